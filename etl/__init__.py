@@ -1,0 +1,1 @@
+"""propsync: user properties from CSV and Parquet exports into Amplitude."""

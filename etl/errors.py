@@ -1,0 +1,107 @@
+"""What can go wrong, what to do about it, and which exit code says so.
+
+Every error a user can cause is an `EtlError`: it says what happened, where, and what to do. Libraries' own
+exceptions are translated where they are born, so nothing above has to know them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    DONE = 0
+    FAULT = 1
+    USAGE = 2
+    REJECTS = 3
+    TOO_MANY_REJECTS = 4
+    DESTINATION = 5
+    ACTIVE = 6
+    SOURCE = 7
+    STATE = 8
+    INTERRUPTED = 130
+
+
+class EtlError(Exception):
+    """The root. `hint` is the remedy, in the imperative; shown on a line of its own."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAULT
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(EtlError):
+    """The command line is wrong; nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a job file. `line` is 1-based; None where the file has no line for it."""
+
+    message: str
+    line: int | None = None
+
+
+class JobError(EtlError):
+    """The job file is wrong; nothing was sent. Carries all its faults at once, in order of line."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, name: str, faults: list[Fault]) -> None:
+        self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
+        lines = [f"{name}:{f.line}: {f.message}" if f.line else f"{name}: {f.message}" for f in self.faults]
+        super().__init__("\n".join(lines))
+
+
+class TooManyRejectsError(EtlError):
+    """More rows were rejected than the caller allowed."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
+class DestinationError(EtlError):
+    """The destination refuses the key, or is away for longer than allowed; the checkpoint is kept."""
+
+    exit_code = ExitCode.DESTINATION
+
+
+class ActiveRunError(EtlError):
+    """Another run of this job holds its state folder."""
+
+    exit_code = ExitCode.ACTIVE
+
+
+class SourceError(EtlError):
+    """The source can't be read."""
+
+    exit_code = ExitCode.SOURCE
+
+
+class StaleCheckpointError(EtlError):
+    """The checkpoint was made from another source, another job or other limits - or can't be read."""
+
+    exit_code = ExitCode.SOURCE
+
+
+class StateError(EtlError):
+    """The state folder can't be written; what is settled is kept."""
+
+    exit_code = ExitCode.STATE
+
+
+class InterruptedRunError(EtlError):
+    """The user stopped the run; the checkpoint is kept."""
+
+    exit_code = ExitCode.INTERRUPTED

@@ -1,0 +1,115 @@
+"""A job as frozen types: what the rest of the program knows of a job file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+ValueType: TypeAlias = Literal[
+    "string", "number", "integer", "boolean", "date", "datetime", "list", "json"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a column's transform.
+
+    `verb` is one of trim, lower, upper, sha256, prefix, replace, date_format. `prefix` and `date_format` have
+    one string in `arguments`, `replace` has pairs (from, to) in `pairs`.
+    """
+
+    verb: Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
+    argument: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """Where a value comes from and what is done to it: transform, then type, then default, then null policy.
+
+    Exactly one of `column` and `constant` is given; `constant` is JSON text. `type` None keeps the source's
+    type. `default` is JSON text and stands for a null. `null: unset` puts the property under $unset.
+    """
+
+    column: str | None = None
+    constant: str | None = None
+    type: ValueType | None = None
+    transform: tuple[Step, ...] = ()
+    default: str | None = None
+    null: Literal["skip", "unset"] = "skip"
+    empty: Literal["null", "keep"] = "null"
+    too_long: Literal["reject", "truncate"] = "reject"
+    separator: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """The identification with column specs in place of values.
+
+    `fields` has the ids and the string fields by their API names; `groups` by group type; `operators` by
+    operator and property, in the order of amplitude.OPERATORS and without $unset and $clearAll, which are
+    the same for every row: `unset` names the properties, `clear_all` says whether.
+    """
+
+    fields: Mapping[str, ColumnSpec]
+    groups: Mapping[str, ColumnSpec] = field(default_factory=dict)
+    operators: Mapping[str, Mapping[str, ColumnSpec]] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    clear_all: bool = False
+
+    def specs(self) -> list[tuple[str, ColumnSpec]]:
+        """Every column spec with its path in the job file, such as `user_properties.$set.plan`."""
+        found = [(name, spec) for name, spec in self.fields.items()]
+        found += [(f"groups.{name}", spec) for name, spec in self.groups.items()]
+        for operator, properties in self.operators.items():
+            found += [(f"user_properties.{operator}.{name}", spec) for name, spec in properties.items()]
+        return found
+
+    def columns(self) -> tuple[str, ...]:
+        """The source columns that the identification needs, each once, in order of first use."""
+        return tuple(dict.fromkeys(spec.column for _, spec in self.specs() if spec.column is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line."""
+
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    quote: str = '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where identifications go. `endpoint` is a base URL without a slash at its end."""
+
+    endpoint: str
+    transport: Literal["identify"] = "identify"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default."""
+
+    name: str
+    folder: Path
+    source: tuple[str, ...]
+    identification: Identification
+    destination: Destination
+    csv: CsvOptions = CsvOptions()
+    transform: str | None = None
+    api_key_env: str = "AMPLITUDE_API_KEY"
+    api_key_file: str | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """The default state folder, beside the job file."""
+        return self.folder / ".propsync" / self.name
+
+
+DEFAULT_REGION: Final = "us"

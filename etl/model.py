@@ -1,0 +1,216 @@
+"""The words of the project as frozen types, and the events that a listener hears.
+
+Row numbers count from 1, the first row after a header. A stretch is half open: `first` is in it, `stop` isn't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Format: TypeAlias = Literal["csv", "parquet", "ndjson", "arrow"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source, as it was when the source was opened.
+
+    `name` is what places and rejects show; `sample` is a hex digest over the Parquet footer, or over the
+    first and last stretch of any other file, so that a changed file is noticed. `size` is in bytes and
+    `modified` in nanoseconds since the epoch; both are None where there is no such thing (stdin, a table).
+    """
+
+    name: str
+    format: Format
+    size: int | None
+    modified: int | None
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows `first` to `stop - 1` of file number `file` (0-based); `stop` None means to the file's end."""
+
+    file: int
+    first: int = 1
+    stop: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source."""
+
+    source: str
+    row: int
+    code: str
+    reason: str
+    values: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stretch of source rows as the reader hands it over: shape (n,) good rows, and the unreadable ones.
+
+    `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`. n + len(rejects) == stop - first.
+    `text` says that values are untyped text in which an empty field means null (CSV).
+    """
+
+    source: str
+    file: int
+    first: int
+    stop: int
+    numbers: NDArray[np.int64]
+    rows: pa.RecordBatch
+    rejects: tuple[Reject, ...] = ()
+    text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What the mapper made of a batch.
+
+    `kept` (int64, shape (k,), ascending) are positions in `batch.rows`; row i of `identifications` was made of
+    `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither describe no
+    update at all (every mapped value is null) and count as unchanged.
+    """
+
+    batch: Batch
+    kept: NDArray[np.int64]
+    identifications: pa.RecordBatch
+    rejects: tuple[Reject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of source rows and the request body made of it; the unit of sending and of settling.
+
+    `body` is the escaped JSON array; `ends` (int64, shape (k,)) is where each of the k identifications ends
+    in it, `keys` (uint64, shape (k,)) hashes each one's user, and `users` is k as one row a user. `owners`
+    (int64, shape (m,)) names for each of the m sent rows (`numbers`, `rows`) its identification, so
+    m - k rows were merged into others. rows of the stretch = m + unchanged + len(rejects).
+    """
+
+    source: str
+    file: int
+    first: int
+    stop: int
+    body: bytes
+    ends: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    numbers: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    rows: pa.RecordBatch
+    rejects: tuple[Reject, ...] = ()
+
+    @property
+    def users(self) -> int:
+        """How many identifications the body holds."""
+        return len(self.ends)
+
+    @property
+    def unchanged(self) -> int:
+        """How many rows of the stretch describe no update."""
+        return self.stop - self.first - len(self.numbers) - len(self.rejects)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Where the rows went, and what it took. The law: rows = accepted + unchanged + merged + rejected."""
+
+    rows: int = 0
+    accepted: int = 0
+    unchanged: int = 0
+    merged: int = 0
+    rejected: int = 0
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    bytes: int = 0
+    in_doubt: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, name) + getattr(other, name) for name in Tally.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A chunk whose every row has its end: what it adds to the tally, and its rejects."""
+
+    stretch: Stretch
+    tally: Tally
+    rejects: tuple[Reject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run says at its end; the counts are those of the whole job since its checkpoint began."""
+
+    job: str
+    tally: Tally
+    seconds: float
+    resumed_rows: int
+    status: Literal["finished", "stopped", "interrupted"]
+    rejects_by_code: dict[str, int] = field(default_factory=dict)
+
+
+# --- events: what a listener hears -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run begins. `total_rows` is None where the source can't tell without reading it."""
+
+    job: str
+    endpoint: str
+    files: int
+    total_rows: int | None
+    total_bytes: int | None
+    resumed: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Chunks were settled: the whole job's tally so far. Told at most a few times a second."""
+
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The destination slows us down or is away: `seconds` until the next try."""
+
+    reason: str
+    seconds: float
+    outage_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The destination takes requests again after `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a user should know, that doesn't stop the run. `code` is stable, `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run is over, whichever way."""
+
+    summary: Summary
+
+
+Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Ended
+Listener: TypeAlias = Callable[[Event], None]
