@@ -90,10 +90,11 @@ class Mapped:
 class Chunk:
     """A stretch of source rows and the request body made of it; the unit of sending and of settling.
 
-    `body` is the escaped JSON array; `ends` (int64, shape (k,)) is where each of the k identifications ends
-    in it, `keys` (uint64, shape (k,)) hashes each one's user, and `users` is k as one row a user. `owners`
-    (int64, shape (m,)) names for each of the m sent rows (`numbers`, `rows`) its identification, so
-    m - k rows were merged into others. rows of the stretch = m + unchanged + len(rejects).
+    `body` is the escaped JSON array of k identifications: number i stands at
+    `body[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), followed by a comma or the closing bracket.
+    `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
+    m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
+    Rows of the stretch = m + unchanged + len(rejects).
     """
 
     source: str
@@ -106,6 +107,7 @@ class Chunk:
     numbers: NDArray[np.int64]
     owners: NDArray[np.int64]
     rows: pa.RecordBatch
+    text: bool = False
     rejects: tuple[Reject, ...] = ()
 
     @property

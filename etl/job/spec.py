@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from pydantic import JsonValue
+ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
+Verb: TypeAlias = Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
+PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
-ValueType: TypeAlias = Literal[
-    "string", "number", "integer", "boolean", "date", "datetime", "list", "json"
-]
+DEFAULT_REGION: Final = "us"
+DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Step:
     """One step of a column's transform.
 
     `verb` is one of trim, lower, upper, sha256, prefix, replace, date_format. `prefix` and `date_format` have
-    one string in `arguments`, `replace` has pairs (from, to) in `pairs`.
+    one string in `argument`, `replace` has pairs (from, to) in `pairs`: a value equal to `from` becomes `to`.
     """
 
-    verb: Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
+    verb: Verb
     argument: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
 
@@ -33,7 +33,8 @@ class ColumnSpec:
     """Where a value comes from and what is done to it: transform, then type, then default, then null policy.
 
     Exactly one of `column` and `constant` is given; `constant` is JSON text. `type` None keeps the source's
-    type. `default` is JSON text and stands for a null. `null: unset` puts the property under $unset.
+    type. `default` is JSON text and stands for a null; it is of the type already. `null: unset` puts the
+    property under $unset.
     """
 
     column: str | None = None
@@ -77,7 +78,10 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class CsvOptions:
-    """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line."""
+    """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line.
+
+    `encoding` is the codec's name as Python spells it.
+    """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
@@ -94,7 +98,11 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default."""
+    """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default.
+
+    `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the path
+    that Identification.specs gives it; both say where the job was written and aren't part of what it is.
+    """
 
     name: str
     folder: Path
@@ -103,13 +111,13 @@ class Job:
     destination: Destination
     csv: CsvOptions = CsvOptions()
     transform: str | None = None
-    api_key_env: str = "AMPLITUDE_API_KEY"
+    api_key_env: str = DEFAULT_KEY_VARIABLE
     api_key_file: str | None = None
+    partial_families: PartialFamilies = "refuse"
+    file: str = field(default="job", compare=False)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def state_dir(self) -> Path:
         """The default state folder, beside the job file."""
         return self.folder / ".propsync" / self.name
-
-
-DEFAULT_REGION: Final = "us"

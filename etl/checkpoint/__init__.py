@@ -1,0 +1,7 @@
+"""Stage 6, SETTLE: what is settled stays settled, whatever happens to the process."""
+
+from etl.checkpoint.folder import StateFolder
+from etl.checkpoint.rejects import publish_rejects
+from etl.checkpoint.store import Checkpoint, Identity, Progress
+
+__all__ = ["Checkpoint", "Identity", "Progress", "StateFolder", "publish_rejects"]

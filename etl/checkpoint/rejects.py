@@ -1,0 +1,49 @@
+"""rejects.ndjson: the rejects of a run, written whole or not at all. It is a source for the next run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+
+from etl.checkpoint.folder import state_error
+from etl.model import Reject
+
+
+def publish_rejects(path: Path, rejects: Iterable[Reject]) -> None:
+    """Replace the file by these rejects, one JSON object a line, in their order. Raises StateError."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            try:
+                file.writelines(_line(reject) for reject in rejects)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise state_error(path, error) from error
+
+
+def _line(reject: Reject) -> bytes:
+    entry = {
+        "source": reject.source,
+        "row": reject.row,
+        "code": reject.code,
+        "reason": reject.reason,
+        "values": orjson.Fragment(reject.values),
+    }
+    return orjson.dumps(entry) + b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,203 @@
+"""Stage 4, ENCODE: mapped identifications to chunks, whose bodies fit Amplitude's limits.
+
+A chunk never spans files, nor a change of column types within one. Rows of one user in a chunk are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from etl import amplitude
+from etl.encoder.cutter import Limits, cut
+from etl.encoder.keys import Keys, user_keys
+from etl.encoder.lines import Lines, Splice, array_body, write_lines
+from etl.encoder.merge import group_users, merge_rows
+from etl.model import Chunk, Mapped, Reject
+from etl.values import original_values
+
+__all__ = ["Encoder", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Identifications `start` to `end - 1` of a mapped batch, with their encoded lines."""
+
+    mapped: Mapped
+    lines: Lines
+    keys: Keys
+    numbers: NDArray[np.int64]
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def between(self, start: int, end: int) -> _Part:
+        """The overlap with positions `start` to `end - 1`, counted from this part's own start."""
+        low, high = max(start, 0), min(max(end, 0), len(self))
+        return replace(self, start=self.start + low, end=self.start + max(low, high))
+
+    def encoded(self) -> bytes:
+        return self.lines.part(self.start, self.end)
+
+    def identifications(self) -> pa.RecordBatch:
+        return self.mapped.identifications.slice(self.start, len(self))
+
+    def rows(self) -> pa.RecordBatch:
+        kept = self.mapped.kept[self.start : self.end]
+        if len(kept) and kept[-1] - kept[0] + 1 == len(kept):
+            return self.mapped.batch.rows.slice(int(kept[0]), len(kept))
+        return self.mapped.batch.rows.take(pa.array(kept))
+
+
+class Encoder:
+    """Cuts one stretch of one file into chunks; feed it the stretch's batches in order, then `finish`."""
+
+    def __init__(self, *, first: int, limits: Limits, splice: Splice | None = None) -> None:
+        self._first = first
+        self._stop = first
+        self._limits = limits
+        self._splice = splice
+        self._parts: list[_Part] = []
+        self._rejects: list[Reject] = []
+        self._batch: Mapped | None = None
+
+    def feed(self, mapped: Mapped) -> Iterator[Chunk]:
+        """Take a batch; yield the chunks that are certain by now."""
+        if self._batch is not None and not _alike(self._batch, mapped):
+            yield from self.finish()
+        part, oversized = self._encode(mapped)
+        self._batch = mapped
+        self._parts.append(part)
+        self._rejects += sorted((*mapped.rejects, *oversized), key=lambda reject: reject.row)
+        self._stop = mapped.batch.stop
+        yield from self._cut(complete=False)
+
+    def finish(self) -> Iterator[Chunk]:
+        """No row follows: yield what is left."""
+        yield from self._cut(complete=True)
+
+    def _encode(self, mapped: Mapped) -> tuple[_Part, list[Reject]]:
+        lines = write_lines(mapped.identifications, self._splice)
+        fits = lines.sizes() < self._limits.body_bytes
+        if not fits.all():
+            smaller = replace(
+                mapped,
+                kept=mapped.kept[fits],
+                identifications=mapped.identifications.filter(pa.array(fits)),
+            )
+            return self._encode(smaller)[0], _oversized(mapped, ~fits)
+        keys = user_keys(mapped.identifications)
+        numbers = mapped.batch.numbers[mapped.kept]
+        return _Part(mapped, lines, keys, numbers, 0, len(numbers)), []
+
+    def _cut(self, *, complete: bool) -> Iterator[Chunk]:
+        parts = self._parts
+        numbers = _numbers(self._parts)
+        sizes = _sizes(self._parts)
+        keys = _keys(self._parts)
+        done = 0
+        for border in cut(
+            numbers, sizes, keys, first=self._first, stop=self._stop, complete=complete, limits=self._limits
+        ):
+            yield self._chunk(self._between(border.start, border.end), border.stop)
+            done = border.end
+        self._parts = self._between(done, len(numbers))
+
+    def _between(self, start: int, end: int) -> list[_Part]:
+        found, before = [], 0
+        for part in self._parts:
+            overlap = part.between(start - before, end - before)
+            before += len(part)
+            if len(overlap):
+                found.append(overlap)
+        return found
+
+    def _chunk(self, parts: list[_Part], stop: int) -> Chunk:
+        batch = self._last_batch().batch
+        keys = _keys(parts)
+        body, ends, owners = self._body(parts, keys)
+        users = np.unique(owners, return_index=True)[1]
+        chunk = Chunk(
+            source=batch.source,
+            file=batch.file,
+            first=self._first,
+            stop=stop,
+            body=body,
+            ends=ends,
+            keys=keys[users],
+            numbers=_numbers(parts),
+            owners=owners,
+            rows=_joined([part.rows() for part in parts], batch.rows),
+            text=batch.text,
+            rejects=self._rejects_before(stop),
+        )
+        self._first = stop
+        return chunk
+
+    def _body(self, parts: list[_Part], keys: Keys) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+        """The request body, where each identification ends in it, and which one each row went into."""
+        if not parts:
+            return b"", _NO_NUMBERS, _NO_NUMBERS
+        if len(np.unique(keys[:, 0])) == len(keys):
+            body = array_body(*(part.encoded() for part in parts))
+            return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
+        identifications = _joined([p.identifications() for p in parts], parts[0].identifications())
+        owners = group_users(identifications)
+        lines = write_lines(merge_rows(identifications, owners), self._splice)
+        return array_body(lines.buffer), lines.ends[1:], owners
+
+    def _rejects_before(self, stop: int) -> tuple[Reject, ...]:
+        count = sum(1 for reject in self._rejects if reject.row < stop)
+        taken, self._rejects = tuple(self._rejects[:count]), self._rejects[count:]
+        return taken
+
+    def _last_batch(self) -> Mapped:
+        assert self._batch is not None  # noqa: S101 - a chunk is only ever cut out of a batch
+        return self._batch
+
+
+_NO_KEYS: Keys = np.empty((0, 1), dtype=np.uint64)
+_NO_NUMBERS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+
+def _numbers(parts: list[_Part]) -> NDArray[np.int64]:
+    found = [part.numbers[part.start : part.end] for part in parts]
+    return np.concatenate(found) if found else _NO_NUMBERS
+
+
+def _sizes(parts: list[_Part]) -> NDArray[np.int64]:
+    found = [np.diff(part.lines.ends[part.start : part.end + 1]) for part in parts]
+    return np.concatenate(found) if found else _NO_NUMBERS
+
+
+def _keys(parts: list[_Part]) -> Keys:
+    found = [part.keys[part.start : part.end] for part in parts]
+    return np.concatenate(found) if found else _NO_KEYS
+
+
+def _alike(one: Mapped, other: Mapped) -> bool:
+    return one.identifications.schema.equals(other.identifications.schema) and one.batch.rows.schema.equals(
+        other.batch.rows.schema
+    )
+
+
+def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return pa.concat_batches(batches) if batches else like.slice(0, 0)
+
+
+def _oversized(mapped: Mapped, mask: NDArray[np.bool_]) -> list[Reject]:
+    batch, positions = mapped.batch, mapped.kept[mask]
+    values = original_values(batch.rows, positions, text=batch.text)
+    reason = f"the identification is over {amplitude.MAX_BODY_BYTES:,} bytes; drop or shorten a column"
+    return [
+        Reject(batch.source, int(number), "too_big", reason, text)
+        for number, text in zip(batch.numbers[positions], values, strict=True)
+    ]

@@ -1,0 +1,172 @@
+"""Rows of one user that fall in one chunk, merged into one identification as the operators mean.
+
+The rule for every operator: sending the merged identification leaves the profile as sending the rows one by
+one, in their order, would have left it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl import amplitude
+
+Indices = NDArray[np.int64]
+Path = tuple[str, ...]
+
+# For these the values of the last row come first.
+_LAST_FIRST = frozenset({"$prepend", "$preInsert"})
+_DISTINCT = frozenset({"$preInsert", "$postInsert"})
+
+
+def group_users(identifications: pa.RecordBatch) -> Indices:
+    """Number the users 0..k-1 in order of appearance; shape (n,). Compares ids, not keys."""
+    codes = np.zeros(identifications.num_rows, dtype=np.int64)
+    for name in amplitude.ID_FIELDS:
+        if name in identifications.schema.names:
+            encoded = identifications.column(name).dictionary_encode(null_encoding="encode")
+            indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            codes = codes * (len(encoded.dictionary) + 1) + indices
+    return _by_appearance(codes)
+
+
+def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBatch:
+    """One identification a group, in order of group number; shape (groups.max() + 1,), the same fields.
+
+    Types stay, but that sums are as wide as Arrow's sums.
+    """
+    leaves = dict(_leaves(identifications))
+    last_only = ("user_properties", "$clearAll") in leaves
+    window = _Window(groups, int(groups.max()) + 1)
+    merged: dict[Path, pa.Array] = {}
+    for bundle in _bundles(list(leaves)):
+        columns = [leaves[path] for path in bundle]
+        wiped = last_only and bundle[0][0] == "user_properties"
+        for path, column in zip(bundle, window.merge(bundle[0], columns, wiped=wiped), strict=True):
+            merged[path] = column
+    arrays = [_assemble(field, (field.name,), merged) for field in identifications.schema]
+    return pa.RecordBatch.from_arrays(arrays, names=identifications.schema.names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The rows of a chunk: `groups` (int64, shape (n,)) names each row's user, 0..users-1."""
+
+    groups: Indices
+    users: int
+
+    def merge(self, path: Path, columns: list[pa.Array], *, wiped: bool) -> list[pa.Array]:
+        """Merge a bundle of columns whose values stand or fall together; `path` is the first one's."""
+        operator = path[1] if path[0] == "user_properties" else "$set"
+        if wiped:
+            return self._take(columns, self._pick(np.ones(len(self.groups), dtype=np.bool_)))
+        if operator == "$add":
+            return [self._total(column) for column in columns]
+        if operator in amplitude.LIST_OPERATORS:
+            return [self._joined(column, operator) for column in columns]
+        given = np.logical_or.reduce([_valid(column) for column in columns])
+        return self._take(columns, self._pick(given, first=operator == "$setOnce"))
+
+    def _pick(self, given: NDArray[np.bool_], *, first: bool = False) -> Indices:
+        """For each user the last (or first) row of the given ones; -1 where there is none."""
+        rows = np.flatnonzero(given)
+        if first:
+            rows = rows[::-1]
+        picked = np.full(self.users, -1, dtype=np.int64)
+        picked[self.groups[rows]] = rows  # of equal indices numpy keeps the last
+        return picked
+
+    def _take(self, columns: list[pa.Array], picked: Indices) -> list[pa.Array]:
+        indices = pa.array(picked, mask=picked < 0)
+        return [column.take(indices) for column in columns]
+
+    def _total(self, column: pa.Array) -> pa.Array:
+        """Sums by user; null where every row is null."""
+        table = pa.table({"user": self.groups, "value": column})
+        sums = table.group_by("user", use_threads=False).aggregate([("value", "sum")]).sort_by("user")
+        return sums["value_sum"].combine_chunks()
+
+    def _joined(self, column: pa.Array, operator: str) -> pa.Array:
+        """Each user's lists one behind the other; null where all are null or empty."""
+        rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
+        values = column.flatten()
+        order = -rows if operator in _LAST_FIRST else rows
+        places = np.lexsort((np.arange(len(rows)), order, self.groups[rows]))
+        users, values = self.groups[rows][places], values.take(pa.array(places))
+        if operator in _DISTINCT:
+            keep = _distinct(users, values, last=operator in _LAST_FIRST)
+            users, values = users[keep], values.take(pa.array(keep))
+        counts = np.bincount(users, minlength=self.users)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        return pa.ListArray.from_arrays(
+            pa.array(offsets), values, type=column.type, mask=pa.array(counts == 0)
+        )
+
+
+def _distinct(users: Indices, values: pa.Array, *, last: bool) -> Indices:
+    """Places of each user's distinct values: the first of equals, or the last."""
+    codes = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    pairs = users * (len(values) + 1) + codes
+    if last:
+        _, index = np.unique(pairs[::-1], return_index=True)
+        return np.sort(len(pairs) - 1 - index)
+    _, index = np.unique(pairs, return_index=True)
+    return np.sort(index)
+
+
+def _bundles(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Columns that one row decides together: a family's fields, and a property set here and unset there."""
+    together: dict[object, list[Path]] = {}
+    for path in paths:
+        together.setdefault(_bundle_of(path), []).append(path)
+    yield from together.values()
+
+
+def _bundle_of(path: Path) -> object:
+    if len(path) == 1:
+        return next((family for family in amplitude.FAMILIES if path[0] in family), path)
+    if path[:2] in {("user_properties", "$set"), ("user_properties", "$unset")}:
+        return ("$set", path[2])
+    return path
+
+
+def _leaves(identifications: pa.RecordBatch) -> Iterator[tuple[Path, pa.Array]]:
+    """Every value column with its path: (field,), ("groups", type), ("user_properties", operator, property)."""
+    for field, column in zip(identifications.schema, identifications.columns, strict=True):
+        depth = {"groups": 1, "user_properties": 2}.get(field.name, 0)
+        yield from _open((field.name,), column, depth)
+
+
+def _open(path: Path, column: pa.Array, depth: int) -> Iterator[tuple[Path, pa.Array]]:
+    if depth == 0 or not pa.types.is_struct(column.type):
+        yield path, column
+        return
+    for field, child in zip(column.type, column.flatten(), strict=True):
+        yield from _open((*path, field.name), child, depth - 1)
+
+
+def _assemble(field: pa.Field, path: Path, merged: dict[Path, pa.Array]) -> pa.Array:
+    """Put merged columns back into the structs they came from; a struct of nulls is null."""
+    if path in merged:
+        return merged[path]
+    children = [_assemble(child, (*path, child.name), merged) for child in field.type]
+    empty = np.logical_and.reduce([~_valid(child) for child in children])
+    names = [child.name for child in field.type]
+    return pa.StructArray.from_arrays(children, names=names, mask=pa.array(empty))
+
+
+def _by_appearance(codes: Indices) -> Indices:
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def _valid(column: pa.Array) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
+    return mask

@@ -1,0 +1,98 @@
+"""What the keys of one column spec mean together, and in the place where it stands.
+
+The rules take any data: what has the wrong shape is passed over, as the door tells that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias, get_args
+
+from etl.amplitude import LIST_OPERATORS
+from etl.job.bare import Tree, is_blank
+from etl.job.constants import Kind, value_faults
+from etl.job.findings import Finding, Path
+from etl.job.spec import ValueType
+
+# Where a spec stands: a field or a group of the identification, or an operator.
+Place: TypeAlias = Literal["field", "group"] | str
+
+_IDLE_BESIDE_VALUE: Final = ("transform", "default", "null", "empty", "separator", "too_long")
+_TYPES_OF: Final = {
+    "field": ("string", "number", "integer", "boolean", "date", "datetime"),
+    "group": ("string", "number", "integer", "boolean", "date", "datetime", "list"),
+    "$add": ("number", "integer"),
+}
+
+
+def value_type(place: Place, given: object) -> ValueType | None:
+    """The type of a spec: the one given, or the one its place implies."""
+    for known in get_args(ValueType):
+        if given == known:
+            return known  # type: ignore[no-any-return]
+    return "number" if place == "$add" else None
+
+
+def kind(place: Place, given: object) -> Kind:
+    """What a constant or default in this place must be."""
+    if place == "field":
+        return "string"
+    return "texts" if place == "group" else value_type(place, given)
+
+
+def column_findings(spec: Tree, place: Place, path: Path) -> Iterator[Finding]:
+    """Everything that is wrong with the sense of a column spec at a path."""
+    if not isinstance(spec, dict):
+        return
+    yield from _origin(spec, path)
+    yield from _idle(spec, path)
+    yield from _type(spec, place, path)
+    yield from _values(spec, place, path)
+    if spec.get("null") == "unset" and place != "$set":
+        message = "`null: unset` can't be used here; only a property under `$set` can be unset"
+        yield Finding((*path, "null"), message)
+
+
+def _origin(spec: dict[str, Tree], path: Path) -> Iterator[Finding]:
+    if "column" in spec and "value" in spec:
+        message = "`column` and `value` exclude each other: a value comes from the source or is a constant"
+        yield Finding((*path, "value"), message)
+    if "column" not in spec and "value" not in spec:
+        yield Finding(path, f"`{path[-1]}` needs a `column`, or a `value` for a constant")
+
+
+def _idle(spec: dict[str, Tree], path: Path) -> Iterator[Finding]:
+    """Keys that would do nothing are mistakes."""
+    if "value" in spec and "column" not in spec:
+        for key in spec.keys() & set(_IDLE_BESIDE_VALUE):
+            yield Finding((*path, key), f"`{key}` does nothing for a constant; take it out")
+    elif "separator" in spec and spec.get("type") != "list":
+        yield Finding((*path, "separator"), "`separator` does nothing without `type: list`")
+    if spec.get("empty") == "keep" and spec.get("type", "string") != "string":
+        message = "`empty: keep` is for text: empty text is no value of another type"
+        yield Finding((*path, "empty"), message)
+
+
+def _type(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding]:
+    allowed = _TYPES_OF.get(place)
+    given = spec.get("type")
+    if allowed is None or given not in get_args(ValueType) or given in allowed:
+        return
+    what = {"field": "Amplitude takes only text here", "group": "a group is text or a list of text"}
+    message = f"`type` can't be `{given}`: {what.get(place, '`$add` adds numbers')}; use {' or '.join(allowed)}"
+    yield Finding((*path, "type"), message)
+
+
+def _values(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding]:
+    if "value" in spec and is_blank(spec["value"]):
+        message = "`value` is null, which Amplitude ignores; leave the property out, or list it under `$unset`"
+        yield Finding((*path, "value"), message)
+        return
+    for key in ("value", "default"):
+        value = spec.get(key)
+        if is_blank(value):
+            continue
+        for fault in value_faults(value, kind(place, spec.get("type"))):
+            yield Finding((*path, key), f"`{key}` {fault}")
+        if place in LIST_OPERATORS and isinstance(value, dict):
+            yield Finding((*path, key), f"`{key}` must be a list or one value for a list")

@@ -1,0 +1,140 @@
+"""How the single words of a job file must be written. Each function returns the word as it is kept, or raises ValueError."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from etl import amplitude
+from etl.job.findings import did_you_mean, shown
+
+MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
+# What strptime of Python and of pandas both read, each by itself and alike on every machine: so without weeks
+# (%U %V %W, which need partners) and without the locale's own formats (%c %x %X).
+DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
+
+_NAME = re.compile(r"\w[\w.-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32}")
+_REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+
+
+def job_name(text: str) -> str:
+    """The name of a job, which names its state folder."""
+    name = unicodedata.normalize("NFC", text)
+    if not _NAME.fullmatch(name):
+        raise ValueError("may have letters, digits, `_`, `-` and `.`, and begins with a letter or digit")
+    if len(name) > MAX_NAME:
+        raise ValueError(f"may have at most {MAX_NAME} characters")
+    return name
+
+
+def variable_name(text: str) -> str:
+    """The name of an environment variable that holds a key; never shown, in case it is the key itself."""
+    if _LIKE_A_KEY.fullmatch(text):
+        raise ValueError("looks like a key; give the name of the environment variable that holds it")
+    if not _VARIABLE.fullmatch(text):
+        raise ValueError("must be the name of an environment variable: letters, digits and `_`")
+    return text
+
+
+def hook(text: str) -> str:
+    """The place of a Python function: `package.module:function`."""
+    module, colon, function = text.partition(":")
+    parts = [*module.split("."), *function.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise ValueError("must name a Python function as `package.module:function`")
+    return text
+
+
+def delimiter(text: str) -> str:
+    """One character; a tab may be written `tab` or a backslash and `t`."""
+    if text in {"tab", "\\t"}:
+        return "\t"
+    if not _is_sign(text) and text != "\t":
+        raise ValueError('must be one character such as ";" or "|" (in quotes), or `tab`')
+    return text
+
+
+def quote(text: str) -> str:
+    """The one character around CSV fields."""
+    if not _is_sign(text):
+        raise ValueError("must be one character")
+    return text
+
+
+def encoding(text: str) -> str:
+    """A text encoding that Python knows, by the name Python gives it."""
+    try:
+        b"a".decode(text)
+        return codecs.lookup(text).name
+    except UnicodeError:  # known, and not able to read a single byte
+        return codecs.lookup(text).name
+    except (LookupError, ValueError) as error:
+        near = did_you_mean(text, ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030"))
+        raise ValueError(f"is `{shown(text)}`, which is no text encoding that Python knows{near}") from error
+
+
+def date_format(text: str) -> str:
+    """A format of strptime directives, with a year among them."""
+    directives = [match[1] for match in re.finditer(r"%(.?)", text, re.DOTALL)]
+    for directive in directives:
+        if directive not in DATE_DIRECTIVES:
+            raise ValueError(f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`")
+        if directive != "%" and directives.count(directive) > 1:
+            raise ValueError(f"has `%{directive}` twice")
+    if not {"y", "Y"} & set(directives):
+        raise ValueError("must have the year in it, as `%Y` or `%y`")
+    return text
+
+
+def expanded(text: str, environ: Mapping[str, str]) -> str:
+    """`${VAR}` becomes the variable's value and `$$` a dollar sign; any other `$` stays."""
+
+    def value(match: re.Match[str]) -> str:
+        return "$" if match[0] == "$$" else _variable(match[1], match[2], environ)
+
+    return _REFERENCE.sub(value, text)
+
+
+def _variable(name: str, brace: str, environ: Mapping[str, str]) -> str:
+    if not brace:
+        raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"has `${{{shown(name)}}}`, which is no name of an environment variable")
+    if name not in environ:
+        raise ValueError(f"needs the environment variable {shown(name)}, which is not set")
+    return environ[name]
+
+
+def endpoint(text: str) -> str:
+    """`us`, `eu` or a base URL, as a base URL without a slash at its end. Never shows a URL: it may hold secrets."""
+    if text in amplitude.REGIONS:
+        return amplitude.REGIONS[text]
+    if not re.match(r"(?i)https?://", text):
+        near = did_you_mean(text, amplitude.REGIONS) if len(text) <= 4 else ""
+        raise ValueError(f"must be `us`, `eu` or a base URL that begins with http:// or https://{near}")
+    _check_base(text)
+    return text.rstrip("/")
+
+
+def _check_base(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("is no base URL: its host or port can't be read") from error
+    if not host or port == 0 or re.search(r"[\s\x00-\x1f\x7f\\]", text):
+        raise ValueError("is no base URL: its host or port is missing, or it has blanks in it")
+    if "@" in parts.netloc:
+        raise ValueError("must be a base URL without a user or password")
+    if "?" in text or "#" in text:
+        raise ValueError("must be a base URL without a query (`?`) or fragment (`#`)")
+
+
+def _is_sign(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text.isprintable() and not text.isspace()

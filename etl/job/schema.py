@@ -1,0 +1,264 @@
+"""The shape of a job file: its keys, their types and words. The JSON Schema comes from here too.
+
+Only what can be said of one key by itself is checked here; what keys mean together is for the rules.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from etl.job import notation
+from etl.job.bare import Bare, is_blank
+from etl.job.findings import did_you_mean, shown
+from etl.job.spec import DEFAULT_KEY_VARIABLE, DEFAULT_REGION, PartialFamilies, Step, ValueType
+
+StepWord: TypeAlias = Literal["trim", "lower", "upper", "sha256"]
+STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "sha256")
+
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+Word: TypeAlias = Text | int | float | bool  # what an editor takes a bare word for
+
+
+class Shape(BaseModel):
+    """A mapping of a job file: unknown keys and other types are faults, and values never show in errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+# --- a column spec ---------------------------------------------------------------------------------------
+
+
+class StepShape(Shape):
+    """A step of a transform that has an argument; exactly one key."""
+
+    prefix: Text | None = Field(None, description="Puts this text before the value.", examples=["crm-"])
+    replace: Annotated[dict[str, str], Field(min_length=1)] | None = Field(
+        None, description="A value equal to a key becomes what stands beside the key; other values stay."
+    )
+    date_format: Annotated[str, AfterValidator(notation.date_format)] | None = Field(
+        None, description="Reads the text as a date written so (strptime).", examples=["%d/%m/%Y"]
+    )
+
+    def step(self) -> Step:
+        """The step as the rest of the program knows it."""
+        if self.replace is not None:
+            return Step("replace", pairs=tuple(self.replace.items()))
+        if self.prefix is not None:
+            return Step("prefix", self.prefix)
+        return Step("date_format", self.date_format or "")
+
+
+class WordShape(StepShape):
+    """A step of a transform that is only a word."""
+
+    word: StepWord
+
+    def step(self) -> Step:
+        return Step(self.word)
+
+
+def _step(value: object) -> object:
+    if isinstance(value, str):
+        return WordShape.model_construct(word=_step_word(value))
+    if isinstance(value, dict) and len(value) == 1:
+        word = next(iter(value))
+        if word in STEP_WORDS:
+            raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
+        return value
+    raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
+
+
+def _step_word(value: str) -> StepWord:
+    for word in STEP_WORDS:
+        if value == word:
+            return word
+    if value in StepShape.model_fields:
+        raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
+    known = (*STEP_WORDS, *StepShape.model_fields)
+    raise ValueError(f"has no step `{shown(value)}`; the steps are {', '.join(known)}{did_you_mean(value, known)}")
+
+
+StepEntry: TypeAlias = Annotated[StepShape, BeforeValidator(_step, json_schema_input_type=StepWord | StepShape)]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str | dict) else value
+
+
+class ColumnShape(Shape):
+    """Where a value comes from and what is done to it: transform, type, default, null policy, in this order."""
+
+    column: Text | None = Field(
+        None, description="The source's column.", json_schema_extra={"type": ["string", "number", "boolean"]}
+    )
+    value: Any = Field(None, description="A constant instead of a column.", examples=["crm"])
+    type: ValueType | None = Field(None, description="What the value becomes; by default what the source has.")
+    transform: Annotated[
+        list[StepEntry], BeforeValidator(_as_list, json_schema_input_type=StepEntry | list[StepEntry])
+    ] = Field([], description="Steps in order, such as [trim, lower, sha256].")
+    default: Any = Field(None, description="Stands for a null.", examples=["free", 0])
+    null: Literal["skip", "unset"] = Field(
+        "skip", description="What becomes of a null: the property is left alone, or unset (only under $set)."
+    )
+    empty: Literal["null", "keep"] = Field("null", description="What an empty CSV field is: a null, or empty text.")
+    too_long: Literal["reject", "truncate"] = Field(
+        "reject", description="What becomes of text that is too long for Amplitude: the row is rejected, or it is cut."
+    )
+    separator: Text = Field(",", description="Parts text into a list; for `type: list`.", examples=[";"])
+
+
+def _column(value: object) -> object:
+    """A bare word is a column's name."""
+    if isinstance(value, str) and value:
+        return {"column": value}
+    if isinstance(value, dict):
+        return value
+    raise ValueError("must be a column's name, or a mapping such as {column: NAME}")
+
+
+ColumnEntry: TypeAlias = Annotated[ColumnShape, BeforeValidator(_column, json_schema_input_type=Word | ColumnShape)]
+
+
+# --- the identification ----------------------------------------------------------------------------------
+
+
+def _blank_is_empty(value: object) -> object:
+    return {} if is_blank(value) else value
+
+
+def _meaning(value: object) -> object:
+    return value.meaning if isinstance(value, Bare) else value
+
+
+Columns: TypeAlias = Annotated[dict[str, ColumnEntry], BeforeValidator(_blank_is_empty)]
+Properties: TypeAlias = Annotated[dict[Annotated[str, Field(pattern=r"^[^$]")], ColumnEntry], Field(min_length=1)]
+
+
+def by_operator(properties: object) -> object:
+    """User properties with operators for keys: plain keys mean $set; beside operators they are left out."""
+    if not isinstance(properties, dict):
+        return _blank_is_empty(properties)
+    operators = {key: value for key, value in properties.items() if key.startswith("$")}
+    return operators if operators or not properties else {"$set": properties}
+
+
+def _operator(name: str, description: str) -> Any:  # noqa: ANN401
+    return Field({}, alias=name, description=description)
+
+
+class OperatorsShape(Shape):
+    """User properties by operator; a property may stand under one of them only."""
+
+    clear_all: Annotated[bool, BeforeValidator(_meaning, json_schema_input_type=bool)] = Field(
+        False, alias="$clearAll", description="Removes all properties of the user first."
+    )
+    unset: list[Text] = Field([], alias="$unset", description="Names of properties to remove.")
+    set: Columns = _operator("$set", "Overwrites.")
+    set_once: Columns = _operator("$setOnce", "Sets what isn't set yet.")
+    add: Columns = _operator("$add", "Adds a number.")
+    append: Columns = _operator("$append", "Puts values at a list's end.")
+    prepend: Columns = _operator("$prepend", "Puts values at a list's beginning.")
+    pre_insert: Columns = _operator("$preInsert", "Puts values that aren't there yet at a list's beginning.")
+    post_insert: Columns = _operator("$postInsert", "Puts values that aren't there yet at a list's end.")
+    remove: Columns = _operator("$remove", "Takes values out of a list.")
+
+
+def _string(description: str) -> Any:  # noqa: ANN401
+    return Field(None, description=description)
+
+
+class IdentificationShape(Shape):
+    """The identification of Amplitude's Identify API with column specs in place of values."""
+
+    user_id: ColumnEntry | None = _string("Who: the id of your user. This or device_id is needed.")
+    device_id: ColumnEntry | None = _string("Who: the id of the device.")
+    user_properties: Annotated[
+        OperatorsShape, BeforeValidator(by_operator, json_schema_input_type=OperatorsShape | Properties)
+    ] = Field(
+        default_factory=OperatorsShape,
+        description="Properties (meaning $set), or operators with properties; never both.",
+    )
+    groups: Columns = Field({}, description="The user's groups by group type; at most 5 types.")
+    app_version: ColumnEntry | None = _string("The version of the app.")
+    platform: ColumnEntry | None = _string("The platform. Of the device family.")
+    os_name: ColumnEntry | None = _string("The operating system. Of the device family.")
+    os_version: ColumnEntry | None = _string("The operating system's version. Of the device family.")
+    device_brand: ColumnEntry | None = _string("The device's brand. Of the device family.")
+    device_manufacturer: ColumnEntry | None = _string("Who made the device. Of the device family.")
+    device_model: ColumnEntry | None = _string("The device's model. Of the device family.")
+    carrier: ColumnEntry | None = _string("The mobile carrier. Of the device family.")
+    country: ColumnEntry | None = _string("The user's country. Of the place family.")
+    region: ColumnEntry | None = _string("The user's region. Of the place family.")
+    city: ColumnEntry | None = _string("The user's city. Of the place family.")
+    dma: ColumnEntry | None = _string("The designated market area. Of the place family.")
+    language: ColumnEntry | None = _string("The user's language.")
+    paying: ColumnEntry | None = _string("Whether the user pays: the text true or false.")
+    start_version: ColumnEntry | None = _string("The version of the app that the user first had.")
+
+
+# --- the rest of the job ---------------------------------------------------------------------------------
+
+
+def _expanded(text: str, info: ValidationInfo) -> str:
+    return notation.expanded(text, (info.context or {}).get("environ", {}))
+
+
+Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), Field(min_length=1)]
+
+
+class CsvShape(Shape):
+    """How CSV files are written; Parquet and NDJSON need none of it."""
+
+    delimiter: Annotated[str, AfterValidator(notation.delimiter)] | None = Field(
+        None, description="One character or `tab`; by default the likeliest of , ; tab |.", examples=[";", "tab"]
+    )
+    encoding: Annotated[Text, AfterValidator(notation.encoding)] = Field(
+        "utf-8", description="The text encoding.", examples=["utf-8", "latin-1", "cp1252"]
+    )
+    quote: Annotated[str, AfterValidator(notation.quote)] = Field('"', description="The sign around fields.")
+
+
+class DestinationShape(Shape):
+    """Where identifications go."""
+
+    region: Annotated[Expanded, AfterValidator(notation.endpoint)] = Field(
+        DEFAULT_REGION,
+        description="The project's region, us or eu, or a base URL. ${VAR} is expanded.",
+        examples=["us", "eu", "http://127.0.0.1:8080"],
+        validate_default=True,
+    )
+    transport: Literal["identify"] = Field("identify", description="How: the Identify API.")
+
+
+class JobShape(Shape):
+    """A job: where rows come from, how they become identifications, and where those go."""
+
+    name: Annotated[Text, AfterValidator(notation.job_name)] | None = Field(
+        None, description="Names the state folder; by default the file's name without its ending."
+    )
+    source: Annotated[
+        list[Expanded], BeforeValidator(_as_list, json_schema_input_type=Text | list[Text])
+    ] = Field(
+        [],
+        description="Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.",
+        examples=["exports/users-*.parquet"],
+    )
+    csv: Annotated[CsvShape, BeforeValidator(_blank_is_empty, json_schema_input_type=CsvShape)] = Field(
+        default_factory=CsvShape, description="How CSV files are written."
+    )
+    transform: Annotated[str, AfterValidator(notation.hook)] | None = Field(
+        None, description="A Python function from DataFrame to DataFrame.", examples=["package.module:function"]
+    )
+    identification: IdentificationShape = Field(description="What Amplitude gets, with columns in place of values.")
+    partial_families: PartialFamilies = Field(
+        "refuse", description="`reset` allows to map a part of a family; Amplitude then resets the rest of it to null."
+    )
+    destination: Annotated[
+        DestinationShape, BeforeValidator(_blank_is_empty, json_schema_input_type=DestinationShape)
+    ] = Field(default_factory=DestinationShape, description="Where identifications go.")
+    api_key_env: Annotated[str, AfterValidator(notation.variable_name)] = Field(
+        DEFAULT_KEY_VARIABLE, description="The environment variable that holds the API key."
+    )
+    api_key_file: Text | None = Field(None, description="The file that holds the API key, relative to this file.")

@@ -1,0 +1,175 @@
+"""A run as one HTML page that needs nothing but itself: no network, no script."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from etl.listeners import sentences
+from etl.listeners.markup import Html, tag
+from etl.listeners.stylesheet import STYLESHEET
+from etl.listeners.summary import ROW_ENDS, TAKE_UP, by_count, headline
+from etl.listeners.wording import address, counted, per_second, share, size, span
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from etl.model import Started, Summary, Warned
+
+BAR_WIDTH: Final = 1000
+_THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_MEANINGS: Final = {
+    "accepted": "taken in by the destination",
+    "unchanged": "no update needed",
+    "merged": "sent together with another row of the same user",
+    "rejected": "could not be sent; rejects.ndjson in the state folder has each with its reason",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """All that the page tells. `pauses` are the spans, in seconds, in which the destination took nothing."""
+
+    summary: Summary
+    started: Started | None
+    began: datetime
+    ended: datetime
+    warnings: tuple[Warned, ...] = ()
+    pauses: tuple[float, ...] = ()
+    command: str | None = None
+
+    @property
+    def unsettled(self) -> int:
+        """Rows that the source has and the run didn't come to, as far as is known."""
+        total = self.started.total_rows if self.started and self.started.total_rows else 0
+        return max(total - self.summary.tally.rows, 0) if self.summary.status != "finished" else 0
+
+
+def page(account: Account) -> str:
+    """Write the page."""
+    head = tag(
+        "head",
+        Html('<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("title", f"{account.summary.job}: {headline(account.summary)}"),
+        tag("style", Html(STYLESHEET)),
+    )
+    body = tag("body", _header(account), tag("main", *_parts(account)), tag("footer", "Written by propsync."))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _parts(account: Account) -> list[Html]:
+    parts = [_rows(account), _rejects(account.summary), _effort(account), _warnings(account.warnings)]
+    if account.summary.status != "finished":
+        parts.insert(0, _take_up(account.command))
+    return [part for part in parts if part]
+
+
+def _header(account: Account) -> Html:
+    summary, started = account.summary, account.started
+    status = tag("span", headline(summary), class_=f"status {_colour(summary)}")
+    where = "stopped before the first row"
+    if started:
+        where = f"{sentences.load(started)} to {address(started.endpoint)}"
+    when = f"{_moment(account.began)} to {_moment(account.ended)}"
+    return tag("header", tag("div", tag("h1", summary.job), status), tag("p", where), tag("p", when))
+
+
+def _colour(summary: Summary) -> str:
+    if summary.status == "stopped":
+        return "bad"
+    return "fair" if summary.status == "interrupted" or summary.tally.rejected else "good"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()
+
+
+def _take_up(command: str | None) -> Html:
+    text = tag("p", f"What is settled is kept. {TAKE_UP}")
+    shown = tag("pre", tag("code", command)) if command else Html()
+    return tag("aside", tag("h2", "This run is unfinished"), text, shown)
+
+
+def _rows(account: Account) -> Html:
+    tally, resumed = account.summary.tally, account.summary.resumed_rows
+    total = tag("div", f"{tally.rows:,}", class_="total")
+    note = "rows settled" if account.summary.status != "finished" else "rows, every one accounted for"
+    note += f"; {resumed:,} of them by earlier runs" if resumed else ""
+    rows = [_row(end, getattr(tally, end), tally.rows, _MEANINGS[end]) for end in ROW_ENDS]
+    if account.unsettled:
+        rows.append(_row("open", account.unsettled, 0, "left for the next run", name="unsettled"))
+    return tag("section", total, tag("div", note, class_="soft"), _bar(account), tag("table", *rows))
+
+
+def _row(kind: str, count: int, whole: int, meaning: str, *, name: str | None = None) -> Html:
+    swatch = tag("svg", tag("rect", class_=kind, width="100%", height="100%"), aria_hidden="true")
+    cells = [tag("td", swatch, name or kind, tag("small", meaning)), tag("td", f"{count:,}")]
+    return tag("tr", *cells, tag("td", share(count, whole) if whole else "", class_="soft"))
+
+
+def _bar(account: Account) -> Html:
+    tally = account.summary.tally
+    counts = {end: getattr(tally, end) for end in ROW_ENDS} | {"open": account.unsettled}
+    shapes, x = [], 0.0
+    for kind, width in bar_widths(counts).items():
+        shapes.append(tag("rect", class_=kind, x=round(x, 2), y=0, width=round(width, 2), height=26))
+        x += width
+    says = ", ".join(f"{kind} {count:,}" for kind, count in counts.items() if count)
+    frame = {"viewBox": f"0 0 {BAR_WIDTH} 26", "preserveAspectRatio": "none", "role": "img"}
+    return tag("svg", *shapes, **frame, aria_label=says or "no rows")
+
+
+def bar_widths(counts: dict[str, int]) -> dict[str, float]:
+    """Share BAR_WIDTH out: every part that isn't empty can be seen, and together they fill the bar."""
+    parts = {kind: count for kind, count in counts.items() if count > 0}
+    if not parts:
+        return {"open": float(BAR_WIDTH)}
+    free = BAR_WIDTH - _THINNEST * len(parts)
+    whole = sum(parts.values())
+    return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
+
+
+def _rejects(summary: Summary) -> Html:
+    if not summary.rejects_by_code:
+        return Html()
+    head = tag("tr", tag("th", "code"), tag("th", "rows"), tag("th", "of rejects"))
+    whole = sum(summary.rejects_by_code.values())
+    rows = [_reject_row(code, count, whole) for code, count in by_count(summary)]
+    return tag("section", tag("h2", "Rejects by code"), tag("table", head, *rows))
+
+
+def _reject_row(code: str, count: int, whole: int) -> Html:
+    part = tag("td", share(count, whole), class_="soft")
+    return tag("tr", tag("td", tag("code", code)), tag("td", f"{count:,}"), part)
+
+
+def _effort(account: Account) -> Html:
+    summary, pauses = account.summary, account.pauses
+    tally = summary.tally
+    facts = {
+        "duration": span(summary.seconds),
+        "speed of this run": per_second(tally.rows - summary.resumed_rows, summary.seconds),
+        "requests": f"{tally.requests:,}",
+        "bytes sent": size(tally.bytes),
+        "retries": f"{tally.retries:,}",
+        "throttled": f"{tally.throttled:,}",
+        "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
+        "answers in doubt": f"{tally.in_doubt:,}",
+    }
+    entries = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
+    return tag("section", tag("h2", "What it took"), tag("dl", *entries))
+
+
+def _warnings(warnings: tuple[Warned, ...]) -> Html:
+    if not warnings:
+        return Html()
+    items = [_warning(warned, times) for warned, times in Counter(warnings).items()]
+    return tag("section", tag("h2", "Warnings"), tag("ul", *items))
+
+
+def _warning(warned: Warned, times: int) -> Html:
+    again = tag("span", f" ({counted(times, 'time')})", class_="soft") if times > 1 else Html()
+    return tag("li", warned.message, again)

@@ -1,0 +1,108 @@
+"""The summary as data for programs and as a table for people; both say the same."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from etl.listeners.wording import counted, one_line, per_second, share, size, span
+
+if TYPE_CHECKING:
+    from etl.model import Summary, Tally
+
+ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
+COSTS = ("requests", "retries", "throttled", "bytes")
+TAKE_UP = "Run the same command again to take it up where it stands."
+
+
+def tally_dict(tally: Tally) -> dict[str, int]:
+    """Give the counts under the summary's keys and in its order, `in_doubt` last."""
+    return {name: getattr(tally, name) for name in ("rows", *ROW_ENDS, *COSTS, "in_doubt")}
+
+
+def summary_dict(summary: Summary) -> dict[str, object]:
+    """Give the summary as one JSON object: counts of the whole job, `seconds` a float."""
+    counts = tally_dict(summary.tally)
+    in_doubt = counts.pop("in_doubt")
+    return {
+        **counts,
+        "seconds": round(summary.seconds, 3),
+        "resumed_rows": summary.resumed_rows,
+        "status": summary.status,
+        "in_doubt": in_doubt,
+        "job": summary.job,
+        "rejects_by_code": dict(by_count(summary)),
+    }
+
+
+def headline(summary: Summary) -> str:
+    """Say the outcome in a few words, without the job's name."""
+    if summary.status != "finished":
+        return summary.status
+    rejected = summary.tally.rejected
+    return f"finished, {counted(rejected, 'row')} rejected" if rejected else "finished"
+
+
+def effort(summary: Summary) -> list[str]:
+    """Say what it took, in phrases; the speed is that of this process alone."""
+    tally = summary.tally
+    phrases = [counted(tally.requests, "request"), f"{size(tally.bytes)} sent"]
+    phrases += [counted(tally.retries, "retry", "retries")] if tally.retries else []
+    phrases += [f"{tally.throttled:,} throttled"] if tally.throttled else []
+    phrases += [span(summary.seconds), per_second(tally.rows - summary.resumed_rows, summary.seconds)]
+    return phrases
+
+
+def notes(summary: Summary) -> list[str]:
+    """Say what a reader of the numbers must know besides, a sentence each."""
+    found = []
+    if summary.resumed_rows:
+        found.append(f"{summary.resumed_rows:,} of these rows had been settled by earlier runs.")
+    if summary.tally.in_doubt:
+        answers = counted(summary.tally.in_doubt, "answer")
+        found.append(f"{answers} left open whether the request was applied; it was sent again.")
+    if summary.status != "finished":
+        found.append(TAKE_UP)
+    return found
+
+
+def summary_text(summary: Summary, *, width: int) -> str:
+    """Write the summary as lines of plain text, without a last newline.
+
+    They are at most `width` columns wide where words and numbers allow.
+    """
+    lines = textwrap.wrap(f"{one_line(summary.job)}: {headline(summary)}", max(width, 20))
+    lines += ["", *_table(summary), ""]
+    lines += _filled("  ", effort(summary), width)
+    for note in notes(summary):
+        lines += textwrap.wrap(note, max(width, 20), initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _table(summary: Summary) -> list[str]:
+    tally = summary.tally
+    rows = [("rows", tally.rows, "")]
+    for name in ROW_ENDS:
+        count = getattr(tally, name)
+        rows.append((f"  {name}", count, share(count, tally.rows)))
+    rows += [(f"    {one_line(code)}", count, "") for code, count in by_count(summary)]
+    wide = max(len(label) for label, _, _ in rows)
+    deep = max(len(f"{count:,}") for _, count, _ in rows)
+    return [f"  {label:<{wide}}  {count:>{deep},}  {part:>7}".rstrip() for label, count, part in rows]
+
+
+def by_count(summary: Summary) -> list[tuple[str, int]]:
+    """List the codes of rejects, the most frequent first."""
+    return sorted(summary.rejects_by_code.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _filled(indent: str, phrases: list[str], width: int) -> list[str]:
+    """Phrases set in lines; a phrase is never broken."""
+    lines = [indent + phrases[0]]
+    for phrase in phrases[1:]:
+        if len(lines[-1]) + len(phrase) + 3 > width:
+            lines[-1] += ","
+            lines.append(indent + phrase)
+        else:
+            lines[-1] += f", {phrase}"
+    return lines

@@ -1,0 +1,63 @@
+"""A file that is written whole or not at all, by whoever may read what a run tells."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from etl.errors import StateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+def check_writable(path: Path) -> None:
+    """Find out now that `write_whole` will fail at the end of a long run; leaves `path` as it is.
+
+    Raises StateError.
+    """
+    target = path.resolve()
+    if not target.parent.is_dir():
+        raise StateError(
+            f"{path} can't be written: there is no folder {target.parent}", hint="create the folder"
+        )
+    try:
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise StateError(f"{path} can't be written: it is not a file", hint="give the name of a file")
+        trial = _beside(target)
+        os.close(os.open(trial, _NEW, 0o600))
+        trial.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put `text` (as UTF-8) in place of the file by rename; whoever reads sees the old or the new one.
+
+    A symbolic link stays, its target is replaced. Raises StateError, and then the old file is as it was.
+    """
+    target = path.resolve()
+    draft = _beside(target)
+    try:
+        # Unlike the state, these files are for others to read (a collector, a colleague): the umask decides.
+        with os.fdopen(os.open(draft, _NEW, 0o666), "wb") as file:
+            file.write(text.encode("utf-8", "replace"))
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _beside(target: Path) -> Path:
+    """Make a name in the same folder that no collector of `*.prom` or `*.html` picks up."""
+    return target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+
+
+def _unwritable(path: Path, error: OSError) -> StateError:
+    reason = error.strerror or type(error).__name__
+    return StateError(
+        f"{path} can't be written: {reason}", hint="free space or rights there, or name another file"
+    )

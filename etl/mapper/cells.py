@@ -1,0 +1,61 @@
+"""A column on its way from source values to values for Amplitude, with the faults met so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with the values of some rows.
+
+    `rows` (bool, shape (n,)) marks them. `says` is a sentence in which {} stands for the value, quoted from
+    `shown` (shape (n,)) or, where that is None, from the source column.
+    """
+
+    code: str
+    rows: Mask
+    says: str
+    shown: pa.Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Values of a column, shape (n,), null where there is none. `raw`: they are JSON text, not strings."""
+
+    values: pa.Array
+    faults: tuple[Fault, ...] = ()
+    raw: bool = False
+
+    def then(self, step: Callable[[pa.Array], Cells]) -> Cells:
+        """Take the next step with the values, keeping the faults of the steps before."""
+        after = step(self.values)
+        return Cells(after.values, self.faults + after.faults, after.raw)
+
+
+def faults_of(code: str, rows: pa.Array | Mask, says: str) -> tuple[Fault, ...]:
+    """One fault for the marked rows, or none where no row is marked; a null mark counts as false."""
+    mask = rows if isinstance(rows, np.ndarray) else as_mask(rows)
+    return (Fault(code, mask, says),) if mask.any() else ()
+
+
+def as_mask(marks: pa.Array) -> Mask:
+    """Boolean marks as numpy has them; null counts as false."""
+    filled = marks.fill_null(False) if marks.null_count else marks  # noqa: FBT003
+    mask: Mask = filled.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def blank_out(values: pa.Array, rows: pa.Array | Mask) -> pa.Array:
+    """The values with null in the marked rows."""
+    marks = pa.array(rows) if isinstance(rows, np.ndarray) else rows
+    return pc.if_else(marks, pa.scalar(None, values.type), values)

@@ -1,0 +1,95 @@
+"""The types date and datetime: every value as a day, or as a second in UTC, in the years 1 to 9999."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.mapper.calendar import (
+    DAY,
+    FIRST_DAY,
+    FIRST_SECOND,
+    LAST_DAY,
+    LAST_SECOND,
+    ZONE_PATTERN,
+    Ints,
+    read_moments,
+)
+from etl.mapper.cells import Cells, Mask, blank_out, faults_of
+
+_DATE: Final = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
+_TIME: Final = r"[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
+_ISO: Final = rf"^{_DATE}(?:{_TIME} ?(?P<zone>{ZONE_PATTERN})?)?$"
+
+NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
+NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"
+DATE_OUT_OF_RANGE: Final = "{} is not in the years 1 to 9999"
+
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def parse_dates(texts: pa.Array) -> Cells:
+    """ISO dates as date32; of a date with a time, the date as it is written, whatever the zone."""
+    _, good = read_moments(texts, _ISO)
+    heads = blank_out(pc.utf8_slice_codeunits(texts, 0, 10), ~good)
+    return Cells(heads.cast(pa.date32()), faults_of("bad_date", as_valid(texts) & ~good, NOT_A_DATE))
+
+
+def parse_datetimes(texts: pa.Array) -> Cells:
+    """ISO dates with or without a time, T or a blank between, as timestamp[s] in UTC; fractions are cut."""
+    seconds, good = read_moments(texts, _ISO)
+    bad = as_valid(texts) & ~good
+    return Cells(moments_of(seconds, good), faults_of("bad_datetime", bad, NOT_A_DATETIME))
+
+
+def moments_of(seconds: Ints, good: Mask) -> pa.Array:
+    """timestamp[s], null where not good."""
+    return pa.array(seconds, mask=~good).cast(pa.timestamp("s"))
+
+
+def as_valid(values: pa.Array) -> Mask:
+    """Which values are there; bool, shape (n,)."""
+    valid: Mask = values.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def check_days(values: pa.Array) -> Cells:
+    """date32 as it is; a year that four digits can't hold is a fault."""
+    numbers = values.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
+    bad = (numbers < FIRST_DAY) | (numbers > LAST_DAY)
+    if not bad.any():
+        return Cells(values)
+    return Cells(blank_out(values, bad), faults_of("bad_date", bad, DATE_OUT_OF_RANGE))
+
+
+def to_seconds(values: pa.Array) -> Cells:
+    """Timestamps of any unit and zone as timestamp[s] in UTC; the fraction is cut, also before 1970."""
+    counts = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    whole = np.floor_divide(counts, _PER_SECOND[values.type.unit])
+    good = (whole >= FIRST_SECOND) & (whole <= LAST_SECOND)
+    result = moments_of(whole, good & as_valid(values))
+    return Cells(result, faults_of("bad_datetime", ~good, DATE_OUT_OF_RANGE))
+
+
+def days_as_seconds(values: pa.Array) -> Cells:
+    """date32 as the midnight it begins with."""
+    return check_days(values).then(lambda good: Cells(good.cast(pa.timestamp("s"))))
+
+
+def seconds_as_days(values: pa.Array) -> Cells:
+    """Timestamps of any unit and zone as the day in UTC."""
+    return to_seconds(values).then(lambda good: Cells(_floor_to_days(good)))
+
+
+def _floor_to_days(values: pa.Array) -> pa.Array:
+    counts = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    numbers = np.floor_divide(counts, DAY).astype(np.int32)
+    return pa.array(numbers, mask=~as_valid(values)).cast(pa.date32())
+
+
+def moment_texts(values: pa.Array) -> pa.Array:
+    """timestamp[s] as `YYYY-MM-DDTHH:MM:SS`."""
+    return pc.replace_substring(values.cast(pa.string()), " ", "T", max_replacements=1)

@@ -1,0 +1,95 @@
+"""The type json: any JSON value that Amplitude takes, one text at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from etl.amplitude import MAX_DEPTH, MAX_STRING_LENGTH
+from etl.mapper.cells import Cells, Fault
+from etl.mapper.limits import LIST_TOO_LONG, STRING_TOO_LONG, TooLong
+from etl.mapper.native import NESTED_LIST, TOO_DEEP
+from etl.mapper.numbers import NOT_FINITE
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+NOT_JSON: Final = "{} is not JSON"
+
+
+class _UnfitError(ValueError):
+    """The value can't be sent."""
+
+    def __init__(self, code: str, says: str) -> None:
+        super().__init__(code, says)
+        self.code = code
+        self.says = says
+
+
+def parse_json(texts: pa.Array, too_long: TooLong) -> Cells:
+    """JSON texts written anew without blanks; `null` becomes null. The result is raw."""
+    results: list[str | None] = []
+    unfit: dict[tuple[str, str], list[int]] = {}
+    for row, text in enumerate(texts.to_pylist()):
+        try:
+            results.append(None if text is None else _rewritten(text, too_long))
+        except _UnfitError as error:
+            results.append(None)
+            unfit.setdefault((error.code, error.says), []).append(row)
+    faults = tuple(_fault(code, says, rows, len(texts)) for (code, says), rows in unfit.items())
+    return Cells(pa.array(results, pa.string()), faults, raw=True)
+
+
+def _fault(code: str, says: str, rows: list[int], n: int) -> Fault:
+    marks = np.zeros(n, dtype=np.bool_)
+    marks[rows] = True
+    return Fault(code, marks, says)
+
+
+def _rewritten(text: str, too_long: TooLong) -> str | None:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _UnfitError("bad_json", NOT_JSON) from error
+    return None if value is None else orjson.dumps(_fit(value, 0, too_long)).decode()
+
+
+def _fit(value: JsonValue, depth: int, too_long: TooLong) -> JsonValue:
+    """The value as it may be sent."""
+    if isinstance(value, str):
+        return _fit_string(value, too_long)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _UnfitError("not_finite", NOT_FINITE)
+    if isinstance(value, (list, dict)) and depth == MAX_DEPTH:
+        raise _UnfitError("too_deep", TOO_DEEP)
+    if isinstance(value, list):
+        return _fit_list(value, depth, too_long)
+    if isinstance(value, dict):
+        return {key: _fit(member, depth + 1, too_long) for key, member in value.items()}
+    return value
+
+
+def _fit_string(value: str, too_long: TooLong) -> str:
+    if len(value) > MAX_STRING_LENGTH and too_long == "reject":
+        raise _UnfitError("too_long", STRING_TOO_LONG)
+    return value[:MAX_STRING_LENGTH]
+
+
+def _fit_list(elements: list[JsonValue], depth: int, too_long: TooLong) -> list[JsonValue]:
+    """The list without nulls; its strings count together, and where they are cut the rest is left out."""
+    fitting: list[JsonValue] = []
+    characters = 0
+    for element in elements:
+        if isinstance(element, list):
+            raise _UnfitError("nested_list", NESTED_LIST)
+        fit = _fit(element, depth + 1, too_long)
+        characters += len(fit) if isinstance(fit, str) else 0
+        if characters > MAX_STRING_LENGTH and too_long == "reject":
+            raise _UnfitError("too_long", LIST_TOO_LONG)
+        if characters <= MAX_STRING_LENGTH and fit is not None:
+            fitting.append(fit)
+    return fitting

@@ -1,0 +1,102 @@
+"""Every way to store a value in Arrow, brought down to the few types that the rules are written for.
+
+These are: booleans, integers, floats, decimals, strings (valid UTF-8), date32, timestamps, lists, structs, maps.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from arro3.io import write_ndjson
+
+from etl.mapper.cells import Cells, faults_of
+
+_NOT_TEXT = "{} is binary data, not UTF-8 text"
+
+
+def plain(values: pa.Array) -> Cells:
+    """Decode dictionaries, runs, views, extensions, binaries and rare types; the top level only."""
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _uuids(values) if kind.extension_name == "arrow.uuid" else plain(values.storage)
+    if pa.types.is_dictionary(kind):
+        return plain(values.dictionary_decode())
+    if pa.types.is_run_end_encoded(kind):
+        return plain(pc.run_end_decode(values))
+    if _is_textual(kind):
+        return _strings(values)
+    return Cells(_rare(values))
+
+
+def json_texts(values: pa.Array) -> pa.Array:
+    """Each value as JSON text, shape (n,); null stays null. Costs a Python object a row."""
+    stream = io.BytesIO()
+    if len(values):
+        write_ndjson(pa.record_batch([values], names=["v"]), stream)
+    # A line is {"v":...}, or {} for a null.
+    texts = [line[5:-1] or None for line in stream.getvalue().split(b"\n")[:-1]]
+    return pa.array(texts, pa.binary()).cast(pa.string())
+
+
+def _is_textual(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _strings(values: pa.Array) -> Cells:
+    """Arrow doesn't check the strings of a Parquet file; a cast from binary does."""
+    if not pa.types.is_binary(values.type):
+        values = values.cast(pa.binary())
+    try:
+        return Cells(values.cast(pa.string()))
+    except pa.ArrowInvalid:
+        texts = [_decoded(value) for value in values.to_pylist()]
+    strings = pa.array(texts, pa.string())
+    return Cells(strings, faults_of("bad_text", pc.and_not(strings.is_null(), values.is_null()), _NOT_TEXT))
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _uuids(values: pa.Array) -> Cells:
+    return Cells(pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string()))
+
+
+def _rare(values: pa.Array) -> pa.Array:
+    """Types with an everyday twin become that; those without one become text."""
+    kind = values.type
+    if pa.types.is_null(kind):
+        return values.cast(pa.string())
+    if pa.types.is_float16(kind):
+        return values.cast(pa.float32())
+    if pa.types.is_date64(kind):
+        return _days(values)
+    if pa.types.is_time(kind):
+        return values.cast(pa.string())
+    if pa.types.is_duration(kind):
+        return pc.utf8_trim(json_texts(values), characters='"')
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return values.cast(pa.list_(kind.value_field))
+    if pa.types.is_union(kind) or pa.types.is_interval(kind):
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
+    return values
+
+
+def _days(values: pa.Array) -> pa.Array:
+    milliseconds = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    days = np.clip(np.floor_divide(milliseconds, 86_400_000), -(2**31), 2**31 - 1).astype(np.int32)
+    return pa.array(days, mask=values.is_null().to_numpy(zero_copy_only=False)).cast(pa.date32())

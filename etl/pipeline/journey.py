@@ -1,0 +1,122 @@
+"""The journey of the rows, read top to bottom: produced in a thread, sent in lanes, settled in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+
+from etl.checkpoint import Checkpoint
+from etl.model import Chunk, Listener, Stretch
+from etl.pipeline.production import Production
+from etl.pipeline.settings import Settings
+from etl.pipeline.settling import Settler
+from etl.sender import Delivery, Lanes, Pause, Rate, StoppedError, Transport
+
+
+async def travel(
+    production: Production,
+    gaps: Iterable[Stretch],
+    transport: Transport,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    listener: Listener,
+) -> bool:
+    """Bring every row in the gaps to its end. False if the run was told to stop before that.
+
+    Raises the first error of any lane as it is.
+    """
+    clock = settings.clock
+    pause = Pause(clock, settings.waits, outage=settings.max_outage, listener=listener)
+    delivery = Delivery(
+        transport,
+        pause=pause,
+        requests=Rate(settings.requests_per_second, clock),
+        identifications=Rate(settings.rate, clock),
+        slots=asyncio.Semaphore(settings.concurrency),
+        clock=clock,
+        outage=settings.max_outage,
+    )
+    with Settler(
+        checkpoint,
+        read_meter=delivery.read_meter,
+        limit=settings.max_rejects,
+        clock=clock,
+        listener=listener,
+    ) as settler:
+        lanes = Lanes(settings.concurrency, delivery, settler.settle)
+        async with _stopping_at_signals(pause, enabled=settings.handle_signals):
+            try:
+                await _send_all(production.chunks(gaps), lanes, pause)
+            finally:
+                await settler.flush()
+        settler.judge(ended=not pause.stopping)
+    return not pause.stopping
+
+
+async def _send_all(produced: Iterator[list[Chunk]], lanes: Lanes, pause: Pause) -> None:
+    try:
+        async with asyncio.TaskGroup() as group, aclosing(_ahead(produced)) as chunks:
+            async for chunk in chunks:
+                if pause.stopping:
+                    break
+                await lanes.carry(chunk, group)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+
+
+async def _ahead(produced: Iterator[list[Chunk]]) -> AsyncGenerator[Chunk, None]:
+    """Chunks in order; while those of one batch are handed out, a thread makes those of the next."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, "produce") as thread:
+        coming = loop.run_in_executor(thread, next, produced, None)
+        try:
+            while (chunks := await coming) is not None:
+                coming = loop.run_in_executor(thread, next, produced, None)
+                for chunk in chunks:
+                    yield chunk
+        finally:
+            coming.cancel()
+
+
+@asynccontextmanager
+async def _stopping_at_signals(pause: Pause, *, enabled: bool) -> AsyncIterator[None]:
+    """At the first SIGINT or SIGTERM let what is in flight end; at the second end at once."""
+    if not enabled:
+        yield
+        return
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    stop = _stopper(pause, task.cancel if task else pause.stop)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _stopper(pause: Pause, end: Callable[[], object]) -> Callable[[], None]:
+    def stop() -> None:
+        if pause.stopping:
+            end()
+        pause.stop()
+
+    return stop
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first leaf of a group that isn't just somebody stopping."""
+    leaves = list(_leaves(errors))
+    return next((leaf for leaf in leaves if not isinstance(leaf, StoppedError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

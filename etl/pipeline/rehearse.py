@@ -1,0 +1,99 @@
+"""`check` and `preview`: everything that `run` does, but sending."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from arro3.io import write_ndjson
+
+from etl.encoder import Limits
+from etl.job import Job
+from etl.mapper import splice_json
+from etl.model import Chunk, Reject, Stretch, Tally, Warned
+from etl.pipeline.production import Production
+from etl.pipeline.run import at_endpoint, warnings_of
+from etl.pipeline.settings import Settings
+from etl.reader import Source
+
+_EXAMPLES: Final = 3
+
+
+@dataclass(slots=True)
+class Forecast:
+    """What a run of the job would do, unless the server refuses rows.
+
+    `tally.requests` and `tally.bytes` (of request bodies) are those of a run without retries; `examples`
+    has up to three rejects for each code. `seconds` is what the rates allow.
+    """
+
+    job: str
+    endpoint: str
+    files: int
+    tally: Tally = Tally()
+    seconds: float = 0.0
+    rejects_by_code: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Reject]] = field(default_factory=dict)
+    warnings: list[Warned] = field(default_factory=list)
+
+    def add(self, chunk: Chunk, overhead: int) -> None:
+        """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
+        sent = chunk.users > 0
+        self.tally += Tally(
+            rows=chunk.stop - chunk.first,
+            accepted=chunk.users,
+            unchanged=chunk.unchanged,
+            merged=len(chunk.numbers) - chunk.users,
+            rejected=len(chunk.rejects),
+            requests=int(sent),
+            bytes=(len(chunk.body) + overhead) * sent,
+        )
+        for reject in chunk.rejects:
+            self.rejects_by_code[reject.code] += 1
+            examples = self.examples.setdefault(reject.code, [])
+            if len(examples) < _EXAMPLES:
+                examples.append(reject)
+
+
+def forecast(job: Job, source: Source, *, settings: Settings) -> Forecast:
+    """Read, map and encode the whole source, send nothing, touch no state. Raises EtlError like `run`."""
+    job = at_endpoint(job, settings)
+    production = Production.of(job, source, settings.limits)
+    found = Forecast(job.name, job.destination.endpoint, len(source.files), warnings=warnings_of(job))
+    key_length = 32  # what Amplitude's keys have
+    overhead = len("api_key=&identification=") + key_length
+    for chunks in production.chunks(Stretch(file) for file in range(len(source.files))):
+        for chunk in chunks:
+            found.add(chunk, overhead)
+    found.seconds = _seconds(found.tally, settings)
+    return found
+
+
+def preview(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
+    """The first `count` identifications, one JSON text each, before rows of one user are merged."""
+    production = Production.of(job, source, Limits())
+    for file in range(len(source.files)):
+        for batch in source.read(Stretch(file)):
+            identifications = production.mapper.map(batch).identifications
+            if count > 0 and identifications.num_rows:
+                stream = io.BytesIO()
+                write_ndjson(identifications.slice(0, count), stream)
+                text = stream.getvalue()
+                lines = (splice_json(text) if production.mapper.has_raw_json else text).decode().splitlines()
+                yield from lines
+                count -= len(lines)
+            if count <= 0:
+                return
+
+
+def _seconds(tally: Tally, settings: Settings) -> float:
+    """The time that the rates allow, in seconds; 0 where nothing limits it."""
+    times = [0.0]
+    if settings.rate is not None:
+        times.append(tally.accepted / settings.rate)
+    if settings.requests_per_second is not None:
+        times.append(tally.requests / settings.requests_per_second)
+    return max(times)

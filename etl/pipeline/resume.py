@@ -1,0 +1,88 @@
+"""Whether a run begins anew or is taken up: a checkpoint only fits the source, job and limits it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+from uuid import uuid4
+
+from etl.checkpoint import Checkpoint, Identity, StateFolder
+from etl.encoder import Limits
+from etl.errors import StaleCheckpointError
+from etl.job import Job, fingerprint
+from etl.reader import Source
+
+# Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
+_CUT = 1
+
+
+def identity(job: Job, source: Source, limits: Limits) -> Identity:
+    """What decides which bytes are sent: the job's fingerprint, where to, the limits, and the files."""
+    files = [[file.name, file.size, file.modified, file.sample] for file in source.files]
+    if not source.repeatable:
+        files.append([uuid4().hex])  # a stream is never the same again
+    return {
+        "job": fingerprint(job),
+        "endpoint": job.destination.endpoint,
+        "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
+        "source": files,
+    }
+
+
+@contextmanager
+def taken_up(folder: StateFolder, expected: Identity, *, restart: bool) -> Iterator[Checkpoint]:
+    """The job's checkpoint: an unfinished one that fits, else a new one.
+
+    Raises StaleCheckpointError for an unfinished one that doesn't fit, unless `restart`.
+    """
+    found = None if restart else Checkpoint.load(folder.checkpoint)
+    if found is not None:
+        with found:
+            progress = found.progress()
+            if not progress.finished:
+                _check_fit(folder, progress.identity, expected)
+                yield found
+                return
+    with Checkpoint.create(folder.checkpoint, expected) as new:
+        yield new
+
+
+def _check_fit(folder: StateFolder, found: Identity, expected: Identity) -> None:
+    difference = _difference(found, expected)
+    if difference is not None:
+        raise StaleCheckpointError(
+            f"{folder.checkpoint} keeps an unfinished run {difference}",
+            hint="finish that run first, or drop it with --restart",
+        )
+
+
+def _difference(found: Identity, expected: Identity) -> str | None:
+    """How the two differ, as the end of a sentence."""
+    if found.get("job") != expected["job"]:
+        return "of another job: the job file's identification, csv or transform has changed since"
+    if found.get("endpoint") != expected["endpoint"]:
+        return f"to another destination: {found.get('endpoint')}, not {expected['endpoint']}"
+    if found.get("limits") != expected["limits"]:
+        was = cast("Mapping[str, object]", found.get("limits", {})).get("identifications")
+        now = cast("Mapping[str, object]", expected["limits"])["identifications"]
+        return f"with other limits: --batch-size {was}, not {now}"
+    if found.get("source") != expected["source"]:
+        return f"of another source: {_file_difference(found.get('source'), expected['source'])}"
+    return None
+
+
+def _file_difference(found: object, expected: object) -> str:
+    before = {file[0]: file[1:] for file in cast("list[list[object]]", found)}
+    after = {file[0]: file[1:] for file in cast("list[list[object]]", expected)}
+    for name, marks in before.items():
+        if len(name if isinstance(name, str) else "") == 0 or not marks:
+            return "a stream such as stdin can't be taken up"
+        if name not in after:
+            return f"{name} isn't among the files any more"
+        if after[name] != marks:
+            return f"{name} has changed (its size, time or content)"
+    return f"{next((name for name in after if name not in before), 'a file')} is new, or the order differs"
+
+
+__all__ = ["identity", "taken_up"]

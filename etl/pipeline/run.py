@@ -1,0 +1,194 @@
+"""`run`: the job, from its checkpoint to its summary."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from etl import amplitude
+from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
+from etl.errors import InterruptedRunError, SourceError
+from etl.job import Job
+from etl.ledger import Ledger
+from etl.model import Ended, Event, Listener, Started, Summary, Warned
+from etl.pipeline.journey import travel
+from etl.pipeline.production import Production
+from etl.pipeline.resume import identity, taken_up
+from etl.pipeline.settings import Settings
+from etl.reader import Source
+from etl.sender import Identify
+
+Status = Literal["finished", "stopped", "interrupted"]
+
+
+def ignore(event: Event) -> None:
+    """The listener who doesn't listen."""
+
+
+def run_job(
+    job: Job, source: Source, key: str, *, settings: Settings, listener: Listener = ignore
+) -> Summary:
+    """Send the source as the job says, taking up an unfinished run; the summary is the whole job's.
+
+    Raises EtlError where the run can't begin or can't go on. In the latter case the listener has heard
+    `Ended` with the summary so far.
+    """
+    job = at_endpoint(job, settings)
+    production = Production.of(job, source, settings.limits)
+    transport = Identify(
+        job.destination.endpoint, key, connections=settings.concurrency, allow_http=settings.allow_http
+    )
+    folder = StateFolder(settings.state_dir or job.state_dir)
+    folder.prepare()
+    expected = identity(job, source, settings.limits)
+    with folder.hold(), taken_up(folder, expected, restart=settings.restart) as checkpoint:
+        return _Run(production, transport, folder, checkpoint, settings, listener).to_its_end()
+
+
+class _Run:
+    """One process' part of a job, with its checkpoint open."""
+
+    def __init__(
+        self,
+        production: Production,
+        transport: Identify,
+        folder: StateFolder,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        listener: Listener,
+    ) -> None:
+        self._production = production
+        self._transport = transport
+        self._folder = folder
+        self._checkpoint = checkpoint
+        self._settings = settings
+        self._listener = listener
+        self._ledger = Ledger(checkpoint.settled())
+        self._resumed_rows = self._ledger.rows()
+
+    def to_its_end(self) -> Summary:
+        self._tell_start()
+        status: Status = "stopped"
+        try:
+            status = "finished" if self._travel() else "interrupted"
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            status = "interrupted"
+        finally:
+            summary = self._tell_end(status)
+        if status == "interrupted":
+            raise InterruptedRunError("interrupted; the checkpoint is kept")
+        return summary
+
+    def _travel(self) -> bool:
+        """Send what is left; True once every row has its end and the source is still what it was."""
+        if not run_async(self._send):
+            return False
+        changed = self._production.source.changed()
+        if changed is not None:
+            raise SourceError(
+                f"the source changed while it was read: {changed}",
+                hint="run with --restart once it is whole",
+            )
+        self._checkpoint.finish()
+        return True
+
+    async def _send(self) -> bool:
+        files = range(len(self._production.source.files))
+        gaps = chain.from_iterable(self._ledger.gaps(file) for file in files)
+        async with self._transport as transport:
+            return await travel(
+                self._production, gaps, transport, self._checkpoint, self._settings, self._listener
+            )
+
+    def _tell_start(self) -> None:
+        source, job = self._production.source, self._production.job
+        for warning in warnings_of(job):
+            self._listener(warning)
+        self._listener(
+            Started(
+                job.name,
+                job.destination.endpoint,
+                len(source.files),
+                source.total_rows(),
+                source.total_bytes(),
+                self._checkpoint.progress().tally,
+            )
+        )
+
+    def _tell_end(self, status: Status) -> Summary:
+        # An unfinished run whose source is its own rejects file still needs that file as it is.
+        if status == "finished" or not self._reads(self._folder.rejects):
+            publish_rejects(self._folder.rejects, self._checkpoint.rejects())
+        summary = summary_of(self._production.job, self._checkpoint, self._resumed_rows, status)
+        self._listener(Ended(summary))
+        return summary
+
+    def _reads(self, path: Path) -> bool:
+        with suppress(OSError):
+            folder = self._production.job.folder
+            return any(
+                (folder / file.name).resolve() == path.resolve() for file in self._production.source.files
+            )
+        return False
+
+
+def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Status) -> Summary:
+    """The whole job's summary, as its checkpoint tells it."""
+    progress = checkpoint.progress()
+    return Summary(
+        job.name, progress.tally, progress.seconds, resumed_rows, status, checkpoint.rejects_by_code()
+    )
+
+
+def at_endpoint(job: Job, settings: Settings) -> Job:
+    """The job with the settings' endpoint in place of its own, if they name one."""
+    if settings.endpoint is None:
+        return job
+    return replace(job, destination=replace(job.destination, endpoint=settings.endpoint.rstrip("/")))
+
+
+def warnings_of(job: Job) -> list[Warned]:
+    """What a user should know of a job before it is run."""
+    found = []
+    identification = job.identification
+    unrepeatable = sorted(amplitude.UNREPEATABLE & set(identification.operators))
+    if unrepeatable:
+        found.append(
+            Warned(
+                "unrepeatable",
+                f"{', '.join(unrepeatable)}: a request whose answer is lost is sent again and may count twice",
+            )
+        )
+    if set(amplitude.ID_FIELDS) <= set(identification.fields):
+        found.append(
+            Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good")
+        )
+    return found
+
+
+def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
+    """Run a coroutine to its end, also where a loop is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(make())
+    results: list[bool | BaseException] = []
+    thread = threading.Thread(target=lambda: results.append(_caught(make)), name="propsync")
+    thread.start()
+    thread.join()
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
+
+
+def _caught(make: Callable[[], Coroutine[None, None, bool]]) -> bool | BaseException:
+    try:
+        return asyncio.run(make())
+    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+        return error

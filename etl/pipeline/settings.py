@@ -1,0 +1,67 @@
+"""How a run is to be done, as against what is to be done (which is the job's)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etl import amplitude
+from etl.encoder import Limits
+from etl.errors import UsageError
+from etl.sender import Clock, Waits
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLimit:
+    """How many rejects are too many: more than `count` rows, or more than `percent` of the rows."""
+
+    count: int | None = None
+    percent: float | None = None
+
+    def exceeded(self, rejected: int, rows: int, *, ended: bool) -> bool:
+        """Judge a run so far; a percentage only from 1,000 rows on, or at the end."""
+        if self.count is not None and rejected > self.count:
+            return True
+        enough = ended or rows >= 1000
+        return self.percent is not None and enough and rejected * 100 > self.percent * rows
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}% of the rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The knobs of a run; the defaults honour the documented limits of Amplitude's smallest plan.
+
+    `rate` is in identifications a second and `requests_per_second` in requests; None means no limit.
+    `concurrency` is how many chunks are under way at once, `batch_size` the most identifications of a
+    request, `max_outage` in seconds. `endpoint` and `state_dir` None: the job's.
+    """
+
+    endpoint: str | None = None
+    state_dir: Path | None = None
+    rate: float | None = amplitude.DEFAULT_RATE
+    requests_per_second: float | None = amplitude.DEFAULT_REQUESTS_PER_SECOND
+    concurrency: int = 8
+    batch_size: int = amplitude.DEFAULT_BATCH_SIZE
+    max_rejects: RejectLimit = RejectLimit()
+    max_outage: float = 1800.0
+    restart: bool = False
+    allow_http: bool = False
+    waits: Waits = Waits()
+    clock: Clock = field(default_factory=Clock)
+    handle_signals: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= amplitude.MAX_BATCH_SIZE:
+            raise UsageError(f"the batch size must be 1 to {amplitude.MAX_BATCH_SIZE}, not {self.batch_size}")
+        if self.concurrency < 1:
+            raise UsageError(f"the concurrency must be at least 1, not {self.concurrency}")
+        for name, value in (("rate", self.rate), ("requests per second", self.requests_per_second)):
+            if value is not None and value <= 0:
+                raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")
+
+    @property
+    def limits(self) -> Limits:
+        """What a request may hold."""
+        return Limits(identifications=self.batch_size)

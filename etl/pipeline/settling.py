@@ -1,0 +1,96 @@
+"""Settles chunks as they come: many in one transaction, each told of its success only after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from etl.checkpoint import Checkpoint
+from etl.errors import TooManyRejectsError
+from etl.model import Chunk, Listener, Progressed, Settled, Stretch, Tally
+from etl.pipeline.settings import RejectLimit
+from etl.sender import Clock, Outcome
+
+# At least so many seconds between two tellings of progress.
+_TELL_EVERY = 0.2
+
+
+class Settler:
+    """Groups what is to be settled: while one transaction is written, the next one gathers.
+
+    `read_meter` gives what the requests since its last call came to. `tally` is the whole job's. To be used
+    as a context manager: its one thread is the only one that touches the checkpoint meanwhile.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        read_meter: Callable[[], Tally],
+        limit: RejectLimit,
+        clock: Clock,
+        listener: Listener,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._read_meter = read_meter
+        self._limit = limit
+        self._clock = clock
+        self._listener = listener
+        self._last = clock.now()
+        self._told = float("-inf")
+        self._waiting: list[Settled] = []
+        self._writing = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "settle")
+        self.tally = checkpoint.progress().tally
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+
+    async def settle(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Return once the chunk is settled durably. Raises StateError, or TooManyRejectsError."""
+        mine = _settled(chunk, outcome)
+        self._waiting.append(mine)
+        async with self._writing:
+            if any(settled is mine for settled in self._waiting):
+                await self.flush()
+        self.judge(ended=False)
+
+    async def flush(self) -> None:
+        """Write all that waits, and what requests came to, in one transaction."""
+        group, self._waiting = self._waiting, []
+        meter, now = self._read_meter(), self._clock.now()
+        seconds, self._last = now - self._last, now
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._checkpoint.settle, group, meter, seconds)
+        self.tally = sum((settled.tally for settled in group), self.tally + meter)
+        self._tell(now)
+
+    def judge(self, *, ended: bool) -> None:
+        """Raise TooManyRejectsError if there are more rejects than the limit."""
+        tally = self.tally
+        if self._limit.exceeded(tally.rejected, tally.rows, ended=ended):
+            raise TooManyRejectsError(
+                f"{tally.rejected:,} of {tally.rows:,} rows were rejected; the limit is {self._limit}",
+                hint="see the rejects for the reasons, or allow more with --max-rejects",
+            )
+
+    def _tell(self, now: float) -> None:
+        if now - self._told >= _TELL_EVERY:
+            self._told = now
+            self._listener(Progressed(self.tally))
+
+
+def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
+    rows = Tally(
+        rows=chunk.stop - chunk.first, unchanged=chunk.unchanged, rejected=len(chunk.rejects)
+    )
+    stretch = Stretch(chunk.file, chunk.first, chunk.stop)
+    return Settled(stretch, rows + outcome.tally, chunk.rejects + outcome.rejects)

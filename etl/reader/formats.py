@@ -1,0 +1,104 @@
+"""What kind of file it is: by the end of its name where that says it, otherwise by its first bytes."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from etl.errors import SourceError
+from etl.model import Format
+from etl.reader.faults import translated
+from etl.reader.places import SNIFFED, Place
+
+_FORMATS: Final[dict[str, Format]] = {
+    "csv": "csv", "tsv": "csv", "txt": "csv",
+    "parquet": "parquet", "pq": "parquet",
+    "ndjson": "ndjson", "jsonl": "ndjson", "json": "ndjson",
+}  # fmt: skip
+_PACKED: Final = {"gz": "gzip", "zst": "zstd", "bz2": "bz2", "lz4": "lz4", "br": "brotli"}
+_PACKED_BEGIN: Final = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_BZIP2: Final = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_PARQUET: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
+_OTHERS: Final = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"ARROW1\0\0": "an Arrow file",
+    b"Obj\x01": "an Avro file",
+}
+_BLANK: Final = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A place, what its bytes are packed with (None: nothing), and what is in them."""
+
+    place: Place
+    codec: str | None
+    format: Format
+
+    @property
+    def name(self) -> str:
+        """The place's name."""
+        return self.place.name
+
+    def open(self) -> pa.NativeFile:
+        """A new stream over the unpacked bytes."""
+        raw = self.place.open()
+        return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
+
+
+def is_data_file(name: str) -> bool:
+    """Whether the name ends as that of a file with rows, packed or not."""
+    return _named(name)[0] is not None
+
+
+def recognise(place: Place) -> Input:
+    """Look at the name and the first bytes of a place; SourceError if it can't hold rows."""
+    by_name, packed = _named(place.name)
+    codec = _codec(_begin(Input(place, None, "csv")), packed)
+    head = _begin(Input(place, codec, "csv"))
+    return Input(place, codec, _format(place.name, by_name, head))
+
+
+def _named(name: str) -> tuple[Format | None, str | None]:
+    parts = name.lower().rpartition("/")[2].split(".")[1:]
+    codec = _PACKED.get(parts.pop()) if parts and parts[-1] in _PACKED else None
+    return (_FORMATS.get(parts[-1]) if parts else None), codec
+
+
+def _begin(given: Input) -> bytes:
+    with translated(given.name), closing(given.open()) as stream:
+        return bytes(stream.read(SNIFFED))
+
+
+def _codec(head: bytes, named: str | None) -> str | None:
+    """Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no mark of its own."""
+    for begin, codec in _PACKED_BEGIN.items():
+        if head.startswith(begin):
+            return codec
+    if _BZIP2.match(head):
+        return "bz2"
+    return named if named == "brotli" and head else None
+
+
+def _format(name: str, by_name: Format | None, head: bytes) -> Format:
+    if _PARQUET.match(head):
+        return "parquet"
+    if by_name == "parquet":
+        return by_name
+    for begin, kind in _OTHERS.items():
+        if head.startswith(begin):
+            raise SourceError(f"{name} is {kind}", hint="save it as CSV or Parquet")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+    if by_name == "ndjson" and text.startswith(b"["):
+        hint = "write one object a line, for example with: jq -c '.[]'"
+        raise SourceError(f"{name} holds one JSON list", hint=hint)
+    return by_name or ("ndjson" if text.startswith(b"{") else "csv")

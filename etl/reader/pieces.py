@@ -1,0 +1,82 @@
+"""Pieces of a file tile it: every row is in exactly one piece, good or rejected, and cutting keeps it so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from etl.model import Reject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows `first` to `stop - 1` of one file, before it is known whose. n rows + rejects = stop - first.
+
+    `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row.
+    """
+
+    first: int
+    stop: int
+    numbers: NDArray[np.int64]
+    rows: pa.RecordBatch
+    rejects: tuple[Reject, ...] = ()
+
+
+def sound(first: int, rows: pa.RecordBatch) -> Piece:
+    """A piece without rejects, `first` being the number of its first row."""
+    stop = first + rows.num_rows
+    return Piece(first, stop, np.arange(first, stop, dtype=np.int64), rows)
+
+
+def mingled(first: int, rows: pa.RecordBatch, rejects: Sequence[Reject]) -> Piece:
+    """A piece of good rows with the rejects that stood between them; a reject's `row` says where."""
+    stop = first + rows.num_rows + len(rejects)
+    good = np.ones(stop - first, dtype=np.bool_)
+    good[[reject.row - first for reject in rejects]] = False
+    return Piece(first, stop, np.flatnonzero(good) + first, rows, tuple(rejects))
+
+
+def clip(piece: Piece, first: int, stop: int) -> Piece:
+    """The part of the piece that lies in rows `first` to `stop - 1`."""
+    first, stop = max(first, piece.first), min(stop, piece.stop)
+    if (first, stop) == (piece.first, piece.stop):
+        return piece
+    low, high = (int(at) for at in np.searchsorted(piece.numbers, (first, stop)))
+    rejects = tuple(reject for reject in piece.rejects if first <= reject.row < stop)
+    return Piece(first, stop, piece.numbers[low:high], piece.rows.slice(low, high - low), rejects)
+
+
+def cut(pieces: Iterable[Piece], first: int, stop: int | None, limit: int) -> Iterator[Piece]:
+    """The rows `first` to `stop - 1` of consecutive pieces, in pieces of at most `limit` rows and rejects."""
+    for piece in pieces:
+        low, high = max(first, piece.first), piece.stop if stop is None else min(stop, piece.stop)
+        for start in range(low, high, limit):
+            yield clip(piece, start, min(start + limit, high))
+        if stop is not None and piece.stop >= stop:
+            return
+
+
+def without(piece: Piece, rejects: Sequence[Reject]) -> Piece:
+    """The piece after some of its good rows turned out to be rejects (given in ascending order)."""
+    if not rejects:
+        return piece
+    bad = np.array([reject.row for reject in rejects], dtype=np.int64)
+    keep = ~np.isin(piece.numbers, bad)
+    together = tuple(sorted((*piece.rejects, *rejects), key=lambda reject: reject.row))
+    rows = piece.rows.filter(pa.array(keep))
+    return replace(piece, numbers=piece.numbers[keep], rows=rows, rejects=together)
+
+
+def shown(value: str) -> str:
+    """The value between quotes, as a reason shows it: at most 60 characters of it."""
+    short = value if len(value) <= SHOWN else value[: SHOWN - 1] + "…"
+    return f'"{short}"'

@@ -1,0 +1,151 @@
+"""Runs the sandbox: in a program's event loop, in a thread of its own, or until it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from aiohttp import web
+
+from etl.errors import UsageError
+from etl.sandbox.control import change_behaviour, control_routes
+from etl.sandbox.options import SandboxOptions
+from etl.sandbox.server import Clocks, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import TracebackType
+
+    from etl.sandbox.profiles import Profiles
+    from etl.sandbox.stats import Entry, Stats
+
+HOST: Final = "127.0.0.1"
+# What is read at all; the sandbox's own limit is below it, and answered in good order.
+_READ_BYTES = 64 * 2**20
+_DEFAULTS = SandboxOptions()
+_SHUTDOWN_SECONDS = 1.0
+
+
+class Sandbox:
+    """A stand-in for Amplitude on this machine: `async with Sandbox(options) as sandbox: ... sandbox.url`.
+
+    `clock` (monotonic) drives limits and outages, `wall` stamps the journal and `sleep` makes latency;
+    all in seconds. Raises UsageError where the port is taken or the journal can't be opened.
+    """
+
+    def __init__(
+        self,
+        options: SandboxOptions = _DEFAULTS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._server = Server(options, Clocks(clock, wall, sleep))
+        self._runner: web.AppRunner | None = None
+        self._port = options.port
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=_READ_BYTES)
+        app.add_routes([*self._server.routes(), *control_routes(self._server)])
+        # A compressed body stays compressed: nothing says that Amplitude would open it.
+        self._runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
+        await self._runner.setup()
+        await self._listen(self._runner)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stopping.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._server.journal.close()
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def profiles(self) -> Profiles:
+        """The users and devices known by now."""
+        return self._server.profiles
+
+    @property
+    def stats(self) -> Stats:
+        """The counts by now."""
+        return self._server.stats
+
+    @property
+    def requests(self) -> tuple[Entry, ...]:
+        """The identify requests answered by now; empty unless the options say `record`."""
+        return tuple(self._server.journal.entries)
+
+    def change(self, **values: object) -> None:
+        """Change options, and `outage` or `outage_seconds`, as the control path does. Raises UsageError."""
+        change_behaviour(self._server, values)
+
+    def reset(self) -> None:
+        """Forget every profile, count and entry; options and an outage stay."""
+        self._server.reset()
+
+    def begin_outage(self, kind: str = "reset-before", *, seconds: float | None = None) -> None:
+        """Let all requests meet a fault such as `503`, for a while or until `end_outage`."""
+        self._server.outage.begin(kind, seconds)
+
+    def end_outage(self) -> None:
+        """Let requests through again."""
+        self._server.outage.end()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        try:
+            await web.TCPSite(runner, HOST, self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            message = f"port {self._port} can't be had on {HOST}: {error.strerror or error}"
+            raise UsageError(message, hint="choose another --port, or 0 for a free one") from error
+        self._port = runner.addresses[0][1]
+
+
+@contextmanager
+def running_sandbox(options: SandboxOptions = _DEFAULTS, **clocks: Callable[..., float]) -> Iterator[Sandbox]:
+    """Run the sandbox in a thread, for callers without an event loop; stops at the end of the block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        sandbox = asyncio.run_coroutine_threadsafe(_entered(options, clocks), loop).result()
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> None:
+    """Run until cancelled, interrupted or terminated; `ready` hears the base URL once requests are taken."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with Sandbox(options) as sandbox:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            ready(sandbox.url)
+            await stop.wait()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+async def _entered(options: SandboxOptions, clocks: dict[str, Callable[..., float]]) -> Sandbox:
+    return await Sandbox(options, **clocks).__aenter__()  # type: ignore[arg-type]

@@ -1,0 +1,194 @@
+"""A part of a chunk until each of its identifications has its end: accepted, or handed back.
+
+Refused content is halved until the bad rows stand alone. A part that keeps failing while others pass is set
+apart: it waits by itself and is halved until the user who is throttled stands alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
+from etl.errors import DestinationError
+from etl.model import Chunk, Reject, Tally
+from etl.sender.pacing import Clock, Rate
+from etl.sender.parts import accepted, halves, rejected
+from etl.sender.pause import Pause
+
+
+class Transport(Protocol):
+    """What carries a body to the destination and judges the answer; see `sender.http.Identify`."""
+
+    def size(self, body: bytes) -> int:
+        """Bytes on the wire of a body."""
+
+    async def post(self, body: bytes) -> Verdict:
+        """Send a body once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of rows: a tally of accepted, merged and rejected ones, and the rejects."""
+
+    tally: Tally = Tally()
+    rejects: tuple[Reject, ...] = ()
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(self.tally + other.tally, self.rejects + other.rejects)
+
+
+class Watcher(Protocol):
+    """What wants to know how a chunk's parts fare."""
+
+    def set_apart(self) -> None:
+        """A part fails while others pass; it will take long."""
+
+    def finished(self, part: Chunk) -> None:
+        """Every identification of the part has its end."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """How a part has failed so far. `passes` is what others had got through at its first failure."""
+
+    failures: int = 0
+    passes: int = 0
+    apart_since: float | None = None
+
+
+class Delivery:
+    """Sends parts within the rates, the shared pause, and at most `slots` requests at once."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        pause: Pause,
+        requests: Rate,
+        identifications: Rate,
+        slots: asyncio.Semaphore,
+        clock: Clock,
+        outage: float,
+    ) -> None:
+        self._transport = transport
+        self._pause = pause
+        self._requests = requests
+        self._identifications = identifications
+        self._slots = slots
+        self._clock = clock
+        self._outage = outage
+        self._meter = Tally()
+
+    def read_meter(self) -> Tally:
+        """Requests, retries, throttled, bytes and in_doubt since the last reading."""
+        meter, self._meter = self._meter, Tally()
+        return meter
+
+    async def deliver(self, part: Chunk, watcher: Watcher, trouble: _Trouble | None = None) -> Outcome:
+        """Send a part until there is an end for each of its rows.
+
+        Raises DestinationError when the run can't go on, StoppedError when it is told to stop.
+        """
+        trouble = trouble or _Trouble()
+        while True:
+            started, verdict = await self._attempt(part, again=trouble.failures > 0)
+            match verdict:
+                case Accepted():
+                    return self._end(part, watcher, Outcome(accepted(part)))
+                case Stop():
+                    raise _stopped(verdict)
+                case Refused() | TooBig() if part.users > 1:
+                    return await self._halve(part, watcher, _Trouble())
+                case Refused() | TooBig():
+                    return self._hand_back(part, watcher, _code(verdict), _words(verdict))
+                case SlowDown() | TryAgain():
+                    outcome = await self._fail(part, watcher, trouble, started, verdict)
+                    if outcome is not None:
+                        return outcome
+
+    async def _attempt(self, part: Chunk, *, again: bool) -> tuple[float, Verdict]:
+        """One request, as soon as pause, rates and slots let it through."""
+        while True:
+            await self._pause.over()
+            await self._requests.take(1)
+            await self._identifications.take(part.users)
+            async with self._slots:
+                if self._pause.active:
+                    continue
+                return await self._post(part, again=again)
+
+    async def _post(self, part: Chunk, *, again: bool) -> tuple[float, Verdict]:
+        started = self._clock.now()
+        self._meter += Tally(requests=1, retries=int(again), bytes=self._transport.size(part.body))
+        verdict = await self._transport.post(part.body)
+        if isinstance(verdict, SlowDown):
+            self._meter += Tally(throttled=1)
+        elif isinstance(verdict, TryAgain):
+            self._meter += Tally(in_doubt=int(verdict.in_doubt))
+        else:
+            self._pause.passed(started)
+        return started, verdict
+
+    async def _fail(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
+    ) -> Outcome | None:
+        """After a failure: wait with all others or alone; an outcome means that the part is done with."""
+        now = self._clock.now()
+        others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
+        trouble.failures += 1
+        if trouble.apart_since is None and not others_pass:
+            trouble.passes = self._pause.passes
+            self._pause.failed(started, verdict)
+            return None
+        watcher.set_apart()
+        trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
+        if now - trouble.apart_since > self._outage:
+            return self._give_up(part, watcher, trouble, started, verdict)
+        await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
+        return await self._halve(part, watcher, trouble) if part.users > 1 else None
+
+    def _give_up(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
+    ) -> Outcome | None:
+        """A part failed by itself for as long as an outage may last; if others passed, it is at fault."""
+        if self._pause.passes > trouble.passes:
+            return self._hand_back(part, watcher, "transient", f"the server kept answering: {verdict.words}")
+        self._pause.failed(started, verdict)
+        return None
+
+    async def _halve(self, part: Chunk, watcher: Watcher, trouble: _Trouble) -> Outcome:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.deliver(half, watcher, replace(trouble))) for half in halves(part)
+            ]
+        return tasks[0].result() + tasks[1].result()
+
+    def _hand_back(self, part: Chunk, watcher: Watcher, code: str, words: str) -> Outcome:
+        rejects = rejected(part, code, words)
+        return self._end(part, watcher, Outcome(Tally(rejected=len(rejects)), rejects))
+
+    def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
+        watcher.finished(part)
+        return outcome
+
+
+def _code(verdict: Refused | TooBig) -> str:
+    return "malformed" if isinstance(verdict, Refused) else "too_big"
+
+
+def _words(verdict: Refused | TooBig) -> str:
+    status = verdict.status if isinstance(verdict, Refused) else 413
+    return f"the server answered {status}: {verdict.words}".rstrip(": ")
+
+
+def _stopped(verdict: Stop) -> DestinationError:
+    return DestinationError(
+        f"the destination refuses the run: {verdict.words}",
+        hint="check the API key, and that the project lives in the region of `destination.region`",
+    )
+
+
+Settle = Callable[[Chunk, Outcome], Awaitable[None]]

@@ -1,0 +1,158 @@
+"""Chunks under way: a bounded number of them, and for each user one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etl.model import Chunk
+from etl.sender.delivery import Delivery, Outcome, Settle
+from etl.sender.order import Keys, Order
+from etl.sender.parts import only, whole
+from etl.sender.pause import StoppedError
+
+# Chunks set apart keep no lane; so many of them may wait, each with no more than the rows that wait.
+MOST_APART: Final = 1000
+
+
+class Traffic:
+    """Which users are under way, and for which of them it will take long; wakes those who wait for a turn."""
+
+    def __init__(self) -> None:
+        self._order = Order()
+        self._apart: set[int] = set()
+        self._signal = asyncio.Event()
+        self._tickets = 0
+
+    def enter(self, keys: Keys) -> tuple[int, list[int]]:
+        """A ticket for a chunk with these users, and the tickets it has to wait for."""
+        self._tickets += 1
+        return self._tickets, self._order.enter(self._tickets, keys)
+
+    def leave(self, ticket: int) -> None:
+        """The chunk is settled, or given up."""
+        self._order.leave(ticket)
+        self._apart.discard(ticket)
+        self._wake()
+
+    def narrow(self, ticket: int, keys: Keys) -> None:
+        """Only these users of the chunk are still under way."""
+        self._order.narrow(ticket, keys)
+        self._wake()
+
+    def set_apart(self, ticket: int) -> None:
+        """What is left of the chunk will take long: others should go ahead without its users."""
+        if ticket not in self._apart:
+            self._apart.add(ticket)
+            self._wake()
+
+    def standing(self, tickets: list[int]) -> list[int]:
+        """Those of the tickets that are still under way."""
+        return [ticket for ticket in tickets if self._order.has(ticket)]
+
+    def all_apart(self, tickets: list[int]) -> bool:
+        """Whether waiting for these tickets will take long."""
+        return self._apart.issuperset(tickets)
+
+    def held(self, tickets: list[int], keys: Keys) -> NDArray[np.bool_]:
+        """Which rows of `keys` (shape (k, w)) have a user that one of the tickets has under way; (k,)."""
+        shared = [self._order.shared(ticket, keys).any(axis=1) for ticket in tickets]
+        return np.logical_or.reduce(shared)
+
+    async def room(self) -> None:
+        """Wait until fewer than MOST_APART chunks are set apart."""
+        while len(self._apart) >= MOST_APART:
+            await self.change()
+
+    async def change(self) -> None:
+        """Wait until a chunk leaves, narrows, or is set apart."""
+        await self._signal.wait()
+
+    def _wake(self) -> None:
+        self._signal.set()
+        self._signal = asyncio.Event()
+
+
+class Lanes:
+    """Carries chunks to their settling; at most `count` chunks at once, besides those set apart."""
+
+    def __init__(self, count: int, delivery: Delivery, settle: Settle) -> None:
+        self._delivery = delivery
+        self._settle = settle
+        self._free = asyncio.Semaphore(count)
+        self._traffic = Traffic()
+
+    async def carry(self, chunk: Chunk, group: asyncio.TaskGroup) -> None:
+        """Start a chunk as soon as a lane is free; its task lives in `group`. To be called in source order."""
+        await self._traffic.room()
+        await self._free.acquire()
+        group.create_task(self._carry(_Load(chunk, self._traffic, self._free, self._delivery)))
+
+    async def _carry(self, load: _Load) -> None:
+        try:
+            await self._settle(load.chunk, await load.deliver())
+        except* StoppedError:
+            pass  # unsettled: the next run takes it up again
+        finally:
+            load.leave()
+
+
+class _Load:
+    """One chunk under way; the watcher of its parts."""
+
+    def __init__(self, chunk: Chunk, traffic: Traffic, lane: asyncio.Semaphore, delivery: Delivery) -> None:
+        self.chunk = chunk
+        self._traffic = traffic
+        self._lane = lane
+        self._delivery = delivery
+        self._ticket, self._blockers = traffic.enter(chunk.keys)
+        self._open_keys = chunk.keys
+        self._has_lane = True
+
+    async def deliver(self) -> Outcome:
+        return await self._in_turn(whole(self.chunk)) if self.chunk.users else Outcome()
+
+    def set_apart(self) -> None:
+        self._traffic.set_apart(self._ticket)
+        self._free_lane()
+
+    def finished(self, part: Chunk) -> None:
+        if len(part.keys) < len(self._open_keys):
+            done = np.isin(self._open_keys, part.keys).all(axis=1)
+            self._open_keys = self._open_keys[~done]
+            self._traffic.narrow(self._ticket, self._open_keys)
+
+    def leave(self) -> None:
+        self._traffic.leave(self._ticket)
+        self._free_lane()
+
+    async def _in_turn(self, part: Chunk) -> Outcome:
+        """Send a part once no earlier chunk has one of its users under way.
+
+        Where that takes long, only the rows of these users wait.
+        """
+        while blockers := self._traffic.standing(self._blockers):
+            if self._traffic.all_apart(blockers):
+                held = self._traffic.held(blockers, part.keys)
+                if not held.any():
+                    break
+                if not held.all():
+                    return await self._split(part, held)
+                self.set_apart()
+            await self._traffic.change()
+        return await self._delivery.deliver(part, self)
+
+    async def _split(self, part: Chunk, held: NDArray[np.bool_]) -> Outcome:
+        now, later = only(part, np.flatnonzero(~held)), only(part, np.flatnonzero(held))
+        async with asyncio.TaskGroup() as group:
+            sent = group.create_task(self._delivery.deliver(now, self))
+            waiting = group.create_task(self._in_turn(later))
+        return sent.result() + waiting.result()
+
+    def _free_lane(self) -> None:
+        if self._has_lane:
+            self._has_lane = False
+            self._lane.release()

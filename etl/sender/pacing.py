@@ -1,0 +1,63 @@
+"""How fast, and when to wait: rates, the one pause that all lanes share, and how long a pause is.
+
+Clocks, sleeping and chance come from outside (`Clock`), so that all of it can be tested without waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds that only move forward, a sleep in seconds, and chance between 0 and 1."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311
+
+
+class Rate:
+    """Lets `amount` units through at an even `per_second`; None means no limit.
+
+    Each take is booked at once and then waited for, so takers pass in the order in which they came. A late
+    wake-up is made up for as far as `slack` seconds.
+    """
+
+    def __init__(self, per_second: float | None, clock: Clock, *, slack: float = 0.05) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._slack = slack
+        self._next = clock.now()
+
+    async def take(self, amount: int) -> None:
+        """Wait until `amount` more units may pass."""
+        if self._per_second is None:
+            return
+        now = self._clock.now()
+        at = max(self._next, now - self._slack)
+        self._next = at + amount / self._per_second
+        if at > now:
+            await self._clock.sleep(at - now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """Pauses in seconds: the first after a failed try, after a 429 without Retry-After, and the longest."""
+
+    retry: float = 1.0
+    throttle: float = 15.0
+    longest: float = 120.0
+
+
+def backoff(failures: int, first: float, longest: float, chance: float) -> float:
+    """Full jitter: anywhere between a tenth of, and the whole of, a pause that doubles with each failure.
+
+    `failures` counts from 1. The least of a tenth keeps a long outage from being polled without a pause.
+    """
+    whole = min(longest, first * 2.0 ** min(failures - 1, 30))
+    return whole * (0.1 + 0.9 * chance)

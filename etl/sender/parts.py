@@ -1,0 +1,57 @@
+"""Parts of a chunk: some of its identifications, sent by themselves. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from etl.model import Chunk, Reject, Tally
+from etl.values import original_values
+
+
+def whole(chunk: Chunk) -> Chunk:
+    """All identifications of a chunk, without the rejects that it settles with."""
+    return replace(chunk, rejects=())
+
+
+def halves(part: Chunk) -> tuple[Chunk, Chunk]:
+    """The first and second half of a part with two identifications or more."""
+    middle = part.users // 2
+    return only(part, np.arange(middle)), only(part, np.arange(middle, part.users))
+
+
+def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
+    """The identifications at the ascending positions `chosen`; the same bytes for each as before.
+
+    The result owns its bytes and rows, so that holding a few identifications holds no batch.
+    """
+    starts = np.concatenate([[0], part.ends[:-1]]) + 1
+    pieces = [part.body[start:end] for start, end in zip(starts[chosen], part.ends[chosen], strict=True)]
+    mask = np.isin(part.owners, chosen)
+    return replace(
+        part,
+        body=b"[" + b",".join(pieces) + b"]",
+        ends=np.cumsum(np.fromiter((len(piece) + 1 for piece in pieces), np.int64, len(pieces))),
+        keys=part.keys[chosen],
+        numbers=part.numbers[mask],
+        owners=np.searchsorted(chosen, part.owners[mask]),
+        rows=part.rows.take(pa.array(np.flatnonzero(mask))),
+        rejects=(),
+    )
+
+
+def accepted(part: Chunk) -> Tally:
+    """What an accepted part adds: one row of each user is accepted, the others were merged into it."""
+    return Tally(accepted=part.users, merged=len(part.numbers) - part.users)
+
+
+def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:
+    """Every row of a part, handed back."""
+    values = original_values(part.rows, np.arange(part.rows.num_rows), text=part.text)
+    return tuple(
+        Reject(part.source, int(number), code, reason, text)
+        for number, text in zip(part.numbers, values, strict=True)
+    )

@@ -1,0 +1,104 @@
+"""One pause for all: a destination that fails or throttles slows every lane at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from etl.amplitude import SlowDown, TryAgain
+from etl.errors import DestinationError
+from etl.model import Listener, Paused, Recovered
+from etl.sender.pacing import Clock, Waits, backoff
+
+
+class StoppedError(Exception):
+    """The run is stopping: no new attempt may begin."""
+
+
+class Pause:
+    """The state of the destination as all lanes see it.
+
+    A failure counts once for all the requests that were under way when it showed. `outage` is the longest
+    time in seconds without any success after a failure.
+    """
+
+    def __init__(self, clock: Clock, waits: Waits, *, outage: float, listener: Listener) -> None:
+        self._clock = clock
+        self._waits = waits
+        self._outage = outage
+        self._listener = listener
+        self._until = clock.now()
+        self._failures = 0
+        self._last_failure = float("-inf")
+        self._since: float | None = None
+        self._stopping = asyncio.Event()
+        self.passes = 0
+
+    def stop(self) -> None:
+        """Let no attempt begin from now on; those who wait are woken."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was told to stop."""
+        return self._stopping.is_set()
+
+    @property
+    def active(self) -> bool:
+        """Whether an attempt would have to wait now."""
+        return self._clock.now() < self._until or self._stopping.is_set()
+
+    async def over(self) -> None:
+        """Wait until the pause is over; raises StoppedError if the run stops meanwhile."""
+        while (left := self._until - self._clock.now()) > 0:
+            await self.sleep(left)
+        if self._stopping.is_set():
+            raise StoppedError
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait alone; raises StoppedError if the run stops meanwhile."""
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        stopper = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({sleeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            stopper.cancel()
+        if self._stopping.is_set():
+            raise StoppedError
+
+    def passed(self, started: float) -> None:
+        """A request that started at `started` was answered as one should be."""
+        self.passes += 1
+        if started >= self._last_failure:
+            self._failures = 0
+            if self._since is not None:
+                self._listener(Recovered(self._clock.now() - self._since))
+                self._since = None
+
+    def failed(self, started: float, verdict: SlowDown | TryAgain) -> None:
+        """A request that started at `started` failed: everyone waits. Raises DestinationError after `outage`."""
+        now = self._clock.now()
+        self._since = now if self._since is None else self._since
+        if now - self._since > self._outage:
+            raise DestinationError(
+                f"the destination took nothing for {now - self._since:.0f} s: {verdict.words}",
+                hint="run the same command again once it is back; what is settled is kept",
+            )
+        if started < self._last_failure:
+            return
+        self._failures += 1
+        self._last_failure = now
+        wait = self.wait(verdict, self._failures)
+        self._until = max(self._until, now + wait)
+        self._listener(Paused(verdict.words, wait, now - self._since))
+
+    def wait(self, verdict: SlowDown | TryAgain, failures: int) -> float:
+        """How long to wait after the `failures`th failure in a row, in seconds."""
+        chance = self._clock.chance()
+        if isinstance(verdict, SlowDown):
+            base = self._waits.throttle if verdict.retry_after is None else verdict.retry_after
+            # Never earlier than asked for; the spread keeps processes from coming back as one.
+            return base * (1 + 0.25 * chance) + (
+                backoff(failures - 1, self._waits.retry, self._waits.longest, chance) if failures > 1 else 0.0
+            )
+        return backoff(failures, self._waits.retry, self._waits.longest, chance)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from etl.listeners.summary import summary_dict, summary_text
+from etl.listeners.wording import columns
+from etl.model import Tally
+
+from .playing import HOSTILE, summary
+
+KEYS = "rows accepted unchanged merged rejected requests retries throttled bytes seconds resumed_rows status"
+
+
+def test_the_keys_are_the_promised_ones_in_order() -> None:
+    assert list(summary_dict(summary())) == [*KEYS.split(), "in_doubt", "job", "rejects_by_code"]
+
+
+def test_the_data_says_what_was_counted() -> None:
+    data = json.loads(json.dumps(summary_dict(summary(resumed_rows=7))))
+    assert (
+        data["rows"] == data["accepted"] + data["unchanged"] + data["merged"] + data["rejected"] == 1_000_000
+    )
+    assert data["bytes"] == 345_678_901
+    assert data["seconds"] == 250.0
+    assert data["resumed_rows"] == 7
+    assert data["status"] == "finished"
+    assert data["in_doubt"] == 2
+    assert data["rejects_by_code"] == {"bad_number": 800, "missing_id": 200}
+
+
+def test_the_table_for_people() -> None:
+    text = summary_text(summary(resumed_rows=500_000), width=80)
+    assert text.splitlines() == [
+        "nightly: finished, 1,000 rows rejected",
+        "",
+        "  rows            1,000,000",
+        "    accepted        900,000   90.0 %",
+        "    unchanged        60,000    6.0 %",
+        "    merged           39,000    3.9 %",
+        "    rejected          1,000    0.1 %",
+        "      bad_number        800",
+        "      missing_id        200",
+        "",
+        "  2,000 requests, 346 MB sent, 12 retries, 3 throttled, 4 min 10 s, 2,000 rows/s",
+        "  500,000 of these rows had been settled by earlier runs.",
+        "  2 answers left open whether the request was applied; it was sent again.",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_asked_for(width: int) -> None:
+    text = summary_text(summary(resumed_rows=10, status="interrupted"), width=width)
+    assert max(columns(line) for line in text.split("\n")) <= width
+
+
+@pytest.mark.parametrize("status", ["stopped", "interrupted"])
+def test_an_unfinished_run_says_how_to_go_on(status: str) -> None:
+    text = summary_text(summary(status=status), width=80)  # type: ignore[arg-type]
+    assert status in text.splitlines()[0]
+    assert "same command" in text
+
+
+def test_a_good_day_is_short() -> None:
+    text = summary_text(summary(tally=Tally(3, 3, requests=1, bytes=400), rejects_by_code={}), width=80)
+    assert text.startswith("nightly: finished\n")
+    for word in ("retries", "throttled", "earlier", "answers"):
+        assert word not in text
+
+
+def test_an_empty_source_is_no_fault() -> None:
+    assert "rows" in summary_text(summary(tally=Tally(), rejects_by_code={}), width=80)
+
+
+def test_foreign_names_cannot_reach_the_terminal_raw() -> None:
+    text = summary_text(summary(job=HOSTILE, rejects_by_code={HOSTILE: 1}), width=80)
+    assert all(line.isprintable() for line in text.split("\n"))
