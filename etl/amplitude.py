@@ -146,8 +146,8 @@ _KEY_REFUSED = re.compile(r"invalid[\s_]api[\s_]key", re.IGNORECASE)
 def judge(status: int, headers: Mapping[str, str], body: bytes, *, key: str) -> Verdict:
     """Say what an answer of the Identify API means; the status decides, the body is never parsed.
 
-    `headers` is looked up by the name `Retry-After` and so should ignore case. The words of the verdict are at
-    most 500 characters, with `key` blotted out (servers echo it).
+    `headers` is looked up by the name `Retry-After` and so should ignore case. The words of the verdict are
+    at most 500 characters, with `key` blotted out (servers echo it).
     """
     words = quote_answer(body, key)
     if status == 200:

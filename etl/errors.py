@@ -89,6 +89,12 @@ class SourceError(EtlError):
     exit_code = ExitCode.SOURCE
 
 
+class TransformError(EtlError):
+    """The job's own transform failed, or returned what isn't the rows it was given."""
+
+    exit_code = ExitCode.SOURCE
+
+
 class StaleCheckpointError(EtlError):
     """The checkpoint was made from another source, another job or other limits - or can't be read."""
 

@@ -1,6 +1,7 @@
 """The words of the project as frozen types, and the events that a listener hears.
 
-Row numbers count from 1, the first row after a header. A stretch is half open: `first` is in it, `stop` isn't.
+Row numbers count from 1, the first row after a header. A stretch is half open: `first` belongs to it and
+`stop` doesn't.
 """
 
 from __future__ import annotations
@@ -75,15 +76,17 @@ class Batch:
 class Mapped:
     """What the mapper made of a batch.
 
-    `kept` (int64, shape (k,), ascending) are positions in `batch.rows`; row i of `identifications` was made of
-    `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither describe no
-    update at all (every mapped value is null) and count as unchanged.
+    `kept` (int64, shape (k,), ascending) are positions in `batch.rows`; row i of `identifications` was made
+    of `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither
+    describe no update at all (every mapped value is null) and count as unchanged. `keep_empty` names the
+    columns of a text source in which an empty field is a value.
     """
 
     batch: Batch
     kept: NDArray[np.int64]
     identifications: pa.RecordBatch
     rejects: tuple[Reject, ...]
+    keep_empty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Chunk:
     owners: NDArray[np.int64]
     rows: pa.RecordBatch
     text: bool = False
+    keep_empty: frozenset[str] = frozenset()
     rejects: tuple[Reject, ...] = ()
 
     @property

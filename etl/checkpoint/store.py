@@ -122,7 +122,7 @@ class Checkpoint:
             return dict(connection.execute(query).fetchall())
 
     def settle(self, chunks: Iterable[Settled], meter: Tally, seconds: float) -> None:
-        """Settle chunks in one transaction, durably. Adds `meter` and `seconds` of run time. Raises StateError."""
+        """Settle chunks in one durable transaction, with what they took. Raises StateError."""
         total = meter
         with self._writing() as connection:
             for chunk in chunks:
@@ -148,7 +148,10 @@ class Checkpoint:
         with self._reading() as connection:
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if application == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            if (
+                application == 0
+                and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            ):
                 return False  # killed before the first transaction
             if application != _APPLICATION:
                 raise _stale(self._path, "is no checkpoint of propsync")

@@ -97,7 +97,6 @@ class Encoder:
         return _Part(mapped, lines, keys, numbers, 0, len(numbers)), []
 
     def _cut(self, *, complete: bool) -> Iterator[Chunk]:
-        parts = self._parts
         numbers = _numbers(self._parts)
         sizes = _sizes(self._parts)
         keys = _keys(self._parts)
@@ -135,6 +134,7 @@ class Encoder:
             owners=owners,
             rows=_joined([part.rows() for part in parts], batch.rows),
             text=batch.text,
+            keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
         )
         self._first = stop
@@ -182,9 +182,8 @@ def _keys(parts: list[_Part]) -> Keys:
 
 
 def _alike(one: Mapped, other: Mapped) -> bool:
-    return one.identifications.schema.equals(other.identifications.schema) and one.batch.rows.schema.equals(
-        other.batch.rows.schema
-    )
+    schemas = ((one.identifications, other.identifications), (one.batch.rows, other.batch.rows))
+    return all(before.schema.equals(after.schema) for before, after in schemas)
 
 
 def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBatch:
@@ -195,7 +194,7 @@ def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBat
 
 def _oversized(mapped: Mapped, mask: NDArray[np.bool_]) -> list[Reject]:
     batch, positions = mapped.batch, mapped.kept[mask]
-    values = original_values(batch.rows, positions, text=batch.text)
+    values = original_values(batch.rows, positions, text=batch.text, keep_empty=mapped.keep_empty)
     reason = f"the identification is over {amplitude.MAX_BODY_BYTES:,} bytes; drop or shorten a column"
     return [
         Reject(batch.source, int(number), "too_big", reason, text)

@@ -50,8 +50,8 @@ def cut(
 ) -> Iterator[Cut]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
-    `numbers`, `sizes` (shape (k,)) and `keys` (shape (k, w)) belong to the k identifications among these rows,
-    before merging. `complete` says that no row follows; otherwise the rows after the last cut must be
+    `numbers`, `sizes` (shape (k,)) and `keys` (shape (k, w)) belong to the k identifications among these
+    rows, before merging. `complete` says that no row follows; otherwise the rows after the last cut must be
     given again, with those that follow them.
     """
     upto = np.concatenate([[0], np.cumsum(sizes)])

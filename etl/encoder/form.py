@@ -1,8 +1,8 @@
-"""JSON text as the value of a form field: the fewest bytes that every form parser reads back unchanged.
+r"""JSON text as the value of a form field: the fewest bytes that every form parser reads back unchanged.
 
 Percent-encoding every byte of JSON makes it 1.6 times as big. A form parser only takes `%`, `&`, `+` (and,
 in older ones, `;`) for something else, so these and DEL are percent-encoded. Characters outside ASCII become
-JSON's own `\\uXXXX` escapes, which are never longer than their percent-encoded UTF-8.
+JSON's own `\uXXXX` escapes, which are never longer than their percent-encoded UTF-8.
 """
 
 from __future__ import annotations

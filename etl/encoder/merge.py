@@ -47,8 +47,7 @@ def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBat
     for bundle in _bundles(list(leaves)):
         columns = [leaves[path] for path in bundle]
         wiped = last_only and bundle[0][0] == "user_properties"
-        for path, column in zip(bundle, window.merge(bundle[0], columns, wiped=wiped), strict=True):
-            merged[path] = column
+        merged |= zip(bundle, window.merge(bundle[0], columns, wiped=wiped), strict=True)
     arrays = [_assemble(field, (field.name,), merged) for field in identifications.schema]
     return pa.RecordBatch.from_arrays(arrays, names=identifications.schema.names)
 
@@ -136,7 +135,7 @@ def _bundle_of(path: Path) -> object:
 
 
 def _leaves(identifications: pa.RecordBatch) -> Iterator[tuple[Path, pa.Array]]:
-    """Every value column with its path: (field,), ("groups", type), ("user_properties", operator, property)."""
+    """Every value column with its path: (field,), ("groups", type), ("user_properties", operator, name)."""
     for field, column in zip(identifications.schema, identifications.columns, strict=True):
         depth = {"groups": 1, "user_properties": 2}.get(field.name, 0)
         yield from _open((field.name,), column, depth)

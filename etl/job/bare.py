@@ -1,4 +1,4 @@
-"""A bare word means what the place it stands in expects: text where text is due, else what YAML's core schema says."""
+"""A bare word is text where text is expected, and elsewhere what YAML's core schema takes it for."""
 
 from __future__ import annotations
 

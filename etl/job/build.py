@@ -2,14 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from etl import amplitude
 from etl.job.bare import is_blank
 from etl.job.column_rules import Place, kind, value_type
 from etl.job.constants import json_text
-from etl.job.findings import Path as Place_
-from etl.job.findings import line_of
+from etl.job.findings import Path, line_of
 from etl.job.schema import ColumnShape, IdentificationShape, JobShape, OperatorsShape
 from etl.job.spec import ColumnSpec, CsvOptions, Destination, Identification, Job
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Mapping
+
+
+def build(shape: JobShape, *, name: str, file: str, folder: pathlib.Path, lines: Mapping[Path, int]) -> Job:
+    """The job of a shape that no rule objects to. `name` is for a job that has none; `lines` may be empty."""
+    identification = _identification(shape.identification)
+    return Job(
+        name=shape.name or name,
+        folder=folder,
+        source=tuple(shape.source),
+        identification=identification,
+        destination=Destination(shape.destination.region, shape.destination.transport),
+        csv=CsvOptions(shape.csv.delimiter, shape.csv.encoding, shape.csv.quote),
+        transform=shape.transform,
+        api_key_env=shape.api_key_env,
+        api_key_file=shape.api_key_file,
+        partial_families=shape.partial_families,
+        file=file,
+        lines=_spec_lines(identification, lines),
+    )
+
+
+def _identification(shape: IdentificationShape) -> Identification:
+    operators = shape.user_properties
+    return Identification(
+        fields=_fields(shape),
+        groups=_specs(shape.groups, "group"),
+        operators=_operators(operators),
+        unset=tuple(sorted(operators.unset)),
+        clear_all=operators.clear_all,
+    )
+
+
+def _fields(shape: IdentificationShape) -> dict[str, ColumnSpec]:
+    named = ((name, getattr(shape, name)) for name in (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS))
+    return {name: _spec(column, "field") for name, column in named if column is not None}
+
+
+def _operators(shape: OperatorsShape) -> dict[str, dict[str, ColumnSpec]]:
+    by_name = {field.alias: getattr(shape, name) for name, field in OperatorsShape.model_fields.items()}
+    with_columns = [name for name in amplitude.OPERATORS if name not in {"$clearAll", "$unset"}]
+    return {name: _specs(by_name[name], name) for name in with_columns if by_name[name]}
+
+
+def _specs(columns: Mapping[str, ColumnShape], place: Place) -> dict[str, ColumnSpec]:
+    return {name: _spec(columns[name], place) for name in sorted(columns)}
+
+
+def _spec(shape: ColumnShape, place: Place) -> ColumnSpec:
+    wanted = kind(place, shape.type)
+    return ColumnSpec(
+        column=shape.column,
+        constant=None if is_blank(shape.value) else json_text(shape.value, wanted),
+        type=value_type(place, shape.type),
+        transform=tuple(step.step() for step in shape.transform),
+        default=None if is_blank(shape.default) else json_text(shape.default, wanted),
+        null=shape.null,
+        empty=shape.empty,
+        too_long=shape.too_long,
+        separator=shape.separator,
+    )
+
+
+def _spec_lines(identification: Identification, lines: Mapping[Path, int]) -> dict[str, int]:
+    """The line of each column spec's column by the spec's path."""
+    paths: list[Path] = [(name,) for name in identification.fields]
+    paths += [("groups", name) for name in identification.groups]
+    for operator, properties in identification.operators.items():
+        paths += [("user_properties", operator, name) for name in properties]
+    found = ((path, line_of(("identification", *path, "column"), lines)) for path in paths)
+    return {".".join(map(str, path)): line for path, line in found if line is not None}

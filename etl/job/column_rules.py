@@ -5,14 +5,16 @@ The rules take any data: what has the wrong shape is passed over, as the door te
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from etl.amplitude import LIST_OPERATORS
+from etl.amplitude import LIST_OPERATORS, MAX_GROUP_VALUES
 from etl.job.bare import Tree, is_blank
 from etl.job.constants import Kind, value_faults
 from etl.job.findings import Finding, Path
 from etl.job.spec import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Where a spec stands: a field or a group of the identification, or an operator.
 Place: TypeAlias = Literal["field", "group"] | str
@@ -64,7 +66,7 @@ def _origin(spec: dict[str, Tree], path: Path) -> Iterator[Finding]:
 def _idle(spec: dict[str, Tree], path: Path) -> Iterator[Finding]:
     """Keys that would do nothing are mistakes."""
     if "value" in spec and "column" not in spec:
-        for key in spec.keys() & set(_IDLE_BESIDE_VALUE):
+        for key in [key for key in _IDLE_BESIDE_VALUE if key in spec]:
             yield Finding((*path, key), f"`{key}` does nothing for a constant; take it out")
     elif "separator" in spec and spec.get("type") != "list":
         yield Finding((*path, "separator"), "`separator` does nothing without `type: list`")
@@ -79,13 +81,17 @@ def _type(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding]:
     if allowed is None or given not in get_args(ValueType) or given in allowed:
         return
     what = {"field": "Amplitude takes only text here", "group": "a group is text or a list of text"}
-    message = f"`type` can't be `{given}`: {what.get(place, '`$add` adds numbers')}; use {' or '.join(allowed)}"
+    message = (
+        f"`type` can't be `{given}`: {what.get(place, '`$add` adds numbers')}; use {' or '.join(allowed)}"
+    )
     yield Finding((*path, "type"), message)
 
 
 def _values(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding]:
     if "value" in spec and is_blank(spec["value"]):
-        message = "`value` is null, which Amplitude ignores; leave the property out, or list it under `$unset`"
+        message = (
+            "`value` is null, which Amplitude ignores; leave the property out, or list it under `$unset`"
+        )
         yield Finding((*path, "value"), message)
         return
     for key in ("value", "default"):
@@ -96,3 +102,5 @@ def _values(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding
             yield Finding((*path, key), f"`{key}` {fault}")
         if place in LIST_OPERATORS and isinstance(value, dict):
             yield Finding((*path, key), f"`{key}` must be a list or one value for a list")
+        if place == "group" and isinstance(value, list) and len(value) > MAX_GROUP_VALUES:
+            yield Finding((*path, key), f"`{key}` has more than {MAX_GROUP_VALUES} groups of one type")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import orjson
 
 from etl import amplitude
 from etl.job.bare import Tree, plain
 from etl.job.spec import ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What a place of the identification takes; None is anything that Amplitude stores.
 Kind: TypeAlias = ValueType | Literal["texts"] | None
@@ -38,7 +40,7 @@ def value_faults(value: Tree, kind: Kind) -> Iterator[str]:
     """What is wrong with a value, as ends of sentences about it."""
     try:
         read = _read(value, kind)
-    except ValueError:
+    except (ValueError, OverflowError):
         yield f"must be {_EXPECTED[str(kind)]}"
         return
     yield from dict.fromkeys(_limits(read, depth=1))
@@ -55,23 +57,23 @@ def _read(value: Tree, kind: Kind) -> Tree:
         return date.fromisoformat(_text(value)).isoformat()
     if kind == "datetime":
         return _moment(_text(value))
-    if not _is_a(read, kind):
-        raise ValueError
-    return read
+    if _is_a(read, kind):
+        return read
+    raise ValueError("not of the kind")
 
 
 def _text(value: Tree) -> str:
     """A bare word is text where text is expected, so `1.10` stays what it is."""
-    if not isinstance(value, str):
-        raise ValueError  # noqa: TRY004 - a fault of the file, not of ours
-    return str(value)
+    if isinstance(value, str):
+        return str(value)
+    raise ValueError("not text")
 
 
 def _moment(text: str) -> str:
     """A time in UTC and of fixed width, as Amplitude compares times as text; without a zone it is in UTC."""
     moment = datetime.fromisoformat(text)
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return aware.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _is_a(value: Tree, kind: Kind) -> bool:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from etl.job.syntax import in_plain_words
 from etl.job.tree import Document, TreeBuilder, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_CHARACTERS: Final = 1_000_000
@@ -44,7 +46,7 @@ def read_document(text: str) -> Document:
 
 
 def _lines(text: str) -> Callable[[int], int]:
-    """Tells the 1-based line of an index: by newlines only, as editors count, and never past the text's end."""
+    """Tell the 1-based line of an index: by newlines only, as editors count, and never past the text."""
     newlines = [match.start() for match in re.finditer("\n", text)]
     last = max(len(text.rstrip()) - 1, 0)
     return lambda index: bisect_left(newlines, min(index, last)) + 1

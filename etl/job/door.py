@@ -1,19 +1,24 @@
-"""Data that has the shape of a job comes through; of any other, every fault is told at once and in plain words."""
+"""Data of a job's shape comes through; of any other, all faults are told at once and in plain words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from etl.job.bare import Tree, is_blank
 from etl.job.findings import Finding, Path, did_you_mean, nearest, shown
 from etl.job.schema import STEP_WORDS, IdentificationShape, JobShape, Shape, StepShape
 
-MAX_SUGGESTED: Final = 100  # of a file with more unknown keys nobody reads the suggestions, and they take time
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+MAX_SUGGESTED: Final = (
+    100  # of a file with more unknown keys nobody reads the suggestions, and they take time
+)
 
 _WORDS: Final = {
     "string_type": "must be text",
@@ -36,7 +41,7 @@ def shape(data: Mapping[str, Tree], environ: Mapping[str, str]) -> JobShape | li
         return [_finding(details, number < MAX_SUGGESTED) for number, details in enumerate(errors)]
 
 
-def _finding(details: ErrorDetails, suggest: bool) -> Finding:  # noqa: FBT001
+def _finding(details: ErrorDetails, suggest: bool) -> Finding:
     path = tuple(key for key in details["loc"] if key != "[key]")
     name = f"`{shown(str(_name(path)))}`"
     kind = details["type"]
@@ -58,7 +63,8 @@ def _name(path: Path) -> str | int:
 
 def _choice(details: ErrorDetails) -> str:
     choices = re.findall(r"'([^']*)'", details["ctx"]["expected"])
-    allowed = f"must be {' or '.join(f'`{choice}`' for choice in choices)}"
+    *others, last = [f"`{choice}`" for choice in choices]
+    allowed = f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
     given = details["input"]
     if is_blank(given):
         return f"is empty; it {allowed}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from etl.errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
 MAX_COMPARED: Final = 80  # characters; nobody mistypes a longer word into a right one
+MIN_BEGINNING: Final = 3  # characters of a word that was cut short
 MAX_SHOWN: Final = 60
 
 
@@ -28,8 +31,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be, whatever its case, or None."""
     if len(word) > MAX_COMPARED:
         return None
+    folded = word.casefold()
     by_folded = {name.casefold(): name for name in known}
-    found = get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    found = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
+    if not found and len(word) >= MIN_BEGINNING:
+        found = [name for name in by_folded if name.startswith(folded)]
     return by_folded[found[0]] if found else None
 
 

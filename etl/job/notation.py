@@ -1,16 +1,21 @@
-"""How the single words of a job file must be written. Each function returns the word as it is kept, or raises ValueError."""
+"""How the single words of a job file must be written.
+
+Each function returns the word as it is kept, or raises ValueError with the end of a sentence about the key.
+"""
 
 from __future__ import annotations
 
 import codecs
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from etl import amplitude
 from etl.job.findings import did_you_mean, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
 # What strptime of Python and of pandas both read, each by itself and alike on every machine: so without weeks
@@ -27,7 +32,7 @@ def job_name(text: str) -> str:
     """The name of a job, which names its state folder."""
     name = unicodedata.normalize("NFC", text)
     if not _NAME.fullmatch(name):
-        raise ValueError("may have letters, digits, `_`, `-` and `.`, and begins with a letter or digit")
+        raise ValueError("may have letters, digits, `_`, `-` and `.`, and begins with a letter, digit or `_`")
     if len(name) > MAX_NAME:
         raise ValueError(f"may have at most {MAX_NAME} characters")
     return name
@@ -75,7 +80,9 @@ def encoding(text: str) -> str:
     except UnicodeError:  # known, and not able to read a single byte
         return codecs.lookup(text).name
     except (LookupError, ValueError) as error:
-        near = did_you_mean(text, ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030"))
+        near = did_you_mean(
+            text, ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030")
+        )
         raise ValueError(f"is `{shown(text)}`, which is no text encoding that Python knows{near}") from error
 
 
@@ -84,7 +91,9 @@ def date_format(text: str) -> str:
     directives = [match[1] for match in re.finditer(r"%(.?)", text, re.DOTALL)]
     for directive in directives:
         if directive not in DATE_DIRECTIVES:
-            raise ValueError(f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`")
+            raise ValueError(
+                f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
+            )
         if directive != "%" and directives.count(directive) > 1:
             raise ValueError(f"has `%{directive}` twice")
     if not {"y", "Y"} & set(directives):
@@ -112,7 +121,10 @@ def _variable(name: str, brace: str, environ: Mapping[str, str]) -> str:
 
 
 def endpoint(text: str) -> str:
-    """`us`, `eu` or a base URL, as a base URL without a slash at its end. Never shows a URL: it may hold secrets."""
+    """`us`, `eu` or a base URL, as a base URL without a slash at its end.
+
+    Errors never show the URL, as it may hold secrets.
+    """
     if text in amplitude.REGIONS:
         return amplitude.REGIONS[text]
     if not re.match(r"(?i)https?://", text):

@@ -6,20 +6,22 @@ The rules take any data: what has the wrong shape is passed over, as the door te
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from etl import amplitude
-from etl.job.bare import Tree
 from etl.job.column_rules import Place, column_findings
 from etl.job.findings import Finding, Path, shown
 from etl.job.schema import by_operator
 from etl.job.spec import DEFAULT_KEY_VARIABLE
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from etl.job.bare import Tree
+
 _SECTIONS: Final = ("identification", "destination", "csv")
-_SECRETS: Final = frozenset(
-    "apikey apikeys amplitudeapikey key keys secret secrets secretkey apisecret writekey token apitoken password".split()
-)
+_SECRET: Final = re.compile("apikey|secret|password|token|writekey|^key$")
+_KEY_PLACES: Final = ("api_key_env", "api_key_file")
 
 
 def job_findings(data: Mapping[str, Tree]) -> Iterator[Finding]:
@@ -49,10 +51,12 @@ def _secrets(data: Mapping[str, Tree]) -> Iterator[Finding]:
     places += [((section,), _mapping(data, section)) for section in _SECTIONS]
     for path, section in places:
         for key in section:
-            if re.sub(r"[^a-z]", "", key.lower()) in _SECRETS:
+            if key not in _KEY_PLACES and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
                 yield Finding((*path, key), _secret(key))
-    if "api_key_env" in data and "api_key_file" in data:
-        yield Finding(("api_key_file",), "`api_key_env` and `api_key_file` exclude each other: give one of them")
+    if all(place in data for place in _KEY_PLACES):
+        yield Finding(
+            ("api_key_file",), "`api_key_env` and `api_key_file` exclude each other: give one of them"
+        )
 
 
 def _secret(key: str) -> str:
@@ -70,7 +74,7 @@ def _destination(data: Mapping[str, Tree]) -> Iterator[Finding]:
 
 def _ids(identification: dict[str, Tree]) -> Iterator[Finding]:
     if not any(name in identification for name in amplitude.ID_FIELDS):
-        message = "neither `user_id` nor `device_id` is given: Amplitude needs one of them to know whose update it is"
+        message = "neither `user_id` nor `device_id` is given; Amplitude needs one to know whose update it is"
         yield Finding(("identification",), message)
 
 
@@ -86,8 +90,8 @@ def _families(identification: dict[str, Tree], policy: Tree) -> Iterator[Finding
 
 def _partial(given: list[str], missing: list[str]) -> str:
     return (
-        f"{_names(given)} without {_names(missing)}: Amplitude updates them together and would reset the ones not "
-        "given to null. Give all of them, or allow it with `partial_families: reset` at the top level"
+        f"{_names(given)} without {_names(missing)}: Amplitude updates them together, and sets to null those "
+        "not given. Give all of them, or allow it with `partial_families: reset` at the top level"
     )
 
 
@@ -126,8 +130,10 @@ def _named(properties: dict[str, Tree]) -> Iterator[tuple[str, str, Path]]:
 
 
 def _operators(properties: dict[str, Tree]) -> dict[str, Tree]:
+    """The known operators; an unknown one is for the door to tell."""
     operators = by_operator(properties)
-    return operators if isinstance(operators, dict) else {}
+    known = operators.items() if isinstance(operators, dict) else ()
+    return {name: named for name, named in known if name in amplitude.OPERATORS}
 
 
 def _properties(properties: dict[str, Tree]) -> Iterator[Finding]:
@@ -139,21 +145,23 @@ def _properties(properties: dict[str, Tree]) -> Iterator[Finding]:
         if fault := _name_fault(name):
             yield Finding(path, fault)
         if count == amplitude.MAX_PROPERTIES + 1:
-            message = f"`{shown(name)}` is one property too many: one identification takes {amplitude.MAX_PROPERTIES:,}"
+            message = (
+                f"`{shown(name)}` is one property too many: at most {amplitude.MAX_PROPERTIES:,} can be sent"
+            )
             yield Finding(path, message)
 
 
 def _twice(name: str, before: str, now: str) -> str:
     if before == now:
         return f"`{shown(name)}` is listed twice under `{now}`"
-    return f"`{shown(name)}` stands under `{before}` and under `{now}`; Amplitude takes one operator for a property"
+    return f"`{shown(name)}` stands under `{before}` and `{now}`; a property takes one operator only"
 
 
 def _name_fault(name: str) -> str | None:
     if not name.strip():
         return "a property has no name"
     if name.startswith("$"):
-        return f"`{shown(name)}` can't be a property's name: Amplitude keeps names that begin with `$` for itself"
+        return f"`{shown(name)}` is no name for a property: what begins with `$` is an operator"
     if len(name) > amplitude.MAX_STRING_LENGTH:
         return f"`{shown(name)}` is longer than {amplitude.MAX_STRING_LENGTH} characters"
     return None

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from etl.job import notation
 from etl.job.bare import Bare, is_blank
@@ -18,7 +26,9 @@ StepWord: TypeAlias = Literal["trim", "lower", "upper", "sha256"]
 STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "sha256")
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
-Word: TypeAlias = Text | int | float | bool  # what an editor takes a bare word for
+# What an editor takes a bare word for.
+_WORD: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
+Word: TypeAlias = Annotated[str, WithJsonSchema(_WORD)]
 
 
 class Shape(BaseModel):
@@ -33,9 +43,11 @@ class Shape(BaseModel):
 class StepShape(Shape):
     """A step of a transform that has an argument; exactly one key."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     prefix: Text | None = Field(None, description="Puts this text before the value.", examples=["crm-"])
-    replace: Annotated[dict[str, str], Field(min_length=1)] | None = Field(
-        None, description="A value equal to a key becomes what stands beside the key; other values stay."
+    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = Field(
+        None, description="Wherever a key stands in the value it becomes what stands beside the key."
     )
     date_format: Annotated[str, AfterValidator(notation.date_format)] | None = Field(
         None, description="Reads the text as a date written so (strptime).", examples=["%d/%m/%Y"]
@@ -56,6 +68,7 @@ class WordShape(StepShape):
     word: StepWord
 
     def step(self) -> Step:
+        """The step as the rest of the program knows it."""
         return Step(self.word)
 
 
@@ -77,10 +90,14 @@ def _step_word(value: str) -> StepWord:
     if value in StepShape.model_fields:
         raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
     known = (*STEP_WORDS, *StepShape.model_fields)
-    raise ValueError(f"has no step `{shown(value)}`; the steps are {', '.join(known)}{did_you_mean(value, known)}")
+    raise ValueError(
+        f"has no step `{shown(value)}`; the steps are {', '.join(known)}{did_you_mean(value, known)}"
+    )
 
 
-StepEntry: TypeAlias = Annotated[StepShape, BeforeValidator(_step, json_schema_input_type=StepWord | StepShape)]
+StepEntry: TypeAlias = Annotated[
+    StepShape, BeforeValidator(_step, json_schema_input_type=StepWord | StepShape)
+]
 
 
 def _as_list(value: object) -> object:
@@ -88,13 +105,13 @@ def _as_list(value: object) -> object:
 
 
 class ColumnShape(Shape):
-    """Where a value comes from and what is done to it: transform, type, default, null policy, in this order."""
+    """Where a value comes from and what is done to it: transform, type, default, null, in this order."""
 
-    column: Text | None = Field(
-        None, description="The source's column.", json_schema_extra={"type": ["string", "number", "boolean"]}
-    )
+    column: Annotated[Text, WithJsonSchema({**_WORD, "description": "The source's column."})] | None = None
     value: Any = Field(None, description="A constant instead of a column.", examples=["crm"])
-    type: ValueType | None = Field(None, description="What the value becomes; by default what the source has.")
+    type: ValueType | None = Field(
+        None, description="What the value becomes; by default what the source has."
+    )
     transform: Annotated[
         list[StepEntry], BeforeValidator(_as_list, json_schema_input_type=StepEntry | list[StepEntry])
     ] = Field([], description="Steps in order, such as [trim, lower, sha256].")
@@ -102,9 +119,12 @@ class ColumnShape(Shape):
     null: Literal["skip", "unset"] = Field(
         "skip", description="What becomes of a null: the property is left alone, or unset (only under $set)."
     )
-    empty: Literal["null", "keep"] = Field("null", description="What an empty CSV field is: a null, or empty text.")
+    empty: Literal["null", "keep"] = Field(
+        "null", description="What an empty CSV field is: a null, or empty text."
+    )
     too_long: Literal["reject", "truncate"] = Field(
-        "reject", description="What becomes of text that is too long for Amplitude: the row is rejected, or it is cut."
+        "reject",
+        description="What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.",
     )
     separator: Text = Field(",", description="Parts text into a list; for `type: list`.", examples=[";"])
 
@@ -118,7 +138,9 @@ def _column(value: object) -> object:
     raise ValueError("must be a column's name, or a mapping such as {column: NAME}")
 
 
-ColumnEntry: TypeAlias = Annotated[ColumnShape, BeforeValidator(_column, json_schema_input_type=Word | ColumnShape)]
+ColumnEntry: TypeAlias = Annotated[
+    ColumnShape, BeforeValidator(_column, json_schema_input_type=Word | ColumnShape)
+]
 
 
 # --- the identification ----------------------------------------------------------------------------------
@@ -133,7 +155,10 @@ def _meaning(value: object) -> object:
 
 
 Columns: TypeAlias = Annotated[dict[str, ColumnEntry], BeforeValidator(_blank_is_empty)]
-Properties: TypeAlias = Annotated[dict[Annotated[str, Field(pattern=r"^[^$]")], ColumnEntry], Field(min_length=1)]
+Properties: TypeAlias = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[^$]")], ColumnEntry],
+    Field(json_schema_extra={"additionalProperties": False}),
+]
 
 
 def by_operator(properties: object) -> object:
@@ -144,7 +169,7 @@ def by_operator(properties: object) -> object:
     return operators if operators or not properties else {"$set": properties}
 
 
-def _operator(name: str, description: str) -> Any:  # noqa: ANN401
+def _operator(name: str, description: str) -> Any:
     return Field({}, alias=name, description=description)
 
 
@@ -165,12 +190,16 @@ class OperatorsShape(Shape):
     remove: Columns = _operator("$remove", "Takes values out of a list.")
 
 
-def _string(description: str) -> Any:  # noqa: ANN401
+def _string(description: str) -> Any:
     return Field(None, description=description)
 
 
 class IdentificationShape(Shape):
     """The identification of Amplitude's Identify API with column specs in place of values."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["user_id"]}, {"required": ["device_id"]}]}
+    )
 
     user_id: ColumnEntry | None = _string("Who: the id of your user. This or device_id is needed.")
     device_id: ColumnEntry | None = _string("Who: the id of the device.")
@@ -212,7 +241,9 @@ class CsvShape(Shape):
     """How CSV files are written; Parquet and NDJSON need none of it."""
 
     delimiter: Annotated[str, AfterValidator(notation.delimiter)] | None = Field(
-        None, description="One character or `tab`; by default the likeliest of , ; tab |.", examples=[";", "tab"]
+        None,
+        description="One character or `tab`; by default the likeliest of , ; tab |.",
+        examples=[";", "tab"],
     )
     encoding: Annotated[Text, AfterValidator(notation.encoding)] = Field(
         "utf-8", description="The text encoding.", examples=["utf-8", "latin-1", "cp1252"]
@@ -238,22 +269,27 @@ class JobShape(Shape):
     name: Annotated[Text, AfterValidator(notation.job_name)] | None = Field(
         None, description="Names the state folder; by default the file's name without its ending."
     )
-    source: Annotated[
-        list[Expanded], BeforeValidator(_as_list, json_schema_input_type=Text | list[Text])
-    ] = Field(
-        [],
-        description="Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.",
-        examples=["exports/users-*.parquet"],
+    source: Annotated[list[Expanded], BeforeValidator(_as_list, json_schema_input_type=Text | list[Text])] = (
+        Field(
+            [],
+            description="Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.",
+            examples=["exports/users-*.parquet"],
+        )
     )
     csv: Annotated[CsvShape, BeforeValidator(_blank_is_empty, json_schema_input_type=CsvShape)] = Field(
         default_factory=CsvShape, description="How CSV files are written."
     )
     transform: Annotated[str, AfterValidator(notation.hook)] | None = Field(
-        None, description="A Python function from DataFrame to DataFrame.", examples=["package.module:function"]
+        None,
+        description="A Python function from DataFrame to DataFrame.",
+        examples=["package.module:function"],
     )
-    identification: IdentificationShape = Field(description="What Amplitude gets, with columns in place of values.")
+    identification: IdentificationShape = Field(
+        description="What Amplitude gets, with columns in place of values."
+    )
     partial_families: PartialFamilies = Field(
-        "refuse", description="`reset` allows to map a part of a family; Amplitude then resets the rest of it to null."
+        "refuse",
+        description="`reset` allows to map a part of a family; Amplitude then resets the rest of it to null.",
     )
     destination: Annotated[
         DestinationShape, BeforeValidator(_blank_is_empty, json_schema_input_type=DestinationShape)
@@ -261,4 +297,6 @@ class JobShape(Shape):
     api_key_env: Annotated[str, AfterValidator(notation.variable_name)] = Field(
         DEFAULT_KEY_VARIABLE, description="The environment variable that holds the API key."
     )
-    api_key_file: Text | None = Field(None, description="The file that holds the API key, relative to this file.")
+    api_key_file: Text | None = Field(
+        None, description="The file that holds the API key, relative to this file."
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
 Verb: TypeAlias = Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
@@ -20,7 +22,8 @@ class Step:
     """One step of a column's transform.
 
     `verb` is one of trim, lower, upper, sha256, prefix, replace, date_format. `prefix` and `date_format` have
-    one string in `argument`, `replace` has pairs (from, to) in `pairs`: a value equal to `from` becomes `to`.
+    one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
+    stands in the value it becomes `to`, one pair after the other.
     """
 
     verb: Verb
@@ -100,8 +103,8 @@ class Destination:
 class Job:
     """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default.
 
-    `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the path
-    that Identification.specs gives it; both say where the job was written and aren't part of what it is.
+    `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the
+    path that Identification.specs gives it; both say where the job was written, and are no part of it.
     """
 
     name: str

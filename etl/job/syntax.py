@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import yaml
+if TYPE_CHECKING:
+    import yaml
 
 # (the parser's complaint, our words, whether the place is where the broken thing begins)
 _COMPLAINTS: Final = (
-    (r"mapping values are not allowed", "there is a `:` too many here; quote text that holds `: `, or check the indentation", False),
+    (
+        r"mapping values are not allowed",
+        "there is a `:` too many here; quote text that holds `: `, or check the indentation",
+        False,
+    ),
     (r"could not find expected ':'", "there is no `: ` after the key here", True),
     (r"expected ',' or '\]'", "the `[` opened here is never closed, or a comma is missing", True),
     (r"expected ',' or '\}'", "the `{` opened here is never closed, or a comma is missing", True),
     (r"unexpected end of stream", "the quote opened here is never closed", True),
     (r"found duplicate anchor", "two anchors (`&name`) have one name", False),
-    (r"escape", "after a backslash in double quotes there must be an escape YAML knows; use single quotes instead", False),
-    (r"document start|incompatible YAML|directive", "this doesn't belong to what stands above it, and a second document can't follow", False),
+    (
+        r"escape",
+        "after a backslash in double quotes there must be an escape YAML knows; use single quotes instead",
+        False,
+    ),
+    (
+        r"document start|incompatible YAML|directive",
+        "this doesn't belong to what stands above it, and a second document can't follow",
+        False,
+    ),
     (r"alphabetic or numeric|anchor|alias", "a word that begins with `*` or `&` must be quoted", False),
     (r"tag", "a word that begins with `!` must be quoted", False),
     (r"node content", "a value is missing here, or begins with a sign that must be quoted", False),
-    (r"'-' indicator|expected key|<block end>|block mapping|block sequence", "the indentation here doesn't fit the lines above, or text after a quote isn't part of it", False),
+    (
+        r"'-' indicator|expected key|<block end>|block mapping|block sequence",
+        "the indentation here doesn't fit the lines above, or text after a quote isn't part of it",
+        False,
+    ),
     (r"indentation|indent", "the indentation here doesn't fit the lines above", False),
 )
 

@@ -7,14 +7,16 @@ often as it is used; tags, merge keys and a second document are refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from etl.job.bare import Bare, Tree
 from etl.job.findings import Finding, Path, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MAX_DEPTH: Final = 60
 MAX_PARTS: Final = 50_000
@@ -57,7 +59,9 @@ class TreeBuilder:
         data: Tree = None
         for begun, event in enumerate(self._starts()):
             if begun:
-                raise UnreadableError("a second document begins here: a file holds one job", self._line(event))
+                raise UnreadableError(
+                    "a second document begins here: a file holds one job", self._line(event)
+                )
             data = self._node(next(self._events), ())
         if data is None or data == "":
             raise UnreadableError("the file is empty: a job needs at least `identification`")
@@ -69,12 +73,15 @@ class TreeBuilder:
         return (event for event in self._events if isinstance(event, yaml.DocumentStartEvent))
 
     def _line(self, event: yaml.Event) -> int:
-        return self._line_at(event.start_mark.index)
+        mark = event.start_mark
+        return self._line_at(mark.index if mark else 0)
 
     def _count(self, event: yaml.Event, parts: int) -> None:
         self._parts += parts
         if self._parts > MAX_PARTS:
-            message = f"the file has more than {MAX_PARTS:,} parts, counting aliases as often as they are used"
+            message = (
+                f"the file has more than {MAX_PARTS:,} parts, counting aliases as often as they are used"
+            )
             raise UnreadableError(message, self._line(event))
 
     def _node(self, event: yaml.Event, path: Path) -> Tree:
@@ -94,7 +101,7 @@ class TreeBuilder:
         return value
 
     def _aliased(self, event: yaml.AliasEvent) -> Tree:
-        name = shown(event.anchor)
+        name = shown(str(event.anchor))
         if event.anchor in self._unfinished:
             raise UnreadableError(f"`*{name}` stands inside of what it refers to", self._line(event))
         if event.anchor not in self._finished:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from etl.listeners import sentences
@@ -13,6 +12,7 @@ from etl.listeners.summary import ROW_ENDS, TAKE_UP, by_count, headline
 from etl.listeners.wording import address, counted, per_second, share, size, span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from etl.model import Started, Summary, Warned
@@ -30,13 +30,17 @@ _MEANINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """All that the page tells. `pauses` are the spans, in seconds, in which the destination took nothing."""
+    """All that the page tells.
+
+    `warnings` has how often each came; `pauses` are the spans, in seconds, in which the destination took
+    nothing; `command` takes up the run if it is unfinished.
+    """
 
     summary: Summary
     started: Started | None
     began: datetime
     ended: datetime
-    warnings: tuple[Warned, ...] = ()
+    warnings: Mapping[Warned, int] = field(default_factory=dict)
     pauses: tuple[float, ...] = ()
     command: str | None = None
 
@@ -151,7 +155,7 @@ def _effort(account: Account) -> Html:
     tally = summary.tally
     facts = {
         "duration": span(summary.seconds),
-        "speed of this run": per_second(tally.rows - summary.resumed_rows, summary.seconds),
+        "speed": per_second(tally.rows, summary.seconds),
         "requests": f"{tally.requests:,}",
         "bytes sent": size(tally.bytes),
         "retries": f"{tally.retries:,}",
@@ -163,10 +167,10 @@ def _effort(account: Account) -> Html:
     return tag("section", tag("h2", "What it took"), tag("dl", *entries))
 
 
-def _warnings(warnings: tuple[Warned, ...]) -> Html:
+def _warnings(warnings: Mapping[Warned, int]) -> Html:
     if not warnings:
         return Html()
-    items = [_warning(warned, times) for warned, times in Counter(warnings).items()]
+    items = [_warning(warned, times) for warned, times in warnings.items()]
     return tag("section", tag("h2", "Warnings"), tag("ul", *items))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +35,7 @@ class ReportListener:
         self._path, self._command, self._now = path, command, now
         self._began = now()
         self._started: Started | None = None
-        self._warnings: list[Warned] = []
+        self._warnings: Counter[Warned] = Counter()
         self._pauses: list[float] = []
 
     def __call__(self, event: Event) -> None:
@@ -44,8 +45,8 @@ class ReportListener:
                 self._started, self._began = event, self._now()
             case Recovered(seconds):
                 self._pauses.append(seconds)
-            case Warned() if len(self._warnings) < MOST_WARNINGS:
-                self._warnings.append(event)
+            case Warned() if event in self._warnings or len(self._warnings) < MOST_WARNINGS:
+                self._warnings[event] += 1
             case Ended(summary):
                 write_whole(self._path, page(self._account(summary)))
 
@@ -55,7 +56,7 @@ class ReportListener:
             started=self._started,
             began=self._began.astimezone(UTC),
             ended=self._now().astimezone(UTC),
-            warnings=tuple(self._warnings),
+            warnings=self._warnings,
             pauses=tuple(self._pauses),
             command=self._command,
         )

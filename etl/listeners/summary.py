@@ -44,12 +44,12 @@ def headline(summary: Summary) -> str:
 
 
 def effort(summary: Summary) -> list[str]:
-    """Say what it took, in phrases; the speed is that of this process alone."""
+    """Say what it took, in phrases."""
     tally = summary.tally
     phrases = [counted(tally.requests, "request"), f"{size(tally.bytes)} sent"]
     phrases += [counted(tally.retries, "retry", "retries")] if tally.retries else []
     phrases += [f"{tally.throttled:,} throttled"] if tally.throttled else []
-    phrases += [span(summary.seconds), per_second(tally.rows - summary.resumed_rows, summary.seconds)]
+    phrases += [span(summary.seconds), per_second(tally.rows, summary.seconds)]
     return phrases
 
 
@@ -97,10 +97,11 @@ def by_count(summary: Summary) -> list[tuple[str, int]]:
 
 
 def _filled(indent: str, phrases: list[str], width: int) -> list[str]:
-    """Phrases set in lines; a phrase is never broken."""
+    """Set phrases in lines; a phrase is never broken."""
     lines = [indent + phrases[0]]
-    for phrase in phrases[1:]:
-        if len(lines[-1]) + len(phrase) + 3 > width:
+    for number, phrase in enumerate(phrases[1:], 2):
+        comma = number < len(phrases)
+        if len(lines[-1]) + len(", ") + len(phrase) + comma > width:
             lines[-1] += ","
             lines.append(indent + phrase)
         else:

@@ -76,14 +76,15 @@ class TerminalListener:
 
     def view(self) -> View:
         """Take a view of the run as it is now."""
-        now, total = self._clock(), self._total_rows
+        # Once each: the drawing thread asks, while another may be changing them.
+        now, total, pause = self._clock(), self._total_rows, self._pause
         return View(
             self._tally,
             total,
             self._pace.rate(now),
             now - self._began,
             None if total is None else self._pace.left(total, now),
-            None if self._pause is None else (self._pause[0], self._pause[1] - now),
+            None if pause is None else (pause[0], pause[1] - now),
         )
 
     def _start(self, event: Started) -> None:

@@ -73,7 +73,7 @@ def address(endpoint: str) -> str:
     """Write an endpoint so that it may be shown: a user, password or query in the URL is left out."""
     try:
         parts = urlsplit(one_line(endpoint))
-        host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.netloc.rpartition("@")[2]
+        _ = parts.port  # what stands there may be half a password
     except ValueError:
         return "(not a URL)"
-    return parts._replace(netloc=host, query="", fragment="").geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,8 +1,8 @@
-"""Dates and times written in digits, turned into days and seconds since the epoch; refuses the 30th of February."""
+"""Dates and times written in digits as seconds since the epoch; there is no 30th of February."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from etl.mapper.cells import Mask
 
 Ints = NDArray[np.int64]
@@ -20,27 +22,40 @@ DAY: Final = 86_400  # seconds
 FIRST_SECOND: Final = FIRST_DAY * DAY
 LAST_SECOND: Final = LAST_DAY * DAY + DAY - 1
 
-# What the groups of a pattern may be called; a part that is not in the pattern counts as zero.
-ZONE_PATTERN: Final = r"[Zz]|[+-]\d\d(?::?\d\d)?"
+ZONE_PATTERN: Final = r"[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?"
+
+Moments: TypeAlias = tuple[Ints, "Mask"]
 
 
-def read_moments(texts: pa.Array, pattern: str) -> tuple[Ints, Mask]:
+def read_distinct(texts: pa.Array, read: Callable[[pa.Array], Moments]) -> Moments:
+    """Read each distinct text once: few days are many rows' dates. Shapes are those of `texts`."""
+    encoded = texts.dictionary_encode()
+    seconds, good = read(encoded.dictionary)
+    # One more entry, for nulls.
+    places = encoded.indices.fill_null(len(seconds)).to_numpy(zero_copy_only=False)
+    return np.append(seconds, 0)[places], np.append(good, np.False_)[places]
+
+
+def read_moments(texts: pa.Array, pattern: str) -> Moments:
     """Seconds since the epoch in UTC, shape (n,), of texts that match a pattern, and which ones are good.
 
     The pattern names its groups year (or yy), month, day, hour, minute, second (digits each) and zone.
     """
+    return read_distinct(texts, lambda distinct: _read(distinct, pattern))
+
+
+def _read(texts: pa.Array, pattern: str) -> Moments:
     found = pc.extract_regex(texts, pattern)
-    names = [field.name for field in found.type]
-    parts = dict(zip(names, found.flatten(), strict=True))
-    zones, zones_good = _zone_seconds(parts.pop("zone", None), len(texts))
+    parts = dict(zip([field.name for field in found.type], found.flatten(), strict=True))
+    ahead = _zone_seconds(parts.pop("zone", None), len(texts))
     numbers = {name: _digits(part) for name, part in parts.items()}
     days, good = _days(_years(numbers), numbers["month"], numbers["day"])
     zero = np.zeros(len(texts), dtype=np.int64)
     hour, minute, second = (numbers.get(name, zero) for name in ("hour", "minute", "second"))
-    good &= (hour < 24) & (minute < 60) & (second < 60) & zones_good
-    seconds = days * DAY + hour * 3600 + minute * 60 + second - zones
+    good &= (hour < 24) & (minute < 60) & (second < 60)
+    seconds = days * DAY + hour * 3600 + minute * 60 + second - ahead
     good &= (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
-    return np.where(good, seconds, 0), good
+    return seconds, good
 
 
 def _years(numbers: dict[str, Ints]) -> Ints:
@@ -50,7 +65,7 @@ def _years(numbers: dict[str, Ints]) -> Ints:
     return numbers["yy"] + np.where(numbers["yy"] < 69, 2000, 1900)
 
 
-def _days(year: Ints, month: Ints, day: Ints) -> tuple[Ints, Mask]:
+def _days(year: Ints, month: Ints, day: Ints) -> Moments:
     """Days since the epoch of calendar dates, and which of them there are; shape (n,) each."""
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]").astype(np.int64)
@@ -66,24 +81,19 @@ def _digits(part: pa.Array) -> Ints:
     return numbers.to_numpy(zero_copy_only=False)
 
 
-def _zone_seconds(zones: pa.Array | None, n: int) -> tuple[Ints, Mask]:
-    """How many seconds each zone is ahead of UTC; few different ones, so each is read once."""
+def _zone_seconds(zones: pa.Array | None, n: int) -> Ints:
+    """How many seconds each zone is ahead of UTC; shape (n,)."""
     if zones is None or n == 0:
-        return np.zeros(n, dtype=np.int64), np.ones(n, dtype=np.bool_)
+        return np.zeros(n, dtype=np.int64)
     encoded = zones.fill_null("").dictionary_encode()
-    offsets = [_zone_offset(zone) for zone in encoded.dictionary.to_pylist()]
-    table = np.array([0 if offset is None else offset for offset in offsets], dtype=np.int64)
-    good = np.array([offset is not None for offset in offsets], dtype=np.bool_)
-    index = encoded.indices.to_numpy(zero_copy_only=False)
-    return table[index], good[index]
+    offsets = np.array([_zone_offset(zone) for zone in encoded.dictionary.to_pylist()], dtype=np.int64)
+    ahead: Ints = offsets[encoded.indices.to_numpy(zero_copy_only=False)]
+    return ahead
 
 
-def _zone_offset(zone: str) -> int | None:
-    """Seconds ahead of UTC; None for an offset of a day or more, or of 60 minutes and more."""
+def _zone_offset(zone: str) -> int:
     if zone in {"", "Z", "z"}:
         return 0
     digits = zone[1:].replace(":", "").ljust(4, "0")
-    hours, minutes = int(digits[:2]), int(digits[2:])
-    if hours > 23 or minutes > 59:
-        return None
-    return (-1 if zone[0] == "-" else 1) * (hours * 3600 + minutes * 60)
+    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
+    return -seconds if zone[0] == "-" else seconds

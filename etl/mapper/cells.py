@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -50,7 +52,7 @@ def faults_of(code: str, rows: pa.Array | Mask, says: str) -> tuple[Fault, ...]:
 
 def as_mask(marks: pa.Array) -> Mask:
     """Boolean marks as numpy has them; null counts as false."""
-    filled = marks.fill_null(False) if marks.null_count else marks  # noqa: FBT003
+    filled = marks.fill_null(False) if marks.null_count else marks
     mask: Mask = filled.to_numpy(zero_copy_only=False)
     return mask
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.amplitude import MAX_GROUP_VALUES
-from etl.job.spec import ColumnSpec
-from etl.mapper.cells import Cells, faults_of
+from etl.mapper.cells import Cells, as_mask, faults_of
 from etl.mapper.constants import constant, fill
 from etl.mapper.ids import check_ids, trimmed
 from etl.mapper.limits import fit_strings
 from etl.mapper.lists import is_list, open_lists, wrap
-from etl.mapper.native import as_text
+from etl.mapper.native import as_text, native
 from etl.mapper.plain import plain
 from etl.mapper.raw_json import mark, mark_elements
 from etl.mapper.steps import empty_to_null, transform
 from etl.mapper.types import convert
+
+if TYPE_CHECKING:
+    from etl.job.spec import ColumnSpec
+
+TOO_MANY_GROUPS = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 
 Role: TypeAlias = Literal["id", "field", "group", "value", "list"]
 
@@ -37,23 +41,17 @@ class Column:
     spec: ColumnSpec
 
     def read(self, source: pa.Array | None, n: int, *, text: bool) -> Cells:
-        """Values for n rows. `source` is None for a constant. Faults are those of `source`, or of the constant."""
-        if source is None:
-            cells = self._constant(n)
-        else:
-            cells = self._converted(source, text=text)
-        cells = _keep_raw(cells, _IN_ROLE[self.role], self.spec)
+        """Values for n rows; `source` is None for a constant. Their type depends on that of `source` only."""
+        cells = self._constant(n) if source is None else self._converted(source, text=text)
+        cells = self._in_role(cells)
         if self.spec.default is not None:
             cells = fill(cells, self.spec.default)
-        if self.role == "list":
-            cells = _as_lists(cells)
-        elif cells.raw:
-            cells = Cells(mark(cells.values), cells.faults)
-        return cells.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else cells
+        return self._checked(cells)
 
     def _constant(self, n: int) -> Cells:
         cells = constant(self.spec.constant or "null")
-        return Cells(pa.repeat(cells.values[0], n), raw=cells.raw)
+        values = pa.repeat(cells.values[0], n)
+        return Cells(values, raw=True) if cells.raw else native(values, self.spec.too_long)
 
     def _converted(self, source: pa.Array, *, text: bool) -> Cells:
         blank_is_null = self._blank_is_null(text=text)
@@ -72,10 +70,43 @@ class Column:
         dated = any(step.verb == "date_format" for step in self.spec.transform)
         return dated or (text and self.spec.empty == "null")
 
+    def _in_role(self, cells: Cells) -> Cells:
+        """Ids, string fields and groups are text whatever the type."""
+        if self.role == "id":
+            return cells.then(as_text).then(trimmed)
+        if self.role == "field":
+            return cells.then(as_text).then(lambda texts: fit_strings(texts, self.spec.too_long))
+        return cells.then(group_texts) if self.role == "group" else cells
 
-def _id(cells: Cells, _: ColumnSpec) -> Cells:
-    return _text(cells).then(trimmed)
+    def _checked(self, cells: Cells) -> Cells:
+        if self.role == "list":
+            return _as_lists(cells)
+        if cells.raw:
+            return Cells(mark(cells.values), cells.faults)
+        if self.role == "id":
+            return cells.then(lambda ids: check_ids(self.name, ids))
+        return cells.then(count_groups) if self.role == "group" else cells
 
 
-def _field(cells: Cells, spec: ColumnSpec) -> Cells:
-    return _text(cells).then(lambda texts: fit_strings(texts, spec.too_long))
+def group_texts(values: pa.Array) -> Cells:
+    """A group's name, or a list of names, as text."""
+    if not is_list(values.type):
+        return as_text(values)
+    opened = open_lists(values)
+    names = as_text(opened.flat)
+    everything = as_mask(names.values.is_valid())
+    return Cells(opened.rebuilt(names.values, keep=everything), opened.parents(names.faults))
+
+
+def count_groups(values: pa.Array) -> Cells:
+    """Group values as they are; a list of too many is a fault."""
+    if not is_list(values.type):
+        return Cells(values)
+    many = pc.greater(pc.list_value_length(values), MAX_GROUP_VALUES)
+    return Cells(values, faults_of("too_many_groups", many, TOO_MANY_GROUPS))
+
+
+def _as_lists(cells: Cells) -> Cells:
+    if cells.raw:
+        return Cells(mark_elements(cells.values), cells.faults)
+    return cells if is_list(cells.values.type) else cells.then(lambda values: Cells(wrap(values)))

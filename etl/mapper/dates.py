@@ -23,6 +23,7 @@ from etl.mapper.cells import Cells, Mask, blank_out, faults_of
 _DATE: Final = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
 _TIME: Final = r"[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
 _ISO: Final = rf"^{_DATE}(?:{_TIME} ?(?P<zone>{ZONE_PATTERN})?)?$"
+_ISO_WHATEVER_ZONE: Final = rf"^{_DATE}(?:{_TIME} ?(?:{ZONE_PATTERN})?)?$"
 
 NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
 NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"
@@ -33,9 +34,10 @@ _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 def parse_dates(texts: pa.Array) -> Cells:
     """ISO dates as date32; of a date with a time, the date as it is written, whatever the zone."""
-    _, good = read_moments(texts, _ISO)
-    heads = blank_out(pc.utf8_slice_codeunits(texts, 0, 10), ~good)
-    return Cells(heads.cast(pa.date32()), faults_of("bad_date", as_valid(texts) & ~good, NOT_A_DATE))
+    seconds, good = read_moments(texts, _ISO_WHATEVER_ZONE)
+    bad = as_valid(texts) & ~good
+    days = _floor_to_days(moments_of(seconds, good))
+    return Cells(days, faults_of("bad_date", bad, NOT_A_DATE))
 
 
 def parse_datetimes(texts: pa.Array) -> Cells:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 
-from etl.mapper.calendar import DAY, FIRST_SECOND, ZONE_PATTERN, read_moments
+from etl.mapper.calendar import DAY, FIRST_SECOND, ZONE_PATTERN, Moments, read_distinct, read_moments
 from etl.mapper.cells import Cells, faults_of
 from etl.mapper.dates import as_valid, moments_of, seconds_as_days
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # What strptime takes for each directive, for those that need no names of months or days.
 _DIGITS: Final = {
@@ -28,14 +30,14 @@ _DIGITS: Final = {
     "%": "%",
 }
 _TIME_DIRECTIVES: Final = frozenset("HIMSfpcX")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_format(texts: pa.Array, format_: str) -> Cells:
     """Texts in a strptime format as date32, or as timestamp[s] in UTC where the format has a time."""
     pattern = _pattern(format_)
     if pattern is None:
-        seconds, good = _read_words(texts, format_)
+        seconds, good = read_distinct(texts, lambda distinct: _read_words(distinct, format_))
     else:
         seconds, good = read_moments(texts, pattern)
     bad = as_valid(texts) & ~good
@@ -64,25 +66,19 @@ def _translated(literal: str, directive: str | None = None, blanks: str | None =
     return re.escape(literal) + (_DIGITS[directive] if directive else "") + (r"\s+" if blanks else "")
 
 
-def _read_words(
-    texts: pa.Array, format_: str
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Seconds since the epoch and which of them are good, shape (n,); each distinct text is read once."""
-    encoded = texts.dictionary_encode()
-    moments = [_moment(text, format_) for text in encoded.dictionary.to_pylist()]
-    # One more entry for nulls.
-    table = np.array([0 if moment is None else moment for moment in (*moments, None)], dtype=np.int64)
-    good = np.array([moment is not None for moment in (*moments, None)], dtype=np.bool_)
-    places = encoded.indices.fill_null(len(moments)).to_numpy(zero_copy_only=False)
-    return table[places], good[places]
+def _read_words(texts: pa.Array, format_: str) -> Moments:
+    """Seconds since the epoch and which of them are good, shape (n,), of formats that only strptime knows."""
+    moments = [_moment(text, format_) for text in texts.to_pylist()]
+    seconds = np.array([0 if moment is None else moment for moment in moments], dtype=np.int64)
+    return seconds, np.array([moment is not None for moment in moments], dtype=np.bool_)
 
 
 def _moment(text: str, format_: str) -> int | None:
     try:
-        moment = datetime.strptime(text, format_)  # noqa: DTZ007 - a time without a zone counts as UTC
+        moment = datetime.strptime(text, format_)
     except (ValueError, re.error):
         return None
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
+        moment = moment.replace(tzinfo=UTC)
     seconds = (moment - _EPOCH).days * DAY + (moment - _EPOCH).seconds
     return seconds if seconds >= FIRST_SECOND else None

@@ -26,8 +26,16 @@ def check_ids(name: str, ids: pa.Array) -> Cells:
     refused = pc.is_in(pc.utf8_lower(ids), value_set=_REFUSED)
     checks = (
         ("refused_id", refused, f"Amplitude refuses {{}} as a {name}: it stands for no user"),
-        ("short_id", pc.less(lengths, MIN_ID_LENGTH), f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
-        ("long_id", pc.greater(lengths, MAX_ID_LENGTH), f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
+        (
+            "short_id",
+            pc.less(lengths, MIN_ID_LENGTH),
+            f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters",
+        ),
+        (
+            "long_id",
+            pc.greater(lengths, MAX_ID_LENGTH),
+            f"{name} {{}} has more than {MAX_ID_LENGTH} characters",
+        ),
     )
     faults = [Fault(code, as_mask(marks), says, ids) for code, marks, says in checks]
     return Cells(ids, tuple(fault for fault in faults if fault.rows.any()))

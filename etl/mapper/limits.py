@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from etl.amplitude import MAX_STRING_LENGTH
 from etl.mapper.cells import Cells, faults_of
 from etl.mapper.lists import Opened, open_lists
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TooLong: TypeAlias = Literal["reject", "truncate"]
 

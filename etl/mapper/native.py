@@ -90,7 +90,7 @@ def _structs(values: pa.Array, too_long: TooLong) -> Cells:
 
 def _maps(values: pa.Array, too_long: TooLong) -> Cells:
     """Maps with their keys as text, without the members that are null."""
-    opened = open_lists(values)
+    opened = open_lists(_as_lists(values))
     keys, items = opened.flat.flatten()
     names = plain(keys).then(scalar_texts)
     members = _inner(items, too_long)
@@ -99,6 +99,15 @@ def _maps(values: pa.Array, too_long: TooLong) -> Cells:
     kind = pa.map_(pa.string(), members.values.type)
     maps = pa.Array.from_buffers(kind, len(lists), lists.buffers()[:2], children=[lists.values])
     return Cells(maps, opened.parents(names.faults + members.faults))
+
+
+def _as_lists(maps: pa.Array) -> pa.Array:
+    """The same buffers read as lists of pairs, as Arrow takes no maps apart."""
+    pairs = pa.StructArray.from_arrays([maps.keys, maps.items], names=["key", "value"])
+    layout = maps.buffers()[:2]
+    return pa.Array.from_buffers(
+        pa.list_(pairs.type), len(maps), layout, offset=maps.offset, children=[pairs]
+    )
 
 
 def _depth(kind: pa.DataType) -> int:

@@ -1,4 +1,4 @@
-"""The types number, integer and boolean: text read strictly, numbers checked to be ones that JSON can hold."""
+"""The types number, integer and boolean: text read strictly, and no number that JSON can't hold."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def parse_numbers(texts: pa.Array) -> Cells:
 
 def parse_integers(texts: pa.Array) -> Cells:
     """Digits with or without a sign as int64."""
-    bad = pc.invert(pc.match_substring_regex(texts, _INTEGER)).fill_null(False)  # noqa: FBT003
+    bad = pc.invert(pc.match_substring_regex(texts, _INTEGER)).fill_null(False)
     bad = pc.or_(bad, pa.array(_too_large(texts, bad)))
     digits = pc.utf8_ltrim(blank_out(texts, bad), characters="+")
     return Cells(digits.cast(pa.int64()), faults_of("bad_integer", bad, NOT_AN_INTEGER))

@@ -1,6 +1,7 @@
 """Every way to store a value in Arrow, brought down to the few types that the rules are written for.
 
-These are: booleans, integers, floats, decimals, strings (valid UTF-8), date32, timestamps, lists, structs, maps.
+These are booleans, integers, floats, decimals, strings of valid UTF-8, date32, timestamps, lists, structs
+and maps.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def _decoded(value: bytes | None) -> str | None:
 
 
 def _uuids(values: pa.Array) -> Cells:
-    return Cells(pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string()))
+    return Cells(
+        pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
+    )
 
 
 def _rare(values: pa.Array) -> pa.Array:
@@ -87,11 +90,9 @@ def _rare(values: pa.Array) -> pa.Array:
         return _days(values)
     if pa.types.is_time(kind):
         return values.cast(pa.string())
-    if pa.types.is_duration(kind):
+    if pa.types.is_duration(kind) or pa.types.is_interval(kind):
         return pc.utf8_trim(json_texts(values), characters='"')
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return values.cast(pa.list_(kind.value_field))
-    if pa.types.is_union(kind) or pa.types.is_interval(kind):
+    if pa.types.is_union(kind):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     return values
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.job.spec import Step
 from etl.mapper.cells import Cells, blank_out
 from etl.mapper.formats import parse_format
 from etl.mapper.native import as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from etl.job.spec import Step
 
 
 def transform(values: pa.Array, steps: tuple[Step, ...], *, blank_is_null: bool) -> Cells:

@@ -1,4 +1,4 @@
-"""A single value as the text that stands for it: what ids, string fields and the steps of a transform work on."""
+"""Single values as the text that stands for them, which ids, string fields and transforms work on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etl.mapper.plain import json_texts
 
 
 def scalar_texts(values: pa.Array) -> Cells:
-    """Plain values as strings: 17.0 as `17`, decimals with all their digits, times as Amplitude wants them."""
+    """Plain values as strings: 17.0 as `17`, decimals with all digits, times as Amplitude wants them."""
     kind = values.type
     if pa.types.is_string(kind):
         return Cells(values)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.job.spec import ColumnSpec
 from etl.mapper.cells import Cells
-from etl.mapper.dates import check_days, days_as_seconds, parse_dates, parse_datetimes, seconds_as_days, to_seconds
+from etl.mapper.dates import (
+    check_days,
+    days_as_seconds,
+    parse_dates,
+    parse_datetimes,
+    seconds_as_days,
+    to_seconds,
+)
 from etl.mapper.json_values import parse_json
 from etl.mapper.limits import fit_lists, fit_strings
 from etl.mapper.lists import is_list, split, wrap
 from etl.mapper.native import as_text, native
 from etl.mapper.numbers import finite, parse_booleans, parse_integers, parse_numbers, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from etl.job.spec import ColumnSpec
 
 
 def convert(values: pa.Array, spec: ColumnSpec) -> Cells:
@@ -74,7 +84,11 @@ def _list(values: pa.Array, spec: ColumnSpec) -> Cells:
 
 
 def _json(values: pa.Array, spec: ColumnSpec) -> Cells:
-    return parse_json(values, spec.too_long) if pa.types.is_string(values.type) else native(values, spec.too_long)
+    return (
+        parse_json(values, spec.too_long)
+        if pa.types.is_string(values.type)
+        else native(values, spec.too_long)
+    )
 
 
 _TYPES: Final[Mapping[str, Callable[[pa.Array, ColumnSpec], Cells]]] = {

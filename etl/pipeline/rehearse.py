@@ -82,7 +82,8 @@ def preview(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
                 stream = io.BytesIO()
                 write_ndjson(identifications.slice(0, count), stream)
                 text = stream.getvalue()
-                lines = (splice_json(text) if production.mapper.has_raw_json else text).decode().splitlines()
+                text = splice_json(text) if production.mapper.has_raw_json else text
+                lines = text.decode().rstrip("\n").split("\n")
                 yield from lines
                 count -= len(lines)
             if count <= 0:

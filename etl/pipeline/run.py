@@ -159,16 +159,12 @@ def warnings_of(job: Job) -> list[Warned]:
     identification = job.identification
     unrepeatable = sorted(amplitude.UNREPEATABLE & set(identification.operators))
     if unrepeatable:
+        names = ", ".join(unrepeatable)
         found.append(
-            Warned(
-                "unrepeatable",
-                f"{', '.join(unrepeatable)}: a request whose answer is lost is sent again and may count twice",
-            )
+            Warned("unrepeatable", f"{names}: what is sent again after a lost answer may count twice")
         )
     if set(amplitude.ID_FIELDS) <= set(identification.fields):
-        found.append(
-            Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good")
-        )
+        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
     return found
 
 

@@ -1,8 +1,8 @@
-"""What pyarrow and the system say goes out as a SourceError that names the file; nothing else leaves the reader."""
+"""Whatever pyarrow or the system complains about leaves the reader as a SourceError that names the file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -51,11 +51,11 @@ def translated(name: str, place: str = "") -> Iterator[None]:
         raise as_source_error(error, name, place) from error
 
 
-def guarded(items: Iterable[Item], name: str, place: Callable[[], str] = str) -> Iterator[Item]:
+def guarded(items: Iterable[Item], name: str, place: str = "") -> Iterator[Item]:
     """The same items; only what goes wrong while the next one is made is translated."""
     iterator = iter(items)
     while True:
-        with translated(name, place()):
+        with translated(name, place):
             try:
                 item = next(iterator)
             except StopIteration:

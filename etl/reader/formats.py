@@ -57,7 +57,12 @@ class Input:
 
 def is_data_file(name: str) -> bool:
     """Whether the name ends as that of a file with rows, packed or not."""
-    return _named(name)[0] is not None
+    return format_named(name) is not None
+
+
+def format_named(name: str) -> Format | None:
+    """The format that the end of a name tells, packed or not."""
+    return _named(name)[0]
 
 
 def recognise(place: Place) -> Input:

@@ -17,7 +17,7 @@ _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 @dataclass(frozen=True)
 class Grammar:
-    """How one file is written: its delimiter and its quote, one ASCII character each; `quote` "" means none."""
+    """How one file is written: delimiter and quote are one ASCII character each; `quote` "" means none."""
 
     delimiter: str
     quote: str
@@ -38,7 +38,7 @@ class Grammar:
         object.__setattr__(self, "_records", re.compile(rb"(?:" + record + rb")*+"))
 
     def likely_end(self, data: bytes) -> int:
-        """Where the last whole record probably ends, 0 if nowhere: a line end before which quotes come in pairs.
+        """Where the last whole record probably ends, 0 if nowhere: a line end with quotes in pairs before it.
 
         Cheap, and wrong where quotes stand inside unquoted fields; whoever parses has to check it.
         """
@@ -64,22 +64,22 @@ class Grammar:
     def _unquoted(self, value: str) -> str:
         if not self.quote or not value.startswith(self.quote):
             return value
-        inner, closing, rest = value[1:].replace(self.quote * 2, "\0\0").partition(self.quote)
-        return (inner + (rest if closing else "")).replace("\0\0", self.quote)
+        mark = re.escape(self.quote)
+        found = re.match(f"{mark}((?:[^{mark}]++|{mark}{mark})*+){mark}?", value)
+        end = found.end() if found else len(value)
+        body = found[1] if found else value
+        return body.replace(self.quote * 2, self.quote) + value[end:]
 
 
-def first_record(data: bytes, quote: str, *, final: bool) -> tuple[int, int] | None:
-    """Where the first record that isn't blank begins and ends (its line end excluded), None if that's not in `data`.
+def first_record(data: bytes, quote: str, delimiter: str | None, *, final: bool) -> tuple[int, int] | None:
+    """Where the first record that isn't blank begins and ends, without line end; None if `data` is too short.
 
-    Used for the header, before the delimiter is known; `final` says that the file ends with `data`.
+    This is the header. `delimiter` None is one not known yet; `final` says that the file ends with `data`.
     """
     begin = _blank_end(data)
-    pattern = re.compile(_header_pattern(quote))
-    found = pattern.match(data, begin)
+    found = re.compile(_header_pattern(quote, delimiter)).match(data, begin)
     end = found.end() if found else begin
-    if end == len(data) and not final:
-        return None
-    return begin, end
+    return None if end == len(data) and not final else (begin, end)
 
 
 def line_end(data: bytes, at: int) -> int:
@@ -90,7 +90,9 @@ def line_end(data: bytes, at: int) -> int:
 
 def likeliest(header: str, quote: str) -> str:
     """The delimiter that stands most often in the header outside quotes; a comma where there is none."""
-    bare = re.sub(f"{re.escape(quote)}[^{re.escape(quote)}]*{re.escape(quote)}", "", header) if quote else header
+    bare = (
+        re.sub(f"{re.escape(quote)}[^{re.escape(quote)}]*{re.escape(quote)}", "", header) if quote else header
+    )
     return max(DELIMITERS, key=bare.count)
 
 
@@ -99,13 +101,13 @@ def _blank_end(data: bytes) -> int:
     return found.end() if found else 0
 
 
-def _header_pattern(quote: str) -> bytes:
+def _header_pattern(quote: str, delimiter: str | None) -> bytes:
     """A quote opens a name only at the line's begin or after a character that may be the delimiter."""
     if not quote:
         return rb"[^\r\n]*+"
-    mark = re.escape(quote.encode())
+    mark, ends = re.escape(quote.encode()), re.escape((delimiter or "".join(DELIMITERS)).encode())
     quoted = mark + rb"(?:[^" + mark + rb"]++|" + mark + mark + rb")*+(?:" + mark + rb"|\Z)"
-    return rb"(?:" + quoted + rb")?+(?:[^\r\n,;\t|]++|[,;\t|](?:" + quoted + rb")?+)*+"
+    return rb"(?:" + quoted + rb")?+(?:[^\r\n" + ends + rb"]++|[" + ends + rb"](?:" + quoted + rb")?+)*+"
 
 
 def _last_line_end(data: bytes, before: int) -> int:

@@ -1,4 +1,4 @@
-"""Which files a location means: one file, the data files of a folder, or what a pattern matches, in a stable order."""
+"""Which files a location means: one, those of a folder, or what a pattern matches, in a stable order."""
 
 from __future__ import annotations
 

@@ -21,10 +21,11 @@ SNIFFED: Final = 1 << 12
 
 
 class Place(Protocol):
-    """Something that bytes can be read from. `name` is what users see; it holds no secrets."""
+    """Something that bytes can be read from."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What users see; it holds no secrets."""
 
     @property
     def repeatable(self) -> bool:
@@ -47,10 +48,12 @@ class Stored:
     repeatable: bool = True
 
     def open(self) -> pa.NativeFile:
+        """A new stream that can be read at any position."""
         with translated(self.name):
             return self.system.open_input_file(self.path)
 
     def state(self) -> tuple[int | None, int | None]:
+        """What the file system knows of it now."""
         with translated(self.name):
             info = self.system.get_file_info(self.path)
         return info.size, info.mtime_ns
@@ -69,11 +72,13 @@ class Piped:
         self._spent = False
 
     def open(self) -> pa.NativeFile:
+        """A new stream from the beginning; SourceError if that is gone."""
         if self._spent:
             raise SourceError(f"{self.name} was read already", hint="save it to a file and name that file")
         return pa.PythonFile(_Pull(self), mode="r")
 
     def state(self) -> tuple[int | None, int | None]:
+        """Nothing."""
         return None, None
 
     def read_at(self, start: int, count: int) -> bytes:
@@ -113,7 +118,7 @@ class _Pull(io.RawIOBase):
 
 
 def sample(place: Place) -> str:
-    """A hex digest over the first and the last 64 KiB; of a pipe over its first 4 KiB, to keep it streaming."""
+    """A hex digest over the first and last 64 KiB, or over the first 4 KiB of a pipe, which may be slow."""
     digest = hashlib.blake2b(digest_size=16)
     with translated(place.name), closing(place.open()) as stream:
         digest.update(_exactly(stream, END if place.repeatable else SNIFFED))

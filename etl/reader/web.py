@@ -27,7 +27,9 @@ class Web:
     def open(self) -> pa.NativeFile:
         """A stream over the body of the answer, which needs no server that can send parts of files."""
         with _reachable(self.name):
-            return pa.PythonFile(_Body(self.name, _web().open(self.address, mode="rb", block_size=0)), mode="r")
+            return pa.PythonFile(
+                _Body(self.name, _web().open(self.address, mode="rb", block_size=0)), mode="r"
+            )
 
     def state(self) -> tuple[int | None, int | None]:
         """The size and the time of change that the server's headers tell."""
@@ -80,9 +82,14 @@ def _reachable(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise SourceError(f"{name} is not there", hint="check the address, and that its server is up") from error
+        raise SourceError(
+            f"{name} is not there", hint="check the address, and that its server is up"
+        ) from error
     except Exception as error:
-        if not isinstance(error, OSError | ValueError) and type(error).__module__.partition(".")[0] != "aiohttp":
+        if (
+            not isinstance(error, OSError | ValueError)
+            and type(error).__module__.partition(".")[0] != "aiohttp"
+        ):
             raise
         kind = type(error).__name__
         raise SourceError(f"{name} can't be read: {kind}", hint="try again, or download it first") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from etl.amplitude import MAX_STRING_LENGTH, OPERATORS
 from etl.sandbox.checks import Json
 
 Properties: TypeAlias = dict[str, Json]
+_NUMBERS: Final = frozenset({int, float})
 _ListChange: TypeAlias = Callable[[list[Json], list[Json]], list[Json]]
 
 
@@ -70,8 +71,8 @@ def _set_once(properties: Properties, operands: Mapping[str, Json]) -> None:
 def _add(properties: Properties, operands: Mapping[str, Json]) -> None:
     for name, value in operands.items():
         present = properties.get(name, 0)
-        if _is_number(value) and _is_number(present):
-            properties[name] = present + value  # type: ignore[operator]
+        if type(value) in _NUMBERS and type(present) in _NUMBERS:
+            properties[name] = _sum(present, value)
 
 
 def _change_lists(change: _ListChange) -> Callable[[Properties, Mapping[str, Json]], None]:
@@ -111,8 +112,10 @@ def _holds(items: list[Json], wanted: Json) -> bool:
     return any(item == wanted and isinstance(item, bool) == isinstance(wanted, bool) for item in items)
 
 
-def _is_number(value: Json) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _sum(present: Any, value: Any) -> int | float:
+    total: int | float = present + value
+    # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
+    return total if -(2**63) <= total < 2**64 else float(total)
 
 
 _APPLY: Final[Mapping[str, Callable[[Properties, Mapping[str, Json]], None]]] = {

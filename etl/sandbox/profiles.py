@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from etl.amplitude import FAMILIES, MAX_STRING_LENGTH, STRING_FIELDS
 from etl.sandbox.checks import Identification, Json, trimmed_id
 from etl.sandbox.operators import Properties, update
+
+_STRING_FIELDS: Final = frozenset(STRING_FIELDS)
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class Profiles:
             update(profile.properties, properties)
         if isinstance(groups, dict):
             profile.groups.update(_named_groups(groups))
-        if len(identification) > 2:  # more than an id and properties
+        if not _STRING_FIELDS.isdisjoint(identification):
             _set_fields(profile.fields, identification)
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:

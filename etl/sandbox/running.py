@@ -108,28 +108,31 @@ class Sandbox:
         try:
             await web.TCPSite(runner, HOST, self._port).start()
         except OSError as error:
-            await runner.cleanup()
+            await self.__aexit__(None, None, None)
             message = f"port {self._port} can't be had on {HOST}: {error.strerror or error}"
             raise UsageError(message, hint="choose another --port, or 0 for a free one") from error
         self._port = runner.addresses[0][1]
 
 
 @contextmanager
-def running_sandbox(options: SandboxOptions = _DEFAULTS, **clocks: Callable[..., float]) -> Iterator[Sandbox]:
-    """Run the sandbox in a thread, for callers without an event loop; stops at the end of the block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
-    thread.start()
-    try:
-        sandbox = asyncio.run_coroutine_threadsafe(_entered(options, clocks), loop).result()
+def running_sandbox(
+    options: SandboxOptions = _DEFAULTS,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> Iterator[Sandbox]:
+    """Run a Sandbox in a thread, for callers without an event loop, until the end of the block."""
+
+    async def enter() -> Sandbox:
+        return await Sandbox(options, clock=clock, wall=wall, sleep=sleep).__aenter__()
+
+    with _running_loop() as loop:
+        sandbox = asyncio.run_coroutine_threadsafe(enter(), loop).result()
         try:
             yield sandbox
         finally:
             asyncio.run_coroutine_threadsafe(sandbox.__aexit__(None, None, None), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> None:
@@ -147,5 +150,14 @@ async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> Non
                 loop.remove_signal_handler(number)
 
 
-async def _entered(options: SandboxOptions, clocks: dict[str, Callable[..., float]]) -> Sandbox:
-    return await Sandbox(options, **clocks).__aenter__()  # type: ignore[arg-type]
+@contextmanager
+def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -97,6 +97,8 @@ class Server:
         flight = self._flights.begin(lambda: has_hung_up(request))
         try:
             outcome = await self._handle(request, flight)
+        except (ConnectionError, web.RequestPayloadError):
+            return web.Response(status=400)  # the body broke off, so there was no request
         finally:
             self._flights.end(flight)
         self._note(received, outcome)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -45,9 +45,10 @@ class Stats:
 
     def as_json(self) -> dict[str, object]:
         """Show the counts as JSON values; statuses become text."""
-        told = asdict(self)
-        told["statuses"] = {str(status): count for status, count in sorted(self.statuses.items())}
-        return told
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: _plain(value) if isinstance(value, Counter) else value for name, value in values.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,7 @@ class Journal:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _plain(counts: Counter[Any]) -> dict[str, int]:
+    return {str(name): count for name, count in sorted(counts.items())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from types import TracebackType
 from typing import Final, Self
@@ -65,14 +64,24 @@ class Identify:
     async def post(self, body: bytes) -> Verdict:
         """Send one request. Raises DestinationError where trying again can't help (a wrong certificate)."""
         try:
-            async with self._session.post(self._url, data=self._prefix + body, allow_redirects=False) as answer:
+            async with self._session.post(
+                self._url, data=self._prefix + body, allow_redirects=False
+            ) as answer:
                 text = await _beginning(answer.content)
                 return self._judge(answer, text)
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError, ssl.SSLError) as error:
+        except (
+            aiohttp.ClientConnectorCertificateError,
+            aiohttp.ClientConnectorSSLError,
+            ssl.SSLError,
+        ) as error:
             raise _tls_error(self._url, error) from None
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError) as e:
+        except (
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientProxyConnectionError,
+        ) as e:
             return TryAgain(False, f"no connection: {self._say(e)}")
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return TryAgain(True, f"no answer: {self._say(error)}")
 
     def _judge(self, answer: aiohttp.ClientResponse, text: bytes) -> Verdict:

@@ -60,7 +60,8 @@ class Traffic:
     def held(self, tickets: list[int], keys: Keys) -> NDArray[np.bool_]:
         """Which rows of `keys` (shape (k, w)) have a user that one of the tickets has under way; (k,)."""
         shared = [self._order.shared(ticket, keys).any(axis=1) for ticket in tickets]
-        return np.logical_or.reduce(shared)
+        held: NDArray[np.bool_] = np.logical_or.reduce(shared)
+        return held
 
     async def room(self) -> None:
         """Wait until fewer than MOST_APART chunks are set apart."""
@@ -86,7 +87,7 @@ class Lanes:
         self._traffic = Traffic()
 
     async def carry(self, chunk: Chunk, group: asyncio.TaskGroup) -> None:
-        """Start a chunk as soon as a lane is free; its task lives in `group`. To be called in source order."""
+        """Start a chunk as soon as a lane is free; its task lives in `group`. Call it in source order."""
         await self._traffic.room()
         await self._free.acquire()
         group.create_task(self._carry(_Load(chunk, self._traffic, self._free, self._delivery)))

@@ -76,7 +76,10 @@ class Pause:
                 self._since = None
 
     def failed(self, started: float, verdict: SlowDown | TryAgain) -> None:
-        """A request that started at `started` failed: everyone waits. Raises DestinationError after `outage`."""
+        """A request that started at `started` failed: everyone waits.
+
+        Raises DestinationError once nothing has passed for the longest outage.
+        """
         now = self._clock.now()
         self._since = now if self._since is None else self._since
         if now - self._since > self._outage:

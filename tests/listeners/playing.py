@@ -30,7 +30,7 @@ TALLY = Tally(
 
 
 class Clock:
-    """Seconds that pass only when `forward` says so; `now` and `stamp` are the same instant as time of day."""
+    """Seconds that pass only when told; `now` and `stamp` are the same instant as time of day."""
 
     def __init__(self) -> None:
         self.seconds = 5_000.0

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from etl.errors import StateError
 from etl.listeners import compose
-from etl.model import Ended, Event, Progressed, Started, Tally, Warned
+from etl.model import Ended, Event, Progressed, Tally, Warned
 
 from .playing import started, summary
 
@@ -15,12 +18,12 @@ if TYPE_CHECKING:
     from etl.model import Listener
 
 
-def failing_at(kind: type[Event], error: BaseException) -> tuple[Listener, list[Event]]:
+def failing_at(error: BaseException, *kinds: type) -> tuple[Listener, list[Event]]:
     heard: list[Event] = []
 
     def listener(event: Event) -> None:
         heard.append(event)
-        if isinstance(event, kind):
+        if isinstance(event, kinds):
             raise error
 
     return listener, heard
@@ -42,7 +45,7 @@ def test_nobody_may_listen() -> None:
 
 
 def test_a_failing_listener_never_stops_the_run_nor_the_others() -> None:
-    failing, _ = failing_at(Progressed, OSError(28, "No space left on device"))
+    failing, _ = failing_at(OSError(28, "No space left on device"), Progressed)
     heard: list[Event] = []
     tell = compose(failing, heard.append)
     tell(Progressed(Tally(1, 1)))
@@ -53,7 +56,7 @@ def test_a_failing_listener_never_stops_the_run_nor_the_others() -> None:
 
 
 def test_a_failure_is_told_once_and_the_listener_tried_again() -> None:
-    failing, tried = failing_at(Progressed, StateError("disk is full", hint="free space"))
+    failing, tried = failing_at(StateError("disk is full", hint="free space"), Progressed)
     heard: list[Event] = []
     tell = compose(heard.append, failing)
     for rows in range(3):
@@ -65,8 +68,8 @@ def test_a_failure_is_told_once_and_the_listener_tried_again() -> None:
 
 
 def test_listeners_that_all_fail_leave_a_trace_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    failing, _ = failing_at(Started, RuntimeError("out of order"))
-    other, _ = failing_at(Started, RuntimeError("me too"))
+    failing, _ = failing_at(RuntimeError("out of order"), object)
+    other, _ = failing_at(RuntimeError("me too"), object)
     with caplog.at_level(logging.WARNING):
         compose(failing, other)(started())
     assert "out of order" in caplog.text
@@ -74,6 +77,14 @@ def test_listeners_that_all_fail_leave_a_trace_in_the_log(caplog: pytest.LogCapt
 
 
 def test_an_interrupt_passes_through() -> None:
-    failing, _ = failing_at(Progressed, KeyboardInterrupt())
+    failing, _ = failing_at(KeyboardInterrupt(), Progressed)
     with pytest.raises(KeyboardInterrupt):
         compose(failing)(Progressed(Tally()))
+
+
+def test_only_a_terminal_needs_rich() -> None:
+    code = "import sys, etl.listeners.log, etl.listeners.metrics, etl.listeners.report as _"
+    code += "; print('rich' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert said == "False\n"

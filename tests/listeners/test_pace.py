@@ -50,4 +50,11 @@ def test_a_steady_run_has_its_rate_at_every_instant_however_often_it_tells(
         rows = 7 + round((now - 50.0) * rows_per_second)
         pace.note(rows, now)
     assert pace.rate(now) == pytest.approx(rows_per_second, abs=1.1 / min(now - 50.0, 30.0))
+
+
+def test_what_is_kept_never_grows_with_how_often_it_is_told() -> None:
+    pace = Pace(0, 0.0)
+    for hundredth in range(1, 10_001):
+        pace.note(hundredth, hundredth / 100)
     assert len(pace._samples) <= 34
+    assert pace.rate(100.0) == pytest.approx(100.0)

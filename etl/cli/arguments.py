@@ -1,0 +1,162 @@
+"""The arguments and options that several commands share, and how they become a job and a source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from etl.cli.values import duration, per_second, reject_limit
+from etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from etl.job import Job
+    from etl.pipeline import Settings
+    from etl.reader import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JOB = click.argument("job", type=click.Path(path_type=Path))
+SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+
+_STATE = (
+    click.option(
+        "--state-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where checkpoint and rejects are kept.  [default: .propsync/NAME beside the job file]",
+    ),
+)
+_PACE = (
+    click.option("--endpoint", metavar="URL", help="A base URL in place of the job's region."),
+    click.option(
+        "--rate",
+        type=per_second,
+        metavar="N|max",
+        default="1000",
+        show_default=True,
+        help="Identifications a second; max for no limit.",
+    ),
+    click.option(
+        "--requests-per-second",
+        type=per_second,
+        metavar="N|max",
+        help="Requests a second; max for no limit.  [default: 100, with --rate max none]",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1, 1000),
+        default=500,
+        show_default=True,
+        help="The most identifications of a request.",
+    ),
+)
+_CARE = (
+    click.option(
+        "--concurrency",
+        type=click.IntRange(1, 1000),
+        default=8,
+        show_default=True,
+        help="How many requests may be in flight.",
+    ),
+    click.option(
+        "--max-rejects",
+        type=reject_limit,
+        metavar="N|P%",
+        help="Stop (exit 4) when more rows, or a greater share, are rejected.",
+    ),
+    click.option(
+        "--max-outage",
+        type=duration,
+        metavar="DURATION",
+        default="30m",
+        show_default=True,
+        help="Stop (exit 5) when the destination is away for longer.",
+    ),
+    click.option("--full", is_flag=True, help="Send every row, whatever earlier runs sent."),
+    click.option("--restart", is_flag=True, help="Drop the checkpoint and begin again."),
+    click.option(
+        "--retry-wait",
+        type=duration,
+        default="1",
+        show_default=True,
+        metavar="SECONDS",
+        help="First pause after a failed try; it grows with each failure.",
+    ),
+    click.option(
+        "--throttle-wait",
+        type=duration,
+        default="15",
+        show_default=True,
+        metavar="SECONDS",
+        help="Pause after a 429 without Retry-After.",
+    ),
+    click.option("--allow-http", is_flag=True, help="Let the key go over plain http to another machine."),
+)
+
+
+def state_options(command: F) -> F:
+    """Add --state-dir."""
+    return _with(_STATE, command)
+
+
+def pace_options(command: F) -> F:
+    """Add what decides requests and time."""
+    return _with(_PACE, command)
+
+
+def care_options(command: F) -> F:
+    """Add what only a sending command needs."""
+    return _with(_CARE, command)
+
+
+def load(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
+    """The job, and its source opened; sources of the command line are relative to where it is given."""
+    from etl.job import load_job
+    from etl.reader import open_source
+
+    job = load_job(job_file, environ=os.environ)
+    if sources:
+        source = open_source(sources, csv=job.csv, folder=Path())
+    elif job.source:
+        source = open_source(job.source, csv=job.csv, folder=job.folder)
+    else:
+        raise UsageError(f"{job_file} names no source", hint="add `source:` to it, or name one behind it")
+    return job, source
+
+
+def settings_of(
+    *,
+    rate: float,
+    requests_per_second: float | None = None,
+    retry_wait: float = 1.0,
+    throttle_wait: float = 15.0,
+    max_rejects: Any = None,
+    full: bool = False,
+    **others: Any,
+) -> Settings:
+    """Flags to settings; without a limit on identifications there is none on requests unless named."""
+    from etl.pipeline import RejectLimit, Settings
+    from etl.sender import Waits
+
+    requests = requests_per_second or (float("inf") if rate == float("inf") else None)
+    settings = Settings(
+        rate=_limited(rate),
+        waits=Waits(retry=retry_wait, throttle=throttle_wait),
+        max_rejects=max_rejects or RejectLimit(),
+        **others,
+    )
+    return settings if requests is None else replace(settings, requests_per_second=_limited(requests))
+
+
+def _limited(rate: float) -> float | None:
+    return None if rate == float("inf") else rate
+
+
+def _with(options: tuple[Callable[[F], F], ...], command: F) -> F:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,173 @@
+"""The commands that send nothing: `init`, `check`, `preview`, `status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli.arguments import JOB, SOURCES, load, pace_options, settings_of, state_options
+from etl.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from etl.pipeline import Forecast
+
+
+@click.command(
+    epilog="\b\nExamples\n  propsync init users.csv -o job.yml\n  propsync init 'exports/*.parquet' > job.yml"
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.  [default: stdout]")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def init(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
+    """Read the whole SOURCE and write a commented job file for it.
+
+    It says which column is the identity and why, gives each column the type that all its values have, and
+    points out personal data. Read it before you run it.
+    """
+    from etl.proposal import propose_job
+
+    if output is not None and output.exists() and not force:
+        raise UsageError(f"{output} exists already", hint="name another file, or say --force")
+    proposal = propose_job(sources, output)
+    if output is None:
+        click.echo(proposal.text, nl=False)
+    else:
+        try:
+            output.write_text(proposal.text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{output} can't be written: {error.strerror}") from error
+    for note in proposal.notes:
+        click.echo(note, err=True)
+    if output is not None:
+        click.echo(f"wrote {output}; next: propsync check {output}", err=True)
+
+
+@click.command(
+    epilog="\b\nExamples\n"
+    "  propsync check job.yml\n"
+    "  propsync check job.yml exports/new.csv --rate 3000 --json"
+)
+@JOB
+@SOURCES
+@pace_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def check(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
+    """Do everything that `run` does except sending, and say what it would come to.
+
+    Counts, rejects by reason, requests, bytes and the time at the given rate. Needs no key, touches no state.
+    Exit code 3 if rows would be rejected.
+    """
+    from etl.pipeline import forecast
+
+    loaded, source = load(job, sources)
+    found = forecast(loaded, source, settings=settings_of(**flags))
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(_forecast_dict(found)))
+    else:
+        click.echo(_forecast_text(found))
+    return ExitCode.REJECTS if found.tally.rejected else ExitCode.DONE
+
+
+@click.command(epilog="\b\nExample\n  propsync preview job.yml -n 2 | python -m json.tool --json-lines")
+@JOB
+@SOURCES
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many of them."
+)
+def preview(job: Path, sources: tuple[str, ...], count: int) -> None:
+    """Show the first identifications as they would be sent, one JSON object a line."""
+    from etl.pipeline import preview as first_identifications
+
+    loaded, source = load(job, sources)
+    shown = 0
+    for line in first_identifications(loaded, source, count=count):
+        click.echo(line)
+        shown += 1
+    if shown == 0:
+        click.echo("no row of the source can be sent; see `propsync check` for the reasons", err=True)
+
+
+@click.command(epilog="\b\nExample\n  propsync status job.yml --json")
+@JOB
+@state_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def status(job: Path, state_dir: Path | None, as_json: bool) -> None:
+    """Say what is settled, what is left, and what was rejected."""
+    import os
+
+    from etl.job import load_job
+    from etl.pipeline import status_of
+
+    found = status_of(load_job(job, environ=os.environ), state_dir=state_dir)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found))
+    else:
+        for name, value in _flat(found):
+            click.echo(f"{name:<16} {value}")
+
+
+def _flat(found: Mapping[str, object]) -> list[tuple[str, str]]:
+    lines = []
+    for name, value in found.items():
+        if isinstance(value, dict):
+            lines += [
+                (f"  {key}", f"{inner:,}" if isinstance(inner, int) else str(inner))
+                for key, inner in value.items()
+            ]
+        elif value is not None:
+            lines.append((name.replace("_", " "), f"{value:,}" if type(value) is int else str(value)))
+    return lines
+
+
+def _forecast_dict(found: Forecast) -> dict[str, object]:
+    tally = found.tally
+    return {
+        "job": found.job,
+        "endpoint": found.endpoint,
+        "files": found.files,
+        "rows": tally.rows,
+        "accepted": tally.accepted,
+        "unchanged": tally.unchanged,
+        "merged": tally.merged,
+        "rejected": tally.rejected,
+        "requests": tally.requests,
+        "bytes": tally.bytes,
+        "seconds": round(found.seconds, 3),
+        "rejects_by_code": dict(found.rejects_by_code),
+        "warnings": [{"code": warning.code, "message": warning.message} for warning in found.warnings],
+    }
+
+
+def _forecast_text(found: Forecast) -> str:
+    from etl.listeners.wording import size, span
+
+    tally = found.tally
+    lines = [
+        f"{found.job}: {found.files} file{'s' * (found.files != 1)} to {found.endpoint}",
+        "",
+        f"  rows           {tally.rows:>13,}",
+        f"    to be sent   {tally.accepted:>13,}",
+        f"    unchanged    {tally.unchanged:>13,}",
+        f"    merged       {tally.merged:>13,}",
+        f"    rejected     {tally.rejected:>13,}",
+        "",
+        f"  requests       {tally.requests:>13,}",
+        f"  bytes          {size(tally.bytes):>13}",
+        f"  time           {span(found.seconds):>13}  at the given rate",
+    ]
+    for code, count in found.rejects_by_code.most_common():
+        lines += ["", f"  {code}: {count:,}"]
+        lines += [f"    {r.source} row {r.row:,}: {r.reason}" for r in found.examples[code]]
+    lines += [""] * bool(found.warnings) + [f"  warning: {w.message}" for w in found.warnings]
+    return "\n".join(lines)
+
+
+__all__ = ["check", "init", "preview", "status"]

@@ -1,0 +1,42 @@
+"""What flags take: numbers with units, rates, limits. Wrong ones are told with an example."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from etl.pipeline import RejectLimit
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> float:
+    """Seconds out of `90s`, `30m`, `2h`, `500ms` or a plain number of seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no duration; give one like 90s, 30m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def per_second(text: str) -> float:
+    """A rate above 0; `max` is infinity."""
+    try:
+        rate = float("inf") if text == "max" else float(text)
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise click.BadParameter(f"{text!r} is no rate; give a number above 0, or max")
+    return rate
+
+
+def reject_limit(text: str) -> RejectLimit:
+    """A reject limit out of `100` rows or `0.5%` of the rows."""
+    from etl.pipeline import RejectLimit
+
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no limit; give rows like 100, or a share like 0.5%")
+    return RejectLimit(count=int(match[1])) if match[1] else RejectLimit(percent=float(match[2]))

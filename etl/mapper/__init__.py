@@ -1,0 +1,9 @@
+"""Stage 2, MAP: record batches become identifications, shaped as Amplitude takes them, and rejects."""
+
+from __future__ import annotations
+
+from etl.mapper.hook import load_transform
+from etl.mapper.mapper import Mapper
+from etl.mapper.raw_json import splice_json
+
+__all__ = ["Mapper", "load_transform", "splice_json"]

@@ -1,0 +1,102 @@
+"""The job's own transform: rows through a function on DataFrames, without losing sight of their places."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from etl.errors import TransformError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from etl.model import Batch
+
+
+Transform: TypeAlias = "Callable[[pd.DataFrame], pd.DataFrame]"
+
+
+def load_transform(reference: str, folder: Path) -> Transform:
+    """Import `package.module:function`, looking in `folder` first, which stays on the search path.
+
+    Raises UsageError where it can't be imported or is no function.
+    """
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise UsageError(f"transform {reference!r} isn't of the form package.module:function")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        function = getattr(importlib.import_module(module_name), name, None)
+    except Exception as error:
+        message = f"transform {reference!r} can't be imported: {type(error).__name__}: {error}"
+        raise UsageError(message, hint=f"the module is looked for in {folder} first") from error
+    if not callable(function):
+        hint = f"define `def {name}(frame)` in that module; it takes and returns a pandas DataFrame"
+        raise UsageError(f"module {module_name} has no function {name}", hint=hint)
+    transform: Transform = function
+    return transform
+
+
+def apply(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
+    """The transformed rows, shape (m,), and the position in `batch.rows` that each was made of, ascending.
+
+    Raises TransformError where the function fails, or returns anything but some of the rows it was given.
+    """
+    import pandas as pd
+
+    frame = batch.rows.to_pandas(types_mapper=pd.ArrowDtype)
+    frame.index = pd.Index(batch.numbers, name="row")
+    try:
+        result = transform(frame)
+    except Exception as error:
+        raise _failure(transform, batch, f"failed: {type(error).__name__}: {error}") from error
+    if not isinstance(result, pd.DataFrame):
+        raise _failure(transform, batch, f"returned {type(result).__name__}, not a DataFrame")
+    positions = _positions(transform, batch, result)
+    ordered = result.iloc[np.argsort(positions, kind="stable")]
+    return _to_arrow(transform, batch, ordered), np.sort(positions)
+
+
+def _positions(transform: Transform, batch: Batch, result: pd.DataFrame) -> NDArray[np.int64]:
+    """Where in the batch each row of the result comes from, by its index."""
+    labels = result.index
+    if not labels.is_unique:
+        raise _failure(transform, batch, "returned a row twice, or rows with a new index")
+    known = np.asarray(labels.isin(batch.numbers))
+    if not known.all():
+        raise _failure(
+            transform, batch, f"returned a row with the index {labels[~known][0]!r}, which it wasn't given"
+        )
+    numbers = labels.to_numpy().astype(np.int64)
+    return np.searchsorted(batch.numbers, numbers).astype(np.int64)
+
+
+def _to_arrow(transform: Transform, batch: Batch, result: pd.DataFrame) -> pa.RecordBatch:
+    try:
+        table = pa.Table.from_pandas(result, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise _failure(transform, batch, f"returned columns of mixed types: {error}") from error
+    # A column of Nones only has no type of its own; text is what it holds in other batches most often.
+    columns = [c.cast(pa.string()) if pa.types.is_null(c.type) else c for c in table.columns]
+    arrays = [column.combine_chunks() for column in columns]
+    arrays = [array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array for array in arrays]
+    return pa.RecordBatch.from_arrays(arrays, names=[str(name) for name in table.column_names])
+
+
+def _failure(transform: Transform, batch: Batch, what: str) -> TransformError:
+    name = f"{getattr(transform, '__module__', '?')}:{getattr(transform, '__qualname__', repr(transform))}"
+    place = f"{batch.source}, rows {batch.first} to {batch.stop - 1}"
+    hint = (
+        "it must return the DataFrame it is given, with columns changed or rows left out, and the index kept"
+    )
+    return TransformError(f"the job's transform {name} {what} ({place})", hint=hint)

@@ -1,0 +1,66 @@
+"""How mapped columns are put together to identifications: which key stands where, and what is left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.amplitude import ID_FIELDS, OPERATORS, STRING_FIELDS, UNSET_VALUE
+from etl.mapper.structs import all_null, struct_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from etl.job.spec import Identification
+
+_UNSET: Final = pa.scalar(UNSET_VALUE)
+_NOTHING: Final = pa.scalar(None, pa.string())
+
+
+def assemble(identification: Identification, values: Mapping[str, pa.Array], n: int) -> pa.RecordBatch:
+    """Put n identifications together in the API's order of keys. `values` (shape (n,) each) are named by `specs()`."""
+    fields = [name for name in (*ID_FIELDS, *STRING_FIELDS) if name in identification.fields]
+    columns = {name: values[name] for name in fields}
+    if identification.groups:
+        groups = [(name, values[f"groups.{name}"]) for name in identification.groups]
+        columns["groups"] = struct_of(groups, n)
+    operators = list(_operators(identification, values, n))
+    if operators:
+        columns["user_properties"] = struct_of(operators, n)
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def says_nothing(identifications: pa.RecordBatch) -> pa.Array:
+    """Which rows have nothing but ids; boolean, shape (n,)."""
+    names = identifications.schema.names
+    updates = [identifications.column(name) for name in names if name not in ID_FIELDS]
+    return all_null(updates, identifications.num_rows)
+
+
+def _operators(
+    identification: Identification, values: Mapping[str, pa.Array], n: int
+) -> Iterator[tuple[str, pa.Array]]:
+    for operator in OPERATORS:
+        properties = identification.operators.get(operator, {})
+        if operator == "$clearAll" and identification.clear_all:
+            yield operator, pa.repeat(_UNSET, n)
+        elif operator == "$unset":
+            unset = list(_unset(identification, values, n))
+            if unset:
+                yield operator, struct_of(unset, n)
+        elif properties:
+            members = [(name, values[f"user_properties.{operator}.{name}"]) for name in properties]
+            yield operator, struct_of(members, n)
+
+
+def _unset(
+    identification: Identification, values: Mapping[str, pa.Array], n: int
+) -> Iterator[tuple[str, pa.Array]]:
+    """Properties to take away: those the job names, and of `null: unset` columns those without a value."""
+    for name in identification.unset:
+        yield name, pa.repeat(_UNSET, n)
+    for name, spec in identification.operators.get("$set", {}).items():
+        if spec.null == "unset":
+            yield name, pc.if_else(values[f"user_properties.$set.{name}"].is_null(), _UNSET, _NOTHING)

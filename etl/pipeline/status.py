@@ -1,0 +1,40 @@
+"""`status`: what the state folder of a job says, without touching it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from etl.checkpoint import Checkpoint, StateFolder
+from etl.job import Job
+from etl.ledger import Ledger
+
+
+def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
+    """The state of a job as plain data: its run, its tally, its files with their safe points.
+
+    Raises StaleCheckpointError if the checkpoint can't be read.
+    """
+    folder = StateFolder(state_dir or job.state_dir)
+    found: dict[str, object] = {"job": job.name, "state_dir": str(folder.path)}
+    checkpoint = Checkpoint.load(folder.checkpoint)
+    if checkpoint is None:
+        return found | {"status": "never run"}
+    with checkpoint:
+        progress, ledger = checkpoint.progress(), Ledger(checkpoint.settled())
+        names = [str(file[0]) for file in cast("list[list[object]]", progress.identity["source"])]
+        tally = progress.tally
+        return found | {
+            "status": "finished" if progress.finished else "unfinished",
+            "active": folder.holder(),
+            "began": datetime.fromtimestamp(progress.began, UTC).isoformat(timespec="seconds"),
+            "seconds": round(progress.seconds, 3),
+            "rows": tally.rows,
+            "accepted": tally.accepted,
+            "unchanged": tally.unchanged,
+            "merged": tally.merged,
+            "rejected": tally.rejected,
+            "rejects_by_code": checkpoint.rejects_by_code(),
+            "safe_points": {name: ledger.safe_point(file) for file, name in enumerate(names)},
+        }

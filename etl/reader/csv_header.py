@@ -1,0 +1,80 @@
+"""A CSV file's header and options are sound before any row is read, or the user hears what is wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from etl.errors import SourceError
+from etl.reader import grammar
+from etl.reader.decoding import MARK, marked
+from etl.reader.grammar import Grammar
+
+if TYPE_CHECKING:
+    from etl.job.spec import CsvOptions
+    from etl.reader.window import Window
+
+
+def checked(options: CsvOptions) -> CsvOptions:
+    """The same options; SourceError if the delimiter or the quote can't be one."""
+    delimiter, quote = options.delimiter, options.quote
+    if delimiter is not None and not _may_delimit(delimiter, quote):
+        raise SourceError(
+            f"{delimiter!r} can't be the CSV delimiter", hint="give one character such as ; or |"
+        )
+    if len(quote) > 1 or not quote.isascii() or quote.isalnum() or quote in ("\r", "\n", "\0"):
+        raise SourceError(f"{quote!r} can't be the CSV quote", hint="give one character, or nothing for none")
+    return options
+
+
+def take_header(name: str, window: Window, options: CsvOptions) -> str:
+    """The first record, taken from the window with its line end; "" if the file called `name` has none."""
+    while True:
+        window.grow()
+        found = grammar.first_record(window.data, options.quote, options.delimiter, final=window.final)
+        if found is not None:
+            break
+        if window.full:
+            hint = "if a quote in it is never closed, correct it"
+            raise SourceError(f"{name}: the header is longer than 32 MiB", hint=hint)
+    begin, end = found
+    header = marked(window.data[begin:end]).decode()
+    window.take(grammar.line_end(window.data, end))
+    return _readable(name, header)
+
+
+def grammar_of(name: str, header: str, options: CsvOptions) -> Grammar:
+    """How the file is written, as the options say or else the header."""
+    delimiter = options.delimiter or grammar.likeliest(header, options.quote)
+    if options.delimiter is None and ".tsv" in name.lower() and "\t" in header:
+        delimiter = "\t"
+    return Grammar(delimiter, options.quote)
+
+
+def column_names(name: str, header: str, written: Grammar) -> list[str]:
+    """The header's names; SourceError if one is empty or stands there twice."""
+    names = written.split(header.encode()) if header else []
+    for position, column in enumerate(names, start=1):
+        if not column.strip():
+            hint = "give every column a name; pandas leaves its index out with to_csv(index=False)"
+            raise SourceError(f"{name}: column {position} of the header has no name", hint=hint)
+    twice = [column for column, count in Counter(names).items() if count > 1]
+    if twice:
+        columns = ", ".join(twice)
+        raise SourceError(f"{name}: the header has {columns} more than once", hint="rename all but one")
+    return names
+
+
+def _readable(name: str, header: str) -> str:
+    if MARK in header:
+        hint = "say the file's encoding, for example latin-1"
+        raise SourceError(f"{name}: the header is not in the encoding that the file should have", hint=hint)
+    if "\0" in header:
+        hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
+        raise SourceError(f"{name}: the header holds NUL bytes, so this is no CSV file", hint=hint)
+    return header
+
+
+def _may_delimit(delimiter: str, quote: str) -> bool:
+    single = len(delimiter) == 1 and delimiter.isascii() and not delimiter.isalnum()
+    return single and delimiter not in ("\r", "\n", "\0", "~", quote)

@@ -1,0 +1,104 @@
+"""Parquet: only the columns that are asked for and the row groups that hold the stretch are read."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import IO, TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from etl.model import Format
+from etl.reader.faults import guarded, translated
+from etl.reader.places import HEAD, Stored
+from etl.reader.readable import plain_schema, readable_pieces
+
+if TYPE_CHECKING:
+    from etl.reader.formats import Input
+    from etl.reader.pieces import Piece
+
+BUFFER: Final = 1 << 16
+TAIL: Final = 8
+
+
+class ParquetFile:
+    """One Parquet file. Columns keep their types; those of dictionaries are the types of their values."""
+
+    format: Format = "parquet"
+    text = False
+
+    def __init__(self, given: Input, batch_rows: int) -> None:
+        self._name = given.name
+        self._batch_rows = batch_rows
+        self._spool: IO[bytes] | None = None
+        self._place = self._seekable(given)
+        with translated(self._name), closing(self._place.open()) as stream:
+            opened = _opened(stream)
+            self._metadata, self._schema = opened.metadata, opened.schema_arrow
+
+    def schema(self) -> pa.Schema:
+        """The columns as they will be read."""
+        return plain_schema(self._schema)
+
+    def total_rows(self) -> int | None:
+        """How many rows the footer says there are."""
+        return int(self._metadata.num_rows)
+
+    def sample(self) -> str:
+        """A hex digest over the footer, which knows every column chunk's place, size and statistics."""
+        with translated(self._name), closing(self._place.open()) as stream:
+            size = stream.size()
+            length = int.from_bytes(stream.read_at(TAIL, size - TAIL)[:4], "little")
+            footer = stream.read_at(length + TAIL, size - TAIL - length)
+        return hashlib.blake2b(footer, digest_size=16).hexdigest()
+
+    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+        """The rows of the row groups that have rows of the stretch."""
+        groups, row = self._groups(first, stop)
+        if not groups:
+            return
+        with translated(self._name), closing(self._place.open()) as stream:
+            yield from readable_pieces(self._name, row, self._batches(stream, groups, row, columns))
+
+    def _groups(self, first: int, stop: int | None) -> tuple[list[int], int]:
+        """Which row groups to read, and the number of their first row."""
+        groups, begin, row = list[int](), 1, 1
+        for group in range(self._metadata.num_row_groups):
+            end = row + self._metadata.row_group(group).num_rows
+            if end > first and (stop is None or row < stop):
+                begin = begin if groups else row
+                groups.append(group)
+            row = end
+        return groups, begin
+
+    def _batches(
+        self, stream: pa.NativeFile, groups: list[int], row: int, columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        with translated(self._name):
+            batches = _opened(stream, self._metadata).iter_batches(
+                self._batch_rows, row_groups=groups, columns=list(columns), use_threads=False
+            )
+        for batch in guarded(batches, self._name, f"in row {row} or after it"):
+            yield batch.select(list(columns))
+
+    def _seekable(self, given: Input) -> Stored:
+        """The file itself, or a temporary copy of what is packed or comes through a pipe or from the web."""
+        if isinstance(given.place, Stored) and given.codec is None:
+            return given.place
+        self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+        with translated(self._name), closing(given.open()) as stream:
+            while chunk := stream.read(HEAD):
+                self._spool.write(chunk)
+            self._spool.flush()
+        return Stored(self._name, fs.LocalFileSystem(), self._spool.name)
+
+
+def _opened(stream: pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
+    return pq.ParquetFile(
+        stream, metadata=metadata, pre_buffer=False, buffer_size=BUFFER, coerce_int96_timestamp_unit="us"
+    )

@@ -1,0 +1,226 @@
+"""A source hands out the rows of any stretch of its files, each with its place, the same every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from etl.errors import SourceError
+from etl.job.spec import CsvOptions
+from etl.model import Batch, Format, SourceFile, Stretch
+from etl.reader import pieces
+from etl.reader.csv_file import CsvFile
+from etl.reader.formats import recognise
+from etl.reader.locations import find, partitions
+from etl.reader.memory import from_memory
+from etl.reader.ndjson_file import NdjsonFile
+from etl.reader.parquet_file import ParquetFile
+from etl.reader.pieces import Piece
+from etl.reader.places import Place, Stored, sample
+
+if TYPE_CHECKING:
+    from etl.reader.formats import Input
+
+
+class Content(Protocol):
+    """What every format can do with one file."""
+
+    @property
+    def format(self) -> Format:
+        """What the file is written in."""
+
+    @property
+    def text(self) -> bool:
+        """Whether the values are untyped text in which an empty field means null."""
+
+    def schema(self) -> pa.Schema:
+        """The columns that `pieces` may be asked for."""
+
+    def total_rows(self) -> int | None:
+        """The number of rows where it is known without reading them."""
+
+    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+        """Consecutive pieces with at least the rows `first` to `stop - 1`, of these columns in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file of the source, where it comes from, and the columns that the folders above it add."""
+
+    content: Content
+    file: SourceFile
+    added: dict[str, str | None]
+    place: Place | None = None
+
+    def schema(self) -> pa.Schema:
+        extra = [(name, pa.string()) for name in self.added]
+        return pa.schema([*self.content.schema(), *pa.schema(extra)])
+
+    def completed(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+        """The rows with the folders' columns among them, in the order of `columns`."""
+        arrays = [
+            pa.array([self.added[name]], pa.string()).take(pa.nulls(rows.num_rows, pa.int64()).fill_null(0))
+            if name in self.added
+            else rows.column(name)
+            for name in columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An opened source: its files in order, as they were when it was opened."""
+
+    files: tuple[SourceFile, ...]
+    repeatable: bool
+    _entries: tuple[_Entry, ...] = field(repr=False)
+    _batch_rows: int = field(repr=False)
+
+    def schema(self, file: int = 0) -> pa.Schema:
+        """Names and types of the columns of file number `file` (0-based); CSV columns are strings."""
+        return self._entries[file].schema()
+
+    def total_rows(self) -> int | None:
+        """The rows of all files if every file tells without being read, else None."""
+        counts = [entry.content.total_rows() for entry in self._entries]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def total_bytes(self) -> int | None:
+        """The bytes of all files as they are stored (packed or not); None if any has no size."""
+        sizes = [file.size for file in self.files]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+    def read(self, stretch: Stretch, *, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+        """The rows of the stretch, in batches that tile it and have at most `batch_rows` rows each.
+
+        `columns` None reads all. SourceError at once if the file has no such column, and later if it can't be
+        read or, in a source that isn't repeatable, was read before.
+        """
+        return self._batches(stretch, _known(self._entries[stretch.file], columns))
+
+    def _batches(self, stretch: Stretch, wanted: list[str]) -> Iterator[Batch]:
+        entry = self._entries[stretch.file]
+        stored = [name for name in wanted if name not in entry.added]
+        found = entry.content.pieces(stretch.first, stretch.stop, stored)
+        for piece in pieces.cut(found, stretch.first, stretch.stop, self._batch_rows):
+            yield Batch(
+                source=entry.file.name,
+                file=stretch.file,
+                first=piece.first,
+                stop=piece.stop,
+                numbers=piece.numbers,
+                rows=entry.completed(piece.rows, wanted),
+                rejects=piece.rejects,
+                text=entry.content.text,
+            )
+
+    def changed(self) -> str | None:
+        """A sentence that says which file is not what it was when the source was opened, and how; or None."""
+        for entry in self._entries:
+            place = entry.place
+            if place is None or not place.repeatable:
+                continue
+            size, modified = place.state()
+            name, then = entry.file.name, entry.file
+            if size != then.size:
+                return f"{name} had {then.size} bytes when it was opened and has {size} now"
+            if modified != then.modified:
+                return f"{name} was written to after it was opened"
+            if _sample(entry.content, place) != then.sample:
+                return f"{name} has other content than when it was opened"
+        return None
+
+
+def open_source(
+    locations: Sequence[object],
+    *,
+    csv: CsvOptions | None = None,
+    folder: Path = Path(),
+    batch_rows: int = 16384,
+) -> Source:
+    """Find and open what `locations` name, in the order given, and by name within folders and patterns.
+
+    A location is a path, pattern, folder or address (str or Path, relative to `folder`), `-` for stdin, a
+    DataFrame, or anything with Arrow's stream interface. A file named twice is read once.
+    """
+    entries: list[_Entry] = []
+    seen: set[object] = set()
+    for location in locations:
+        if not isinstance(location, str | Path):
+            entries.append(_in_memory(location, batch_rows))
+            continue
+        for place in find(str(location), folder):
+            if _identity(place) not in seen:
+                seen.add(_identity(place))
+                entries.append(_opened(place, csv or CsvOptions(), batch_rows))
+    entries = _told_apart(entries)
+    files = tuple(entry.file for entry in entries)
+    repeatable = all(getattr(entry.place or entry.content, "repeatable", True) for entry in entries)
+    return Source(files, repeatable, tuple(entries), batch_rows)
+
+
+def _opened(place: Place, csv: CsvOptions, batch_rows: int) -> _Entry:
+    size, modified = place.state()
+    content = _content(recognise(place), csv, batch_rows)
+    own = _columns_once(place.name, content.schema()).names
+    added = {name: value for name, value in partitions(place.name).items() if name not in own}
+    file = SourceFile(place.name, content.format, size, modified, _sample(content, place))
+    return _Entry(content, file, added, place)
+
+
+def _content(given: Input, csv: CsvOptions, batch_rows: int) -> Content:
+    if given.format == "parquet":
+        return ParquetFile(given, batch_rows)
+    return NdjsonFile(given) if given.format == "ndjson" else CsvFile(given, csv)
+
+
+def _in_memory(given: object, batch_rows: int) -> _Entry:
+    content = from_memory(given, batch_rows)
+    _columns_once(content.name, content.schema())
+    return _Entry(content, SourceFile(content.name, content.format, None, None, content.sample()), {})
+
+
+def _sample(content: Content, place: Place) -> str:
+    return content.sample() if isinstance(content, ParquetFile) else sample(place)
+
+
+def _identity(place: Place) -> object:
+    if isinstance(place, Stored):
+        local = place.system.type_name == "local"
+        return place.system.type_name, Path(place.path).resolve() if local else place.path
+    return place.name
+
+
+def _told_apart(entries: list[_Entry]) -> list[_Entry]:
+    """Tables have no names of their own, so those after the first are numbered."""
+    counts: Counter[str] = Counter()
+    result = []
+    for entry in entries:
+        counts[entry.file.name] += 1
+        number = counts[entry.file.name]
+        name = entry.file.name if number == 1 else f"{entry.file.name} {number}"
+        result.append(replace(entry, file=replace(entry.file, name=name)))
+    return result
+
+
+def _columns_once(name: str, schema: pa.Schema) -> pa.Schema:
+    twice = [column for column, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise SourceError(
+            f"{name} has the column {', '.join(twice)} more than once", hint="rename all but one"
+        )
+    return schema
+
+
+def _known(entry: _Entry, columns: Sequence[str] | None) -> list[str]:
+    names = entry.schema().names
+    missing = [column for column in columns or () if column not in names]
+    if missing:
+        hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
+        raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
+    return list(names if columns is None else dict.fromkeys(columns))

@@ -1,0 +1,113 @@
+"""The original values of rows that were turned away, as JSON that can be mended and run again."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from arro3.io import write_ndjson
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from numpy.typing import NDArray
+
+
+def original_values(
+    rows: pa.RecordBatch,
+    positions: NDArray[np.int64] | Sequence[int],
+    *,
+    text: bool = False,
+    keep_empty: Collection[str] = (),
+) -> list[str]:
+    """JSON text of an object for each of the rows at `positions`; nulls are left out.
+
+    `text`: the rows come from untyped text, where an empty field means nothing, so it is left out too, but in
+    the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is shown as text.
+    """
+    if len(positions) == 0:
+        return []
+    names = rows.schema.names
+    columns = [_presentable(_picked(column, positions)) for column in rows.columns]
+    if text:
+        pairs = zip(names, columns, strict=True)
+        columns = [column if name in keep_empty else _without_empty(column) for name, column in pairs]
+    shown = pa.RecordBatch.from_arrays(columns, names=names)
+    try:
+        return _lines(shown)
+    except Exception:  # noqa: BLE001 - the writer has no error type of its own
+        return [_dumped(shown.slice(place, 1)) for place in range(shown.num_rows)]
+
+
+def _picked(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:
+    try:
+        return column.take(pa.array(positions, pa.int64()))
+    except pa.ArrowNotImplementedError:  # views and runs can be cut, but not taken from
+        return pa.concat_arrays([column.slice(int(place), 1) for place in positions])
+
+
+def _lines(rows: pa.RecordBatch) -> list[str]:
+    stream = io.BytesIO()
+    write_ndjson(rows, stream)
+    return stream.getvalue().decode().split("\n")[:-1]
+
+
+def _dumped(row: pa.RecordBatch) -> str:
+    """JSON text of a single row, the slow way, for types that the writer doesn't know."""
+    values = {name: python_value(row.column(place), 0) for place, name in enumerate(row.schema.names)}
+    present = {name: value for name, value in values.items() if value is not None}
+    return json_of(present)
+
+
+def python_value(column: pa.Array, place: int) -> object:
+    """One value as a Python object; as text where Python has none for it."""
+    scalar = column[place]
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return _any_text(scalar.cast(pa.binary()).as_py())
+    except (ValueError, OverflowError, ArithmeticError):
+        return scalar.cast(pa.string()).as_py()
+
+
+def json_of(value: object) -> str:
+    """JSON text of any value that `python_value` returns."""
+    return orjson.dumps(value, default=_any_text, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _any_text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _presentable(column: pa.Array) -> pa.Array:
+    """Infinities and binaries as text; NaN is no value."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        floats = column.to_numpy(zero_copy_only=False)
+        if np.isinf(floats).any():
+            column = column.cast(pa.string())
+        return pc.if_else(pa.array(np.isnan(floats)), pa.scalar(None, column.type), column)
+    if _is_bytes(kind):
+        return pa.array(
+            [None if value is None else _any_text(value) for value in column.to_pylist()], pa.string()
+        )
+    return column
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _without_empty(column: pa.Array) -> pa.Array:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.amplitude import FIELDS, OPERATORS
+from etl.job import ColumnSpec, CsvOptions, Destination, Step, fingerprint
+from etl.job.schema import IdentificationShape, OperatorsShape
+from tests.job.writing import column, job
+
+
+def test_every_key_of_the_api_can_be_given() -> None:
+    assert set(IdentificationShape.model_fields) == set(FIELDS)
+    assert {field.alias for field in OperatorsShape.model_fields.values()} == set(OPERATORS)
+
+
+def test_a_small_job_has_every_default() -> None:
+    made = job("identification: {user_id: id, user_properties: {plan: plan_name}}")
+    assert (made.name, made.folder, made.source) == ("job", Path("jobs"), ())
+    assert made.destination == Destination("https://api2.amplitude.com")
+    assert made.csv == CsvOptions()
+    assert (made.transform, made.api_key_env, made.api_key_file) == (None, "AMPLITUDE_API_KEY", None)
+    assert made.identification.fields == {"user_id": ColumnSpec("id")}
+    assert made.identification.operators == {"$set": {"plan": ColumnSpec("plan_name")}}
+    assert made.state_dir == Path("jobs/.propsync/job")
+
+
+def test_a_whole_job_becomes_what_it_says() -> None:
+    made = job(
+        """\
+        name: nightly
+        source: [a.csv, "b/*.csv"]
+        csv: {delimiter: tab, encoding: Latin-1, quote: "'"}
+        transform: clean.users:Tidy.rows
+        api_key_file: key.txt
+        destination: {region: eu, transport: identify}
+        identification:
+          device_id: {column: dev, transform: trim}
+          user_id: id
+          paying: {value: true}
+          groups: {team: {value: [a, 1]}, company: org}
+          user_properties:
+            $remove: {old: {column: o, type: list}}
+            $unset: [z, 2024]
+            $add: {n: new}
+            $set: {no: no}
+            $clearAll: true
+        """
+    )
+    assert (made.name, made.source, made.transform) == (
+        "nightly",
+        ("a.csv", "b/*.csv"),
+        "clean.users:Tidy.rows",
+    )
+    assert made.csv == CsvOptions("\t", "iso8859-1", "'")
+    assert made.api_key_file == "key.txt"
+    assert made.destination == Destination("https://api.eu.amplitude.com")
+    identification = made.identification
+    assert list(identification.fields) == ["user_id", "device_id", "paying"]
+    assert identification.fields["paying"] == ColumnSpec(constant='"true"')
+    assert identification.groups == {"company": ColumnSpec("org"), "team": ColumnSpec(constant='["a","1"]')}
+    assert list(identification.operators) == ["$set", "$add", "$remove"]
+    assert identification.operators["$set"] == {"no": ColumnSpec("no")}
+    assert identification.operators["$add"] == {"n": ColumnSpec("new", type="number")}
+    assert (identification.unset, identification.clear_all) == (("2024", "z"), True)
+
+
+@pytest.mark.parametrize(
+    "name", ["2024", "true", "null", "~", "no", "0x1F", "1.10", "2024-01-01", "'a b'", "'a: b'"]
+)
+def test_a_column_is_named_as_it_is_written(name: str) -> None:
+    written = name.strip("'")
+    assert column(name).column == written
+    assert column(f"{{column: {name}}}").column == written
+
+
+@pytest.mark.parametrize(
+    ("value", "json_text"),
+    [
+        ("crm", '"crm"'),
+        ("1.10", "1.1"),
+        ("'1.10'", '"1.10"'),
+        ("true", "true"),
+        ("no", '"no"'),
+        ("2024-01-01", '"2024-01-01"'),
+        ("-9223372036854775808", "-9223372036854775808"),
+        ("''", '""'),
+        ("[]", "[]"),
+        ("[a, 1, null, {b: [c]}]", '["a",1,null,{"b":["c"]}]'),
+        ("{z: 1, a: true}", '{"a":true,"z":1}'),
+        ("'é\"'", '"é\\""'),
+    ],
+)
+def test_a_constant_is_kept_as_json(value: str, json_text: str) -> None:
+    assert column(f"{{value: {value}}}").constant == json_text
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "json_text"),
+    [
+        ("string", "1.10", '"1.10"'),
+        ("number", "1.10", "1.1"),
+        ("integer", "0", "0"),
+        ("boolean", "false", "false"),
+        ("date", "2024-12-31", '"2024-12-31"'),
+        ("datetime", "2024-12-31", '"2024-12-31T00:00:00"'),
+        ("datetime", "2024-12-31T01:00:00+02:00", '"2024-12-30T23:00:00"'),
+        ("list", "[a]", '["a"]'),
+        ("json", "{a: [1]}", '{"a":[1]}'),
+    ],
+)
+def test_a_default_is_of_its_type_already(kind: str, default: str, json_text: str) -> None:
+    made = column(f"{{column: c, type: {kind}, default: {default}}}")
+    assert (made.default, made.constant) == (json_text, None)
+
+
+def test_a_blank_default_is_none() -> None:
+    assert column("{column: c, default: null}") == ColumnSpec("c")
+
+
+def test_steps_keep_their_order() -> None:
+    steps = "[trim, {prefix: 7}, sha256, {replace: {b: no, a: ''}}, {date_format: '%d/%m/%Y'}]"
+    assert column(f"{{column: c, transform: {steps}}}").transform == (
+        Step("trim"),
+        Step("prefix", "7"),
+        Step("sha256"),
+        Step("replace", pairs=(("b", "no"), ("a", ""))),
+        Step("date_format", "%d/%m/%Y"),
+    )
+
+
+def test_every_policy_is_kept() -> None:
+    made = column("{column: c, type: list, null: unset, too_long: truncate, separator: ' '}")
+    assert made == ColumnSpec("c", type="list", null="unset", too_long="truncate", separator=" ")
+    assert column("{column: c, empty: keep}").empty == "keep"
+
+
+def test_an_added_integer_stays_one() -> None:
+    assert column("{column: c, type: integer}", under="$add").type == "integer"
+
+
+@pytest.mark.parametrize("blank", ["csv:", "destination:", "csv: ~"])
+def test_a_section_with_nothing_in_it_is_as_good_as_none(blank: str) -> None:
+    assert job(f"identification: {{user_id: id}}\n{blank}\n") == job("identification: {user_id: id}")
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint"),
+    [
+        ("us", "https://api2.amplitude.com"),
+        ("eu", "https://api.eu.amplitude.com"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("HTTPS://host/a/b//", "HTTPS://host/a/b"),
+        ("http://[::1]:80", "http://[::1]:80"),
+        ("${R}", "https://api.eu.amplitude.com"),
+        ("http://${H}:1/", "http://host:1"),
+    ],
+)
+def test_a_region_becomes_a_base_url(region: str, endpoint: str) -> None:
+    made = job(f"identification: {{user_id: id}}\ndestination: {{region: '{region}'}}", R="eu", H="host")
+    assert made.destination.endpoint == endpoint
+
+
+def test_variables_are_expanded_in_sources() -> None:
+    text = "identification: {user_id: '${A}'}\nsource: ['${A}/${B}.csv', '$${A}', 'a$b$', '${E}x']"
+    made = job(text, A="x", B="${A}", E="")
+    assert made.source == ("x/${A}.csv", "${A}", "a$b$", "x")
+    assert made.identification.fields["user_id"].column == "${A}"
+
+
+def test_lines_of_columns_go_by_the_paths_of_their_specs() -> None:
+    made = job(
+        """\
+        identification:
+          user_id: id
+          user_properties:
+            plan: plan_name
+            a.b:
+              type: number
+              column: c
+          groups:
+            org: company
+          language:
+            {column: lang}
+        """
+    )
+    assert made.lines == {
+        "user_id": 2,
+        "user_properties.$set.plan": 4,
+        "user_properties.$set.a.b": 7,
+        "groups.org": 9,
+        "language": 11,
+    }
+    assert made.lines.keys() == {path for path, _ in made.identification.specs()}
+
+
+def test_the_order_of_keys_in_a_file_changes_nothing() -> None:
+    one = "identification: {user_id: a, language: b, user_properties: {c: d, e: {value: {f: 1, g: 2}}}}\nsource: x"
+    other = "source: x\nidentification: {user_properties: {e: {value: {g: 2, f: 1}}, c: d}, language: b, user_id: a}"
+    assert job(one) == job(other)
+    assert repr(job(one)) == repr(job(other))
+    assert fingerprint(job(one)) == fingerprint(job(other))
+
+
+def test_plain_properties_mean_set() -> None:
+    plain = job("identification: {user_id: a, user_properties: {c: d}}")
+    assert plain == job("identification: {user_id: a, user_properties: {$set: {c: d}}}")
+
+
+def test_json_is_a_job_file_too() -> None:
+    text = '{"identification": {"user_id": "id", "user_properties": {"n": {"value": 1.50}}}}'
+    assert job(text) == job("identification: {user_id: id, user_properties: {n: {value: 1.5}}}")

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from etl.errors import StateError
+from etl.listeners.metrics import MetricsListener, Reading, metrics_text
+from etl.model import Ended, Paused, Progressed, Recovered, Tally
+
+from .playing import BEGAN, TALLY, Clock, started, summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(text: str) -> Samples:
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family.name
+        assert family.type in {"counter", "gauge"}, family.name
+        for sample in family.samples:
+            key = (sample.name, frozenset(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+class Played:
+    """A metrics listener, its clock and its file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.clock = path, Clock()
+        self.tell = MetricsListener(path, clock=self.clock, now=self.clock.stamp)
+
+    def value(self, name: str, job: str = "nightly", **labels: str) -> float | None:
+        key = (f"propsync_{name}", frozenset({"job": job, **labels}.items()))
+        return samples(self.path.read_text()).get(key)
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Played:
+    return Played(tmp_path / "run.prom")
+
+
+def test_says_what_was_counted(played: Played) -> None:
+    played.tell(started())
+    played.clock.forward(250)
+    played.tell(Ended(summary()))
+    ends = ("accepted", "unchanged", "merged", "rejected")
+    assert [played.value("rows_total", outcome=end) for end in ends] == [900_000, 60_000, 39_000, 1_000]
+    assert played.value("rejects_total", code="bad_number") == 800
+    assert played.value("requests_total") == 2_000
+    assert played.value("retries_total") == 12
+    assert played.value("throttled_total") == 3
+    assert played.value("in_doubt_total") == 2
+    assert played.value("bytes_total") == 345_678_901
+    assert played.value("run_seconds") == 250
+    assert played.value("source_rows") == 2_000_000
+    assert played.value("last_success_timestamp_seconds") == BEGAN.timestamp() + 250
+
+
+def test_is_there_from_the_start_with_the_rows_of_earlier_runs(played: Played) -> None:
+    played.tell(started(resumed=TALLY))
+    assert played.value("rows_total", outcome="accepted") == 900_000
+    assert played.value("resumed_rows") == 1_000_000
+    assert played.value("run_status", status="running") == 1
+
+
+def test_is_written_every_five_seconds_and_not_with_every_event(played: Played) -> None:
+    played.tell(started())
+    seen = []
+    for second in range(1, 13):
+        played.clock.forward(1)
+        played.tell(Progressed(Tally(rows=second, accepted=second)))
+        seen.append(played.value("rows_total", outcome="accepted"))
+    assert seen == [0, 0, 0, 0, 5, 5, 5, 5, 5, 10, 10, 10]
+
+
+def test_an_outage_shows_while_it_lasts(played: Played) -> None:
+    played.tell(started())
+    played.clock.forward(60)
+    played.tell(Paused("503", 30.0, 60.0))
+    assert played.value("outage_seconds") == 60
+    played.clock.forward(30)
+    played.tell(Recovered(90.0))
+    assert played.value("outage_seconds") == 0
+
+
+@pytest.mark.parametrize("status", ["stopped", "interrupted"])
+def test_a_failed_run_never_hides_when_the_last_one_succeeded(played: Played, status: str) -> None:
+    played.tell(started())
+    played.tell(Ended(summary()))
+    tonight = Played(played.path)
+    tonight.clock.forward(86_400)
+    tonight.tell(started())
+    assert tonight.value("last_success_timestamp_seconds") == BEGAN.timestamp()
+    tonight.tell(Ended(summary(status=status)))  # type: ignore[arg-type]
+    assert tonight.value("last_success_timestamp_seconds") == BEGAN.timestamp()
+    assert tonight.value("run_status", status=status) == 1
+    assert tonight.value("run_status", status="finished") == 0
+
+
+def test_a_run_that_ends_before_it_starts_keeps_the_last_success_too(played: Played) -> None:
+    played.tell(Ended(summary()))
+    Played(played.path).tell(Ended(summary(status="stopped")))
+    assert played.value("last_success_timestamp_seconds") == BEGAN.timestamp()
+
+
+@pytest.mark.parametrize(
+    "before", ["", "not metrics \xff", 'propsync_last_success_timestamp_seconds{job="nightly"} x\n']
+)
+def test_no_success_is_made_up(played: Played, before: str) -> None:
+    played.path.write_text(before, "latin-1")
+    played.tell(started())
+    assert played.value("last_success_timestamp_seconds") is None
+
+
+def test_another_job_s_success_is_not_ours(played: Played) -> None:
+    played.tell(started("other"))
+    played.tell(Ended(summary("other")))
+    Played(played.path).tell(started("nightly"))
+    assert played.value("last_success_timestamp_seconds") is None
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(StateError):
+        MetricsListener(tmp_path / "missing" / "run.prom")
+
+
+def test_a_full_disk_is_told_and_the_next_write_tried(played: Played) -> None:
+    folder = played.path.parent / "gone"
+    folder.mkdir()
+    lost = Played(folder / "run.prom")
+    folder.rmdir()
+    with pytest.raises(StateError):
+        lost.tell(started())
+    folder.mkdir()
+    lost.clock.forward(5)
+    lost.tell(Progressed(TALLY))
+    assert lost.value("rows_total", outcome="accepted") == 900_000
+
+
+@given(st.text(), st.dictionaries(st.text(), st.integers(1, 10**15), max_size=3))
+def test_any_name_arrives_as_it_is(job: str, codes: dict[str, int]) -> None:
+    found = samples(metrics_text(Reading(job, rejects_by_code=codes)))
+    assert {dict(labels)["job"] for _, labels in found} == {job}
+    rejects = {
+        dict(labels)["code"]: value
+        for (name, labels), value in found.items()
+        if name == "propsync_rejects_total"
+    }
+    assert rejects == codes

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from etl.amplitude import FIELDS, OPERATORS, REFUSED_IDS
+from etl.sandbox.checks import Json, RequestRefusedError, check, parse_identifications
+
+
+def nested(depth: int) -> Json:
+    value: Json = "leaf"
+    for _ in range(depth):
+        value = {"in": value}
+    return value
+
+
+def with_properties(properties: Json) -> dict[str, Json]:
+    return {"user_id": "user-1", "user_properties": properties}
+
+
+GOOD: list[dict[str, Json]] = [
+    {"user_id": "12345"},
+    {"device_id": "device-1"},
+    {"user_id": None, "device_id": "device-1"},
+    {"user_id": "x" * 1024},
+    {"user_id": "ab   "},
+    {"user_id": "user-1", "unheard_of": 1},
+    {"user_id": "user-1", "groups": {str(n): ["a", "b"] for n in range(5)}},
+    with_properties(None),
+    with_properties({"plain": [1, "a", {"in": ["list"]}], "null": None}),
+    with_properties({name: {name: 1} for name in OPERATORS[1:]}),
+    with_properties({"$clearAll": "-", "$add": {"n": None}}),
+    with_properties({"deep": nested(40)}),
+    with_properties({f"p{n}": n for n in range(1000)}),
+    {**dict.fromkeys(FIELDS, "text-value"), "user_properties": {}, "groups": {}},
+]
+BAD: dict[str, dict[str, Json]] = {
+    "no id": {"user_properties": {"a": 1}},
+    "null id": {"user_id": None},
+    "number as id": {"user_id": 12345},
+    "short id": {"user_id": "1234"},
+    "long id": {"user_id": "x" * 1025},
+    "blank id": {"user_id": "      "},
+    "short device": {"user_id": "user-1", "device_id": "d"},
+    "number in a string field": {"user_id": "user-1", "app_version": 1.5},
+    "true for paying": {"user_id": "user-1", "paying": True},
+    "groups in a list": {"user_id": "user-1", "groups": ["a"]},
+    "six group types": {"user_id": "user-1", "groups": {str(n): "a" for n in range(6)}},
+    "eleven groups": {"user_id": "user-1", "groups": {"org": [str(n) for n in range(11)]}},
+    "group as object": {"user_id": "user-1", "groups": {"org": {"a": 1}}},
+    "properties in a list": with_properties([1]),
+    "plain beside operator": with_properties({"$set": {"a": 1}, "b": 2}),
+    "unknown operator": with_properties({"$increment": {"a": 1}}),
+    "two operators on one": with_properties({"$set": {"a": 1}, "$unset": {"a": "-"}}),
+    "operator without names": with_properties({"$unset": ["a"]}),
+    "text added": with_properties({"$add": {"a": "1"}}),
+    "truth added": with_properties({"$add": {"a": True}}),
+    "list in list": with_properties({"a": [1, [2]]}),
+    "list in list, set": with_properties({"$set": {"a": {"b": [[2]]}}}),
+    "list in list, appended": with_properties({"$append": {"a": [[2]]}}),
+    "too deep": with_properties({"a": nested(41)}),
+    "too deep in its list": with_properties({"$append": {"a": nested(40)}}),
+    "too many properties": with_properties({f"p{n}": n for n in range(1001)}),
+}
+
+
+@pytest.mark.parametrize("identification", GOOD, ids=[str(one)[:60] for one in GOOD])
+def test_takes_what_the_api_takes(identification: dict[str, Json]) -> None:
+    check(identification)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refuses_what_the_api_refuses(name: str) -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        check(BAD[name])
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("word", sorted(REFUSED_IDS))
+def test_a_refused_id_is_refused_in_any_case_and_with_spaces(word: str) -> None:
+    for given in (word.upper().center(6), word.lower().ljust(6), word.title().rjust(6)):
+        with pytest.raises(RequestRefusedError):
+            check({"user_id": given})
+
+
+def test_an_answer_never_says_which_identification_is_at_fault() -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        check({"user_id": "nobody-else-has-this" * 100})
+    assert "nobody" not in caught.value.words
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "null", "3", '"a"', "[]", '[{"user_id":"user-1"},1]', '{"user_id":"user-1"', "[null]"]
+    + [
+        f'{{"user_id":"user-1","user_properties":{{"a":{bad}}}}}' for bad in ("NaN", "-Infinity", '"\\ud800"')
+    ],
+)
+def test_what_isnt_json_objects_is_a_missing_event(text: str) -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        parse_identifications(text)
+    assert (caught.value.status, caught.value.words) == (400, "missing_event")
+
+
+def test_one_object_or_an_array_of_them() -> None:
+    one: dict[str, Json] = {"user_id": "user-1", "user_properties": {"a": 2**53 + 1}}
+    assert parse_identifications(json.dumps(one)) == [one]
+    assert parse_identifications(json.dumps([one, one])) == [one, one]
