@@ -2,10 +2,9 @@
 
 The same calls that the command makes, for scripts and notebooks:
 
-    from etl import load_job, run
+    from etl import Job, run
 
-    job = load_job("job.yml")
-    summary = run(job, dataframe, endpoint="http://127.0.0.1:8080", rate=None)
+    summary = run(Job.load("job.yml"), dataframe, endpoint="http://127.0.0.1:8080", rate=None)
 
 A source may be a path, a glob, a list of these, a pandas DataFrame, or a pyarrow Table or RecordBatchReader.
 """
@@ -13,8 +12,7 @@ A source may be a path, a glob, a list of these, a pandas DataFrame, or a pyarro
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,25 +21,16 @@ if TYPE_CHECKING:
     from etl.pipeline import Forecast
     from etl.reader import Source
 
-__all__ = ["check", "load_job", "make_job", "preview", "run"]
-
-
-def load_job(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Job:
-    """Read a job file. Raises JobError with all its faults, UsageError where it can't be read."""
-    from etl.job import load_job as load
-
-    return load(Path(path), environ=os.environ if environ is None else environ)
-
-
-def make_job(data: Mapping[str, object], *, folder: str | Path = ".") -> Job:
-    """Make a job of the plain data that a job file would hold. Raises JobError with all its faults."""
-    from etl.job import job_from_dict
-
-    return job_from_dict(data, folder=Path(folder))
+__all__ = ["Job", "plan", "preview", "run"]
 
 
 def run(
-    job: Job, source: object = None, *, key: str | None = None, listener: Listener | None = None, **settings: Any
+    job: Job,
+    source: object = None,
+    *,
+    key: str | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
 ) -> Summary:
     """Send a source as the job says, taking up an unfinished run; the summary counts the whole job.
 
@@ -62,7 +51,7 @@ def run(
     )
 
 
-def check(job: Job, source: object = None, **settings: Any) -> Forecast:
+def plan(job: Job, source: object = None, **settings: Any) -> Forecast:
     """Say what `run` would do: counts, rejects by reason, requests, bytes, seconds. Sends nothing."""
     from etl.pipeline import Settings, forecast
 
@@ -83,3 +72,12 @@ def _open(job: Job, source: object) -> Source:
         return open_source(job.source, csv=job.csv, folder=job.folder)
     locations = source if isinstance(source, list | tuple) else [source]
     return open_source(locations, csv=job.csv)
+
+
+def __getattr__(name: str) -> object:
+    """Import `Job` when it is first asked for: the command line has no use for it to show its help."""
+    if name == "Job":
+        from etl.job import Job
+
+        return Job
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import orjson
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
+
+
+_TEXTUAL: Final = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
 
 
 def original_values(
@@ -69,45 +80,42 @@ def python_value(column: pa.Array, place: int) -> object:
     try:
         return scalar.as_py()
     except UnicodeDecodeError:
-        return _any_text(scalar.cast(pa.binary()).as_py())
+        return plain_text(scalar.cast(pa.binary()).as_py())
     except (ValueError, OverflowError, ArithmeticError):
         return scalar.cast(pa.string()).as_py()
 
 
 def json_of(value: object) -> str:
     """JSON text of any value that `python_value` returns."""
-    return orjson.dumps(value, default=_any_text, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(value, default=plain_text, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _any_text(value: object) -> str:
+def plain_text(value: object) -> str:
+    """Text of any value that `python_value` returns."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _presentable(column: pa.Array) -> pa.Array:
-    """Infinities and binaries as text; NaN is no value."""
+    """Infinities and bytes as text; NaN is no value."""
     kind = column.type
     if pa.types.is_floating(kind):
         floats = column.to_numpy(zero_copy_only=False)
         if np.isinf(floats).any():
             column = column.cast(pa.string())
         return pc.if_else(pa.array(np.isnan(floats)), pa.scalar(None, column.type), column)
-    if _is_bytes(kind):
-        return pa.array(
-            [None if value is None else _any_text(value) for value in column.to_pylist()], pa.string()
-        )
-    return column
+    return _readable(column) if any(is_it(kind) for is_it in _TEXTUAL) else column
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
+def _readable(column: pa.Array) -> pa.Array:
+    """Text as it is; bytes that are no text with the bad ones written out."""
+    column = column.cast(pa.binary())
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([None if value is None else plain_text(value) for value in column.to_pylist()])
 
 
 def _without_empty(column: pa.Array) -> pa.Array:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not pa.types.is_string(column.type):
         return column
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)

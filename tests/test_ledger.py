@@ -12,7 +12,9 @@ from etl.model import Stretch
 STRETCHES = st.lists(
     st.builds(
         lambda file, first, rows: Stretch(file, first, first + rows),
-        st.integers(0, 2), st.integers(1, 60), st.integers(0, 20),
+        st.integers(0, 2),
+        st.integers(1, 60),
+        st.integers(0, 20),
     ),
     max_size=20,
 )

@@ -10,40 +10,56 @@ from importlib.metadata import version
 import click
 
 from etl.cli.local import sandbox, schema
-from etl.cli.look import check, init, preview, status
+from etl.cli.look import check, init, preview
 from etl.cli.send import run
+from etl.cli.standing import status
+
+# With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
+_HELP = """Carry user properties from CSV and Parquet exports into Amplitude.
+
+A job file says which columns become which properties. Every row is accounted for: it is accepted,
+unchanged, merged into another row of its user, or handed back with the reason.
+
+\b
+Exit codes
+  0    every row accepted, unchanged or merged
+  1    a fault of propsync (with a trace)
+  2    the command line or the job file is wrong; nothing was sent
+  3    finished, and some rows were rejected
+  4    stopped: more rejects than --max-rejects
+  5    stopped by the destination: key refused, or away too long
+  6    another run of this job is active
+  7    the source can't be read, or isn't the one the checkpoint is of
+  8    the state folder can't be written
+  130  interrupted; the checkpoint is kept
+
+\b
+Shell completion
+  bash: eval "$(_PROPSYNC_COMPLETE=bash_source propsync)"
+  zsh:  eval "$(_PROPSYNC_COMPLETE=zsh_source propsync)"
+  fish: _PROPSYNC_COMPLETE=fish_source propsync | source
+"""
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order in which one uses them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
 
 @click.group(
+    cls=_InOrder,
+    help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Begin with `propsync init users.csv -o job.yml`; each command's --help has examples.",
+    epilog="\b\nExamples\n"
+    "  propsync init users.csv -o job.yml    write a job file\n"
+    "  propsync check job.yml                see what it would do\n"
+    "  propsync run job.yml                  do it; the API key is in AMPLITUDE_API_KEY",
 )
 @click.version_option(version("propsync"), prog_name="propsync")
 def propsync() -> None:
-    r"""Carry user properties from CSV and Parquet exports into Amplitude.
-
-    A job file says which columns become which properties. Every row is accounted for: it is accepted,
-    unchanged, merged into another row of its user, or handed back with the reason.
-
-    \b
-    Exit codes
-      0    every row accepted, unchanged or merged
-      1    a fault of propsync (with a trace)
-      2    the command line or the job file is wrong; nothing was sent
-      3    finished, and some rows were rejected
-      4    stopped: more rejects than --max-rejects
-      5    stopped by the destination: key refused, or away too long
-      6    another run of this job is active
-      7    the source can't be read, or isn't the one the checkpoint is of
-      8    the state folder can't be written
-      130  interrupted; the checkpoint is kept
-
-    \b
-    Shell completion
-      bash: eval "$(_PROPSYNC_COMPLETE=bash_source propsync)"
-      zsh:  eval "$(_PROPSYNC_COMPLETE=zsh_source propsync)"
-      fish: _PROPSYNC_COMPLETE=fish_source propsync | source
-    """
+    """Begin here; each command is added below."""
 
 
 for command in (init, check, preview, run, status, schema, sandbox):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +49,7 @@ _PACE = (
     click.option(
         "--batch-size",
         type=click.IntRange(1, 1000),
+        metavar="N",
         default=500,
         show_default=True,
         help="The most identifications of a request.",
@@ -58,6 +59,7 @@ _CARE = (
     click.option(
         "--concurrency",
         type=click.IntRange(1, 1000),
+        metavar="N",
         default=8,
         show_default=True,
         help="How many requests may be in flight.",
@@ -98,19 +100,20 @@ _CARE = (
 )
 
 
-def state_options(command: F) -> F:
-    """Add --state-dir."""
-    return _with(_STATE, command)
+def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
+    """A decorator that adds click options, shown in this order."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def pace_options(command: F) -> F:
-    """Add what decides requests and time."""
-    return _with(_PACE, command)
-
-
-def care_options(command: F) -> F:
-    """Add what only a sending command needs."""
-    return _with(_CARE, command)
+state_options = with_options(_STATE)
+pace_options = with_options(_PACE)  # what decides requests and time
+care_options = with_options(_CARE)  # what only a sending command needs
 
 
 def load(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
@@ -154,9 +157,3 @@ def settings_of(
 
 def _limited(rate: float) -> float | None:
     return None if rate == float("inf") else rate
-
-
-def _with(options: tuple[Callable[[F], F], ...], command: F) -> F:
-    for option in reversed(options):
-        command = option(command)
-    return command

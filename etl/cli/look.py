@@ -1,4 +1,4 @@
-"""The commands that send nothing: `init`, `check`, `preview`, `status`."""
+"""The commands that look at a source and send nothing: `init`, `check`, `preview`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.arguments import JOB, SOURCES, load, pace_options, settings_of, state_options
+from etl.cli.arguments import JOB, SOURCES, load, pace_options, settings_of
+from etl.cli.invocation import show
 from etl.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from etl.pipeline import Forecast
 
 
 @click.command(
-    epilog="\b\nExamples\n  propsync init users.csv -o job.yml\n  propsync init 'exports/*.parquet' > job.yml"
+    short_help="Write a job file for a source.",
+    epilog="\b\nExamples\n  propsync init users.csv -o job.yml\n  propsync init 'exports/*.parquet' > job.yml",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.  [default: stdout]")
@@ -47,9 +47,10 @@ def init(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
 
 
 @click.command(
+    short_help="Do everything that `run` does except sending.",
     epilog="\b\nExamples\n"
     "  propsync check job.yml\n"
-    "  propsync check job.yml exports/new.csv --rate 3000 --json"
+    "  propsync check job.yml exports/new.csv --rate 3000 --json",
 )
 @JOB
 @SOURCES
@@ -68,13 +69,18 @@ def check(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> i
     if as_json:
         import orjson
 
-        click.echo(orjson.dumps(_forecast_dict(found)))
+        show(orjson.dumps(_forecast_dict(found)))
     else:
-        click.echo(_forecast_text(found))
+        show(_forecast_text(found))
     return ExitCode.REJECTS if found.tally.rejected else ExitCode.DONE
 
 
-@click.command(epilog="\b\nExample\n  propsync preview job.yml -n 2 | python -m json.tool --json-lines")
+@click.command(
+    short_help="Show the first identifications as JSON.",
+    epilog="\b\nExamples\n"
+    "  propsync preview job.yml -n 1 | jq\n"
+    "  propsync preview job.yml exports/new.csv -n 100 | grep '\"plan\"'",
+)
 @JOB
 @SOURCES
 @click.option(
@@ -87,44 +93,10 @@ def preview(job: Path, sources: tuple[str, ...], count: int) -> None:
     loaded, source = load(job, sources)
     shown = 0
     for line in first_identifications(loaded, source, count=count):
-        click.echo(line)
+        show(line)
         shown += 1
     if shown == 0:
         click.echo("no row of the source can be sent; see `propsync check` for the reasons", err=True)
-
-
-@click.command(epilog="\b\nExample\n  propsync status job.yml --json")
-@JOB
-@state_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def status(job: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Say what is settled, what is left, and what was rejected."""
-    import os
-
-    from etl.job import load_job
-    from etl.pipeline import status_of
-
-    found = status_of(load_job(job, environ=os.environ), state_dir=state_dir)
-    if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(found))
-    else:
-        for name, value in _flat(found):
-            click.echo(f"{name:<16} {value}")
-
-
-def _flat(found: Mapping[str, object]) -> list[tuple[str, str]]:
-    lines = []
-    for name, value in found.items():
-        if isinstance(value, dict):
-            lines += [
-                (f"  {key}", f"{inner:,}" if isinstance(inner, int) else str(inner))
-                for key, inner in value.items()
-            ]
-        elif value is not None:
-            lines.append((name.replace("_", " "), f"{value:,}" if type(value) is int else str(value)))
-    return lines
 
 
 def _forecast_dict(found: Forecast) -> dict[str, object]:
@@ -170,4 +142,4 @@ def _forecast_text(found: Forecast) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["check", "init", "preview", "status"]
+__all__ = ["check", "init", "preview"]

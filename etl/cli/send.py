@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.cli.arguments import JOB, SOURCES, care_options, load, pace_options, settings_of, state_options
+from etl.cli.invocation import Invocation, pass_invocation, show
 from etl.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
     "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
     "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
-    "  propsync run job.yml --endpoint http://127.0.0.1:8080 --rate max    (to a sandbox)"
+    "  propsync run job.yml --endpoint http://127.0.0.1:8900 --rate max    (to a sandbox)"
 )
 @JOB
 @SOURCES
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), help="Log lines in place of the progress bar."
 )
+@pass_invocation
 def run(
+    invocation: Invocation,
     job: Path,
     sources: tuple[str, ...],
     as_json: bool,
@@ -58,10 +60,13 @@ def run(
     from etl.job import read_api_key
     from etl.pipeline import run_job
 
+    invocation.as_json_lines = log_format == "json"
     loaded, source = load(job, sources)
+    invocation.job = loaded.name
     settings = settings_of(handle_signals=True, **flags)
     key = read_api_key(loaded, os.environ)
-    end = _End(as_json=as_json)
+    invocation.secrets.append(key)
+    end = _End(invocation, as_json=as_json, repeatable=source.repeatable)
     with ExitStack() as stack:
         listener = _listener(stack, end, report, metrics_file, log_format)
         try:
@@ -75,8 +80,10 @@ def run(
 class _End:
     """Hears how the run ended, and tells it once the terminal is free."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, invocation: Invocation, *, as_json: bool, repeatable: bool) -> None:
+        self._invocation = invocation
         self._as_json = as_json
+        self._repeatable = repeatable
         self._summary: Summary | None = None
 
     def __call__(self, event: Event) -> None:
@@ -89,19 +96,30 @@ class _End:
         """Print the summary, where the rejects are, and how to go on."""
         if self._summary is None:
             return
+        self._show(self._summary)
+        if self._summary.tally.rejected:
+            path = str(state_dir / "rejects.ndjson")
+            self._invocation.tell("rejects", f"rejects: {path}", path=path)
+        if self._summary.status != "finished":
+            self._tell_how_to_go_on()
+
+    def _show(self, summary: Summary) -> None:
         from etl.listeners.summary import summary_dict, summary_text
 
         if self._as_json:
             import orjson
 
-            click.echo(orjson.dumps(summary_dict(self._summary)))
+            show(orjson.dumps(summary_dict(summary)))
         else:
-            width = min(shutil.get_terminal_size().columns, 100)
-            click.echo(summary_text(self._summary, width=width))
-        if self._summary.tally.rejected:
-            click.echo(f"rejects: {state_dir / 'rejects.ndjson'}", err=True)
-        if self._summary.status != "finished":
-            click.echo(f"to take it up again: {shlex.join(['propsync', *sys.argv[1:]])}", err=True)
+            show(summary_text(summary, width=min(shutil.get_terminal_size().columns, 100)))
+
+    def _tell_how_to_go_on(self) -> None:
+        if self._repeatable:
+            command = self._invocation.again()
+            self._invocation.tell("unfinished", f"to take it up again: {command}", command=command)
+        else:
+            message = "a stream can't be taken up: begin again with the whole of it, and --restart"
+            self._invocation.tell("unfinished", message, message=message)
 
 
 def _listener(

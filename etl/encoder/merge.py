@@ -91,7 +91,7 @@ class _Window:
         return sums["value_sum"].combine_chunks()
 
     def _joined(self, column: pa.Array, operator: str) -> pa.Array:
-        """Each user's lists one behind the other; null where all are null or empty."""
+        """Each user's lists one behind the other; null where all are null."""
         rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
         values = column.flatten()
         order = -rows if operator in _LAST_FIRST else rows
@@ -101,9 +101,10 @@ class _Window:
             keep = _distinct(users, values, last=operator in _LAST_FIRST)
             users, values = users[keep], values.take(pa.array(keep))
         counts = np.bincount(users, minlength=self.users)
+        absent = np.bincount(self.groups[_valid(column)], minlength=self.users) == 0
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         return pa.ListArray.from_arrays(
-            pa.array(offsets), values, type=column.type, mask=pa.array(counts == 0)
+            pa.array(offsets), values, type=column.type, mask=pa.array(absent)
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from etl.errors import Fault, JobError
 from etl.job.findings import nearest, shown
@@ -12,28 +12,32 @@ if TYPE_CHECKING:
 
     from etl.job.spec import Job
 
-MAX_LISTED = 10
+MAX_LISTED: Final = 10
+MAX_SUGGESTED: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
 
 
 def check_columns(job: Job, columns: Sequence[str]) -> None:
     """Raise JobError if the job names columns that aren't among `columns`, those of the source."""
     known = frozenset(columns)
-    faults = [
-        Fault(_message(path, spec.column, columns), job.lines.get(path))
+    unknown = [
+        (path, spec.column)
         for path, spec in job.identification.specs()
         if spec.column is not None and spec.column not in known
     ]
-    if faults:
-        raise JobError(job.file, faults)
+    if not unknown:
+        return
+    nameable = columns if len(unknown) <= MAX_SUGGESTED else ()
+    faults = []
+    for path, column in unknown:
+        near = nearest(column, nameable)
+        remedy = f"did you mean `{near}`?" if near is not None else _listed(columns)
+        message = f"the source has no column `{shown(column)}` (for `{shown(path)}`); {remedy}"
+        faults.append(Fault(message, job.lines.get(path)))
+    raise JobError(job.file, faults)
 
 
-def _message(path: str, column: str, columns: Sequence[str]) -> str:
-    near = nearest(column, columns)
-    if near is not None:
-        end = f"did you mean `{near}`?"
-    elif columns:
-        more = ", ..." if len(columns) > MAX_LISTED else ""
-        end = f"it has {', '.join(shown(name) for name in columns[:MAX_LISTED])}{more}"
-    else:
-        end = "it has no columns"
-    return f"the source has no column `{shown(column)}` (for `{shown(path)}`); {end}"
+def _listed(columns: Sequence[str]) -> str:
+    if not columns:
+        return "it has no columns"
+    names = ", ".join(shown(name) for name in columns[:MAX_LISTED])
+    return f"it has {names}{', ...' if len(columns) > MAX_LISTED else ''}"

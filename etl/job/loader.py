@@ -20,7 +20,6 @@ from etl.job.tree import Document, UnreadableError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from etl.job.bare import Tree
     from etl.job.spec import Job
 
 MAX_BYTES: Final = 4 * MAX_CHARACTERS
@@ -57,35 +56,36 @@ def job_from_dict(
     folder: pathlib.Path = pathlib.Path(),
     environ: Mapping[str, str] = NO_VARIABLES,
 ) -> Job:
-    """Make a job of what a job file would hold. Raises JobError with all faults, which tell paths, not lines."""
+    """Make a job of what a job file would hold. Raises JobError; its faults tell paths."""
     tree, findings = tree_of(data)
     return _job(Document(tree, {}, findings), name="job", folder=folder, environ=environ)
 
 
 def _job(document: Document, *, name: str, folder: pathlib.Path, environ: Mapping[str, str]) -> Job:
     checked = shape(document.data, environ)
-    stem = pathlib.PurePath(name).stem
-    findings = [*document.findings, *job_findings(document.data), *_stem_findings(stem, document.data)]
-    if not isinstance(checked, JobShape):
-        # A rule says more of a place than the door does.
-        ruled = {finding.path for finding in findings}
-        findings += [finding for finding in checked if finding.path not in ruled or not finding.path]
+    default, unnamed = _default_name(pathlib.PurePath(name).stem)
+    ruled = [*job_findings(document.data), *([] if "name" in document.data else unnamed)]
+    findings = [*document.findings, *ruled, *_more(checked, ruled)]
     if findings or not isinstance(checked, JobShape):
         raise JobError(name, faults(findings, document.lines))
-    return build(checked, name=job_name(stem), file=name, folder=folder, lines=document.lines)
+    return build(checked, name=default, file=name, folder=folder, lines=document.lines)
 
 
-def _stem_findings(stem: str, data: Mapping[str, Tree]) -> list[Finding]:
-    """A job without a name goes by its file's, which must then do for a folder's name."""
-    if "name" in data:
+def _more(checked: JobShape | list[Finding], ruled: list[Finding]) -> list[Finding]:
+    """What the door finds in places where no rule has said more."""
+    if isinstance(checked, JobShape):
         return []
+    places = {finding.path for finding in ruled}
+    return [finding for finding in checked if finding.path not in places or not finding.path]
+
+
+def _default_name(stem: str) -> tuple[str, list[Finding]]:
+    """The name of a job that gives none, which is that of its file, and what is wrong with that."""
     try:
-        job_name(stem)
+        return job_name(stem), []
     except ValueError as error:
-        return [
-            Finding((), f"the job can't go by the file's name, as a name {error}; add a line `name: NAME`")
-        ]
-    return []
+        message = f"the file's name won't do for the job: a name {error}. Add a line `name: NAME`"
+        return "", [Finding((), message)]
 
 
 def _text(path: pathlib.Path) -> str:
@@ -93,9 +93,8 @@ def _text(path: pathlib.Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise UsageError(
-            f"{path}: there is no such job file", hint=f"write one with: propsync init SOURCE -o {path}"
-        ) from error
+        remedy = f"write one with: propsync init SOURCE -o {path}"
+        raise UsageError(f"{path}: there is no such job file", hint=remedy) from error
     except IsADirectoryError as error:
         raise UsageError(f"{path} is a folder, not a job file", hint="give the job file in it") from error
     except (OSError, ValueError) as error:

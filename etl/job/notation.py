@@ -24,7 +24,7 @@ DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
 
 _NAME = re.compile(r"\w[\w.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32}")
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}")
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 
 

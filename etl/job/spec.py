@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
 Verb: TypeAlias = Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
@@ -119,6 +118,20 @@ class Job:
     partial_families: PartialFamilies = "refuse"
     file: str = field(default="job", compare=False)
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Job:
+        """Read a job file. Raises JobError with all its faults, UsageError where it can't be read."""
+        from etl.job.loader import load_job  # the loader makes jobs, and so imports this module
+
+        return load_job(Path(path), environ=os.environ if environ is None else environ)
+
+    @classmethod
+    def of(cls, data: Mapping[str, object], *, folder: str | Path = ".") -> Job:
+        """Make a job of the plain data that a job file would hold. Raises JobError with all its faults."""
+        from etl.job.loader import job_from_dict
+
+        return job_from_dict(data, folder=Path(folder))
 
     @property
     def state_dir(self) -> Path:

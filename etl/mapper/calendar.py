@@ -77,8 +77,8 @@ def _days(year: Ints, month: Ints, day: Ints) -> Moments:
 def _digits(part: pa.Array) -> Ints:
     """Numbers of a group; where it or the whole pattern didn't match, zero (no date has a month 0)."""
     text = part.fill_null("0")
-    numbers = pc.if_else(pc.equal(text, ""), "0", text).cast(pa.int64())
-    return numbers.to_numpy(zero_copy_only=False)
+    numbers: Ints = pc.if_else(pc.equal(text, ""), "0", text).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _zone_seconds(zones: pa.Array | None, n: int) -> Ints:

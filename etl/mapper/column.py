@@ -61,6 +61,8 @@ class Column:
         elif blank_is_null:
             cells = cells.then(empty_to_null)
         cells = cells.then(lambda values: transform(values, self.spec.transform, blank_is_null=blank_is_null))
+        if self.role == "id" and self.spec.type in {None, "string"}:
+            return cells  # ids have a limit of their own
         return cells.then(lambda values: convert(values, self.spec))
 
     def _blank_is_null(self, *, text: bool) -> bool:

@@ -54,9 +54,11 @@ def fitting(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
     if is_list(kind) and not isinstance(value, list):
         value = [value]
     try:
-        return pa.scalar(value, type=kind)
+        scalar = pa.scalar(value, type=kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
+    # Arrow makes integers of floats without a word.
+    return scalar if scalar.as_py() == value else None
 
 
 def _has_arrow_type(value: JsonValue) -> bool:

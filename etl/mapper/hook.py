@@ -31,7 +31,8 @@ def load_transform(reference: str, folder: Path) -> Transform:
     """
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
-        raise UsageError(f"transform {reference!r} isn't of the form package.module:function")
+        hint = "name a module and a function in it, with a colon between"
+        raise UsageError(f"transform {reference!r} isn't of the form package.module:function", hint=hint)
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     importlib.invalidate_caches()

@@ -20,7 +20,7 @@ _NOTHING: Final = pa.scalar(None, pa.string())
 
 
 def assemble(identification: Identification, values: Mapping[str, pa.Array], n: int) -> pa.RecordBatch:
-    """Put n identifications together in the API's order of keys. `values` (shape (n,) each) are named by `specs()`."""
+    """Put n identifications together. `values` (shape (n,) each) go by their places in `specs()`."""
     fields = [name for name in (*ID_FIELDS, *STRING_FIELDS) if name in identification.fields]
     columns = {name: values[name] for name in fields}
     if identification.groups:

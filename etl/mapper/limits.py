@@ -61,4 +61,5 @@ def _running_total(counts: pa.Array) -> NDArray[np.int64]:
 
 
 def _per_list(totals: NDArray[np.int64], opened: Opened) -> NDArray[np.int64]:
-    return totals[opened.starts + opened.lengths] - totals[opened.starts]
+    sums: NDArray[np.int64] = totals[opened.starts + opened.lengths] - totals[opened.starts]
+    return sums

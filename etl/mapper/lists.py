@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,15 @@ from etl.mapper.cells import Cells, Fault, Mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_LISTS: Final = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +60,7 @@ class Opened:
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether it is one of the list types that `open_lists` takes."""
-    return (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_list_view(kind)
-        or pa.types.is_large_list_view(kind)
-    )
+    return any(is_it(kind) for is_it in _LISTS)
 
 
 def open_lists(values: pa.Array) -> Opened:

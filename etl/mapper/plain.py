@@ -7,6 +7,7 @@ and maps.
 from __future__ import annotations
 
 import io
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,16 @@ from arro3.io import write_ndjson
 
 from etl.mapper.cells import Cells, faults_of
 
-_NOT_TEXT = "{} is binary data, not UTF-8 text"
+_TEXTUAL: Final = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
+_NOT_TEXT: Final = "{} is binary data, not UTF-8 text"
 
 
 def plain(values: pa.Array) -> Cells:
@@ -43,15 +53,7 @@ def json_texts(values: pa.Array) -> pa.Array:
 
 
 def _is_textual(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
+    return any(is_it(kind) for is_it in _TEXTUAL)
 
 
 def _strings(values: pa.Array) -> Cells:

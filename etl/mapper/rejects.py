@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from etl.values import json_of, python_value
+from etl.values import json_of, plain_text, python_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def quote(values: pa.Array, row: int) -> str:
     """Show a value as one printable line: at most 60 characters of it, text in quotes."""
     value = python_value(values, row)
     nested = isinstance(value, (dict, list))
-    text = str(value) if isinstance(value, str) else json_of(value)
+    text = json_of(value) if nested else plain_text(value)
     cut = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "\u2026"
     line = "".join(c if c.isprintable() else " " for c in cut)
     return line if nested else f'"{line}"'

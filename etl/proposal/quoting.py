@@ -1,9 +1,11 @@
-"""Any text as YAML that reads back as the same text, and any text as a comment that ends where its line ends."""
+"""Any text as YAML that reads back as the same text, or as part of a comment that ends with its line."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+
+from etl.listeners.wording import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
-_WORDS: Final = frozenset("y n yes no on off true false null nan inf".split())
+_WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _SHOWN: Final = 60
 
@@ -29,14 +31,14 @@ def in_quotes(text: str) -> str:
     return '"' + "".join(_ESCAPES.get(sign) or _escaped(sign) for sign in text) + '"'
 
 
-def one_line(text: str) -> str:
-    """The text as a comment may show it: one printable line of at most 60 characters."""
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+def shown(text: str) -> str:
+    """A name as a comment may show it: one printable line of at most 60 characters."""
+    line = one_line(text)
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
 
 
 def spec_text(spec: ColumnSpec) -> str:
-    """A column spec as one line of YAML: a bare column, or a flow mapping of what differs from the default."""
+    """A column spec as one line of YAML: a bare column, or a mapping of what isn't the default."""
     column = quoted(spec.column or "")
     parts = [f"column: {column}"]
     if spec.transform:

@@ -1,4 +1,4 @@
-"""How many different values there are, in memory that doesn't grow with their number: exact while they are few."""
+"""How many different values there are, in memory that doesn't grow with them: exact while they are few."""
 
 from __future__ import annotations
 

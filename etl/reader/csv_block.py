@@ -1,7 +1,7 @@
 """Whole CSV records as columns, with proof that they were whole.
 
-A sentinel record is parsed after them. If it comes back as a record of its own, the block ended between records;
-if a quoted value swallowed it, the block didn't. So the parser itself says where records end.
+A sentinel record is parsed after them. If it comes back as a record of its own, the block ended between
+records; if a quoted value swallowed it, the block didn't. So the parser itself says where records end.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SENTINEL: Final = f"~{uuid.uuid4().hex}"
 class Parsed:
     """What pyarrow made of a block of records.
 
-    `rows` are those with as many fields as there are names, `ragged` has number (from 1, in the block) and text
-    of the others. `whole` says that the block ended between records, `dirty` that there are marked bytes in it.
+    `rows` are those with as many fields as there are names, `ragged` has number (from 1, in the block) and
+    text of the others. `whole` says that the block ended between records, `dirty` that it has marked bytes.
     """
 
     rows: pa.RecordBatch

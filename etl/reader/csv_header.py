@@ -1,4 +1,4 @@
-"""A CSV file's header and options are sound before any row is read, or the user hears what is wrong with them."""
+"""A CSV file's header and options are sound before any row is read, or the user hears what is wrong."""
 
 from __future__ import annotations
 

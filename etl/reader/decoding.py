@@ -53,8 +53,8 @@ def encoding_name(encoding: str) -> str:
     """Python's own name of a text encoding; SourceError if it knows none of that name."""
     try:
         name = codecs.lookup(encoding).name
-        b"".decode(name)
-    except LookupError as error:
+        b"a".decode(name, "replace")
+    except (LookupError, UnicodeError) as error:
         hint = "use a name such as utf-8, latin-1, cp1252 or utf-16"
         raise SourceError(f"there is no text encoding called {encoding}", hint=hint) from error
     return "utf-8" if name in ("utf-8-sig", "ascii") else name

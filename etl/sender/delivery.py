@@ -43,6 +43,9 @@ class Outcome:
 class Watcher(Protocol):
     """What wants to know how a chunk's parts fare."""
 
+    def probe(self) -> bool:
+        """A part failed twice; whether others are let ahead, to see if it alone is at fault."""
+
     def set_apart(self) -> None:
         """A part fails while others pass; it will take long."""
 
@@ -52,7 +55,7 @@ class Watcher(Protocol):
 
 @dataclass(slots=True)
 class _Trouble:
-    """How a part has failed so far. `passes` is what others had got through at its first failure."""
+    """How a part has failed so far. `passes` is what others had got through at its last failure."""
 
     failures: int = 0
     passes: int = 0
@@ -135,28 +138,33 @@ class Delivery:
     async def _fail(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
     ) -> Outcome | None:
-        """After a failure: wait with all others or alone; an outcome means that the part is done with."""
-        now = self._clock.now()
+        """After a failure: wait with all others or alone; an outcome means that the part is done with.
+
+        The first failure is taken for everyone's. After the second, others are let ahead. From the third on,
+        if others passed meanwhile, the part itself is at fault: it is halved until its one user is found.
+        """
         others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
         trouble.failures += 1
-        if trouble.apart_since is None and not others_pass:
-            trouble.passes = self._pause.passes
+        trouble.passes = self._pause.passes
+        if others_pass or trouble.apart_since is not None:
+            return await self._fail_alone(part, watcher, trouble, verdict)
+        if trouble.failures == 2 and watcher.probe():
+            await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
+        else:
             self._pause.failed(started, verdict)
-            return None
+        return None
+
+    async def _fail_alone(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
+    ) -> Outcome | None:
+        now = self._clock.now()
         watcher.set_apart()
         trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
+        if part.users > 1 and trouble.failures > 2:
+            return await self._halve(part, watcher, trouble)
         if now - trouble.apart_since > self._outage:
-            return self._give_up(part, watcher, trouble, started, verdict)
-        await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
-        return await self._halve(part, watcher, trouble) if part.users > 1 else None
-
-    def _give_up(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
-    ) -> Outcome | None:
-        """A part failed by itself for as long as an outage may last; if others passed, it is at fault."""
-        if self._pause.passes > trouble.passes:
             return self._hand_back(part, watcher, "transient", f"the server kept answering: {verdict.words}")
-        self._pause.failed(started, verdict)
+        await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
         return None
 
     async def _halve(self, part: Chunk, watcher: Watcher, trouble: _Trouble) -> Outcome:

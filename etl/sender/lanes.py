@@ -53,6 +53,10 @@ class Traffic:
         """Those of the tickets that are still under way."""
         return [ticket for ticket in tickets if self._order.has(ticket)]
 
+    def any_apart(self) -> bool:
+        """Whether any chunk is set apart."""
+        return bool(self._apart)
+
     def all_apart(self, tickets: list[int]) -> bool:
         """Whether waiting for these tickets will take long."""
         return self._apart.issuperset(tickets)
@@ -115,6 +119,12 @@ class _Load:
 
     async def deliver(self) -> Outcome:
         return await self._in_turn(whole(self.chunk)) if self.chunk.users else Outcome()
+
+    def probe(self) -> bool:
+        alone = not self._traffic.any_apart()
+        if alone:
+            self.set_apart()
+        return alone
 
     def set_apart(self) -> None:
         self._traffic.set_apart(self._ticket)

@@ -50,7 +50,9 @@ def accepted(part: Chunk) -> Tally:
 
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:
     """Every row of a part, handed back."""
-    values = original_values(part.rows, np.arange(part.rows.num_rows), text=part.text, keep_empty=part.keep_empty)
+    values = original_values(
+        part.rows, np.arange(part.rows.num_rows), text=part.text, keep_empty=part.keep_empty
+    )
     return tuple(
         Reject(part.source, int(number), code, reason, text)
         for number, text in zip(part.numbers, values, strict=True)

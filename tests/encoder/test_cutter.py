@@ -23,7 +23,13 @@ def rows(draw: st.DrawFn) -> tuple[list[int], list[int], list[list[int]], int]:
 
 
 def cut_all(
-    numbers: list[int], sizes: list[int], keys: list[list[int]], first: int, stop: int, *, complete: bool = True
+    numbers: list[int],
+    sizes: list[int],
+    keys: list[list[int]],
+    first: int,
+    stop: int,
+    *,
+    complete: bool = True,
 ) -> list[Cut]:
     width = len(keys[0]) if keys else 1
     return list(
@@ -40,7 +46,9 @@ def cut_all(
 
 
 @given(rows())
-def test_chunks_tile_the_rows_within_the_limits(given_rows: tuple[list[int], list[int], list[list[int]], int]) -> None:
+def test_chunks_tile_the_rows_within_the_limits(
+    given_rows: tuple[list[int], list[int], list[list[int]], int],
+) -> None:
     numbers, sizes, keys, stop = given_rows
     end, first = 0, 1
     for chunk in cut_all(numbers, sizes, keys, 1, stop):
@@ -73,12 +81,16 @@ def test_the_reader_s_batches_move_no_border(
 ) -> None:
     numbers, sizes, keys, stop = given_rows
     whole = [c.stop for c in cut_all(numbers, sizes, keys, 1, stop)]
-    breaks = sorted(data.draw(st.sets(st.integers(1, stop), max_size=8))) + [stop]
+    breaks = [*sorted(data.draw(st.sets(st.integers(1, stop), max_size=8))), stop]
     start, first, borders = 0, 1, []
     for index, until in enumerate(breaks):
         seen = sum(1 for number in numbers if number < until)
         cuts = cut_all(
-            numbers[start:seen], sizes[start:seen], keys[start:seen], first, until,
+            numbers[start:seen],
+            sizes[start:seen],
+            keys[start:seen],
+            first,
+            until,
             complete=index == len(breaks) - 1,
         )
         for chunk in cuts:

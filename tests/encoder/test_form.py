@@ -16,7 +16,7 @@ from werkzeug.formparser import parse_form_data
 from etl.encoder.form import form_escape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-HOSTILE = '%41+&api_key=x;=\x7f"\\é€😀\u2028 </script>\' OR 1=1 %%'
+HOSTILE = "%41+&api_key=x;=\x7f\"\\é€😀\u2028 </script>' OR 1=1 %%"
 
 
 def body_of(value: str) -> tuple[bytes, str]:

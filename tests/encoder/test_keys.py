@@ -46,5 +46,7 @@ def test_two_id_columns_give_pairs_and_an_absent_id_joins_nobody() -> None:
 
 def test_a_user_and_a_device_of_one_name_are_two() -> None:
     user = user_keys(pa.record_batch({"user_id": ["same-name"]}))
-    device = user_keys(pa.record_batch({"device_id": ["same-name"], "user_id": pa.array([None], pa.string())}))
+    device = user_keys(
+        pa.record_batch({"device_id": ["same-name"], "user_id": pa.array([None], pa.string())})
+    )
     assert user[0, 0] not in device

@@ -196,8 +196,9 @@ def test_lines_of_columns_go_by_the_paths_of_their_specs() -> None:
 
 
 def test_the_order_of_keys_in_a_file_changes_nothing() -> None:
-    one = "identification: {user_id: a, language: b, user_properties: {c: d, e: {value: {f: 1, g: 2}}}}\nsource: x"
-    other = "source: x\nidentification: {user_properties: {e: {value: {g: 2, f: 1}}, c: d}, language: b, user_id: a}"
+    properties, reversed_properties = "{c: d, e: {value: {f: 1, g: 2}}}", "{e: {value: {g: 2, f: 1}}, c: d}"
+    one = f"identification: {{user_id: a, language: b, user_properties: {properties}}}\nsource: x"
+    other = f"source: x\nidentification: {{user_properties: {reversed_properties}, language: b, user_id: a}}"
     assert job(one) == job(other)
     assert repr(job(one)) == repr(job(other))
     assert fingerprint(job(one)) == fingerprint(job(other))

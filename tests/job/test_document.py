@@ -69,7 +69,8 @@ def test_what_json_has_no_number_for_is_not_finite(word: str) -> None:
 
 
 def test_every_part_knows_its_line() -> None:
-    text = "a: 1\r\nb:\r\n  - x\r\n\r\n  - {c: 1,\r\n     d: 2}\r\n# é 😀\r\ne: |\r\n  one\r\n  two\r\nf: &x [1]\r\ng: *x\r\n"
+    text = "a: 1\nb:\n  - x\n\n  - {c: 1,\n     d: 2}\n# é 😀\ne: |\n  one\n  two\nf: &x [1]\ng: *x\n"
+    text = text.replace("\n", "\r\n")
     assert read_document(text).lines == {
         ("a",): 1,
         ("b",): 2,
@@ -183,3 +184,9 @@ def test_json_lines_are_exact_too() -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
     assert read_document("\ufeffa: 1").data == {"a": "1"}
+
+
+def test_what_only_looks_like_json_is_yaml() -> None:
+    assert read_document("{a: no, b: [1]}").data == {"a": "no", "b": ["1"]}
+    assert "nested deeper" in refusal('{"a":' * 100_000)[1]
+    assert refusal('{"a": 1,\n"b": 2')[0] == 1

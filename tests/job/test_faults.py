@@ -105,7 +105,8 @@ def test_an_unknown_key_is_told_with_what_to_do_about_it(text: str, line: int, e
 
 
 def test_plain_properties_keep_their_lines() -> None:
-    text = "identification:\n  user_id: a\n  user_properties:\n    b: c\n    d:\n      column: e\n      typ: date\n"
+    properties = "    b: c\n    d:\n      column: e\n      typ: date\n"
+    text = f"identification:\n  user_id: a\n  user_properties:\n{properties}"
     assert fault(text) == (7, "unknown key `typ`; did you mean `type`?")
 
 

@@ -1,0 +1,95 @@
+"""`propsync status`: where a job stands, from its state folder alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from etl.cli.arguments import JOB, state_options
+from etl.cli.invocation import show
+from etl.errors import EtlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from etl.job import Job
+
+_MOST_FILES: Final = 10
+_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
+
+
+@click.command(epilog="\b\nExamples\n  propsync status job.yml\n  propsync status job.yml --json | jq .rows")
+@JOB
+@state_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def status(job: Path, state_dir: Path | None, as_json: bool) -> None:
+    """Say what is settled, what is left, and what was rejected. It changes nothing."""
+    from etl.job import load_job
+    from etl.pipeline import status_of
+
+    loaded = load_job(job, environ=os.environ)
+    found = status_of(loaded, state_dir=state_dir)
+    if found["status"] == "unfinished":
+        found["rows_left"] = _rows_left(loaded, found)
+    if as_json:
+        import orjson
+
+        show(orjson.dumps(found))
+    else:
+        show("\n".join(_lines(found)))
+
+
+def _rows_left(job: Job, found: dict[str, Any]) -> int | None:
+    """The unsettled rows, where the job's own source can tell without being read, and is still there."""
+    from etl.reader import open_source
+
+    try:
+        total = open_source(job.source, csv=job.csv, folder=job.folder).total_rows() if job.source else None
+    except EtlError:
+        return None
+    return None if total is None else max(total - int(found["rows"]), 0)
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['job']}: {found['status']}"
+    if found.get("active"):
+        yield str(found["active"])
+    yield ""
+    yield f"  state folder  {found['state_dir']}"
+    if "began" not in found:
+        return
+    from etl.listeners.wording import span
+
+    yield f"  began         {found['began']}, {span(found['seconds'])} of sending since"
+    yield ""
+    yield from _counts(found)
+    if found["status"] == "unfinished":
+        yield ""
+        yield from _safe_points(found["safe_points"])
+    if found["rejected"]:
+        yield ""
+        yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
+
+
+def _counts(found: dict[str, Any]) -> Iterator[str]:
+    yield f"  settled rows  {found['rows']:>13,}"
+    for end in _ENDS:
+        yield f"    {end:<12}{found[end]:>13,}"
+    for code, count in found["rejects_by_code"].items():
+        yield f"      {code:<10}{count:>13,}"
+    if found.get("rows_left") is not None:
+        yield f"  rows left     {found['rows_left']:>13,}"
+
+
+def _safe_points(points: dict[str, int]) -> Iterator[str]:
+    """The files that are begun but not known to be done; those not begun only by their number."""
+    begun = {name: row for name, row in points.items() if row > 1}
+    for name, row in list(begun.items())[-_MOST_FILES:]:
+        yield f"  {name}: settled up to row {row - 1:,}"
+    if len(begun) < len(points):
+        yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
+    elif len(begun) > _MOST_FILES:
+        yield f"  and {len(begun) - _MOST_FILES:,} files before these"

@@ -1,0 +1,134 @@
+"""A proposal as a commented job file."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from etl.amplitude import MAX_PROPERTIES
+from etl.job import CsvOptions
+from etl.listeners.wording import counted
+from etl.proposal.id_remarks import id_remarks, other_ids
+from etl.proposal.quoting import in_quotes, quoted, shown, spec_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from etl.job import ColumnSpec
+    from etl.proposal.entries import Entry, Line
+    from etl.proposal.identity import Identity
+
+_WIDTH: Final = 110
+_LINK: Final = "a device id beside a user id links the two for good. Take the # off only if you want that:"
+_NO_PROPERTIES: Final = "No column is left for properties, so there is nothing to send yet."
+_TOO_MANY: Final = (
+    f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
+)
+
+
+def header(files: Sequence[str], rows: int, columns: int, file: str) -> Iterator[str]:
+    """What the file is and what to do with it."""
+    more = f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else ""
+    yield from comment(
+        f"Proposed by `propsync init` after reading all of {shown(files[0])}{more}: {counted(rows, 'row')}, "
+        f"{counted(columns, 'column')}. Read it, correct it, and then:",
+        0,
+    )
+    yield f"#   propsync check {file}      counts, rejects and time; sends nothing"
+    yield f"#   propsync preview {file}    the first identifications"
+    yield f"#   propsync run {file}        sends them, with the key in AMPLITUDE_API_KEY"
+
+
+def source_lines(locations: Sequence[str], csv: CsvOptions) -> Iterator[str]:
+    """The keys `source` and `csv`."""
+    written = [quoted(location.replace("$", "$$")) for location in locations]
+    if len(written) == 1:
+        yield f"source: {written[0]}"
+    elif written:
+        yield "source:"
+        yield from (f"  - {location}" for location in written)
+    else:
+        yield "# source: users.csv   # the rows came from memory"
+    if csv.delimiter not in {None, ","} or csv.encoding != CsvOptions.encoding:
+        yield "csv:"
+    if csv.delimiter not in {None, ","}:
+        yield f"  delimiter: {'tab' if csv.delimiter == chr(9) else in_quotes(csv.delimiter or '')}"
+    if csv.encoding != "utf-8":
+        yield f"  encoding: {csv.encoding}   # the files are not UTF-8: check letters such as é in a preview"
+
+
+def identification_lines(
+    identity: Identity, fields: Mapping[str, ColumnSpec], devices: Sequence[str], entries: Sequence[Entry]
+) -> Iterator[str]:
+    """The key `identification`."""
+    yield "identification:"
+    for remark in id_remarks(identity):
+        yield from comment(remark, 2)
+    yield f"  {identity.field}: {spec_text(identity.spec)}"
+    if others := other_ids(identity):
+        yield "  # Or one of these in its place:"
+        yield from (f"  #   {line}" for line in others)
+    for device in devices:
+        yield from comment(f"{shown(device)}: {_LINK}", 2)
+        yield f"  # device_id: {quoted(device)}"
+    if fields:
+        yield from comment("Fields of Amplitude's own:", 2)
+        yield from (f"  {name}: {spec_text(spec)}" for name, spec in fields.items())
+    yield from _property_lines(entries)
+
+
+def destination_lines() -> Iterator[str]:
+    """The key `destination`."""
+    yield "destination:"
+    yield "  region: us   # or eu: where your Amplitude project is"
+
+
+def comment(text: str, indent: int) -> Iterator[str]:
+    """A text as comment lines."""
+    begin = f"{' ' * indent}# "
+    yield from textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=begin,
+        subsequent_indent=begin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _property_lines(entries: Sequence[Entry]) -> Iterator[str]:
+    yield "  user_properties:"
+    taken: set[str] = set()
+    active = 0
+    for entry in entries:
+        if active >= MAX_PROPERTIES:
+            yield from comment(_TOO_MANY, 4)
+            return
+        for remark in entry.remarks:
+            yield from comment(remark, 4)
+        for line in entry.lines:
+            active += line.active
+            yield _line(line, _untaken(line, taken))
+    if not active:
+        yield from comment(_NO_PROPERTIES, 4)
+
+
+def _untaken(line: Line, taken: set[str]) -> str:
+    """The line's name, changed if an active line has it already."""
+    name = line.name
+    while line.active and name in taken:
+        name += "_"
+    if line.active:
+        taken.add(name)
+    return name
+
+
+def _line(line: Line, name: str) -> str:
+    begin = "    " if line.active else "    # "
+    note = f"   # {line.note}" if line.note else ""
+    return f"{begin}{quoted(name)}: {spec_text(line.spec)}{note}"
+
+
+def text_of(*parts: Iterable[str]) -> str:
+    """Parts of a job file as its text, an empty line between them."""
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"

@@ -1,0 +1,95 @@
+"""What a user should know of the identity that was chosen: why, at what price, and what else it could be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH
+from etl.listeners.wording import counted, one_line
+from etl.proposal.identity import is_mail
+from etl.proposal.quoting import shown, spec_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from etl.proposal.identity import Identity, Reason
+
+_WHY: Final[dict[Reason, str]] = {
+    "person": "its name says that it is an id of users",
+    "id": "its name says that it is an id, and nearly every row has its own",
+    "mail": "no column looks more like an id of users",
+    "counter": "its name says that it is an id, though it does no more than count the rows",
+    "unique": "nearly every row has a value of its own",
+    "gaps": "its name says that it is an id of users, though many rows have none",
+    "last resort": "some column must be. None looks like an id, so check this guess before you send anything",
+}
+_ROWS_COUNTED: Final = "Make sure that the next export won't give the same numbers to other people."
+_MAIL: Final = "Personal data: everybody who uses Amplitude sees the ids, here mail addresses, and ids can't be changed later."
+
+
+def id_remarks(identity: Identity) -> list[str]:
+    """Sentences for the comment above the id."""
+    facts = identity.facts
+    remarks = [f"{shown(facts.name)} is the {identity.field} because {_WHY[identity.reason]}."]
+    if identity.reason == "counter":
+        remarks.append(_ROWS_COUNTED)
+    if is_mail(facts):
+        remarks.append(_MAIL)
+    if identity.field == "device_id":
+        remarks.append("No column looks like the id of a user; if there is one, use it instead.")
+    remarks += _prefix_remarks(identity)
+    if facts.ids.usable > facts.ids.distinct.count:
+        remarks.append(_repeated(identity))
+    return remarks + id_rejects(identity)
+
+
+def id_rejects(identity: Identity) -> list[str]:
+    """A sentence for each reason for which rows will be rejects."""
+    rows = identity.facts.rows
+    return [
+        f"{count:,} of {counted(rows, 'row')} {'has' if count == 1 else 'have'} {_lacks(code, identity)}: "
+        f"{'it' if count == 1 else 'they'} will be {'a reject' if count == 1 else 'rejects'}."
+        for code, count in sorted(identity.rejects.items())
+    ]
+
+
+def other_ids(identity: Identity) -> list[str]:
+    """Lines that can take the place of the id's."""
+    return [f"{identity.field}: {spec_text(spec)}" for spec in identity.others]
+
+
+def _lacks(code: str, identity: Identity) -> str:
+    return {
+        "missing_id": "no id",
+        "refused_id": f"an id that stands for no user ({_words(identity)})",
+        "short_id": f"an id of fewer than {MIN_ID_LENGTH} characters",
+        "long_id": f"an id of more than {MAX_ID_LENGTH:,} characters",
+    }[code]
+
+
+def _words(identity: Identity) -> str:
+    return ", ".join(sorted(one_line(word) for word in identity.facts.ids.refused)[:5])
+
+
+def _prefix_remarks(identity: Identity) -> Iterator[str]:
+    if not identity.spec.transform:
+        return
+    ids = identity.facts.ids
+    short = counted(ids.faults["short_id"], "row has an id", "rows have an id")
+    yield f"{short} of fewer than {MIN_ID_LENGTH} characters, which Amplitude refuses: hence the prefix."
+    yield "Everything else that sends data of these users to Amplitude must use the same prefix."
+    if ids.refused:
+        words = counted(ids.refused.total(), "row has an id", "rows have ids")
+        yield (
+            f"{words} that may stand for no user ({_words(identity)}): with the prefix, all rows of such a word "
+            "become one user. Take them out of the source first."
+        )
+
+
+def _repeated(identity: Identity) -> str:
+    distinct = identity.facts.ids.distinct
+    number = f"{'' if distinct.exact else 'about '}{distinct.count:,}"
+    return (
+        f"{counted(identity.facts.ids.usable, 'row has', 'rows have')} {number} different ids: "
+        "where a user has several rows, the last value of each property stays."
+    )

@@ -1,0 +1,47 @@
+"""What all tests share: no host but this machine, an empty home folder, a sandbox, and the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.commands import KEY, Propsync
+from tests.guard.sitecustomize import keep_inside
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home folder that no test may touch, on a machine that nothing leaves."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        keep_inside()
+        patch.setenv("HOME", str(folder))
+        for name in ("AMPLITUDE_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            patch.delenv(name, raising=False)
+        yield folder
+    assert not list(folder.iterdir()), "something was left in the home folder"
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox that remembers requests; at the end it must not have met what never may happen."""
+    with running_sandbox(SandboxOptions(record=True)) as running:
+        yield running
+        assert running.stats.concurrent_users == 0
+        assert running.stats.repeated_users == 0
+        assert not running.stats.unknown_keys
+
+
+@pytest.fixture
+def propsync(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Propsync]:
+    """The command, in a folder of its own and with a key that no file there may hold at the end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMPLITUDE_API_KEY", KEY)
+    yield Propsync(tmp_path, home, capsys)
+    holders = [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert not holders, "the key was written to a file"

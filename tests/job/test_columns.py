@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from etl.errors import JobError
+from etl.job import check_columns
+from tests.job.writing import job
+
+TEXT = """\
+identification:
+  user_id: id
+  user_properties:
+    $set:
+      plan: plan_nam
+      mrr:
+        type: number
+        column: MRR
+      source: {value: crm}
+    $setOnce: {first: colour}
+  groups: {org: id}
+"""
+
+
+def test_every_unknown_column_is_told_with_its_line() -> None:
+    with pytest.raises(JobError) as caught:
+        check_columns(job(TEXT), ["id", "plan_name", "mrr"])
+    assert [(fault.line, fault.message.partition("; ")[2]) for fault in caught.value.faults] == [
+        (5, "did you mean `plan_name`?"),
+        (8, "did you mean `mrr`?"),
+        (10, "it has id, plan_name, mrr"),
+    ]
+    assert str(caught.value).startswith("job.yml:5: the source has no column `plan_nam`")
+
+
+def test_columns_that_are_there_are_no_fault() -> None:
+    check_columns(job(TEXT), ["MRR", "colour", "plan_nam", "id", "more"])
+
+
+def test_a_source_without_columns_is_told() -> None:
+    with pytest.raises(JobError, match="it has no columns"):
+        check_columns(job("identification: {user_id: id}"), [])
+
+
+def test_a_wide_source_is_not_listed_whole() -> None:
+    with pytest.raises(JobError) as caught:
+        check_columns(job("identification: {user_id: zzz}"), [f"column_{i}" for i in range(500)])
+    assert caught.value.message.endswith("column_9, ...")
+
+
+def test_thousands_of_unknown_columns_are_told_at_once() -> None:
+    lines = "".join(f"    p{i}: column_{i}_x\n" for i in range(999))
+    made = job(f"identification:\n  user_id: id\n  user_properties:\n{lines}")
+    begun = time.monotonic()
+    with pytest.raises(JobError) as caught:
+        check_columns(made, [f"column_{i}_y" for i in range(5000)])
+    assert time.monotonic() - begun < 2
+    assert len(caught.value.faults) == 1000

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from etl.errors import EtlError, ExitCode, JobError, UsageError
+from etl.job import Job, job_from_dict, load_job, read_api_key
+
+SMALL = "identification: {user_id: id}\n"
+
+
+def test_a_file_is_loaded_with_its_folder_and_stem(tmp_path: Path) -> None:
+    path = tmp_path / "nightly.users.yml"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    job = load_job(path, environ={})
+    assert (job.name, job.folder, job.file) == ("nightly.users", tmp_path, str(path))
+    assert job.state_dir == tmp_path / ".propsync" / "nightly.users"
+
+
+def test_an_accent_in_a_name_is_one_character(tmp_path: Path) -> None:
+    path = tmp_path / "o\u0308sterreich.yml"
+    path.write_text(SMALL)
+    assert load_job(path, environ={}).name == "\u00f6sterreich"
+
+
+def test_a_file_that_cant_name_the_job_is_told_what_to_add(tmp_path: Path) -> None:
+    path = tmp_path / "my job.yml"
+    path.write_text(SMALL)
+    with pytest.raises(JobError, match="Add a line `name: NAME`"):
+        load_job(path, environ={})
+    path.write_text(SMALL + "name: my-job\n")
+    assert load_job(path, environ={}).name == "my-job"
+
+
+def test_a_missing_file_is_told_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such job file") as caught:
+        load_job(tmp_path / "no.yml", environ={})
+    assert "propsync init" in str(caught.value.hint)
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_folder_is_no_job_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        load_job(tmp_path, environ={})
+
+
+@pytest.mark.parametrize("name", ["a\0b", "n" * 5000, "file.txt/job.yml"])
+def test_a_path_that_cant_be_opened_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(UsageError, match="can't be read"):
+        load_job(tmp_path / name, environ={})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_the_right_to_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "job.yml"
+    path.write_text(SMALL)
+    path.chmod(0)
+    with pytest.raises(UsageError, match="can't be read"):
+        load_job(path, environ={})
+
+
+def test_what_isnt_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "job.yml"
+    path.write_bytes(SMALL.encode() + b"# caf\xe9\n")
+    with pytest.raises(JobError) as caught:
+        load_job(path, environ={})
+    assert [fault.line for fault in caught.value.faults] == [2]
+    assert "UTF-8" in caught.value.message
+
+
+@pytest.mark.parametrize("content", ["x", "é"])
+def test_a_huge_file_is_refused_without_reading_it_all(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "job.yml"
+    path.write_text("##" + content * 4_500_000)
+    with pytest.raises(JobError, match="too long for a job"):
+        load_job(path, environ={})
+
+
+def with_key(tmp_path: Path, **where: str) -> Job:
+    return job_from_dict({"identification": {"user_id": "id"}, **where}, folder=tmp_path)
+
+
+def test_the_key_comes_from_its_variable(tmp_path: Path) -> None:
+    assert read_api_key(with_key(tmp_path), {"AMPLITUDE_API_KEY": " abc\n"}) == "abc"
+    assert read_api_key(with_key(tmp_path, api_key_env="K"), {"K": "k", "AMPLITUDE_API_KEY": "abc"}) == "k"
+
+
+def test_the_key_comes_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "key.txt").write_bytes(b"\xef\xbb\xbfabc\r\n")
+    assert read_api_key(with_key(tmp_path, api_key_file="key.txt"), {"AMPLITUDE_API_KEY": "x"}) == "abc"
+    absolute = str(tmp_path / "key.txt")
+    assert read_api_key(with_key(Path("elsewhere"), api_key_file=absolute), {}) == "abc"
+
+
+@pytest.mark.parametrize(("environ", "words"), [({}, "K is not set"), ({"K": " "}, "K is empty")])
+def test_no_key_is_told_with_a_remedy(tmp_path: Path, environ: dict[str, str], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        read_api_key(with_key(tmp_path, api_key_env="K"), environ)
+    assert "export K=" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("key", ["c0ff ee", "c0ff\nee", "c0ff\x00ee", "c0ffée"])
+def test_what_cant_be_a_key_is_refused_and_never_shown(tmp_path: Path, key: str) -> None:
+    (tmp_path / "key").write_text(key)
+    for job, environ in [
+        (with_key(tmp_path), {"AMPLITUDE_API_KEY": key}),
+        (with_key(tmp_path, api_key_file="key"), {}),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            read_api_key(job, environ)
+        assert "c0ff" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"c0ff\xff"])
+def test_a_key_file_without_a_key_is_told(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(EtlError, match="key file key") as caught:
+        read_api_key(with_key(tmp_path, api_key_file="key"), {})
+    assert caught.value.hint
+    assert caught.value.__cause__ is None or b"c0ff" not in repr(caught.value.__cause__).encode()
+
+
+def test_a_folder_is_no_key_file(tmp_path: Path) -> None:
+    (tmp_path / "key").mkdir()
+    with pytest.raises(UsageError, match="can't be read"):
+        read_api_key(with_key(tmp_path, api_key_file="key"), {})

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from etl.amplitude import FIELDS, OPERATORS
+from etl.job import job_schema
+from etl.job.bare import plain
+from etl.job.document import read_document
+from etl.job.schema import JobShape
+from tests.job.test_faults import EVERYTHING_WRONG
+from tests.job.writing import job
+
+SCHEMA = Draft202012Validator(job_schema())
+
+
+def allows(text: str) -> bool:
+    return SCHEMA.is_valid(plain(read_document(text).data))
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(job_schema())
+    assert job_schema()["$schema"] == Draft202012Validator.META_SCHEMA["$schema"]
+
+
+def test_every_key_is_in_it_and_explained() -> None:
+    schema = job_schema()
+    assert set(schema["properties"]) == set(JobShape.model_fields)
+    assert set(schema["$defs"]["IdentificationShape"]["properties"]) == set(FIELDS)
+    assert set(schema["$defs"]["OperatorsShape"]["properties"]) == set(OPERATORS)
+    for shape in (schema, *schema["$defs"].values()):
+        for key, value in shape["properties"].items():
+            assert (
+                "description" in value or "description" in schema["$defs"][value["$ref"].rpartition("/")[2]]
+            ), key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "identification: {user_id: id}",
+        "identification: {user_id: 2024, language: true}",
+        "identification: {device_id: {column: 2024}}",
+        "identification: {user_id: a, user_properties: {$set: {b: c}, $unset: [d], $clearAll: true}}",
+        "identification: {user_id: a, user_properties: {b: {column: c, transform: trim}}}",
+        "identification: {user_id: a, user_properties: {b: {column: c, transform: [trim, {prefix: x}]}}}",
+        "identification: {user_id: a, user_properties: {b: {value: [1, {c: d}]}}}",
+        "identification: {user_id: a, user_properties: {}}\nsource: [a, b]\ncsv: {delimiter: ;}",
+    ],
+)
+def test_what_a_job_file_may_say_the_schema_allows(text: str) -> None:
+    assert job(text)
+    assert allows(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source: a",
+        "identification: {}",
+        "identification: {user_properties: {a: b}}",
+        "identification: {user_id: a, usr: b}",
+        "identification: {user_id: a}\nnam: b",
+        "identification: {user_id: a}\napi_key: b",
+        "identification: {user_id: ''}",
+        "identification: {user_id: [a]}",
+        "identification: {user_id: {column: a, typ: date}}",
+        "identification: {user_id: {column: a, type: float}}",
+        "identification: {user_id: {column: a, transform: [tirm]}}",
+        "identification: {user_id: {column: a, transform: [{prefix: b, replace: {c: d}}]}}",
+        "identification: {user_id: {column: a, transform: [{}]}}",
+        "identification: {user_id: a, user_properties: {$set: {b: c}, d: e}}",
+        "identification: {user_id: a, user_properties: {$sett: {b: c}}}",
+        "identification: {user_id: a}\ndestination: {transport: batch}",
+        "identification: {user_id: a}\npartial_families: rest",
+        EVERYTHING_WRONG,
+    ],
+)
+def test_what_no_job_file_may_say_the_schema_rejects(text: str) -> None:
+    assert not allows(text)

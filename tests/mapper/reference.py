@@ -1,0 +1,96 @@
+"""The mapper's rules for text, once more and slowly: one value at a time, in plain Python."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+import re
+
+from etl.amplitude import REFUSED_IDS
+
+ISO = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)? ?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
+)
+
+
+def number(text: str) -> object:
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+        return "<bad_number>"
+    return float(text) if math.isfinite(float(text)) else "<not_finite>"
+
+
+def integer(text: str) -> object:
+    if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        return "<bad_integer>"
+    return int(text) if -(2**63) <= int(text) < 2**63 else "<bad_integer>"
+
+
+def boolean(text: str) -> object:
+    words = {
+        **dict.fromkeys(["true", "t", "yes", "y", "1"], True),
+        **dict.fromkeys(["false", "f", "no", "n", "0"], False),
+    }
+    return words.get(text.lower(), "<bad_boolean>")
+
+
+def moment(text: str) -> tuple[dt.datetime, dt.timedelta] | None:
+    """The time as written, and how far its zone is ahead."""
+    found = ISO.fullmatch(text)
+    if not found:
+        return None
+    *parts, zone = found.groups()
+    ahead = dt.timedelta()
+    if zone and zone not in "Zz":
+        hours, minutes = int(zone[1:3]), int(zone[3:].strip(":") or 0)
+        if hours > 23 or minutes > 59:
+            return None
+        ahead = dt.timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
+    try:
+        return dt.datetime(*(int(part or 0) for part in parts)), ahead
+    except ValueError:
+        return None
+
+
+def date(text: str) -> object:
+    found = moment(text)
+    return found[0].date().isoformat() if found else "<bad_date>"
+
+
+def datetime(text: str) -> object:
+    found = moment(text)
+    try:
+        return (found[0] - found[1]).isoformat(timespec="seconds") if found else "<bad_datetime>"
+    except OverflowError:
+        return "<bad_datetime>"
+
+
+def string(text: str) -> object:
+    return text if len(text) <= 1024 else "<too_long>"
+
+
+def list_(text: str) -> object:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return "<too_long>" if sum(map(len, parts)) > 1024 else parts or None
+
+
+def hashed(text: str) -> object:
+    text = text.strip()
+    return hashlib.sha256(text.encode()).hexdigest() if text else None
+
+
+def day_first(text: str) -> object:
+    try:
+        return dt.datetime.strptime(text, "%d/%m/%Y").date().isoformat()
+    except ValueError:
+        return "<bad_date>"
+
+
+def user_id(text: str) -> str:
+    text = text.strip()
+    if not text:
+        return "<missing_id>"
+    if text.lower() in REFUSED_IDS:
+        return "<refused_id>"
+    return text if len(text) >= 5 else "<short_id>"

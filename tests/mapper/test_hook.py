@@ -1,0 +1,111 @@
+"""The job's own transform: a function on DataFrames between the reader and the mapper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from etl.errors import ExitCode, TransformError, UsageError
+from etl.job.spec import ColumnSpec
+from etl.mapper import Mapper, load_transform
+from etl.mapper.hook import Transform
+from etl.model import Mapped
+from tests.mapper.mapping import batch_of, reasons, sent, setting
+
+BATCH = batch_of({"u": pa.array(["user-5", "user-6", "user-7"]), "n": pa.array([1, None, 3])}, first=5)
+
+
+def mapped_with(transform: Transform, **spec: Any) -> Mapped:
+    return Mapper(setting(ColumnSpec(column="v", **spec)), transform=transform).map(BATCH)
+
+
+def properties(mapped: Mapped) -> list[Any]:
+    return [line["user_properties"]["$set"]["p"] for line in sent(mapped)]
+
+
+def test_it_may_add_columns_and_types_stay() -> None:
+    def doubled(frame: pd.DataFrame) -> pd.DataFrame:
+        assert frame.index.tolist() == [5, 6, 7]
+        return frame.assign(v=frame["n"] * 2)
+
+    mapped = mapped_with(doubled)
+    assert properties(mapped) == [2, 6]
+    assert mapped.kept.tolist() == [0, 2]
+    assert mapped.batch is BATCH
+
+
+def test_rows_that_it_drops_are_rejects_with_their_original_values() -> None:
+    mapped = mapped_with(lambda frame: frame[frame["n"] > 1].assign(v="x", u="someone"))
+    assert mapped.kept.tolist() == [2]
+    assert [(reject.row, reject.code, reject.values) for reject in mapped.rejects] == [
+        (5, "dropped", '{"u":"user-5","n":1}'),
+        (6, "dropped", '{"u":"user-6"}'),
+    ]
+
+
+def test_rows_keep_their_places_when_it_sorts_or_fails_some() -> None:
+    mapped = mapped_with(lambda frame: frame.iloc[::-1].assign(v=["c", "2", "1"]), type="integer")
+    assert [line["user_id"] for line in sent(mapped)] == ["user-5", "user-6"]
+    assert mapped.kept.tolist() == [0, 1]
+    assert reasons(mapped) == {7: 'column v: "c" is not a whole number of at most 64 bits'}
+
+
+def test_a_column_without_values_counts_as_text() -> None:
+    empty = mapped_with(lambda frame: frame.assign(v=None))
+    full = mapped_with(lambda frame: frame.assign(v=["a", None, "b"]))
+    assert empty.identifications.schema == full.identifications.schema
+
+
+def test_it_is_not_called_without_rows() -> None:
+    mapper = Mapper(setting(ColumnSpec(column="v")), transform=lambda frame: 1 / 0)  # type: ignore[arg-type, return-value]
+    nothing = batch_of({"u": pa.array([], pa.string())})
+    assert mapper.map(nothing).identifications.num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("transform", "words"),
+    [
+        (lambda frame: frame["missing"], "failed: KeyError"),
+        (lambda frame: None, "returned NoneType, not a DataFrame"),
+        (lambda frame: pd.concat([frame, frame]), "returned a row twice"),
+        (lambda frame: frame.reset_index(drop=True), "returned a row with the index 0"),
+        (lambda frame: frame.assign(v=[1, "a", {}]), "returned columns of mixed types"),
+        (lambda frame: frame, "returned no column v"),
+    ],
+)
+def test_its_failure_names_it_and_the_rows(transform: Transform, words: str) -> None:
+    with pytest.raises(TransformError) as caught:
+        mapped_with(transform)
+    assert words in caught.value.message
+    assert "f.csv" in caught.value.message
+    assert caught.value.hint
+    assert caught.value.exit_code == ExitCode.SOURCE
+
+
+def test_an_exception_in_it_is_not_lost() -> None:
+    with pytest.raises(TransformError, match=r"test_hook:.*<lambda> failed.*f\.csv, rows 5 to 7") as caught:
+        mapped_with(lambda frame: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_it_is_found_beside_the_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", ["elsewhere"])
+    (tmp_path / "tidy_up_here.py").write_text(
+        "def clean(frame):\n    return frame.assign(v='x')\nnumber = 1\n"
+    )
+    (tmp_path / "broken_here.py").write_text("import no_such_module_here\n")
+    assert properties(mapped_with(load_transform("tidy_up_here:clean", tmp_path))) == ["x"] * 3
+    for reference, words in {
+        "tidy_up_here:tidy": "has no function tidy",
+        "tidy_up_here:number": "has no function number",
+        "broken_here:clean": "No module named 'no_such_module_here'",
+        "nowhere_here:clean": "No module named 'nowhere_here'",
+        "tidy_up_here": "isn't of the form package.module:function",
+    }.items():
+        with pytest.raises(UsageError, match=words) as caught:
+            load_transform(reference, tmp_path)
+        assert caught.value.hint

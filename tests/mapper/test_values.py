@@ -1,0 +1,52 @@
+"""The original values of rejected rows: JSON that can be mended and run again."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+
+from etl.values import original_values
+from tests.mapper.mapping import batch_of
+from tests.mapper.zoo import ZOO
+
+
+def test_values_are_those_of_the_source_without_nulls() -> None:
+    rows = batch_of(
+        {
+            "a": pa.array(["x", None, " y"]),
+            "b": pa.array([1, 2, None]),
+            "c": pa.array([float("nan"), float("inf"), 0.5]),
+            "d": pa.array([dt.datetime(2024, 1, 2, 3, 4, 5, 6)] * 3),
+            "e": pa.array([b"\xff", b"ok", None]),
+        }
+    ).rows
+    texts = original_values(rows, np.array([0, 2]))
+    assert [orjson.loads(text) for text in texts] == [
+        {"a": "x", "b": 1, "d": "2024-01-02T03:04:05.000006", "e": "\\xff"},
+        {"a": " y", "c": 0.5, "d": "2024-01-02T03:04:05.000006"},
+    ]
+    assert orjson.loads(original_values(rows, [1])[0])["c"] == "inf"
+
+
+def test_empty_fields_of_text_are_left_out_unless_they_are_values() -> None:
+    rows = batch_of({"a": pa.array(["", "x"]), "b": pa.array(["", ""])}).rows
+    assert original_values(rows, [0, 1]) == ['{"a":"","b":""}', '{"a":"x","b":""}']
+    assert original_values(rows, [0, 1], text=True) == ["{}", '{"a":"x"}']
+    assert original_values(rows, [0], text=True, keep_empty={"b"}) == ['{"b":""}']
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_no_kind_of_array_fails(kind: str) -> None:
+    array, _ = ZOO[kind]
+    rows = batch_of({"u": pa.array(["user"] * len(array)), "v": array}).rows
+    texts = original_values(rows, np.arange(len(array)))
+    assert [orjson.loads(text)["u"] for text in texts] == ["user"] * len(array)
+    assert all("\n" not in text for text in texts)
+
+
+def test_nothing_is_made_of_no_rows() -> None:
+    assert original_values(batch_of({"a": pa.array(["x"])}).rows, []) == []

@@ -1,0 +1,210 @@
+"""NDJSON: one object a line, whatever its neighbours are; reject files hand out the rows in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etl.errors import SourceError
+from etl.reader import window
+from etl.reader.formats import recognise
+from etl.reader.locations import find
+from etl.reader.ndjson_file import NdjsonFile
+from tests.reader.reading import batches, opened, read, rejects_of, rows_of, written
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(-2, 2, width=16)
+    | st.sampled_from(["", "a", "é\n", "2024-01-01", "NaN"])
+)
+values = st.recursive(
+    scalars,
+    lambda v: st.lists(v, max_size=2) | st.dictionaries(st.sampled_from("xy"), v, max_size=2),
+    max_leaves=4,
+)
+objects = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
+lines = objects.map(json.dumps) | st.sampled_from(
+    ["", " ", "[1]", "{", '{"a":NaN}', '{"a":1}{"a":2}', '{"a":']
+)
+some = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def ndjson(path: Path, block: int = 1 << 21, look: int = 1 << 26) -> NdjsonFile:
+    return NdjsonFile(recognise(find(str(path), Path())[0]), block, look)
+
+
+def lines_of(*rows: object) -> str:
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+@some
+@given(content=st.lists(lines, max_size=12), block=st.integers(1, 60))
+def test_blocks_never_change_what_is_read(tmp_path: Path, content: list[str], block: int) -> None:
+    path = written(tmp_path, "x.ndjson", "\n".join(content))
+    small, whole = ndjson(path, block), ndjson(path)
+    assert small.schema() == whole.schema()
+    columns = whole.schema().names
+    some_pieces, all_pieces = list(small.pieces(1, None, columns)), list(whole.pieces(1, None, columns))
+    assert rows_of(some_pieces) == rows_of(all_pieces)
+    assert rejects_of(some_pieces) == rejects_of(all_pieces)
+    assert sum(p.stop - p.first for p in some_pieces) == sum(1 for line in content if line.strip())
+
+
+@some
+@given(content=st.lists(objects, max_size=12))
+def test_no_object_is_rejected_and_every_value_is_there(
+    tmp_path: Path, content: list[dict[str, Any]]
+) -> None:
+    rows, rejects = read(tmp_path, lines_of(*content), "x.ndjson")
+    assert rejects == []
+    for row, original in zip(rows.values(), content, strict=True):
+        assert {name for name, value in row.items() if value is not None} == {
+            name for name, value in original.items() if value is not None
+        }
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([1, None, 2], [1, None, 2]),
+        ([1, 2.5], [1.0, 2.5]),
+        (["2024-01-01", "2024-01-02T10:00:00Z"], ["2024-01-01", "2024-01-02T10:00:00Z"]),
+        ([["2024-01-01"], []], [["2024-01-01"], []]),
+        ([True, False], [True, False]),
+        ([True, 1], ["true", "1"]),
+        ([1, "a", None], ["1", "a", None]),
+        ([{"x": 1}, {"y": "2"}], [{"x": 1, "y": None}, {"x": None, "y": "2"}]),
+        ([[1], ["a"]], [["1"], ["a"]]),
+        ([[1], {"x": 1}], ["[1]", '{"x":1}']),
+        ([9007199254740993], [9007199254740993]),
+        (["", "\U0001f600"], ["", "\U0001f600"]),
+    ],
+)
+def test_a_column_has_the_type_that_its_values_share(
+    tmp_path: Path, found: list[Any], expected: list[Any]
+) -> None:
+    rows, rejects = read(tmp_path, lines_of(*({"v": value} for value in found)), "x.jsonl")
+    assert [row["v"] for row in rows.values()] == expected
+    assert rejects == []
+
+
+def test_columns_stand_in_order_of_first_appearance(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.ndjson", lines_of({"b": 1}, {"a": 1, "b": 2}, {"c": None}))
+    for block in (1, 20, 1000):
+        assert ndjson(path, block).schema() == pa.schema(
+            [("b", pa.int64()), ("a", pa.int64()), ("c", pa.string())]
+        )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "5",
+        "null",
+        "{",
+        '{"a":1} x',
+        '{"a":1}{"a":2}',
+        '{"a":NaN}',
+        '{"a":1e400}',
+        '{"a":01}',
+        "{'a':1}",
+        '{"a":"\\ud800"}',
+    ],
+)
+def test_a_line_that_is_no_object_costs_its_row_only(tmp_path: Path, line: str) -> None:
+    rows, rejects = read(tmp_path, f'{{"a":1}}\n\n{line}\n{{"a":3}}', "x.ndjson")
+    assert rows == {1: {"a": 1}, 3: {"a": 3}}
+    assert [(r.row, r.code, json.loads(r.values)) for r in rejects] == [(2, "bad_line", {"line": line})]
+
+
+def test_bytes_that_are_no_text_cost_their_row_only(tmp_path: Path) -> None:
+    rows, rejects = read(tmp_path, b'{"a":"x"}\n{"a":"\xff"}\n', "x.ndjson")
+    assert rows == {1: {"a": "x"}}
+    assert json.loads(rejects[0].values) == {"line": '{"a":"\\xff"}'}
+
+
+@pytest.mark.parametrize(
+    ("late", "reason"),
+    [
+        ({"n": "many"}, 'column n: "many" is no whole number'),
+        ({"n": 1.5}, "column n: 1.5 is no whole number"),
+        ({"n": True}, "column n: true is no whole number"),
+        ({"o": {"y": 1}}, 'column o: the key "y"'),
+    ],
+)
+def test_what_does_not_fit_the_columns_seen_so_far_is_a_reject(
+    tmp_path: Path, late: Any, reason: str
+) -> None:
+    path = written(tmp_path, "x.ndjson", lines_of(*[{"n": 1, "o": {"x": 2}}] * 9, late, {"n": 3.0, "new": 1}))
+    file = ndjson(path, block=30, look=60)
+    found = list(file.pieces(1, None, ["n", "o"]))
+    assert [(r.row, r.code) for r in rejects_of(found)] == [(10, "bad_line")]
+    assert rejects_of(found)[0].reason.startswith(reason)
+    assert rows_of(found)[11] == {"n": 3, "o": None}
+
+
+def test_a_byte_order_mark_and_crlf_are_no_content(tmp_path: Path) -> None:
+    rows, _ = read(tmp_path, b'\xef\xbb\xbf{"a":1}\r\n\r\n{"a":2}\r\n', "x.ndjson")
+    assert rows == {1: {"a": 1}, 2: {"a": 2}}
+
+
+def test_nesting_without_end_is_kept_as_text(tmp_path: Path) -> None:
+    deep = "[" * 900 + "]" * 900
+    rows, _ = read(tmp_path, f'{{"a":{deep}}}\n', "x.ndjson")
+    value = rows[1]["a"]
+    while isinstance(value, list):
+        (value,) = value
+    assert set(value) == {"[", "]"}
+
+
+def test_a_line_that_never_ends_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "LIMIT", 1000)
+    path = written(tmp_path, "x.ndjson", '{"a":1}\n{"a":"' + "x" * 9000 + '"}\n')
+    with pytest.raises(SourceError, match="row 2 is longer than"):
+        ndjson(path, block=64).schema()
+
+
+def test_one_json_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="one JSON list"):
+        opened(written(tmp_path, "x.json", ' [{"a":1}]'))
+
+
+def rejected(source: str, *rows: object) -> str:
+    return lines_of(
+        *({"source": source, "row": 7, "code": "ragged", "reason": "", "values": v} for v in rows)
+    )
+
+
+def test_rejects_of_a_csv_come_back_as_csv_text(tmp_path: Path) -> None:
+    text = rejected("a/users.csv.gz", {"id": "1", "plan": ""}, {"id": 2, "extra fields": ["x"]})
+    source = opened(written(tmp_path, "rejects.ndjson", text))
+    found = batches(source)
+    assert {batch.text for batch in found} == {True}
+    assert set(source.schema().types) == {pa.string()}
+    assert rows_of(found) == {
+        1: {"id": "1", "plan": "", "extra fields": None},
+        2: {"id": "2", "plan": None, "extra fields": '["x"]'},
+    }
+
+
+def test_rejects_of_other_files_keep_their_types(tmp_path: Path) -> None:
+    text = rejected("users.parquet", {"id": 1, "plan": ""}, {"id": 2, "plan": None})
+    found = batches(opened(written(tmp_path, "rejects.ndjson", text)))
+    assert {batch.text for batch in found} == {False}
+    assert rows_of(found) == {1: {"id": 1, "plan": ""}, 2: {"id": 2, "plan": None}}
+
+
+def test_a_reject_without_values_is_a_reject_again(tmp_path: Path) -> None:
+    text = rejected("users.parquet", {"id": 1}) + '{"source":"x","row":2}\n' + rejected("x", "text")
+    found = batches(opened(written(tmp_path, "rejects.ndjson", text)))
+    assert rows_of(found) == {1: {"id": 1}}
+    assert [(r.row, r.code) for r in rejects_of(found)] == [(2, "bad_line"), (3, "bad_line")]

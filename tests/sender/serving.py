@@ -1,0 +1,135 @@
+"""A destination in memory that obeys simple rules, and chunks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from etl.amplitude import Accepted, Refused, SlowDown, Verdict
+from etl.encoder.keys import hash_texts
+from etl.model import Chunk, Listener, Reject
+from etl.sender import Delivery, Lanes, Outcome, Pause, Rate, Waits
+from tests.sender.virtual import virtual_clock
+
+_WAITS = Waits()
+
+
+@dataclass
+class Destination:
+    """Refuses requests with a poisoned user, throttles those with a hot one, and notes what it saw."""
+
+    poison: frozenset[str] = frozenset()
+    hot: frozenset[str] = frozenset()
+    latency: float = 0.1
+    answer: Callable[[list[str], float], Verdict | None] = lambda users, now: None
+    requests: list[tuple[float, list[str]]] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    times: dict[str, float] = field(default_factory=dict)
+    under_way: Counter[str] = field(default_factory=Counter)
+    overlaps: int = 0
+    most_at_once: int = 0
+
+    def size(self, body: bytes) -> int:
+        return len(body)
+
+    async def post(self, body: bytes) -> Verdict:
+        users = [entry["user_id"] for entry in json.loads(body)]
+        now = asyncio.get_running_loop().time
+        self.requests.append((now(), users))
+        self.under_way.update(users)
+        self.overlaps += any(self.under_way[user] > 1 for user in users)
+        self.most_at_once = max(self.most_at_once, sum(1 for count in self.under_way.values() if count))
+        await asyncio.sleep(self.latency)
+        self.under_way.subtract(users)
+        verdict = self.answer(users, now()) or self._verdict(users)
+        if isinstance(verdict, Accepted):
+            self.accepted += users
+            self.times.update(dict.fromkeys(users, now()))
+        return verdict
+
+    def _verdict(self, users: Iterable[str]) -> Verdict:
+        found = frozenset(users)
+        if found & self.hot:
+            return SlowDown(None, "throttled")
+        return Refused(400, "invalid") if found & self.poison else Accepted()
+
+
+def chunk_of(users: list[str], first: int = 1) -> Chunk:
+    lines = [json.dumps({"user_id": user}).encode() for user in users]
+    numbers = np.arange(first, first + len(users))
+    return Chunk(
+        source="rows.csv",
+        file=0,
+        first=first,
+        stop=first + len(users),
+        body=b"[" + b",".join(lines) + b"]",
+        ends=np.cumsum([len(line) + 1 for line in lines]),
+        keys=hash_texts(pa.array(users, pa.string()), 1).reshape(-1, 1),
+        numbers=numbers,
+        owners=np.arange(len(users)),
+        rows=pa.record_batch({"id": users}),
+    )
+
+
+@dataclass
+class Journey:
+    """What became of chunks that were carried to a destination."""
+
+    settled: dict[int, Outcome] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> Outcome:
+        return sum(self.settled.values(), Outcome())
+
+    @property
+    def rejects(self) -> list[Reject]:
+        return sorted(self.total.rejects, key=lambda reject: reject.row)
+
+
+async def carry_all(
+    chunks: Iterable[Chunk],
+    destination: Destination,
+    *,
+    lanes: int = 4,
+    outage: float = 1800.0,
+    stop_after: float | None = None,
+    waits: Waits = _WAITS,
+    rate: float | None = None,
+    listener: Listener = lambda event: None,
+) -> Journey:
+    """Carry chunks in virtual time; returns once each is settled or given up."""
+    clock, journey = virtual_clock(), Journey()
+    pause = Pause(clock, waits, outage=outage, listener=listener)
+    delivery = Delivery(
+        destination,
+        pause=pause,
+        requests=Rate(None, clock),
+        identifications=Rate(rate, clock),
+        slots=asyncio.Semaphore(lanes),
+        clock=clock,
+        outage=outage,
+    )
+
+    async def settle(chunk: Chunk, outcome: Outcome) -> None:
+        assert chunk.first not in journey.settled
+        journey.settled[chunk.first] = outcome
+
+    if stop_after is not None:
+        asyncio.get_running_loop().call_later(stop_after, pause.stop)
+    road = Lanes(lanes, delivery, settle)
+    async with asyncio.TaskGroup() as group:
+        for chunk in chunks:
+            if pause.stopping:
+                break
+            await road.carry(chunk, group)
+    meter = delivery.read_meter()
+    journey.settled[-1] = replace(Outcome(), tally=meter)
+    journey.seconds = clock.now()
+    return journey
