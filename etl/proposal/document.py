@@ -49,7 +49,7 @@ def source_lines(locations: Sequence[str], csv: CsvOptions) -> Iterator[str]:
         yield from (f"  - {location}" for location in written)
     else:
         yield "# source: users.csv   # the rows came from memory"
-    if csv.delimiter not in {None, ","} or csv.encoding != CsvOptions.encoding:
+    if csv.delimiter not in {None, ","} or csv.encoding != "utf-8":
         yield "csv:"
     if csv.delimiter not in {None, ","}:
         yield f"  delimiter: {'tab' if csv.delimiter == chr(9) else in_quotes(csv.delimiter or '')}"

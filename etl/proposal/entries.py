@@ -73,10 +73,9 @@ def entry(facts: ColumnFacts, survey: Survey) -> Entry:
     remarks += [part] if (part := part_of_family(facts.name, list(survey.columns))) else []
     remarks += _content_remarks(facts)
     remarks += [found.remark] if found.remark else []
-    lines = [_line(facts, found.spec, note=_note(facts, found.kind))]
-    if found.nearly:
-        lines.insert(0, _line(facts, found.nearly, active=False))
-    return Entry(facts.name, tuple(remarks), tuple(lines), about)
+    nearly = [_line(facts, found.nearly, active=False)] if found.nearly else []
+    sent = _line(facts, found.spec, note=_note(facts, found.kind))
+    return Entry(facts.name, tuple(remarks), (*nearly, sent), about)
 
 
 def about_people(facts: ColumnFacts) -> Personal | None:
@@ -133,9 +132,8 @@ def _content_remarks(facts: ColumnFacts) -> list[str]:
     remarks = []
     name = shown(facts.name)
     if facts.too_long:
-        remarks.append(
-            f"{name}: {counted(facts.too_long, 'value')} of more than {MAX_STRING_LENGTH:,} characters will be cut."
-        )
+        values = counted(facts.too_long, "value")
+        remarks.append(f"{name}: {values} of more than {MAX_STRING_LENGTH:,} characters will be cut.")
     if facts.rows > 1 and facts.distinct == 1 and facts.present == facts.rows:
         remarks.append(f"{name} has the same value in every row.")
     if facts.present and facts.characters / facts.present > _LONG and facts.distinct > _MANY:
@@ -159,7 +157,7 @@ def _note(facts: ColumnFacts, kind: str) -> str:
         about = "" if facts.ids.distinct.exact else "about "
         parts.append(f"{about}{facts.distinct:,} different")
     if facts.missing:
-        parts.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} without")
+        parts.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
     return ", ".join(parts)
 
 

@@ -38,9 +38,9 @@ def part_of_family(column: str, columns: Sequence[str]) -> str | None:
     if not missing:
         return None
     return (
-        f"{shown(column)} is a property here: Amplitude also has a field for it, but updates {', '.join(family)} "
-        f"together, so {', '.join(missing)} would be reset. To fill the field all the same, write `{field}: ...` "
-        f"above user_properties and `partial_families: reset` at the top level."
+        f"{shown(column)} is a property here: Amplitude has a field for it too, but updates "
+        f"{', '.join(family)} together, so {', '.join(missing)} would be reset. To fill it all the same, write "
+        f"`{field}: ...` above user_properties and `partial_families: reset` at the top level."
     )
 
 

@@ -25,8 +25,8 @@ _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 class IdFacts:
     """A column as ids, over all rows read so far.
 
-    `faults` counts rows by reject code, but for the missing ones; `refused` counts those of refused ids by the
-    id. `counts_rows`: every value so far is the number of its row, from 1 or from 0.
+    `faults` counts rows by reject code, but for the missing ones; `refused` counts those of
+    refused ids by the id. `counts_rows`: every value so far is the number of its row, from 1 or from 0.
     """
 
     prefix: str

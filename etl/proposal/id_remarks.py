@@ -12,6 +12,7 @@ from etl.proposal.quoting import shown, spec_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from etl.proposal.id_facts import IdFacts
     from etl.proposal.identity import Identity, Reason
 
 _WHY: Final[dict[Reason, str]] = {
@@ -21,10 +22,13 @@ _WHY: Final[dict[Reason, str]] = {
     "counter": "its name says that it is an id, though it does no more than count the rows",
     "unique": "nearly every row has a value of its own",
     "gaps": "its name says that it is an id of users, though many rows have none",
+    "device": "it is the only id here, though of a device: with an id of users these rows would do more",
     "last resort": "some column must be. None looks like an id, so check this guess before you send anything",
 }
 _ROWS_COUNTED: Final = "Make sure that the next export won't give the same numbers to other people."
-_MAIL: Final = "Personal data: everybody who uses Amplitude sees the ids, here mail addresses, and ids can't be changed later."
+_MAIL: Final = (
+    "Personal data: who uses Amplitude sees the ids, here mail addresses, and ids can't be changed later."
+)
 
 
 def id_remarks(identity: Identity) -> list[str]:
@@ -33,12 +37,13 @@ def id_remarks(identity: Identity) -> list[str]:
     remarks = [f"{shown(facts.name)} is the {identity.field} because {_WHY[identity.reason]}."]
     if identity.reason == "counter":
         remarks.append(_ROWS_COUNTED)
+    counters = [shown(spec.column or "") for spec, reason in identity.others if reason == "counter"]
+    if counters:
+        remarks.append(f"{counters[0]} only counts the rows of this file: if it is a lasting id, take that.")
     if is_mail(facts):
         remarks.append(_MAIL)
-    if identity.field == "device_id":
-        remarks.append("No column looks like the id of a user; if there is one, use it instead.")
     remarks += _prefix_remarks(identity)
-    if facts.ids.usable > facts.ids.distinct.count:
+    if _repeats(facts.ids):
         remarks.append(_repeated(identity))
     return remarks + id_rejects(identity)
 
@@ -55,7 +60,7 @@ def id_rejects(identity: Identity) -> list[str]:
 
 def other_ids(identity: Identity) -> list[str]:
     """Lines that can take the place of the id's."""
-    return [f"{identity.field}: {spec_text(spec)}" for spec in identity.others]
+    return [f"{identity.field}: {spec_text(spec)}" for spec, _ in identity.others]
 
 
 def _lacks(code: str, identity: Identity) -> str:
@@ -81,9 +86,14 @@ def _prefix_remarks(identity: Identity) -> Iterator[str]:
     if ids.refused:
         words = counted(ids.refused.total(), "row has an id", "rows have ids")
         yield (
-            f"{words} that may stand for no user ({_words(identity)}): with the prefix, all rows of such a word "
-            "become one user. Take them out of the source first."
+            f"{words} that may stand for no user ({_words(identity)}): with the prefix, all rows of a "
+            "word become one user. Take them out of the source first."
         )
+
+
+def _repeats(ids: IdFacts) -> bool:
+    """Whether ids come more than once; an estimate of their number must say so clearly."""
+    return ids.distinct.count < ids.usable * (1.0 if ids.distinct.exact else 0.97)
 
 
 def _repeated(identity: Identity) -> str:

@@ -11,14 +11,25 @@ from etl.job import ColumnSpec, Step
 from etl.proposal.names import id_name, is_device_id, personal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from etl.proposal.facts import ColumnFacts
     from etl.proposal.survey import Survey
 
-Reason: TypeAlias = Literal["person", "id", "mail", "counter", "unique", "gaps", "last resort"]
+Reason: TypeAlias = Literal["person", "id", "mail", "counter", "unique", "gaps", "device", "last resort"]
 
 # From the best reason to choose a column to the worst. A mail address comes before an id that only counts
 # the rows, since such a number is often made by the export and another in the next one.
-REASONS: Final[tuple[Reason, ...]] = ("person", "id", "mail", "counter", "unique", "gaps", "last resort")
+REASONS: Final[tuple[Reason, ...]] = (
+    "person",
+    "id",
+    "mail",
+    "counter",
+    "unique",
+    "gaps",
+    "device",
+    "last resort",
+)
 _MOSTLY: Final = 0.9
 _NEARLY_UNIQUE: Final = 0.98
 _MAX_OTHERS: Final = 5
@@ -30,7 +41,7 @@ class Identity:
     """The column that identifies a row's user, as `user_id` or `device_id`, and why it.
 
     `rejects` counts the rows that will be turned away for their id, by reject code. `others` are specs of
-    columns that may be meant instead, the likeliest first.
+    columns that may be meant instead, each with its reason, the likeliest first.
     """
 
     facts: ColumnFacts
@@ -38,30 +49,26 @@ class Identity:
     reason: Reason
     spec: ColumnSpec
     rejects: Counter[str]
-    others: tuple[ColumnSpec, ...]
+    others: tuple[tuple[ColumnSpec, Reason], ...]
 
 
 def choose(survey: Survey, prefix: str) -> Identity:
     """The likeliest identity of a survey's rows. Raises SourceError where no column can be one."""
-    possible = [facts for facts in survey.columns.values() if _possible(facts, survey)]
-    people = [facts for facts in possible if not is_device_id(facts.name)]
-    if not possible:
+    ranked = sorted(_possible(survey), key=_rank)
+    if not ranked:
         hint = "add a column that says whose data a row is, such as user_id"
         raise SourceError("no column of the source can identify a user", hint=hint)
-    ranked = sorted(people, key=_rank) or possible
-    if people and _reason(ranked[0]) == "last resort" and len(people) < len(possible):
-        ranked = [facts for facts in possible if is_device_id(facts.name)] + ranked
-    chosen, *rest = ranked
+    chosen = ranked[0]
+    by_device = is_device_id(chosen.name)
+    others = [facts for facts in ranked[1:] if is_device_id(facts.name) == by_device]
     spec, rejects = _as_id(chosen, prefix)
     return Identity(
         facts=chosen,
-        field="device_id" if is_device_id(chosen.name) else "user_id",
+        field="device_id" if by_device else "user_id",
         reason=_reason(chosen),
         spec=spec,
         rejects=rejects,
-        others=tuple(_as_id(facts, prefix)[0] for facts in rest if _reason(facts) != "last resort")[
-            :_MAX_OTHERS
-        ],
+        others=tuple(_others(others, prefix))[:_MAX_OTHERS],
     )
 
 
@@ -70,8 +77,15 @@ def is_mail(facts: ColumnFacts) -> bool:
     return facts.shapes["mail"].likely or (not facts.present and personal(facts.name) == "mail")
 
 
-def _possible(facts: ColumnFacts, survey: Survey) -> bool:
-    return not facts.nested and bool(facts.name) and facts.name in survey.everywhere
+def _possible(survey: Survey) -> list[ColumnFacts]:
+    columns = survey.columns.values()
+    return [facts for facts in columns if facts.name and not facts.nested and facts.name in survey.everywhere]
+
+
+def _others(facts: Iterable[ColumnFacts], prefix: str) -> Iterator[tuple[ColumnSpec, Reason]]:
+    for one in facts:
+        if (reason := _reason(one)) != "last resort":
+            yield _as_id(one, prefix)[0], reason
 
 
 def _rank(facts: ColumnFacts) -> tuple[int, float]:
@@ -93,12 +107,14 @@ def _reason(facts: ColumnFacts) -> Reason:
     named = id_name(facts.name)
     if _unfit(facts):
         return "last resort"
-    if named == "person" or is_device_id(facts.name):
+    if named == "person" and not is_device_id(facts.name):
         return "person" if _there(facts) >= _MOSTLY else "gaps"
     if _there(facts) < _MOSTLY:
         return "last resort"
     if named == "generic" and _unique(facts) >= _MOSTLY:
         return "counter" if facts.ids.counts_rows else "id"
+    if is_device_id(facts.name):
+        return "device"
     if named == "login" or is_mail(facts):
         return "mail"
     return "unique" if _unique_by_content(facts) else "last resort"
@@ -111,7 +127,7 @@ def _unfit(facts: ColumnFacts) -> bool:
 
 def _unique_by_content(facts: ColumnFacts) -> bool:
     """Whether the values look like ids whatever the name: different, without blanks, and no measurement."""
-    if facts.present < 2 or _unique(facts) < _NEARLY_UNIQUE or facts.ids.spaced:
+    if facts.present < 2 or _unique(facts) < _NEARLY_UNIQUE or facts.ids.spaced or personal(facts.name):
         return False
     if not all(kind.startswith(_WHOLE) for kind in facts.types):
         return False

@@ -11,126 +11,52 @@ from etl.amplitude import STRING_FIELDS
 IdName: TypeAlias = Literal["person", "generic", "login", "other"]
 Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
 
-_PEOPLE: Final = frozenset(
-    [
-        "user",
-        "customer",
-        "cust",
-        "member",
-        "client",
-        "account",
-        "subscriber",
-        "person",
-        "contact",
-        "profile",
-        "player",
-        "visitor",
-        "patient",
-        "student",
-        "employee",
-        "guest",
-        "buyer",
-        "shopper",
-    ]
+
+def _set(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_PEOPLE: Final = _set(
+    "user customer cust member client account subscriber person contact profile player "
+    "visitor patient student employee guest buyer shopper"
 )
-_KEYS: Final = frozenset(
-    ["id", "key", "guid", "uuid", "pk", "ident", "identifier", "number", "num", "no", "nr"]
-)
+_KEYS: Final = _set("id key guid uuid pk ident identifier number num no nr")
 _PERSON_IDS: Final = frozenset(
     {f"{person}{key}" for person in _PEOPLE for key in _KEYS} | {"uid", "externalid"}
 )
 # A bank account's number is no id to send.
 _BANKING: Final = frozenset({"accountnumber", "accountno", "accountnr", "accountnum"})
-_GENERIC_IDS: Final = frozenset(["id", "key", "guid", "uuid", "pk", "ident", "identifier"])
-_LOGINS: Final = frozenset(["login", "username", "userlogin", "loginname", "user", "handle"])
-_DEVICE_IDS: Final = frozenset(
-    [
-        "deviceid",
-        "deviceuuid",
-        "idfa",
-        "idfv",
-        "adid",
-        "gaid",
-        "aaid",
-        "androidid",
-        "advertisingid",
-        "amplitudedeviceid",
-    ]
+_GENERIC_IDS: Final = _set("id key guid uuid pk ident identifier")
+_LOGINS: Final = _set("login username userlogin loginname user handle")
+_DEVICE_IDS: Final = _set(
+    "deviceid deviceuuid idfa idfv adid gaid aaid androidid advertisingid amplitudedeviceid"
 )
 _WHOLE_NAMES: Final[Mapping[Personal, frozenset[str]]] = {
-    "card": frozenset(
-        ["cc", "ccn", "ccnumber", "cardnumber", "cardno", "creditcard", "pan", "iban", "bankaccount"]
-    )
-    | _BANKING,
-    "secret": frozenset(
-        [
-            "password",
-            "passwd",
-            "pwd",
-            "passphrase",
-            "passwordhash",
-            "apikey",
-            "secretkey",
-            "privatekey",
-            "cvv",
-            "cvc",
-        ]
+    "card": _set("cc ccn ccnumber cardnumber cardno creditcard pan iban bankaccount") | _BANKING,
+    "secret": _set("password passwd pwd passphrase passwordhash apikey secretkey privatekey cvv cvc"),
+    "national": _set("ssn socialsecurity nationalid nationalinsurance passport taxid"),
+    "mail": _set("email mail emailaddress mailaddress useremail contactemail"),
+    "phone": _set("phone telephone tel mobile cell fax msisdn phonenumber mobilenumber"),
+    "ip": _set("ip ipaddress ipaddr ipv4 ipv6 lastip clientip"),
+    "birth": _set("dob birthdate birthday dateofbirth birth"),
+    "name": _set(
+        "firstname lastname fullname surname givenname familyname middlename maidenname forename name"
     ),
-    "national": frozenset(["ssn", "socialsecurity", "nationalid", "nationalinsurance", "passport", "taxid"]),
-    "mail": frozenset(["email", "mail", "emailaddress", "mailaddress", "useremail", "contactemail"]),
-    "phone": frozenset(
-        ["phone", "telephone", "tel", "mobile", "cell", "fax", "msisdn", "phonenumber", "mobilenumber"]
-    ),
-    "ip": frozenset(["ip", "ipaddress", "ipaddr", "ipv4", "ipv6", "lastip", "clientip"]),
-    "birth": frozenset(["dob", "birthdate", "birthday", "dateofbirth", "birth"]),
-    "name": frozenset(
-        [
-            "firstname",
-            "lastname",
-            "fullname",
-            "surname",
-            "givenname",
-            "familyname",
-            "middlename",
-            "maidenname",
-            "forename",
-            "name",
-        ]
-    ),
-    "address": frozenset(
-        ["address", "street", "streetaddress", "addressline", "postaladdress", "latitude", "longitude"]
-    ),
+    "address": _set("address street streetaddress addressline postaladdress latitude longitude"),
 }
 _WORDS: Final[Mapping[Personal, frozenset[str]]] = {
     "card": frozenset({"creditcard", "iban"}),
-    "secret": frozenset(["password", "passwd", "pwd", "secret", "token", "pin", "cvv", "cvc"]),
+    "secret": _set("password passwd pwd secret token pin cvv cvc"),
     "national": frozenset({"ssn", "passport"}),
     "mail": frozenset({"email", "mail"}),
-    "phone": frozenset(["phone", "telephone", "mobile", "msisdn", "fax"]),
+    "phone": _set("phone telephone mobile msisdn fax"),
     "ip": frozenset({"ip"}),
-    "birth": frozenset(["dob", "birthdate", "birthday"]),
-    "name": frozenset(["firstname", "lastname", "surname"]),
+    "birth": _set("dob birthdate birthday"),
+    "name": _set("firstname lastname surname"),
     "address": frozenset({"street"}),
 }
 # Digits that nobody counts with.
-_CODES: Final = frozenset(
-    [
-        "zip",
-        "zipcode",
-        "postcode",
-        "postal",
-        "plz",
-        "phone",
-        "mobile",
-        "fax",
-        "tel",
-        "version",
-        "code",
-        "sku",
-        "isbn",
-        "ean",
-    ]
-)
+_CODES: Final = _set("zip zipcode postcode postal plz phone mobile fax tel version code sku isbn ean")
 
 
 def words_of(name: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
@@ -39,7 +39,7 @@ _MAX_NAME: Final = 60
 class Proposal:
     """A job file's `text`, and `notes` for the terminal, one line each.
 
-    `rejects` counts the rows that a run of the job will turn away, by reject code; text and notes tell of them.
+    `rejects` counts the rows that a run of the job will turn away, by reject code; both texts tell of them.
     """
 
     text: str
@@ -112,7 +112,8 @@ def _proposal(
 ) -> Proposal:
     identity = choose(found, prefix_of(source))
     fields = _fields(found, identity)
-    devices = [column for column in found.columns if is_device_id(column) and column != identity.facts.name]
+    devices = [column for column in found.columns if is_device_id(column)]
+    devices = devices if identity.field == "user_id" else []
     spoken_for = {identity.facts.name, *devices, *(spec.column for spec in fields.values())}
     entries = [entry(facts, found) for column, facts in found.columns.items() if column not in spoken_for]
     files = [file.name for file in source.files]
@@ -126,7 +127,7 @@ def _proposal(
     return Proposal(text, tuple(notes_of(found, identity, entries)), dict(rejects))
 
 
-def _lines_of(sentences: Sequence[str]) -> list[str]:
+def _lines_of(sentences: Iterable[str]) -> list[str]:
     return [line for sentence in sentences for line in comment(f"{sentence}.", 0)]
 
 

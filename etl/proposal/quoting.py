@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from etl.job import ColumnSpec, Step
 
-_BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
 _WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Survey:
     """A source that was read: its rows, its columns in order, and the rows that can't be read.
 
-    `everywhere` has the columns that no file lacks. `beyond_ascii` counts the texts of CSV files that have other
-    letters than ASCII's.
+    `everywhere` has the columns that no file lacks. `beyond_ascii` counts the texts of CSV files that
+    have other letters than ASCII's.
     """
 
     rows: int = 0

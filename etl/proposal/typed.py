@@ -133,8 +133,8 @@ def _nearly(facts: ColumnFacts, plain: ColumnSpec) -> Typed | None:
 def _misfits(facts: ColumnFacts, trial: Trial, name: str) -> str:
     source, row = trial.first or ("", 0)
     files = f" of {shown(source)}" if len(facts.files) > 1 else ""
-    wanted = f"dates as {name}" if "%" in name else f"of type {name}"
+    wanted = f"a date as {name}" if "%" in name else f"fit for `{name}`"
     return (
-        f"{shown(facts.name)} stays text: {counted(trial.misfits, 'value')} of {trial.total:,} "
+        f"{shown(facts.name)} stays text: {trial.misfits:,} of {counted(trial.total, 'value')} "
         f"{'is' if trial.misfits == 1 else 'are'} not {wanted} (the first in row {row:,}{files})"
     )

@@ -20,7 +20,7 @@ class Values:
     """m values that are there, d of them different.
 
     `distinct`, shape (d,), has no nulls; `codes` (int64, shape (m,)) names for each value its place in it;
-    `counts` (int64, shape (d,)) says how often each comes. `numbers` (int64, shape (m,)) are rows of `source`.
+    `counts` (int64, shape (d,)) how often each comes. `numbers` (int64, shape (m,)) are rows of `source`.
     """
 
     source: str

@@ -84,6 +84,9 @@ class Delivery:
         self._clock = clock
         self._outage = outage
         self._meter = Tally()
+        # Until an answer shows that the key is good, requests go one by one: a bad key costs one.
+        self._first = asyncio.Lock()
+        self._welcome = False
 
     def read_meter(self) -> Tally:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
@@ -121,12 +124,19 @@ class Delivery:
             async with self._slots:
                 if self._pause.active:
                     continue
-                return await self._post(part, again=again)
+                if self._welcome:
+                    return await self._post(part, again=again)
+                async with self._first:
+                    if not self._pause.active:
+                        return await self._post(part, again=again)
 
     async def _post(self, part: Chunk, *, again: bool) -> tuple[float, Verdict]:
         started = self._clock.now()
         self._meter += Tally(requests=1, retries=int(again), bytes=self._transport.size(part.body))
         verdict = await self._transport.post(part.body)
+        self._welcome |= not isinstance(verdict, Stop | TryAgain)
+        if isinstance(verdict, Stop):
+            self._pause.stop()
         if isinstance(verdict, SlowDown):
             self._meter += Tally(throttled=1)
         elif isinstance(verdict, TryAgain):

@@ -1,0 +1,47 @@
+"""rejects.ndjson is whole, and holds each row as it stood."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from etl.checkpoint import publish_rejects
+from etl.model import Reject
+from tests.checkpoint.making import reject
+
+
+def test_a_line_has_the_five_keys_and_the_row_as_it_stood(tmp_path: Path) -> None:
+    values = '{"id":"","note":"line\\u2028 \\"quoted\\"","n":1.50}'
+    publish_rejects(tmp_path / "rejects.ndjson", [reject(7, values=values)])
+    [line] = (tmp_path / "rejects.ndjson").read_text().split("\n")[:-1]
+    assert list(json.loads(line)) == ["source", "row", "code", "reason", "values"]
+    assert line.endswith(f'"values":{values}}}')
+
+
+def test_none_make_an_empty_file(tmp_path: Path) -> None:
+    publish_rejects(tmp_path / "rejects.ndjson", [])
+    assert (tmp_path / "rejects.ndjson").read_bytes() == b""
+
+
+def test_a_failure_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "rejects.ndjson"
+    publish_rejects(path, [reject(1)])
+    before = path.read_bytes()
+
+    def breaking() -> Iterator[Reject]:
+        yield reject(1)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        publish_rejects(path, breaking())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
+    publish_rejects(tmp_path / "rejects.ndjson", [reject(1)])
+    assert stat.S_IMODE((tmp_path / "rejects.ndjson").stat().st_mode) == 0o600
