@@ -35,10 +35,11 @@ def original_values(
     text: bool = False,
     keep_empty: Collection[str] = (),
 ) -> list[str]:
-    """JSON text of an object for each of the rows at `positions`; nulls are left out.
+    """JSON text of an object for each of the rows at `positions`, every column in it.
 
-    `text`: the rows come from untyped text, where an empty field means nothing, so it is left out too, but in
-    the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is shown as text.
+    `text`: the rows come from untyped text, where an empty field means nothing, so it is shown as null, but
+    in the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is shown as
+    text.
     """
     if len(positions) == 0:
         return []
@@ -54,16 +55,24 @@ def original_values(
         return [_dumped(shown.slice(place, 1)) for place in range(shown.num_rows)]
 
 
+def pick_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
+    """The rows at `positions`, copied; for every type of column."""
+    columns = [_picked(column, positions) for column in rows.columns]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
 def _picked(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:
     try:
         return column.take(pa.array(positions, pa.int64()))
     except pa.ArrowNotImplementedError:  # views and runs can be cut, but not taken from
+        if not len(positions):
+            return column.slice(0, 0)
         return pa.concat_arrays([column.slice(int(place), 1) for place in positions])
 
 
 def _lines(rows: pa.RecordBatch) -> list[str]:
     stream = io.BytesIO()
-    write_ndjson(rows, stream)
+    write_ndjson(rows, stream, explicit_nulls=True)
     return stream.getvalue().decode().split("\n")[:-1]
 
 

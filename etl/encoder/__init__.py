@@ -18,7 +18,7 @@ from etl.encoder.keys import Keys, user_keys
 from etl.encoder.lines import Lines, Splice, array_body, write_lines
 from etl.encoder.merge import group_users, merge_rows
 from etl.model import Chunk, Mapped, Reject
-from etl.values import original_values
+from etl.values import original_values, pick_rows
 
 __all__ = ["Encoder", "Limits"]
 
@@ -52,7 +52,7 @@ class _Part:
         kept = self.mapped.kept[self.start : self.end]
         if len(kept) and kept[-1] - kept[0] + 1 == len(kept):
             return self.mapped.batch.rows.slice(int(kept[0]), len(kept))
-        return self.mapped.batch.rows.take(pa.array(kept))
+        return pick_rows(self.mapped.batch.rows, kept)
 
 
 class Encoder:

@@ -103,9 +103,7 @@ class _Window:
         counts = np.bincount(users, minlength=self.users)
         absent = np.bincount(self.groups[_valid(column)], minlength=self.users) == 0
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return pa.ListArray.from_arrays(
-            pa.array(offsets), values, type=column.type, mask=pa.array(absent)
-        )
+        return pa.ListArray.from_arrays(pa.array(offsets), values, type=column.type, mask=pa.array(absent))
 
 
 def _distinct(users: Indices, values: pa.Array, *, last: bool) -> Indices:

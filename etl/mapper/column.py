@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +23,7 @@ from etl.mapper.types import convert
 if TYPE_CHECKING:
     from etl.job.spec import ColumnSpec
 
-TOO_MANY_GROUPS = f"{{}} has more than {MAX_GROUP_VALUES} group values"
+TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 
 Role: TypeAlias = Literal["id", "field", "group", "value", "list"]
 

@@ -70,16 +70,15 @@ def apply(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch, NDArray[n
 
 def _positions(transform: Transform, batch: Batch, result: pd.DataFrame) -> NDArray[np.int64]:
     """Where in the batch each row of the result comes from, by its index."""
-    labels = result.index
-    if not labels.is_unique:
-        raise _failure(transform, batch, "returned a row twice, or rows with a new index")
-    known = np.asarray(labels.isin(batch.numbers))
-    if not known.all():
-        raise _failure(
-            transform, batch, f"returned a row with the index {labels[~known][0]!r}, which it wasn't given"
-        )
-    numbers = labels.to_numpy().astype(np.int64)
-    return np.searchsorted(batch.numbers, numbers).astype(np.int64)
+    labels = result.index.tolist()
+    known = set(batch.numbers.tolist())
+    for label in labels:
+        if label not in known:
+            what = f"returned a row with the index {label!r}, which it wasn't given"
+            raise _failure(transform, batch, what)
+    if len(set(labels)) < len(labels):
+        raise _failure(transform, batch, "returned a row twice")
+    return np.searchsorted(batch.numbers, np.array(labels, dtype=np.int64)).astype(np.int64)
 
 
 def _to_arrow(transform: Transform, batch: Batch, result: pd.DataFrame) -> pa.RecordBatch:
@@ -87,11 +86,10 @@ def _to_arrow(transform: Transform, batch: Batch, result: pd.DataFrame) -> pa.Re
         table = pa.Table.from_pandas(result, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise _failure(transform, batch, f"returned columns of mixed types: {error}") from error
-    # A column of Nones only has no type of its own; text is what it holds in other batches most often.
-    columns = [c.cast(pa.string()) if pa.types.is_null(c.type) else c for c in table.columns]
-    arrays = [column.combine_chunks() for column in columns]
-    arrays = [array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array for array in arrays]
-    return pa.RecordBatch.from_arrays(arrays, names=[str(name) for name in table.column_names])
+    # Nones alone have no type; text is the likeliest of other batches.
+    arrays = [column.combine_chunks() for column in table.columns]
+    typed = [array.cast(pa.string()) if pa.types.is_null(array.type) else array for array in arrays]
+    return pa.RecordBatch.from_arrays(typed, names=[str(name) for name in table.column_names])
 
 
 def _failure(transform: Transform, batch: Batch, what: str) -> TransformError:

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
 from etl.mapper.cells import Cells, Fault, as_mask
 from etl.mapper.steps import empty_to_null
-from etl.mapper.structs import all_null
 
 _REFUSED: Final = pa.array(sorted(REFUSED_IDS))
 
@@ -39,8 +38,3 @@ def check_ids(name: str, ids: pa.Array) -> Cells:
     )
     faults = [Fault(code, as_mask(marks), says, ids) for code, marks, says in checks]
     return Cells(ids, tuple(fault for fault in faults if fault.rows.any()))
-
-
-def missing_ids(ids: list[pa.Array], n: int) -> pa.Array:
-    """Which of n rows have no id at all."""
-    return all_null(ids, n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 TooLong: TypeAlias = Literal["reject", "truncate"]
 
-STRING_TOO_LONG = f"{{}} has more than {MAX_STRING_LENGTH} characters"
-LIST_TOO_LONG = f"the strings of {{}} have more than {MAX_STRING_LENGTH} characters together"
+STRING_TOO_LONG: Final = f"{{}} has more than {MAX_STRING_LENGTH} characters"
+LIST_TOO_LONG: Final = f"the strings of {{}} have more than {MAX_STRING_LENGTH} characters together"
 
 
 def fit_strings(values: pa.Array, too_long: TooLong) -> Cells:

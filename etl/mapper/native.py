@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 
@@ -15,8 +17,8 @@ from etl.mapper.plain import json_texts, plain
 from etl.mapper.structs import struct_of
 from etl.mapper.texts import scalar_texts
 
-NESTED_LIST = "{} has a list inside a list"
-TOO_DEEP = f"{{}} is nested deeper than {MAX_DEPTH} levels"
+NESTED_LIST: Final = "{} has a list inside a list"
+TOO_DEEP: Final = f"{{}} is nested deeper than {MAX_DEPTH} levels"
 
 
 def native(values: pa.Array, too_long: TooLong) -> Cells:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,23 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from etl.mapper.cells import Fault, Mask
 
 _SHOWN_CHARACTERS: Final = 60
 
 
-@dataclass(frozen=True, slots=True)
 class Verdicts:
     """For each of n rows the first fault found; add faults in the order in which they count."""
 
-    n: int
-    _first: NDArray[np.int64] = field(init=False)
-    _faults: list[tuple[str, Fault, pa.Array | None]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_first", np.full(self.n, -1, dtype=np.int64))
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._first = np.full(n, -1, dtype=np.int64)
+        self._faults: list[tuple[str, Fault, pa.Array | None]] = []
 
     def add(self, prefix: str, faults: tuple[Fault, ...], source: pa.Array | None) -> None:
         """Note faults of a column; `prefix` begins their sentences, `source` has the values to be quoted."""

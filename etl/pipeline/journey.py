@@ -45,6 +45,7 @@ async def travel(
         limit=settings.max_rejects,
         clock=clock,
         listener=listener,
+        tell_every=settings.progress_every,
     ) as settler:
         lanes = Lanes(settings.concurrency, delivery, settler.settle)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):

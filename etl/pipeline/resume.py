@@ -59,10 +59,10 @@ def _check_fit(folder: StateFolder, found: Identity, expected: Identity) -> None
 
 def _difference(found: Identity, expected: Identity) -> str | None:
     """How the two differ, as the end of a sentence."""
-    if found.get("job") != expected["job"]:
-        return "of another job: the job file's identification, csv or transform has changed since"
     if found.get("endpoint") != expected["endpoint"]:
         return f"to another destination: {found.get('endpoint')}, not {expected['endpoint']}"
+    if found.get("job") != expected["job"]:
+        return "of another job: the job file's identification, csv or transform has changed since"
     if found.get("limits") != expected["limits"]:
         was = cast("Mapping[str, object]", found.get("limits", {})).get("identifications")
         now = cast("Mapping[str, object]", expected["limits"])["identifications"]

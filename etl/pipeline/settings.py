@@ -35,7 +35,8 @@ class Settings:
 
     `rate` is in identifications a second and `requests_per_second` in requests; None means no limit.
     `concurrency` is how many chunks are under way at once, `batch_size` the most identifications of a
-    request, `max_outage` in seconds. `endpoint` and `state_dir` None: the job's.
+    request, `max_outage` in seconds. `endpoint` and `state_dir` None: the job's. `progress_every` is the
+    least time in seconds between two tellings of progress.
     """
 
     endpoint: str | None = None
@@ -49,6 +50,7 @@ class Settings:
     restart: bool = False
     allow_http: bool = False
     waits: Waits = Waits()
+    progress_every: float = 0.2
     clock: Clock = field(default_factory=Clock)
     handle_signals: bool = False
 

@@ -14,9 +14,6 @@ from etl.model import Chunk, Listener, Progressed, Settled, Stretch, Tally
 from etl.pipeline.settings import RejectLimit
 from etl.sender import Clock, Outcome
 
-# At least so many seconds between two tellings of progress.
-_TELL_EVERY = 0.2
-
 
 class Settler:
     """Groups what is to be settled: while one transaction is written, the next one gathers.
@@ -33,12 +30,14 @@ class Settler:
         limit: RejectLimit,
         clock: Clock,
         listener: Listener,
+        tell_every: float,
     ) -> None:
         self._checkpoint = checkpoint
         self._read_meter = read_meter
         self._limit = limit
         self._clock = clock
         self._listener = listener
+        self._tell_every = tell_every
         self._last = clock.now()
         self._told = float("-inf")
         self._waiting: list[Settled] = []
@@ -83,7 +82,7 @@ class Settler:
             )
 
     def _tell(self, now: float) -> None:
-        if now - self._told >= _TELL_EVERY:
+        if now - self._told >= self._tell_every:
             self._told = now
             self._listener(Progressed(self.tally))
 

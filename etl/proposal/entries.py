@@ -60,8 +60,11 @@ class Entry:
         return any(line.active and not _hashed(line.spec) for line in self.lines)
 
 
-def entry(facts: ColumnFacts, survey: Survey) -> Entry:
-    """The entry for a column that is neither an id nor one of Amplitude's own fields."""
+def entry(facts: ColumnFacts, survey: Survey, named: dict[str, str]) -> Entry:
+    """The entry for a column that is neither an id nor one of Amplitude's own fields.
+
+    `named` has the columns with names of such fields.
+    """
     if reason := _unusable(facts, survey):
         lines = (_line(facts, ColumnSpec(column=facts.name), active=False),) if facts.name else ()
         return Entry(facts.name, (reason,), lines)
@@ -70,7 +73,7 @@ def entry(facts: ColumnFacts, survey: Survey) -> Entry:
         return _hidden(facts, about)
     found = typed(facts)
     remarks = [f"Personal data: {shown(facts.name)} has {_WHAT[about]}."] if about else []
-    remarks += [part] if (part := part_of_family(facts.name, list(survey.columns))) else []
+    remarks += [part] if (part := part_of_family(facts.name, named)) else []
     remarks += _content_remarks(facts)
     remarks += [found.remark] if found.remark else []
     nearly = [_line(facts, found.nearly, active=False)] if found.nearly else []
@@ -148,7 +151,7 @@ def _line(facts: ColumnFacts, spec: ColumnSpec, *, active: bool = True, note: st
 def _property(column: str) -> str:
     """The property for a column; Amplitude keeps names that begin with `$` for itself."""
     name = column.lstrip("$")
-    return (name if name.strip() else f"column {name}".strip())[:900]
+    return (name if name.strip() else f"column {column}".strip())[:900]
 
 
 def _note(facts: ColumnFacts, kind: str) -> str:

@@ -13,7 +13,7 @@ from etl.amplitude import MAX_STRING_LENGTH
 from etl.job import ColumnSpec
 from etl.mapper.column import Column
 from etl.mapper.plain import plain
-from etl.proposal.date_formats import FORMATS
+from etl.proposal.date_formats import FORMATS, LIKE_A_DATE
 from etl.proposal.id_facts import IdFacts
 from etl.proposal.readings import SHAPES, TYPES, Trial
 from etl.proposal.values import Values, values_of
@@ -68,6 +68,8 @@ class ColumnFacts:
         self.types.setdefault("text" if batch.text else str(column.type))
         self.untyped &= batch.text
         cells = plain(column)
+        for fault in cells.faults:
+            self.ids.lost[fault.code] += int(np.count_nonzero(fault.rows))
         is_text = pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
         self.text &= is_text
         self.nested |= pa.types.is_nested(cells.values.type)
@@ -91,8 +93,11 @@ class ColumnFacts:
         texts_only = Values(values.source, texts, values.codes, values.counts, values.numbers)
         if is_text:
             self._measure(texts_only)
-            for trial in (*self.types_tried.values(), *self.shapes.values(), *self.formats.values()):
+            for trial in (*self.types_tried.values(), *self.shapes.values()):
                 trial.add(texts_only)
+            dates = pc.any(pc.match_substring_regex(texts, LIKE_A_DATE)).as_py()
+            for trial in self.formats.values():
+                trial.add(texts_only) if dates else trial.miss(texts_only)
         else:
             self.shapes["card"].add(texts_only)
 

@@ -18,6 +18,7 @@ from etl.proposal.sketch import Distinct
 if TYPE_CHECKING:
     from etl.proposal.values import Values
 
+ID_CODES: Final = ("refused_id", "short_id", "long_id")
 _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 
 
@@ -25,12 +26,13 @@ _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 class IdFacts:
     """A column as ids, over all rows read so far.
 
-    `faults` counts rows by reject code, but for the missing ones; `refused` counts those of
+    `faults` counts rows with an id that is turned away by reject code; `refused` counts those of
     refused ids by the id. `counts_rows`: every value so far is the number of its row, from 1 or from 0.
     """
 
     prefix: str
     usable: int = 0  # rows that have an id, good or not
+    lost: Counter[str] = field(default_factory=Counter)  # rows whose value can't be written as an id, by code
     spaced: int = 0  # of these, rows whose id has a blank in it
     too_long_with_prefix: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -58,7 +60,8 @@ class IdFacts:
         for fault in cells.faults:
             rows = fault.rows & ~found
             found |= fault.rows
-            self.faults[fault.code] += int(counts[rows].sum())
+            counter = self.faults if fault.code in ID_CODES else self.lost
+            counter[fault.code] += int(counts[rows].sum())
             if fault.code == "refused_id":
                 self._note_refused(ids, counts, rows)
         self._count(ids, values)

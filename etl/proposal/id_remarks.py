@@ -64,12 +64,13 @@ def other_ids(identity: Identity) -> list[str]:
 
 
 def _lacks(code: str, identity: Identity) -> str:
-    return {
+    known = {
         "missing_id": "no id",
         "refused_id": f"an id that stands for no user ({_words(identity)})",
         "short_id": f"an id of fewer than {MIN_ID_LENGTH} characters",
         "long_id": f"an id of more than {MAX_ID_LENGTH:,} characters",
-    }[code]
+    }
+    return known.get(code, f"a value that can't be an id ({code})")
 
 
 def _words(identity: Identity) -> str:

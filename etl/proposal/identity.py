@@ -88,9 +88,9 @@ def _others(facts: Iterable[ColumnFacts], prefix: str) -> Iterator[tuple[ColumnS
             yield _as_id(one, prefix)[0], reason
 
 
-def _rank(facts: ColumnFacts) -> tuple[int, float]:
-    """Less is better: the reason, then how many rows lack an id of their own."""
-    return REASONS.index(_reason(facts)), 1 - _there(facts) * _unique(facts)
+def _rank(facts: ColumnFacts) -> tuple[int, float, bool]:
+    """Less is better: the reason, then how many rows lack an id of their own, then a name without meaning."""
+    return REASONS.index(_reason(facts)), 1 - _there(facts) * _unique(facts), id_name(facts.name) is None
 
 
 def _there(facts: ColumnFacts) -> float:
@@ -139,8 +139,9 @@ def _unique_by_content(facts: ColumnFacts) -> bool:
 
 def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     """How the column becomes an id, and the rows that will be turned away, by reject code."""
-    ids, missing = facts.ids, facts.rows - facts.ids.usable
+    ids = facts.ids
+    rejects = ids.lost + Counter(missing_id=facts.rows - ids.usable - ids.lost.total())
     if not ids.faults["short_id"]:
-        return ColumnSpec(column=facts.name), +Counter({"missing_id": missing, **ids.faults})
-    rejects = Counter({"missing_id": missing, "long_id": ids.too_long_with_prefix})
-    return ColumnSpec(column=facts.name, transform=(Step("prefix", prefix),)), +rejects
+        return ColumnSpec(column=facts.name), rejects + ids.faults
+    rejects += Counter(long_id=ids.too_long_with_prefix)
+    return ColumnSpec(column=facts.name, transform=(Step("prefix", prefix),)), rejects

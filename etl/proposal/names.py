@@ -70,6 +70,9 @@ def joined(name: str) -> str:
     return "".join(words_of(name))
 
 
+_FIELDS: Final = {joined(field): field for field in STRING_FIELDS}
+
+
 def id_name(name: str) -> IdName | None:
     """How much a name says that the column identifies a user; None if nothing."""
     whole, words = joined(name), words_of(name)
@@ -91,7 +94,7 @@ def is_device_id(name: str) -> bool:
 
 def amplitude_field(name: str) -> str | None:
     """The string field of the Identify API that has this name, or None."""
-    return next((field for field in STRING_FIELDS if joined(field) == joined(name)), None)
+    return _FIELDS.get(joined(name))
 
 
 def personal(name: str) -> Personal | None:

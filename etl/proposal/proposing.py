@@ -21,7 +21,7 @@ from etl.proposal.document import (
     text_of,
 )
 from etl.proposal.entries import entry
-from etl.proposal.families import fields_of
+from etl.proposal.families import columns_by_field, mappable
 from etl.proposal.identity import choose
 from etl.proposal.names import is_device_id
 from etl.proposal.notes import notes_of, unreadable
@@ -115,7 +115,10 @@ def _proposal(
     devices = [column for column in found.columns if is_device_id(column)]
     devices = devices if identity.field == "user_id" else []
     spoken_for = {identity.facts.name, *devices, *(spec.column for spec in fields.values())}
-    entries = [entry(facts, found) for column, facts in found.columns.items() if column not in spoken_for]
+    named = columns_by_field(found.columns)
+    entries = [
+        entry(facts, found, named) for column, facts in found.columns.items() if column not in spoken_for
+    ]
     files = [file.name for file in source.files]
     text = text_of(
         [*header(files, found.rows, len(found.columns), file), *_lines_of(unreadable(found))],
@@ -140,7 +143,7 @@ def _fields(found: Survey, identity: Identity) -> dict[str, ColumnSpec]:
         if facts is not identity.facts
     ]
     specs = {}
-    for field, column in fields_of(usable).items():
+    for field, column in mappable(columns_by_field(usable)).items():
         too_long = "truncate" if found.columns[column].too_long else "reject"
         specs[field] = ColumnSpec(column=column, too_long=too_long)  # type: ignore[arg-type]
     return specs

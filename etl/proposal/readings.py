@@ -82,6 +82,14 @@ class Trial:
         if self.hopeless:
             return
         bad = self.reading.misfits(values.distinct)
+        self._count(values, bad)
+
+    def miss(self, values: Values) -> None:
+        """Count values of which none fits."""
+        if not self.hopeless:
+            self._count(values, np.ones(len(values.distinct), dtype=np.bool_))
+
+    def _count(self, values: Values, bad: NDArray[np.bool_]) -> None:
         missed = int(values.counts[bad].sum())
         if missed and self.first is None:
             self.first = values.place(int(np.flatnonzero(bad[values.codes])[0]))

@@ -47,7 +47,7 @@ def typed(facts: ColumnFacts) -> Typed:
 def _perfect(facts: ColumnFacts, plain: ColumnSpec) -> Typed | None:
     """What every value fits."""
     formats = [format_ for format_, trial in facts.formats.items() if trial.perfect]
-    if formats:
+    if formats and not facts.types_tried["datetime"].perfect:
         return _dated(facts, plain, formats)
     if facts.shapes["digits"].perfect and facts.untyped and (reason := _no_number(facts)):
         return Typed(plain, "text", f"{shown(facts.name)} stays text: {reason}.")

@@ -21,6 +21,7 @@ _MESSAGES = (
     ("Truncated compressed stream", "ends in the middle of its compressed data", "copy or export it again"),
     ("decompress failed", "holds damaged compressed data", "copy or export it again"),
     ("inflate failed", "holds damaged compressed data", "copy or export it again"),
+    ("decrypt", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
     ("encrypted", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
 )
 

@@ -12,13 +12,14 @@ import pyarrow as pa
 from etl.errors import SourceError
 from etl.model import Format
 from etl.reader.faults import translated
-from etl.reader.places import SNIFFED, Place
+from etl.reader.places import SNIFFED, Place, exactly
 
 _FORMATS: Final[dict[str, Format]] = {
     "csv": "csv", "tsv": "csv", "txt": "csv",
     "parquet": "parquet", "pq": "parquet",
     "ndjson": "ndjson", "jsonl": "ndjson", "json": "ndjson",
 }  # fmt: skip
+_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 _PACKED: Final = {"gz": "gzip", "zst": "zstd", "bz2": "bz2", "lz4": "lz4", "br": "brotli"}
 _PACKED_BEGIN: Final = {
     b"\x1f\x8b": "gzip",
@@ -81,7 +82,7 @@ def _named(name: str) -> tuple[Format | None, str | None]:
 
 def _begin(given: Input) -> bytes:
     with translated(given.name), closing(given.open()) as stream:
-        return bytes(stream.read(SNIFFED))
+        return exactly(stream, SNIFFED)
 
 
 def _codec(head: bytes, named: str | None) -> str | None:
@@ -103,7 +104,7 @@ def _format(name: str, by_name: Format | None, head: bytes) -> Format:
         if head.startswith(begin):
             raise SourceError(f"{name} is {kind}", hint="save it as CSV or Parquet")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
-    if by_name == "ndjson" and text.startswith(b"["):
+    if _JSON_NAME.search(name.lower()) and text.startswith(b"["):
         hint = "write one object a line, for example with: jq -c '.[]'"
         raise SourceError(f"{name} holds one JSON list", hint=hint)
     return by_name or ("ndjson" if text.startswith(b"{") else "csv")

@@ -5,7 +5,6 @@ Types form a ladder whose top is string: values that agree on nothing else are k
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 DEPTH: Final = 50
-_INT64: Final = range(-(1 << 63), 1 << 63)
+_INT64_MIN: Final = -(1 << 63)
 _WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
 
 
@@ -28,7 +27,7 @@ def type_of(value: object, depth: int = 0) -> pa.DataType:
     if isinstance(value, bool):
         return pa.bool_()
     if isinstance(value, int):
-        return pa.int64() if value in _INT64 else pa.float64()
+        return pa.int64() if _INT64_MIN <= value < -_INT64_MIN else pa.float64()
     if isinstance(value, float):
         return pa.float64()
     if isinstance(value, list) and depth < DEPTH:
@@ -97,12 +96,11 @@ def fitted(value: object, kind: pa.DataType) -> object:
 
 
 def json_text(value: object) -> str:
-    """The value as JSON."""
-    # orjson reads deeper nesting than it writes.
+    """The value as JSON; MisfitError if it is nested deeper than orjson writes, which reads more."""
     try:
         return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except orjson.JSONEncodeError as error:
+        raise MisfitError("the value is nested too deep") from error
 
 
 def _fitted_fields(value: dict[str, object], kinds: dict[str, pa.DataType]) -> dict[str, object]:
@@ -116,9 +114,10 @@ def _fitted_number(value: object, kind: pa.DataType) -> object:
     if isinstance(value, bool):
         if pa.types.is_boolean(kind):
             return value
-    elif pa.types.is_floating(kind) and isinstance(value, int | float):
-        return float(value)
-    elif pa.types.is_integer(kind) and isinstance(value, int | float) and value in _INT64:
-        return int(value)
+    elif isinstance(value, int | float):
+        if pa.types.is_floating(kind):
+            return float(value)
+        if pa.types.is_integer(kind) and _INT64_MIN <= value < -_INT64_MIN and value == int(value):
+            return int(value)
     word = _WORDS.get(str(kind), str(kind).partition("<")[0])
     raise MisfitError(f"{json_text(value)[:60]} is no {word} as in the rows that told the columns")

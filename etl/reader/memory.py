@@ -42,8 +42,16 @@ class MemoryTable:
         ends = [self._table.slice(0, 1), self._table.slice(max(0, self._table.num_rows - 1))]
         digest = hashlib.blake2b(f"{self._table.schema}{self._table.num_rows}".encode(), digest_size=16)
         for end in ends:
-            digest.update(_bytes(end))
+            digest.update(self._bytes(end))
         return digest.hexdigest()
+
+    def _bytes(self, rows: pa.Table) -> bytes:
+        """The values of a few rows as bytes that depend on nothing else."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.schema()) as writer:
+            for piece in readable_pieces(self.name, 1, rows.combine_chunks().to_batches()):
+                writer.write_batch(piece.rows)
+        return bytes(sink.getvalue())
 
     def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
         """The rows from `first` on."""
@@ -114,12 +122,3 @@ def _convertible(what: str) -> Iterator[None]:
         reason = "; ".join(str(part) for part in error.args)
         hint = "give each of its columns one type, for example with astype(str)"
         raise SourceError(f"{what} can't be a table: {reason}", hint=hint) from error
-
-
-def _bytes(table: pa.Table) -> bytes:
-    """The values of a few rows as bytes that depend on nothing else."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, plain_schema(table.schema)) as writer:
-        for piece in readable_pieces("", 1, table.combine_chunks().to_batches()):
-            writer.write_batch(piece.rows)
-    return bytes(sink.getvalue())

@@ -217,7 +217,8 @@ def _quickly(block: _Block, schema: pa.Schema | None) -> pa.RecordBatch | None:
             parse_options=json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=surprise),
         )
         table.validate(full=True)
-    except pa.ArrowException:
+        table.schema.names  # noqa: B018, decoded here, and perhaps no text
+    except (pa.ArrowException, UnicodeError):
         return None
     batches = table.combine_chunks().to_batches()
     return batches[0] if len(batches) == 1 and table.num_rows == block.lines else None

@@ -56,6 +56,8 @@ class Stored:
         """What the file system knows of it now."""
         with translated(self.name):
             info = self.system.get_file_info(self.path)
+        if info.type == fs.FileType.NotFound:
+            raise SourceError(f"{self.name} is not there", hint="check the path")
         return info.size, info.mtime_ns
 
 
@@ -121,14 +123,14 @@ def sample(place: Place) -> str:
     """A hex digest over the first and last 64 KiB, or over the first 4 KiB of a pipe, which may be slow."""
     digest = hashlib.blake2b(digest_size=16)
     with translated(place.name), closing(place.open()) as stream:
-        digest.update(_exactly(stream, END if place.repeatable else SNIFFED))
-        if stream.seekable():
+        digest.update(exactly(stream, END if place.repeatable else SNIFFED))
+        if isinstance(place, Stored):
             stream.seek(max(0, stream.size() - END))
-            digest.update(_exactly(stream, END))
+            digest.update(exactly(stream, END))
     return digest.hexdigest()
 
 
-def _exactly(stream: pa.NativeFile, count: int) -> bytes:
+def exactly(stream: pa.NativeFile, count: int) -> bytes:
     """The next `count` bytes, fewer only at the end: pipes hand out what they have."""
     chunks: list[bytes] = []
     while count and (chunk := stream.read(count)):

@@ -15,6 +15,7 @@ from etl.job.spec import CsvOptions
 from etl.model import Batch, Format, SourceFile, Stretch
 from etl.reader import pieces
 from etl.reader.csv_file import CsvFile
+from etl.reader.faults import translated
 from etl.reader.formats import recognise
 from etl.reader.locations import find, partitions
 from etl.reader.memory import from_memory
@@ -121,19 +122,8 @@ class Source:
 
     def changed(self) -> str | None:
         """A sentence that says which file is not what it was when the source was opened, and how; or None."""
-        for entry in self._entries:
-            place = entry.place
-            if place is None or not place.repeatable:
-                continue
-            size, modified = place.state()
-            name, then = entry.file.name, entry.file
-            if size != then.size:
-                return f"{name} had {then.size} bytes when it was opened and has {size} now"
-            if modified != then.modified:
-                return f"{name} was written to after it was opened"
-            if _sample(entry.content, place) != then.sample:
-                return f"{name} has other content than when it was opened"
-        return None
+        changes = (_change(entry) for entry in self._entries)
+        return next((change for change in changes if change is not None), None)
 
 
 def open_source(
@@ -164,10 +154,27 @@ def open_source(
     return Source(files, repeatable, tuple(entries), batch_rows)
 
 
+def _change(entry: _Entry) -> str | None:
+    place, then = entry.place, entry.file
+    if place is None or not place.repeatable:
+        return None
+    try:
+        size, modified = place.state()
+        if size != then.size:
+            return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
+        if modified != then.modified:
+            return f"{then.name} was written to after it was opened"
+        if _sample(entry.content, place) != then.sample:
+            return f"{then.name} has other content than when it was opened"
+    except SourceError as error:
+        return error.message
+    return None
+
+
 def _opened(place: Place, csv: CsvOptions, batch_rows: int) -> _Entry:
     size, modified = place.state()
     content = _content(recognise(place), csv, batch_rows)
-    own = _columns_once(place.name, content.schema()).names
+    own = _column_names(place.name, content)
     added = {name: value for name, value in partitions(place.name).items() if name not in own}
     file = SourceFile(place.name, content.format, size, modified, _sample(content, place))
     return _Entry(content, file, added, place)
@@ -181,7 +188,7 @@ def _content(given: Input, csv: CsvOptions, batch_rows: int) -> Content:
 
 def _in_memory(given: object, batch_rows: int) -> _Entry:
     content = from_memory(given, batch_rows)
-    _columns_once(content.name, content.schema())
+    _column_names(content.name, content)
     return _Entry(content, SourceFile(content.name, content.format, None, None, content.sample()), {})
 
 
@@ -208,13 +215,15 @@ def _told_apart(entries: list[_Entry]) -> list[_Entry]:
     return result
 
 
-def _columns_once(name: str, schema: pa.Schema) -> pa.Schema:
-    twice = [column for column, count in Counter(schema.names).items() if count > 1]
+def _column_names(name: str, content: Content) -> list[str]:
+    with translated(name):
+        names: list[str] = content.schema().names
+    twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceError(
             f"{name} has the column {', '.join(twice)} more than once", hint="rename all but one"
         )
-    return schema
+    return names
 
 
 def _known(entry: _Entry, columns: Sequence[str] | None) -> list[str]:

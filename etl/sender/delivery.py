@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
@@ -17,6 +17,12 @@ from etl.model import Chunk, Reject, Tally
 from etl.sender.pacing import Clock, Rate
 from etl.sender.parts import accepted, halves, rejected
 from etl.sender.pause import Pause
+
+
+# A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
+# as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
+_THROTTLED_PATIENCE: Final = 3
+_FAILED_PATIENCE: Final = 10
 
 
 class Transport(Protocol):
@@ -47,7 +53,7 @@ class Watcher(Protocol):
         """A part failed twice; whether others are let ahead, to see if it alone is at fault."""
 
     def set_apart(self) -> None:
-        """A part fails while others pass; it will take long."""
+        """A user keeps failing while others pass; it will take long."""
 
     def finished(self, part: Chunk) -> None:
         """Every identification of the part has its end."""
@@ -150,15 +156,15 @@ class Delivery:
     ) -> Outcome | None:
         """After a failure: wait with all others or alone; an outcome means that the part is done with.
 
-        The first failure is taken for everyone's. After the second, others are let ahead. From the third on,
-        if others passed meanwhile, the part itself is at fault: it is halved until its one user is found.
+        The first failure is taken for everyone's. After a second throttling others are let ahead. If it goes
+        on while others pass, the part itself is at fault: it is halved until its one user is found.
         """
         others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
         trouble.failures += 1
         trouble.passes = self._pause.passes
         if others_pass or trouble.apart_since is not None:
             return await self._fail_alone(part, watcher, trouble, verdict)
-        if trouble.failures == 2 and watcher.probe():
+        if trouble.failures == 2 and isinstance(verdict, SlowDown) and watcher.probe():
             await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
         else:
             self._pause.failed(started, verdict)
@@ -168,10 +174,12 @@ class Delivery:
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
     ) -> Outcome | None:
         now = self._clock.now()
-        watcher.set_apart()
         trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
-        if part.users > 1 and trouble.failures > 2:
+        patience = _THROTTLED_PATIENCE if isinstance(verdict, SlowDown) else _FAILED_PATIENCE
+        if part.users > 1 and trouble.failures >= patience:
             return await self._halve(part, watcher, trouble)
+        if trouble.failures >= patience:
+            watcher.set_apart()
         if now - trouble.apart_since > self._outage:
             return self._hand_back(part, watcher, "transient", f"the server kept answering: {verdict.words}")
         await self._pause.sleep(self._pause.wait(verdict, trouble.failures))

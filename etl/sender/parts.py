@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.model import Chunk, Reject, Tally
-from etl.values import original_values
+from etl.values import original_values, pick_rows
 
 
 def whole(chunk: Chunk) -> Chunk:
@@ -38,7 +37,7 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
         keys=part.keys[chosen],
         numbers=part.numbers[mask],
         owners=np.searchsorted(chosen, part.owners[mask]),
-        rows=part.rows.take(pa.array(np.flatnonzero(mask))),
+        rows=pick_rows(part.rows, np.flatnonzero(mask)),
         rejects=(),
     )
 

@@ -52,7 +52,9 @@ def blocks(page: Path, *languages: str) -> Iterator[Block]:
     for match in _FENCE.finditer(text):
         language, _, note = match["info"].strip().partition(" ")
         if not languages or language in languages:
-            yield Block(page, text.count("\n", 0, match.start("text")) + 1, language, note.strip(), match["text"])
+            yield Block(
+                page, text.count("\n", 0, match.start("text")) + 1, language, note.strip(), match["text"]
+            )
 
 
 def prose(page: Path) -> str:

@@ -1,12 +1,12 @@
-"""Plays a page: writes the files it shows, runs its commands, and compares what they say."""
+"""Plays a page: writes the files it shows, runs its commands, and tells what a terminal would show."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import shlex
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,11 +15,17 @@ from pathlib import Path
 from unittest.mock import patch
 
 from etl.__main__ import run_command
+from tests.docs.pages import ROOT
+from tests.docs.screen import Terminal
 
-# Where the pages say that the sandbox listens; the tests have theirs elsewhere.
+# Where the pages say that the sandbox listens; a test has its own elsewhere.
 SHOWN_URL = "http://127.0.0.1:8900"
-# On a terminal, which is what the pages show, there is a progress bar in place of these lines.
-_LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [A-Z]+ .*\n", re.MULTILINE)
+# Where the pages have the real thing, a test has the sandbox; and a folder of its own for that of a script.
+_REAL = (("region: eu", "region: {url}"), ("/srv/propsync", "."))
+_REAL_URL = "https://api.eu.amplitude.com"
+# Numbers before a unit of time or speed, moments, and what a page leaves out.
+_VARIES = re.compile(r"(\d[\d,.]*(?= (?:s|rows/s)\b)|(?<=seconds\":)\d[\d.]*|\d{4}-\d\d-\d\dT[\d:.]+|\.\.\.)")
+_SHIM = '#!/bin/sh\nexec "{python}" -m etl "$@"\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,78 +37,115 @@ class Step:
 
 
 def steps(console: str) -> Iterator[Step]:
-    """Part a console block into its commands; a backslash at a line's end continues it."""
+    """Part a console block into its commands; a backslash at a line's end continues one."""
     for part in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
         command, _, shown = part.replace("\\\n", " ").partition("\n")
         yield Step(command, shown)
 
 
 def fits(shown: str, said: str) -> bool:
-    """Whether the output is what is shown, where `...` stands for anything: in a line, or for whole lines."""
+    """Whether the output is what is shown, but for times and speeds.
+
+    `...` stands for anything: in a line, or for whole lines.
+    """
     pattern = "".join(
-        r"(?:.*\n)*?" if line.strip() == "..." else ".*".join(map(re.escape, line.split("..."))) + r" *\n"
-        for line in shown.rstrip("\n").splitlines()
+        r"(?:.*\n)*?" if line.strip() == "..." else _line_pattern(line) + r"\n"
+        for line in shown.rstrip().splitlines()
     )
-    return re.fullmatch(pattern, said.rstrip("\n") + "\n" if said else "") is not None
+    return re.fullmatch(pattern, said.rstrip() + "\n" if said.strip() else "") is not None
+
+
+def _line_pattern(line: str) -> str:
+    parts = _VARIES.split(line)
+    return "".join(_stand_in(part) if odd % 2 else re.escape(part) for odd, part in enumerate(parts))
+
+
+def _stand_in(part: str) -> str:
+    if part == "...":
+        return ".*"
+    return r"\d{4}-\d\d-\d\dT[\d:.]+" if "T" in part else r"\d[\d,.]*"
 
 
 class Console:
-    """Runs the few commands that the pages use, in the current folder, against the sandbox at `url`."""
+    """Runs the few commands that the pages use, in `folder`, which is the current one, against a sandbox."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
         self._url = url
         self._code = 0
         self._tools: dict[str, Callable[[list[str]], int]] = {
-            "propsync": self._propsync,
+            "propsync": run_command,
             "cat": self._cat,
             "curl": self._curl,
             "echo": self._echo,
             "export": self._export,
+            "sh": self._sh,
         }
 
+    def write(self, name: str, text: str) -> None:
+        """Write a file that a page shows."""
+        for real, ours in _REAL:
+            text = text.replace(real, ours.format(url=self._url))
+        path = self._folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
     def run(self, command: str) -> str:
-        """What the command says, both streams as a terminal mixes them."""
+        """What the command leaves on a terminal of 80 columns, both streams together."""
         words = shlex.split(command.replace(SHOWN_URL, self._url))
-        given = {}
-        while re.match(r"[A-Z_]+=", words[0]):
-            name, _, given[name] = words.pop(0).partition("=")
-        target = words[-1] if len(words) > 2 and words[-2] == ">" else None
-        said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-        with patch.dict(os.environ, given), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            tool = self._tools[words[0]]
-            self._code = tool(words[1:-2] if target else words[1:])
-        text = said.buffer.getvalue().decode()  # type: ignore[attr-defined]
+        if words[:2] == ["propsync", "sandbox"]:
+            return f"sandbox at {SHOWN_URL}\n"  # it would go on until Ctrl-C, and the test has one already
+        target = self._folder / words.pop() if words[-2:-1] == [">"] else None
+        out, err = Terminal(), Terminal()
+        with (
+            patch.dict(os.environ, TERM="xterm", COLUMNS="80"),
+            contextlib.redirect_stdout(out if target else err),
+            contextlib.redirect_stderr(err),
+        ):
+            self._code = self._tools[words[0]](words[1:-1] if target else words[1:])
         if target:
-            Path(target).write_text(text, encoding="utf-8")
-            return ""
-        text = text if "--log-format" in words else _LOG_LINE.sub("", text)
-        return text.replace(self._url, SHOWN_URL)
+            target.write_bytes(out.written.getvalue())
+        real = _REAL_URL if self._url in self._texts() else SHOWN_URL
+        return err.seen().replace(self._url, real)
 
-    def _propsync(self, arguments: list[str]) -> int:
-        if arguments[0] == "sandbox":
-            print(f"sandbox at {self._url}")  # the real one goes on until Ctrl-C
-            return 0
-        with patch.object(sys, "argv", ["propsync", *arguments]):
-            return run_command(arguments)
+    def _texts(self) -> str:
+        return "".join(path.read_text(encoding="utf-8") for path in self._folder.glob("*.yml"))
 
-    def _cat(self, arguments: list[str]) -> int:
-        for name in arguments:
+    def _cat(self, names: list[str]) -> int:
+        for name in names:
             print(Path(name).read_text(encoding="utf-8"), end="")
         return 0
 
     def _curl(self, arguments: list[str]) -> int:
-        assert arguments[0] == "-H"
-        name, _, value = arguments[1].partition(": ")
-        request = urllib.request.Request(arguments[2], headers={name: value})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        option, header, url = arguments
+        assert option == "-H"
+        name, value = header.split(": ")
+        with urllib.request.urlopen(urllib.request.Request(url, headers={name: value}), timeout=10) as answer:
             print(answer.read().decode())
         return 0
 
-    def _echo(self, arguments: list[str]) -> int:
-        print(" ".join(arguments).replace("$?", str(self._code)))
+    def _echo(self, words: list[str]) -> int:
+        print(*(word.replace("$?", str(self._code)) for word in words))
         return 0
 
-    def _export(self, arguments: list[str]) -> int:
-        name, _, value = arguments[0].partition("=")
+    def _export(self, assignments: list[str]) -> int:
+        name, value = assignments[0].split("=")
         os.environ[name] = value
         return 0
+
+    def _sh(self, arguments: list[str]) -> int:
+        shim = self._folder / "bin" / "propsync"
+        shim.parent.mkdir()
+        shim.write_text(_SHIM.format(python=sys.executable), encoding="utf-8")
+        shim.chmod(0o700)
+        path = os.pathsep.join([str(shim.parent), os.environ["PATH"]])
+        done = subprocess.run(
+            ["sh", *arguments],
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(done.stdout, end="")
+        print(done.stderr, end="", file=sys.stderr)
+        return done.returncode

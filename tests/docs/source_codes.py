@@ -13,7 +13,9 @@ _TAKES_CODE_AT = {"Reject": 2, "Fault": 0, "faults_of": 0, "_UnfitError": 0, "_r
 
 def reject_codes(package: Path) -> set[str]:
     """Every code that a stage of the package gives to a reject."""
-    return {code for stage in STAGES for file in sorted((package / stage).rglob("*.py")) for code in _codes(file)}
+    return {
+        code for stage in STAGES for file in sorted((package / stage).rglob("*.py")) for code in _codes(file)
+    }
 
 
 def _codes(file: Path) -> Iterator[str]:

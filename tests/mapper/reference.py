@@ -48,7 +48,8 @@ def moment(text: str) -> tuple[dt.datetime, dt.timedelta] | None:
             return None
         ahead = dt.timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
     try:
-        return dt.datetime(*(int(part or 0) for part in parts)), ahead
+        year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+        return dt.datetime(year, month, day, hour, minute, second), ahead
     except ValueError:
         return None
 

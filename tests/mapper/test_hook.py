@@ -43,7 +43,7 @@ def test_rows_that_it_drops_are_rejects_with_their_original_values() -> None:
     assert mapped.kept.tolist() == [2]
     assert [(reject.row, reject.code, reject.values) for reject in mapped.rejects] == [
         (5, "dropped", '{"u":"user-5","n":1}'),
-        (6, "dropped", '{"u":"user-6"}'),
+        (6, "dropped", '{"u":"user-6","n":null}'),
     ]
 
 
@@ -56,7 +56,7 @@ def test_rows_keep_their_places_when_it_sorts_or_fails_some() -> None:
 
 def test_a_column_without_values_counts_as_text() -> None:
     empty = mapped_with(lambda frame: frame.assign(v=None))
-    full = mapped_with(lambda frame: frame.assign(v=["a", None, "b"]))
+    full = mapped_with(lambda frame: frame.assign(v=pd.Series(["a", None, "b"], frame.index)))
     assert empty.identifications.schema == full.identifications.schema
 
 
@@ -73,6 +73,8 @@ def test_it_is_not_called_without_rows() -> None:
         (lambda frame: None, "returned NoneType, not a DataFrame"),
         (lambda frame: pd.concat([frame, frame]), "returned a row twice"),
         (lambda frame: frame.reset_index(drop=True), "returned a row with the index 0"),
+        (lambda frame: frame.set_index("u"), "returned a row with the index 'user-5'"),
+        (lambda frame: frame.set_index("u", append=True), "returned a row with the index (5, 'user-5')"),
         (lambda frame: frame.assign(v=[1, "a", {}]), "returned columns of mixed types"),
         (lambda frame: frame, "returned no column v"),
     ],

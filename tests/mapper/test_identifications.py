@@ -166,7 +166,9 @@ def test_rejects_show_the_row_as_it_stood_in_the_source() -> None:
     batch = type(batch)("f.csv", 0, 1, 4, numbers, batch.rows, (earlier,), text=True)
     mapped = Mapper(setting(column("v", type="number"))).map(batch)
     assert mapped.rejects == (
-        Reject("f.csv", 1, "bad_number", 'column v: "x" is not a number', '{"u":" user-1 ","v":"x"}'),
+        Reject(
+            "f.csv", 1, "bad_number", 'column v: "x" is not a number', '{"u":" user-1 ","v":"x","w":null}'
+        ),
         earlier,
         Reject("f.csv", 3, "bad_number", 'column v: "y" is not a number', '{"u":"user-3","v":"y","w":"z"}'),
     )

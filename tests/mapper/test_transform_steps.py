@@ -11,7 +11,7 @@ import pytest
 from etl.job.spec import Step
 from tests.mapper.mapping import outcomes
 
-TRIM, LOWER, UPPER, SHA256 = (Step(word) for word in ("trim", "lower", "upper", "sha256"))  # type: ignore[arg-type]
+TRIM, LOWER, UPPER, SHA256 = (Step(word) for word in ("trim", "lower", "upper", "sha256"))
 
 
 def dated(format_: str, *texts: str | None, **spec: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from tests.mapper.mapping import batch_of
 from tests.mapper.zoo import ZOO
 
 
-def test_values_are_those_of_the_source_without_nulls() -> None:
+def test_values_are_those_of_the_source() -> None:
     rows = batch_of(
         {
             "a": pa.array(["x", None, " y"]),
@@ -26,17 +26,17 @@ def test_values_are_those_of_the_source_without_nulls() -> None:
     ).rows
     texts = original_values(rows, np.array([0, 2]))
     assert [orjson.loads(text) for text in texts] == [
-        {"a": "x", "b": 1, "d": "2024-01-02T03:04:05.000006", "e": "\\xff"},
-        {"a": " y", "c": 0.5, "d": "2024-01-02T03:04:05.000006"},
+        {"a": "x", "b": 1, "c": None, "d": "2024-01-02T03:04:05.000006", "e": "\\xff"},
+        {"a": " y", "b": None, "c": 0.5, "d": "2024-01-02T03:04:05.000006", "e": None},
     ]
     assert orjson.loads(original_values(rows, [1])[0])["c"] == "inf"
 
 
-def test_empty_fields_of_text_are_left_out_unless_they_are_values() -> None:
+def test_empty_fields_of_text_are_null_unless_they_are_values() -> None:
     rows = batch_of({"a": pa.array(["", "x"]), "b": pa.array(["", ""])}).rows
     assert original_values(rows, [0, 1]) == ['{"a":"","b":""}', '{"a":"x","b":""}']
-    assert original_values(rows, [0, 1], text=True) == ["{}", '{"a":"x"}']
-    assert original_values(rows, [0], text=True, keep_empty={"b"}) == ['{"b":""}']
+    assert original_values(rows, [0, 1], text=True) == ['{"a":null,"b":null}', '{"a":"x","b":null}']
+    assert original_values(rows, [0], text=True, keep_empty={"b"}) == ['{"a":null,"b":""}']
 
 
 @pytest.mark.parametrize("kind", ZOO)

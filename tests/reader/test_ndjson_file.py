@@ -157,8 +157,15 @@ def test_a_byte_order_mark_and_crlf_are_no_content(tmp_path: Path) -> None:
     assert rows == {1: {"a": 1}, 2: {"a": 2}}
 
 
-def test_nesting_without_end_is_kept_as_text(tmp_path: Path) -> None:
+def test_nesting_beyond_measure_costs_its_row_only(tmp_path: Path) -> None:
     deep = "[" * 900 + "]" * 900
+    rows, rejects = read(tmp_path, f'{{"a":{deep}}}\n{{"a":[1]}}\n', "x.ndjson")
+    assert list(rows) == [2]
+    assert [(r.row, r.reason) for r in rejects] == [(1, "column a: the value is nested too deep")]
+
+
+def test_deep_nesting_ends_in_text(tmp_path: Path) -> None:
+    deep = "[" * 200 + "]" * 200
     rows, _ = read(tmp_path, f'{{"a":{deep}}}\n', "x.ndjson")
     value = rows[1]["a"]
     while isinstance(value, list):

@@ -19,6 +19,7 @@ from etl.model import Stretch
 from etl.reader import open_source
 from tests.reader.reading import batches, opened, rejects_of, rows_of, written
 
+HOMES = [{"city": "Ulm", "geo": [1.5]}, None, {"city": None, "geo": None}]
 VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
     "whole": (pa.int64(), [1, None, -(2**63)]),
     "small": (pa.uint8(), [0, 255, None]),
@@ -26,7 +27,7 @@ VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
     "day": (pa.date32(), [dt.date(1971, 3, 8), None, dt.date(9999, 12, 31)]),
     "when": (pa.timestamp("us", "UTC"), [dt.datetime(2024, 1, 1, tzinfo=dt.UTC), None, None]),
     "tags": (pa.list_(pa.string()), [["a", None], [], None]),
-    "address": (pa.struct([("city", pa.string()), ("geo", pa.list_(pa.float64()))]), [{"city": "Ulm", "geo": [1.5]}, None, {"city": None, "geo": None}]),
+    "address": (pa.struct([("city", pa.string()), ("geo", pa.list_(pa.float64()))]), HOMES),
     "raw": (pa.binary(), [b"\xff\x00", b"", None]),
     "text": (pa.large_string(), ["Zoë", "", None]),
     "dotted.name": (pa.string(), ["x", "y", "z"]),

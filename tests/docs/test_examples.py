@@ -1,0 +1,98 @@
+"""Every example in the pages is run, and says what the page shows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from etl.job import parse_job
+from etl.sandbox import Sandbox
+from tests.docs.pages import DOCS, README, Block, blocks, user_pages
+from tests.docs.playing import SHOWN_URL, Console, fits, steps
+
+PLAYED = (README, DOCS / "running.md", DOCS / "library.md")
+
+
+def name_of(page: Path) -> str:
+    return page.name
+
+
+@pytest.mark.parametrize("page", PLAYED, ids=name_of)
+def test_a_page_says_what_its_examples_do(
+    page: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMPLITUDE_API_KEY", "set-so-that-it-is-unset-again")
+    console, names, said = Console(tmp_path, sandbox.url), {"__name__": page.stem}, ""
+    for block in blocks(page):
+        if block.language == "console":
+            play(console, block)
+        elif block.language == "python":
+            said = executed(block, sandbox.url, names)
+        elif block.note == "output":
+            assert fits(block.text, said), f"{block.place} is not what was printed:\n{said}"
+        elif block.note:
+            console.write(block.note, block.text)
+
+
+def play(console: Console, block: Block) -> None:
+    for step in steps(block.text):
+        said = console.run(step.command)
+        assert fits(step.shown, said), f"{block.place} is not what `{step.command}` says:\n{said}"
+
+
+def executed(block: Block, url: str, names: dict[str, str]) -> str:
+    """What the code prints; `names` is what earlier code has defined."""
+    printed = io.StringIO()
+    code = "\n" * (block.line - 1) + block.text.replace(SHOWN_URL, url)
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, block.page, "exec"), names)
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize("block", [b for page in PLAYED for b in blocks(page, "yaml")], ids=lambda b: b.place)
+def test_every_job_file_is_one(block: Block) -> None:
+    assert parse_job(block.text, name="job.yml", folder=Path()).source
+
+
+@pytest.mark.parametrize(
+    "block", [b for page in user_pages() for b in blocks(page, "json")], ids=lambda b: b.place
+)
+def test_every_json_is_json(block: Block) -> None:
+    assert json.loads(block.text)
+
+
+def test_the_examples_are_found() -> None:
+    for page in PLAYED:
+        assert (
+            sum(len(list(steps(block.text))) for block in blocks(page, "console"))
+            + len(list(blocks(page, "python")))
+            > 5
+        )
+
+
+@pytest.mark.parametrize(
+    ("shown", "said", "right"),
+    [
+        ("a\nb\n", "a\nb\n", True),
+        ("a\nb\n", "a\n", False),
+        ("a\n", "a\nb\n", False),
+        ("a ... c\n", "a b c\n", True),
+        ("a ... c\n", "a b d\n", False),
+        ("...\nb\n", "a\na\nb\n", True),
+        ("...\nb\n", "a\nb\nc\n", False),
+        ("a.c\n", "abc\n", False),
+        ("2 MB in 0.1 s, 9 rows/s\n", "2 MB in 31 s, 1,000 rows/s\n", True),
+        ("2 MB in 0.1 s\n", "3 MB in 0.1 s\n", False),
+        ("2 MB in 0.1 s\n", "2 MB in no s\n", False),
+        ("at 2024-05-01T02:15:00Z\n", "at 2026-05-01T02:15:00.5Z\n", True),
+        ("", "a\n", False),
+        ("", "", True),
+    ],
+)
+def test_only_times_and_dots_stand_for_anything(shown: str, said: str, right: bool) -> None:
+    assert fits(shown, said) is right
