@@ -25,6 +25,14 @@ layers: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+# What takes longer than two minutes; bounded, and ends with a table: law, cases tried, violations.
+soak: $(STAMP)
+	$(BIN)/python -m pytest tests/soak -m soak -p no:xdist
+
+# Rows a second of each stage. The figures only mean something beside each other.
+bench: $(STAMP)
+	$(BIN)/python bench/stages.py
+
 samples: $(STAMP)
 	$(BIN)/python sample_data/generate.py
 

@@ -1,0 +1,1 @@
+"""Small invented files to try propsync on, and the program that writes them."""

@@ -24,36 +24,17 @@ PARQUET_USERS: Final = 2000
 ROW_GROUP: Final = 500
 
 FIRST_NAMES: Final = (
-    "Ada",
-    "Björn",
-    "Chloé",
-    "Đorđe",
-    "Eve",
-    "Femi",
-    "Gülşen",
-    "Hana",
-    "Iñigo",
-    "Jörg",
-    "Kei",
-    "Łucja",
-)
+    "Ada", "Björn", "Chloé", "Đorđe", "Eve", "Femi", "Gülşen", "Hana", "Iñigo", "Jörg", "Kei", "Łucja",
+)  # fmt: skip
 LAST_NAMES: Final = (
-    "O'Hara",
-    "Müller",
-    "Nguyễn",
-    "Østergård",
-    "Papadópoulos",
-    "Quirós",
-    'Rock "Rocky" Smith',
-    "山田",
-)
+    "O'Hara", "Müller", "Nguyễn", "Østergård", "Papadópoulos", "Quirós", 'Rock "Rocky" Smith', "山田",
+)  # fmt: skip
 PLANS: Final = ("free", "starter", "team", "enterprise")
 TAGS: Final = ("beta tester", "newsletter", "partner", "churn risk", "champion", "VIP")
-PLACES: Final = (
-    ("Germany", "Berlin", "Berlin"),
-    ("Japan", "Kantō", "東京"),
-    ("Brazil", "Paraná", "Curitiba"),
-)
+GERMANY: Final = ("Germany", "Berlin", "Berlin")
+JAPAN: Final = ("Japan", "Kantō", "東京")
+BRAZIL: Final = ("Brazil", "Paraná", "Curitiba")
+PLACES: Final = (GERMANY, JAPAN, BRAZIL)
 COMPANIES: Final = ("Acme, Inc.", "Umbrella; Sons", "Initech", "Hooli | Labs")
 NOTES: Final = (
     "",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from etl.amplitude import MAX_PROPERTIES
 from etl.job import CsvOptions
-from etl.listeners.wording import counted
 from etl.proposal.id_remarks import id_remarks, other_ids
-from etl.proposal.quoting import in_quotes, quoted, shown, spec_text
+from etl.proposal.quoting import in_quotes, quoted, spec_text
+from etl.proposal.wording import counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,11 +29,9 @@ _TOO_MANY: Final = (
 def header(files: Sequence[str], rows: int, columns: int, file: str) -> Iterator[str]:
     """What the file is and what to do with it."""
     more = f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else ""
-    yield from comment(
-        f"Proposed by `propsync init` after reading all of {shown(files[0])}{more}: {counted(rows, 'row')}, "
-        f"{counted(columns, 'column')}. Read it, correct it, and then:",
-        0,
-    )
+    size = f"{counted(rows, 'row')}, {counted(columns, 'column')}"
+    yield from comment(f"Proposed by `propsync init`, which read all of {shown(files[0])}{more}: {size}.", 0)
+    yield "# Read it, correct it, then:"
     yield f"#   propsync check {file}      counts, rejects and time; sends nothing"
     yield f"#   propsync preview {file}    the first identifications"
     yield f"#   propsync run {file}        sends them, with the key in AMPLITUDE_API_KEY"
@@ -108,7 +106,7 @@ def _property_lines(entries: Sequence[Entry]) -> Iterator[str]:
             yield from comment(remark, 4)
         for line in entry.lines:
             active += line.active
-            yield _line(line, _untaken(line, taken))
+            yield from _lines(line, _untaken(line, taken))
     if not active:
         yield from comment(_NO_PROPERTIES, 4)
 
@@ -123,10 +121,15 @@ def _untaken(line: Line, taken: set[str]) -> str:
     return name
 
 
-def _line(line: Line, name: str) -> str:
+def _lines(line: Line, name: str) -> Iterator[str]:
     begin = "    " if line.active else "    # "
-    note = f"   # {line.note}" if line.note else ""
-    return f"{begin}{quoted(name)}: {spec_text(line.spec)}{note}"
+    text = f"{begin}{quoted(name)}: {spec_text(line.spec)}"
+    beside = f"{text}   # {line.note}" if line.note else text
+    if len(beside) <= _WIDTH:
+        yield beside
+    else:
+        yield from comment(line.note, 4)
+        yield text
 
 
 def text_of(*parts: Iterable[str]) -> str:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from etl.amplitude import MAX_STRING_LENGTH
 from etl.job import ColumnSpec, Step
-from etl.listeners.wording import counted
 from etl.proposal.families import part_of_family
 from etl.proposal.names import Personal, personal
-from etl.proposal.quoting import shown
 from etl.proposal.typed import typed
+from etl.proposal.wording import counted, shown
 
 if TYPE_CHECKING:
     from etl.proposal.facts import ColumnFacts

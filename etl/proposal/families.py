@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from etl.amplitude import FAMILIES, STRING_FIELDS
 from etl.proposal.names import amplitude_field
-from etl.proposal.quoting import shown
+from etl.proposal.wording import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
 # `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
 _ALONE: Final = ("app_version", "language", "start_version")
@@ -24,12 +24,20 @@ def columns_by_field(columns: Iterable[str]) -> dict[str, str]:
     return named
 
 
-def mappable(named: dict[str, str]) -> dict[str, str]:
-    """The column for each field that can be mapped: whole families, and fields that belong to none."""
-    whole = {name for family in FAMILIES if all(name in named for name in family) for name in family}
+def mappable(named: dict[str, str], empty: Collection[str]) -> dict[str, str]:
+    """The column for each field that can be mapped: whole families, and fields that belong to none.
+
+    `empty` columns complete a family, but fill no field by themselves.
+    """
+    named = {name: column for name, column in named.items() if column not in empty or name not in _ALONE}
+    whole = {name for family in FAMILIES if _fills(family, named, empty) for name in family}
     return {
         name: named[name] for name in STRING_FIELDS if name in whole or (name in named and name in _ALONE)
     }
+
+
+def _fills(family: Sequence[str], named: dict[str, str], empty: Collection[str]) -> bool:
+    return all(name in named for name in family) and any(named[name] not in empty for name in family)
 
 
 def part_of_family(column: str, named: dict[str, str]) -> str | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH
-from etl.listeners.wording import counted, one_line
 from etl.proposal.identity import is_mail
-from etl.proposal.quoting import shown, spec_text
+from etl.proposal.quoting import spec_text
+from etl.proposal.wording import counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WHY: Final[dict[Reason, str]] = {
     "person": "its name says that it is an id of users",
     "id": "its name says that it is an id, and nearly every row has its own",
-    "mail": "no column looks more like an id of users",
+    "mail": "nothing here looks more like a lasting id of users",
     "counter": "its name says that it is an id, though it does no more than count the rows",
     "unique": "nearly every row has a value of its own",
     "gaps": "its name says that it is an id of users, though many rows have none",
@@ -34,7 +34,7 @@ _MAIL: Final = (
 def id_remarks(identity: Identity) -> list[str]:
     """Sentences for the comment above the id."""
     facts = identity.facts
-    remarks = [f"{shown(facts.name)} is the {identity.field} because {_WHY[identity.reason]}."]
+    remarks = [f"{shown(facts.name)} was taken: {_WHY[identity.reason]}."]
     if identity.reason == "counter":
         remarks.append(_ROWS_COUNTED)
     counters = [shown(spec.column or "") for spec, reason in identity.others if reason == "counter"]
@@ -74,7 +74,7 @@ def _lacks(code: str, identity: Identity) -> str:
 
 
 def _words(identity: Identity) -> str:
-    return ", ".join(sorted(one_line(word) for word in identity.facts.ids.refused)[:5])
+    return ", ".join(sorted(shown(word) for word in identity.facts.ids.refused)[:5])
 
 
 def _prefix_remarks(identity: Identity) -> Iterator[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etl.listeners.wording import counted
 from etl.proposal.id_remarks import id_rejects
 from etl.proposal.identity import is_mail
-from etl.proposal.quoting import shown, spec_text
+from etl.proposal.quoting import spec_text
+from etl.proposal.wording import counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from etl.amplitude import MIN_ID_LENGTH
 from etl.job import ColumnSpec, CsvOptions
@@ -111,11 +111,11 @@ def _proposal(
     found: Survey, source: Source, *, locations: Sequence[str], name: str, csv: CsvOptions, file: str
 ) -> Proposal:
     identity = choose(found, prefix_of(source))
-    fields = _fields(found, identity)
+    named = _named(found, identity)
+    fields = _fields(found, named)
     devices = [column for column in found.columns if is_device_id(column)]
     devices = devices if identity.field == "user_id" else []
     spoken_for = {identity.facts.name, *devices, *(spec.column for spec in fields.values())}
-    named = columns_by_field(found.columns)
     entries = [
         entry(facts, found, named) for column, facts in found.columns.items() if column not in spoken_for
     ]
@@ -134,18 +134,20 @@ def _lines_of(sentences: Iterable[str]) -> list[str]:
     return [line for sentence in sentences for line in comment(f"{sentence}.", 0)]
 
 
-def _fields(found: Survey, identity: Identity) -> dict[str, ColumnSpec]:
-    """Amplitude's own fields that columns fill with text that can be sent."""
-    usable = [
-        facts.name
-        for facts in found.columns.values()
-        if facts.name in found.everywhere and facts.present and not facts.nested and not facts.faults
-        if facts is not identity.facts
-    ]
+def _named(found: Survey, identity: Identity) -> dict[str, str]:
+    """The columns with names of Amplitude's own fields whose values can be sent as text."""
+    usable = [facts for facts in found.columns.values() if not (facts.nested or facts.faults)]
+    return columns_by_field(
+        facts.name for facts in usable if facts is not identity.facts and facts.name in found.everywhere
+    )
+
+
+def _fields(found: Survey, named: dict[str, str]) -> dict[str, ColumnSpec]:
+    empty = {facts.name for facts in found.columns.values() if not facts.present}
     specs = {}
-    for field, column in mappable(columns_by_field(usable)).items():
-        too_long = "truncate" if found.columns[column].too_long else "reject"
-        specs[field] = ColumnSpec(column=column, too_long=too_long)  # type: ignore[arg-type]
+    for field, column in mappable(named, empty).items():
+        too_long: Literal["truncate", "reject"] = "truncate" if found.columns[column].too_long else "reject"
+        specs[field] = ColumnSpec(column=column, too_long=too_long)
     return specs
 
 

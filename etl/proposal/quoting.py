@@ -1,11 +1,9 @@
-"""Any text as YAML that reads back as the same text, or as part of a comment that ends with its line."""
+"""Any text as YAML that reads back as the same text, and column specs as YAML."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-
-from etl.listeners.wording import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +14,6 @@ _BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
 _WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_SHOWN: Final = 60
 
 
 def quoted(text: str) -> str:
@@ -29,12 +26,6 @@ def quoted(text: str) -> str:
 def in_quotes(text: str) -> str:
     """The text as a double-quoted YAML scalar."""
     return '"' + "".join(_ESCAPES.get(sign) or _escaped(sign) for sign in text) + '"'
-
-
-def shown(text: str) -> str:
-    """A name as a comment may show it: one printable line of at most 60 characters."""
-    line = one_line(text)
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
 
 
 def spec_text(spec: ColumnSpec) -> str:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KEPT: Final = 1 << 15  # hashes; the estimate is within 1 % beyond that
+# Any large number: with a small one, texts of a few control characters would share a hash.
+_SEED: Final = 0xD1B54A32D192ED03
 _SPAN: Final = 2.0**64
 
 
@@ -24,8 +26,8 @@ class Distinct:
         self._exact = True
 
     def add(self, texts: pa.StringArray) -> None:
-        """Take in texts of shape (n,), without nulls."""
-        hashes = hash_texts(texts)
+        """Take in texts of shape (n,), none of them null or empty."""
+        hashes = hash_texts(texts, _SEED)
         if not self._exact:
             hashes = hashes[hashes < self._hashes[-1]]
         together = np.union1d(self._hashes, hashes)

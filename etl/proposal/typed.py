@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from etl.job import ColumnSpec
-from etl.listeners.wording import counted
 from etl.proposal.date_formats import date_spec, one_meaning
 from etl.proposal.names import is_code
-from etl.proposal.quoting import shown
+from etl.proposal.wording import counted, shown
 
 if TYPE_CHECKING:
     from etl.proposal.facts import ColumnFacts

@@ -12,11 +12,10 @@ from etl.errors import SourceError
 
 Item = TypeVar("Item")
 
-_HINTS = {
-    FileNotFoundError: "check the path; relative paths start at the job file's folder",
-    PermissionError: "give this user the right to read it",
-    IsADirectoryError: "name a file in it, or the folder itself",
-}
+_KINDS = (
+    (FileNotFoundError, "is not there", "check the path; relative paths start at the job file's folder"),
+    (PermissionError, "may not be read by this user", "give this user the right to read it"),
+)
 _MESSAGES = (
     ("Truncated compressed stream", "ends in the middle of its compressed data", "copy or export it again"),
     ("decompress failed", "holds damaged compressed data", "copy or export it again"),
@@ -29,9 +28,9 @@ _MESSAGES = (
 def as_source_error(error: BaseException, name: str, place: str = "") -> SourceError:
     """The error as the user should see it; `place` says how far reading had come, such as `after row 12`."""
     where = f"{name} ({place})" if place else name
-    for kind, hint in _HINTS.items():
+    for kind, message, hint in _KINDS:
         if isinstance(error, kind):
-            return SourceError(f"{where}: {error.strerror or error}", hint=hint)
+            return SourceError(f"{where} {message}", hint=hint)
     for sign, message, hint in _MESSAGES:
         if sign in str(error):
             return SourceError(f"{where} {message}", hint=hint)

@@ -73,6 +73,7 @@ class Console:
         self._folder = folder
         self._url = url
         self._code = 0
+        self._exported: dict[str, str] = {}
         self._tools: dict[str, Callable[[list[str]], int]] = {
             "propsync": run_command,
             "cat": self._cat,
@@ -98,7 +99,7 @@ class Console:
         target = self._folder / words.pop() if words[-2:-1] == [">"] else None
         out, err = Terminal(), Terminal()
         with (
-            patch.dict(os.environ, TERM="xterm", COLUMNS="80"),
+            patch.dict(os.environ, TERM="xterm", COLUMNS="80", **self._exported),
             contextlib.redirect_stdout(out if target else err),
             contextlib.redirect_stderr(err),
         ):
@@ -130,7 +131,7 @@ class Console:
 
     def _export(self, assignments: list[str]) -> int:
         name, value = assignments[0].split("=")
-        os.environ[name] = value
+        self._exported[name] = value
         return 0
 
     def _sh(self, arguments: list[str]) -> int:

@@ -59,11 +59,12 @@ def test_every_job_file_is_one(block: Block) -> None:
     assert parse_job(block.text, name="job.yml", folder=Path()).source
 
 
-@pytest.mark.parametrize(
-    "block", [b for page in user_pages() for b in blocks(page, "json")], ids=lambda b: b.place
-)
-def test_every_json_is_json(block: Block) -> None:
-    assert json.loads(block.text)
+def test_every_json_is_json() -> None:
+    for page in user_pages():
+        for block in blocks(page, "json"):
+            assert json.loads(block.text), block.place
+        for block in blocks(page, "ndjson"):
+            assert [json.loads(line) for line in block.text.splitlines()], block.place
 
 
 def test_the_examples_are_found() -> None:

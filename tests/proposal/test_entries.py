@@ -115,6 +115,12 @@ def test_a_family_is_mapped_whole_or_not_at_all(tmp_path: Path) -> None:
     assert set(properties_of(whole)) == {"plan"}
 
 
+def test_an_empty_column_completes_a_family_but_fills_no_field_alone(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, "user_id,country,region,city,dma,language\nperson-1,DE,NW,Bonn,,\n")
+    fields = job_of(proposed(source), source).identification.fields
+    assert set(fields) == {"user_id", "country", "region", "city", "dma"}
+
+
 def test_fields_of_no_family_are_mapped_by_themselves(tmp_path: Path) -> None:
     source = csv_source(tmp_path, "user_id,language,paying\nperson-1,de,yes\n")
     assert job_of(proposed(source), source).identification.fields["language"].column == "language"

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.job import ColumnSpec, Step, parse_job
-from etl.proposal.quoting import in_quotes, quoted, shown, spec_text
+from etl.proposal.quoting import in_quotes, quoted, spec_text
+from etl.proposal.wording import shown
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from etl.proposal.sketch import Distinct
 
 
-@given(st.lists(st.lists(st.text(max_size=3), max_size=10), max_size=6))
+@given(st.lists(st.lists(st.text(min_size=1, max_size=3), max_size=10), max_size=6))
 def test_few_texts_are_counted_exactly_however_they_come(batches: list[list[str]]) -> None:
     counted = Distinct()
     for batch in batches:

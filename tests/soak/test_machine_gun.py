@@ -1,0 +1,92 @@
+"""Killed at any instant, run again until it ends: nothing lost, nothing twice but the unsettled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etl.model import Summary
+from etl.sandbox import SandboxOptions, running_sandbox
+from tests.pipeline.making import law_holds, rows_of, run_once, sent_bodies, write_csv, write_parquet
+from tests.soak.gun import BATCH, LANES, Toll, shoot
+from tests.soak.proof import Proof
+
+OPTIONS = SandboxOptions(record=True, latency=0.01)
+
+
+def source_in(folder: Path, kind: str, rows: int, seed: int) -> Path:
+    source = folder / f"users.{kind}"
+    made = rows_of(rows, users=rows * 3 // 4, seed=seed, bad=997)
+    if kind == "csv":
+        write_csv(source, made)
+    else:
+        write_parquet(source, made, row_group=rows // 7)
+    return source
+
+
+def undisturbed(folder: Path, source: Path) -> tuple[dict[str, object], Summary, set[str]]:
+    with running_sandbox(OPTIONS) as sandbox:
+        summary = run_once(
+            folder, sandbox, source, state_dir=folder / "calm", batch_size=BATCH, concurrency=LANES
+        )
+        return sandbox.profiles.as_json(), summary, set(sent_bodies(sandbox))
+
+
+def judge(folder: Path, kind: str, rows: int, seed: int, kills: int, *, in_checkpoint: bool = False) -> Toll:
+    """Shoot at a job and compare what it left with what an undisturbed run leaves."""
+    source = source_in(folder, kind, rows, seed)
+    profiles, calm, bodies = undisturbed(folder, source)
+    with running_sandbox(OPTIONS) as sandbox:
+        rate = rows / (kills * 0.25)
+        summary, toll = shoot(
+            folder, sandbox, source, kills=kills, seed=seed, rate=rate, in_checkpoint=in_checkpoint
+        )
+        claims = {
+            "the profiles differ from an undisturbed run's": sandbox.profiles.as_json() == profiles,
+            "a request had other bytes than an undisturbed run's": set(sent_bodies(sandbox)) == bodies,
+            "a user was in two requests at once": sandbox.stats.concurrent_users == 0,
+            "the law of rows is broken": law_holds(summary) and _rows(summary) == _rows(calm),
+        }
+    rejects = (folder / ".propsync" / "job" / "rejects.ndjson").read_bytes()
+    claims["the rejects differ"] = rejects == (folder / "calm" / "rejects.ndjson").read_bytes()
+    toll.violations += [claim for claim, holds in claims.items() if not holds]
+    return toll
+
+
+def _rows(summary: Summary) -> object:
+    return replace(summary.tally, requests=0, retries=0, throttled=0, bytes=0, in_doubt=0)
+
+
+def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
+    toll = judge(tmp_path, "csv", 12_000, 1, 6)
+    assert toll.violations == []
+    assert toll.kills > 3
+
+
+def test_death_inside_the_checkpoint_s_writes_loses_nothing(tmp_path: Path) -> None:
+    toll = judge(tmp_path, "parquet", 12_000, 2, 6, in_checkpoint=True)
+    assert toll.violations == []
+    assert toll.kills > 3
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("seed", "kind"), [(11, "csv"), (12, "parquet"), (13, "parquet"), (14, "csv")])
+def test_two_hundred_kills_lose_nothing(tmp_path: Path, proof: Proof, seed: int, kind: str) -> None:
+    toll = judge(tmp_path, kind, 140_000, seed, 50)
+    proof.add("1 nothing lost: kill -9 at random instants", toll.kills, toll.violations)
+    proof.add(f"2 at most {LANES} x {BATCH} sent again, byte for byte", toll.kills, toll.violations)
+    assert toll.violations == []
+    assert toll.kills == 50
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [21, 22])
+def test_fifty_deaths_inside_the_checkpoint_s_writes_lose_nothing(
+    tmp_path: Path, proof: Proof, seed: int
+) -> None:
+    toll = judge(tmp_path, "csv", 100_000, seed, 25, in_checkpoint=True)
+    proof.add("1 nothing lost: kill -9 inside the checkpoint's writes", toll.kills, toll.violations)
+    assert toll.violations == []
+    assert toll.kills > 10
