@@ -9,19 +9,20 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unicodedata
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from etl import Job, preview
+from etl.errors import ExitCode
 from etl.sandbox import running_sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPORT = Path("sample_data", "users.csv")
 JOB = Path("sample_data", "users-csv.yml")
-# Without rejects 0, with some 3; anything else is a failure.
-GOOD_CODES = {0, 3}
+BAD_JOB, BAD_EXPORT = (Path("sample_data", "faulty", name) for name in ("faulty.yml", "bad-numbers.csv"))
 PROFILE = "/v1/userprofile?user_id={}&get_amp_props=true"
 WIDTH, COLUMN = 80, 34
 
@@ -31,35 +32,41 @@ def main() -> None:
     os.chdir(ROOT)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     with running_sandbox() as sandbox, tempfile.TemporaryDirectory(prefix="propsync-demo-") as state:
+        to_sandbox = ("--endpoint", sandbox.url, "--rate", "max", "--state-dir", state)
         say(f"A stand-in for Amplitude listens at {sandbox.url}.\nNothing leaves this machine.")
         command("check", str(JOB))
-        command("run", str(JOB), "--endpoint", sandbox.url, "--rate", "max", "--state-dir", state)
-        show_rejects(Path(state, "rejects.ndjson"))
+        command("run", str(JOB), *to_sandbox)
         show_user(sandbox.url)
+        say("\nAn export with mistakes in it: each costs its own row, and exit code 3 says so.")
+        command("run", str(BAD_JOB), str(BAD_EXPORT), *to_sandbox, expected=ExitCode.REJECTS)
+        show_rejects(Path(state, "rejects.ndjson"))
     say("\nNow with your own export: propsync init users.csv -o job.yml")
 
 
-def command(*words: str) -> None:
+def command(*words: str, expected: ExitCode = ExitCode.DONE) -> None:
     """Type a command, run it, and show what it says."""
     say(f"\n$ {typed(words)}")
     environment = {**os.environ, "AMPLITUDE_API_KEY": "the-sandbox-takes-any-key", "COLUMNS": str(WIDTH)}
     code = subprocess.run([sys.executable, "-m", "etl", *words], env=environment, check=False).returncode
-    if code not in GOOD_CODES:
-        sys.exit(f"the demo failed: propsync ended with exit code {code}")
+    if code != expected:
+        sys.exit(f"the demo failed: propsync ended with exit code {code}, not {expected}")
 
 
 def typed(words: tuple[str, ...]) -> str:
-    """The command as one would type it, each option on a line of its own."""
-    return " ".join(["propsync", *map(shlex.quote, words)]).replace(" --", " \\\n    --")
+    """The command as one would type it, in lines that fit."""
+    text = shlex.join(["propsync", *words])
+    lines = textwrap.wrap(
+        text, WIDTH - 2, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return " \\\n".join(lines)
 
 
 def show_rejects(path: Path) -> None:
-    """Show why rows were rejected, up to five of them."""
-    rejects = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if rejects:
-        say("\nRows that were handed back, with the reason:")
-    for reject in rejects[:5]:
-        say(f"  {reject['source']} row {reject['row']}: {reject['code']}: {reject['reason']}")
+    """Show why rows were handed back."""
+    say(f"\nIn {path.name}, to be mended and sent again:")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        reject = json.loads(line)
+        say(f"  row {reject['row']}, {reject['code']}: {reject['reason']}")
 
 
 def show_user(url: str) -> None:

@@ -49,4 +49,4 @@ def unreadable(found: Survey) -> Iterator[str]:
     source, row = found.first_unreadable
     codes = ", ".join(f"{count:,} {code}" for code, count in sorted(found.unreadable.items()))
     total = counted(found.unreadable.total(), "row")
-    yield f"{total} can't be read and will be rejects ({codes}; the first is row {row:,} of {shown(source)})"
+    yield f"{total} can't be read and will be rejected ({codes}; the first is row {row:,} of {shown(source)})"

@@ -18,7 +18,6 @@ from etl.sender.pacing import Clock, Rate
 from etl.sender.parts import accepted, halves, rejected
 from etl.sender.pause import Pause
 
-
 # A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
 # as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
 _THROTTLED_PATIENCE: Final = 3

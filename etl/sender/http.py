@@ -74,7 +74,7 @@ class Identify:
             aiohttp.ClientConnectorSSLError,
             ssl.SSLError,
         ) as error:
-            raise _tls_error(self._url, error) from None
+            raise _tls_error(self._url, error) from error
         except (
             aiohttp.ConnectionTimeoutError,
             aiohttp.ClientConnectorError,

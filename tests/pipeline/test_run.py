@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -191,9 +192,9 @@ def test_an_unfinished_run_is_taken_up_only_as_it_was(
         with pytest.raises(DestinationError):
             run_once(tmp_path, sandbox, users, listener=_Breaker(sandbox, after=200), max_outage=0.0)
         sandbox.end_outage()
-        arguments = {"endpoint": sandbox.url} | change
+        arguments: dict[str, Any] = {"endpoint": sandbox.url, "batch_size": 50} | change
         with pytest.raises(StaleCheckpointError, match=words) as caught:
-            run(job_in(tmp_path), users, key=KEY, **({"batch_size": 50} | arguments))
+            run(job_in(tmp_path), users, key=KEY, **arguments)
         assert "--restart" in str(caught.value)
         summary = run_once(tmp_path, sandbox, users, restart=True)
         assert summary.tally.rows == 3000

@@ -36,7 +36,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._selector: Any = _VirtualSelector(self._selector)  # type: ignore[has-type]
+        self._selector: Any = _VirtualSelector(self._selector)
 
     def time(self) -> float:
         now: float = self._selector.now
