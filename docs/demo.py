@@ -32,14 +32,15 @@ def main() -> None:
     os.chdir(ROOT)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     with running_sandbox() as sandbox, tempfile.TemporaryDirectory(prefix="propsync-demo-") as state:
-        to_sandbox = ("--endpoint", sandbox.url, "--rate", "max", "--state-dir", state)
+        to_sandbox = ("--endpoint", sandbox.url, "--rate", "max", "--state-dir")
         say(f"A stand-in for Amplitude listens at {sandbox.url}.\nNothing leaves this machine.")
         command("check", str(JOB))
-        command("run", str(JOB), *to_sandbox)
+        command("run", str(JOB), *to_sandbox, f"{state}/good")
         show_user(sandbox.url)
         say("\nAn export with mistakes in it: each costs its own row, and exit code 3 says so.")
-        command("run", str(BAD_JOB), str(BAD_EXPORT), *to_sandbox, expected=ExitCode.REJECTS)
-        show_rejects(Path(state, "rejects.ndjson"))
+        bad = ("run", str(BAD_JOB), str(BAD_EXPORT), *to_sandbox, f"{state}/bad")
+        command(*bad, expected=ExitCode.REJECTS)
+        show_rejects(Path(state, "bad", "rejects.ndjson"))
     say("\nNow with your own export: propsync init users.csv -o job.yml")
 
 
@@ -56,7 +57,7 @@ def typed(words: tuple[str, ...]) -> str:
     """The command as one would type it, in lines that fit."""
     text = shlex.join(["propsync", *words])
     lines = textwrap.wrap(
-        text, WIDTH - 2, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        text, WIDTH - 4, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
     return " \\\n".join(lines)
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
-# MurmurHash3's 64-bit finaliser and two odd constants of splitmix64.
+# Odd constants of splitmix64 and of MurmurHash3's 64-bit finaliser.
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_WORD = np.uint64(0xD6E8FEB86659FD93)
 _FOLD = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 _KEEP = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # the lowest n bytes of a word
 
@@ -43,13 +44,13 @@ def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     # A view of the bytes in which element i is the little-endian word that begins at byte i.
     words: Keys = np.ndarray(shape=(len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
     rows: slice | NDArray[np.int64] = slice(None)
-    for done in range(0, int(lengths.max(initial=0)), 8):
+    for done in range(0, int(lengths.max(initial=1)), 8):
         if done and not isinstance(rows, slice):
             rows = rows[lengths[rows] > done]
         elif done:
             rows = np.flatnonzero(lengths > done)
         word = words[starts[rows] + done] & _KEEP[np.minimum(lengths[rows] - done, 8).clip(0)]
-        hashed[rows] = _fold(hashed[rows] ^ (word * _SPREAD))
+        hashed[rows] = _fold(hashed[rows] ^ (word * _WORD))
     return _fold(hashed)
 
 

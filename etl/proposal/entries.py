@@ -148,9 +148,9 @@ def _line(facts: ColumnFacts, spec: ColumnSpec, *, active: bool = True, note: st
 
 
 def _property(column: str) -> str:
-    """The property for a column; Amplitude keeps names that begin with `$` for itself."""
+    """The property for a column: Amplitude keeps names that begin with `$` for itself, and YAML `<<`."""
     name = column.lstrip("$")
-    return (name if name.strip() else f"column {column}".strip())[:900]
+    return (name if name.strip() and name != "<<" else f"column {column}".strip())[:900]
 
 
 def _note(facts: ColumnFacts, kind: str) -> str:

@@ -18,12 +18,20 @@ def test_an_id_has_the_same_key_wherever_it_stands(ids: list[str | None], data: 
     column = pa.array(ids, pa.string())
     alone = [hash_texts(pa.array([text], pa.string()))[0] for text in ids]
     assert hash_texts(column).tolist() == [int(key) for key in alone]
+    assert hash_texts(column, 1).tolist() == [
+        int(hash_texts(pa.array([text], pa.string()), 1)[0]) for text in ids
+    ]
     assert hash_texts(column.slice(start)).tolist() == [int(key) for key in alone[start:]]
 
 
 def test_a_million_different_ids_have_different_keys() -> None:
     ids = pa.array(np.arange(1_000_000)).cast(pa.string())
     assert len(np.unique(hash_texts(ids))) == 1_000_000
+
+
+def test_short_texts_have_different_keys() -> None:
+    texts = ["", *(chr(n) * length for n in range(128) for length in range(1, 20))]
+    assert len(np.unique(hash_texts(pa.array(texts)))) == len(texts)
 
 
 def test_every_bit_of_a_key_is_used() -> None:

@@ -136,12 +136,19 @@ def test_columns_that_some_files_lack_are_left_out() -> None:
 
 def test_names_that_amplitude_reserves_are_changed() -> None:
     source = table_source(
-        {"user_id": USERS, "$plan": list("abcdef"), "plan": list("abcdef"), "$": list("abcdef")}
+        {
+            "user_id": USERS,
+            "$plan": list("abcdef"),
+            "plan": list("abcdef"),
+            "$": list("abcdef"),
+            "<<": list("abcdef"),
+        }
     )
     assert {name: spec.column for name, spec in properties_of(source).items()} == {
         "plan": "$plan",
         "plan_": "plan",
         "column $": "$",
+        "column <<": "<<",
     }
 
 

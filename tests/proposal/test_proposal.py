@@ -71,7 +71,7 @@ columns = st.one_of(
 tables = st.dictionaries(names, columns, min_size=1, max_size=5).map(pa.table)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tables)
 def test_a_proposal_is_a_job_that_rejects_what_it_said_and_no_more(table: pa.Table) -> None:
     source = open_source([table])
@@ -86,7 +86,7 @@ def in_csv(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True),
     st.lists(st.lists(texts, min_size=4, max_size=4), max_size=6),
