@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -108,8 +108,6 @@ class _Run:
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job
-        for warning in warnings_of(job):
-            self._listener(warning)
         self._listener(
             Started(
                 job.name,
@@ -120,6 +118,8 @@ class _Run:
                 self._checkpoint.progress().tally,
             )
         )
+        for warning in warnings_of(job):
+            self._listener(warning)
 
     def _tell_end(self, status: Status) -> Summary:
         # An unfinished run whose source is its own rejects file still needs that file as it is.
@@ -174,17 +174,27 @@ def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(make())
-    results: list[bool | BaseException] = []
-    thread = threading.Thread(target=lambda: results.append(_caught(make)), name="propsync")
-    thread.start()
-    thread.join()
-    if isinstance(results[0], BaseException):
-        raise results[0]
-    return results[0]
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def noted() -> bool:
+        loops.append(asyncio.get_running_loop())
+        return await make()
+
+    with ThreadPoolExecutor(1, "propsync") as thread:
+        running = thread.submit(lambda: asyncio.run(noted()))
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            # The rows under way belong to the checkpoint that the caller is about to close.
+            for loop in loops:
+                _cancel_all(loop)
+            wait([running])
+            raise
 
 
-def _caught(make: Callable[[], Coroutine[None, None, bool]]) -> bool | BaseException:
-    try:
-        return asyncio.run(make())
-    except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-        return error
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    def cancel() -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    loop.call_soon_threadsafe(cancel)

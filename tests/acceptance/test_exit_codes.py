@@ -453,12 +453,20 @@ def test_a_reader_who_leaves_is_no_fault(propsync: Propsync, job: Path) -> None:
     assert not finished.err
 
 
+def is_read(pipe: Path) -> bool:
+    """Whether somebody has opened the pipe to read from it."""
+    try:
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
 def test_130_before_the_journey_began(propsync: Propsync, job: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with propsync.begin("check", job, "pipe.csv") as running:
-        writer = os.open(tmp_path / "pipe.csv", os.O_WRONLY)  # waits until the command reads
+        until(lambda: is_read(tmp_path / "pipe.csv"))
         running.send(signal.SIGINT)
         finished = running.wait(seconds=3)
-        os.close(writer)
     assert finished.code == 130
     assert finished.err.strip() == "propsync: interrupted"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from etl import plan, run
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.errors import (
     DestinationError,
+    InterruptedRunError,
     JobError,
     SourceError,
     StaleCheckpointError,
@@ -318,3 +321,21 @@ def test_settled_stretches_tile_the_file(tmp_path: Path, users: Path) -> None:
             stop = stretch.stop or 0
         assert stop == 3001
         assert checkpoint.progress().finished
+
+
+def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, users: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progressed) and event.tally.rows:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    async def notebook(url: str) -> None:
+        settings: dict[str, Any] = {"endpoint": url, "batch_size": 10, "progress_every": 0.0, "waits": QUICK}
+        run(job_in(tmp_path), users, key=KEY, rate=200.0, listener=interrupt, **settings)
+
+    with running_sandbox(RECORD) as sandbox:
+        others = set(threading.enumerate())
+        with pytest.raises((InterruptedRunError, KeyboardInterrupt)):
+            asyncio.run(notebook(sandbox.url))
+        assert set(threading.enumerate()) <= others
+        assert 0 < _settled_rows(tmp_path) < 3000
+        assert run_once(tmp_path, sandbox, users, batch_size=10).tally.rows == 3000
