@@ -5,10 +5,12 @@ Source: Amplitude's Identify API and HTTP V2 API pages unless a comment says oth
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
+from urllib.parse import quote
 
 REGIONS: Final[Mapping[str, str]] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
 IDENTIFY_PATH: Final = "/identify"
@@ -169,8 +171,8 @@ def judge(status: int, headers: Mapping[str, str], body: bytes, *, key: str) -> 
 def quote_answer(body: bytes, key: str) -> str:
     """The beginning of an answer as one printable line, with the key blotted out before it is cut."""
     text = body[: 16 * MAX_ANSWER_CHARACTERS].decode("utf-8", "replace")
-    if key:
-        text = text.replace(key, "***")
+    for spelling in (key, json.dumps(key)[1:-1], quote(key, safe="")) if key else ():
+        text = text.replace(spelling, "***")
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:MAX_ANSWER_CHARACTERS]
 

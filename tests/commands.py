@@ -67,7 +67,7 @@ class Running:
     def wait(self, seconds: float = SECONDS) -> Finished:
         """Wait for its end."""
         out, err = self.process.communicate(timeout=seconds)
-        return checked(Finished(self.process.returncode, out, err))
+        return checked(Finished(self.process.returncode, out or "", err or ""))
 
 
 class Propsync:

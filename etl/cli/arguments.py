@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from etl.cli.values import duration, per_second, reject_limit
+from etl.cli.values import duration, endpoint, per_second, reject_limit
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _STATE = (
     ),
 )
 _PACE = (
-    click.option("--endpoint", metavar="URL", help="A base URL in place of the job's region."),
+    click.option("--endpoint", type=endpoint, metavar="URL", help="A base URL in place of the job's region."),
     click.option(
         "--rate",
         type=per_second,

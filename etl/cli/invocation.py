@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -48,7 +49,7 @@ class Invocation:
         fields = {"message": message, "trace": self._blotted(trace), "exit_code": int(ExitCode.FAULT)}
         self._write("error", "failed", f"propsync: {message}\n{fields['trace']}", fields)
 
-    def _write(self, level: str, event: str, text: str, fields: dict[str, object]) -> None:
+    def _write(self, level: str, event: str, text: str, fields: Mapping[str, object]) -> None:
         if self.as_json_lines:
             moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             text = json.dumps({"time": moment, "level": level, "event": event, "job": self.job, **fields})

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command(
     short_help="Write a job file for a source.",
-    epilog="\b\nExamples\n  propsync init users.csv -o job.yml\n  propsync init 'exports/*.parquet' > job.yml",
+    epilog="\b\nExamples\n"
+    "  propsync init users.csv -o job.yml\n"
+    "  propsync init 'exports/*.parquet' > job.yml",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.  [default: stdout]")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @pass_invocation
 def run(
     invocation: Invocation,
+    /,
     job: Path,
     sources: tuple[str, ...],
     as_json: bool,

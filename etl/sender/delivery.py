@@ -92,6 +92,7 @@ class Delivery:
         # Until an answer shows that the key is good, requests go one by one: a bad key costs one.
         self._first = asyncio.Lock()
         self._welcome = False
+        self._halved_at = (-1, -1)
 
     def read_meter(self) -> Tally:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
@@ -165,9 +166,21 @@ class Delivery:
             return await self._fail_alone(part, watcher, trouble, verdict)
         if trouble.failures == 2 and isinstance(verdict, SlowDown) and watcher.probe():
             await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
-        else:
-            self._pause.failed(started, verdict)
+            return None
+        throttled = part.users > 1 and isinstance(verdict, SlowDown)
+        if throttled and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
+            return await self._halve(part, watcher, trouble)
+        self._pause.failed(started, verdict)
         return None
+
+    def _may_try_halves(self) -> bool:
+        """Whether a part may be halved though nobody passes: once in each pause.
+
+        While nobody passes, nobody can tell a hot user from a destination that throttles all. If one of the
+        halves passes, it was a user.
+        """
+        tried, self._halved_at = self._halved_at, (self._pause.passes, self._pause.failures)
+        return tried != self._halved_at
 
     async def _fail_alone(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain

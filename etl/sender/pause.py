@@ -17,8 +17,9 @@ class StoppedError(Exception):
 class Pause:
     """The state of the destination as all lanes see it.
 
-    A failure counts once for all the requests that were under way when it showed. `outage` is the longest
-    time in seconds without any success after a failure.
+    A failure counts once for all the requests that were under way when it showed: `failures` is how many
+    there were since a request last passed, `passes` how many passed in all. `outage` is the longest time in
+    seconds without any success after a failure.
     """
 
     def __init__(self, clock: Clock, waits: Waits, *, outage: float, listener: Listener) -> None:
@@ -27,11 +28,11 @@ class Pause:
         self._outage = outage
         self._listener = listener
         self._until = clock.now()
-        self._failures = 0
+        self.failures = 0
+        self.passes = 0
         self._last_failure = float("-inf")
         self._since: float | None = None
         self._stopping = asyncio.Event()
-        self.passes = 0
 
     def stop(self) -> None:
         """Let no attempt begin from now on; those who wait are woken."""
@@ -70,7 +71,7 @@ class Pause:
         """A request that started at `started` was answered as one should be."""
         self.passes += 1
         if started >= self._last_failure:
-            self._failures = 0
+            self.failures = 0
             if self._since is not None:
                 self._listener(Recovered(self._clock.now() - self._since))
                 self._since = None
@@ -89,9 +90,9 @@ class Pause:
             )
         if started < self._last_failure:
             return
-        self._failures += 1
+        self.failures += 1
         self._last_failure = now
-        wait = self.wait(verdict, self._failures)
+        wait = self.wait(verdict, self.failures)
         self._until = max(self._until, now + wait)
         self._listener(Paused(verdict.words, wait, now - self._since))
 

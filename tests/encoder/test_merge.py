@@ -35,7 +35,8 @@ EVERYTHING = {
         "$unset": ["legacy"],
     },
 }
-WORDS = st.sampled_from(["red", "green", "blue"])
+WORDS_GIVEN = ["red", "green", "blue"]
+WORDS = st.sampled_from(WORDS_GIVEN)
 TEXT = st.none() | WORDS
 ROW = st.fixed_dictionaries(
     {

@@ -1,0 +1,102 @@
+"""What the command says of itself, and how fast."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+import yaml
+
+from etl.cli import propsync as commands
+from etl.errors import ExitCode
+from tests.acceptance import exports, test_real_data
+from tests.commands import REPOSITORY, Propsync
+
+NAMES = list(commands.commands)
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    assert {"init", "check", "preview", "run", "status", "schema", "sandbox"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in NAMES)])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_has_examples_and_fits_a_terminal(propsync: Propsync, words: list[str], flag: str) -> None:
+    finished = propsync(*words, flag)
+    assert finished.code == 0
+    assert "Examples\n" in finished.out
+    assert "\\b" not in finished.out
+    assert all(len(line) <= 100 for line in finished.out.splitlines())
+    assert not finished.err
+
+
+def test_every_example_is_a_command_that_there_is() -> None:
+    for name, command in commands.commands.items():
+        examples = re.findall(r"propsync (\w+)", command.epilog or "")
+        assert name in examples
+        assert set(examples) <= set(NAMES)
+
+
+def test_every_flag_in_an_example_is_taken() -> None:
+    for command in commands.commands.values():
+        flags = {flag for option in command.params for flag in option.opts}
+        for example in re.findall(r"propsync \w+(.*)", command.epilog or ""):
+            assert set(re.findall(r"(?<= )--?[a-z-]+", example.split("|")[0])) <= flags
+
+
+def test_help_tells_every_exit_code(propsync: Propsync) -> None:
+    out = propsync("--help").out
+    assert all(re.search(rf"^ +{int(code)}  +\w", out, re.MULTILINE) for code in ExitCode)
+
+
+def test_the_version_is_told(propsync: Propsync) -> None:
+    assert re.fullmatch(r"propsync, version \d+\.\d+\.\d+\S*\n", propsync("--version").out)
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "--version"])
+def test_help_loads_nothing_heavy(words: str) -> None:
+    code = (
+        "import sys\n"
+        "from etl.__main__ import run_command\n"
+        f"assert run_command({words.split()!r}) == 0\n"
+        "heavy = {'pandas', 'pyarrow', 'aiohttp', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_comes_out(propsync: Propsync, shell: str) -> None:
+    finished = propsync.process(_PROPSYNC_COMPLETE=f"{shell}_source")
+    assert finished.code == 0
+    assert "_PROPSYNC_COMPLETE" in finished.out
+
+
+def test_completion_knows_commands_and_flags(propsync: Propsync) -> None:
+    words = {"_PROPSYNC_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
+    assert "plain,check" in propsync.process(COMP_WORDS="propsync ch", **words).out
+    words["COMP_CWORD"] = "2"
+    assert "plain,--report" in propsync.process(COMP_WORDS="propsync run --rep", **words).out
+
+
+def test_the_schema_takes_the_job_files_of_the_tests(propsync: Propsync) -> None:
+    finished = propsync("schema")
+    assert finished.code == 0
+    schema = yaml.safe_load(finished.out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for text in (exports.JOB, test_real_data.CDNOW_JOB, test_real_data.USERDATA_JOB):
+        # As editors read it: every key is a text, `null` too.
+        validator.validate(yaml.load(text, Loader=yaml.BaseLoader))
+
+
+def test_the_schema_refuses_what_a_run_would(propsync: Propsync) -> None:
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(propsync("schema").out))
+    assert not validator.is_valid(yaml.safe_load(exports.JOB.replace("plan: plan", "plan: {colum: plan}")))
+    assert not validator.is_valid({"source": "users.csv"})

@@ -1,0 +1,51 @@
+"""What flags take, and what they say of anything else."""
+
+from __future__ import annotations
+
+import math
+
+import click
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from etl.cli.values import duration, endpoint, per_second, reject_limit
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("500ms", 0.5), ("15", 15), ("0.05", 0.05), ("1.5m", 90)],
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+def test_a_rate_is_a_number_or_max() -> None:
+    assert per_second("max") == math.inf
+    assert per_second("2.5") == 2.5
+
+
+def test_a_reject_limit_is_rows_or_a_share() -> None:
+    assert (reject_limit("100").count, reject_limit("100").percent) == (100, None)
+    assert (reject_limit("0.5%").count, reject_limit("0.5%").percent) == (None, 0.5)
+    assert reject_limit("100 %").percent == 100
+
+
+@given(st.text().filter(lambda text: not any("0" <= letter <= "9" for letter in text)))
+@example("-1")
+@example("1e")
+@example("1 000")
+def test_anything_else_is_told_with_an_example(text: str) -> None:
+    for take, sample in ((duration, "90s"), (per_second, "max"), (reject_limit, "0.5%")):
+        if text != "max":
+            with pytest.raises(click.BadParameter, match=sample):
+                take(text)
+
+
+def test_an_endpoint_is_a_base_url_or_a_region() -> None:
+    assert endpoint("eu") == "https://api.eu.amplitude.com"
+    assert endpoint("http://127.0.0.1:8900/") == "http://127.0.0.1:8900"
+    for wrong in ("127.0.0.1:8900", "ftp://host", "https://host?key=1", "https://me:pw@host", "https://"):
+        with pytest.raises(click.BadParameter, match="give one like https://") as caught:
+            endpoint(wrong)
+        assert "pw" not in caught.value.message

@@ -1,0 +1,169 @@
+"""The laws that need no killing, over many random cases in virtual time; memory, over millions of rows."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import random
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from bench.stages import job_of, write_users
+from etl import run
+from etl.amplitude import SlowDown, TryAgain, Verdict
+from etl.encoder import Limits
+from etl.sandbox import SandboxOptions, running_sandbox
+from tests.encoder.making import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
+from tests.encoder.test_merge import EVERYTHING, SCHEMA, WORDS_GIVEN, profiles_after
+from tests.sender.serving import Destination, carry_all, chunk_of
+from tests.sender.virtual import run_virtual
+from tests.soak.proof import Proof
+
+KEY = "0123456789abcdef-secret"
+_FORKS = multiprocessing.get_context("spawn")
+
+
+def names(count: int) -> list[str]:
+    return [f"user-{n:04d}" for n in range(count)]
+
+
+def random_row(chance: random.Random) -> dict[str, object]:
+    row: dict[str, object] = {
+        field.name: chance.choice([None, *WORDS_GIVEN]) for field in SCHEMA if field.type == pa.string()
+    }
+    words = chance.sample(WORDS_GIVEN, chance.randrange(4))
+    return row | {
+        "id": f"user-{chance.randrange(4)}",
+        "score": chance.choice([None, chance.randrange(10)]),
+        "logins": chance.choice([None, chance.randrange(-5, 6)]),
+        "words": chance.choice([None, words]),
+    }
+
+
+@pytest.mark.soak
+def test_in_order_whatever_the_operators(proof: Proof) -> None:
+    mapper, violations = mapper_of(EVERYTHING), []
+    for seed in range(3000):
+        chance = random.Random(seed)
+        rows = [random_row(chance) for _ in range(chance.randrange(1, 40))]
+        mapped = mapped_of(mapper, pa.Table.from_pylist(rows, schema=SCHEMA))
+        chunks = chunks_of(mapped, Limits(identifications=chance.choice([1, 2, 3, 7, 50])))
+        sent = [one for chunk in chunks for one in sent_by(chunk)]
+        if profiles_after(sent) != profiles_after(one_by_one(mapped)):
+            violations.append(f"seed {seed}")
+    proof.add("3 in order: merged as the operators mean", 3000, violations)
+    assert violations == []
+
+
+@pytest.mark.soak
+def test_never_two_requests_in_flight_for_one_user(proof: Proof) -> None:
+    violations = []
+    for seed in range(1000):
+        chance = random.Random(seed)
+        users, first, chunks = names(chance.randrange(2, 30)), 1, []
+        for _ in range(chance.randrange(1, 30)):
+            chosen = chance.sample(users, chance.randrange(1, len(users)))
+            chunks.append(chunk_of(chosen, first))
+            first += len(chosen)
+        server = Destination(answer=_failing(chance), latency=chance.uniform(0.01, 2))
+        journey = run_virtual(carry_all(chunks, server, lanes=chance.randrange(1, 9)))
+        if server.overlaps or journey.total.tally.accepted != first - 1:
+            violations.append(f"seed {seed}")
+    proof.add("3 in order: one request at a time for each user", 1000, violations)
+    assert violations == []
+
+
+def _failing(chance: random.Random) -> Callable[[list[str], float], Verdict | None]:
+    share = chance.choice([0.0, 0.1, 0.4])
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        if chance.random() >= share:
+            return None
+        failures: list[Verdict] = [SlowDown(None, "slow"), TryAgain(True, "502"), TryAgain(False, "503")]
+        return chance.choice(failures)
+
+    return answer
+
+
+@pytest.mark.soak
+def test_one_bad_row_costs_one_row(proof: Proof) -> None:
+    violations = []
+    for seed in range(400):
+        chance = random.Random(seed)
+        users = names(chance.randrange(1, 1001))
+        bad = sorted(chance.sample(range(len(users)), min(len(users), chance.choice([0, 1, 2, 5, 30]))))
+        server = Destination(poison=frozenset(users[n] for n in bad))
+        journey = run_virtual(carry_all([chunk_of(users)], server))
+        most = 2 * len(bad) * (math.log2(len(users) / len(bad)) + 2) if bad else 0
+        found = [reject.row - 1 for reject in journey.rejects]
+        if found != bad or len(server.accepted) != len(users) - len(bad) or len(server.requests) - 1 > most:
+            violations.append(f"seed {seed}")
+    proof.add("4 one bad row costs one row, in few requests", 400, violations)
+    assert violations == []
+
+
+@pytest.mark.soak
+def test_one_hot_user_holds_up_only_its_own_rows(proof: Proof) -> None:
+    violations = []
+    for seed in range(200):
+        chance = random.Random(seed)
+        users = names(chance.choice([200, 1000, 3000]))
+        share = chance.choice([1, 5, 50])
+        for at in chance.sample(range(len(users)), max(1, len(users) * share // 1000)):
+            users[at] = "hot-user"
+        size = chance.choice([10, 50, 100])
+        parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
+        chunks, first = [], 1
+        for part in parts:
+            chunks.append(chunk_of(part, first))
+            first += len(part)
+        calm = run_virtual(carry_all(chunks, Destination()))
+        server = Destination(answer=_hot)
+        journey = run_virtual(carry_all(chunks, server))
+        others = max(time for user, time in server.times.items() if user != "hot-user")
+        # Two pauses of at most 15 s x 1.25, and a few more requests.
+        if others > calm.seconds + 45 or journey.total.tally.accepted != first - 1 or server.overlaps:
+            violations.append(f"seed {seed}: {others:.0f} s, calm {calm.seconds:.0f} s")
+    proof.add("5 one hot user holds up only its own rows", 200, violations)
+    assert violations == []
+
+
+def _hot(users: list[str], now: float) -> Verdict | None:
+    return SlowDown(None, "one user is throttled") if "hot-user" in users and now < 900 else None
+
+
+def _measure(rows: int, folder: str, url: str, answers: object) -> None:
+    path = Path(folder) / f"{rows}.parquet"
+    write_users(path, rows)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(
+        job_of(path),
+        key=KEY,
+        endpoint=url,
+        rate=None,
+        requests_per_second=None,
+        state_dir=Path(folder) / str(rows),
+    )
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answers.put((before, after))  # type: ignore[attr-defined]
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow_with_rows(tmp_path: Path, proof: Proof) -> None:
+    peaks = {}
+    with running_sandbox(SandboxOptions(sink=True)) as sandbox:
+        for rows in (300_000, 3_000_000):
+            answers = _FORKS.SimpleQueue()
+            process = _FORKS.Process(target=_measure, args=(rows, str(tmp_path), sandbox.url, answers))
+            process.start()
+            process.join()
+            peaks[rows] = answers.get()[1] / 1024
+    grown = peaks[3_000_000] / peaks[300_000]
+    violations = [] if grown < 1.1 else [f"{peaks} MB"]
+    small, large = peaks.values()
+    proof.add(f"6 memory: {small:.0f} MB for 300,000 rows, {large:.0f} MB for 3,000,000", 2, violations)
+    assert violations == []
