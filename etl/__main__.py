@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import traceback
 
 from etl.errors import EtlError, ExitCode
@@ -10,7 +13,15 @@ from etl.errors import EtlError, ExitCode
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    # The code is decided; an impatient Ctrl-C while Python tidies up must not replace it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if any(thread.daemon for thread in threading.enumerate()):
+        # A reader that is stuck in a pipe: Python would wait for it, or stumble over it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:

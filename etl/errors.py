@@ -59,10 +59,10 @@ class JobError(EtlError):
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, name: str, faults: list[Fault]) -> None:
+    def __init__(self, name: str, faults: list[Fault], *, hint: str | None = None) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
         lines = [f"{name}:{f.line}: {f.message}" if f.line else f"{name}: {f.message}" for f in self.faults]
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(lines), hint=hint)
 
 
 class TooManyRejectsError(EtlError):

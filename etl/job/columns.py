@@ -30,14 +30,14 @@ def check_columns(job: Job, columns: Sequence[str]) -> None:
     faults = []
     for path, column in unknown:
         near = nearest(column, nameable)
-        remedy = f"did you mean `{near}`?" if near is not None else _listed(columns)
-        message = f"the source has no column `{shown(column)}` (for `{shown(path)}`); {remedy}"
+        remedy = f"; did you mean `{near}`?" if near is not None else ""
+        message = f"the source has no column `{shown(column)}` (for `{shown(path)}`){remedy}"
         faults.append(Fault(message, job.lines.get(path)))
-    raise JobError(job.file, faults)
+    raise JobError(job.file, faults, hint=_listed(columns))
 
 
 def _listed(columns: Sequence[str]) -> str:
     if not columns:
-        return "it has no columns"
+        return "the source has no columns"
     names = ", ".join(shown(name) for name in columns[:MAX_LISTED])
-    return f"it has {names}{', ...' if len(columns) > MAX_LISTED else ''}"
+    return f"the source has the columns {names}{', ...' if len(columns) > MAX_LISTED else ''}"

@@ -61,8 +61,6 @@ def notes(summary: Summary) -> list[str]:
     if summary.tally.in_doubt:
         answers = counted(summary.tally.in_doubt, "answer")
         found.append(f"{answers} left open whether the request was applied; it was sent again.")
-    if summary.status != "finished":
-        found.append(TAKE_UP)
     return found
 
 

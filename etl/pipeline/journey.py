@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from etl.checkpoint import Checkpoint
 from etl.model import Chunk, Listener, Stretch
+from etl.pipeline.ahead import made_ahead
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
@@ -59,27 +59,16 @@ async def travel(
 
 async def _send_all(produced: Iterator[list[Chunk]], lanes: Lanes, pause: Pause) -> None:
     try:
-        async with asyncio.TaskGroup() as group, aclosing(_ahead(produced)) as chunks:
-            async for chunk in chunks:
-                if pause.stopping:
-                    break
-                await lanes.carry(chunk, group)
+        async with (
+            asyncio.TaskGroup() as group,
+            aclosing(made_ahead(produced, pause.stopped)) as batches,
+        ):
+            async for chunks in batches:
+                for chunk in chunks:
+                    if not pause.stopping:
+                        await lanes.carry(chunk, group)
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
-
-
-async def _ahead(produced: Iterator[list[Chunk]]) -> AsyncGenerator[Chunk, None]:
-    """Chunks in order; while those of one batch are handed out, a thread makes those of the next."""
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, "produce") as thread:
-        coming = loop.run_in_executor(thread, next, produced, None)
-        try:
-            while (chunks := await coming) is not None:
-                coming = loop.run_in_executor(thread, next, produced, None)
-                for chunk in chunks:
-                    yield chunk
-        finally:
-            coming.cancel()
 
 
 @asynccontextmanager

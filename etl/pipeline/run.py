@@ -13,8 +13,8 @@ from typing import Literal
 
 from etl import amplitude
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
-from etl.errors import InterruptedRunError, SourceError
-from etl.job import Job
+from etl.errors import InterruptedRunError, SourceError, UsageError
+from etl.job import Job, endpoint
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
 from etl.pipeline.journey import travel
@@ -150,7 +150,11 @@ def at_endpoint(job: Job, settings: Settings) -> Job:
     """The job with the settings' endpoint in place of its own, if they name one."""
     if settings.endpoint is None:
         return job
-    return replace(job, destination=replace(job.destination, endpoint=settings.endpoint.rstrip("/")))
+    try:
+        checked = endpoint(settings.endpoint)
+    except ValueError as error:
+        raise UsageError(str(error), hint="give us, eu, or a base URL like https://host") from error
+    return replace(job, destination=replace(job.destination, endpoint=checked))
 
 
 def warnings_of(job: Job) -> list[Warned]:

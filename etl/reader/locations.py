@@ -125,7 +125,7 @@ def _files(
 ) -> Iterator[Place]:
     name = info.path.removeprefix(start).removeprefix("./")
     if info.type == fs.FileType.NotFound:
-        hint = f"check the path; it was looked for at {info.path}"
+        hint = f"check the path; it was looked for at {Path(info.path).absolute()}"
         raise SourceError(f"{location} is not there", hint=hint)
     if info.type == fs.FileType.Directory:
         places = list(_below(system, start, info.path, location))

@@ -125,8 +125,9 @@ class Delivery:
         """One request, as soon as pause, rates and slots let it through."""
         while True:
             await self._pause.over()
-            await self._requests.take(1)
-            await self._identifications.take(part.users)
+            wait = max(self._requests.book(1), self._identifications.book(part.users))
+            if wait > 0:
+                await self._pause.sleep(wait)
             async with self._slots:
                 if self._pause.active:
                     continue

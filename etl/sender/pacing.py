@@ -24,8 +24,8 @@ class Clock:
 class Rate:
     """Lets `amount` units through at an even `per_second`; None means no limit.
 
-    Each take is booked at once and then waited for, so takers pass in the order in which they came. A late
-    wake-up is made up for as far as `slack` seconds.
+    Takers book and then wait, so they pass in the order in which they booked. A late wake-up is made up for
+    as far as `slack` seconds.
     """
 
     def __init__(self, per_second: float | None, clock: Clock, *, slack: float = 0.05) -> None:
@@ -34,15 +34,14 @@ class Rate:
         self._slack = slack
         self._next = clock.now()
 
-    async def take(self, amount: int) -> None:
-        """Wait until `amount` more units may pass."""
+    def book(self, amount: int) -> float:
+        """Book `amount` units; the seconds to wait before they may pass."""
         if self._per_second is None:
-            return
+            return 0.0
         now = self._clock.now()
         at = max(self._next, now - self._slack)
         self._next = at + amount / self._per_second
-        if at > now:
-            await self._clock.sleep(at - now)
+        return max(0.0, at - now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

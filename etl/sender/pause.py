@@ -15,7 +15,7 @@ class StoppedError(Exception):
 
 
 class Pause:
-    """The state of the destination as all lanes see it.
+    """The state of the destination as all lanes see it; `stopped` is set once the run is to end.
 
     A failure counts once for all the requests that were under way when it showed: `failures` is how many
     there were since a request last passed, `passes` how many passed in all. `outage` is the longest time in
@@ -32,39 +32,39 @@ class Pause:
         self.passes = 0
         self._last_failure = float("-inf")
         self._since: float | None = None
-        self._stopping = asyncio.Event()
+        self.stopped = asyncio.Event()
 
     def stop(self) -> None:
         """Let no attempt begin from now on; those who wait are woken."""
-        self._stopping.set()
+        self.stopped.set()
 
     @property
     def stopping(self) -> bool:
         """Whether the run was told to stop."""
-        return self._stopping.is_set()
+        return self.stopped.is_set()
 
     @property
     def active(self) -> bool:
         """Whether an attempt would have to wait now."""
-        return self._clock.now() < self._until or self._stopping.is_set()
+        return self._clock.now() < self._until or self.stopped.is_set()
 
     async def over(self) -> None:
         """Wait until the pause is over; raises StoppedError if the run stops meanwhile."""
         while (left := self._until - self._clock.now()) > 0:
             await self.sleep(left)
-        if self._stopping.is_set():
+        if self.stopped.is_set():
             raise StoppedError
 
     async def sleep(self, seconds: float) -> None:
         """Wait alone; raises StoppedError if the run stops meanwhile."""
         sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
-        stopper = asyncio.ensure_future(self._stopping.wait())
+        stopper = asyncio.ensure_future(self.stopped.wait())
         try:
             await asyncio.wait({sleeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeper.cancel()
             stopper.cancel()
-        if self._stopping.is_set():
+        if self.stopped.is_set():
             raise StoppedError
 
     def passed(self, started: float) -> None:

@@ -29,8 +29,9 @@ def test_every_unknown_column_is_told_with_its_line() -> None:
     assert [(fault.line, fault.message.partition("; ")[2]) for fault in caught.value.faults] == [
         (5, "did you mean `plan_name`?"),
         (8, "did you mean `mrr`?"),
-        (10, "it has id, plan_name, mrr"),
+        (10, ""),
     ]
+    assert caught.value.hint == "the source has the columns id, plan_name, mrr"
     assert str(caught.value).startswith("job.yml:5: the source has no column `plan_nam`")
 
 
@@ -39,14 +40,14 @@ def test_columns_that_are_there_are_no_fault() -> None:
 
 
 def test_a_source_without_columns_is_told() -> None:
-    with pytest.raises(JobError, match="it has no columns"):
+    with pytest.raises(JobError, match="the source has no columns"):
         check_columns(job("identification: {user_id: id}"), [])
 
 
 def test_a_wide_source_is_not_listed_whole() -> None:
     with pytest.raises(JobError) as caught:
         check_columns(job("identification: {user_id: zzz}"), [f"column_{i}" for i in range(500)])
-    assert caught.value.message.endswith("column_9, ...")
+    assert str(caught.value).endswith("column_9, ...")
 
 
 def test_thousands_of_unknown_columns_are_told_at_once() -> None:

@@ -56,10 +56,9 @@ def test_no_line_is_wider_than_asked_for(width: int) -> None:
 
 
 @pytest.mark.parametrize("status", ["stopped", "interrupted"])
-def test_an_unfinished_run_says_how_to_go_on(status: str) -> None:
+def test_an_unfinished_run_says_so_first(status: str) -> None:
     text = summary_text(summary(status=status), width=80)  # type: ignore[arg-type]
     assert status in text.splitlines()[0]
-    assert "same command" in text
 
 
 def test_a_good_day_is_short() -> None:

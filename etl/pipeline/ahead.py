@@ -1,0 +1,67 @@
+"""Makes things in a thread while those made before are used; a thread that is stuck holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+# At the end the thread is in the middle of a batch at most - or stuck in a pipe that nobody writes to.
+_PATIENCE_SECONDS = 2.0
+
+
+async def made_ahead(made: Iterator[T], stopped: asyncio.Event) -> AsyncGenerator[T, None]:
+    """Yield what `made` yields, in order, with one more in the making; end early once `stopped` is set.
+
+    `made` is only touched by one thread. What it raises is raised here.
+    """
+    asks: queue.SimpleQueue[asyncio.Future[T | None] | None] = queue.SimpleQueue()
+    thread = threading.Thread(target=_make, args=(made, asks), name="produce", daemon=True)
+    thread.start()
+    stopping = asyncio.ensure_future(stopped.wait())
+    coming = _ask(asks)
+    try:
+        while (found := await _first(coming, stopping)) is not None:
+            coming = _ask(asks)
+            yield found
+    finally:
+        stopping.cancel()
+        coming.cancel()
+        asks.put(None)
+        thread.join(_PATIENCE_SECONDS if not stopped.is_set() else 0.1)
+
+
+def _ask(asks: queue.SimpleQueue[asyncio.Future[T | None] | None]) -> asyncio.Future[T | None]:
+    future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+    asks.put(future)
+    return future
+
+
+async def _first(coming: asyncio.Future[T | None], stopping: asyncio.Task[Literal[True]]) -> T | None:
+    both: set[asyncio.Future[Any]] = {coming, stopping}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    return None if stopping.done() else coming.result()
+
+
+def _make(made: Iterator[T], asks: queue.SimpleQueue[asyncio.Future[T | None] | None]) -> None:
+    while (future := asks.get()) is not None:
+        try:
+            found, error = next(made, None), None
+        except BaseException as raised:  # noqa: BLE001 - raised again where it was asked for
+            found, error = None, raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            future.get_loop().call_soon_threadsafe(_answer, future, found, error)
+
+
+def _answer(future: asyncio.Future[T | None], found: T | None, error: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(found)
+    else:
+        future.set_exception(error)
