@@ -55,6 +55,11 @@ def original_values(
         return [_dumped(shown.slice(place, 1)) for place in range(shown.num_rows)]
 
 
+def is_textual(kind: pa.DataType) -> bool:
+    """Whether values of this type are texts, or bytes that are likely to be one."""
+    return any(is_it(kind) for is_it in _TEXTUAL)
+
+
 def pick_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
     """The rows at `positions`, copied; for every type of column."""
     columns = [_picked(column, positions) for column in rows.columns]
@@ -112,7 +117,7 @@ def _presentable(column: pa.Array) -> pa.Array:
         if np.isinf(floats).any():
             column = column.cast(pa.string())
         return pc.if_else(pa.array(np.isnan(floats)), pa.scalar(None, column.type), column)
-    return _readable(column) if any(is_it(kind) for is_it in _TEXTUAL) else column
+    return _readable(column) if is_textual(kind) else column
 
 
 def _readable(column: pa.Array) -> pa.Array:

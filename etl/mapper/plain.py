@@ -15,16 +15,8 @@ import pyarrow.compute as pc
 from arro3.io import write_ndjson
 
 from etl.mapper.cells import Cells, faults_of
+from etl.values import is_textual
 
-_TEXTUAL: Final = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_binary_view,
-    pa.types.is_fixed_size_binary,
-)
 _NOT_TEXT: Final = "{} is binary data, not UTF-8 text"
 
 
@@ -37,7 +29,7 @@ def plain(values: pa.Array) -> Cells:
         return plain(values.dictionary_decode())
     if pa.types.is_run_end_encoded(kind):
         return plain(pc.run_end_decode(values))
-    if _is_textual(kind):
+    if is_textual(kind):
         return _strings(values)
     return Cells(_rare(values))
 
@@ -50,10 +42,6 @@ def json_texts(values: pa.Array) -> pa.Array:
     # A line is {"v":...}, or {} for a null.
     texts = [line[5:-1] or None for line in stream.getvalue().split(b"\n")[:-1]]
     return pa.array(texts, pa.binary()).cast(pa.string())
-
-
-def _is_textual(kind: pa.DataType) -> bool:
-    return any(is_it(kind) for is_it in _TEXTUAL)
 
 
 def _strings(values: pa.Array) -> Cells:
