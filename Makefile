@@ -27,7 +27,7 @@ unit: $(STAMP)
 
 # What takes longer than two minutes; bounded, and ends with a table: law, cases tried, violations.
 soak: $(STAMP)
-	$(BIN)/python -m pytest tests/soak -m soak -p no:xdist --timeout 900
+	$(BIN)/python -m pytest tests/soak -m soak -n $(WORKERS) --timeout 900
 
 # Rows a second of each stage. The figures only mean something beside each other.
 bench: $(STAMP)

@@ -50,7 +50,7 @@ class Waits:
 
     retry: float = 1.0
     throttle: float = 15.0
-    longest: float = 120.0
+    longest: float = 60.0
 
 
 def backoff(failures: int, first: float, longest: float, chance: float) -> float:

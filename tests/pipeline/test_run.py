@@ -226,6 +226,35 @@ def test_a_source_that_grows_while_it_is_read_stops_the_run(tmp_path: Path, user
         run_once(tmp_path, sandbox, users, listener=grow)
 
 
+def test_a_source_that_goes_away_while_it_is_read_stops_the_run(tmp_path: Path, users: Path) -> None:
+    def remove(event: Event) -> None:
+        if isinstance(event, Started):
+            users.rename(tmp_path / "elsewhere")
+
+    with running_sandbox(RECORD) as sandbox:
+        with pytest.raises(SourceError, match=r"users\.csv"):
+            run_once(tmp_path, sandbox, users, listener=remove)
+        (tmp_path / "elsewhere").rename(users)
+        assert run_once(tmp_path, sandbox, users).tally.rows == 3000
+
+
+def test_a_hot_user_is_set_apart_over_the_wire(tmp_path: Path) -> None:
+    source = tmp_path / "users.csv"
+    rows = rows_of(3000, users=3000)
+    for row in rows[17::150]:
+        row["id"] = "user-hot"
+    write_csv(source, rows)
+    profiles, _, _ = undisturbed(tmp_path, source)
+    options = replace(RECORD, hot_users=frozenset(["user-hot"]), hot_tries=40)
+    with running_sandbox(options) as sandbox:
+        summary = run_once(tmp_path, sandbox, source)
+        assert sandbox.profiles.as_json() == profiles
+        assert sandbox.stats.concurrent_users == 0
+    assert summary.tally.rejected == 0
+    assert summary.tally.throttled == 40
+    assert law_holds(summary)
+
+
 def test_rejects_are_a_source_once_fixed(tmp_path: Path, users: Path) -> None:
     with running_sandbox(RECORD) as sandbox:
         first = run_once(tmp_path, sandbox, users)

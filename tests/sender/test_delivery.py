@@ -131,10 +131,10 @@ def test_an_outage_is_waited_out_and_told() -> None:
     assert journey.total.tally.accepted == 400
     pauses = [event for event in heard if isinstance(event, Paused)]
     assert max(pause.seconds for pause in pauses) > 20 * pauses[0].seconds
-    assert all(pause.seconds <= 120 for pause in pauses)
+    assert all(pause.seconds <= 60 for pause in pauses)  # it says so once a minute
     assert isinstance(heard[-1], Recovered)
     # One pause for all: an outage of a quarter of an hour isn't polled by every lane.
-    assert journey.total.tally.retries < 120
+    assert journey.total.tally.retries < 240
 
 
 def test_an_outage_that_lasts_too_long_stops_the_run() -> None:

@@ -8,6 +8,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from tests.pipeline.making import run_once, sent_bodies
 
 BATCH = 500
 LANES = 4
+_REPOSITORY = Path(__file__).parents[2]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["etl.pipeline", "etl.reader", "tests.pipeline.making"])
 
@@ -76,6 +79,19 @@ def _run_and_kill(
         os.kill(process.pid, signal.SIGKILL)
     process.join()
     return process.exitcode == -signal.SIGKILL
+
+
+def die_in_call(folder: Path, url: str, source: Path, call: str, number: int) -> bool:
+    """Let a process die as it makes its `number`th system call of a kind; whether it came to that."""
+    program = (
+        "from pathlib import Path\n"
+        "from tests.soak.gun import _run\n"
+        f"_run(Path({str(folder)!r}), {url!r}, Path({str(source)!r}), 40_000, None)\n"
+    )
+    inject = f"inject={call}:signal=KILL:when={number}"
+    trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+    done = subprocess.run([*trace, sys.executable, "-c", program], cwd=_REPOSITORY, check=False)
+    return done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}
 
 
 def _run(folder: Path, url: str, source: Path, rate: float, statement: int | None) -> None:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 
-@dataclass
+@dataclass(frozen=True)
 class Proof:
-    """Cases tried and violations found, by law."""
+    """Cases tried and violations found, gathered in a file from all the processes that test."""
 
-    cases: dict[str, int] = field(default_factory=dict)
-    violations: dict[str, list[str]] = field(default_factory=dict)
+    path: Path
 
     def add(self, law: str, cases: int, violations: Sequence[str] = ()) -> None:
         """Count cases of a law, and what broke it."""
-        self.cases[law] = self.cases.get(law, 0) + cases
-        self.violations.setdefault(law, []).extend(violations)
+        with self.path.open("a") as file:
+            file.write(json.dumps([law, cases, len(violations)]) + "\n")
 
     def table(self) -> list[str]:
-        """A line a law."""
-        wide = max((len(law) for law in self.cases), default=3)
-        lines = [f"{'law':<{wide}}  {'cases':>9}  {'violations':>10}"]
-        for law in sorted(self.cases):
-            lines.append(f"{law:<{wide}}  {self.cases[law]:>9,}  {len(self.violations[law]):>10,}")
-        return lines
-
-
-PROOF = Proof()
+        """A heading and a line a law; empty if nothing was tried."""
+        if not self.path.exists():
+            return []
+        totals: dict[str, list[int]] = {}
+        for line in self.path.read_text().splitlines():
+            law, cases, violations = json.loads(line)
+            total = totals.setdefault(law, [0, 0])
+            total[0] += cases
+            total[1] += violations
+        wide = max(map(len, totals))
+        heading = f"{'law':<{wide}}  {'cases':>9}  {'violations':>10}"
+        return [heading, *(f"{law:<{wide}}  {n:>9,}  {bad:>10,}" for law, (n, bad) in sorted(totals.items()))]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from etl.model import Summary
+from etl.checkpoint import Checkpoint
+from etl.model import Summary, Tally
 from etl.sandbox import SandboxOptions, running_sandbox
+from tests.checkpoint.making import IDENTITY, reject, settled
 from tests.pipeline.making import law_holds, rows_of, run_once, sent_bodies, write_csv, write_parquet
-from tests.soak.gun import BATCH, LANES, Toll, shoot
+from tests.soak.gun import BATCH, LANES, Toll, die_in_call, shoot
 from tests.soak.proof import Proof
 
 OPTIONS = SandboxOptions(record=True, latency=0.01)
@@ -90,3 +93,45 @@ def test_fifty_deaths_inside_the_checkpoint_s_writes_lose_nothing(
     proof.add("1 nothing lost: kill -9 inside the checkpoint's writes", toll.kills, toll.violations)
     assert toll.violations == []
     assert toll.kills > 10
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_death_inside_the_checkpoint_s_system_calls_loses_nothing(tmp_path: Path, proof: Proof) -> None:
+    source = source_in(tmp_path, "csv", 20_000, 31)
+    profiles, calm, bodies = undisturbed(tmp_path, source)
+    violations, kills = [], 0
+    with running_sandbox(OPTIONS) as sandbox:
+        for call in ("pwrite64", "fdatasync", "fsync"):
+            for number in (1, 2, 3, 5, 8, 13, 21, 34):
+                kills += die_in_call(tmp_path, sandbox.url, source, call, number)
+        summary = run_once(tmp_path, sandbox, source, batch_size=BATCH, concurrency=LANES)
+        if sandbox.profiles.as_json() != profiles or set(sent_bodies(sandbox)) != bodies:
+            violations.append("the profiles or the requests differ")
+        if _rows(summary) != _rows(calm):
+            violations.append("the counts differ")
+    proof.add("1 nothing lost: kill -9 inside a write or sync of the checkpoint", kills, violations)
+    assert violations == []
+    assert kills > 8
+
+
+def test_a_torn_write_ahead_log_loses_only_what_was_last(tmp_path: Path) -> None:
+    with Checkpoint.create(tmp_path / "whole.sqlite", IDENTITY) as checkpoint:
+        chunks = [settled(first, 10, rejects=(reject(first),)) for first in range(1, 300, 10)]
+        for chunk in chunks:
+            checkpoint.settle([chunk], Tally(), 0)
+        log = (tmp_path / "whole.sqlite-wal").read_bytes()
+        database = (tmp_path / "whole.sqlite").read_bytes()
+    stretches, lengths = [chunk.stretch for chunk in chunks], set()
+    for number in range(60):
+        torn = tmp_path / f"{number}.sqlite"
+        torn.write_bytes(database)
+        torn.with_name(torn.name + "-wal").write_bytes(log[: len(log) * (number + 1) // 60])
+        found = Checkpoint.load(torn)
+        if found is not None:
+            with found:
+                kept = list(found.settled())
+            assert kept == stretches[: len(kept)]
+            lengths.add(len(kept))
+    assert max(lengths) == len(chunks)
+    assert len(lengths) > 10
