@@ -11,7 +11,7 @@ import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.acceptance import exports
-from tests.commands import KEY, QUICK, Propsync
+from tests.commands import KEY, QUICK, Propsync, until
 
 
 @pytest.fixture
@@ -103,3 +103,15 @@ def test_an_endpoint_with_a_password_is_refused_and_not_shown(propsync: Propsync
     finished = propsync("run", job, "--endpoint", f"http://me:{KEY}@127.0.0.1:1")
     assert finished.code == 2
     assert "without a user or password" in finished.err
+
+
+def test_it_is_in_no_argument_that_other_users_of_the_machine_could_read(
+    propsync: Propsync, job: Path
+) -> None:
+    with (
+        running_sandbox(SandboxOptions(latency=0.5)) as slow,
+        propsync.begin("run", job, "--endpoint", slow.url, *QUICK) as running,
+    ):
+        until(lambda: slow.stats.requests > 0)
+        assert KEY.encode() not in Path(f"/proc/{running.process.pid}/cmdline").read_bytes()
+        assert running.wait().code == 3
