@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from arro3.io import write_ndjson
+
+from etl.json_lines import json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -76,9 +76,7 @@ def _picked(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> p
 
 
 def _lines(rows: pa.RecordBatch) -> list[str]:
-    stream = io.BytesIO()
-    write_ndjson(rows, stream, explicit_nulls=True)
-    return stream.getvalue().decode().split("\n")[:-1]
+    return json_lines(rows, explicit_nulls=True).decode().split("\n")[:-1]
 
 
 def _dumped(row: pa.RecordBatch) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.commands import KEY, Propsync
 from tests.guard.sitecustomize import keep_inside
+
+# The same examples every time where a change is judged; others everywhere else, to find what those miss.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("other", deadline=None)
+settings.load_profile("same" if os.environ.get("CI") else "other")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -79,12 +79,17 @@ def _border(numbers: NDArray[np.int64], end: int, full: int, last: int, stop: in
 
 
 def _unmixed(keys: Keys) -> int:
-    """How many rows come before one that shares its user or device with another pair of ids.
+    """How many rows come before one that can neither be merged with the others nor sent beside them.
 
-    Such rows can be neither merged nor sent in one request.
+    That is one that shares its user or device with another pair of ids. And one that comes again behind a
+    row that names only a device (both its keys are equal): whose device that is, only the server knows, so
+    nothing may be moved to before it.
     """
     _, pair = np.unique(keys, axis=0, return_inverse=True)
-    mixed = np.zeros(len(keys), dtype=np.bool_)
+    _, appeared = np.unique(pair.ravel(), return_index=True)
+    again = np.ones(len(keys), dtype=np.bool_)
+    again[appeared] = False
+    mixed = again & np.logical_or.accumulate(keys[:, 0] == keys[:, 1])
     for column in keys.T:
         _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
         mixed |= pair.ravel() != pair.ravel()[first][inverse]

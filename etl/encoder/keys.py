@@ -21,8 +21,8 @@ _KEEP = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # the
 def user_keys(identifications: pa.RecordBatch) -> Keys:
     """Keys of shape (n, w): w is 1 for a job with one id column, 2 (user, device) for a job with both.
 
-    Where one of two ids is null, its place repeats the other's key, so that a row never shares a key with
-    a stranger for lack of an id.
+    A row never shares a key with a stranger for lack of an id: a row without a user repeats its device's key,
+    one without a device has a key there that no device has.
     """
     columns = [
         (identifications.column(name), seed)
@@ -33,7 +33,7 @@ def user_keys(identifications: pa.RecordBatch) -> Keys:
     if len(keys) == 1:
         return keys[0].reshape(-1, 1)
     absent = [_nulls(ids) for ids, _ in columns]
-    user, device = np.where(absent[0], keys[1], keys[0]), np.where(absent[1], keys[0], keys[1])
+    user, device = np.where(absent[0], keys[1], keys[0]), np.where(absent[1], ~keys[0], keys[1])
     return np.stack([user, device], axis=1)
 
 

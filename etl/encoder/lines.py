@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from arro3.io import write_ndjson
 from numpy.typing import NDArray
 
 from etl.encoder.form import form_escape
+from etl.json_lines import json_lines
 
 Splice = Callable[[bytes], bytes]
 
@@ -39,9 +38,7 @@ def write_lines(identifications: pa.RecordBatch, splice: Splice | None = None) -
     """Write a record batch as JSON; nulls are left out. `splice` is applied to the JSON lines first."""
     if identifications.num_rows == 0:
         return Lines(b"", np.zeros(1, dtype=np.int64))
-    stream = io.BytesIO()
-    write_ndjson(identifications, stream)
-    text = stream.getvalue()
+    text = json_lines(identifications)
     escaped = bytearray(form_escape(splice(text) if splice else text))
     letters = np.frombuffer(escaped, dtype=np.uint8)
     newlines = np.flatnonzero(letters == ord("\n"))

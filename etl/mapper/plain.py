@@ -6,14 +6,13 @@ and maps.
 
 from __future__ import annotations
 
-import io
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from arro3.io import write_ndjson
 
+from etl.json_lines import json_lines
 from etl.mapper.cells import Cells, faults_of
 from etl.values import is_textual
 
@@ -36,11 +35,9 @@ def plain(values: pa.Array) -> Cells:
 
 def json_texts(values: pa.Array) -> pa.Array:
     """Each value as JSON text, shape (n,); null stays null. Costs a Python object a row."""
-    stream = io.BytesIO()
-    if len(values):
-        write_ndjson(pa.record_batch([values], names=["v"]), stream)
+    lines = json_lines(pa.record_batch([values], names=["v"]))
     # A line is {"v":...}, or {} for a null.
-    texts = [line[5:-1] or None for line in stream.getvalue().split(b"\n")[:-1]]
+    texts = [line[5:-1] or None for line in lines.split(b"\n")[:-1]]
     return pa.array(texts, pa.binary()).cast(pa.string())
 
 

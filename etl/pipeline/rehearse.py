@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from arro3.io import write_ndjson
-
 from etl.encoder import Limits
 from etl.job import Job
+from etl.json_lines import json_lines
 from etl.mapper import splice_json
 from etl.model import Chunk, Reject, Stretch, Tally, Warned
 from etl.pipeline.production import Production
@@ -79,9 +77,7 @@ def preview(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
         for batch in source.read(Stretch(file)):
             identifications = production.mapper.map(batch).identifications
             if count > 0 and identifications.num_rows:
-                stream = io.BytesIO()
-                write_ndjson(identifications.slice(0, count), stream)
-                text = stream.getvalue()
+                text = json_lines(identifications.slice(0, count))
                 text = splice_json(text) if production.mapper.has_raw_json else text
                 lines = text.decode().rstrip("\n").split("\n")
                 yield from lines

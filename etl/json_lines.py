@@ -1,0 +1,37 @@
+"""Record batches as JSON lines, whatever way their columns were cut."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+from arro3.io import write_ndjson
+
+
+def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False) -> bytes:
+    """A JSON object and a newline for each row; nulls are left out unless `explicit_nulls`."""
+    stream = io.BytesIO()
+    if rows.num_rows:
+        write_ndjson(_straightened(rows), stream, explicit_nulls=explicit_nulls)
+    return stream.getvalue()
+
+
+def _straightened(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows without structs that begin in the middle of their buffers.
+
+    arro3 (seen in 0.9) takes the offset of a struct within a struct twice, and reads past its end.
+    """
+    if not any(_is_tilted(column) for column in rows.columns):
+        return rows
+    everything = pa.array(np.arange(rows.num_rows))
+    columns = [column.take(everything) if _is_tilted(column) else column for column in rows.columns]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _is_tilted(column: pa.Array) -> bool:
+    if not pa.types.is_struct(column.type):
+        return False
+    fields = [column.field(number) for number in range(column.type.num_fields)]
+    structs = [field for field in fields if pa.types.is_struct(field.type)]
+    return any(column.offset or field.offset or _is_tilted(field) for field in structs)
