@@ -11,10 +11,15 @@ from arro3.io import write_ndjson
 
 def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False) -> bytes:
     """A JSON object and a newline for each row; nulls are left out unless `explicit_nulls`."""
+    return json_stream(rows, explicit_nulls=explicit_nulls).getvalue()
+
+
+def json_stream(rows: pa.RecordBatch, *, explicit_nulls: bool = False) -> io.BytesIO:
+    """The same, still in the stream it was written to: its buffer can be changed without a copy."""
     stream = io.BytesIO()
     if rows.num_rows:
         write_ndjson(_straightened(rows), stream, explicit_nulls=explicit_nulls)
-    return stream.getvalue()
+    return stream
 
 
 def _straightened(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -42,7 +42,7 @@ class _Part:
         low, high = max(start, 0), min(max(end, 0), len(self))
         return replace(self, start=self.start + low, end=self.start + max(low, high))
 
-    def encoded(self) -> bytes:
+    def encoded(self) -> memoryview:
         return self.lines.part(self.start, self.end)
 
     def identifications(self) -> pa.RecordBatch:
@@ -121,7 +121,7 @@ class Encoder:
         batch = self._last_batch().batch
         keys = _keys(parts)
         body, ends, owners = self._body(parts, keys)
-        users = np.unique(owners, return_index=True)[1]
+        merged = len(ends) < len(owners)
         chunk = Chunk(
             source=batch.source,
             file=batch.file,
@@ -129,7 +129,7 @@ class Encoder:
             stop=stop,
             body=body,
             ends=ends,
-            keys=keys[users],
+            keys=keys[np.unique(owners, return_index=True)[1]] if merged else keys,
             numbers=_numbers(parts),
             owners=owners,
             rows=_joined([part.rows() for part in parts], batch.rows),
@@ -144,13 +144,13 @@ class Encoder:
         """The request body, where each identification ends in it, and which one each row went into."""
         if not parts:
             return b"", _NO_NUMBERS, _NO_NUMBERS
-        if len(np.unique(keys[:, 0])) == len(keys):
-            body = array_body(*(part.encoded() for part in parts))
+        if not _repeat(keys[:, 0]):
+            body = array_body([part.encoded() for part in parts])
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
         identifications = _joined([p.identifications() for p in parts], parts[0].identifications())
         owners = group_users(identifications)
         lines = write_lines(merge_rows(identifications, owners), self._splice)
-        return array_body(lines.buffer), lines.ends[1:], owners
+        return array_body([lines.buffer]), lines.ends[1:], owners
 
     def _rejects_before(self, stop: int) -> tuple[Reject, ...]:
         count = sum(1 for reject in self._rejects if reject.row < stop)
@@ -179,6 +179,11 @@ def _sizes(parts: list[_Part]) -> NDArray[np.int64]:
 def _keys(parts: list[_Part]) -> Keys:
     found = [part.keys[part.start : part.end] for part in parts]
     return np.concatenate(found) if found else _NO_KEYS
+
+
+def _repeat(keys: Keys) -> bool:
+    in_order = np.sort(keys)
+    return bool((in_order[1:] == in_order[:-1]).any())
 
 
 def _alike(one: Mapped, other: Mapped) -> bool:

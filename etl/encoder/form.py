@@ -15,7 +15,10 @@ _RESERVED = tuple((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f")
 
 
 def form_escape(lines: bytes) -> bytes:
-    """Escape UTF-8 JSON lines for an urlencoded form; newlines between lines stay as they are."""
+    """Escape UTF-8 JSON lines for an urlencoded form; newlines between lines stay as they are.
+
+    Lines in which nothing has to be escaped are returned themselves.
+    """
     if not lines.isascii():
         lines = lines.decode().encode("ascii", "json_escape")
     for byte, escaped in _RESERVED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.encoder.form import form_escape
-from etl.json_lines import json_lines
+from etl.json_lines import json_stream
 
 Splice = Callable[[bytes], bytes]
 
@@ -22,30 +22,36 @@ class Lines:
     Line i is `buffer[ends[i] : ends[i + 1]]`, the comma included.
     """
 
-    buffer: bytes
+    buffer: memoryview
     ends: NDArray[np.int64]
 
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each line, its comma included; shape (k,)."""
         return np.diff(self.ends)
 
-    def part(self, start: int, stop: int) -> bytes:
-        """Lines `start` to `stop - 1`."""
+    def part(self, start: int, stop: int) -> memoryview:
+        """Lines `start` to `stop - 1`, not copied."""
         return self.buffer[self.ends[start] : self.ends[stop]]
 
 
 def write_lines(identifications: pa.RecordBatch, splice: Splice | None = None) -> Lines:
     """Write a record batch as JSON; nulls are left out. `splice` is applied to the JSON lines first."""
-    if identifications.num_rows == 0:
-        return Lines(b"", np.zeros(1, dtype=np.int64))
-    text = json_lines(identifications)
-    escaped = bytearray(form_escape(splice(text) if splice else text))
-    letters = np.frombuffer(escaped, dtype=np.uint8)
+    stream = json_stream(identifications)
+    text = stream.getvalue()
+    escaped = form_escape(splice(text) if splice else text)
+    # Where nothing was escaped, the lines are changed where they were written.
+    buffer = stream.getbuffer() if escaped is text else memoryview(bytearray(escaped))
+    del text, escaped
+    letters = np.frombuffer(buffer, dtype=np.uint8)
     newlines = np.flatnonzero(letters == ord("\n"))
     letters[newlines] = ord(",")
-    return Lines(bytes(escaped), np.concatenate([[0], newlines + 1]))
+    return Lines(buffer, np.concatenate([_START, newlines + 1]))
 
 
-def array_body(*parts: bytes) -> bytes:
-    """A JSON array of the lines in `parts`, as it goes into the form field."""
-    return b"[" + b"".join(parts)[:-1] + b"]"
+def array_body(parts: Sequence[memoryview]) -> bytes:
+    """A JSON array of the lines in `parts` (at least one), as it goes into the form field."""
+    *before, last = parts
+    return b"".join([b"[", *before, last[:-1], b"]"])
+
+
+_START = np.zeros(1, dtype=np.int64)

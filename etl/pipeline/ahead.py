@@ -1,18 +1,65 @@
-"""Makes things in a thread while those made before are used; a thread that is stuck holds up nobody."""
+"""Makes things in a thread while those made before are used; a thread that is stuck holds up nobody.
+
+Reading lets go of the interpreter's lock, so it overlaps with writing JSON in the next thread; and both
+overlap with the event loop as far as they let go of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import closing, nullcontext, suppress
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
 # At the end the thread is in the middle of a batch at most - or stuck in a pipe that nobody writes to.
 _PATIENCE_SECONDS = 2.0
+# How often a thread that waits for room looks whether it is still wanted.
+_LOOK_SECONDS = 0.1
+
+
+def read_ahead(items: Iterator[T], *, depth: int = 2) -> Generator[T, None, None]:
+    """Yield what `items` yields, in order, while a thread gets up to `depth` more.
+
+    Closing the generator ends the thread, unless it is stuck in `items`.
+    """
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    left = threading.Event()
+    threading.Thread(target=_get, args=(items, ready, left), name="read", daemon=True).start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        left.set()
+
+
+def _get(
+    items: Iterator[T], ready: queue.Queue[tuple[T | None, BaseException | None]], left: threading.Event
+) -> None:
+    try:
+        for item in items:
+            if not _put(ready, (item, None), left):
+                return
+        _put(ready, (None, None), left)
+    except BaseException as error:  # noqa: BLE001 - raised again where the items are used
+        _put(ready, (None, error), left)
+
+
+def _put(ready: queue.Queue[T], item: T, left: threading.Event) -> bool:
+    """Put an item as soon as there is room; False if nobody wants it any more."""
+    while not left.is_set():
+        with suppress(queue.Full):
+            ready.put(item, timeout=_LOOK_SECONDS)
+            return True
+    return False
 
 
 async def made_ahead(made: Iterator[T], stopped: asyncio.Event) -> AsyncGenerator[T, None]:
@@ -49,6 +96,11 @@ async def _first(coming: asyncio.Future[T | None], stopping: asyncio.Task[Litera
 
 
 def _make(made: Iterator[T], asks: queue.SimpleQueue[asyncio.Future[T | None] | None]) -> None:
+    with closing(made) if isinstance(made, Generator) else nullcontext():
+        _answer_asks(made, asks)
+
+
+def _answer_asks(made: Iterator[T], asks: queue.SimpleQueue[asyncio.Future[T | None] | None]) -> None:
     while (future := asks.get()) is not None:
         try:
             found, error = next(made, None), None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from etl.encoder import Encoder, Limits
 from etl.job import Job, check_columns
 from etl.mapper import Mapper, load_transform, splice_json
 from etl.model import Chunk, Stretch
+from etl.pipeline.ahead import read_ahead
 from etl.reader import Source
 
 
@@ -40,6 +42,7 @@ class Production:
                 limits=self.limits,
                 splice=splice_json if self.mapper.has_raw_json else None,
             )
-            for batch in self.source.read(gap):
-                yield list(encoder.feed(self.mapper.map(batch)))
+            with closing(read_ahead(self.source.read(gap))) as batches:
+                for batch in batches:
+                    yield list(encoder.feed(self.mapper.map(batch)))
             yield list(encoder.finish())
