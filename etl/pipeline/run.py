@@ -187,6 +187,9 @@ def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
     with ThreadPoolExecutor(1, "propsync") as thread:
         running = thread.submit(lambda: asyncio.run(noted()))
         try:
+            # In short waits: a signal that another thread was given is only seen between them.
+            while wait([running], timeout=0.2).not_done:
+                pass
             return running.result()
         except KeyboardInterrupt:
             # The rows under way belong to the checkpoint that the caller is about to close.
