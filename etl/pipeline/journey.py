@@ -13,7 +13,7 @@ from etl.pipeline.ahead import made_ahead
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
-from etl.sender import Delivery, Lanes, Pause, Rate, StoppedError, Transport
+from etl.sender import AdmittedRate, Delivery, Lanes, Pause, Rate, StoppedError, Transport
 
 
 async def travel(
@@ -34,7 +34,7 @@ async def travel(
         transport,
         pause=pause,
         requests=Rate(settings.requests_per_second, clock),
-        identifications=Rate(settings.rate, clock),
+        identifications=Rate(settings.rate, clock) if settings.rate else AdmittedRate(clock),
         slots=asyncio.Semaphore(settings.concurrency),
         clock=clock,
         outage=settings.max_outage,

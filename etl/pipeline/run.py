@@ -13,7 +13,7 @@ from typing import Literal
 
 from etl import amplitude
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
-from etl.errors import InterruptedRunError, SourceError, UsageError
+from etl.errors import InterruptedRunError, SourceError, StateError, UsageError
 from etl.job import Job, endpoint
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
@@ -95,6 +95,8 @@ class _Run:
                 f"the source changed while it was read: {changed}",
                 hint="run with --restart once it is whole",
             )
+        # In this order: what is published twice is the same, what is forgotten is lost.
+        publish_rejects(self._folder.rejects, self._checkpoint.rejects())
         self._checkpoint.finish()
         return True
 
@@ -123,8 +125,9 @@ class _Run:
 
     def _tell_end(self, status: Status) -> Summary:
         # An unfinished run whose source is its own rejects file still needs that file as it is.
-        if status == "finished" or not self._reads(self._folder.rejects):
-            publish_rejects(self._folder.rejects, self._checkpoint.rejects())
+        if status != "finished" and not self._reads(self._folder.rejects):
+            with suppress(StateError):  # they are in the checkpoint, and published once there is room
+                publish_rejects(self._folder.rejects, self._checkpoint.rejects())
         summary = summary_of(self._production.job, self._checkpoint, self._resumed_rows, status)
         self._listener(Ended(summary))
         return summary
