@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from etl import amplitude
 from etl.encoder.cutter import Limits, cut
 from etl.encoder.keys import Keys, user_keys
-from etl.encoder.lines import Lines, Splice, Write, array_body, write_here, write_lines
+from etl.encoder.lines import Lines, Splice, array_body, write_lines
 from etl.encoder.merge import group_users, merge_rows
 from etl.model import Chunk, Mapped, Reject
 from etl.values import original_values, pick_rows
 
-__all__ = ["Encoder", "Limits", "Write", "write_here"]
+__all__ = ["Encoder", "Limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,11 @@ class _Part:
 class Encoder:
     """Cuts one stretch of one file into chunks; feed it the stretch's batches in order, then `finish`."""
 
-    def __init__(
-        self, *, first: int, limits: Limits, splice: Splice | None = None, write: Write = write_here
-    ) -> None:
+    def __init__(self, *, first: int, limits: Limits, splice: Splice | None = None) -> None:
         self._first = first
         self._stop = first
         self._limits = limits
         self._splice = splice
-        self._write = write
         self._parts: list[_Part] = []
         self._rejects: list[Reject] = []
         self._batch: Mapped | None = None
@@ -86,7 +83,7 @@ class Encoder:
         yield from self._cut(complete=True)
 
     def _encode(self, mapped: Mapped) -> tuple[_Part, list[Reject]]:
-        lines = write_lines(mapped.identifications, self._splice, write=self._write)
+        lines = write_lines(mapped.identifications, self._splice)
         fits = lines.sizes() < self._limits.body_bytes
         if not fits.all():
             smaller = replace(
@@ -152,7 +149,7 @@ class Encoder:
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
         identifications = _joined([p.identifications() for p in parts], parts[0].identifications())
         owners = group_users(identifications)
-        lines = write_lines(merge_rows(identifications, owners), self._splice, write=self._write)
+        lines = write_lines(merge_rows(identifications, owners), self._splice)
         return array_body([lines.buffer]), lines.ends[1:], owners
 
     def _rejects_before(self, stop: int) -> tuple[Reject, ...]:

@@ -14,13 +14,13 @@ from functools import lru_cache
 _RESERVED = tuple((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f")
 
 
-def form_escape(lines: bytearray) -> bytearray:
+def form_escape(lines: bytes) -> bytes:
     """Escape UTF-8 JSON lines for an urlencoded form; newlines between lines stay as they are.
 
     Lines in which nothing has to be escaped are returned themselves.
     """
     if not lines.isascii():
-        lines = bytearray(lines.decode().encode("ascii", "json_escape"))
+        lines = lines.decode().encode("ascii", "json_escape")
     for byte, escaped in _RESERVED:
         if byte in lines:
             lines = lines.replace(byte, escaped)

@@ -13,7 +13,6 @@ from etl.encoder.form import form_escape
 from etl.json_lines import json_stream
 
 Splice = Callable[[bytes], bytes]
-Write = Callable[[pa.RecordBatch], bytearray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +34,18 @@ class Lines:
         return self.buffer[self.ends[start] : self.ends[stop]]
 
 
-def write_here(rows: pa.RecordBatch) -> bytearray:
-    """JSON lines, written in this thread."""
-    return bytearray(json_stream(rows).getbuffer())
-
-
-def write_lines(
-    identifications: pa.RecordBatch, splice: Splice | None = None, *, write: Write = write_here
-) -> Lines:
+def write_lines(identifications: pa.RecordBatch, splice: Splice | None = None) -> Lines:
     """Write a record batch as JSON; nulls are left out. `splice` is applied to the JSON lines first."""
-    lines = write(identifications)
-    if splice is not None:
-        lines = bytearray(splice(bytes(lines)))
-    lines = form_escape(lines)
-    letters = np.frombuffer(lines, dtype=np.uint8)
+    stream = json_stream(identifications)
+    text = stream.getvalue()
+    escaped = form_escape(splice(text) if splice else text)
+    # Where nothing was escaped, the lines are changed where they were written.
+    buffer = stream.getbuffer() if escaped is text else memoryview(bytearray(escaped))
+    del text, escaped
+    letters = np.frombuffer(buffer, dtype=np.uint8)
     newlines = np.flatnonzero(letters == ord("\n"))
     letters[newlines] = ord(",")
-    return Lines(memoryview(lines), np.concatenate([_START, newlines + 1]))
+    return Lines(buffer, np.concatenate([_START, newlines + 1]))
 
 
 def array_body(parts: Sequence[memoryview]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from etl.encoder import Encoder, Limits, Write, write_here
+from etl.encoder import Encoder, Limits
 from etl.job import Job, check_columns
 from etl.mapper import Mapper, load_transform, splice_json
 from etl.model import Chunk, Stretch
@@ -22,7 +22,6 @@ class Production:
     source: Source
     mapper: Mapper
     limits: Limits
-    write: Write = write_here
 
     @classmethod
     def of(cls, job: Job, source: Source, limits: Limits) -> Production:
@@ -42,7 +41,6 @@ class Production:
                 first=gap.first,
                 limits=self.limits,
                 splice=splice_json if self.mapper.has_raw_json else None,
-                write=self.write,
             )
             with closing(read_ahead(self.source.read(gap))) as batches:
                 for batch in batches:

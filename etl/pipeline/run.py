@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from etl import amplitude
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
-from etl.encoder import Write, write_here
 from etl.errors import InterruptedRunError, SourceError, StateError, UsageError
 from etl.job import Job, endpoint
-from etl.json_apart import JsonApart
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
 from etl.pipeline.journey import travel
@@ -25,9 +23,6 @@ from etl.pipeline.resume import identity, taken_up
 from etl.pipeline.settings import Settings
 from etl.reader import Source
 from etl.sender import Identify
-
-# A process of its own costs a third of a second to begin.
-_MANY_BYTES: Final = 16 * 2**20
 
 Status = Literal["finished", "stopped", "interrupted"]
 
@@ -109,11 +104,9 @@ class _Run:
         files = range(len(self._production.source.files))
         gaps = chain.from_iterable(self._ledger.gaps(file) for file in files)
         async with self._transport as transport:
-            with writer_for(self._production.source, self._settings) as write:
-                production = replace(self._production, write=write)
-                return await travel(
-                    production, gaps, transport, self._checkpoint, self._settings, self._listener
-                )
+            return await travel(
+                self._production, gaps, transport, self._checkpoint, self._settings, self._listener
+            )
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job
@@ -154,13 +147,6 @@ def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Stat
     return Summary(
         job.name, progress.tally, progress.seconds, resumed_rows, status, checkpoint.rejects_by_code()
     )
-
-
-def writer_for(source: Source, settings: Settings) -> AbstractContextManager[Write]:
-    """Who writes JSON: a process of its own where nothing but the machine limits the speed."""
-    size = source.total_bytes()
-    worth_it = settings.rate is None and (size is None or size >= _MANY_BYTES)
-    return JsonApart() if worth_it else nullcontext(write_here)
 
 
 def at_endpoint(job: Job, settings: Settings) -> Job:
