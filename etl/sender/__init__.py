@@ -1,17 +1,20 @@
 """Stage 5, SEND: chunks to Amplitude until every identification has a verdict, in order for each user."""
 
-from etl.sender.delivery import Delivery, Outcome, Transport
+from etl.sender.control import AdmittedRate
+from etl.sender.delivery import Delivery, Outcome, Pace, Transport
 from etl.sender.http import Identify
 from etl.sender.lanes import Lanes
 from etl.sender.pacing import Clock, Rate, Waits
 from etl.sender.pause import Pause, StoppedError
 
 __all__ = [
+    "AdmittedRate",
     "Clock",
     "Delivery",
     "Identify",
     "Lanes",
     "Outcome",
+    "Pace",
     "Pause",
     "Rate",
     "StoppedError",

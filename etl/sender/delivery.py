@@ -22,6 +22,8 @@ from etl.sender.pause import Pause
 # as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
 _THROTTLED_PATIENCE: Final = 3
 _FAILED_PATIENCE: Final = 10
+# Throttled more often in a row than this, a part can't blame the pace at which all of them go.
+_PACE_PATIENCE: Final = 2
 
 
 class Transport(Protocol):
@@ -32,6 +34,19 @@ class Transport(Protocol):
 
     async def post(self, body: bytes) -> Verdict:
         """Send a body once."""
+
+
+class Pace(Protocol):
+    """How fast identifications may go; see `pacing.Rate` and `control.AdmittedRate`."""
+
+    def book(self, amount: int) -> float:
+        """Book `amount` identifications; the seconds to wait before they may pass."""
+
+    def passed(self, amount: int, latency: float) -> None:
+        """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
+
+    def refused(self, amount: int) -> bool:
+        """A request with `amount` identifications was throttled; whether the pace may be the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +91,7 @@ class Delivery:
         *,
         pause: Pause,
         requests: Rate,
-        identifications: Rate,
+        identifications: Pace,
         slots: asyncio.Semaphore,
         clock: Clock,
         outage: float,
@@ -150,6 +165,7 @@ class Delivery:
             self._meter += Tally(in_doubt=int(verdict.in_doubt))
         else:
             self._pause.passed(started)
+            self._identifications.passed(part.users, self._clock.now() - started)
         return started, verdict
 
     async def _fail(
@@ -163,6 +179,10 @@ class Delivery:
         others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
         trouble.failures += 1
         trouble.passes = self._pause.passes
+        if isinstance(verdict, SlowDown) and self._too_fast(part, trouble):
+            if (wait := self._pause.respite(verdict, trouble.failures)) > 0:
+                await self._pause.sleep(wait)
+            return None
         if others_pass or trouble.apart_since is not None:
             return await self._fail_alone(part, watcher, trouble, verdict)
         if trouble.failures == 2 and isinstance(verdict, SlowDown) and watcher.probe():
@@ -173,6 +193,11 @@ class Delivery:
             return await self._halve(part, watcher, trouble)
         self._pause.failed(started, verdict)
         return None
+
+    def _too_fast(self, part: Chunk, trouble: _Trouble) -> bool:
+        """Whether a throttling tells of the pace of all, rather than of this part or of an outage."""
+        patient = trouble.failures <= _PACE_PATIENCE and trouble.apart_since is None
+        return patient and self._identifications.refused(part.users)
 
     def _may_try_halves(self) -> bool:
         """Whether a part may be halved though nobody passes: once in each pause.

@@ -29,19 +29,26 @@ class Rate:
     """
 
     def __init__(self, per_second: float | None, clock: Clock, *, slack: float = 0.05) -> None:
-        self._per_second = per_second
+        self.per_second = per_second
         self._clock = clock
         self._slack = slack
         self._next = clock.now()
 
     def book(self, amount: int) -> float:
         """Book `amount` units; the seconds to wait before they may pass."""
-        if self._per_second is None:
+        if self.per_second is None:
             return 0.0
         now = self._clock.now()
         at = max(self._next, now - self._slack)
-        self._next = at + amount / self._per_second
+        self._next = at + amount / self.per_second
         return max(0.0, at - now)
+
+    def passed(self, amount: int, latency: float) -> None:
+        """A rate that is given learns nothing from what is taken ..."""
+
+    def refused(self, amount: int) -> bool:
+        """... nor from refusals, and is never held to be their reason."""
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

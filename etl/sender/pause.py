@@ -96,6 +96,17 @@ class Pause:
         self._until = max(self._until, now + wait)
         self._listener(Paused(verdict.words, wait, now - self._since))
 
+    def respite(self, verdict: SlowDown, failures: int) -> float:
+        """How long a request waits alone after its `failures`th refusal in a row by too high a pace.
+
+        It goes again at once, in its turn at the new pace, unless the server says otherwise or that failed.
+        """
+        if verdict.retry_after is not None:
+            return self.wait(verdict, 1)
+        if failures == 1:
+            return 0.0
+        return backoff(failures - 1, self._waits.retry, self._waits.longest, self._clock.chance())
+
     def wait(self, verdict: SlowDown | TryAgain, failures: int) -> float:
         """How long to wait after the `failures`th failure in a row, in seconds."""
         chance = self._clock.chance()

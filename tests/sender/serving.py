@@ -14,7 +14,8 @@ import pyarrow as pa
 from etl.amplitude import Accepted, Refused, SlowDown, Verdict
 from etl.encoder.keys import hash_texts
 from etl.model import Chunk, Listener, Reject
-from etl.sender import Delivery, Lanes, Outcome, Pause, Rate, Waits
+from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pace, Pause, Rate, Transport, Waits
+from etl.sender.pacing import Clock
 from tests.sender.virtual import virtual_clock
 
 _WAITS = Waits()
@@ -95,13 +96,13 @@ class Journey:
 
 async def carry_all(
     chunks: Iterable[Chunk],
-    destination: Destination,
+    destination: Transport,
     *,
     lanes: int = 4,
     outage: float = 1800.0,
     stop_after: float | None = None,
     waits: Waits = _WAITS,
-    rate: float | None = None,
+    pace: Callable[[Clock], Pace] = AdmittedRate,
     listener: Listener = lambda event: None,
 ) -> Journey:
     """Carry chunks in virtual time; returns once each is settled or given up."""
@@ -111,7 +112,7 @@ async def carry_all(
         destination,
         pause=pause,
         requests=Rate(None, clock),
-        identifications=Rate(rate, clock),
+        identifications=pace(clock),
         slots=asyncio.Semaphore(lanes),
         clock=clock,
         outage=outage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from etl.amplitude import Accepted, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk, Event, Paused, Recovered
+from etl.sender import AdmittedRate, Clock, Pace, Rate
 from tests.sender.serving import Destination, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
 
@@ -57,7 +59,8 @@ def test_a_request_that_is_too_big_is_halved_and_a_single_one_handed_back() -> N
     assert journey.total.tally.accepted == 9
 
 
-def test_a_hot_user_holds_up_only_its_own_rows() -> None:
+@pytest.mark.parametrize("pace", [AdmittedRate, lambda clock: Rate(None, clock)])
+def test_a_hot_user_holds_up_only_its_own_rows(pace: Callable[[Clock], Pace]) -> None:
     users = names(2000)
     for at in range(50, 2000, 100):
         users[at] = "hot-user"
@@ -68,7 +71,7 @@ def test_a_hot_user_holds_up_only_its_own_rows() -> None:
         return SlowDown(None, "one user is throttled") if "hot-user" in found and now < 600 else None
 
     server = Destination(latency=1.0, answer=answer)
-    journey = run_virtual(carry_all(chunks, server))
+    journey = run_virtual(carry_all(chunks, server, pace=pace))
     others = max(time for user, time in server.times.items() if user != "hot-user")
     # The first throttling can't be told from one that is meant for all: it costs everyone a pause. The
     # second one costs those who share a request with the hot user another.
@@ -194,7 +197,9 @@ def test_when_told_to_stop_who_waits_for_an_outage_wakes() -> None:
 
 def test_a_rate_is_kept() -> None:
     server = Destination(latency=0.01)
-    journey = run_virtual(carry_all(chunks_of(names(1000), 10), server, rate=100.0))
+    journey = run_virtual(
+        carry_all(chunks_of(names(1000), 10), server, pace=lambda clock: Rate(100.0, clock))
+    )
     assert journey.seconds == pytest.approx(9.9, abs=0.2)
     per_second = [sum(len(u) for now, u in server.requests if s <= now < s + 1) for s in range(9)]
     assert max(per_second) <= 110
