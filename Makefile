@@ -29,9 +29,11 @@ unit: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m pytest tests/soak -m soak -n $(WORKERS) --timeout 900
 
-# Rows a second of each stage. The figures only mean something beside each other.
+# Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
+PART ?= all
+ROWS ?= 1000000
 bench: $(STAMP)
-	$(BIN)/python bench/stages.py
+	$(BIN)/python -m bench $(PART) --rows $(ROWS)
 
 samples: $(STAMP)
 	$(BIN)/python sample_data/generate.py

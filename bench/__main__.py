@@ -1,0 +1,236 @@
+"""`make bench`: measures propsync beside the limit and beside other programs, and writes what was found.
+
+    python -m bench [all|same|peers|memory|checkpoint|limits|help|report] [--rows N] [--rounds N]
+
+Each part keeps its figures below .cache/bench; `report` prints them and writes docs/performance.md, and `all`
+does all. This process imports nothing big: see `bench.children`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import results
+from bench.children import BenchError, ran
+from bench.contenders import (
+    KEY,
+    OTHERS,
+    ROOT,
+    SETTLING,
+    STAGES,
+    WHOLE,
+    Contender,
+    measure,
+    propsync,
+)
+from bench.environments import CACHE, versions
+from bench.limits import burst, by_second, control, rates, requests
+from bench.recorder import differences
+from bench.report import write_report
+from bench.sink import Sink, sandbox, serving, sink
+
+MEMORY_STEPS = (1, 5, 10, 20)
+BYTES_A_ROW = 120
+
+
+def file_of(kind: str, rows: int) -> Path:
+    """The users in a file, made if there is none yet; the job file is beside it."""
+    folder = CACHE / "data"
+    path = folder / f"users-{rows}.{kind}"
+    if not path.exists():
+        if shutil.disk_usage(CACHE).free < 2 * BYTES_A_ROW * rows + 2**30:
+            raise BenchError(f"too little room for {rows:,} rows below {CACHE}")
+        folder.mkdir(parents=True, exist_ok=True)
+        making = path.with_name(f"half-{path.name}")
+        ran([sys.executable, "-m", "bench.data", making, str(rows)], folder=ROOT)
+        making.rename(path)
+    return path
+
+
+def write_jobs() -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    code = (
+        "import json, sys; from bench.data import job;"
+        "open(sys.argv[2], 'w').write(json.dumps(job(sys.argv[1])))"
+    )
+    for kind in ("parquet", "csv"):
+        ran([sys.executable, "-c", code, kind, CACHE / f"{kind}.yml"], folder=ROOT)
+
+
+def rounds_of(
+    contenders: Sequence[Contender], to: Sink, rows: int, rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    """Each contender once a round, one after the other, so that all meet the same good and bad times."""
+    found: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in contenders:
+            sample = measure(contender, to, rows, file_of)
+            found[contender.name].append(asdict(sample))
+            print(
+                f"  {number + 1}/{rounds} {contender.name:<24}{sample.rows / sample.seconds:>12,.0f} rows/s"
+                f"{sample.megabytes:>8,.0f} MB",
+                flush=True,
+            )
+    return found
+
+
+def measure_same(_: int, __: int) -> None:
+    """Every contender sends the same users, and each user is compared."""
+    rows = 5000
+    lines = file_of("expected", rows).read_text().splitlines()
+    expected = [json.loads(line) for line in lines]
+    found = {}
+    for contender in (*WHOLE[:3], *OTHERS):
+        record = CACHE / "record.ndjson"
+        with serving([sys.executable, "-m", "bench.recorder", record]) as server:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            command = contender.command(url, lambda kind: file_of(kind, rows))
+            ran(command, folder=ROOT, environment=contender.environment)
+        first, *users = map(json.loads, record.read_text().splitlines())
+        for user in users:
+            for name in [name for name in user if name.startswith("field_")]:
+                user[name.removeprefix("field_")] = user.pop(name)
+        wrong = differences(expected, {user["id"]: user for user in users})
+        if wrong or first["count"] != rows:
+            raise BenchError(
+                f"{contender.name} sent {first['count']:,} users; {len(wrong)} wrong: {wrong[:2]}"
+            )
+        found[contender.name] = first["count"]
+        print(f"  {contender.name:<24} {first['count']:,} users, all as they should be", flush=True)
+    results.keep("same", found)
+
+
+def measure_peers(rows: int, rounds: int) -> None:
+    """Rows a second: the limit, propsync, and what people use today."""
+    with sink(CACHE / "nginx") as to:
+        print(f"  sink: {to.name}", flush=True)
+        others = [one for one in OTHERS if to.takes_events or one.name != "sdk"]
+        found = rounds_of([*STAGES, *WHOLE], to, rows, rounds)
+        found |= rounds_of(others, to, rows, max(3, rounds - 2))
+    results.keep("peers", found)
+    results.keep("sink", to.name)
+    results.keep("versions", {name: versions(name) for name in ("drt", "sdk", "script")})
+
+
+def measure_checkpoint(rows: int, rounds: int) -> None:
+    """The whole run with its checkpoint on disk, and with none."""
+    with sink(CACHE / "nginx") as to:
+        results.keep("checkpoint", rounds_of(SETTLING, to, rows, rounds))
+
+
+def measure_memory(rows: int, _: int) -> None:
+    """Peak memory and time a row, for more and more rows; each file is deleted again."""
+    found = []
+    with sink(CACHE / "nginx") as to:
+        for step in MEMORY_STEPS:
+            times = 3 if step == 1 else 1
+            samples = [measure(WHOLE[0], to, rows * step, file_of) for _ in range(times)]
+            sample = sorted(samples, key=lambda one: one.seconds)[times // 2]
+            found.append(asdict(sample))
+            print(
+                f"  {sample.rows:>12,} rows {sample.megabytes:>8,.0f} MB"
+                f"{sample.seconds / sample.rows * 1e6:>8.2f} s a million",
+                flush=True,
+            )
+            if step > 1:
+                file_of("parquet", sample.rows).unlink()
+    results.keep("memory", found)
+
+
+def measure_help(_: int, __: int) -> None:
+    """How long `propsync --help` takes, and Python alone."""
+    program = shutil.which("propsync", path=str(Path(sys.executable).parent)) or "propsync"
+    commands: dict[str, list[str | Path]] = {
+        "propsync --help": [program, "--help"],
+        "python -c pass": [sys.executable, "-c", "pass"],
+    }
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(10):
+        for name, command in commands.items():
+            found[name].append(ran(command).wall)
+    print("  " + ", ".join(f"{name}: {min(times):.3f} s at best" for name, times in found.items()))
+    results.keep("help", found)
+
+
+def measure_limits(rows: int, _: int) -> None:
+    """A server that admits 5,000 identifications a second behind 80 ms, and a rate of 3,000 that we keep."""
+    seconds = 45 if rows >= 1_000_000 else 15
+    limit = 5000
+    met = requests(journal_of(limit * seconds, "max", "--identifications-per-second", str(limit)))
+    judged = control(met, limit, since=10, until=met[-1].at - 1)
+    print(
+        f"  --rate max: {judged.admitted_share:.1%} of what could go in, {judged.refused_share:.1%} refused, "
+        f"over {judged.seconds:.0f} s",
+        flush=True,
+    )
+    steady = requests(journal_of(3000 * seconds // 2, "3000"))
+    tens = [rate / 3000 - 1 for rate in rates(steady, min(10, steady[-1].at / 2))]
+    print(
+        f"  --rate 3000: {min(tens):+.2%} to {max(tens):+.2%}, {burst(steady):,} in a second at most",
+        flush=True,
+    )
+    results.keep(
+        "limits",
+        {
+            **asdict(judged),
+            "limit": limit,
+            "by_second": by_second(met),
+            "steady_low": min(tens),
+            "steady_high": max(tens),
+            "burst": burst(steady),
+        },
+    )
+
+
+def journal_of(rows: int, rate: str, *options: str) -> str:
+    """What the sandbox wrote down of a run."""
+    journal = CACHE / "journal.ndjson"
+    journal.unlink(missing_ok=True)
+    with sandbox("--latency", "80ms", "--journal", str(journal), *options) as url:
+        command = propsync(url, file_of("parquet", rows), rate=rate, batch=500)
+        ran(command, folder=ROOT, environment=KEY)
+    return journal.read_text()
+
+
+PARTS: dict[str, Callable[[int, int], None]] = {
+    "same": measure_same,
+    "peers": measure_peers,
+    "checkpoint": measure_checkpoint,
+    "help": measure_help,
+    "memory": measure_memory,
+    "limits": measure_limits,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("part", nargs="?", default="all", choices=["all", *PARTS, "report"])
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, help="rows of the fastest; slow ones get fewer"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    write_jobs()
+    try:
+        for name, part in PARTS.items():
+            if given.part in ("all", name):
+                print(f"{name}: {part.__doc__}", flush=True)
+                part(given.rows, given.rounds)
+        if given.part in ("all", "report"):
+            write_report(ROOT)
+    except (BenchError, subprocess.CalledProcessError) as error:
+        sys.exit(f"bench: {error}")
+
+
+if __name__ == "__main__":
+    main()

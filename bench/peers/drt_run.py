@@ -1,0 +1,57 @@
+"""drt with its DuckDB source and its Amplitude destination. Runs in a virtual environment of its own.
+
+    python drt_run.py URL FILE lifted|as-it-comes
+
+drt leaves out columns that are named like fields of the API (platform, os_name ...): it can't send those. So
+that it carries the same values, they go as properties whose names begin with `field_`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FIELDS = ("platform", "os_name", "app_version", "language")
+LIFTED = "  batch_size: 1000\n  rate_limit: {requests_per_second: 0}\n"
+
+
+def write_project(folder: Path, path: str, mode: str) -> None:
+    renamed = ", ".join(f"{name} AS field_{name}" for name in FIELDS)
+    query = f"SELECT id AS user_id, * EXCLUDE (id, {', '.join(FIELDS)}), {renamed} FROM '{path}'"
+    (folder / ".drt").mkdir()
+    (folder / ".drt" / "profiles.yml").write_text("bench:\n  type: duckdb\n  database: ':memory:'\n")
+    (folder / "drt_project.yml").write_text("name: bench\nprofile: bench\n")
+    (folder / "syncs").mkdir()
+    (folder / "syncs" / "users.yml").write_text(
+        f"name: users\nmodel: |\n  {query}\n"
+        "destination:\n  type: amplitude\n  api_key_env: AMPLITUDE_API_KEY\n  endpoint: identify\n"
+        f"sync:\n  mode: full\n{LIFTED if mode == 'lifted' else ''}"
+    )
+
+
+def send(url: str, path: str, mode: str) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        write_project(Path(name), path, mode)
+        os.environ |= {"HOME": name, "DO_NOT_TRACK": "1", "AMPLITUDE_API_KEY": "bench-key-0123456789"}
+        os.chdir(name)
+        import drt.destinations.amplitude as destination  # type: ignore[import-not-found]
+        from drt.cli.main import app  # type: ignore[import-not-found]
+
+        destination._AMPLITUDE_HOSTS = {"default": url, "eu": url}  # noqa: SLF001 - it has no other way
+        start = time.perf_counter()
+        try:
+            app(["run"])
+        except SystemExit as end:
+            if end.code:
+                raise
+        os.chdir("/")
+        return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    seconds = send(*sys.argv[1:])
+    print("\n" + json.dumps({"seconds": seconds}))
