@@ -38,7 +38,7 @@ _PACE = (
         metavar="N|max",
         default="1000",
         show_default=True,
-        help="Identifications a second; max for no limit.",
+        help="Identifications a second; max for as many as are admitted.",
     ),
     click.option(
         "--requests-per-second",

@@ -121,7 +121,7 @@ def _forecast_dict(found: Forecast) -> dict[str, object]:
 
 
 def _forecast_text(found: Forecast) -> str:
-    from etl.listeners.wording import size, span
+    from etl.wording import size, span
 
     tally = found.tally
     lines = [

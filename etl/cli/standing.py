@@ -61,7 +61,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"  state folder  {found['state_dir']}"
     if "began" not in found:
         return
-    from etl.listeners.wording import span
+    from etl.wording import span
 
     yield f"  began         {found['began']}, {span(found['seconds'])} of sending since"
     yield ""

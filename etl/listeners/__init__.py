@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from etl.listeners.whole_file import check_writable
-from etl.listeners.wording import one_line
 from etl.model import Event, Listener, Warned
+from etl.wording import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

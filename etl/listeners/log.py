@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from etl.listeners import sentences
 from etl.listeners.pace import Pace
 from etl.listeners.summary import ROW_ENDS, effort, headline, notes, summary_dict, tally_dict
-from etl.listeners.wording import address, counted, one_line, span
 from etl.model import Ended, Event, Paused, Progressed, Recovered, Started, Summary, Tally, Warned
+from etl.wording import address, counted, one_line, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

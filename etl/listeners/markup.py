@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Final, TypeAlias
 
-from etl.listeners.wording import printable
+from etl.wording import printable
 
 VOID: Final = frozenset({"meta", "rect"})
 

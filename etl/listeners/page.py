@@ -9,7 +9,7 @@ from etl.listeners import sentences
 from etl.listeners.markup import Html, tag
 from etl.listeners.stylesheet import STYLESHEET
 from etl.listeners.summary import ROW_ENDS, TAKE_UP, by_count, headline
-from etl.listeners.wording import address, counted, per_second, share, size, span
+from etl.wording import address, counted, per_second, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from etl.listeners import sentences
-from etl.listeners.wording import columns, span
+from etl.wording import columns, span
 
 if TYPE_CHECKING:
     from etl.model import Paused, Tally

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etl.listeners.wording import address, counted, one_line, share, size, span
+from etl.wording import address, counted, one_line, share, size, span
 
 if TYPE_CHECKING:
     from etl.model import Paused, Recovered, Started, Tally

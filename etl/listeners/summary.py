@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from etl.listeners.wording import counted, one_line, per_second, share, size, span
+from etl.wording import counted, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
     from etl.model import Summary, Tally

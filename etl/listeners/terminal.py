@@ -12,8 +12,8 @@ from rich.text import Text
 from etl.listeners import sentences
 from etl.listeners.pace import Pace
 from etl.listeners.screen import View, screen_lines
-from etl.listeners.wording import one_line
 from etl.model import Ended, Event, Paused, Progressed, Recovered, Started, Tally, Warned
+from etl.wording import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

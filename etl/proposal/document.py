@@ -9,7 +9,8 @@ from etl.amplitude import MAX_PROPERTIES
 from etl.job import CsvOptions
 from etl.proposal.id_remarks import id_remarks, other_ids
 from etl.proposal.quoting import in_quotes, quoted, spec_text
-from etl.proposal.wording import counted, shown
+from etl.proposal.wording import shown
+from etl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

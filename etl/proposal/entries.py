@@ -10,7 +10,8 @@ from etl.job import ColumnSpec, Step
 from etl.proposal.families import part_of_family
 from etl.proposal.names import Personal, personal
 from etl.proposal.typed import typed
-from etl.proposal.wording import counted, shown
+from etl.proposal.wording import shown
+from etl.wording import counted
 
 if TYPE_CHECKING:
     from etl.proposal.facts import ColumnFacts

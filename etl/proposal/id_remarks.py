@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH
 from etl.proposal.identity import is_mail
 from etl.proposal.quoting import spec_text
-from etl.proposal.wording import counted, shown
+from etl.proposal.wording import shown
+from etl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

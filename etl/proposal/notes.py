@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from etl.proposal.id_remarks import id_rejects
 from etl.proposal.identity import is_mail
 from etl.proposal.quoting import spec_text
-from etl.proposal.wording import counted, shown
+from etl.proposal.wording import shown
+from etl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from etl.job import ColumnSpec
 from etl.proposal.date_formats import date_spec, one_meaning
 from etl.proposal.names import is_code
-from etl.proposal.wording import counted, shown
+from etl.proposal.wording import shown
+from etl.wording import counted
 
 if TYPE_CHECKING:
     from etl.proposal.facts import ColumnFacts

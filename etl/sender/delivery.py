@@ -7,7 +7,6 @@ apart: it waits by itself and is halved until the user who is throttled stands a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -253,6 +252,3 @@ def _stopped(verdict: Stop) -> DestinationError:
         f"the destination refuses the run: {verdict.words}",
         hint="check the API key, and that the project lives in the region of `destination.region`",
     )
-
-
-Settle = Callable[[Chunk, Outcome], Awaitable[None]]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etl.model import Chunk
-from etl.sender.delivery import Delivery, Outcome, Settle
+from etl.sender.delivery import Delivery, Outcome
 from etl.sender.order import Keys, Order
 from etl.sender.parts import only, whole
 from etl.sender.pause import StoppedError
+
+Settle = Callable[[Chunk, Outcome], Awaitable[None]]
 
 # Chunks set apart keep no lane; so many of them may wait, each with no more than the rows that wait.
 MOST_APART: Final = 1000

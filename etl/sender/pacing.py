@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from etl import amplitude
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -56,7 +58,7 @@ class Waits:
     """Pauses in seconds: the first after a failed try, after a 429 without Retry-After, and the longest."""
 
     retry: float = 1.0
-    throttle: float = 15.0
+    throttle: float = amplitude.THROTTLE_SECONDS
     longest: float = 60.0
 
 

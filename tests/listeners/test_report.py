@@ -12,8 +12,8 @@ from etl.errors import StateError
 from etl.listeners.markup import tag
 from etl.listeners.page import BAR_WIDTH, bar_widths
 from etl.listeners.report import ReportListener
-from etl.listeners.wording import printable
 from etl.model import Ended, Event, Recovered, Tally, Warned
+from etl.wording import printable
 
 from .playing import HOSTILE, TALLY, Clock, started, summary
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from etl.listeners.summary import summary_dict, summary_text
-from etl.listeners.wording import columns
 from etl.model import Tally
+from etl.wording import columns
 
 from .playing import HOSTILE, summary
 

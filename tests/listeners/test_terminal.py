@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from etl.listeners import draws
 from etl.listeners.screen import View, screen_lines
 from etl.listeners.terminal import TerminalListener
-from etl.listeners.wording import columns
 from etl.model import Ended, Paused, Progressed, Recovered, Tally, Warned
+from etl.wording import columns
 
 from .playing import HOSTILE, Clock, started, summary
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.listeners.wording import address, columns, counted, one_line, per_second, share, size, span
+from etl.wording import address, columns, counted, one_line, per_second, share, size, span
 
 
 @given(st.text())
