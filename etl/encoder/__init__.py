@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from etl import amplitude
 from etl.encoder.cutter import Limits, cut
-from etl.encoder.keys import Keys, user_keys
 from etl.encoder.lines import Lines, Splice, array_body, write_lines
 from etl.encoder.merge import group_users, merge_rows
+from etl.keys import Keys, user_keys
 from etl.model import Chunk, Mapped, Reject
 from etl.values import original_values, pick_rows
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl import amplitude
-from etl.encoder.keys import Keys
+from etl.keys import Keys
 
 # A chunk ends after so many source rows per identification it may hold, so that a long stretch of rejected
 # or unchanged rows is settled bit by bit.

@@ -6,7 +6,6 @@ one, in their order, would have left it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl import amplitude
+from etl.leaves import Path, assemble, bundles, leaves, valid
 
 Indices = NDArray[np.int64]
-Path = tuple[str, ...]
 
 # For these the values of the last row come first.
 _LAST_FIRST = frozenset({"$prepend", "$preInsert"})
@@ -40,15 +39,15 @@ def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBat
 
     Types stay, but that sums are as wide as Arrow's sums.
     """
-    leaves = dict(_leaves(identifications))
-    last_only = ("user_properties", "$clearAll") in leaves
+    found = dict(leaves(identifications))
+    last_only = ("user_properties", "$clearAll") in found
     window = _Window(groups, int(groups.max()) + 1)
     merged: dict[Path, pa.Array] = {}
-    for bundle in _bundles(list(leaves)):
-        columns = [leaves[path] for path in bundle]
+    for bundle in bundles(list(found)):
+        columns = [found[path] for path in bundle]
         wiped = last_only and bundle[0][0] == "user_properties"
         merged |= zip(bundle, window.merge(bundle[0], columns, wiped=wiped), strict=True)
-    arrays = [_assemble(field, (field.name,), merged) for field in identifications.schema]
+    arrays = [assemble(field, (field.name,), merged) for field in identifications.schema]
     return pa.RecordBatch.from_arrays(arrays, names=identifications.schema.names)
 
 
@@ -68,7 +67,7 @@ class _Window:
             return [self._total(column) for column in columns]
         if operator in amplitude.LIST_OPERATORS:
             return [self._joined(column, operator) for column in columns]
-        given = np.logical_or.reduce([_valid(column) for column in columns])
+        given = np.logical_or.reduce([valid(column) for column in columns])
         return self._take(columns, self._pick(given, first=operator == "$setOnce"))
 
     def _pick(self, given: NDArray[np.bool_], *, first: bool = False) -> Indices:
@@ -101,7 +100,7 @@ class _Window:
             keep = _distinct(users, values, last=operator in _LAST_FIRST)
             users, values = users[keep], values.take(pa.array(keep))
         counts = np.bincount(users, minlength=self.users)
-        absent = np.bincount(self.groups[_valid(column)], minlength=self.users) == 0
+        absent = np.bincount(self.groups[valid(column)], minlength=self.users) == 0
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), values, type=column.type, mask=pa.array(absent))
 
@@ -117,54 +116,8 @@ def _distinct(users: Indices, values: pa.Array, *, last: bool) -> Indices:
     return np.sort(index)
 
 
-def _bundles(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Columns that one row decides together: a family's fields, and a property set here and unset there."""
-    together: dict[object, list[Path]] = {}
-    for path in paths:
-        together.setdefault(_bundle_of(path), []).append(path)
-    yield from together.values()
-
-
-def _bundle_of(path: Path) -> object:
-    if len(path) == 1:
-        return next((family for family in amplitude.FAMILIES if path[0] in family), path)
-    if path[:2] in {("user_properties", "$set"), ("user_properties", "$unset")}:
-        return ("$set", path[2])
-    return path
-
-
-def _leaves(identifications: pa.RecordBatch) -> Iterator[tuple[Path, pa.Array]]:
-    """Every value column with its path: (field,), ("groups", type), ("user_properties", operator, name)."""
-    for field, column in zip(identifications.schema, identifications.columns, strict=True):
-        depth = {"groups": 1, "user_properties": 2}.get(field.name, 0)
-        yield from _open((field.name,), column, depth)
-
-
-def _open(path: Path, column: pa.Array, depth: int) -> Iterator[tuple[Path, pa.Array]]:
-    if depth == 0 or not pa.types.is_struct(column.type):
-        yield path, column
-        return
-    for field, child in zip(column.type, column.flatten(), strict=True):
-        yield from _open((*path, field.name), child, depth - 1)
-
-
-def _assemble(field: pa.Field, path: Path, merged: dict[Path, pa.Array]) -> pa.Array:
-    """Put merged columns back into the structs they came from; a struct of nulls is null."""
-    if path in merged:
-        return merged[path]
-    children = [_assemble(child, (*path, child.name), merged) for child in field.type]
-    empty = np.logical_and.reduce([~_valid(child) for child in children])
-    names = [child.name for child in field.type]
-    return pa.StructArray.from_arrays(children, names=names, mask=pa.array(empty))
-
-
 def _by_appearance(codes: Indices) -> Indices:
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]
-
-
-def _valid(column: pa.Array) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return mask

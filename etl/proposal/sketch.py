@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from etl.encoder.keys import hash_texts
+from etl.keys import hash_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.amplitude import Accepted, Refused, SlowDown, Verdict
-from etl.encoder.keys import hash_texts
+from etl.keys import hash_texts
 from etl.model import Chunk, Listener, Reject
 from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pace, Pause, Rate, Transport, Waits
 from etl.sender.pacing import Clock

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.encoder.keys import hash_texts, user_keys
+from etl.keys import hash_texts, user_keys
 
 IDS = st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=30)
 
