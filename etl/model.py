@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
+    Prints: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
+
 Format: TypeAlias = Literal["csv", "parquet", "ndjson", "arrow"]
 
 
@@ -59,7 +62,8 @@ class Batch:
     """A stretch of source rows as the reader hands it over: shape (n,) good rows, and the unreadable ones.
 
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`. n + len(rejects) == stop - first.
-    `text` says that values are untyped text in which an empty field means null (CSV).
+    `text` says that values are untyped text in which an empty field means null (CSV). `runs` (int64, shape
+    (n,)) is given for rows of a reject file: the number of the run that rejected each, -1 where it isn't told.
     """
 
     source: str
@@ -70,6 +74,7 @@ class Batch:
     rows: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
     text: bool = False
+    runs: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ class Mapped:
     `kept` (int64, shape (k,), ascending) are positions in `batch.rows`; row i of `identifications` was made
     of `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither
     describe no update at all (every mapped value is null) and count as unchanged. `keep_empty` names the
-    columns of a text source in which an empty field is a value.
+    columns of a text source in which an empty field is a value. `prints` (shape (k, p)) are the fingerprints
+    that the snapshot is to have of each row once it is accepted; 0 leaves what it has.
     """
 
     batch: Batch
@@ -87,6 +93,7 @@ class Mapped:
     identifications: pa.RecordBatch
     rejects: tuple[Reject, ...]
     keep_empty: frozenset[str] = frozenset()
+    prints: Prints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ class Chunk:
     `body[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), followed by a comma or the closing bracket.
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
-    Rows of the stretch = m + unchanged + len(rejects).
+    Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints.
     """
 
     source: str
@@ -113,6 +120,7 @@ class Chunk:
     text: bool = False
     keep_empty: frozenset[str] = frozenset()
     rejects: tuple[Reject, ...] = ()
+    prints: Prints | None = None
 
     @property
     def users(self) -> int:
@@ -157,12 +165,25 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """Rows that were accepted, in source order, for the snapshot: their users' keys, shape (m, w), and prints."""
+
+    numbers: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    prints: Prints
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
-    """A chunk whose every row has its end: what it adds to the tally, and its rejects."""
+    """A chunk whose every row has its end: what it adds to the tally, its rejects, and what was sent of it.
+
+    The rows of `sent` may come in several pieces, in any order.
+    """
 
     stretch: Stretch
     tally: Tally
     rejects: tuple[Reject, ...] = ()
+    sent: tuple[Sent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,29 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from uuid import uuid4
 
 from etl.checkpoint.folder import state_error
+from etl.checkpoint.sent import Accepted, packed, unpacked
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import Reject, Settled, Stretch, Tally
 
-VERSION: Final = 1
+VERSION: Final = 2
 _APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite files
 _COUNTS: Final = tuple(field.name for field in fields(Tally))
 _SCHEMA: Final = f"""
-CREATE TABLE run (identity TEXT, began REAL, seconds REAL, finished INTEGER);
+CREATE TABLE run (
+  identity TEXT, began REAL, seconds REAL, finished INTEGER, id TEXT, number INTEGER, base TEXT
+);
 CREATE TABLE tally ({", ".join(f"{name} INTEGER" for name in _COUNTS)});
 CREATE TABLE settled (file INTEGER, first INTEGER, stop INTEGER, PRIMARY KEY (file, first)) WITHOUT ROWID;
 CREATE TABLE rejects (
   file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, PRIMARY KEY (file, row)
 ) WITHOUT ROWID;
+CREATE TABLE sent (
+  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB
+);
+CREATE INDEX sent_places ON sent (file, first);
 """
 
 Identity = Mapping[str, object]
@@ -37,13 +45,20 @@ Identity = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a checkpoint knows of its run; `seconds` is the time spent in all its processes."""
+    """What a checkpoint knows of its run; `seconds` is the time spent in all its processes.
+
+    `run_id` names the run, `number` counts the runs of a job, and `base` is the id of the run whose snapshot
+    this one compares with ("" for none).
+    """
 
     identity: Identity
     began: float
     seconds: float
     finished: bool
     tally: Tally
+    run_id: str
+    number: int
+    base: str
 
 
 class Checkpoint:
@@ -54,7 +69,7 @@ class Checkpoint:
         self._connection = connection
 
     @classmethod
-    def create(cls, path: Path, identity: Identity) -> Self:
+    def create(cls, path: Path, identity: Identity, *, number: int = 1, base: str = "") -> Self:
         """Begin anew, in place of any older checkpoint. Raises StateError."""
         try:
             for suffix in ("", "-wal", "-shm", "-journal"):
@@ -68,7 +83,8 @@ class Checkpoint:
             connection.execute(f"PRAGMA user_version = {VERSION}")
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
-            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0)", (_text(identity), time.time()))
+            began = (_text(identity), time.time(), uuid4().hex, number, base)
+            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?)", began)
             connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in _COUNTS)})")
         return checkpoint
 
@@ -98,9 +114,11 @@ class Checkpoint:
     def progress(self) -> Progress:
         """How far the run has come."""
         with self._reading() as connection:
-            run = connection.execute("SELECT identity, began, seconds, finished FROM run").fetchone()
+            run = connection.execute(
+                "SELECT identity, began, seconds, finished, id, number, base FROM run"
+            ).fetchone()
             counts = connection.execute(f"SELECT {', '.join(_COUNTS)} FROM tally").fetchone()
-            return Progress(json.loads(run[0]), run[1], run[2], bool(run[3]), Tally(*counts))
+            return Progress(json.loads(run[0]), run[1], run[2], bool(run[3]), Tally(*counts), *run[4:])
 
     def settled(self) -> Iterator[Stretch]:
         """The stretches of all settled chunks, in order."""
@@ -121,6 +139,12 @@ class Checkpoint:
         with self._reading() as connection:
             return dict(connection.execute(query).fetchall())
 
+    def sent(self) -> Iterator[Accepted]:
+        """What was accepted of each settled chunk, in source order."""
+        with self._reading() as connection:
+            for row in connection.execute("SELECT * FROM sent ORDER BY file, first"):
+                yield unpacked(row)
+
     def settle(self, chunks: Iterable[Settled], meter: Tally, seconds: float) -> None:
         """Settle chunks in one durable transaction, with what they took. Raises StateError."""
         total = meter
@@ -134,15 +158,22 @@ class Checkpoint:
                     "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)",
                     ((where.file, r.row, r.source, r.code, r.reason, r.values) for r in chunk.rejects),
                 )
+                if chunk.sent:
+                    connection.execute(
+                        "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?)", packed(where, chunk.sent)
+                    )
                 total += chunk.tally
             sums = ", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))
             connection.execute("UPDATE run SET seconds = seconds + ?", (seconds,))
 
     def finish(self) -> None:
-        """Every row has its end: the next run begins anew. Raises StateError."""
+        """Every row has its end, and the snapshot is written: the next run begins anew. Raises StateError."""
         with self._writing() as connection:
             connection.execute("UPDATE run SET finished = 1")
+            connection.execute("DELETE FROM sent")
+        with self._translated():
+            self._connection.execute("VACUUM")
 
     def _sound(self) -> bool:
         with self._reading() as connection:
@@ -157,6 +188,8 @@ class Checkpoint:
                 raise _stale(self._path, "is no checkpoint of propsync")
             if version > VERSION:
                 raise _stale(self._path, "was written by a newer propsync", "update propsync, or ")
+            if version < VERSION:
+                raise _stale(self._path, "was written by an older propsync", "finish with that one, or ")
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
                 raise _stale(self._path, f"is damaged ({damage})")
@@ -164,15 +197,21 @@ class Checkpoint:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
-            self._connection.execute("COMMIT")
+            yield
         except sqlite3.Error as error:
             raise state_error(self._path, error) from error
-        finally:
-            if self._connection.in_transaction:
-                self._connection.rollback()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -206,4 +245,4 @@ def _text(identity: Identity) -> str:
     return json.dumps(identity, sort_keys=True)
 
 
-__all__ = ["Checkpoint", "Identity", "Progress", "StateError"]
+__all__ = ["Accepted", "Checkpoint", "Identity", "Progress", "StateError"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from etl.encoder.merge import group_users, merge_rows
 from etl.keys import Keys, user_keys
 from etl.model import Chunk, Mapped, Reject
 from etl.values import original_values, pick_rows
+
+if TYPE_CHECKING:
+    from etl.model import Prints
 
 __all__ = ["Encoder", "Limits"]
 
@@ -90,6 +94,7 @@ class Encoder:
                 mapped,
                 kept=mapped.kept[fits],
                 identifications=mapped.identifications.filter(pa.array(fits)),
+                prints=None if mapped.prints is None else mapped.prints[fits],
             )
             return self._encode(smaller)[0], _oversized(mapped, ~fits)
         keys = user_keys(mapped.identifications)
@@ -136,6 +141,7 @@ class Encoder:
             text=batch.text,
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
+            prints=_prints(parts),
         )
         self._first = stop
         return chunk
@@ -179,6 +185,11 @@ def _sizes(parts: list[_Part]) -> NDArray[np.int64]:
 def _keys(parts: list[_Part]) -> Keys:
     found = [part.keys[part.start : part.end] for part in parts]
     return np.concatenate(found) if found else _NO_KEYS
+
+
+def _prints(parts: list[_Part]) -> Prints | None:
+    found = [part.mapped.prints[part.start : part.end] for part in parts if part.mapped.prints is not None]
+    return np.concatenate(found) if found else None
 
 
 def _repeat(keys: Keys) -> bool:

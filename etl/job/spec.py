@@ -99,6 +99,20 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """What counts as a change since the last run, and what becomes of users who left.
+
+    `by` property: only the properties that changed are sent; user: all of a user whose row changed; off:
+    everything, and no snapshot is kept. A change in the source columns of `ignore` alone sends nothing.
+    `absent` unset: the job's properties are unset for users of the snapshot who aren't in the export.
+    """
+
+    by: Literal["property", "user", "off"] = "property"
+    ignore: tuple[str, ...] = ()
+    absent: Literal["keep", "unset"] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default.
 
@@ -112,6 +126,7 @@ class Job:
     identification: Identification
     destination: Destination
     csv: CsvOptions = CsvOptions()
+    changes: Changes = Changes()
     transform: str | None = None
     api_key_env: str = DEFAULT_KEY_VARIABLE
     api_key_file: str | None = None

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
-from etl.model import Chunk, Reject, Tally
+from etl.model import Chunk, Reject, Sent, Tally
 from etl.sender.pacing import Clock, Rate
-from etl.sender.parts import accepted, halves, rejected
+from etl.sender.parts import accepted, halves, rejected, sent
 from etl.sender.pause import Pause
 
 # A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
@@ -50,13 +50,14 @@ class Pace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of rows: a tally of accepted, merged and rejected ones, and the rejects."""
+    """What became of rows: a tally of accepted, merged and rejected ones, the rejects, and what was sent."""
 
     tally: Tally = Tally()
     rejects: tuple[Reject, ...] = ()
+    sent: tuple[Sent, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(self.tally + other.tally, self.rejects + other.rejects)
+        return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
 
 
 class Watcher(Protocol):
@@ -123,7 +124,7 @@ class Delivery:
             started, verdict = await self._attempt(part, again=trouble.failures > 0)
             match verdict:
                 case Accepted():
-                    return self._end(part, watcher, Outcome(accepted(part)))
+                    return self._end(part, watcher, Outcome(accepted(part), sent=sent(part)))
                 case Stop():
                     raise _stopped(verdict)
                 case Refused() | TooBig() if part.users > 1:

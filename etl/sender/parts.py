@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.model import Chunk, Reject, Tally
+from etl.model import Chunk, Reject, Sent, Tally
 from etl.values import original_values, pick_rows
 
 
@@ -39,12 +39,20 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
         owners=np.searchsorted(chosen, part.owners[mask]),
         rows=pick_rows(part.rows, np.flatnonzero(mask)),
         rejects=(),
+        prints=None if part.prints is None else part.prints[mask],
     )
 
 
 def accepted(part: Chunk) -> Tally:
     """What an accepted part adds: one row of each user is accepted, the others were merged into it."""
     return Tally(accepted=part.users, merged=len(part.numbers) - part.users)
+
+
+def sent(part: Chunk) -> tuple[Sent, ...]:
+    """What the snapshot is to know of an accepted part."""
+    if part.prints is None or len(part.numbers) == 0:
+        return ()
+    return (Sent(part.numbers, part.keys[part.owners], part.prints),)
 
 
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:

@@ -1,0 +1,49 @@
+"""What was accepted of a chunk, as the checkpoint keeps it until the snapshot has it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from etl.model import Prints, Sent, Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What the snapshot is to have of the accepted rows of the chunk that begins at row `first` of a file: keys (m, w) and prints (m, p)."""
+
+    file: int
+    first: int
+    keys: NDArray[np.uint64]
+    prints: Prints
+
+
+def packed(where: Stretch, pieces: Sequence[Sent]) -> tuple[int, int, int, int, bytes, bytes]:
+    """The pieces of a chunk as a row of the table `sent`, its users in source order."""
+    order = np.argsort(np.concatenate([piece.numbers for piece in pieces]), kind="stable")
+    keys = np.concatenate([piece.keys for piece in pieces])[order]
+    prints = np.concatenate([piece.prints for piece in pieces])[order]
+    size = prints.dtype.itemsize
+    return where.file, where.first, len(order), size, _bytes(keys), _bytes(prints)
+
+
+def unpacked(row: tuple[Any, ...]) -> Entries:
+    """The inverse of `packed`. Raises ValueError where the bytes don't fit."""
+    file, first, rows, print_bytes, keys, prints = row
+    width = np.dtype(f"<u{print_bytes}")
+    return Entries(
+        file,
+        first,
+        np.frombuffer(keys, "<u8").reshape(rows, -1),
+        np.frombuffer(prints, width).reshape(rows, -1),
+    )
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
