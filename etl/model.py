@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
-    Prints: TypeAlias = NDArray[np.uint32] | NDArray[np.uint64]
+    Prints: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 Format: TypeAlias = Literal["csv", "parquet", "ndjson", "arrow"]
 
@@ -63,7 +63,7 @@ class Batch:
 
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`. n + len(rejects) == stop - first.
     `text` says that values are untyped text in which an empty field means null (CSV). `runs` (int64, shape
-    (n,)) is given for rows of a reject file: the number of the run that rejected each, -1 where it isn't told.
+    (n,)) is given for rows of a reject file: the number of the run that rejected each, or -1.
     """
 
     source: str
@@ -166,7 +166,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Rows that were accepted, in source order, for the snapshot: their users' keys, shape (m, w), and prints."""
+    """Accepted rows, for the snapshot: ascending `numbers`, their users' `keys` (m, w) and `prints` (m, p)."""
 
     numbers: NDArray[np.int64]
     keys: NDArray[np.uint64]

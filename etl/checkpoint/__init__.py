@@ -2,6 +2,7 @@
 
 from etl.checkpoint.folder import StateFolder
 from etl.checkpoint.rejects import publish_rejects
+from etl.checkpoint.sent import Entries
 from etl.checkpoint.store import Checkpoint, Identity, Progress
 
-__all__ = ["Checkpoint", "Identity", "Progress", "StateFolder", "publish_rejects"]
+__all__ = ["Checkpoint", "Entries", "Identity", "Progress", "StateFolder", "publish_rejects"]

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What the snapshot is to have of the accepted rows of the chunk that begins at row `first` of a file: keys (m, w) and prints (m, p)."""
+    """What the snapshot is to have of the chunk that begins at row `first` of a file.
+
+    `keys` (shape (m, w)) and `prints` (shape (m, p)) are those of its accepted rows, in source order.
+    """
 
     file: int
     first: int

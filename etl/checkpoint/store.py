@@ -18,7 +18,7 @@ from typing import Final, Self
 from uuid import uuid4
 
 from etl.checkpoint.folder import state_error
-from etl.checkpoint.sent import Accepted, packed, unpacked
+from etl.checkpoint.sent import Entries, packed, unpacked
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import Reject, Settled, Stretch, Tally
 
@@ -139,7 +139,7 @@ class Checkpoint:
         with self._reading() as connection:
             return dict(connection.execute(query).fetchall())
 
-    def sent(self) -> Iterator[Accepted]:
+    def sent(self) -> Iterator[Entries]:
         """What was accepted of each settled chunk, in source order."""
         with self._reading() as connection:
             for row in connection.execute("SELECT * FROM sent ORDER BY file, first"):
@@ -159,9 +159,8 @@ class Checkpoint:
                     ((where.file, r.row, r.source, r.code, r.reason, r.values) for r in chunk.rejects),
                 )
                 if chunk.sent:
-                    connection.execute(
-                        "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?)", packed(where, chunk.sent)
-                    )
+                    entries = packed(where, chunk.sent)
+                    connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?)", entries)
                 total += chunk.tally
             sums = ", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))
@@ -245,4 +244,4 @@ def _text(identity: Identity) -> str:
     return json.dumps(identity, sort_keys=True)
 
 
-__all__ = ["Accepted", "Checkpoint", "Identity", "Progress", "StateError"]
+__all__ = ["Checkpoint", "Identity", "Progress", "StateError"]
