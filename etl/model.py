@@ -166,7 +166,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Accepted rows, for the snapshot: ascending `numbers`, their users' `keys` (m, w) and `prints` (m, p)."""
+    """Accepted rows for the snapshot: their ascending `numbers`, `keys` (m, w) and `prints` (m, p)."""
 
     numbers: NDArray[np.int64]
     keys: NDArray[np.uint64]

@@ -36,8 +36,8 @@ class StateFolder:
             raise state_error(self.path, error) from error
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the folder against other runs. Raises ActiveRunError with who holds it since when.
+    def hold(self) -> Iterator[int]:
+        """Hold the folder against other runs; the lock's descriptor. Raises ActiveRunError with who holds it.
 
         The operating system lets go of the lock with the process, so a dead run holds up nobody.
         """
@@ -53,7 +53,7 @@ class StateFolder:
             except OSError as error:
                 raise state_error(self.lock, error) from error
             self._sign(lock.fileno())
-            yield
+            yield lock.fileno()
 
     def holder(self) -> str | None:
         """Who holds the folder now, as a sentence; None if nobody does."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -96,6 +96,11 @@ _CARE = (
         metavar="SECONDS",
         help="Pause after a 429 without Retry-After.",
     ),
+    click.option(
+        "--processes",
+        type=click.Choice(["1", "2"]),
+        help="Send from the process that reads, or from a second one.  [default: what is faster]",
+    ),
     click.option("--allow-http", is_flag=True, help="Let the key go over plain http to another machine."),
 )
 
@@ -110,6 +115,8 @@ def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
 
     return add
 
+
+_PROCESSES: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
 
 state_options = with_options(_STATE)
 pace_options = with_options(_PACE)  # what decides requests and time
@@ -139,6 +146,7 @@ def settings_of(
     throttle_wait: float = 15.0,
     max_rejects: Any = None,
     full: bool = False,
+    processes: str | None = None,
     **others: Any,
 ) -> Settings:
     """Flags to settings; without a limit on identifications there is none on requests unless named."""
@@ -150,6 +158,7 @@ def settings_of(
         rate=_limited(rate),
         waits=Waits(retry=retry_wait, throttle=throttle_wait),
         max_rejects=max_rejects or RejectLimit(),
+        processes=_PROCESSES[processes],
         **others,
     )
     return settings if requests is None else replace(settings, requests_per_second=_limited(requests))

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from etl.checkpoint import Checkpoint
-from etl.model import Chunk, Listener, Stretch
+from etl.model import Chunk, Listener
 from etl.pipeline.ahead import made_ahead
-from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
 from etl.sender import AdmittedRate, Delivery, Lanes, Pause, Rate, StoppedError, Transport
 
 
 async def travel(
-    production: Production,
-    gaps: Iterable[Stretch],
+    made: Iterator[list[Chunk]],
     transport: Transport,
     checkpoint: Checkpoint,
     settings: Settings,
     listener: Listener,
 ) -> bool:
-    """Bring every row in the gaps to its end. False if the run was told to stop before that.
+    """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
     Raises the first error of any lane as it is.
     """
@@ -50,18 +48,18 @@ async def travel(
         lanes = Lanes(settings.concurrency, delivery, settler.settle)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):
             try:
-                await _send_all(production.chunks(gaps), lanes, pause)
+                await _send_all(made, lanes, pause)
             finally:
                 await settler.flush()
         settler.judge(ended=not pause.stopping)
     return not pause.stopping
 
 
-async def _send_all(produced: Iterator[list[Chunk]], lanes: Lanes, pause: Pause) -> None:
+async def _send_all(made: Iterator[list[Chunk]], lanes: Lanes, pause: Pause) -> None:
     try:
         async with (
             asyncio.TaskGroup() as group,
-            aclosing(made_ahead(produced, pause.stopped)) as batches,
+            aclosing(made_ahead(made, pause.stopped)) as batches,
         ):
             async for chunks in batches:
                 for chunk in chunks:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from etl import amplitude
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
@@ -17,12 +16,16 @@ from etl.errors import InterruptedRunError, SourceError, StateError, UsageError
 from etl.job import Job, endpoint
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
+from etl.pipeline.apart import Made, made_apart, may_fork
 from etl.pipeline.journey import travel
 from etl.pipeline.production import Production
 from etl.pipeline.resume import identity, taken_up
 from etl.pipeline.settings import Settings
 from etl.reader import Source
 from etl.sender import Identify
+
+# Bytes of a source from which on a second process saves more time than it takes.
+_WORTH_A_PROCESS: Final = 16 << 20
 
 Status = Literal["finished", "stopped", "interrupted"]
 
@@ -47,8 +50,8 @@ def run_job(
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
     expected = identity(job, source, settings.limits)
-    with folder.hold(), taken_up(folder, expected, restart=settings.restart) as checkpoint:
-        return _Run(production, transport, folder, checkpoint, settings, listener).to_its_end()
+    with folder.hold() as lock, taken_up(folder, expected, restart=settings.restart) as checkpoint:
+        return _Run(production, transport, folder, lock, checkpoint, settings, listener).to_its_end()
 
 
 class _Run:
@@ -59,6 +62,7 @@ class _Run:
         production: Production,
         transport: Identify,
         folder: StateFolder,
+        lock: int,
         checkpoint: Checkpoint,
         settings: Settings,
         listener: Listener,
@@ -66,6 +70,7 @@ class _Run:
         self._production = production
         self._transport = transport
         self._folder = folder
+        self._lock = lock
         self._checkpoint = checkpoint
         self._settings = settings
         self._listener = listener
@@ -73,10 +78,15 @@ class _Run:
         self._resumed_rows = self._ledger.rows()
 
     def to_its_end(self) -> Summary:
+        # Before anyone listens: the terminal's thread would forbid a second process.
+        with self._made() as made:
+            return self._told(made)
+
+    def _told(self, made: Made) -> Summary:
         self._tell_start()
         status: Status = "stopped"
         try:
-            status = "finished" if self._travel() else "interrupted"
+            status = "finished" if self._travel(made) else "interrupted"
         except (KeyboardInterrupt, asyncio.CancelledError):
             status = "interrupted"
         finally:
@@ -85,9 +95,9 @@ class _Run:
             raise InterruptedRunError("interrupted; the checkpoint is kept")
         return summary
 
-    def _travel(self) -> bool:
+    def _travel(self, made: Made) -> bool:
         """Send what is left; True once every row has its end and the source is still what it was."""
-        if not run_async(self._send):
+        if not run_async(lambda: self._send(made)):
             return False
         changed = self._production.source.changed()
         if changed is not None:
@@ -100,13 +110,19 @@ class _Run:
         self._checkpoint.finish()
         return True
 
-    async def _send(self) -> bool:
-        files = range(len(self._production.source.files))
-        gaps = chain.from_iterable(self._ledger.gaps(file) for file in files)
+    def _made(self) -> AbstractContextManager[Made]:
+        """The chunks of what is left; where it is asked for or pays, from a process of their own."""
+        source = self._production.source
+        gaps = [gap for file in range(len(source.files)) for gap in self._ledger.gaps(file)]
+        pays = self._settings.rate is None and (source.total_bytes() or 0) >= _WORTH_A_PROCESS
+        wanted = pays if self._settings.processes is None else self._settings.processes == 2
+        if wanted and source.repeatable and may_fork():
+            return made_apart(lambda: self._production.chunks(gaps), closing=self._lock)
+        return nullcontext(self._production.chunks(gaps))
+
+    async def _send(self, made: Made) -> bool:
         async with self._transport as transport:
-            return await travel(
-                self._production, gaps, transport, self._checkpoint, self._settings, self._listener
-            )
+            return await travel(made, transport, self._checkpoint, self._settings, self._listener)
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job

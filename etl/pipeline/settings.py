@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from etl import amplitude
 from etl.encoder import Limits
@@ -36,7 +37,8 @@ class Settings:
     `rate` is in identifications a second and `requests_per_second` in requests; None means no limit.
     `concurrency` is how many chunks are under way at once, `batch_size` the most identifications of a
     request, `max_outage` in seconds. `endpoint` and `state_dir` None: the job's. `progress_every` is the
-    least time in seconds between two tellings of progress.
+    least time in seconds between two tellings of progress. With two `processes`, rows are read and encoded
+    in one and sent by the other, where that is safe; None: where it pays.
     """
 
     endpoint: str | None = None
@@ -51,6 +53,7 @@ class Settings:
     allow_http: bool = False
     waits: Waits = Waits()
     progress_every: float = 0.2
+    processes: Literal[1, 2] | None = None
     clock: Clock = field(default_factory=Clock)
     handle_signals: bool = False
 

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Keys = NDArray[np.uint64]
 
 _NOBODY: Keys = np.empty(0, dtype=np.uint64)
+# Far more slots than keys under way, and two for each: a stranger's key seldom finds both of them taken.
+_SLOTS = 1 << 22
+_ONE = np.uint32(1)  # of the type of the slots: numpy counts twenty times as fast
 
 
 class Order:
@@ -15,6 +18,7 @@ class Order:
 
     def __init__(self) -> None:
         self._open: dict[int, Keys] = {}  # sorted, each key once
+        self._taken = np.zeros(_SLOTS, dtype=np.uint32)  # how many keys under way fall into each slot
 
     def enter(self, ticket: int, keys: Keys) -> list[int]:
         """Put a chunk's users under way; say which earlier tickets have to leave before it may be sent.
@@ -23,16 +27,17 @@ class Order:
         """
         users = np.unique(keys) if keys.ndim > 1 and keys.shape[1] > 1 else np.sort(keys, axis=None)
         earlier = self._sharing(users)
-        self._open[ticket] = users
+        self._put(ticket, users)
         return earlier
 
     def leave(self, ticket: int) -> None:
         """The chunk is settled, or given up."""
-        del self._open[ticket]
+        np.subtract.at(self._taken, _slots(self._open.pop(ticket)), _ONE)
 
     def narrow(self, ticket: int, keys: Keys) -> None:
         """Of the chunk's users only these are still under way."""
-        self._open[ticket] = np.unique(keys)
+        self.leave(ticket)
+        self._put(ticket, np.unique(keys))
 
     def has(self, ticket: int) -> bool:
         """Whether the ticket is under way."""
@@ -43,11 +48,20 @@ class Order:
         return _found(keys, self._open.get(ticket, _NOBODY))
 
     def _sharing(self, users: Keys) -> list[int]:
-        # A stable sort only merges what is sorted already. Most chunks share nobody; this says so at once.
-        everyone = np.sort(np.concatenate([users, *self._open.values()]), kind="stable")
-        if not (everyone[1:] == everyone[:-1]).any():
+        # Most chunks share nobody; the slots say so for nearly all of their keys.
+        suspects = users[(self._taken[_slots(users)] > 0).all(axis=0)]
+        if not len(suspects):
             return []
-        return [ticket for ticket, keys in self._open.items() if _found(users, keys).any()]
+        return [ticket for ticket, keys in self._open.items() if _found(suspects, keys).any()]
+
+    def _put(self, ticket: int, users: Keys) -> None:
+        self._open[ticket] = users
+        np.add.at(self._taken, _slots(users), _ONE)
+
+
+def _slots(keys: Keys) -> NDArray[np.int64]:
+    """Two slots for each key, shape (2, n)."""
+    return np.stack([keys, keys >> np.uint64(32)]).astype(np.int64) & (_SLOTS - 1)
 
 
 def _found(wanted: Keys, among: Keys) -> NDArray[np.bool_]:

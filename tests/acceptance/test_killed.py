@@ -31,10 +31,10 @@ def run(sandbox: Sandbox, job: Path) -> tuple[str | Path, ...]:
     return ("run", job, "--endpoint", sandbox.url, *QUICK, *LIMITS, "--json")
 
 
-def kill_after(propsync: Propsync, sandbox: Sandbox, job: Path, requests: int) -> None:
+def kill_after(propsync: Propsync, sandbox: Sandbox, job: Path, requests: int, processes: str = "1") -> None:
     """Begin the run, or take it up, and kill it when so many more requests have come."""
     goal = sandbox.stats.requests + requests
-    with propsync.begin(*run(sandbox, job)) as running:
+    with propsync.begin(*run(sandbox, job), "--processes", processes) as running:
         until(lambda: sandbox.stats.requests >= goal)
         running.kill()
     # What was on its way is still dealt with; only then is it known what came of this life.
@@ -50,15 +50,23 @@ def settling(sandbox: Sandbox) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("write", "rows"), [(csv_file, 20_000), (parquet_file, 10_000)])
+@pytest.mark.parametrize(
+    ("write", "rows", "processes"),
+    [(csv_file, 20_000, "1"), (csv_file, 20_000, "2"), (parquet_file, 10_000, "2")],
+)
 def test_killed_again_and_again_it_ends_as_if_undisturbed(
-    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, write: Callable[[Path, int], Path], rows: int
+    propsync: Propsync,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    write: Callable[[Path, int], Path],
+    rows: int,
+    processes: str,
 ) -> None:
     job = exports.write_job(tmp_path, source=write(tmp_path, rows).name)
     sandbox.change(latency="20ms")
     lives = []
     for requests in (3, 30):
-        kill_after(propsync, sandbox, job, requests)
+        kill_after(propsync, sandbox, job, requests, processes)
         lives.append(len(sandbox.requests))
     sandbox.change(latency="0ms")
     finished = propsync(*run(sandbox, job))

@@ -1,0 +1,113 @@
+"""`--processes 2`: one process reads, another sends; to the user it is one run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from etl.sandbox import Sandbox
+from tests.acceptance import exports
+from tests.acceptance.sending import holds_the_law
+from tests.commands import QUICK, Propsync, until
+
+ROWS = 5_000
+LIMITS = ("--batch-size", "100", "--concurrency", "4")
+
+
+def run(sandbox: Sandbox, job: Path, processes: str = "2") -> tuple[str | Path, ...]:
+    return ("run", job, "--endpoint", sandbox.url, *QUICK, *LIMITS, "--json", "--processes", processes)
+
+
+def children(parent: int) -> list[int]:
+    """The processes below one."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    exports.write_csv(tmp_path / "users.csv", ROWS, bad=(7, 3_000))
+    return exports.write_job(tmp_path, source="users.csv")
+
+
+def test_two_send_what_one_sends(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
+    sandbox.change(poison_users=["user-000123"])
+    two = propsync.process(*run(sandbox, job))
+    bodies = sorted(entry.sha256 for entry in sandbox.requests)
+    rejects = (job.parent / ".propsync" / "job" / "rejects.ndjson").read_bytes()
+    one = propsync.process(*run(sandbox, job, "1"), "--state-dir", "one")
+    assert sorted([*bodies, *bodies]) == sorted(entry.sha256 for entry in sandbox.requests)
+    assert (two.code, one.code) == (3, 3)
+    assert two.summary | {"seconds": 0} == one.summary | {"seconds": 0}
+    assert rejects == (job.parent / "one" / "rejects.ndjson").read_bytes()
+    assert rejects.count(b"\n") == 3
+
+
+def test_the_second_ends_with_the_first_and_holds_no_lock(
+    propsync: Propsync, sandbox: Sandbox, job: Path
+) -> None:
+    sandbox.change(outage="stall")
+    with propsync.begin(*run(sandbox, job)) as running:
+        until(lambda: sandbox.stats.requests >= 1)
+        (child,) = children(running.process.pid)
+        running.kill()
+        sandbox.end_outage()
+        finished = propsync(*run(sandbox, job))
+    until(lambda: not alive(child))
+    assert finished.code == 3
+    assert finished.summary["accepted"] == len(sandbox.profiles) == ROWS - 2
+
+
+def test_a_reader_that_dies_is_told_and_the_run_taken_up(
+    propsync: Propsync, sandbox: Sandbox, job: Path
+) -> None:
+    sandbox.change(latency="100ms")
+    with propsync.begin(*run(sandbox, job)) as running:
+        until(lambda: sandbox.stats.requests >= 1)
+        for child in children(running.process.pid):
+            os.kill(child, signal.SIGKILL)
+        died = running.wait()
+    sandbox.change(latency="0ms")
+    finished = propsync.process(*run(sandbox, job))
+    # Whether it had handed over everything by then is chance; it never ends in silence.
+    assert died.code == 3 or (died.code == 7 and "ended before its time" in died.err)
+    assert finished.code == 3
+    assert finished.summary["accepted"] == ROWS - 2
+    assert holds_the_law(finished.summary)
+
+
+def test_what_it_meets_in_the_source_is_told_as_ever(
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = exports.write_parquet(tmp_path / "users.parquet", ROWS, group_rows=500)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2_000] = os.urandom(2_000)
+    path.write_bytes(data)
+    job = exports.write_job(tmp_path, source=path.name)
+    found = {count: propsync.process(*run(sandbox, job, count), "--restart") for count in ("1", "2")}
+    assert found["2"].code == found["1"].code == 7
+    one, two = ([line for line in found[n].err.splitlines() if "can't be read" in line] for n in "12")
+    assert one == two != []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_is_for_both(propsync: Propsync, sandbox: Sandbox, job: Path, number: signal.Signals) -> None:
+    sandbox.change(latency="100ms")
+    with propsync.begin(*run(sandbox, job), before=os.setsid) as running:
+        until(lambda: sandbox.stats.requests >= 6)
+        (child,) = children(running.process.pid)
+        os.killpg(running.process.pid, number)  # as a terminal does
+        stopped = running.wait()
+    assert stopped.code == 130
+    assert not alive(child)
+    assert stopped.summary["accepted"] == len(sandbox.profiles)
