@@ -53,6 +53,10 @@ def _many(
     return click.option(flag, name, multiple=True, callback=read, metavar=metavar, help=text)
 
 
+def _word(flag: str, text: str, metavar: str) -> Callable[[Any], Any]:
+    return click.option(flag, metavar=metavar, help=text)
+
+
 def _number(flag: str, text: str, kind: type[float] = float) -> Callable[[Any], Any]:
     return click.option(flag, type=kind, metavar="N", help=text)
 
@@ -65,6 +69,8 @@ _BEHAVIOUR: Final = (
     click.option("--echo-key", is_flag=True, help="Repeat a refused key in the answer."),
     _number("--max-identifications", "The most in one request.  [default: 1000]", int),
     _number("--max-bytes", "The largest request.  [default: 1000000]", int),
+    _number("--max-events", "The most events in one upload.  [default: 2000]", int),
+    _number("--max-batch-bytes", "The largest JSON at /batch, unpacked.  [default: 20000000]", int),
     _number("--requests-per-second", "429 above."),
     _number("--identifications-per-second", "429 above."),
     _number("--reads-per-minute", "429 above, for reading back."),
@@ -77,6 +83,10 @@ _BEHAVIOUR: Final = (
     _many("--poison-user", "poison_users", "Refuse every request with this user. May be repeated.", "ID"),
     _many("--poison-text", "poison_texts", "The same for a text in the request.", "TEXT"),
     _number("--poison-status", "Refuse them with 400 or 403.  [default: 400]", int),
+    _many("--quota-user", "quota_users", "Events of this user are over the day's quota: 429.", "ID"),
+    _many("--silenced-user", "silenced_users", "Events of this user are silenced: 400.", "ID"),
+    _word("--offenders", "Events that a 400 names by index.  [default: all]", "all|first|none"),
+    _word("--ingested", "Count every event, or those not sent before.  [default: all]", "all|new"),
     _many(
         "--fault",
         "faults",
@@ -109,8 +119,9 @@ _BEHAVIOUR: Final = (
 def sandbox(**behaviour: Any) -> None:
     """Serve a stand-in for Amplitude on this machine until Ctrl-C.
 
-    It takes identifications at /identify as Amplitude would, keeps profiles, and serves them back at
-    /v1/userprofile. Unless told otherwise every key is good, nothing fails and no speed is too high.
+    It takes identifications at /identify and events at /batch and /2/httpapi as Amplitude would, keeps
+    profiles, and serves them back at /v1/userprofile. Unless told otherwise every key is good, nothing fails
+    and no speed is too high.
     """
     import asyncio
 

@@ -1,4 +1,4 @@
-"""A stand-in for Amplitude on this machine, written from what is known of its Identify API."""
+"""A stand-in for Amplitude on this machine, written from what is known of its APIs."""
 
 from etl.sandbox.faults import FaultRule, parse_fault
 from etl.sandbox.options import SandboxOptions, parse_latency

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
@@ -21,7 +22,7 @@ from etl.amplitude import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Identification: TypeAlias = dict[str, Json]
@@ -35,14 +36,31 @@ _STRING_FIELDS: Final = frozenset(STRING_FIELDS)
 class RequestRefusedError(Exception):
     """The request is answered with `status` and nothing of it is applied.
 
-    `words` go to the client; `reason` is the same without what may not be kept, such as a key.
+    `words` and, in a JSON answer, `details` go to the client; `reason` is the words without what may not be
+    kept, such as a key.
     """
 
-    def __init__(self, status: int, words: str, *, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        words: str,
+        *,
+        reason: str | None = None,
+        details: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         super().__init__(words)
         self.status = status
         self.words = words
         self.reason = words if reason is None else reason
+        self.details = details
+
+
+class MissingIdError(RequestRefusedError):
+    """An identification names nobody."""
+
+
+class IdLengthError(RequestRefusedError):
+    """An id is too short or too long."""
 
 
 def parse_identifications(text: str) -> list[Identification]:
@@ -63,27 +81,49 @@ def trimmed_id(identification: Mapping[str, Json], field: str) -> str | None:
     return given.strip() if isinstance(given, str) else None
 
 
-def check(identification: Identification) -> None:
+def check(identification: Identification, min_id_length: int = MIN_ID_LENGTH) -> None:
     """Raise RequestRefusedError where an identification breaks a rule of the API."""
-    ids = [identification.get(field) for field in ID_FIELDS]
-    if ids == [None, None]:
-        raise RequestRefusedError(400, "missing_event")
-    for given in ids:
-        if given is not None:
-            _check_id(given)
+    for _, error in broken_rules(identification, min_id_length):
+        raise error
+
+
+def broken_rules(
+    identification: Identification, min_id_length: int = MIN_ID_LENGTH
+) -> Iterator[tuple[str, RequestRefusedError]]:
+    """Find the fields of an identification that break a rule, and how; one without an id has only that."""
+    given = [field for field in ID_FIELDS if identification.get(field) is not None]
+    if not given:
+        yield ID_FIELDS[0], MissingIdError(400, "missing_event")
+        return
+    for field in given:
+        yield from _broken(field, _check_id, identification[field], min_id_length)
     for field in _STRING_FIELDS & identification.keys():
-        _require(isinstance(identification[field], str | None), f"{field} must be a string")
-    _check_groups(identification.get("groups"))
-    _check_properties(identification.get("user_properties"))
+        yield from _broken(field, _check_string, identification[field], field)
+    yield from _broken("groups", _check_groups, identification.get("groups"))
+    yield from _broken("user_properties", _check_properties, identification.get("user_properties"))
 
 
-def _check_id(given: Json) -> None:
-    _require(isinstance(given, str), "an id must be a string")
-    assert isinstance(given, str)  # noqa: S101 - for the type checker
+def _broken(
+    field: str, examine: Callable[..., None], *values: object
+) -> Iterator[tuple[str, RequestRefusedError]]:
+    try:
+        examine(*values)
+    except RequestRefusedError as error:
+        yield field, error
+
+
+def _check_id(given: Json, min_length: int) -> None:
+    if not isinstance(given, str):
+        raise RequestRefusedError(400, "an id must be a string")
     # Spaces count for the length and are trimmed afterwards.
-    _require(MIN_ID_LENGTH <= len(given) <= MAX_ID_LENGTH, "invalid length of user_id or device_id")
+    if not min_length <= len(given) <= MAX_ID_LENGTH:
+        raise IdLengthError(400, "invalid length of user_id or device_id")
     trimmed = given.strip()
     _require(trimmed != "" and trimmed.lower() not in REFUSED_IDS, "invalid user_id or device_id")
+
+
+def _check_string(given: Json, field: str) -> None:
+    _require(isinstance(given, str | None), f"{field} must be a string")
 
 
 def _check_groups(groups: Json) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from etl.sandbox.service import Answer
+from etl.sandbox.answers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

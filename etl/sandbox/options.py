@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from etl.amplitude import MAX_BATCH_SIZE
 from etl.errors import UsageError
 from etl.sandbox.faults import FaultRule, check_rules, parse_fault
+from etl.sandbox.offences import NAMED, Named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 MAX_REQUEST_BYTES: Final = 1_000_000
+MAX_EVENTS: Final = 2000
+MAX_BATCH_BYTES: Final = 20_000_000
+Ingested: TypeAlias = Literal["all", "new"]
+INGESTED: Final[tuple[Ingested, ...]] = ("all", "new")
 THROTTLE_WINDOW_SECONDS: Final = 30.0
 # What may not change while the server runs: it is bound, and its journal is open.
 FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys"})
@@ -26,13 +31,15 @@ class SandboxOptions:
     """What the sandbox imitates, which limits it has and how it misbehaves. Wrong values raise UsageError.
 
     `port` 0 takes a free one. An empty `api_keys` or `secret_keys` takes any key that isn't empty;
-    `echo_key` repeats a refused key in the answer. `max_bytes` counts the body as it came over the wire.
-    Rates are per second and None means no limit; one user's rate is averaged over `user_window` seconds,
-    and its updates above `user_updates_per_hour` are dropped while the answer says success.
-    `retry_after` (seconds) is put on every 429. Requests with one of `hot_users` get a 429: the first
-    `hot_tries` of them, or all. Requests with one of `poison_users`, or one of `poison_texts` in their
-    JSON text, get `poison_status`. `latency` is in seconds. `sink` reads bodies and looks at nothing.
-    `record` remembers every request in memory, `journal` appends them to a file.
+    `echo_key` repeats a refused key in the answer. `max_bytes` counts a form as it came over the wire, and
+    the JSON of `/2/httpapi` unpacked; `max_batch_bytes` that of `/batch`. Rates are per second and None means
+    no limit; one user's rate is averaged over `user_window` seconds, and its updates above
+    `user_updates_per_hour` are dropped while the answer says success. `retry_after` (seconds) is put on every
+    429. Requests with one of `hot_users` get a 429: the first `hot_tries` of them, or all. Requests with one
+    of `poison_users`, or one of `poison_texts` in their JSON text, get `poison_status`. Events of
+    `quota_users` get a 429 and those of `silenced_users` a 400. `offenders` says which events a 400 names,
+    `ingested` which ones `events_ingested` counts. `latency` is in seconds. `sink` reads bodies and looks at
+    nothing. `record` remembers every request in memory, `journal` appends them to a file.
     """
 
     port: int = 0
@@ -41,6 +48,8 @@ class SandboxOptions:
     echo_key: bool = False
     max_identifications: int = MAX_BATCH_SIZE
     max_bytes: int = MAX_REQUEST_BYTES
+    max_events: int = MAX_EVENTS
+    max_batch_bytes: int = MAX_BATCH_BYTES
     requests_per_second: float | None = None
     identifications_per_second: float | None = None
     reads_per_minute: float | None = None
@@ -53,6 +62,10 @@ class SandboxOptions:
     poison_users: frozenset[str] = frozenset()
     poison_texts: frozenset[str] = frozenset()
     poison_status: int = 400
+    quota_users: frozenset[str] = frozenset()
+    silenced_users: frozenset[str] = frozenset()
+    offenders: Named = "all"
+    ingested: Ingested = "all"
     faults: tuple[FaultRule, ...] = ()
     latency: float = 0.0
     seed: int = 0
@@ -67,7 +80,10 @@ class SandboxOptions:
             f"poison can't be answered with {self.poison_status}",
             "give 400 or 403",
         )
-        for name in ("max_identifications", "max_bytes", "user_window"):
+        for name, words in (("offenders", NAMED), ("ingested", INGESTED)):
+            given = getattr(self, name)
+            _require(given in words, f"{name} can't be {given}", f"give {' or '.join(words)}")
+        for name in _SIZES:
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}", "give more than 0")
         for name in ("latency", "retry_after", "hot_tries"):
             value = getattr(self, name)
@@ -87,6 +103,7 @@ class SandboxOptions:
         return {name: _plain(getattr(self, name)) for name in shown}
 
 
+_SIZES: Final = ("max_identifications", "max_bytes", "max_events", "max_batch_bytes", "user_window")
 _RATES: Final = (
     "requests_per_second",
     "identifications_per_second",
@@ -145,6 +162,12 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
 def _latency(value: object) -> float:
     return parse_latency(value) if isinstance(value, str) else _number(value)
 
@@ -171,6 +194,8 @@ _PARSERS: Final[Mapping[str, Callable[[object], object]]] = {
     "echo_key": _flag,
     "max_identifications": _whole,
     "max_bytes": _whole,
+    "max_events": _whole,
+    "max_batch_bytes": _whole,
     "requests_per_second": _or_none(_number),
     "identifications_per_second": _or_none(_number),
     "reads_per_minute": _or_none(_number),
@@ -183,6 +208,10 @@ _PARSERS: Final[Mapping[str, Callable[[object], object]]] = {
     "poison_users": _words,
     "poison_texts": _words,
     "poison_status": _whole,
+    "quota_users": _words,
+    "silenced_users": _words,
+    "offenders": _word,
+    "ingested": _word,
     "faults": _rules,
     "latency": _latency,
     "seed": _whole,

@@ -52,7 +52,7 @@ class Sandbox:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_READ_BYTES)
         app.add_routes([*self._server.routes(), *control_routes(self._server)])
-        # A compressed body stays compressed: nothing says that Amplitude would open it.
+        # A compressed body stays compressed until its path opens it, within bounds or not at all.
         self._runner = web.AppRunner(
             app, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
         )
@@ -85,7 +85,7 @@ class Sandbox:
 
     @property
     def requests(self) -> tuple[Entry, ...]:
-        """The identify requests answered by now; empty unless the options say `record`."""
+        """The requests with updates answered by now; empty unless the options say `record`."""
         return tuple(self._server.journal.entries)
 
     def change(self, **values: object) -> None:

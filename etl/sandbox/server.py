@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from etl.amplitude import IDENTIFY_PATH
+from etl.sandbox.answers import Answer, Order, refusal
+from etl.sandbox.applying import Applier
 from etl.sandbox.checks import RequestRefusedError
 from etl.sandbox.delivery import answered_status, deliver_fault, has_hung_up, respond
+from etl.sandbox.doors import NOTHING, Door, EventsDoor, IdentifyDoor
+from etl.sandbox.events import EventsService
 from etl.sandbox.faults import Dice, Fault, Outage
 from etl.sandbox.flights import NOBODY, Flight, Flights
-from etl.sandbox.forms import read_form
+from etl.sandbox.gate import Gate
+from etl.sandbox.inserts import InsertIds
 from etl.sandbox.profiles import Profiles
-from etl.sandbox.service import Answer, Order, Service, refusal
+from etl.sandbox.service import IdentifyService, ProfileService
 from etl.sandbox.stats import Entry, Journal, Stats
 
 if TYPE_CHECKING:
@@ -25,6 +30,11 @@ if TYPE_CHECKING:
     from etl.sandbox.options import SandboxOptions
 
 PROFILE_PATH = "/v1/userprofile"
+BATCH_PATH = "/batch"
+HTTP_V2_PATH = "/2/httpapi"
+# Events a second of one user.
+_BATCH_THRESHOLD = 1000
+_HTTP_V2_THRESHOLD = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,7 @@ class Clocks:
 class Outcome:
     """What became of a request: its answer, or the fault that stands for it."""
 
+    path: str
     digest: bytes
     size: int
     order: Order
@@ -58,8 +69,6 @@ class Outcome:
 
 
 _UNAPPLIED = Answer(0, "")
-_NOTHING = Order("", [], ())
-_TOO_BIG = Answer(413, "payload too large", "payload too large")
 
 
 class Server:
@@ -77,7 +86,8 @@ class Server:
 
     def routes(self) -> list[web.RouteDef]:
         """Amplitude's paths."""
-        return [web.post(IDENTIFY_PATH, self.identify), web.get(PROFILE_PATH, self.profile)]
+        posts = [web.post(path, self.update) for path in self._doors]
+        return [*posts, web.get(PROFILE_PATH, self.profile)]
 
     def change(self, values: Mapping[str, object]) -> None:
         """Go on with other options, given as JSON has them; limits count anew. Raises UsageError."""
@@ -89,10 +99,11 @@ class Server:
         self.stats.reset()
         self.journal.entries.clear()
         self.profiles = Profiles()
+        self._inserts = InsertIds(self._clocks.monotonic)
         self._follow_options()
 
-    async def identify(self, request: web.Request) -> web.StreamResponse:
-        """`POST /identify`."""
+    async def update(self, request: web.Request) -> web.StreamResponse:
+        """`POST /identify`, `/batch` or `/2/httpapi`."""
         received = self._clocks.wall()
         flight = self._flights.begin(lambda: has_hung_up(request))
         try:
@@ -113,42 +124,42 @@ class Server:
             fault = self.outage.fault
             return await deliver_fault(request, fault, self._headers(fault.status), self.stopping)
         try:
-            answer = self._service.profile(request.query, request.headers.get("Authorization", ""))
+            answer = self._profile.answer(request.query, request.headers.get("Authorization", ""))
         except RequestRefusedError as error:
             answer = refusal(error)
         return respond(answer, self._headers(answer.status))
 
     async def _handle(self, request: web.Request, flight: Flight) -> Outcome:
+        path = request.path
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return Outcome(b"", 0, _NOTHING, _TOO_BIG)
+            return Outcome(path, b"", 0, NOTHING, self._doors[path].too_big)
         digest = self._digest(body)
-        order, refused = await self._read(request, len(body))
+        order, refused = await self._read(request, body)
         users = frozenset(order.users) - {NOBODY}
         self.stats.concurrent_users += self._flights.board(flight, users)
         # Also without latency: requests that came together are noticed only if all get a turn.
         await self._clocks.sleep(self.options.latency)
         fault = self.outage.fault or self._dice.draw(digest)
         if fault is not None and not fault.applied:
-            return Outcome(digest, len(body), order, _UNAPPLIED, fault)
-        return Outcome(digest, len(body), order, refused or self._take(order), fault)
+            return Outcome(path, digest, len(body), order, _UNAPPLIED, fault)
+        return Outcome(path, digest, len(body), order, refused or self._take(path, order), fault)
 
-    async def _read(self, request: web.Request, size: int) -> tuple[Order, Answer | None]:
-        if size > self.options.max_bytes:
-            return _NOTHING, _TOO_BIG
-        if self.options.sink:
-            return _NOTHING, None
+    async def _read(self, request: web.Request, body: bytes) -> tuple[Order, Answer | None]:
+        door = self._doors[request.path]
         try:
-            return self._service.read(await read_form(request)), None
+            return await door.read(request, body), None
         except RequestRefusedError as error:
-            return _NOTHING, refusal(error)
+            return NOTHING, door.refuse(error)
 
-    def _take(self, order: Order) -> Answer:
+    def _take(self, path: str, order: Order) -> Answer:
+        # Options may have changed since the order was read.
+        door = self._doors[path]
         try:
-            return self._service.take(order)
+            return door.take(order)
         except RequestRefusedError as error:
-            return refusal(error)
+            return door.refuse(error)
 
     def _digest(self, body: bytes) -> bytes:
         wanted = self.options.faults or self.journal.wanted
@@ -171,12 +182,38 @@ class Server:
         return {"Retry-After": f"{seconds:g}"} if status == 429 and seconds is not None else {}
 
     def _follow_options(self) -> None:
-        self._service = Service(self.options, self.profiles, self.stats, self._clocks.monotonic)
+        gate = Gate(self.options, self._clocks.monotonic)
+        self._doors = self._make_doors(gate, Applier(self.profiles, gate, self.stats))
+        self._profile = ProfileService(self.profiles, gate)
         self._dice = Dice(self.options.faults, self.options.seed)
+
+    def _make_doors(self, gate: Gate, applier: Applier) -> Mapping[str, Door]:
+        options = self.options
+
+        def events(most: int, eps_threshold: int) -> EventsDoor:
+            service = EventsService(
+                options,
+                self.profiles,
+                self.stats,
+                gate,
+                applier,
+                self._inserts,
+                eps_threshold=eps_threshold,
+                wall=self._clocks.wall,
+            )
+            return EventsDoor(service, options, most)
+
+        identify = IdentifyService(options, self.profiles, self.stats, gate, applier)
+        return {
+            IDENTIFY_PATH: IdentifyDoor(identify, options),
+            BATCH_PATH: events(options.max_batch_bytes, _BATCH_THRESHOLD),
+            HTTP_V2_PATH: events(options.max_bytes, _HTTP_V2_THRESHOLD),
+        }
 
 
 def _entry(received: float, outcome: Outcome) -> Entry:
     return Entry(
+        path=outcome.path,
         received=received,
         sha256=outcome.digest.hex(),
         size=outcome.size,

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Stats:
     """Counts since the start or the last reset.
 
-    `requests`, `bytes` (of bodies) and `statuses` are of identify requests; one that was dropped without an
-    answer has no status. `accepted` counts requests and `identifications` what was in them. `faults` by
-    kind and moment. `concurrent_users` counts users found in two requests under way together,
+    `requests`, `bytes` (of bodies) and `statuses` are of requests with updates; one that was dropped without
+    an answer has no status. `accepted` counts requests and `identifications` what was in them, without
+    `repeated_inserts`, which are events whose insert_id came before; other events are in `events`. `faults`
+    by kind and moment. `concurrent_users` counts users found in two requests under way together,
     `repeated_users` those found again in one request, `dropped_updates` what the hourly limit swallowed,
     `unknown_keys` by name the keys of identifications that the API doesn't have, `reads` profiles asked for.
     """
@@ -29,6 +30,8 @@ class Stats:
     requests: int = 0
     accepted: int = 0
     identifications: int = 0
+    events: int = 0
+    repeated_inserts: int = 0
     bytes: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -53,13 +56,15 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One identify request as the journal keeps it.
+    """One request with updates as the journal keeps it.
 
     `received` is in seconds since the epoch; `sha256` is the hex digest of the body as it came, and `size`
-    its bytes. `status` is None where no whole answer was given. `reason` says why the answer isn't success,
-    `fault` what was done to the request on purpose.
+    its bytes. `identifications` counts what was in it, for the event APIs events of any type. `status` is
+    None where no whole answer was given. `reason` says why the answer isn't success, `fault` what was done
+    to the request on purpose.
     """
 
+    path: str
     received: float
     sha256: str
     size: int

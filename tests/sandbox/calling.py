@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 from dataclasses import dataclass
@@ -51,6 +52,27 @@ def post_form(url: str, fields: dict[str, str]) -> Reply:
     return call(url, "POST", "/identify", urlencode(fields).encode(), {"Content-Type": FORM})
 
 
+def upload(
+    url: str,
+    events: object,
+    *,
+    path: str = "/batch",
+    key: str = "abc",
+    options: object = None,
+    zipped: bool = False,
+) -> Reply:
+    fields = {"api_key": key, "events": events}
+    return post_json(url, fields if options is None else {**fields, "options": options}, path, zipped=zipped)
+
+
+def post_json(url: str, fields: object, path: str = "/batch", *, zipped: bool = False) -> Reply:
+    body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    headers = {"Content-Type": "application/json"}
+    if zipped:
+        return call(url, "POST", path, gzip.compress(body, mtime=0), {**headers, "Content-Encoding": "gzip"})
+    return call(url, "POST", path, body, headers)
+
+
 def read_back(url: str, query: dict[str, str], *, authorization: str = "Api-Key secret") -> Reply:
     path = "/v1/userprofile?" + urlencode({"get_amp_props": "true", **query})
     return call(url, "GET", path, headers={"Authorization": authorization} if authorization else {})
@@ -64,3 +86,18 @@ def control(url: str, name: str, values: object = None) -> Reply:
 
 def user(number: int, **properties: object) -> dict[str, object]:
     return {"user_id": f"user-{number}", "user_properties": properties}
+
+
+def event(number: int, properties: object = None, **keys: object) -> dict[str, Any]:
+    """A `$identify` event with what only events have, of a user."""
+    return {
+        "event_type": "$identify",
+        "user_id": f"user-{number}",
+        "time": 1_700_000_000_000,
+        "user_properties": {} if properties is None else properties,
+        **keys,
+    }
+
+
+def numbered(count: int) -> list[dict[str, Any]]:
+    return [event(number) for number in range(count)]

@@ -16,6 +16,11 @@ CHANGES: dict[str, object] = {
     "requests_per_second": 5,
     "identifications_per_second": None,
     "poison_status": 403,
+    "quota_users": ["user-2"],
+    "silenced_users": ["user-3"],
+    "offenders": "first",
+    "ingested": "new",
+    "max_events": 10,
     "sink": True,
 }
 
@@ -37,6 +42,10 @@ def test_a_latency_without_a_unit_is_refused(text: str) -> None:
         {"port": 70000},
         {"poison_status": 500},
         {"max_bytes": 0},
+        {"max_events": 0},
+        {"max_batch_bytes": -1},
+        {"offenders": "last"},
+        {"ingested": ""},
         {"latency": -1.0},
         {"requests_per_second": 0.0},
         {"user_updates_per_hour": -3},
@@ -79,6 +88,9 @@ def test_keys_are_never_shown() -> None:
         {"faults": "503:1"},
         {"faults": [503]},
         {"max_bytes": 1.5},
+        {"offenders": 1},
+        {"offenders": "last"},
+        {"quota_users": "a"},
     ],
     ids=str,
 )

@@ -71,6 +71,7 @@ def test_the_journal_is_appended_to_and_holds_no_bodies(tmp_path: Path) -> None:
     text = json.dumps([user(1, secret="hush")])
     body = urlencode({"api_key": "hush", "identification": text}).encode()
     assert first == {
+        "path": "/identify",
         "received": 1_700_000_000.5,
         "sha256": sha256(body).hexdigest(),
         "size": len(body),
