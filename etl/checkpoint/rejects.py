@@ -13,12 +13,15 @@ from etl.checkpoint.folder import state_error
 from etl.model import Reject
 
 
-def publish_rejects(path: Path, rejects: Iterable[Reject]) -> None:
-    """Replace the file by these rejects, one JSON object a line, in their order. Raises StateError."""
+def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
+    """Replace the file by these rejects, one JSON object a line, in their order. Raises StateError.
+
+    `run` is the number of the run that rejected them.
+    """
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             try:
-                file.writelines(_line(reject) for reject in rejects)
+                file.writelines(_line(reject, run) for reject in rejects)
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).replace(path)
@@ -30,13 +33,14 @@ def publish_rejects(path: Path, rejects: Iterable[Reject]) -> None:
         raise state_error(path, error) from error
 
 
-def _line(reject: Reject) -> bytes:
+def _line(reject: Reject, run: int) -> bytes:
     entry = {
         "source": reject.source,
         "row": reject.row,
         "code": reject.code,
         "reason": reject.reason,
         "values": orjson.Fragment(reject.values),
+        "run": run,
     }
     return orjson.dumps(entry) + b"\n"
 

@@ -10,7 +10,7 @@ from etl.job.column_rules import Place, kind, value_type
 from etl.job.constants import json_text
 from etl.job.findings import Path, line_of
 from etl.job.schema import ColumnShape, IdentificationShape, JobShape, OperatorsShape
-from etl.job.spec import ColumnSpec, CsvOptions, Destination, Identification, Job
+from etl.job.spec import Changes, ColumnSpec, CsvOptions, Destination, Identification, Job
 
 if TYPE_CHECKING:
     import pathlib
@@ -27,6 +27,7 @@ def build(shape: JobShape, *, name: str, file: str, folder: pathlib.Path, lines:
         identification=identification,
         destination=Destination(shape.destination.region, shape.destination.transport),
         csv=CsvOptions(shape.csv.delimiter, shape.csv.encoding, shape.csv.quote),
+        changes=Changes(shape.changes.by, tuple(sorted(shape.changes.ignore)), shape.absent),
         transform=shape.transform,
         api_key_env=shape.api_key_env,
         api_key_file=shape.api_key_file,

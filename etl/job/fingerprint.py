@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from etl.job.spec import ColumnSpec, CsvOptions, Destination, Identification, Job, Step
+from etl.job.spec import Changes, ColumnSpec, CsvOptions, Destination, Identification, Job, Step
 
 VERSION = 1
 
@@ -24,6 +24,7 @@ def fingerprint(job: Job) -> str:
         "identification": job.identification,
         "destination": job.destination,
         "csv": job.csv,
+        "changes": job.changes,
         "transform": job.transform,
         "partial_families": job.partial_families,
     }
@@ -33,7 +34,7 @@ def fingerprint(job: Job) -> str:
 
 def _given(value: object) -> dict[str, Any]:
     """What differs from the defaults, so that a new option leaves the fingerprints of old jobs alone."""
-    if not isinstance(value, Identification | ColumnSpec | Step | CsvOptions | Destination):
+    if not isinstance(value, Changes | Identification | ColumnSpec | Step | CsvOptions | Destination):
         raise TypeError(type(value))
     return {f.name: given for f in fields(value) if (given := getattr(value, f.name)) != _default(f)}
 

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from etl import amplitude
+from etl.job.changes_rules import changes_findings
 from etl.job.column_rules import Place, column_findings
 from etl.job.findings import Finding, Path, shown
 from etl.job.schema import by_operator
@@ -36,8 +37,10 @@ def job_findings(data: Mapping[str, Tree]) -> Iterator[Finding]:
     properties = _mapping(identification, "user_properties")
     yield from _spelling(properties)
     yield from _properties(properties)
-    for path, place, spec in _specs(identification):
+    specs = list(_specs(identification))
+    for path, place, spec in specs:
         yield from column_findings(spec, place, path)
+    yield from changes_findings(data, specs)
 
 
 def _mapping(data: Mapping[str, Tree], key: str) -> dict[str, Tree]:

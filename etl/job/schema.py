@@ -20,7 +20,15 @@ from pydantic import (
 from etl.job import notation
 from etl.job.bare import Bare, is_blank
 from etl.job.findings import did_you_mean, shown
-from etl.job.spec import DEFAULT_KEY_VARIABLE, DEFAULT_REGION, PartialFamilies, Step, ValueType
+from etl.job.spec import (
+    DEFAULT_KEY_VARIABLE,
+    DEFAULT_REGION,
+    Absent,
+    ChangesBy,
+    PartialFamilies,
+    Step,
+    ValueType,
+)
 
 StepWord: TypeAlias = Literal["trim", "lower", "upper", "sha256"]
 STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "sha256")
@@ -263,6 +271,22 @@ class DestinationShape(Shape):
     transport: Literal["identify"] = Field("identify", description="How: the Identify API.")
 
 
+class ChangesShape(Shape):
+    """What counts as a change since the last run."""
+
+    by: ChangesBy = Field("property", description="What is compared, and sent where it changed.")
+    ignore: list[Text] = Field(
+        [], description="Columns whose change alone is no reason to send.", examples=[["last_login_at"]]
+    )
+
+
+def _changes(value: object) -> object:
+    """A word says what is compared."""
+    if isinstance(value, Bare | str) and not is_blank(value):
+        return {"by": value}
+    return _blank_is_empty(value)
+
+
 class JobShape(Shape):
     """A job: where rows come from, how they become identifications, and where those go."""
 
@@ -294,6 +318,17 @@ class JobShape(Shape):
     destination: Annotated[
         DestinationShape, BeforeValidator(_blank_is_empty, json_schema_input_type=DestinationShape)
     ] = Field(default_factory=DestinationShape, description="Where identifications go.")
+    changes: Annotated[
+        ChangesShape, BeforeValidator(_changes, json_schema_input_type=ChangesBy | ChangesShape)
+    ] = Field(
+        default_factory=ChangesShape,
+        description="What is compared with the last run: every property, users as a whole, or nothing (off).",
+        examples=["user", {"ignore": ["last_login_at"]}],
+    )
+    absent: Absent = Field(
+        "keep",
+        description="`unset` unsets the job's properties for users who were in the last export and left.",
+    )
     api_key_env: Annotated[str, AfterValidator(notation.variable_name)] = Field(
         DEFAULT_KEY_VARIABLE, description="The environment variable that holds the API key."
     )

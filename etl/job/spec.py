@@ -10,6 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
 Verb: TypeAlias = Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
+ChangesBy: TypeAlias = Literal["property", "user", "off"]
+Absent: TypeAlias = Literal["keep", "unset"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 DEFAULT_REGION: Final = "us"
@@ -107,9 +109,9 @@ class Changes:
     `absent` unset: the job's properties are unset for users of the snapshot who aren't in the export.
     """
 
-    by: Literal["property", "user", "off"] = "property"
+    by: ChangesBy = "property"
     ignore: tuple[str, ...] = ()
-    absent: Literal["keep", "unset"] = "keep"
+    absent: Absent = "keep"
 
 
 @dataclass(frozen=True, slots=True)

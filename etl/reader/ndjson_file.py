@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -61,7 +62,7 @@ class NdjsonFile:
         self._block = block
         self._look = look if given.place.repeatable else HEAD // 2
         first = self._first_object()
-        self._wrapped = first.keys() == _REJECT_KEYS
+        self._wrapped = first.keys() - {"run"} == _REJECT_KEYS
         self.text = self._wrapped and format_named(str(first["source"])) == "csv"
 
     @cached_property
@@ -140,20 +141,21 @@ class NdjsonFile:
     def _line_by_line(self, block: _Block, row: int, columns: Sequence[str]) -> Piece:
         rejects: list[Reject] = []
         values: dict[str, list[object]] = {name: [] for name in columns}
-        count = 0
+        runs: list[int] = []
         for number, line in enumerate(_lines(block), start=row):
             try:
                 fitting = self._fitting(line, columns)
             except MisfitError as misfit:
                 rejects.append(self._reject(number, line, str(misfit)))
                 continue
-            count += 1
+            runs.append(_run(line) if self._wrapped else -1)
             for name, value in fitting.items():
                 values[name].append(value)
         schema = pa.schema([self._schema.field(name) for name in columns])
         arrays = [pa.array(found, self._schema.field(name).type) for name, found in values.items()]
-        rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else _without_columns(count)
-        return mingled(row, rows, rejects)
+        rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else _without_columns(len(runs))
+        piece = mingled(row, rows, rejects)
+        return replace(piece, runs=np.array(runs, dtype=np.int64)) if self._wrapped else piece
 
     def _fitting(self, line: bytes, columns: Sequence[str]) -> Row:
         """The line's values of these columns; MisfitError if any value of the line doesn't fit its column."""
@@ -199,6 +201,12 @@ def _object(line: bytes) -> Row | None:
     except orjson.JSONDecodeError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def _run(line: bytes) -> int:
+    """The number of the run that rejected the row of this line; -1 where it isn't told."""
+    run = (_object(line) or {}).get("run")
+    return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
 
 
 def _quickly(block: _Block, schema: pa.Schema | None) -> pa.RecordBatch | None:

@@ -21,7 +21,8 @@ SHOWN = 60
 class Piece:
     """Rows `first` to `stop - 1` of one file, before it is known whose. n rows + rejects = stop - first.
 
-    `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row.
+    `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row. `runs`
+    (int64, shape (n,)) is given by reject files: the number of the run that rejected each row, or -1.
     """
 
     first: int
@@ -29,6 +30,7 @@ class Piece:
     numbers: NDArray[np.int64]
     rows: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
+    runs: NDArray[np.int64] | None = None
 
 
 def sound(first: int, rows: pa.RecordBatch) -> Piece:
@@ -52,7 +54,8 @@ def clip(piece: Piece, first: int, stop: int) -> Piece:
         return piece
     low, high = (int(at) for at in np.searchsorted(piece.numbers, (first, stop)))
     rejects = tuple(reject for reject in piece.rejects if first <= reject.row < stop)
-    return Piece(first, stop, piece.numbers[low:high], piece.rows.slice(low, high - low), rejects)
+    runs = None if piece.runs is None else piece.runs[low:high]
+    return Piece(first, stop, piece.numbers[low:high], piece.rows.slice(low, high - low), rejects, runs)
 
 
 def cut(pieces: Iterable[Piece], first: int, stop: int | None, limit: int) -> Iterator[Piece]:
@@ -73,7 +76,8 @@ def without(piece: Piece, rejects: Sequence[Reject]) -> Piece:
     keep = ~np.isin(piece.numbers, bad)
     together = tuple(sorted((*piece.rejects, *rejects), key=lambda reject: reject.row))
     rows = piece.rows.filter(pa.array(keep))
-    return replace(piece, numbers=piece.numbers[keep], rows=rows, rejects=together)
+    runs = None if piece.runs is None else piece.runs[keep]
+    return replace(piece, numbers=piece.numbers[keep], rows=rows, rejects=together, runs=runs)
 
 
 def shown(value: str) -> str:

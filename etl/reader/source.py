@@ -118,6 +118,7 @@ class Source:
                 rows=entry.completed(piece.rows, wanted),
                 rejects=piece.rejects,
                 text=entry.content.text,
+                runs=piece.runs,
             )
 
     def changed(self) -> str | None:

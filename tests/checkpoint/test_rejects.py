@@ -14,22 +14,22 @@ from etl.model import Reject
 from tests.checkpoint.making import reject
 
 
-def test_a_line_has_the_five_keys_and_the_row_as_it_stood(tmp_path: Path) -> None:
+def test_a_line_has_the_six_keys_and_the_row_as_it_stood(tmp_path: Path) -> None:
     values = '{"id":"","note":"line\\u2028 \\"quoted\\"","n":1.50}'
-    publish_rejects(tmp_path / "rejects.ndjson", [reject(7, values=values)])
+    publish_rejects(tmp_path / "rejects.ndjson", [reject(7, values=values)], run=3)
     [line] = (tmp_path / "rejects.ndjson").read_text().split("\n")[:-1]
-    assert list(json.loads(line)) == ["source", "row", "code", "reason", "values"]
-    assert line.endswith(f'"values":{values}}}')
+    assert list(json.loads(line)) == ["source", "row", "code", "reason", "values", "run"]
+    assert line.endswith(f'"values":{values},"run":3}}')
 
 
 def test_none_make_an_empty_file(tmp_path: Path) -> None:
-    publish_rejects(tmp_path / "rejects.ndjson", [])
+    publish_rejects(tmp_path / "rejects.ndjson", [], run=3)
     assert (tmp_path / "rejects.ndjson").read_bytes() == b""
 
 
 def test_a_failure_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "rejects.ndjson"
-    publish_rejects(path, [reject(1)])
+    publish_rejects(path, [reject(1)], run=3)
     before = path.read_bytes()
 
     def breaking() -> Iterator[Reject]:
@@ -37,11 +37,11 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        publish_rejects(path, breaking())
+        publish_rejects(path, breaking(), run=3)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
-    publish_rejects(tmp_path / "rejects.ndjson", [reject(1)])
+    publish_rejects(tmp_path / "rejects.ndjson", [reject(1)], run=3)
     assert stat.S_IMODE((tmp_path / "rejects.ndjson").stat().st_mode) == 0o600
