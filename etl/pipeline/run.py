@@ -106,7 +106,7 @@ class _Run:
                 hint="run with --restart once it is whole",
             )
         # In this order: what is published twice is the same, what is forgotten is lost.
-        publish_rejects(self._folder.rejects, self._checkpoint.rejects())
+        self._publish()
         self._checkpoint.finish()
         return True
 
@@ -143,10 +143,14 @@ class _Run:
         # An unfinished run whose source is its own rejects file still needs that file as it is.
         if status != "finished" and not self._reads(self._folder.rejects):
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
-                publish_rejects(self._folder.rejects, self._checkpoint.rejects())
+                self._publish()
         summary = summary_of(self._production.job, self._checkpoint, self._resumed_rows, status)
         self._listener(Ended(summary))
         return summary
+
+    def _publish(self) -> None:
+        number = self._checkpoint.progress().number
+        publish_rejects(self._folder.rejects, self._checkpoint.rejects(), run=number)
 
     def _reads(self, path: Path) -> bool:
         with suppress(OSError):
