@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from etl.job import Job
     from etl.model import Listener, Summary
-    from etl.pipeline import Forecast
+    from etl.pipeline import Forecast, Recorded
     from etl.reader import Source
 
-__all__ = ["Job", "plan", "preview", "run"]
+__all__ = ["Job", "baseline", "plan", "preview", "run"]
 
 
 def run(
@@ -52,10 +52,18 @@ def run(
 
 
 def plan(job: Job, source: object = None, **settings: Any) -> Forecast:
-    """Say what `run` would do: counts, rejects by reason, requests, bytes, seconds. Sends nothing."""
+    """Say what `run` would do: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
     from etl.pipeline import Settings, forecast
 
     return forecast(job, _open(job, source), settings=Settings(**settings))
+
+
+def baseline(job: Job, source: object = None, **settings: Any) -> Recorded:
+    """Record a source as sent, without sending it, so that the next run sends only what changed since."""
+    from etl.pipeline import Settings
+    from etl.pipeline import baseline as record
+
+    return record(job, _open(job, source), settings=Settings(**settings))
 
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:

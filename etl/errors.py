@@ -71,6 +71,12 @@ class TooManyRejectsError(EtlError):
     exit_code = ExitCode.TOO_MANY_REJECTS
 
 
+class TooManyChangesError(EtlError):
+    """More users changed, or left, than the caller allowed; nothing was sent."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
 class DestinationError(EtlError):
     """The destination refuses the key, or is away for longer than allowed; the checkpoint is kept."""
 

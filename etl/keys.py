@@ -18,6 +18,10 @@ _FOLD = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 _KEEP = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # the lowest n bytes of a word
 
 
+# Under which seed each kind of id is hashed: the same text is another key as a device than as a user.
+USER_SEED, DEVICE_SEED = 1, 2
+
+
 def user_keys(identifications: pa.RecordBatch) -> Keys:
     """Keys of shape (n, w): w is 1 for a job with one id column, 2 (user, device) for a job with both.
 
@@ -26,7 +30,7 @@ def user_keys(identifications: pa.RecordBatch) -> Keys:
     """
     columns = [
         (identifications.column(name), seed)
-        for seed, name in enumerate(("user_id", "device_id"), start=1)
+        for name, seed in (("user_id", USER_SEED), ("device_id", DEVICE_SEED))
         if name in identifications.schema.names
     ]
     keys = [hash_texts(ids, seed) for ids, seed in columns]
@@ -50,8 +54,8 @@ def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
         elif done:
             rows = np.flatnonzero(lengths > done)
         word = words[starts[rows] + done] & _KEEP[np.minimum(lengths[rows] - done, 8).clip(0)]
-        hashed[rows] = _fold(hashed[rows] ^ (word * _WORD))
-    return _fold(hashed)
+        hashed[rows] = fold(hashed[rows] ^ (word * _WORD))
+    return fold(hashed)
 
 
 def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
@@ -69,7 +73,8 @@ def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return starts, lengths, data
 
 
-def _fold(hashed: Keys) -> Keys:
+def fold(hashed: Keys) -> Keys:
+    """Let every bit of a 64-bit word count for every other; shape (n,)."""
     for factor in _FOLD:
         hashed = (hashed ^ (hashed >> np.uint64(33))) * factor
     return hashed ^ (hashed >> np.uint64(33))

@@ -100,7 +100,7 @@ class Mapped:
 class Chunk:
     """A stretch of source rows and the request body made of it; the unit of sending and of settling.
 
-    `body` is the escaped JSON array of k identifications: number i stands at
+    `body` is the JSON array of k identifications, escaped as the transport wants it: number i stands at
     `body[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), followed by a comma or the closing bracket.
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
@@ -135,7 +135,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Where the rows went, and what it took. The law: rows = accepted + unchanged + merged + rejected."""
+    """Where the rows went, and what it took. The law: rows = accepted + unchanged + merged + rejected.
+
+    `bytes` are those on the wire; `uncounted` is how many more events were sent than the server says it took.
+    """
 
     rows: int = 0
     accepted: int = 0
@@ -147,6 +150,7 @@ class Tally:
     throttled: int = 0
     bytes: int = 0
     in_doubt: int = 0
+    uncounted: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         # Written out: this runs several times for each request.
@@ -161,6 +165,7 @@ class Tally:
             self.throttled + other.throttled,
             self.bytes + other.bytes,
             self.in_doubt + other.in_doubt,
+            self.uncounted + other.uncounted,
         )
 
 

@@ -22,6 +22,8 @@ class StateFolder:
         self.path = path
         self.checkpoint = path / "checkpoint.sqlite"
         self.rejects = path / "rejects.ndjson"
+        self.snapshot = path / "snapshot.arrow"
+        self.ids = path / "ids.arrow"
         self.lock = path / "lock"
 
     def prepare(self) -> None:

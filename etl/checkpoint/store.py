@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,9 @@ from etl.checkpoint.sent import Entries, packed, unpacked
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import Reject, Settled, Stretch, Tally
 
-VERSION: Final = 2
+VERSION: Final = 3
 _APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite files
+_FAR: Final = 1 << 62  # behind every file
 _COUNTS: Final = tuple(field.name for field in fields(Tally))
 _SCHEMA: Final = f"""
 CREATE TABLE run (
@@ -71,9 +72,8 @@ class Checkpoint:
     @classmethod
     def create(cls, path: Path, identity: Identity, *, number: int = 1, base: str = "") -> Self:
         """Begin anew, in place of any older checkpoint. Raises StateError."""
+        cls.discard(path)
         try:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
             raise state_error(path, error) from error
@@ -87,6 +87,15 @@ class Checkpoint:
             connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?)", began)
             connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in _COUNTS)})")
         return checkpoint
+
+    @classmethod
+    def discard(cls, path: Path) -> None:
+        """Remove a checkpoint that isn't open. Raises StateError."""
+        try:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise state_error(path, error) from error
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
@@ -139,10 +148,18 @@ class Checkpoint:
         with self._reading() as connection:
             return dict(connection.execute(query).fetchall())
 
-    def sent(self) -> Iterator[Entries]:
-        """What was accepted of each settled chunk, in source order."""
-        with self._reading() as connection:
-            for row in connection.execute("SELECT * FROM sent ORDER BY file, first"):
+    def sent(
+        self, since: tuple[int, int] = (0, 0), before: tuple[int, int] | None = None
+    ) -> Iterator[Entries]:
+        """What was accepted of the settled chunks, in source order.
+
+        Of those only that begin at the place (file, row) `since` or after it, and before `before`. May be
+        called in any thread or process while another one settles.
+        """
+        query = "SELECT * FROM sent WHERE (file, first) >= (?, ?) AND (file, first) < (?, ?)"
+        places = (*since, *(before or (_FAR, 0)))
+        with self._reading(), closing(_connect(self._path)) as connection:
+            for row in connection.execute(f"{query} ORDER BY file, first", places):
                 yield unpacked(row)
 
     def settle(self, chunks: Iterable[Settled], meter: Tally, seconds: float) -> None:

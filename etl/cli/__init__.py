@@ -12,7 +12,7 @@ import click
 from etl.cli.local import sandbox, schema
 from etl.cli.look import check, init, preview
 from etl.cli.send import run
-from etl.cli.standing import status
+from etl.cli.standing import baseline, status
 
 # With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
 _HELP = """Carry user properties from CSV and Parquet exports into Amplitude.
@@ -26,7 +26,7 @@ Exit codes
   1    a fault of propsync (with a trace)
   2    the command line or the job file is wrong; nothing was sent
   3    finished, and some rows were rejected
-  4    stopped: more rejects than --max-rejects
+  4    stopped: more rejects, changes or users who left than allowed
   5    stopped by the destination: key refused, or away too long
   6    another run of this job is active
   7    the source can't be read, or isn't the one the checkpoint is of
@@ -62,5 +62,5 @@ def propsync() -> None:
     """Begin here; each command is added below."""
 
 
-for command in (init, check, preview, run, status, schema, sandbox):
+for command in (init, check, preview, run, status, baseline, schema, sandbox):
     propsync.add_command(command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from etl.cli.values import duration, endpoint, per_second, reject_limit
+from etl.cli.values import duration, endpoint, per_second, percent, reject_limit
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _STATE = (
         help="Where checkpoint and rejects are kept.  [default: .propsync/NAME beside the job file]",
     ),
 )
+_SNAPSHOT = (click.option("--full", is_flag=True, help="Send every row, whatever earlier runs sent."),)
 _PACE = (
     click.option("--endpoint", type=endpoint, metavar="URL", help="A base URL in place of the job's region."),
     click.option(
@@ -48,11 +49,9 @@ _PACE = (
     ),
     click.option(
         "--batch-size",
-        type=click.IntRange(1, 1000),
+        type=click.IntRange(1, 2000),
         metavar="N",
-        default=500,
-        show_default=True,
-        help="The most identifications of a request.",
+        help="The most identifications of a request.  [default: 500, with `transport: batch` 2000]",
     ),
 )
 _CARE = (
@@ -78,7 +77,20 @@ _CARE = (
         show_default=True,
         help="Stop (exit 5) when the destination is away for longer.",
     ),
-    click.option("--full", is_flag=True, help="Send every row, whatever earlier runs sent."),
+    click.option(
+        "--max-changes",
+        type=percent,
+        metavar="P%",
+        help="Stop (exit 4), before anything is sent, when more of the known users changed.  [default: 90%, "
+        "where a thousand are known and the job is the same]",
+    ),
+    click.option(
+        "--max-absent",
+        type=percent,
+        metavar="P%",
+        help="With `absent: unset`: stop (exit 4), before anything is sent, when more of the known users are "
+        "missing.  [default: 10%, where a thousand are known]",
+    ),
     click.option("--restart", is_flag=True, help="Drop the checkpoint and begin again."),
     click.option(
         "--retry-wait",
@@ -91,10 +103,8 @@ _CARE = (
     click.option(
         "--throttle-wait",
         type=duration,
-        default="15",
-        show_default=True,
         metavar="SECONDS",
-        help="Pause after a 429 without Retry-After.",
+        help="Pause after a 429 without Retry-After.  [default: 15, with `transport: batch` 30]",
     ),
     click.option(
         "--processes",
@@ -119,6 +129,7 @@ def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
 _PROCESSES: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
 
 state_options = with_options(_STATE)
+snapshot_options = with_options(_SNAPSHOT)  # what decides which rows are sent
 pace_options = with_options(_PACE)  # what decides requests and time
 care_options = with_options(_CARE)  # what only a sending command needs
 
@@ -143,9 +154,8 @@ def settings_of(
     rate: float,
     requests_per_second: float | None = None,
     retry_wait: float = 1.0,
-    throttle_wait: float = 15.0,
+    throttle_wait: float | None = None,
     max_rejects: Any = None,
-    full: bool = False,
     processes: str | None = None,
     **others: Any,
 ) -> Settings:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from etl.cli.arguments import JOB, SOURCES, load, pace_options, settings_of
+from etl.cli.arguments import JOB, SOURCES, load, pace_options, settings_of, snapshot_options, state_options
 from etl.cli.invocation import show
+from etl.cli.plan import show_plan
 from etl.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from etl.pipeline import Forecast
 
 
 @click.command(
@@ -57,23 +55,21 @@ def init(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
 @JOB
 @SOURCES
 @pace_options
+@snapshot_options
+@state_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def check(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
     """Do everything that `run` does except sending, and say what it would come to.
 
-    Counts, rejects by reason, requests, bytes and the time at the given rate. Needs no key, touches no state.
-    Exit code 3 if rows would be rejected.
+    Users new, changed and unchanged since the last run, changes by property with examples, rejects by reason,
+    requests, bytes and the time at the given rate. Needs no key, touches no state. Exit code 3 if rows would
+    be rejected.
     """
     from etl.pipeline import forecast
 
     loaded, source = load(job, sources)
     found = forecast(loaded, source, settings=settings_of(**flags))
-    if as_json:
-        import orjson
-
-        show(orjson.dumps(_forecast_dict(found)))
-    else:
-        show(_forecast_text(found))
+    show_plan(found, as_json=as_json)
     return ExitCode.REJECTS if found.tally.rejected else ExitCode.DONE
 
 
@@ -99,49 +95,6 @@ def preview(job: Path, sources: tuple[str, ...], count: int) -> None:
         shown += 1
     if shown == 0:
         click.echo("no row of the source can be sent; see `propsync check` for the reasons", err=True)
-
-
-def _forecast_dict(found: Forecast) -> dict[str, object]:
-    tally = found.tally
-    return {
-        "job": found.job,
-        "endpoint": found.endpoint,
-        "files": found.files,
-        "rows": tally.rows,
-        "accepted": tally.accepted,
-        "unchanged": tally.unchanged,
-        "merged": tally.merged,
-        "rejected": tally.rejected,
-        "requests": tally.requests,
-        "bytes": tally.bytes,
-        "seconds": round(found.seconds, 3),
-        "rejects_by_code": dict(found.rejects_by_code),
-        "warnings": [{"code": warning.code, "message": warning.message} for warning in found.warnings],
-    }
-
-
-def _forecast_text(found: Forecast) -> str:
-    from etl.wording import size, span
-
-    tally = found.tally
-    lines = [
-        f"{found.job}: {found.files} file{'s' * (found.files != 1)} to {found.endpoint}",
-        "",
-        f"  rows           {tally.rows:>13,}",
-        f"    to be sent   {tally.accepted:>13,}",
-        f"    unchanged    {tally.unchanged:>13,}",
-        f"    merged       {tally.merged:>13,}",
-        f"    rejected     {tally.rejected:>13,}",
-        "",
-        f"  requests       {tally.requests:>13,}",
-        f"  bytes          {size(tally.bytes):>13}",
-        f"  time           {span(found.seconds):>13}  at the given rate",
-    ]
-    for code, count in found.rejects_by_code.most_common():
-        lines += ["", f"  {code}: {count:,}"]
-        lines += [f"    {r.source} row {r.row:,}: {r.reason}" for r in found.examples[code]]
-    lines += [""] * bool(found.warnings) + [f"  warning: {w.message}" for w in found.warnings]
-    return "\n".join(lines)
 
 
 __all__ = ["check", "init", "preview"]

@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.arguments import JOB, SOURCES, care_options, load, pace_options, settings_of, state_options
+from etl.cli.arguments import (
+    JOB,
+    SOURCES,
+    care_options,
+    load,
+    pace_options,
+    settings_of,
+    snapshot_options,
+    state_options,
+)
 from etl.cli.invocation import Invocation, pass_invocation, show
+from etl.cli.plan import show_plan
 from etl.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -30,7 +40,9 @@ if TYPE_CHECKING:
 @SOURCES
 @pace_options
 @care_options
+@snapshot_options
 @state_options
+@click.option("--dry-run", is_flag=True, help="Send nothing: say what the run would do, as `check` does.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object on stdout.")
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page about the run."
@@ -47,6 +59,7 @@ def run(
     /,
     job: Path,
     sources: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
     report: Path | None,
     metrics_file: Path | None,
@@ -59,12 +72,16 @@ def run(
     rejects.ndjson in the state folder; once fixed, that file is a source.
     """
     from etl.job import read_api_key
-    from etl.pipeline import run_job
+    from etl.pipeline import forecast, run_job
 
     invocation.as_json_lines = log_format == "json"
     loaded, source = load(job, sources)
     invocation.job = loaded.name
     settings = settings_of(handle_signals=True, **flags)
+    if dry_run:
+        found = forecast(loaded, source, settings=settings)
+        show_plan(found, as_json=as_json)
+        return ExitCode.REJECTS if found.tally.rejected else ExitCode.DONE
     key = read_api_key(loaded, os.environ)
     invocation.secrets.append(key)
     end = _End(invocation, as_json=as_json, repeatable=source.repeatable)

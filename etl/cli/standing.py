@@ -1,21 +1,24 @@
-"""`propsync status`: where a job stands, from its state folder alone."""
+"""`propsync status` and `baseline`: where a job stands, and where it is to begin."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from etl.cli.arguments import JOB, state_options
+from etl.cli.arguments import JOB, SOURCES, load, state_options
 from etl.cli.invocation import show
-from etl.errors import EtlError
+from etl.cli.values import endpoint
+from etl.errors import EtlError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from etl.job import Job
+    from etl.pipeline import Recorded
 
 _MOST_FILES: Final = 10
 _ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
@@ -42,6 +45,43 @@ def status(job: Path, state_dir: Path | None, as_json: bool) -> None:
         show("\n".join(_lines(found)))
 
 
+@click.command(
+    short_help="Record a source as sent, without sending it.",
+    epilog="\b\nExamples\n"
+    "  propsync baseline job.yml\n"
+    "  propsync baseline job.yml exports/2024-05-01.parquet --json",
+)
+@JOB
+@SOURCES
+@click.option("--endpoint", type=endpoint, metavar="URL", help="A base URL in place of the job's region.")
+@state_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def baseline(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
+    """Record the source as sent, so that the next run sends only what has changed since.
+
+    For those who brought their users to Amplitude by other means. Needs no key. Rows that could not be sent
+    are not recorded either; exit code 3 if there are any.
+    """
+    from etl.pipeline import Settings
+    from etl.pipeline import baseline as record
+
+    loaded, source = load(job, sources)
+    found = record(loaded, source, settings=Settings(**flags))
+    if as_json:
+        import orjson
+
+        show(orjson.dumps(asdict(found)))
+    else:
+        show(_recorded(found))
+    return ExitCode.REJECTS if found.rejected else ExitCode.DONE
+
+
+def _recorded(found: Recorded) -> str:
+    lines = [f"{found.job}: {found.rows:,} rows read, {found.entries:,} users in the snapshot"]
+    lines += [f"  not recorded, {code}: {count:,}" for code, count in found.rejects_by_code.most_common()]
+    return "\n".join(lines)
+
+
 def _rows_left(job: Job, found: dict[str, Any]) -> int | None:
     """The unsettled rows, where the job's own source can tell without being read, and is still there."""
     from etl.reader import open_source
@@ -59,6 +99,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield str(found["active"])
     yield ""
     yield f"  state folder  {found['state_dir']}"
+    yield from _snapshot(found.get("snapshot"))
     if "began" not in found:
         return
     from etl.wording import span
@@ -72,6 +113,15 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
+
+
+def _snapshot(found: dict[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        return
+    from etl.wording import size, span
+
+    what = f"{found['entries']:,} users, {size(found['bytes'])}, {span(found['age_seconds'])} old"
+    yield f"  snapshot      {what}"
 
 
 def _counts(found: dict[str, Any]) -> Iterator[str]:

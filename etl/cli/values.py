@@ -41,6 +41,14 @@ def endpoint(text: str) -> str:
         raise click.BadParameter(f"it {error}; give one like https://api2.amplitude.com") from error
 
 
+def percent(text: str) -> float:
+    """A percentage out of `5%` or `0.5%`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
+    if match is None or float(match[1]) > 100:
+        raise click.BadParameter(f"{text!r} is no share; give one like 50%")
+    return float(match[1])
+
+
 def reject_limit(text: str) -> RejectLimit:
     """A reject limit out of `100` rows or `0.5%` of the rows."""
     from etl.pipeline import RejectLimit

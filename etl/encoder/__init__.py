@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl import amplitude
 from etl.encoder.cutter import Limits, cut
-from etl.encoder.lines import Lines, Splice, array_body, write_lines
+from etl.encoder.encoding import Encoding, EventEncoding, FormEncoding
+from etl.encoder.lines import Lines, array_body
 from etl.encoder.merge import group_users, merge_rows
 from etl.keys import Keys, user_keys
 from etl.model import Chunk, Mapped, Reject
@@ -24,7 +24,7 @@ from etl.values import original_values, pick_rows
 if TYPE_CHECKING:
     from etl.model import Prints
 
-__all__ = ["Encoder", "Limits"]
+__all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class _Part:
 class Encoder:
     """Cuts one stretch of one file into chunks; feed it the stretch's batches in order, then `finish`."""
 
-    def __init__(self, *, first: int, limits: Limits, splice: Splice | None = None) -> None:
+    def __init__(self, *, first: int, limits: Limits, encoding: Encoding | None = None) -> None:
         self._first = first
         self._stop = first
         self._limits = limits
-        self._splice = splice
+        self._encoding = encoding or FormEncoding()
         self._parts: list[_Part] = []
         self._rejects: list[Reject] = []
         self._batch: Mapped | None = None
@@ -87,7 +87,8 @@ class Encoder:
         yield from self._cut(complete=True)
 
     def _encode(self, mapped: Mapped) -> tuple[_Part, list[Reject]]:
-        lines = write_lines(mapped.identifications, self._splice)
+        numbers = mapped.batch.numbers[mapped.kept]
+        lines = self._encoding.write(mapped.identifications, mapped.batch.file, numbers)
         fits = lines.sizes() < self._limits.body_bytes
         if not fits.all():
             smaller = replace(
@@ -96,9 +97,8 @@ class Encoder:
                 identifications=mapped.identifications.filter(pa.array(fits)),
                 prints=None if mapped.prints is None else mapped.prints[fits],
             )
-            return self._encode(smaller)[0], _oversized(mapped, ~fits)
+            return self._encode(smaller)[0], _oversized(mapped, ~fits, self._limits.body_bytes)
         keys = user_keys(mapped.identifications)
-        numbers = mapped.batch.numbers[mapped.kept]
         return _Part(mapped, lines, keys, numbers, 0, len(numbers)), []
 
     def _cut(self, *, complete: bool) -> Iterator[Chunk]:
@@ -155,7 +155,10 @@ class Encoder:
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
         identifications = _joined([p.identifications() for p in parts], parts[0].identifications())
         owners = group_users(identifications)
-        lines = write_lines(merge_rows(identifications, owners), self._splice)
+        merged = merge_rows(identifications, owners)
+        last = np.empty(merged.num_rows, dtype=np.int64)
+        last[owners] = _numbers(parts)  # of equal indices numpy keeps the last
+        lines = self._encoding.write(merged, self._last_batch().batch.file, last)
         return array_body([lines.buffer]), lines.ends[1:], owners
 
     def _rejects_before(self, stop: int) -> tuple[Reject, ...]:
@@ -208,10 +211,10 @@ def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBat
     return pa.concat_batches(batches) if batches else like.slice(0, 0)
 
 
-def _oversized(mapped: Mapped, mask: NDArray[np.bool_]) -> list[Reject]:
+def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Reject]:
     batch, positions = mapped.batch, mapped.kept[mask]
     values = original_values(batch.rows, positions, text=batch.text, keep_empty=mapped.keep_empty)
-    reason = f"the identification is over {amplitude.MAX_BODY_BYTES:,} bytes; drop or shorten a column"
+    reason = f"the identification is over {most:,} bytes; drop or shorten a column"
     return [
         Reject(batch.source, int(number), "too_big", reason, text)
         for number, text in zip(batch.numbers[positions], values, strict=True)

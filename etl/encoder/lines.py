@@ -1,4 +1,4 @@
-"""Identifications to form-escaped JSON lines in one buffer, with the place where each line ends."""
+"""Identifications to JSON lines in one buffer, with the place where each line ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.encoder.form import form_escape
 from etl.json_lines import json_stream
 
-Splice = Callable[[bytes], bytes]
+Rewrite = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,15 @@ class Lines:
         return self.buffer[self.ends[start] : self.ends[stop]]
 
 
-def write_lines(identifications: pa.RecordBatch, splice: Splice | None = None) -> Lines:
-    """Write a record batch as JSON; nulls are left out. `splice` is applied to the JSON lines first."""
+def write_lines(identifications: pa.RecordBatch, *rewrites: Rewrite) -> Lines:
+    """Write a record batch as JSON; nulls are left out. `rewrites` change the text, but not its newlines."""
     stream = json_stream(identifications)
-    text = stream.getvalue()
-    escaped = form_escape(splice(text) if splice else text)
-    # Where nothing was escaped, the lines are changed where they were written.
-    buffer = stream.getbuffer() if escaped is text else memoryview(bytearray(escaped))
-    del text, escaped
+    written = text = stream.getvalue()
+    for rewrite in rewrites:
+        text = rewrite(text)
+    # Where nothing was rewritten, the lines are changed where they were written.
+    buffer = stream.getbuffer() if text is written else memoryview(bytearray(text))
+    del written, text
     letters = np.frombuffer(buffer, dtype=np.uint8)
     newlines = np.flatnonzero(letters == ord("\n"))
     letters[newlines] = ord(",")
@@ -49,7 +49,7 @@ def write_lines(identifications: pa.RecordBatch, splice: Splice | None = None) -
 
 
 def array_body(parts: Sequence[memoryview]) -> bytes:
-    """A JSON array of the lines in `parts` (at least one), as it goes into the form field."""
+    """A JSON array of the lines in `parts` (at least one)."""
     *before, last = parts
     return b"".join([b"[", *before, last[:-1], b"]"])
 

@@ -50,7 +50,8 @@ def _identification(shape: IdentificationShape) -> Identification:
 
 def _fields(shape: IdentificationShape) -> dict[str, ColumnSpec]:
     named = ((name, getattr(shape, name)) for name in (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS))
-    return {name: _spec(column, "field") for name, column in named if column is not None}
+    fields = {name: _spec(column, "field") for name, column in named if column is not None}
+    return fields if shape.time is None else fields | {amplitude.TIME_FIELD: _spec(shape.time, "time")}
 
 
 def _operators(shape: OperatorsShape) -> dict[str, dict[str, ColumnSpec]]:

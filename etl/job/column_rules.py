@@ -16,14 +16,21 @@ from etl.job.spec import ValueType
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Where a spec stands: a field or a group of the identification, or an operator.
-Place: TypeAlias = Literal["field", "group"] | str
+# Where a spec stands: a field, the time or a group of the identification, or an operator.
+Place: TypeAlias = Literal["field", "time", "group"] | str
 
 _IDLE_BESIDE_VALUE: Final = ("transform", "default", "null", "empty", "separator", "too_long")
 _TYPES_OF: Final = {
     "field": ("string", "number", "integer", "boolean", "date", "datetime"),
     "group": ("string", "number", "integer", "boolean", "date", "datetime", "list"),
+    "time": ("datetime", "date", "number", "integer"),
     "$add": ("number", "integer"),
+}
+_SAYS: Final = {
+    "field": "Amplitude takes only text here",
+    "time": "`time` is a moment",
+    "group": "a group is text or a list of text",
+    "$add": "`$add` adds numbers",
 }
 
 
@@ -39,6 +46,8 @@ def kind(place: Place, given: object) -> Kind:
     """What a constant or default in this place must be."""
     if place == "field":
         return "string"
+    if place == "time":
+        return "datetime"
     return "texts" if place == "group" else value_type(place, given)
 
 
@@ -80,10 +89,7 @@ def _type(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding]:
     given = spec.get("type")
     if allowed is None or given not in get_args(ValueType) or given in allowed:
         return
-    what = {"field": "Amplitude takes only text here", "group": "a group is text or a list of text"}
-    message = (
-        f"`type` can't be `{given}`: {what.get(place, '`$add` adds numbers')}; use {' or '.join(allowed)}"
-    )
+    message = f"`type` can't be `{given}`: {_SAYS[place]}; use {' or '.join(allowed)}"
     yield Finding((*path, "type"), message)
 
 

@@ -70,9 +70,10 @@ def _secret(key: str) -> str:
 
 
 def _destination(data: Mapping[str, Tree]) -> Iterator[Finding]:
-    if _mapping(data, "destination").get("transport") == "batch":
-        message = "`transport: batch` isn't in this version, which has only `identify`; take the line out"
-        yield Finding(("destination", "transport"), message)
+    transport = _mapping(data, "destination").get("transport", "identify")
+    if transport == "identify" and amplitude.TIME_FIELD in _mapping(data, "identification"):
+        message = "`time` needs `transport: batch`: the Identify API takes no time. Say so, or take it out"
+        yield Finding(("identification", amplitude.TIME_FIELD), message)
 
 
 def _ids(identification: dict[str, Tree]) -> Iterator[Finding]:
@@ -175,6 +176,7 @@ def _specs(identification: dict[str, Tree]) -> Iterator[tuple[Path, Place, Tree]
     root: Path = ("identification",)
     for name in (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS):
         yield (*root, name), "field", identification.get(name)
+    yield (*root, amplitude.TIME_FIELD), "time", identification.get(amplitude.TIME_FIELD)
     for name, spec in _mapping(identification, "groups").items():
         yield (*root, "groups", name), "group", spec
     for operator, named in _operators(_mapping(identification, "user_properties")).items():

@@ -17,6 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from etl.amplitude import TransportName
 from etl.job import notation
 from etl.job.bare import Bare, is_blank
 from etl.job.findings import did_you_mean, shown
@@ -233,6 +234,7 @@ class IdentificationShape(Shape):
     language: ColumnEntry | None = _string("The user's language.")
     paying: ColumnEntry | None = _string("Whether the user pays: the text true or false.")
     start_version: ColumnEntry | None = _string("The version of the app that the user first had.")
+    time: ColumnEntry | None = _string("When it became so; only with `transport: batch`.")
 
 
 # --- the rest of the job ---------------------------------------------------------------------------------
@@ -268,7 +270,11 @@ class DestinationShape(Shape):
         examples=["us", "eu", "http://127.0.0.1:8080"],
         validate_default=True,
     )
-    transport: Literal["identify"] = Field("identify", description="How: the Identify API.")
+    transport: TransportName = Field(
+        "identify",
+        description="How: identify is the Identify API; batch is $identify events over the Batch API, which "
+        "count once however often they are sent.",
+    )
 
 
 class ChangesShape(Shape):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from etl.amplitude import TransportName
+
 ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
 Verb: TypeAlias = Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
@@ -56,9 +58,9 @@ class ColumnSpec:
 class Identification:
     """The identification with column specs in place of values.
 
-    `fields` has the ids and the string fields by their API names; `groups` by group type; `operators` by
-    operator and property, in the order of amplitude.OPERATORS and without $unset and $clearAll, which are
-    the same for every row: `unset` names the properties, `clear_all` says whether.
+    `fields` has the ids, the string fields and the `time` by their API names; `groups` by group type;
+    `operators` by operator and property, in the order of amplitude.OPERATORS and without $unset and
+    $clearAll, which are the same for every row: `unset` names the properties, `clear_all` says whether.
     """
 
     fields: Mapping[str, ColumnSpec]
@@ -97,7 +99,7 @@ class Destination:
     """Where identifications go. `endpoint` is a base URL without a slash at its end."""
 
     endpoint: str
-    transport: Literal["identify"] = "identify"
+    transport: TransportName = "identify"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _COSTS: Final = {
     "retries": "Requests that sent the same bytes again.",
     "throttled": "Answers by which the destination slowed the job down.",
     "in_doubt": "Answers that left open whether the request was applied.",
+    "uncounted": "Events that were sent and taken, and that the server did not count.",
     "bytes": "Bytes of request bodies sent.",
 }
 

@@ -162,6 +162,7 @@ def _effort(account: Account) -> Html:
         "throttled": f"{tally.throttled:,}",
         "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
         "answers in doubt": f"{tally.in_doubt:,}",
+        "events not counted": f"{tally.uncounted:,}",
     }
     entries = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
     return tag("section", tag("h2", "What it took"), tag("dl", *entries))

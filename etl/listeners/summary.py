@@ -12,24 +12,25 @@ if TYPE_CHECKING:
 
 ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")
+_OPEN = ("in_doubt", "uncounted")
 TAKE_UP = "Run the same command again to take it up where it stands."
 
 
 def tally_dict(tally: Tally) -> dict[str, int]:
-    """Give the counts under the summary's keys and in its order, `in_doubt` last."""
-    return {name: getattr(tally, name) for name in ("rows", *ROW_ENDS, *COSTS, "in_doubt")}
+    """Give the counts under the summary's keys and in its order, what is left open last."""
+    return {name: getattr(tally, name) for name in ("rows", *ROW_ENDS, *COSTS, *_OPEN)}
 
 
 def summary_dict(summary: Summary) -> dict[str, object]:
     """Give the summary as one JSON object: counts of the whole job, `seconds` a float."""
     counts = tally_dict(summary.tally)
-    in_doubt = counts.pop("in_doubt")
+    left_open = {name: counts.pop(name) for name in _OPEN}
     return {
         **counts,
         "seconds": round(summary.seconds, 3),
         "resumed_rows": summary.resumed_rows,
         "status": summary.status,
-        "in_doubt": in_doubt,
+        **left_open,
         "job": summary.job,
         "rejects_by_code": dict(by_count(summary)),
     }
@@ -61,6 +62,9 @@ def notes(summary: Summary) -> list[str]:
     if summary.tally.in_doubt:
         answers = counted(summary.tally.in_doubt, "answer")
         found.append(f"{answers} left open whether the request was applied; it was sent again.")
+    if summary.tally.uncounted:
+        events = counted(summary.tally.uncounted, "event")
+        found.append(f"The server counted {events} fewer than it was sent and took.")
     return found
 
 

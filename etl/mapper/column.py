@@ -14,6 +14,7 @@ from etl.mapper.constants import constant, fill
 from etl.mapper.ids import check_ids, trimmed
 from etl.mapper.limits import fit_strings
 from etl.mapper.lists import is_list, open_lists, wrap
+from etl.mapper.moments import fill_moments, to_milliseconds
 from etl.mapper.native import as_text, native
 from etl.mapper.plain import plain
 from etl.mapper.raw_json import mark, mark_elements
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 
-Role: TypeAlias = Literal["id", "field", "group", "value", "list"]
+Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column spec in its role: `id`, string `field`, `group`, a property's `value`, or a `list` operator's.
+    """A column spec in its role: `id`, string `field`, `time`, `group`, a property's `value` or `list`.
 
     `place` is where the job file has it; `name` is its last part.
     """
@@ -45,7 +46,7 @@ class Column:
         cells = self._constant(n) if source is None else self._converted(source, text=text)
         cells = self._in_role(cells)
         if self.spec.default is not None:
-            cells = fill(cells, self.spec.default)
+            cells = (fill_moments if self.role == "time" else fill)(cells, self.spec.default)
         return self._checked(cells)
 
     def _constant(self, n: int) -> Cells:
@@ -63,19 +64,23 @@ class Column:
         cells = cells.then(lambda values: transform(values, self.spec.transform, blank_is_null=blank_is_null))
         if self.role == "id" and self.spec.type in {None, "string"}:
             return cells  # ids have a limit of their own
+        if self.role == "time" and self.spec.type is None:
+            return cells  # times keep their milliseconds
         return cells.then(lambda values: convert(values, self.spec))
 
     def _blank_is_null(self, *, text: bool) -> bool:
         """Whether an empty text stands for no value: in text sources, and under types that have none."""
-        if self.role == "id" or self.spec.type not in {None, "string"}:
+        if self.role in {"id", "time"} or self.spec.type not in {None, "string"}:
             return True
         dated = any(step.verb == "date_format" for step in self.spec.transform)
         return dated or (text and self.spec.empty == "null")
 
     def _in_role(self, cells: Cells) -> Cells:
-        """Ids, string fields and groups are text whatever the type."""
+        """Ids, string fields and groups are text whatever the type, and the time is milliseconds."""
         if self.role == "id":
             return cells.then(as_text).then(trimmed)
+        if self.role == "time":
+            return cells.then(to_milliseconds)
         if self.role == "field":
             return cells.then(as_text).then(lambda texts: fit_strings(texts, self.spec.too_long))
         return cells.then(group_texts) if self.role == "group" else cells

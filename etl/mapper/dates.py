@@ -29,7 +29,7 @@ NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
 NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"
 DATE_OUT_OF_RANGE: Final = "{} is not in the years 1 to 9999"
 
-_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def parse_dates(texts: pa.Array) -> Cells:
@@ -70,7 +70,7 @@ def check_days(values: pa.Array) -> Cells:
 def to_seconds(values: pa.Array) -> Cells:
     """Timestamps of any unit and zone as timestamp[s] in UTC; the fraction is cut, also before 1970."""
     counts = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    whole = np.floor_divide(counts, _PER_SECOND[values.type.unit])
+    whole = np.floor_divide(counts, PER_SECOND[values.type.unit])
     good = (whole >= FIRST_SECOND) & (whole <= LAST_SECOND)
     result = moments_of(whole, good & as_valid(values))
     return Cells(result, faults_of("bad_datetime", ~good, DATE_OUT_OF_RANGE))

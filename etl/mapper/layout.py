@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude import ID_FIELDS, OPERATORS, STRING_FIELDS, UNSET_VALUE
+from etl.amplitude import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from etl.mapper.structs import all_null, struct_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _NOTHING: Final = pa.scalar(None, pa.string())
 
 def assemble(identification: Identification, values: Mapping[str, pa.Array], n: int) -> pa.RecordBatch:
     """Put n identifications together. `values` (shape (n,) each) go by their places in `specs()`."""
-    fields = [name for name in (*ID_FIELDS, *STRING_FIELDS) if name in identification.fields]
+    fields = [name for name in (*ID_FIELDS, TIME_FIELD, *STRING_FIELDS) if name in identification.fields]
     columns = {name: values[name] for name in fields}
     if identification.groups:
         groups = [(name, values[f"groups.{name}"]) for name in identification.groups]
@@ -33,9 +33,9 @@ def assemble(identification: Identification, values: Mapping[str, pa.Array], n: 
 
 
 def says_nothing(identifications: pa.RecordBatch) -> pa.Array:
-    """Which rows have nothing but ids; boolean, shape (n,)."""
-    names = identifications.schema.names
-    updates = [identifications.column(name) for name in names if name not in ID_FIELDS]
+    """Which rows have nothing but ids and a time; boolean, shape (n,)."""
+    names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
+    updates = [identifications.column(name) for name in names]
     return all_null(updates, identifications.num_rows)
 
 

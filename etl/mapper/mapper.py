@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from etl import amplitude
 from etl.errors import SourceError, TransformError
-from etl.mapper.cells import Fault, as_mask
+from etl.mapper.cells import Fault, as_mask, blank_out
 from etl.mapper.column import Column, Role
 from etl.mapper.hook import Transform, apply
 from etl.mapper.layout import assemble, says_nothing
@@ -68,6 +68,21 @@ class Mapper:
             rejects=self._rejects(batch, given, verdicts),
             keep_empty=self.keep_empty,
         )
+
+    def ids(self, batch: Batch) -> pa.RecordBatch:
+        """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
+        given = self._given(batch)
+        found = {}
+        for column in self._columns:
+            if column.role == "id":
+                spec, n = column.spec, len(given.positions)
+                source = None if spec.column is None else self._source(batch, given, spec.column)
+                cells = column.read(source, n, text=batch.text)
+                wrong = np.logical_or.reduce([fault.rows for fault in cells.faults], axis=0, initial=False)
+                found[column.place] = blank_out(cells.values, np.broadcast_to(wrong, n))
+        ids = pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
+        some = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
+        return ids.filter(pa.array(some))
 
     def _given(self, batch: Batch) -> _Given:
         everything = np.arange(batch.rows.num_rows, dtype=np.int64)
@@ -142,6 +157,8 @@ def _column(place: str, spec: ColumnSpec) -> Column:
     role: Role = "field"
     if top in amplitude.ID_FIELDS:
         role = "id"
+    elif top == amplitude.TIME_FIELD:
+        role = "time"
     elif top == "groups":
         role = "group"
     elif rest:

@@ -1,8 +1,21 @@
 """The journey of a job's rows, and the ways to begin it."""
 
+from etl.pipeline.baseline import Recorded, baseline
+from etl.pipeline.changed import Changed
 from etl.pipeline.rehearse import Forecast, forecast, preview
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import RejectLimit, Settings
 from etl.pipeline.status import status_of
 
-__all__ = ["Forecast", "RejectLimit", "Settings", "forecast", "preview", "run_job", "status_of"]
+__all__ = [
+    "Changed",
+    "Forecast",
+    "Recorded",
+    "RejectLimit",
+    "Settings",
+    "baseline",
+    "forecast",
+    "preview",
+    "run_job",
+    "status_of",
+]

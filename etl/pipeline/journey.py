@@ -27,7 +27,13 @@ async def travel(
     Raises the first error of any lane as it is.
     """
     clock = settings.clock
-    pause = Pause(clock, settings.waits, outage=settings.max_outage, listener=listener)
+    pause = Pause(
+        clock,
+        settings.waits,
+        outage=settings.max_outage,
+        listener=listener,
+        throttle_seconds=transport.throttle_seconds,
+    )
     delivery = Delivery(
         transport,
         pause=pause,

@@ -1,27 +1,50 @@
-"""Stages 1 to 4: READ, MAP, (DIFF,) ENCODE. Rows of a source become chunks, batch by batch."""
+"""Stages 1 to 4: READ, MAP, DIFF, ENCODE. Rows of a source become chunks, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from etl.encoder import Encoder, Limits
+from etl.changes import Compared, Differ
+from etl.checkpoint import Entries
+from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits
 from etl.job import Job, check_columns
 from etl.mapper import Mapper, load_transform, splice_json
-from etl.model import Chunk, Stretch
+from etl.model import Chunk, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
+from etl.pipeline.basis import NOTHING, Basis
 from etl.reader import Source
+
+Place = tuple[int, int]
+# What earlier chunks had accepted that begin at one place or after it, and before another.
+Sent = Callable[[Place, Place], Iterable[Entries]]
+Watch = Callable[[Compared], None]
+
+
+def _nothing(since: Place, before: Place) -> Iterable[Entries]:
+    """A run that was just begun."""
+    return ()
+
+
+# As long as a run's id, and of no run.
+NO_RUN: Final = "0" * 32
 
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """Makes chunks of a source, as a job says; `source` has the columns that the job needs."""
+    """Makes chunks of a source, as a job says; `source` has the columns that the job needs.
+
+    `run_id` goes into the insert_ids of events.
+    """
 
     job: Job
     source: Source
     mapper: Mapper
     limits: Limits
+    basis: Basis = NOTHING
+    run_id: str = NO_RUN
 
     @classmethod
     def of(cls, job: Job, source: Source, limits: Limits) -> Production:
@@ -34,15 +57,73 @@ class Production:
                     check_columns(job, schema.names)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
 
-    def chunks(self, gaps: Iterable[Stretch]) -> Iterator[list[Chunk]]:
-        """Read these stretches in order; yield the chunks of each batch as a list."""
+    def on(self, basis: Basis) -> Production:
+        """The same, comparing with what a snapshot knows."""
+        return replace(self, basis=basis)
+
+    def within(self, run_id: str) -> Production:
+        """The same, for a run."""
+        return replace(self, run_id=run_id)
+
+    def files(self) -> Iterator[Stretch]:
+        """Each file as a whole."""
+        return (Stretch(file) for file in range(len(self.source.files)))
+
+    def chunks(
+        self, gaps: Iterable[Stretch], sent: Sent = _nothing, watch: Watch | None = None
+    ) -> Iterator[list[Chunk]]:
+        """Read these stretches in order; yield the chunks of each batch as a list.
+
+        `watch` is told of every batch that is compared.
+        """
+        differ = self.differ()
+        done = (0, 0)
         for gap in gaps:
-            encoder = Encoder(
-                first=gap.first,
-                limits=self.limits,
-                splice=splice_json if self.mapper.has_raw_json else None,
-            )
-            with closing(read_ahead(self.source.read(gap))) as batches:
-                for batch in batches:
-                    yield list(encoder.feed(self.mapper.map(batch)))
+            if differ is not None:
+                for entries in sent(done, (gap.file, gap.first)):
+                    differ.mark(entries.keys)
+            done = (gap.file, gap.first)
+            encoder = self.encoder(gap.first)
+            for mapped in self._left(gap, differ, watch):
+                yield list(encoder.feed(mapped))
             yield list(encoder.finish())
+
+    def mapped(self, gap: Stretch) -> Iterator[Mapped]:
+        """The batches of a stretch, mapped."""
+        with closing(read_ahead(self.source.read(gap))) as batches:
+            for batch in batches:
+                yield self.mapper.map(batch)
+
+    def compared(self, gap: Stretch, differ: Differ) -> Iterator[Compared]:
+        """The batches of a stretch, mapped and compared."""
+        return map(differ.diff, self.mapped(gap))
+
+    def encoder(self, first: int) -> Encoder:
+        """What makes chunks of the rows of one file, from the row `first` on."""
+        return Encoder(first=first, limits=self.limits, encoding=self._encoding)
+
+    def differ(self) -> Differ | None:
+        """What compares rows with the snapshot, in source order; None where nothing is compared."""
+        layout, snapshot = self.basis.layout, self.basis.snapshot
+        return None if layout is None else Differ(layout, snapshot, full=self.basis.full, splice=self.splice)
+
+    def _left(self, gap: Stretch, differ: Differ | None, watch: Watch | None) -> Iterator[Mapped]:
+        """What is left to send of each batch."""
+        if differ is None:
+            yield from self.mapped(gap)
+            return
+        for compared in self.compared(gap, differ):
+            if watch is not None:
+                watch(compared)
+            yield compared.mapped
+
+    @property
+    def _encoding(self) -> Encoding:
+        if self.job.destination.transport == "batch":
+            return EventEncoding(self.run_id, self.splice)
+        return FormEncoding(self.splice)
+
+    @property
+    def splice(self) -> Callable[[bytes], bytes] | None:
+        """What puts raw JSON values into JSON lines; None where there are none."""
+        return splice_json if self.mapper.has_raw_json else None

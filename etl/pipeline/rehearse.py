@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
+from etl.amplitude import TRANSPORTS, TransportName
+from etl.checkpoint import StateFolder
 from etl.encoder import Limits
 from etl.job import Job
 from etl.json_lines import json_lines
 from etl.mapper import splice_json
 from etl.model import Chunk, Reject, Stretch, Tally, Warned
+from etl.pipeline.basis import basis_of
+from etl.pipeline.changed import Changed
+from etl.pipeline.looking import look_for_leavers
+from etl.pipeline.notices import warnings_of
 from etl.pipeline.production import Production
-from etl.pipeline.run import at_endpoint, warnings_of
-from etl.pipeline.settings import Settings
+from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
 
 _EXAMPLES: Final = 3
@@ -24,18 +30,21 @@ _EXAMPLES: Final = 3
 class Forecast:
     """What a run of the job would do, unless the server refuses rows.
 
-    `tally.requests` and `tally.bytes` (of request bodies) are those of a run without retries; `examples`
-    has up to three rejects for each code. `seconds` is what the rates allow.
+    `tally.requests` and `tally.bytes` (of request bodies, before they are compressed) are those of a run
+    without retries; `examples` has up to three rejects for each code. `seconds` is what the rates allow.
+    `changes` None: nothing is compared.
     """
 
     job: str
     endpoint: str
+    transport: TransportName
     files: int
     tally: Tally = Tally()
     seconds: float = 0.0
     rejects_by_code: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Reject]] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
+    changes: Changed | None = None
 
     def add(self, chunk: Chunk, overhead: int) -> None:
         """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
@@ -57,15 +66,37 @@ class Forecast:
 
 
 def forecast(job: Job, source: Source, *, settings: Settings) -> Forecast:
-    """Read, map and encode the whole source, send nothing, touch no state. Raises EtlError like `run`."""
+    """Read, map, compare and encode the whole source, send nothing, touch no state.
+
+    Raises EtlError like `run`.
+    """
     job = at_endpoint(job, settings)
-    production = Production.of(job, source, settings.limits)
-    found = Forecast(job.name, job.destination.endpoint, len(source.files), warnings=warnings_of(job))
+    folder = StateFolder(settings.state_dir or job.state_dir)
+    with basis_of(job, folder, full=settings.full) as basis:
+        limits = settings.limits(job.destination.transport)
+        return _forecast(Production.of(job, source, limits).on(basis), folder, settings)
+
+
+def _forecast(production: Production, folder: StateFolder, settings: Settings) -> Forecast:
+    job, source, layout = production.job, production.source, production.basis.layout
+    found = Forecast(
+        job.name,
+        job.destination.endpoint,
+        job.destination.transport,
+        len(source.files),
+        warnings=warnings_of(job),
+    )
+    found.warnings += production.basis.warnings
+    found.changes = Changed(layout, production.splice) if layout else None
     key_length = 32  # what Amplitude's keys have
-    overhead = len("api_key=&identification=") + key_length
-    for chunks in production.chunks(Stretch(file) for file in range(len(source.files))):
-        for chunk in chunks:
+    overhead = TRANSPORTS[job.destination.transport].frame_bytes + key_length
+    watch = found.changes.add if found.changes else None
+    with look_for_leavers(production, folder, record=False) as leavers:
+        made = production.chunks(production.files(), watch=watch)
+        left = leavers.chunks([Stretch(len(source.files))]) if leavers else iter(())
+        for chunk in chain.from_iterable(chain(made, left)):
             found.add(chunk, overhead)
+        found.warnings += leavers.warnings() if leavers else ()
     found.seconds = _seconds(found.tally, settings)
     return found
 

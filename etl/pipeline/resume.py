@@ -7,31 +7,34 @@ from contextlib import contextmanager
 from typing import cast
 from uuid import uuid4
 
-from etl.checkpoint import Checkpoint, Identity, StateFolder
+from etl.checkpoint import Checkpoint, Identity, Progress, StateFolder
 from etl.encoder import Limits
-from etl.errors import StaleCheckpointError
+from etl.errors import StaleCheckpointError, TooManyChangesError
 from etl.job import Job, fingerprint
+from etl.pipeline.basis import Basis
 from etl.reader import Source
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
 _CUT = 1
 
 
-def identity(job: Job, source: Source, limits: Limits) -> Identity:
-    """What decides which bytes are sent: the job's fingerprint, where to, the limits, and the files."""
+def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> Identity:
+    """What decides which bytes are sent: the job's fingerprint, where to, the limits, the files, `--full`."""
     files = [[file.name, file.size, file.modified, file.sample] for file in source.files]
     if not source.repeatable:
         files.append([uuid4().hex])  # a stream is never the same again
     return {
         "job": fingerprint(job),
         "endpoint": job.destination.endpoint,
+        "transport": job.destination.transport,
+        "full": full,
         "limits": {"identifications": limits.identifications, "bytes": limits.body_bytes, "cut": _CUT},
         "source": files,
     }
 
 
 @contextmanager
-def taken_up(folder: StateFolder, expected: Identity, *, restart: bool) -> Iterator[Checkpoint]:
+def taken_up(folder: StateFolder, expected: Identity, basis: Basis, *, restart: bool) -> Iterator[Checkpoint]:
     """The job's checkpoint: an unfinished one that fits, else a new one.
 
     Raises StaleCheckpointError for an unfinished one that doesn't fit, unless `restart`.
@@ -41,15 +44,23 @@ def taken_up(folder: StateFolder, expected: Identity, *, restart: bool) -> Itera
         with found:
             progress = found.progress()
             if not progress.finished:
-                _check_fit(folder, progress.identity, expected)
+                _check_fit(folder, progress, expected, basis)
                 yield found
                 return
-    with Checkpoint.create(folder.checkpoint, expected) as new:
-        yield new
+    try:
+        with Checkpoint.create(folder.checkpoint, expected, number=basis.number, base=basis.run_id) as new:
+            yield new
+    except TooManyChangesError:
+        # It never began; tomorrow's export must not be taken for another one than this run's.
+        Checkpoint.discard(folder.checkpoint)
+        raise
 
 
-def _check_fit(folder: StateFolder, found: Identity, expected: Identity) -> None:
-    difference = _difference(found, expected)
+def _check_fit(folder: StateFolder, found: Progress, expected: Identity, basis: Basis) -> None:
+    difference = _difference(found.identity, expected)
+    # Its own snapshot: it was killed between writing that and finishing.
+    if difference is None and basis.run_id not in {found.base, found.run_id}:
+        difference = f"that compares with another snapshot than {folder.snapshot}, as it is now"
     if difference is not None:
         raise StaleCheckpointError(
             f"{folder.checkpoint} keeps an unfinished run {difference}",
@@ -61,8 +72,12 @@ def _difference(found: Identity, expected: Identity) -> str | None:
     """How the two differ, as the end of a sentence."""
     if found.get("endpoint") != expected["endpoint"]:
         return f"to another destination: {found.get('endpoint')}, not {expected['endpoint']}"
+    if found.get("transport") != expected["transport"]:
+        return f"over another transport: {found.get('transport')}, not {expected['transport']}"
     if found.get("job") != expected["job"]:
-        return "of another job: the job file's identification, csv or transform has changed since"
+        return "of another job: the job file's identification, csv, changes or transform has changed since"
+    if found.get("full") != expected["full"]:
+        return "begun with --full" if found.get("full") else "begun without --full"
     if found.get("limits") != expected["limits"]:
         was = cast("Mapping[str, object]", found.get("limits", {})).get("identifications")
         now = cast("Mapping[str, object]", expected["limits"])["identifications"]

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 from etl import amplitude
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
-from etl.errors import InterruptedRunError, SourceError, StateError, UsageError
-from etl.job import Job, endpoint
+from etl.errors import InterruptedRunError, SourceError, StateError
+from etl.job import Job
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
 from etl.pipeline.apart import Made, made_apart, may_fork
+from etl.pipeline.basis import basis_of
 from etl.pipeline.journey import travel
+from etl.pipeline.leavers import Leavers, forget_ids
+from etl.pipeline.looking import look_for_changes, look_for_leavers
+from etl.pipeline.loops import run_async
+from etl.pipeline.notices import uncounted_events, warnings_of
 from etl.pipeline.production import Production
 from etl.pipeline.resume import identity, taken_up
-from etl.pipeline.settings import Settings
+from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
-from etl.sender import Identify
+from etl.sender import Batch, Http, Identify
 
+_TRANSPORTS: Final[Mapping[amplitude.TransportName, type[Http]]] = {"identify": Identify, "batch": Batch}
 # Bytes of a source from which on a second process saves more time than it takes.
 _WORTH_A_PROCESS: Final = 16 << 20
 
@@ -43,15 +47,18 @@ def run_job(
     `Ended` with the summary so far.
     """
     job = at_endpoint(job, settings)
-    production = Production.of(job, source, settings.limits)
-    transport = Identify(
+    limits = settings.limits(job.destination.transport)
+    production = Production.of(job, source, limits)
+    transport = _TRANSPORTS[job.destination.transport](
         job.destination.endpoint, key, connections=settings.concurrency, allow_http=settings.allow_http
     )
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
-    expected = identity(job, source, settings.limits)
-    with folder.hold() as lock, taken_up(folder, expected, restart=settings.restart) as checkpoint:
-        return _Run(production, transport, folder, lock, checkpoint, settings, listener).to_its_end()
+    expected = identity(job, source, limits, full=settings.full)
+    with folder.hold() as lock, basis_of(job, folder, full=settings.full) as basis:
+        production = production.on(basis)
+        with taken_up(folder, expected, basis, restart=settings.restart) as checkpoint:
+            return _Run(production, transport, folder, lock, checkpoint, settings, listener).to_its_end()
 
 
 class _Run:
@@ -60,14 +67,14 @@ class _Run:
     def __init__(
         self,
         production: Production,
-        transport: Identify,
+        transport: Http,
         folder: StateFolder,
         lock: int,
         checkpoint: Checkpoint,
         settings: Settings,
         listener: Listener,
     ) -> None:
-        self._production = production
+        self._production = production.within(checkpoint.progress().run_id)
         self._transport = transport
         self._folder = folder
         self._lock = lock
@@ -76,11 +83,24 @@ class _Run:
         self._listener = listener
         self._ledger = Ledger(checkpoint.settled())
         self._resumed_rows = self._ledger.rows()
+        self._resumed = checkpoint.progress().tally
+        self._leavers: Leavers | None = None
 
     def to_its_end(self) -> Summary:
-        # Before anyone listens: the terminal's thread would forbid a second process.
-        with self._made() as made:
-            return self._told(made)
+        with look_for_leavers(self._production, self._folder, record=True) as leavers:
+            self._leavers = leavers
+            self._look_first()
+            # Before anyone listens: the terminal's thread would forbid a second process.
+            with self._made() as made:
+                return self._told(made)
+
+    def _look_first(self) -> None:
+        """Before a run sends anything: whether too much has changed, or too many have left."""
+        if self._leavers is not None:
+            self._leavers.check(self._production.basis.most_absent(self._settings.max_absent))
+        if self._resumed_rows == 0:
+            look_for_changes(self._production, self._checkpoint, self._settings)
+            self._ledger = Ledger(self._checkpoint.settled())
 
     def _told(self, made: Made) -> Summary:
         self._tell_start()
@@ -107,18 +127,36 @@ class _Run:
             )
         # In this order: what is published twice is the same, what is forgotten is lost.
         self._publish()
+        self._renew()
         self._checkpoint.finish()
         return True
+
+    def _renew(self) -> None:
+        basis, run_id = self._production.basis, self._checkpoint.progress().run_id
+        # It may be written already, where the run was killed just after that.
+        if basis.layout is not None and basis.run_id != run_id:
+            left = len(self._production.source.files)
+            path, job = self._folder.snapshot, self._production.job
+            basis.renew(path, job, run_id, self._checkpoint.sent(), left)
+            if self._leavers is not None and self._leavers.count():
+                keys = (entries.keys[:, 0] for entries in self._checkpoint.sent((left, 0)))
+                forget_ids(self._production, self._folder, keys)
 
     def _made(self) -> AbstractContextManager[Made]:
         """The chunks of what is left; where it is asked for or pays, from a process of their own."""
         source = self._production.source
-        gaps = [gap for file in range(len(source.files)) for gap in self._ledger.gaps(file)]
         pays = self._settings.rate is None and (source.total_bytes() or 0) >= _WORTH_A_PROCESS
         wanted = pays if self._settings.processes is None else self._settings.processes == 2
         if wanted and source.repeatable and may_fork():
-            return made_apart(lambda: self._production.chunks(gaps), closing=self._lock)
-        return nullcontext(self._production.chunks(gaps))
+            return made_apart(self._chunks, closing=self._lock)
+        return nullcontext(self._chunks())
+
+    def _chunks(self) -> Made:
+        files = range(len(self._production.source.files))
+        gaps = [gap for file in files for gap in self._ledger.gaps(file)]
+        yield from self._production.chunks(gaps, self._checkpoint.sent)
+        if self._leavers is not None:
+            yield from self._leavers.chunks(self._ledger.gaps(len(files)))
 
     async def _send(self, made: Made) -> bool:
         async with self._transport as transport:
@@ -133,10 +171,11 @@ class _Run:
                 len(source.files),
                 source.total_rows(),
                 source.total_bytes(),
-                self._checkpoint.progress().tally,
+                self._resumed,
             )
         )
-        for warning in warnings_of(job):
+        left = self._leavers.warnings() if self._leavers else ()
+        for warning in (*warnings_of(job), *self._production.basis.warnings, *left):
             self._listener(warning)
 
     def _tell_end(self, status: Status) -> Summary:
@@ -145,6 +184,8 @@ class _Run:
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
                 self._publish()
         summary = summary_of(self._production.job, self._checkpoint, self._resumed_rows, status)
+        if summary.tally.uncounted:
+            self._listener(Warned("uncounted", uncounted_events(summary.tally)))
         self._listener(Ended(summary))
         return summary
 
@@ -167,64 +208,3 @@ def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Stat
     return Summary(
         job.name, progress.tally, progress.seconds, resumed_rows, status, checkpoint.rejects_by_code()
     )
-
-
-def at_endpoint(job: Job, settings: Settings) -> Job:
-    """The job with the settings' endpoint in place of its own, if they name one."""
-    if settings.endpoint is None:
-        return job
-    try:
-        checked = endpoint(settings.endpoint)
-    except ValueError as error:
-        raise UsageError(str(error), hint="give us, eu, or a base URL like https://host") from error
-    return replace(job, destination=replace(job.destination, endpoint=checked))
-
-
-def warnings_of(job: Job) -> list[Warned]:
-    """What a user should know of a job before it is run."""
-    found = []
-    identification = job.identification
-    unrepeatable = sorted(amplitude.UNREPEATABLE & set(identification.operators))
-    if unrepeatable:
-        names = ", ".join(unrepeatable)
-        found.append(
-            Warned("unrepeatable", f"{names}: what is sent again after a lost answer may count twice")
-        )
-    if set(amplitude.ID_FIELDS) <= set(identification.fields):
-        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
-    return found
-
-
-def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
-    """Run a coroutine to its end, also where a loop is running already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(make())
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def noted() -> bool:
-        loops.append(asyncio.get_running_loop())
-        return await make()
-
-    with ThreadPoolExecutor(1, "propsync") as thread:
-        running = thread.submit(lambda: asyncio.run(noted()))
-        try:
-            # In short waits: a signal that another thread was given is only seen between them.
-            while wait([running], timeout=0.2).not_done:
-                pass
-            return running.result()
-        except KeyboardInterrupt:
-            # The rows under way belong to the checkpoint that the caller is about to close.
-            for loop in loops:
-                _cancel_all(loop)
-            wait([running])
-            raise
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    def cancel() -> None:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-
-    loop.call_soon_threadsafe(cancel)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from etl import amplitude
 from etl.encoder import Limits
 from etl.errors import UsageError
+from etl.job import Job, endpoint
 from etl.sender import Clock, Waits
 
 
@@ -30,15 +31,22 @@ class RejectLimit:
         return f"{self.count:,}" if self.count is not None else f"{self.percent:g}% of the rows"
 
 
+# An export in which more changed, or from which more are missing, is probably broken.
+USUAL_CHANGES: Final = 90.0
+USUAL_ABSENT: Final = 10.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The knobs of a run; the defaults honour the documented limits of Amplitude's smallest plan.
 
     `rate` is in identifications a second and `requests_per_second` in requests; None means no limit.
     `concurrency` is how many chunks are under way at once, `batch_size` the most identifications of a
-    request, `max_outage` in seconds. `endpoint` and `state_dir` None: the job's. `progress_every` is the
-    least time in seconds between two tellings of progress. With two `processes`, rows are read and encoded
-    in one and sent by the other, where that is safe; None: where it pays.
+    request (None: the transport's usual), `max_outage` in seconds. `endpoint` and `state_dir` None: the
+    job's. `progress_every` is the least time in seconds between two tellings of progress. With two
+    `processes`, rows are read and encoded in one and sent by the other, where that is safe; None: where it
+    pays. `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
+    the users known; None: `USUAL_CHANGES` and `USUAL_ABSENT`, where these are many.
     """
 
     endpoint: str | None = None
@@ -46,27 +54,48 @@ class Settings:
     rate: float | None = amplitude.DEFAULT_RATE
     requests_per_second: float | None = amplitude.DEFAULT_REQUESTS_PER_SECOND
     concurrency: int = 8
-    batch_size: int = amplitude.DEFAULT_BATCH_SIZE
+    batch_size: int | None = None
     max_rejects: RejectLimit = RejectLimit()
     max_outage: float = 1800.0
     restart: bool = False
     allow_http: bool = False
     waits: Waits = Waits()
     progress_every: float = 0.2
+    full: bool = False
+    max_changes: float | None = None
+    max_absent: float | None = None
     processes: Literal[1, 2] | None = None
     clock: Clock = field(default_factory=Clock)
     handle_signals: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.batch_size <= amplitude.MAX_BATCH_SIZE:
-            raise UsageError(f"the batch size must be 1 to {amplitude.MAX_BATCH_SIZE}, not {self.batch_size}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"the batch size must be at least 1, not {self.batch_size}")
         if self.concurrency < 1:
             raise UsageError(f"the concurrency must be at least 1, not {self.concurrency}")
         for name, value in (("rate", self.rate), ("requests per second", self.requests_per_second)):
             if value is not None and value <= 0:
                 raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")
 
-    @property
-    def limits(self) -> Limits:
-        """What a request may hold."""
-        return Limits(identifications=self.batch_size)
+    def limits(self, transport: amplitude.TransportName) -> Limits:
+        """What a request may hold. Raises UsageError for a batch size that the transport doesn't take."""
+        rules = amplitude.TRANSPORTS[transport]
+        size = self.batch_size or rules.batch_size
+        if size > rules.most:
+            raise UsageError(
+                f"a batch size of {size:,} is too big: over `transport: {transport}` a request takes at most "
+                f"{rules.most:,} identifications",
+                hint=f"give {rules.most:,} or less, or leave it out",
+            )
+        return Limits(identifications=size, body_bytes=rules.body_bytes)
+
+
+def at_endpoint(job: Job, settings: Settings) -> Job:
+    """The job with the settings' endpoint in place of its own, if they name one."""
+    if settings.endpoint is None:
+        return job
+    try:
+        checked = endpoint(settings.endpoint)
+    except ValueError as error:
+        raise UsageError(str(error), hint="give us, eu, or a base URL like https://host") from error
+    return replace(job, destination=replace(job.destination, endpoint=checked))

@@ -90,4 +90,4 @@ class Settler:
 def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
     rows = Tally(rows=chunk.stop - chunk.first, unchanged=chunk.unchanged, rejected=len(chunk.rejects))
     stretch = Stretch(chunk.file, chunk.first, chunk.stop)
-    return Settled(stretch, rows + outcome.tally, chunk.rejects + outcome.rejects)
+    return Settled(stretch, rows + outcome.tally, chunk.rejects + outcome.rejects, outcome.sent)

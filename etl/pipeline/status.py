@@ -6,9 +6,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from etl.changes import Snapshot
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.job import Job
 from etl.ledger import Ledger
+
+
+def _snapshot(path: Path) -> dict[str, object] | None:
+    """What the snapshot knows, how big it is, and how old (in seconds); None where there is none."""
+    snapshot = Snapshot.open(path)
+    if snapshot is None:
+        return None
+    with snapshot:
+        created = datetime.fromisoformat(snapshot.stamp.created)
+        return {
+            "entries": len(snapshot),
+            "bytes": path.stat().st_size,
+            "changes": snapshot.mode,
+            "endpoint": snapshot.stamp.endpoint,
+            "written": snapshot.stamp.created,
+            "age_seconds": round((datetime.now(UTC) - created).total_seconds()),
+        }
 
 
 def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
@@ -17,7 +35,11 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
     Raises StaleCheckpointError if the checkpoint can't be read.
     """
     folder = StateFolder(state_dir or job.state_dir)
-    found: dict[str, object] = {"job": job.name, "state_dir": str(folder.path)}
+    found: dict[str, object] = {
+        "job": job.name,
+        "state_dir": str(folder.path),
+        "snapshot": _snapshot(folder.snapshot),
+    }
     checkpoint = Checkpoint.load(folder.checkpoint)
     if checkpoint is None:
         return found | {"status": "never run"}

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 110
 _LINK: Final = "a device id beside a user id links the two for good. Take the # off only if you want that:"
+_TRANSPORT: Final = (
+    "Updates go over the Identify API. Take the # off to send them as events over the Batch API: with $add, "
+    "$append or $prepend every row then counts once, also after a lost answer, and requests are compressed."
+)
 _NO_PROPERTIES: Final = "No column is left for properties, so there is nothing to send yet."
 _TOO_MANY: Final = (
     f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
@@ -80,6 +84,8 @@ def destination_lines() -> Iterator[str]:
     """The key `destination`."""
     yield "destination:"
     yield "  region: us   # or eu: where your Amplitude project is"
+    yield from comment(_TRANSPORT, 2)
+    yield "  # transport: batch"
 
 
 def comment(text: str, indent: int) -> Iterator[str]:

@@ -62,8 +62,8 @@ class NdjsonFile:
         self._block = block
         self._look = look if given.place.repeatable else HEAD // 2
         first = self._first_object()
-        self._wrapped = first.keys() - {"run"} == _REJECT_KEYS
-        self.text = self._wrapped and format_named(str(first["source"])) == "csv"
+        self.holds_rejects = first.keys() - {"run"} == _REJECT_KEYS
+        self.text = self.holds_rejects and format_named(str(first["source"])) == "csv"
 
     @cached_property
     def _schema(self) -> pa.Schema:
@@ -123,7 +123,7 @@ class NdjsonFile:
 
     def _kinds(self, block: _Block) -> dict[str, pa.DataType]:
         """What types the values of a block have, by column."""
-        table = None if self._wrapped else _quickly(block, None)
+        table = None if self.holds_rejects else _quickly(block, None)
         if table is not None:
             return {field.name: taken_literally(field.type) for field in table.schema}
         values: dict[str, list[object]] = {}
@@ -133,7 +133,7 @@ class NdjsonFile:
         return {name: common_type(found) for name, found in values.items()}
 
     def _piece(self, block: _Block, row: int, columns: Sequence[str]) -> Piece:
-        rows = None if self._wrapped else _quickly(block, self._schema)
+        rows = None if self.holds_rejects else _quickly(block, self._schema)
         if rows is not None:
             return sound(row, rows.select(list(columns)))
         return self._line_by_line(block, row, columns)
@@ -148,20 +148,20 @@ class NdjsonFile:
             except MisfitError as misfit:
                 rejects.append(self._reject(number, line, str(misfit)))
                 continue
-            runs.append(_run(line) if self._wrapped else -1)
+            runs.append(_run(line) if self.holds_rejects else -1)
             for name, value in fitting.items():
                 values[name].append(value)
         schema = pa.schema([self._schema.field(name) for name in columns])
         arrays = [pa.array(found, self._schema.field(name).type) for name, found in values.items()]
         rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else _without_columns(len(runs))
         piece = mingled(row, rows, rejects)
-        return replace(piece, runs=np.array(runs, dtype=np.int64)) if self._wrapped else piece
+        return replace(piece, runs=np.array(runs, dtype=np.int64)) if self.holds_rejects else piece
 
     def _fitting(self, line: bytes, columns: Sequence[str]) -> Row:
         """The line's values of these columns; MisfitError if any value of the line doesn't fit its column."""
         row = self._row(line)
         if row is None:
-            lack = "holds no rejected row" if self._wrapped else "is not a JSON object"
+            lack = "holds no rejected row" if self.holds_rejects else "is not a JSON object"
             raise MisfitError(f"{shown(line.decode(errors='backslashreplace'))} {lack}")
         found: Row = {}
         for field in self._schema:
@@ -173,7 +173,7 @@ class NdjsonFile:
 
     def _row(self, line: bytes) -> Row | None:
         found = _object(line)
-        if found is None or not self._wrapped:
+        if found is None or not self.holds_rejects:
             return found
         values = found.get("values")
         return values if isinstance(values, dict) else None

@@ -86,6 +86,11 @@ class Source:
         """Names and types of the columns of file number `file` (0-based); CSV columns are strings."""
         return self._entries[file].schema()
 
+    @property
+    def holds_rejects(self) -> bool:
+        """Whether any file is a reject file: rows of earlier sources, and not all of any."""
+        return any(isinstance(e.content, NdjsonFile) and e.content.holds_rejects for e in self._entries)
+
     def total_rows(self) -> int | None:
         """The rows of all files if every file tells without being read, else None."""
         counts = [entry.content.total_rows() for entry in self._entries]

@@ -1,21 +1,37 @@
 """A part of a chunk until each of its identifications has its end: accepted, or handed back.
 
-Refused content is halved until the bad rows stand alone. A part that keeps failing while others pass is set
-apart: it waits by itself and is halved until the user who is throttled stands alone.
+Refused content is halved until the bad rows stand alone, or is taken out where the answer says which it is.
+A part that keeps failing while others pass is set apart: it waits by itself and is halved until the user who
+is throttled stands alone. Whoever an answer names as throttled waits alone at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
-from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
+import numpy as np
+from numpy.typing import NDArray
+
+from etl.amplitude import (
+    Accepted,
+    Refused,
+    RefusedSome,
+    SlowDown,
+    SlowDownSome,
+    Stop,
+    TooBig,
+    TryAgain,
+    Verdict,
+)
 from etl.errors import DestinationError
 from etl.model import Chunk, Reject, Sent, Tally
+from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.pacing import Clock, Rate
-from etl.sender.parts import accepted, halves, rejected, sent
+from etl.sender.parts import accepted, halves, only, others, rejected, sent
 from etl.sender.pause import Pause
+from etl.sender.roles import Pace, Transport, Watcher
 
 # A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
 # as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
@@ -23,29 +39,8 @@ _THROTTLED_PATIENCE: Final = 3
 _FAILED_PATIENCE: Final = 10
 # Throttled more often in a row than this, a part can't blame the pace at which all of them go.
 _PACE_PATIENCE: Final = 2
-
-
-class Transport(Protocol):
-    """What carries a body to the destination and judges the answer; see `sender.http.Identify`."""
-
-    def size(self, body: bytes) -> int:
-        """Bytes on the wire of a body."""
-
-    async def post(self, body: bytes) -> Verdict:
-        """Send a body once."""
-
-
-class Pace(Protocol):
-    """How fast identifications may go; see `pacing.Rate` and `control.AdmittedRate`."""
-
-    def book(self, amount: int) -> float:
-        """Book `amount` identifications; the seconds to wait before they may pass."""
-
-    def passed(self, amount: int, latency: float) -> None:
-        """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
-
-    def refused(self, amount: int) -> bool:
-        """A request with `amount` identifications was throttled; whether the pace may be the reason."""
+# So often in a row those whom an answer names are taken out of a part; an answer may name only the first.
+_MOST_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +55,17 @@ class Outcome:
         return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
 
 
-class Watcher(Protocol):
-    """What wants to know how a chunk's parts fare."""
-
-    def probe(self) -> bool:
-        """A part failed twice; whether others are let ahead, to see if it alone is at fault."""
-
-    def set_apart(self) -> None:
-        """A user keeps failing while others pass; it will take long."""
-
-    def finished(self, part: Chunk) -> None:
-        """Every identification of the part has its end."""
-
-
 @dataclass(slots=True)
 class _Trouble:
-    """How a part has failed so far. `passes` is what others had got through at its last failure."""
+    """How a part has failed so far. `passes` is what others had got through at its last failure.
+
+    `rounds` is how often in a row it got smaller by what an answer named.
+    """
 
     failures: int = 0
     passes: int = 0
     apart_since: float | None = None
+    rounds: int = 0
 
 
 class Delivery:
@@ -119,24 +105,27 @@ class Delivery:
 
         Raises DestinationError when the run can't go on, StoppedError when it is told to stop.
         """
-        trouble = trouble or _Trouble()
-        while True:
-            started, verdict = await self._attempt(part, again=trouble.failures > 0)
+        trouble, outcome = trouble or _Trouble(), None
+        request = await self._transport.pack(part.body)
+        while outcome is None:
+            started, verdict = await self._attempt(part, request, again=trouble.failures > 0)
             match verdict:
                 case Accepted():
-                    return self._end(part, watcher, Outcome(accepted(part), sent=sent(part)))
+                    outcome = Outcome(accepted(part, verdict), sent=sent(part))
+                    return self._end(part, watcher, outcome)
                 case Stop():
                     raise _stopped(verdict)
-                case Refused() | TooBig() if part.users > 1:
-                    return await self._halve(part, watcher, _Trouble())
                 case Refused() | TooBig():
-                    return self._hand_back(part, watcher, _code(verdict), _words(verdict))
+                    outcome = await self._refuse(part, watcher, verdict)
+                case RefusedSome():
+                    outcome = await self._refuse_some(part, watcher, trouble, verdict)
                 case SlowDown() | TryAgain():
                     outcome = await self._fail(part, watcher, trouble, started, verdict)
-                    if outcome is not None:
-                        return outcome
+                case SlowDownSome():
+                    outcome = await self._hold_some(part, watcher, trouble, verdict)
+        return outcome
 
-    async def _attempt(self, part: Chunk, *, again: bool) -> tuple[float, Verdict]:
+    async def _attempt(self, part: Chunk, request: bytes, *, again: bool) -> tuple[float, Verdict]:
         """One request, as soon as pause, rates and slots let it through."""
         while True:
             await self._pause.over()
@@ -147,26 +136,79 @@ class Delivery:
                 if self._pause.active:
                     continue
                 if self._welcome:
-                    return await self._post(part, again=again)
+                    return await self._post(part, request, again=again)
                 async with self._first:
                     if not self._pause.active:
-                        return await self._post(part, again=again)
+                        return await self._post(part, request, again=again)
 
-    async def _post(self, part: Chunk, *, again: bool) -> tuple[float, Verdict]:
+    async def _post(self, part: Chunk, request: bytes, *, again: bool) -> tuple[float, Verdict]:
         started = self._clock.now()
-        self._meter += Tally(requests=1, retries=int(again), bytes=self._transport.size(part.body))
-        verdict = await self._transport.post(part.body)
+        self._meter += Tally(requests=1, retries=int(again), bytes=len(request))
+        verdict = meant(part, await self._transport.post(request))
         self._welcome |= not isinstance(verdict, Stop | TryAgain)
         if isinstance(verdict, Stop):
             self._pause.stop()
-        if isinstance(verdict, SlowDown):
-            self._meter += Tally(throttled=1)
-        elif isinstance(verdict, TryAgain):
-            self._meter += Tally(in_doubt=int(verdict.in_doubt))
-        else:
+        self._meter += _troubles(verdict)
+        if not isinstance(verdict, SlowDown | TryAgain):
             self._pause.passed(started)
-            self._identifications.passed(part.users, self._clock.now() - started)
+            if not isinstance(verdict, SlowDownSome):
+                self._identifications.passed(part.users, self._clock.now() - started)
         return started, verdict
+
+    async def _refuse(self, part: Chunk, watcher: Watcher, verdict: Refused | TooBig) -> Outcome:
+        if part.users > 1:
+            return await self._halve(part, watcher, _Trouble())
+        return self._hand_back(part, watcher, _code(verdict), _words(verdict))
+
+    async def _refuse_some(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: RefusedSome
+    ) -> Outcome:
+        """Hand back those whom the answer names, and send the rest; not for ever by ones and twos."""
+        whole = Refused(verdict.status, verdict.words)
+        if trouble.rounds >= _MOST_ROUNDS:
+            return await self._refuse(part, watcher, whole)
+        at_fault, outcome = by_fault(part, verdict), Outcome()
+        for fault, places in at_fault.items():
+            outcome += self._hand_back(only(part, places), watcher, "malformed", f"{_words(whole)}: {fault}")
+        return outcome + await self._deliver_rest(part, watcher, trouble, others(part, *at_fault.values()))
+
+    async def _hold_some(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDownSome
+    ) -> Outcome | None:
+        """Hand back who is over the quota, let the throttled wait alone, and send the rest meanwhile."""
+        crowd, slow = crowd_of(part, verdict), SlowDown(verdict.retry_after, verdict.words)
+        if trouble.rounds >= _MOST_ROUNDS:
+            trouble.failures += 1
+            return await self._fail_alone(part, watcher, trouble, slow)
+        if len(crowd.throttled) == part.users:
+            trouble.failures += 1
+            watcher.set_apart()
+            return await self._wait_alone(part, watcher, trouble, slow)
+        outcome = Outcome()
+        if len(crowd.over_quota):
+            words = f"over its quota for the day; the server answered 429: {verdict.words}"
+            outcome = self._hand_back(only(part, crowd.over_quota), watcher, "daily_quota", words)
+        async with asyncio.TaskGroup() as group:
+            held = group.create_task(self._deliver_later(part, watcher, slow, crowd.throttled))
+            rest = group.create_task(self._deliver_rest(part, watcher, trouble, crowd.others))
+        return outcome + rest.result() + held.result()
+
+    async def _deliver_rest(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, places: NDArray[np.int64]
+    ) -> Outcome:
+        if not len(places):
+            return Outcome()
+        return await self.deliver(only(part, places), watcher, _Trouble(rounds=trouble.rounds + 1))
+
+    async def _deliver_later(
+        self, part: Chunk, watcher: Watcher, verdict: SlowDown, places: NDArray[np.int64]
+    ) -> Outcome:
+        if not len(places):
+            return Outcome()
+        watcher.set_apart()
+        held, trouble = only(part, places), _Trouble(failures=1)
+        waited = await self._wait_alone(held, watcher, trouble, verdict)
+        return waited or await self.deliver(held, watcher, trouble)
 
     async def _fail(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
@@ -211,13 +253,20 @@ class Delivery:
     async def _fail_alone(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
     ) -> Outcome | None:
-        now = self._clock.now()
-        trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
+        if trouble.apart_since is None:
+            trouble.apart_since = self._clock.now()
         patience = _THROTTLED_PATIENCE if isinstance(verdict, SlowDown) else _FAILED_PATIENCE
         if part.users > 1 and trouble.failures >= patience:
             return await self._halve(part, watcher, trouble)
         if trouble.failures >= patience:
             watcher.set_apart()
+        return await self._wait_alone(part, watcher, trouble, verdict)
+
+    async def _wait_alone(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
+    ) -> Outcome | None:
+        now = self._clock.now()
+        trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
         if now - trouble.apart_since > self._outage:
             return self._hand_back(part, watcher, "transient", f"the server kept answering: {verdict.words}")
         await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
@@ -226,7 +275,8 @@ class Delivery:
     async def _halve(self, part: Chunk, watcher: Watcher, trouble: _Trouble) -> Outcome:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self.deliver(half, watcher, replace(trouble))) for half in halves(part)
+                group.create_task(self.deliver(half, watcher, replace(trouble, rounds=0)))
+                for half in halves(part)
             ]
         return tasks[0].result() + tasks[1].result()
 
@@ -237,6 +287,12 @@ class Delivery:
     def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
         watcher.finished(part)
         return outcome
+
+
+def _troubles(verdict: Verdict) -> Tally:
+    """What a verdict adds to the meter."""
+    throttled = isinstance(verdict, SlowDown | SlowDownSome)
+    return Tally(throttled=int(throttled), in_doubt=int(isinstance(verdict, TryAgain) and verdict.in_doubt))
 
 
 def _code(verdict: Refused | TooBig) -> str:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from etl import amplitude
-from etl.amplitude import TryAgain, Verdict
+from etl.amplitude import TransportRules, TryAgain, Verdict
 from etl.errors import DestinationError, UsageError
 
-# An answer is a word or a short JSON; whatever goes on for longer isn't worth the memory.
-_MOST_ANSWER_BYTES: Final = 64 * 1024
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
 
 
-class Identify:
-    """Posts bodies to `endpoint`'s Identify API over a pool of at most `connections` connections.
+class Http(ABC):
+    """Posts requests to one path of `endpoint` over a pool of at most `connections` connections.
 
     Use it as an asynchronous context manager. The key stands in request bodies and nowhere else.
     """
@@ -34,18 +34,45 @@ class Identify:
         allow_http: bool = False,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> None:
-        self._url = endpoint.rstrip("/") + amplitude.IDENTIFY_PATH
+        self._url = endpoint.rstrip("/") + self.rules.path
         self._loopback = _checked_host(endpoint, allow_http=allow_http) in _LOOPBACK
         self._key = key
-        self._prefix = b"api_key=" + quote(key, safe="").encode() + b"&identification="
         self._connections = connections
         self._timeout = timeout
+
+    @property
+    @abstractmethod
+    def rules(self) -> TransportRules:
+        """What this way into Amplitude takes."""
+
+    @property
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """What every request says of its body."""
+
+    @property
+    @abstractmethod
+    def most_answer_bytes(self) -> int:
+        """So much of an answer is read."""
+
+    @abstractmethod
+    async def pack(self, body: bytes) -> bytes:
+        """The request, as it goes over the wire, that carries a chunk's body; the same for the same body."""
+
+    @abstractmethod
+    def judge(self, status: int, headers: Mapping[str, str], text: bytes) -> Verdict:
+        """Say what an answer means."""
+
+    @property
+    def throttle_seconds(self) -> float:
+        """How long to wait after a 429 that doesn't say."""
+        return self.rules.throttle_seconds
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
             timeout=self._timeout,
-            headers={"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "propsync"},
+            headers={**self.headers, "User-Agent": "propsync"},
             trust_env=not self._loopback,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -57,18 +84,12 @@ class Identify:
     ) -> None:
         await self._session.close()
 
-    def size(self, body: bytes) -> int:
-        """Bytes of the request body that `post` makes of a chunk's body."""
-        return len(self._prefix) + len(body)
-
-    async def post(self, body: bytes) -> Verdict:
-        """Send one request. Raises DestinationError where trying again can't help (a wrong certificate)."""
+    async def post(self, request: bytes) -> Verdict:
+        """Send a request once. Raises DestinationError where trying again can't help: a wrong certificate."""
         try:
-            async with self._session.post(
-                self._url, data=self._prefix + body, allow_redirects=False
-            ) as answer:
-                text = await _beginning(answer.content)
-                return self._judge(answer, text)
+            async with self._session.post(self._url, data=request, allow_redirects=False) as answer:
+                text = await _beginning(answer.content, self.most_answer_bytes)
+                return self._judged(answer, text)
         except (
             aiohttp.ClientConnectorCertificateError,
             aiohttp.ClientConnectorSSLError,
@@ -82,24 +103,27 @@ class Identify:
         ) as e:
             return TryAgain(False, f"no connection: {self._say(e)}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return TryAgain(True, f"no answer: {self._say(error)}")
+            return self._lost(f"no answer: {self._say(error)}")
 
-    def _judge(self, answer: aiohttp.ClientResponse, text: bytes) -> Verdict:
+    def _judged(self, answer: aiohttp.ClientResponse, text: bytes) -> Verdict:
         if answer.status == 200 and text.lstrip()[:1] == b"<":
             # A page instead of an answer: some proxy or portal on the way, not Amplitude.
-            return TryAgain(True, f"a web page: {amplitude.quote_answer(text, self._key)}")
-        return amplitude.judge(answer.status, answer.headers, text, key=self._key)
+            return self._lost(f"a web page: {amplitude.quote_answer(text, self._key)}")
+        return self.judge(answer.status, answer.headers, text)
+
+    def _lost(self, words: str) -> TryAgain:
+        return TryAgain(not self.rules.counts_once, words)
 
     def _say(self, error: BaseException) -> str:
         return amplitude.quote_answer((str(error) or type(error).__name__).encode(), self._key)
 
 
-async def _beginning(content: aiohttp.StreamReader) -> bytes:
+async def _beginning(content: aiohttp.StreamReader, most: int) -> bytes:
     """The answer up to a bound; a longer one is cut off, and its connection with it."""
     text = bytearray()
     async for piece in content.iter_any():
         text += piece
-        if len(text) > _MOST_ANSWER_BYTES:
+        if len(text) > most:
             break
     return bytes(text)
 

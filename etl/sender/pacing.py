@@ -11,8 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from etl import amplitude
-
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -55,10 +53,13 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
-    """Pauses in seconds: the first after a failed try, after a 429 without Retry-After, and the longest."""
+    """Pauses in seconds: the first after a failed try, after a 429 without Retry-After, and the longest.
+
+    `throttle` None is the transport's own.
+    """
 
     retry: float = 1.0
-    throttle: float = amplitude.THROTTLE_SECONDS
+    throttle: float | None = None
     longest: float = 60.0
 
 

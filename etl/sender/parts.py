@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.amplitude import Accepted
 from etl.model import Chunk, Reject, Sent, Tally
 from etl.values import original_values, pick_rows
 
@@ -43,9 +44,17 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     )
 
 
-def accepted(part: Chunk) -> Tally:
+def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of the part's identifications that aren't among those taken, ascending."""
+    left = np.ones(part.users, dtype=np.bool_)
+    left[np.concatenate(taken)] = False
+    return np.flatnonzero(left)
+
+
+def accepted(part: Chunk, verdict: Accepted) -> Tally:
     """What an accepted part adds: one row of each user is accepted, the others were merged into it."""
-    return Tally(accepted=part.users, merged=len(part.numbers) - part.users)
+    uncounted = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
+    return Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=uncounted)
 
 
 def sent(part: Chunk) -> tuple[Sent, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from etl.amplitude import SlowDown, TryAgain
+from etl.amplitude import THROTTLE_SECONDS, SlowDown, TryAgain
 from etl.errors import DestinationError
 from etl.model import Listener, Paused, Recovered
 from etl.sender.pacing import Clock, Waits, backoff
@@ -19,12 +19,21 @@ class Pause:
 
     A failure counts once for all the requests that were under way when it showed: `failures` is how many
     there were since a request last passed, `passes` how many passed in all. `outage` is the longest time in
-    seconds without any success after a failure.
+    seconds without any success after a failure. `throttle_seconds` is the transport's wait after a 429.
     """
 
-    def __init__(self, clock: Clock, waits: Waits, *, outage: float, listener: Listener) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        waits: Waits,
+        *,
+        outage: float,
+        listener: Listener,
+        throttle_seconds: float = THROTTLE_SECONDS,
+    ) -> None:
         self._clock = clock
         self._waits = waits
+        self._throttle_seconds = throttle_seconds if waits.throttle is None else waits.throttle
         self._outage = outage
         self._listener = listener
         self._until = clock.now()
@@ -111,7 +120,7 @@ class Pause:
         """How long to wait after the `failures`th failure in a row, in seconds."""
         chance = self._clock.chance()
         if isinstance(verdict, SlowDown):
-            base = self._waits.throttle if verdict.retry_after is None else verdict.retry_after
+            base = self._throttle_seconds if verdict.retry_after is None else verdict.retry_after
             # Never earlier than asked for; the spread keeps processes from coming back as one.
             return base * (1 + 0.25 * chance) + (
                 backoff(failures - 1, self._waits.retry, self._waits.longest, chance) if failures > 1 else 0.0

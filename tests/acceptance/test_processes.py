@@ -82,7 +82,8 @@ def test_a_reader_that_dies_is_told_and_the_run_taken_up(
     # Whether it had handed over everything by then is chance; it never ends in silence.
     assert died.code == 3 or (died.code == 7 and "ended before its time" in died.err)
     assert finished.code == 3
-    assert finished.summary["accepted"] == ROWS - 2
+    assert finished.summary["accepted"] + finished.summary["unchanged"] == ROWS - 2
+    assert len(sandbox.profiles) == ROWS - 2
     assert holds_the_law(finished.summary)
 
 

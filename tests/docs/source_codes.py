@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-STAGES = ("reader", "mapper", "encoder", "sender")
+STAGES = ("reader", "mapper", "changes", "encoder", "sender")
 # What makes a reject or passes a code on to what does, and at which place it takes the code.
 _TAKES_CODE_AT = {"Reject": 2, "Fault": 0, "faults_of": 0, "_UnfitError": 0, "_reject": 1, "_hand_back": 2}
 

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from etl import errors
-from etl.amplitude import DEFAULT_REQUESTS_PER_SECOND
+from etl.amplitude import DEFAULT_REQUESTS_PER_SECOND, TRANSPORTS
 from etl.cli import propsync
 from etl.errors import EtlError, ExitCode
 from etl.listeners.metrics import Reading, metrics_text
@@ -121,6 +121,10 @@ def test_errors_are_those_of_the_program() -> None:
 def test_defaults_are_those_of_the_command() -> None:
     told = {row[0].split()[0]: row[1] for row in table(RUNNING, "option")}
     assert float(told.pop("--requests-per-second")) == DEFAULT_REQUESTS_PER_SECOND  # it depends on --rate
+    identify, batch = TRANSPORTS["identify"], TRANSPORTS["batch"]  # and these on the job's transport
+    assert told.pop("--batch-size") == f"{identify.batch_size}; with batch {batch.batch_size}"
+    waits = f"{identify.throttle_seconds:g}; with batch {batch.throttle_seconds:g}"
+    assert told.pop("--throttle-wait") == waits
     run = propsync.commands["run"]
     assert told == {p.opts[0]: str(p.default) for p in run.params if p.opts[0] in told}
 

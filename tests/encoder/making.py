@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from arro3.io import write_ndjson
 
-from etl.encoder import Encoder, Limits
+from etl.encoder import Encoder, Encoding, Limits
 from etl.job import job_from_dict
 from etl.mapper import Mapper
 from etl.model import Batch, Chunk, Mapped
@@ -40,9 +40,17 @@ def mapped_of(mapper: Mapper, table: pa.Table, breaks: Iterable[int] = ()) -> li
     return [mapper.map(batch_of(table, a, b)) for a, b in pairwise(ends)]
 
 
-def chunks_of(mapped: list[Mapped], limits: Limits, *, first: int = 1) -> list[Chunk]:
-    encoder = Encoder(first=first, limits=limits)
+def chunks_of(
+    mapped: list[Mapped], limits: Limits, *, first: int = 1, encoding: Encoding | None = None
+) -> list[Chunk]:
+    encoder = Encoder(first=first, limits=limits, encoding=encoding)
     return [chunk for batch in mapped for chunk in encoder.feed(batch)] + list(encoder.finish())
+
+
+def events_of(chunk: Chunk) -> list[Identification]:
+    """What a server reads in the body of a chunk of events."""
+    found: list[Identification] = json.loads(chunk.body) if chunk.body else []
+    return found
 
 
 def sent_by(chunk: Chunk) -> list[Identification]:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from etl.amplitude import FIELDS, OPERATORS
+from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
 from etl.job import ColumnSpec, CsvOptions, Destination, Step, fingerprint
 from etl.job.schema import IdentificationShape, OperatorsShape
 from tests.job.writing import column, job
 
 
 def test_every_key_of_the_api_can_be_given() -> None:
-    assert set(IdentificationShape.model_fields) == set(FIELDS)
+    assert set(IdentificationShape.model_fields) == {*FIELDS, TIME_FIELD}
     assert {field.alias for field in OperatorsShape.model_fields.values()} == set(OPERATORS)
 
 

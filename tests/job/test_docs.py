@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from etl.amplitude import FIELDS, OPERATORS
+from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
 from etl.job import job_schema, parse_job
 from etl.job.bare import Tree, plain
 from etl.job.document import read_document
@@ -45,7 +45,7 @@ def test_there_are_examples() -> None:
 
 
 def test_every_key_is_in_the_page() -> None:
-    keys = {*JobShape.model_fields, *FIELDS, *OPERATORS, *ColumnShape.model_fields, *STEP_WORDS}
+    keys = {*JobShape.model_fields, *FIELDS, TIME_FIELD, *OPERATORS, *ColumnShape.model_fields, *STEP_WORDS}
     assert {key for key in keys if f"`{key}`" not in PAGE} == set()
     assert {key for key in StepShape.model_fields if f"`{{{key}: " not in PAGE} == set()
 

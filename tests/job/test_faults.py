@@ -35,7 +35,7 @@ identification:
   groups: {a: 1, b: 2, c: 3, d: 4, e: 5, f: 6}
 destination:
   region: ftp://x
-  transport: batch
+  transport: btach
 csv:
   delimiter: ";;"
   delimiter: ";"
@@ -66,7 +66,7 @@ def test_all_faults_are_told_in_one_go_each_with_its_line() -> None:
         (24, "`plain` stands beside operators, which Amplitude refuses"),
         (25, "`f` is one group type too many: Amplitude takes 5"),
         (27, "`region` must be `us`, `eu` or a base URL that begins with http:// or "),
-        (28, "`transport: batch` isn't in this version, which has only `identify`"),
+        (28, "`transport` is `btach`"),
         (30, '`delimiter` must be one character such as "'),
         (31, "`delimiter` is given a second time"),
         (32, "`transform` must name a Python function as `package.module:function`"),
@@ -263,7 +263,7 @@ def test_what_amplitude_cant_take_is_a_fault(field: str, words: str) -> None:
         ("csv: {encoding: utf-9}", "did you mean `utf-8`?"),
         ("csv: {encoding: hex}", "no text encoding that Python knows"),
         ('csv: {encoding: "a\\0b"}', "no text encoding that Python knows"),
-        ("destination: {transport: udp}", "it must be `identify`"),
+        ("destination: {transport: udp}", "it must be `identify` or `batch`"),
     ],
 )
 def test_top_level_words_are_checked(line: str, words: str) -> None:

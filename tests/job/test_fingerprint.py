@@ -66,6 +66,7 @@ def test_where_the_file_lies_changes_no_fingerprint() -> None:
         ("identification", "csv: {encoding: latin-1}\nidentification"),
         ("identification", "csv: {quote: '|'}\nidentification"),
         ("identification", "destination: {region: eu}\nidentification"),
+        ("identification", "destination: {transport: batch}\nidentification"),
     ],
 )
 def test_what_changes_what_is_sent_changes_the_fingerprint(old: str, new: str) -> None:

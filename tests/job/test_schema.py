@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from jsonschema import Draft202012Validator
 
-from etl.amplitude import FIELDS, OPERATORS
+from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
 from etl.job import job_schema
 from etl.job.bare import plain
 from etl.job.document import read_document
@@ -26,7 +26,7 @@ def test_the_schema_is_one() -> None:
 def test_every_key_is_in_it_and_explained() -> None:
     schema = job_schema()
     assert set(schema["properties"]) == set(JobShape.model_fields)
-    assert set(schema["$defs"]["IdentificationShape"]["properties"]) == set(FIELDS)
+    assert set(schema["$defs"]["IdentificationShape"]["properties"]) == {*FIELDS, TIME_FIELD}
     assert set(schema["$defs"]["OperatorsShape"]["properties"]) == set(OPERATORS)
     for shape in (schema, *schema["$defs"].values()):
         for key, value in shape["properties"].items():
@@ -71,7 +71,7 @@ def test_what_a_job_file_may_say_the_schema_allows(text: str) -> None:
         "identification: {user_id: {column: a, transform: [{}]}}",
         "identification: {user_id: a, user_properties: {$set: {b: c}, d: e}}",
         "identification: {user_id: a, user_properties: {$sett: {b: c}}}",
-        "identification: {user_id: a}\ndestination: {transport: batch}",
+        "identification: {user_id: a}\ndestination: {transport: udp}",
         "identification: {user_id: a}\npartial_families: rest",
         EVERYTHING_WRONG,
     ],

@@ -26,6 +26,7 @@ TALLY = Tally(
     throttled=3,
     bytes=345_678_901,
     in_doubt=2,
+    uncounted=5,
 )
 
 

@@ -59,6 +59,7 @@ def test_says_what_was_counted(played: Played) -> None:
     assert played.value("retries_total") == 12
     assert played.value("throttled_total") == 3
     assert played.value("in_doubt_total") == 2
+    assert played.value("uncounted_total") == 5
     assert played.value("bytes_total") == 345_678_901
     assert played.value("run_seconds") == 250
     assert played.value("source_rows") == 2_000_000

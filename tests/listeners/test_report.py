@@ -84,7 +84,7 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
         "1,000 0.1 %",
         "bad_number 800 80.0 % missing_id 200 20.0 %",
         "duration 4 min 10 s speed 4,000 rows/s requests 2,000 bytes sent 346 MB",
-        "retries 12 throttled 3 pauses 1 (1 min 10 s) answers in doubt 2",
+        "retries 12 throttled 3 pauses 1 (1 min 10 s) answers in doubt 2 events not counted 5",
         "Warnings the job maps both ids",
     ):
         assert words in text

@@ -14,7 +14,9 @@ KEYS = "rows accepted unchanged merged rejected requests retries throttled bytes
 
 
 def test_the_keys_are_the_promised_ones_in_order() -> None:
-    assert list(summary_dict(summary())) == [*KEYS.split(), "in_doubt", "job", "rejects_by_code"]
+    assert list(summary_dict(summary())) == [
+        *(*KEYS.split(), "in_doubt", "uncounted", "job", "rejects_by_code")
+    ]
 
 
 def test_the_data_says_what_was_counted() -> None:
@@ -27,6 +29,7 @@ def test_the_data_says_what_was_counted() -> None:
     assert data["resumed_rows"] == 7
     assert data["status"] == "finished"
     assert data["in_doubt"] == 2
+    assert data["uncounted"] == 5
     assert data["rejects_by_code"] == {"bad_number": 800, "missing_id": 200}
 
 
@@ -46,6 +49,7 @@ def test_the_table_for_people() -> None:
         "  2,000 requests, 346 MB sent, 12 retries, 3 throttled, 4 min 10 s, 4,000 rows/s",
         "  500,000 of these rows had been settled by earlier runs.",
         "  2 answers left open whether the request was applied; it was sent again.",
+        "  The server counted 5 events fewer than it was sent and took.",
     ]
 
 
@@ -64,7 +68,7 @@ def test_an_unfinished_run_says_so_first(status: str) -> None:
 def test_a_good_day_is_short() -> None:
     text = summary_text(summary(tally=Tally(3, 3, requests=1, bytes=400), rejects_by_code={}), width=80)
     assert text.startswith("nightly: finished\n")
-    for word in ("retries", "throttled", "earlier", "answers"):
+    for word in ("retries", "throttled", "earlier", "answers", "events"):
         assert word not in text
 
 

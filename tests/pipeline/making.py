@@ -32,6 +32,16 @@ IDENTIFICATION = {
     },
 }
 
+COUNTING = {
+    "user_id": "id",
+    "user_properties": {
+        "$set": {"plan": "plan"},
+        "$add": {"points": {"column": "score", "type": "integer"}},
+        "$append": {"scores": {"column": "score", "type": "list"}},
+        "$prepend": {"plans": {"column": "plan", "type": "list"}},
+    },
+}
+
 
 def job_in(folder: Path, name: str = "job") -> Job:
     data = {
@@ -39,6 +49,17 @@ def job_in(folder: Path, name: str = "job") -> Job:
         "source": "users.csv",
         "identification": IDENTIFICATION,
         "partial_families": "reset",
+    }
+    return Job.of(data, folder=folder)
+
+
+def counting_job_in(folder: Path, transport: str = "batch", **identification: object) -> Job:
+    """A job whose every row counts: sent twice it leaves another profile, unless the server knows it."""
+    data = {
+        "name": "job",
+        "source": "users.csv",
+        "identification": COUNTING | identification,
+        "destination": {"transport": transport},
     }
     return Job.of(data, folder=folder)
 
@@ -75,12 +96,18 @@ def write_parquet(path: Path, rows: list[dict[str, str]], *, row_group: int) -> 
 
 
 def run_once(
-    folder: Path, sandbox: Sandbox, source: Path, *, listener: Listener = ignore, **settings: Any
+    folder: Path,
+    sandbox: Sandbox,
+    source: Path,
+    *,
+    listener: Listener = ignore,
+    job: Job | None = None,
+    **settings: Any,
 ) -> Summary:
     defaults: dict[str, Any] = {"rate": None, "requests_per_second": None, "waits": QUICK, "batch_size": 50}
     defaults["progress_every"] = 0.0
     chosen = Settings(endpoint=sandbox.url, **(defaults | settings))
-    job = job_in(folder)
+    job = job or job_in(folder)
     return run_job(job, open_source([source], csv=job.csv), KEY, settings=chosen, listener=listener)
 
 

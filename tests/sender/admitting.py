@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl.amplitude import Accepted, SlowDown, Verdict
+from etl.amplitude import THROTTLE_SECONDS, Accepted, SlowDown, Verdict
 from etl.model import Chunk
 
 SIZE = 500
@@ -38,19 +38,20 @@ class Admitting:
     level: float = field(init=False)
     seen: float = 0.0
     open: int = 0
+    throttle_seconds: float = THROTTLE_SECONDS
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed).random
         self.level = self.limit(0.0) * self.burst
 
-    def size(self, body: bytes) -> int:
-        return len(body)
+    async def pack(self, body: bytes) -> bytes:
+        return body
 
-    async def post(self, body: bytes) -> Verdict:
+    async def post(self, request: bytes) -> Verdict:
         self.open += 1
         slow = self.latency + self.jitter * self._chance() + self.knee * max(0, self.open - 4)
         await asyncio.sleep(slow / 2)
-        verdict = self._admit(asyncio.get_running_loop().time(), body.count(b"0"))
+        verdict = self._admit(asyncio.get_running_loop().time(), request.count(b"0"))
         await asyncio.sleep(slow / 2)
         self.open -= 1
         return verdict

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
+from etl import amplitude
 from etl.amplitude import Accepted, Refused, SlowDown, Verdict
 from etl.keys import hash_texts
 from etl.model import Chunk, Listener, Reject
@@ -35,12 +36,13 @@ class Destination:
     under_way: Counter[str] = field(default_factory=Counter)
     overlaps: int = 0
     most_at_once: int = 0
+    throttle_seconds: float = amplitude.THROTTLE_SECONDS
 
-    def size(self, body: bytes) -> int:
-        return len(body)
+    async def pack(self, body: bytes) -> bytes:
+        return body
 
-    async def post(self, body: bytes) -> Verdict:
-        users = [entry["user_id"] for entry in json.loads(body)]
+    async def post(self, request: bytes) -> Verdict:
+        users = [entry["user_id"] for entry in json.loads(request)]
         now = asyncio.get_running_loop().time
         self.requests.append((now(), users))
         self.under_way.update(users)
@@ -107,7 +109,9 @@ async def carry_all(
 ) -> Journey:
     """Carry chunks in virtual time; returns once each is settled or given up."""
     clock, journey = virtual_clock(), Journey()
-    pause = Pause(clock, waits, outage=outage, listener=listener)
+    pause = Pause(
+        clock, waits, outage=outage, listener=listener, throttle_seconds=destination.throttle_seconds
+    )
     delivery = Delivery(
         destination,
         pause=pause,

@@ -22,7 +22,7 @@ QUICK = aiohttp.ClientTimeout(total=2, sock_connect=0.3, sock_read=0.3)
 
 async def post_to(url: str, *, allow_http: bool = False, body: bytes = BODY) -> Verdict:
     async with Identify(url, KEY, connections=2, timeout=QUICK, allow_http=allow_http) as identify:
-        return await identify.post(body)
+        return await identify.post(await identify.pack(body))
 
 
 def verdict_on(raw: Raw) -> Verdict:
@@ -165,9 +165,8 @@ def test_the_environment_s_proxy_is_used_for_other_machines_only(monkeypatch: py
     assert asyncio.run(ask()) == Accepted()
 
 
-def test_the_size_is_that_of_the_request_body() -> None:
+def test_what_is_packed_is_the_request_body() -> None:
     raw = Raw()
     verdict_on(raw)
-    assert Identify("http://127.0.0.1", KEY, connections=1).size(BODY) == len(
-        raw.requests[0].partition(b"\r\n\r\n")[2]
-    )
+    packed = asyncio.run(Identify("http://127.0.0.1", KEY, connections=1).pack(BODY))
+    assert packed == raw.requests[0].partition(b"\r\n\r\n")[2]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from etl import Job
 from etl.model import Summary
 from etl.sandbox import Sandbox
 from tests.pipeline.making import run_once, sent_bodies
@@ -54,25 +55,29 @@ def shoot(
     seed: int,
     rate: float,
     in_checkpoint: bool = False,
+    job: Job | None = None,
+    faulty: bool = False,
 ) -> tuple[Summary, Toll]:
-    """Kill the job `kills` times, then let it end; the summary is that of the last process."""
+    """Kill the job `kills` times, then let it end; the summary is that of the last process.
+
+    `faulty`: the sandbox makes clients try again, so that a body is counted once a process.
+    """
     chance, toll = random.Random(seed), Toll()
     while toll.kills < kills:
         before = sent_bodies(sandbox)
         statement = chance.randrange(1, 60) if in_checkpoint else None
         wait = None if in_checkpoint else chance.uniform(0.02, 2.2 * BATCH * LANES / rate)
-        if not _run_and_kill(folder, sandbox.url, source, rate, wait, statement):
+        if not _run_and_kill((folder, sandbox.url, source, rate, statement, job), wait):
             break
         toll.kills += 1
-        _look(toll, sandbox, before, folder)
-    return run_once(folder, sandbox, source, rate=None, batch_size=BATCH, concurrency=LANES), toll
+        _look(toll, sandbox, before, folder, faulty=faulty)
+    last = run_once(folder, sandbox, source, rate=None, batch_size=BATCH, concurrency=LANES, job=job)
+    return last, toll
 
 
-def _run_and_kill(
-    folder: Path, url: str, source: Path, rate: float, wait: float | None, statement: int | None
-) -> bool:
+def _run_and_kill(arguments: tuple[object, ...], wait: float | None) -> bool:
     """Whether the run was killed before its end."""
-    process = _FORKS.Process(target=_run, args=(folder, url, source, rate, statement))
+    process = _FORKS.Process(target=_run, args=arguments)
     process.start()
     process.join(wait)
     if process.is_alive() and process.pid is not None:
@@ -94,11 +99,13 @@ def die_in_call(folder: Path, url: str, source: Path, call: str, number: int) ->
     return done.returncode in {-signal.SIGKILL, 128 + signal.SIGKILL}
 
 
-def _run(folder: Path, url: str, source: Path, rate: float, statement: int | None) -> None:
+def _run(
+    folder: Path, url: str, source: Path, rate: float, statement: int | None, job: Job | None = None
+) -> None:
     if statement is not None:
         _die_at_statement(statement)
     where: Any = _Url(url)
-    run_once(folder, where, source, rate=rate, batch_size=BATCH, concurrency=LANES)
+    run_once(folder, where, source, rate=rate, batch_size=BATCH, concurrency=LANES, job=job)
 
 
 def _die_at_statement(number: int) -> None:
@@ -119,10 +126,10 @@ def _die_at_statement(number: int) -> None:
     sqlite3.connect = connecting_anywhere  # type: ignore[assignment]
 
 
-def _look(toll: Toll, sandbox: Sandbox, before: Counter[str], folder: Path) -> None:
+def _look(toll: Toll, sandbox: Sandbox, before: Counter[str], folder: Path, *, faulty: bool) -> None:
     time.sleep(0.05)  # the dead process' last requests are still being answered
     again = sent_bodies(sandbox) - before
-    repeated = sum(count for body, count in again.items() if body in before)
+    repeated = sum(1 if faulty else count for body, count in again.items() if body in before)
     toll.sent_again += repeated * BATCH
     toll.most_sent_again = max(toll.most_sent_again, repeated * BATCH)
     if repeated > LANES:

@@ -9,13 +9,13 @@ from pathlib import Path
 import aiohttp
 
 from etl import Job
-from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain
+from etl.amplitude import Verdict
 from etl.encoder import Limits
 from etl.job import parse_job
 from etl.model import Stretch
 from etl.pipeline.production import Production
 from etl.reader import open_source
-from etl.sender import Identify
+from etl.sender import Batch, Http, Identify
 from tests.sender.answering import Raw, answering, status
 from tests.soak.fuzzing import SAMPLES, Case, mutate
 
@@ -26,6 +26,11 @@ _ANSWERS = [
     status("400 Bad Request", b"Invalid API key: " + KEY.encode()),
     status("429 Too Many Requests", b'{"code": 429}', "Retry-After: 30"),
     status("503 Service Unavailable", b"<html>away</html>"),
+    status("200 OK", b'{"code":200,"events_ingested":1}', "Content-Type: application/json"),
+    status(
+        "400 Bad Request", b'{"error":"bad","events_with_invalid_fields":{"time":[0]},"silenced_events":[1]}'
+    ),
+    status("429 Slow", b'{"error":"slow","throttled_users":{"user-1":9},"throttled_events":[0]}'),
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nsuccess\r\n0\r\n\r\n",
 ]
 _QUICK = aiohttp.ClientTimeout(total=0.5, sock_connect=0.2, sock_read=0.1)
@@ -62,12 +67,18 @@ def ndjson_bytes(chance: random.Random, folder: Path) -> None:
 def server_answers(chance: random.Random, folder: Path) -> None:
     async def ask() -> None:
         raw = Raw(mutate(chance, chance.choice(_ANSWERS)))
-        async with answering(raw), Identify(raw.url, KEY, connections=1, timeout=_QUICK) as identify:
-            verdict = await identify.post(b'[{"user_id":"user-1"}]')
-        assert isinstance(verdict, Accepted | Refused | TooBig | SlowDown | TryAgain | Stop)
+        async with answering(raw), _transport_to(raw.url, chance) as transport:
+            verdict = await transport.post(await transport.pack(b'[{"user_id":"user-1"}]'))
+        assert isinstance(verdict, Verdict)
         assert KEY not in repr(verdict)
 
     asyncio.run(ask())
+
+
+def _transport_to(url: str, chance: random.Random) -> Http:
+    if chance.random() < 0.5:
+        return Identify(url, KEY, connections=1, timeout=_QUICK)
+    return Batch(url, KEY, connections=1, timeout=_QUICK)
 
 
 def _account_for(chance: random.Random, folder: Path, job: str, source: str) -> None:

@@ -1,0 +1,26 @@
+"""Stage 3, DIFF: what Amplitude has already isn't sent again."""
+
+from etl.changes.differ import Compared, Differ
+from etl.changes.ids import IdsRenewal, KnownIds
+from etl.changes.layout import Bundle, Layout, layout_of
+from etl.changes.presence import Absent, Presence
+from etl.changes.prints import prints_of
+from etl.changes.renewal import Renewal
+from etl.changes.snapshot import Snapshot
+from etl.changes.stamp import Stamp
+
+__all__ = [
+    "Absent",
+    "Bundle",
+    "Compared",
+    "Differ",
+    "IdsRenewal",
+    "KnownIds",
+    "Layout",
+    "Presence",
+    "Renewal",
+    "Snapshot",
+    "Stamp",
+    "layout_of",
+    "prints_of",
+]

@@ -1,0 +1,131 @@
+"""How entries of a snapshot stand in an Arrow file, and rows on their way there. No I/O.
+
+Fingerprints by property stand user by user, not property by property: a lookup meets one place in memory
+instead of one for each property. Before them stands one for them all, so that of a user without a change
+only that is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.changes.partitions import KEY
+from etl.changes.prints import whole_prints
+from etl.changes.stamp import Contents, Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from etl.changes.layout import Layout
+    from etl.model import Prints
+
+RUN: Final = "run"
+WHOLE: Final = "whole"
+PRINTS: Final = "prints"
+SNAPSHOT: Final = "snapshot"
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """m users: `keys` (uint64, shape (m,)), `runs` (uint32, shape (m,)) and `prints` (shape (m, p))."""
+
+    keys: NDArray[np.uint64]
+    runs: NDArray[np.uint32]
+    prints: Prints
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def picked(self, places: NDArray[Any]) -> Entries:
+        """The entries at these places, or where the mask is true."""
+        return Entries(self.keys[places], self.runs[places], self.prints[places])
+
+
+def added_schema(layout: Layout) -> pa.Schema:
+    """Rows that were accepted: a key and its fingerprints."""
+    return pa.schema([_field(KEY, pa.uint64()), _field(PRINTS, pa.binary(_width(layout)))])
+
+
+def snapshot_schema(layout: Layout, stamp: Stamp) -> pa.Schema:
+    """A snapshot's columns, with all that it says of itself."""
+    width = pa.from_numpy_dtype(layout.dtype)
+    fields = [_field(KEY, pa.uint64()), _field(RUN, pa.uint32()), _field(WHOLE, width)]
+    if layout.mode == "property":
+        fields.append(_field(PRINTS, pa.binary(_width(layout))))
+    contents = Contents(SNAPSHOT, stamp, layout.mode, layout.names)
+    return pa.schema(fields, contents.metadata())
+
+
+def added_rows(keys: NDArray[np.uint64], prints: Prints, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of `added_schema`."""
+    return pa.RecordBatch.from_arrays([pa.array(keys), _fixed(prints)], schema=schema)
+
+
+def added_entries(rows: pa.RecordBatch, layout: Layout, run: int) -> Entries:
+    """The inverse of `added_rows`, as entries of a run."""
+    runs = np.full(rows.num_rows, run, dtype=np.uint32)
+    return Entries(rows.column(KEY).to_numpy(), runs, matrix(rows.column(PRINTS), layout.dtype))
+
+
+def snapshot_rows(entries: Entries, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of `snapshot_schema`."""
+    columns = [pa.array(entries.keys), pa.array(entries.runs), pa.array(whole_prints(entries.prints, layout))]
+    if layout.mode == "property":
+        columns.append(_fixed(entries.prints))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def snapshot_entries(pieces: Sequence[pa.RecordBatch], names: Sequence[str], layout: Layout) -> Entries:
+    """Rows of a snapshot with the columns `names` as entries with those of `layout`, 0 where it lacks one."""
+    rows = pa.Table.from_batches(pieces).combine_chunks().to_batches()[:1] if pieces else []
+    if not rows:
+        nothing = np.empty((0, len(layout.names)), dtype=layout.dtype)
+        return Entries(np.empty(0, np.uint64), np.empty(0, np.uint32), nothing)
+    found = stored_prints(rows[0], layout)
+    prints = np.zeros((len(found), len(layout.names)), dtype=layout.dtype)
+    here, there = shared(layout.names, names)
+    prints[:, here] = found[:, there]
+    return Entries(rows[0].column(KEY).to_numpy(), rows[0].column(RUN).to_numpy(), prints)
+
+
+def stored_prints(rows: pa.RecordBatch, layout: Layout) -> Prints:
+    """The fingerprints of a snapshot's rows, in the snapshot's own order of columns, not copied."""
+    if layout.mode == "user":
+        whole: Prints = rows.column(WHOLE).to_numpy().reshape(-1, 1)
+        return whole
+    return matrix(rows.column(PRINTS), layout.dtype)
+
+
+def shared(names: Sequence[str], stored: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Places of the names that are in both, in the one and in the other."""
+    places = {name: place for place, name in enumerate(stored)}
+    both = [(place, places[name]) for place, name in enumerate(names) if name in places]
+    return [here for here, _ in both], [there for _, there in both]
+
+
+def matrix(column: pa.FixedSizeBinaryArray, kind: np.dtype[Any]) -> Prints:
+    """The numbers in values of fixed size, one row each, not copied."""
+    width = column.type.byte_width // kind.itemsize
+    numbers = np.frombuffer(column.buffers()[1] or b"", dtype=kind)
+    prints: Prints = numbers[column.offset * width : (column.offset + len(column)) * width]
+    return prints.reshape(len(column), width)
+
+
+def _fixed(prints: Prints) -> pa.FixedSizeBinaryArray:
+    data = pa.py_buffer(np.ascontiguousarray(prints))
+    kind = pa.binary(prints.shape[1] * prints.itemsize)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(prints), [None, data])
+
+
+def _width(layout: Layout) -> int:
+    return layout.dtype.itemsize * len(layout.names)
+
+
+def _field(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)

@@ -1,0 +1,184 @@
+"""Stage 3, DIFF: of each row what Amplitude doesn't have yet, judged by the snapshot.
+
+Whatever is left out, the profiles end as they would if every row were sent in full. What is left of a row
+doesn't depend on how the rows were batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from etl.changes.bits import Bits
+from etl.changes.comparison import Comparison, compare
+from etl.changes.followers import followers
+from etl.changes.prints import given, prints_of
+from etl.changes.remains import remains
+from etl.keys import user_keys
+from etl.model import Mapped, Reject
+from etl.values import original_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from etl.changes.hashes import Splice
+    from etl.changes.layout import Layout
+    from etl.changes.snapshot import Snapshot
+    from etl.leaves import Path
+    from etl.model import Prints
+
+    Mask = NDArray[np.bool_]
+
+# Rows looked up together: a share of the snapshot's entries, and no more than memory is for.
+_SHARE: Final = 200
+_MOST: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What is left of a mapped batch, k rows of it.
+
+    `mapped` has only what is to be sent, with its prints; rows that a later run overtook are rejects in it.
+    `new` (shape (k,)) marks rows of users that the snapshot doesn't know, `changes` (shape (k, p)) the
+    prints that differ in rows of known users. `unchanged` rows said nothing new.
+    """
+
+    mapped: Mapped
+    new: Mask
+    changes: Mask
+    unchanged: int
+
+
+class Differ:
+    """Compares batches in source order; it remembers which users had a row sent in this run.
+
+    With `full`, or without a snapshot, everything is sent. `splice` is that of `prints_of`.
+    Raises ValueError for a snapshot of another mode.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        snapshot: Snapshot | None = None,
+        *,
+        full: bool = False,
+        splice: Splice | None = None,
+    ) -> None:
+        if snapshot is not None and snapshot.mode != layout.mode:
+            raise ValueError(f"the snapshot is by {snapshot.mode}, not by {layout.mode}")
+        self._layout = layout
+        self._snapshot = snapshot
+        self._full = full
+        self._splice = splice
+        self._sent = Bits(0 if snapshot is None else len(snapshot))
+
+    def mark(self, keys: NDArray[np.uint64]) -> None:
+        """Users of shape (m, w) had rows sent in this run before the rows that come next."""
+        if self._snapshot is not None and not self._full:
+            for column in keys.T:
+                self._sent.add(self._snapshot.find(column))
+
+    def each(self, batches: Iterable[Mapped]) -> Iterator[Compared]:
+        """Compare batches one by one. Of a big snapshot, several are looked up together.
+
+        It is stored by key, and an export isn't: however few rows are looked up, all of it is passed over.
+        """
+        at_once = min(len(self._snapshot) // _SHARE, _MOST) if self._snapshot and not self._full else 0
+        gathered: list[Mapped] = []
+        for mapped in batches:
+            gathered.append(mapped)
+            if sum(len(some.kept) for some in gathered) >= at_once:
+                yield from self._together(gathered)
+                gathered = []
+        yield from self._together(gathered)
+
+    def diff(self, mapped: Mapped) -> Compared:
+        """Compare a batch."""
+        (compared,) = self._together([mapped])
+        return compared
+
+    def _together(self, batches: list[Mapped]) -> Iterator[Compared]:
+        prints = [prints_of(mapped.identifications, self._layout, self._splice) for mapped in batches]
+        if self._snapshot is None or self._full:
+            for mapped, own in zip(batches, prints, strict=True):
+                new = np.full(len(own), self._snapshot is None)
+                yield Compared(replace(mapped, prints=own), new, np.zeros(own.shape, np.bool_), 0)
+        elif batches:
+            keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
+            runs = np.concatenate([_runs(mapped) for mapped in batches])
+            seen = compare(np.concatenate(prints), keys, self._snapshot, self._layout, runs)
+            ends = np.cumsum([len(own) for own in prints]).tolist()
+            for mapped, own, end in zip(batches, prints, ends, strict=True):
+                yield self._left(mapped, own, seen.between(end - len(own), end))
+
+    def _left(self, mapped: Mapped, prints: Prints, seen: Comparison) -> Compared:
+        """What is left of a batch, after all the rows before it."""
+        may = ~seen.overtaken
+        before = self._sent.has(seen.positions).any(axis=1)
+        alone = (may & (seen.changed | before)) | self._has_increment(mapped.identifications)
+        after = before | followers(seen.positions, alone, may=may)
+        going = alone | (may & after)
+        self._sent.add(seen.positions[going].ravel())
+        differing = seen.differs & (may & seen.changed)[:, None]
+        whole = may & (after | seen.unknown | seen.linked)
+        rows, keeps = np.flatnonzero(going), self._keeps(differing, whole)
+        late = np.flatnonzero(seen.overtaken & seen.changed & ~going)
+        left = replace(
+            mapped,
+            kept=mapped.kept[rows],
+            identifications=remains(
+                mapped.identifications, rows, [(paths, keep[rows]) for paths, keep in keeps]
+            ),
+            prints=(prints * (differing | whole[:, None]))[rows],
+            rejects=_with_superseded(mapped, late, seen.runs[late]) if len(late) else mapped.rejects,
+        )
+        changes = differing & ~seen.unknown[:, None]
+        new = may & seen.unknown
+        return Compared(left, new[rows], changes[rows], len(going) - len(rows) - len(late))
+
+    def _has_increment(self, identifications: pa.RecordBatch) -> Mask:
+        paths = [path for bundle in self._layout.bundles if bundle.unrepeatable for path in bundle.paths]
+        return given(identifications, tuple(paths))
+
+    def _keeps(self, differing: Mask, whole: Mask) -> Iterator[tuple[tuple[Path, ...], Mask]]:
+        """The paths of each bundle with the rows, of those that are sent, in which it stays."""
+        together = whole | differing.any(axis=1)
+        places = {bundle: place for place, bundle in enumerate(self._layout.compared)}
+        for bundle in self._layout.bundles:
+            if bundle.unrepeatable:
+                keep = np.ones(len(whole), dtype=np.bool_)
+            elif self._layout.mode == "user":
+                keep = together
+            else:
+                keep = whole | differing[:, places[bundle]]
+            yield bundle.paths, keep
+
+
+def _runs(mapped: Mapped) -> NDArray[np.int64]:
+    """The runs that rejected the rows; -1 for rows that none did."""
+    if mapped.batch.runs is None:
+        return np.full(len(mapped.kept), -1, dtype=np.int64)
+    return mapped.batch.runs[mapped.kept]
+
+
+def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:
+    """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
+    batch, positions = mapped.batch, mapped.kept[rows]
+    values = original_values(batch.rows, positions, text=batch.text, keep_empty=mapped.keep_empty)
+    late = [
+        Reject(batch.source, number, "superseded", _overtaken(*pair), text)
+        for number, pair, text in zip(batch.numbers[positions].tolist(), runs.tolist(), values, strict=True)
+    ]
+    return tuple(sorted([*mapped.rejects, *late], key=lambda reject: reject.row))
+
+
+def _overtaken(rejected: int, accepted: int) -> str:
+    return (
+        f"run {rejected} rejected this row, and run {accepted} had other values of this user accepted; "
+        "to send the row in spite of that, run with --full"
+    )

@@ -1,0 +1,75 @@
+"""Files of the state folder that are replaced whole: the old one stays until the new one is on the disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from etl.errors import EtlError, StaleCheckpointError, StateError
+
+
+def fresh_name(path: Path) -> Path:
+    """Where the new file grows. There is one such name, so whatever a killed process left is overwritten."""
+    return path.with_name(path.name + ".new")
+
+
+@contextmanager
+def replacing(path: Path, schema: pa.Schema) -> Iterator[pa.ipc.RecordBatchFileWriter]:
+    """Write an Arrow file for `path`, readable by its owner only, put in place where all went well.
+
+    Raises StateError where it can't be written; the old file is untouched then.
+    """
+    fresh = fresh_name(path)
+    try:
+        with translated(path):
+            fresh.unlink(missing_ok=True)
+            with os.fdopen(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                with pa.ipc.new_file(file, schema) as writer:
+                    yield writer
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while writing at `path` into a StateError."""
+    try:
+        yield
+    except EtlError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StateError(
+            f"the state folder can't be written: {path}: {reason}",
+            hint="make room or give the right to write; what is settled is kept, and the next run goes on",
+        ) from error
+
+
+def unnamed(path: Path) -> IO[bytes]:
+    """A file beside `path` that nobody else can open and that goes with the process. Raises StateError."""
+    with translated(path):
+        return tempfile.TemporaryFile(dir=path.parent)
+
+
+def stale(path: Path, what: str, loss: str, before: str = "") -> StaleCheckpointError:
+    """An error for a file that can't be used: delete it, at this loss, or do what `before` says."""
+    return StaleCheckpointError(f"{path} {what}", hint=f"{before}delete the file; the next run {loss}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

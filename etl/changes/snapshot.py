@@ -1,0 +1,137 @@
+"""The snapshot: for each user, fingerprints of what Amplitude took last. Reading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self, cast
+
+import numpy as np
+
+from etl.changes.columns import RUN, SNAPSHOT, WHOLE, Entries, shared, snapshot_entries, stored_prints
+from etl.changes.partitions import PartitionFile
+from etl.changes.prints import whole_prints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from etl.changes.layout import Layout
+    from etl.changes.partitions import Partition
+    from etl.model import Prints
+
+_LOSS: Final = "then sends everyone, and writes it anew"
+_AROUND_BYTES: Final = 65_536  # what the system maps where one place of a file is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a snapshot knows of n rows.
+
+    `positions` (int64, shape (n,)) are the entries of their users, -1 where there is none. `equal` (bool,
+    shape (n, p)) says which of their fingerprints the entry has, too; where all that count are equal, the
+    others count as equal.
+    """
+
+    positions: NDArray[np.int64]
+    equal: NDArray[np.bool_]
+
+
+class Snapshot:
+    """An open snapshot. Use it as a context manager; one thread at a time.
+
+    `mode` is that of the layout it was made with, `names` are its columns of fingerprints.
+    """
+
+    def __init__(self, file: PartitionFile) -> None:
+        self._file = file
+        self.mode = cast("Literal['property', 'user']", file.contents.mode)
+        self.stamp = file.contents.stamp
+        self.names = tuple(file.contents.names)
+
+    @classmethod
+    def open(cls, path: Path) -> Self | None:
+        """Open the snapshot at `path`; None where there is none.
+
+        Raises StaleCheckpointError where it is damaged or was written by a newer version.
+        """
+        return cls(PartitionFile(path, SNAPSHOT, loss=_LOSS)) if path.exists() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __bool__(self) -> bool:
+        return True  # also where it knows nobody
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Positions of n keys, shape (n,); -1 for those that are unknown."""
+        return self._file.find(keys)
+
+    def look_up(self, keys: NDArray[np.uint64], prints: Prints, layout: Layout) -> Found:
+        """Compare n rows, `keys` of shape (n,) and `prints` of shape (n, p), with their users' entries."""
+        order = np.argsort(keys)
+        needles, wholes = keys[order], whole_prints(prints, layout)[order]
+        # In the order of the needles; put back in the end.
+        positions = np.full(len(keys), -1, dtype=np.int64)
+        same = np.zeros(len(keys), dtype=np.bool_)
+        equal = np.zeros(prints.shape, dtype=np.bool_)
+        for span, part in self._file.split(needles):
+            at, hit = part.search(needles[span])
+            positions[span] = np.where(hit, at + part.first, -1)
+            same[span] = hit & self._same(part, at, wholes[span])
+            rest = np.flatnonzero(hit & ~same[span])
+            if len(rest) and layout.mode == "property":
+                rows = order[span][rest]
+                equal[rows] = self._equal(part, at[rest], prints[rows], layout)
+        equal[order[same]] = True
+        back = np.empty_like(positions)
+        back[order] = positions
+        return Found(back, equal)
+
+    def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the runs that last had these entries accepted; -1 for the position -1."""
+        runs = np.full(len(positions), -1, dtype=np.int64)
+        for part in self._file.partitions:
+            here = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part)))
+            runs[here] = part.column(RUN)[positions[here] - part.first]
+        return runs
+
+    def entries(self, low: int, high: int, layout: Layout) -> Entries:
+        """The entries with keys from `low` to `high - 1`, in their order, with the columns of `layout`."""
+        return snapshot_entries(list(self._file.between(low, high)), self.names, layout)
+
+    def sorted_keys(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+        """All keys in ascending order, in pieces, each with the position of its first."""
+        for part in self._file.partitions:
+            yield part.first, part.keys
+            self._file.touched(8 * len(part))
+
+    def _same(self, part: Partition, at: NDArray[np.int64], wholes: Prints) -> NDArray[np.bool_]:
+        """Which rows have all fingerprints that count as the entry has them, or none at all."""
+        self._file.touched(wholes.itemsize * len(part))
+        same: NDArray[np.bool_] = (wholes == 0) | (part.column(WHOLE)[at] == wholes)
+        return same
+
+    def _equal(
+        self, part: Partition, at: NDArray[np.int64], prints: Prints, layout: Layout
+    ) -> NDArray[np.bool_]:
+        stored = stored_prints(part.rows, layout)
+        here, there = shared(layout.names, self.names)
+        equal = np.zeros(prints.shape, dtype=np.bool_)
+        equal[:, here] = stored[at][:, there] == prints[:, here]
+        self._file.touched(min(len(at) * _AROUND_BYTES, stored.nbytes))
+        return equal

@@ -1,0 +1,75 @@
+"""`baseline`: the snapshot of a source that Amplitude is known to have already. Nothing is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from etl.changes import Layout, Renewal, prints_of
+from etl.checkpoint import Checkpoint, StateFolder
+from etl.errors import StaleCheckpointError, UsageError
+from etl.job import Job
+from etl.keys import user_keys
+from etl.pipeline.basis import Basis, basis_of
+from etl.pipeline.production import Production
+from etl.pipeline.settings import Settings, at_endpoint
+from etl.reader import Source
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a baseline came to: `rows` of the source, of which `rejected` couldn't be recorded.
+
+    `entries` is the number of users that the snapshot knows now.
+    """
+
+    job: str
+    rows: int = 0
+    rejected: int = 0
+    entries: int = 0
+    rejects_by_code: Counter[str] = field(default_factory=Counter)
+
+
+def baseline(job: Job, source: Source, *, settings: Settings) -> Recorded:
+    """Record the whole source as sent. Raises EtlError.
+
+    Users of an older snapshot who aren't in the source stay in it.
+    """
+    job = at_endpoint(job, settings)
+    production = Production.of(job, source, settings.limits(job.destination.transport))
+    folder = StateFolder(settings.state_dir or job.state_dir)
+    folder.prepare()
+    with folder.hold(), basis_of(job, folder) as basis:
+        if basis.layout is None:
+            raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
+        _refuse_unfinished(folder)
+        return _record(production, basis, basis.layout, folder)
+
+
+def _refuse_unfinished(folder: StateFolder) -> None:
+    found = Checkpoint.load(folder.checkpoint)
+    if found is None:
+        return
+    with found:
+        if not found.progress().finished:
+            raise StaleCheckpointError(
+                f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as it is",
+                hint="finish that run first, or drop it with `propsync run --restart`",
+            )
+
+
+def _record(production: Production, basis: Basis, layout: Layout, folder: StateFolder) -> Recorded:
+    recorded = Recorded(production.job.name)
+    stamp = basis.stamp(production.job, uuid4().hex)
+    with Renewal(folder.snapshot, layout, stamp, old=basis.snapshot) as renewal:
+        for file in production.files():
+            for mapped in production.mapped(file):
+                recorded.rows += mapped.batch.stop - mapped.batch.first
+                recorded.rejected += len(mapped.rejects)
+                recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
+                identifications = mapped.identifications
+                prints = prints_of(identifications, layout, production.splice)
+                renewal.add(user_keys(identifications), prints)
+        recorded.entries = renewal.finish()
+    return recorded

@@ -1,0 +1,117 @@
+"""What a run compares its rows with: the last one's snapshot, if it is of the same kind and destination."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from etl.changes import Layout, Renewal, Snapshot, Stamp, layout_of
+from etl.checkpoint import Entries, StateFolder
+from etl.job import Job, fingerprint
+from etl.model import Warned
+from etl.pipeline.settings import USUAL_ABSENT, USUAL_CHANGES
+
+# Of fewer users a share says little, so nothing is refused that nobody asked to be refused.
+MANY: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """How rows are compared, and with what.
+
+    `layout` None: not at all. `snapshot` None: there is none that fits, so every row is
+    new. `full`: every row is sent all the same. `number` counts the runs of the job.
+    """
+
+    layout: Layout | None = None
+    snapshot: Snapshot | None = None
+    full: bool = False
+    number: int = 1
+    warnings: tuple[Warned, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The run that made the snapshot; "" where there is none."""
+        return self.snapshot.stamp.run_id if self.snapshot else ""
+
+    @property
+    def users(self) -> int:
+        """How many users the snapshot knows; about, where some are known by user and by device."""
+        if self.layout is None or self.snapshot is None:
+            return 0
+        return len(self.snapshot) // (2 if self.layout.paired else 1)
+
+    def most_changes(self, job: Job, given: float | None) -> float | None:
+        """The percentage of users that may have changed; None where any may.
+
+        Where none is `given`, few users or a changed job say nothing about the export.
+        """
+        if self.snapshot is None or self.full:
+            return None
+        if given is None and self.users >= MANY and self.snapshot.stamp.job == fingerprint(job):
+            return USUAL_CHANGES
+        return given
+
+    def most_absent(self, given: float | None) -> float | None:
+        """The percentage of users that may have left; None where any may."""
+        return USUAL_ABSENT if given is None and self.users >= MANY else given
+
+    def stamp(self, job: Job, run_id: str) -> Stamp:
+        """What the snapshot of this run tells of it."""
+        return Stamp(self.number, run_id, job.destination.endpoint, fingerprint(job))
+
+    def renew(self, path: Path, job: Job, run_id: str, entries: Iterable[Entries], left: int) -> int:
+        """Write the snapshot that has these entries, too; the number of its entries. Raises StateError.
+
+        Entries of the file number `left` are of users who left.
+        """
+        assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
+        with Renewal(path, self.layout, self.stamp(job, run_id), old=self.snapshot) as renewal:
+            for entry in entries:
+                if entry.file == left:
+                    renewal.forget(entry.keys[:, 0])
+                else:
+                    renewal.add(entry.keys, entry.prints)
+            return renewal.finish()
+
+
+NOTHING = Basis()
+
+
+@contextmanager
+def basis_of(job: Job, folder: StateFolder, *, full: bool = False) -> Iterator[Basis]:
+    """What a run of the job compares with, while it is open.
+
+    Raises StaleCheckpointError where the snapshot can't be read.
+    """
+    layout = layout_of(job.identification, job.changes)
+    snapshot = Snapshot.open(folder.snapshot) if layout else None
+    if layout is None or snapshot is None:
+        yield Basis(layout, full=full)
+        return
+    with snapshot:
+        yield _fitting(layout, snapshot, job, full=full)
+
+
+def _fitting(layout: Layout, snapshot: Snapshot, job: Job, *, full: bool) -> Basis:
+    number = snapshot.stamp.number + 1
+    misfit = _misfit(snapshot, layout, job)
+    if misfit is None:
+        return Basis(layout, snapshot, full, number)
+    warning = Warned("other_snapshot", f"the snapshot {misfit}: everything counts as new")
+    return Basis(layout, None, full, number, (warning,))
+
+
+def _misfit(snapshot: Snapshot, layout: Layout, job: Job) -> str | None:
+    """Why a snapshot tells nothing to this job."""
+    if snapshot.stamp.endpoint != job.destination.endpoint:
+        return f"is of another destination, {snapshot.stamp.endpoint}"
+    if snapshot.mode != layout.mode:
+        return f"was made with `changes: {snapshot.mode}`"
+    return None
+
+
+__all__ = ["NOTHING", "Basis", "basis_of"]

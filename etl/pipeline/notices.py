@@ -1,0 +1,34 @@
+"""What a user should know of a job and of how a run went, besides the counts."""
+
+from __future__ import annotations
+
+from etl import amplitude
+from etl.job import Job
+from etl.model import Tally, Warned
+
+
+def uncounted_events(tally: Tally) -> str:
+    """What it means that the server counted fewer events than were sent."""
+    return (
+        f"the server counted {tally.uncounted:,} fewer events than it was sent and said it took; events that "
+        "it had from an earlier try may be among them"
+    )
+
+
+def warnings_of(job: Job) -> list[Warned]:
+    """What a user should know of a job before it is run."""
+    found = []
+    identification = job.identification
+    unrepeatable = sorted(amplitude.UNREPEATABLE & set(identification.operators))
+    if unrepeatable and not amplitude.TRANSPORTS[job.destination.transport].counts_once:
+        names = ", ".join(unrepeatable)
+        found.append(
+            Warned(
+                "unrepeatable",
+                f"{names}: what is sent again after a lost answer may count twice; over `transport: batch` "
+                "it counts once",
+            )
+        )
+    if set(amplitude.ID_FIELDS) <= set(identification.fields):
+        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
+    return found

@@ -1,0 +1,48 @@
+"""Who a delivery works with: what carries its requests, what says when, and who wants to know."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from etl.amplitude import Verdict
+from etl.model import Chunk
+
+
+class Transport(Protocol):
+    """What carries a body to the destination and judges the answer; see `sender.http`."""
+
+    @property
+    def throttle_seconds(self) -> float:
+        """How long to wait after a 429 that doesn't say."""
+
+    async def pack(self, body: bytes) -> bytes:
+        """The request that carries a body, as it goes over the wire."""
+
+    async def post(self, request: bytes) -> Verdict:
+        """Send a request once."""
+
+
+class Pace(Protocol):
+    """How fast identifications may go; see `pacing.Rate` and `control.AdmittedRate`."""
+
+    def book(self, amount: int) -> float:
+        """Book `amount` identifications; the seconds to wait before they may pass."""
+
+    def passed(self, amount: int, latency: float) -> None:
+        """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
+
+    def refused(self, amount: int) -> bool:
+        """A request with `amount` identifications was throttled; whether the pace may be the reason."""
+
+
+class Watcher(Protocol):
+    """What wants to know how a chunk's parts fare."""
+
+    def probe(self) -> bool:
+        """A part failed twice; whether others are let ahead, to see if it alone is at fault."""
+
+    def set_apart(self) -> None:
+        """A user keeps failing while others pass; it will take long."""
+
+    def finished(self, part: Chunk) -> None:
+        """Every identification of the part has its end."""

@@ -1,0 +1,72 @@
+"""A job over the Batch API, as its user sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.sandbox import Sandbox
+from tests.acceptance import exports
+from tests.acceptance.sending import holds_the_law, send
+from tests.commands import Propsync
+
+BATCH = "destination: {transport: batch}\n"
+COUNTING = """\
+identification:
+  user_id: id
+  user_properties:
+    $add: {points: {column: score, type: number}}
+"""
+
+
+@pytest.fixture
+def batch_job(job: Path) -> Path:
+    job.write_text(job.read_text() + BATCH)
+    return job
+
+
+def test_profiles_are_the_same_and_the_summary_says_what_went_over_the_wire(
+    propsync: Propsync, sandbox: Sandbox, batch_job: Path
+) -> None:
+    finished = send(propsync, sandbox, batch_job, "--json")
+    assert finished.code == 0
+    assert holds_the_law(finished.summary)
+    assert (finished.summary["accepted"], finished.summary["requests"]) == (1_000, 1)
+    assert finished.summary["bytes"] == sandbox.stats.bytes
+    assert finished.summary["in_doubt"] == finished.summary["uncounted"] == 0
+    held = {user: profile.properties for user, profile in sandbox.profiles.users.items()}
+    assert held == exports.expected(1_000)
+
+
+def test_a_check_tells_bytes_before_compression(propsync: Propsync, batch_job: Path) -> None:
+    assert "before compression" in propsync("check", batch_job).out
+    summary = propsync("check", batch_job, "--json").summary
+    assert summary["transport"] == "batch"
+    assert summary["bytes"] > 100 * 1_000
+
+
+def test_counters_are_warned_about_over_identify_and_only_there(propsync: Propsync, job: Path) -> None:
+    job.write_text(f"source: users.csv\n{COUNTING}")
+    assert "over `transport: batch` it counts once" in propsync("check", job).out
+    job.write_text(f"source: users.csv\n{COUNTING}{BATCH}")
+    assert "warning" not in propsync("check", job).out
+
+
+def test_events_that_the_server_did_not_count_are_told(
+    propsync: Propsync, sandbox: Sandbox, batch_job: Path
+) -> None:
+    sandbox.change(ingested="new", faults=["500-after:0.3"])
+    finished = send(propsync, sandbox, batch_job, "--batch-size", "20", "--json")
+    assert finished.code == 0
+    assert finished.summary["uncounted"] > 0
+    assert f"the server counted {finished.summary['uncounted']:,} fewer events" in finished.err
+
+
+def test_a_proposed_job_says_when_to_take_which(propsync: Propsync, tmp_path: Path) -> None:
+    exports.write_csv(tmp_path / "users.csv", 10)
+    proposed = propsync("init", tmp_path / "users.csv").out
+    assert "  # transport: batch\n" in proposed
+    job = tmp_path / "job.yml"
+    job.write_text(proposed.replace("# transport: batch", "transport: batch"))
+    assert propsync("check", job, "--json").summary["transport"] == "batch"

@@ -1,0 +1,233 @@
+"""Whom an answer names is taken out or waits alone, and the rest goes at once, byte for byte as it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.amplitude import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
+from etl.batch_answer import Named
+from etl.keys import user_keys
+from etl.model import Chunk, Event, Paused
+from etl.sender.named import by_fault, crowd_of, meant
+from tests.sender.serving import Destination, carry_all, chunk_of
+from tests.sender.virtual import run_virtual
+
+Answer = Callable[[list[str], float], Verdict | None]
+
+
+def names(count: int) -> list[str]:
+    return [f"user-{n:04d}" for n in range(count)]
+
+
+def refusing(bad: Iterable[str], *, first_only: bool = False) -> Answer:
+    """A 400 that names the bad ones by index, or only the first of them."""
+    wrong = frozenset(bad)
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        places = [place for place, user in enumerate(users) if user in wrong]
+        named = places[:1] if first_only else places
+        return RefusedSome(400, "bad", dict.fromkeys(named, "invalid value in time")) if places else None
+
+    return answer
+
+
+def slowing(hot: Iterable[str], *, until: float = math.inf, retry_after: float | None = None) -> Answer:
+    """A 429 that names the hot ones, until some time."""
+    wrong = frozenset(hot)
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        named = tuple(user for user in users if user in wrong)
+        return SlowDownSome(retry_after, "slow", Named(named), Named()) if named and now < until else None
+
+    return answer
+
+
+@given(st.sets(st.integers(0, 499), max_size=60))
+@settings(max_examples=30, deadline=None)
+def test_rows_that_are_named_cost_one_request_in_all(bad: set[int]) -> None:
+    users = names(500)
+    server = Destination(answer=refusing(users[n] for n in bad))
+    journey = run_virtual(carry_all([chunk_of(users)], server))
+    assert [reject.row for reject in journey.rejects] == [n + 1 for n in sorted(bad)]
+    assert server.accepted == [user for n, user in enumerate(users) if n not in bad]
+    assert len(server.requests) == 1 + (len(bad) > 0)
+
+
+def test_a_named_row_is_handed_back_with_what_is_wrong_with_it() -> None:
+    def answer(users: list[str], now: float) -> Verdict | None:
+        faults = {1: "missing user_id", 2: "silenced", 99: "nobody"}
+        return RefusedSome(400, "bad events", faults) if len(users) == 4 else None
+
+    journey = run_virtual(carry_all([chunk_of(names(4))], Destination(answer=answer)))
+    assert [(reject.row, reject.code, reject.reason) for reject in journey.rejects] == [
+        (2, "malformed", "the server answered 400: bad events: missing user_id"),
+        (3, "malformed", "the server answered 400: bad events: silenced"),
+    ]
+    assert journey.total.tally.accepted == 2
+
+
+@given(st.sets(st.integers(0, 499), max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_where_only_the_first_is_named_requests_stay_few(bad: set[int]) -> None:
+    users = names(500)
+    server = Destination(answer=refusing((users[n] for n in bad), first_only=True))
+    journey = run_virtual(carry_all([chunk_of(users)], server))
+    assert [reject.row for reject in journey.rejects] == [n + 1 for n in sorted(bad)]
+    assert sorted(server.accepted) == [user for n, user in enumerate(users) if n not in bad]
+    # One request for each that is named, one for each part that is left, and every sixth one halves.
+    k = len(bad)
+    assert len(server.requests) <= 1 + k + 2 * (k / 5)
+
+
+@pytest.mark.parametrize("places", [[500], [2**31 - 1, 700]])
+def test_names_that_help_nobody_lead_to_halving(places: list[int]) -> None:
+    def answer(users: list[str], now: float) -> Verdict | None:
+        return RefusedSome(400, "bad", dict.fromkeys(places, "x")) if "user-0042" in users else None
+
+    journey = run_virtual(carry_all([chunk_of(names(500))], Destination(answer=answer)))
+    assert [(reject.row, reject.reason) for reject in journey.rejects] == [
+        (43, "the server answered 400: bad")
+    ]
+    assert journey.total.tally.accepted == 499
+
+
+def test_a_named_hot_user_waits_alone_and_nobody_else_waits_at_all() -> None:
+    users, heard = names(2000), list[Event]()
+    for at in range(50, 2000, 100):
+        users[at] = "hot-user"
+    chunks = [chunk_of(users[at : at + 100], at + 1) for at in range(0, 2000, 100)]
+    calm = run_virtual(
+        carry_all([chunk_of(names(2000)[at : at + 100], at + 1) for at in range(0, 2000, 100)], Destination())
+    )
+    server = Destination(answer=slowing(["hot-user"], until=600), throttle_seconds=30.0)
+    journey = run_virtual(carry_all(chunks, server, listener=heard.append))
+    others = max(time for user, time in server.times.items() if user != "hot-user")
+    assert others <= 2 * calm.seconds + 1
+    assert server.accepted.count("hot-user") == 20
+    assert server.overlaps == 0
+    assert journey.total.tally.accepted == 2000
+    assert not [event for event in heard if isinstance(event, Paused)]
+
+
+@pytest.mark.parametrize(("retry_after", "least"), [(None, 30.0), (7.0, 7.0)])
+def test_a_named_user_waits_as_long_as_is_said(retry_after: float | None, least: float) -> None:
+    answer = slowing(["user-0001"], until=1.0, retry_after=retry_after)
+    server = Destination(answer=answer, throttle_seconds=30.0)
+    run_virtual(carry_all([chunk_of(names(3))], server))
+    assert [users for _, users in server.requests] == [
+        ["user-0000", "user-0001", "user-0002"],
+        ["user-0000", "user-0002"],
+        ["user-0001"],
+    ]
+    assert server.requests[1][0] == pytest.approx(0.1)
+    assert least + 0.1 <= server.requests[2][0] <= least * 1.25 + 0.2
+
+
+def test_a_named_user_who_is_throttled_for_ever_is_handed_back() -> None:
+    server = Destination(answer=slowing(["user-0007", "user-0008"]))
+    journey = run_virtual(carry_all([chunk_of(names(20))], server, outage=600))
+    assert [(reject.row, reject.code) for reject in journey.rejects] == [(8, "transient"), (9, "transient")]
+    assert journey.total.tally.accepted == 18
+    assert 600 <= journey.seconds <= 800
+
+
+def test_who_is_over_the_quota_of_the_day_is_handed_back_at_once() -> None:
+    def answer(users: list[str], now: float) -> Verdict | None:
+        quota = Named(("user-0002", "user-0003"))
+        places = tuple(place for place, user in enumerate(users) if user in quota.users)
+        return SlowDownSome(None, "too many", Named((), (), places), quota) if places else None
+
+    journey = run_virtual(carry_all([chunk_of(names(9))], Destination(answer=answer)))
+    assert [(reject.row, reject.code) for reject in journey.rejects] == [
+        (3, "daily_quota"),
+        (4, "daily_quota"),
+    ]
+    assert journey.rejects[0].reason == "over its quota for the day; the server answered 429: too many"
+    assert journey.total.tally.accepted == 7
+    assert journey.seconds < 1
+
+
+@given(st.lists(st.sampled_from(names(12)), min_size=1, max_size=40), st.integers(1, 6), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_users_keep_their_order_whoever_is_held(users: list[str], size: int, lanes: int) -> None:
+    parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
+    chunks, first = [], 1
+    for part in parts:
+        chunks.append(chunk_of(part, first))
+        first += len(part)
+    tries = 0
+
+    def answer(found: list[str], now: float) -> Verdict | None:
+        nonlocal tries
+        tries += 1
+        return SlowDownSome(None, "slow", Named((found[tries % len(found)],)), Named()) if tries % 3 else None
+
+    server = Destination(answer=answer)
+    journey = run_virtual(carry_all(chunks, server, lanes=lanes))
+    assert server.overlaps == 0
+    assert journey.total.tally.accepted == sum(map(len, parts))
+
+
+def test_one_hot_user_after_the_other_is_found_in_bounded_time() -> None:
+    hot = names(40)[::2]
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        found = [user for user in users if user in hot]
+        return SlowDownSome(None, "slow", Named((found[0],)), Named()) if found and now < 100 else None
+
+    server = Destination(answer=answer)
+    journey = run_virtual(carry_all([chunk_of(names(40))], server))
+    assert journey.total.tally.accepted == 40
+    assert len(server.requests) < 400
+
+
+def test_what_the_server_did_not_count_is_counted() -> None:
+    def answer(users: list[str], now: float) -> Verdict | None:
+        return Accepted(len(users) - 2) if "user-0000" in users else Accepted(len(users) + 1)
+
+    chunks = [chunk_of(names(10)), chunk_of(names(20)[10:], 11)]
+    journey = run_virtual(carry_all(chunks, Destination(answer=answer)))
+    assert journey.total.tally.uncounted == 2
+    assert journey.total.tally.accepted == 20
+
+
+def keyed(columns: dict[str, list[str | None]]) -> Chunk:
+    rows = pa.record_batch({name: pa.array(ids, pa.string()) for name, ids in columns.items()})
+    part = chunk_of([f"row-{n}" for n in range(rows.num_rows)])
+    return Chunk(**{name: getattr(part, name) for name in Chunk.__slots__} | {"keys": user_keys(rows)})
+
+
+def test_users_and_devices_are_told_apart() -> None:
+    same = ["same-id-1", "same-id-2", None]
+    slow = SlowDownSome(None, "slow", Named(("same-id-1",), ("same-id-2",), (2, 9)), Named())
+    users, devices = keyed({"user_id": same}), keyed({"device_id": same})
+    assert crowd_of(users, slow).throttled.tolist() == [0, 2]
+    assert crowd_of(devices, slow).throttled.tolist() == [1, 2]
+    both = keyed({"user_id": ["same-id-2", None, "other-1"], "device_id": [None, "same-id-2", "same-id-1"]})
+    assert crowd_of(both, slow).throttled.tolist() == [1, 2]
+
+
+def test_over_the_quota_counts_for_more_than_throttled() -> None:
+    part = chunk_of(names(4))
+    both = SlowDownSome(None, "slow", Named(("user-0001", "user-0002"), (), (0,)), Named(("user-0001",)))
+    crowd = crowd_of(part, both)
+    assert [places.tolist() for places in (crowd.over_quota, crowd.throttled, crowd.others)] == [
+        [1],
+        [0, 2],
+        [3],
+    ]
+
+
+def test_a_verdict_that_names_nobody_of_a_part_is_about_all_of_it() -> None:
+    part = chunk_of(names(4))
+    assert meant(part, RefusedSome(400, "bad", {4: "x"})) == Refused(400, "bad")
+    assert meant(part, SlowDownSome(3.0, "slow", Named(("stranger",)), Named())) == SlowDown(3.0, "slow")
+    some = RefusedSome(400, "bad", {4: "x", 3: "y", 0: "y"})
+    assert meant(part, some) is some
+    assert {fault: places.tolist() for fault, places in by_fault(part, some).items()} == {"y": [0, 3]}
