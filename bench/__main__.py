@@ -1,6 +1,6 @@
 """`make bench`: measures propsync beside the limit and beside other programs, and writes what was found.
 
-    python -m bench [all|same|peers|memory|checkpoint|limits|help|report] [--rows N] [--rounds N]
+    python -m bench [all|same|peers|memory|checkpoint|limits|nights|help|report] [--rows N] [--rounds N]
 
 Each part keeps its figures below .cache/bench; `report` prints them and writes docs/performance.md, and `all`
 does all. This process imports nothing big: see `bench.children`.
@@ -32,6 +32,7 @@ from bench.contenders import (
 )
 from bench.environments import CACHE, versions
 from bench.limits import burst, by_second, control, rates, requests
+from bench.nights import MODES, nights
 from bench.recorder import differences
 from bench.report import write_report
 from bench.sink import Sink, sandbox, serving, sink
@@ -60,7 +61,7 @@ def write_jobs() -> None:
         "import json, sys; from bench.data import job;"
         "open(sys.argv[2], 'w').write(json.dumps(job(sys.argv[1])))"
     )
-    for kind in ("parquet", "csv"):
+    for kind in ("parquet", "csv", *MODES):
         ran([sys.executable, "-c", code, kind, CACHE / f"{kind}.yml"], folder=ROOT)
 
 
@@ -145,6 +146,22 @@ def measure_memory(rows: int, _: int) -> None:
     results.keep("memory", found)
 
 
+def measure_nights(rows: int, _: int) -> None:
+    """Nights on which nothing changed, or one user in 50, after one on which everybody was new."""
+    found = []
+    with sink(CACHE / "nginx") as to:
+        for night in nights(to, rows, file_of):
+            found.append(asdict(night))
+            print(
+                f"  {night.users:>12,} users by {night.mode:<9}{night.users / night.same:>10,.0f} rows/s "
+                f"unchanged, {night.produce / night.same:.2f} of produce, {night.megabytes_same:.0f} MB, "
+                f"{night.bytes / night.users:.0f} bytes a user; changed {night.changed:.1f} s, "
+                f"{night.megabytes_changed:.0f} MB; renewal {night.renewal:.1f} s",
+                flush=True,
+            )
+    results.keep("nights", found)
+
+
 def measure_help(_: int, __: int) -> None:
     """How long `propsync --help` takes, and Python alone."""
     program = shutil.which("propsync", path=str(Path(sys.executable).parent)) or "propsync"
@@ -207,6 +224,7 @@ PARTS: dict[str, Callable[[int, int], None]] = {
     "help": measure_help,
     "memory": measure_memory,
     "limits": measure_limits,
+    "nights": measure_nights,
 }
 
 

@@ -18,7 +18,10 @@ PEERS = Path(__file__).with_name("peers")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run. `seconds` is what the program itself counts, without its start; `wall` is all of it."""
+    """One run. `seconds` is what the program itself counts, without its start; `wall` is all of it.
+
+    `megabytes` is the peak of its largest process, `together` that of all its processes.
+    """
 
     rows: int
     wall: float
@@ -26,6 +29,7 @@ class Sample:
     megabytes: float
     requests: int = 0
     bytes: int = 0
+    together: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def measure(contender: Contender, sink: Sink, rows: int, file: Callable[[str, in
     came = sink.count() - before
     _check(contender, count, came, took)
     seconds = took.told.get("seconds", took.wall) if contender.counts else took.wall
-    return Sample(count, took.wall, seconds, took.megabytes, came.requests, came.bytes)
+    return Sample(count, took.wall, seconds, took.megabytes, came.requests, came.bytes, took.together)
 
 
 def _check(contender: Contender, rows: int, came: Counts, took: Ran) -> None:

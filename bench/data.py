@@ -3,7 +3,7 @@
     python -m bench.data FILE ROWS
 
 The ending says what: `.parquet`, `.csv`, or `.expected`, which is what has to arrive. In a `.world.parquet`
-some texts are outside ASCII.
+some texts are outside ASCII; in a `.changed.parquet` every 50th user has another plan.
 
 The rows of a shorter file are the first rows of a longer one.
 """
@@ -87,6 +87,13 @@ def _in_the_world(table: pa.Table) -> pa.Table:
     return table.set_column(table.schema.get_field_index("language"), "language", names)
 
 
+def _write_changed(path: Path, rows: int) -> None:
+    with pq.ParquetWriter(path, _group(0).schema) as writer:
+        for table in groups(rows):  # each begins with a multiple of 50
+            other = pc.if_else(pa.array(np.arange(len(table)) % 50 == 0), "changed", table["plan"])
+            writer.write_table(table.set_column(table.schema.get_field_index("plan"), "plan", other))
+
+
 def _write_csv(path: Path, rows: int) -> None:
     options = pa_csv.WriteOptions(quoting_style="needed")
     with pa_csv.CSVWriter(path, _group(0).schema, write_options=options) as writer:
@@ -104,13 +111,17 @@ def _write_expected(path: Path, rows: int) -> None:
 _WRITERS = {
     ".parquet": _write_parquet,
     ".world.parquet": _write_world,
+    ".changed.parquet": _write_changed,
     ".csv": _write_csv,
     ".expected": _write_expected,
 }
 
 
 def job(kind: str) -> dict[str, object]:
-    """The job file for `parquet` or `csv`; CSV has no types, so there the job says them."""
+    """The job file for `parquet` or `csv`; CSV has no types, so there the job says them.
+
+    They compare nothing, as other programs have nothing like it. Those for `user` and `property` do.
+    """
     types = dict.fromkeys(NUMBERS, "number") | dict.fromkeys(COUNTS, "integer") if kind == "csv" else {}
     properties = {
         name: {"column": name, "type": types[name]} if name in types else name for name in PROPERTIES
@@ -119,6 +130,7 @@ def job(kind: str) -> dict[str, object]:
     return {
         "name": f"bench-{kind}",
         "partial_families": "reset",
+        "changes": "off" if kind in {"parquet", "csv"} else kind,
         "identification": {"user_id": "id", "user_properties": properties, **fields},
     }
 

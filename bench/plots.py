@@ -62,6 +62,24 @@ def memory(steps: list[dict[str, float]], axes: Any) -> None:
     other.set_ylabel("seconds a million rows (dotted)")
 
 
+def nights(found: list[dict[str, Any]], axes: Any) -> None:
+    other = axes.twinx()
+    other.spines["top"].set_visible(False)
+    for mode, mark in (("property", "o"), ("user", "s")):
+        own = [night for night in found if night["mode"] == mode]
+        users = [night["users"] / 1e6 for night in own]
+        axes.plot(users, [night["same"] for night in own], f"{mark}-", color=OURS, label=f"time, by {mode}")
+        sizes = [night["bytes"] / 1e6 for night in own]
+        other.plot(users, sizes, f"{mark}:", color=OTHERS, label=f"snapshot, by {mode}")
+    axes.set_ylim(bottom=0)
+    other.set_ylim(bottom=0)
+    axes.set_xlabel("million users, none of whom changed")
+    axes.set_ylabel("seconds")
+    other.set_ylabel("snapshot, MB (dotted)")
+    axes.legend(frameon=False, loc="upper left")
+    other.legend(frameon=False, loc="lower right")
+
+
 def limits(found: Mapping[str, Any], axes: Any) -> None:
     offered, admitted = zip(*found["by_second"][:-1], strict=True)
     axes.step(range(len(offered)), offered, where="post", color=OTHERS, label="offered")
@@ -87,6 +105,7 @@ def main(results: str, folder: str, kind: str) -> None:
     drawn: dict[str, tuple[Callable[[Any], None], float]] = {
         "speed": (lambda axes: speed(found["peers"], axes), 4.0),
         "memory": (lambda axes: memory(found["memory"], axes), 3.6),
+        "nights": (lambda axes: nights(found["nights"], axes), 3.6),
         "limits": (lambda axes: limits(found["limits"], axes), 3.6),
     }
     for name, (draw, height) in drawn.items():

@@ -62,6 +62,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield from ["", "## Targets", "", _HEADING, *targets(found), ""]
     yield from ["## Rows a second", "", *_speed(found), ""]
     yield from ["## Memory and time by rows", "", *_memory(found["memory"]), ""]
+    yield from ["## The second night", "", *_nights(found["nights"]), ""]
     yield from ["## A server with a limit", "", *_limits(found["limits"])]
 
 
@@ -80,10 +81,14 @@ def targets(found: Mapping[str, Any]) -> Iterator[str]:
             yield _against(name, whole, rate(peers[WHOLE], "wall"), rate(peers[name], "seconds"), times)
     yield _least("CSV of the rate of Parquet", rate(peers["propsync-csv-1000"], "seconds") / whole, 0.6)
     megabytes = [sample["megabytes"] for sample in memory]
+    together = [sample["together"] for sample in memory]
     each = [sample["seconds"] / sample["rows"] for sample in memory]
     largest = f"{memory[-1]['rows']:,} rows"
     yield _line(
         f"peak memory, up to {largest}", f"{max(megabytes):.0f} MB", "under 250 MB", max(megabytes) < 250
+    )
+    yield _line(
+        "the same, both processes together", f"{max(together):.0f} MB", "under 250 MB", max(together) < 250
     )
     yield _flat(f"memory, from {memory[0]['rows']:,} to {largest}", megabytes)
     yield _flat(f"time a row, from {memory[0]['rows']:,} to {largest}", each)
@@ -100,6 +105,7 @@ def targets(found: Mapping[str, Any]) -> Iterator[str]:
     cost = statistics.median(costs)
     measured = f"{cost:+.1%} of the run ({len(costs)} pairs, {min(costs):+.0%} to {max(costs):+.0%})"
     yield _line("checkpoint and fsync", measured, "under 5 %", cost < 0.05)
+    yield from _night_targets(found["nights"])
     helping = statistics.median(found["help"]["propsync --help"])
     yield _line("the help of the command, `--help`", f"{helping:.3f} s", "under 0.15 s", helping < 0.15)
 
@@ -168,6 +174,58 @@ def _memory(memory: list[dict[str, float]]) -> Iterator[str]:
         each = one["seconds"] / one["rows"] * 1e6
         yield f"| {one['rows']:,} | {one['megabytes']:.0f} MB | {each:.2f} | {1e6 / each:,.0f} |"
     yield from ["", "![Memory and time by rows](img/memory.svg)"]
+
+
+def _night_targets(nights: list[dict[str, Any]]) -> Iterator[str]:
+    for night in [night for night in nights if night["users"] == nights[-1]["users"]]:
+        who = f"{night['users']:,} users, by {night['mode']}:"
+        yield _least(f"{who} an unchanged night, of read, map, encode", night["produce"] / night["same"], 0.8)
+        size = night["megabytes_same"]
+        yield _line(f"{who} its peak memory", f"{size:.0f} MB", "under 400 MB", size < 400)
+        renewal = night["renewal"]
+        yield _line(f"{who} writing the snapshot", f"{renewal:.1f} s", "under 30 s", renewal < 30)
+        if night["mode"] == "user":
+            each = night["bytes"] / night["users"]
+            yield _line(f"{who} the snapshot", f"{each:.1f} bytes a user", "under 24", each < 24)
+
+
+def _nights(nights: list[dict[str, Any]]) -> Iterator[str]:
+    yield (
+        "A night on which nothing changed, and one on which every 50th user has another plan: exactly\n"
+        "these users were sent. *First* is recording everybody (`propsync baseline`), *renewal* writing\n"
+        "the snapshot alone. The last line of each is the straight line through those above it."
+    )
+    yield ""
+    yield "| by | users | first | unchanged | rows/s | memory | 2 % changed | memory | renewal | snapshot |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for mode in dict.fromkeys(night["mode"] for night in nights):
+        own = [night for night in nights if night["mode"] == mode]
+        yield from map(_night, own)
+        yield _expected(mode, own, 100 * own[0]["users"])
+    yield from ["", "![Time and size by users](img/nights.svg)"]
+
+
+def _night(night: Mapping[str, Any]) -> str:
+    return (
+        f"| {night['mode']} | {night['users']:,} | {night['first']:.1f} s | {night['same']:.1f} s "
+        f"| {night['users'] / night['same']:,.0f} | {night['megabytes_same']:.0f} MB "
+        f"| {night['changed']:.1f} s | {night['megabytes_changed']:.0f} MB | {night['renewal']:.1f} s "
+        f"| {night['bytes'] / 1e6:,.0f} MB |"
+    )
+
+
+def _expected(mode: str, nights: list[dict[str, Any]], users: int) -> str:
+    """What the line through the measured points says of so many users."""
+    sizes = [night["users"] for night in nights]
+
+    def at(name: str) -> float:
+        slope, start = statistics.linear_regression(sizes, [night[name] for night in nights])
+        return slope * users + start
+
+    return (
+        f"| {mode} | *{users:,}* | *{at('first'):.0f} s* | *{at('same'):.0f} s* | | "
+        f"| *{at('changed'):.0f} s* | | *{at('renewal'):.0f} s* | *{at('bytes') / 1e6:,.0f} MB* |"
+    )
 
 
 def _limits(limits: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Positions = NDArray[np.int64]
 
 _BIT: Final = np.array([1 << n for n in range(8)], dtype=np.uint8)
+_COUNT: Final = np.array([n.bit_count() for n in range(256)], dtype=np.uint8)  # in each byte that there is
 
 
 class Bits:
@@ -17,6 +18,10 @@ class Bits:
 
     def __init__(self, n: int) -> None:
         self._bytes = np.zeros((n + 7) // 8, dtype=np.uint8)
+
+    def __len__(self) -> int:
+        """How many are in."""
+        return int(_COUNT[self._bytes].sum())
 
     def add(self, positions: Positions) -> None:
         """Put positions in; they may repeat."""

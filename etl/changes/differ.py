@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # Rows looked up together: a share of the snapshot's entries, and no more than memory is for.
 _SHARE: Final = 200
 _MOST: Final = 65_536
+_HELD_BYTES: Final = 48_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Differ:
         gathered: list[Mapped] = []
         for mapped in batches:
             gathered.append(mapped)
-            if sum(len(some.kept) for some in gathered) >= at_once:
+            rows = sum(len(some.kept) for some in gathered)
+            if rows >= at_once or sum(some.batch.rows.nbytes for some in gathered) > _HELD_BYTES:
                 yield from self._together(gathered)
                 gathered = []
         yield from self._together(gathered)

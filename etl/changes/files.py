@@ -11,7 +11,8 @@ from typing import IO
 
 import pyarrow as pa
 
-from etl.errors import EtlError, StaleCheckpointError, StateError
+from etl.errors import EtlError, StaleCheckpointError
+from etl.state_files import state_error, sync_folder
 
 
 def fresh_name(path: Path) -> Path:
@@ -35,7 +36,7 @@ def replacing(path: Path, schema: pa.Schema) -> Iterator[pa.ipc.RecordBatchFileW
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -49,11 +50,7 @@ def translated(path: Path) -> Iterator[None]:
     except EtlError:
         raise
     except (OSError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StateError(
-            f"the state folder can't be written: {path}: {reason}",
-            hint="make room or give the right to write; what is settled is kept, and the next run goes on",
-        ) from error
+        raise state_error(path, error) from error
 
 
 def unnamed(path: Path) -> IO[bytes]:
@@ -65,11 +62,3 @@ def unnamed(path: Path) -> IO[bytes]:
 def stale(path: Path, what: str, loss: str, before: str = "") -> StaleCheckpointError:
     """An error for a file that can't be used: delete it, at this loss, or do what `before` says."""
     return StaleCheckpointError(f"{path} {what}", hint=f"{before}delete the file; the next run {loss}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -85,7 +85,7 @@ def layout_of(identification: Identification, changes: Changes) -> Layout | None
             _name(paths),
             tuple(paths),
             ignored=_only_of({columns[path] for path in paths}, changes.ignore),
-            unrepeatable=paths[0][1:2] != () and paths[0][1] in UNREPEATABLE and not identification.clear_all,
+            unrepeatable=not UNREPEATABLE.isdisjoint(paths[0][1:2]),
         )
         for paths in _together(list(columns), wiped=identification.clear_all)
     )

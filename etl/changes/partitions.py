@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEY: Final = "key"
-_KEPT_BYTES: Final = 64_000_000  # of mapped pages
+_KEPT_BYTES: Final = 32_000_000  # of mapped pages
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
 
 

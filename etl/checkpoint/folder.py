@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etl.errors import ActiveRunError, StateError
+from etl.errors import ActiveRunError
+from etl.state_files import state_error
 
 
 class StateFolder:
@@ -76,16 +77,6 @@ class StateFolder:
             os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         except OSError as error:
             raise state_error(self.lock, error) from error
-
-
-def state_error(path: Path, error: Exception) -> StateError:
-    """A StateError for a failed write at `path`."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return StateError(
-        f"the state folder can't be written: {path}: {reason}",
-        hint="make room or give the right to write, or name another folder with --state-dir; "
-        "what is settled is kept",
-    )
 
 
 def _holder(path: Path, text: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import orjson
 
-from etl.checkpoint.folder import state_error
 from etl.model import Reject
+from etl.state_files import state_error, sync_folder
 
 
 def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
@@ -28,7 +28,7 @@ def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise state_error(path, error) from error
 
@@ -43,11 +43,3 @@ def _line(reject: Reject, run: int) -> bytes:
         "run": run,
     }
     return orjson.dumps(entry) + b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Entries:
     """What the snapshot is to have of the chunk that begins at row `first` of a file.
 
-    `keys` (shape (m, w)) and `prints` (shape (m, p)) are those of its accepted rows, in source order.
+    `keys` (shape (m, w)) and `prints` (shape (m, p)) are those of its accepted rows, in source order. With
+    p = 0 they are rows that may have arrived or not: nobody knows what these users have.
     """
 
     file: int
@@ -27,8 +28,14 @@ class Entries:
     prints: Prints
 
 
+def alike(pieces: Sequence[Sent]) -> Iterator[list[Sent]]:
+    """The pieces of a chunk by how many prints their rows have; those in doubt come last."""
+    for width in sorted({piece.prints.shape[1] for piece in pieces}, reverse=True):
+        yield [piece for piece in pieces if piece.prints.shape[1] == width]
+
+
 def packed(where: Stretch, pieces: Sequence[Sent]) -> tuple[int, int, int, int, bytes, bytes]:
-    """The pieces of a chunk as a row of the table `sent`, its users in source order."""
+    """Pieces of a chunk, all alike, as a row of the table `sent`, its users in source order."""
     order = np.argsort(np.concatenate([piece.numbers for piece in pieces]), kind="stable")
     keys = np.concatenate([piece.keys for piece in pieces])[order]
     prints = np.concatenate([piece.prints for piece in pieces])[order]
@@ -44,7 +51,7 @@ def unpacked(row: tuple[Any, ...]) -> Entries:
         file,
         first,
         np.frombuffer(keys, "<u8").reshape(rows, -1),
-        np.frombuffer(prints, width).reshape(rows, -1),
+        np.frombuffer(prints, width).reshape(rows, len(prints) // (rows * print_bytes)),
     )
 
 

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
-from etl.checkpoint.folder import state_error
-from etl.checkpoint.sent import Entries, packed, unpacked
+from etl.checkpoint.sent import Entries, alike, packed, unpacked
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import Reject, Settled, Stretch, Tally
+from etl.state_files import state_error
 
 VERSION: Final = 3
 _APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite files
@@ -159,7 +159,7 @@ class Checkpoint:
         query = "SELECT * FROM sent WHERE (file, first) >= (?, ?) AND (file, first) < (?, ?)"
         places = (*since, *(before or (_FAR, 0)))
         with self._reading(), closing(_connect(self._path)) as connection:
-            for row in connection.execute(f"{query} ORDER BY file, first", places):
+            for row in connection.execute(f"{query} ORDER BY file, first, rowid", places):
                 yield unpacked(row)
 
     def settle(self, chunks: Iterable[Settled], meter: Tally, seconds: float) -> None:
@@ -175,8 +175,8 @@ class Checkpoint:
                     "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)",
                     ((where.file, r.row, r.source, r.code, r.reason, r.values) for r in chunk.rejects),
                 )
-                if chunk.sent:
-                    entries = packed(where, chunk.sent)
+                for pieces in alike(chunk.sent):
+                    entries = packed(where, pieces)
                     connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?)", entries)
                 total += chunk.tally
             sums = ", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)

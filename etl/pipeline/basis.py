@@ -12,6 +12,7 @@ from etl.changes import Layout, Renewal, Snapshot, Stamp, layout_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job, fingerprint
 from etl.model import Warned
+from etl.pipeline.doubt import DOUBTFUL
 from etl.pipeline.settings import USUAL_ABSENT, USUAL_CHANGES
 
 # Of fewer users a share says little, so nothing is refused that nobody asked to be refused.
@@ -49,7 +50,7 @@ class Basis:
 
         Where none is `given`, few users or a changed job say nothing about the export.
         """
-        if self.snapshot is None or self.full:
+        if self.snapshot is None or self.full or self.snapshot.stamp.job == DOUBTFUL:
             return None
         if given is None and self.users >= MANY and self.snapshot.stamp.job == fingerprint(job):
             return USUAL_CHANGES
@@ -73,6 +74,8 @@ class Basis:
             for entry in entries:
                 if entry.file == left:
                     renewal.forget(entry.keys[:, 0])
+                elif entry.prints.shape[1] == 0:
+                    renewal.forget(entry.keys.ravel())
                 else:
                     renewal.add(entry.keys, entry.prints)
             return renewal.finish()

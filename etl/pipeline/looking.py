@@ -28,10 +28,10 @@ def look_for_leavers(
 def look_for_changes(production: Production, checkpoint: Checkpoint, settings: Settings) -> None:
     """Raise TooManyChangesError if too many users changed. What didn't change is settled at once."""
     most = production.basis.most_changes(production.job, settings.max_changes)
-    differ = production.differ()
-    if most is None or most >= 100 or differ is None or not production.source.repeatable:
+    differ, snapshot = production.differ(), production.basis.snapshot
+    if most is None or most >= 100 or differ is None or snapshot is None or not production.source.repeatable:
         return
     began = settings.clock.now()
-    survey = surveyed(production, differ)
+    survey = surveyed(production, differ, snapshot)
     survey.check(most, production.basis.users)
     checkpoint.settle(survey.settled(), Tally(), settings.clock.now() - began)

@@ -96,7 +96,7 @@ class Production:
 
     def compared(self, gap: Stretch, differ: Differ) -> Iterator[Compared]:
         """The batches of a stretch, mapped and compared."""
-        return map(differ.diff, self.mapped(gap))
+        return differ.each(self.mapped(gap))
 
     def encoder(self, first: int) -> Encoder:
         """What makes chunks of the rows of one file, from the row `first` on."""

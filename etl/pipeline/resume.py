@@ -33,13 +33,23 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
     }
 
 
+def sent_already(folder: StateFolder, expected: Identity) -> bool:
+    """Whether the last run finished, and was of these very files."""
+    found = Checkpoint.load(folder.checkpoint)
+    if found is None:
+        return False
+    with found:
+        progress = found.progress()
+        return progress.finished and progress.identity.get("source") == expected["source"]
+
+
 @contextmanager
-def taken_up(folder: StateFolder, expected: Identity, basis: Basis, *, restart: bool) -> Iterator[Checkpoint]:
+def taken_up(folder: StateFolder, expected: Identity, basis: Basis) -> Iterator[Checkpoint]:
     """The job's checkpoint: an unfinished one that fits, else a new one.
 
-    Raises StaleCheckpointError for an unfinished one that doesn't fit, unless `restart`.
+    Raises StaleCheckpointError for an unfinished one that doesn't fit.
     """
-    found = None if restart else Checkpoint.load(folder.checkpoint)
+    found, number = Checkpoint.load(folder.checkpoint), basis.number
     if found is not None:
         with found:
             progress = found.progress()
@@ -47,8 +57,10 @@ def taken_up(folder: StateFolder, expected: Identity, basis: Basis, *, restart: 
                 _check_fit(folder, progress, expected, basis)
                 yield found
                 return
+            # Also where the snapshot is gone: rejects tell by this number that they are older.
+            number = max(number, progress.number + 1)
     try:
-        with Checkpoint.create(folder.checkpoint, expected, number=basis.number, base=basis.run_id) as new:
+        with Checkpoint.create(folder.checkpoint, expected, number=number, base=basis.run_id) as new:
             yield new
     except TooManyChangesError:
         # It never began; tomorrow's export must not be taken for another one than this run's.
@@ -100,4 +112,4 @@ def _file_difference(found: object, expected: object) -> str:
     return f"{next((name for name in after if name not in before), 'a file')} is new, or the order differs"
 
 
-__all__ = ["identity", "taken_up"]
+__all__ = ["identity", "sent_already", "taken_up"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
 from etl import amplitude
+from etl.changes import layout_of
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
 from etl.errors import InterruptedRunError, SourceError, StateError
 from etl.job import Job
@@ -16,13 +18,14 @@ from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
 from etl.pipeline.apart import Made, made_apart, may_fork
 from etl.pipeline.basis import basis_of
+from etl.pipeline.doubt import drop_unfinished, forget_everyone
 from etl.pipeline.journey import travel
 from etl.pipeline.leavers import Leavers, forget_ids
 from etl.pipeline.looking import look_for_changes, look_for_leavers
 from etl.pipeline.loops import run_async
 from etl.pipeline.notices import uncounted_events, warnings_of
 from etl.pipeline.production import Production
-from etl.pipeline.resume import identity, taken_up
+from etl.pipeline.resume import identity, sent_already, taken_up
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
 from etl.sender import Batch, Http, Identify
@@ -55,10 +58,19 @@ def run_job(
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
     expected = identity(job, source, limits, full=settings.full)
-    with folder.hold() as lock, basis_of(job, folder, full=settings.full) as basis:
-        production = production.on(basis)
-        with taken_up(folder, expected, basis, restart=settings.restart) as checkpoint:
-            return _Run(production, transport, folder, lock, checkpoint, settings, listener).to_its_end()
+    with folder.hold() as lock:
+        if settings.restart:
+            drop_unfinished(folder, layout_of(job.identification, job.changes))
+        again = sent_already(folder, expected)
+        with (
+            basis_of(job, folder, full=settings.full) as basis,
+            taken_up(folder, expected, basis) as checkpoint,
+        ):
+            if basis.layout is None:
+                forget_everyone(folder)
+            production = production.on(replace(basis, number=checkpoint.progress().number))
+            run = _Run(production, transport, folder, lock, checkpoint, settings, listener)
+            return run.to_its_end(again=again)
 
 
 class _Run:
@@ -85,8 +97,11 @@ class _Run:
         self._resumed_rows = self._ledger.rows()
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
+        self._again = False
 
-    def to_its_end(self) -> Summary:
+    def to_its_end(self, *, again: bool) -> Summary:
+        """Bring the run to its end; `again`: its files are those of the last run."""
+        self._again = again
         with look_for_leavers(self._production, self._folder, record=True) as leavers:
             self._leavers = leavers
             self._look_first()
@@ -175,7 +190,7 @@ class _Run:
             )
         )
         left = self._leavers.warnings() if self._leavers else ()
-        for warning in (*warnings_of(job), *self._production.basis.warnings, *left):
+        for warning in (*warnings_of(job, again=self._again), *self._production.basis.warnings, *left):
             self._listener(warning)
 
     def _tell_end(self, status: Status) -> Summary:

@@ -29,7 +29,7 @@ from etl.errors import DestinationError
 from etl.model import Chunk, Reject, Sent, Tally
 from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.pacing import Clock, Rate
-from etl.sender.parts import accepted, halves, only, others, rejected, sent
+from etl.sender.parts import accepted, halves, in_doubt, only, others, rejected, sent
 from etl.sender.pause import Pause
 from etl.sender.roles import Pace, Transport, Watcher
 
@@ -268,7 +268,8 @@ class Delivery:
         now = self._clock.now()
         trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
         if now - trouble.apart_since > self._outage:
-            return self._hand_back(part, watcher, "transient", f"the server kept answering: {verdict.words}")
+            words = f"the server kept answering: {verdict.words}"
+            return self._hand_back(part, watcher, "transient", words) + Outcome(sent=in_doubt(part))
         await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
         return None
 

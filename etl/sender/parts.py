@@ -64,6 +64,11 @@ def sent(part: Chunk) -> tuple[Sent, ...]:
     return (Sent(part.numbers, part.keys[part.owners], part.prints),)
 
 
+def in_doubt(part: Chunk) -> tuple[Sent, ...]:
+    """What the snapshot is to know of rows that may have arrived or not: nothing, so they have no prints."""
+    return tuple(replace(piece, prints=piece.prints[:, :0]) for piece in sent(part))
+
+
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:
     """Every row of a part, handed back."""
     values = original_values(

@@ -67,7 +67,7 @@ def alone(pair: Pair) -> Pair:
     return (pair[0], None) if pair[0] is not None else pair
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     nights=st.lists(st.lists(PAIRS, max_size=8), min_size=1, max_size=3),
     present=st.lists(PAIRS, max_size=6),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.changes import prints_of
@@ -120,6 +120,7 @@ def test_texts_are_the_same_whatever_their_column(job: Any) -> None:
     assert prints_for(job, codes.to_pylist(), codes.type) == plain
 
 
+@settings(max_examples=50)
 @given(st.lists(st.one_of(TEXTS, st.none(), st.lists(TEXTS, max_size=3)), max_size=12), st.data())
 def test_prints_are_equal_exactly_where_the_json_is(values: list[Any], data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from([pa.string(), pa.list_(pa.string())]))

@@ -78,7 +78,7 @@ def matrices(rows: list[tuple[int, list[int]]], layout: Layout) -> tuple[NDArray
     return keys, np.array([own for _, own in rows], dtype=layout.dtype).reshape(-1, len(layout.names))
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(nights(), st.sampled_from([0, 100, 10**6]), st.sampled_from([60, 200, 10**7]))
 def test_every_snapshot_is_what_one_would_write_down_row_by_row(runs: Any, held: int, partition: int) -> None:
     model: Model = {}
@@ -273,7 +273,18 @@ def test_a_damaged_snapshot_is_named_with_a_remedy(tmp_path: Path, damage: str) 
     assert "delete the file" in str(caught.value.hint)
 
 
-@settings(max_examples=60)
+def test_a_snapshot_in_disorder_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "snapshot.arrow", 1)
+    with pa.ipc.open_file(path) as reader:
+        rows, schema = reader.get_batch(0), reader.schema
+    with pa.ipc.new_file(path, schema) as writer:
+        writer.write_batch(rows.slice(1))
+        writer.write_batch(rows.slice(0, 1))
+    with pytest.raises(StaleCheckpointError, match="out of order"):
+        Snapshot.open(path)
+
+
+@settings(max_examples=40)
 @given(st.data())
 def test_whatever_is_overwritten_a_snapshot_opens_or_is_refused(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

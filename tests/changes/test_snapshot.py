@@ -92,6 +92,12 @@ def test_prints_are_compared_one_by_one(snapshot: Snapshot, users: list[int], ch
             assert [e for e, c in zip(own, ignored, strict=True) if c] == truth[ignored].tolist()
 
 
+def test_of_an_unknown_user_nothing_is_equal_however_little_is_given(snapshot: Snapshot) -> None:
+    layout = layout_of(snapshot)
+    nothing = np.zeros((2, len(layout.names)), dtype=layout.dtype)
+    assert snapshot.look_up(keys_of([2, 2 * N]), nothing, layout).equal.any(axis=1).tolist() == [True, False]
+
+
 def test_runs_are_those_that_had_a_user_accepted_last(snapshot: Snapshot) -> None:
     users = [0, N - 101, N - 100, N - 1, N + 5]
     assert snapshot.runs(snapshot.find(keys_of(users))).tolist() == [1, 1, 2, 2, -1]

@@ -1,0 +1,68 @@
+"""What was accepted stays in the checkpoint until the snapshot has it, in source order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.checkpoint import Checkpoint
+from etl.checkpoint.sent import alike, packed, unpacked
+from etl.model import Sent, Settled, Stretch, Tally
+
+
+def piece(numbers: list[int], width: int = 2, kind: type[np.unsignedinteger] = np.uint32) -> Sent:
+    """Rows whose keys and prints are worked out from their numbers."""
+    rows = np.array(numbers, dtype=np.int64)
+    prints = (rows[:, None] * 10 + np.arange(width)).astype(kind)
+    return Sent(rows, rows.astype(np.uint64).reshape(-1, 1) << np.uint64(40), prints)
+
+
+def settled(first: int, *pieces: Sent, file: int = 0) -> Settled:
+    rows = sum(len(one.numbers) for one in pieces)
+    return Settled(Stretch(file, first, first + 100), Tally(rows=rows), sent=pieces)
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 10**6), min_size=1, unique=True).map(sorted), min_size=1, max_size=4),
+    st.sampled_from([np.uint32, np.uint64]),
+)
+def test_pieces_come_back_in_source_order(numbers: list[list[int]], kind: type[np.unsignedinteger]) -> None:
+    entries = unpacked(packed(Stretch(3, 7, 9), [piece(some, kind=kind) for some in numbers]))
+    wanted = piece(sorted(number for some in numbers for number in some), kind=kind)
+    assert (entries.file, entries.first) == (3, 7)
+    assert entries.prints.dtype == kind
+    np.testing.assert_array_equal(entries.keys, wanted.keys)
+    np.testing.assert_array_equal(entries.prints, wanted.prints)
+
+
+def test_rows_in_doubt_are_kept_apart_and_come_last() -> None:
+    sure, doubtful = piece([1, 4]), piece([2, 3], width=0)
+    assert list(alike([doubtful, sure])) == [[sure], [doubtful]]
+    entries = unpacked(packed(Stretch(0, 1, 5), [doubtful]))
+    assert entries.prints.shape == (2, 0)
+    assert entries.keys.shape == (2, 1)
+
+
+def test_chunks_come_in_source_order_whenever_they_were_settled(tmp_path: Path) -> None:
+    with Checkpoint.create(tmp_path / "c.sqlite", {}) as checkpoint:
+        for file, first in ((1, 1), (0, 101), (0, 1)):
+            checkpoint.settle([settled(first, piece([first]), file=file)], Tally(), 0.0)
+        assert [(found.file, found.first) for found in checkpoint.sent()] == [(0, 1), (0, 101), (1, 1)]
+        assert [found.first for found in checkpoint.sent((0, 1), (0, 101))] == [1]
+        assert [(found.file, found.first) for found in checkpoint.sent((0, 101))] == [(0, 101), (1, 1)]
+
+
+def test_they_are_there_for_another_process_and_gone_when_the_run_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    with Checkpoint.create(path, {}) as checkpoint:
+        checkpoint.settle([settled(1, piece(list(range(1, 20_000))))], Tally(), 0.0)
+    large = path.stat().st_size
+    with Checkpoint.load(path) or pytest.fail("gone") as again:
+        assert sum(len(found.keys) for found in again.sent()) == 19_999
+        again.finish()
+        assert list(again.sent()) == []
+    assert path.stat().st_size < large / 2
