@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,7 +69,7 @@ def baseline(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -
     if as_json:
         import orjson
 
-        show(orjson.dumps(asdict(found)))
+        show(orjson.dumps(found))
     else:
         show(_recorded(found))
     return ExitCode.REJECTS if found.rejected else ExitCode.DONE

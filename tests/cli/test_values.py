@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from etl.cli.values import duration, endpoint, per_second, reject_limit
+from etl.cli.values import duration, endpoint, per_second, percent, reject_limit
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,19 @@ def test_a_reject_limit_is_rows_or_a_share() -> None:
     assert reject_limit("100 %").percent == 100
 
 
+def test_a_share_is_a_percentage() -> None:
+    assert (percent("50%"), percent("0.5 %"), percent("100%"), percent("0%")) == (50, 0.5, 100, 0)
+    for wrong in ("50", "101%", "-1%", "%", "5%%"):
+        with pytest.raises(click.BadParameter, match="give one like 50%"):
+            percent(wrong)
+
+
 @given(st.text().filter(lambda text: not any("0" <= letter <= "9" for letter in text)))
 @example("-1")
 @example("1e")
 @example("1 000")
 def test_anything_else_is_told_with_an_example(text: str) -> None:
-    for take, sample in ((duration, "90s"), (per_second, "max"), (reject_limit, "0.5%")):
+    for take, sample in ((duration, "90s"), (per_second, "max"), (reject_limit, "0.5%"), (percent, "50%")):
         if text != "max":
             with pytest.raises(click.BadParameter, match=sample):
                 take(text)

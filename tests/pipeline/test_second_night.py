@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import StaleCheckpointError
@@ -49,6 +49,8 @@ PROPERTIES: dict[str, Any] = {
     "cleared": {"$clearAll": True, "$set": {"plan": "plan", "score": {"column": "score", "type": "integer"}}},
     "unset": {"$unset": ["plan", "score"], "$set": {"extra": "company"}},
 }
+# Without shrinking: it would take minutes, as each step is several runs.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 # Without a disk there is nothing to wait for, and so there are more nights to try.
 MEMORY = next((str(path) for path in [Path("/dev/shm")] if path.is_dir()), None)
 # `lang` is what some of the jobs ignore; it isn't compared where one did.
@@ -59,10 +61,10 @@ CHANGES: dict[str, Any] = {
     "ignoring": {"by": "property", "ignore": ["lang"]},
     "user, ignoring": {"by": "user", "ignore": ["lang"]},
 }
-WORDS = st.sampled_from(["", "a", "b", "c"])
+WORDS = st.sampled_from(["", "a", "b"])
 ROWS = st.fixed_dictionaries(
     {
-        "id": st.sampled_from(["user-1", "user-2", "user-3", "user-4", "user-5", "user-6", "x"]),
+        "id": st.sampled_from(["user-1", "user-2", "user-3", "user-4", "x"]),
         **dict.fromkeys(("platform", "os", "lang", "company", "plan"), WORDS),
         "score": st.sampled_from(["", "1", "2", "many"]),
     }
@@ -125,7 +127,7 @@ class Both:
         paths = self._export(night, job.folder)
         for sandbox in (self._changed, self._full):
             sandbox.change(poison_users=["user-2"] if night.poisoned else [])
-        how: dict[str, Any] = {"batch_size": 3, "concurrency": 3}
+        how: dict[str, Any] = {"batch_size": 2, "concurrency": 2}
         mine = how | {"full": night.full, "max_changes": 100.0}
         if self._dies(night, lambda **more: send(job, self._changed, paths, **mine, **more)):
             if night.dropped:
@@ -193,7 +195,7 @@ def _shown(sandbox: Sandbox, ignoring: bool) -> dict[str, Any]:
     return everyone
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=5))
 def test_after_every_night_all_is_as_if_everything_had_been_sent(
     pair: tuple[Sandbox, Sandbox], nights: list[Night]
@@ -216,7 +218,7 @@ COUNTING = {
 }
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4))
 def test_every_row_of_every_night_counts_and_counts_once(
     pair: tuple[Sandbox, Sandbox], nights: list[Night]
@@ -239,7 +241,7 @@ def keyed_by(keys: Callable[[pa.RecordBatch], Keys]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4))
 def test_users_with_one_key_are_never_taken_for_each_other(
     pair: tuple[Sandbox, Sandbox], count: int, nights: list[Night]
@@ -261,7 +263,7 @@ IDS = st.builds(
 ) | st.sampled_from([{"id": "", "device": "device-8"}, {"id": "", "device": "device-9"}])
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4), data=st.data())
 def test_so_it_is_where_users_have_devices(
     pair: tuple[Sandbox, Sandbox], nights: list[Night], data: st.DataObject
