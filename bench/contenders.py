@@ -95,7 +95,9 @@ def unsettled() -> Contender:
         words = propsync(url, file("parquet"))
         return [words[0], "-m", "bench.stages", "unsettled", *words[3:]]
 
-    return Contender("no-checkpoint", command, counts=False, environment=KEY)
+    # As the command itself does before anything is imported.
+    environment = KEY | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+    return Contender("no-checkpoint", command, counts=False, environment=environment)
 
 
 STAGES = [stage(name) for name in ("bare", "read", "map", "produce")]

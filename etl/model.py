@@ -169,13 +169,18 @@ class Tally:
         )
 
 
+# What became of rows that were sent; of those in doubt nobody knows whether they arrived.
+End: TypeAlias = Literal["accepted", "in_doubt", "refused"]
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Accepted rows for the snapshot: their ascending `numbers`, `keys` (m, w) and `prints` (m, p)."""
+    """Rows that were sent, for the snapshot: their ascending `numbers`, `keys` (m, w) and `prints` (m, p)."""
 
     numbers: NDArray[np.int64]
     keys: NDArray[np.uint64]
     prints: Prints
+    end: End = "accepted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,47 +11,48 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.model import Prints, Sent, Stretch
+    from etl.model import End, Prints, Sent, Stretch
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
     """What the snapshot is to have of the chunk that begins at row `first` of a file.
 
-    `keys` (shape (m, w)) and `prints` (shape (m, p)) are those of its accepted rows, in source order. With
-    p = 0 they are rows that may have arrived or not: nobody knows what these users have.
+    `keys` (shape (m, w)) and `prints` (shape (m, p)) are those of its rows with this `end`, in source order.
     """
 
     file: int
     first: int
     keys: NDArray[np.uint64]
     prints: Prints
+    end: End = "accepted"
 
 
 def alike(pieces: Sequence[Sent]) -> Iterator[list[Sent]]:
-    """The pieces of a chunk by how many prints their rows have; those in doubt come last."""
-    for width in sorted({piece.prints.shape[1] for piece in pieces}, reverse=True):
-        yield [piece for piece in pieces if piece.prints.shape[1] == width]
+    """The pieces of a chunk by their end; accepted ones come first."""
+    for end in sorted({piece.end for piece in pieces}):
+        yield [piece for piece in pieces if piece.end == end]
 
 
-def packed(where: Stretch, pieces: Sequence[Sent]) -> tuple[int, int, int, int, bytes, bytes]:
+def packed(where: Stretch, pieces: Sequence[Sent]) -> tuple[int, int, int, int, bytes, bytes, End]:
     """Pieces of a chunk, all alike, as a row of the table `sent`, its users in source order."""
     order = np.argsort(np.concatenate([piece.numbers for piece in pieces]), kind="stable")
     keys = np.concatenate([piece.keys for piece in pieces])[order]
     prints = np.concatenate([piece.prints for piece in pieces])[order]
     size = prints.dtype.itemsize
-    return where.file, where.first, len(order), size, _bytes(keys), _bytes(prints)
+    return where.file, where.first, len(order), size, _bytes(keys), _bytes(prints), pieces[0].end
 
 
 def unpacked(row: tuple[Any, ...]) -> Entries:
     """The inverse of `packed`. Raises ValueError where the bytes don't fit."""
-    file, first, rows, print_bytes, keys, prints = row
+    file, first, rows, print_bytes, keys, prints, end = row
     width = np.dtype(f"<u{print_bytes}")
     return Entries(
         file,
         first,
         np.frombuffer(keys, "<u8").reshape(rows, -1),
-        np.frombuffer(prints, width).reshape(rows, len(prints) // (rows * print_bytes)),
+        np.frombuffer(prints, width).reshape(rows, -1),
+        end,
     )
 
 

@@ -36,7 +36,7 @@ CREATE TABLE rejects (
   file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, PRIMARY KEY (file, row)
 ) WITHOUT ROWID;
 CREATE TABLE sent (
-  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB
+  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT
 );
 CREATE INDEX sent_places ON sent (file, first);
 """
@@ -177,7 +177,7 @@ class Checkpoint:
                 )
                 for pieces in alike(chunk.sent):
                     entries = packed(where, pieces)
-                    connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?)", entries)
+                    connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
                 total += chunk.tally
             sums = ", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))

@@ -67,16 +67,17 @@ class Basis:
     def renew(self, path: Path, job: Job, run_id: str, entries: Iterable[Entries], left: int) -> int:
         """Write the snapshot that has these entries, too; the number of its entries. Raises StateError.
 
-        Entries of the file number `left` are of users who left.
+        Entries of the file number `left` are of users who left. Of rows in doubt nobody knows what their
+        users have now, so they are forgotten; refused ones change nothing.
         """
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
         with Renewal(path, self.layout, self.stamp(job, run_id), old=self.snapshot) as renewal:
             for entry in entries:
-                if entry.file == left:
-                    renewal.forget(entry.keys[:, 0])
-                elif entry.prints.shape[1] == 0:
+                if entry.end == "in_doubt":
                     renewal.forget(entry.keys.ravel())
-                else:
+                elif entry.end == "accepted" and entry.file == left:
+                    renewal.forget(entry.keys[:, 0])
+                elif entry.end == "accepted":
                     renewal.add(entry.keys, entry.prints)
             return renewal.finish()
 

@@ -50,21 +50,22 @@ def taken_up(folder: StateFolder, expected: Identity, basis: Basis) -> Iterator[
     Raises StaleCheckpointError for an unfinished one that doesn't fit.
     """
     found, number = Checkpoint.load(folder.checkpoint), basis.number
-    if found is not None:
-        with found:
-            progress = found.progress()
-            if not progress.finished:
-                _check_fit(folder, progress, expected, basis)
-                yield found
-                return
-            # Also where the snapshot is gone: rejects tell by this number that they are older.
-            number = max(number, progress.number + 1)
     try:
+        if found is not None:
+            with found:
+                progress = found.progress()
+                if not progress.finished:
+                    _check_fit(folder, progress, expected, basis)
+                    yield found
+                    return
+                # Also where the snapshot is gone: rejects tell by this number that they are older.
+                number = max(number, progress.number + 1)
         with Checkpoint.create(folder.checkpoint, expected, number=number, base=basis.run_id) as new:
             yield new
     except TooManyChangesError:
-        # It never began; tomorrow's export must not be taken for another one than this run's.
-        Checkpoint.discard(folder.checkpoint)
+        # Where it never began, tomorrow's export must not be taken for another one than this run's.
+        if found is None or progress.finished or progress.tally.rows == 0:
+            Checkpoint.discard(folder.checkpoint)
         raise
 
 

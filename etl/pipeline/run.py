@@ -154,7 +154,7 @@ class _Run:
             path, job = self._folder.snapshot, self._production.job
             basis.renew(path, job, run_id, self._checkpoint.sent(), left)
             if self._leavers is not None and self._leavers.count():
-                keys = (entries.keys[:, 0] for entries in self._checkpoint.sent((left, 0)))
+                keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)
 
     def _made(self) -> AbstractContextManager[Made]:

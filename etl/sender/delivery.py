@@ -26,10 +26,10 @@ from etl.amplitude import (
     Verdict,
 )
 from etl.errors import DestinationError
-from etl.model import Chunk, Reject, Sent, Tally
+from etl.model import Chunk, End, Reject, Sent, Tally
 from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.pacing import Clock, Rate
-from etl.sender.parts import accepted, halves, in_doubt, only, others, rejected, sent
+from etl.sender.parts import accepted, halves, only, others, rejected, sent
 from etl.sender.pause import Pause
 from etl.sender.roles import Pace, Transport, Watcher
 
@@ -269,7 +269,7 @@ class Delivery:
         trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
         if now - trouble.apart_since > self._outage:
             words = f"the server kept answering: {verdict.words}"
-            return self._hand_back(part, watcher, "transient", words) + Outcome(sent=in_doubt(part))
+            return self._hand_back(part, watcher, "transient", words, end="in_doubt")
         await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
         return None
 
@@ -281,9 +281,11 @@ class Delivery:
             ]
         return tasks[0].result() + tasks[1].result()
 
-    def _hand_back(self, part: Chunk, watcher: Watcher, code: str, words: str) -> Outcome:
+    def _hand_back(
+        self, part: Chunk, watcher: Watcher, code: str, words: str, *, end: End = "refused"
+    ) -> Outcome:
         rejects = rejected(part, code, words)
-        return self._end(part, watcher, Outcome(Tally(rejected=len(rejects)), rejects))
+        return self._end(part, watcher, Outcome(Tally(rejected=len(rejects)), rejects, sent(part, end)))
 
     def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
         watcher.finished(part)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from etl.model import Chunk
 from etl.sender.delivery import Delivery, Outcome
 from etl.sender.order import Keys, Order
-from etl.sender.parts import only, whole
+from etl.sender.parts import only, whole, without_body
 from etl.sender.pause import StoppedError
 
 Settle = Callable[[Chunk, Outcome], Awaitable[None]]
 
 # Chunks set apart keep no lane; so many of them may wait, each with no more than the rows that wait.
 MOST_APART: Final = 1000
+_NOBODY: Keys = np.empty(0, dtype=np.uint64)
 
 
 class Traffic:
@@ -27,6 +28,8 @@ class Traffic:
     def __init__(self) -> None:
         self._order = Order()
         self._apart: set[int] = set()
+        self._parked: set[int] = set()  # sent, and waiting for earlier chunks of its users to be settled
+        self._given_up: set[int] = set()
         self._signal = asyncio.Event()
         self._tickets = 0
 
@@ -35,10 +38,13 @@ class Traffic:
         self._tickets += 1
         return self._tickets, self._order.enter(self._tickets, keys)
 
-    def leave(self, ticket: int) -> None:
+    def leave(self, ticket: int, *, settled: bool) -> None:
         """The chunk is settled, or given up."""
+        if not settled:
+            self._given_up.add(ticket)
         self._order.leave(ticket)
         self._apart.discard(ticket)
+        self._parked.discard(ticket)
         self._wake()
 
     def narrow(self, ticket: int, keys: Keys) -> None:
@@ -56,13 +62,26 @@ class Traffic:
         """Those of the tickets that are still under way."""
         return [ticket for ticket in tickets if self._order.has(ticket)]
 
+    def park(self, ticket: int) -> None:
+        """Every request of the chunk has its answer, and it isn't to be settled yet."""
+        self._parked.add(ticket)
+        self._order.narrow(ticket, _NOBODY)
+        self._wake()
+
+    async def settled(self, tickets: list[int]) -> None:
+        """Wait until these chunks are settled. Raises StoppedError if one of them was given up."""
+        while self.standing(tickets):
+            await self.change()
+        if not self._given_up.isdisjoint(tickets):
+            raise StoppedError
+
     def any_apart(self) -> bool:
         """Whether any chunk is set apart."""
         return bool(self._apart)
 
     def all_apart(self, tickets: list[int]) -> bool:
         """Whether waiting for these tickets will take long."""
-        return self._apart.issuperset(tickets)
+        return (self._apart | self._parked).issuperset(tickets)
 
     def held(self, tickets: list[int], keys: Keys) -> NDArray[np.bool_]:
         """Which rows of `keys` (shape (k, w)) have a user that one of the tickets has under way; (k,)."""
@@ -71,8 +90,8 @@ class Traffic:
         return held
 
     async def room(self) -> None:
-        """Wait until fewer than MOST_APART chunks are set apart."""
-        while len(self._apart) >= MOST_APART:
+        """Wait until fewer than MOST_APART chunks are set apart, or wait to be settled."""
+        while len(self._apart | self._parked) >= MOST_APART:
             await self.change()
 
     async def change(self) -> None:
@@ -101,7 +120,10 @@ class Lanes:
 
     async def _carry(self, load: _Load) -> None:
         try:
-            await self._settle(load.chunk, await load.deliver())
+            outcome = await load.deliver()
+            await load.last()
+            await self._settle(load.chunk, outcome)
+            load.settled = True
         except* StoppedError:
             pass  # unsettled: the next run takes it up again
         finally:
@@ -113,6 +135,7 @@ class _Load:
 
     def __init__(self, chunk: Chunk, traffic: Traffic, lane: asyncio.Semaphore, delivery: Delivery) -> None:
         self.chunk = chunk
+        self.settled = False
         self._traffic = traffic
         self._lane = lane
         self._delivery = delivery
@@ -139,8 +162,20 @@ class _Load:
             self._open_keys = self._open_keys[~done]
             self._traffic.narrow(self._ticket, self._open_keys)
 
+    async def last(self) -> None:
+        """Wait for the earlier chunks of its users to be settled.
+
+        They may have let these users go ahead, and wait for others. If this chunk was settled and they
+        were not, the next run would send their older rows after it.
+        """
+        if self._traffic.standing(self._blockers):
+            self.chunk = without_body(self.chunk)
+            self._traffic.park(self._ticket)
+            self._free_lane()
+        await self._traffic.settled(self._blockers)
+
     def leave(self) -> None:
-        self._traffic.leave(self._ticket)
+        self._traffic.leave(self._ticket, settled=self.settled)
         self._free_lane()
 
     async def _in_turn(self, part: Chunk) -> Outcome:

@@ -18,6 +18,7 @@ class Order:
 
     def __init__(self) -> None:
         self._open: dict[int, Keys] = {}  # sorted, each key once
+        self._left: dict[int, Keys] = {}  # of some tickets, whose requests aren't all answered: who is left
         self._taken = np.zeros(_SLOTS, dtype=np.uint32)  # how many keys under way fall into each slot
 
     def enter(self, ticket: int, keys: Keys) -> list[int]:
@@ -32,20 +33,23 @@ class Order:
 
     def leave(self, ticket: int) -> None:
         """The chunk is settled, or given up."""
+        self._left.pop(ticket, None)
         np.subtract.at(self._taken, _slots(self._open.pop(ticket)), _ONE)
 
     def narrow(self, ticket: int, keys: Keys) -> None:
-        """Of the chunk's users only these are still under way."""
-        self.leave(ticket)
-        self._put(ticket, np.unique(keys))
+        """Of the chunk's users only these have requests without an answer.
+
+        The others are still the ticket's: until it leaves, nothing that comes after them is settled.
+        """
+        self._left[ticket] = np.unique(keys)
 
     def has(self, ticket: int) -> bool:
         """Whether the ticket is under way."""
         return ticket in self._open
 
     def shared(self, ticket: int, keys: Keys) -> NDArray[np.bool_]:
-        """Which of `keys` (any shape) the ticket has under way; all False once it has left."""
-        return _found(keys, self._open.get(ticket, _NOBODY))
+        """Which of `keys` (any shape) have requests of the ticket without an answer."""
+        return _found(keys, self._left.get(ticket, self._open.get(ticket, _NOBODY)))
 
     def _sharing(self, users: Keys) -> list[int]:
         # Most chunks share nobody; the slots say so for nearly all of their keys.

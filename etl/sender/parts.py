@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.amplitude import Accepted
-from etl.model import Chunk, Reject, Sent, Tally
+from etl.model import Chunk, End, Reject, Sent, Tally
 from etl.values import original_values, pick_rows
 
 
 def whole(chunk: Chunk) -> Chunk:
     """All identifications of a chunk, without the rejects that it settles with."""
     return replace(chunk, rejects=())
+
+
+def without_body(chunk: Chunk) -> Chunk:
+    """What is needed to settle a chunk that has been sent, without what was sent."""
+    return replace(chunk, body=b"", ends=chunk.ends[:0], keys=chunk.keys[:0], rows=chunk.rows.slice(0, 0))
 
 
 def halves(part: Chunk) -> tuple[Chunk, Chunk]:
@@ -57,16 +62,11 @@ def accepted(part: Chunk, verdict: Accepted) -> Tally:
     return Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=uncounted)
 
 
-def sent(part: Chunk) -> tuple[Sent, ...]:
-    """What the snapshot is to know of an accepted part."""
+def sent(part: Chunk, end: End = "accepted") -> tuple[Sent, ...]:
+    """What the snapshot is to know of a part."""
     if part.prints is None or len(part.numbers) == 0:
         return ()
-    return (Sent(part.numbers, part.keys[part.owners], part.prints),)
-
-
-def in_doubt(part: Chunk) -> tuple[Sent, ...]:
-    """What the snapshot is to know of rows that may have arrived or not: nothing, so they have no prints."""
-    return tuple(replace(piece, prints=piece.prints[:, :0]) for piece in sent(part))
+    return (Sent(part.numbers, part.keys[part.owners], part.prints, end),)
 
 
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:

@@ -107,7 +107,7 @@ def test_a_stream_that_stalls_is_left(propsync: Propsync, sandbox: Sandbox, job:
         if begun:
             until(lambda: sandbox.stats.requests >= 1)
         else:
-            time.sleep(1.0)
+            time.sleep(2.5)  # until it waits for its input, which nobody can see
         running.send(signal.SIGINT)
         time.sleep(0.2)
         running.send(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,10 @@ def test_pieces_come_back_in_source_order(numbers: list[list[int]], kind: type[n
 
 
 def test_rows_in_doubt_are_kept_apart_and_come_last() -> None:
-    sure, doubtful = piece([1, 4]), piece([2, 3], width=0)
+    sure, doubtful = piece([1, 4]), replace(piece([2, 3]), end="in_doubt")
     assert list(alike([doubtful, sure])) == [[sure], [doubtful]]
-    entries = unpacked(packed(Stretch(0, 1, 5), [doubtful]))
-    assert entries.prints.shape == (2, 0)
-    assert entries.keys.shape == (2, 1)
+    assert unpacked(packed(Stretch(0, 1, 5), [doubtful])).end == "in_doubt"
+    assert unpacked(packed(Stretch(0, 1, 5), [sure])).end == "accepted"
 
 
 def test_chunks_come_in_source_order_whenever_they_were_settled(tmp_path: Path) -> None:

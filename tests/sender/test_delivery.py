@@ -207,3 +207,28 @@ def test_a_rate_is_kept() -> None:
 
 def test_the_loop_really_is_virtual() -> None:
     run_virtual(asyncio.sleep(1e6))
+
+
+@given(
+    st.lists(st.sampled_from(names(8)), min_size=2, max_size=30),
+    st.integers(1, 5),
+    st.one_of(st.none(), st.floats(0, 200)),
+)
+@settings(max_examples=100, deadline=None)
+def test_nothing_is_settled_before_an_older_chunk_of_its_users(
+    users: list[str], size: int, stop_after: float | None
+) -> None:
+    """Or a run that is taken up again would send the older rows last."""
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        return SlowDown(None, "throttled") if "user-0003" in users and now < 150 else None
+
+    chunks = chunks_of(users, size)
+    journey = run_virtual(carry_all(chunks, Destination(answer=answer), outage=10_000, stop_after=stop_after))
+    places = [first for first in journey.settled if first > 0]
+    assert stop_after is not None or len(places) == len(chunks)
+    for place, first in enumerate(places):
+        mine = set(users[first - 1 : first - 1 + size])
+        older = [chunk.first for chunk in chunks if chunk.first < first]
+        sharing = [one for one in older if mine & set(users[one - 1 : one - 1 + size])]
+        assert set(sharing) <= set(places[:place])
