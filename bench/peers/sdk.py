@@ -10,8 +10,8 @@ import sys
 import time
 
 import pyarrow.parquet as pq
-from amplitude import Amplitude, Config, EventOptions, Identify  # type: ignore[import-not-found]
-from amplitude.constants import EventLogLevel  # type: ignore[import-not-found]
+from amplitude import Amplitude, Config, EventOptions, Identify
+from amplitude.constants import EventLogLevel
 
 FIELDS = ("platform", "os_name", "app_version", "language")
 

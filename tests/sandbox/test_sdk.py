@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from amplitude import Amplitude, BaseEvent, Config, EventOptions, Identify  # type: ignore[import-untyped]
-from amplitude.constants import EventLogLevel  # type: ignore[import-untyped]
-from amplitude.storage import InMemoryStorage, StorageProvider  # type: ignore[import-untyped]
+from amplitude import Amplitude, BaseEvent, Config, EventOptions, Identify
+from amplitude.constants import EventLogLevel
+from amplitude.storage import InMemoryStorage, StorageProvider
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 
