@@ -35,7 +35,7 @@ from bench.limits import burst, by_second, control, rates, requests
 from bench.nights import MODES, nights
 from bench.recorder import differences
 from bench.report import write_report
-from bench.sink import Sink, sandbox, serving, sink
+from bench.sink import Sink, recording, sandbox, sink
 
 MEMORY_STEPS = (1, 5, 10, 20)
 BYTES_A_ROW = 120
@@ -90,9 +90,7 @@ def measure_same(_: int, __: int) -> None:
     found = {}
     for contender in (*WHOLE[:3], *OTHERS):
         record = CACHE / "record.ndjson"
-        with serving([sys.executable, "-m", "bench.recorder", record]) as server:
-            assert server.stdout is not None
-            url = server.stdout.readline().strip()
+        with recording(record) as url:
             command = contender.command(url, lambda kind: file_of(kind, rows))
             ran(command, folder=ROOT, environment=contender.environment)
         first, *users = map(json.loads, record.read_text().splitlines())
@@ -122,7 +120,7 @@ def measure_peers(rows: int, rounds: int) -> None:
 
 
 def measure_checkpoint(rows: int, rounds: int) -> None:
-    """The whole run with its checkpoint on disk, and with none."""
+    """The whole run with its checkpoint on disk, with none, and with fingerprints of everybody, too."""
     with sink(CACHE / "nginx") as to:
         results.keep("checkpoint", rounds_of(SETTLING, to, rows, rounds))
 
@@ -149,16 +147,16 @@ def measure_memory(rows: int, _: int) -> None:
 def measure_nights(rows: int, _: int) -> None:
     """Nights on which nothing changed, or one user in 50, after one on which everybody was new."""
     found = []
-    with sink(CACHE / "nginx") as to:
-        for night in nights(to, rows, file_of):
-            found.append(asdict(night))
-            print(
-                f"  {night.users:>12,} users by {night.mode:<9}{night.users / night.same:>10,.0f} rows/s "
-                f"unchanged, {night.produce / night.same:.2f} of produce, {night.megabytes_same:.0f} MB, "
-                f"{night.bytes / night.users:.0f} bytes a user; changed {night.changed:.1f} s, "
-                f"{night.megabytes_changed:.0f} MB; renewal {night.renewal:.1f} s",
-                flush=True,
-            )
+    for night in nights(rows, file_of):
+        found.append(asdict(night))
+        print(
+            f"  {night.users:>12,} users by {night.mode:<9}{night.users / night.same:>10,.0f} rows/s "
+            f"unchanged, {night.share:.2f} of produce, {night.megabytes_same:.0f} MB, "
+            f"{night.bytes / night.users:.0f} bytes a user; {night.arrived:,} changed "
+            f"{night.changed:.1f} s, "
+            f"{night.megabytes_changed:.0f} MB; renewal {night.renewal:.1f} s",
+            flush=True,
+        )
     results.keep("nights", found)
 
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_SECONDS = 300.0
+_WATCHED_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What one run took. `megabytes` is the peak of resident memory of the process or of one it started.
 
-    `together` is the greatest sum, seen five times a second, of what it and its children have resident, where
-    what they share is counted once; 0 where the system doesn't tell. `told` is the JSON object in the last
-    line that it printed, or empty.
+    `together` is the most that it and its children held at one time, seen twice a second; never less than
+    `megabytes`. `told` is the JSON object in the last line that it printed, or empty.
     """
 
     wall: float
@@ -72,23 +72,34 @@ def ran(
         said = out.read()
     if child.returncode != 0:
         raise BenchError(f"exit code {child.returncode} of {' '.join(map(str, command))}\n{said[-3000:]}")
-    return Ran(wall, usage.ru_maxrss / 1024, max(watched, default=0.0), told(said))
+    largest = usage.ru_maxrss / 1024
+    return Ran(wall, largest, max([largest, *watched]), told(said))
 
 
 def _watch(pid: int, watched: list[float], ended: threading.Event) -> None:
-    """Note every fifth of a second what a process and its children have resident."""
-    while not ended.wait(0.2):
-        with suppress(OSError, ValueError):
+    """Note what a process and its children hold together, again and again."""
+    while not ended.wait(_WATCHED_SECONDS):
+        with suppress(OSError, ValueError):  # one of them has just ended
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            watched.append(sum(map(_resident, [str(pid), *children])))
+            watched.append(held([pid, *map(int, children)]))
 
 
-def _resident(pid: str) -> float:
-    """Megabytes of a process, its part of what it shares with others."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def held(pids: Sequence[int], proc: Path = Path("/proc")) -> float:
+    """Megabytes of processes together: what they wrote themselves, and the mapped files of the one with most.
+
+    Pages that one has from the other count once. Where the system doesn't tell of these, it is the sum of
+    the peaks.
+    """
+    own = [_kilobytes(proc / str(pid) / "smaps_rollup", "Pss_Anon:", "Pss_Shmem:") for pid in pids]
+    if not all(own):
+        return sum(_kilobytes(proc / str(pid) / "status", "VmHWM:") for pid in pids) / 1024
+    return (sum(own) + max(_kilobytes(proc / str(pid) / "status", "RssFile:") for pid in pids)) / 1024
+
+
+def _kilobytes(path: Path, *names: str) -> int:
+    """The sum of the lines with these names; 0 where there are none."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names))
 
 
 def told(said: str) -> dict[str, float]:

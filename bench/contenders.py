@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ PEERS = Path(__file__).with_name("peers")
 class Sample:
     """One run. `seconds` is what the program itself counts, without its start; `wall` is all of it.
 
-    `megabytes` is the peak of its largest process, `together` that of all its processes.
+    `megabytes` is the peak of its largest process, `together` that of all its processes; see `Ran`.
     """
 
     rows: int
@@ -49,10 +50,12 @@ class Contender:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def propsync(url: str, path: Path, *options: str, batch: int = 1000, rate: str = "max") -> list[str | Path]:
+def propsync(
+    url: str, path: Path, *options: str | Path, batch: int = 1000, rate: str = "max", job: str | None = None
+) -> list[str | Path]:
     """`propsync run`, beginning anew, with a checkpoint on disk and its summary as JSON."""
-    job = CACHE / f"{path.suffix[1:]}.yml"
-    command: list[str | Path] = [sys.executable, "-m", "etl", "run", job, path, "--json", "--restart"]
+    job_file = CACHE / f"{job or path.suffix[1:]}.yml"
+    command: list[str | Path] = [sys.executable, "-m", "etl", "run", job_file, path, "--json", "--restart"]
     return [*command, "--endpoint", url, "--rate", rate, "--batch-size", str(batch), *options]
 
 
@@ -100,6 +103,17 @@ def unsettled() -> Contender:
     return Contender("no-checkpoint", command, counts=False, environment=environment)
 
 
+def first_night() -> Contender:
+    """propsync where everybody is new, and fingerprints by property are kept."""
+
+    def command(url: str, file: Callable[[str], Path]) -> list[str | Path]:
+        state = CACHE / "first-night"  # gone, or it would be the second
+        shutil.rmtree(state, ignore_errors=True)
+        return propsync(url, file("parquet"), "--state-dir", state, job="property")
+
+    return Contender("first-night", command, environment=KEY)
+
+
 STAGES = [stage(name) for name in ("bare", "read", "map", "produce")]
 WHOLE = [whole("parquet", 1000), whole("parquet", 500), whole("csv", 1000), whole("world.parquet", 1000)]
 OTHERS = [
@@ -108,7 +122,7 @@ OTHERS = [
     peer("sdk", "sdk", "sdk.py", 0.05),
     peer("script", "script", "script.py", 0.2),
 ]
-SETTLING = [whole("parquet", 1000), unsettled()]
+SETTLING = [whole("parquet", 1000), unsettled(), first_night()]
 
 
 def measure(contender: Contender, sink: Sink, rows: int, file: Callable[[str, int], Path]) -> Sample:

@@ -22,6 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 GROUP = 100_000
+EVERY = 50  # of so many users one has changed; a group is a multiple of it
 FIELDS = ("platform", "os_name", "app_version", "language")
 NUMBERS = ("mrr_usd", "lifetime_usd", "churn_score", "engagement")
 COUNTS = ("logins", "seats", "days_active")
@@ -89,8 +90,8 @@ def _in_the_world(table: pa.Table) -> pa.Table:
 
 def _write_changed(path: Path, rows: int) -> None:
     with pq.ParquetWriter(path, _group(0).schema) as writer:
-        for table in groups(rows):  # each begins with a multiple of 50
-            other = pc.if_else(pa.array(np.arange(len(table)) % 50 == 0), "changed", table["plan"])
+        for table in groups(rows):
+            other = pc.if_else(pa.array(np.arange(len(table)) % EVERY == 0), "changed", table["plan"])
             writer.write_table(table.set_column(table.schema.get_field_index("plan"), "plan", other))
 
 

@@ -1,132 +1,151 @@
-"""The second night: what a snapshot costs in time, memory and room, for more and more users.
-
-    python -m bench.nights SNAPSHOT
-
-writes that snapshot anew with every 50th user changed, and says how long it took.
-"""
+"""The second night: what a snapshot costs in time, memory and room, for more and more users."""
 
 from __future__ import annotations
 
-import json
 import shutil
+import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.children import BenchError, Ran, ran
 from bench.contenders import KEY, ROOT
 from bench.environments import CACHE
-from bench.sink import Sink
+from bench.sink import recording
 
 MODES = ("user", "property")
-STEPS = (1, 10, 20)
-EVERY = 50  # of so many users one changes
+ROUNDS = {1: 3, 10: 2, 20: 2}  # by millions of users
 LONGEST = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """So many users, compared as `mode` says. Times are in seconds, memory in MB.
+    """So many users, compared as `mode` says. Times are in seconds; memory is of all processes, in MB.
 
-    `first` is writing the snapshot of them from nothing, reading and mapping included; `same` a night on
-    which nothing changed, `produce` reading, mapping and encoding them and nothing else, in turns with it;
-    `changed` a night with one in 50 changed; `renewal` the writing of its snapshot alone.
+    `first` is writing the snapshot of them from nothing, with reading and mapping; `same` a night on which
+    nothing changed, `share` its rate as a share of that of reading, mapping and encoding alone, and
+    `share_whole` the same with the start and the end of both, in which the snapshot is written anew;
+    `changed` a night with one in 50 changed; `renewal` the writing of its snapshot alone, `renewal_first`
+    that of a snapshot in which all are new. `largest_same` and `largest_changed` are peaks of one process.
     """
 
     mode: str
     users: int
+    arrived: int
     first: float
     same: float
     produce: float
+    share: float
+    share_whole: float
     changed: float
     renewal: float
+    renewal_first: float
     bytes: int
+    megabytes_first: float
     megabytes_same: float
     megabytes_changed: float
+    largest_same: float
+    largest_changed: float
 
 
-def nights(to: Sink, million: int, file_of: Callable[[str, int], Path]) -> Iterator[Night]:
-    """Measure each mode at each step; `million` is what counts as one, so that it can be tried in small."""
-    for step in STEPS:
+@dataclass(slots=True)
+class _Job:
+    """A job with a state folder and a recorder of its own, both empty at first."""
+
+    mode: str
+    url: str = ""
+    same: list[Ran] = field(default_factory=list)
+
+    @property
+    def state(self) -> Path:
+        return CACHE / "nights" / self.mode
+
+    @property
+    def record(self) -> Path:
+        return CACHE / "nights" / f"{self.mode}.ndjson"
+
+    def propsync(self, command: str, file: Path, *options: str) -> Ran:
+        words: list[str | Path] = [sys.executable, "-m", "etl", command, CACHE / f"{self.mode}.yml", file]
+        words += ["--json", "--endpoint", self.url, "--state-dir", self.state, *options]
+        return ran(words, folder=ROOT, environment=KEY, longest=LONGEST)
+
+    def night(self, file: Path) -> Ran:
+        return self.propsync("run", file, "--rate", "max", "--batch-size", "1000")
+
+
+def nights(million: int, file_of: Callable[[str, int], Path]) -> Iterator[Night]:
+    """Measure both modes at each step; `million` is what counts as one, so that it can be tried in small.
+
+    Raises BenchError where anything else arrived than what changed.
+    """
+    for step, rounds in ROUNDS.items():
         users = step * million
-        files = file_of("parquet", users), file_of("changed.parquet", users)
-        for mode in MODES:
-            yield _night(mode, users, to, *files)
+        file, changed = file_of("parquet", users), file_of("changed.parquet", users)
+        yield from _nights(users, rounds, file, changed)
         if step > 1:
-            for file in files:
-                file.unlink()
+            file.unlink()
+            changed.unlink()
 
 
-def _night(mode: str, users: int, to: Sink, file: Path, changed: Path) -> Night:
-    state = CACHE / "nights" / mode
-    shutil.rmtree(state, ignore_errors=True)
-    job = CACHE / f"{mode}.yml"
-    snapshot = state / "snapshot.arrow"
-    first = _propsync("baseline", job, file, state, to.url)
-    same, produce = [], []
-    for _ in range(3 if users <= 1_000_000 else 1):
-        same.append(_run(job, file, state, to.url, sent=0))
-        produce.append(_stage(file))
-    size = snapshot.stat().st_size
-    renewal = ran([sys.executable, "-m", "bench.nights", snapshot], folder=ROOT, longest=LONGEST)
-    other = _run(job, changed, state, to.url, sent=users // EVERY)
-    shutil.rmtree(state)
-    middle = sorted(same, key=lambda one: one.told["seconds"])[len(same) // 2]
-    return Night(
-        mode=mode,
-        users=users,
-        first=first.wall,
-        same=middle.told["seconds"],
-        produce=sorted(one.told["seconds"] for one in produce)[len(produce) // 2],
-        changed=other.told["seconds"],
-        renewal=renewal.told["seconds"],
-        bytes=size,
-        megabytes_same=middle.together,
-        megabytes_changed=other.together,
-    )
+def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[Night]:
+    jobs = [_Job(mode) for mode in MODES]
+    produced: list[Ran] = []
+    shutil.rmtree(CACHE / "nights", ignore_errors=True)
+    (CACHE / "nights").mkdir(parents=True)
+    with ExitStack() as servers:
+        for job in jobs:
+            job.url = servers.enter_context(recording(job.record))
+        first = [job.propsync("baseline", file) for job in jobs]
+        for _ in range(rounds):
+            for job in jobs:
+                job.same.append(job.night(file))
+            produced.append(_child("bench.stages", "produce", CACHE / "parquet.yml", file))
+        size = [(job.state / "snapshot.arrow").stat().st_size for job in jobs]
+        renewal = [_child("bench.renewals", job.state / "snapshot.arrow") for job in jobs]
+        other = [job.night(changed) for job in jobs]
+    arrived = [_arrived(job, changed, night) for job, night in zip(jobs, other, strict=True)]
+    shutil.rmtree(CACHE / "nights")
+    return [
+        Night(
+            mode=job.mode,
+            users=users,
+            arrived=arrived[i],
+            first=first[i].wall,
+            same=statistics.median(one.told["seconds"] for one in job.same),
+            produce=statistics.median(one.told["seconds"] for one in produced),
+            share=share_of(job.same, produced, lambda one: one.told["seconds"]),
+            share_whole=share_of(job.same, produced, lambda one: one.wall),
+            changed=other[i].told["seconds"],
+            renewal=renewal[i].told["some"],
+            renewal_first=renewal[i].told["everybody"],
+            bytes=size[i],
+            megabytes_first=first[i].together,
+            megabytes_same=max(one.together for one in job.same),
+            megabytes_changed=other[i].together,
+            largest_same=max(one.megabytes for one in job.same),
+            largest_changed=other[i].megabytes,
+        )
+        for i, job in enumerate(jobs)
+    ]
 
 
-def _stage(file: Path) -> Ran:
-    command: list[str | Path] = [sys.executable, "-m", "bench.stages", "produce", CACHE / "parquet.yml", file]
-    return ran(command, folder=ROOT, longest=LONGEST)
+def _child(module: str, *arguments: str | Path) -> Ran:
+    return ran([sys.executable, "-m", module, *arguments], folder=ROOT, longest=LONGEST)
 
 
-def _run(job: Path, file: Path, state: Path, url: str, *, sent: int) -> Ran:
-    """A night; raises BenchError unless exactly so many users were sent."""
-    found = _propsync("run", job, file, state, url, "--rate", "max", "--batch-size", "1000")
-    if found.told["accepted"] != sent or found.told["unchanged"] != found.told["rows"] - sent:
-        raise BenchError(f"{sent:,} users should have been sent, and {found.told['accepted']:,} were")
-    return found
+def share_of(same: list[Ran], produced: list[Ran], seconds: Callable[[Ran], float]) -> float:
+    """The middle of how fast a night was beside its neighbour of the same round."""
+    pairs = zip(same, produced, strict=True)
+    return statistics.median(seconds(other) / seconds(own) for own, other in pairs)
 
 
-def _propsync(command: str, job: Path, file: Path, state: Path, url: str, *options: str) -> Ran:
-    words: list[str | Path] = [sys.executable, "-m", "etl", command, job, file, "--json", "--endpoint", url]
-    return ran([*words, "--state-dir", state, *options], folder=ROOT, environment=KEY, longest=LONGEST)
-
-
-def renew(path: Path) -> float:
-    """Seconds to write a snapshot anew with every 50th user changed."""
-    import numpy as np
-
-    from etl.changes import Renewal, Snapshot, layout_of
-    from etl.job import load_job
-
-    with Snapshot.open(path) or sys.exit("no snapshot") as old:
-        job = load_job(CACHE / f"{old.mode}.yml", environ={})
-        layout = layout_of(job.identification, job.changes) or sys.exit("nothing is compared")
-        copy = path.with_name("copy.arrow")
-        start = time.perf_counter()
-        with Renewal(copy, layout, old.stamp, old=old) as renewal:
-            for _, keys in old.sorted_keys():
-                some = np.ascontiguousarray(keys[::EVERY]).reshape(-1, 1)
-                renewal.add(some, np.ones((len(some), len(layout.names)), dtype=layout.dtype))
-            renewal.finish()
-        seconds = time.perf_counter() - start
-    copy.unlink()
-    return seconds
-
-
-if __name__ == "__main__":
-    print(json.dumps({"seconds": renew(Path(sys.argv[1]))}))
+def _arrived(job: _Job, changed: Path, night: Ran) -> int:
+    """How many users arrived in all nights: those who changed, once, with what changed, and no others."""
+    found = _child("bench.arrivals", job.record, changed, job.mode).told
+    if any(one.told["accepted"] for one in job.same):
+        raise BenchError(f"by {job.mode}, something was sent though nothing had changed")
+    if found["arrived"] != found["changed"] or found["arrived"] != night.told["accepted"] or found["wrong"]:
+        raise BenchError(f"by {job.mode}, what arrived isn't what changed: {dict(found)}")
+    return int(found["arrived"])

@@ -46,11 +46,13 @@ def speed(peers: Mapping[str, Any], axes: Any) -> None:
 
 def memory(steps: list[dict[str, float]], axes: Any) -> None:
     rows = [one["rows"] / 1e6 for one in steps]
+    together = [one["together"] for one in steps]
     megabytes = [one["megabytes"] for one in steps]
     seconds = [one["seconds"] / one["rows"] * 1e6 for one in steps]
-    axes.plot(rows, megabytes, "o-", color=OURS, label="peak memory")
+    axes.plot(rows, together, "o-", color=OURS, label="peak memory, both processes")
+    axes.plot(rows, megabytes, "o:", color=OURS, label="of the larger")
     axes.axhline(250, color=LIMIT, linestyle="--", linewidth=1, label="target: under 250 MB")
-    axes.set_ylim(0, max(290.0, max(megabytes) * 1.1))
+    axes.set_ylim(0, max(290.0, max(together) * 1.1))
     axes.legend(frameon=False, loc="lower right")
     axes.set_xlim(0, rows[-1] * 1.03)
     axes.set_xlabel("million rows")
@@ -63,19 +65,25 @@ def memory(steps: list[dict[str, float]], axes: Any) -> None:
 
 
 def nights(found: list[dict[str, Any]], axes: Any) -> None:
+    """Measured points, and the straight lines through them as far as 100 times the fewest users."""
     other = axes.twinx()
     other.spines["top"].set_visible(False)
+    far = 100 * found[0]["users"]
     for mode, mark in (("property", "o"), ("user", "s")):
         own = [night for night in found if night["mode"] == mode]
-        users = [night["users"] / 1e6 for night in own]
-        axes.plot(users, [night["same"] for night in own], f"{mark}-", color=OURS, label=f"time, by {mode}")
-        sizes = [night["bytes"] / 1e6 for night in own]
-        other.plot(users, sizes, f"{mark}:", color=OTHERS, label=f"snapshot, by {mode}")
+        for name, where, colour, said in (("same", axes, OURS, "time"), ("bytes", other, OTHERS, "snapshot")):
+            users = [night["users"] for night in own]
+            values = [night[name] / (1e9 if name == "bytes" else 1.0) for night in own]
+            slope, start = statistics.linear_regression(users, values)
+            where.plot([0, far / 1e6], [start, slope * far + start], "--", color=colour, linewidth=1)
+            where.plot([n / 1e6 for n in users], values, mark, color=colour, label=f"{said}, by {mode}")
+            where.plot(far / 1e6, slope * far + start, mark, color=colour, markerfacecolor="white")
     axes.set_ylim(bottom=0)
-    other.set_ylim(bottom=0)
-    axes.set_xlabel("million users, none of whom changed")
+    other.set_ylim(0, other.get_ylim()[1] * 1.5)  # or the lines of time and size would be one
+    axes.set_xlim(0, far / 1e6 * 1.03)
+    axes.set_xlabel("million users, none of whom changed (filled: measured; dashed: the straight line)")
     axes.set_ylabel("seconds")
-    other.set_ylabel("snapshot, MB (dotted)")
+    other.set_ylabel("snapshot, GB (grey)")
     axes.legend(frameon=False, loc="upper left")
     other.legend(frameon=False, loc="lower right")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,9 +25,16 @@ FIELDS = ("platform", "os_name", "app_version", "language")
 def users(path: str, body: bytes) -> Iterator[dict[str, Any]]:
     """Each user in a request, flat: `id`, the device fields, and the properties that are set."""
     for sent in _sent(path, body):
-        properties = sent["user_properties"]
-        fields = {name: sent[name] for name in FIELDS if name in sent}
-        yield {"id": sent["user_id"], **fields, **properties.get("$set", properties)}
+        properties = dict(sent["user_properties"])
+        plain = properties.pop("$set", {})
+        yield {"id": sent["user_id"], **_fields(path, sent), **plain, **properties}
+
+
+def _fields(path: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What isn't a property. An event has more about itself, which says nothing of the user."""
+    if path == "/identify":
+        return {name: sent[name] for name in sent if name not in {"user_id", "user_properties"}}
+    return {name: sent[name] for name in FIELDS if name in sent}
 
 
 def _sent(path: str, body: bytes) -> list[dict[str, Any]]:
@@ -50,22 +57,22 @@ def differences(expected: list[dict[str, Any]], got: Mapping[str, dict[str, Any]
 
 @dataclass
 class Record:
-    """What came in so far."""
+    """What came in so far, as it came: it is read at the end, so that it takes nothing from who is timed."""
 
-    users: dict[str, dict[str, Any]] = field(default_factory=dict)
-    count: int = 0
-    lock: Lock = field(default_factory=Lock)
+    bodies: list[tuple[str, bytes]] = field(default_factory=list)
 
     def add(self, path: str, body: bytes) -> None:
-        """Keep what a request holds."""
-        came = list(users(path, body))
-        with self.lock:
-            self.count += len(came)
-            self.users.update((user["id"], user) for user in came)
+        """Keep a request."""
+        self.bodies.append((path, body))
 
     def write(self, path: Path) -> None:
-        """Write how many came, then each user."""
-        lines = [json.dumps({"count": self.count}), *map(json.dumps, self.users.values())]
+        """Write how many users came, then each of them once, by id, as they came last."""
+        found, count = {}, 0
+        for at, body in self.bodies:
+            for user in users(at, body):
+                found[user["id"]] = json.dumps(user)
+                count += 1
+        lines = [json.dumps({"count": count}), *(line for _, line in sorted(found.items()))]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -74,6 +81,7 @@ def server(record: Record) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer goes in two pieces
 
         def do_POST(self) -> None:
             record.add(self.path, self.rfile.read(int(self.headers["Content-Length"])))

@@ -10,7 +10,9 @@ from typing import Any
 
 from bench import results
 from bench.environments import python_of
+from bench.night_report import night_lines, night_targets
 from bench.results import median, rate, spread
+from bench.targets import at_least, costs_of, holding
 
 NAMES = {
     "bare": "reading and writing JSON alone, one thread",
@@ -62,7 +64,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield from ["", "## Targets", "", _HEADING, *targets(found), ""]
     yield from ["## Rows a second", "", *_speed(found), ""]
     yield from ["## Memory and time by rows", "", *_memory(found["memory"]), ""]
-    yield from ["## The second night", "", *_nights(found["nights"]), ""]
+    yield from ["## The second night", "", *night_lines(found["nights"], found["checkpoint"]), ""]
     yield from ["## A server with a limit", "", *_limits(found["limits"])]
 
 
@@ -70,44 +72,44 @@ def targets(found: Mapping[str, Any]) -> Iterator[str]:
     """A line for each target: what was measured, and whether it holds."""
     peers, memory, limits = found["peers"], found["memory"], found["limits"]
     whole = rate(peers[WHOLE], "seconds")
-    yield _least(
+    yield at_least(
         "of the rate of read, map, encode without network", whole / rate(peers["produce"], "seconds"), 0.8
     )
-    yield _least(
+    yield at_least(
         "of the limit, read and write JSON alone on one thread", whole / rate(peers["bare"], "seconds"), 0.8
     )
     for name, times in (("drt", 20), ("sdk", 50), ("script", 10)):
         if name in peers:
             yield _against(name, whole, rate(peers[WHOLE], "wall"), rate(peers[name], "seconds"), times)
-    yield _least("CSV of the rate of Parquet", rate(peers["propsync-csv-1000"], "seconds") / whole, 0.6)
+    yield at_least("CSV of the rate of Parquet", rate(peers["propsync-csv-1000"], "seconds") / whole, 0.6)
     megabytes = [sample["megabytes"] for sample in memory]
     together = [sample["together"] for sample in memory]
     each = [sample["seconds"] / sample["rows"] for sample in memory]
     largest = f"{memory[-1]['rows']:,} rows"
-    yield _line(
+    yield holding(
         f"peak memory, up to {largest}", f"{max(megabytes):.0f} MB", "under 250 MB", max(megabytes) < 250
     )
-    yield _line(
+    yield holding(
         "the same, both processes together", f"{max(together):.0f} MB", "under 250 MB", max(together) < 250
     )
     yield _flat(f"memory, from {memory[0]['rows']:,} to {largest}", megabytes)
     yield _flat(f"time a row, from {memory[0]['rows']:,} to {largest}", each)
     share = limits["admitted_share"]
-    yield _line(
+    yield holding(
         "`--rate max` at a limit: of what could go in", f"{share:.1%}", "at least 97 %", share >= 0.97
     )
     share = limits["refused_share"]
-    yield _line("requests refused after 10 s", f"{share:.1%}", "under 2 %", share < 0.02)
+    yield holding("requests refused after 10 s", f"{share:.1%}", "under 2 %", share < 0.02)
     off = max(-limits["steady_low"], limits["steady_high"])
-    yield _line("`--rate 3000`, over any 10 s", f"{off:.2%} off at most", "within 1 %", off <= 0.01)
-    yield _line("the most in any second", f"{limits['burst']:,}", "at most 6,000", limits["burst"] <= 6000)
-    costs = _costs(found["checkpoint"])
+    yield holding("`--rate 3000`, over any 10 s", f"{off:.2%} off at most", "within 1 %", off <= 0.01)
+    yield holding("the most in any second", f"{limits['burst']:,}", "at most 6,000", limits["burst"] <= 6000)
+    costs = costs_of(found["checkpoint"], WHOLE, "no-checkpoint")
     cost = statistics.median(costs)
     measured = f"{cost:+.1%} of the run ({len(costs)} pairs, {min(costs):+.0%} to {max(costs):+.0%})"
-    yield _line("checkpoint and fsync", measured, "under 5 %", cost < 0.05)
-    yield from _night_targets(found["nights"])
+    yield holding("checkpoint and fsync", measured, "under 5 %", cost < 0.05)
+    yield from night_targets(found["nights"])
     helping = statistics.median(found["help"]["propsync --help"])
-    yield _line("the help of the command, `--help`", f"{helping:.3f} s", "under 0.15 s", helping < 0.15)
+    yield holding("the help of the command, `--help`", f"{helping:.3f} s", "under 0.15 s", helping < 0.15)
 
 
 def _against(name: str, whole: float, started: float, other: float, times: int) -> str:
@@ -118,23 +120,9 @@ def _against(name: str, whole: float, started: float, other: float, times: int) 
     return f"| against {NAMES[name]} | {measured} | at least {times} | {holds} |"
 
 
-def _costs(checkpoint: Mapping[str, Any]) -> list[float]:
-    """What the checkpoint adds, in each pair of runs one after the other."""
-    pairs = zip(checkpoint[WHOLE], checkpoint["no-checkpoint"], strict=True)
-    return [one["wall"] / other["wall"] - 1 for one, other in pairs]
-
-
-def _least(what: str, share: float, least: float) -> str:
-    return _line(what, f"{share:.2f}", f"at least {least}", share >= least)
-
-
 def _flat(what: str, values: list[float]) -> str:
     off = max(values) / min(values) - 1
-    return _line(what, f"{off:.1%} from least to most", "within 10 %", off <= 0.1)
-
-
-def _line(what: str, measured: str, target: str, holds: bool) -> str:
-    return f"| {what} | {measured} | {target} | {'holds' if holds else 'missed'} |"
+    return holding(what, f"{off:.1%} from least to most", "within 10 %", off <= 0.1)
 
 
 def _speed(found: Mapping[str, Any]) -> Iterator[str]:
@@ -143,7 +131,7 @@ def _speed(found: Mapping[str, Any]) -> Iterator[str]:
         "the middle of several rounds; the spread is from the slowest to the fastest; the wall time is\n"
         "that of the whole process.\n"
     )
-    yield "| program | rows | rounds | rows/s | spread | wall | peak memory | bytes a row |"
+    yield "| program | rows | rounds | rows/s | spread | wall | peak memory of a process | bytes a row |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for name, samples in found["peers"].items():
         size = samples[0]["bytes"] / samples[0]["rows"]
@@ -168,64 +156,15 @@ def _same(same: Mapping[str, int]) -> str:
 
 
 def _memory(memory: list[dict[str, float]]) -> Iterator[str]:
-    yield "| rows | peak memory | seconds a million rows | rows/s |"
-    yield "|--:|--:|--:|--:|"
+    yield "| rows | peak memory, both processes | of the larger | seconds a million rows | rows/s |"
+    yield "|--:|--:|--:|--:|--:|"
     for one in memory:
         each = one["seconds"] / one["rows"] * 1e6
-        yield f"| {one['rows']:,} | {one['megabytes']:.0f} MB | {each:.2f} | {1e6 / each:,.0f} |"
+        yield (
+            f"| {one['rows']:,} | {one['together']:.0f} MB | {one['megabytes']:.0f} MB | {each:.2f} "
+            f"| {1e6 / each:,.0f} |"
+        )
     yield from ["", "![Memory and time by rows](img/memory.svg)"]
-
-
-def _night_targets(nights: list[dict[str, Any]]) -> Iterator[str]:
-    for night in [night for night in nights if night["users"] == nights[-1]["users"]]:
-        who = f"{night['users']:,} users, by {night['mode']}:"
-        yield _least(f"{who} an unchanged night, of read, map, encode", night["produce"] / night["same"], 0.8)
-        size = night["megabytes_same"]
-        yield _line(f"{who} its peak memory", f"{size:.0f} MB", "under 400 MB", size < 400)
-        renewal = night["renewal"]
-        yield _line(f"{who} writing the snapshot", f"{renewal:.1f} s", "under 30 s", renewal < 30)
-        if night["mode"] == "user":
-            each = night["bytes"] / night["users"]
-            yield _line(f"{who} the snapshot", f"{each:.1f} bytes a user", "under 24", each < 24)
-
-
-def _nights(nights: list[dict[str, Any]]) -> Iterator[str]:
-    yield (
-        "A night on which nothing changed, and one on which every 50th user has another plan: exactly\n"
-        "these users were sent. *First* is recording everybody (`propsync baseline`), *renewal* writing\n"
-        "the snapshot alone. The last line of each is the straight line through those above it."
-    )
-    yield ""
-    yield "| by | users | first | unchanged | rows/s | memory | 2 % changed | memory | renewal | snapshot |"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
-    for mode in dict.fromkeys(night["mode"] for night in nights):
-        own = [night for night in nights if night["mode"] == mode]
-        yield from map(_night, own)
-        yield _expected(mode, own, 100 * own[0]["users"])
-    yield from ["", "![Time and size by users](img/nights.svg)"]
-
-
-def _night(night: Mapping[str, Any]) -> str:
-    return (
-        f"| {night['mode']} | {night['users']:,} | {night['first']:.1f} s | {night['same']:.1f} s "
-        f"| {night['users'] / night['same']:,.0f} | {night['megabytes_same']:.0f} MB "
-        f"| {night['changed']:.1f} s | {night['megabytes_changed']:.0f} MB | {night['renewal']:.1f} s "
-        f"| {night['bytes'] / 1e6:,.0f} MB |"
-    )
-
-
-def _expected(mode: str, nights: list[dict[str, Any]], users: int) -> str:
-    """What the line through the measured points says of so many users."""
-    sizes = [night["users"] for night in nights]
-
-    def at(name: str) -> float:
-        slope, start = statistics.linear_regression(sizes, [night[name] for night in nights])
-        return slope * users + start
-
-    return (
-        f"| {mode} | *{users:,}* | *{at('first'):.0f} s* | *{at('same'):.0f} s* | | "
-        f"| *{at('changed'):.0f} s* | | *{at('renewal'):.0f} s* | *{at('bytes') / 1e6:,.0f} MB* |"
-    )
 
 
 def _limits(limits: Mapping[str, Any]) -> Iterator[str]:

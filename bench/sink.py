@@ -118,8 +118,16 @@ def sandbox(*options: str) -> Iterator[str]:
 
 
 @contextmanager
-def serving(command: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
-    """A server that is told to stop at the end, and ended if it doesn't."""
+def recording(record: Path) -> Iterator[str]:
+    """A server that keeps what it gets; gives its address. At the end the record is at `record`."""
+    with serving([sys.executable, "-m", "bench.recorder", record], patience=120) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+
+
+@contextmanager
+def serving(command: Sequence[str | Path], *, patience: float = 10) -> Iterator[subprocess.Popen[str]]:
+    """A server that is told to stop at the end, and ended if it hasn't after `patience` seconds."""
     words = [str(word) for word in command]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
@@ -127,7 +135,7 @@ def serving(command: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
         finally:
             server.terminate()
             try:
-                server.wait(10)
+                server.wait(patience)
             except subprocess.TimeoutExpired:
                 server.kill()
 

@@ -36,6 +36,16 @@ def test_plain_properties_are_set_properties() -> None:
     assert list(users("/identify", form([plain]))) == [USER]
 
 
+def test_whatever_is_sent_besides_is_seen() -> None:
+    more = IDENTIFICATION | {"user_properties": {"$set": {"plan": "pro"}, "$unset": {"seats": "-"}}}
+    assert list(users("/identify", form(more))) == [
+        {"id": "user-1", "platform": "Web", "plan": "pro", "$unset": {"seats": "-"}}
+    ]
+    assert list(users("/identify", form(IDENTIFICATION | {"country": "Chile"}))) == [
+        USER | {"country": "Chile"}
+    ]
+
+
 def test_other_events_identify_nobody() -> None:
     event = {"events": [{"event_type": "click", **IDENTIFICATION}]}
     with pytest.raises(ValueError, match="identifies nobody"):
@@ -66,3 +76,12 @@ def test_the_server_writes_down_all_that_came(tmp_path: Path) -> None:
     count, *kept = map(json.loads, (tmp_path / "record.ndjson").read_text().splitlines())
     assert count == {"count": 2}
     assert kept == [USER]
+
+
+def test_a_record_has_each_user_once_by_id_as_they_came_last(tmp_path: Path) -> None:
+    record = Record()
+    for user, plan in (("user-3", "a"), ("user-1", "b"), ("user-3", "c")):
+        record.add("/identify", form({"user_id": user, "user_properties": {"plan": plan}}))
+    record.write(tmp_path / "record.ndjson")
+    lines = [json.loads(line) for line in (tmp_path / "record.ndjson").read_text().splitlines()]
+    assert lines == [{"count": 3}, {"id": "user-1", "plan": "b"}, {"id": "user-3", "plan": "c"}]

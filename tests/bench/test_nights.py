@@ -1,0 +1,154 @@
+"""What is said of nights is so: who arrived, how fast, and where the straight line goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from bench.arrivals import compared
+from bench.children import Ran
+from bench.data import EVERY, GROUP, job, write
+from bench.night_report import line, night_lines, night_targets
+from bench.nights import MODES, share_of
+from bench.recorder import Record
+from bench.targets import costs_of
+from etl.job import parse_job
+
+USERS = 220
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    path = tmp_path / "users.changed.parquet"
+    write(path, USERS)
+    return path
+
+
+def record_of(export: Path, mode: str) -> list[dict[str, Any]]:
+    """What a night should send, as a request would have it."""
+    rows = pq.read_table(export).to_pylist()[::EVERY]
+    return [
+        {"user_id": row["id"], "user_properties": {"$set": {"plan": row["plan"]}}}
+        if mode == "property"
+        else {
+            "user_id": row["id"],
+            **{name: row[name] for name in ("platform", "os_name", "app_version", "language")},
+            "user_properties": {
+                "$set": {
+                    name: value
+                    for name, value in row.items()
+                    if name not in {"id", "platform", "os_name", "app_version", "language"}
+                }
+            },
+        }
+        for row in rows
+    ]
+
+
+def looked_at(sent: list[dict[str, Any]], export: Path, mode: str) -> dict[str, Any]:
+    record = Record()
+    for one in sent:
+        body = json.dumps({"events": [{"event_type": "$identify", **one}]}).encode()
+        record.add("/2/httpapi", body)
+    path = export.with_name("record.ndjson")
+    record.write(path)
+    return compared(path, export, mode)
+
+
+def test_each_fiftieth_user_has_another_plan_and_nothing_else(tmp_path: Path, export: Path) -> None:
+    write(tmp_path / "users.parquet", USERS)
+    before, after = pq.read_table(tmp_path / "users.parquet").to_pylist(), pq.read_table(export).to_pylist()
+    differing = [number for number in range(USERS) if before[number] != after[number]]
+    assert differing == list(range(0, USERS, EVERY))
+    assert all(before[number] | {"plan": after[number]["plan"]} == after[number] for number in range(USERS))
+    assert GROUP % EVERY == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_those_who_changed_are_all_that_should_arrive(export: Path, mode: str) -> None:
+    sent = record_of(export, mode)
+    found = looked_at(sent[::-1], export, mode)
+    assert found == {"changed": 5, "arrived": 5, "wrong": 0, "some": []}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_whatever_else_arrives_is_seen(export: Path, mode: str) -> None:
+    sent = record_of(export, mode)
+    assert looked_at(sent[1:], export, mode)["wrong"] > 0
+    assert looked_at([*sent, sent[0] | {"user_id": "user-000000001"}], export, mode)["wrong"] > 0
+    assert looked_at([*sent, sent[0]], export, mode)["arrived"] == 6
+    more = sent[0] | {"user_properties": sent[0]["user_properties"] | {"$unset": {"seats": "-"}}}
+    assert looked_at([more, *sent[1:]], export, mode)["wrong"] == 1
+
+
+def test_by_property_one_that_did_not_change_is_one_too_many(export: Path) -> None:
+    sent = record_of(export, "property")
+    sent[2]["user_properties"]["$set"]["seats"] = 3
+    assert looked_at(sent, export, "property")["wrong"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "by"), [("parquet", "off"), ("csv", "off"), *zip(MODES, MODES, strict=True)]
+)
+def test_nothing_is_compared_beside_those_who_have_no_snapshot(kind: str, by: str) -> None:
+    parsed = parse_job(json.dumps(job(kind)), name="job.yml", folder=Path())
+    assert parsed.changes.by == by
+
+
+def test_a_night_is_judged_by_its_neighbour() -> None:
+    same = [ran_in(2.0), ran_in(30.0), ran_in(4.0)]
+    produced = [ran_in(1.0), ran_in(30.0), ran_in(8.0)]
+    assert share_of(same, produced, lambda one: one.wall) == 1.0
+
+
+def ran_in(seconds: float) -> Ran:
+    return Ran(seconds, 0.0, 0.0, {})
+
+
+def test_a_line_goes_through_points_that_are_on_one() -> None:
+    slope, start, off = line([(1, 5), (10, 32), (20, 62)])
+    assert slope == pytest.approx(3)
+    assert start == pytest.approx(2)
+    assert off == pytest.approx(0, abs=1e-9)
+    assert line([(1, 1), (2, 2), (3, 4)])[2] > 0.1
+
+
+def test_pairs_of_runs_are_compared_one_by_one() -> None:
+    found = {"one": [{"wall": 3.0}, {"wall": 5.0}], "other": [{"wall": 2.0}, {"wall": 5.0}]}
+    assert costs_of(found, "one", "other") == [0.5, 0.0]
+
+
+def night(users: int, **others: float) -> dict[str, Any]:
+    times = dict.fromkeys(("first", "same", "produce", "changed", "renewal", "renewal_first"), users / 1e6)
+    sizes = ("megabytes_first", "megabytes_same", "megabytes_changed", "largest_same", "largest_changed")
+    shares = {"share": 1.2, "share_whole": 1.1, "bytes": 20 * users, "arrived": users // 50}
+    return {"mode": "user", "users": users} | times | dict.fromkeys(sizes, 300.0) | shares | others
+
+
+@pytest.mark.parametrize(
+    "missed",
+    [
+        {"share": 0.79},
+        {"share_whole": 0.79},
+        {"megabytes_same": 400.0},
+        {"arrived": 399_999},
+        {"renewal": 30.0},
+        {"bytes": 24 * 20_000_000},
+    ],
+)
+def test_a_target_is_missed_where_it_is_missed(missed: dict[str, float]) -> None:
+    steps = [night(1_000_000, **missed), night(10_000_000, **missed)]
+    assert all(line.endswith("| holds |") for line in night_targets([*steps, night(20_000_000)]))
+    lines = list(night_targets([*steps, night(20_000_000, **missed)]))
+    assert sum(line.endswith("| missed |") for line in lines) == 1
+
+
+def test_the_line_says_what_is_to_be_expected_of_100_million_users() -> None:
+    page = "\n".join(night_lines([night(n * 1_000_000) for n in (1, 10, 20)], {}))
+    assert "what they say of 100,000,000 users" in page
+    assert "| user | snapshot, MB | 20.00 | 0.0 | **2,000** | 0% |" in page
+    assert "| user | nothing changed, s | 1.00 | 0.0 | **100** | 0% |" in page
