@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from etl.job.tree import MAX_DEPTH
+
 if TYPE_CHECKING:
     import yaml
 
@@ -46,6 +48,8 @@ def in_plain_words(error: yaml.MarkedYAMLError, text: str) -> tuple[str, int]:
     """The message for a syntax error in `text`, and the index in it (in characters) where it stands."""
     problem = error.problem or ""
     index = error.problem_mark.index if error.problem_mark else 0
+    if "nesting depth" in problem:  # newer parsers have a bound of their own, and meet it while looking ahead
+        return f"this is nested deeper than {MAX_DEPTH} levels", index
     if "cannot start any token" in problem:
         return _wrong_start(text[index : index + 1]), index
     for pattern, words, at_beginning in _COMPLAINTS:
