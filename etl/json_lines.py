@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from arro3.io import write_ndjson
 
+# Changes the text of JSON lines, but not where they end: what Arrow has no type for is put in, say.
+Splice: TypeAlias = Callable[[bytes], bytes]
 
-def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False) -> bytes:
+
+def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Splice | None = None) -> bytes:
     """A JSON object and a newline for each row; nulls are left out unless `explicit_nulls`."""
-    return json_stream(rows, explicit_nulls=explicit_nulls).getvalue()
+    lines = json_stream(rows, explicit_nulls=explicit_nulls).getvalue()
+    return splice(lines) if splice else lines
 
 
 def json_stream(rows: pa.RecordBatch, *, explicit_nulls: bool = False) -> io.BytesIO:

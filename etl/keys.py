@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 Keys = NDArray[np.uint64]
 
 # Odd constants of splitmix64 and of MurmurHash3's 64-bit finaliser.
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
-_WORD = np.uint64(0xD6E8FEB86659FD93)
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+WORD = np.uint64(0xD6E8FEB86659FD93)
 _FOLD = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
-_KEEP = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # the lowest n bytes of a word
+LOWEST = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # the lowest n bytes of a word
 
 
 # Under which seed each kind of id is hashed: the same text is another key as a device than as a user.
@@ -44,18 +44,22 @@ def user_keys(identifications: pa.RecordBatch) -> Keys:
 def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     """Hash each string (UTF-8) to 64 bits; shape (n,). Nulls hash as the empty string."""
     starts, lengths, data = _layout(texts)
-    hashed = lengths.astype(np.uint64) * _SPREAD + np.uint64(seed)
-    # A view of the bytes in which element i is the little-endian word that begins at byte i.
-    words: Keys = np.ndarray(shape=(len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
+    hashed = lengths.astype(np.uint64) * SPREAD + np.uint64(seed)
+    words = words_of(data)
     rows: slice | NDArray[np.int64] = slice(None)
     for done in range(0, int(lengths.max(initial=1)), 8):
         if done and not isinstance(rows, slice):
             rows = rows[lengths[rows] > done]
         elif done:
             rows = np.flatnonzero(lengths > done)
-        word = words[starts[rows] + done] & _KEEP[np.minimum(lengths[rows] - done, 8).clip(0)]
-        hashed[rows] = fold(hashed[rows] ^ (word * _WORD))
+        word = words[starts[rows] + done] & LOWEST[np.minimum(lengths[rows] - done, 8).clip(0)]
+        hashed[rows] = fold(hashed[rows] ^ (word * WORD))
     return fold(hashed)
+
+
+def words_of(data: NDArray[np.uint8]) -> Keys:
+    """A view of n bytes whose element i is the little-endian word from byte i on; shape (n - 7,)."""
+    return np.ndarray(shape=(len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
 
 
 def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from etl.changes.hashes import Splice
     from etl.changes.layout import Layout
     from etl.changes.snapshot import Snapshot
+    from etl.json_lines import Splice
     from etl.leaves import Path
     from etl.model import Prints
 

@@ -6,7 +6,6 @@ those that differ in JSON differ. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -15,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.json_lines import json_lines
+from etl.json_lines import Splice, json_lines
 from etl.keys import hash_texts
 
 Hashes: TypeAlias = NDArray[np.uint64]
-Splice: TypeAlias = Callable[[bytes], bytes]
 
 # Odd numbers: of the golden ratio, and of the last round of Stafford's thirteenth mixer.
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -118,8 +116,7 @@ def _as_json(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
     """By the JSON text: for what is seldom, and for marked strings."""
     if len(values) == 0:
         return np.empty(0, dtype=np.uint64)
-    lines = json_lines(pa.RecordBatch.from_arrays([values], names=["v"]))
-    lines = splice(lines) if splice else lines
+    lines = json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=splice)
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines))

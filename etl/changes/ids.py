@@ -6,7 +6,6 @@ Unsetting by both would tie a device to a user anew.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -14,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.amplitude import ID_FIELDS
-from etl.changes.files import fresh_name, replacing, translated
 from etl.changes.partitions import KEY, PartitionFile
-from etl.changes.spill import BUCKETS, Spill, lowest_keys
+from etl.changes.rewriting import Rewriting
+from etl.changes.spill import lowest_keys
 from etl.changes.stamp import Contents, Stamp
 from etl.keys import user_keys
 
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 _KIND: Final = "list of ids"
 _LOSS: Final = "then writes it anew, and leaves alone who left before"
 _FIELDS: Final = [pa.field(KEY, pa.uint64(), nullable=False), *(pa.field(n, pa.string()) for n in ID_FIELDS)]
-_FORGOTTEN: Final = pa.schema(_FIELDS[:1])
 _ENTRY_BYTES: Final = 64  # about
-_PARTITION_BYTES: Final = 16_000_000
 
 
 class KnownIds:
@@ -80,31 +77,13 @@ class KnownIds:
         return list(self._file.between(low, high))
 
 
-class IdsRenewal:
-    """Gathers ids and writes them in place of the old ones. Use it as a context manager.
-
-    Raises StateError where the folder can't be written.
-    """
+class IdsRenewal(Rewriting):
+    """Gathers ids and writes them in place of the old ones; see `Rewriting`."""
 
     def __init__(self, path: Path, stamp: Stamp, *, old: KnownIds | None = None) -> None:
-        self._path = path
+        super().__init__(path, pa.schema(_FIELDS))
         self._old = old
         self._schema = pa.schema(_FIELDS, Contents(_KIND, stamp).metadata())
-        self._added = Spill(path, pa.schema(_FIELDS))
-        self._forgotten = Spill(path, _FORGOTTEN)
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        with translated(self._path):
-            fresh_name(self._path).unlink(missing_ok=True)
-        self._open.enter_context(self._added)
-        self._open.enter_context(self._forgotten)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
 
     def add(self, identifications: pa.RecordBatch) -> None:
         """Take the ids of n identifications, each of which has one; their other columns don't matter."""
@@ -117,26 +96,12 @@ class IdsRenewal:
             columns = [pa.array(keys[rows]), user, alone]
             self._added.add(pa.RecordBatch.from_arrays(columns, schema=self._added.schema))
 
-    def forget(self, keys: NDArray[np.uint64]) -> None:
-        """Leave out what is known of these m users."""
-        self._forgotten.add(pa.RecordBatch.from_arrays([pa.array(keys)], schema=_FORGOTTEN))
-
     def finish(self) -> int:
         """Write the new file in place of the old one; the number of its entries."""
         most = self._added.rows + (0 if self._old is None else len(self._old))
         if self._old is not None and not self._added.rows and not self._forgotten.rows:
             return most
-        parts = 1
-        while parts < BUCKETS and most * _ENTRY_BYTES > parts * _PARTITION_BYTES:
-            parts *= 2
-        entries, step = 0, BUCKETS // parts
-        with replacing(self._path, self._schema) as writer:
-            for first in range(0, BUCKETS, step):
-                rows = self._partition(first, first + step)
-                entries += rows.num_rows
-                if rows.num_rows:
-                    writer.write_batch(rows)
-        return entries
+        return self._write(self._schema, most * _ENTRY_BYTES)
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         """The ids of the buckets `first` to `stop - 1`: of each key the last that came."""
@@ -147,9 +112,8 @@ class IdsRenewal:
         order = np.argsort(numbers, kind="stable")
         last = np.ones(len(order), dtype=np.bool_)
         last[:-1] = numbers[order][1:] != numbers[order][:-1]
-        gone = self._forgotten.taken(first, stop).column(KEY).to_numpy()
         stay = order[last]
-        stay = stay[~np.isin(numbers[stay], gone)]
+        stay = stay[~np.isin(numbers[stay], self._gone(first, stop))]
         arrays = [column.take(pa.array(stay)) for column in (keys, *ids)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 

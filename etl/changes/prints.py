@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.changes.hashes import Hashes, Splice, hash_values, salt_of
+from etl.changes.hashes import Hashes, hash_values, salt_of
 from etl.keys import hash_texts
 from etl.leaves import leaves, valid
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from etl.changes.layout import Bundle, Layout
+    from etl.json_lines import Splice
     from etl.leaves import Path
     from etl.model import Prints
 

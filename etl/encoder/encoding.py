@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from etl.encoder.form import form_escape
 from etl.encoder.insert_ids import as_events
-from etl.encoder.lines import Lines, Rewrite, write_lines
+from etl.encoder.lines import Lines, write_lines
+from etl.json_lines import Splice
 
 
 class Encoding(Protocol):
@@ -25,7 +26,7 @@ class Encoding(Protocol):
 class FormEncoding:
     """JSON as the field of a urlencoded form. `splice` is applied to the JSON lines first."""
 
-    splice: Rewrite | None = None
+    splice: Splice | None = None
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write identifications; where they come from doesn't show."""
@@ -38,7 +39,7 @@ class EventEncoding:
     """Plain JSON of `$identify` events of the run `run_id` (32 hex digits)."""
 
     run_id: str
-    splice: Rewrite | None = None
+    splice: Splice | None = None
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write events, each with an insert_id."""

@@ -15,17 +15,14 @@ from numpy.typing import NDArray
 
 from etl.amplitude import IDENTIFY_EVENT
 from etl.encoder.lines import Lines
-from etl.keys import fold
+from etl.keys import LOWEST, SPREAD, WORD, fold, words_of
 
 _BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
 _AFTER: Final = b'",'
 _BETWEEN: Final = pa.scalar(b"", pa.large_binary())
 _ROW_BITS: Final = 40
 _PAIRS: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
-_WORD: Final = np.uint64(0xD6E8FEB86659FD93)
 _HALF: Final = np.uint64(32)
-_KEEP: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # the lowest n bytes
 
 
 def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) -> Lines:
@@ -49,22 +46,21 @@ def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) 
 def hash_lines(lines: Lines) -> NDArray[np.uint64]:
     """Hash each line to 64 bits; shape (k,)."""
     data = np.concatenate([np.frombuffer(lines.buffer, np.uint8), np.zeros(8, np.uint8)])
-    # A view of the bytes in which element i is the little-endian word that begins at byte i.
-    words: NDArray[np.uint64] = np.ndarray(shape=(len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
+    words = words_of(data)
     starts, sizes = lines.ends[:-1], lines.sizes()
-    hashed = sizes.astype(np.uint64) * _SPREAD
+    hashed = sizes.astype(np.uint64) * SPREAD
     whole = int(sizes.min()) // 8 * 8
     for done in range(0, whole, 8):
         hashed = _mixed(hashed, words[starts + done])
     for done in range(whole, int(sizes.max()), 8):
         rows = np.flatnonzero(sizes > done)
-        word = words[starts[rows] + done] & _KEEP[np.minimum(sizes[rows] - done, 8)]
+        word = words[starts[rows] + done] & LOWEST[np.minimum(sizes[rows] - done, 8)]
         hashed[rows] = _mixed(hashed[rows], word)
     return fold(hashed)
 
 
 def _mixed(hashed: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = (hashed ^ word) * _WORD
+    mixed = (hashed ^ word) * WORD
     return mixed ^ (mixed >> _HALF)
 
 

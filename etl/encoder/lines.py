@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.json_lines import json_stream
-
-Rewrite = Callable[[bytes], bytes]
+from etl.json_lines import Splice, json_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Lines:
         return self.buffer[self.ends[start] : self.ends[stop]]
 
 
-def write_lines(identifications: pa.RecordBatch, *rewrites: Rewrite) -> Lines:
+def write_lines(identifications: pa.RecordBatch, *rewrites: Splice) -> Lines:
     """Write a record batch as JSON; nulls are left out. `rewrites` change the text, but not its newlines."""
     stream = json_stream(identifications)
     written = text = stream.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from etl import amplitude
 from etl.changes import Bundle, Compared, Layout
-from etl.json_lines import json_lines
+from etl.json_lines import Splice, json_lines
 
 EXAMPLES: Final = 3
-Splice = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,7 @@ class Changed:
         change.examples += self._examples(bundle, compared.mapped.identifications.take(pa.array(rows)))
 
     def _examples(self, bundle: Bundle, rows: pa.RecordBatch) -> Iterator[Example]:
-        text = json_lines(rows)
-        for line in (self._splice(text) if self._splice else text).splitlines():
+        for line in json_lines(rows, splice=self._splice).splitlines():
             found: dict[str, Any] = orjson.loads(line)
             user = next(found[name] for name in amplitude.ID_FIELDS if name in found)
             yield Example(str(user), _value(bundle, found))

@@ -29,21 +29,19 @@ SOURCE: Final = "users who left"
 class Leavers:
     """The users who left, in the order of the snapshot; each counts as a row behind the last file.
 
-    `unread` rows of the export name no user that can be read, so those could be among the leavers.
+    There are `count` of them. `unread` rows of the export name no user that can be read, so those could be
+    among the leavers.
     """
 
     production: Production
     presence: Presence | None
     ids: KnownIds | None
     unread: int
-
-    def count(self) -> int:
-        """How many there are."""
-        return sum(len(absent.keys) for absent in self._absent())
+    count: int
 
     def check(self, most: float | None) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users left."""
-        count, known = self.count(), self.production.basis.users
+        count, known = self.count, self.production.basis.users
         if most is not None and count * 100 > most * known:
             raise TooManyChangesError(
                 f"{count:,} of {known:,} known users aren't in the export, and --max-absent is {most:g}%; "
@@ -53,10 +51,9 @@ class Leavers:
 
     def warnings(self) -> Iterator[Warned]:
         """What a user should know before their properties are unset."""
-        count = self.count()
-        if count:
-            yield Warned("absent", f"{count:,} users aren't in the export: their properties are unset")
-        if count and self.unread:
+        if self.count:
+            yield Warned("absent", f"{self.count:,} users aren't in the export: their properties are unset")
+        if self.count and self.unread:
             words = f"{self.unread:,} rows name no readable user; whoever is meant counts as one who left"
             yield Warned("unread", words)
 
@@ -70,7 +67,7 @@ class Leavers:
 
     def _mapped(self, gap: Stretch) -> Iterator[Mapped]:
         row = 1
-        for absent in self._absent():
+        for absent in _absent(self.presence, self.ids):
             stop = row + len(absent.keys)
             low, high = max(row, gap.first), min(stop, gap.stop or stop)
             if low < high:
@@ -88,9 +85,10 @@ class Leavers:
         prints = np.zeros((ids.num_rows, len(layout.names)), dtype=layout.dtype)
         return Mapped(batch, np.arange(ids.num_rows), identifications, (), prints=prints)
 
-    def _absent(self) -> Iterator[Absent]:
-        if self.presence is not None and self.ids is not None:
-            yield from self.presence.absent(self.ids)
+
+def _absent(presence: Presence | None, ids: KnownIds | None) -> Iterator[Absent]:
+    if presence is not None and ids is not None:
+        yield from presence.absent(ids)
 
 
 def _unset(job: Job, n: int) -> pa.Array:
@@ -111,7 +109,8 @@ def roll_call(production: Production, folder: StateFolder, *, record: bool) -> I
         with IdsRenewal(folder.ids, stamp, old=old) if record else nullcontext() as renewal:
             unread = _call(production, presence, renewal)
     with KnownIds.open(folder.ids) or nullcontext() as ids:
-        yield Leavers(production, presence, ids, unread)
+        count = sum(len(absent.keys) for absent in _absent(presence, ids))
+        yield Leavers(production, presence, ids, unread, count)
 
 
 def _call(production: Production, presence: Presence | None, renewal: IdsRenewal | None) -> int:

@@ -11,6 +11,7 @@ from etl.changes import Compared, Differ
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits
 from etl.job import Job, check_columns
+from etl.json_lines import Splice
 from etl.mapper import Mapper, load_transform, splice_json
 from etl.model import Chunk, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
@@ -124,6 +125,6 @@ class Production:
         return FormEncoding(self.splice)
 
     @property
-    def splice(self) -> Callable[[bytes], bytes] | None:
+    def splice(self) -> Splice | None:
         """What puts raw JSON values into JSON lines; None where there are none."""
         return splice_json if self.mapper.has_raw_json else None

@@ -13,7 +13,6 @@ from etl.checkpoint import StateFolder
 from etl.encoder import Limits
 from etl.job import Job
 from etl.json_lines import json_lines
-from etl.mapper import splice_json
 from etl.model import Chunk, Reject, Stretch, Tally, Warned
 from etl.pipeline.basis import basis_of
 from etl.pipeline.changed import Changed
@@ -108,8 +107,7 @@ def preview(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
         for batch in source.read(Stretch(file)):
             identifications = production.mapper.map(batch).identifications
             if count > 0 and identifications.num_rows:
-                text = json_lines(identifications.slice(0, count))
-                text = splice_json(text) if production.mapper.has_raw_json else text
+                text = json_lines(identifications.slice(0, count), splice=production.splice)
                 lines = text.decode().rstrip("\n").split("\n")
                 yield from lines
                 count -= len(lines)

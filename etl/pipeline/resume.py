@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 from uuid import uuid4
 
@@ -33,35 +34,34 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
     }
 
 
-def sent_already(folder: StateFolder, expected: Identity) -> bool:
-    """Whether the last run finished, and was of these very files."""
-    found = Checkpoint.load(folder.checkpoint)
-    if found is None:
-        return False
-    with found:
-        progress = found.progress()
-        return progress.finished and progress.identity.get("source") == expected["source"]
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """A run's checkpoint; `again`: the run before finished, and was of these very files."""
+
+    checkpoint: Checkpoint
+    again: bool = False
 
 
 @contextmanager
-def taken_up(folder: StateFolder, expected: Identity, basis: Basis) -> Iterator[Checkpoint]:
+def taken_up(folder: StateFolder, expected: Identity, basis: Basis) -> Iterator[TakenUp]:
     """The job's checkpoint: an unfinished one that fits, else a new one.
 
     Raises StaleCheckpointError for an unfinished one that doesn't fit.
     """
-    found, number = Checkpoint.load(folder.checkpoint), basis.number
+    found, number, again = Checkpoint.load(folder.checkpoint), basis.number, False
     try:
         if found is not None:
             with found:
                 progress = found.progress()
                 if not progress.finished:
                     _check_fit(folder, progress, expected, basis)
-                    yield found
+                    yield TakenUp(found)
                     return
                 # Also where the snapshot is gone: rejects tell by this number that they are older.
                 number = max(number, progress.number + 1)
+                again = progress.identity.get("source") == expected["source"]
         with Checkpoint.create(folder.checkpoint, expected, number=number, base=basis.run_id) as new:
-            yield new
+            yield TakenUp(new, again)
     except TooManyChangesError:
         # Where it never began, tomorrow's export must not be taken for another one than this run's.
         if found is None or progress.finished or progress.tally.rows == 0:
@@ -113,4 +113,4 @@ def _file_difference(found: object, expected: object) -> str:
     return f"{next((name for name in after if name not in before), 'a file')} is new, or the order differs"
 
 
-__all__ = ["identity", "sent_already", "taken_up"]
+__all__ = ["TakenUp", "identity", "taken_up"]

@@ -25,7 +25,7 @@ from etl.pipeline.looking import look_for_changes, look_for_leavers
 from etl.pipeline.loops import run_async
 from etl.pipeline.notices import uncounted_events, warnings_of
 from etl.pipeline.production import Production
-from etl.pipeline.resume import identity, sent_already, taken_up
+from etl.pipeline.resume import TakenUp, identity, taken_up
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
 from etl.sender import Batch, Http, Identify
@@ -61,16 +61,14 @@ def run_job(
     with folder.hold() as lock:
         if settings.restart:
             drop_unfinished(folder, layout_of(job.identification, job.changes))
-        again = sent_already(folder, expected)
         with (
             basis_of(job, folder, full=settings.full) as basis,
-            taken_up(folder, expected, basis) as checkpoint,
+            taken_up(folder, expected, basis) as taken,
         ):
             if basis.layout is None:
                 forget_everyone(folder)
-            production = production.on(replace(basis, number=checkpoint.progress().number))
-            run = _Run(production, transport, folder, lock, checkpoint, settings, listener)
-            return run.to_its_end(again=again)
+            production = production.on(replace(basis, number=taken.checkpoint.progress().number))
+            return _Run(production, transport, folder, lock, taken, settings, listener).to_its_end()
 
 
 class _Run:
@@ -82,10 +80,11 @@ class _Run:
         transport: Http,
         folder: StateFolder,
         lock: int,
-        checkpoint: Checkpoint,
+        taken: TakenUp,
         settings: Settings,
         listener: Listener,
     ) -> None:
+        checkpoint = taken.checkpoint
         self._production = production.within(checkpoint.progress().run_id)
         self._transport = transport
         self._folder = folder
@@ -97,11 +96,9 @@ class _Run:
         self._resumed_rows = self._ledger.rows()
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
-        self._again = False
+        self._again = taken.again
 
-    def to_its_end(self, *, again: bool) -> Summary:
-        """Bring the run to its end; `again`: its files are those of the last run."""
-        self._again = again
+    def to_its_end(self) -> Summary:
         with look_for_leavers(self._production, self._folder, record=True) as leavers:
             self._leavers = leavers
             self._look_first()
@@ -153,7 +150,7 @@ class _Run:
             left = len(self._production.source.files)
             path, job = self._folder.snapshot, self._production.job
             basis.renew(path, job, run_id, self._checkpoint.sent(), left)
-            if self._leavers is not None and self._leavers.count():
+            if self._leavers is not None and self._leavers.count:
                 keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from etl.amplitude import INSERT_ID_DAYS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KEPT_SECONDS: Final = 7 * 86_400.0
+KEPT_SECONDS: Final = INSERT_ID_DAYS * 86_400.0
 # The kind of id that an insert_id belongs to, that id, and the insert_id.
 InsertKey: TypeAlias = tuple[str, str, str]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from etl.amplitude import IDENTIFY_PATH
+from etl.amplitude import BATCH_PATH, IDENTIFY_PATH
 from etl.sandbox.answers import Answer, Order, refusal
 from etl.sandbox.applying import Applier
 from etl.sandbox.checks import RequestRefusedError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from etl.sandbox.options import SandboxOptions
 
 PROFILE_PATH = "/v1/userprofile"
-BATCH_PATH = "/batch"
 HTTP_V2_PATH = "/2/httpapi"
 # Events a second of one user.
 _BATCH_THRESHOLD = 1000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from etl.model import Chunk
 from etl.sender.delivery import Delivery, Outcome
-from etl.sender.order import Keys, Order
+from etl.sender.order import NOBODY, Keys, Order
 from etl.sender.parts import only, whole, without_body
 from etl.sender.pause import StoppedError
 
@@ -19,7 +19,6 @@ Settle = Callable[[Chunk, Outcome], Awaitable[None]]
 
 # Chunks set apart keep no lane; so many of them may wait, each with no more than the rows that wait.
 MOST_APART: Final = 1000
-_NOBODY: Keys = np.empty(0, dtype=np.uint64)
 
 
 class Traffic:
@@ -65,7 +64,7 @@ class Traffic:
     def park(self, ticket: int) -> None:
         """Every request of the chunk has its answer, and it isn't to be settled yet."""
         self._parked.add(ticket)
-        self._order.narrow(ticket, _NOBODY)
+        self._order.narrow(ticket, NOBODY)
         self._wake()
 
     async def settled(self, tickets: list[int]) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
-_NOBODY: Keys = np.empty(0, dtype=np.uint64)
+NOBODY: Keys = np.empty(0, dtype=np.uint64)
 # Far more slots than keys under way, and two for each: a stranger's key seldom finds both of them taken.
 _SLOTS = 1 << 22
 _ONE = np.uint32(1)  # of the type of the slots: numpy counts twenty times as fast
@@ -49,7 +49,7 @@ class Order:
 
     def shared(self, ticket: int, keys: Keys) -> NDArray[np.bool_]:
         """Which of `keys` (any shape) have requests of the ticket without an answer."""
-        return _found(keys, self._left.get(ticket, self._open.get(ticket, _NOBODY)))
+        return _found(keys, self._left.get(ticket, self._open.get(ticket, NOBODY)))
 
     def _sharing(self, users: Keys) -> list[int]:
         # Most chunks share nobody; the slots say so for nearly all of their keys.

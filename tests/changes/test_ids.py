@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.changes import IdsRenewal, KnownIds, Presence, ids, spill
+from etl.changes import IdsRenewal, KnownIds, Presence, rewriting, spill
 from etl.errors import StaleCheckpointError
 from etl.keys import user_keys
 from tests.changes.making import differ_for, job_of, mapped_of, opened, renewed, stamp
@@ -77,8 +77,8 @@ def test_who_was_there_and_is_not_any_more_has_left(nights: Any, present: Any, s
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if small:
-            patch.setattr(ids, "_PARTITION_BYTES", 200)
-            patch.setattr(ids, "Spill", lambda path, schema: spill.Spill(path, schema, held_bytes=0))
+            patch.setattr(rewriting, "PARTITION_BYTES", 200)
+            patch.setattr(rewriting, "Spill", lambda path, schema: spill.Spill(path, schema, held_bytes=0))
         for number, night in enumerate(nights, start=1):
             accepted(folder, night)
             recorded(folder, night, [], number)

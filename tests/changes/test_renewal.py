@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from etl.changes import Bundle, Layout, Renewal, Snapshot, renewal, spill
+from etl.changes import Bundle, Layout, Renewal, Snapshot, rewriting, spill
 from etl.changes.columns import Entries
 from etl.changes.merging import last_given
 from etl.errors import StaleCheckpointError, StateError
@@ -83,8 +83,8 @@ def matrices(rows: list[tuple[int, list[int]]], layout: Layout) -> tuple[NDArray
 def test_every_snapshot_is_what_one_would_write_down_row_by_row(runs: Any, held: int, partition: int) -> None:
     model: Model = {}
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(renewal, "Spill", _small_spill(held))
-        patch.setattr(renewal, "PARTITION_BYTES", partition)
+        patch.setattr(rewriting, "Spill", _small_spill(held))
+        patch.setattr(rewriting, "PARTITION_BYTES", partition)
         path = Path(folder, "snapshot.arrow")
         for number, (names, rows, gone) in enumerate(runs, start=1):
             layout = layout_with(names)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.changes import Bundle, Layout, Renewal, Snapshot, partitions, renewal
+from etl.changes import Bundle, Layout, Renewal, Snapshot, partitions, rewriting
 from tests.changes.making import opened, stamp
 
 N = 3000
@@ -44,7 +44,7 @@ def write(folder: Path, layout: Layout) -> Path:
 @pytest.fixture(scope="module", params=[LAYOUT, BY_USER], ids=["property", "user"])
 def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(renewal, "PARTITION_BYTES", 10_000)
+        patch.setattr(rewriting, "PARTITION_BYTES", 10_000)
         # So that pages are given back all the time.
         patch.setattr(partitions, "_KEPT_BYTES", 1)
         with opened(write(tmp_path_factory.mktemp("state"), request.param)) as found:
