@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 class Renewal(Rewriting):
     """Gathers what was accepted, in source order, and makes a new snapshot of it and the old one.
 
-    See `Rewriting`. What is forgotten and then added stays. Raises ValueError for an old snapshot of another mode.
+    See `Rewriting`. What is forgotten and then added stays. Raises ValueError for an old snapshot of another
+    mode.
     """
 
     def __init__(self, path: Path, layout: Layout, stamp: Stamp, *, old: Snapshot | None = None) -> None:
