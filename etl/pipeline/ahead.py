@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 # At the end the thread is in the middle of a batch at most - or stuck in a pipe that nobody writes to.
 _PATIENCE_SECONDS = 2.0
-# How often a thread that waits for room looks whether it is still wanted.
+# How often a thread that waits for room looks whether it is still wanted, and who waits for it for a Ctrl-C.
 _LOOK_SECONDS = 0.1
 
 
@@ -31,7 +31,7 @@ def read_ahead(items: Iterator[T], *, depth: int = 2) -> Generator[T, None, None
     threading.Thread(target=_get, args=(items, ready, left), name="read", daemon=True).start()
     try:
         while True:
-            item, error = ready.get()
+            item, error = _take(ready)
             if error is not None:
                 raise error
             if item is None:
@@ -51,6 +51,13 @@ def _get(
         _put(ready, (None, None), left)
     except BaseException as error:  # noqa: BLE001 - raised again where the items are used
         _put(ready, (None, error), left)
+
+
+def _take(ready: queue.Queue[T]) -> T:
+    """The next item. In short waits: a Ctrl-C just before a wait would not end that."""
+    while True:
+        with suppress(queue.Empty):
+            return ready.get(timeout=_LOOK_SECONDS)
 
 
 def _put(ready: queue.Queue[T], item: T, left: threading.Event) -> bool:

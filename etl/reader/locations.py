@@ -30,7 +30,7 @@ def find(location: str, folder: Path) -> list[Place]:
     if not location:
         raise SourceError("a source is empty", hint="name a file, a folder or a pattern")
     if location == "-":
-        return [Piped("stdin", lambda: sys.stdin.buffer)]
+        return [Piped("stdin", _standard_input)]
     scheme = location.partition("://")[0].lower() if _SCHEME.match(location) else ""
     if scheme in ("http", "https"):
         return [Web(web_name(location), location)]
@@ -148,4 +148,10 @@ def _below(system: fs.FileSystem, start: str, path: str, location: str) -> Itera
 
 
 def _open_pipe(path: str) -> IO[bytes]:
-    return Path(path).open("rb")
+    return Path(path).open("rb", buffering=0)
+
+
+def _standard_input() -> IO[bytes]:
+    """Without its buffer, in which bytes could wait that the system knows nothing of."""
+    raw: IO[bytes] = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return raw

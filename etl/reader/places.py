@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import select
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from etl.reader.faults import translated
 HEAD: Final = 1 << 20
 END: Final = 1 << 16
 SNIFFED: Final = 1 << 12
+# How often Python looks for a signal while a pipe is silent.
+_LOOK_MILLISECONDS: Final = 100
 
 
 class Place(Protocol):
@@ -67,6 +70,7 @@ class Piped:
     repeatable = False
 
     def __init__(self, name: str, start: Callable[[], IO[bytes]]) -> None:
+        """`start` gives the stream, which hands out what it has and keeps nothing back."""
         self.name = name
         self._start = start
         self._raw: IO[bytes] | None = None
@@ -97,9 +101,22 @@ class Piped:
         with translated(self.name):
             if self._raw is None:
                 self._raw = self._start()
-            chunk: bytes = getattr(self._raw, "read1", self._raw.read)(count)
+            _await(self._raw)
+            chunk = self._raw.read(count)
         self._spent = self._spent or len(self._head) >= HEAD
         return chunk
+
+
+def _await(raw: IO[bytes]) -> None:
+    """Wait until something can be read, in short waits: a Ctrl-C just before a read would not end that."""
+    try:
+        descriptor = raw.fileno()
+    except io.UnsupportedOperation:
+        return
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while not poll.poll(_LOOK_MILLISECONDS):
+        pass
 
 
 class _Pull(io.RawIOBase):

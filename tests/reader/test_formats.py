@@ -123,8 +123,8 @@ class Trickle(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read1(self, count: int) -> bytes:
-        return self._data.read(min(count, 7))
+    def read(self, count: int = -1) -> bytes:
+        return self._data.read(min(count, 7) if count >= 0 else 7)
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
