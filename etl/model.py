@@ -96,6 +96,10 @@ class Mapped:
     prints: Prints | None = None
 
 
+# A request body; a view where it stands in memory that processes share.
+Body: TypeAlias = bytes | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A stretch of source rows and the request body made of it; the unit of sending and of settling.
@@ -111,7 +115,7 @@ class Chunk:
     file: int
     first: int
     stop: int
-    body: bytes
+    body: Body
     ends: NDArray[np.int64]
     keys: NDArray[np.uint64]
     numbers: NDArray[np.int64]

@@ -10,10 +10,13 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from etl import amplitude
 from etl.amplitude import TransportRules, TryAgain, Verdict
 from etl.errors import DestinationError, UsageError
+from etl.model import Body
+from etl.sender.roles import Request
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
@@ -56,7 +59,7 @@ class Http(ABC):
         """So much of an answer is read."""
 
     @abstractmethod
-    async def pack(self, body: bytes) -> bytes:
+    async def pack(self, body: Body) -> Request:
         """The request, as it goes over the wire, that carries a chunk's body; the same for the same body."""
 
     @abstractmethod
@@ -84,10 +87,10 @@ class Http(ABC):
     ) -> None:
         await self._session.close()
 
-    async def post(self, request: bytes) -> Verdict:
+    async def post(self, request: Request) -> Verdict:
         """Send a request once. Raises DestinationError where trying again can't help: a wrong certificate."""
         try:
-            async with self._session.post(self._url, data=request, allow_redirects=False) as answer:
+            async with self._session.post(self._url, data=_Pieces(request), allow_redirects=False) as answer:
                 text = await _beginning(answer.content, self.most_answer_bytes)
                 return self._judged(answer, text)
         except (
@@ -116,6 +119,23 @@ class Http(ABC):
 
     def _say(self, error: BaseException) -> str:
         return amplitude.quote_answer((str(error) or type(error).__name__).encode(), self._key)
+
+
+class _Pieces(aiohttp.Payload):
+    """A request's body, written piece by piece: nothing long is copied to stand behind something short."""
+
+    _autoclose = True  # nothing is open
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._size = sum(map(len, request))
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for piece in self._value:
+            await writer.write(piece)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._value).decode(encoding, errors)
 
 
 async def _beginning(content: aiohttp.StreamReader, most: int) -> bytes:

@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 from etl import amplitude
 from etl.amplitude import TransportRules, Verdict
+from etl.model import Body
 from etl.sender.http import Http
+from etl.sender.roles import Request
 
 
 class Identify(Http):
@@ -19,9 +21,9 @@ class Identify(Http):
     # An answer is a word or a short JSON; whatever goes on for longer isn't worth the memory.
     most_answer_bytes: Final[int] = 64 * 1024
 
-    async def pack(self, body: bytes) -> bytes:
+    async def pack(self, body: Body) -> Request:
         """The form."""
-        return b"api_key=" + quote(self._key, safe="").encode() + b"&identification=" + body
+        return b"api_key=" + quote(self._key, safe="").encode() + b"&identification=", body
 
     def judge(self, status: int, headers: Mapping[str, str], text: bytes) -> Verdict:
         """Say what an answer means."""

@@ -10,16 +10,18 @@ Keys = NDArray[np.uint64]
 NOBODY: Keys = np.empty(0, dtype=np.uint64)
 # Far more slots than keys under way, and two for each: a stranger's key seldom finds both of them taken.
 _SLOTS = 1 << 22
-_ONE = np.uint32(1)  # of the type of the slots: numpy counts twenty times as fast
+# Counts up to more chunks than can be under way. Small, for the processor's caches; and what is added has to
+# be of its type: numpy counts twenty times as fast.
+_COUNT = np.uint16
 
 
 class Order:
     """The users of the chunks that are under way, each chunk known by its ticket (1, 2, 3 ...)."""
 
     def __init__(self) -> None:
-        self._open: dict[int, Keys] = {}  # sorted, each key once
+        self._open: dict[int, tuple[Keys, NDArray[np.intp]]] = {}  # sorted, each key once; and their slots
         self._left: dict[int, Keys] = {}  # of some tickets, whose requests aren't all answered: who is left
-        self._taken = np.zeros(_SLOTS, dtype=np.uint32)  # how many keys under way fall into each slot
+        self._taken = np.zeros(_SLOTS, dtype=_COUNT)  # how many keys under way fall into each slot
 
     def enter(self, ticket: int, keys: Keys) -> list[int]:
         """Put a chunk's users under way; say which earlier tickets have to leave before it may be sent.
@@ -27,14 +29,16 @@ class Order:
         `keys` may have any shape.
         """
         users = np.unique(keys) if keys.ndim > 1 and keys.shape[1] > 1 else np.sort(keys, axis=None)
-        earlier = self._sharing(users)
-        self._put(ticket, users)
+        slots = _slots(users)
+        earlier = self._sharing(users, slots)
+        self._open[ticket] = users, slots
+        np.add.at(self._taken, slots, _COUNT(1))
         return earlier
 
     def leave(self, ticket: int) -> None:
         """The chunk is settled, or given up."""
         self._left.pop(ticket, None)
-        np.subtract.at(self._taken, _slots(self._open.pop(ticket)), _ONE)
+        np.subtract.at(self._taken, self._open.pop(ticket)[1], _COUNT(1))
 
     def narrow(self, ticket: int, keys: Keys) -> None:
         """Of the chunk's users only these have requests without an answer.
@@ -49,23 +53,24 @@ class Order:
 
     def shared(self, ticket: int, keys: Keys) -> NDArray[np.bool_]:
         """Which of `keys` (any shape) have requests of the ticket without an answer."""
-        return _found(keys, self._left.get(ticket, self._open.get(ticket, NOBODY)))
+        left = self._left.get(ticket)
+        return _found(keys, self._users(ticket) if left is None else left)
 
-    def _sharing(self, users: Keys) -> list[int]:
+    def _users(self, ticket: int) -> Keys:
+        return self._open[ticket][0] if ticket in self._open else NOBODY
+
+    def _sharing(self, users: Keys, slots: NDArray[np.intp]) -> list[int]:
         # Most chunks share nobody; the slots say so for nearly all of their keys.
-        suspects = users[(self._taken[_slots(users)] > 0).all(axis=0)]
+        taken = self._taken[slots] > 0
+        suspects = users[taken[::2] & taken[1::2]]
         if not len(suspects):
             return []
-        return [ticket for ticket, keys in self._open.items() if _found(suspects, keys).any()]
-
-    def _put(self, ticket: int, users: Keys) -> None:
-        self._open[ticket] = users
-        np.add.at(self._taken, _slots(users), _ONE)
+        return [ticket for ticket, (keys, _) in self._open.items() if _found(suspects, keys).any()]
 
 
-def _slots(keys: Keys) -> NDArray[np.int64]:
-    """Two slots for each key, shape (2, n)."""
-    return np.stack([keys, keys >> np.uint64(32)]).astype(np.int64) & (_SLOTS - 1)
+def _slots(keys: Keys) -> NDArray[np.intp]:
+    """Two slots for each key, side by side, from its two halves; shape (2n,)."""
+    return (keys.view(np.uint32) & np.uint32(_SLOTS - 1)).astype(np.intp)
 
 
 def _found(wanted: Keys, among: Keys) -> NDArray[np.bool_]:

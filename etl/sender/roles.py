@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from etl.amplitude import Verdict
-from etl.model import Chunk
+from etl.model import Body, Chunk
+
+# What goes over the wire, piece by piece: a long one is sent from where it stands, not copied.
+Request: TypeAlias = tuple[Body, ...]
 
 
 class Transport(Protocol):
@@ -15,10 +18,10 @@ class Transport(Protocol):
     def throttle_seconds(self) -> float:
         """How long to wait after a 429 that doesn't say."""
 
-    async def pack(self, body: bytes) -> bytes:
+    async def pack(self, body: Body) -> Request:
         """The request that carries a body, as it goes over the wire."""
 
-    async def post(self, request: bytes) -> Verdict:
+    async def post(self, request: Request) -> Verdict:
         """Send a request once."""
 
 

@@ -49,13 +49,13 @@ def chunks_of(
 
 def events_of(chunk: Chunk) -> list[Identification]:
     """What a server reads in the body of a chunk of events."""
-    found: list[Identification] = json.loads(chunk.body) if chunk.body else []
+    found: list[Identification] = json.loads(bytes(chunk.body)) if chunk.body else []
     return found
 
 
 def sent_by(chunk: Chunk) -> list[Identification]:
     """What a server reads in a chunk's body."""
-    found: list[Identification] = json.loads(unquote_plus(chunk.body.decode("ascii"))) if chunk.body else []
+    found: list[Identification] = json.loads(unquote_plus(str(chunk.body, "ascii"))) if chunk.body else []
     return found
 
 

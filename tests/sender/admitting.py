@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from etl.amplitude import THROTTLE_SECONDS, Accepted, SlowDown, Verdict
-from etl.model import Chunk
+from etl.model import Body, Chunk
+from etl.sender.roles import Request
 
 SIZE = 500
 
@@ -44,14 +45,14 @@ class Admitting:
         self._chance = random.Random(self.seed).random
         self.level = self.limit(0.0) * self.burst
 
-    async def pack(self, body: bytes) -> bytes:
-        return body
+    async def pack(self, body: Body) -> Request:
+        return (body,)
 
-    async def post(self, request: bytes) -> Verdict:
+    async def post(self, request: Request) -> Verdict:
         self.open += 1
         slow = self.latency + self.jitter * self._chance() + self.knee * max(0, self.open - 4)
         await asyncio.sleep(slow / 2)
-        verdict = self._admit(asyncio.get_running_loop().time(), request.count(b"0"))
+        verdict = self._admit(asyncio.get_running_loop().time(), b"".join(request).count(b"0"))
         await asyncio.sleep(slow / 2)
         self.open -= 1
         return verdict

@@ -14,9 +14,10 @@ import pyarrow as pa
 from etl import amplitude
 from etl.amplitude import Accepted, Refused, SlowDown, Verdict
 from etl.keys import hash_texts
-from etl.model import Chunk, Listener, Reject
+from etl.model import Body, Chunk, Listener, Reject
 from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pace, Pause, Rate, Transport, Waits
 from etl.sender.pacing import Clock
+from etl.sender.roles import Request
 from tests.sender.virtual import virtual_clock
 
 _WAITS = Waits()
@@ -38,11 +39,11 @@ class Destination:
     most_at_once: int = 0
     throttle_seconds: float = amplitude.THROTTLE_SECONDS
 
-    async def pack(self, body: bytes) -> bytes:
-        return body
+    async def pack(self, body: Body) -> Request:
+        return (body,)
 
-    async def post(self, request: bytes) -> Verdict:
-        users = [entry["user_id"] for entry in json.loads(request)]
+    async def post(self, request: Request) -> Verdict:
+        users = [entry["user_id"] for entry in json.loads(b"".join(request))]
         now = asyncio.get_running_loop().time
         self.requests.append((now(), users))
         self.under_way.update(users)

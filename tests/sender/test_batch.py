@@ -14,6 +14,7 @@ import pytest
 from etl.amplitude import Accepted, RefusedSome, SlowDownSome, Stop, TryAgain, Verdict
 from etl.sender import Batch
 from etl.sender import batch as module
+from etl.sender.roles import Request
 from tests.sender.answering import Raw, answering, status
 
 KEY = 'k"é\\y=0123456789'
@@ -45,7 +46,7 @@ def test_the_request_is_gzipped_json_with_key_and_events() -> None:
 
 
 def test_the_same_body_is_packed_to_the_same_bytes() -> None:
-    async def packed() -> set[bytes]:
+    async def packed() -> set[Request]:
         batch = batch_to("http://127.0.0.1:1")
         return {await batch.pack(BODY * 1000) for _ in range(5)}
 

@@ -169,4 +169,4 @@ def test_what_is_packed_is_the_request_body() -> None:
     raw = Raw()
     verdict_on(raw)
     packed = asyncio.run(Identify("http://127.0.0.1", KEY, connections=1).pack(BODY))
-    assert packed == raw.requests[0].partition(b"\r\n\r\n")[2]
+    assert b"".join(packed) == raw.requests[0].partition(b"\r\n\r\n")[2]
