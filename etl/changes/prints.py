@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LAST: Final = np.uint64(0xFF51AFD7ED558CCD)
 _HALF: Final = np.uint64(32)
 # Other seeds than those of the keys, so that users with one key differ here.
-_USER, _DEVICE, _LINK = (salt_of(("whose", name)) for name in ("user_id", "device_id", "link"))
+_USER, _DEVICE, _LINK = (("whose", name) for name in ("user_id", "device_id", "link"))
 
 
 def prints_of(identifications: pa.RecordBatch, layout: Layout, splice: Splice | None = None) -> Prints:
@@ -89,7 +89,7 @@ class _Hashed:
     def link(self) -> NDArray[np.uint32]:
         """32-bit fingerprints of whose device each is."""
         device = self._ids.column("device_id")
-        return self._half(hash_texts(device, _LINK), valid(device))
+        return self._half(hash_texts(device, salt_of(_LINK)), valid(device))
 
     def fingerprints(self, compared: tuple[Bundle, ...]) -> Hashes:
         """64-bit fingerprints of all bundles together. Where none is given, a link still counts."""
@@ -101,7 +101,7 @@ class _Hashed:
         if all(name in self._ids.schema.names for name in ("user_id", "device_id")):
             user, device = self._ids.column("user_id"), self._ids.column("device_id")
             alone = ~there & valid(user) & valid(device)
-            total[alone] += hash_texts(device, _LINK)[alone]
+            total[alone] += hash_texts(device, salt_of(_LINK))[alone]
             there |= alone
         mixed = (total ^ self._who) * _LAST
         mixed ^= mixed >> _HALF
@@ -131,12 +131,12 @@ class _Hashed:
         """A hash of the user's id, or of the device's where there is no user."""
         names: Any = self._ids.schema.names
         if "user_id" not in names:
-            return hash_texts(self._ids.column("device_id"), _DEVICE)
+            return hash_texts(self._ids.column("device_id"), salt_of(_DEVICE))
         user = self._ids.column("user_id")
-        who = hash_texts(user, _USER)
+        who = hash_texts(user, salt_of(_USER))
         if "device_id" in names and user.null_count:
             nameless = ~valid(user)
-            who[nameless] = hash_texts(self._ids.column("device_id"), _DEVICE)[nameless]
+            who[nameless] = hash_texts(self._ids.column("device_id"), salt_of(_DEVICE))[nameless]
         return who
 
 

@@ -19,7 +19,6 @@ from etl.keys import LOWEST, SPREAD, WORD, fold, words_of
 
 _BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
 _AFTER: Final = b'",'
-_BETWEEN: Final = pa.scalar(b"", pa.large_binary())
 _ROW_BITS: Final = 40
 _PAIRS: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
 _HALF: Final = np.uint64(32)
@@ -38,7 +37,8 @@ def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) 
     # Every line begins with a brace. Taken from behind it, a line ends with the brace of the next one; so
     # heads go between lines, and only the first brace and the last end are an exception.
     ends = np.append(lines.ends[:-1], lines.ends[-1] - 1)
-    joined = pc.binary_join_element_wise(_binaries(moved, heads), _binaries(ends, lines.buffer[1:]), _BETWEEN)
+    between = pa.scalar(b"", pa.large_binary())
+    joined = pc.binary_join_element_wise(_binaries(moved, heads), _binaries(ends, lines.buffer[1:]), between)
     tail = memoryview(joined.buffers()[2])[: ends[-1] + moved[-1]]
     return Lines(memoryview(b"".join([b"{", tail])), lines.ends + moved)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
 from etl.mapper.cells import Cells, Fault, as_mask
 from etl.mapper.steps import empty_to_null
-
-_REFUSED: Final = pa.array(sorted(REFUSED_IDS))
 
 
 def trimmed(texts: pa.Array) -> Cells:
@@ -22,7 +18,7 @@ def trimmed(texts: pa.Array) -> Cells:
 def check_ids(name: str, ids: pa.Array) -> Cells:
     """Ids as they are, with what is wrong with them; a null is not a fault here."""
     lengths = pc.utf8_length(ids)
-    refused = pc.is_in(pc.utf8_lower(ids), value_set=_REFUSED)
+    refused = pc.is_in(pc.utf8_lower(ids), value_set=pa.array(sorted(REFUSED_IDS)))
     checks = (
         ("refused_id", refused, f"Amplitude refuses {{}} as a {name}: it stands for no user"),
         (

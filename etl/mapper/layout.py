@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from etl.job.spec import Identification
-
-_UNSET: Final = pa.scalar(UNSET_VALUE)
-_NOTHING: Final = pa.scalar(None, pa.string())
 
 
 def assemble(identification: Identification, values: Mapping[str, pa.Array], n: int) -> pa.RecordBatch:
@@ -45,7 +42,7 @@ def _operators(
     for operator in OPERATORS:
         properties = identification.operators.get(operator, {})
         if operator == "$clearAll" and identification.clear_all:
-            yield operator, pa.repeat(_UNSET, n)
+            yield operator, pa.repeat(UNSET_VALUE, n)
         elif operator == "$unset":
             unset = list(_unset(identification, values, n))
             if unset:
@@ -60,7 +57,8 @@ def _unset(
 ) -> Iterator[tuple[str, pa.Array]]:
     """Properties to take away: those the job names, and of `null: unset` columns those without a value."""
     for name in identification.unset:
-        yield name, pa.repeat(_UNSET, n)
+        yield name, pa.repeat(UNSET_VALUE, n)
     for name, spec in identification.operators.get("$set", {}).items():
         if spec.null == "unset":
-            yield name, pc.if_else(values[f"user_properties.$set.{name}"].is_null(), _UNSET, _NOTHING)
+            absent = values[f"user_properties.$set.{name}"].is_null()
+            yield name, pc.if_else(absent, UNSET_VALUE, pa.scalar(None, pa.string()))

@@ -12,8 +12,8 @@ from etl.mapper.cells import Cells, Mask, as_mask, blank_out, faults_of
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^[+-]?\d+$"
-_TRUE: Final = pa.array(["true", "t", "yes", "y", "1"])
-_FALSE: Final = pa.array(["false", "f", "no", "n", "0"])
+_TRUE: Final = ("true", "t", "yes", "y", "1")
+_FALSE: Final = ("false", "f", "no", "n", "0")
 
 NOT_A_NUMBER: Final = "{} is not a number"
 NOT_FINITE: Final = "{} is not a finite number"
@@ -73,7 +73,7 @@ def whole(values: pa.Array) -> Cells:
 def parse_booleans(texts: pa.Array) -> Cells:
     """true/false, t/f, yes/no, y/n and 1/0, whatever their case."""
     words = pc.utf8_lower(texts)
-    true, false = pc.is_in(words, value_set=_TRUE), pc.is_in(words, value_set=_FALSE)
+    true, false = (pc.is_in(words, value_set=pa.array(some)) for some in (_TRUE, _FALSE))
     known = pc.or_(true, false)
     bad = pc.and_not(texts.is_valid(), known)
     return Cells(blank_out(true, pc.invert(known)), faults_of("bad_boolean", bad, NOT_A_BOOLEAN))

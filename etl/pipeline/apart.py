@@ -15,10 +15,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fcntl import fcntl
 from io import BufferedReader, FileIO
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import pyarrow as pa
 
@@ -57,85 +57,108 @@ def made_apart(make: Callable[[], Made], *, concurrency: int, closing: int) -> I
     if child == 0:
         os.close(reading)
         os.close(closing)
-        _be_child(make, writing, arena)
+        _be_child(make, _Sender(FileIO(writing, "wb"), arena))
     os.close(writing)
     try:
         with os.fdopen(reading, "rb") as pipe:
-            yield _received(pipe, arena)
+            yield _received(_Receiver(pipe, arena))
     finally:
         os.kill(child, signal.SIGKILL)  # a process that nobody has waited for is there, even when it ended
         os.waitpid(child, 0)
         arena.close()
 
 
-def _received(pipe: BufferedReader, arena: Arena) -> Made:
-    while (found := _receive(pipe)) is not None:
-        if isinstance(found, BaseException):
-            raise found
-        yield [_unpack(packed, arena) for packed in found]
+def _received(receiver: _Receiver) -> Made:
+    while (found := receiver.receive()) is not None:
+        yield found
 
 
-def _be_child(make: Callable[[], Made], writing: int, arena: Arena) -> NoReturn:
+def _be_child(make: Callable[[], Made], sender: _Sender) -> NoReturn:
     # Terminals and service managers tell every process; the parent ends the run, in its own time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with suppress(BrokenPipeError), FileIO(writing, "wb") as pipe:
+    with suppress(BrokenPipeError):
         try:
             for chunks in make():
-                for start in range(0, len(chunks), _TOGETHER):
-                    few = chunks[start : start + _TOGETHER]
-                    _send(pipe, [_pack(chunk, arena) for chunk in few])
-            _send(pipe, None)
+                sender.send_chunks(chunks)
+            sender.send(None)
         except BrokenPipeError:
             pass
         except BaseException as error:  # noqa: BLE001 - raised again in the parent
-            _send(pipe, error)
+            sender.send(error)
     os._exit(0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """A chunk without its body and rows; these are in the arena, or, where there was no room, at hand."""
+class _Packed(NamedTuple):
+    """A pickled chunk whose buffers are in the arena, or, where there was no room, in the pickle (None).
 
-    chunk: Chunk
-    pieces: Stored | tuple[bytes, bytes]
+    Its rows are without their schema, which is given where it isn't that of the chunk before.
+    """
 
-
-def _pack(chunk: Chunk, arena: Arena) -> _Packed:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, chunk.rows.schema) as stream:
-        stream.write_batch(chunk.rows)
-    rows: Any = sink.getvalue()
-    stored = arena.put(memoryview(chunk.body), memoryview(rows))
-    nothing: Any = None
-    return _Packed(replace(chunk, body=b"", rows=nothing), stored or (bytes(chunk.body), rows.to_pybytes()))
+    pickled: bytes
+    buffers: Stored | None
+    schema: pa.Schema | None
 
 
-def _unpack(packed: _Packed, arena: Arena) -> Chunk:
-    pieces = packed.pieces
-    body, rows = arena.get(pieces) if isinstance(pieces, Stored) else pieces
-    return replace(packed.chunk, body=body, rows=pa.ipc.open_stream(pa.py_buffer(rows)).read_next_batch())
+class _Sender:
+    """The child's end."""
+
+    def __init__(self, pipe: FileIO, arena: Arena) -> None:
+        self._pipe = pipe
+        self._arena = arena
+        self._schema: pa.Schema | None = None
+
+    def send_chunks(self, chunks: list[Chunk]) -> None:
+        for start in range(0, len(chunks), _TOGETHER):
+            self.send([self._packed(chunk) for chunk in chunks[start : start + _TOGETHER]])
+
+    def send(self, found: list[_Packed] | BaseException | None) -> None:
+        """Send a frame: the size of a pickle, and the pickle."""
+        data = pickle.dumps(found, protocol=5)
+        for piece in (memoryview(_SIZE.pack(len(data))), memoryview(data)):
+            while piece:
+                piece = piece[self._pipe.write(piece) :]
+
+    def _packed(self, chunk: Chunk) -> _Packed:
+        schema = chunk.rows.schema
+        changed = None if self._schema is not None and schema.equals(self._schema) else schema
+        self._schema = schema
+        body: Any = pickle.PickleBuffer(chunk.body)
+        rows: Any = pickle.PickleBuffer(chunk.rows.serialize())
+        lean = replace(chunk, body=body, rows=rows)
+        buffers: list[pickle.PickleBuffer] = []
+        pickled = pickle.dumps(lean, protocol=5, buffer_callback=buffers.append)
+        stored = self._arena.put([buffer.raw() for buffer in buffers])
+        return _Packed(pickled if stored else pickle.dumps(lean, protocol=5), stored, changed)
 
 
-def _send(pipe: FileIO, found: object) -> None:
-    """A frame: the size of a pickle, and the pickle."""
-    data = pickle.dumps(found, protocol=5)
-    for piece in (memoryview(_SIZE.pack(len(data))), memoryview(data)):
-        while piece:
-            piece = piece[pipe.write(piece) :]
+class _Receiver:
+    """The parent's end."""
 
+    def __init__(self, pipe: BufferedReader, arena: Arena) -> None:
+        self._pipe = pipe
+        self._arena = arena
+        self._schema: pa.Schema | None = None
 
-def _receive(pipe: BufferedReader) -> list[_Packed] | BaseException | None:
-    (size,) = _SIZE.unpack(_exactly(pipe, _SIZE.size))
-    found: list[_Packed] | BaseException | None = pickle.loads(_exactly(pipe, size))  # noqa: S301 - our own child
-    return found
+    def receive(self) -> list[Chunk] | None:
+        """The next chunks; None at the end. Raises what was raised in the child."""
+        (size,) = _SIZE.unpack(self._exactly(_SIZE.size))
+        found: list[_Packed] | BaseException | None = pickle.loads(self._exactly(size))  # noqa: S301 - our own child
+        if isinstance(found, BaseException):
+            raise found
+        return None if found is None else [self._unpacked(packed) for packed in found]
 
+    def _unpacked(self, packed: _Packed) -> Chunk:
+        self._schema = packed.schema or self._schema
+        buffers = self._arena.get(packed.buffers) if packed.buffers else ()
+        chunk: Chunk = pickle.loads(packed.pickled, buffers=buffers)  # noqa: S301 - our own child
+        return replace(chunk, rows=pa.ipc.read_record_batch(pa.py_buffer(chunk.rows), self._schema))
 
-def _exactly(pipe: BufferedReader, size: int) -> bytes:
-    data = pipe.read(size)
-    if len(data) < size:
-        raise SourceError(
-            "the process that reads the source ended before its time",
-            hint="it may have run out of memory; run the same command again, what is settled is kept",
-        )
-    return data
+    def _exactly(self, size: int) -> bytes:
+        data = self._pipe.read(size)
+        if len(data) < size:
+            raise SourceError(
+                "the process that reads the source ended before its time",
+                hint="it may have run out of memory; run the same command again, what is settled is kept",
+            )
+        return data

@@ -41,7 +41,7 @@ class Arena:
         self._free, self._freed = os.pipe()
         os.write(self._freed, b"".join(map(_NUMBER.pack, range(slots))))
 
-    def put(self, *pieces: memoryview) -> Stored | None:
+    def put(self, pieces: Sequence[memoryview]) -> Stored | None:
         """Copy pieces into a free slot; None where they are too big, or all slots are and stay in use."""
         sizes = tuple(piece.nbytes for piece in pieces)
         slot = self._take() if _end(sizes) <= self._size else None

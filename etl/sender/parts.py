@@ -18,8 +18,17 @@ def whole(chunk: Chunk) -> Chunk:
 
 
 def without_body(chunk: Chunk) -> Chunk:
-    """What is needed to settle a chunk that has been sent, without what was sent."""
-    return replace(chunk, body=b"", ends=chunk.ends[:0], keys=chunk.keys[:0], rows=chunk.rows.slice(0, 0))
+    """What is needed to settle a chunk that has been sent, without what was sent. It owns what it has."""
+    return replace(
+        chunk,
+        body=b"",
+        ends=chunk.ends[:0].copy(),
+        keys=chunk.keys[:0].copy(),
+        numbers=chunk.numbers.copy(),
+        owners=chunk.owners[:0].copy(),
+        rows=pick_rows(chunk.rows, chunk.owners[:0]),
+        prints=None,
+    )
 
 
 def halves(part: Chunk) -> tuple[Chunk, Chunk]:
@@ -63,10 +72,10 @@ def accepted(part: Chunk, verdict: Accepted) -> Tally:
 
 
 def sent(part: Chunk, end: End = "accepted") -> tuple[Sent, ...]:
-    """What the snapshot is to know of a part."""
+    """What the snapshot is to know of a part. It owns what it has: it may wait for long to be settled."""
     if part.prints is None or len(part.numbers) == 0:
         return ()
-    return (Sent(part.numbers, part.keys[part.owners], part.prints, end),)
+    return (Sent(part.numbers.copy(), part.keys[part.owners], part.prints.copy(), end),)
 
 
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:

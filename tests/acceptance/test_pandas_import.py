@@ -1,0 +1,75 @@
+"""pandas costs time and memory at every start; only a job's own transform needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etl.sandbox import Sandbox
+from tests.acceptance import exports
+from tests.commands import QUICK, REPOSITORY, Propsync
+
+# What pandas alone knows: a missing value among objects, which Arrow must see as none.
+TRANSFORM = """
+import pandas as pd
+
+def changed(frame):
+    plans = [pd.NA if number % 2 else "p%d" % number for number in range(len(frame))]
+    return frame.assign(plan=pd.Series(plans, index=frame.index, dtype=object))
+"""
+
+
+def imported(stderr: str) -> set[str]:
+    """The modules that `-X importtime` tells of; it also tells of those that weren't found."""
+    lines = [line for line in stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+# Told once that there is no pandas, pyarrow keeps to it; so nothing may ask before the job is known.
+LOOK = """
+import pkgutil, sys
+import etl
+from etl.cli.pandas_import import _NO_PANDAS, keep_out
+asked = []
+type(_NO_PANDAS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
+keep_out()
+for module in pkgutil.walk_packages(etl.__path__, "etl."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+assert "pyarrow" in sys.modules
+assert not asked
+"""
+
+
+def test_what_is_imported_looks_for_it_in_no_module() -> None:
+    looked = subprocess.run([sys.executable, "-c", LOOK], cwd=REPOSITORY, capture_output=True, text=True)
+    assert looked.returncode == 0, looked.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["preview"], ["run", "--endpoint", "URL", *QUICK]])
+def test_a_plain_job_does_without_it(
+    propsync: Propsync, sandbox: Sandbox, job: Path, command: list[str]
+) -> None:
+    words = [sandbox.url if word == "URL" else word for word in command]
+    finished = propsync.process(words[0], job, *words[1:], PYTHONPROFILEIMPORTTIME="1")
+    assert finished.code == 0
+    assert "pyarrow.lib" in imported(finished.err)
+    assert "pandas.core" not in imported(finished.err)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_transform_has_it_whole(
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, processes: str
+) -> None:
+    exports.write_csv(tmp_path / "users.csv", 10)
+    (tmp_path / "changes.py").write_text(TRANSFORM)
+    job = exports.write_job(tmp_path, f"transform: changes:changed\n{exports.JOB}", source="users.csv")
+    options = ("--endpoint", sandbox.url, "--processes", processes, *QUICK)
+    finished = propsync.process("run", job, *options)
+    assert finished.code == 0, finished.err
+    users = sorted(sandbox.profiles.users.items())
+    plans = [profile.properties.get("plan") for _, profile in users]
+    assert plans == [None if number % 2 else f"p{number}" for number in range(10)]
