@@ -98,9 +98,7 @@ def unsettled() -> Contender:
         words = propsync(url, file("parquet"))
         return [words[0], "-m", "bench.stages", "unsettled", *words[3:]]
 
-    # As the command itself does before anything is imported.
-    environment = KEY | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-    return Contender("no-checkpoint", command, counts=False, environment=environment)
+    return Contender("no-checkpoint", command, counts=False, environment=KEY)
 
 
 def first_night() -> Contender:

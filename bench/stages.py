@@ -63,11 +63,12 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
 
 def run_unsettled(arguments: list[str]) -> None:
     """Run the command as it is, but for the checkpoint: nothing is written for a settled chunk."""
-    from etl.__main__ import run_command
+    from etl.__main__ import main as propsync
     from etl.checkpoint import Checkpoint
 
     Checkpoint.settle = lambda *_: None  # type: ignore[method-assign]
-    sys.exit(run_command(arguments))
+    sys.argv[1:] = arguments
+    propsync()
 
 
 def main() -> None:
