@@ -85,7 +85,8 @@ class Mapped:
     of `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither
     describe no update at all (every mapped value is null) and count as unchanged. `keep_empty` names the
     columns of a text source in which an empty field is a value. `prints` (shape (k, p)) are the fingerprints
-    that the snapshot is to have of each row once it is accepted; 0 leaves what it has.
+    that the snapshot is to have of each row once it is accepted; 0 leaves what it has. `large` names the
+    properties with whole numbers that a browser doesn't show as they are.
     """
 
     batch: Batch
@@ -94,6 +95,7 @@ class Mapped:
     rejects: tuple[Reject, ...]
     keep_empty: frozenset[str] = frozenset()
     prints: Prints | None = None
+    large: frozenset[str] = frozenset()
 
 
 # A request body; a view where it stands in memory that processes share.
@@ -108,7 +110,8 @@ class Chunk:
     `body[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), followed by a comma or the closing bracket.
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
-    Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints.
+    Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints;
+    `large` is as in `Mapped`.
     """
 
     source: str
@@ -125,6 +128,7 @@ class Chunk:
     keep_empty: frozenset[str] = frozenset()
     rejects: tuple[Reject, ...] = ()
     prints: Prints | None = None
+    large: frozenset[str] = frozenset()
 
     @property
     def users(self) -> int:

@@ -142,6 +142,7 @@ class Encoder:
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
             prints=_prints(parts),
+            large=frozenset().union(*(part.mapped.large for part in parts)),
         )
         self._first = stop
         return chunk

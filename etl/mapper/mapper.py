@@ -14,6 +14,7 @@ from etl.mapper.cells import Fault, as_mask, blank_out
 from etl.mapper.column import Column, Role
 from etl.mapper.hook import Transform, apply
 from etl.mapper.layout import assemble, says_nothing
+from etl.mapper.numbers import loses_digits
 from etl.mapper.rejects import Verdicts
 from etl.mapper.structs import all_null
 from etl.model import Batch, Mapped, Reject
@@ -67,6 +68,7 @@ class Mapper:
             identifications=identifications,
             rejects=self._rejects(batch, given, verdicts),
             keep_empty=self.keep_empty,
+            large=self._large(values),
         )
 
     def ids(self, batch: Batch) -> pa.RecordBatch:
@@ -103,6 +105,10 @@ class Mapper:
             if column.place in last_id:
                 self._find_missing(values, verdicts)
         return values
+
+    def _large(self, values: Mapping[str, pa.Array]) -> frozenset[str]:
+        places = [column.place for column in self._columns if column.role in {"value", "list"}]
+        return frozenset(place.split(".", 2)[2] for place in places if loses_digits(values[place]))
 
     def _source(self, batch: Batch, given: _Given, name: str) -> pa.Array:
         place = given.rows.schema.get_field_index(name)

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.amplitude import MAX_SAFE_INTEGER
 from etl.mapper.cells import Cells, Mask, as_mask, blank_out, faults_of
+from etl.mapper.lists import is_list
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^[+-]?\d+$"
@@ -77,6 +79,16 @@ def parse_booleans(texts: pa.Array) -> Cells:
     known = pc.or_(true, false)
     bad = pc.and_not(texts.is_valid(), known)
     return Cells(blank_out(true, pc.invert(known)), faults_of("bad_boolean", bad, NOT_A_BOOLEAN))
+
+
+def loses_digits(values: pa.Array) -> bool:
+    """Whether a value, or an element of a list, is a whole number that a browser shows with other digits."""
+    if is_list(values.type):
+        return loses_digits(values.flatten())
+    if not (pa.types.is_int64(values.type) or pa.types.is_uint64(values.type)):
+        return False
+    ends = [end for end in pc.min_max(values).as_py().values() if end is not None]
+    return any(abs(end) > MAX_SAFE_INTEGER for end in ends)
 
 
 def _too_large(texts: pa.Array, bad: pa.Array) -> Mask:

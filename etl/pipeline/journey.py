@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from etl.checkpoint import Checkpoint
 from etl.model import Chunk, Listener
 from etl.pipeline.ahead import made_ahead
+from etl.pipeline.notices import LargeNumbers
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
 from etl.sender import AdmittedRate, Delivery, Lanes, Pause, Rate, StoppedError, Transport
@@ -54,14 +55,14 @@ async def travel(
         lanes = Lanes(settings.concurrency, delivery, settler.settle)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):
             try:
-                await _send_all(made, lanes, pause)
+                await _send_all(made, lanes, pause, LargeNumbers(listener))
             finally:
                 await settler.flush()
         settler.judge(ended=not pause.stopping)
     return not pause.stopping
 
 
-async def _send_all(made: Iterator[list[Chunk]], lanes: Lanes, pause: Pause) -> None:
+async def _send_all(made: Iterator[list[Chunk]], lanes: Lanes, pause: Pause, large: LargeNumbers) -> None:
     try:
         async with (
             asyncio.TaskGroup() as group,
@@ -70,6 +71,7 @@ async def _send_all(made: Iterator[list[Chunk]], lanes: Lanes, pause: Pause) -> 
             async for chunks in batches:
                 for chunk in chunks:
                     if not pause.stopping:
+                        large.look(chunk)
                         await lanes.carry(chunk, group)
     except BaseExceptionGroup as errors:
         raise _first(errors) from None

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from etl import amplitude
 from etl.job import Job
-from etl.model import Tally, Warned
+from etl.model import Chunk, Tally, Warned
+
+
+class LargeNumbers:
+    """Warns of each property with whole numbers that a browser shows with other digits, once."""
+
+    def __init__(self, warn: Callable[[Warned], None]) -> None:
+        self._warn = warn
+        self._told: frozenset[str] = frozenset()
+
+    def look(self, chunk: Chunk) -> None:
+        """Look at a chunk that is to be sent."""
+        for name in sorted(chunk.large - self._told):
+            words = (
+                f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
+                "browsers show them with other digits; as text (`type: string`) they keep them"
+            )
+            self._warn(Warned("large_numbers", words))
+        self._told |= chunk.large
 
 
 def uncounted_events(tally: Tally) -> str:

@@ -17,7 +17,7 @@ from etl.model import Chunk, Reject, Stretch, Tally, Warned
 from etl.pipeline.basis import basis_of
 from etl.pipeline.changed import Changed
 from etl.pipeline.looking import look_for_leavers
-from etl.pipeline.notices import warnings_of
+from etl.pipeline.notices import LargeNumbers, warnings_of
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
@@ -93,8 +93,10 @@ def _forecast(production: Production, folder: StateFolder, settings: Settings) -
     with look_for_leavers(production, folder, record=False) as leavers:
         made = production.chunks(production.files(), watch=watch)
         left = leavers.chunks([Stretch(len(source.files))]) if leavers else iter(())
+        large = LargeNumbers(found.warnings.append)
         for chunk in chain.from_iterable(chain(made, left)):
             found.add(chunk, overhead)
+            large.look(chunk)
         found.warnings += leavers.warnings() if leavers else ()
     found.seconds = _seconds(found.tally, settings)
     return found

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from etl.model import Chunk
 from etl.sender.delivery import Delivery, Outcome
-from etl.sender.order import NOBODY, Keys, Order
+from etl.sender.order import NOBODY, Keys, Order, without
 from etl.sender.parts import only, whole, without_body
 from etl.sender.pause import StoppedError
 
@@ -157,8 +157,7 @@ class _Load:
 
     def finished(self, part: Chunk) -> None:
         if len(part.keys) < len(self._open_keys):
-            done = np.isin(self._open_keys, part.keys).all(axis=1)
-            self._open_keys = self._open_keys[~done]
+            self._open_keys = without(self._open_keys, part.keys)
             self._traffic.narrow(self._ticket, self._open_keys)
 
     async def last(self) -> None:

@@ -68,6 +68,18 @@ class Order:
         return [ticket for ticket, (keys, _) in self._open.items() if _found(suspects, keys).any()]
 
 
+def without(keys: Keys, gone: Keys) -> Keys:
+    """The rows of `keys` (shape (k, w)) less those of `gone`, one for one: two users may have one key."""
+    _, inverse = np.unique(np.concatenate([gone, keys]), axis=0, return_inverse=True)
+    order = np.argsort(inverse.ravel(), kind="stable")
+    same = inverse.ravel()[order]
+    # Of each group of equal rows, those that are gone come first, and take as many of the others with them.
+    place = np.arange(len(same)) - np.searchsorted(same, same)
+    lost = np.bincount(inverse.ravel()[: len(gone)], minlength=int(same[-1]) + 1)[same]
+    kept = order[place >= 2 * lost] - len(gone)
+    return keys[np.sort(kept)]
+
+
 def _slots(keys: Keys) -> NDArray[np.intp]:
     """Two slots for each key, side by side, from its two halves; shape (2n,)."""
     return (keys.view(np.uint32) & np.uint32(_SLOTS - 1)).astype(np.intp)

@@ -31,6 +31,7 @@ def chunk(number: int, size: int = 1000) -> Chunk:
         owners=np.zeros(3, dtype=np.int64),
         rows=rows.slice(number % 2),
         rejects=(Reject("users.csv", number, "bad", "why", "{}"),) if number % 3 == 0 else (),
+        large=frozenset({"n"}),
         prints=np.full((3, 2), number, dtype=np.uint32),
     )
 

@@ -64,7 +64,8 @@ class Destination:
         return Refused(400, "invalid") if found & self.poison else Accepted()
 
 
-def chunk_of(users: list[str], first: int = 1) -> Chunk:
+def chunk_of(users: list[str], first: int = 1, *, different: int = 2**63) -> Chunk:
+    """A row for each user; at most so many `different` keys, so that users may share one."""
     lines = [json.dumps({"user_id": user}).encode() for user in users]
     numbers = np.arange(first, first + len(users))
     return Chunk(
@@ -74,7 +75,7 @@ def chunk_of(users: list[str], first: int = 1) -> Chunk:
         stop=first + len(users),
         body=b"[" + b",".join(lines) + b"]",
         ends=np.cumsum([len(line) + 1 for line in lines]),
-        keys=hash_texts(pa.array(users, pa.string()), 1).reshape(-1, 1),
+        keys=hash_texts(pa.array(users, pa.string()), 1).reshape(-1, 1) % np.uint64(different),
         numbers=numbers,
         owners=np.arange(len(users)),
         rows=pa.record_batch({"id": users}),

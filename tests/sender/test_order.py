@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sender.order import Order
+from etl.sender.order import Order, without
 
 # Multiples of 2**20 fall in one slot: strangers who look alike at first sight.
 KEYS = st.lists(
@@ -52,3 +54,14 @@ def test_who_has_left_holds_up_nobody() -> None:
     assert not order.has(1)
     assert order.enter(2, keys([1])) == []
     assert not order.shared(1, keys([1])).any()
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=12)
+
+
+@given(PAIRS, st.data())
+def test_of_equal_keys_those_not_taken_are_left(pairs: list[tuple[int, int]], data: st.DataObject) -> None:
+    gone = data.draw(st.lists(st.sampled_from(range(len(pairs))), min_size=1, unique=True))
+    everyone = np.array(pairs, np.uint64)
+    left = without(everyone, everyone[gone])
+    assert Counter(map(tuple, left.tolist())) == Counter(pairs) - Counter(pairs[place] for place in gone)
