@@ -98,16 +98,18 @@ class Mapped:
     large: frozenset[str] = frozenset()
 
 
-# A request body; a view where it stands in memory that processes share.
-Body: TypeAlias = bytes | memoryview
+# Bytes, or a view of bytes that stand in a larger buffer.
+Piece: TypeAlias = bytes | memoryview
+# Bytes in pieces, which are only put together where that is needed.
+Body: TypeAlias = tuple[Piece, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A stretch of source rows and the request body made of it; the unit of sending and of settling.
 
-    `body` is the JSON array of k identifications, escaped as the transport wants it: number i stands at
-    `body[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), followed by a comma or the closing bracket.
+    `body` is the JSON array of k identifications, in pieces, escaped as the transport wants it: number i
+    stands at `[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), before a comma or the last bracket.
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
     Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints;

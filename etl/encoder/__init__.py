@@ -18,7 +18,7 @@ from etl.encoder.encoding import Encoding, EventEncoding, FormEncoding
 from etl.encoder.lines import Lines, array_body
 from etl.encoder.merge import group_users, merge_rows
 from etl.keys import Keys, user_keys
-from etl.model import Chunk, Mapped, Reject
+from etl.model import Body, Chunk, Mapped, Reject
 from etl.values import original_values, pick_rows
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ class Encoder:
         self._first = stop
         return chunk
 
-    def _body(self, parts: list[_Part], keys: Keys) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
+    def _body(self, parts: list[_Part], keys: Keys) -> tuple[Body, NDArray[np.int64], NDArray[np.int64]]:
         """The request body, where each identification ends in it, and which one each row went into."""
         if not parts:
-            return b"", _NO_NUMBERS, _NO_NUMBERS
+            return (), _NO_NUMBERS, _NO_NUMBERS
         if not _repeat(keys[:, 0]):
             body = array_body([part.encoded() for part in parts])
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.json_lines import Splice, json_stream
+from etl.model import Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,10 @@ def write_lines(identifications: pa.RecordBatch, *rewrites: Splice) -> Lines:
     return Lines(buffer, np.concatenate([_START, newlines + 1]))
 
 
-def array_body(parts: Sequence[memoryview]) -> bytes:
-    """A JSON array of the lines in `parts` (at least one)."""
+def array_body(parts: Sequence[memoryview]) -> Body:
+    """A JSON array of the lines in `parts` (at least one), not copied."""
     *before, last = parts
-    return b"".join([b"[", *before, last[:-1], b"]"])
+    return (b"[", *before, last[:-1], b"]")
 
 
 _START = np.zeros(1, dtype=np.int64)

@@ -123,13 +123,14 @@ class _Sender:
         schema = chunk.rows.schema
         changed = None if self._schema is not None and schema.equals(self._schema) else schema
         self._schema = schema
-        body: Any = pickle.PickleBuffer(chunk.body)
         rows: Any = pickle.PickleBuffer(chunk.rows.serialize())
-        lean = replace(chunk, body=body, rows=rows)
+        lean = replace(chunk, body=(), rows=rows)
         buffers: list[pickle.PickleBuffer] = []
         pickled = pickle.dumps(lean, protocol=5, buffer_callback=buffers.append)
-        stored = self._arena.put([buffer.raw() for buffer in buffers])
-        return _Packed(pickled if stored else pickle.dumps(lean, protocol=5), stored, changed)
+        stored = self._arena.put([chunk.body, *((buffer.raw(),) for buffer in buffers)])
+        if stored is None:
+            pickled = pickle.dumps(replace(lean, body=(b"".join(chunk.body),)), protocol=5)
+        return _Packed(pickled, stored, changed)
 
 
 class _Receiver:
@@ -150,9 +151,10 @@ class _Receiver:
 
     def _unpacked(self, packed: _Packed) -> Chunk:
         self._schema = packed.schema or self._schema
-        buffers = self._arena.get(packed.buffers) if packed.buffers else ()
+        body, *buffers = self._arena.get(packed.buffers) if packed.buffers else (b"",)
         chunk: Chunk = pickle.loads(packed.pickled, buffers=buffers)  # noqa: S301 - our own child
-        return replace(chunk, rows=pa.ipc.read_record_batch(pa.py_buffer(chunk.rows), self._schema))
+        rows = pa.ipc.read_record_batch(pa.py_buffer(chunk.rows), self._schema)
+        return replace(chunk, body=(body,) if packed.buffers else chunk.body, rows=rows)
 
     def _exactly(self, size: int) -> bytes:
         data = self._pipe.read(size)

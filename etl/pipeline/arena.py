@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+from etl.model import Piece
+
 _NUMBER: Final = struct.Struct("<H")
 _MOST_SLOTS: Final = 1 << 12  # a pipe has room for the numbers of twice as many
 _ALIGNED: Final = 64  # as Arrow wants its buffers
@@ -24,7 +26,7 @@ _PATIENCE_MILLISECONDS: Final = 20
 
 
 class Stored(NamedTuple):
-    """Where pieces are: the slot, and the bytes of each piece."""
+    """Where buffers are: the slot, and the bytes of each buffer."""
 
     slot: int
     sizes: tuple[int, ...]
@@ -41,19 +43,24 @@ class Arena:
         self._free, self._freed = os.pipe()
         os.write(self._freed, b"".join(map(_NUMBER.pack, range(slots))))
 
-    def put(self, pieces: Sequence[memoryview]) -> Stored | None:
-        """Copy pieces into a free slot; None where they are too big, or all slots are and stay in use."""
-        sizes = tuple(piece.nbytes for piece in pieces)
+    def put(self, buffers: Sequence[Sequence[Piece]]) -> Stored | None:
+        """Copy buffers, each given in pieces, into a free slot.
+
+        None where they are too big, or where all slots are and stay in use.
+        """
+        sizes = tuple(sum(map(len, pieces)) for pieces in buffers)
         slot = self._take() if _end(sizes) <= self._size else None
         if slot is None:
             return None
-        for start, piece in zip(_starts(sizes), pieces, strict=True):
+        for start, pieces in zip(_starts(sizes), buffers, strict=True):
             at = slot * self._size + start
-            self._memory[at : at + piece.nbytes] = piece
+            for piece in pieces:
+                self._memory[at : at + len(piece)] = piece
+                at += len(piece)
         return Stored(slot, sizes)
 
     def get(self, stored: Stored) -> list[memoryview]:
-        """The pieces. The slot is free again when these, and all that was made of them, are gone."""
+        """The buffers. The slot is free again when these, and all that was made of them, are gone."""
         everything = self._bytes.from_buffer(self._memory, stored.slot * self._size)
         weakref.finalize(everything, self._give_back, stored.slot).atexit = False
         view = memoryview(everything).cast("B")

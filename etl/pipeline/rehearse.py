@@ -55,7 +55,7 @@ class Forecast:
             merged=len(chunk.numbers) - chunk.users,
             rejected=len(chunk.rejects),
             requests=int(sent),
-            bytes=(len(chunk.body) + overhead) * sent,
+            bytes=(sum(map(len, chunk.body)) + overhead) * sent,
         )
         for reject in chunk.rejects:
             self.rejects_by_code[reject.code] += 1

@@ -11,7 +11,6 @@ from etl import amplitude
 from etl.amplitude import TransportRules, Verdict
 from etl.model import Body
 from etl.sender.http import Http
-from etl.sender.roles import Request
 
 try:
     # Three times as fast as zlib at its fastest, and a little smaller.
@@ -31,18 +30,18 @@ class Batch(Http):
     # Room to name all events of a request, with ids of usual length.
     most_answer_bytes: Final[int] = 1024 * 1024
 
-    async def pack(self, body: Body) -> Request:
+    async def pack(self, body: Body) -> Body:
         """The JSON object with key and events, compressed, while the event loop goes on."""
         prefix = b'{"api_key":' + json.dumps(self._key).encode() + b',"events":'
         loop = asyncio.get_running_loop()
-        return (await loop.run_in_executor(None, gzip, prefix, body, b"}"),)
+        return (await loop.run_in_executor(None, gzip, (prefix, *body, b"}")),)
 
     def judge(self, status: int, headers: Mapping[str, str], text: bytes) -> Verdict:
         """Say what an answer means."""
         return amplitude.judge_batch(status, headers, text, key=self._key)
 
 
-def gzip(*pieces: Body) -> bytes:
+def gzip(pieces: Body) -> bytes:
     """The pieces as one gzip file."""
     packer = deflate.compressobj(_LEVEL, deflate.DEFLATED, _GZIP)
     return b"".join([*(packer.compress(piece) for piece in pieces), packer.flush()])

@@ -26,12 +26,12 @@ from etl.amplitude import (
     Verdict,
 )
 from etl.errors import DestinationError
-from etl.model import Chunk, End, Reject, Sent, Tally
+from etl.model import Body, Chunk, End, Reject, Sent, Tally
 from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.pacing import Clock, Rate
 from etl.sender.parts import accepted, halves, only, others, rejected, sent
 from etl.sender.pause import Pause
-from etl.sender.roles import Pace, Request, Transport, Watcher
+from etl.sender.roles import Pace, Transport, Watcher
 
 # A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
 # as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
@@ -125,7 +125,7 @@ class Delivery:
                     outcome = await self._hold_some(part, watcher, trouble, verdict)
         return outcome
 
-    async def _attempt(self, part: Chunk, request: Request, *, again: bool) -> tuple[float, Verdict]:
+    async def _attempt(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict]:
         """One request, as soon as pause, rates and slots let it through."""
         while True:
             await self._pause.over()
@@ -141,7 +141,7 @@ class Delivery:
                     if not self._pause.active:
                         return await self._post(part, request, again=again)
 
-    async def _post(self, part: Chunk, request: Request, *, again: bool) -> tuple[float, Verdict]:
+    async def _post(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict]:
         started = self._clock.now()
         self._meter += Tally(requests=1, retries=int(again), bytes=sum(map(len, request)))
         verdict = meant(part, await self._transport.post(request))

@@ -16,7 +16,6 @@ from etl import amplitude
 from etl.amplitude import TransportRules, TryAgain, Verdict
 from etl.errors import DestinationError, UsageError
 from etl.model import Body
-from etl.sender.roles import Request
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
@@ -59,7 +58,7 @@ class Http(ABC):
         """So much of an answer is read."""
 
     @abstractmethod
-    async def pack(self, body: Body) -> Request:
+    async def pack(self, body: Body) -> Body:
         """The request, as it goes over the wire, that carries a chunk's body; the same for the same body."""
 
     @abstractmethod
@@ -87,7 +86,7 @@ class Http(ABC):
     ) -> None:
         await self._session.close()
 
-    async def post(self, request: Request) -> Verdict:
+    async def post(self, request: Body) -> Verdict:
         """Send a request once. Raises DestinationError where trying again can't help: a wrong certificate."""
         try:
             async with self._session.post(self._url, data=_Pieces(request), allow_redirects=False) as answer:
@@ -126,7 +125,7 @@ class _Pieces(aiohttp.Payload):
 
     _autoclose = True  # nothing is open
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Body) -> None:
         super().__init__(request)
         self._size = sum(map(len, request))
 

@@ -10,7 +10,6 @@ from etl import amplitude
 from etl.amplitude import TransportRules, Verdict
 from etl.model import Body
 from etl.sender.http import Http
-from etl.sender.roles import Request
 
 
 class Identify(Http):
@@ -21,9 +20,10 @@ class Identify(Http):
     # An answer is a word or a short JSON; whatever goes on for longer isn't worth the memory.
     most_answer_bytes: Final[int] = 64 * 1024
 
-    async def pack(self, body: Body) -> Request:
-        """The form."""
-        return b"api_key=" + quote(self._key, safe="").encode() + b"&identification=", body
+    async def pack(self, body: Body) -> Body:
+        """The form. A body that stands somewhere as a whole is sent from there; others are put together."""
+        prefix = b"api_key=" + quote(self._key, safe="").encode() + b"&identification="
+        return (prefix, *body) if len(body) == 1 else (b"".join((prefix, *body)),)
 
     def judge(self, status: int, headers: Mapping[str, str], text: bytes) -> Verdict:
         """Say what an answer means."""

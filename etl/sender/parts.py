@@ -21,7 +21,7 @@ def without_body(chunk: Chunk) -> Chunk:
     """What is needed to settle a chunk that has been sent, without what was sent. It owns what it has."""
     return replace(
         chunk,
-        body=b"",
+        body=(),
         ends=chunk.ends[:0].copy(),
         keys=chunk.keys[:0].copy(),
         numbers=chunk.numbers.copy(),
@@ -43,11 +43,12 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     The result owns its bytes and rows, so that holding a few identifications holds no batch.
     """
     starts = np.concatenate([[0], part.ends[:-1]]) + 1
-    pieces = [part.body[start:end] for start, end in zip(starts[chosen], part.ends[chosen], strict=True)]
+    body = part.body[0] if len(part.body) == 1 else b"".join(part.body)
+    pieces = [body[start:end] for start, end in zip(starts[chosen], part.ends[chosen], strict=True)]
     mask = np.isin(part.owners, chosen)
     return replace(
         part,
-        body=b"[" + b",".join(pieces) + b"]",
+        body=(b"[" + b",".join(pieces) + b"]",),
         ends=np.cumsum(np.fromiter((len(piece) + 1 for piece in pieces), np.int64, len(pieces))),
         keys=part.keys[chosen],
         numbers=part.numbers[mask],

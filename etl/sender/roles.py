@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from etl.amplitude import Verdict
 from etl.model import Body, Chunk
-
-# What goes over the wire, piece by piece: a long one is sent from where it stands, not copied.
-Request: TypeAlias = tuple[Body, ...]
 
 
 class Transport(Protocol):
@@ -18,10 +15,10 @@ class Transport(Protocol):
     def throttle_seconds(self) -> float:
         """How long to wait after a 429 that doesn't say."""
 
-    async def pack(self, body: Body) -> Request:
+    async def pack(self, body: Body) -> Body:
         """The request that carries a body, as it goes over the wire."""
 
-    async def post(self, request: Request) -> Verdict:
+    async def post(self, request: Body) -> Verdict:
         """Send a request once."""
 
 

@@ -47,15 +47,21 @@ def chunks_of(
     return [chunk for batch in mapped for chunk in encoder.feed(batch)] + list(encoder.finish())
 
 
+def body_of(chunk: Chunk) -> bytes:
+    """The body's pieces as one."""
+    return b"".join(chunk.body)
+
+
 def events_of(chunk: Chunk) -> list[Identification]:
     """What a server reads in the body of a chunk of events."""
-    found: list[Identification] = json.loads(bytes(chunk.body)) if chunk.body else []
+    found: list[Identification] = json.loads(body_of(chunk)) if chunk.body else []
     return found
 
 
 def sent_by(chunk: Chunk) -> list[Identification]:
     """What a server reads in a chunk's body."""
-    found: list[Identification] = json.loads(unquote_plus(str(chunk.body, "ascii"))) if chunk.body else []
+    text = unquote_plus(body_of(chunk).decode("ascii"))
+    found: list[Identification] = json.loads(text) if text else []
     return found
 
 

@@ -16,7 +16,7 @@ from etl.encoder.insert_ids import hash_lines
 from etl.encoder.lines import Lines
 from etl.mapper import splice_json
 from etl.model import Chunk, Mapped
-from tests.encoder.making import chunks_of, events_of, mapped_of, mapper_of, one_by_one, sent_by
+from tests.encoder.making import body_of, chunks_of, events_of, mapped_of, mapper_of, one_by_one, sent_by
 
 RUN = "0123456789abcdef" * 2
 JOB = {
@@ -79,7 +79,7 @@ def test_events_say_what_identifications_say(rows: Rows) -> None:
 @settings(max_examples=150)
 def test_events_are_the_same_however_rows_were_batched(rows: Rows, data: st.DataObject) -> None:
     breaks = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
-    assert [chunk.body for chunk in chunks(rows, breaks)] == [chunk.body for chunk in chunks(rows)]
+    assert [body_of(chunk) for chunk in chunks(rows, breaks)] == [body_of(chunk) for chunk in chunks(rows)]
 
 
 @given(st.lists(ROW, max_size=30), st.data())
@@ -89,16 +89,16 @@ def test_a_run_taken_up_at_any_border_sends_the_same_events(rows: Rows, data: st
     first = whole[done - 1].stop if done else 1
     again = [one for one in mapped(rows, [first - 1]) if one.batch.first >= first and one.batch.stop > first]
     made = chunks_of(again, LIMITS, first=first, encoding=EventEncoding(RUN))
-    assert [chunk.body for chunk in made] == [chunk.body for chunk in whole[done:]]
+    assert [body_of(chunk) for chunk in made] == [body_of(chunk) for chunk in whole[done:]]
 
 
 @given(st.lists(ROW, max_size=30))
 def test_places_in_the_body_name_each_event(rows: Rows) -> None:
     for chunk in chunks(rows):
         starts = [0, *chunk.ends[:-1].tolist()] if chunk.users else []
-        pieces = [chunk.body[1 + a : b] for a, b in zip(starts, chunk.ends.tolist(), strict=True)]
-        assert b"[" + b",".join(pieces) + b"]" == (chunk.body or b"[]")
-        assert len(chunk.body) <= LIMITS.body_bytes + 1
+        pieces = [body_of(chunk)[1 + a : b] for a, b in zip(starts, chunk.ends.tolist(), strict=True)]
+        assert b"[" + b",".join(pieces) + b"]" == (body_of(chunk) or b"[]")
+        assert len(body_of(chunk)) <= LIMITS.body_bytes + 1
 
 
 def test_equal_rows_are_told_apart_by_run_file_and_row() -> None:
@@ -144,7 +144,7 @@ def test_raw_json_is_spliced_before_it_is_hashed() -> None:
     found = mapped_of(mapper_of(job), rows)
     [chunk] = chunks_of(found, LIMITS, encoding=EventEncoding(RUN, splice_json))
     assert events_of(chunk)[0]["user_properties"] == {"$set": {"p": {"a": [1, "é"]}}}
-    assert "é".encode() in chunk.body
+    assert "é".encode() in body_of(chunk)
     assert one_by_one(found) != events_of(chunk)
 
 

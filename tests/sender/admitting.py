@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from etl.amplitude import THROTTLE_SECONDS, Accepted, SlowDown, Verdict
 from etl.model import Body, Chunk
-from etl.sender.roles import Request
 
 SIZE = 500
 
@@ -45,10 +44,10 @@ class Admitting:
         self._chance = random.Random(self.seed).random
         self.level = self.limit(0.0) * self.burst
 
-    async def pack(self, body: Body) -> Request:
-        return (body,)
+    async def pack(self, body: Body) -> Body:
+        return body
 
-    async def post(self, request: Request) -> Verdict:
+    async def post(self, request: Body) -> Verdict:
         self.open += 1
         slow = self.latency + self.jitter * self._chance() + self.knee * max(0, self.open - 4)
         await asyncio.sleep(slow / 2)
@@ -89,5 +88,5 @@ def plain_chunks(size: int = SIZE) -> Iterator[Chunk]:
     while True:
         numbers = np.arange(first, first + size)
         keys = numbers.astype(np.uint64).reshape(-1, 1)
-        yield Chunk("rows.csv", 0, first, first + size, body, ends, keys, numbers, owners, rows)
+        yield Chunk("rows.csv", 0, first, first + size, (body,), ends, keys, numbers, owners, rows)
         first += size

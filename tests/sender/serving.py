@@ -17,7 +17,6 @@ from etl.keys import hash_texts
 from etl.model import Body, Chunk, Listener, Reject
 from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pace, Pause, Rate, Transport, Waits
 from etl.sender.pacing import Clock
-from etl.sender.roles import Request
 from tests.sender.virtual import virtual_clock
 
 _WAITS = Waits()
@@ -39,10 +38,10 @@ class Destination:
     most_at_once: int = 0
     throttle_seconds: float = amplitude.THROTTLE_SECONDS
 
-    async def pack(self, body: Body) -> Request:
-        return (body,)
+    async def pack(self, body: Body) -> Body:
+        return body
 
-    async def post(self, request: Request) -> Verdict:
+    async def post(self, request: Body) -> Verdict:
         users = [entry["user_id"] for entry in json.loads(b"".join(request))]
         now = asyncio.get_running_loop().time
         self.requests.append((now(), users))
@@ -64,7 +63,7 @@ class Destination:
         return Refused(400, "invalid") if found & self.poison else Accepted()
 
 
-def chunk_of(users: list[str], first: int = 1, *, different: int = 2**63) -> Chunk:
+def chunk_of(users: list[str], first: int = 1, *, different: int = 2**64 - 1) -> Chunk:
     """A row for each user; at most so many `different` keys, so that users may share one."""
     lines = [json.dumps({"user_id": user}).encode() for user in users]
     numbers = np.arange(first, first + len(users))
@@ -73,7 +72,7 @@ def chunk_of(users: list[str], first: int = 1, *, different: int = 2**63) -> Chu
         file=0,
         first=first,
         stop=first + len(users),
-        body=b"[" + b",".join(lines) + b"]",
+        body=(b"[" + b",".join(lines) + b"]",),
         ends=np.cumsum([len(line) + 1 for line in lines]),
         keys=hash_texts(pa.array(users, pa.string()), 1).reshape(-1, 1) % np.uint64(different),
         numbers=numbers,

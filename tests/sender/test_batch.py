@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from etl.amplitude import Accepted, RefusedSome, SlowDownSome, Stop, TryAgain, Verdict
+from etl.model import Body
 from etl.sender import Batch
 from etl.sender import batch as module
-from etl.sender.roles import Request
 from tests.sender.answering import Raw, answering, status
 
 KEY = 'k"é\\y=0123456789'
@@ -29,7 +29,7 @@ def batch_to(url: str) -> Batch:
 def verdict_on(raw: Raw) -> Verdict:
     async def ask() -> Verdict:
         async with answering(raw), batch_to(raw.url) as batch:
-            return await batch.post(await batch.pack(BODY))
+            return await batch.post(await batch.pack((BODY,)))
 
     return asyncio.run(ask())
 
@@ -46,9 +46,9 @@ def test_the_request_is_gzipped_json_with_key_and_events() -> None:
 
 
 def test_the_same_body_is_packed_to_the_same_bytes() -> None:
-    async def packed() -> set[Request]:
+    async def packed() -> set[bytes]:
         batch = batch_to("http://127.0.0.1:1")
-        return {await batch.pack(BODY * 1000) for _ in range(5)}
+        return {b"".join(await batch.pack((BODY * 1000,))) for _ in range(5)}
 
     assert len(asyncio.run(packed())) == 1
 
@@ -57,19 +57,19 @@ def test_packing_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) ->
     threads: list[int] = []
     packing = module.gzip
 
-    def noted(*pieces: bytes) -> bytes:
+    def noted(pieces: Body) -> bytes:
         threads.append(threading.get_ident())
-        return packing(*pieces)
+        return packing(pieces)
 
     monkeypatch.setattr(module, "gzip", noted)
-    asyncio.run(batch_to("http://127.0.0.1:1").pack(BODY))
+    asyncio.run(batch_to("http://127.0.0.1:1").pack((BODY,)))
     assert threads
     assert threads != [threading.get_ident()]
 
 
 def test_without_the_fast_library_the_standard_one_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "deflate", zlib)
-    assert gzip.decompress(module.gzip(b"[", BODY, b"]")) == b"[" + BODY + b"]"
+    assert gzip.decompress(module.gzip((b"[", BODY, b"]"))) == b"[" + BODY + b"]"
 
 
 @pytest.mark.parametrize("raw", [Raw(b""), Raw(hold=30.0), Raw(status("200 OK", b"<html>log in</html>"))])

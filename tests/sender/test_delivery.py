@@ -95,7 +95,7 @@ def test_a_user_who_is_throttled_for_ever_is_handed_back_as_transient() -> None:
     st.lists(st.sampled_from(names(12)), min_size=1, max_size=60),
     st.integers(1, 6),
     st.integers(1, 8),
-    st.sampled_from([2, 5, 2**63]),
+    st.sampled_from([2, 5, 2**64 - 1]),
 )
 @settings(max_examples=100, deadline=None)
 def test_users_are_never_overtaken_nor_in_flight_twice(
@@ -127,7 +127,7 @@ def test_two_users_with_one_key_are_two_users() -> None:
     """The first one's end is not the second one's: a later row of the second has to wait."""
     one, two = names(2)
     chunks = [chunk_of([one, two], different=1), chunk_of([two], 3, different=1)]
-    server = Destination(answer=lambda users, now: TooBig(413, "too big") if len(users) > 1 else None)
+    server = Destination(answer=lambda users, now: TooBig("too big") if len(users) > 1 else None)
     journey = run_virtual(carry_all(chunks, server))
     assert server.overlaps == 0
     assert [users for _, users in server.requests] == [[one, two], [one], [two], [two]]

@@ -22,7 +22,7 @@ QUICK = aiohttp.ClientTimeout(total=2, sock_connect=0.3, sock_read=0.3)
 
 async def post_to(url: str, *, allow_http: bool = False, body: bytes = BODY) -> Verdict:
     async with Identify(url, KEY, connections=2, timeout=QUICK, allow_http=allow_http) as identify:
-        return await identify.post(await identify.pack(body))
+        return await identify.post(await identify.pack((body,)))
 
 
 def verdict_on(raw: Raw) -> Verdict:
@@ -168,5 +168,5 @@ def test_the_environment_s_proxy_is_used_for_other_machines_only(monkeypatch: py
 def test_what_is_packed_is_the_request_body() -> None:
     raw = Raw()
     verdict_on(raw)
-    packed = asyncio.run(Identify("http://127.0.0.1", KEY, connections=1).pack(BODY))
+    packed = asyncio.run(Identify("http://127.0.0.1", KEY, connections=1).pack((BODY,)))
     assert b"".join(packed) == raw.requests[0].partition(b"\r\n\r\n")[2]

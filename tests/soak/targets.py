@@ -68,7 +68,7 @@ def server_answers(chance: random.Random, folder: Path) -> None:
     async def ask() -> None:
         raw = Raw(mutate(chance, chance.choice(_ANSWERS)))
         async with answering(raw), _transport_to(raw.url, chance) as transport:
-            verdict = await transport.post(await transport.pack(b'[{"user_id":"user-1"}]'))
+            verdict = await transport.post(await transport.pack((b'[{"user_id":"user-1"}]',)))
         assert isinstance(verdict, Verdict)
         assert KEY not in repr(verdict)
 
