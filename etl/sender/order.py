@@ -9,7 +9,7 @@ Keys = NDArray[np.uint64]
 
 NOBODY: Keys = np.empty(0, dtype=np.uint64)
 # Far more slots than keys under way, and two for each: a stranger's key seldom finds both of them taken.
-_SLOTS = 1 << 22
+_SLOTS = 1 << 21
 # Counts up to more chunks than can be under way. Small, for the processor's caches; and what is added has to
 # be of its type: numpy counts twenty times as fast.
 _COUNT = np.uint16
