@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-WORKERS ?= 2
+WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
 .PHONY: demo test lint types layers unit soak bench samples clean
 

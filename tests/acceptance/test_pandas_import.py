@@ -49,7 +49,7 @@ def test_what_is_imported_looks_for_it_in_no_module() -> None:
     assert looked.returncode == 0, looked.stderr
 
 
-@pytest.mark.parametrize("command", [["check"], ["preview"], ["run", "--endpoint", "URL", *QUICK]])
+@pytest.mark.parametrize("command", [["check"], ["run", "--endpoint", "URL", *QUICK]])
 def test_a_plain_job_does_without_it(
     propsync: Propsync, sandbox: Sandbox, job: Path, command: list[str]
 ) -> None:

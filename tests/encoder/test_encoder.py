@@ -54,7 +54,7 @@ def test_every_row_is_sent_merged_unchanged_or_rejected(rows: list[dict[str, obj
 
 
 @given(st.lists(ROW, max_size=30), st.data())
-@settings(max_examples=150)
+@settings(max_examples=75)
 def test_chunks_are_the_same_however_rows_were_batched(
     rows: list[dict[str, object]], data: st.DataObject
 ) -> None:

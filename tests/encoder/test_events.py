@@ -76,7 +76,7 @@ def test_events_say_what_identifications_say(rows: Rows) -> None:
 
 
 @given(st.lists(ROW, max_size=30), st.data())
-@settings(max_examples=150)
+@settings(max_examples=75)
 def test_events_are_the_same_however_rows_were_batched(rows: Rows, data: st.DataObject) -> None:
     breaks = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
     assert [body_of(chunk) for chunk in chunks(rows, breaks)] == [body_of(chunk) for chunk in chunks(rows)]
