@@ -63,7 +63,7 @@ def test_a_second_one_ends_at_once(propsync: Propsync, sandbox: Sandbox, job: Pa
         time.sleep(0.2)
         assert running.process.poll() is None, "the first one waits for what is in flight"
         running.send(signal.SIGINT)
-        stopped = running.wait(seconds=3)
+        stopped = running.wait()
     assert stopped.code == 130
     sandbox.end_outage()
     assert propsync(*run(sandbox, job)).code == 0
@@ -76,7 +76,7 @@ def test_no_pause_is_waited_for(propsync: Propsync, sandbox: Sandbox, job: Path)
         until(lambda: sandbox.stats.requests >= 1)
         time.sleep(0.1)
         running.send(signal.SIGINT)
-        assert running.wait(seconds=3).code == 130
+        assert running.wait().code == 130
 
 
 def test_no_rate_is_waited_for(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:

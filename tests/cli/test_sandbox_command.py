@@ -127,5 +127,5 @@ def test_it_serves_until_it_is_told_to_stop(
         assert propsync("run", job, "--endpoint", url, *QUICK).code == 0
         assert properties(url, exports.expected(3)) == exports.expected(3)
         serving.send(number)
-        assert serving.wait(seconds=5).code == 0
+        assert serving.wait().code == 0
     assert len((tmp_path / "requests.ndjson").read_text().splitlines()) == 1
