@@ -31,7 +31,7 @@ Made = Iterator[list[Chunk]]
 _SET_PIPE_SIZE: Final = 1031  # F_SETPIPE_SZ, which the module fcntl only has on Linux
 _PIPE_BYTES: Final = 1 << 20
 _SIZE: Final = struct.Struct("<Q")
-_TOGETHER: Final = 8  # chunks in a frame; the slots of those in the making are beside those under way
+_TOGETHER: Final = 4  # chunks in a frame; the slots of those in the making are beside those under way
 _SLOTS_AHEAD: Final = 3 * _TOGETHER
 _SLOT_BYTES: Final = 2 << 20  # a full body of the Identify API, and its rows
 
