@@ -61,16 +61,11 @@ def made_apart(make: Callable[[], Made], *, concurrency: int, closing: int) -> I
     os.close(writing)
     try:
         with os.fdopen(reading, "rb") as pipe:
-            yield _received(_Receiver(pipe, arena))
+            yield iter(_Receiver(pipe, arena).receive, None)
     finally:
         os.kill(child, signal.SIGKILL)  # a process that nobody has waited for is there, even when it ended
         os.waitpid(child, 0)
         arena.close()
-
-
-def _received(receiver: _Receiver) -> Made:
-    while (found := receiver.receive()) is not None:
-        yield found
 
 
 def _be_child(make: Callable[[], Made], sender: _Sender) -> NoReturn:
