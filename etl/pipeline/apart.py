@@ -145,7 +145,7 @@ class _Receiver:
         return None if found is None else [self._unpacked(packed) for packed in found]
 
     def _unpacked(self, packed: _Packed) -> Chunk:
-        self._schema = packed.schema or self._schema
+        self._schema = self._schema if packed.schema is None else packed.schema
         body, *buffers = self._arena.get(packed.buffers) if packed.buffers else (b"",)
         chunk: Chunk = pickle.loads(packed.pickled, buffers=buffers)  # noqa: S301 - our own child
         rows = pa.ipc.read_record_batch(pa.py_buffer(chunk.rows), self._schema)

@@ -14,6 +14,7 @@ import struct
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from etl.model import Piece
@@ -49,10 +50,11 @@ class Arena:
         None where they are too big, or where all slots are and stay in use.
         """
         sizes = tuple(sum(map(len, pieces)) for pieces in buffers)
-        slot = self._take() if _end(sizes) <= self._size else None
+        *starts, end = _borders(sizes)
+        slot = self._take() if end <= self._size else None
         if slot is None:
             return None
-        for start, pieces in zip(_starts(sizes), buffers, strict=True):
+        for start, pieces in zip(starts, buffers, strict=True):
             at = slot * self._size + start
             for piece in pieces:
                 self._memory[at : at + len(piece)] = piece
@@ -64,7 +66,8 @@ class Arena:
         everything = self._bytes.from_buffer(self._memory, stored.slot * self._size)
         weakref.finalize(everything, self._give_back, stored.slot).atexit = False
         view = memoryview(everything).cast("B")
-        return [view[at : at + size] for at, size in zip(_starts(stored.sizes), stored.sizes, strict=True)]
+        *starts, _ = _borders(stored.sizes)
+        return [view[at : at + size] for at, size in zip(starts, stored.sizes, strict=True)]
 
     def close(self) -> None:
         """Nobody fills slots any more; what was got stays good."""
@@ -84,12 +87,6 @@ class Arena:
             os.write(self._freed, _NUMBER.pack(slot))
 
 
-def _starts(sizes: Sequence[int]) -> Iterator[int]:
-    at = 0
-    for size in sizes:
-        yield at
-        at += -(-size // _ALIGNED) * _ALIGNED
-
-
-def _end(sizes: Sequence[int]) -> int:
-    return sum(-(-size // _ALIGNED) * _ALIGNED for size in sizes)
+def _borders(sizes: Sequence[int]) -> Iterator[int]:
+    """Where each buffer begins in a slot, and where the last one's room ends."""
+    return accumulate((-(-size // _ALIGNED) * _ALIGNED for size in sizes), initial=0)
