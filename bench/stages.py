@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from etl.cli.allocation import settle_allocation
 from etl.cli.pandas_import import keep_out
 
 FIELDS = ("platform", "os_name", "app_version", "language")
@@ -77,7 +78,8 @@ def main() -> None:
     stage, *arguments = sys.argv[1:]
     if stage == "unsettled":
         run_unsettled(arguments)
-    keep_out()  # as the command does: else the first conversion would import pandas, and be timed
+    settle_allocation()  # as the command does, both
+    keep_out()  # else the first conversion would import pandas, and be timed
     work = stages(*map(Path, arguments))[stage]
     if stage == "bare":
         import arro3.io  # noqa: F401 - imports are no part of the work

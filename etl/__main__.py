@@ -13,10 +13,10 @@ from etl.errors import EtlError, ExitCode
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from etl.cli.allocation import settle_allocation
     from etl.cli.pandas_import import keep_out
 
-    # Arrow's own allocators keep what they once had; the system's gives batches back, at the same speed.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    settle_allocation()
     keep_out()
     code = run_command(sys.argv[1:])
     # The code is decided; an impatient Ctrl-C while Python tidies up must not replace it.

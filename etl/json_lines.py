@@ -16,16 +16,10 @@ Splice: TypeAlias = Callable[[bytes], bytes]
 
 def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Splice | None = None) -> bytes:
     """A JSON object and a newline for each row; nulls are left out unless `explicit_nulls`."""
-    lines = json_stream(rows, explicit_nulls=explicit_nulls).getvalue()
-    return splice(lines) if splice else lines
-
-
-def json_stream(rows: pa.RecordBatch, *, explicit_nulls: bool = False) -> io.BytesIO:
-    """The same, still in the stream it was written to: its buffer can be changed without a copy."""
     stream = io.BytesIO()
     if rows.num_rows:
         write_ndjson(_straightened(rows), stream, explicit_nulls=explicit_nulls)
-    return stream
+    return splice(stream.getvalue()) if splice else stream.getvalue()
 
 
 def _straightened(rows: pa.RecordBatch) -> pa.RecordBatch:

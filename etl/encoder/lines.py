@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.json_lines import Splice, json_stream
+from etl.json_lines import Splice, json_lines
 from etl.model import Body
 
 
@@ -34,17 +34,11 @@ class Lines:
 
 def write_lines(identifications: pa.RecordBatch, *rewrites: Splice) -> Lines:
     """Write a record batch as JSON; nulls are left out. `rewrites` change the text, but not its newlines."""
-    stream = json_stream(identifications)
-    written = text = stream.getvalue()
+    text = json_lines(identifications)
     for rewrite in rewrites:
         text = rewrite(text)
-    # Where nothing was rewritten, the lines are changed where they were written.
-    buffer = stream.getbuffer() if text is written else memoryview(bytearray(text))
-    del written, text
-    letters = np.frombuffer(buffer, dtype=np.uint8)
-    newlines = np.flatnonzero(letters == ord("\n"))
-    letters[newlines] = ord(",")
-    return Lines(buffer, np.concatenate([_START, newlines + 1]))
+    newlines = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
+    return Lines(memoryview(text.replace(b"\n", b",")), np.concatenate([_START, newlines + 1]))
 
 
 def array_body(parts: Sequence[memoryview]) -> Body:
