@@ -104,7 +104,7 @@ def _far(nights: _Nights) -> Iterator[str]:
             scale = 1e6 if name == "bytes" else 1.0
             slope, start, off = line([(night["users"], night[name] / scale) for night in own])
             yield (
-                f"| {mode} | {said} | {slope * 1e6:,.2f} | {start:,.1f} | **{slope * users + start:,.0f}** "
+                f"| {mode} | {said} | {slope * 1e6:,.2f} | {start:z,.1f} | **{slope * users + start:,.0f}** "
                 f"| {off:.0%} |"
             )
 

@@ -5,8 +5,6 @@ Heavy imports stay inside the commands that need them, so that `--help` answers 
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
 from etl.cli.local import sandbox, schema
@@ -57,7 +55,7 @@ class _InOrder(click.Group):
     "  propsync check job.yml                see what it would do\n"
     "  propsync run job.yml                  do it; the API key is in AMPLITUDE_API_KEY",
 )
-@click.version_option(version("propsync"), prog_name="propsync")
+@click.version_option(package_name="propsync", prog_name="propsync")
 def propsync() -> None:
     """Begin here; each command is added below."""
 

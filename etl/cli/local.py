@@ -28,7 +28,7 @@ def schema() -> None:
     """Print the JSON Schema of the job file, with which editors complete and check it."""
     import orjson
 
-    from etl.job import job_schema
+    from etl.job.json_schema import job_schema
 
     show(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2))
 

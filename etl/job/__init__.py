@@ -5,7 +5,6 @@ from __future__ import annotations
 from etl.job.api_key import read_api_key
 from etl.job.columns import check_columns
 from etl.job.fingerprint import fingerprint
-from etl.job.json_schema import job_schema
 from etl.job.loader import job_from_dict, load_job, parse_job
 from etl.job.notation import endpoint
 from etl.job.spec import ColumnSpec, CsvOptions, Destination, Identification, Job, Step, ValueType
@@ -22,7 +21,6 @@ __all__ = [
     "endpoint",
     "fingerprint",
     "job_from_dict",
-    "job_schema",
     "load_job",
     "parse_job",
     "read_api_key",

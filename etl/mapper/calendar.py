@@ -69,7 +69,7 @@ def _days(year: Ints, month: Ints, day: Ints) -> Moments:
     """Days since the epoch of calendar dates, and which of them there are; shape (n,) each."""
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]").astype(np.int64)
-    after = (months + 1).astype("datetime64[D]").astype(np.int64)
+    after = (months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(np.int64)
     good: Mask = (year > 0) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= after - first)
     return first + day - 1, good
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from etl import amplitude
 from etl.changes import layout_of
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
 from etl.errors import InterruptedRunError, SourceError, StateError
@@ -28,9 +26,10 @@ from etl.pipeline.production import Production
 from etl.pipeline.resume import TakenUp, identity, taken_up
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
-from etl.sender import Batch, Http, Identify
 
-_TRANSPORTS: Final[Mapping[amplitude.TransportName, type[Http]]] = {"identify": Identify, "batch": Batch}
+if TYPE_CHECKING:
+    from etl.sender.http import Http
+
 # Bytes of a source from which on a second process saves more time than it takes.
 _WORTH_A_PROCESS: Final = 16 << 20
 
@@ -49,10 +48,12 @@ def run_job(
     Raises EtlError where the run can't begin or can't go on. In the latter case the listener has heard
     `Ended` with the summary so far.
     """
+    from etl.sender.transports import TRANSPORTS
+
     job = at_endpoint(job, settings)
     limits = settings.limits(job.destination.transport)
     production = Production.of(job, source, limits)
-    transport = _TRANSPORTS[job.destination.transport](
+    transport = TRANSPORTS[job.destination.transport](
         job.destination.endpoint, key, connections=settings.concurrency, allow_http=settings.allow_http
     )
     folder = StateFolder(settings.state_dir or job.state_dir)

@@ -7,9 +7,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
-from etl.job import job_schema, parse_job
+from etl.job import parse_job
 from etl.job.bare import Tree, plain
 from etl.job.document import read_document
+from etl.job.json_schema import job_schema
 from etl.job.schema import STEP_WORDS, ColumnShape, IdentificationShape, JobShape, StepShape
 
 PAGE = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text(encoding="utf-8")

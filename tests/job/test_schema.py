@@ -4,9 +4,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
-from etl.job import job_schema
 from etl.job.bare import plain
 from etl.job.document import read_document
+from etl.job.json_schema import job_schema
 from etl.job.schema import JobShape
 from tests.job.test_faults import EVERYTHING_WRONG
 from tests.job.writing import job

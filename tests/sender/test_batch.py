@@ -13,8 +13,8 @@ import pytest
 
 from etl.amplitude import Accepted, RefusedSome, SlowDownSome, Stop, TryAgain, Verdict
 from etl.model import Body
-from etl.sender import Batch
 from etl.sender import batch as module
+from etl.sender.batch import Batch
 from tests.sender.answering import Raw, answering, status
 
 KEY = 'k"é\\y=0123456789'

@@ -12,7 +12,7 @@ import trustme
 
 from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError, UsageError
-from etl.sender import Identify
+from etl.sender.identify import Identify
 from tests.sender.answering import Raw, answering, status
 
 KEY = "k+e&y=0123456789"

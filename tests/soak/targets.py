@@ -15,7 +15,9 @@ from etl.job import parse_job
 from etl.model import Stretch
 from etl.pipeline.production import Production
 from etl.reader import open_source
-from etl.sender import Batch, Http, Identify
+from etl.sender.batch import Batch
+from etl.sender.http import Http
+from etl.sender.identify import Identify
 from tests.sender.answering import Raw, answering, status
 from tests.soak.fuzzing import SAMPLES, Case, mutate
 

@@ -1,4 +1,7 @@
-"""pandas costs time and memory at every start; only a job's own transform needs it."""
+"""What costs time or memory at every start is only imported by who needs it.
+
+That is pandas for a job's own transform, and aiohttp for sending.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,14 @@ def test_a_plain_job_does_without_it(
     assert finished.code == 0
     assert "pyarrow.lib" in imported(finished.err)
     assert "pandas.core" not in imported(finished.err)
+
+
+@pytest.mark.parametrize("command", ["check", "preview", "status", "baseline"])
+def test_what_sends_nothing_does_without_the_network(propsync: Propsync, job: Path, command: str) -> None:
+    finished = propsync.process(command, job, PYTHONPROFILEIMPORTTIME="1")
+    assert finished.code == 0, finished.err
+    assert "etl.job.loader" in imported(finished.err)
+    assert "aiohttp" not in imported(finished.err)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
