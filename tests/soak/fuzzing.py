@@ -50,10 +50,10 @@ _FOREIGN = [
 ]
 
 
-def fuzz(target: str, *, seconds: float, seed: int) -> tuple[int, list[str]]:
-    """Try cases of a target until the time is over; how many, and what went wrong."""
+def fuzz(target: str, *, seconds: float, seed: int, least: int = 1) -> tuple[int, list[str]]:
+    """Try cases of a target until the time is over, but `least`; how many, and what went wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        process = _FORKS.Process(target=_try_cases, args=(target, seconds, seed, Path(folder)))
+        process = _FORKS.Process(target=_try_cases, args=(target, seconds, seed, least, Path(folder)))
         process.start()
         process.join(seconds + PATIENCE)
         hung = process.is_alive()
@@ -71,13 +71,13 @@ def fuzz(target: str, *, seconds: float, seed: int) -> tuple[int, list[str]]:
     return cases, faults
 
 
-def _try_cases(target: str, seconds: float, seed: int, folder: Path) -> None:
+def _try_cases(target: str, seconds: float, seed: int, least: int, folder: Path) -> None:
     from tests.soak.targets import TARGETS
 
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
-    case, end = TARGETS[target], time.monotonic() + seconds
+    case, end, enough = TARGETS[target], time.monotonic() + seconds, seed + least
     with (folder / "log").open("a", buffering=1) as log:
-        while time.monotonic() < end:
+        while time.monotonic() < end or seed < enough:
             log.write(f"case {seed}\n")
             try:
                 case(random.Random(seed), folder)

@@ -11,9 +11,9 @@ from tests.soak.targets import TARGETS
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_rubbish_for_a_second_leaves_no_trace(target: str) -> None:
-    cases, faults = fuzz(target, seconds=1, seed=1)
+    cases, faults = fuzz(target, seconds=1, seed=1, least=4)
     assert faults == []
-    assert cases > 3
+    assert cases >= 4
 
 
 @pytest.mark.soak
