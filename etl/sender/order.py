@@ -10,8 +10,7 @@ Keys = NDArray[np.uint64]
 NOBODY: Keys = np.empty(0, dtype=np.uint64)
 # Far more slots than keys under way, and two for each: a stranger's key seldom finds both of them taken.
 _SLOTS = 1 << 21
-# Counts up to more chunks than can be under way. Small, for the processor's caches; and what is added has to
-# be of its type: numpy counts twenty times as fast.
+# Counts up to more chunks than can be under way. Small, for the processor's caches.
 _COUNT = np.uint16
 
 
@@ -19,33 +18,35 @@ class Order:
     """The users of the chunks that are under way, each chunk known by its ticket (1, 2, 3 ...)."""
 
     def __init__(self) -> None:
-        self._open: dict[int, tuple[Keys, NDArray[np.intp]]] = {}  # sorted, each key once; and their slots
+        self._open: dict[int, tuple[Keys, NDArray[np.intp]]] = {}  # with the slots of the keys
         self._left: dict[int, Keys] = {}  # of some tickets, whose requests aren't all answered: who is left
-        self._taken = np.zeros(_SLOTS, dtype=_COUNT)  # how many keys under way fall into each slot
+        self._taken = np.zeros(_SLOTS, dtype=_COUNT)  # how many chunks under way have a key in each slot
 
     def enter(self, ticket: int, keys: Keys) -> list[int]:
         """Put a chunk's users under way; say which earlier tickets have to leave before it may be sent.
 
         `keys` may have any shape.
         """
-        users = np.unique(keys) if keys.ndim > 1 and keys.shape[1] > 1 else np.sort(keys, axis=None)
+        users = keys.flatten()  # a copy: they stay for longer than what they are part of
         slots = _slots(users)
-        earlier = self._sharing(users, slots)
+        counts = self._taken[slots]
+        earlier = self._sharing(users, counts > 0)
         self._open[ticket] = users, slots
-        np.add.at(self._taken, slots, _COUNT(1))
+        # A slot that a chunk has twice counts once, here and when it leaves.
+        self._taken[slots] = counts + _COUNT(1)
         return earlier
 
     def leave(self, ticket: int) -> None:
         """The chunk is settled, or given up."""
         self._left.pop(ticket, None)
-        np.subtract.at(self._taken, self._open.pop(ticket)[1], _COUNT(1))
+        self._taken[self._open.pop(ticket)[1]] -= _COUNT(1)
 
     def narrow(self, ticket: int, keys: Keys) -> None:
         """Of the chunk's users only these have requests without an answer.
 
         The others are still the ticket's: until it leaves, nothing that comes after them is settled.
         """
-        self._left[ticket] = np.unique(keys)
+        self._left[ticket] = keys.flatten()
 
     def has(self, ticket: int) -> bool:
         """Whether the ticket is under way."""
@@ -54,18 +55,21 @@ class Order:
     def shared(self, ticket: int, keys: Keys) -> NDArray[np.bool_]:
         """Which of `keys` (any shape) have requests of the ticket without an answer."""
         left = self._left.get(ticket)
-        return _found(keys, self._users(ticket) if left is None else left)
+        return np.isin(keys, self._users(ticket) if left is None else left)
 
     def _users(self, ticket: int) -> Keys:
         return self._open[ticket][0] if ticket in self._open else NOBODY
 
-    def _sharing(self, users: Keys, slots: NDArray[np.intp]) -> list[int]:
+    def _sharing(self, users: Keys, taken: NDArray[np.bool_]) -> list[int]:
         # Most chunks share nobody; the slots say so for nearly all of their keys.
-        taken = self._taken[slots] > 0
         suspects = users[taken[::2] & taken[1::2]]
         if not len(suspects):
             return []
-        return [ticket for ticket, (keys, _) in self._open.items() if _found(suspects, keys).any()]
+        under_way = [keys for keys, _ in self._open.values()]
+        found = np.flatnonzero(np.isin(np.concatenate(under_way), suspects))
+        borders = np.cumsum([len(keys) for keys in under_way])
+        tickets = list(self._open)
+        return [tickets[place] for place in np.unique(np.searchsorted(borders, found, side="right"))]
 
 
 def without(keys: Keys, gone: Keys) -> Keys:
@@ -83,12 +87,3 @@ def without(keys: Keys, gone: Keys) -> Keys:
 def _slots(keys: Keys) -> NDArray[np.intp]:
     """Two slots for each key, side by side, from its two halves; shape (2n,)."""
     return (keys.view(np.uint32) & np.uint32(_SLOTS - 1)).astype(np.intp)
-
-
-def _found(wanted: Keys, among: Keys) -> NDArray[np.bool_]:
-    """Which of `wanted` are in the sorted `among`; the shape of `wanted`."""
-    if not len(among):
-        return np.zeros(wanted.shape, dtype=np.bool_)
-    places = np.searchsorted(among, wanted)
-    found: NDArray[np.bool_] = among[np.minimum(places, len(among) - 1)] == wanted
-    return found
