@@ -66,6 +66,7 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
 
 def run_unsettled(arguments: list[str]) -> None:
     """Run the command as it is, but for the checkpoint: nothing is written for a settled chunk."""
+    settle_allocation()  # before Arrow is imported, as the command does
     from etl.__main__ import main as propsync
     from etl.checkpoint import Checkpoint
 
