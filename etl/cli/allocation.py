@@ -13,7 +13,7 @@ from typing import Final
 # From glibc's malloc.h; other systems have no such function, and no such habit.
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
-_KEPT_BYTES: Final = 24 << 20
+_KEPT_BYTES: Final = 18 << 20
 _LONGEST_OF_THE_HEAP: Final = 32 << 20  # the most that glibc takes
 
 

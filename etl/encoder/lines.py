@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +37,7 @@ def write_lines(identifications: pa.RecordBatch, *rewrites: Splice) -> Lines:
     text = json_lines(identifications)
     for rewrite in rewrites:
         text = rewrite(text)
-    newlines = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
-    return Lines(memoryview(text.replace(b"\n", b",")), np.concatenate([_START, newlines + 1]))
+    return Lines(memoryview(text.replace(b"\n", b",")), np.concatenate([_START, *_ends(text)]))
 
 
 def array_body(parts: Sequence[memoryview]) -> Body:
@@ -47,4 +46,12 @@ def array_body(parts: Sequence[memoryview]) -> Body:
     return (b"[", *before, last[:-1], b"]")
 
 
+def _ends(text: bytes) -> Iterator[NDArray[np.int64]]:
+    """Where lines end, in order; piece by piece, since looking takes as much memory as what is looked at."""
+    letters = np.frombuffer(text, dtype=np.uint8)
+    for start in range(0, len(letters), _AT_ONCE):
+        yield np.flatnonzero(letters[start : start + _AT_ONCE] == ord("\n")) + (start + 1)
+
+
+_AT_ONCE = 1 << 20
 _START = np.zeros(1, dtype=np.int64)
