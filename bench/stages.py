@@ -66,7 +66,6 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
 
 def run_unsettled(arguments: list[str]) -> None:
     """Run the command as it is, but for the checkpoint: nothing is written for a settled chunk."""
-    settle_allocation()  # before Arrow is imported, as the command does
     from etl.__main__ import main as propsync
     from etl.checkpoint import Checkpoint
 
@@ -77,10 +76,10 @@ def run_unsettled(arguments: list[str]) -> None:
 
 def main() -> None:
     stage, *arguments = sys.argv[1:]
+    settle_allocation()  # before Arrow is imported, as the command does
     if stage == "unsettled":
         run_unsettled(arguments)
-    settle_allocation()  # as the command does, both
-    keep_out()  # else the first conversion would import pandas, and be timed
+    keep_out()  # as the command does: else the first conversion would import pandas, and be timed
     work = stages(*map(Path, arguments))[stage]
     if stage == "bare":
         import arro3.io  # noqa: F401 - imports are no part of the work

@@ -52,7 +52,7 @@ def settling(sandbox: Sandbox) -> bool:
 
 @pytest.mark.parametrize(
     ("write", "rows", "processes"),
-    [(csv_file, 10_000, "1"), (csv_file, 10_000, "2"), (parquet_file, 10_000, "2")],
+    [(csv_file, 20_000, "1"), (csv_file, 20_000, "2"), (parquet_file, 10_000, "2")],
 )
 def test_killed_again_and_again_it_ends_as_if_undisturbed(
     propsync: Propsync,
