@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable
 from typing import TypeAlias
 
-import numpy as np
 import pyarrow as pa
 from arro3.io import write_ndjson
 
@@ -29,9 +28,7 @@ def _straightened(rows: pa.RecordBatch) -> pa.RecordBatch:
     """
     if not any(_is_tilted(column) for column in rows.columns):
         return rows
-    everything = pa.array(np.arange(rows.num_rows))
-    columns = [column.take(everything) if _is_tilted(column) else column for column in rows.columns]
-    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+    return pa.RecordBatch.from_arrays(list(map(_straight, rows.columns)), names=rows.schema.names)
 
 
 def _is_tilted(column: pa.Array) -> bool:
@@ -40,3 +37,12 @@ def _is_tilted(column: pa.Array) -> bool:
     fields = [column.field(number) for number in range(column.type.num_fields)]
     structs = [field for field in fields if pa.types.is_struct(field.type)]
     return any(column.offset or field.offset or _is_tilted(field) for field in structs)
+
+
+def _straight(column: pa.Array) -> pa.Array:
+    """The same values; structs are put together anew of what they hold, which isn't copied."""
+    if not pa.types.is_struct(column.type) or not column.type.num_fields:
+        return column
+    fields = [_straight(column.field(number)) for number in range(column.type.num_fields)]
+    nulls = column.is_null() if column.null_count else None
+    return pa.StructArray.from_arrays(fields, fields=list(column.type), mask=nulls)

@@ -17,6 +17,7 @@ from etl.encoder.cutter import Limits, cut
 from etl.encoder.encoding import Encoding, EventEncoding, FormEncoding
 from etl.encoder.lines import Lines, array_body
 from etl.encoder.merge import group_users, merge_rows
+from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
 from etl.model import Body, Chunk, Mapped, Reject
 from etl.values import original_values, pick_rows
@@ -24,7 +25,7 @@ from etl.values import original_values, pick_rows
 if TYPE_CHECKING:
     from etl.model import Prints
 
-__all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits"]
+__all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pieces"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 from etl.changes import Compared, Differ
 from etl.checkpoint import Entries
-from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits
+from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
 from etl.job import Job, check_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, load_transform, splice_json
@@ -73,7 +73,7 @@ class Production:
     def chunks(
         self, gaps: Iterable[Stretch], sent: Sent = _nothing, watch: Watch | None = None
     ) -> Iterator[list[Chunk]]:
-        """Read these stretches in order; yield the chunks of each batch as a list.
+        """Read these stretches in order; yield the chunks of each piece of a batch as a list.
 
         `watch` is told of every batch that is compared.
         """
@@ -86,7 +86,8 @@ class Production:
             done = (gap.file, gap.first)
             encoder = self.encoder(gap.first)
             for mapped in self._left(gap, differ, watch):
-                yield list(encoder.feed(mapped))
+                for piece in pieces(mapped):
+                    yield list(encoder.feed(piece))
             yield list(encoder.finish())
 
     def mapped(self, gap: Stretch) -> Iterator[Mapped]:
