@@ -37,6 +37,14 @@ def test_cut_columns_come_out_right(name: str, start: int) -> None:
     assert found == [_plain(value) for value in expected]
 
 
+@pytest.mark.parametrize("start", [0, 3])
+def test_cut_structs_keep_their_nulls(start: int) -> None:
+    inner = [None, {"b": None}, {"b": 1}]
+    structs = pa.array([None if n % 4 == 1 else {"a": inner[n % 3], "e": {}} for n in range(10)]).slice(start)
+    lines = json_lines(pa.record_batch([structs], ["v"]), explicit_nulls=True).decode().splitlines()
+    assert [json.loads(line)["v"] for line in lines] == structs.to_pylist()
+
+
 def _plain(value: object) -> object:
     return json.loads(json.dumps(value))
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import closing, nullcontext, suppress
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, closing, nullcontext, suppress
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from etl.model import Chunk
 
 T = TypeVar("T")
+
+# The chunks of a run as they get ready, until the event is set.
+Arriving: TypeAlias = Callable[[asyncio.Event], AsyncGenerator[list[Chunk], None]]
 
 # At the end the thread is in the middle of a batch at most - or stuck in a pipe that nobody writes to.
 _PATIENCE_SECONDS = 2.0
@@ -77,17 +83,28 @@ async def made_ahead(made: Iterator[T], stopped: asyncio.Event) -> AsyncGenerato
     asks: queue.SimpleQueue[asyncio.Future[T | None] | None] = queue.SimpleQueue()
     thread = threading.Thread(target=_make, args=(made, asks), name="produce", daemon=True)
     thread.start()
+    try:
+        async with aclosing(got_ahead(partial(_ask, asks), stopped)) as found:
+            async for item in found:
+                yield item
+    finally:
+        asks.put(None)
+        thread.join(_PATIENCE_SECONDS if not stopped.is_set() else 0.1)
+
+
+async def got_ahead(
+    get: Callable[[], Awaitable[T | None]], stopped: asyncio.Event
+) -> AsyncGenerator[T, None]:
+    """Yield what `get` gives until that is None, with one more on its way; end early where `stopped`."""
     stopping = asyncio.ensure_future(stopped.wait())
-    coming = _ask(asks)
+    coming = asyncio.ensure_future(get())
     try:
         while (found := await _first(coming, stopping)) is not None:
-            coming = _ask(asks)
+            coming = asyncio.ensure_future(get())
             yield found
     finally:
         stopping.cancel()
         coming.cancel()
-        asks.put(None)
-        thread.join(_PATIENCE_SECONDS if not stopped.is_set() else 0.1)
 
 
 def _ask(asks: queue.SimpleQueue[asyncio.Future[T | None] | None]) -> asyncio.Future[T | None]:

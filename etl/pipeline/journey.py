@@ -1,4 +1,4 @@
-"""The journey of the rows, read top to bottom: produced in a thread, sent in lanes, settled in groups."""
+"""The journey of the rows, read top to bottom: they arrive in chunks, go in lanes, settle in groups."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from etl.checkpoint import Checkpoint
-from etl.model import Chunk, Listener
-from etl.pipeline.ahead import made_ahead
+from etl.model import Listener
+from etl.pipeline.ahead import Arriving
 from etl.pipeline.notices import LargeNumbers
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
@@ -17,7 +17,7 @@ from etl.sender import AdmittedRate, Delivery, Lanes, Pause, Rate, StoppedError,
 
 
 async def travel(
-    made: Iterator[list[Chunk]],
+    arriving: Arriving,
     transport: Transport,
     checkpoint: Checkpoint,
     settings: Settings,
@@ -55,20 +55,20 @@ async def travel(
         lanes = Lanes(settings.concurrency, delivery, settler.settle)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):
             try:
-                await _send_all(made, lanes, pause, LargeNumbers(listener))
+                await _send_all(arriving, lanes, pause, LargeNumbers(listener))
             finally:
                 await settler.flush()
         settler.judge(ended=not pause.stopping)
     return not pause.stopping
 
 
-async def _send_all(made: Iterator[list[Chunk]], lanes: Lanes, pause: Pause, large: LargeNumbers) -> None:
+async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: LargeNumbers) -> None:
     try:
         async with (
             asyncio.TaskGroup() as group,
-            aclosing(made_ahead(made, pause.stopped)) as batches,
+            aclosing(arriving(pause.stopped)) as lists,
         ):
-            async for chunks in batches:
+            async for chunks in lists:
                 for chunk in chunks:
                     if not pause.stopping:
                         large.look(chunk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -14,6 +15,7 @@ from etl.errors import InterruptedRunError, SourceError, StateError
 from etl.job import Job
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
+from etl.pipeline.ahead import Arriving, made_ahead
 from etl.pipeline.apart import Made, made_apart, may_fork
 from etl.pipeline.basis import basis_of
 from etl.pipeline.doubt import drop_unfinished, forget_everyone
@@ -104,8 +106,8 @@ class _Run:
             self._leavers = leavers
             self._look_first()
             # Before anyone listens: the terminal's thread would forbid a second process.
-            with self._made() as made:
-                return self._told(made)
+            with self._arriving() as arriving:
+                return self._told(arriving)
 
     def _look_first(self) -> None:
         """Before a run sends anything: whether too much has changed, or too many have left."""
@@ -115,11 +117,11 @@ class _Run:
             look_for_changes(self._production, self._checkpoint, self._settings)
             self._ledger = Ledger(self._checkpoint.settled())
 
-    def _told(self, made: Made) -> Summary:
+    def _told(self, arriving: Arriving) -> Summary:
         self._tell_start()
         status: Status = "stopped"
         try:
-            status = "finished" if self._travel(made) else "interrupted"
+            status = "finished" if self._travel(arriving) else "interrupted"
         except (KeyboardInterrupt, asyncio.CancelledError):
             status = "interrupted"
         finally:
@@ -128,9 +130,9 @@ class _Run:
             raise InterruptedRunError("interrupted; the checkpoint is kept")
         return summary
 
-    def _travel(self, made: Made) -> bool:
+    def _travel(self, arriving: Arriving) -> bool:
         """Send what is left; True once every row has its end and the source is still what it was."""
-        if not run_async(lambda: self._send(made)):
+        if not run_async(lambda: self._send(arriving)):
             return False
         changed = self._production.source.changed()
         if changed is not None:
@@ -155,14 +157,14 @@ class _Run:
                 keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)
 
-    def _made(self) -> AbstractContextManager[Made]:
+    def _arriving(self) -> AbstractContextManager[Arriving]:
         """The chunks of what is left; where it is asked for or pays, from a process of their own."""
         source = self._production.source
         pays = self._settings.rate is None and (source.total_bytes() or 0) >= _WORTH_A_PROCESS
         wanted = pays if self._settings.processes is None else self._settings.processes == 2
         if wanted and source.repeatable and may_fork():
             return made_apart(self._chunks, concurrency=self._settings.concurrency, closing=self._lock)
-        return nullcontext(self._chunks())
+        return nullcontext(partial(made_ahead, self._chunks()))
 
     def _chunks(self) -> Made:
         files = range(len(self._production.source.files))
@@ -171,9 +173,9 @@ class _Run:
         if self._leavers is not None:
             yield from self._leavers.chunks(self._ledger.gaps(len(files)))
 
-    async def _send(self, made: Made) -> bool:
+    async def _send(self, arriving: Arriving) -> bool:
         async with self._transport as transport:
-            return await travel(made, transport, self._checkpoint, self._settings, self._listener)
+            return await travel(arriving, transport, self._checkpoint, self._settings, self._listener)
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job

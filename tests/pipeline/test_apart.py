@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from etl.errors import SourceError
 from etl.model import Chunk, Reject
+from etl.pipeline.ahead import Arriving
 from etl.pipeline.apart import Made, made_apart, may_fork
 
 COUNT = 100
@@ -36,12 +41,18 @@ def chunk(number: int, size: int = 1000) -> Chunk:
     )
 
 
-def apart(made: list[list[Chunk]], concurrency: int = 1) -> Iterator[Chunk]:
+def apart(make: Callable[[], Made], see: Callable[[Chunk], None], concurrency: int = 1) -> None:
+    async def walk(arriving: Arriving) -> None:
+        async for chunks in arriving(asyncio.Event()):
+            for came in chunks:
+                see(came)
+
     lock = os.open(os.devnull, os.O_RDONLY)
-    with made_apart(lambda: iter(made), concurrency=concurrency, closing=lock) as received:
-        for chunks in received:
-            yield from chunks
-    os.close(lock)
+    try:
+        with made_apart(make, concurrency=concurrency, closing=lock) as arriving:
+            asyncio.run(walk(arriving))
+    finally:
+        os.close(lock)
 
 
 def assert_same(one: Chunk, other: Chunk) -> None:
@@ -61,10 +72,17 @@ def test_chunks_come_as_they_were_made(size: int, hold: int) -> None:
     """Where all are held, there are more than slots; and the largest have room in none."""
     made = [chunk(number, size) for number in range(COUNT if size < 1 << 20 else 6)]
     held: list[Chunk] = []
-    for number, came in enumerate(apart([made[:50], [], made[50:]])):
-        assert_same(came, made[number])
-        held = [*held, came][-hold:]
-    assert number == len(made) - 1
+    count = 0
+
+    def see(came: Chunk) -> None:
+        nonlocal count
+        assert_same(came, made[count])
+        count += 1
+        held.append(came)
+        del held[:-hold]
+
+    apart(lambda: iter([made[:50], [], made[50:]]), see)
+    assert count == len(made)
     for before, after in zip(made[-hold:], held, strict=True):
         assert_same(after, before)
 
@@ -74,12 +92,38 @@ def test_what_the_child_raises_is_raised_here() -> None:
         yield [chunk(1)]
         raise ValueError("no more")
 
-    lock = os.open(os.devnull, os.O_RDONLY)
-    with made_apart(broken, concurrency=1, closing=lock) as received:
-        assert_same(next(received)[0], chunk(1))
-        with pytest.raises(ValueError, match="no more"):
-            next(received)
+    came: list[Chunk] = []
+    with pytest.raises(ValueError, match="no more"):
+        apart(broken, came.append)
+    assert_same(came[0], chunk(1))
+
+
+def test_a_child_that_is_killed_is_no_end_of_the_rows() -> None:
+    def killed() -> Made:
+        yield [chunk(1)]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    came: list[Chunk] = []
+    with pytest.raises(SourceError, match="ended before its time"):
+        apart(killed, came.append)
+    assert len(came) == 1
+
+
+def test_told_to_stop_it_waits_for_no_chunk() -> None:
+    def stuck() -> Made:
+        yield [chunk(1)]
+        time.sleep(60)
+
+    async def walk(arriving: Arriving) -> int:
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.2, stopped.set)
+        return len([chunks async for chunks in arriving(stopped)])
+
+    lock, begun = os.open(os.devnull, os.O_RDONLY), time.monotonic()
+    with made_apart(stuck, concurrency=1, closing=lock) as arriving:
+        assert asyncio.run(walk(arriving)) == 1
     os.close(lock)
+    assert time.monotonic() - begun < 30
 
 
 def open_descriptors() -> int:
@@ -89,6 +133,6 @@ def open_descriptors() -> int:
 def test_no_descriptor_and_no_process_is_left() -> None:
     before = open_descriptors()
     for _ in range(3):
-        assert len(list(apart([[chunk(1), chunk(2)]]))) == 2
+        apart(lambda: iter([[chunk(1), chunk(2)]]), lambda _: None)
     assert open_descriptors() == before
     assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
