@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from etl.model import Chunk
+from etl.pipeline.cores import one_core_left
 
 T = TypeVar("T")
 
@@ -51,9 +52,10 @@ def _get(
     items: Iterator[T], ready: queue.Queue[tuple[T | None, BaseException | None]], left: threading.Event
 ) -> None:
     try:
-        for item in items:
-            if not _put(ready, (item, None), left):
-                return
+        with one_core_left():
+            for item in items:
+                if not _put(ready, (item, None), left):
+                    return
         _put(ready, (None, None), left)
     except BaseException as error:  # noqa: BLE001 - raised again where the items are used
         _put(ready, (None, error), left)

@@ -29,6 +29,7 @@ from etl.errors import SourceError
 from etl.model import Body, Chunk, Piece
 from etl.pipeline.ahead import Arriving, got_ahead
 from etl.pipeline.arena import Arena, Stored
+from etl.pipeline.cores import one_core_left
 
 Made = Iterator[list[Chunk]]
 
@@ -52,6 +53,7 @@ def made_apart(make: Callable[[], Made], *, concurrency: int, closing: int) -> I
     """What `make()` yields, made in a child process until the context ends; what it raises is raised here.
 
     It arrives in an event loop, without a thread of its own: each thread more would take turns with sending.
+    This thread leaves a core to the child meanwhile.
 
     `concurrency` is how many chunks are under way at once; there is memory to share for these and a few
     more. The child closes the descriptor `closing` at once: a lock that it shared would outlive its owner.
@@ -68,7 +70,7 @@ def made_apart(make: Callable[[], Made], *, concurrency: int, closing: int) -> I
         _be_child(make, _Sender(FileIO(writing, "wb"), arena))
     os.close(writing)
     try:
-        with FileIO(reading) as pipe:
+        with FileIO(reading) as pipe, one_core_left():
             yield _Receiver(pipe, arena).arriving
     finally:
         os.kill(child, signal.SIGKILL)  # a process that nobody has waited for is there, even when it ended

@@ -136,3 +136,20 @@ def test_no_descriptor_and_no_process_is_left() -> None:
         apart(lambda: iter([[chunk(1), chunk(2)]]), lambda _: None)
     assert open_descriptors() == before
     assert not Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def test_the_child_has_all_cores_and_the_parent_leaves_it_one() -> None:
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("there is but one core")
+    meanwhile: list[set[int]] = []
+
+    def make() -> Made:
+        yield [chunk(0)]
+        raise SourceError(repr(os.sched_getaffinity(0)))
+
+    with pytest.raises(SourceError) as raised:
+        apart(make, lambda _: meanwhile.append(os.sched_getaffinity(0)))
+    assert str(raised.value) == repr(before)
+    assert [before - cores for cores in meanwhile] == [{max(before)}]
+    assert os.sched_getaffinity(0) == before
