@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from etl.model import Batch
 
+
+# The one column of `shown_rows` where a source has its rows as JSON; no column of a job has this name.
+_ORIGINAL: Final = "\x00original"
 _TEXTUAL: Final = (
     pa.types.is_string,
     pa.types.is_large_string,
@@ -26,6 +30,13 @@ _TEXTUAL: Final = (
     pa.types.is_binary_view,
     pa.types.is_fixed_size_binary,
 )
+
+
+def shown_rows(batch: Batch) -> pa.RecordBatch:
+    """What `original_values` is to be given for the rows of a batch."""
+    if batch.originals is None:
+        return batch.rows
+    return pa.RecordBatch.from_arrays([batch.originals], names=[_ORIGINAL])
 
 
 def original_values(
@@ -43,6 +54,8 @@ def original_values(
     """
     if len(positions) == 0:
         return []
+    if rows.schema.names == [_ORIGINAL]:
+        return [plain_text(text).strip() for text in _picked(rows.column(0), positions).to_pylist()]
     names = rows.schema.names
     columns = [_presentable(_picked(column, positions)) for column in rows.columns]
     if text:

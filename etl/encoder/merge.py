@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl import amplitude
+from etl.arrow.exact_json import dump, load
+from etl.arrow.raw_json import mark, marked, unmarked
 from etl.leaves import Path, assemble, bundles, leaves, valid
 
 Indices = NDArray[np.int64]
@@ -32,6 +34,39 @@ def group_users(identifications: pa.RecordBatch) -> Indices:
             indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
             codes = codes * (len(encoded.dictionary) + 1) + indices
     return _by_appearance(codes)
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Identifications one behind the other, at least one batch of them.
+
+    Values that differ in type, as those of JSON may, become text with JSON marked in it.
+    """
+    if all(batch.schema.equals(batches[0].schema) for batch in batches):
+        return pa.concat_batches(batches)
+    together: dict[Path, list[pa.Array]] = {}
+    for batch in batches:
+        for path, values in leaves(batch):
+            together.setdefault(path, []).append(values)
+    found = {path: pa.concat_arrays(_alike(columns)) for path, columns in together.items()}
+    return pa.RecordBatch.from_arrays(
+        [assemble(field, (field.name,), found) for field in batches[0].schema], names=batches[0].schema.names
+    )
+
+
+def _alike(columns: list[pa.Array]) -> list[pa.Array]:
+    if all(column.type == columns[0].type for column in columns):
+        return columns
+    if not all(pa.types.is_list(column.type) for column in columns):
+        return [marked(column) for column in columns]
+    return [
+        pa.ListArray.from_arrays(_offsets(column), marked(column.flatten()), mask=column.is_null())
+        for column in columns
+    ]
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
 
 
 def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBatch:
@@ -84,10 +119,19 @@ class _Window:
         return [column.take(indices) for column in columns]
 
     def _total(self, column: pa.Array) -> pa.Array:
-        """Sums by user; null where every row is null."""
+        """Sums by user; null where every row is null. Whole numbers have a whole sum, if they are all."""
+        if pa.types.is_string(column.type):
+            return self._marked_total(column)
         table = pa.table({"user": self.groups, "value": column})
         sums = table.group_by("user", use_threads=False).aggregate([("value", "sum")]).sort_by("user")
         return sums["value_sum"].combine_chunks()
+
+    def _marked_total(self, column: pa.Array) -> pa.Array:
+        totals: list[int | float | None] = [None] * self.users
+        for user, text in zip(self.groups.tolist(), column.to_pylist(), strict=True):
+            if text is not None:
+                totals[user] = (totals[user] or 0) + load(unmarked(text) or text)
+        return mark(pa.array([None if total is None else dump(total) for total in totals], pa.string()))
 
     def _joined(self, column: pa.Array, operator: str) -> pa.Array:
         """Each user's lists one behind the other; null where all are null."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from etl.arrow.raw_json import splice_json
 from etl.mapper.hook import load_transform
 from etl.mapper.mapper import Mapper
-from etl.mapper.raw_json import splice_json
 
 __all__ = ["Mapper", "load_transform", "splice_json"]

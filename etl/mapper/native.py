@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from etl.amplitude import MAX_DEPTH
+from etl.json_lines import json_texts
 from etl.mapper.cells import Cells, Fault, as_mask, faults_of
 from etl.mapper.dates import check_days, to_seconds
 from etl.mapper.limits import TooLong, fit_lists, fit_strings
 from etl.mapper.lists import is_list, open_lists, without_nulls
 from etl.mapper.numbers import finite
-from etl.mapper.plain import json_texts, plain
+from etl.mapper.plain import plain
 from etl.mapper.structs import struct_of
 from etl.mapper.texts import scalar_texts
 

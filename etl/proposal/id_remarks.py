@@ -67,11 +67,19 @@ def other_ids(identity: Identity) -> list[str]:
 def _lacks(code: str, identity: Identity) -> str:
     known = {
         "missing_id": "no id",
+        "mangled_id": f"an id that was mangled on its way ({_mangled(identity)})",
         "refused_id": f"an id that stands for no user ({_words(identity)})",
         "short_id": f"an id of fewer than {MIN_ID_LENGTH} characters",
         "long_id": f"an id of more than {MAX_ID_LENGTH:,} characters",
     }
     return known.get(code, f"a value that can't be an id ({code})")
+
+
+def _mangled(identity: Identity) -> str:
+    """How many rows are mangled in which way, the commonest first."""
+    ids = identity.facts.ids
+    ways = ids.mangled.most_common()
+    return "; ".join(f"{count:,}: {says.replace('{}', ids.examples[says])}" for says, count in ways)
 
 
 def _words(identity: Identity) -> str:

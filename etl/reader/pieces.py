@@ -23,6 +23,7 @@ class Piece:
 
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row. `runs`
     (int64, shape (n,)) is given by reject files: the number of the run that rejected each row, or -1.
+    `originals` (shape (n,)) has the rows as they stand, JSON text of an object each, where the file has that.
     """
 
     first: int
@@ -31,6 +32,7 @@ class Piece:
     rows: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
     runs: NDArray[np.int64] | None = None
+    originals: pa.BinaryArray | None = None
 
 
 def sound(first: int, rows: pa.RecordBatch) -> Piece:
@@ -54,8 +56,15 @@ def clip(piece: Piece, first: int, stop: int) -> Piece:
         return piece
     low, high = (int(at) for at in np.searchsorted(piece.numbers, (first, stop)))
     rejects = tuple(reject for reject in piece.rejects if first <= reject.row < stop)
-    runs = None if piece.runs is None else piece.runs[low:high]
-    return Piece(first, stop, piece.numbers[low:high], piece.rows.slice(low, high - low), rejects, runs)
+    return Piece(
+        first,
+        stop,
+        piece.numbers[low:high],
+        piece.rows.slice(low, high - low),
+        rejects,
+        runs=None if piece.runs is None else piece.runs[low:high],
+        originals=None if piece.originals is None else piece.originals.slice(low, high - low),
+    )
 
 
 def cut(pieces: Iterable[Piece], first: int, stop: int | None, limit: int) -> Iterator[Piece]:
@@ -76,8 +85,14 @@ def without(piece: Piece, rejects: Sequence[Reject]) -> Piece:
     keep = ~np.isin(piece.numbers, bad)
     together = tuple(sorted((*piece.rejects, *rejects), key=lambda reject: reject.row))
     rows = piece.rows.filter(pa.array(keep))
-    runs = None if piece.runs is None else piece.runs[keep]
-    return replace(piece, numbers=piece.numbers[keep], rows=rows, rejects=together, runs=runs)
+    return replace(
+        piece,
+        numbers=piece.numbers[keep],
+        rows=rows,
+        rejects=together,
+        runs=None if piece.runs is None else piece.runs[keep],
+        originals=None if piece.originals is None else piece.originals.filter(pa.array(keep)),
+    )
 
 
 def shown(value: str) -> str:
