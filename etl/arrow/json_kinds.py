@@ -75,8 +75,10 @@ def _sorted_whole(text: str) -> tuple[str, object]:
 def _sorted_list(text: str) -> tuple[str, object]:
     elements: list[object] = load(text)
     kinds = {type(element) for element in elements if element is not None}
+    if len(kinds) > 1 or kinds & {dict, list}:
+        return "nested", text
     kind = next(iter(kinds), str)
-    fits = kind is not int or all(element is None or element in _INT64 for element in elements)
-    if len(kinds) > 1 or not fits or f"list of {kind.__name__}" not in _TYPES:
+    # Only now: a float is looked for in a range one by one.
+    if kind is int and not all(element is None or element in _INT64 for element in elements):
         return "nested", text
     return f"list of {kind.__name__}", elements

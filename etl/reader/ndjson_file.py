@@ -160,6 +160,8 @@ class NdjsonFile:
             for _, line in self._lines(block):
                 if line.row is not None and line.plain:
                     look.add(line.row, long=long)
+                elif line.row is not None:
+                    look.add_names(line.row)
             seen += len(block.data)
             if seen >= self._look_bytes:
                 look.whole = False

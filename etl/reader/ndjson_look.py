@@ -6,7 +6,7 @@ numbers among others are written with a point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,20 +71,39 @@ class Look:
             if known is not None and not elements <= known.elements:
                 known.elements |= elements
 
+    def add_names(self, names: Iterable[str]) -> None:
+        """Take in the columns of a row whose values can't all be used."""
+        for name in names:
+            if _is_text(name):
+                self._kinds_of(name)
+
+    def _kinds_of(self, name: str) -> Kinds | None:
+        """Of a column, which is remembered unless there are too many."""
+        kinds = self.columns.get(name)
+        if kinds is None and len(self.columns) >= _MOST_COLUMNS:
+            self.whole = False
+        elif kinds is None:
+            kinds = self.columns[name] = Kinds()
+        return kinds
+
     def _note(self, row: Mapping[str, Any], shape: tuple[object, ...], *, long: bool) -> tuple[str, ...]:
         if len(self._lists) >= _KNOWN_SHAPES:
             self._lists.clear()
         lists = self._lists[shape] = tuple(name for name, value in row.items() if isinstance(value, list))
         for name, value in row.items():
-            kinds = self.columns.get(name)
-            if kinds is None:
-                if len(self.columns) >= _MOST_COLUMNS:
-                    self.whole = False
-                    continue
-                kinds = self.columns[name] = Kinds()
-            if value is not None:
-                kinds.values.add(type(value))
+            kinds = self._kinds_of(name)
+            if kinds is None or value is None:
+                continue
+            kinds.values.add(type(value))
             if long:
                 numbers = value if isinstance(value, list) else [value]
                 kinds.wide |= any(isinstance(number, int) and abs(number) > EXACT for number in numbers)
         return lists
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
