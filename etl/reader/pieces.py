@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.model import Reject
+from etl.values import pick_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def without(piece: Piece, rejects: Sequence[Reject]) -> Piece:
     bad = np.array([reject.row for reject in rejects], dtype=np.int64)
     keep = ~np.isin(piece.numbers, bad)
     together = tuple(sorted((*piece.rejects, *rejects), key=lambda reject: reject.row))
-    rows = piece.rows.filter(pa.array(keep))
+    rows = pick_rows(piece.rows, np.flatnonzero(keep))
     return replace(
         piece,
         numbers=piece.numbers[keep],
