@@ -101,13 +101,30 @@ def _dumped(row: pa.RecordBatch) -> str:
 
 def python_value(column: pa.Array, place: int) -> object:
     """One value as a Python object; as text where Python has none for it."""
-    scalar = column[place]
+    return _python(column[place])
+
+
+def _python(scalar: pa.Scalar) -> object:
     try:
         return scalar.as_py()
-    except UnicodeDecodeError:
-        return plain_text(scalar.cast(pa.binary()).as_py())
     except (ValueError, OverflowError, ArithmeticError):
-        return scalar.cast(pa.string()).as_py()
+        return _by_parts(scalar)
+
+
+def _by_parts(scalar: pa.Scalar) -> object:
+    """A value that Python can't hold as a whole: text that is none, or days and times out of its range."""
+    kind = scalar.type
+    if pa.types.is_struct(kind):
+        return {field.name: _python(scalar[place]) for place, field in enumerate(kind)}
+    if pa.types.is_map(kind):
+        return [(_python(pair["key"]), _python(pair["value"])) for pair in scalar.values]
+    if pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        return [_python(element) for element in scalar.values]
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+        return _python(scalar.value)
+    if is_textual(kind):
+        return plain_text(scalar.cast(pa.binary()).as_py())
+    return str(scalar.cast(pa.string()))
 
 
 def json_of(value: object) -> str:

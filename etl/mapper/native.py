@@ -97,9 +97,11 @@ def _maps(values: pa.Array, too_long: TooLong) -> Cells:
     keys, items = opened.flat.flatten()
     names = plain(keys).then(scalar_texts)
     members = _inner(items, too_long)
-    pairs = pa.StructArray.from_arrays([names.values, members.values], names=["key", "value"])
-    lists = opened.rebuilt(pairs, keep=as_mask(members.values.is_valid()))
     kind = pa.map_(pa.string(), members.values.type)
+    # Fields as the type has them: Arrow ends the process where they differ.
+    fields = [kind.key_field, kind.item_field]
+    pairs = pa.StructArray.from_arrays([names.values, members.values], fields=fields)
+    lists = opened.rebuilt(pairs, keep=as_mask(members.values.is_valid()))
     maps = pa.Array.from_buffers(kind, len(lists), lists.buffers()[:2], children=[lists.values])
     return Cells(maps, opened.parents(names.faults + members.faults))
 

@@ -87,8 +87,10 @@ def table_of_frame(frame: Any) -> pa.Table:
 
 def as_table(given: Any, what: str) -> pa.Table:
     """An object with Arrow's stream interface as a table; SourceError for one of single values, as a column is."""
+    if isinstance(given, pa.Table):
+        return given
     try:
-        return pa.table(given)
+        return pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else pa.table(given)
     except (pa.ArrowException, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise SourceError(f"{what} can't be a table: {reason}", hint=_GENERAL) from error

@@ -1,7 +1,7 @@
 """The many ways to store a value in Arrow, brought down to those that every kernel works on.
 
 Dictionaries, run-end encodings and views are ways to store values and not types of them, so they come out as
-their values, at every level of nesting.
+their values, at every level of nesting; unions, which few kernels take, as text.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     """The type that values of this type come out as."""
     if kind in _VIEWS:
         return _VIEWS[kind]
+    if pa.types.is_union(kind):
+        return pa.string()
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
@@ -44,6 +46,8 @@ def plain_array(values: pa.Array) -> pa.Array:
     if kind in _VIEWS:
         binary = values.cast(pa.binary())
         return binary if kind == pa.binary_view() else binary.view(pa.string())
+    if pa.types.is_union(kind):
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
     if pa.types.is_dictionary(kind):
         return plain_array(values.dictionary).take(values.indices)
     if pa.types.is_run_end_encoded(kind):
@@ -51,7 +55,8 @@ def plain_array(values: pa.Array) -> pa.Array:
     if isinstance(kind, pa.BaseExtensionType):
         return plain_array(values.storage)
     if pa.types.is_struct(kind):
-        members = [plain_array(member) for member in values.flatten()]
+        # Not flattened: Arrow ends the process over a union in a struct.
+        members = [plain_array(values.field(place)) for place in range(kind.num_fields)]
         return pa.StructArray.from_arrays(members, names=[field.name for field in kind], mask=values.is_null())
     return _plain_map(values) if pa.types.is_map(kind) else _plain_list(values)
 
@@ -86,7 +91,8 @@ def _plain_list(values: pa.Array) -> pa.Array:
 
 def _plain_map(values: pa.MapArray) -> pa.Array:
     keys, items = plain_array(values.keys), plain_array(values.items)
-    pairs = pa.StructArray.from_arrays([keys, items], names=["key", "value"])
     kind = pa.map_(keys.type, items.type)
+    # Fields as the type has them: Arrow ends the process where they differ.
+    pairs = pa.StructArray.from_arrays([keys, items], fields=[kind.key_field, kind.item_field])
     layout = values.buffers()[:2]
     return pa.Array.from_buffers(kind, len(values), layout, offset=values.offset, children=[pairs])
