@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import orjson
@@ -17,6 +17,7 @@ Rows: TypeAlias = NDArray[np.int64]
 
 _INT64: Final = range(-(2**63), 2**63)
 _UINT64: Final = range(2**64)
+_EXACT: Final = 2**53  # up to it a float holds every whole number
 _TYPES: Final[dict[str, tuple[Kind, pa.DataType]]] = {
     "text": ("typed", pa.string()),
     "boolean": ("typed", pa.bool_()),
@@ -54,7 +55,7 @@ def _sorted(text: str) -> tuple[str, object]:
     first = text[0]
     if first == '"':
         return "text", orjson.loads(text)
-    if first == "{":
+    if first in "{n":
         return "nested", text
     if first == "[":
         return _sorted_list(text)
@@ -73,8 +74,10 @@ def _sorted_whole(text: str) -> tuple[str, object]:
 
 
 def _sorted_list(text: str) -> tuple[str, object]:
-    elements: list[object] = load(text)
+    elements: list[Any] = load(text)
     kinds = {type(element) for element in elements if element is not None}
+    if kinds == {int, float} and all(isinstance(one, float) or one is None or abs(one) <= _EXACT for one in elements):
+        return "list of float", elements
     if len(kinds) > 1 or kinds & {dict, list}:
         return "nested", text
     kind = next(iter(kinds), str)

@@ -18,7 +18,6 @@ from etl.mapper.json_columns import fill_nulls, read_json
 from etl.mapper.json_values import clean_nested
 from etl.mapper.limits import fit_strings
 from etl.mapper.lists import is_list, open_lists, wrap
-from etl.mapper.mangled import CODE as MANGLED
 from etl.mapper.mangled import NESTED as NESTED_ID
 from etl.mapper.moments import fill_moments, to_milliseconds
 from etl.mapper.native import as_text, native
@@ -84,7 +83,7 @@ class Column:
             return self._checked(Cells(cells.values, cells.faults, raw=True))
         faults = cells.faults
         if self.role == "id" and self.spec.mangled == "reject":
-            faults = (*faults_of(MANGLED, texts.is_valid(), NESTED_ID), *faults)
+            faults = (*faults_of("mangled_id", texts.is_valid(), NESTED_ID), *faults)
         if self.role == "group" and self.spec.type in {None, "list"} and not self.spec.transform:
             cells = self._one_role(Cells(listed_texts(cells.values)))
         else:
@@ -134,6 +133,8 @@ class Column:
     def _in_role(self, cells: Cells) -> Cells:
         """Ids, string fields and groups are text whatever the type, and the time is milliseconds."""
         if self.role == "id":
+            if self.spec.column is not None and not self.spec.transform and self.spec.type is None:
+                return cells  # they are trimmed already
             return cells.then(lambda ids: id_texts(ids, keep=True)).then(trimmed)
         if self.role == "time":
             return cells.then(to_milliseconds)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
 from etl.mapper.cells import Cells, Fault, as_mask, faults_of
-from etl.mapper.mangled import AROUND, CODE, LARGE_FLOAT, NESTED, mangled
+from etl.mapper.mangled import AROUND, LARGE_FLOAT, NESTED, mangled
 from etl.mapper.native import as_text
 from etl.mapper.numbers import finite
 from etl.mapper.steps import empty_to_null, transform
@@ -32,10 +32,11 @@ def read_ids(values: pa.Array, spec: ColumnSpec) -> Cells:
     hiding = (place for place, step in enumerate(spec.transform) if step.verb in _HIDING)
     border = next(hiding, len(spec.transform))
     cells = id_texts(values, keep=spec.mangled == "keep").then(trimmed)
-    cells = cells.then(lambda texts: transform(texts, spec.transform[:border], blank_is_null=True))
-    if spec.mangled == "reject":
+    if border:
+        cells = cells.then(lambda texts: transform(texts, spec.transform[:border], blank_is_null=True))
         cells = cells.then(trimmed)
-        told = [fault.rows for fault in cells.faults if fault.code == CODE]
+    if spec.mangled == "reject":
+        told = [fault.rows for fault in cells.faults if fault.code == "mangled_id"]
         cells = cells.then(lambda texts: Cells(texts, mangled(texts, told)))
     return cells.then(lambda texts: transform(texts, spec.transform[border:], blank_is_null=True))
 
@@ -48,7 +49,7 @@ def id_texts(values: pa.Array, *, keep: bool) -> Cells:
     if pa.types.is_decimal(kind):
         digits = as_text(values)
         return digits.then(lambda texts: Cells(pc.replace_substring_regex(texts, r"\.0*$", "")))
-    faults = () if keep or not pa.types.is_nested(kind) else faults_of(CODE, values.is_valid(), NESTED)
+    faults = () if keep or not pa.types.is_nested(kind) else faults_of("mangled_id", values.is_valid(), NESTED)
     cells = as_text(values)
     return Cells(cells.values, faults + cells.faults)
 
@@ -82,4 +83,4 @@ def check_ids(name: str, ids: pa.Array) -> Cells:
 def _floats(numbers: pa.Array, *, keep: bool) -> Cells:
     texts = as_text(numbers)
     large = np.abs(numbers.to_numpy(zero_copy_only=False)) > _EXACT[str(numbers.type)]
-    return texts if keep else Cells(texts.values, texts.faults + faults_of(CODE, large, LARGE_FLOAT))
+    return texts if keep else Cells(texts.values, texts.faults + faults_of("mangled_id", large, LARGE_FLOAT))

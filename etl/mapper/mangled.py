@@ -18,7 +18,6 @@ from etl.mapper.cells import Fault, Mask, as_mask
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CODE: Final = "mangled_id"
 _REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
 SCIENTIFIC: Final = f"{{}} is a number in scientific notation, which loses digits{_REMEDY}"
 FRACTION: Final = f"{{}} is a number with a point or comma, and ids have none{_REMEDY}"
@@ -49,6 +48,8 @@ _SCIENTIFIC: Final = (
     r"^(?:[+-]?(?:\d|\d+[.,]\d*|[.,]\d+)[eE][+-]?\d{1,3}|[+-]?\d+[eE][+-]\d{1,3}|[+-]\d+[eE]\d{1,3})$"
 )
 _SIGNS: Final = r"^['=]"
+_SHORT: Final = 24  # bytes an id on average, up to which it is cheaper to look at all of them
+_ANY: Final = f"{_SCIENTIFIC}|{_FRACTION}|{_SIGNS}"
 
 
 def _table(signs: bytes) -> NDArray[np.bool_]:
@@ -59,7 +60,7 @@ def _table(signs: bytes) -> NDArray[np.bool_]:
 
 _BEGINS: Final = _table(b"0123456789+-.,'=")
 _NUMERIC: Final = _table(b"0123456789+-.,eE")
-_TELLING: Final = _table(b".,eE'=")
+_TELLING: Final = _table(b".,eE")
 
 
 def mangled(texts: pa.StringArray, told: Sequence[Mask] = ()) -> tuple[Fault, ...]:
@@ -74,7 +75,7 @@ def mangled(texts: pa.StringArray, told: Sequence[Mask] = ()) -> tuple[Fault, ..
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
         hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
         if hidden.any():
-            found.append(Fault(CODE, hidden, INVISIBLE, _visible(texts, hidden)))
+            found.append(Fault("mangled_id", hidden, INVISIBLE, _visible(texts, hidden)))
     return tuple(_once(found, told)) if found else ()
 
 
@@ -90,16 +91,12 @@ def _once(faults: list[Fault], told: Sequence[Mask]) -> Iterator[Fault]:
 def _numbers(
     texts: pa.StringArray, starts: NDArray[np.int64], stops: NDArray[np.int64], letters: NDArray[np.uint8]
 ) -> list[Fault]:
-    there = stops > starts
-    suspects = np.flatnonzero(there & _BEGINS[letters[np.minimum(starts, len(letters) - 1)]])
-    if not len(suspects) or not _TELLING[letters].any():
-        return []
-    begins = letters[starts[suspects]]
-    spoilt = (begins == ord("'")) | (begins == ord("="))
-    suspects = suspects[spoilt | _all_numeric(starts[suspects], stops[suspects], letters)]
+    suspects = _suspects(starts, stops, letters)
     if not len(suspects):
         return []
-    few = texts.take(pa.array(suspects))
+    few = texts if len(suspects) == len(texts) else texts.take(pa.array(suspects))
+    if not pc.any(pc.match_substring_regex(few, _ANY)).as_py():
+        return []
     fraction = pc.and_not(
         pc.match_substring_regex(few, _FRACTION), pc.match_substring_regex(few, _CLIENT_ID)
     )
@@ -112,16 +109,30 @@ def _numbers(
     for says, marks in kinds:
         rows = np.zeros(len(texts), dtype=np.bool_)
         rows[suspects[as_mask(marks)]] = True
-        faults.append(Fault(CODE, rows, says, texts))
+        faults.append(Fault("mangled_id", rows, says, texts))
     return faults
 
 
-def _all_numeric(starts: NDArray[np.int64], stops: NDArray[np.int64], letters: NDArray[np.uint8]) -> Mask:
-    """Which texts may consist of digits and the signs of numbers; a few of their bytes are looked at."""
-    last, middle = stops - 1, (starts + stops) // 2
-    places = (last, np.minimum(starts + 1, last), middle, (starts + middle) // 2)
-    mask: Mask = np.logical_and.reduce([_NUMERIC[letters[place]] for place in places])
-    return mask
+def _suspects(
+    starts: NDArray[np.int64], stops: NDArray[np.int64], letters: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Rows whose texts may be numbers, or begin with a spreadsheet's sign, by a few bytes of each.
+
+    Of a column of digits alone there is none.
+    """
+    rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
+    begins = letters[starts[rows]]
+    spoilt = rows[(begins == ord("'")) | (begins == ord("="))]
+    rows = rows[(begins != ord("'")) & (begins != ord("="))]
+    if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
+        rows = rows[:0]
+    for place in (1, 2, -1, 3, 5):
+        if not len(rows):
+            break
+        first, last = starts[rows], stops[rows] - 1
+        looked = last if place < 0 else np.minimum(first + place, last)
+        rows = rows[_NUMERIC[letters[looked]]]
+    return np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows
 
 
 def _layout(
