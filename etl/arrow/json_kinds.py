@@ -36,8 +36,8 @@ _TYPES: Final[dict[str, tuple[Kind, pa.DataType]]] = {
 def by_kind(texts: Iterable[str | None]) -> Iterator[tuple[Kind, Rows, pa.Array]]:
     """The values by kind, without nulls: the rows, and an array of the kind's type.
 
-    `typed` are single values, and lists of one type; `nested` objects and other lists, as JSON text, and `huge`
-    whole numbers beyond 64 bits, as text.
+    `typed` are single values, and lists of one type; `nested` are objects and other lists, as JSON text;
+    `huge` are whole numbers beyond 64 bits, as text.
     """
     found: dict[str, tuple[list[int], list[object]]] = {}
     for row, text in enumerate(texts):
@@ -76,7 +76,9 @@ def _sorted_whole(text: str) -> tuple[str, object]:
 def _sorted_list(text: str) -> tuple[str, object]:
     elements: list[Any] = load(text)
     kinds = {type(element) for element in elements if element is not None}
-    if kinds == {int, float} and all(isinstance(one, float) or one is None or abs(one) <= _EXACT for one in elements):
+    if kinds == {int, float} and all(
+        isinstance(one, float) or one is None or abs(one) <= _EXACT for one in elements
+    ):
         return "list of float", elements
     if len(kinds) > 1 or kinds & {dict, list}:
         return "nested", text

@@ -7,7 +7,7 @@ from typing import Final, TypeGuard
 import pyarrow as pa
 
 
-class JsonType(pa.ExtensionType):
+class JsonType(pa.ExtensionType):  # type: ignore[misc]
     """JSON text of one value a row; a JSON null is null."""
 
     def __init__(self) -> None:

@@ -49,7 +49,9 @@ def id_texts(values: pa.Array, *, keep: bool) -> Cells:
     if pa.types.is_decimal(kind):
         digits = as_text(values)
         return digits.then(lambda texts: Cells(pc.replace_substring_regex(texts, r"\.0*$", "")))
-    faults = () if keep or not pa.types.is_nested(kind) else faults_of("mangled_id", values.is_valid(), NESTED)
+    faults = (
+        () if keep or not pa.types.is_nested(kind) else faults_of("mangled_id", values.is_valid(), NESTED)
+    )
     cells = as_text(values)
     return Cells(cells.values, faults + cells.faults)
 

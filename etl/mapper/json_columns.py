@@ -21,9 +21,9 @@ from etl.mapper.numbers import loses_digits
 
 Read: TypeAlias = Callable[[pa.Array], Cells]
 
+
 def read_json(values: pa.ExtensionArray, read: Mapping[Kind, Read]) -> Cells:
-    """Read JSON values by kind. `typed`: single ones, and lists of one type, as an array of that type; as JSON
-    text `nested`: objects and other lists, and `huge`: whole numbers beyond 64 bits.
+    """Read JSON values by their kinds, as `by_kind` has them.
 
     Where what comes of them is of one type, the result has it, otherwise it is text, and what isn't text is
     marked JSON in it.

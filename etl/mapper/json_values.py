@@ -38,9 +38,9 @@ def parse_json(texts: pa.Array, too_long: TooLong) -> Cells:
 
 
 def clean_nested(texts: pa.Array, too_long: TooLong) -> Cells:
-    """JSON texts of objects and lists as typed sources have them: a null says nothing, nor does an object of nulls.
+    """JSON texts of objects and lists as typed sources have them; the result is raw.
 
-    The result is raw.
+    A null in them says nothing, and neither does an object of nulls.
     """
     return _each(texts, lambda text: _written(_without_nulls(load(text)), too_long))
 

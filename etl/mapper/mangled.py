@@ -27,8 +27,8 @@ NESTED: Final = "{} is an object or a list, and an id is one value; map a column
 INVISIBLE: Final = "{} has an invisible or control character inside; take it out of the source"
 
 _WHITE: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
-# The soft hyphen, the marks and isolates of writing directions, zero-width space, word joiner and its kin, and
-# the byte order mark. Not the joiners U+200C and U+200D, which some scripts and emoji are written with.
+# The soft hyphen, marks and isolates of writing directions, the zero-width space, the word joiner and its
+# kin, and the byte order mark. Not the joiners U+200C and U+200D, which some scripts and emoji are written with.
 _HIDDEN: Final = "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
 _HIDDEN_SIGNS: Final = (
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
@@ -97,9 +97,7 @@ def _numbers(
     few = texts if len(suspects) == len(texts) else texts.take(pa.array(suspects))
     if not pc.any(pc.match_substring_regex(few, _ANY)).as_py():
         return []
-    fraction = pc.and_not(
-        pc.match_substring_regex(few, _FRACTION), pc.match_substring_regex(few, _CLIENT_ID)
-    )
+    fraction = pc.and_not(pc.match_substring_regex(few, _FRACTION), pc.match_substring_regex(few, _CLIENT_ID))
     kinds = (
         (SCIENTIFIC, pc.match_substring_regex(few, _SCIENTIFIC)),
         (FRACTION, fraction),

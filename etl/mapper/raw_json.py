@@ -25,12 +25,17 @@ def _elements(text: str) -> list[str]:
 
 def listed(texts: pa.Array) -> pa.Array:
     """JSON texts of objects as those of lists of one."""
-    return pa.array([text and (f"[{text}]" if text[0] == "{" else text) for text in texts.to_pylist()], pa.string())
+    return pa.array(
+        [text and (f"[{text}]" if text[0] == "{" else text) for text in texts.to_pylist()], pa.string()
+    )
 
 
 def listed_texts(texts: pa.Array) -> pa.Array:
     """JSON texts of lists and single values as lists of text; what isn't text as its JSON."""
-    lists = [None if text is None else [_plain(element) for element in _elements(text)] for text in texts.to_pylist()]
+    lists = [
+        None if text is None else [_plain(element) for element in _elements(text)]
+        for text in texts.to_pylist()
+    ]
     return pa.array(lists, pa.list_(pa.string()))
 
 

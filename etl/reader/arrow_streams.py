@@ -1,7 +1,7 @@
 """Objects of other libraries that hand out tables piece by piece, told by what they can do.
 
-No library is imported for it. What streams by itself is taken; for everything else a remedy names the call that
-makes something of it that is taken.
+No library is imported for it. What streams by itself is taken; for everything else a remedy names the call
+that makes something of it that is taken.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def table_of_frame(frame: Any) -> pa.Table:
 
 
 def as_table(given: Any, what: str) -> pa.Table:
-    """An object with Arrow's stream interface as a table; SourceError for one of single values, as a column is."""
+    """An object with Arrow's stream interface as a table; SourceError where it streams no rows."""
     if isinstance(given, pa.Table):
         return given
     try:
@@ -115,7 +115,7 @@ def _reader(given: Any, batch_rows: int) -> Callable[[], pa.RecordBatchReader] |
 
 
 def _module(given: Any) -> str:
-    """The first word of where an object's type is from; some libraries have theirs in one with a dash before."""
+    """The library that an object's type is from; some have a compiled part with a dash before its name."""
     return type(given).__module__.partition(".")[0].lstrip("_")
 
 
@@ -148,7 +148,7 @@ def _table(item: Any, number: int) -> pa.Table:
 
 
 def _as_the_first(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
-    """A table with the first one's columns and types; a frame without values in a column knows no type for it."""
+    """A table with the first one's columns and types, where that changes no value."""
     hint = "let all batches have the same columns and types"
     if set(table.schema.names) != set(schema.names):
         other = sorted(set(table.schema.names) ^ set(schema.names))

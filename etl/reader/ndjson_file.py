@@ -1,7 +1,7 @@
 """NDJSON: every line that isn't blank is a row or a reject; reject files hand out the rows in them.
 
-What a value becomes depends on nothing but itself: pyarrow reads the blocks that it reads exactly, the others are
-read line by line, and a column whose values differ in kind comes as JSON.
+What a value becomes depends on nothing but itself: pyarrow reads the blocks that it reads exactly, the others
+are read line by line, and a column whose values differ in kind comes as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,17 @@ from etl.reader.json_values import (
     settled,
     type_of,
 )
-from etl.reader.ndjson_lines import Block, Line, Row, block_of, not_json, picked, read_line, refuse_other_json, texts_of
+from etl.reader.ndjson_lines import (
+    Block,
+    Line,
+    Row,
+    block_of,
+    not_json,
+    picked,
+    read_line,
+    refuse_other_json,
+    texts_of,
+)
 from etl.reader.ndjson_look import Look
 from etl.reader.pieces import Piece, mingled, shown, sound
 from etl.reader.places import HEAD
@@ -93,16 +103,13 @@ class NdjsonFile:
         return self._pieces(first, stop, lambda block, row: self._strict(block, row, columns))
 
     def exact_pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """As `pieces`, but values are what they are, whatever stands in other rows, and other columns mean nothing.
+        """As `pieces`, but a value is what it is whatever stands in other rows and other columns.
 
-        Columns may have any names. One with values of several kinds comes as JSON, and perhaps only in some
-        pieces.
+        Columns may have any names. One with values of several kinds comes as JSON, maybe in some pieces only.
         """
         return self._pieces(first, stop, lambda block, row: self._exact(block, row, columns))
 
-    def _pieces(
-        self, first: int, stop: int | None, piece: Callable[[Block, int], Piece]
-    ) -> Iterator[Piece]:
+    def _pieces(self, first: int, stop: int | None, piece: Callable[[Block, int], Piece]) -> Iterator[Piece]:
         row = 1
         for block in self._blocks():
             if row + block.lines > first:
@@ -148,7 +155,8 @@ class NdjsonFile:
         values = (line.row or {}).get("values")
         if isinstance(values, dict):
             return Line(dump(values).encode("utf-8", "surrogateescape"), values)
-        return line._replace(row=None, reason=f"{shown(line.text.decode(errors='backslashreplace'))} holds no rejected row")
+        text = shown(line.text.decode(errors="backslashreplace"))
+        return line._replace(row=None, reason=f"{text} holds no rejected row")
 
     # --- what there is -----------------------------------------------------------------------------------
 
@@ -170,14 +178,15 @@ class NdjsonFile:
 
     @cached_property
     def _kinds(self) -> dict[str, pa.DataType]:
-        """The types of columns that can be read at full speed without any value becoming another; else JSON."""
+        """The types as which columns can be read at full speed, no value becoming another; else JSON."""
         return {
-            name: pa.string() if self.text else kinds.type() for name, kinds in self._look.columns.items()
+            name: pa.string() if self.text else kinds.common_type()
+            for name, kinds in self._look.columns.items()
         }
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        """What `pieces` has; objects and lists of them are looked at once more, as far as their keys are few."""
+        """What `pieces` has; objects and lists of them are looked at once more, while their keys are few."""
         kinds = {name: self._strict_kind(name) for name in self._look.columns}
         nested = [name for name, kind in kinds.items() if kind == JSON]
         kinds |= dict.fromkeys(nested, pa.null())
@@ -210,7 +219,7 @@ class NdjsonFile:
         return self._line_by_line(block, row, lambda line: self._picked(line, columns), kinds, as_column)
 
     def _picked(self, line: Line, columns: Sequence[str]) -> list[object]:
-        """The line's values of these columns; MisfitError where one is no text, or can't be written as such."""
+        """The line's values of these columns; MisfitError where one can't be used."""
         values = picked(line, columns)
         if not self.text:
             return values
@@ -249,13 +258,15 @@ class NdjsonFile:
         texts: list[bytes] = []
         runs: list[int] = []
         for number, (text, line) in enumerate(self._lines(block), start=row):
+            reason = line.reason
             try:
-                if line.row is None:
-                    raise MisfitError(line.reason)
-                good.append(values_of(line))
+                values = None if line.row is None else values_of(line)
             except MisfitError as misfit:
-                rejects.append(self._reject(number, text, str(misfit)))
+                values, reason = None, str(misfit)
+            if values is None:
+                rejects.append(self._reject(number, text, reason))
                 continue
+            good.append(values)
             texts.append(line.text)
             runs.append(_run(text) if self.holds_rejects else -1)
         arrays = [
@@ -281,8 +292,8 @@ def _run(line: bytes) -> int:
 def _quickly(block: Block, schema: pa.Schema, *, others: Literal["ignore", "error"]) -> pa.RecordBatch | None:
     """The block as pyarrow reads it, or None where it can't, or where it is less strict than JSON.
 
-    pyarrow takes NaN for a number, and doesn't mind two objects on a line. `others` is about columns, and keys
-    inside objects, that the schema doesn't have.
+    pyarrow takes NaN for a number, and doesn't mind two objects on a line. `others` is about columns, and
+    keys inside objects, that the schema doesn't have.
     """
     if not block.neat or not len(schema) or _holds_no_json(block.data):
         return None

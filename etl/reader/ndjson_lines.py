@@ -1,4 +1,4 @@
-"""The lines of NDJSON: blocks of them, the object that each holds, and what a line looks like that holds none."""
+"""The lines of NDJSON: blocks of them, the object in each, and what a line looks like that holds none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HINT: Final = "NDJSON has one object a line; write it so, for example with: jq 
 
 
 class Block(NamedTuple):
-    """Whole lines. `lines` counts those that aren't blank; `neat` says that each is in braces from end to end.
+    """Whole lines. `lines` counts those that aren't blank; `neat` says that each begins and ends in braces.
 
     `starts` (int32, shape (lines,)) is where they begin, if they are neat.
     """
@@ -75,7 +75,7 @@ def block_of(data: bytes) -> Block:
 
 
 def _neat(codes: np.ndarray, starts: np.ndarray) -> bool:
-    """Whether every line begins with a brace, and ends with one. Without the latter, it may go on in the next."""
+    """Whether every line begins with a brace and ends with one, without which it may go on in the next."""
     if not len(starts) or not (codes[starts] == ord("{")).all():
         return False
     ends = np.append(starts[1:] - 1, len(codes) - (codes[-1] == ord("\n")))

@@ -38,7 +38,7 @@ class Kinds:
     elements: set[type] = field(default_factory=set)
     wide: bool = False
 
-    def type(self) -> pa.DataType:
+    def common_type(self) -> pa.DataType:
         """The type that can be read at full speed without any value becoming another, or JSON."""
         if self.values == {list}:
             inner = self._scalar(self.elements - {type(None)})

@@ -57,7 +57,9 @@ def plain_array(values: pa.Array) -> pa.Array:
     if pa.types.is_struct(kind):
         # Not flattened: Arrow ends the process over a union in a struct.
         members = [plain_array(values.field(place)) for place in range(kind.num_fields)]
-        return pa.StructArray.from_arrays(members, names=[field.name for field in kind], mask=values.is_null())
+        return pa.StructArray.from_arrays(
+            members, names=[field.name for field in kind], mask=values.is_null()
+        )
     return _plain_map(values) if pa.types.is_map(kind) else _plain_list(values)
 
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from etl.errors import SourceError
 from etl.model import Reject
-from etl.reader.plain_arrays import plain_array, plain_type
 from etl.reader.pieces import Piece, shown, sound, without
+from etl.reader.plain_arrays import plain_array, plain_type
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -25,8 +25,8 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 def readable_pieces(name: str, first: int, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
     """Consecutive batches as pieces, the first of them beginning with row `first` of the file called `name`.
 
-    A row with bytes that are no text becomes a reject. SourceError for data that is broken in another way, and
-    for a column of a type that can't be read.
+    A row with bytes that are no text becomes a reject. SourceError for data that is broken in another way,
+    and for a column of a type that can't be read.
     """
     for batch in batches:
         bad = _unreadable(name, first, batch)

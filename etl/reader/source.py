@@ -95,7 +95,6 @@ class _Entry:
         ]
         return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
 
-
     def completed_originals(self, originals: pa.BinaryArray | None) -> pa.BinaryArray | None:
         """Rows as JSON objects, with the folders' columns in front."""
         if originals is None or not self.added:
@@ -140,7 +139,7 @@ class Source:
         return self._entries[file].names()
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
-        """Which of the columns file number `file` doesn't have, in no row if each says by itself what it has."""
+        """Which of the columns file number `file` doesn't have; where rows say what they have, in no row."""
         entry = self._entries[file]
         left = [name for name in names if name not in entry.names()]
         return entry.content.lacks(left) if isinstance(entry.content, OpenContent) else left
@@ -151,8 +150,9 @@ class Source:
         """The rows of the stretch, in batches that tile it and have at most `batch_rows` rows each.
 
         `columns` None reads all. `used` names those whose values matter: NDJSON then has these, whatever its
-        other columns are, and null where a row lacks one; other files have all. SourceError at once if the file
-        has no such column, and later if it can't be read or, in a source that isn't repeatable, was read before.
+        other columns are, and null where a row lacks one; other files have all. SourceError at once if the
+        file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
+        before.
         """
         entry = self._entries[stretch.file]
         if used is not None and isinstance(entry.content, OpenContent):

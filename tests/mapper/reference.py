@@ -102,9 +102,16 @@ def is_mangled(text: str) -> bool:
     signed, body = text[0] in "+-", text.lstrip("+-") if text[1:2] not in {"+", "-"} else "x"
     mantissa, e, exponent = body.replace("E", "e").partition("e")
     if e:
-        sign, digits = exponent[:1] in {"+", "-"}, exponent.lstrip("+-") if exponent[1:2] not in {"+", "-"} else ""
+        sign, digits = (
+            exponent[:1] in {"+", "-"},
+            exponent.lstrip("+-") if exponent[1:2] not in {"+", "-"} else "",
+        )
         numeric = digits.isascii() and digits.isdigit() and len(digits) <= 3
-        return numeric and is_decimal(mantissa) and (sign or signed or not set(mantissa) <= DIGITS or len(mantissa) == 1)
+        return (
+            numeric
+            and is_decimal(mantissa)
+            and (sign or signed or not set(mantissa) <= DIGITS or len(mantissa) == 1)
+        )
     return not set(body) <= DIGITS and is_decimal(body)
 
 

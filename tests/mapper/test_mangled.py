@@ -21,13 +21,13 @@ NUMBERS = [
     "1,234.50", "1.234.567,89", "0.00012", "100000.0000000000", "12345.6789012345678901",
 ]  # fmt: skip
 SHEETS = ["'00123456", '="00123456"', "=00123456", "'abcdef", '=T("00123")']
-UNSEEN = ["user\u200b-1", "user\ufeff-1", "us\u2060er-1", "us\u00ader-1", "user\u202e-1", "us\ter1", "us\ner1",
-          "us\x00er", "user\x7f-1", "user\x85-1", "user\u2028-1"]  # fmt: skip
+UNSEEN = ["user\u200b-1", "user\ufeff-1", "us\u2060er-1", "us\u00ader-1", "user\u202e-1", "us\ter1",
+          "us\ner1", "us\x00er", "user\x7f-1", "user\x85-1", "user\u2028-1"]  # fmt: skip
 SOUND = [
-    "123456", "00123456", "+491701234567", "-123456", "0x1F4A2", "1.2.3", "12.34.56.78", "1.234.567", "2024-01-01",
-    "ada.lovelace", "ada@example.com", "O'Brien", "12345e10", "00000e12", "1e2345", "5f3e8a12", "123e4567",
-    "123e4567-e89b-12d3-a456-426614174000", "1033501218.1368477899", "12,34,56", "1.5kg-box", "12 345", "a=00123",
-    "1e5-7", "e12345", "12345e", "1_000_000", "١٢٣.٤٥", "user\u200d-1", "1,2345,678",
+    "123456", "00123456", "+491701234567", "-123456", "0x1F4A2", "1.2.3", "12.34.56.78", "1.234.567",
+    "2024-01-01", "ada.lovelace", "ada@example.com", "O'Brien", "12345e10", "00000e12", "1e2345", "5f3e8a12",
+    "123e4567", "123e4567-e89b-12d3-a456-426614174000", "1033501218.1368477899", "12,34,56", "1.5kg-box", "12 345",
+    "a=00123", "1e5-7", "e12345", "12345e", "1_000_000", "١٢٣.٤٥", "user\u200d-1", "1,2345,678",
 ]  # fmt: skip
 
 
@@ -127,5 +127,7 @@ def test_a_reason_says_what_is_wrong_and_what_to_do() -> None:
 
 
 def test_any_uuid_is_an_id() -> None:
-    texts = [str(uuid.UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)) for number in range(1, 2000)]
+    texts = [
+        str(uuid.UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)) for number in range(1, 2000)
+    ]
     assert ids_of(pa.array(texts)) == texts

@@ -1,4 +1,4 @@
-"""Every Arrow type in every way to store it: what arrives is what the values say, or a column is refused by name."""
+"""Every Arrow type in every way to store it: what arrives is what the values say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def runs(kind: pa.DataType) -> Encode:
 
 
 def viewed(array: pa.Array) -> pa.Array:
-    views = {pa.string(): pa.string_view(), pa.large_string(): pa.string_view(), pa.binary(): pa.binary_view()}
+    views = {
+        pa.string(): pa.string_view(),
+        pa.large_string(): pa.string_view(),
+        pa.binary(): pa.binary_view(),
+    }
     return array.cast(views[array.type]) if array.type in views else array
 
 
@@ -130,8 +134,12 @@ def test_a_value_arrives_however_it_is_stored(kind: str, stored: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(kind=st.sampled_from(list(ZOO)), stored=st.sampled_from(list(STORED)), outer=st.sampled_from(list(STORED)),
-       within=st.sampled_from(list(WITHIN)))  # fmt: skip
+@given(
+    kind=st.sampled_from(list(ZOO)),
+    stored=st.sampled_from(list(STORED)),
+    outer=st.sampled_from(list(STORED)),
+    within=st.sampled_from(list(WITHIN)),
+)
 def test_what_is_stored_in_others_arrives_as_it_does_by_itself(
     kind: str, stored: str, outer: str, within: str
 ) -> None:

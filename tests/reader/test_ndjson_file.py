@@ -227,7 +227,9 @@ def test_other_columns_never_reject_a_row(tmp_path: Path, look: int) -> None:
     assert [text.strip() for some in originals for text in some.to_pylist()] == path.read_bytes().split(b"\n")
 
 
-@pytest.mark.parametrize("value", ['"\\ud800"', '"\udcff"', '["a", "\\udfff"]', '{"\udcff": 1}', "[" * 500 + "]" * 500])
+@pytest.mark.parametrize(
+    "value", ['"\\ud800"', '"\udcff"', '["a", "\\udfff"]', '{"\udcff": 1}', "[" * 500 + "]" * 500]
+)
 def test_what_is_no_text_costs_its_row_only_where_it_is_used(tmp_path: Path, value: str) -> None:
     text = f'{{"a":1}}\n{{"a":{value}}}\n{{"a":"x"}}'.encode("utf-8", "surrogateescape")
     found = list(ndjson(written(tmp_path, "x.ndjson", text)).exact_pieces(1, None, ["a"]))
