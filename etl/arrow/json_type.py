@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeGuard
 
+import orjson
 import pyarrow as pa
 
 
@@ -29,6 +30,13 @@ JSON: Final = JsonType()
 def is_json(kind: pa.DataType) -> TypeGuard[JsonType]:
     """Whether values of this type are JSON text of one value each."""
     return isinstance(kind, JsonType)
+
+
+def json_as_text(values: pa.ExtensionArray) -> pa.Array:
+    """JSON values as strings: text as it is, everything else as its JSON."""
+    texts = values.storage.to_pylist()
+    plain = [orjson.loads(text) if text is not None and text[0] == '"' else text for text in texts]
+    return pa.array(plain, pa.string())
 
 
 def json_column(texts: list[str | None]) -> pa.ExtensionArray:

@@ -18,17 +18,17 @@ from etl.mapper.cells import Fault, Mask, as_mask
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
-SCIENTIFIC: Final = f"{{}} is a number in scientific notation, which loses digits{_REMEDY}"
-FRACTION: Final = f"{{}} is a number with a point or comma, and ids have none{_REMEDY}"
-SPREADSHEET: Final = f"{{}} begins with a sign that a spreadsheet puts there{_REMEDY}"
-LARGE_FLOAT: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{_REMEDY}"
+REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
+SCIENTIFIC: Final = f"{{}} is a number in scientific notation, which loses digits{REMEDY}"
+FRACTION: Final = f"{{}} is a number with a point or comma, and ids have none{REMEDY}"
+SPREADSHEET: Final = f"{{}} begins with a sign that a spreadsheet puts there{REMEDY}"
+LARGE_FLOAT: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{REMEDY}"
 NESTED: Final = "{} is an object or a list, and an id is one value; map a column that holds the id"
 INVISIBLE: Final = "{} has an invisible or control character inside; take it out of the source"
 
 _WHITE: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
 # The soft hyphen, marks and isolates of writing directions, the zero-width space, the word joiner and its
-# kin, and the byte order mark. Not the joiners U+200C and U+200D, which some scripts and emoji are written with.
+# kin, and the byte order mark. Not U+200C and U+200D, with which some scripts and emoji are written.
 _HIDDEN: Final = "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
 _HIDDEN_SIGNS: Final = (
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
