@@ -110,7 +110,8 @@ class Column:
         blank_is_null = self._blank_is_null(text=text)
         cells = plain(source)
         if self.role == "id":
-            cells = cells.then(lambda values: read_ids(values, self.spec))
+            keep = self.spec.mangled == "keep"
+            cells = cells.then(lambda values: read_ids(values, self.spec.transform, keep=keep))
         else:
             if blank_is_null:
                 cells = cells.then(empty_to_null)

@@ -16,7 +16,7 @@ from etl.mapper.numbers import finite
 from etl.mapper.steps import empty_to_null, transform
 
 if TYPE_CHECKING:
-    from etl.job.spec import ColumnSpec
+    from etl.job.spec import Step
 
 # What follows one of these steps has nothing of a number any more.
 _HIDING: Final = ("prefix", "sha256")
@@ -24,21 +24,20 @@ _HIDING: Final = ("prefix", "sha256")
 _EXACT: Final = {"float": 2**24, "double": 2**53}
 
 
-def read_ids(values: pa.Array, spec: ColumnSpec) -> Cells:
-    """Plain values as trimmed ids after the spec's steps, with those that were mangled marked as such.
+def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> Cells:
+    """Plain values as trimmed ids after these steps, with mangled ones marked as faults unless `keep`.
 
     They are judged after the steps that may set them right, and before the first that would hide it.
     """
-    hiding = (place for place, step in enumerate(spec.transform) if step.verb in _HIDING)
-    border = next(hiding, len(spec.transform))
-    cells = id_texts(values, keep=spec.mangled == "keep").then(trimmed)
+    border = next((place for place, step in enumerate(steps) if step.verb in _HIDING), len(steps))
+    cells = id_texts(values, keep=keep).then(trimmed)
     if border:
-        cells = cells.then(lambda texts: transform(texts, spec.transform[:border], blank_is_null=True))
+        cells = cells.then(lambda texts: transform(texts, steps[:border], blank_is_null=True))
         cells = cells.then(trimmed)
-    if spec.mangled == "reject":
+    if not keep:
         told = [fault.rows for fault in cells.faults if fault.code == "mangled_id"]
         cells = cells.then(lambda texts: Cells(texts, mangled(texts, told)))
-    return cells.then(lambda texts: transform(texts, spec.transform[border:], blank_is_null=True))
+    return cells.then(lambda texts: transform(texts, steps[border:], blank_is_null=True))
 
 
 def id_texts(values: pa.Array, *, keep: bool) -> Cells:
