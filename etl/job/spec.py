@@ -86,12 +86,13 @@ class Identification:
 class CsvOptions:
     """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line.
 
-    `encoding` is the codec's name as Python spells it.
+    `encoding` is the codec's name as Python spells it. `escape` "" means that no character escapes others.
     """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
     quote: str = '"'
+    escape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
