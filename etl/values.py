@@ -120,6 +120,8 @@ def _presentable(column: pa.Array) -> pa.Array:
 
 def _readable(column: pa.Array) -> pa.Array:
     """Text as it is; bytes that are no text with the bad ones written out."""
+    if pa.types.is_fixed_size_binary(column.type):  # never text, though some of it may look so
+        return pa.array([None if value is None else value.hex() for value in column.to_pylist()])
     column = column.cast(pa.binary())
     try:
         return column.cast(pa.string())

@@ -10,7 +10,7 @@ from typing import Final
 from etl.changes import Compared, Differ
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
-from etl.job import Job, check_columns
+from etl.job import Job, check_columns, lacking, missing_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, load_transform, splice_json
 from etl.model import Chunk, Mapped, Stretch
@@ -49,13 +49,9 @@ class Production:
 
     @classmethod
     def of(cls, job: Job, source: Source, limits: Limits) -> Production:
-        """Check every file's columns and load the job's transform. Raises JobError or UsageError."""
+        """Check every file's columns and load the job's transform. Raises JobError, SourceError or UsageError."""
         transform = load_transform(job.transform, job.folder) if job.transform else None
-        if transform is None:
-            for file in range(len(source.files)):
-                schema = source.schema(file)
-                if source.files[file].size != 0 or len(schema):
-                    check_columns(job, schema.names)
+        source = _complete(job, source, strict=transform is None)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
 
     def on(self, basis: Basis) -> Production:
@@ -129,3 +125,24 @@ class Production:
     def splice(self) -> Splice | None:
         """What puts raw JSON values into JSON lines; None where there are none."""
         return splice_json if self.mapper.has_raw_json else None
+
+
+def _complete(job: Job, source: Source, *, strict: bool) -> Source:
+    """The source with every column that the job names in every file, null where the job takes that for missing.
+
+    `strict`: a column that isn't there is an error; otherwise the job's transform may still make it.
+    """
+    schemas = [source.schema(file).names for file in range(len(source.files))]
+    # A file of nothing lacks nothing.
+    files = [file for file, names in enumerate(schemas) if names or source.files[file].size != 0]
+    known = list(dict.fromkeys(name for file in files for name in schemas[file]))
+    if files and strict:
+        check_columns(job, known)
+    for file in files:
+        missing = [name for name in lacking(job, schemas[file]) if name in known]
+        nullable = job.missing == "null" or source.files[file].format == "ndjson" or not schemas[file]
+        if missing and nullable:
+            source = source.with_columns(file, missing)
+        elif missing and strict:
+            raise missing_columns(source.files[file].name, missing, schemas[file])
+    return source
