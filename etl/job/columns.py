@@ -20,7 +20,9 @@ def check_columns(job: Job, columns: Sequence[str]) -> None:
     """Raise JobError if the job names columns that aren't among `columns`, those of the source."""
     lacks = lacking(job, columns)
     specs = job.identification.specs()
-    unknown = [(path, spec.column) for path, spec in specs if spec.column is not None and spec.column in lacks]
+    unknown = [
+        (path, spec.column) for path, spec in specs if spec.column is not None and spec.column in lacks
+    ]
     if not unknown:
         return
     nameable = columns if len(unknown) <= MAX_SUGGESTED else ()
@@ -42,7 +44,9 @@ def lacking(job: Job, columns: Sequence[str]) -> list[str]:
 def missing_columns(file: str, missing: Sequence[str], columns: Sequence[str]) -> SourceError:
     """The error that a file lacks columns which other files of the source have; it has `columns`."""
     several = len(missing) > 1
-    names = ", ".join(f"`{shown(name)}`" for name in missing[:MAX_LISTED]) + ", ..." * (len(missing) > MAX_LISTED)
+    names = ", ".join(f"`{shown(name)}`" for name in missing[:MAX_LISTED]) + ", ..." * (
+        len(missing) > MAX_LISTED
+    )
     near = did_you_mean(missing[0], columns) if len(missing) == 1 else ""
     pronoun = "they are" if several else "it is"
     return SourceError(

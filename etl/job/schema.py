@@ -326,8 +326,8 @@ class JobShape(Shape):
         WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
     ] = Field(
         "fail",
-        description="What it means that a file lacks a column that the job needs and other files have: the run "
-        "stops before anything is sent, or the column is null there. In NDJSON it is always null.",
+        description="What it means that a file lacks a column which other files have: the run stops before "
+        "anything is sent, or the column is null there. In NDJSON it is always null.",
     )
     transform: Annotated[str, AfterValidator(notation.hook)] | None = Field(
         None,

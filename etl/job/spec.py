@@ -11,7 +11,9 @@ from typing import Final, Literal, TypeAlias
 from etl.amplitude import TransportName
 
 ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
-Verb: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256", "prefix", "replace", "date_format"]
+Verb: TypeAlias = Literal[
+    "trim", "lower", "upper", "hex", "uuid", "sha256", "prefix", "replace", "date_format"
+]
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
 Missing: TypeAlias = Literal["fail", "null"]
@@ -25,8 +27,8 @@ DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
 class Step:
     """One step of a column's transform.
 
-    `verb` is one of trim, lower, upper, hex, uuid, sha256, prefix, replace, date_format. `prefix` and `date_format` have
-    one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
+    `verb` is one of trim, lower, upper, hex, uuid, sha256, prefix, replace, date_format. `prefix` and
+    `date_format` have one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
     stands in the value it becomes `to`, one pair after the other.
     """
 

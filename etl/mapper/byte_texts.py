@@ -19,7 +19,7 @@ _NOT_UUID: Final = "{} is no UUID, which has 16 bytes"
 
 
 def holds_bytes(kind: pa.DataType) -> bool:
-    """Whether values of this type are bytes of one length, and so never text. UUIDs have a type of their own."""
+    """Whether values of this type are bytes of one length, and so never text; not for Arrow's own UUIDs."""
     if isinstance(kind, pa.BaseExtensionType):
         return kind.extension_name != "arrow.uuid" and holds_bytes(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
@@ -33,7 +33,12 @@ def may_hold_bytes(kind: pa.DataType) -> bool:
         return may_hold_bytes(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return may_hold_bytes(kind.value_type)
-    known = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    known = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
+    )
     return any(is_it(kind) for is_it in known)
 
 
@@ -55,7 +60,7 @@ def uuid_of(values: pa.Array) -> Cells:
 
 
 def hex_text(texts: pa.Array) -> Cells:
-    """Texts of hexadecimal digits in lower case; a beginning `\\x` or `0x` is taken off."""
+    r"""Texts of hexadecimal digits in lower case; a beginning `\x` or `0x` is taken off."""
     digits = pc.utf8_lower(pc.replace_substring_regex(texts, _HEX, r"\1"))
     return _fitting(digits, pc.match_substring_regex(texts, _HEX), _NOT_HEX)
 

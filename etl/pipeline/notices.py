@@ -68,8 +68,8 @@ def source_warnings(job: Job, source: Source) -> list[Warned]:
             kinds = (source.schema(file).field(spec.column).type for file in _files_with(source, spec.column))
             if any(holds_bytes(kind) for kind in kinds):
                 words = (
-                    f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; say so with "
-                    "`transform: [hex]`, or with `transform: [uuid]` where they are UUIDs in your other data"
+                    f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
+                    "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
                 )
                 found.append(Warned("binary_id", words))
     return found

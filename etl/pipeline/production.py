@@ -49,7 +49,7 @@ class Production:
 
     @classmethod
     def of(cls, job: Job, source: Source, limits: Limits) -> Production:
-        """Check every file's columns and load the job's transform. Raises JobError, SourceError or UsageError."""
+        """Check every file's columns and load the job's transform. Raises EtlError."""
         transform = load_transform(job.transform, job.folder) if job.transform else None
         source = _complete(job, source, strict=transform is None)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
@@ -128,7 +128,7 @@ class Production:
 
 
 def _complete(job: Job, source: Source, *, strict: bool) -> Source:
-    """The source with every column that the job names in every file, null where the job takes that for missing.
+    """The source with every column that the job names in every file, null where a file may lack it.
 
     `strict`: a column that isn't there is an error; otherwise the job's transform may still make it.
     """

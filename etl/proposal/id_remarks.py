@@ -31,8 +31,8 @@ _MAIL: Final = (
     "Personal data: who uses Amplitude sees the ids, here mail addresses, and ids can't be changed later."
 )
 _BYTES: Final = (
-    "Its values are bytes: hex writes them as hexadecimal digits. Say uuid in place of hex if your other data has "
-    "them as UUIDs, such as 0f8fad5b-d9cb-469f-a165-70867728950e."
+    "Its values are bytes: hex writes them as hexadecimal digits. Say uuid in place of hex if your other "
+    "data has them as UUIDs, such as 0f8fad5b-d9cb-469f-a165-70867728950e."
 )
 
 

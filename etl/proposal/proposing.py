@@ -72,7 +72,13 @@ def propose_job(locations: Sequence[str], output: Path | None) -> Proposal:
     folder = output.parent if output else here
     written = [_seen_from(folder, location) for location in locations]
     return _proposal(
-        found, source, locations=written, name=PurePath(name).stem, csv=csv, file=str(output or name), remark=escapes
+        found,
+        source,
+        locations=written,
+        name=PurePath(name).stem,
+        csv=csv,
+        file=str(output or name),
+        remark=escapes,
     )
 
 
@@ -183,7 +189,7 @@ def _reread(locations: Sequence[str], prefix: str) -> tuple[Source, Survey, CsvO
 def _unescaped(
     locations: Sequence[str], prefix: str, source: Source, found: Survey, csv: CsvOptions
 ) -> tuple[Source, Survey, CsvOptions, str]:
-    """Read again with an escape character where that may help, and say how much it did; "" where it didn't."""
+    """Read again with an escape character where that may help; and how much it did, "" for not at all."""
     escaped = with_escape(csv, source, found)
     if escaped is None:
         return source, found, csv, ""

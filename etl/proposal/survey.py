@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Survey:
     """A source that was read: its rows, its columns in order, and the rows that can't be read.
 
-    `everywhere` has the columns that no file lacks, and `sendable` also those that are null where a file lacks
-    them. `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's; `backslashes` the
-    unreadable rows that have one.
+    `everywhere` has the columns that no file lacks, and `sendable` also those that are null where a file
+    lacks them. `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's;
+    `backslashes` counts the unreadable rows that have one.
     """
 
     rows: int = 0

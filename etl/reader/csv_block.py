@@ -88,7 +88,9 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: Layout, columns: Sequenc
     headers = _headers(rows, names)
     if headers and len(included) < len(names):
         headers = parse(block, bad, layout, names).headers
-    replaced = {number: bad[place] for number, text in misfits if (place := _place(text, delimiter)) is not None}
+    replaced = {
+        number: bad[place] for number, text in misfits if (place := _place(text, delimiter)) is not None
+    }
     return Parsed(
         rows.select(list(columns)),
         [(number, text) for number, text in misfits if number not in replaced],

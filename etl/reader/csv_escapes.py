@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# A noncharacter, which Unicode keeps for use inside of programs. A text that has it all the same hides it, too.
+# A noncharacter, which Unicode keeps for use inside of programs. Where a text has it, it is hidden as well.
 _SIGN: Final = "\ufdd0"
 _SIGN_BYTES: Final = _SIGN.encode()
 _OWN: Final = _SIGN + "x"

@@ -63,14 +63,15 @@ class CsvFile:
         with closing(self._chunks(self._block, self._escapes)) as chunks:
             window = Window(chunks)
             _, line = take_header(self._given.name, window, self._options)
-            row = 1
+            row, before = 1, b""
             while self._filled(window) and (stop is None or row < stop):
                 cut = self._cut(window, row)
                 block = window.data[: cut.end]
                 parsed = self._parsed(block, cut, row, columns, first)
+                line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
                 if row + parsed.records > first:
                     yield self._piece(parsed, block, row, line)
-                row, line = row + parsed.records, line + self._lines(block)
+                row, line, before = row + parsed.records, line + self._lines(block), block[-1:]
                 window.take(cut.end)
 
     def _chunks(self, size: int, escapes: Escapes) -> Generator[bytes, None, None]:

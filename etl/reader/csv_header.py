@@ -46,6 +46,8 @@ def take_header(name: str, window: Window, options: CsvOptions) -> tuple[str, in
             raise SourceError(f"{name}: the header is longer than 32 MiB", hint=hint)
     begin, end = found
     header = marked(window.data[begin:end]).decode()
+    if window.data.endswith(b"\r", end) and not window.final:
+        window.grow()  # to see whether it is CRLF
     stop = grammar.line_end(window.data, end)
     lines = grammar.line_ends(window.data, 0, stop)
     window.take(stop)
@@ -68,7 +70,7 @@ def header_escapes(options: CsvOptions) -> Escapes:
 def column_names(name: str, header: str, written: Grammar, escapes: Escapes) -> list[str]:
     """The header's names; SourceError if one is empty or stands there twice, or if its quotes are wrong."""
     if header and not written.is_sound(header.encode()):
-        hint = "correct it; a quote inside of quotes is written twice, or has the character that `csv.escape` names"
+        hint = "correct it; a quote inside of quotes is written twice, or after the character of `csv.escape`"
         raise SourceError(
             f"{name}: in the header a quote is never closed, or text follows a closing one", hint=hint
         )

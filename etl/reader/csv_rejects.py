@@ -80,7 +80,12 @@ class CsvRejects:
         return [self.layout.escapes.meant(field.encode()).decode() for field in fields]
 
     def _reject(
-        self, row: int, code: str, reason: str, values: dict[str, str] | dict[str, str | list[str]], swallowed: int = 0
+        self,
+        row: int,
+        code: str,
+        reason: str,
+        values: dict[str, str] | dict[str, str | list[str]],
+        swallowed: int = 0,
     ) -> Reject:
         return Reject(self.source, row, code, reason, orjson.dumps(values).decode(), swallowed)
 
@@ -98,5 +103,5 @@ def _reason(bad: BadLine, number: int) -> str:
     what = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
     if bad.lines == 1:
         return f"{what}, {where}"
-    rest = "the line after it is" if bad.lines == 2 else "the lines after it are"  # noqa: PLR2004
+    rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
     return f"{what}, so the record would span {where}; its first line is rejected, and {rest} read as records"

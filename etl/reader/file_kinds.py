@@ -1,4 +1,4 @@
-"""Files that hold no rows which can be read here, known by their first bytes, so that each is named for what it is."""
+"""Files that hold no rows which can be read here: their first bytes tell what they are."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _BEGINS: Final[tuple[tuple[bytes, Kind], ...]] = (
     (b"ARROW1\0\0", Kind("an Arrow (Feather) file", _EXPORT.format("pyarrow.parquet.write_table"))),
     (b"\xff\xff\xff\xff", Kind("an Arrow stream", _EXPORT.format("pyarrow.parquet.write_table"))),
     (b"Obj\x01", Kind("an Avro file", _EXPORT.format(_DUCKDB))),
-    (b"SQLite format 3\0", Kind("a SQLite database", _EXPORT.format("sqlite3 -header -csv FILE 'SELECT ...'"))),
+    (b"SQLite format 3\0", Kind("a SQLite database", _EXPORT.format("sqlite3 -header -csv FILE 'SELECT'"))),
     (b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", _EXPORT.format("pandas.read_hdf"))),
     (b"\x93NUMPY", Kind("a NumPy array", _EXPORT.format("pandas"))),
     (b"$FL2@", Kind("an SPSS file", _EXPORT.format("pandas.read_spss"))),
-    (b"PGDMP\x01", Kind("a PostgreSQL dump", _EXPORT.format("psql: \\copy (SELECT ...) TO 'users.csv' CSV HEADER"))),
+    (b"PGDMP\x01", Kind("a PostgreSQL dump", _EXPORT.format("pg_restore, and psql's \\copy"))),
     (b"%PDF-", Kind("a PDF document", _AGAIN)),
     (b"-----BEGIN PGP MESSAGE", Kind("encrypted by PGP", "decrypt it first, for example with: gpg -d FILE")),
     (b"age-encryption.org/v1", Kind("encrypted by age", "decrypt it first, for example with: age -d FILE")),

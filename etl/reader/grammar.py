@@ -1,8 +1,8 @@
 """Where CSV records and fields begin and end. Knows the text only: no files, no columns.
 
-A quote opens a quoted field only where the field begins; anywhere else in a plain field it is a character
-like any other. After the quote that closes a field, the delimiter or a line end must follow: other text
-there means that the quotes are not what the file meant. A record ends at LF, CRLF or a lone CR outside quotes.
+A quote opens a quoted field only where the field begins; elsewhere in a plain field it is a character like
+any other. The quote that closes a field is followed by the delimiter or a line end: other text there shows
+that the quotes are not what the file meant. A record ends at LF, CRLF or a lone CR outside quotes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Grammar:
         value = rb"(?:" + closed + rb"|(?!" + quote + rb")" + plain + rb")" if quote else plain
         lenient = rb"(?:" + quote + body + rb"(?:" + quote + plain + rb"|\Z)|" + plain + rb")"
         record = rb"(?!\Z)(?:" + value + delimiter + rb")*+" + value + rb"(?:\r\n|\r|\n|\Z)"
-        # Quotes that open no field are passed over, so that this finds the first field that isn't closed well.
+        # Passes over quotes that open no field, and so ends at the first field that isn't closed well.
         literal = rb"(?!\A)(?<![\r\n" + delimiter + rb"])" + quote
         sound = rb"(?:[^" + quote + rb"]++|" + literal + rb"|" + closed + rb")*+" if quote else rb"(?s:.*)"
         fields = rb"(" + (lenient if quote else plain) + rb")(?:" + delimiter + rb"|(\Z))"

@@ -31,7 +31,7 @@ NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 def find(location: str, folder: Path, left_out: Counter[str] | None = None) -> list[Place]:
     """The places that a location names, at least one; a relative path starts at `folder`.
 
-    `left_out` counts, by their endings, the files in folders that are left out because they have no known one.
+    `left_out` counts the files in folders that are left out because their endings aren't known, by ending.
     """
     left_out = Counter() if left_out is None else left_out
     if not location:
@@ -155,7 +155,8 @@ class _Search:
         if not self.left_out:
             return names
         seen = ", ".join(sorted(one or "no ending" for one in self.left_out)[:_NAMED])
-        return f"{counted(self.left_out.total(), 'file is', 'files are')} in it with other endings ({seen}); {names}"
+        files = counted(self.left_out.total(), "file is", "files are")
+        return f"{files} in it with other endings ({seen}); {names}"
 
 
 def _listed(system: fs.FileSystem, path: str) -> list[tuple[str, bool]]:

@@ -1,4 +1,4 @@
-"""A CSV reader that goes character by character, slow and plain: what the contract says, written down once more."""
+"""A CSV reader that goes character by character, slow and plain: the contract, written down once more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MARKS_AT_LINE_STARTS = re.compile("(?:^|(?<=[\r\n]))\ufeff+")
 
 @dataclass(frozen=True)
 class Found:
-    """A record: its `fields`, or what is wrong with it (`code`), its first `line`, and `lines` it would span."""
+    """A record: its `fields`, or what is wrong (`code`), its first `line` and the `lines` it would span."""
 
     fields: tuple[str, ...] = ()
     code: str = ""
@@ -99,7 +99,7 @@ class Reference:
         return value, at
 
     def _escaped(self, at: int) -> str:
-        """What the escape character at this place stands before; "" if there is none, or it is only a character."""
+        """What the escape character at this place stands before; "" if there is none, or it has no effect."""
         if not self.escape or not self.text.startswith(self.escape, at):
             return ""
         texts = ("\r\n", "\r", "\n", self.delimiter, self.quote, self.escape)

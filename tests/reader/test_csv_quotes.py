@@ -1,4 +1,4 @@
-"""Quotes, escapes, marks and headers anywhere: rows and rejects are those of a reader that is slow and plain."""
+"""Quotes, escapes, marks and headers anywhere: rows and rejects are those of a slow and plain reader."""
 
 from __future__ import annotations
 
@@ -10,23 +10,53 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.job.spec import CsvOptions
 from etl.model import Reject
-from etl.reader import window
-from etl.reader.csv_file import CsvFile
-from etl.reader.formats import recognise
-from etl.reader.locations import find
 from tests.reader.csv_reference import Found, Reference
-from tests.reader.reading import csv_pieces, read, rejects_of, rows_of, written
+from tests.reader.reading import csv_pieces, rejects_of, rows_of, written
 
 many = settings(max_examples=400, deadline=None)
 signs = st.sampled_from(
-    ["a", "b", "é", " ", ",", '"', '""', '","', "\\", '\\"', "\\\\", "\n", "\r\n", "\r", "\ufeff", "\ufdd0", "\ufdd0e", "N"]
+    [
+        "a",
+        "b",
+        "é",
+        " ",
+        ",",
+        '"',
+        '""',
+        '","',
+        "\\",
+        '\\"',
+        "\\\\",
+        "\n",
+        "\r\n",
+        "\r",
+        "\ufeff",
+        "\ufdd0",
+        "\ufdd0e",
+        "N",
+    ]
 )
 texts = st.lists(signs, max_size=40).map("".join)
 # Lines that are mostly regular, so that wrong quotes swallow good lines, and records repeat the header.
 fields = st.sampled_from(
-    ["a", "", '"a"', '"a,\nb"', '"x ""y"" z"', '""', '5" disk', '"a"b', '"a', 'a"', '"a\\"', '"a\\"b"', "a\\,b", "a\\", "\\N"]
+    [
+        "a",
+        "",
+        '"a"',
+        '"a,\nb"',
+        '"x ""y"" z"',
+        '""',
+        '5" disk',
+        '"a"b',
+        '"a',
+        'a"',
+        '"a\\"',
+        '"a\\"b"',
+        "a\\,b",
+        "a\\",
+        "\\N",
+    ]
 )
 rows = st.lists(st.lists(fields, min_size=2, max_size=2).map(",".join) | st.just('a,"b"'), max_size=25)
 ends = st.sampled_from(["\n", "\r\n", "\r"])
@@ -38,7 +68,7 @@ def found_in(path: Path, block: int, **options: str) -> list[Found]:
     rejects = {reject.row: _found(reject) for reject in rejects_of(pieces)}
     good = {row: Found(tuple(values.values())) for row, values in rows_of(pieces).items()}
     both = {**good, **rejects}
-    assert list(sorted(both)) == list(range(1, len(both) + 1))
+    assert sorted(both) == list(range(1, len(both) + 1))
     return [both[row] for row in sorted(both)]
 
 
