@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
@@ -105,9 +106,10 @@ class Grammar:
         return values
 
     def _end_by_quotes(self, data: bytes, end: int, *, final: bool) -> int:
-        """Where the last whole record ends, if every quote before `end` opens, closes or is doubled; else 0.
+        """Where the last whole record ends, if all quotes before `end` are clear; else 0.
 
-        Quotes open and close in turns, so their order says what each must be; its neighbour shows if it is.
+        They are where each opens, closes or is doubled, and where none of them opens a field. Quotes open and
+        close in turns, so their order says what each must be; its neighbour shows if it is.
         """
         codes = np.frombuffer(data, np.uint8, end)
         quotes = np.flatnonzero(codes == ord(self.quote))
@@ -117,7 +119,8 @@ class Grammar:
         # A quote that is the file's last byte is its own neighbour, and fits.
         after = codes.take(quotes[1::2] + 1, mode="clip")
         if not (self._borders(before) and self._borders(after)):
-            return 0
+            opening = self._ends_field(codes.take(quotes - 1, mode="clip"))
+            return 0 if quotes[0] == 0 or opening.any() else end
         if len(quotes) % 2 == 0:
             return end
         if final:
@@ -127,10 +130,14 @@ class Grammar:
             stop = int(quotes[inside - 1])
         return found
 
-    def _borders(self, codes: np.ndarray) -> bool:
+    def _borders(self, codes: NDArray[np.uint8]) -> bool:
         """Whether all of these bytes may stand beside a quote that opens, closes or is doubled."""
-        fits = (codes == ord(self.delimiter)) | (codes == _LF) | (codes == _CR) | (codes == ord(self.quote))
-        return bool(fits.all())
+        return bool((self._ends_field(codes) | (codes == ord(self.quote))).all())
+
+    def _ends_field(self, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which of these bytes end a field, if they aren't in quotes."""
+        ends: NDArray[np.bool_] = (codes == ord(self.delimiter)) | (codes == _LF) | (codes == _CR)
+        return ends
 
     def _examined(self, data: bytes, end: int, view: int, *, final: bool, full: bool) -> Cut:
         """The same as `cut`, record by record."""
