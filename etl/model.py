@@ -48,13 +48,18 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source."""
+    """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source.
+
+    `swallowed` lines after it would have been a part of it, had its quotes been taken at their word. They are
+    read as rows of their own, and count as doubtful where rejects are limited.
+    """
 
     source: str
     row: int
     code: str
     reason: str
     values: str
+    swallowed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,8 @@ class Chunk:
 class Tally:
     """Where the rows went, and what it took. The law: rows = accepted + unchanged + merged + rejected.
 
-    `bytes` are those on the wire; `uncounted` is how many more events were sent than the server says it took.
+    `bytes` are those on the wire; `uncounted` is how many more events were sent than the server says it took;
+    `swallowed` is the sum of the rejects'.
     """
 
     rows: int = 0
@@ -164,6 +170,7 @@ class Tally:
     bytes: int = 0
     in_doubt: int = 0
     uncounted: int = 0
+    swallowed: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         # Written out: this runs several times for each request.
@@ -179,6 +186,7 @@ class Tally:
             self.bytes + other.bytes,
             self.in_doubt + other.in_doubt,
             self.uncounted + other.uncounted,
+            self.swallowed + other.swallowed,
         )
 
 

@@ -150,11 +150,21 @@ def _presentable(column: pa.Array) -> pa.Array:
 
 def _readable(column: pa.Array) -> pa.Array:
     """Text as it is; bytes that are no text with the bad ones written out."""
+    # Bytes of one length are ids more often than texts, and as ids they are sent in this form.
+    text_of = _digits if pa.types.is_fixed_size_binary(column.type) else plain_text
     column = column.cast(pa.binary())
     try:
         return column.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([None if value is None else plain_text(value) for value in column.to_pylist()])
+        return pa.array([None if value is None else text_of(value) for value in column.to_pylist()])
+
+
+def _digits(value: bytes) -> str:
+    """The text that the bytes are, or else their hexadecimal digits."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def _without_empty(column: pa.Array) -> pa.Array:

@@ -126,7 +126,9 @@ class Checkpoint:
             run = connection.execute(
                 "SELECT identity, began, seconds, finished, id, number, base FROM run"
             ).fetchone()
-            counts = connection.execute(f"SELECT {', '.join(_COUNTS)} FROM tally").fetchone()
+            missing = self._missing_counts(connection)
+            names = ", ".join("0" if name in missing else name for name in _COUNTS)
+            counts = connection.execute(f"SELECT {names} FROM tally").fetchone()
             return Progress(json.loads(run[0]), run[1], run[2], bool(run[3]), Tally(*counts), *run[4:])
 
     def settled(self) -> Iterator[Stretch]:
@@ -179,6 +181,8 @@ class Checkpoint:
                     entries = packed(where, pieces)
                     connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
                 total += chunk.tally
+            for name in self._missing_counts(connection):
+                connection.execute(f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0")
             sums = ", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))
             connection.execute("UPDATE run SET seconds = seconds + ?", (seconds,))
@@ -210,6 +214,11 @@ class Checkpoint:
             if damage != "ok":
                 raise _stale(self._path, f"is damaged ({damage})")
         return True
+
+    def _missing_counts(self, connection: sqlite3.Connection) -> list[str]:
+        """The counts that were not counted yet when this checkpoint was begun."""
+        present = {row[1] for row in connection.execute("PRAGMA table_info(tally)")}
+        return [name for name in _COUNTS if name not in present]
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etl.job.api_key import read_api_key
-from etl.job.columns import check_columns
+from etl.job.columns import check_columns, lacking, missing_columns
 from etl.job.fingerprint import fingerprint
 from etl.job.loader import job_from_dict, load_job, parse_job
 from etl.job.notation import endpoint
@@ -21,7 +21,9 @@ __all__ = [
     "endpoint",
     "fingerprint",
     "job_from_dict",
+    "lacking",
     "load_job",
+    "missing_columns",
     "parse_job",
     "read_api_key",
 ]

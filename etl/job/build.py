@@ -9,7 +9,7 @@ from etl.job.bare import is_blank
 from etl.job.column_rules import Place, kind, value_type
 from etl.job.constants import json_text
 from etl.job.findings import Path, line_of
-from etl.job.schema import ColumnShape, IdentificationShape, JobShape, OperatorsShape
+from etl.job.schema import ColumnShape, CsvShape, IdentificationShape, JobShape, OperatorsShape
 from etl.job.spec import Changes, ColumnSpec, CsvOptions, Destination, Identification, Job
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def build(shape: JobShape, *, name: str, file: str, folder: pathlib.Path, lines:
         source=tuple(shape.source),
         identification=identification,
         destination=Destination(shape.destination.region, shape.destination.transport),
-        csv=CsvOptions(shape.csv.delimiter, shape.csv.encoding, shape.csv.quote),
+        csv=_csv(shape.csv),
+        missing=shape.missing,
         changes=Changes(shape.changes.by, tuple(sorted(shape.changes.ignore)), shape.absent),
         transform=shape.transform,
         api_key_env=shape.api_key_env,
@@ -35,6 +36,12 @@ def build(shape: JobShape, *, name: str, file: str, folder: pathlib.Path, lines:
         file=file,
         lines=_spec_lines(identification, lines),
     )
+
+
+def _csv(shape: CsvShape) -> CsvOptions:
+    # Two quotes stand for one without being told.
+    escape = "" if shape.escape == shape.quote else shape.escape or ""
+    return CsvOptions(shape.delimiter, shape.encoding, shape.quote, escape)
 
 
 def _identification(shape: IdentificationShape) -> Identification:

@@ -1,11 +1,11 @@
-"""Every column that a job names is in its source, or one error tells all that aren't, each with its line."""
+"""Every column that a job names is in its source, or one error names all that aren't, each with its line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from etl.errors import Fault, JobError
-from etl.job.findings import nearest, shown
+from etl.errors import Fault, JobError, SourceError
+from etl.job.findings import did_you_mean, nearest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +18,10 @@ MAX_SUGGESTED: Final = 20  # when more are wrong it is the wrong source, and nea
 
 def check_columns(job: Job, columns: Sequence[str]) -> None:
     """Raise JobError if the job names columns that aren't among `columns`, those of the source."""
-    known = frozenset(columns)
+    lacks = lacking(job, columns)
+    specs = job.identification.specs()
     unknown = [
-        (path, spec.column)
-        for path, spec in job.identification.specs()
-        if spec.column is not None and spec.column not in known
+        (path, spec.column) for path, spec in specs if spec.column is not None and spec.column in lacks
     ]
     if not unknown:
         return
@@ -34,6 +33,27 @@ def check_columns(job: Job, columns: Sequence[str]) -> None:
         message = f"the source has no column `{shown(column)}` (for `{shown(path)}`){remedy}"
         faults.append(Fault(message, job.lines.get(path)))
     raise JobError(job.file, faults, hint=_listed(columns))
+
+
+def lacking(job: Job, columns: Sequence[str]) -> list[str]:
+    """The columns that the job names and that aren't among `columns`."""
+    known = frozenset(columns)
+    return [column for column in job.identification.columns() if column not in known]
+
+
+def missing_columns(file: str, missing: Sequence[str], columns: Sequence[str]) -> SourceError:
+    """The error that a file lacks columns which other files of the source have; it has `columns`."""
+    several = len(missing) > 1
+    names = ", ".join(f"`{shown(name)}`" for name in missing[:MAX_LISTED]) + ", ..." * (
+        len(missing) > MAX_LISTED
+    )
+    near = did_you_mean(missing[0], columns) if len(missing) == 1 else ""
+    pronoun = "they are" if several else "it is"
+    return SourceError(
+        f"{file} has no column{'s' * several} {names}, which other files of the source have{near}",
+        hint=f"export the file with {'them' if several else 'it'}, or add `missing: null` to the job file: "
+        f"{pronoun} null in that file's rows",
+    )
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ VERSION = 1
 
 def fingerprint(job: Job) -> str:
     """64 hex digits over everything of a job that changes what is sent."""
-    content = {
+    content: dict[str, object] = {
         "version": VERSION,
         "identification": job.identification,
         "destination": job.destination,
@@ -28,6 +28,8 @@ def fingerprint(job: Job) -> str:
         "transform": job.transform,
         "partial_families": job.partial_families,
     }
+    if job.missing != "fail":  # as with every new option: old jobs keep their fingerprints
+        content["missing"] = job.missing
     options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
     return hashlib.sha256(orjson.dumps(content, default=_given, option=options)).hexdigest()
 

@@ -72,6 +72,13 @@ def quote(text: str) -> str:
     return text
 
 
+def escape(text: str) -> str:
+    """The one character that takes the meaning of the next one away."""
+    if not _is_sign(text) or text.isalnum():
+        raise ValueError(r'must be one character such as "\\" (a backslash in double quotes)')
+    return text
+
+
 def encoding(text: str) -> str:
     """A text encoding that Python knows, by the name Python gives it."""
     try:

@@ -26,13 +26,14 @@ from etl.job.spec import (
     DEFAULT_REGION,
     Absent,
     ChangesBy,
+    Missing,
     PartialFamilies,
     Step,
     ValueType,
 )
 
-StepWord: TypeAlias = Literal["trim", "lower", "upper", "sha256"]
-STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "sha256")
+StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
+STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "hex", "uuid", "sha256")
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 # What an editor takes a bare word for.
@@ -270,6 +271,11 @@ class CsvShape(Shape):
         "utf-8", description="The text encoding.", examples=["utf-8", "latin-1", "cp1252"]
     )
     quote: Annotated[str, AfterValidator(notation.quote)] = Field('"', description="The sign around fields.")
+    escape: Annotated[str, AfterValidator(notation.escape)] | None = Field(
+        None,
+        description="The character that stands before quotes, itself, delimiters and line ends in values.",
+        examples=["\\"],
+    )
 
 
 class DestinationShape(Shape):
@@ -297,6 +303,11 @@ class ChangesShape(Shape):
     )
 
 
+def _missing(value: object) -> object:
+    """YAML's null, as a file and as data have it, is the word."""
+    return "null" if is_blank(value) else value
+
+
 def _changes(value: object) -> object:
     """A word says what is compared."""
     if isinstance(value, Bare | str) and not is_blank(value):
@@ -319,6 +330,15 @@ class JobShape(Shape):
     )
     csv: Annotated[CsvShape, BeforeValidator(_blank_is_empty, json_schema_input_type=CsvShape)] = Field(
         default_factory=CsvShape, description="How CSV files are written."
+    )
+    missing: Annotated[
+        Missing,
+        BeforeValidator(_missing, json_schema_input_type=Missing),
+        WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
+    ] = Field(
+        "fail",
+        description="What it means that a file lacks a column which other files have: the run stops before "
+        "anything is sent, or the column is null there. In NDJSON it is always null.",
     )
     transform: Annotated[str, AfterValidator(notation.hook)] | None = Field(
         None,

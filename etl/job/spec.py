@@ -11,9 +11,12 @@ from typing import Final, Literal, TypeAlias
 from etl.amplitude import TransportName
 
 ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
-Verb: TypeAlias = Literal["trim", "lower", "upper", "sha256", "prefix", "replace", "date_format"]
+Verb: TypeAlias = Literal[
+    "trim", "lower", "upper", "hex", "uuid", "sha256", "prefix", "replace", "date_format"
+]
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
+Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 DEFAULT_REGION: Final = "us"
@@ -24,8 +27,8 @@ DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
 class Step:
     """One step of a column's transform.
 
-    `verb` is one of trim, lower, upper, sha256, prefix, replace, date_format. `prefix` and `date_format` have
-    one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
+    `verb` is one of trim, lower, upper, hex, uuid, sha256, prefix, replace, date_format. `prefix` and
+    `date_format` have one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
     stands in the value it becomes `to`, one pair after the other.
     """
 
@@ -87,12 +90,13 @@ class Identification:
 class CsvOptions:
     """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line.
 
-    `encoding` is the codec's name as Python spells it.
+    `encoding` is the codec's name as Python spells it. `escape` "" means that no character escapes others.
     """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
     quote: str = '"'
+    escape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,8 @@ class Changes:
 class Job:
     """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default.
 
+    `missing` says what it means that some file lacks a column that others have.
+
     `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the
     path that Identification.specs gives it; both say where the job was written, and are no part of it.
     """
@@ -132,6 +138,7 @@ class Job:
     destination: Destination
     csv: CsvOptions = CsvOptions()
     changes: Changes = Changes()
+    missing: Missing = "fail"
     transform: str | None = None
     api_key_env: str = DEFAULT_KEY_VARIABLE
     api_key_file: str | None = None

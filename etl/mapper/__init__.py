@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from etl.arrow.raw_json import splice_json
+from etl.mapper.byte_texts import holds_bytes
 from etl.mapper.hook import load_transform
 from etl.mapper.mapper import Mapper
 
-__all__ = ["Mapper", "load_transform", "splice_json"]
+__all__ = ["Mapper", "holds_bytes", "load_transform", "splice_json"]

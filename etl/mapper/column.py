@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from etl.amplitude import MAX_GROUP_VALUES
 from etl.arrow.json_type import is_json
 from etl.arrow.raw_json import mark
+from etl.mapper.byte_texts import hex_of, holds_bytes, may_hold_bytes, uuid_of
 from etl.mapper.cells import Cells, as_mask, faults_of
 from etl.mapper.constants import constant, fill
 from etl.mapper.ids import check_ids, id_texts, read_ids, trimmed
@@ -27,7 +28,7 @@ from etl.mapper.steps import empty_to_null, transform
 from etl.mapper.types import convert
 
 if TYPE_CHECKING:
-    from etl.job.spec import ColumnSpec
+    from etl.job.spec import ColumnSpec, Step
 
 TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 
@@ -108,21 +109,28 @@ class Column:
 
     def _converted(self, source: pa.Array, *, text: bool) -> Cells:
         blank_is_null = self._blank_is_null(text=text)
-        cells = plain(source)
+        cells, steps = self._plain(source)
         if self.role == "id":
             keep = self.spec.mangled == "keep"
-            cells = cells.then(lambda values: read_ids(values, self.spec.transform, keep=keep))
+            cells = cells.then(lambda values: read_ids(values, steps, keep=keep))
         else:
             if blank_is_null:
                 cells = cells.then(empty_to_null)
-            cells = cells.then(
-                lambda values: transform(values, self.spec.transform, blank_is_null=blank_is_null)
-            )
+            cells = cells.then(lambda values: transform(values, steps, blank_is_null=blank_is_null))
         if self.role == "id" and self.spec.type in {None, "string"}:
             return cells  # ids have a limit of their own
         if self.role == "time" and self.spec.type is None:
             return cells  # times keep their milliseconds
         return cells.then(lambda values: convert(values, self.spec))
+
+    def _plain(self, source: pa.Array) -> tuple[Cells, tuple[Step, ...]]:
+        """Plain values, and the steps that are left to take; only the first step is for bytes."""
+        steps = self.spec.transform
+        if steps and steps[0].verb in {"hex", "uuid"} and may_hold_bytes(source.type):
+            return (hex_of if steps[0].verb == "hex" else uuid_of)(source), steps[1:]
+        if self.role == "id" and holds_bytes(source.type):
+            return hex_of(source), steps
+        return plain(source), steps
 
     def _blank_is_null(self, *, text: bool) -> bool:
         """Whether an empty text stands for no value: in text sources, and under types that have none."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.json_lines import json_texts
+from etl.mapper.byte_texts import uuid_of
 from etl.mapper.cells import Cells, faults_of
 from etl.values import is_textual
 
@@ -23,7 +24,7 @@ def plain(values: pa.Array) -> Cells:
     """Decode dictionaries, runs, views, extensions, binaries and rare types; the top level only."""
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
-        return _uuids(values) if kind.extension_name == "arrow.uuid" else plain(values.storage)
+        return uuid_of(values.storage) if kind.extension_name == "arrow.uuid" else plain(values.storage)
     if pa.types.is_dictionary(kind):
         return plain(values.dictionary_decode())
     if pa.types.is_run_end_encoded(kind):
@@ -50,12 +51,6 @@ def _decoded(value: bytes | None) -> str | None:
         return None if value is None else value.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def _uuids(values: pa.Array) -> Cells:
-    return Cells(
-        pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
-    )
 
 
 def _rare(values: pa.Array) -> pa.Array:

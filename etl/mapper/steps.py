@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.mapper.byte_texts import hex_text, uuid_text
 from etl.mapper.cells import Cells, blank_out
 from etl.mapper.formats import parse_format
 from etl.mapper.native import as_text
@@ -56,6 +57,8 @@ _VERBS: Final[Mapping[str, Callable[[pa.Array, Step], Cells]]] = {
     "trim": lambda texts, _: Cells(pc.utf8_trim_whitespace(texts)),
     "lower": lambda texts, _: Cells(pc.utf8_lower(texts)),
     "upper": lambda texts, _: Cells(pc.utf8_upper(texts)),
+    "hex": lambda texts, _: hex_text(texts),
+    "uuid": lambda texts, _: uuid_text(texts),
     "sha256": lambda texts, _: _sha256(texts),
     "prefix": lambda texts, step: Cells(pc.binary_join_element_wise(step.argument, texts, "")),
     "replace": _replace,

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from etl import amplitude
 from etl.job import Job
+from etl.mapper import holds_bytes
 from etl.model import Chunk, Tally, Warned
+from etl.reader import Source
 
 
 class LargeNumbers:
@@ -55,3 +57,24 @@ def warnings_of(job: Job, *, again: bool = False) -> list[Warned]:
     if set(amplitude.ID_FIELDS) <= set(identification.fields):
         found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
     return found
+
+
+def source_warnings(job: Job, source: Source) -> list[Warned]:
+    """What a user should know of a source before a job is run on it."""
+    found = list(source.warnings)
+    for name in amplitude.ID_FIELDS:
+        spec = job.identification.fields.get(name)
+        if spec is not None and spec.column is not None and not spec.transform:
+            kinds = (source.schema(file).field(spec.column).type for file in _files_with(source, spec.column))
+            if any(holds_bytes(kind) for kind in kinds):
+                words = (
+                    f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
+                    "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
+                )
+                found.append(Warned("binary_id", words))
+    return found
+
+
+def _files_with(source: Source, column: str) -> list[int]:
+    typed = (file for file, found in enumerate(source.files) if found.format in {"parquet", "arrow"})
+    return [file for file in typed if column in source.names(file)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from etl.changes import Compared, Differ
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
-from etl.job import Job, check_columns
+from etl.job import Job, check_columns, lacking, missing_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, load_transform, splice_json
 from etl.model import Batch, Chunk, Mapped, Stretch
@@ -49,10 +49,9 @@ class Production:
 
     @classmethod
     def of(cls, job: Job, source: Source, limits: Limits) -> Production:
-        """Check every file's columns and load the job's transform. Raises JobError or UsageError."""
+        """Check every file's columns and load the job's transform. Raises EtlError."""
         transform = load_transform(job.transform, job.folder) if job.transform else None
-        if transform is None:
-            _check_columns(job, source)
+        source = _complete(job, source, strict=transform is None)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
 
     def on(self, basis: Basis) -> Production:
@@ -133,19 +132,33 @@ class Production:
         return splice_json if raw else None
 
 
-def _check_columns(job: Job, source: Source) -> None:
-    """Raise JobError where a file lacks columns. Rows of NDJSON may lack any that some file has."""
-    known: dict[str, None] = {}
-    loose = [file for file, found in enumerate(source.files) if found.format == "ndjson"]
+def _complete(job: Job, source: Source, *, strict: bool) -> Source:
+    """The source with every column that the job names in every file, null where a file may lack it.
+
+    `strict`: a column that isn't there is an error; otherwise the job's transform may still make it.
+    """
+    names = [source.names(file) for file in range(len(source.files))]
+    # A file of nothing lacks nothing.
+    files = [file for file, own in enumerate(names) if own or source.files[file].size != 0]
+    known = list(dict.fromkeys(name for file in files for name in names[file]))
+    if files and strict and not source.holds_rejects:
+        check_columns(job, [*known, *_late(job, source, known)])
+    for file in files:
+        rows_say = source.files[file].format == "ndjson"
+        missing = [name for name in lacking(job, names[file]) if name in known]
+        if strict and rows_say:
+            continue  # what a row lacks is null in it, and it may yet have what none had so far
+        if missing and (job.missing == "null" or rows_say or not names[file]):
+            source = source.with_columns(file, missing)
+        elif missing and strict:
+            raise missing_columns(source.files[file].name, missing, names[file])
+    return source
+
+
+def _late(job: Job, source: Source, known: Sequence[str]) -> list[str]:
+    """Columns that the job names and that only turn up further on in a file of NDJSON."""
+    wanted = left = lacking(job, known)
     for file, found in enumerate(source.files):
-        names = source.names(file)
-        known |= dict.fromkeys(names)
-        if file not in loose and (found.size != 0 or names):
-            check_columns(job, names)
-    wanted = [name for name in job.identification.columns() if name not in known]
-    for file in loose if not source.holds_rejects else ():
-        lacking = source.lacks(file, wanted)
-        known |= dict.fromkeys(name for name in wanted if name not in lacking)
-        wanted = lacking
-    if loose and not source.holds_rejects and (known or any(source.files[file].size != 0 for file in loose)):
-        check_columns(job, list(known))
+        if left and found.format == "ndjson":
+            left = source.lacks(file, left)
+    return [name for name in wanted if name not in left]

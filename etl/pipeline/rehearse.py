@@ -17,7 +17,7 @@ from etl.model import Chunk, Reject, Stretch, Tally, Warned
 from etl.pipeline.basis import basis_of
 from etl.pipeline.changed import Changed
 from etl.pipeline.looking import look_for_leavers
-from etl.pipeline.notices import LargeNumbers, warnings_of
+from etl.pipeline.notices import LargeNumbers, source_warnings, warnings_of
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
@@ -83,7 +83,7 @@ def _forecast(production: Production, folder: StateFolder, settings: Settings) -
         job.destination.endpoint,
         job.destination.transport,
         len(source.files),
-        warnings=warnings_of(job),
+        warnings=[*warnings_of(job), *source_warnings(job, source)],
     )
     found.warnings += production.basis.warnings
     found.changes = Changed(layout, production.splice) if layout else None
@@ -105,8 +105,8 @@ def _forecast(production: Production, folder: StateFolder, settings: Settings) -
 def preview(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
     """The first `count` identifications, one JSON text each, before rows of one user are merged."""
     production = Production.of(job, source, Limits())
-    for file in range(len(source.files)):
-        for batch in production.read(Stretch(file)):
+    for file in production.files():
+        for batch in production.read(file):
             identifications = production.mapper.map(batch).identifications
             if count > 0 and identifications.num_rows:
                 text = json_lines(identifications.slice(0, count), splice=production.splice)

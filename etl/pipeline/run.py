@@ -23,7 +23,7 @@ from etl.pipeline.journey import travel
 from etl.pipeline.leavers import Leavers, forget_ids
 from etl.pipeline.looking import look_for_changes, look_for_leavers
 from etl.pipeline.loops import run_async
-from etl.pipeline.notices import uncounted_events, warnings_of
+from etl.pipeline.notices import source_warnings, uncounted_events, warnings_of
 from etl.pipeline.production import Production
 from etl.pipeline.resume import TakenUp, identity, taken_up
 from etl.pipeline.settings import Settings, at_endpoint
@@ -190,7 +190,8 @@ class _Run:
             )
         )
         left = self._leavers.warnings() if self._leavers else ()
-        for warning in (*warnings_of(job, again=self._again), *self._production.basis.warnings, *left):
+        found = (*warnings_of(job, again=self._again), *source_warnings(job, source))
+        for warning in (*found, *self._production.basis.warnings, *left):
             self._listener(warning)
 
     def _tell_end(self, status: Status) -> Summary:

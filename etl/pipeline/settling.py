@@ -75,9 +75,10 @@ class Settler:
     def judge(self, *, ended: bool) -> None:
         """Raise TooManyRejectsError if there are more rejects than the limit."""
         tally = self.tally
-        if self._limit.exceeded(tally.rejected, tally.rows, ended=ended):
+        if self._limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
             raise TooManyRejectsError(
-                f"{tally.rejected:,} of {tally.rows:,} rows were rejected; the limit is {self._limit}",
+                f"{tally.rejected:,} of {tally.rows:,} rows were rejected{_swallowed(tally)}; "
+                f"the limit is {self._limit}",
                 hint="see the rejects for the reasons, or allow more with --max-rejects",
             )
 
@@ -88,6 +89,19 @@ class Settler:
 
 
 def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
-    rows = Tally(rows=chunk.stop - chunk.first, unchanged=chunk.unchanged, rejected=len(chunk.rejects))
+    rows = Tally(
+        rows=chunk.stop - chunk.first,
+        unchanged=chunk.unchanged,
+        rejected=len(chunk.rejects),
+        swallowed=sum(reject.swallowed for reject in chunk.rejects),
+    )
     stretch = Stretch(chunk.file, chunk.first, chunk.stop)
     return Settled(stretch, rows + outcome.tally, chunk.rejects + outcome.rejects, outcome.sent)
+
+
+def _swallowed(tally: Tally) -> str:
+    """The part of the message that says which rows are in doubt, too."""
+    if not tally.swallowed:
+        return ""
+    lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+    return f", and {lines} that follow a quote in them which is not closed count as well"

@@ -42,8 +42,8 @@ def header(files: Sequence[str], rows: int, columns: int, file: str) -> Iterator
     yield f"#   propsync run {file}        sends them, with the key in AMPLITUDE_API_KEY"
 
 
-def source_lines(locations: Sequence[str], csv: CsvOptions) -> Iterator[str]:
-    """The keys `source` and `csv`."""
+def source_lines(locations: Sequence[str], csv: CsvOptions, remark: str = "") -> Iterator[str]:
+    """The keys `source` and `csv`; `remark` says why there is an escape character."""
     written = [quoted(location.replace("$", "$$")) for location in locations]
     if len(written) == 1:
         yield f"source: {written[0]}"
@@ -52,12 +52,14 @@ def source_lines(locations: Sequence[str], csv: CsvOptions) -> Iterator[str]:
         yield from (f"  - {location}" for location in written)
     else:
         yield "# source: users.csv   # the rows came from memory"
-    if csv.delimiter not in {None, ","} or csv.encoding != "utf-8":
+    if csv.delimiter not in {None, ","} or csv.encoding != "utf-8" or csv.escape:
         yield "csv:"
     if csv.delimiter not in {None, ","}:
         yield f"  delimiter: {'tab' if csv.delimiter == chr(9) else in_quotes(csv.delimiter or '')}"
     if csv.encoding != "utf-8":
         yield f"  encoding: {csv.encoding}   # the files are not UTF-8: check letters such as é in a preview"
+    if csv.escape:
+        yield f"  escape: {in_quotes(csv.escape)}{f'   # {remark}' if remark else ''}"
 
 
 def identification_lines(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from etl.proposal.survey import Survey
 
 HASH: Final = (Step("trim"), Step("lower"), Step("sha256"))
+_MISSING: Final = "Put `missing: null` at the top level to have it null in their rows, and take the # off:"
 _LONG: Final = 50  # characters on average, from which on text is prose
 _MANY: Final = 50  # different values, from which on nobody groups by them
 
@@ -65,9 +66,16 @@ def entry(facts: ColumnFacts, survey: Survey, named: dict[str, str]) -> Entry:
 
     `named` has the columns with names of such fields.
     """
-    if reason := _unusable(facts, survey):
+    if facts.name and facts.name not in survey.sendable:
+        remark = f"{shown(facts.name)} is left out: some files lack it. {_MISSING}"
+        return Entry(facts.name, (remark,), (_line(facts, typed(facts).spec, active=False),))
+    if reason := _unusable(facts):
         lines = (_line(facts, ColumnSpec(column=facts.name), active=False),) if facts.name else ()
         return Entry(facts.name, (reason,), lines)
+    if facts.bytes:
+        remark = f"{shown(facts.name)} holds bytes and is left out; as hexadecimal digits they can be sent:"
+        spec = ColumnSpec(column=facts.name, transform=(Step("hex"),))
+        return Entry(facts.name, (remark,), (_line(facts, spec, active=False),))
     about = about_people(facts)
     if about in _NEVER_PLAIN or about == "mail":
         return _hidden(facts, about)
@@ -100,12 +108,10 @@ def _believed(named: Personal | None, facts: ColumnFacts) -> Personal | None:
     return None if "bool" in facts.types else named
 
 
-def _unusable(facts: ColumnFacts, survey: Survey) -> str | None:
+def _unusable(facts: ColumnFacts) -> str | None:
     if not facts.name:
         return "A column without a name is left out: a job file can't name it."
     name = shown(facts.name)
-    if facts.name not in survey.everywhere:
-        return f"{name} is left out: some files lack it, and a job needs its columns in every file."
     if facts.rows and not facts.present:
         return f"{name} is left out: it has no value in any row."
     if facts.faults and facts.fault_place:

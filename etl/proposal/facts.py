@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from etl.amplitude import MAX_STRING_LENGTH
 from etl.arrow.json_type import is_json, json_as_text
 from etl.job import ColumnSpec
+from etl.mapper.byte_texts import hex_of, holds_bytes, may_hold_bytes
 from etl.mapper.column import Column
 from etl.mapper.plain import plain
 from etl.proposal.date_formats import FORMATS, LIKE_A_DATE
@@ -33,7 +34,8 @@ class ColumnFacts:
     `empty_texts` have an empty text where that is a value. `characters` is the length of all texts together,
     `too_long` the number of those that Amplitude would cut. `faults` counts the rows that are rejects if the
     column is mapped as it is, by code, but for text too long; `fault_place` is the first. `words` are the
-    different values, or None where there are too many or they are nested.
+    different values, or None where there are too many or they are nested. `bytes`: the values are bytes and
+    no text, and all that is known of them is known of their hexadecimal digits.
     """
 
     def __init__(self, name: str, prefix: str) -> None:
@@ -48,6 +50,8 @@ class ColumnFacts:
         self.fault_place: tuple[str, int] | None = None
         self.words: set[str] | None = set()
         self.ids = IdFacts(prefix)
+        self.bytes = False
+        self._byte_ids = IdFacts(prefix)
         self.types_tried = {name: Trial(reading) for name, reading in TYPES.items()}
         self.shapes = {name: Trial(reading) for name, reading in SHAPES.items()}
         self.formats = {name: Trial(reading) for name, reading in FORMATS.items()}
@@ -73,12 +77,15 @@ class ColumnFacts:
             self._check(column, batch)
         if is_json(column.type):
             column = json_as_text(column)
-        cells = plain(column)
+        self.bytes |= holds_bytes(column.type)
+        cells = hex_of(column) if self.bytes and may_hold_bytes(column.type) else plain(column)
         for fault in cells.faults:
             self.ids.lost[fault.code] += int(np.count_nonzero(fault.rows))
         is_text = pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
         self.text &= is_text
         self.nested |= pa.types.is_nested(cells.values.type)
+        if may_hold_bytes(column.type):
+            self._byte_ids.add(values_of(hex_of(column).values, batch))
         if self.nested:
             self.present += len(column) - cells.values.null_count
             self.words = None
@@ -89,6 +96,13 @@ class ColumnFacts:
             self.empty_texts += len(column) - cells.values.null_count - len(values.codes)
         if len(values.codes):
             self._take_in(values, is_text=is_text)
+
+    def settle(self) -> None:
+        """Say after all rows whether bytes of any length are texts: they are if all of them are."""
+        if self.ids.lost["bad_text"] or self.bytes:
+            self.bytes = True
+            self.ids, self.present, self.words = self._byte_ids, self._byte_ids.usable, None
+            self.faults.clear()
 
     def _take_in(self, values: Values, *, is_text: bool) -> None:
         self.ids.add(values)

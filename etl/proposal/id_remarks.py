@@ -35,6 +35,10 @@ _MANGLED: Final = (
 _MAIL: Final = (
     "Personal data: who uses Amplitude sees the ids, here mail addresses, and ids can't be changed later."
 )
+_BYTES: Final = (
+    "Its values are bytes: hex writes them as hexadecimal digits. Say uuid in place of hex if your other "
+    "data has them as UUIDs, such as 0f8fad5b-d9cb-469f-a165-70867728950e."
+)
 
 
 def id_remarks(identity: Identity) -> list[str]:
@@ -48,6 +52,7 @@ def id_remarks(identity: Identity) -> list[str]:
         remarks.append(f"{counters[0]} only counts the rows of this file: if it is a lasting id, take that.")
     if is_mail(facts):
         remarks.append(_MAIL)
+    remarks += [_BYTES] * facts.bytes
     remarks += _prefix_remarks(identity)
     if _repeats(facts.ids):
         remarks.append(_repeated(identity))
@@ -95,7 +100,7 @@ def _words(identity: Identity) -> str:
 
 
 def _prefix_remarks(identity: Identity) -> Iterator[str]:
-    if not identity.spec.transform:
+    if not any(step.verb == "prefix" for step in identity.spec.transform):
         return
     ids = identity.facts.ids
     short = counted(ids.faults["short_id"], "row has an id", "rows have an id")

@@ -129,7 +129,7 @@ def _unique_by_content(facts: ColumnFacts) -> bool:
     """Whether the values look like ids whatever the name: different, without blanks, and no measurement."""
     if facts.present < 2 or _unique(facts) < _NEARLY_UNIQUE or facts.ids.spaced or personal(facts.name):
         return False
-    if not all(kind.startswith(_WHOLE) for kind in facts.types):
+    if not facts.bytes and not all(kind.startswith(_WHOLE) for kind in facts.types):
         return False
     numeric = facts.types_tried["number"].likely or not facts.text
     dated = any(facts.types_tried[kind].likely for kind in ("date", "datetime", "json"))
@@ -141,7 +141,8 @@ def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     """How the column becomes an id, and the rows that will be turned away, by reject code."""
     ids = facts.ids
     rejects = ids.lost + Counter(missing_id=facts.rows - ids.usable - ids.lost.total())
+    steps = (Step("hex"),) if facts.bytes else ()
     if not ids.faults["short_id"]:
-        return ColumnSpec(column=facts.name), rejects + ids.faults
+        return ColumnSpec(column=facts.name, transform=steps), rejects + ids.faults
     rejects += Counter(long_id=ids.too_long_with_prefix, mangled_id=ids.faults["mangled_id"])
-    return ColumnSpec(column=facts.name, transform=(Step("prefix", prefix),)), rejects
+    return ColumnSpec(column=facts.name, transform=(*steps, Step("prefix", prefix))), rejects

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # In this order: UTF-8 text is seldom anything else, and latin-1 takes any bytes.
 OLD_ENCODINGS: Final = ("cp1252", "latin-1")
 _DELIMITERS: Final = (",", ";", "\t", "|")
+_ESCAPE: Final = "\\"
+_BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 
 
 def open_likeliest(locations: Sequence[str], folder: Path) -> tuple[Source, CsvOptions]:
@@ -57,3 +59,20 @@ def with_delimiter(options: CsvOptions, source: Source, locations: Sequence[str]
         if open_source(locations, csv=guess, folder=folder).schema(0).names == names:
             return guess
     return options
+
+
+def with_escape(options: CsvOptions, source: Source, found: Survey) -> CsvOptions | None:
+    """The options with a backslash as escape character, where that may make rows readable; else None."""
+    all_csv = all(file.format == "csv" for file in source.files)
+    return replace(options, escape=_ESCAPE) if found.backslashes and all_csv and source.repeatable else None
+
+
+def is_escaped(found: Survey, before: Survey) -> bool:
+    """Whether a source is read better with an escape character than without, as it was `before`.
+
+    It is where fewer records have wrong quotes, or another number of fields, and no other rows are lost.
+    """
+    misread = sum(found.unreadable[code] for code in _BY_ESCAPES)
+    return misread < sum(before.unreadable[code] for code in _BY_ESCAPES) and (
+        found.rows - found.unreadable.total() > before.rows - before.unreadable.total()
+    )

@@ -25,9 +25,17 @@ from etl.proposal.families import columns_by_field, mappable
 from etl.proposal.identity import choose
 from etl.proposal.names import is_device_id
 from etl.proposal.notes import notes_of, unreadable
-from etl.proposal.opening import OLD_ENCODINGS, is_old, open_likeliest, with_delimiter
+from etl.proposal.opening import (
+    OLD_ENCODINGS,
+    is_escaped,
+    is_old,
+    open_likeliest,
+    with_delimiter,
+    with_escape,
+)
 from etl.proposal.survey import Survey, survey
 from etl.reader import Source, open_source
+from etl.wording import counted
 
 if TYPE_CHECKING:
     from etl.proposal.identity import Identity
@@ -58,12 +66,19 @@ def propose_job(locations: Sequence[str], output: Path | None) -> Proposal:
     found = survey(source, prefix=prefix)
     if is_old(found, source, csv):
         source, found, csv = _reread(locations, prefix)
+    source, found, csv, escapes = _unescaped(locations, prefix, source, found, csv)
     csv = with_delimiter(csv, source, locations, here)
     name = output.name if output else f"{_stem(source.files[0].name)}.yml"
     folder = output.parent if output else here
     written = [_seen_from(folder, location) for location in locations]
     return _proposal(
-        found, source, locations=written, name=PurePath(name).stem, csv=csv, file=str(output or name)
+        found,
+        source,
+        locations=written,
+        name=PurePath(name).stem,
+        csv=csv,
+        file=str(output or name),
+        remark=escapes,
     )
 
 
@@ -108,7 +123,14 @@ def job_name(text: str) -> str:
 
 
 def _proposal(
-    found: Survey, source: Source, *, locations: Sequence[str], name: str, csv: CsvOptions, file: str
+    found: Survey,
+    source: Source,
+    *,
+    locations: Sequence[str],
+    name: str,
+    csv: CsvOptions,
+    file: str,
+    remark: str = "",
 ) -> Proposal:
     identity = choose(found, prefix_of(source))
     named = _named(found, identity)
@@ -122,12 +144,14 @@ def _proposal(
     files = [file.name for file in source.files]
     text = text_of(
         [*header(files, found.rows, len(found.columns), file), *_lines_of(unreadable(found))],
-        [f"name: {job_name(name)}", *source_lines(locations, csv)],
+        [f"name: {job_name(name)}", *source_lines(locations, csv, remark)],
         identification_lines(identity, fields, devices, entries),
         destination_lines(),
     )
     rejects = Counter(identity.rejects) + found.unreadable
-    return Proposal(text, tuple(notes_of(found, identity, entries)), dict(rejects))
+    notes = [*notes_of(found, identity, entries), *([f"csv.escape: {remark}"] if remark else [])]
+    notes += [warning.message for warning in source.warnings]
+    return Proposal(text, tuple(notes), dict(rejects))
 
 
 def _lines_of(sentences: Iterable[str]) -> list[str]:
@@ -136,7 +160,7 @@ def _lines_of(sentences: Iterable[str]) -> list[str]:
 
 def _named(found: Survey, identity: Identity) -> dict[str, str]:
     """The columns with names of Amplitude's own fields whose values can be sent as text."""
-    usable = [facts for facts in found.columns.values() if not (facts.nested or facts.faults)]
+    usable = [facts for facts in found.columns.values() if not (facts.nested or facts.faults or facts.bytes)]
     return columns_by_field(
         facts.name for facts in usable if facts is not identity.facts and facts.name in found.everywhere
     )
@@ -160,6 +184,22 @@ def _reread(locations: Sequence[str], prefix: str) -> tuple[Source, Survey, CsvO
         if not found.unreadable["bad_encoding"]:
             break
     return source, found, csv
+
+
+def _unescaped(
+    locations: Sequence[str], prefix: str, source: Source, found: Survey, csv: CsvOptions
+) -> tuple[Source, Survey, CsvOptions, str]:
+    """Read again with an escape character where that may help; and how much it did, "" for not at all."""
+    escaped = with_escape(csv, source, found)
+    if escaped is None:
+        return source, found, csv, ""
+    again = open_source(locations, csv=escaped)
+    after = survey(again, prefix=prefix)
+    if not is_escaped(after, found):
+        return source, found, csv, ""
+    before, now = found.unreadable.total(), after.unreadable.total()
+    remark = f"without `escape`, {counted(before, 'row')} can't be read; with it, {now:,}"
+    return again, after, escaped, remark
 
 
 def _stem(name: str) -> str:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from etl.errors import SourceError
-from etl.model import Format, Reject
-from etl.reader.csv_block import Parsed, parse
-from etl.reader.csv_header import checked, column_names, grammar_of, take_header
+from etl.model import Format
+from etl.reader import window as windows
+from etl.reader.csv_block import Layout, Parsed, parse
+from etl.reader.csv_escapes import Escapes
+from etl.reader.csv_header import checked, column_names, grammar_of, header_escapes, take_header
 from etl.reader.csv_rejects import CsvRejects
 from etl.reader.decoding import BLOCK, encoding_name, text_chunks
 from etl.reader.faults import translated
+from etl.reader.grammar import Cut, line_ends
 from etl.reader.pieces import Piece, mingled, without
 from etl.reader.window import Window
 
@@ -36,11 +39,14 @@ class CsvFile:
         self._block = block
         self._options = checked(options)
         self._encoding = encoding_name(options.encoding)
-        with closing(self._chunks(min(block, HEADER_BLOCK))) as chunks:
-            header = take_header(given.name, Window(chunks), options)
-        self._grammar = grammar_of(given.name, header, options)
-        self._names = column_names(given.name, header, self._grammar)
-        self._rejects = CsvRejects(given.name, self._names, self._grammar, self._encoding)
+        hidden = header_escapes(options)
+        with closing(self._chunks(min(block, HEADER_BLOCK), hidden)) as chunks:
+            header, _ = take_header(given.name, Window(chunks), options)
+        grammar = grammar_of(given.name, header, options)
+        self._names = column_names(given.name, header, grammar, hidden)
+        self._escapes = Escapes(options.escape, options.quote, (grammar.delimiter,))
+        self._layout = Layout(grammar, self._escapes, self._names)
+        self._rejects = CsvRejects(given.name, self._layout, self._encoding)
 
     def schema(self) -> pa.Schema:
         """The header's names, all of type string; none for a file without a header."""
@@ -54,18 +60,22 @@ class CsvFile:
         """The records from about `first` on; those before are only counted."""
         if not self._names:
             return
-        with closing(self._chunks(self._block)) as chunks:
+        with closing(self._chunks(self._block, self._escapes)) as chunks:
             window = Window(chunks)
-            take_header(self._given.name, window, self._options)
-            row = 1
+            _, line = take_header(self._given.name, window, self._options)
+            row, before = 1, b""
             while self._filled(window) and (stop is None or row < stop):
-                piece = self._next(window, row, columns, first)
-                if piece.stop > first:
-                    yield piece
-                row = piece.stop
+                cut = self._cut(window, row)
+                block = window.data[: cut.end]
+                parsed = self._parsed(block, cut, row, columns, first)
+                line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
+                if row + parsed.records > first:
+                    yield self._piece(parsed, block, row, line)
+                row, line, before = row + parsed.records, line + self._lines(block), block[-1:]
+                window.take(cut.end)
 
-    def _chunks(self, size: int) -> Generator[bytes, None, None]:
-        return text_chunks(self._given, self._encoding, size)
+    def _chunks(self, size: int, escapes: Escapes) -> Generator[bytes, None, None]:
+        return escapes.hide(text_chunks(self._given, self._encoding, size))
 
     def _filled(self, window: Window) -> bool:
         """Whether anything is left, after reading on to a block's size."""
@@ -73,53 +83,49 @@ class CsvFile:
             window.grow()
         return bool(window.data)
 
-    def _next(self, window: Window, row: int, columns: Sequence[str], first: int) -> Piece:
-        """The next records as a piece, `row` being the first one's number; all if the file ends with them."""
+    def _cut(self, window: Window, row: int) -> Cut:
+        """The next whole records of the window, which begins with row number `row`."""
+        size = 2 * self._block
         while True:
-            for end in self._ends(window):
-                parsed = self._parsed(window.data[:end], row, columns, first)
-                if parsed.whole:
-                    window.take(end)
-                    return self._piece(parsed, row)
-            if window.final:
-                return self._unclosed(window, row, columns)
-            if window.full:
-                hint = 'a quote in it is probably never closed; say quote: "" if quotes mean nothing here'
+            # Not more than a block where the window grew for a record that has been taken since.
+            view = min(len(window.data) if len(window.data) <= size else size // 2, windows.LIMIT)
+            final, full = window.final and view == len(window.data), view >= windows.LIMIT
+            cut = self._layout.grammar.cut(window.data, view, final=final, full=full)
+            if cut.end:
+                return cut
+            if full:
+                hint = "its line never ends: is it CSV at all?"
                 raise SourceError(f"{self._given.name}: row {row} is longer than 32 MiB", hint=hint)
-            window.grow()
+            size *= 2
+            if len(window.data) < size:
+                window.grow()
 
-    def _ends(self, window: Window) -> Iterator[int]:
-        """Places to cut the window at, the cheapest guess first."""
-        if window.final:
-            yield len(window.data)
-            return
-        likely, tried = self._grammar.likely_end(window.data), 0
-        if likely:
-            yield likely
-            tried = likely
-        exact = self._grammar.exact_end(window.data)
-        if exact not in (0, tried):
-            yield exact
-
-    def _parsed(self, block: bytes, row: int, columns: Sequence[str], first: int = 1) -> Parsed:
+    def _parsed(self, block: bytes, cut: Cut, row: int, columns: Sequence[str], first: int) -> Parsed:
         """The block's records; of those that end before row `first` only as much as counting needs."""
         with translated(self._given.name, f"in row {row} or after it"):
             if row < first:
-                counted = parse(block, self._grammar, self._names, self._names[:1])
-                if not counted.whole or row + counted.records <= first:
-                    return counted
-            return parse(block, self._grammar, self._names, columns)
+                counted = parse(block, cut.bad, self._layout, self._names[:1])
+                if row + counted.records <= first:
+                    return self._whole(counted, row)
+            return self._whole(parse(block, cut.bad, self._layout, columns), row)
 
-    def _piece(self, parsed: Parsed, row: int, last: Sequence[Reject] = ()) -> Piece:
-        ragged = [self._rejects.ragged(row + number - 1, text) for number, text in parsed.ragged]
-        piece = mingled(row, parsed.rows, [*ragged, *last])
+    def _whole(self, parsed: Parsed, row: int) -> Parsed:
+        if not parsed.whole:
+            raise SourceError(f"{self._given.name}: the records after row {row} can't be told apart")
+        return parsed
+
+    def _piece(self, parsed: Parsed, block: bytes, row: int, line: int) -> Piece:
+        """The block's rows and rejects; `row` and `line` are the numbers of its first row and line."""
+        rejects = [self._rejects.ragged(row + number - 1, text) for number, text in parsed.ragged]
+        seen = 0
+        for number, bad in parsed.bad:
+            line, seen = line + self._lines(block[seen : bad.begin]), bad.begin
+            text = block[bad.begin : bad.end]
+            rejects.append(self._rejects.bad_line(row + number - 1, bad, text, line))
+        piece = mingled(row, parsed.rows, sorted(rejects, key=lambda reject: reject.row))
+        repeated = [self._rejects.repeated_header(int(piece.numbers[place])) for place in parsed.headers]
+        piece = without(piece, repeated)
         return without(piece, self._rejects.badly_encoded(piece) if parsed.dirty else [])
 
-    def _unclosed(self, window: Window, row: int, columns: Sequence[str]) -> Piece:
-        """What is left of a file that ends inside quotes: the record in which they begin is a reject."""
-        end = self._grammar.exact_end(window.data)
-        parsed, tail = self._parsed(window.data[:end], row, columns), window.data[end:]
-        if not parsed.whole or not tail:
-            raise SourceError(f"{self._given.name}: the records after row {row} can't be told apart")
-        window.take(len(window.data))
-        return self._piece(parsed, row, [self._rejects.unclosed(row + parsed.records, tail)])
+    def _lines(self, block: bytes) -> int:
+        return line_ends(block) + self._escapes.line_ends(block)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.model import Reject
+from etl.reader.csv_block import Layout
 from etl.reader.decoding import MARK, MARK_BYTES, marked
-from etl.reader.grammar import Grammar
+from etl.reader.grammar import BadLine
 from etl.reader.pieces import Piece, shown
 
 EXTRA = "extra fields"
@@ -19,24 +20,39 @@ EXTRA = "extra fields"
 
 @dataclass(frozen=True, slots=True)
 class CsvRejects:
-    """Makes the rejects of one file. `names` are the header's."""
+    """Makes the rejects of one file."""
 
     source: str
-    names: list[str]
-    grammar: Grammar
+    layout: Layout
     encoding: str
 
     def ragged(self, row: int, text: str) -> Reject:
         """A record with more or fewer fields than the header."""
-        count = len(self.grammar.split(text.encode()))
-        fields = f"{count} field{'s' * (count != 1)} where the header has {len(self.names)}"
-        return self._reject(row, "ragged", f"{fields}: {shown(text.replace(MARK, ''))}", text.encode())
+        names, fields = self.layout.names, self._fields(text.encode())
+        written = self.layout.escapes.written(text.encode()).decode().replace(MARK, "")
+        count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
+        values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
+        if len(fields) > len(names):
+            values[self._extra()] = fields[len(names) :]
+        return self._reject(row, "ragged", f"{count}: {shown(written)}", values)
 
-    def unclosed(self, row: int, tail: bytes) -> Reject:
-        """The record at the end of a file that ends inside quotes."""
-        lines = len(tail.splitlines())
-        reason = f"a quote is never closed, so all {lines} lines to the file's end belong to this row"
-        return self._reject(row, "unclosed_quote", reason, marked(tail))
+    def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
+        """A line that begins a record whose quotes are wrong; `number` is its number in the file.
+
+        Its fields can't be told apart for sure, so the line is kept as it stands.
+        """
+        written = self.layout.escapes.written(line)
+        text = marked(written).replace(MARK_BYTES, b"").decode()
+        reason = _reason(bad, number) + self._remedy(text)
+        swallowed = bad.lines - 1
+        if bad.fault == "stray":
+            return self._reject(row, "stray_quote", reason, {"line": text}, swallowed)
+        return self._reject(row, "unclosed_quote", reason, {"line": text}, swallowed)
+
+    def repeated_header(self, row: int) -> Reject:
+        """A record that has the header's names for values."""
+        reason = "this record repeats the header, as happens where files are joined"
+        return self._reject(row, "repeated_header", reason, {name: name for name in self.layout.names})
 
     def badly_encoded(self, piece: Piece) -> list[Reject]:
         """Those good rows of the piece that have marked bytes in them."""
@@ -50,17 +66,42 @@ class CsvRejects:
         name = next(name for name, value in values.items() if MARK in value)
         clean = {name: value.replace(MARK, "") for name, value in values.items()}
         reason = f"column {name}: {shown(clean[name])} is not {self.encoding}; say the file's encoding"
-        return Reject(self.source, row, "bad_encoding", reason, orjson.dumps(clean).decode())
+        return self._reject(row, "bad_encoding", reason, clean)
 
-    def _reject(self, row: int, code: str, reason: str, record: bytes) -> Reject:
-        fields = self.grammar.split(record.replace(MARK_BYTES, b""))
-        values: dict[str, str | list[str]] = dict(zip(self.names, fields, strict=False))
-        if len(fields) > len(self.names):
-            values[self._extra()] = fields[len(self.names) :]
-        return Reject(self.source, row, code, reason, orjson.dumps(values).decode())
+    def _remedy(self, line: str) -> str:
+        """What to do where the line has backslashes before quotes, as Spark and MySQL write them."""
+        grammar, escapes = self.layout.grammar, self.layout.escapes
+        if escapes.escape or f"\\{grammar.quote}" not in line:
+            return ""
+        return f'; if \\{grammar.quote} stands for a quote, add `csv: {{escape: "\\\\"}}` to the job file'
+
+    def _fields(self, record: bytes) -> list[str]:
+        fields = self.layout.grammar.split(record.replace(MARK_BYTES, b""))
+        return [self.layout.escapes.meant(field.encode()).decode() for field in fields]
+
+    def _reject(
+        self,
+        row: int,
+        code: str,
+        reason: str,
+        values: dict[str, str] | dict[str, str | list[str]],
+        swallowed: int = 0,
+    ) -> Reject:
+        return Reject(self.source, row, code, reason, orjson.dumps(values).decode(), swallowed)
 
     def _extra(self) -> str:
         name = EXTRA
-        while name in self.names:
+        while name in self.layout.names:
             name += "_"
         return name
+
+
+def _reason(bad: BadLine, number: int) -> str:
+    """What is wrong, and what becomes of the other lines that the record would have spanned."""
+    last = number + bad.lines - 1
+    where = f"line {number}" if bad.lines == 1 else f"lines {number} to {last} ({bad.lines:,} lines)"
+    what = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
+    if bad.lines == 1:
+        return f"{what}, {where}"
+    rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
+    return f"{what}, so the record would span {where}; its first line is rejected, and {rest} read as records"

@@ -12,6 +12,7 @@ import pyarrow as pa
 from etl.errors import SourceError
 from etl.model import Format
 from etl.reader.faults import translated
+from etl.reader.file_kinds import kind_of
 from etl.reader.places import SNIFFED, Place, exactly
 
 _FORMATS: Final[dict[str, Format]] = {
@@ -28,12 +29,6 @@ _PACKED_BEGIN: Final = {
 }
 _BZIP2: Final = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 _PARQUET: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
-_OTHERS: Final = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"ARROW1\0\0": "an Arrow file",
-    b"Obj\x01": "an Avro file",
-}
 _BLANK: Final = b" \t\r\n"
 
 
@@ -64,6 +59,12 @@ def is_data_file(name: str) -> bool:
 def format_named(name: str) -> Format | None:
     """The format that the end of a name tells, packed or not."""
     return _named(name)[0]
+
+
+def ending(name: str) -> str:
+    """The end of a file's name with its dot, both ends of a packed one; "" where it has none."""
+    parts = name.lower().lstrip(".").split(".")[1:]
+    return "".join(f".{part}" for part in parts[-2 if len(parts) > 1 and parts[-1] in _PACKED else -1 :])
 
 
 def recognise(place: Place) -> Input:
@@ -98,13 +99,15 @@ def _codec(head: bytes, named: str | None) -> str | None:
 def _format(name: str, by_name: Format | None, head: bytes) -> Format:
     if _PARQUET.match(head):
         return "parquet"
-    if by_name == "parquet":
-        return by_name
-    for begin, kind in _OTHERS.items():
-        if head.startswith(begin):
-            raise SourceError(f"{name} is {kind}", hint="save it as CSV or Parquet")
+    other = kind_of(head)
+    if other is not None:
+        raise SourceError(f"{name} is {other.name}", hint=other.remedy)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
     if _JSON_NAME.search(name.lower()) and text.startswith(b"["):
         hint = "write one object a line, for example with: jq -c '.[]'"
         raise SourceError(f"{name} holds one JSON list", hint=hint)
-    return by_name or ("ndjson" if text.startswith(b"{") else "csv")
+    if by_name == "parquet" and (b"\0" in head or b"PAR1".startswith(head)):
+        return by_name  # a damaged one: read as one, it is named as damaged
+    if by_name == "parquet" or by_name is None:
+        return "ndjson" if text.startswith(b"{") else "csv"
+    return by_name

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from etl.errors import SourceError
 from etl.job.spec import CsvOptions
-from etl.model import Batch, Format, SourceFile, Stretch
+from etl.model import Batch, Format, SourceFile, Stretch, Warned
 from etl.reader import pieces
 from etl.reader.csv_file import CsvFile
 from etl.reader.faults import translated
 from etl.reader.formats import recognise
-from etl.reader.locations import find, partitions
+from etl.reader.locations import find, left_out_sentence, partitions
 from etl.reader.memory import from_memory
 from etl.reader.ndjson_file import NdjsonFile
 from etl.reader.parquet_file import ParquetFile
@@ -108,16 +108,27 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened source: its files in order, as they were when it was opened."""
+    """An opened source: its files in order, as they were when it was opened.
+
+    `warnings` are what a user should know of how they were found.
+    """
 
     files: tuple[SourceFile, ...]
     repeatable: bool
     _entries: tuple[_Entry, ...] = field(repr=False)
     _batch_rows: int = field(repr=False)
+    warnings: tuple[Warned, ...] = ()
 
     def schema(self, file: int = 0) -> pa.Schema:
         """Names and types of the columns of file number `file` (0-based); CSV columns are strings."""
         return self._entries[file].schema()
+
+    def with_columns(self, file: int, names: Sequence[str]) -> Source:
+        """The same source, but file number `file` has these columns, too: null in each of its rows."""
+        entries = list(self._entries)
+        added = {**entries[file].added, **dict.fromkeys(names)}
+        entries[file] = replace(entries[file], added=added)
+        return replace(self, _entries=tuple(entries))
 
     @property
     def holds_rejects(self) -> bool:
@@ -197,18 +208,22 @@ def open_source(
     """
     entries: list[_Entry] = []
     seen: set[object] = set()
+    warnings: list[Warned] = []
     for location in locations:
         if not isinstance(location, str | Path):
             entries.append(_in_memory(location, batch_rows))
             continue
-        for place in find(str(location), folder):
+        left_out = Counter[str]()
+        for place in find(str(location), folder, left_out):
             if _identity(place) not in seen:
                 seen.add(_identity(place))
                 entries.append(_opened(place, csv or CsvOptions(), batch_rows))
+        if left_out:
+            warnings.append(Warned("left_out", left_out_sentence(str(location), left_out)))
     entries = _told_apart(entries)
     files = tuple(entry.file for entry in entries)
     repeatable = all(getattr(entry.place or entry.content, "repeatable", True) for entry in entries)
-    return Source(files, repeatable, tuple(entries), batch_rows)
+    return Source(files, repeatable, tuple(entries), batch_rows, tuple(warnings))
 
 
 def _change(entry: _Entry) -> str | None:

@@ -35,7 +35,7 @@ def test_7_for_a_damaged_parquet_file(
         {
             "cut": content[:middle],
             "overwritten": content[:middle] + b"\xff" * 2_000 + content[middle + 2_000 :],
-            "no parquet": b"id,plan,score\n",
+            "no parquet": b"\0\1\2\3" * 100,
         }[damage]
     )
     finished = send(propsync, sandbox, job, path)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
+from etl.job.spec import CsvOptions
 from etl.model import Stretch
 from etl.reader import Source, open_source
 from tests.reader.reading import Row, batches, csv_text, rejects_of, rows_of, written
@@ -26,6 +27,7 @@ ROWS: list[Row] = [
 TEXT: list[Row] = [{name: str(value) for name, value in row.items()} for row in ROWS]
 AS_CSV = csv_text([["id", "plan", "logins"], *[list(row.values()) for row in TEXT]])
 IN_FOLDERS: list[Row] = [{**row, "dt": "2024-01-01", "kind": "a b"} for row in ROWS]
+ESCAPED: list[Row] = [{**row, "plan": f'{row["plan"]}\n,"\\'} for row in TEXT]
 BATCH = 6
 
 anything = settings(
@@ -43,6 +45,7 @@ class SourceContract:
     expected: list[Row] = ROWS
     text = False
     rejected: tuple[int, ...] = ()
+    csv = CsvOptions()
 
     def make(self, folder: Path) -> object:
         """A location that holds ROWS."""
@@ -54,7 +57,7 @@ class SourceContract:
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> Source:
-        return open_source([self.make(tmp_path)], batch_rows=BATCH)
+        return open_source([self.make(tmp_path)], batch_rows=BATCH, csv=self.csv)
 
     def test_gives_every_row_its_place(self, source: Source) -> None:
         expected = {n: row for n, row in enumerate(self.expected, start=1) if n not in self.rejected}
@@ -123,7 +126,7 @@ class SourceContract:
 
     def test_opening_again_finds_the_same_files(self, tmp_path: Path) -> None:
         location = self.make(tmp_path)
-        assert open_source([location]).files == open_source([location]).files
+        assert open_source([location], csv=self.csv).files == open_source([location], csv=self.csv).files
 
     def test_without_rows_there_is_no_batch_and_no_error(self, tmp_path: Path) -> None:
         source = open_source([self.make_empty(tmp_path)])
@@ -150,6 +153,48 @@ class TestCsvWithRaggedRows(TestCsv):
         for row in self.rejected:
             lines[row] = f"ragged {row}\n\n"
         return written(folder, "ragged.csv", "".join(lines))
+
+
+class TestCsvWithWrongQuotes(TestCsv):
+    """Each wrong quote swallows lines before its fault shows; all of them are still rows."""
+
+    rejected = (2, 17, 18, 35)
+
+    def make(self, folder: Path) -> object:
+        lines = AS_CSV.splitlines(keepends=True)
+        lines[2] = 'x,"open,1\n'
+        lines[17] = 'x,closed"here,1,2\n'  # the quote of row 2 closes here, and this row is ragged
+        lines[18] = '"q"z,1,2\n'
+        lines[35] = '"never closed,1\n'
+        return written(folder, "quotes.csv", "".join(lines))
+
+
+class TestJoinedCsv(TestCsv):
+    """Files one after the other, each with its mark and its header, in a gzip member of its own."""
+
+    rejected = (11, 25)
+
+    def make(self, folder: Path) -> object:
+        lines = AS_CSV.splitlines(keepends=True)
+        for row in self.rejected:
+            lines[row] = lines[0].replace("\n", "\r\n")
+        parts = ["".join(lines[:11]), "".join(lines[11:25]), "".join(lines[25:])]
+        return written(
+            folder, "joined.csv.gz", b"".join(gzip.compress(f"\ufeff{part}".encode()) for part in parts)
+        )
+
+
+class TestEscapedCsv(TestCsv):
+    """Line ends, quotes and delimiters that are escaped are parts of values."""
+
+    expected = ESCAPED
+    csv = CsvOptions(escape="\\")
+
+    def make(self, folder: Path) -> object:
+        lines = AS_CSV.splitlines(keepends=True)
+        parts = [line.rstrip("\n").split(",") for line in lines]
+        text = "".join(f'{a},{b}\\\n\\,\\"\\\\,{c}\n' for a, b, c in parts[1:])
+        return written(folder, "escaped.csv", lines[0] + text)
 
 
 class TestGzippedCsv(TestCsv):

@@ -173,13 +173,44 @@ def test_an_empty_value_in_quotes_is_a_record_of_a_single_column(tmp_path: Path)
 
 
 def test_quotes_inside_plain_fields_are_characters(tmp_path: Path) -> None:
-    rows, rejects = read(tmp_path, 'a,b\n5" disk,x\n"q"x"y,z"\nlast,row\n')
+    rows, rejects = read(tmp_path, 'a,b\n5" disk,x\ny"",z"\nlast,row\n')
     assert [tuple(row.values()) for row in rows.values()] == [
         ('5" disk', "x"),
-        ('qx"y', 'z"'),
+        ('y""', 'z"'),
         ("last", "row"),
     ]
     assert rejects == []
+
+
+def test_text_after_a_closing_quote_is_a_reject_of_its_first_line(tmp_path: Path) -> None:
+    rows, rejects = read(tmp_path, 'a,b\n1,2\n"q"x,3\n4,"x\n5,6\n7,y"z\n8,9\n')
+    assert rows == {
+        1: {"a": "1", "b": "2"},
+        4: {"a": "5", "b": "6"},
+        5: {"a": "7", "b": 'y"z'},
+        6: {"a": "8", "b": "9"},
+    }
+    assert [(r.row, r.code, json.loads(r.values), r.swallowed) for r in rejects] == [
+        (2, "stray_quote", {"line": '"q"x,3'}, 0),
+        (3, "stray_quote", {"line": '4,"x'}, 2),
+    ]
+    assert "line 3" in rejects[0].reason
+    assert "lines 4 to 6" in rejects[1].reason
+
+
+def test_lines_after_an_open_quote_may_be_ragged(tmp_path: Path) -> None:
+    rows, rejects = read(tmp_path, 'a,b\n1,"x\ny\n2,z"w\n')
+    assert rows == {3: {"a": "2", "b": 'z"w'}}
+    assert [(r.row, r.code) for r in rejects] == [(1, "stray_quote"), (2, "ragged")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_reasons_name_the_lines_of_the_file(tmp_path: Path, end: str, size: int) -> None:
+    lines = ["", "a,b", '1,"x', 'y"', "", "2,3", '4,"z', "5,6"]
+    found = rejects_of(csv_pieces(written(tmp_path, "x.csv", end.join(lines) + end), size))
+    assert [reject.code for reject in found] == ["unclosed_quote"]
+    assert "lines 7 to 8 (2 lines)" in found[0].reason
 
 
 def test_without_a_quote_character_quotes_are_characters(tmp_path: Path) -> None:
@@ -196,19 +227,37 @@ def test_another_quote_character_can_be_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tail", ['3,"four\n5,6\n7,8', '"3,four\n5,6\n7,8\n', '3,4,"5\n6,7\n8,9'])
 def test_an_unclosed_quote_is_told_with_its_place(tmp_path: Path, tail: str) -> None:
     rows, rejects = read(tmp_path, "a,b\n1,2\n" + tail)
-    assert rows == {1: {"a": "1", "b": "2"}}
-    assert [(r.row, r.code) for r in rejects] == [(2, "unclosed_quote")]
-    assert "3 lines" in rejects[0].reason
-    assert "7" in rejects[0].values
+    assert {row: values["a"] for row, values in rows.items()}[1] == "1"
+    assert [(r.row, r.code, r.swallowed) for r in rejects if r.code != "ragged"] == [(2, "unclosed_quote", 2)]
+    assert "lines 3 to 5 (3 lines)" in rejects[0].reason
+    assert json.loads(rejects[0].values) == {"line": tail.partition("\n")[0]}
+    assert len(rows) + len(rejects) == 4
 
 
-def test_a_quote_that_stays_open_too_long_stops_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("block", [64, 300, 1 << 20])
+@pytest.mark.parametrize(("tail", "code"), [("", "unclosed_quote"), ('7,8"\n', "unclosed_quote")])
+def test_a_quote_that_stays_open_too_long_counts_as_never_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, tail: str, code: str
 ) -> None:
     monkeypatch.setattr(window, "LIMIT", 1000)
-    path = written(tmp_path, "x.csv", 'a,b\n1,2\n3,"4\n' + "5,6\n" * 2000)
+    path = written(tmp_path, "x.csv", 'a,b\n1,2\n3,"4\n' + "5,6\n" * 2000 + tail)
+    found = csv_pieces(path, block)
+    assert [(reject.row, reject.code) for reject in rejects_of(found)] == [(2, code)]
+    assert len(rows_of(found)) == 2001 + bool(tail)
+    assert rejects_of(found)[0].swallowed == 249  # lines that begin within 1,000 bytes
+
+
+def test_a_line_without_an_end_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "LIMIT", 1000)
+    path = written(tmp_path, "x.csv", "a,b\n1,2\n3," + "x" * 2000 + "\n5,6\n")
     with pytest.raises(SourceError, match="row 2 is longer than"):
         csv_pieces(path, 64)
+
+
+@pytest.mark.parametrize("quotes", ['a,"b\n1,2\n', 'a,"b"c\n1,2\n'])
+def test_wrong_quotes_in_the_header_are_told(tmp_path: Path, quotes: str) -> None:
+    with pytest.raises(SourceError, match="in the header a quote"):
+        opened(written(tmp_path, "x.csv", quotes))
 
 
 def test_a_value_may_be_longer_than_a_block(tmp_path: Path) -> None:

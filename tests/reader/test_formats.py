@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
+import lzma
+import sqlite3
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather, orc
 
 from etl.errors import SourceError
 from etl.reader import open_source
@@ -104,13 +111,88 @@ def test_a_header_that_looks_like_a_mark_is_a_header(tmp_path: Path, begin: str)
     assert read(tmp_path, f"{begin},x\n1,2\n") == ({1: {begin: "1", "x": "2"}}, [])
 
 
-@pytest.mark.parametrize(
-    ("begin", "kind"), [(b"PK\x03\x04", "Excel"), (b"ARROW1\0\0", "Arrow"), (b"Obj\x01", "Avro")]
-)
-def test_other_formats_are_named(tmp_path: Path, begin: bytes, kind: str) -> None:
-    with pytest.raises(SourceError, match=kind) as caught:
-        opened(written(tmp_path, "x.csv", begin + b"\0" * 100))
+def tar(data: bytes) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        member = tarfile.TarInfo("users.csv")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def zipped(name: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr(name, CSV)
+    return sink.getvalue()
+
+
+def sqlite(folder: Path) -> bytes:
+    with closing(sqlite3.connect(folder / "made")) as database:
+        database.execute("CREATE TABLE users (id)")
+        database.commit()
+    return (folder / "made").read_bytes()
+
+
+def arrow(folder: Path) -> bytes:
+    feather.write_feather(pa.Table.from_pylist(list(EXPECTED.values())), folder / "made")
+    return (folder / "made").read_bytes()
+
+
+def arrow_stream(folder: Path) -> bytes:
+    table = pa.Table.from_pylist(list(EXPECTED.values()))
+    with pa.ipc.new_stream(folder / "made", table.schema) as stream:
+        stream.write_table(table)
+    return (folder / "made").read_bytes()
+
+
+def orc_file(folder: Path) -> bytes:
+    orc.write_table(pa.Table.from_pylist(list(EXPECTED.values())), folder / "made")
+    return (folder / "made").read_bytes()
+
+
+# Made by their own writers where there is one at hand.
+OTHERS: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "xz": (lambda _: lzma.compress(CSV), "packed with xz"),
+    "lzma": (lambda _: lzma.compress(CSV, format=lzma.FORMAT_ALONE), "packed with LZMA"),
+    "tar": (lambda _: tar(CSV), "a tar archive"),
+    "tar.gz": (lambda _: gzip.compress(tar(CSV)), "a tar archive"),
+    "tar.bz2": (lambda _: bz2.compress(tar(CSV)), "a tar archive"),
+    "gz.gz": (lambda _: gzip.compress(gzip.compress(CSV)), "packed twice"),
+    "zip": (lambda _: zipped("users.csv"), "a zip archive"),
+    "xlsx": (lambda _: zipped("xl/workbook.xml"), "an Excel workbook"),
+    "xls": (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "an old Excel workbook"),
+    "7z": (lambda _: b"7z\xbc\xaf\x27\x1c" + bytes(100), "a 7z archive"),
+    "rar": (lambda _: b"Rar!\x1a\x07\x01\x00" + bytes(100), "a RAR archive"),
+    "orc": (orc_file, "an ORC file"),
+    "feather": (arrow, "an Arrow"),
+    "arrows": (arrow_stream, "an Arrow stream"),
+    "avro": (lambda _: b"Obj\x01" + bytes(100), "an Avro file"),
+    "sqlite": (sqlite, "a SQLite database"),
+    "duckdb": (lambda _: bytes(8) + b"DUCK" + bytes(100), "a DuckDB database"),
+    "html": (lambda _: b"\n<!DOCTYPE html><html><title>Sign in</title>", "an HTML page"),
+    "xml": (lambda _: b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", "an XML document"),
+    "pdf": (lambda _: b"%PDF-1.7\n", "a PDF document"),
+    "sql": (lambda _: b"-- MySQL dump 10.13\n", "an SQL dump"),
+    "lfs": (lambda _: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+}
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.ndjson", "x", "x.csv.gz"])
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_files_are_named_for_what_they_are(tmp_path: Path, other: str, name: str) -> None:
+    make, kind = OTHERS[other]
+    with pytest.raises(SourceError, match=f"{name} is {kind}") as caught:
+        opened(written(tmp_path, name, make(tmp_path)))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("ending", [ending for ending in PACKERS if ending != ".br"])
+@pytest.mark.parametrize("data", [CSV, NDJSON, parquet(), codecs.BOM_UTF8 + CSV])
+def test_text_under_the_name_of_parquet_is_read_as_what_it_is(
+    tmp_path: Path, data: bytes, ending: str
+) -> None:
+    assert read(tmp_path, PACKERS[ending](data), "x.parquet" + ending)[0] == EXPECTED
 
 
 class Trickle(io.RawIOBase):
