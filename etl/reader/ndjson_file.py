@@ -6,17 +6,14 @@ are read line by line, and a column whose values differ in kind comes as JSON.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import json
 
 from etl.arrow.exact_json import dump
 from etl.arrow.json_type import JSON
@@ -25,7 +22,6 @@ from etl.model import Format, Reject
 from etl.reader.decoding import BLOCK, text_chunks
 from etl.reader.formats import format_named
 from etl.reader.json_values import (
-    EXACT,
     MisfitError,
     as_column,
     fitted_in,
@@ -34,6 +30,7 @@ from etl.reader.json_values import (
     settled,
     type_of,
 )
+from etl.reader.ndjson_arrow import read_exactly
 from etl.reader.ndjson_lines import (
     Block,
     Line,
@@ -55,7 +52,6 @@ if TYPE_CHECKING:
 
 LOOK: Final = 1 << 25
 _REJECT_KEYS: Final = {"source", "row", "code", "reason", "values"}
-_NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
 class NdjsonFile:
@@ -213,8 +209,8 @@ class NdjsonFile:
     def _exact(self, block: Block, row: int, columns: Sequence[str]) -> Piece:
         kinds = {name: self._kinds.get(name, pa.string()) for name in columns}
         if not self.holds_rejects and JSON not in kinds.values():
-            rows = _quickly(block, pa.schema(list(kinds.items())), others="ignore")
-            if rows is not None and _is_exact(block, rows):
+            rows = read_exactly(block, pa.schema(list(kinds.items())), others="ignore")
+            if rows is not None:
                 return replace(sound(row, rows), originals=block.originals())
         return self._line_by_line(block, row, lambda line: self._picked(line, columns), kinds, as_column)
 
@@ -228,8 +224,8 @@ class NdjsonFile:
     # --- strictly ----------------------------------------------------------------------------------------
 
     def _strict(self, block: Block, row: int, columns: Sequence[str]) -> Piece:
-        rows = None if self.holds_rejects else _quickly(block, self._schema, others="error")
-        if rows is not None and _is_exact(block, rows):
+        rows = None if self.holds_rejects else read_exactly(block, self._schema, others="error")
+        if rows is not None:
             return replace(sound(row, rows.select(list(columns))), originals=block.originals())
         kinds = {name: self._schema.field(name).type for name in columns}
         return self._line_by_line(block, row, lambda line: self._fitting(line, columns), kinds, pa.array)
@@ -287,45 +283,6 @@ def _run(line: bytes) -> int:
     """The number of the run that rejected the row of this line; -1 where it isn't told."""
     run = (read_line(line).row or {}).get("run")
     return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
-
-
-def _quickly(block: Block, schema: pa.Schema, *, others: Literal["ignore", "error"]) -> pa.RecordBatch | None:
-    """The block as pyarrow reads it, or None where it can't, or where it is less strict than JSON.
-
-    pyarrow takes NaN for a number, and doesn't mind two objects on a line. `others` is about columns, and
-    keys inside objects, that the schema doesn't have.
-    """
-    if not block.neat or not len(schema) or _holds_no_json(block.data):
-        return None
-    try:
-        table = json.read_json(
-            pa.BufferReader(block.data),
-            read_options=json.ReadOptions(use_threads=False, block_size=len(block.data) + 1),
-            parse_options=json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
-        )
-        table.validate(full=True)
-    except pa.ArrowException:
-        return None
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if len(batches) == 1 and table.num_rows == block.lines else None
-
-
-def _holds_no_json(data: bytes) -> bool:
-    return (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
-
-
-def _is_exact(block: Block, rows: pa.RecordBatch) -> bool:
-    """Whether no float of these rows may be a whole number of more digits than it holds."""
-    return not any(map(_is_wide, rows.columns)) or not block.long
-
-
-def _is_wide(column: pa.Array) -> bool:
-    if pa.types.is_nested(column.type):
-        return any(map(_is_wide, column.flatten() if pa.types.is_struct(column.type) else [column.flatten()]))
-    if not pa.types.is_floating(column.type):
-        return False
-    ends = pc.min_max(column).as_py().values()
-    return any(end is not None and abs(end) >= EXACT for end in ends)
 
 
 def _without_columns(count: int) -> pa.RecordBatch:
