@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import json
 
 from etl.reader.json_values import EXACT
 from etl.reader.ndjson_lines import Block
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
@@ -44,14 +48,19 @@ def _holds_no_json(data: bytes) -> bool:
 
 
 def _is_exact(block: Block, rows: pa.RecordBatch) -> bool:
-    """Whether no float of these rows may be a whole number of more digits than it holds."""
-    return not any(map(_is_wide, rows.columns)) or not block.long
+    """Whether no float of these rows may be a whole number that it doesn't hold as it is written."""
+    floats = [values for column in rows.columns for values in _floats(column)]
+    if any(((values == 0) & np.signbit(values)).any() for values in floats):
+        return False  # it may be -0 or -0.0, and as a whole number the former is 0
+    return not any((np.abs(values) >= EXACT).any() for values in floats) or not block.long
 
 
-def _is_wide(column: pa.Array) -> bool:
-    if pa.types.is_nested(column.type):
-        return any(map(_is_wide, column.flatten() if pa.types.is_struct(column.type) else [column.flatten()]))
-    if not pa.types.is_floating(column.type):
-        return False
-    ends = pc.min_max(column).as_py().values()
-    return any(end is not None and abs(end) >= EXACT for end in ends)
+def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
+    """The floats of a column, also those in lists and objects; a null is NaN."""
+    if pa.types.is_floating(column.type):
+        yield column.to_numpy(zero_copy_only=False)
+    elif pa.types.is_struct(column.type):
+        for member in column.flatten():
+            yield from _floats(member)
+    elif pa.types.is_nested(column.type):
+        yield from _floats(column.flatten())
