@@ -16,7 +16,7 @@ from etl.pipeline.basis import Basis
 from etl.reader import Source
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
-_CUT = 1
+_CUT = 2
 
 
 def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> Identity:

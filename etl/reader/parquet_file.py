@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from etl.model import Format
 from etl.reader.faults import guarded, translated
+from etl.reader.pieces import MOST_BYTES, rows_within
 from etl.reader.places import HEAD, Stored
 from etl.reader.readable import plain_schema, readable_pieces
 
@@ -78,9 +79,12 @@ class ParquetFile:
     def _batches(
         self, stream: pa.NativeFile, groups: list[int], row: int, columns: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
+        found = [self._metadata.row_group(group) for group in groups]
+        size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
+        rows = min(self._batch_rows, rows_within(MOST_BYTES, size, count))
         with translated(self._name):
             batches = _opened(stream, self._metadata).iter_batches(
-                self._batch_rows, row_groups=groups, columns=list(columns), use_threads=False
+                rows, row_groups=groups, columns=list(columns), use_threads=False
             )
         for batch in guarded(batches, self._name, f"in row {row} or after it"):
             yield batch.select(list(columns))

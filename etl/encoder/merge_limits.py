@@ -1,0 +1,88 @@
+"""How many rows of one user can be merged: a sum or a list can hold only so much and stay exact.
+
+Each row takes a share of what one identification holds, by column. Rows that take more than all of it
+together aren't merged; they go in chunks one after the other. A share depends on the row's value alone, and
+is a whole number of `WHOLE` parts, so that sums of shares don't depend on how rows were batched.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl import amplitude
+from etl.json_lines import Splice, json_lines
+from etl.leaves import leaves
+
+Shares: TypeAlias = NDArray[np.int64]
+_Numbers: TypeAlias = NDArray[np.float64]
+
+WHOLE: Final = 1 << 40
+_MOST: Final = 2 * WHOLE  # of one row; thousands of them can be added up
+# Below what the types hold: adding up in doubles, as is done here, is off by less than the difference.
+_MOST_INTEGER: Final = 9e18
+_MOST_FLOAT: Final = 1e308
+_DECIMAL_DIGITS: Final = 38
+_MOST_CHARACTERS: Final = amplitude.MAX_STRING_LENGTH  # of all strings in a list; the server drops the rest
+
+
+def merge_shares(identifications: pa.RecordBatch, splice: Splice | None = None) -> Shares:
+    """The share of each row in each column whose values add up; shape (n, c).
+
+    `splice` makes JSON lines of marked strings what they stand for.
+    """
+    found = dict(leaves(identifications))
+    if ("user_properties", "$clearAll") in found:  # only the last row counts
+        return np.empty((identifications.num_rows, 0), dtype=np.int64)
+    columns = [
+        _shares_of_sum(column, splice) if path[1] == "$add" else _shares_of_list(column)
+        for path, column in found.items()
+        if path[0] == "user_properties" and path[1] in {"$add", *amplitude.LIST_OPERATORS}
+    ]
+    shares = np.stack(columns, axis=1) if columns else np.empty((identifications.num_rows, 0))
+    whole: Shares = np.minimum(np.ceil(shares * WHOLE), _MOST).astype(np.int64)
+    return whole
+
+
+def _shares_of_sum(column: pa.Array, splice: Splice | None) -> _Numbers:
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return np.abs(_floats(column)) / float(10.0 ** (_DECIMAL_DIGITS - 1 - kind.scale))
+    if pa.types.is_integer(kind):
+        return np.abs(_floats(column)) / _MOST_INTEGER
+    if pa.types.is_floating(kind):
+        return np.abs(_floats(column)) / _MOST_FLOAT
+    return np.array([_share_of_number(value) for value in json_values(column, splice)], dtype=np.float64)
+
+
+def _share_of_number(value: object) -> float:
+    if isinstance(value, int):
+        return float(min(abs(value), 10**300)) / _MOST_INTEGER
+    return abs(value) / _MOST_FLOAT if isinstance(value, float) else 0.0
+
+
+def _floats(column: pa.Array) -> _Numbers:
+    """Values as doubles; 0 for null."""
+    floats: _Numbers = column.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)
+    return floats
+
+
+def _shares_of_list(column: pa.Array) -> _Numbers:
+    """By bytes, which are never fewer than characters; the server counts strings only."""
+    elements = column.flatten()
+    if not pa.types.is_string(elements.type):
+        return np.zeros(len(column))
+    rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
+    sizes = pc.binary_length(elements).fill_null(0).to_numpy(zero_copy_only=False)
+    return np.bincount(rows, weights=sizes, minlength=len(column)) / _MOST_CHARACTERS
+
+
+def json_values(values: pa.Array, splice: Splice | None) -> list[object]:
+    """Each value as it is read from JSON, whole numbers with all their digits; shape (n,)."""
+    lines = json_lines(pa.record_batch([values], names=["v"]), explicit_nulls=True, splice=splice)
+    return [json.loads(line)["v"] for line in lines.split(b"\n")[:-1]]
