@@ -6,7 +6,7 @@ By row, so that chunks end after so many bytes at the same rows, however these w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -48,23 +48,26 @@ def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
 
 def row_bytes(rows: pa.RecordBatch) -> Sizes:
     """About how many bytes of Arrow's buffers belong to each row; shape (n,). It depends on the row alone."""
-    sizes = np.zeros(rows.num_rows, dtype=np.int64)
+    sizes = np.full(rows.num_rows, _ENTRY * rows.num_columns, dtype=np.int64)
     for column in rows.columns:
-        sizes += _bytes(column)
+        size = _bytes(column)
+        if not isinstance(size, int) or size:
+            sizes += size
     return sizes
 
 
-def _bytes(values: pa.Array) -> Sizes | int:
-    """Of each value, or about the same for all."""
+def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
+    """Of each value beside its entry in a buffer; an int where that is the same for all."""
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
         return _bytes(values.storage)
     if any(is_it(kind) for is_it in _TEXT_VIEWS):
         return _bytes(values.cast(pa.large_binary()))
     if any(is_it(kind) for is_it in _FLAT_TEXT):
-        return _ENTRY + _counts(pc.binary_length(values))
+        return _counts(pc.binary_length(values))
     if pa.types.is_struct(kind):
-        return sum(map(_bytes, values.flatten()), start=0)
+        members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)
+        return _ENTRY * kind.num_fields + members
     if pa.types.is_map(kind):
         entries = pa.StructArray.from_arrays([values.keys, values.items], names=["key", "value"])
         lists = pa.list_(entries.type)
@@ -72,16 +75,18 @@ def _bytes(values: pa.Array) -> Sizes | int:
         return _of_lists(
             pa.Array.from_buffers(lists, len(values), buffers, offset=values.offset, children=[entries])
         )
-    return _of_lists(values) if any(is_it(kind) for is_it in _LISTS) else _ENTRY
+    return _of_lists(values) if any(is_it(kind) for is_it in _LISTS) else 0
 
 
 def _of_lists(values: pa.Array) -> Sizes:
     elements = values.flatten()
-    ends = np.cumsum(_counts(pc.list_value_length(values)))
-    upto = np.concatenate([[0], np.cumsum(np.broadcast_to(_bytes(elements), len(elements)))])
-    return _ENTRY + np.diff(upto[ends], prepend=0)
+    ends = np.cumsum(_counts(pc.list_value_length(values)), dtype=np.int64)
+    sizes = np.broadcast_to(_ENTRY + _bytes(elements), len(elements))
+    upto = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return np.diff(upto[ends], prepend=0)
 
 
-def _counts(lengths: pa.Array) -> Sizes:
-    counts: Sizes = lengths.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+def _counts(lengths: pa.Array) -> NDArray[np.integer[Any]]:
+    """As numbers; 0 for null."""
+    counts: NDArray[np.integer[Any]] = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
     return counts

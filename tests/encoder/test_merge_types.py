@@ -26,7 +26,7 @@ from tests.encoder.making import Identification, chunks_of, mapped_of, mapper_of
 
 USERS = ["user-1", "user-2"]
 LIST_OPERATORS = ["$append", "$prepend", "$preInsert", "$postInsert", "$remove"]
-EARLIER = {
+EARLIER: Identification = {
     "$set": {name: [1, "red", {"a": 1}, 2.0, True, {"a": 1, "b": "x"}] for name in ["list"]} | {"n": 10}
 }
 
