@@ -67,7 +67,8 @@ def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
         return _counts(pc.binary_length(values))
     if pa.types.is_struct(kind):
         members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)
-        return _ENTRY * kind.num_fields + members
+        members += _ENTRY * kind.num_fields
+        return members
     if pa.types.is_map(kind):
         entries = pa.StructArray.from_arrays([values.keys, values.items], names=["key", "value"])
         lists = pa.list_(entries.type)

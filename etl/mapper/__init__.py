@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from etl.mapper.frames import framed, frames, within
 from etl.mapper.hook import load_transform
 from etl.mapper.mapper import Mapper
 from etl.mapper.raw_json import splice_json
 
-__all__ = ["Mapper", "load_transform", "splice_json"]
+__all__ = ["Mapper", "framed", "frames", "load_transform", "splice_json", "within"]
