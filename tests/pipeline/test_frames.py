@@ -95,12 +95,6 @@ def test_wherever_it_is_interrupted_the_same_requests_come(
     assert summary.tally.rows == ROWS
 
 
-def test_a_process_of_its_own_sees_the_same(tmp_path: Path, source: Path, expected: set[str]) -> None:
-    with running_sandbox(RECORD) as sandbox:
-        send(tmp_path, sandbox, source, processes=2)
-        assert set(sent_bodies(sandbox)) == expected
-
-
 def test_looks_see_the_same(tmp_path: Path, source: Path) -> None:
     """The one before sending, the one for users who left, and those of plan and preview."""
     identification = {"user_id": "key", "user_properties": {"rows": "rows", "rank": "rank"}}
