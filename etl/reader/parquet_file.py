@@ -15,8 +15,9 @@ from pyarrow import fs
 from etl.model import Format
 from etl.reader.faults import guarded, translated
 from etl.reader.pieces import MOST_BYTES, rows_within
-from etl.reader.places import HEAD, Stored
+from etl.reader.places import HEAD, Place, Stored
 from etl.reader.readable import plain_schema, readable_pieces
+from etl.reader.web import Web
 
 if TYPE_CHECKING:
     from etl.reader.formats import Input
@@ -89,9 +90,9 @@ class ParquetFile:
         for batch in guarded(batches, self._name, f"in row {row} or after it"):
             yield batch.select(list(columns))
 
-    def _seekable(self, given: Input) -> Stored:
-        """The file itself, or a temporary copy of what is packed or comes through a pipe or from the web."""
-        if isinstance(given.place, Stored) and given.codec is None:
+    def _seekable(self, given: Input) -> Place:
+        """The file itself, or a temporary copy of what is packed or comes through a pipe."""
+        if isinstance(given.place, Stored | Web) and given.codec is None:
             return given.place
         self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
         with translated(self._name), closing(given.open()) as stream:

@@ -12,6 +12,7 @@ from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
 from tests.commands import QUICK, Propsync, until
+from tests.reader.web_server import Behaviour, serving
 
 ROWS = 5_000
 LIMITS = ("--batch-size", "100", "--concurrency", "4")
@@ -169,3 +170,18 @@ def test_a_transform_that_leaves_is_one_error(
     assert f"{function} failed: {error}: enough (users.csv, rows 1 to 8192)" in ended.err
     assert ended.summary["status"] == "stopped"  # told once, by one process
     assert sandbox.stats.requests == 0
+
+
+def test_a_source_from_the_web_can_be_read_by_the_second(
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    data = exports.write_csv(tmp_path / "users.csv", ROWS).read_bytes()
+    with serving(Behaviour(data, breaks=[70_000])) as address:
+        job = exports.write_job(tmp_path, source=address)
+        sandbox.change(latency="50ms")
+        with propsync.begin(*run(sandbox, job)) as running:
+            until(lambda: sandbox.stats.requests >= 1)
+            assert len(children(running.process.pid)) == 1
+            finished = running.wait()
+    assert finished.code == 0
+    assert len(sandbox.profiles) == ROWS
