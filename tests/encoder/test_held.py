@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.encoder import Limits
+from etl.encoder import Encoder, Limits
 from etl.encoder.held import row_bytes
-from etl.model import Mapped
+from etl.model import Mapped, Reject
 from tests.encoder.making import chunks_of, mapped_of, mapper_of
 from tests.mapper.zoo import ZOO
 
@@ -35,6 +38,24 @@ def test_chunks_of_wide_rows_are_short(bad: bool) -> None:
         texts = sum(2 * len(reject.values) for reject in chunk.rejects)
         assert chunk.rows.nbytes + texts < 5 << 20
     assert sum(len(chunk.rejects) + len(chunk.numbers) for chunk in chunks) == 3000
+
+
+def test_rejects_do_not_gather_until_a_chunk_is_full() -> None:
+    """A chunk of 2,000 events may have 128,000 rows: here 256 MB of rejects, if these were not counted."""
+    nothing = mapped_of(mapper_of(JOB), wide_rows(0, [""], bad=True))[0]
+    encoder, held, chunks = Encoder(first=1, limits=Limits(identifications=2000)), 0, 0
+    tracemalloc.start()
+    for first in range(1, 32_001, 1000):
+        numbers = range(first, first + 1000)
+        rejects = tuple(Reject("rows.csv", n, "bad", "why", f"{n}{'x' * 2000}") for n in numbers)
+        batch = replace(nothing.batch, first=first, stop=first + 1000, rejects=rejects)
+        for chunk in encoder.feed(replace(nothing, batch=batch, rejects=rejects)):
+            held, chunks = max(held, sum(len(reject.values) for reject in chunk.rejects)), chunks + 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert chunks > 30
+    assert held < 4 << 20
+    assert peak < 16 << 20
 
 
 @given(st.sampled_from([True, False]), st.sets(st.integers(0, 60), max_size=5))
