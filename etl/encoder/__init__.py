@@ -44,7 +44,7 @@ class _Part:
     lines: Lines
     keys: Keys
     numbers: NDArray[np.int64]
-    shares: Shares
+    shares: Shares | None
     held: Sizes
     start: int
     end: int
@@ -228,7 +228,7 @@ def _keys(parts: list[_Part]) -> Keys:
 
 
 def _shares(parts: list[_Part]) -> Shares | None:
-    found = [part.shares[part.start : part.end] for part in parts]
+    found = [part.shares[part.start : part.end] for part in parts if part.shares is not None]
     return np.concatenate(found) if found else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,20 +47,27 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is kept of rows that are sent or rejected: `rows` (ascending) and their bytes, shape (n,)."""
+    """What is kept of rows that are sent or rejected: `rows` (ascending) and their bytes, added up."""
 
     rows: NDArray[np.int64]
-    bytes: NDArray[np.int64]
+    upto: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], sizes: NDArray[np.int64]) -> Self:
+        """Rows in ascending order, and the bytes of each."""
+        return cls(rows, np.cumsum(sizes))
 
     def stop(self, first: int, most: int) -> int:
         """The row before which `most` bytes of the rows from `first` on end; one row is never too many."""
+        if not len(self.rows) or self.upto[-1] <= most:
+            return _FAR
         start = int(np.searchsorted(self.rows, first))
-        fitting = int(np.searchsorted(np.cumsum(self.bytes[start:]), most, side="right"))
-        end = start + max(fitting, 1)
+        before = int(self.upto[start - 1]) if start else 0
+        end = max(int(np.searchsorted(self.upto, before + most, side="right")), start + 1)
         return int(self.rows[end]) if end < len(self.rows) else _FAR
 
 
-_NOTHING_HELD: Final = Held(np.empty(0, np.int64), np.empty(0, np.int64))
+_NOTHING_HELD: Final = Held.of(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def cut(

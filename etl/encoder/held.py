@@ -39,11 +39,12 @@ _LISTS: Final = (
 
 def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
     """What is kept of rows that are sent (their numbers and `row_bytes`, shape (k,)), and of rejects."""
-    of_rejects = np.array([reject.row for reject in rejects], dtype=np.int64)
+    if not rejects:
+        return Held.of(numbers, sizes)
+    together = np.concatenate([numbers, np.array([reject.row for reject in rejects], dtype=np.int64)])
     texts = [_OBJECT + _CHARACTER * (len(reject.values) + len(reject.reason)) for reject in rejects]
-    together = np.concatenate([numbers, of_rejects])
     order = np.argsort(together, kind="stable")
-    return Held(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
+    return Held.of(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
 
 
 def row_bytes(rows: pa.RecordBatch) -> Sizes:

@@ -28,25 +28,32 @@ _MOST: Final = 2 * WHOLE  # of one row; thousands of them can be added up
 _MOST_INTEGER: Final = 9e18
 _MOST_FLOAT: Final = 1e308
 _DECIMAL_DIGITS: Final = 38
+_ADDING: Final = frozenset({"$add", *amplitude.LIST_OPERATORS})
 _MOST_CHARACTERS: Final = amplitude.MAX_STRING_LENGTH  # of all strings in a list; the server drops the rest
 
 
-def merge_shares(identifications: pa.RecordBatch, splice: Splice | None = None) -> Shares:
-    """The share of each row in each column whose values add up; shape (n, c).
+def merge_shares(identifications: pa.RecordBatch, splice: Splice | None = None) -> Shares | None:
+    """The share of each row in each column whose values add up; shape (n, c). None where there is none.
 
     `splice` makes JSON lines of marked strings what they stand for.
     """
-    found = dict(leaves(identifications))
-    if ("user_properties", "$clearAll") in found:  # only the last row counts
-        return np.empty((identifications.num_rows, 0), dtype=np.int64)
-    columns = [
+    operators = _operators(identifications.schema)
+    if "$clearAll" in operators or _ADDING.isdisjoint(
+        operators
+    ):  # in the first case only the last row counts
+        return None
+    shares = [
         _shares_of_sum(column, splice) if path[1] == "$add" else _shares_of_list(column)
-        for path, column in found.items()
-        if path[0] == "user_properties" and path[1] in {"$add", *amplitude.LIST_OPERATORS}
+        for path, column in leaves(identifications)
+        if path[0] == "user_properties" and path[1] in _ADDING
     ]
-    shares = np.stack(columns, axis=1) if columns else np.empty((identifications.num_rows, 0))
-    whole: Shares = np.minimum(np.ceil(shares * WHOLE), _MOST).astype(np.int64)
+    whole: Shares = np.minimum(np.ceil(np.stack(shares, axis=1) * WHOLE), _MOST).astype(np.int64)
     return whole
+
+
+def _operators(schema: pa.Schema) -> set[str]:
+    place = schema.get_field_index("user_properties")
+    return {field.name for field in schema.field(place).type} if place >= 0 else set()
 
 
 def _shares_of_sum(column: pa.Array, splice: Splice | None) -> _Numbers:

@@ -43,7 +43,7 @@ class Rows:
                 complete=complete,
                 limits=LIMITS,
                 shares=np.array(self.shares[start:end], np.int64).reshape(-1, 1),
-                held=Held(np.array(list(held), np.int64), np.array(list(held.values()), np.int64)),
+                held=Held.of(np.array(list(held), np.int64), np.array(list(held.values()), np.int64)),
             )
         )
 

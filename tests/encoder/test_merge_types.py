@@ -187,6 +187,7 @@ def test_a_share_depends_on_the_number_not_on_its_type() -> None:
         added = pa.StructArray.from_arrays([numbers], names=["n"])
         properties = pa.StructArray.from_arrays([added], names=["$add"])
         found = merge_shares(pa.record_batch([properties], names=["user_properties"]))
+        assert found is not None
         return [int(share) for share in found[:, 0]]
 
     assert shares(pa.int8()) == shares(pa.int64()) == shares(pa.uint64())
