@@ -150,9 +150,9 @@ def test_the_second_gives_a_transform_the_frames_that_the_first_would(
     propsync: Propsync, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = transforming(tmp_path, "ranked")
-    two = propsync.process(*run(sandbox, job))
+    two = propsync.process(*run(sandbox, job), "--batch-size", "1000")
     bodies = sorted(entry.sha256 for entry in sandbox.requests)
-    one = propsync(*run(sandbox, job, "1"), "--state-dir", "one")
+    one = propsync(*run(sandbox, job, "1"), "--batch-size", "1000", "--state-dir", "one")
     assert sorted([*bodies, *bodies]) == sorted(entry.sha256 for entry in sandbox.requests)
     assert (two.code, one.code) == (0, 0)
     assert two.summary["accepted"] == 9_000

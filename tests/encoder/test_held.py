@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Encoder, Limits
@@ -58,6 +58,7 @@ def test_rejects_do_not_gather_until_a_chunk_is_full() -> None:
     assert peak < 16 << 20
 
 
+@settings(max_examples=20)
 @given(st.sampled_from([True, False]), st.sets(st.integers(0, 60), max_size=5))
 def test_batches_move_no_border(bad: bool, breaks: set[int]) -> None:
     rows = wide_rows(60, ["", "x" * 300, "東" * 400, "😀" * 20], bad=bad)

@@ -112,7 +112,7 @@ def assert_merging_changes_nothing(mapper: Mapper, rows: pa.Table, window: int) 
 
 @pytest.mark.parametrize(("kind", "values"), NUMBERS, ids=[str(kind) for kind, _ in NUMBERS])
 @given(st.data())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_sums(kind: pa.DataType, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.tuples(st.sampled_from(USERS), st.none() | values), min_size=1, max_size=8))
     numbers = [
@@ -126,7 +126,7 @@ def test_sums(kind: pa.DataType, values: st.SearchStrategy[Any], data: st.DataOb
 @pytest.mark.parametrize("operator", LIST_OPERATORS)
 @pytest.mark.parametrize(("kind", "values"), ELEMENTS, ids=[str(kind) for kind, _ in ELEMENTS])
 @given(st.data())
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_lists(kind: pa.DataType, values: st.SearchStrategy[Any], operator: str, data: st.DataObject) -> None:
     lists = st.none() | st.lists(values, max_size=3)
     rows = data.draw(st.lists(st.tuples(st.sampled_from(USERS), lists), min_size=1, max_size=6))
@@ -166,6 +166,7 @@ def test_lists_of_any_json(operator: str, rows: list[tuple[str, str | None]]) ->
     assert_merging_changes_nothing(mapper, table, 100)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.none() | st.sampled_from([1, 2**53 + 1, 2**62, -5]), min_size=1, max_size=6))
 def test_sums_with_a_default_of_another_type(numbers: list[int | None]) -> None:
     table = pa.table({"id": ["user-1"] * len(numbers), "n": pa.array(numbers, pa.int64())})

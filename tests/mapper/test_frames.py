@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.job.spec import ColumnSpec
@@ -79,6 +79,7 @@ def rows_of(mapped: list[Mapped]) -> list[tuple[object, ...]]:
     return sorted(found)
 
 
+@settings(max_examples=40)
 @given(READABLE, BREAKS, BREAKS, st.data())
 def test_a_stretch_is_mapped_as_in_the_whole(
     readable: list[bool], breaks: set[int], others: set[int], data: st.DataObject

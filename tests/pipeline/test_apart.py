@@ -175,13 +175,15 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def highest_descriptor() -> int:
-    return max(int(link.name) for link in Path("/proc/self/fd").iterdir())
+def next_descriptor() -> int:
+    found = os.open(os.devnull, os.O_RDONLY)
+    os.close(found)
+    return found
 
 
 SCARCE: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "memory": lambda: limited(resource.RLIMIT_AS, address_space() + (40 << 20)),
-    "descriptors": lambda: limited(resource.RLIMIT_NOFILE, highest_descriptor() + 2),
+    "descriptors": lambda: limited(resource.RLIMIT_NOFILE, next_descriptor() + 1),
     "processes": lambda: patch.object(os, "fork", side_effect=BlockingIOError(errno.EAGAIN, "no process")),
 }
 
