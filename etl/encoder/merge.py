@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl import amplitude
-from etl.encoder.merge_limits import json_values
+from etl.encoder.merge_limits import json_values, may_be_marked
 from etl.json_lines import Splice
 from etl.leaves import Path, assemble, bundles, leaves, valid
 
@@ -149,17 +149,12 @@ def _codes(values: pa.Array, splice: Splice | None) -> Indices:
     kind = values.type
     if pa.types.is_floating(kind):
         values = pc.add(values, pa.scalar(0.0, kind))  # -0.0 becomes 0.0
-    if any(is_it(kind) for is_it in _PLAIN) or (pa.types.is_string(kind) and not _may_be_marked(values)):
+    if any(is_it(kind) for is_it in _PLAIN) or (pa.types.is_string(kind) and not may_be_marked(values)):
         codes: Indices = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
         return codes
     known: dict[object, int] = {}
     found = [known.setdefault(_key(value), len(known)) for value in json_values(values, splice)]
     return np.array(found, dtype=np.int64)
-
-
-def _may_be_marked(texts: pa.Array) -> bool:
-    """Whether one of them can stand for other JSON than a string: marks have a NUL in them."""
-    return bool(pc.any(pc.match_substring(texts, "\x00")).as_py())
 
 
 def _key(value: object) -> object:

@@ -43,7 +43,7 @@ def merge_shares(identifications: pa.RecordBatch, splice: Splice | None = None) 
     ):  # in the first case only the last row counts
         return None
     shares = [
-        _shares_of_sum(column, splice) if path[1] == "$add" else _shares_of_list(column)
+        _shares_of_sum(column, splice) if path[1] == "$add" else _shares_of_list(column, splice)
         for path, column in leaves(identifications)
         if path[0] == "user_properties" and path[1] in _ADDING
     ]
@@ -79,14 +79,23 @@ def _floats(column: pa.Array) -> _Numbers:
     return floats
 
 
-def _shares_of_list(column: pa.Array) -> _Numbers:
+def _shares_of_list(column: pa.Array, splice: Splice | None) -> _Numbers:
     """By bytes, which are never fewer than characters; the server counts strings only."""
     elements = column.flatten()
     if not pa.types.is_string(elements.type):
         return np.zeros(len(column))
     rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    sizes = pc.binary_length(elements).fill_null(0).to_numpy(zero_copy_only=False)
+    if may_be_marked(elements):
+        found = json_values(elements, splice)
+        sizes = np.array([len(value.encode()) if isinstance(value, str) else 0 for value in found])
+    else:
+        sizes = pc.binary_length(elements).fill_null(0).to_numpy(zero_copy_only=False)
     return np.bincount(rows, weights=sizes, minlength=len(column)) / _MOST_CHARACTERS
+
+
+def may_be_marked(texts: pa.Array) -> bool:
+    """Whether one of them can stand for other JSON than a string: marks have a NUL in them."""
+    return bool(pc.any(pc.match_substring(texts, "\x00")).as_py())
 
 
 def json_values(values: pa.Array, splice: Splice | None) -> list[object]:

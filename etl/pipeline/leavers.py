@@ -117,7 +117,7 @@ def _call(production: Production, presence: Presence | None, renewal: IdsRenewal
     """Go through the whole source for its ids; how many rows have none that can be read."""
     unread = 0
     for file in production.files():
-        with closing(read_ahead(production.batches(file))) as batches:
+        with closing(read_ahead(production.read(file))) as batches:
             for batch in batches:
                 ids = production.mapper.ids(batch)
                 unread += batch.stop - batch.first - ids.num_rows

@@ -90,7 +90,7 @@ class Production:
                     yield list(encoder.feed(piece))
             yield list(encoder.finish())
 
-    def batches(self, gap: Stretch) -> Iterator[Batch]:
+    def read(self, gap: Stretch) -> Iterator[Batch]:
         """What the mapper is given for a stretch; for a transform all of the frames that have rows of it."""
         if self.mapper.has_transform:
             return frames(self.source.read(framed(gap)))
@@ -98,7 +98,7 @@ class Production:
 
     def mapped(self, gap: Stretch) -> Iterator[Mapped]:
         """The batches of a stretch, mapped."""
-        with closing(read_ahead(self.batches(gap))) as batches:
+        with closing(read_ahead(self.read(gap))) as batches:
             for batch in batches:
                 yield within(self.mapper.map(batch), gap)
 

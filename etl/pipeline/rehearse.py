@@ -106,7 +106,7 @@ def preview(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
     """The first `count` identifications, one JSON text each, before rows of one user are merged."""
     production = Production.of(job, source, Limits())
     for file in range(len(source.files)):
-        for batch in production.batches(Stretch(file)):
+        for batch in production.read(Stretch(file)):
             identifications = production.mapper.map(batch).identifications
             if count > 0 and identifications.num_rows:
                 text = json_lines(identifications.slice(0, count), splice=production.splice)

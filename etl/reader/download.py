@@ -23,7 +23,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from etl.errors import SourceError
+from etl.errors import SourceError, StateError
 
 _AT_ONCE: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough for a look at a file
@@ -75,7 +75,7 @@ class Download:
         return os.pread(self._file.fileno(), count, start)
 
     def need(self, until: int | None) -> None:
-        """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError."""
+        """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError, StateError."""
         everything = until is None or until > _HEAD
         with self._lock:
             while not self.whole and (everything or self.have < (until or 0)):
@@ -247,15 +247,15 @@ def _writing(name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _no_room(name) from error
-        raise SourceError(
+        raise StateError(
             f"{name} can't be copied to a temporary file: {error.strerror or error}",
             hint="set TMPDIR to a folder that can be written",
         ) from error
 
 
-def _no_room(name: str) -> SourceError:
+def _no_room(name: str) -> StateError:
     folder = tempfile.gettempdir()
-    return SourceError(
+    return StateError(
         f"{name} can't be copied: there is no room in {folder}",
         hint="set TMPDIR to a folder with more room, or download the file first",
     )

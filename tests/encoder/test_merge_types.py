@@ -193,3 +193,18 @@ def test_a_share_depends_on_the_number_not_on_its_type() -> None:
 
     assert shares(pa.int8()) == shares(pa.int64()) == shares(pa.uint64())
     assert 0 < shares(pa.int64())[2] < WHOLE
+
+
+def test_a_list_s_share_is_that_of_its_strings_however_they_are_written() -> None:
+    """Marked as any JSON, or as plain strings: else a chunk would end where a batch has other types."""
+
+    def shares(properties: object, values: pa.Array) -> list[int]:
+        mapper = mapper_of({"user_id": "id", "user_properties": {"$append": {"list": properties}}})
+        (mapped,) = mapped_of(mapper, pa.table({"id": ["user-1", "user-2"], "v": values}))
+        found = merge_shares(mapped.identifications, splice_json)
+        assert found is not None
+        return [int(share) for share in found[:, 0]]
+
+    plain = shares("v", pa.array([["ä", "b"], ["c\x00"]]))
+    assert plain == shares({"column": "v", "type": "json"}, pa.array(['["ä","b",5]', '["c\\u0000",{"a":1}]']))
+    assert plain == [3 * WHOLE // 1024, 2 * WHOLE // 1024]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.errors import SourceError
+from etl.errors import SourceError, StateError
 from etl.model import Stretch
 from etl.reader import open_source
 from etl.reader.download import Patience
@@ -185,7 +185,7 @@ ENDLESS = {
 @pytest.mark.parametrize("case", ENDLESS)
 def test_what_can_not_be_fetched_says_why(case: str) -> None:
     how, words = ENDLESS[case]
-    with serving(how) as address, pytest.raises(SourceError, match=words) as caught:
+    with serving(how) as address, pytest.raises((SourceError, StateError), match=words) as caught:
         fetched(f"{address}?token=secret")
     assert "users.csv" in caught.value.message
     assert "secret" not in str(caught.value)
@@ -210,6 +210,6 @@ def test_an_address_may_have_spaces_and_letters_outside_ascii(tmp_path: Path, ad
 
 def test_without_room_for_a_copy_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
-    with serving(Behaviour(DATA)) as address, pytest.raises(SourceError, match="temporary file") as caught:
+    with serving(Behaviour(DATA)) as address, pytest.raises(StateError, match="temporary file") as caught:
         open_source([address])
     assert "TMPDIR" in str(caught.value.hint)
