@@ -6,7 +6,8 @@ The same calls that the command makes, for scripts and notebooks:
 
     summary = run(Job.load("job.yml"), dataframe, endpoint="http://127.0.0.1:8080", rate=None)
 
-A source may be a path, a glob, a list of these, a pandas DataFrame, or a pyarrow Table or RecordBatchReader.
+A source may be a path, a glob, a DataFrame, an Arrow table, a stream or generator of these, or a list of all
+that.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ class Batch:
 
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`. n + len(rejects) == stop - first.
     `text` says that values are untyped text in which an empty field means null (CSV). `runs` (int64, shape
-    (n,)) is given for rows of a reject file: the number of the run that rejected each, or -1.
+    (n,)) is given for rows of a reject file: the number of the run that rejected each, or -1. `originals`
+    (shape (n,)) has the rows as they stand in the source, JSON text of an object each, where `rows` have only
+    the columns that are used.
     """
 
     source: str
@@ -75,6 +77,7 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     text: bool = False
     runs: NDArray[np.int64] | None = None
+    originals: pa.BinaryArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

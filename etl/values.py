@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from etl.model import Batch
 
+
+# The one column of `shown_rows` where a source has its rows as JSON; no column of a job has this name.
+_ORIGINAL: Final = "\x00original"
 _TEXTUAL: Final = (
     pa.types.is_string,
     pa.types.is_large_string,
@@ -26,6 +30,13 @@ _TEXTUAL: Final = (
     pa.types.is_binary_view,
     pa.types.is_fixed_size_binary,
 )
+
+
+def shown_rows(batch: Batch) -> pa.RecordBatch:
+    """What `original_values` is to be given for the rows of a batch."""
+    if batch.originals is None:
+        return batch.rows
+    return pa.RecordBatch.from_arrays([batch.originals], names=[_ORIGINAL])
 
 
 def original_values(
@@ -43,6 +54,8 @@ def original_values(
     """
     if len(positions) == 0:
         return []
+    if rows.schema.names == [_ORIGINAL]:
+        return [plain_text(text).strip() for text in _picked(rows.column(0), positions).to_pylist()]
     names = rows.schema.names
     picked = [_picked(column, positions) for column in rows.columns]
     if len(positions) > 1 and any(map(_has_infinity, picked)):  # which make text of a whole column
@@ -93,13 +106,30 @@ def _dumped(row: pa.RecordBatch) -> str:
 
 def python_value(column: pa.Array, place: int) -> object:
     """One value as a Python object; as text where Python has none for it."""
-    scalar = column[place]
+    return _python(column[place])
+
+
+def _python(scalar: pa.Scalar) -> object:
     try:
         return scalar.as_py()
-    except UnicodeDecodeError:
-        return plain_text(scalar.cast(pa.binary()).as_py())
     except (ValueError, OverflowError, ArithmeticError):
-        return scalar.cast(pa.string()).as_py()
+        return _by_parts(scalar)
+
+
+def _by_parts(scalar: pa.Scalar) -> object:
+    """A value that Python can't hold as a whole: text that is none, or days and times out of its range."""
+    kind = scalar.type
+    if pa.types.is_struct(kind):
+        return {field.name: _python(scalar[place]) for place, field in enumerate(kind)}
+    if pa.types.is_map(kind):
+        return [(_python(pair["key"]), _python(pair["value"])) for pair in scalar.values]
+    if pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        return [_python(element) for element in scalar.values]
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+        return _python(scalar.value)
+    if is_textual(kind):
+        return plain_text(scalar.cast(pa.binary()).as_py())
+    return str(scalar.cast(pa.string()))
 
 
 def json_of(value: object) -> str:

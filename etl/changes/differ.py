@@ -18,7 +18,7 @@ from etl.changes.prints import given, prints_of
 from etl.changes.remains import remains
 from etl.keys import user_keys
 from etl.model import Mapped, Reject
-from etl.values import original_values
+from etl.values import original_values, shown_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -171,7 +171,7 @@ def _runs(mapped: Mapped) -> NDArray[np.int64]:
 def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:
     """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
     batch, positions = mapped.batch, mapped.kept[rows]
-    values = original_values(batch.rows, positions, text=batch.text, keep_empty=mapped.keep_empty)
+    values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=mapped.keep_empty)
     late = [
         Reject(batch.source, number, "superseded", _overtaken(*pair), text)
         for number, pair, text in zip(batch.numbers[positions].tolist(), runs.tolist(), values, strict=True)

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from etl.arrow.json_kinds import by_kind
+from etl.arrow.raw_json import unmarked
 from etl.json_lines import Splice, json_lines
 from etl.keys import hash_texts
 
@@ -64,7 +66,16 @@ def _texts(texts: pa.Array, salt: int, splice: Splice | None) -> Hashes:
     hashed = hash_texts(texts, salt)
     if _has_nul(texts):  # only such a text can be marked
         rows = np.flatnonzero(pc.match_substring(texts, _NUL).fill_null(fill_value=False))
-        hashed[rows] = _as_json(texts.take(pa.array(rows)), salt, splice)
+        hashed[rows] = _marked(texts.take(pa.array(rows)), salt, splice)
+    return hashed
+
+
+def _marked(texts: pa.Array, salt: int, splice: Splice | None) -> Hashes:
+    """Marked JSON as the values that it stands for have it; other text, and what is nested, by its JSON."""
+    hashed = _as_json(texts, salt, splice)
+    for kind, rows, values in by_kind(map(unmarked, texts.to_pylist())):
+        if kind == "typed":
+            hashed[rows] = hash_values(values, salt, splice)
     return hashed
 
 

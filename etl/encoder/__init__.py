@@ -17,12 +17,12 @@ from etl.encoder.cutter import Limits, cut
 from etl.encoder.encoding import Encoding, EventEncoding, FormEncoding
 from etl.encoder.held import Sizes, held_of, row_bytes
 from etl.encoder.lines import Lines, array_body
-from etl.encoder.merge import group_users, merge_rows
+from etl.encoder.merge import group_users, joined, merge_rows
 from etl.encoder.merge_limits import Shares, merge_shares
 from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
 from etl.model import Body, Chunk, Mapped, Reject
-from etl.values import original_values, pick_rows
+from etl.values import original_values, pick_rows, shown_rows
 
 if TYPE_CHECKING:
     from etl.model import Prints
@@ -162,7 +162,7 @@ class Encoder:
             keys=keys[np.unique(owners, return_index=True)[1]] if merged else keys,
             numbers=_numbers(parts),
             owners=owners,
-            rows=_joined([part.rows.slice(part.start, len(part)) for part in parts], batch.rows),
+            rows=_joined([part.rows.slice(part.start, len(part)) for part in parts], shown_rows(batch)),
             text=batch.text,
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
@@ -179,8 +179,8 @@ class Encoder:
         if not _repeat(keys[:, 0]):
             body = array_body([part.encoded() for part in parts])
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
-        identifications = _joined(
-            [part.identifications.slice(part.start, len(part)) for part in parts], parts[0].identifications
+        identifications = joined(
+            [part.identifications.slice(part.start, len(part)) for part in parts]
         )
         owners = group_users(identifications)
         merged = merge_rows(identifications, owners, self._encoding.splice)
@@ -205,7 +205,7 @@ _NO_NUMBERS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 def _kept_rows(mapped: Mapped) -> pa.RecordBatch:
     """The source rows of the identifications; copied where they are few of the batch, which then can go."""
-    rows, kept = mapped.batch.rows, mapped.kept
+    rows, kept = shown_rows(mapped.batch), mapped.kept
     side_by_side = len(kept) and kept[-1] - kept[0] + 1 == len(kept)
     if side_by_side and 2 * len(kept) >= rows.num_rows:
         return rows.slice(int(kept[0]), len(kept))
@@ -248,6 +248,9 @@ def _repeat(keys: Keys) -> bool:
 
 
 def _alike(one: Mapped, other: Mapped) -> bool:
+    """Whether rows of both can go into one chunk. Those of JSON always can: their types say nothing."""
+    if one.batch.originals is not None and other.batch.originals is not None:
+        return True
     schemas = ((one.identifications, other.identifications), (one.batch.rows, other.batch.rows))
     return all(before.schema.equals(after.schema) for before, after in schemas)
 
@@ -260,7 +263,7 @@ def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBat
 
 def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Reject]:
     batch, positions = mapped.batch, mapped.kept[mask]
-    values = original_values(batch.rows, positions, text=batch.text, keep_empty=mapped.keep_empty)
+    values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=mapped.keep_empty)
     reason = f"the identification is over {most:,} bytes; drop or shorten a column"
     return [
         Reject(batch.source, int(number), "too_big", reason, text)

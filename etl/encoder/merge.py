@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl import amplitude
+from etl.arrow.exact_json import dump, load
+from etl.arrow.raw_json import mark, marked, unmarked
 from etl.encoder.merge_limits import json_values, may_be_marked
 from etl.json_lines import Splice
 from etl.leaves import Path, assemble, bundles, leaves, valid
@@ -43,6 +45,39 @@ def group_users(identifications: pa.RecordBatch) -> Indices:
             indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
             codes = codes * (len(encoded.dictionary) + 1) + indices
     return _by_appearance(codes)
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Identifications one behind the other, at least one batch of them.
+
+    Values that differ in type, as those of JSON may, become text with JSON marked in it.
+    """
+    if all(batch.schema.equals(batches[0].schema) for batch in batches):
+        return pa.concat_batches(batches)
+    together: dict[Path, list[pa.Array]] = {}
+    for batch in batches:
+        for path, values in leaves(batch):
+            together.setdefault(path, []).append(values)
+    found = {path: pa.concat_arrays(_alike(columns)) for path, columns in together.items()}
+    return pa.RecordBatch.from_arrays(
+        [assemble(field, (field.name,), found) for field in batches[0].schema], names=batches[0].schema.names
+    )
+
+
+def _alike(columns: list[pa.Array]) -> list[pa.Array]:
+    if all(column.type == columns[0].type for column in columns):
+        return columns
+    if not all(pa.types.is_list(column.type) for column in columns):
+        return [marked(column) for column in columns]
+    return [
+        pa.ListArray.from_arrays(_offsets(column), marked(column.flatten()), mask=column.is_null())
+        for column in columns
+    ]
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
 
 
 def merge_rows(
@@ -99,10 +134,19 @@ class _Window:
         return [column.take(indices) for column in columns]
 
     def _total(self, column: pa.Array) -> pa.Array:
-        """Sums by user; null where every row is null."""
-        table = pa.table({"user": self.groups, "value": _summable(column, self.splice)})
+        """Sums by user; null where every row is null. Whole numbers have a whole sum, if they are all."""
+        if pa.types.is_string(column.type):
+            return self._marked_total(column)
+        table = pa.table({"user": self.groups, "value": _summable(column)})
         sums = table.group_by("user", use_threads=False).aggregate([("value", "sum")]).sort_by("user")
         return sums["value_sum"].combine_chunks()
+
+    def _marked_total(self, column: pa.Array) -> pa.Array:
+        totals: list[int | float | None] = [None] * self.users
+        for user, text in zip(self.groups.tolist(), column.to_pylist(), strict=True):
+            if text is not None:
+                totals[user] = (totals[user] or 0) + load(unmarked(text) or text)
+        return mark(pa.array([None if total is None else dump(total) for total in totals], pa.string()))
 
     def _joined(self, column: pa.Array, operator: str) -> pa.Array:
         """Each user's lists one behind the other; null where all are null."""
@@ -121,7 +165,7 @@ class _Window:
         return pa.ListArray.from_arrays(offsets, taken, type=column.type, mask=pa.array(absent))
 
 
-def _summable(column: pa.Array, splice: Splice | None) -> pa.Array:
+def _summable(column: pa.Array) -> pa.Array:
     """The numbers as the server reads them, in a type that holds the sums that `merge_limits` allows."""
     kind = column.type
     if pa.types.is_decimal256(kind):
@@ -130,12 +174,7 @@ def _summable(column: pa.Array, splice: Splice | None) -> pa.Array:
         return column.cast(pa.decimal128(38, kind.scale))
     if pa.types.is_floating(kind) and kind.bit_width < 64:
         return column.cast(pa.string()).cast(pa.float64())  # 0.1 in 32 bits is written, and read, as 0.1
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return column
-    numbers = [number for number in json_values(column, splice) if isinstance(number, int | float | None)]
-    if all(number is None or (isinstance(number, int) and abs(number) < 2**63) for number in numbers):
-        return pa.array(numbers, pa.int64())
-    return pa.array([None if number is None else float(number) for number in numbers], pa.float64())
+    return column
 
 
 def _firsts(users: Indices, codes: Indices) -> Indices:

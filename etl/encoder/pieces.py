@@ -53,4 +53,5 @@ def _cut(batch: Batch, start: int, end: int) -> Batch:
         rows=batch.rows.slice(start, end - start),
         rejects=tuple(reject for reject in batch.rejects if first <= reject.row < stop),
         runs=None if batch.runs is None else batch.runs[start:end],
+        originals=None if batch.originals is None else batch.originals.slice(start, end - start),
     )

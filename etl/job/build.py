@@ -76,6 +76,7 @@ def _spec(shape: ColumnShape, place: Place) -> ColumnSpec:
         empty=shape.empty,
         too_long=shape.too_long,
         separator=shape.separator,
+        mangled="reject" if shape.ids is None else shape.ids.mangled,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from etl.amplitude import LIST_OPERATORS, MAX_GROUP_VALUES
+from etl.amplitude import ID_FIELDS, LIST_OPERATORS, MAX_GROUP_VALUES
 from etl.job.bare import Tree, is_blank
 from etl.job.constants import Kind, value_faults
 from etl.job.findings import Finding, Path
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 # Where a spec stands: a field, the time or a group of the identification, or an operator.
 Place: TypeAlias = Literal["field", "time", "group"] | str
 
-_IDLE_BESIDE_VALUE: Final = ("transform", "default", "null", "empty", "separator", "too_long")
+_IDLE_BESIDE_VALUE: Final = ("transform", "default", "null", "empty", "separator", "too_long", "ids")
 _TYPES_OF: Final = {
     "field": ("string", "number", "integer", "boolean", "date", "datetime"),
     "group": ("string", "number", "integer", "boolean", "date", "datetime", "list"),
     "time": ("datetime", "date", "number", "integer"),
     "$add": ("number", "integer"),
 }
+_IDS: Final = tuple(("identification", name) for name in ID_FIELDS)
 _SAYS: Final = {
     "field": "Amplitude takes only text here",
     "time": "`time` is a moment",
@@ -58,6 +59,8 @@ def column_findings(spec: Tree, place: Place, path: Path) -> Iterator[Finding]:
     yield from _origin(spec, path)
     yield from _idle(spec, path)
     yield from _type(spec, place, path)
+    if "ids" in spec and path not in _IDS:
+        yield Finding((*path, "ids"), "`ids` can't be used here; only `user_id` and `device_id` are ids")
     yield from _values(spec, place, path)
     if spec.get("null") == "unset" and place != "$set":
         message = "`null: unset` can't be used here; only a property under `$set` can be unset"

@@ -113,6 +113,16 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
+class IdsShape(Shape):
+    """What becomes of ids."""
+
+    mangled: Literal["reject", "keep"] = Field(
+        "reject",
+        description="What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has "
+        "mangled: the row is rejected, or the id is sent as it is.",
+    )
+
+
 class ColumnShape(Shape):
     """Where a value comes from and what is done to it: transform, type, default, null, in this order."""
 
@@ -136,6 +146,7 @@ class ColumnShape(Shape):
         description="What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.",
     )
     separator: Text = Field(",", description="Parts text into a list; for `type: list`.", examples=[";"])
+    ids: IdsShape | None = Field(None, description="What becomes of ids; only for user_id and device_id.")
 
 
 def _column(value: object) -> object:

@@ -40,7 +40,7 @@ class ColumnSpec:
 
     Exactly one of `column` and `constant` is given; `constant` is JSON text. `type` None keeps the source's
     type. `default` is JSON text and stands for a null; it is of the type already. `null: unset` puts the
-    property under $unset.
+    property under $unset. `mangled` is about ids: whether those are sent that something has spoilt.
     """
 
     column: str | None = None
@@ -52,6 +52,7 @@ class ColumnSpec:
     empty: Literal["null", "keep"] = "null"
     too_long: Literal["reject", "truncate"] = "reject"
     separator: str = ","
+    mangled: Literal["reject", "keep"] = "reject"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from etl.arrow.raw_json import splice_json
 from etl.mapper.frames import framed, frames, within
 from etl.mapper.hook import load_transform
 from etl.mapper.mapper import Mapper
-from etl.mapper.raw_json import splice_json
 
 __all__ = ["Mapper", "framed", "frames", "load_transform", "splice_json", "within"]

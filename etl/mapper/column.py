@@ -9,15 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.amplitude import MAX_GROUP_VALUES
+from etl.arrow.json_type import is_json
+from etl.arrow.raw_json import mark
 from etl.mapper.cells import Cells, as_mask, faults_of
 from etl.mapper.constants import constant, fill
-from etl.mapper.ids import check_ids, trimmed
+from etl.mapper.ids import check_ids, id_texts, read_ids, trimmed
+from etl.mapper.json_columns import fill_nulls, read_json
+from etl.mapper.json_values import clean_nested
 from etl.mapper.limits import fit_strings
 from etl.mapper.lists import is_list, open_lists, wrap
+from etl.mapper.mangled import NESTED as NESTED_ID
 from etl.mapper.moments import fill_moments, to_milliseconds
 from etl.mapper.native import as_text, native
 from etl.mapper.plain import plain
-from etl.mapper.raw_json import mark, mark_elements
+from etl.mapper.raw_json import listed, listed_texts, mark_elements
 from etl.mapper.steps import empty_to_null, transform
 from etl.mapper.types import convert
 
@@ -42,12 +47,59 @@ class Column:
     spec: ColumnSpec
 
     def read(self, source: pa.Array | None, n: int, *, text: bool) -> Cells:
-        """Values for n rows; `source` is None for a constant. Their type depends on that of `source` only."""
+        """Values for n rows; `source` is None for a constant.
+
+        Their type depends on that of `source` only, but for JSON values, whose type depends on what they are.
+        """
+        if source is not None and is_json(source.type):
+            return self._json(source)
         cells = self._constant(n) if source is None else self._converted(source, text=text)
         cells = self._in_role(cells)
         if self.spec.default is not None:
             cells = (fill_moments if self.role == "time" else fill)(cells, self.spec.default)
         return self._checked(cells)
+
+    def _json(self, source: pa.ExtensionArray) -> Cells:
+        """JSON values: in their roles by kind, so that each becomes what it would among its like."""
+        cells = read_json(source, {"typed": self._one, "nested": self._nested, "huge": self._huge})
+        if self.spec.default is not None:
+            default = self._one_role(constant(self.spec.default)).values
+            cells = Cells(fill_nulls(cells.values, default), cells.faults)
+        return cells.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else cells
+
+    def _one(self, values: pa.Array) -> Cells:
+        return self._one_role(self._converted(values, text=False))
+
+    def _one_role(self, cells: Cells) -> Cells:
+        cells = self._in_role(cells)
+        return cells if self.role == "id" else self._checked(cells)
+
+    def _nested(self, texts: pa.Array) -> Cells:
+        """Objects and lists whose elements differ, as JSON; as its text where a text is wanted."""
+        cells = clean_nested(texts, self.spec.too_long)
+        if self._keeps_json:
+            if self.spec.type == "list":
+                cells = Cells(listed(cells.values), cells.faults)
+            return self._checked(Cells(cells.values, cells.faults, raw=True))
+        faults = cells.faults
+        if self.role == "id" and self.spec.mangled == "reject":
+            faults = (*faults_of("mangled_id", texts.is_valid(), NESTED_ID), *faults)
+        if self.role == "group" and self.spec.type in {None, "list"} and not self.spec.transform:
+            cells = self._one_role(Cells(listed_texts(cells.values)))
+        else:
+            cells = self._one(cells.values)
+        return Cells(cells.values, faults + cells.faults)
+
+    def _huge(self, digits: pa.Array) -> Cells:
+        """Whole numbers beyond 64 bits, digit by digit."""
+        if self.role in {"value", "list"} and self.spec.type in {None, "json", "number", "list"}:
+            return self._checked(Cells(digits, raw=True)) if not self.spec.transform else self._one(digits)
+        return self._one(digits)
+
+    @property
+    def _keeps_json(self) -> bool:
+        kept = self.role in {"value", "list"} and self.spec.type in {None, "json", "list"}
+        return kept and not self.spec.transform
 
     def _constant(self, n: int) -> Cells:
         cells = constant(self.spec.constant or "null")
@@ -58,10 +110,13 @@ class Column:
         blank_is_null = self._blank_is_null(text=text)
         cells = plain(source)
         if self.role == "id":
-            cells = cells.then(as_text).then(trimmed)
-        elif blank_is_null:
-            cells = cells.then(empty_to_null)
-        cells = cells.then(lambda values: transform(values, self.spec.transform, blank_is_null=blank_is_null))
+            cells = cells.then(lambda values: read_ids(values, self.spec))
+        else:
+            if blank_is_null:
+                cells = cells.then(empty_to_null)
+            cells = cells.then(
+                lambda values: transform(values, self.spec.transform, blank_is_null=blank_is_null)
+            )
         if self.role == "id" and self.spec.type in {None, "string"}:
             return cells  # ids have a limit of their own
         if self.role == "time" and self.spec.type is None:
@@ -78,7 +133,9 @@ class Column:
     def _in_role(self, cells: Cells) -> Cells:
         """Ids, string fields and groups are text whatever the type, and the time is milliseconds."""
         if self.role == "id":
-            return cells.then(as_text).then(trimmed)
+            if self.spec.column is not None and not self.spec.transform and self.spec.type is None:
+                return cells  # they are trimmed already
+            return cells.then(lambda ids: id_texts(ids, keep=True)).then(trimmed)
         if self.role == "time":
             return cells.then(to_milliseconds)
         if self.role == "field":

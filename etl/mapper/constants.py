@@ -9,10 +9,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.json_lines import json_texts
 from etl.mapper.cells import Cells
 from etl.mapper.dates import parse_dates, parse_datetimes
 from etl.mapper.lists import is_list
-from etl.mapper.plain import json_texts
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -6,16 +6,18 @@ import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from etl.amplitude import MAX_DEPTH, MAX_STRING_LENGTH
+from etl.arrow.exact_json import dump, load
 from etl.mapper.cells import Cells, Fault
 from etl.mapper.limits import LIST_TOO_LONG, STRING_TOO_LONG, TooLong
 from etl.mapper.native import NESTED_LIST, TOO_DEEP
 from etl.mapper.numbers import NOT_FINITE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import JsonValue
 
 NOT_JSON: Final = "{} is not JSON"
@@ -32,11 +34,23 @@ class _UnfitError(ValueError):
 
 def parse_json(texts: pa.Array, too_long: TooLong) -> Cells:
     """JSON texts written anew without blanks; `null` becomes null. The result is raw."""
+    return _each(texts, lambda text: _rewritten(text, too_long))
+
+
+def clean_nested(texts: pa.Array, too_long: TooLong) -> Cells:
+    """JSON texts of objects and lists as typed sources have them; the result is raw.
+
+    A null in them says nothing, and neither does an object of nulls.
+    """
+    return _each(texts, lambda text: _written(_without_nulls(load(text)), too_long))
+
+
+def _each(texts: pa.Array, rewritten: Callable[[str], str | None]) -> Cells:
     results: list[str | None] = []
     unfit: dict[tuple[str, str], list[int]] = {}
     for row, text in enumerate(texts.to_pylist()):
         try:
-            results.append(None if text is None else _rewritten(text, too_long))
+            results.append(None if text is None else rewritten(text))
         except _UnfitError as error:
             results.append(None)
             unfit.setdefault((error.code, error.says), []).append(row)
@@ -52,10 +66,26 @@ def _fault(code: str, says: str, rows: list[int], n: int) -> Fault:
 
 def _rewritten(text: str, too_long: TooLong) -> str | None:
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        value = load(text)
+    except (ValueError, RecursionError) as error:
         raise _UnfitError("bad_json", NOT_JSON) from error
-    return None if value is None else orjson.dumps(_fit(value, 0, too_long)).decode()
+    return _written(value, too_long)
+
+
+def _written(value: JsonValue, too_long: TooLong) -> str | None:
+    return None if value is None else dump(_fit(value, 0, too_long))
+
+
+def _without_nulls(value: JsonValue, depth: int = 0) -> JsonValue:
+    """What is nested beyond the limit stays as it is: it is told by that."""
+    if depth > MAX_DEPTH:
+        return value
+    if isinstance(value, dict):
+        members = ((key, _without_nulls(member, depth + 1)) for key, member in value.items())
+        return {key: member for key, member in members if member is not None} or None
+    if isinstance(value, list):
+        return [_without_nulls(element, depth + 1) for element in value]
+    return value
 
 
 def _fit(value: JsonValue, depth: int, too_long: TooLong) -> JsonValue:

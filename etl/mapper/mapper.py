@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow as pa
 
 from etl import amplitude
+from etl.arrow.json_type import is_json
 from etl.errors import SourceError, TransformError
 from etl.mapper.cells import Fault, as_mask, blank_out
 from etl.mapper.column import Column, Role
 from etl.mapper.hook import Transform, apply
+from etl.mapper.json_columns import marked_loses_digits
 from etl.mapper.layout import assemble, says_nothing
 from etl.mapper.numbers import loses_digits
 from etl.mapper.rejects import Verdicts
 from etl.mapper.structs import all_null
 from etl.model import Batch, Mapped, Reject
-from etl.values import original_values
+from etl.values import original_values, shown_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,6 +53,11 @@ class Mapper:
         return any(_may_be_raw(spec) for _, spec in self._identification.specs())
 
     @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The source columns that are used, each once; None where the job's own function may use any."""
+        return self._identification.columns() if self._transform is None else None
+
+    @property
     def keep_empty(self) -> frozenset[str]:
         """Columns of a text source in which an empty field is a value."""
         kept = (spec.column for _, spec in self._identification.specs() if spec.empty == "keep")
@@ -74,7 +81,7 @@ class Mapper:
             identifications=identifications,
             rejects=self._rejects(batch, given, verdicts),
             keep_empty=self.keep_empty,
-            large=self._large(values),
+            large=self._large(given.rows, values),
         )
 
     def ids(self, batch: Batch) -> pa.RecordBatch:
@@ -112,9 +119,16 @@ class Mapper:
                 self._find_missing(values, verdicts)
         return values
 
-    def _large(self, values: Mapping[str, pa.Array]) -> frozenset[str]:
-        places = [column.place for column in self._columns if column.role in {"value", "list"}]
-        return frozenset(place.split(".", 2)[2] for place in places if loses_digits(values[place]))
+    def _large(self, rows: pa.RecordBatch, values: Mapping[str, pa.Array]) -> frozenset[str]:
+        """The properties with whole numbers of too many digits; among JSON values those are marked text."""
+        found = set()
+        json = {field.name for field in rows.schema if is_json(field.type)}
+        for column in self._columns:
+            if column.role in {"value", "list"}:
+                lose = marked_loses_digits if column.spec.column in json else loses_digits
+                if lose(values[column.place]):
+                    found.add(column.place.split(".", 2)[2])
+        return frozenset(found)
 
     def _source(self, batch: Batch, given: _Given, name: str) -> pa.Array:
         place = given.rows.schema.get_field_index(name)
@@ -141,7 +155,7 @@ class Mapper:
         found = [(int(given.positions[row]), code, reason) for row, code, reason in verdicts.reasons()]
         found = sorted([*found, *_dropped(batch, given)])
         positions = np.array([position for position, _, _ in found], dtype=np.int64)
-        values = original_values(batch.rows, positions, text=batch.text, keep_empty=self.keep_empty)
+        values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=self.keep_empty)
         rejects = [
             Reject(batch.source, int(batch.numbers[position]), code, reason, text)
             for (position, code, reason), text in zip(found, values, strict=True)

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from etl.amplitude import MAX_DEPTH
+from etl.json_lines import json_texts
 from etl.mapper.cells import Cells, Fault, as_mask, faults_of
 from etl.mapper.dates import check_days, to_seconds
 from etl.mapper.limits import TooLong, fit_lists, fit_strings
 from etl.mapper.lists import is_list, open_lists, without_nulls
 from etl.mapper.numbers import finite
-from etl.mapper.plain import json_texts, plain
+from etl.mapper.plain import plain
 from etl.mapper.structs import struct_of
 from etl.mapper.texts import scalar_texts
 
@@ -96,9 +97,11 @@ def _maps(values: pa.Array, too_long: TooLong) -> Cells:
     keys, items = opened.flat.flatten()
     names = plain(keys).then(scalar_texts)
     members = _inner(items, too_long)
-    pairs = pa.StructArray.from_arrays([names.values, members.values], names=["key", "value"])
-    lists = opened.rebuilt(pairs, keep=as_mask(members.values.is_valid()))
     kind = pa.map_(pa.string(), members.values.type)
+    # Fields as the type has them: Arrow ends the process where they differ.
+    fields = [kind.key_field, kind.item_field]
+    pairs = pa.StructArray.from_arrays([names.values, members.values], fields=fields)
+    lists = opened.rebuilt(pairs, keep=as_mask(members.values.is_valid()))
     maps = pa.Array.from_buffers(kind, len(lists), lists.buffers()[:2], children=[lists.values])
     return Cells(maps, opened.parents(names.faults + members.faults))
 

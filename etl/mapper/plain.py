@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.json_lines import json_lines
+from etl.json_lines import json_texts
 from etl.mapper.cells import Cells, faults_of
 from etl.values import is_textual
 
@@ -31,14 +31,6 @@ def plain(values: pa.Array) -> Cells:
     if is_textual(kind):
         return _strings(values)
     return Cells(_rare(values))
-
-
-def json_texts(values: pa.Array) -> pa.Array:
-    """Each value as JSON text, shape (n,); null stays null. Costs a Python object a row."""
-    lines = json_lines(pa.record_batch([values], names=["v"]))
-    # A line is {"v":...}, or {} for a null.
-    texts = [line[5:-1] or None for line in lines.split(b"\n")[:-1]]
-    return pa.array(texts, pa.binary()).cast(pa.string())
 
 
 def _strings(values: pa.Array) -> Cells:

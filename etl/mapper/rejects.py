@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from etl.arrow.exact_json import dump, load
+from etl.arrow.json_type import is_json
 from etl.values import json_of, plain_text, python_value
 
 if TYPE_CHECKING:
@@ -50,8 +52,10 @@ class Verdicts:
 def quote(values: pa.Array, row: int) -> str:
     """Show a value as one printable line: at most 60 characters of it, text in quotes."""
     value = python_value(values, row)
+    if is_json(values.type):
+        value = load(str(value))
     nested = isinstance(value, (dict, list))
-    text = json_of(value) if nested else plain_text(value)
+    text = (dump(value) if is_json(values.type) else json_of(value)) if nested else plain_text(value)
     cut = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "\u2026"
     line = "".join(c if c.isprintable() else " " for c in cut)
     return line if nested else f'"{line}"'

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.json_lines import json_texts
 from etl.mapper.cells import Cells
 from etl.mapper.dates import check_days, moment_texts, to_seconds
 from etl.mapper.numbers import finite
-from etl.mapper.plain import json_texts
 
 
 def scalar_texts(values: pa.Array) -> Cells:
@@ -31,6 +31,6 @@ def scalar_texts(values: pa.Array) -> Cells:
 def _float_texts(values: pa.Array) -> Cells:
     """Whole floats without a point: integers with gaps become floats on their way through pandas."""
     floats = values.to_numpy(zero_copy_only=False)
-    integral = (np.abs(floats) < 2**53) & (floats == np.floor(floats))
+    integral = (np.abs(floats) <= 2**53) & (floats == np.floor(floats))
     digits = pa.array(np.where(integral, floats, 0).astype(np.int64)).cast(pa.string())
     return Cells(pc.if_else(pa.array(integral), digits, values.cast(pa.string())))

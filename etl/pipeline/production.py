@@ -52,10 +52,7 @@ class Production:
         """Check every file's columns and load the job's transform. Raises JobError or UsageError."""
         transform = load_transform(job.transform, job.folder) if job.transform else None
         if transform is None:
-            for file in range(len(source.files)):
-                schema = source.schema(file)
-                if source.files[file].size != 0 or len(schema):
-                    check_columns(job, schema.names)
+            _check_columns(job, source)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
 
     def on(self, basis: Basis) -> Production:
@@ -94,7 +91,7 @@ class Production:
         """What the mapper is given for a stretch; for a transform all of the frames that have rows of it."""
         if self.mapper.has_transform:
             return frames(self.source.read(framed(gap)))
-        return self.source.read(gap)
+        return self.source.read(gap, used=self.mapper.columns)
 
     def mapped(self, gap: Stretch) -> Iterator[Mapped]:
         """The batches of a stretch, mapped."""
@@ -134,4 +131,23 @@ class Production:
     @property
     def splice(self) -> Splice | None:
         """What puts raw JSON values into JSON lines; None where there are none."""
-        return splice_json if self.mapper.has_raw_json else None
+        raw = self.mapper.has_raw_json or any(file.format == "ndjson" for file in self.source.files)
+        return splice_json if raw else None
+
+
+def _check_columns(job: Job, source: Source) -> None:
+    """Raise JobError where a file lacks columns. Rows of NDJSON may lack any that some file has."""
+    known: dict[str, None] = {}
+    loose = [file for file, found in enumerate(source.files) if found.format == "ndjson"]
+    for file, found in enumerate(source.files):
+        names = source.names(file)
+        known |= dict.fromkeys(names)
+        if file not in loose and (found.size != 0 or names):
+            check_columns(job, names)
+    wanted = [name for name in job.identification.columns() if name not in known]
+    for file in loose if not source.holds_rejects else ():
+        lacking = source.lacks(file, wanted)
+        known |= dict.fromkeys(name for name in wanted if name not in lacking)
+        wanted = lacking
+    if loose and not source.holds_rejects and (known or any(source.files[file].size != 0 for file in loose)):
+        check_columns(job, list(known))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.amplitude import MAX_STRING_LENGTH
+from etl.arrow.json_type import is_json, json_as_text
 from etl.job import ColumnSpec
 from etl.mapper.column import Column
 from etl.mapper.plain import plain
@@ -65,16 +66,19 @@ class ColumnFacts:
         """Take in the column's part of a batch."""
         self.rows += len(column)
         self.files.add(batch.file)
-        self.types.setdefault("text" if batch.text else str(column.type))
+        kind = "json" if is_json(column.type) else str(column.type)
+        self.types.setdefault("text" if batch.text else kind)
         self.untyped &= batch.text
+        if not batch.text:
+            self._check(column, batch)
+        if is_json(column.type):
+            column = json_as_text(column)
         cells = plain(column)
         for fault in cells.faults:
             self.ids.lost[fault.code] += int(np.count_nonzero(fault.rows))
         is_text = pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
         self.text &= is_text
         self.nested |= pa.types.is_nested(cells.values.type)
-        if not batch.text:
-            self._check(column, batch)
         if self.nested:
             self.present += len(column) - cells.values.null_count
             self.words = None

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 from etl.amplitude import MAX_ID_LENGTH
 from etl.job import ColumnSpec
 from etl.mapper.column import Column
+from etl.mapper.rejects import quote
 from etl.proposal.sketch import Distinct
 
 if TYPE_CHECKING:
     from etl.proposal.values import Values
 
-ID_CODES: Final = ("refused_id", "short_id", "long_id")
+ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
 _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 
 
@@ -27,7 +28,8 @@ class IdFacts:
     """A column as ids, over all rows read so far.
 
     `faults` counts rows with an id that is turned away by reject code; `refused` counts those of
-    refused ids by the id. `counts_rows`: every value so far is the number of its row, from 1 or from 0.
+    refused ids by the id. `mangled` counts the rows of mangled ids by what is wrong with them, each with an
+    example. `counts_rows`: every value so far is the number of its row, from 1 or from 0.
     """
 
     prefix: str
@@ -37,6 +39,8 @@ class IdFacts:
     too_long_with_prefix: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    mangled: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
     distinct: Distinct = field(default_factory=Distinct)
     _off: set[int] = field(default_factory=lambda: {0, 1})
 
@@ -64,6 +68,9 @@ class IdFacts:
             counter[fault.code] += int(counts[rows].sum())
             if fault.code == "refused_id":
                 self._note_refused(ids, counts, rows)
+            if fault.code == "mangled_id" and rows.any():
+                self.mangled[fault.says] += int(counts[rows].sum())
+                self.examples.setdefault(fault.says, quote(ids, int(np.flatnonzero(rows)[0])))
         self._count(ids, values)
 
     def _note_refused(self, ids: pa.Array, counts: np.ndarray, rows: np.ndarray) -> None:

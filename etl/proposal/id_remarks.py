@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH
+from etl.mapper.mangled import REMEDY
 from etl.proposal.identity import is_mail
 from etl.proposal.quoting import spec_text
 from etl.proposal.wording import shown
@@ -27,6 +28,10 @@ _WHY: Final[dict[Reason, str]] = {
     "last resort": "some column must be. None looks like an id, so check this guess before you send anything",
 }
 _ROWS_COUNTED: Final = "Make sure that the next export won't give the same numbers to other people."
+_MANGLED: Final = (
+    "Ids can't be changed later, so mangled ones aren't sent: export the ids as text. If they are meant so, "
+    "write {column: ..., ids: {mangled: keep}}."
+)
 _MAIL: Final = (
     "Personal data: who uses Amplitude sees the ids, here mail addresses, and ids can't be changed later."
 )
@@ -46,7 +51,8 @@ def id_remarks(identity: Identity) -> list[str]:
     remarks += _prefix_remarks(identity)
     if _repeats(facts.ids):
         remarks.append(_repeated(identity))
-    return remarks + id_rejects(identity)
+    remarks += id_rejects(identity)
+    return [*remarks, _MANGLED] if facts.ids.mangled else remarks
 
 
 def id_rejects(identity: Identity) -> list[str]:
@@ -67,11 +73,21 @@ def other_ids(identity: Identity) -> list[str]:
 def _lacks(code: str, identity: Identity) -> str:
     known = {
         "missing_id": "no id",
+        "mangled_id": f"an id that was mangled on its way ({_mangled(identity)})",
         "refused_id": f"an id that stands for no user ({_words(identity)})",
         "short_id": f"an id of fewer than {MIN_ID_LENGTH} characters",
         "long_id": f"an id of more than {MAX_ID_LENGTH:,} characters",
     }
     return known.get(code, f"a value that can't be an id ({code})")
+
+
+def _mangled(identity: Identity) -> str:
+    """How many rows are mangled in which way, the commonest first."""
+    ids = identity.facts.ids
+    ways = ids.mangled.most_common()
+    return "; ".join(
+        f"{count:,}: {says.removesuffix(REMEDY).replace('{}', ids.examples[says])}" for says, count in ways
+    )
 
 
 def _words(identity: Identity) -> str:

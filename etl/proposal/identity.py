@@ -143,5 +143,5 @@ def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     rejects = ids.lost + Counter(missing_id=facts.rows - ids.usable - ids.lost.total())
     if not ids.faults["short_id"]:
         return ColumnSpec(column=facts.name), rejects + ids.faults
-    rejects += Counter(long_id=ids.too_long_with_prefix)
+    rejects += Counter(long_id=ids.too_long_with_prefix, mangled_id=ids.faults["mangled_id"])
     return ColumnSpec(column=facts.name, transform=(Step("prefix", prefix),)), rejects

@@ -46,12 +46,14 @@ class Survey:
 def survey(source: Source, *, prefix: str) -> Survey:
     """Read every row of every file. `prefix` is what short ids would get. Raises SourceError."""
     found = Survey()
-    schemas = [source.schema(file) for file in range(len(source.files))]
-    for name in dict.fromkeys(name for schema in schemas for name in schema.names):
+    names = [source.names(file) for file in range(len(source.files))]
+    for name in dict.fromkeys(name for some in names for name in some):
         found.columns[name] = ColumnFacts(name, prefix)
-    named = [frozenset(schema.names) for schema in schemas if len(schema)]
-    found.everywhere = frozenset.intersection(*named) if named else frozenset()
+    # A row of NDJSON may lack any column, and so may a file of such rows.
+    files = zip(source.files, names, strict=True)
+    named = [frozenset(some) for file, some in files if some and file.format != "ndjson"]
+    found.everywhere = frozenset.intersection(*named) if named else frozenset(found.columns)
     for file in range(len(source.files)):
-        for batch in source.read(Stretch(file)):
+        for batch in source.read(Stretch(file), used=names[file]):
             found.add(batch)
     return found

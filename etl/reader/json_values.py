@@ -6,12 +6,16 @@ Types form a ladder whose top is string: values that agree on nothing else are k
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-import orjson
 import pyarrow as pa
 
+from etl.arrow.exact_json import dump
+from etl.arrow.json_type import JSON, json_column
+
 DEPTH: Final = 50
+EXACT: Final = 2**53  # up to it a float holds every whole number
+_MOST_FIELDS: Final = 64  # of an object, beyond which its keys are taken for data
 _INT64_MIN: Final = -(1 << 63)
 _WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
 
@@ -27,12 +31,12 @@ def type_of(value: object, depth: int = 0) -> pa.DataType:
     if isinstance(value, bool):
         return pa.bool_()
     if isinstance(value, int):
-        return pa.int64() if _INT64_MIN <= value < -_INT64_MIN else pa.float64()
+        return pa.int64() if _INT64_MIN <= value < -_INT64_MIN else pa.string()
     if isinstance(value, float):
         return pa.float64()
     if isinstance(value, list) and depth < DEPTH:
         return pa.list_(common_type(value, depth + 1))
-    if isinstance(value, dict) and depth < DEPTH:
+    if isinstance(value, dict) and depth < DEPTH and len(value) <= _MOST_FIELDS:
         return pa.struct([(name, type_of(inner, depth + 1)) for name, inner in value.items()])
     return pa.string()
 
@@ -59,18 +63,8 @@ def merged(left: pa.DataType, right: pa.DataType) -> pa.DataType:
         fields = {field.name: field.type for field in left}
         for field in right:
             fields[field.name] = merged(fields.get(field.name, pa.null()), field.type)
-        return pa.struct(list(fields.items()))
+        return pa.struct(list(fields.items())) if len(fields) <= _MOST_FIELDS else pa.string()
     return pa.string()
-
-
-def taken_literally(kind: pa.DataType, depth: int = 0) -> pa.DataType:
-    """The type that pyarrow guessed, without its guess that some strings are times."""
-    if isinstance(kind, pa.ListType) and depth < DEPTH:
-        return pa.list_(taken_literally(kind.value_type, depth + 1))
-    if isinstance(kind, pa.StructType) and depth < DEPTH:
-        return pa.struct([(field.name, taken_literally(field.type, depth + 1)) for field in kind])
-    known = kind in (pa.null(), pa.bool_(), pa.int64(), pa.float64())
-    return kind if known else pa.string()
 
 
 def settled(kind: pa.DataType) -> pa.DataType:
@@ -95,11 +89,55 @@ def fitted(value: object, kind: pa.DataType) -> object:
     return _fitted_number(value, kind)
 
 
-def json_text(value: object) -> str:
-    """The value as JSON; MisfitError if it is nested deeper than orjson writes, which reads more."""
+def fitted_in(name: str, value: object, kind: pa.DataType) -> object:
+    """As `fitted`, with the column's name in the MisfitError."""
     try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError as error:
+        return fitted(value, kind)
+    except MisfitError as misfit:
+        raise MisfitError(f"column {name}: {misfit}") from None
+
+
+def as_column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Values of JSON as a column of this type or, where one of them isn't of it, all of them as JSON.
+
+    Among floats, whole numbers are floats as far as these hold them, so that a number is written alike
+    whichever it becomes. Raises MisfitError for a value that is nested too deep to be written.
+    """
+    if kind != JSON and all(value is None or _is_of(value, kind) for value in values):
+        return pa.array(values, kind)
+    texts = [None if value is None else json_text(_as_floats(value, kind)) for value in values]
+    return json_column(texts)
+
+
+def _is_of(value: object, kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.ListType):
+        inner = kind.value_type
+        return isinstance(value, list) and all(item is None or _is_of(item, inner) for item in value)
+    if isinstance(value, str):
+        return bool(pa.types.is_string(kind))
+    if isinstance(value, bool):
+        return bool(pa.types.is_boolean(kind))
+    if isinstance(value, int):
+        return _INT64_MIN <= value < -_INT64_MIN if pa.types.is_int64(kind) else _is_exact(value, kind)
+    return isinstance(value, float) and bool(pa.types.is_floating(kind))
+
+
+def _is_exact(value: int, kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind)) and abs(value) <= EXACT
+
+
+def _as_floats(value: object, kind: pa.DataType) -> object:
+    if isinstance(kind, pa.ListType) and isinstance(value, list):
+        return [_as_floats(item, kind.value_type) for item in value]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and _is_exact(value, kind) else value  # type: ignore[arg-type]
+
+
+def json_text(value: object) -> str:
+    """The value as JSON; MisfitError if it is nested too deep to be written."""
+    try:
+        return dump(value)
+    except RecursionError as error:
         raise MisfitError("the value is nested too deep") from error
 
 
@@ -115,7 +153,7 @@ def _fitted_number(value: object, kind: pa.DataType) -> object:
         if pa.types.is_boolean(kind):
             return value
     elif isinstance(value, int | float):
-        if pa.types.is_floating(kind):
+        if pa.types.is_floating(kind) and (isinstance(value, float) or abs(value) <= EXACT):
             return float(value)
         if pa.types.is_integer(kind) and _INT64_MIN <= value < -_INT64_MIN and value == int(value):
             return int(value)

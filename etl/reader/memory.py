@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from etl.errors import SourceError
 from etl.model import Format
+from etl.reader.arrow_streams import ArrowStream, as_table, is_frame, remedy, stream_of, table_of_frame
 from etl.reader.faults import guarded, translated
 from etl.reader.pieces import Piece
 from etl.reader.readable import plain_schema, readable_pieces
@@ -30,7 +29,7 @@ class MemoryTable:
         self._batch_rows = batch_rows
 
     def schema(self) -> pa.Schema:
-        """The table's columns, those of dictionaries as their values."""
+        """The table's columns as they will be read."""
         return plain_schema(self._table.schema)
 
     def total_rows(self) -> int | None:
@@ -61,19 +60,20 @@ class MemoryTable:
 
 
 class MemoryStream:
-    """Record batches that come only once: a RecordBatchReader, or another library's stream."""
+    """Record batches that come only once: a RecordBatchReader, a generator, or another library's stream."""
 
     format: Format = "arrow"
     text = False
     repeatable = False
 
-    def __init__(self, name: str, reader: pa.RecordBatchReader) -> None:
-        self.name = name
-        self._schema = reader.schema
-        self._reader: pa.RecordBatchReader | None = reader
+    def __init__(self, stream: ArrowStream, batch_rows: int) -> None:
+        self.name = stream.name
+        self._schema = stream.schema
+        self._batches: Iterable[pa.RecordBatch] | None = stream.batches
+        self._batch_rows = batch_rows
 
     def schema(self) -> pa.Schema:
-        """The stream's columns, those of dictionaries as their values."""
+        """The stream's columns as they will be read."""
         return plain_schema(self._schema)
 
     def total_rows(self) -> int | None:
@@ -86,39 +86,31 @@ class MemoryStream:
 
     def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
         """All rows before `stop`, and only once."""
-        reader, self._reader = self._reader, None
-        if reader is None:
+        batches, self._batches = self._batches, None
+        if batches is None:
             raise SourceError(f"{self.name} was read already", hint="read it into a table first")
-        batches = (batch.select(list(columns)) for batch in guarded(reader, self.name))
-        yield from readable_pieces(self.name, 1, batches)
+        cut = self._cut(guarded(batches, self.name))
+        yield from readable_pieces(self.name, 1, (batch.select(list(columns)) for batch in cut))
+
+    def _cut(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches of moderate size, as what is made of each takes memory."""
+        for batch in batches:
+            for start in range(0, batch.num_rows, self._batch_rows):
+                yield batch.slice(start, self._batch_rows)
 
 
 def from_memory(given: Any, batch_rows: int) -> MemoryTable | MemoryStream:
-    """The object as a source; SourceError if it is no table."""
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(given, pandas.DataFrame):
-        with _convertible("the DataFrame"):
-            return MemoryTable("dataframe", pa.Table.from_pandas(given, preserve_index=False), batch_rows)
-    if isinstance(given, pa.RecordBatchReader):
-        return MemoryStream("stream", given)
-    if isinstance(given, pa.Table | pa.RecordBatch) or (
-        hasattr(given, "__arrow_c_stream__") and hasattr(given, "__len__")
-    ):
+    """The object as a source; SourceError if it is no table and no stream of them."""
+    if isinstance(given, type):
+        raise SourceError(f"{given.__name__} is a class and no source", hint="give an object of it")
+    if is_frame(given):
+        return MemoryTable("dataframe", table_of_frame(given), batch_rows)
+    stream = stream_of(given, batch_rows)
+    if stream is not None:
+        return MemoryStream(stream, batch_rows)
+    if isinstance(given, pa.Table | pa.RecordBatch) or hasattr(given, "__arrow_c_stream__"):
+        return MemoryTable("table", as_table(given, f"a {type(given).__name__}"), batch_rows)
+    if hasattr(given, "__arrow_c_array__"):
         with translated("the table"):
-            return MemoryTable("table", pa.table(given), batch_rows)
-    if hasattr(given, "__arrow_c_stream__"):
-        with translated("the stream"):
-            return MemoryStream("stream", pa.RecordBatchReader.from_stream(given))
-    kind = type(given).__name__
-    raise SourceError(f"a {kind} is no source", hint="give paths, addresses, DataFrames or Arrow tables")
-
-
-@contextmanager
-def _convertible(what: str) -> Iterator[None]:
-    """A DataFrame may have columns of mixed types and of objects; a table can't."""
-    try:
-        yield
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        reason = "; ".join(str(part) for part in error.args)
-        hint = "give each of its columns one type, for example with astype(str)"
-        raise SourceError(f"{what} can't be a table: {reason}", hint=hint) from error
+            return MemoryTable("table", pa.table(pa.record_batch(given)), batch_rows)
+    raise SourceError(f"a {type(given).__name__} is no source", hint=remedy(given))

@@ -1,36 +1,51 @@
 """NDJSON: every line that isn't blank is a row or a reject; reject files hand out the rows in them.
 
-The columns and their types are those of the first 64 MiB, so that a block's rows come out the same whatever
-stands in the blocks around it. pyarrow reads the blocks that it can read; the others are read line by line.
+What a value becomes depends on nothing but itself: pyarrow reads the blocks that it reads exactly, the others
+are read line by line, and a column whose values differ in kind comes as JSON.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import json
 
+from etl.arrow.exact_json import dump
+from etl.arrow.json_type import JSON
 from etl.errors import SourceError
 from etl.model import Format, Reject
 from etl.reader.decoding import BLOCK, text_chunks
 from etl.reader.formats import format_named
 from etl.reader.json_values import (
+    EXACT,
     MisfitError,
-    common_type,
-    fitted,
+    as_column,
+    fitted_in,
     json_text,
     merged,
     settled,
-    taken_literally,
+    type_of,
 )
+from etl.reader.ndjson_lines import (
+    Block,
+    Line,
+    Row,
+    block_of,
+    not_json,
+    picked,
+    read_line,
+    refuse_other_json,
+    texts_of,
+)
+from etl.reader.ndjson_look import Look
 from etl.reader.pieces import Piece, mingled, shown, sound
 from etl.reader.places import HEAD
 from etl.reader.window import Window
@@ -38,18 +53,9 @@ from etl.reader.window import Window
 if TYPE_CHECKING:
     from etl.reader.formats import Input
 
-LOOK: Final = 1 << 26
+LOOK: Final = 1 << 25
 _REJECT_KEYS: Final = {"source", "row", "code", "reason", "values"}
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
-Row = dict[str, Any]
-
-
-class _Block(NamedTuple):
-    """Whole lines. `lines` counts those that aren't blank; `neat` says that each begins with a brace."""
-
-    data: bytes
-    lines: int
-    neat: bool
 
 
 class NdjsonFile:
@@ -60,24 +66,14 @@ class NdjsonFile:
     def __init__(self, given: Input, block: int = BLOCK, look: int = LOOK) -> None:
         self._given = given
         self._block = block
-        self._look = look if given.place.repeatable else HEAD // 2
+        self._look_bytes = look if given.place.repeatable else HEAD // 2
         first = self._first_object()
         self.holds_rejects = first.keys() - {"run"} == _REJECT_KEYS
         self.text = self.holds_rejects and format_named(str(first["source"])) == "csv"
 
-    @cached_property
-    def _schema(self) -> pa.Schema:
-        kinds: dict[str, pa.DataType] = {}
-        seen = 0
-        for block in self._blocks():
-            for name, kind in self._kinds(block).items():
-                kinds[name] = merged(kinds.get(name, pa.null()), kind)
-            seen += len(block.data)
-            if seen >= self._look:
-                break
-        return pa.schema(
-            [(name, pa.string() if self.text else settled(kind)) for name, kind in kinds.items()]
-        )
+    def names(self) -> list[str]:
+        """The columns in order of first appearance, as far as the look at the file's beginning goes."""
+        return list(self._look.columns)
 
     def schema(self) -> pa.Schema:
         """The columns in order of first appearance; a column whose values differ in type is string."""
@@ -87,17 +83,42 @@ class NdjsonFile:
         """None: only reading tells."""
         return None
 
+    def lacks(self, names: Sequence[str]) -> list[str]:
+        """Which of the columns no row has. Reads on where the look doesn't tell, but not in a pipe."""
+        left = [name for name in names if name not in self._look.columns]
+        if not left or self._look.whole or not self._given.place.repeatable:
+            return left
+        for block in self._blocks():
+            for _, line in self._lines(block):
+                left = [name for name in left if name not in (line.row or {})]
+            if not left:
+                break
+        return left
+
     def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """All lines before `stop`; those before `first` are only counted."""
+        """All lines before `stop`; those before `first` are only counted.
+
+        The columns are those of `schema`, and a row with a value of another type in any of them is a reject.
+        """
+        return self._pieces(first, stop, lambda block, row: self._strict(block, row, columns))
+
+    def exact_pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+        """As `pieces`, but a value is what it is whatever stands in other rows and other columns.
+
+        Columns may have any names. One with values of several kinds comes as JSON, maybe in some pieces only.
+        """
+        return self._pieces(first, stop, lambda block, row: self._exact(block, row, columns))
+
+    def _pieces(self, first: int, stop: int | None, piece: Callable[[Block, int], Piece]) -> Iterator[Piece]:
         row = 1
         for block in self._blocks():
             if row + block.lines > first:
-                yield self._piece(block, row, columns)
+                yield piece(block, row)
             row += block.lines
             if stop is not None and row >= stop:
                 return
 
-    def _blocks(self) -> Generator[_Block, None, None]:
+    def _blocks(self) -> Generator[Block, None, None]:
         row = 1
         with closing(text_chunks(self._given, "utf-8", self._block)) as chunks:
             window = Window(chunks)
@@ -108,7 +129,7 @@ class NdjsonFile:
                     hint = "NDJSON has one object a line"
                     raise SourceError(f"{self._given.name}: row {row} is longer than 32 MiB", hint=hint)
                 if end:
-                    block = _block(window.data[:end])
+                    block = block_of(window.data[:end])
                     window.take(end)
                     yield block
                     row += block.lines
@@ -117,116 +138,173 @@ class NdjsonFile:
 
     def _first_object(self) -> Row:
         for block in self._blocks():
-            for line in _lines(block):
-                return _object(line) or {}
+            for text in texts_of(block):
+                refuse_other_json(self._given.name, block.data)
+                return read_line(text).row or {}
         return {}
 
-    def _kinds(self, block: _Block) -> dict[str, pa.DataType]:
-        """What types the values of a block have, by column."""
-        table = None if self.holds_rejects else _quickly(block, None)
-        if table is not None:
-            return {field.name: taken_literally(field.type) for field in table.schema}
-        values: dict[str, list[object]] = {}
-        for line in _lines(block):
-            for name, value in (self._row(line) or {}).items():
-                values.setdefault(name, []).append(value)
-        return {name: common_type(found) for name, found in values.items()}
+    def _lines(self, block: Block) -> Iterator[tuple[bytes, Line]]:
+        """Each line as it stands, and with the row that it stands for."""
+        long = block.long
+        if self.holds_rejects:
+            return ((text, self._rejected(read_line(text, long=long))) for text in texts_of(block))
+        return ((text, read_line(text, long=long)) for text in texts_of(block))
 
-    def _piece(self, block: _Block, row: int, columns: Sequence[str]) -> Piece:
-        rows = None if self.holds_rejects else _quickly(block, self._schema)
-        if rows is not None:
-            return sound(row, rows.select(list(columns)))
-        return self._line_by_line(block, row, columns)
+    def _rejected(self, line: Line) -> Line:
+        """The row in a line of a reject file, as that had been turned away."""
+        values = (line.row or {}).get("values")
+        if isinstance(values, dict):
+            return Line(dump(values).encode("utf-8", "surrogateescape"), values)
+        text = shown(line.text.decode(errors="backslashreplace"))
+        return line._replace(row=None, reason=f"{text} holds no rejected row")
 
-    def _line_by_line(self, block: _Block, row: int, columns: Sequence[str]) -> Piece:
-        rejects: list[Reject] = []
-        values: dict[str, list[object]] = {name: [] for name in columns}
-        runs: list[int] = []
-        for number, line in enumerate(_lines(block), start=row):
-            try:
-                fitting = self._fitting(line, columns)
-            except MisfitError as misfit:
-                rejects.append(self._reject(number, line, str(misfit)))
-                continue
-            runs.append(_run(line) if self.holds_rejects else -1)
-            for name, value in fitting.items():
-                values[name].append(value)
-        schema = pa.schema([self._schema.field(name) for name in columns])
-        arrays = [pa.array(found, self._schema.field(name).type) for name, found in values.items()]
-        rows = pa.RecordBatch.from_arrays(arrays, schema=schema) if arrays else _without_columns(len(runs))
-        piece = mingled(row, rows, rejects)
-        return replace(piece, runs=np.array(runs, dtype=np.int64)) if self.holds_rejects else piece
+    # --- what there is -----------------------------------------------------------------------------------
 
-    def _fitting(self, line: bytes, columns: Sequence[str]) -> Row:
+    @cached_property
+    def _look(self) -> Look:
+        look, seen = Look(), 0
+        for block in self._blocks():
+            long = block.long
+            for _, line in self._lines(block):
+                if line.row is not None and line.plain:
+                    look.add(line.row, long=long)
+                elif line.row is not None:
+                    look.add_names(line.row)
+            seen += len(block.data)
+            if seen >= self._look_bytes:
+                look.whole = False
+                break
+        return look
+
+    @cached_property
+    def _kinds(self) -> dict[str, pa.DataType]:
+        """The types as which columns can be read at full speed, no value becoming another; else JSON."""
+        return {
+            name: pa.string() if self.text else kinds.common_type()
+            for name, kinds in self._look.columns.items()
+        }
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        """What `pieces` has; objects and lists of them are looked at once more, while their keys are few."""
+        kinds = {name: self._strict_kind(name) for name in self._look.columns}
+        nested = [name for name, kind in kinds.items() if kind == JSON]
+        kinds |= dict.fromkeys(nested, pa.null())
+        seen = 0
+        for block in self._blocks() if nested else ():
+            for _, line in self._lines(block):
+                row = line.row if line.row is not None and line.plain else {}
+                for name in nested:
+                    if (value := row.get(name)) is not None and kinds[name] != pa.string():
+                        kinds[name] = merged(kinds[name], type_of(value))
+            seen += len(block.data)
+            if seen >= self._look_bytes:
+                break
+        return pa.schema([(name, settled(kind)) for name, kind in kinds.items()])
+
+    def _strict_kind(self, name: str) -> pa.DataType:
+        """JSON stands for what has to be looked at once more."""
+        nested = not self._look.columns[name].values.isdisjoint({list, dict})
+        kind = self._kinds[name]
+        return pa.string() if kind == JSON and not nested else kind
+
+    # --- exactly -----------------------------------------------------------------------------------------
+
+    def _exact(self, block: Block, row: int, columns: Sequence[str]) -> Piece:
+        kinds = {name: self._kinds.get(name, pa.string()) for name in columns}
+        if not self.holds_rejects and JSON not in kinds.values():
+            rows = _quickly(block, pa.schema(list(kinds.items())), others="ignore")
+            if rows is not None and _is_exact(block, rows):
+                return replace(sound(row, rows), originals=block.originals())
+        return self._line_by_line(block, row, lambda line: self._picked(line, columns), kinds, as_column)
+
+    def _picked(self, line: Line, columns: Sequence[str]) -> list[object]:
+        """The line's values of these columns; MisfitError where one can't be used."""
+        values = picked(line, columns)
+        if not self.text:
+            return values
+        return [fitted_in(name, value, pa.string()) for name, value in zip(columns, values, strict=True)]
+
+    # --- strictly ----------------------------------------------------------------------------------------
+
+    def _strict(self, block: Block, row: int, columns: Sequence[str]) -> Piece:
+        rows = None if self.holds_rejects else _quickly(block, self._schema, others="error")
+        if rows is not None and _is_exact(block, rows):
+            return replace(sound(row, rows.select(list(columns))), originals=block.originals())
+        kinds = {name: self._schema.field(name).type for name in columns}
+        return self._line_by_line(block, row, lambda line: self._fitting(line, columns), kinds, pa.array)
+
+    def _fitting(self, line: Line, columns: Sequence[str]) -> list[object]:
         """The line's values of these columns; MisfitError if any value of the line doesn't fit its column."""
-        row = self._row(line)
-        if row is None:
-            lack = "holds no rejected row" if self.holds_rejects else "is not a JSON object"
-            raise MisfitError(f"{shown(line.decode(errors='backslashreplace'))} {lack}")
-        found: Row = {}
-        for field in self._schema:
-            try:
-                found[field.name] = fitted(row.get(field.name), field.type)
-            except MisfitError as misfit:
-                raise MisfitError(f"column {field.name}: {misfit}") from None
-        return {name: found[name] for name in columns}
+        if not line.plain:
+            raise MisfitError(not_json(line.text))
+        values = picked(line, self._schema.names)
+        fields = zip(self._schema, values, strict=True)
+        found = {field.name: fitted_in(field.name, value, field.type) for field, value in fields}
+        return [found[name] for name in columns]
 
-    def _row(self, line: bytes) -> Row | None:
-        found = _object(line)
-        if found is None or not self.holds_rejects:
-            return found
-        values = found.get("values")
-        return values if isinstance(values, dict) else None
+    # --- line by line ------------------------------------------------------------------------------------
+
+    def _line_by_line(
+        self,
+        block: Block,
+        row: int,
+        values_of: Callable[[Line], list[object]],
+        kinds: dict[str, pa.DataType],
+        column_of: Callable[[list[Any], pa.DataType], pa.Array],
+    ) -> Piece:
+        rejects: list[Reject] = []
+        good: list[list[object]] = []
+        texts: list[bytes] = []
+        runs: list[int] = []
+        for number, (text, line) in enumerate(self._lines(block), start=row):
+            reason = line.reason
+            try:
+                values = None if line.row is None else values_of(line)
+            except MisfitError as misfit:
+                values, reason = None, str(misfit)
+            if values is None:
+                rejects.append(self._reject(number, text, reason))
+                continue
+            good.append(values)
+            texts.append(line.text)
+            runs.append(_run(text) if self.holds_rejects else -1)
+        arrays = [
+            column_of([values[place] for values in good], kind) for place, kind in enumerate(kinds.values())
+        ]
+        rows = (
+            pa.RecordBatch.from_arrays(arrays, names=list(kinds)) if arrays else _without_columns(len(good))
+        )
+        piece = replace(mingled(row, rows, rejects), originals=pa.array(texts, pa.binary()))
+        return replace(piece, runs=np.array(runs, dtype=np.int64)) if self.holds_rejects else piece
 
     def _reject(self, row: int, line: bytes, reason: str) -> Reject:
         values = json_text({"line": line.decode(errors="backslashreplace")})
         return Reject(self._given.name, row, "bad_line", reason, values)
 
 
-def _block(data: bytes) -> _Block:
-    codes = np.frombuffer(data, dtype=np.uint8)
-    starts = np.concatenate(([0], np.flatnonzero(codes == ord("\n")) + 1))
-    starts = starts[starts < len(codes)]
-    neat = bool((codes[starts] == ord("{")).all())
-    return _Block(data, len(starts) if neat else sum(1 for line in data.split(b"\n") if line.strip()), neat)
-
-
-def _lines(block: _Block) -> Iterator[bytes]:
-    return (line for line in block.data.split(b"\n") if line.strip())
-
-
-def _object(line: bytes) -> Row | None:
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def _run(line: bytes) -> int:
     """The number of the run that rejected the row of this line; -1 where it isn't told."""
-    run = (_object(line) or {}).get("run")
+    run = (read_line(line).row or {}).get("run")
     return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
 
 
-def _quickly(block: _Block, schema: pa.Schema | None) -> pa.RecordBatch | None:
+def _quickly(block: Block, schema: pa.Schema, *, others: Literal["ignore", "error"]) -> pa.RecordBatch | None:
     """The block as pyarrow reads it, or None where it can't, or where it is less strict than JSON.
 
-    pyarrow takes NaN for a number, and doesn't mind two objects on a line or one on two.
+    pyarrow takes NaN for a number, and doesn't mind two objects on a line. `others` is about columns, and
+    keys inside objects, that the schema doesn't have.
     """
-    if not block.neat or not block.lines or _holds_no_json(block.data):
+    if not block.neat or not len(schema) or _holds_no_json(block.data):
         return None
-    # With "error", a key that no row so far had is noticed, also inside objects.
-    surprise = "infer" if schema is None else "error"
     try:
         table = json.read_json(
             pa.BufferReader(block.data),
             read_options=json.ReadOptions(use_threads=False, block_size=len(block.data) + 1),
-            parse_options=json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=surprise),
+            parse_options=json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
         )
         table.validate(full=True)
-        table.schema.names  # noqa: B018, decoded here, and perhaps no text
-    except (pa.ArrowException, UnicodeError):
+    except pa.ArrowException:
         return None
     batches = table.combine_chunks().to_batches()
     return batches[0] if len(batches) == 1 and table.num_rows == block.lines else None
@@ -234,6 +312,20 @@ def _quickly(block: _Block, schema: pa.Schema | None) -> pa.RecordBatch | None:
 
 def _holds_no_json(data: bytes) -> bool:
     return (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
+
+
+def _is_exact(block: Block, rows: pa.RecordBatch) -> bool:
+    """Whether no float of these rows may be a whole number of more digits than it holds."""
+    return not any(map(_is_wide, rows.columns)) or not block.long
+
+
+def _is_wide(column: pa.Array) -> bool:
+    if pa.types.is_nested(column.type):
+        return any(map(_is_wide, column.flatten() if pa.types.is_struct(column.type) else [column.flatten()]))
+    if not pa.types.is_floating(column.type):
+        return False
+    ends = pc.min_max(column).as_py().values()
+    return any(end is not None and abs(end) >= EXACT for end in ends)
 
 
 def _without_columns(count: int) -> pa.RecordBatch:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.model import Reject
+from etl.values import pick_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,7 @@ class Piece:
 
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row. `runs`
     (int64, shape (n,)) is given by reject files: the number of the run that rejected each row, or -1.
+    `originals` (shape (n,)) has the rows as they stand, JSON text of an object each, where the file has that.
     """
 
     first: int
@@ -33,6 +35,7 @@ class Piece:
     rows: pa.RecordBatch
     rejects: tuple[Reject, ...] = ()
     runs: NDArray[np.int64] | None = None
+    originals: pa.BinaryArray | None = None
 
 
 def sound(first: int, rows: pa.RecordBatch) -> Piece:
@@ -56,8 +59,15 @@ def clip(piece: Piece, first: int, stop: int) -> Piece:
         return piece
     low, high = (int(at) for at in np.searchsorted(piece.numbers, (first, stop)))
     rejects = tuple(reject for reject in piece.rejects if first <= reject.row < stop)
-    runs = None if piece.runs is None else piece.runs[low:high]
-    return Piece(first, stop, piece.numbers[low:high], piece.rows.slice(low, high - low), rejects, runs)
+    return Piece(
+        first,
+        stop,
+        piece.numbers[low:high],
+        piece.rows.slice(low, high - low),
+        rejects,
+        runs=None if piece.runs is None else piece.runs[low:high],
+        originals=None if piece.originals is None else piece.originals.slice(low, high - low),
+    )
 
 
 def cut(pieces: Iterable[Piece], first: int, stop: int | None, limit: int) -> Iterator[Piece]:
@@ -86,9 +96,15 @@ def without(piece: Piece, rejects: Sequence[Reject]) -> Piece:
     bad = np.array([reject.row for reject in rejects], dtype=np.int64)
     keep = ~np.isin(piece.numbers, bad)
     together = tuple(sorted((*piece.rejects, *rejects), key=lambda reject: reject.row))
-    rows = piece.rows.filter(pa.array(keep))
-    runs = None if piece.runs is None else piece.runs[keep]
-    return replace(piece, numbers=piece.numbers[keep], rows=rows, rejects=together, runs=runs)
+    rows = pick_rows(piece.rows, np.flatnonzero(keep))
+    return replace(
+        piece,
+        numbers=piece.numbers[keep],
+        rows=rows,
+        rejects=together,
+        runs=None if piece.runs is None else piece.runs[keep],
+        originals=None if piece.originals is None else piece.originals.filter(pa.array(keep)),
+    )
 
 
 def shown(value: str) -> str:

@@ -1,6 +1,6 @@
 """Arrow data from outside is safe to work on: its text is text, its indices are in range.
 
-A dictionary is a way to store values and not a type of them, so dictionary columns come out as their values.
+Dictionaries, run-end encodings and views come out as their values.
 """
 
 from __future__ import annotations
@@ -14,37 +14,41 @@ import pyarrow as pa
 from etl.errors import SourceError
 from etl.model import Reject
 from etl.reader.pieces import Piece, shown, sound, without
+from etl.reader.plain_arrays import plain_array, plain_type
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with dictionary columns as columns of their values, without metadata."""
-    return pa.schema([(field.name, _value_type(field.type)) for field in schema])
+    """The schema with every column as `plain_array` makes it, without metadata."""
+    return pa.schema([(field.name, plain_type(field.type)) for field in schema])
 
 
 def readable_pieces(name: str, first: int, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
     """Consecutive batches as pieces, the first of them beginning with row `first` of the file called `name`.
 
-    A row with bytes that are no text becomes a reject; data that is broken in another way is a SourceError.
+    A row with bytes that are no text becomes a reject. SourceError for data that is broken in another way,
+    and for a column of a type that can't be read.
     """
     for batch in batches:
-        piece = sound(first, batch)
-        rejects = [_reject(name, first + at, batch.slice(at, 1)) for at in _unreadable(name, first, batch)]
-        good = without(piece, rejects)
-        yield Piece(good.first, good.stop, good.numbers, _plain(good.rows), good.rejects)
+        bad = _unreadable(name, first, batch)
+        rows = _plain(name, batch)
+        piece = sound(first, rows)
+        yield without(piece, [_reject(name, first + at, rows.slice(at, 1)) for at in bad])
         first = piece.stop
 
 
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+def _plain(name: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [_plain_column(name, *pair) for pair in zip(rows.schema.names, rows.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names) if columns else rows
 
 
-def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [
-        column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column for column in rows
-    ]
-    if not columns:
-        return rows
-    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+def _plain_column(name: str, column: str, values: pa.Array) -> pa.Array:
+    try:
+        return plain_array(values)
+    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        hint = "cast the column to a plain type such as string, or leave it out"
+        message = f"{name}: column {column} is of the type {values.type}, which can't be read: {reason[:200]}"
+        raise SourceError(message, hint=hint) from error
 
 
 def _unreadable(name: str, first: int, rows: pa.RecordBatch, start: int = 0) -> list[int]:
@@ -80,8 +84,7 @@ def _reject(name: str, row: int, one: pa.RecordBatch) -> Reject:
 def _escaped(column: pa.Array) -> str | None:
     """Bad text with its bad bytes as digits; None for text inside lists and structs, which can't be shown."""
     kinds = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
-    plain = column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
-    if plain.type not in kinds:
+    if column.type not in kinds:
         return None
-    value: bytes = plain.view(kinds[plain.type])[0].as_py()
+    value: bytes = column.view(kinds[column.type])[0].as_py()
     return value.decode(errors="backslashreplace")

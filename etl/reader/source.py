@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.errors import SourceError
 from etl.job.spec import CsvOptions
@@ -27,6 +29,9 @@ from etl.reader.web import Web
 
 if TYPE_CHECKING:
     from etl.reader.formats import Input
+
+
+_Pieces: TypeAlias = Callable[[int, int | None, Sequence[str]], Iterator[Piece]]
 
 
 class Content(Protocol):
@@ -50,6 +55,20 @@ class Content(Protocol):
         """Consecutive pieces with at least the rows `first` to `stop - 1`, of these columns in this order."""
 
 
+@runtime_checkable
+class OpenContent(Content, Protocol):
+    """What files can do whose rows say themselves which columns they have."""
+
+    def names(self) -> list[str]:
+        """The columns, as far as they are known without reading everything."""
+
+    def lacks(self, names: Sequence[str]) -> list[str]:
+        """Which of the columns no row has, as far as that can be known."""
+
+    def exact_pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+        """As `pieces`, of columns with any names, and no value depends on other columns or rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A file of the source, where it comes from, and the columns that the folders above it add."""
@@ -63,6 +82,10 @@ class _Entry:
         extra = [(name, pa.string()) for name in self.added]
         return pa.schema([*self.content.schema(), *pa.schema(extra)])
 
+    def names(self) -> list[str]:
+        own = self.content.names() if isinstance(self.content, OpenContent) else self.content.schema().names
+        return [*own, *self.added]
+
     def completed(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
         """The rows with the folders' columns among them, in the order of `columns`."""
         arrays = [
@@ -72,6 +95,16 @@ class _Entry:
             for name in columns
         ]
         return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
+
+    def completed_originals(self, originals: pa.BinaryArray | None) -> pa.BinaryArray | None:
+        """Rows as JSON objects, with the folders' columns in front."""
+        if originals is None or not self.added:
+            return originals
+        added = orjson.dumps(self.added)[:-1]
+        alone = pc.replace_substring_regex(originals, rb"^\s*\{\s*\}", added.replace(b"\\", rb"\\") + b"}")
+        begin = added.replace(b"\\", rb"\\") + b","
+        whole = pc.starts_with(alone, pattern=added)
+        return pc.if_else(whole, alone, pc.replace_substring_regex(alone, rb"^\s*\{", begin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +135,35 @@ class Source:
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    def read(self, stretch: Stretch, *, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+    def names(self, file: int = 0) -> list[str]:
+        """The columns of file number `file` (0-based), without looking at their types."""
+        return self._entries[file].names()
+
+    def lacks(self, file: int, names: Sequence[str]) -> list[str]:
+        """Which of the columns file number `file` doesn't have; where rows say what they have, in no row."""
+        entry = self._entries[file]
+        left = [name for name in names if name not in entry.names()]
+        return entry.content.lacks(left) if isinstance(entry.content, OpenContent) else left
+
+    def read(
+        self, stretch: Stretch, *, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
+    ) -> Iterator[Batch]:
         """The rows of the stretch, in batches that tile it and have at most `batch_rows` rows each.
 
-        `columns` None reads all. SourceError at once if the file has no such column, and later if it can't be
-        read or, in a source that isn't repeatable, was read before.
+        `columns` None reads all. `used` names those whose values matter: NDJSON then has these, whatever its
+        other columns are, and null where a row lacks one; other files have all. SourceError at once if the
+        file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
+        before.
         """
-        return self._batches(stretch, _known(self._entries[stretch.file], columns))
+        entry = self._entries[stretch.file]
+        if used is not None and isinstance(entry.content, OpenContent):
+            return self._batches(stretch, list(dict.fromkeys(used)), entry.content.exact_pieces)
+        return self._batches(stretch, _known(entry, columns), entry.content.pieces)
 
-    def _batches(self, stretch: Stretch, wanted: list[str]) -> Iterator[Batch]:
+    def _batches(self, stretch: Stretch, wanted: list[str], pieces_of: _Pieces) -> Iterator[Batch]:
         entry = self._entries[stretch.file]
         stored = [name for name in wanted if name not in entry.added]
-        found = entry.content.pieces(stretch.first, stretch.stop, stored)
+        found = pieces_of(stretch.first, stretch.stop, stored)
         for piece in pieces.cut(found, stretch.first, stretch.stop, self._batch_rows):
             yield Batch(
                 source=entry.file.name,
@@ -125,6 +175,7 @@ class Source:
                 rejects=piece.rejects,
                 text=entry.content.text,
                 runs=piece.runs,
+                originals=entry.completed_originals(piece.originals),
             )
 
     def fetch(self) -> None:
@@ -230,7 +281,7 @@ def _told_apart(entries: list[_Entry]) -> list[_Entry]:
 
 def _column_names(name: str, content: Content) -> list[str]:
     with translated(name):
-        names: list[str] = content.schema().names
+        names = content.names() if isinstance(content, OpenContent) else content.schema().names
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceError(

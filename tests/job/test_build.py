@@ -7,7 +7,7 @@ import pytest
 from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
 from etl.job import ColumnSpec, CsvOptions, Destination, Step, fingerprint
 from etl.job.schema import IdentificationShape, OperatorsShape
-from tests.job.writing import column, job
+from tests.job.writing import column, fault, job
 
 
 def test_every_key_of_the_api_can_be_given() -> None:
@@ -212,3 +212,46 @@ def test_plain_properties_mean_set() -> None:
 def test_json_is_a_job_file_too() -> None:
     text = '{"identification": {"user_id": "id", "user_properties": {"n": {"value": 1.50}}}}'
     assert job(text) == job("identification: {user_id: id, user_properties: {n: {value: 1.5}}}")
+
+
+@pytest.mark.parametrize("name", ["user_id", "device_id"])
+def test_mangled_ids_are_kept_only_if_the_job_says_so(name: str) -> None:
+    def mangled(spec: str) -> str:
+        return job(f"identification: {{{name}: {spec}}}").identification.fields[name].mangled
+
+    assert (
+        mangled("id")
+        == mangled("{column: id}")
+        == mangled("{column: id, ids: {mangled: reject}}")
+        == "reject"
+    )
+    assert mangled("{column: id, ids: {}}") == "reject"
+    assert mangled("{column: id, ids: {mangled: keep}}") == "keep"
+    same, other = (
+        fingerprint(job(f"identification: {{{name}: {{column: id, ids: {{mangled: {word}}}}}}}"))
+        for word in ("reject", "keep")
+    )
+    assert same == fingerprint(job(f"identification: {{{name}: id}}")) != other
+
+
+@pytest.mark.parametrize("place", ["user_properties: {user_id", "groups: {g", "country"])
+def test_only_ids_have_the_key_ids(place: str) -> None:
+    end = "}" * place.count("{")
+    spec = f"{place}: {{column: c, ids: {{mangled: keep}}}}{end}"
+    text = f"partial_families: reset\nidentification:\n  user_id: id\n  {spec}\n"
+    line, message = fault(text)
+    assert line == 4
+    assert message == "`ids` can't be used here; only `user_id` and `device_id` are ids"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("{column: id, ids: {mangled: send}}", "`mangled` is `send`; it must be `reject` or `keep`"),
+        ("{column: id, ids: {mangle: keep}}", "did you mean `mangled`"),
+        ("{column: id, ids: keep}", "`ids`"),
+        ("{value: user-1, ids: {mangled: keep}}", "`ids` does nothing for a constant"),
+    ],
+)
+def test_what_ids_can_t_say_is_a_fault(spec: str, words: str) -> None:
+    assert words in fault(f"identification:\n  user_id: {spec}\n")[1]

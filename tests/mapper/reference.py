@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import math
 import re
+import unicodedata
 
 from etl.amplitude import REFUSED_IDS
 
@@ -88,10 +89,57 @@ def day_first(text: str) -> object:
         return "<bad_date>"
 
 
+HIDDEN = "\u00ad\u061c\u180e\u200b\u200e\u200f\u2028\u2029\ufeff" + "".join(
+    map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A)])
+)
+DIGITS = set("0123456789")
+
+
+def is_mangled(text: str) -> bool:
+    """Whether a trimmed id was spoilt on its way."""
+    if text[0] in "'=" or any(sign in HIDDEN or unicodedata.category(sign) == "Cc" for sign in text):
+        return True
+    signed, body = text[0] in "+-", text.lstrip("+-") if text[1:2] not in {"+", "-"} else "x"
+    mantissa, e, exponent = body.replace("E", "e").partition("e")
+    if e:
+        sign, digits = (
+            exponent[:1] in {"+", "-"},
+            exponent.lstrip("+-") if exponent[1:2] not in {"+", "-"} else "",
+        )
+        numeric = digits.isascii() and digits.isdigit() and len(digits) <= 3
+        return (
+            numeric
+            and is_decimal(mantissa)
+            and (sign or signed or not set(mantissa) <= DIGITS or len(mantissa) == 1)
+        )
+    return not set(body) <= DIGITS and is_decimal(body)
+
+
+def is_decimal(text: str) -> bool:
+    """Digits with at most one point or comma, or in groups of three."""
+    if not set(text) <= DIGITS | {".", ","} or not set(text) & DIGITS:
+        return False
+    if text.count(".") + text.count(",") <= 1:
+        return True
+    for group, point in ((",", "."), (".", ",")):
+        whole, mark, _ = text.partition(point)
+        first, *others = whole.split(group)
+        grouped = bool(others) and 1 <= len(first) <= 3 and all(len(part) == 3 for part in others)
+        if grouped and text.count(point) <= 1 and (mark or group == ","):
+            return True
+    return False
+
+
 def user_id(text: str) -> str:
-    text = text.strip()
+    signs = set(HIDDEN)
+    while text and (text[0].isspace() or text[0] in signs):
+        text = text[1:]
+    while text and (text[-1].isspace() or text[-1] in signs):
+        text = text[:-1]
     if not text:
         return "<missing_id>"
+    if is_mangled(text):
+        return "<mangled_id>"
     if text.lower() in REFUSED_IDS:
         return "<refused_id>"
     return text if len(text) >= 5 else "<short_id>"

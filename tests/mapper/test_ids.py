@@ -53,7 +53,7 @@ def test_ids_that_stand_for_no_user_are_refused_whatever_their_case(word: str) -
 
 def test_ids_of_other_types_become_text() -> None:
     assert ids_of(pa.array([12345, None])) == ["12345", "<missing_id>"]
-    assert ids_of(pa.array([12345.0, float("nan"), 1.5])) == ["12345", "<missing_id>", "<short_id>"]
+    assert ids_of(pa.array([12345.0, float("nan"), 1.5])) == ["12345", "<missing_id>", "<mangled_id>"]
     assert ids_of(pa.array([b"user-1", b"user-\xff"])) == ["user-1", "<bad_text>"]
     assert ids_of(pa.array(["user-1", None, "user-1"]).dictionary_encode()) == [
         "user-1",

@@ -42,6 +42,10 @@ DAYS = st.from_regex(r"[0-3]?[0-9]/[01]?[0-9]/[0-9]{4}", fullmatch=True)
 ANYTHING = st.text(st.characters(codec="utf-8"), max_size=12)
 TEXTS = st.one_of(DIGITS, WORDS, MOMENTS, DAYS, ANYTHING, st.text("a ,\u00a0;", max_size=8))
 
+NUMERIC = st.text("0123456789.,eE+-'=", max_size=9)
+AROUND = st.sampled_from(["", " ", "\u200b", "\ufeff\t", "\u00ad", "\u2066"])
+ID_TEXTS = NUMERIC | st.tuples(AROUND, NUMERIC | WORDS, AROUND, NUMERIC | WORDS).map("".join)
+
 RULES: list[tuple[dict[str, Any], Callable[[str], object]]] = [
     ({}, reference.string),
     ({"type": "number"}, reference.number),
@@ -66,7 +70,7 @@ def test_a_column_is_mapped_as_its_values_one_by_one(
 
 
 @settings(max_examples=40, deadline=None)
-@given(texts=st.lists(TEXTS, max_size=12))
+@given(texts=st.lists(TEXTS | ID_TEXTS, max_size=12))
 def test_ids_are_checked_as_one_by_one(texts: list[str]) -> None:
     identification = Identification({"user_id": ColumnSpec(column="id")}, unset=("x",))
     mapped = Mapper(identification).map(batch_of({"id": pa.array(texts, pa.string())}, text=True))

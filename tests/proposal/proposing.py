@@ -58,6 +58,6 @@ def rejects_of(job: Job, source: Source) -> Counter[str]:
     mapper = Mapper(job.identification)
     found: Counter[str] = Counter()
     for file in range(len(source.files)):
-        for batch in source.read(Stretch(file)):
+        for batch in source.read(Stretch(file), used=mapper.columns):
             found.update(reject.code for reject in mapper.map(batch).rejects)
     return found

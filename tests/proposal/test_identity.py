@@ -8,6 +8,7 @@ import pytest
 
 from etl.errors import SourceError
 from etl.job import ColumnSpec, Step
+from etl.reader import open_source
 from tests.proposal.proposing import csv_source, job_of, proposed, rejects_of, table_source
 
 LONG = [f"person-{number}" for number in range(10)]
@@ -138,3 +139,41 @@ def test_an_id_in_some_files_only_is_no_id(tmp_path: Path) -> None:
 
     source = open_source([first, second])
     assert job_of(proposed(source), source).identification.fields["user_id"].column == "email"
+
+
+def test_mangled_ids_are_counted_and_shown(tmp_path: Path) -> None:
+    rows = [*(f"person-{number}" for number in range(20)), "1.5E+14", "2.5E+14", "250000.0", "'0012345"]
+    source = csv_source(tmp_path, "user_id,v\n" + "".join(f"{row},x\n" for row in rows))
+    proposal = proposed(source)
+    assert proposal.rejects == {"mangled_id": 4} == rejects_of(job_of(proposal, source), source)
+    words = " ".join(proposal.text.replace("#", " ").split())
+    assert "4 of 24 rows have an id that was mangled on its way" in words
+    for part in (
+        '2: "1.5E+14" is a number in scientific notation',
+        '1: "250000.0" is',
+        '1: "\'0012345" begins',
+    ):
+        assert part in words
+    assert "ids: {mangled: keep}" in words
+
+
+def test_mangled_ids_are_not_hidden_by_a_prefix(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, "ID,v\n" + "".join(f"{number},x\n" for number in [*range(30), "1.5"]))
+    proposal = proposed(source)
+    assert job_of(proposal, source).identification.fields["user_id"].transform
+    assert proposal.rejects == {"mangled_id": 1} == rejects_of(job_of(proposal, source), source)
+
+
+def test_columns_of_several_kinds_are_proposed_as_they_are(tmp_path: Path) -> None:
+    lines = [
+        '{"user_id":"person-1","v":1,"o":{"a":1}}',
+        '{"user_id":"person-2","v":"x","o":{"b":[]}}',
+        '{"user_id":77001}',
+    ]
+    (tmp_path / "x.ndjson").write_text("\n".join(lines))
+    source = open_source([tmp_path / "x.ndjson"])
+    proposal = proposed(source)
+    job = job_of(proposal, source)
+    assert proposal.rejects == {} == rejects_of(job, source)
+    assert job.identification.fields["user_id"] == ColumnSpec(column="user_id")
+    assert set(job.identification.operators["$set"]) == {"v", "o"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyarrow import dataset
 
 from etl.errors import SourceError
 from etl.model import Stretch
@@ -32,6 +34,58 @@ class SizedStream(Stream):
         return len(ROWS)
 
 
+class SingleValues:
+    """As polars' Series: a stream of values and not of rows."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return pa.chunked_array([[1, 2]]).__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        return 2
+
+
+class Relation(Stream):
+    """As DuckDB's relation: it has a length, and to know that, all its rows are computed."""
+
+    def __len__(self) -> int:
+        raise AssertionError("nobody may ask")
+
+
+Relation.__module__ = "_duckdb"
+
+
+class Scan:
+    """As a scan of pyiceberg."""
+
+    def to_arrow_batch_reader(self) -> pa.RecordBatchReader:
+        return TABLE.to_reader(max_chunksize=3)
+
+    def to_arrow(self) -> pa.Table:
+        raise AssertionError("that would read all of it")
+
+
+class LazyFrame:
+    """As polars' LazyFrame."""
+
+    def head(self, count: int) -> LazyFrame:
+        assert count == 0
+        return self
+
+    def collect(self) -> pa.Table:
+        return TABLE.slice(0, 0)
+
+    def collect_batches(self, *, maintain_order: bool, chunk_size: int) -> Iterator[pa.Table]:
+        assert maintain_order
+        return iter(TABLE.slice(start, chunk_size) for start in range(0, len(TABLE), chunk_size))
+
+
+class OneBatch:
+    """Another library's record batch."""
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> object:
+        return TABLE.combine_chunks().to_batches()[0].__arrow_c_array__(requested_schema)
+
+
 @pytest.mark.parametrize(
     ("given", "name", "repeatable", "total"),
     [
@@ -41,6 +95,14 @@ class SizedStream(Stream):
         (SizedStream(), "table", True, 7),
         (TABLE.to_reader(max_chunksize=2), "stream", False, None),
         (Stream(), "stream", False, None),
+        (Relation(), "stream", False, None),
+        (dataset.dataset(TABLE), "stream", False, None),
+        (dataset.dataset(TABLE).scanner(), "stream", False, None),
+        (Scan(), "stream", False, None),
+        (LazyFrame(), "stream", False, None),
+        (iter(TABLE.to_batches(max_chunksize=2)), "stream", False, None),
+        ((part for part in (TABLE.slice(0, 3), TABLE.slice(3).to_pandas())), "stream", False, None),
+        (OneBatch(), "table", True, 7),
     ],
 )
 def test_reads_whatever_speaks_arrow(given: Any, name: str, repeatable: bool, total: int | None) -> None:
@@ -117,12 +179,87 @@ def test_a_broken_table_stops_the_run() -> None:
         (pa.Table.from_arrays([pa.array([1])] * 2, names=["a", "a"]), "column a more than once"),
         (7, "a int is no source"),
         ([{"id": 1}], "a list is no source"),
+        (Stream, "Stream is a class"),
+        (SingleValues(), "can't be a table"),
     ],
 )
 def test_what_can_be_no_table_is_refused(given: Any, message: str) -> None:
     with pytest.raises(SourceError, match=message) as caught:
         open_source([given])
     assert caught.value.hint
+
+
+def named(module: str, *methods: str) -> object:
+    """An object of another library's type."""
+    kind = type("Thing", (), dict.fromkeys(methods, lambda _: None))
+    kind.__module__ = module
+    return kind()
+
+
+@pytest.mark.parametrize(
+    ("given", "call"),
+    [
+        ([{"id": 1}, {"id": 2}], "pyarrow.Table.from_pylist(rows)"),
+        ({"id": [1]}, "pyarrow.table(data)"),
+        (named("polars.lazyframe.frame", "collect"), "frame.collect()"),
+        (named("deltalake.table", "to_pyarrow_dataset", "to_pandas"), "table.to_pyarrow_dataset()"),
+        (named("pyiceberg.table", "scan"), "table.scan()"),
+        (named("pyspark.sql.classic.dataframe", "toArrow", "toPandas"), "frame.toArrow()"),
+        (named("pyspark.sql.dataframe", "toPandas"), "frame.toPandas()"),
+        (named("_duckdb", "sql"), "connection.sql(...)"),
+        (named("somewhere", "to_arrow"), "to_arrow()"),
+    ],
+)
+def test_a_refusal_names_the_call_that_works(given: object, call: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source([given])
+    assert call in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "no batch"),
+        ([{"id": 1}], "batch 1 of the stream is a dict"),
+        ([TABLE, TABLE.rename_columns(["id", "m"])], "batch 2 of the stream differs .* columns m, n"),
+        ([TABLE, pa.table({"id": ["a"], "n": ["7"]})], "batch 2 .* column n as string, .* int64"),
+        ([TABLE, pa.table({"id": ["a"], "n": [1.5]})], "batch 2 .* column n as double"),
+        ([pa.table({"n": pa.array([1], pa.int8())}), pa.table({"n": [300]})], "batch 2 .* column n as int64"),
+    ],
+)
+def test_a_generator_of_something_else_is_refused(items: list[Any], message: str) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
+        batches(open_source([iter(items)]))
+    assert caught.value.hint
+
+
+def test_batches_of_a_generator_may_differ_in_what_means_nothing() -> None:
+    items = [
+        pa.table({"id": ["a"], "n": [1]}),
+        pa.table({"n": pa.array([2], pa.int16()), "id": pa.array(["b"]).dictionary_encode()}),
+        pa.table({"id": pa.nulls(1), "n": pa.nulls(1)}),
+    ]
+    assert rows_of(batches(open_source([iter(items)]))) == {
+        1: {"id": "a", "n": 1}, 2: {"id": "b", "n": 2}, 3: {"id": None, "n": None},
+    }  # fmt: skip
+
+
+def test_a_stream_is_read_as_it_is_asked_for() -> None:
+    made: list[int] = []
+
+    def endless() -> Iterator[pa.Table]:
+        while True:
+            made.append(1)
+            yield TABLE
+
+    found = open_source([endless()], batch_rows=4).read(Stretch(0, 1, 12))
+    assert [batch.rows.num_rows for batch in found] == [4, 3, 4]
+    assert len(made) == 2
+
+
+def test_a_big_batch_of_a_stream_comes_in_pieces() -> None:
+    reader = pa.RecordBatchReader.from_batches(TABLE.schema, TABLE.combine_chunks().to_batches())
+    assert [batch.rows.num_rows for batch in batches(open_source([reader], batch_rows=3))] == [3, 3, 1]
 
 
 def test_a_column_can_be_read_alone() -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.reader import window
+from etl.reader import ndjson_look, window
 from etl.reader.formats import recognise
 from etl.reader.locations import find
 from etl.reader.ndjson_file import NdjsonFile
@@ -155,6 +155,105 @@ def test_what_does_not_fit_the_columns_seen_so_far_is_a_reject(
 def test_a_byte_order_mark_and_crlf_are_no_content(tmp_path: Path) -> None:
     rows, _ = read(tmp_path, b'\xef\xbb\xbf{"a":1}\r\n\r\n{"a":2}\r\n', "x.ndjson")
     assert rows == {1: {"a": 1}, 2: {"a": 2}}
+
+
+@pytest.mark.parametrize("between", ["\n", "\r\n", "\n\n"])
+def test_a_mark_at_the_start_of_any_line_is_dropped(tmp_path: Path, between: str) -> None:
+    text = between.join(['\ufeff{"a":1}', '\ufeff{"a":2}', '{"a":3}', '\ufeff\ufeff{"a":4}'])
+    for block in (9, 1 << 20):
+        file = ndjson(written(tmp_path, "x.ndjson", text.encode()), block)
+        found = list(file.exact_pieces(1, None, ["a"]))
+        assert rows_of(found) == {n: {"a": n} for n in range(1, 5)}
+        assert rejects_of(found) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{\n  "id": 1,\n  "plan": "a"\n}\n{\n  "id": 2\n}\n', "over several lines"),
+        ('{"id": 1,\r\n "plan": "a"}\r\n', "over several lines"),
+        ('\ufeff{\n\t"id": {\n' + '"x": 1,\n' * 90_000 + '"y": 2}}', "over several lines"),
+        ('[{"id":1},\n{"id":2}]\n', "one JSON list"),
+        ('[\n  {\n    "id": 1\n  }\n]\n', "one JSON list"),
+        ('\n [{"id":1}, {"id":2}]', "one JSON list"),
+    ],
+)
+def test_json_of_another_shape_is_refused_by_what_it_looks_like(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
+        opened(written(tmp_path, "x.ndjson", text.encode()))
+    assert "one object a line" in str(caught.value.hint)
+    assert "jq -c" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"a":1}{"a":2}', "holds two objects"),
+        ('{"a":1}, {"a":2}', "holds two objects"),
+        ('{"a":1}\ufeff{"a":2}', "holds two objects"),
+        ('{"a":1},', "ends with a comma"),
+        ('[{"a":1}]', "is a JSON list"),
+        ('{"a":1', "is not a JSON object"),
+    ],
+)
+def test_a_reject_says_what_its_line_looks_like(tmp_path: Path, line: str, reason: str) -> None:
+    path = written(tmp_path, "x.ndjson", f'{{"a":1}}\n{line}\n{{"a":3}}'.encode())
+    found = list(ndjson(path).exact_pieces(1, None, ["a"]))
+    (reject,) = rejects_of(found)
+    assert (reject.row, reject.code) == (2, "bad_line")
+    assert reason in reject.reason
+    assert json.loads(reject.values) == {"line": line}
+    assert rows_of(found) == {1: {"a": 1}, 3: {"a": 3}}
+
+
+def test_two_objects_on_a_line_don_t_make_up_for_one_on_two(tmp_path: Path) -> None:
+    text = '{"a":1}{"a":2}\n{"a":\n{"b":3}}\n{"a":4}\n'
+    file = ndjson(written(tmp_path, "x.ndjson", text))
+    found = list(file.exact_pieces(1, None, ["a"]))
+    assert [(r.row, r.code) for r in rejects_of(found)] == [(n, "bad_line") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("look", [1, 1 << 20])
+def test_other_columns_never_reject_a_row(tmp_path: Path, look: int) -> None:
+    others = ["1", '"x"', '{"k1":1}', '{"k2":{"z":[]}}', "1e999", '"\\ud800"', '"\udcff"', "[[[]]]", "1" * 30]
+    text = "\n".join(f'{{"a":{n},"b":{other}}}' for n, other in enumerate(others))
+    path = written(tmp_path, "x.ndjson", text.encode("utf-8", "surrogateescape"))
+    found = list(ndjson(path, look=look).exact_pieces(1, None, ["a", "nowhere"]))
+    assert rejects_of(found) == []
+    assert rows_of(found) == {n + 1: {"a": n, "nowhere": None} for n in range(len(others))}
+    originals = [piece.originals for piece in found if piece.originals is not None]
+    assert [text.strip() for some in originals for text in some.to_pylist()] == path.read_bytes().split(b"\n")
+
+
+@pytest.mark.parametrize(
+    "value", ['"\\ud800"', '"\udcff"', '["a", "\\udfff"]', '{"\udcff": 1}', "[" * 500 + "]" * 500]
+)
+def test_what_is_no_text_costs_its_row_only_where_it_is_used(tmp_path: Path, value: str) -> None:
+    text = f'{{"a":1}}\n{{"a":{value}}}\n{{"a":"x"}}'.encode("utf-8", "surrogateescape")
+    found = list(ndjson(written(tmp_path, "x.ndjson", text)).exact_pieces(1, None, ["a"]))
+    (reject,) = rejects_of(found)
+    assert (reject.row, reject.code) == (2, "bad_line")
+    assert reject.reason.startswith("column a: ")
+
+
+@pytest.mark.parametrize("look", [1, 1 << 20])
+def test_a_column_that_comes_late_is_found(tmp_path: Path, look: int) -> None:
+    text = lines_of(*[{"a": 1}] * 50, {"late": "x"})
+    file = ndjson(written(tmp_path, "x.ndjson", text), block=20, look=look)
+    assert file.lacks(["a", "late", "nowhere"]) == ["nowhere"]
+    assert rows_of(file.exact_pieces(51, None, ["late"])) == {51: {"late": "x"}}
+
+
+def test_columns_without_end_are_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ndjson_look, "_MOST_COLUMNS", 5)
+    monkeypatch.setattr(ndjson_look, "_KNOWN_SHAPES", 3)
+    text = lines_of(*({"id": n, f"key {n}": str(n)} for n in range(40)))
+    file = ndjson(written(tmp_path, "x.ndjson", text))
+    assert len(file.names()) == 5
+    assert file.lacks(["key 39", "key 40"]) == ["key 40"]
+    assert rows_of(file.exact_pieces(40, None, ["id", "key 39"]))[40] == {"id": 39, "key 39": "39"}
 
 
 def test_nesting_beyond_measure_costs_its_row_only(tmp_path: Path) -> None:
