@@ -81,6 +81,7 @@ def _clipped(batch: Batch, first: int, stop: int) -> Batch:
         rows=batch.rows.slice(low, high - low),
         rejects=tuple(reject for reject in batch.rejects if first <= reject.row < stop),
         runs=None if batch.runs is None else batch.runs[low:high],
+        originals=None if batch.originals is None else batch.originals.slice(low, high - low),
     )
 
 
@@ -88,6 +89,7 @@ def _joined(parts: list[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
     runs = [part.runs for part in parts if part.runs is not None]
+    originals = [part.originals for part in parts if part.originals is not None]
     return replace(
         parts[0],
         stop=parts[-1].stop,
@@ -95,4 +97,5 @@ def _joined(parts: list[Batch]) -> Batch:
         rows=pa.concat_batches([part.rows for part in parts]),
         rejects=tuple(reject for part in parts for reject in part.rejects),
         runs=np.concatenate(runs) if runs else None,
+        originals=pa.concat_arrays(originals) if originals else None,
     )
