@@ -50,14 +50,17 @@ def original_values(
 
     `text`: the rows come from untyped text, where an empty field means nothing, so it is shown as null, but
     in the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is shown as
-    text.
+    text. A row's text doesn't depend on the others.
     """
     if len(positions) == 0:
         return []
     if rows.schema.names == [_ORIGINAL]:
         return [plain_text(text).strip() for text in _picked(rows.column(0), positions).to_pylist()]
     names = rows.schema.names
-    columns = [_presentable(_picked(column, positions)) for column in rows.columns]
+    picked = [_picked(column, positions) for column in rows.columns]
+    if len(positions) > 1 and any(map(_has_infinity, picked)):  # which make text of a whole column
+        return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
+    columns = [_presentable(column) for column in picked]
     if text:
         pairs = zip(names, columns, strict=True)
         columns = [column if name in keep_empty else _without_empty(column) for name, column in pairs]
@@ -65,7 +68,9 @@ def original_values(
     try:
         return _lines(shown)
     except Exception:  # noqa: BLE001 - the writer has no error type of its own
-        return [_dumped(shown.slice(place, 1)) for place in range(shown.num_rows)]
+        if len(positions) == 1:
+            return [_dumped(shown)]
+    return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
 
 
 def is_textual(kind: pa.DataType) -> bool:
@@ -135,6 +140,11 @@ def json_of(value: object) -> str:
 def plain_text(value: object) -> str:
     """Text of any value that `python_value` returns."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _has_infinity(column: pa.Array) -> bool:
+    floating = pa.types.is_floating(column.type)
+    return floating and bool(np.isinf(column.to_numpy(zero_copy_only=False)).any())
 
 
 def _presentable(column: pa.Array) -> pa.Array:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from etl.encoder.cutter import Limits, cut
 from etl.encoder.encoding import Encoding, EventEncoding, FormEncoding
+from etl.encoder.held import Sizes, held_of, row_bytes
 from etl.encoder.lines import Lines, array_body
 from etl.encoder.merge import group_users, joined, merge_rows
+from etl.encoder.merge_limits import Shares, merge_shares
 from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
 from etl.model import Body, Chunk, Mapped, Reject
@@ -30,12 +32,20 @@ __all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pi
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Identifications `start` to `end - 1` of a mapped batch, with their encoded lines."""
+    """Identifications `start` to `end - 1` of a mapped batch with all that chunks are made of.
 
-    mapped: Mapped
+    It may wait for those of many batches, so it refers to nothing else of its own. `rows` are the source's.
+    """
+
+    identifications: pa.RecordBatch
+    rows: pa.RecordBatch
+    prints: Prints | None
+    large: frozenset[str]
     lines: Lines
     keys: Keys
     numbers: NDArray[np.int64]
+    shares: Shares | None
+    held: Sizes
     start: int
     end: int
 
@@ -49,15 +59,6 @@ class _Part:
 
     def encoded(self) -> memoryview:
         return self.lines.part(self.start, self.end)
-
-    def identifications(self) -> pa.RecordBatch:
-        return self.mapped.identifications.slice(self.start, len(self))
-
-    def rows(self) -> pa.RecordBatch:
-        kept, rows = self.mapped.kept[self.start : self.end], shown_rows(self.mapped.batch)
-        if len(kept) and kept[-1] - kept[0] + 1 == len(kept):
-            return rows.slice(int(kept[0]), len(kept))
-        return pick_rows(rows, kept)
 
 
 class Encoder:
@@ -100,7 +101,22 @@ class Encoder:
             )
             return self._encode(smaller)[0], _oversized(mapped, ~fits, self._limits.body_bytes)
         keys = user_keys(mapped.identifications)
-        return _Part(mapped, lines, keys, numbers, 0, len(numbers)), []
+        shares = merge_shares(mapped.identifications, self._encoding.splice)
+        rows = _kept_rows(mapped)
+        part = _Part(
+            mapped.identifications,
+            rows,
+            mapped.prints,
+            mapped.large,
+            lines,
+            keys,
+            numbers,
+            shares,
+            row_bytes(rows),
+            start=0,
+            end=len(numbers),
+        )
+        return part, []
 
     def _cut(self, *, complete: bool) -> Iterator[Chunk]:
         numbers = _numbers(self._parts)
@@ -108,7 +124,15 @@ class Encoder:
         keys = _keys(self._parts)
         done = 0
         for border in cut(
-            numbers, sizes, keys, first=self._first, stop=self._stop, complete=complete, limits=self._limits
+            numbers,
+            sizes,
+            keys,
+            first=self._first,
+            stop=self._stop,
+            complete=complete,
+            limits=self._limits,
+            shares=_shares(self._parts),
+            held=held_of(numbers, _held(self._parts), self._rejects),
         ):
             yield self._chunk(self._between(border.start, border.end), border.stop)
             done = border.end
@@ -138,12 +162,12 @@ class Encoder:
             keys=keys[np.unique(owners, return_index=True)[1]] if merged else keys,
             numbers=_numbers(parts),
             owners=owners,
-            rows=_joined([part.rows() for part in parts], shown_rows(batch)),
+            rows=_joined([part.rows.slice(part.start, len(part)) for part in parts], shown_rows(batch)),
             text=batch.text,
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
             prints=_prints(parts),
-            large=frozenset().union(*(part.mapped.large for part in parts)),
+            large=frozenset().union(*(part.large for part in parts)),
         )
         self._first = stop
         return chunk
@@ -155,9 +179,11 @@ class Encoder:
         if not _repeat(keys[:, 0]):
             body = array_body([part.encoded() for part in parts])
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
-        identifications = joined([part.identifications() for part in parts])
+        identifications = joined(
+            [part.identifications.slice(part.start, len(part)) for part in parts]
+        )
         owners = group_users(identifications)
-        merged = merge_rows(identifications, owners)
+        merged = merge_rows(identifications, owners, self._encoding.splice)
         last = np.empty(merged.num_rows, dtype=np.int64)
         last[owners] = _numbers(parts)  # of equal indices numpy keeps the last
         lines = self._encoding.write(merged, self._last_batch().batch.file, last)
@@ -177,6 +203,15 @@ _NO_KEYS: Keys = np.empty((0, 1), dtype=np.uint64)
 _NO_NUMBERS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
+def _kept_rows(mapped: Mapped) -> pa.RecordBatch:
+    """The source rows of the identifications; copied where they are few of the batch, which then can go."""
+    rows, kept = shown_rows(mapped.batch), mapped.kept
+    side_by_side = len(kept) and kept[-1] - kept[0] + 1 == len(kept)
+    if side_by_side and 2 * len(kept) >= rows.num_rows:
+        return rows.slice(int(kept[0]), len(kept))
+    return pick_rows(rows, kept)
+
+
 def _numbers(parts: list[_Part]) -> NDArray[np.int64]:
     found = [part.numbers[part.start : part.end] for part in parts]
     return np.concatenate(found) if found else _NO_NUMBERS
@@ -192,8 +227,18 @@ def _keys(parts: list[_Part]) -> Keys:
     return np.concatenate(found) if found else _NO_KEYS
 
 
+def _shares(parts: list[_Part]) -> Shares | None:
+    found = [part.shares[part.start : part.end] for part in parts if part.shares is not None]
+    return np.concatenate(found) if found else None
+
+
+def _held(parts: list[_Part]) -> Sizes:
+    found = [part.held[part.start : part.end] for part in parts]
+    return np.concatenate(found) if found else _NO_NUMBERS
+
+
 def _prints(parts: list[_Part]) -> Prints | None:
-    found = [part.mapped.prints[part.start : part.end] for part in parts if part.mapped.prints is not None]
+    found = [part.prints[part.start : part.end] for part in parts if part.prints is not None]
     return np.concatenate(found) if found else None
 
 

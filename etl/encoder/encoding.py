@@ -16,7 +16,14 @@ from etl.json_lines import Splice
 
 
 class Encoding(Protocol):
-    """Writes identifications as lines; each line depends on its own row alone."""
+    """Writes identifications as lines; each line depends on its own row alone.
+
+    `splice` is applied to the JSON lines first.
+    """
+
+    @property
+    def splice(self) -> Splice | None:
+        """What makes JSON lines of marked strings what they stand for."""
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write k identifications of file number `file`; `numbers` (shape (k,)) are the rows they end at."""

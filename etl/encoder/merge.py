@@ -1,7 +1,7 @@
 """Rows of one user that fall in one chunk, merged into one identification as the operators mean.
 
 The rule for every operator: sending the merged identification leaves the profile as sending the rows one by
-one, in their order, would have left it.
+one, in their order, would have left it. What can't be merged so isn't in one chunk: see `merge_limits`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from etl import amplitude
 from etl.arrow.exact_json import dump, load
 from etl.arrow.raw_json import mark, marked, unmarked
+from etl.encoder.merge_limits import json_values, may_be_marked
+from etl.json_lines import Splice
 from etl.leaves import Path, assemble, bundles, leaves, valid
 
 Indices = NDArray[np.int64]
@@ -23,6 +25,15 @@ Indices = NDArray[np.int64]
 # For these the values of the last row come first.
 _LAST_FIRST = frozenset({"$prepend", "$preInsert"})
 _DISTINCT = frozenset({"$preInsert", "$postInsert"})
+# Types whose equal values are equal in JSON, and the other way round.
+_PLAIN = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+)
 
 
 def group_users(identifications: pa.RecordBatch) -> Indices:
@@ -69,14 +80,17 @@ def _offsets(lists: pa.Array) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
 
 
-def merge_rows(identifications: pa.RecordBatch, groups: Indices) -> pa.RecordBatch:
+def merge_rows(
+    identifications: pa.RecordBatch, groups: Indices, splice: Splice | None = None
+) -> pa.RecordBatch:
     """One identification a group, in order of group number; shape (groups.max() + 1,), the same fields.
 
-    Types stay, but that sums are as wide as Arrow's sums.
+    Types stay, but that sums are as wide as Arrow's sums. `splice` makes JSON lines of marked strings what
+    they stand for.
     """
     found = dict(leaves(identifications))
     last_only = ("user_properties", "$clearAll") in found
-    window = _Window(groups, int(groups.max()) + 1)
+    window = _Window(groups, int(groups.max()) + 1, splice)
     merged: dict[Path, pa.Array] = {}
     for bundle in bundles(list(found)):
         columns = [found[path] for path in bundle]
@@ -92,6 +106,7 @@ class _Window:
 
     groups: Indices
     users: int
+    splice: Splice | None
 
     def merge(self, path: Path, columns: list[pa.Array], *, wiped: bool) -> list[pa.Array]:
         """Merge a bundle of columns whose values stand or fall together; `path` is the first one's."""
@@ -122,7 +137,7 @@ class _Window:
         """Sums by user; null where every row is null. Whole numbers have a whole sum, if they are all."""
         if pa.types.is_string(column.type):
             return self._marked_total(column)
-        table = pa.table({"user": self.groups, "value": column})
+        table = pa.table({"user": self.groups, "value": _summable(column)})
         sums = table.group_by("user", use_threads=False).aggregate([("value", "sum")]).sort_by("user")
         return sums["value_sum"].combine_chunks()
 
@@ -137,27 +152,57 @@ class _Window:
         """Each user's lists one behind the other; null where all are null."""
         rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
         values = column.flatten()
-        order = -rows if operator in _LAST_FIRST else rows
-        places = np.lexsort((np.arange(len(rows)), order, self.groups[rows]))
-        users, values = self.groups[rows][places], values.take(pa.array(places))
+        places = np.arange(len(rows))
         if operator in _DISTINCT:
-            keep = _distinct(users, values, last=operator in _LAST_FIRST)
-            users, values = users[keep], values.take(pa.array(keep))
+            places = _firsts(self.groups[rows], _codes(values, self.splice))
+        users = self.groups[rows[places]]
+        order = -rows[places] if operator in _LAST_FIRST else rows[places]
+        by_user = np.lexsort((places, order, users))
         counts = np.bincount(users, minlength=self.users)
         absent = np.bincount(self.groups[valid(column)], minlength=self.users) == 0
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), values, type=column.type, mask=pa.array(absent))
+        offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+        taken = values.take(pa.array(places[by_user]))
+        return pa.ListArray.from_arrays(offsets, taken, type=column.type, mask=pa.array(absent))
 
 
-def _distinct(users: Indices, values: pa.Array, *, last: bool) -> Indices:
-    """Places of each user's distinct values: the first of equals, or the last."""
-    codes = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    pairs = users * (len(values) + 1) + codes
-    if last:
-        _, index = np.unique(pairs[::-1], return_index=True)
-        return np.sort(len(pairs) - 1 - index)
-    _, index = np.unique(pairs, return_index=True)
-    return np.sort(index)
+def _summable(column: pa.Array) -> pa.Array:
+    """The numbers as the server reads them, in a type that holds the sums that `merge_limits` allows."""
+    kind = column.type
+    if pa.types.is_decimal256(kind):
+        return column.cast(pa.decimal256(76, kind.scale))
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.decimal128(38, kind.scale))
+    if pa.types.is_floating(kind) and kind.bit_width < 64:
+        return column.cast(pa.string()).cast(pa.float64())  # 0.1 in 32 bits is written, and read, as 0.1
+    return column
+
+
+def _firsts(users: Indices, codes: Indices) -> Indices:
+    """The place where each user has each value first, ascending: what comes later is there already."""
+    _, places = np.unique(users * (int(codes.max(initial=0)) + 1) + codes, return_index=True)
+    return np.sort(places)
+
+
+def _codes(values: pa.Array, splice: Splice | None) -> Indices:
+    """A number for each value; those that are equal as JSON have the same."""
+    kind = values.type
+    if pa.types.is_floating(kind):
+        values = pc.add(values, pa.scalar(0.0, kind))  # -0.0 becomes 0.0
+    if any(is_it(kind) for is_it in _PLAIN) or (pa.types.is_string(kind) and not may_be_marked(values)):
+        codes: Indices = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes
+    known: dict[object, int] = {}
+    found = [known.setdefault(_key(value), len(known)) for value in json_values(values, splice)]
+    return np.array(found, dtype=np.int64)
+
+
+def _key(value: object) -> object:
+    """What is equal and has the same hash where values are equal as JSON: 1 is 1.0, and True isn't."""
+    if isinstance(value, dict):
+        return ("object", *sorted((name, _key(member)) for name, member in value.items()))
+    if isinstance(value, list):
+        return ("list", *map(_key, value))
+    return ("boolean", value) if isinstance(value, bool) else value
 
 
 def _by_appearance(codes: Indices) -> Indices:

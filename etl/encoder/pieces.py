@@ -12,11 +12,16 @@ from etl.model import Batch, Mapped
 
 # Smaller pieces take longer; chunks of larger ones come to the sender in bursts, and it has to catch up.
 _ROWS: Final = 8192
+_BYTES: Final = 1 << 23  # of source rows; lines of wide ones take the most memory of all
 
 
 def pieces(mapped: Mapped, *, rows: int = _ROWS) -> Iterator[Mapped]:
-    """The same in order, of `rows` readable rows each and a smaller last one; nothing is copied."""
+    """The same in order, of `rows` readable rows each and a smaller last one; nothing is copied.
+
+    Wide rows come in pieces of fewer.
+    """
     count = mapped.batch.rows.num_rows
+    rows = max(1, min(rows, count * _BYTES // max(mapped.batch.rows.nbytes, 1)))
     for start in range(0, count, rows):
         yield _piece(mapped, start, min(start + rows, count))
     if count == 0:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from etl.arrow.raw_json import splice_json
 from etl.mapper.byte_texts import holds_bytes
+from etl.mapper.frames import framed, frames, within
 from etl.mapper.hook import load_transform
 from etl.mapper.mapper import Mapper
 
-__all__ = ["Mapper", "holds_bytes", "load_transform", "splice_json"]
+__all__ = ["Mapper", "framed", "frames", "holds_bytes", "load_transform", "splice_json", "within"]

@@ -38,8 +38,10 @@ def load_transform(reference: str, folder: Path) -> Transform:
     importlib.invalidate_caches()
     try:
         function = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:
-        message = f"transform {reference!r} can't be imported: {type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() too
+        message = f"transform {reference!r} can't be imported: {_brief(error)}"
         raise UsageError(message, hint=f"the module is looked for in {folder} first") from error
     if not callable(function):
         hint = f"define `def {name}(frame)` in that module; it takes and returns a pandas DataFrame"
@@ -59,8 +61,10 @@ def apply(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch, NDArray[n
     frame.index = pd.Index(batch.numbers, name="row")
     try:
         result = transform(frame)
-    except Exception as error:
-        raise _failure(transform, batch, f"failed: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() too: it would end the run without a word
+        raise _failure(transform, batch, f"failed: {_brief(error)}") from error
     if not isinstance(result, pd.DataFrame):
         raise _failure(transform, batch, f"returned {type(result).__name__}, not a DataFrame")
     positions = _positions(transform, batch, result)
@@ -90,6 +94,14 @@ def _to_arrow(transform: Transform, batch: Batch, result: pd.DataFrame) -> pa.Re
     arrays = [column.combine_chunks() for column in table.columns]
     typed = [array.cast(pa.string()) if pa.types.is_null(array.type) else array for array in arrays]
     return pa.RecordBatch.from_arrays(typed, names=[str(name) for name in table.column_names])
+
+
+def _brief(error: BaseException) -> str:
+    """Kind and message of an error of somebody else's, whose message may itself fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - anything
+        return type(error).__name__
 
 
 def _failure(transform: Transform, batch: Batch, what: str) -> TransformError:

@@ -33,13 +33,19 @@ if TYPE_CHECKING:
 class Mapper:
     """Maps batches one by one, each by itself: what a row becomes depends on no other row.
 
-    `transform` is the job's own function on DataFrames; it sees the rows first.
+    `transform` is the job's own function on DataFrames; it sees the rows first. What it makes of a row may
+    depend on the others in the batch, so its batches have to be frames.
     """
 
     def __init__(self, identification: Identification, *, transform: Transform | None = None) -> None:
         self._identification = identification
         self._transform = transform
         self._columns = [_column(place, spec) for place, spec in identification.specs()]
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether batches have to be whole frames, since a function on DataFrames sees them."""
+        return self._transform is not None
 
     @property
     def has_raw_json(self) -> bool:

@@ -1,12 +1,13 @@
 """Chunks made in a process of their own: one interpreter's lock is too little for making and sending.
 
-The child is a fork: it begins at once, and shares what is loaded by then. It ends with its parent, since
-nobody reads its pipe any more. Bodies and rows, which are nearly all of a chunk, stand in shared memory.
+The child is a fork: it begins at once, and shares what is loaded by then. It ends with its parent, and never
+runs on in the code that forked. Bodies and rows, which are nearly all of a chunk, stand in shared memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import pickle
@@ -14,8 +15,9 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager, suppress
+import traceback
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from dataclasses import fields
 from fcntl import fcntl
 from functools import lru_cache, partial
@@ -25,9 +27,9 @@ from typing import Final, NamedTuple, NoReturn
 
 import pyarrow as pa
 
-from etl.errors import SourceError
+from etl.errors import EtlError, SourceError
 from etl.model import Body, Chunk, Piece
-from etl.pipeline.ahead import Arriving, got_ahead
+from etl.pipeline.ahead import Arriving, got_ahead, made_ahead
 from etl.pipeline.arena import Arena, Stored
 from etl.pipeline.cores import one_core_left
 
@@ -35,6 +37,8 @@ Made = Iterator[list[Chunk]]
 
 _SET_PIPE_SIZE: Final = 1031  # F_SETPIPE_SZ, which the module fcntl only has on Linux
 _PIPE_BYTES: Final = 1 << 20
+_ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
 _SIZE: Final = struct.Struct("<Q")
 _TOGETHER: Final = 4  # chunks in a frame, which has a slot to itself
 _FRAMES_AHEAD: Final = 6  # in the making, on their way, or with a last chunk that is late
@@ -53,45 +57,131 @@ def made_apart(make: Callable[[], Made], *, concurrency: int, closing: int) -> I
     """What `make()` yields, made in a child process until the context ends; what it raises is raised here.
 
     It arrives in an event loop, without a thread of its own: each thread more would take turns with sending.
-    This thread leaves a core to the child meanwhile.
+    This thread leaves a core to the child meanwhile. Where the system has no memory or process to spare,
+    chunks are made in this process.
 
     `concurrency` is how many chunks are under way at once; there is memory to share for these and a few
     more. The child closes the descriptor `closing` at once: a lock that it shared would outlive its owner.
     """
-    reading, writing = os.pipe()
-    with suppress(OSError):  # above what this user may have
-        fcntl(writing, _SET_PIPE_SIZE, _PIPE_BYTES)
-    arena = Arena(-(-concurrency // _TOGETHER) + _FRAMES_AHEAD, _SLOT_BYTES)
-    gc.freeze()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        os.close(closing)
-        _be_child(make, _Sender(FileIO(writing, "wb"), arena))
-    os.close(writing)
+    child = _started(make, slots=-(-concurrency // _TOGETHER) + _FRAMES_AHEAD, closing=closing)
+    if child is None:
+        yield partial(made_ahead, make())
+        return
     try:
-        with FileIO(reading) as pipe, one_core_left():
-            yield _Receiver(pipe, arena).arriving
+        with FileIO(child.reading) as pipe, one_core_left():
+            yield _Receiver(pipe, child.arena).arriving
     finally:
-        os.kill(child, signal.SIGKILL)  # a process that nobody has waited for is there, even when it ended
-        os.waitpid(child, 0)
-        arena.close()
+        # A process that nobody has waited for is there, even when it ended.
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        child.arena.close()
 
 
-def _be_child(make: Callable[[], Made], sender: _Sender) -> NoReturn:
-    # Terminals and service managers tell every process; the parent ends the run, in its own time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with suppress(BrokenPipeError):
+class _Child(NamedTuple):
+    """A process that makes chunks, the end of the pipe to read, and the memory to share."""
+
+    pid: int
+    reading: int
+    arena: Arena
+
+
+def _started(make: Callable[[], Made], *, slots: int, closing: int) -> _Child | None:
+    """Fork; None where there aren't the descriptors, the memory or the process for it."""
+    with ExitStack() as undo:
         try:
-            for chunks in make():
-                sender.send_chunks(chunks)
-            sender.send(None)
-        except BrokenPipeError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again in the parent
-            sender.send(error)
-    os._exit(0)
+            reading, writing = os.pipe()
+            undo.callback(os.close, reading)
+            writing_end = undo.enter_context(FileIO(writing, "wb"))
+            with suppress(OSError):  # above what this user may have
+                fcntl(writing, _SET_PIPE_SIZE, _PIPE_BYTES)
+            arena = Arena(slots, _SLOT_BYTES)
+            undo.callback(arena.close)
+            pid = _fork(
+                partial(_be_child, make, writing_end, arena, parent=os.getpid(), unwanted=(reading, closing))
+            )
+        except (OSError, MemoryError, ValueError, OverflowError):
+            return None
+        undo.pop_all()
+    writing_end.close()
+    return _Child(pid, reading, arena)
+
+
+def _fork(be_child: Callable[[], NoReturn]) -> int:
+    """The child's process id. A Ctrl-C meanwhile waits: in the child it would raise in the parent's code."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            be_child()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def _be_child(
+    make: Callable[[], Made], pipe: FileIO, arena: Arena, *, parent: int, unwanted: Iterable[int]
+) -> NoReturn:
+    """Make chunks and send them. Whatever happens, the process ends here: the code above is the parent's."""
+    try:
+        # Terminals and service managers tell every process; the parent ends the run, in its own time.
+        for number in _ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+        _end_with(parent)
+        # What is there by now stays; looking through it for garbage would copy it from the parent.
+        gc.freeze()
+        for descriptor in unwanted:
+            os.close(descriptor)
+        _send_all(make, _Sender(pipe, arena))
+    finally:
+        os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """Have the system end this process when its parent ends, also in the middle of a long calculation."""
+    with suppress(OSError, AttributeError):  # then it ends when it finds that nobody reads its pipe
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _send_all(make: Callable[[], Made], sender: _Sender) -> None:
+    try:
+        for chunks in make():
+            sender.send_chunks(chunks)
+        sender.send(None)
+    except BrokenPipeError:
+        pass
+    except BaseException as error:  # noqa: BLE001 - raised again in the parent
+        with suppress(BrokenPipeError):
+            sender.send(_failure(error))
+
+
+def _failure(error: BaseException) -> _Failure:
+    text = "".join(traceback.format_exception(error))
+    try:
+        return _Failure(pickle.dumps(error, protocol=5), text)
+    except Exception:  # noqa: BLE001 - somebody else's class can fail in any way
+        return _Failure(b"", text)
+
+
+class _Failure(NamedTuple):
+    """What was raised in the child, pickled where it can be, and its traceback."""
+
+    pickled: bytes
+    text: str
+
+    def error(self) -> BaseException:
+        """What is to be raised here. What isn't an Exception would end more than this run."""
+        try:
+            found = pickle.loads(self.pickled)  # noqa: S301 - our own child
+        except Exception:  # noqa: BLE001 - somebody else's class can fail in any way
+            found = None
+        if isinstance(found, Exception | KeyboardInterrupt):
+            if not isinstance(found, EtlError):
+                found.add_note(f"in the process that reads the source:\n{self.text}")
+            return found
+        return RuntimeError(f"the process that reads the source failed:\n{self.text}")
 
 
 class _Frame(NamedTuple):
@@ -113,7 +203,7 @@ class _Sender:
         for start in range(0, len(chunks), _TOGETHER):
             self.send(self._packed(chunks[start : start + _TOGETHER]))
 
-    def send(self, found: _Frame | BaseException | None) -> None:
+    def send(self, found: _Frame | _Failure | None) -> None:
         """Send the size of a pickle, and the pickle."""
         pickled = pickle.dumps(found, protocol=5)
         left = memoryview(_SIZE.pack(len(pickled)) + pickled)
@@ -164,9 +254,9 @@ class _Receiver:
                 "the process that reads the source ended before its time",
                 hint="it may have run out of memory; run the same command again, what is settled is kept",
             ) from None
-        found: _Frame | BaseException | None = pickle.loads(data)  # noqa: S301 - our own child
-        if isinstance(found, BaseException):
-            raise found
+        found: _Frame | _Failure | None = pickle.loads(data)  # noqa: S301 - our own child
+        if isinstance(found, _Failure):
+            raise found.error()
         return None if found is None else self._unpacked(found)
 
     def _unpacked(self, frame: _Frame) -> list[Chunk]:

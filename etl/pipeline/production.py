@@ -12,7 +12,7 @@ from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
 from etl.job import Job, check_columns, lacking, missing_columns
 from etl.json_lines import Splice
-from etl.mapper import Mapper, load_transform, splice_json
+from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
 from etl.model import Batch, Chunk, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
 from etl.pipeline.basis import NOTHING, Basis
@@ -87,14 +87,16 @@ class Production:
             yield list(encoder.finish())
 
     def read(self, gap: Stretch) -> Iterator[Batch]:
-        """The batches of a stretch, with the columns that the job uses."""
+        """What the mapper is given for a stretch; for a transform all of the frames that have rows of it."""
+        if self.mapper.has_transform:
+            return frames(self.source.read(framed(gap)))
         return self.source.read(gap, used=self.mapper.columns)
 
     def mapped(self, gap: Stretch) -> Iterator[Mapped]:
         """The batches of a stretch, mapped."""
         with closing(read_ahead(self.read(gap))) as batches:
             for batch in batches:
-                yield self.mapper.map(batch)
+                yield within(self.mapper.map(batch), gap)
 
     def compared(self, gap: Stretch, differ: Differ) -> Iterator[Compared]:
         """The batches of a stretch, mapped and compared."""

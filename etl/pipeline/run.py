@@ -163,6 +163,7 @@ class _Run:
         pays = self._settings.rate is None and (source.total_bytes() or 0) >= _WORTH_A_PROCESS
         wanted = pays if self._settings.processes is None else self._settings.processes == 2
         if wanted and source.repeatable and may_fork():
+            source.fetch()
             return made_apart(self._chunks, concurrency=self._settings.concurrency, closing=self._lock)
         return nullcontext(partial(made_ahead, self._chunks()))
 

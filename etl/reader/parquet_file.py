@@ -14,8 +14,10 @@ from pyarrow import fs
 
 from etl.model import Format
 from etl.reader.faults import guarded, translated
-from etl.reader.places import HEAD, Stored
+from etl.reader.pieces import MOST_BYTES, rows_within
+from etl.reader.places import HEAD, Place, Stored
 from etl.reader.readable import plain_schema, readable_pieces
+from etl.reader.web import Web
 
 if TYPE_CHECKING:
     from etl.reader.formats import Input
@@ -78,16 +80,19 @@ class ParquetFile:
     def _batches(
         self, stream: pa.NativeFile, groups: list[int], row: int, columns: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
+        found = [self._metadata.row_group(group) for group in groups]
+        size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
+        rows = min(self._batch_rows, rows_within(MOST_BYTES, size, count))
         with translated(self._name):
             batches = _opened(stream, self._metadata).iter_batches(
-                self._batch_rows, row_groups=groups, columns=list(columns), use_threads=False
+                rows, row_groups=groups, columns=list(columns), use_threads=False
             )
         for batch in guarded(batches, self._name, f"in row {row} or after it"):
             yield batch.select(list(columns))
 
-    def _seekable(self, given: Input) -> Stored:
-        """The file itself, or a temporary copy of what is packed or comes through a pipe or from the web."""
-        if isinstance(given.place, Stored) and given.codec is None:
+    def _seekable(self, given: Input) -> Place:
+        """The file itself, or a temporary copy of what is packed or comes through a pipe."""
+        if isinstance(given.place, Stored | Web) and given.codec is None:
             return given.place
         self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
         with translated(self._name), closing(given.open()) as stream:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOWN = 60
+# Of a batch's values: 16,384 rows of 1 kB. Wider rows come in batches of fewer.
+MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,22 @@ def clip(piece: Piece, first: int, stop: int) -> Piece:
 
 
 def cut(pieces: Iterable[Piece], first: int, stop: int | None, limit: int) -> Iterator[Piece]:
-    """The rows `first` to `stop - 1` of consecutive pieces, in pieces of at most `limit` rows and rejects."""
+    """The rows `first` to `stop - 1` of consecutive pieces, in pieces of at most `limit` rows and rejects.
+
+    A piece of wide rows has fewer, about as many as `MOST_BYTES` hold.
+    """
     for piece in pieces:
         low, high = max(first, piece.first), piece.stop if stop is None else min(stop, piece.stop)
-        for start in range(low, high, limit):
-            yield clip(piece, start, min(start + limit, high))
+        step = min(limit, rows_within(MOST_BYTES, piece.rows.nbytes, piece.stop - piece.first))
+        for start in range(low, high, step):
+            yield clip(piece, start, min(start + step, high))
         if stop is not None and piece.stop >= stop:
             return
+
+
+def rows_within(most: int, size: int, rows: int) -> int:
+    """How many of `rows` rows with `size` bytes together have `most` bytes, about; at least one."""
+    return max(1, rows * most // max(size, 1))
 
 
 def without(piece: Piece, rejects: Sequence[Reject]) -> Piece:

@@ -25,6 +25,7 @@ from etl.reader.ndjson_file import NdjsonFile
 from etl.reader.parquet_file import ParquetFile
 from etl.reader.pieces import Piece
 from etl.reader.places import Place, Stored, sample
+from etl.reader.web import Web
 
 if TYPE_CHECKING:
     from etl.reader.formats import Input
@@ -187,6 +188,12 @@ class Source:
                 runs=piece.runs,
                 originals=entry.completed_originals(piece.originals),
             )
+
+    def fetch(self) -> None:
+        """Copy what comes from the web, all of it: a process can't go on with another's connection."""
+        for entry in self._entries:
+            if isinstance(entry.place, Web):
+                entry.place.fetch()
 
     def changed(self) -> str | None:
         """A sentence that says which file is not what it was when the source was opened, and how; or None."""

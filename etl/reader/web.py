@@ -1,95 +1,91 @@
-"""Files at http and https addresses, read from beginning to end; the only user of fsspec."""
+"""Files at http and https addresses: copied as they are read, and read from the copy as often as needed."""
 
 from __future__ import annotations
 
-import importlib
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from etl.errors import SourceError
+from etl.reader.download import USUAL, Download, Patience, ask, told_by
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Web:
     """A file at a web address. `name` is the address without its user and query, which may be secrets."""
 
     name: str
     address: str
     repeatable: bool = True
+    patience: Patience = field(default=USUAL, repr=False)
 
     def open(self) -> pa.NativeFile:
-        """A stream over the body of the answer, which needs no server that can send parts of files."""
-        with _reachable(self.name):
-            return pa.PythonFile(
-                _Body(self.name, _web().open(self.address, mode="rb", block_size=0)), mode="r"
-            )
+        """A stream over the copy, which can be read at any position."""
+        self._copy.need(1)
+        return pa.PythonFile(_Reading(self._copy), mode="r")
+
+    def fetch(self) -> None:
+        """Copy all of it."""
+        self._copy.need(None)
 
     def state(self) -> tuple[int | None, int | None]:
-        """The size and the time of change that the server's headers tell."""
-        with _reachable(self.name):
-            told = _web().info(self.address)
-        changed = told.get("Last-Modified")
-        modified = int(parsedate_to_datetime(changed).timestamp()) * 10**9 if changed else None
-        return told.get("size"), modified
+        """The size and the time of change that the server tells now.
+
+        If it doesn't any more, since addresses may be signed for an hour, those of the whole copy.
+        """
+        if not self._copy.begun:
+            self._copy.need(1)
+            return self._copy.told
+        try:
+            with closing(ask(self.name, self.address, self.patience)) as answer:
+                return told_by(answer.headers)
+        except SourceError:
+            if not self._copy.whole:
+                raise
+            return self._copy.told
+
+    @cached_property
+    def _copy(self) -> Download:
+        return Download(self.name, self.address, self.patience)
 
 
-class _Body(io.RawIOBase):
-    """The body of an answer, with errors in the reader's words."""
+class _Reading(io.RawIOBase):
+    """One reading of a copy."""
 
-    def __init__(self, name: str, body: Any) -> None:
+    def __init__(self, copy: Download) -> None:
         super().__init__()
-        self._name = name
-        self._body = body
+        self._copy = copy
+        self._at = 0
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
     def read(self, count: int = -1) -> bytes:
-        with _reachable(self._name):
-            chunk: bytes = self._body.read(count)
+        if count < 0:
+            self._copy.need(None)
+            count = self._copy.have - self._at
+        chunk = self._copy.read_at(self._at, count)
+        self._at += len(chunk)
         return chunk
 
-    def close(self) -> None:
-        if not self.closed:
-            self._body.close()
-        super().close()
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            self._copy.need(None)
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._copy.have}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 def web_name(address: str) -> str:
     """The address as it may be shown."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _web() -> Any:
-    try:
-        fsspec = importlib.import_module("fsspec")
-        return fsspec.filesystem("http")
-    except ImportError as error:
-        hint = "install it with: pip install 'propsync[remote]'"
-        raise SourceError("reading http and https addresses needs the extra `remote`", hint=hint) from error
-
-
-@contextmanager
-def _reachable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise SourceError(
-            f"{name} is not there", hint="check the address, and that its server is up"
-        ) from error
-    except Exception as error:
-        if (
-            not isinstance(error, OSError | ValueError)
-            and type(error).__module__.partition(".")[0] != "aiohttp"
-        ):
-            raise
-        kind = type(error).__name__
-        raise SourceError(f"{name} can't be read: {kind}", hint="try again, or download it first") from error

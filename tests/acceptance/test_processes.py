@@ -12,6 +12,7 @@ from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
 from tests.commands import QUICK, Propsync, until
+from tests.reader.web_server import Behaviour, serving
 
 ROWS = 5_000
 LIMITS = ("--batch-size", "100", "--concurrency", "4")
@@ -112,3 +113,75 @@ def test_ctrl_c_is_for_both(propsync: Propsync, sandbox: Sandbox, job: Path, num
     assert stopped.code == 130
     assert not alive(child)
     assert stopped.summary["accepted"] == len(sandbox.profiles)
+
+
+TRANSFORM = """
+import sys, threading
+
+class Unlike(BaseException):
+    def __init__(self, one, other):
+        super().__init__(one)
+        self.lock = threading.Lock()
+
+def ranked(frame):
+    return frame.assign(rank=frame["plan"].rank(method="first").astype("int64"), rows=len(frame))
+
+def leaving(frame):
+    sys.exit("enough")
+
+def unlike(frame):
+    raise Unlike("enough", 2)
+"""
+
+
+def transforming(tmp_path: Path, function: str) -> Path:
+    (tmp_path / "functions_of_ours.py").write_text(TRANSFORM)
+    lines = "".join(f"user-{number:06d},plan {number % 7}\n" for number in range(9_000))
+    (tmp_path / "users.csv").write_text(f"id,plan\n{lines}")
+    job = tmp_path / "job.yml"
+    job.write_text(
+        f"source: users.csv\ntransform: functions_of_ours:{function}\n"
+        "identification: {user_id: id, user_properties: {rank: rank, rows: rows}}\n"
+    )
+    return job
+
+
+def test_the_second_gives_a_transform_the_frames_that_the_first_would(
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = transforming(tmp_path, "ranked")
+    two = propsync.process(*run(sandbox, job), "--batch-size", "1000")
+    bodies = sorted(entry.sha256 for entry in sandbox.requests)
+    one = propsync(*run(sandbox, job, "1"), "--batch-size", "1000", "--state-dir", "one")
+    assert sorted([*bodies, *bodies]) == sorted(entry.sha256 for entry in sandbox.requests)
+    assert (two.code, one.code) == (0, 0)
+    assert two.summary["accepted"] == 9_000
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("function", "error"), [("leaving", "SystemExit"), ("unlike", "Unlike")])
+def test_a_transform_that_leaves_is_one_error(
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, function: str, error: str, processes: str
+) -> None:
+    command = propsync.process if processes == "2" else propsync
+    ended = command(*run(sandbox, transforming(tmp_path, function), processes))
+    assert ended.code == 7
+    assert ended.err.count("the job's transform") == 1
+    assert f"{function} failed: {error}: enough (users.csv, rows 1 to 8192)" in ended.err
+    assert ended.summary["status"] == "stopped"  # told once, by one process
+    assert sandbox.stats.requests == 0
+
+
+def test_a_source_from_the_web_can_be_read_by_the_second(
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    data = exports.write_csv(tmp_path / "users.csv", ROWS).read_bytes()
+    with serving(Behaviour(data, breaks=[70_000])) as address:
+        job = exports.write_job(tmp_path, source=address)
+        sandbox.change(latency="50ms")
+        with propsync.begin(*run(sandbox, job)) as running:
+            until(lambda: sandbox.stats.requests >= 1)
+            assert len(children(running.process.pid)) == 1
+            finished = running.wait()
+    assert finished.code == 0
+    assert len(sandbox.profiles) == ROWS

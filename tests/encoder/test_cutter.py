@@ -2,97 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.encoder.cutter import Cut, Limits, cut
+from etl.encoder.cutter import Cut, Held, Limits, cut
+from etl.encoder.merge_limits import WHOLE
 
-LIMITS = Limits(identifications=4, body_bytes=40)
+LIMITS = Limits(identifications=4, body_bytes=40, held_bytes=100)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A file: what belongs to each sent row, what is held of sent and rejected rows, and its end."""
+
+    numbers: list[int]
+    sizes: list[int]
+    keys: list[list[int]]
+    shares: list[int]
+    held: dict[int, int]
+    stop: int
+
+    def cut(
+        self, start: int = 0, first: int = 1, until: int | None = None, *, complete: bool = True
+    ) -> list[Cut]:
+        """The chunks of rows `first` to `until - 1`; `start` sent rows come before."""
+        until = self.stop if until is None else until
+        end = sum(1 for number in self.numbers if number < until)
+        width = len(self.keys[0]) if self.keys else 1
+        held = {row: size for row, size in self.held.items() if first <= row < until}
+        return list(
+            cut(
+                np.array(self.numbers[start:end], np.int64),
+                np.array(self.sizes[start:end], np.int64),
+                np.array(self.keys[start:end], np.uint64).reshape(-1, width),
+                first=first,
+                stop=until,
+                complete=complete,
+                limits=LIMITS,
+                shares=np.array(self.shares[start:end], np.int64).reshape(-1, 1),
+                held=Held.of(np.array(list(held), np.int64), np.array(list(held.values()), np.int64)),
+            )
+        )
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> tuple[list[int], list[int], list[list[int]], int]:
-    """Numbers, sizes and keys of the rows that are sent, and where the file stops."""
+def files(draw: st.DrawFn) -> Rows:
     total = draw(st.integers(0, 400))
     numbers = sorted(draw(st.sets(st.integers(1, max(total, 1)), max_size=60))) if total else []
-    sizes = [draw(st.integers(5, 39)) for _ in numbers]
     width = draw(st.sampled_from([1, 2]))
-    keys = [[draw(st.integers(0, 6)) + 100 * column for column in range(width)] for _ in numbers]
-    return numbers, sizes, keys, total + 1
-
-
-def cut_all(
-    numbers: list[int],
-    sizes: list[int],
-    keys: list[list[int]],
-    first: int,
-    stop: int,
-    *,
-    complete: bool = True,
-) -> list[Cut]:
-    width = len(keys[0]) if keys else 1
-    return list(
-        cut(
-            np.array(numbers, np.int64),
-            np.array(sizes, np.int64),
-            np.array(keys, np.uint64).reshape(-1, width),
-            first=first,
-            stop=stop,
-            complete=complete,
-            limits=LIMITS,
-        )
+    rejected = draw(st.sets(st.integers(1, total), max_size=20)) if total else set()
+    return Rows(
+        numbers,
+        sizes=[draw(st.integers(5, 39)) for _ in numbers],
+        keys=[[draw(st.integers(0, 6)) + 100 * column for column in range(width)] for _ in numbers],
+        shares=[draw(st.sampled_from([0, 1, WHOLE // 2, WHOLE, 2 * WHOLE])) for _ in numbers],
+        held={row: draw(st.sampled_from([1, 30, 99, 200])) for row in sorted(rejected.union(numbers))},
+        stop=total + 1,
     )
 
 
-@given(rows())
-def test_chunks_tile_the_rows_within_the_limits(
-    given_rows: tuple[list[int], list[int], list[list[int]], int],
-) -> None:
-    numbers, sizes, keys, stop = given_rows
+@given(files())
+def test_chunks_tile_the_rows_within_the_limits(rows: Rows) -> None:
     end, first = 0, 1
-    for chunk in cut_all(numbers, sizes, keys, 1, stop):
+    for chunk in rows.cut():
         inside = range(chunk.start, chunk.end)
         assert chunk.start == end
         assert chunk.stop > first
-        assert all(first <= numbers[i] < chunk.stop for i in inside)
+        assert all(first <= rows.numbers[i] < chunk.stop for i in inside)
         assert len(inside) <= LIMITS.identifications
-        assert sum(sizes[i] for i in inside) <= LIMITS.body_bytes
+        assert sum(rows.sizes[i] for i in inside) <= LIMITS.body_bytes
         assert chunk.stop - first <= LIMITS.rows
+        held = [size for row, size in rows.held.items() if first <= row < chunk.stop]
+        assert sum(held) <= LIMITS.held_bytes or len(held) == 1
+        by_user: dict[int, list[int]] = {}
+        for i in inside:
+            by_user.setdefault(rows.keys[i][0], []).append(rows.shares[i])
+        assert all(sum(shares) <= WHOLE or len(shares) == 1 for shares in by_user.values())
         end, first = chunk.end, chunk.stop
-    assert (end, first) == (len(numbers), stop)
+    assert (end, first) == (len(rows.numbers), rows.stop)
 
 
-@given(rows(), st.data())
-def test_cutting_after_any_border_gives_the_rest(
-    given_rows: tuple[list[int], list[int], list[list[int]], int], data: st.DataObject
-) -> None:
-    numbers, sizes, keys, stop = given_rows
-    chunks = cut_all(numbers, sizes, keys, 1, stop)
+@given(files(), st.data())
+def test_cutting_after_any_border_gives_the_rest(rows: Rows, data: st.DataObject) -> None:
+    chunks = rows.cut()
     done = data.draw(st.integers(0, len(chunks)))
     start, first = (chunks[done - 1].end, chunks[done - 1].stop) if done else (0, 1)
-    again = cut_all(numbers[start:], sizes[start:], keys[start:], first, stop)
+    again = rows.cut(start, first)
     assert [(c.end + start, c.stop) for c in again] == [(c.end, c.stop) for c in chunks[done:]]
 
 
-@given(rows(), st.data())
-def test_the_reader_s_batches_move_no_border(
-    given_rows: tuple[list[int], list[int], list[list[int]], int], data: st.DataObject
-) -> None:
-    numbers, sizes, keys, stop = given_rows
-    whole = [c.stop for c in cut_all(numbers, sizes, keys, 1, stop)]
-    breaks = [*sorted(data.draw(st.sets(st.integers(1, stop), max_size=8))), stop]
+@given(files(), st.data())
+def test_the_reader_s_batches_move_no_border(rows: Rows, data: st.DataObject) -> None:
+    whole = [c.stop for c in rows.cut()]
+    breaks = [*sorted(data.draw(st.sets(st.integers(1, rows.stop), max_size=8))), rows.stop]
     start, first, borders = 0, 1, []
     for index, until in enumerate(breaks):
-        seen = sum(1 for number in numbers if number < until)
-        cuts = cut_all(
-            numbers[start:seen],
-            sizes[start:seen],
-            keys[start:seen],
-            first,
-            until,
-            complete=index == len(breaks) - 1,
-        )
+        cuts = rows.cut(start, first, until, complete=index == len(breaks) - 1)
         for chunk in cuts:
             borders.append(chunk.stop)
         if cuts:
@@ -100,12 +108,9 @@ def test_the_reader_s_batches_move_no_border(
     assert borders == whole
 
 
-@given(rows())
-def test_one_user_with_two_devices_is_never_twice_in_a_chunk(
-    given_rows: tuple[list[int], list[int], list[list[int]], int],
-) -> None:
-    numbers, sizes, keys, stop = given_rows
-    for chunk in cut_all(numbers, sizes, keys, 1, stop):
-        pairs = {tuple(pair) for pair in keys[chunk.start : chunk.end]}
-        for column in range(len(keys[0]) if keys else 0):
+@given(files())
+def test_one_user_with_two_devices_is_never_twice_in_a_chunk(rows: Rows) -> None:
+    for chunk in rows.cut():
+        pairs = {tuple(pair) for pair in rows.keys[chunk.start : chunk.end]}
+        for column in range(len(rows.keys[0]) if rows.keys else 0):
             assert len({pair[column] for pair in pairs}) == len(pairs)

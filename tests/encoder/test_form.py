@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from urllib.parse import parse_qs, urlencode
+import tracemalloc
+from urllib.parse import parse_qs, unquote_plus, urlencode
 
+import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
+from etl.encoder import form
 from etl.encoder.form import form_escape
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -76,3 +79,66 @@ def test_never_longer_than_percent_encoding(text: str) -> None:
 def test_plain_json_is_left_alone() -> None:
     line = b'{"user_id":"user-1","user_properties":{"$set":{"plan":"pro plan"}}}\n'
     assert form_escape(line) == line
+
+
+LETTERS = st.sampled_from(
+    [
+        "a",
+        "x41",
+        "u00e9",
+        "U0001",
+        "\\",
+        "\\\\",
+        '"',
+        "\n",
+        "ß",
+        "é",
+        "\x80",
+        "ÿ",
+        "東",
+        "\uffff",
+        "😀",
+        "\U0010ffff",
+        "%",
+        "\x01",
+    ]
+)
+WRITTEN = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"])) | st.lists(LETTERS).map("".join), max_size=8
+)
+
+
+def lines_of(texts: list[str]) -> list[bytes]:
+    return [json.dumps({"v": text}, ensure_ascii=False).encode() + b"\n" for text in texts]
+
+
+@given(WRITTEN, st.integers(1, 40))
+def test_lines_are_in_ascii_and_each_depends_on_itself_alone(texts: list[str], at_once: int) -> None:
+    """Whatever stands beside a line, on a resume other lines do: its bytes stay the same."""
+    lines = lines_of(texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(form, "_AT_ONCE", at_once)
+        together = form_escape(b"".join(lines))
+    assert together == b"".join(map(form_escape, lines))
+    assert together.isascii()
+    read = [json.loads(unquote_plus(line.decode())) for line in together.split(b"\n")[:-1]]
+    assert read == [{"v": text} for text in texts]
+
+
+@given(st.lists(LETTERS.filter(lambda letter: letter not in "%\x7f")).map("".join))
+def test_escapes_are_those_of_the_standard_library(text: str) -> None:
+    (line,) = lines_of([text])
+    assert form_escape(line).decode().replace("+", " ") == json.dumps({"v": text}) + "\n"
+
+
+def test_distinct_texts_take_no_memory_that_stays() -> None:
+    def escape(night: int) -> None:
+        names = [chr(0x4E00 + number % 20_000) * 300 + f"{night}-{number}" for number in range(3_000)]
+        form_escape(b"".join(lines_of(names)))
+
+    escape(0)
+    tracemalloc.start()
+    escape(1)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000 < peak

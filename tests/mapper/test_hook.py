@@ -94,17 +94,44 @@ def test_an_exception_in_it_is_not_lost() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+class _MuteError(BaseException):
+    """Whose words can't be had."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize("error", [SystemExit("enough"), SystemExit(0), GeneratorExit(), _MuteError()])
+def test_it_can_not_end_the_run_without_a_word(error: BaseException) -> None:
+    def leaving(frame: pd.DataFrame) -> pd.DataFrame:
+        raise error
+
+    with pytest.raises(TransformError, match=f"leaving failed: {type(error).__name__}") as caught:
+        mapped_with(leaving)
+    assert caught.value.__cause__ is error
+
+
+def test_a_ctrl_c_in_it_stays_one() -> None:
+    def interrupted(frame: pd.DataFrame) -> pd.DataFrame:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mapped_with(interrupted)
+
+
 def test_it_is_found_beside_the_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", ["elsewhere"])
     (tmp_path / "tidy_up_here.py").write_text(
         "def clean(frame):\n    return frame.assign(v='x')\nnumber = 1\n"
     )
     (tmp_path / "broken_here.py").write_text("import no_such_module_here\n")
+    (tmp_path / "leaving_here.py").write_text("import sys\nsys.exit('enough')\n")
     assert properties(mapped_with(load_transform("tidy_up_here:clean", tmp_path))) == ["x"] * 3
     for reference, words in {
         "tidy_up_here:tidy": "has no function tidy",
         "tidy_up_here:number": "has no function number",
         "broken_here:clean": "No module named 'no_such_module_here'",
+        "leaving_here:clean": "can't be imported: SystemExit: enough",
         "nowhere_here:clean": "No module named 'nowhere_here'",
         "tidy_up_here": "isn't of the form package.module:function",
     }.items():

@@ -46,6 +46,15 @@ def test_no_kind_of_array_fails(kind: str) -> None:
     texts = original_values(rows, np.arange(len(array)))
     assert [orjson.loads(text)["u"] for text in texts] == ["user"] * len(array)
     assert all("\n" not in text for text in texts)
+    assert texts == [original_values(rows, [at])[0] for at in range(len(array))]
+
+
+def test_a_row_is_shown_as_it_is_beside_any_others() -> None:
+    """How long a reject is decides where a chunk ends, so it must not depend on what was read with it."""
+    rows = batch_of({"a": pa.array([0.5, float("inf"), 1e20, None]), "b": pa.array([1, 2, 3, 4])}).rows
+    texts = original_values(rows, [0, 1, 2, 3])
+    assert texts == [original_values(rows, [at])[0] for at in range(4)]
+    assert [orjson.loads(text)["a"] for text in texts] == [0.5, "inf", 1e20, None]
 
 
 def test_nothing_is_made_of_no_rows() -> None:

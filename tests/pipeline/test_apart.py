@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import os
+import resource
 import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -96,6 +105,152 @@ def test_what_the_child_raises_is_raised_here() -> None:
     with pytest.raises(ValueError, match="no more"):
         apart(broken, came.append)
     assert_same(came[0], chunk(1))
+
+
+class LockedError(BaseException):
+    """Can be neither pickled nor caught as an Exception."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.lock = threading.Lock()
+
+
+class PickyError(Exception):
+    """Can be pickled, but not read back: its own arguments aren't those of BaseException."""
+
+    def __init__(self, words: str, more: str) -> None:
+        super().__init__(f"{words} {more}")
+
+
+ERRORS: list[tuple[BaseException, type[BaseException]]] = [
+    (LockedError("no more rows"), RuntimeError),
+    (PickyError("no more", "rows"), RuntimeError),
+    (SystemExit("no more rows"), RuntimeError),
+    (GeneratorExit("no more rows"), RuntimeError),
+    (KeyError("no more rows"), KeyError),
+    (SourceError("no more rows", hint="find some"), SourceError),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), ERRORS, ids=lambda given: type(given).__name__)
+def test_one_process_and_one_error_whatever_is_raised(
+    tmp_path: Path, error: BaseException, kind: type[BaseException]
+) -> None:
+    def broken() -> Made:
+        yield [chunk(1)]
+        raise error
+
+    came: list[Chunk] = []
+    with pytest.raises(kind, match="no more rows") as caught:
+        apart(broken, came.append)
+    # A second copy of this code would write here, too.
+    with (tmp_path / "processes").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    assert (tmp_path / "processes").read_text() == f"{os.getpid()}\n"
+    assert len(came) == 1
+    if isinstance(error, SourceError):
+        assert caught.value.hint == "find some"  # type: ignore[attr-defined]
+    else:
+        told = "".join(traceback.format_exception(caught.value))
+        assert "in broken" in told  # where it was raised
+
+
+def test_the_caller_s_garbage_collector_is_left_alone() -> None:
+    before = (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold())
+    apart(lambda: iter([[chunk(1)]]), lambda _: None)
+    assert (gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()) == before
+
+
+@contextmanager
+def limited(what: int, most: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, (soft, hard))
+
+
+def address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def next_descriptor() -> int:
+    found = os.open(os.devnull, os.O_RDONLY)
+    os.close(found)
+    return found
+
+
+SCARCE: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "memory": lambda: limited(resource.RLIMIT_AS, address_space() + (40 << 20)),
+    "descriptors": lambda: limited(resource.RLIMIT_NOFILE, next_descriptor() + 1),
+    "processes": lambda: patch.object(os, "fork", side_effect=BlockingIOError(errno.EAGAIN, "no process")),
+}
+
+
+@pytest.mark.parametrize("scarce", SCARCE)
+def test_where_something_is_scarce_this_process_makes_the_chunks(scarce: str) -> None:
+    made_by: list[int] = []
+
+    def make() -> Made:
+        made_by.append(os.getpid())
+        yield [chunk(1), chunk(2)]
+
+    came: list[Chunk] = []
+    before, lock = open_descriptors(), os.open(os.devnull, os.O_RDONLY)
+    with ExitStack() as stack:
+        with SCARCE[scarce]():
+            arriving = stack.enter_context(made_apart(make, concurrency=8, closing=lock))
+
+        async def walk() -> None:
+            async for chunks in arriving(asyncio.Event()):
+                came.extend(chunks)
+
+        asyncio.run(walk())
+    os.close(lock)
+    assert made_by == [os.getpid()]
+    assert_same(came[1], chunk(2))
+    assert open_descriptors() == before
+
+
+BUSY = """
+import asyncio, os, sys, time
+from etl.pipeline.apart import made_apart
+
+def busy():
+    print(os.getpid(), flush=True)
+    while True:
+        sum(range(1_000_000))
+    yield []
+
+async def walk(arriving):
+    async for _ in arriving(asyncio.Event()):
+        pass
+
+with made_apart(busy, concurrency=1, closing=os.open(os.devnull, os.O_RDONLY)) as arriving:
+    asyncio.run(walk(arriving))
+"""
+
+
+def test_a_busy_child_ends_with_its_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = Path("/proc") / parent.stdout.readline().strip()
+    assert (child / "exe").exists()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _runs(child)
+
+
+def _runs(process: Path) -> bool:
+    """Whether it is there, and not only waiting for somebody to take note of its end."""
+    with suppress(OSError):
+        return "State:\tZ" not in (process / "status").read_text()
+    return False
 
 
 def test_a_child_that_is_killed_is_no_end_of_the_rows() -> None:

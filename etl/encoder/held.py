@@ -1,0 +1,94 @@
+"""How much memory a chunk keeps of each row beside the request body: the row itself, or its reject.
+
+By row, so that chunks end after so many bytes at the same rows, however these were batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.encoder.cutter import Held
+from etl.model import Reject
+
+Sizes = NDArray[np.int64]
+
+_ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
+_OBJECT: Final = 300  # of a reject without its texts
+_CHARACTER: Final = 4  # the most that Python takes for one
+_FLAT_TEXT: Final = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+)
+_TEXT_VIEWS: Final = (pa.types.is_string_view, pa.types.is_binary_view)
+_LISTS: Final = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
+
+def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
+    """What is kept of rows that are sent (their numbers and `row_bytes`, shape (k,)), and of rejects."""
+    if not rejects:
+        return Held.of(numbers, sizes)
+    together = np.concatenate([numbers, np.array([reject.row for reject in rejects], dtype=np.int64)])
+    texts = [_OBJECT + _CHARACTER * (len(reject.values) + len(reject.reason)) for reject in rejects]
+    order = np.argsort(together, kind="stable")
+    return Held.of(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
+
+
+def row_bytes(rows: pa.RecordBatch) -> Sizes:
+    """About how many bytes of Arrow's buffers belong to each row; shape (n,). It depends on the row alone."""
+    sizes = np.full(rows.num_rows, _ENTRY * rows.num_columns, dtype=np.int64)
+    for column in rows.columns:
+        size = _bytes(column)
+        if not isinstance(size, int) or size:
+            sizes += size
+    return sizes
+
+
+def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
+    """Of each value beside its entry in a buffer; an int where that is the same for all."""
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _bytes(values.storage)
+    if any(is_it(kind) for is_it in _TEXT_VIEWS):
+        return _bytes(values.cast(pa.large_binary()))
+    if any(is_it(kind) for is_it in _FLAT_TEXT):
+        return _counts(pc.binary_length(values))
+    if pa.types.is_struct(kind):
+        members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)
+        members += _ENTRY * kind.num_fields
+        return members
+    if pa.types.is_map(kind):
+        entries = pa.StructArray.from_arrays([values.keys, values.items], names=["key", "value"])
+        lists = pa.list_(entries.type)
+        buffers = values.buffers()[:2]
+        return _of_lists(
+            pa.Array.from_buffers(lists, len(values), buffers, offset=values.offset, children=[entries])
+        )
+    return _of_lists(values) if any(is_it(kind) for is_it in _LISTS) else 0
+
+
+def _of_lists(values: pa.Array) -> Sizes:
+    elements = values.flatten()
+    ends = np.cumsum(_counts(pc.list_value_length(values)), dtype=np.int64)
+    sizes = np.broadcast_to(_ENTRY + _bytes(elements), len(elements))
+    upto = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return np.diff(upto[ends], prepend=0)
+
+
+def _counts(lengths: pa.Array) -> NDArray[np.integer[Any]]:
+    """As numbers; 0 for null."""
+    counts: NDArray[np.integer[Any]] = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
+    return counts

@@ -1,0 +1,101 @@
+"""The frames that a job's transform sees: the same ones in every run, wherever it is resumed.
+
+A frame is the readable rows among `FRAME_ROWS` rows of a file, counted from its first. What a function makes
+of a row may depend on the frame; so a resumed run gives it the whole frame again, and drops what is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.model import Batch, Stretch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from etl.model import Mapped
+
+FRAME_ROWS: Final = 8192
+
+
+def framed(stretch: Stretch, size: int = FRAME_ROWS) -> Stretch:
+    """All frames that have rows of the stretch."""
+    stop = None if stretch.stop is None else _border(stretch.stop + size - 1, size)
+    return Stretch(stretch.file, _border(stretch.first, size), stop)
+
+
+def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
+    """The rows of consecutive batches of a file, the first of which begins a frame, frame by frame."""
+    parts: list[Batch] = []
+    for batch in batches:
+        at = batch.first
+        while at < batch.stop:
+            end = min(_border(at, size) + size, batch.stop)
+            parts.append(_clipped(batch, at, end))
+            if end == _border(end, size):
+                yield _joined(parts)
+                parts = []
+            at = end
+    if parts:
+        yield _joined(parts)
+
+
+def within(mapped: Mapped, stretch: Stretch) -> Mapped:
+    """Of a mapped frame the rows of the stretch."""
+    before = mapped.batch
+    stop = before.stop if stretch.stop is None else min(stretch.stop, before.stop)
+    batch = _clipped(before, max(stretch.first, before.first), stop)
+    if batch is before:
+        return mapped
+    start, end = np.searchsorted(before.numbers, (batch.first, batch.stop))
+    low, high = np.searchsorted(mapped.kept, (start, end))
+    return replace(
+        mapped,
+        batch=batch,
+        kept=mapped.kept[low:high] - start,
+        identifications=mapped.identifications.slice(low, high - low),
+        rejects=tuple(reject for reject in mapped.rejects if batch.first <= reject.row < batch.stop),
+        prints=None if mapped.prints is None else mapped.prints[low:high],
+    )
+
+
+def _border(row: int, size: int) -> int:
+    """The first row of the frame that a row is in."""
+    return (row - 1) // size * size + 1
+
+
+def _clipped(batch: Batch, first: int, stop: int) -> Batch:
+    """Rows `first` to `stop - 1` of a batch."""
+    if (first, stop) == (batch.first, batch.stop):
+        return batch
+    low, high = np.searchsorted(batch.numbers, (first, stop))
+    return replace(
+        batch,
+        first=first,
+        stop=stop,
+        numbers=batch.numbers[low:high],
+        rows=batch.rows.slice(low, high - low),
+        rejects=tuple(reject for reject in batch.rejects if first <= reject.row < stop),
+        runs=None if batch.runs is None else batch.runs[low:high],
+        originals=None if batch.originals is None else batch.originals.slice(low, high - low),
+    )
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    runs = [part.runs for part in parts if part.runs is not None]
+    originals = [part.originals for part in parts if part.originals is not None]
+    return replace(
+        parts[0],
+        stop=parts[-1].stop,
+        numbers=np.concatenate([part.numbers for part in parts]),
+        rows=pa.concat_batches([part.rows for part in parts]),
+        rejects=tuple(reject for part in parts for reject in part.rejects),
+        runs=np.concatenate(runs) if runs else None,
+        originals=pa.concat_arrays(originals) if originals else None,
+    )
