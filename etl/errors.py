@@ -77,6 +77,18 @@ class TooManyChangesError(EtlError):
     exit_code = ExitCode.TOO_MANY_REJECTS
 
 
+class TooFewRowsError(EtlError):
+    """The source has fewer rows than the caller demands, or none where there were some; nothing was sent."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
+class RepeatedSourceError(EtlError):
+    """The last finished run had this very source, and its increments would count twice; nothing was sent."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
 class DestinationError(EtlError):
     """The destination refuses the key, or is away for longer than allowed; the checkpoint is kept."""
 

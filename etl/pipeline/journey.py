@@ -7,13 +7,13 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
-from etl.checkpoint import Checkpoint
-from etl.model import Listener
+from etl.checkpoint import Checkpoint, InFlight
+from etl.model import Chunk, Listener
 from etl.pipeline.ahead import Arriving
 from etl.pipeline.notices import LargeNumbers
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
-from etl.sender import AdmittedRate, Delivery, Lanes, Pause, Rate, StoppedError, Transport
+from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pause, Rate, StoppedError, Transport
 
 
 async def travel(
@@ -22,6 +22,7 @@ async def travel(
     checkpoint: Checkpoint,
     settings: Settings,
     listener: Listener,
+    in_flight: InFlight,
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
@@ -43,6 +44,7 @@ async def travel(
         slots=asyncio.Semaphore(settings.concurrency),
         clock=clock,
         outage=settings.max_outage,
+        flights=in_flight,
     )
     with Settler(
         checkpoint,
@@ -52,7 +54,12 @@ async def travel(
         listener=listener,
         tell_every=settings.progress_every,
     ) as settler:
-        lanes = Lanes(settings.concurrency, delivery, settler.settle)
+
+        async def settle(chunk: Chunk, outcome: Outcome) -> None:
+            await settler.settle(chunk, outcome)
+            in_flight.settled(chunk, settler.commits)
+
+        lanes = Lanes(settings.concurrency, delivery, settle)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):
             try:
                 await _send_all(arriving, lanes, pause, LargeNumbers(listener))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -15,6 +16,34 @@ from etl.model import Format
 from etl.reader.faults import guarded, translated
 from etl.reader.pieces import Piece
 from etl.reader.readable import plain_schema, readable_pieces
+
+
+_ONCE: Final = "make a new stream, or read it into a table first: reader.read_all()"
+
+
+class _Objects:
+    """Remembers objects while they are there, whatever they say of being equal."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, weakref.ref[object]] = {}
+
+    def add(self, given: object) -> None:
+        """Remember one, if Python lets it be watched."""
+        number = id(given)
+
+        def forget(_: object) -> None:
+            self._found.pop(number, None)
+
+        with suppress(TypeError):
+            self._found[number] = weakref.ref(given, forget)
+
+    def __contains__(self, given: object) -> bool:
+        return (found := self._found.get(id(given))) is not None and found() is given
+
+
+# Of what callers gave us: what is spent, and what had rows when it was read. Spent, it looks like an empty one.
+_spent: Final = _Objects()
+_had_rows: Final = _Objects()
 
 
 class MemoryTable:
@@ -53,6 +82,10 @@ class MemoryTable:
                 writer.write_batch(piece.rows)
         return bytes(sink.getvalue())
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows that can be read."""
+        return (piece.rows for piece in self.pieces(1, None, self._table.schema.names))
+
     def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
         """The rows from `first` on."""
         length = None if stop is None else max(0, stop - first)
@@ -67,8 +100,12 @@ class MemoryStream:
     text = False
     repeatable = False
 
-    def __init__(self, name: str, reader: pa.RecordBatchReader) -> None:
+    def __init__(self, name: str, reader: pa.RecordBatchReader, given: object) -> None:
+        """`given` is the object that the caller has, which may be `reader` itself."""
+        if given in _spent:
+            raise SourceError("the stream was read already: it comes only once", hint=_ONCE)
         self.name = name
+        self._given = given
         self._schema = reader.schema
         self._reader: pa.RecordBatchReader | None = reader
 
@@ -88,9 +125,21 @@ class MemoryStream:
         """All rows before `stop`, and only once."""
         reader, self._reader = self._reader, None
         if reader is None:
-            raise SourceError(f"{self.name} was read already", hint="read it into a table first")
+            raise SourceError(f"{self.name} was read already", hint=_ONCE)
+        if reader is self._given:
+            _spent.add(reader)
         batches = (batch.select(list(columns)) for batch in guarded(reader, self.name))
-        yield from readable_pieces(self.name, 1, batches)
+        yield from readable_pieces(self.name, 1, self._watched(batches))
+
+    def _watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in batches:
+            rows += batch.num_rows
+            if rows:
+                _had_rows.add(self._given)
+            yield batch
+        if not rows and self._given in _had_rows:
+            raise SourceError(f"{self.name} has no rows any more: it was read already", hint=_ONCE)
 
 
 def from_memory(given: Any, batch_rows: int) -> MemoryTable | MemoryStream:
@@ -100,7 +149,7 @@ def from_memory(given: Any, batch_rows: int) -> MemoryTable | MemoryStream:
         with _convertible("the DataFrame"):
             return MemoryTable("dataframe", pa.Table.from_pandas(given, preserve_index=False), batch_rows)
     if isinstance(given, pa.RecordBatchReader):
-        return MemoryStream("stream", given)
+        return MemoryStream("stream", given, given)
     if isinstance(given, pa.Table | pa.RecordBatch) or (
         hasattr(given, "__arrow_c_stream__") and hasattr(given, "__len__")
     ):
@@ -108,7 +157,7 @@ def from_memory(given: Any, batch_rows: int) -> MemoryTable | MemoryStream:
             return MemoryTable("table", pa.table(given), batch_rows)
     if hasattr(given, "__arrow_c_stream__"):
         with translated("the stream"):
-            return MemoryStream("stream", pa.RecordBatchReader.from_stream(given))
+            return MemoryStream("stream", pa.RecordBatchReader.from_stream(given), given)
     kind = type(given).__name__
     raise SourceError(f"a {kind} is no source", hint="give paths, addresses, DataFrames or Arrow tables")
 

@@ -35,6 +35,26 @@ class Pace(Protocol):
         """A request with `amount` identifications was throttled; whether the pace may be the reason."""
 
 
+class Flights(Protocol):
+    """What remembers whose requests are under way; see `checkpoint.in_flight`."""
+
+    def began(self, part: Chunk) -> None:
+        """A request with the users of a part is about to be sent."""
+
+    def ended(self, part: Chunk, *, arrived: bool) -> None:
+        """It was answered; whether it may have been applied."""
+
+
+class Unrecorded:
+    """Remembers nothing."""
+
+    def began(self, part: Chunk) -> None:
+        """Nothing."""
+
+    def ended(self, part: Chunk, *, arrived: bool) -> None:
+        """Nothing."""
+
+
 class Watcher(Protocol):
     """What wants to know how a chunk's parts fare."""
 
