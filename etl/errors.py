@@ -114,9 +114,16 @@ class TransformError(EtlError):
 
 
 class StaleCheckpointError(EtlError):
-    """The checkpoint was made from another source, another job or other limits - or can't be read."""
+    """The checkpoint was made from another source, another job or other limits - or can't be read.
+
+    `damaged`: what it held is lost.
+    """
 
     exit_code = ExitCode.SOURCE
+
+    def __init__(self, message: str, *, hint: str | None = None, damaged: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.damaged = damaged
 
 
 class StateError(EtlError):

@@ -5,7 +5,7 @@ from etl.checkpoint.in_flight import Flight, InFlight, Left, RunMark, left_by
 from etl.checkpoint.past import PastRun, mark_of
 from etl.checkpoint.rejects import publish_rejects
 from etl.checkpoint.sent import Entries
-from etl.checkpoint.store import Checkpoint, Identity, Progress
+from etl.checkpoint.store import Checkpoint, Identity, Progress, past_of
 
 __all__ = [
     "Checkpoint",
@@ -20,5 +20,6 @@ __all__ = [
     "StateFolder",
     "left_by",
     "mark_of",
+    "past_of",
     "publish_rejects",
 ]

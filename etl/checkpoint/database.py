@@ -120,10 +120,11 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def stale(path: Path, what: str, before: str = "") -> StaleCheckpointError:
-    """The error for a checkpoint that can't be used."""
+    """The error for a checkpoint that can't be used: it is damaged, unless something can be done `before`."""
     return StaleCheckpointError(
         f"the checkpoint {path} {what}",
         hint=f"{before}run with --restart to drop it and send everything again",
+        damaged=not before,
     )
 
 

@@ -54,12 +54,14 @@ class Flight:
 class RunMark:
     """Of which run the file is. `source` is a digest of everything that decides which bytes it sends.
 
-    `unknown`: more users may be in flight than the slots name.
+    `counts`: there are increments in it. `unknown`: more users may be in flight than the slots name.
     """
 
     run_id: str
     number: int
     source: str
+    endpoint: str = ""
+    counts: bool = False
     began: float = field(default_factory=time.time)
     unknown: bool = False
     boot: str = field(default_factory=lambda: _boot_id())

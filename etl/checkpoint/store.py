@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -150,6 +150,16 @@ class Checkpoint:
             for row in connection.execute("SELECT file, first, stop FROM settled ORDER BY file, first"):
                 yield Stretch(*row)
 
+    def arrived(self) -> int:
+        """How many of the settled rows arrived, or may have."""
+        with self._reading() as connection:
+            (accepted,) = connection.execute("SELECT accepted FROM tally").fetchone()
+            doubts = (
+                "SELECT coalesce(sum(rows), 0) FROM sent WHERE end = 'in_doubt'",
+                "SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')",
+            )
+            return int(accepted + max(connection.execute(query).fetchone()[0] for query in doubts))
+
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
         query = 'SELECT source, row, code, reason, "values" FROM rejects ORDER BY file, row'
@@ -211,11 +221,7 @@ class Checkpoint:
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT endpoint, resent, rows, number, counted, marks FROM past")
-            return tuple(
-                PastRun(endpoint, bool(resent), count, number, bool(counted), tuple(json.loads(marks)))
-                for endpoint, resent, count, number, counted, marks in rows
-            )
+            return _past(connection)
 
     def complete(self) -> None:
         """Every row has its end: whatever happens, this run is only to be finished. Raises StateError."""
@@ -278,6 +284,32 @@ class Checkpoint:
             raise stale(self._path, f"can't be read ({error})") from error
 
 
+def past_of(path: Path) -> tuple[PastRun, ...]:
+    """What is remembered of finished runs, without touching the file; nothing where there is no checkpoint.
+
+    Raises StaleCheckpointError where it can't be read.
+    """
+    if not path.exists():
+        return ()
+    log = path.with_name(path.name + "-wal")
+    if path.stat().st_size and not (log.exists() and log.stat().st_size):
+        # A file without a log doesn't change under us, and then SQLite leaves nothing beside it.
+        with suppress(sqlite3.Error):
+            uri = f"{path.resolve().as_uri()}?immutable=1"
+            with closing(sqlite3.connect(uri, uri=True)) as connection:
+                return _past(connection)
+    with Checkpoint.load(path) or nullcontext() as found:
+        return found.past() if found is not None else ()
+
+
+def _past(connection: sqlite3.Connection) -> tuple[PastRun, ...]:
+    rows = connection.execute("SELECT endpoint, resent, rows, number, counted, marks FROM past")
+    return tuple(
+        PastRun(endpoint, bool(resent), count, number, bool(counted), tuple(json.loads(marks)))
+        for endpoint, resent, count, number, counted, marks in rows
+    )
+
+
 def _remember(connection: sqlite3.Connection, one: PastRun) -> None:
     values = (one.endpoint, one.resent, one.rows, one.number, one.counted, json.dumps(one.marks))
     connection.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -287,4 +319,4 @@ def _text(plain: Mapping[str, Any]) -> str:
     return json.dumps(plain, sort_keys=True)
 
 
-__all__ = ["Checkpoint", "Identity", "Progress", "StateError"]
+__all__ = ["Checkpoint", "Identity", "Progress", "StateError", "past_of"]

@@ -54,7 +54,7 @@ class Production:
         if transform is None:
             for file in range(len(source.files)):
                 schema = source.schema(file)
-                if source.files[file].size != 0 or len(schema):
+                if not source.is_empty(file):
                     check_columns(job, schema.names)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
 

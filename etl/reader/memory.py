@@ -17,7 +17,6 @@ from etl.reader.faults import guarded, translated
 from etl.reader.pieces import Piece
 from etl.reader.readable import plain_schema, readable_pieces
 
-
 _ONCE: Final = "make a new stream, or read it into a table first: reader.read_all()"
 
 
@@ -41,7 +40,7 @@ class _Objects:
         return (found := self._found.get(id(given))) is not None and found() is given
 
 
-# Of what callers gave us: what is spent, and what had rows when it was read. Spent, it looks like an empty one.
+# Of what callers gave us: what is spent, and what had rows. A spent stream looks like an empty one.
 _spent: Final = _Objects()
 _had_rows: Final = _Objects()
 
@@ -65,6 +64,11 @@ class MemoryTable:
     def total_rows(self) -> int | None:
         """How many rows the table has."""
         return int(self._table.num_rows)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of its values in memory."""
+        return int(self._table.nbytes)
 
     def sample(self) -> str:
         """A hex digest over the schema, the number of rows, and the first and the last row."""
@@ -126,8 +130,8 @@ class MemoryStream:
         reader, self._reader = self._reader, None
         if reader is None:
             raise SourceError(f"{self.name} was read already", hint=_ONCE)
-        if reader is self._given:
-            _spent.add(reader)
+        if isinstance(self._given, pa.RecordBatchReader):
+            _spent.add(self._given)
         batches = (batch.select(list(columns)) for batch in guarded(reader, self.name))
         yield from readable_pieces(self.name, 1, self._watched(batches))
 

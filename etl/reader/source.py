@@ -135,7 +135,7 @@ class Source:
         return any(self._begins(file) for file in range(len(self._entries)))
 
     def count_rows(self, enough: int) -> int:
-        """How many rows there are, good and bad ones; of those that have to be read about `enough` will do."""
+        """How many rows there are, good and bad ones; where they have to be read, until it is `enough`."""
         count = 0
         for number, entry in enumerate(self._entries):
             rows = entry.content.total_rows()
@@ -146,6 +146,13 @@ class Source:
                         return count
             count += rows or 0
         return count
+
+    def weight(self, file: int) -> int | None:
+        """How many bytes its digest is made of; None for a file that can't be read here and now."""
+        entry = self._entries[file]
+        if isinstance(entry.content, MemoryTable):
+            return entry.content.nbytes
+        return entry.file.size if entry.place is not None and is_local(entry.place) else None
 
     def is_empty(self, file: int) -> bool:
         """Whether a file has neither columns nor rows."""
