@@ -64,7 +64,7 @@ def make(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         _sync(fresh)
         _absorb_log(path)
         _remove_sides(path)
-        fresh.replace(path)
+        fresh.rename(path)
         sync_folder(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise state_error(path, error) from error
@@ -89,7 +89,7 @@ def connect(path: Path) -> sqlite3.Connection:
         # FULL: a settled chunk stays settled when the power goes, too.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, ValueError) as error:
         if isinstance(error, sqlite3.OperationalError):
             raise state_error(path, error) from error
         raise stale(path, f"is damaged ({error})") from error

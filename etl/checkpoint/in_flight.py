@@ -119,7 +119,7 @@ class InFlight:
                     place = flight.file, flight.first
                     found._taken.setdefault(place, _Taken(arrived=True)).slots.append(number)
                 os.fsync(descriptor)
-                fresh.replace(path)
+                fresh.rename(path)
                 sync_folder(path.parent)
             except BaseException:
                 os.close(descriptor)

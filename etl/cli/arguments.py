@@ -37,8 +37,8 @@ _SNAPSHOT = (
         "--min-rows",
         type=row_minimum,
         metavar="N|P%",
-        help="Stop (exit 4), before anything is sent, when the source has fewer rows, or a smaller share of the "
-        "last run's; 0 for none.  [default: 1, where the last run had some]",
+        help="Stop (exit 4), before anything is sent, when the source has fewer rows, or a smaller share of "
+        "the last run's; 0 for none.  [default: 1, where the last run had some]",
     ),
     click.option(
         "--again", is_flag=True, help="Send $add, $append and $prepend of the very source of the last run."
@@ -107,8 +107,8 @@ _CARE = (
     click.option(
         "--on-source-change",
         type=click.Choice(["stop", "restart"]),
-        help="What becomes of an unfinished run of another source, job or destination: stop (exit 7), or keep "
-        "what it had accepted and begin.  [default: restart; with $add, $append or $prepend stop]",
+        help="What becomes of an unfinished run of another source, job or destination: stop (exit 7), or "
+        "keep what it had accepted and begin.  [default: restart; with $add, $append or $prepend stop]",
     ),
     click.option(
         "--restart", is_flag=True, help="Give up the unfinished run, keep what it had accepted, and begin."
