@@ -211,7 +211,7 @@ def test_another_source_is_refused_by_name(tmp_path: Path, users: Path) -> None:
             run_once(tmp_path, sandbox, users, listener=_Breaker(sandbox, after=200), max_outage=0.0)
         sandbox.end_outage()
         users.write_text(users.read_text() + "user-999999,,,,1\n")
-        stop = {"on_source_change": "stop"}
+        stop: dict[str, Any] = {"on_source_change": "stop"}
         with pytest.raises(StaleCheckpointError, match=r"users\.csv has changed") as caught:
             run_once(tmp_path, sandbox, users, **stop)
         assert "finish that run" not in str(caught.value)  # what it read is gone
