@@ -274,11 +274,16 @@ def judge_batch(status: int, headers: Mapping[str, str], body: bytes, *, key: st
     )
 
 
-def may_have_arrived(verdict: Verdict) -> bool:
-    """Whether anything of the request may have been applied."""
+# What became of a request: of one that is lost nobody knows whether it was applied.
+Fate: TypeAlias = Literal["applied", "lost", "refused"]
+
+
+def fate_of(verdict: Verdict) -> Fate:
+    """Say what became of a request that was answered so."""
     if isinstance(verdict, TryAgain):
-        return verdict.in_doubt or verdict.applied
-    return not isinstance(verdict, Refused | RefusedSome | TooBig | SlowDown | SlowDownSome | Stop)
+        return "lost" if verdict.in_doubt or verdict.applied else "refused"
+    nothing = Refused | RefusedSome | TooBig | SlowDown | SlowDownSome | Stop
+    return "refused" if isinstance(verdict, nothing) else "applied"
 
 
 def _error_words(told: Told, body: bytes, key: str) -> str:

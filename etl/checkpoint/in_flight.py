@@ -28,6 +28,7 @@ from etl.state_files import state_error, sync_folder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from etl.amplitude import Fate
     from etl.model import Chunk
 
 _MAGIC: Final = b"prsyfly1"
@@ -117,7 +118,7 @@ class InFlight:
                 for number, flight in enumerate(kept):
                     found._put(number, flight)
                     place = flight.file, flight.first
-                    found._taken.setdefault(place, _Taken(arrived=True)).slots.append(number)
+                    found._taken.setdefault(place, _Taken(arrived=True, lost=True)).slots.append(number)
                 os.fsync(descriptor)
                 fresh.rename(path)
                 sync_folder(path.parent)
@@ -158,11 +159,17 @@ class InFlight:
             taken.slots.append(number)
         taken.under_way += 1
 
-    def ended(self, part: Chunk, *, arrived: bool) -> None:
-        """It was answered; whether it may have been applied."""
+    def ended(self, part: Chunk, fate: Fate) -> None:
+        """It was answered, or never left."""
         taken = self._taken[part.file, part.first]
         taken.under_way -= 1
-        taken.arrived |= arrived
+        taken.arrived |= fate != "refused"
+        taken.lost |= fate == "lost"
+
+    def doubted(self, chunk: Chunk) -> bool:
+        """Whether nobody knows of some request of the chunk, of this process or one before, if it arrived."""
+        taken = self._taken.get((chunk.file, chunk.first))
+        return taken is not None and taken.lost
 
     def settled(self, chunk: Chunk, commits: int) -> None:
         """The chunk is settled, in one of so many transactions; its slots are free again."""
@@ -215,9 +222,10 @@ def left_by(path: Path) -> Left | None:
 
 @dataclass(slots=True)
 class _Taken:
-    """The slots of a chunk. `arrived`: some request of it may have been applied."""
+    """The slots of a chunk. `arrived`: some request of it was applied, or may have been; `lost`: may have."""
 
     arrived: bool = False
+    lost: bool = False
     under_way: int = 0
     slots: list[int] = field(default_factory=list)
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from etl.checkpoint import Checkpoint, InFlight
@@ -61,6 +62,8 @@ async def travel(
     ) as settler:
 
         async def settle(chunk: Chunk, outcome: Outcome) -> None:
+            if in_flight.doubted(chunk):
+                outcome = without_certainty(outcome)
             await settler.settle(chunk, outcome)
             in_flight.settled(chunk, settler.commits)
 
@@ -72,6 +75,12 @@ async def travel(
                 await settler.flush()
         settler.judge(ended=not pause.stopping)
     return not pause.stopping
+
+
+def without_certainty(outcome: Outcome) -> Outcome:
+    """What is known of rows of which an earlier try may have been applied: what was refused is in doubt."""
+    sent = tuple(replace(some, end="in_doubt") if some.end == "refused" else some for some in outcome.sent)
+    return replace(outcome, sent=sent)
 
 
 async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: LargeNumbers) -> None:

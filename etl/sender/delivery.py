@@ -24,7 +24,7 @@ from etl.amplitude import (
     TooBig,
     TryAgain,
     Verdict,
-    may_have_arrived,
+    fate_of,
 )
 from etl.errors import DestinationError
 from etl.model import Body, Chunk, End, Reject, Sent, Tally
@@ -164,9 +164,9 @@ class Delivery:
         try:
             verdict = meant(part, await self._transport.post(request))
         except DestinationError:  # it never left
-            self._flights.ended(part, arrived=False)
+            self._flights.ended(part, "refused")
             raise
-        self._flights.ended(part, arrived=may_have_arrived(verdict))
+        self._flights.ended(part, fate_of(verdict))
         return verdict
 
     async def _refuse(self, part: Chunk, watcher: Watcher, verdict: Refused | TooBig) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from etl.amplitude import Verdict
+from etl.amplitude import Fate, Verdict
 from etl.model import Body, Chunk
 
 
@@ -41,8 +41,8 @@ class Flights(Protocol):
     def began(self, part: Chunk) -> None:
         """A request with the users of a part is about to be sent."""
 
-    def ended(self, part: Chunk, *, arrived: bool) -> None:
-        """It was answered; whether it may have been applied."""
+    def ended(self, part: Chunk, fate: Fate) -> None:
+        """It was answered, or never left."""
 
 
 class Unrecorded:
@@ -51,7 +51,7 @@ class Unrecorded:
     def began(self, part: Chunk) -> None:
         """Nothing."""
 
-    def ended(self, part: Chunk, *, arrived: bool) -> None:
+    def ended(self, part: Chunk, fate: Fate) -> None:
         """Nothing."""
 
 

@@ -79,7 +79,7 @@ def test_whoever_was_sent_something_is_named_until_it_is_settled(
             sent.discard(number)
             doubtful.discard(number)
         elif step in {"refused", "lost"} and under_way.get(number):
-            opened.ended(part, arrived=step == "lost")
+            opened.ended(part, "lost" if step == "lost" else "refused")
             under_way[number] -= 1
             doubtful |= {number} if step == "lost" else set()
     if killed:
@@ -113,7 +113,7 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
     opened = begin(path)
     for number in range(500):
         opened.began(chunk(number))
-        opened.ended(chunk(number), arrived=True)
+        opened.ended(chunk(number), "applied")
         opened.settled(chunk(number), number)
     assert path.stat().st_size < 10_000
     dead(opened)

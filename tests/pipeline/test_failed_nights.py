@@ -253,6 +253,19 @@ def test_accepted_and_then_in_flight_is_in_doubt(tmp_path: Path, sandbox: Sandbo
     assert {row["plan"] for row in held(sandbox).values()} == {"a"}
 
 
+def test_in_flight_and_then_refused_is_in_doubt(tmp_path: Path, sandbox: Sandbox) -> None:
+    """What a process that died sent may have arrived, although the server refuses it from the next one."""
+    job = job_in(tmp_path / "job")
+    night(job, sandbox, users(range(3)))
+    with dying_after(1), pytest.raises(KilledError):
+        night(job, sandbox, users(range(3), plan="x"), batch_size=1, concurrency=1)
+    sandbox.change(poison_users=["user-00000"])
+    assert night(job, sandbox, users(range(3), plan="x"), batch_size=1).tally.rejected == 1
+    sandbox.change(poison_users=[])
+    night(job, sandbox, users(range(3)))
+    assert held(sandbox)["user-00000"]["plan"] == "plan 0"
+
+
 STEPS = ["keep", "kept", "create", "created", "begin"]
 
 
