@@ -115,6 +115,7 @@ class _Orderly(asyncio.TaskGroup):
         task = super().create_task(self._watched(coroutine), **how)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # which it may never have begun
         return task
 
     def check(self) -> None:
