@@ -12,6 +12,7 @@ from etl.reader import Source
 
 # Reading so much takes less than a tenth of a second.
 QUICK_BYTES: Final = 64_000_000
+_PATIENCE_SECONDS: Final = 2.0
 
 Keep = Callable[[Mapping[int, str]], None]
 
@@ -54,7 +55,7 @@ def digests_meanwhile(source: Source, known: Mapping[int, str], keep: Keep) -> I
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(_PATIENCE_SECONDS)  # it may be stuck in a network file system
 
 
 def _make(source: Source, files: list[int], keep: Keep, stop: threading.Event) -> None:

@@ -75,11 +75,16 @@ def demands_rows(settings: Settings, last: int | None) -> bool:
     return (settings.min_rows.rows(last) or 0) > 0
 
 
-def refusal(job: Job, source: Source, folder: StateFolder, settings: Settings, users: int) -> EtlError | None:
-    """The error with which a new run of the job would refuse a source; None where it wouldn't."""
+def refusal(
+    job: Job, source: Source, folder: StateFolder, settings: Settings, *, users: int, rows: int
+) -> EtlError | None:
+    """The error with which a new run would refuse a source, of which `rows` were read; None: it wouldn't."""
     past = past_of(folder.checkpoint)
+    last = last_rows(source, job.destination.endpoint, past, users)
+    if rows == 0 and demands_rows(settings, last):
+        return too_few(last)
     try:
-        check_rows(source, settings.min_rows, last_rows(source, job.destination.endpoint, past, users))
+        check_rows(source, settings.min_rows, last)
         digests = first_digests(source, needed=True) if increments_of(job) else {}
         check_repeat(job, source, past, digests, again=settings.again)
     except (TooFewRowsError, RepeatedSourceError) as error:

@@ -78,7 +78,8 @@ def forecast(job: Job, source: Source, *, settings: Settings) -> Forecast:
         limits = settings.limits(job.destination.transport)
         own = at_destination(folder, job.destination.endpoint)
         found = _forecast(Production.of(job, source, limits).on(basis), own, settings)
-        found.refused = refusal(job, source, folder, settings, basis.users)
+        rows = found.tally.rows
+        found.refused = refusal(job, source, folder, settings, users=basis.users, rows=rows)
         return found
 
 

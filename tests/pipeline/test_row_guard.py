@@ -85,6 +85,8 @@ def test_so_do_tables_and_streams_without_rows(tmp_path: Path, sandbox: Sandbox,
     arrived(sandbox)
     with pytest.raises(TooFewRowsError, match="no rows"):
         run(job, sandbox, empty_tables()[number])
+    told = forecast(job, open_source([empty_tables()[number]]), settings=Settings(endpoint=sandbox.url))
+    assert isinstance(told.refused, TooFewRowsError)
     assert sandbox.stats.requests == 0
     assert night(job, sandbox, users(range(6))).tally.accepted == 1
     summary = run(job, sandbox, empty_tables()[number], min_rows=NONE)
