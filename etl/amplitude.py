@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
@@ -206,10 +206,14 @@ class SlowDownSome:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """No usable answer; send the same bytes later. `in_doubt`: the request may have been applied."""
+    """No usable answer; send the same bytes later. `in_doubt`: the request may have been applied.
+
+    `applied` says the same of a transport over which a resend counts once, so that nothing is in doubt.
+    """
 
     in_doubt: bool
     words: str
+    applied: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +267,23 @@ def judge_batch(status: int, headers: Mapping[str, str], body: bytes, *, key: st
     if status == 429 and (throttled or over_quota):
         return SlowDownSome(_seconds(headers.get("Retry-After")), words, throttled, over_quota)
     verdict = judge(status, headers, body, key=key)
-    return replace(verdict, in_doubt=False) if isinstance(verdict, TryAgain) else verdict
+    return (
+        replace(verdict, in_doubt=False, applied=verdict.in_doubt)
+        if isinstance(verdict, TryAgain)
+        else verdict
+    )
+
+
+# What became of a request: of one that is lost nobody knows whether it was applied.
+Fate: TypeAlias = Literal["applied", "lost", "refused"]
+
+
+def fate_of(verdict: Verdict) -> Fate:
+    """Say what became of a request that was answered so."""
+    if isinstance(verdict, TryAgain):
+        return "lost" if verdict.in_doubt or verdict.applied else "refused"
+    nothing = Refused | RefusedSome | TooBig | SlowDown | SlowDownSome | Stop
+    return "refused" if isinstance(verdict, nothing) else "applied"
 
 
 def _error_words(told: Told, body: bytes, key: str) -> str:

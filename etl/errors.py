@@ -77,6 +77,18 @@ class TooManyChangesError(EtlError):
     exit_code = ExitCode.TOO_MANY_REJECTS
 
 
+class TooFewRowsError(EtlError):
+    """The source has fewer rows than the caller demands, or none where there were some; nothing was sent."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
+class RepeatedSourceError(EtlError):
+    """The last finished run had this very source, and its increments would count twice; nothing was sent."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
 class DestinationError(EtlError):
     """The destination refuses the key, or is away for longer than allowed; the checkpoint is kept."""
 
@@ -102,9 +114,16 @@ class TransformError(EtlError):
 
 
 class StaleCheckpointError(EtlError):
-    """The checkpoint was made from another source, another job or other limits - or can't be read."""
+    """The checkpoint was made from another source, another job or other limits - or can't be read.
+
+    `damaged`: what it held is lost.
+    """
 
     exit_code = ExitCode.SOURCE
+
+    def __init__(self, message: str, *, hint: str | None = None, damaged: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.damaged = damaged
 
 
 class StateError(EtlError):

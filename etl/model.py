@@ -276,11 +276,19 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that happened as it should, for those who wonder. As `Warned` otherwise."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A run is over, whichever way."""
 
     summary: Summary
 
 
-Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Ended
+Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Noted | Ended
 Listener: TypeAlias = Callable[[Event], None]

@@ -25,7 +25,15 @@ class StateFolder:
         self.rejects = path / "rejects.ndjson"
         self.snapshot = path / "snapshot.arrow"
         self.ids = path / "ids.arrow"
+        self.in_flight = path / "in_flight"
         self.lock = path / "lock"
+
+    def beside(self, mark: str) -> StateFolder:
+        """The same folder with other files for what is known of the users: those with this mark."""
+        found = StateFolder(self.path)
+        found.snapshot = self.path / f"snapshot-{mark}.arrow"
+        found.ids = self.path / f"ids-{mark}.arrow"
+        return found
 
     def prepare(self) -> None:
         """Create the folder (0700) and make sure that it can be written. Raises StateError."""

@@ -1,45 +1,30 @@
 """The checkpoint: which chunks are settled, what became of their rows, and of what they were made.
 
-The only home of the checkpoint's format: one SQLite file, one transaction a settling.
+The only home of the checkpoint's contents: one SQLite file, one transaction a settling.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 from uuid import uuid4
 
+from etl.checkpoint.database import COUNTS, check, connect, make, remove, stale
+from etl.checkpoint.past import MOST_PAST, PastRun, mark_of
 from etl.checkpoint.sent import Entries, alike, packed, unpacked
-from etl.errors import StaleCheckpointError, StateError
+from etl.errors import StateError
 from etl.model import Reject, Settled, Stretch, Tally
 from etl.state_files import state_error
 
-VERSION: Final = 3
-_APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite files
 _FAR: Final = 1 << 62  # behind every file
-_COUNTS: Final = tuple(field.name for field in fields(Tally))
-_SCHEMA: Final = f"""
-CREATE TABLE run (
-  identity TEXT, began REAL, seconds REAL, finished INTEGER, id TEXT, number INTEGER, base TEXT
-);
-CREATE TABLE tally ({", ".join(f"{name} INTEGER" for name in _COUNTS)});
-CREATE TABLE settled (file INTEGER, first INTEGER, stop INTEGER, PRIMARY KEY (file, first)) WITHOUT ROWID;
-CREATE TABLE rejects (
-  file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, PRIMARY KEY (file, row)
-) WITHOUT ROWID;
-CREATE TABLE sent (
-  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT
-);
-CREATE INDEX sent_places ON sent (file, first);
-"""
+_RUNNING, _FINISHED, _COMPLETE = 0, 1, 2
 
 Identity = Mapping[str, object]
 
@@ -49,7 +34,8 @@ class Progress:
     """What a checkpoint knows of its run; `seconds` is the time spent in all its processes.
 
     `run_id` names the run, `number` counts the runs of a job, and `base` is the id of the run whose snapshot
-    this one compares with ("" for none).
+    this one compares with ("" for none). `complete`: every row has its end, and only the snapshot is still to
+    be written. `about` is what its maker wrote of the job, `commits` how many transactions there were.
     """
 
     identity: Identity
@@ -60,6 +46,9 @@ class Progress:
     run_id: str
     number: int
     base: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+    commits: int = 0
+    complete: bool = False
 
 
 class Checkpoint:
@@ -70,47 +59,59 @@ class Checkpoint:
         self._connection = connection
 
     @classmethod
-    def create(cls, path: Path, identity: Identity, *, number: int = 1, base: str = "") -> Self:
-        """Begin anew, in place of any older checkpoint. Raises StateError."""
-        cls.discard(path)
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except OSError as error:
-            raise state_error(path, error) from error
-        checkpoint = cls(path, _connect(path))
-        with checkpoint._writing() as connection:
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            for statement in _SCHEMA.split(";\n"):
-                connection.execute(statement)
-            began = (_text(identity), time.time(), uuid4().hex, number, base)
-            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?)", began)
-            connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in _COUNTS)})")
-        return checkpoint
+    def create(
+        cls,
+        path: Path,
+        identity: Identity,
+        *,
+        number: int = 1,
+        base: str = "",
+        run_id: str | None = None,
+        about: Mapping[str, Any] | None = None,
+        past: Sequence[PastRun] = (),
+    ) -> Self:
+        """Begin anew, in place of any older checkpoint; the file has the run from the first moment on.
+
+        `past` is handed on from the older one. Raises StateError.
+        """
+        began = (_text(identity), time.time(), run_id or uuid4().hex, number, base, _text(about or {}))
+
+        def fill(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)", began)
+            connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in COUNTS)})")
+            for one in sorted(past, key=lambda one: one.number)[-MOST_PAST:]:
+                _remember(connection, one)
+
+        make(path, fill)
+        return cls(path, connect(path))
 
     @classmethod
     def discard(cls, path: Path) -> None:
         """Remove a checkpoint that isn't open. Raises StateError."""
         try:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            remove(path)
         except OSError as error:
             raise state_error(path, error) from error
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """Open the checkpoint at `path`; None where there is none, or one that was never begun.
+        """Open the checkpoint at `path`; None where there is none.
 
-        Raises StaleCheckpointError where it is damaged or of a newer version.
+        Raises StaleCheckpointError where it is empty, damaged or of another version.
         """
-        if not path.exists() or path.stat().st_size == 0:
+        if not path.exists():
             return None
-        checkpoint = cls(path, _connect(path))
+        if path.stat().st_size == 0:
+            # SQLite would take it for a new one, and forget the log beside it.
+            raise stale(path, "is damaged: it is empty")
+        checkpoint = cls(path, connect(path))
         try:
-            return checkpoint if checkpoint._sound() else None
+            with checkpoint._reading() as connection:
+                check(connection, path)
         except BaseException:
             checkpoint._connection.close()
             raise
+        return checkpoint
 
     def __enter__(self) -> Self:
         return self
@@ -118,24 +119,48 @@ class Checkpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        with suppress(sqlite3.Error):  # what is committed stays in the log, which the next one reads
+            self._connection.close()
 
     def progress(self) -> Progress:
         """How far the run has come."""
         with self._reading() as connection:
             run = connection.execute(
-                "SELECT identity, began, seconds, finished, id, number, base FROM run"
+                "SELECT identity, began, seconds, id, number, base, finished, about, commits FROM run"
             ).fetchone()
             missing = self._missing_counts(connection)
-            names = ", ".join("0" if name in missing else name for name in _COUNTS)
+            names = ", ".join("0" if name in missing else name for name in COUNTS)
             counts = connection.execute(f"SELECT {names} FROM tally").fetchone()
-            return Progress(json.loads(run[0]), run[1], run[2], bool(run[3]), Tally(*counts), *run[4:])
+            identity, began, seconds, run_id, number, base, finished, about, commits = run
+            return Progress(
+                json.loads(identity),
+                began,
+                seconds,
+                finished == _FINISHED,
+                Tally(*counts),
+                run_id,
+                number,
+                base,
+                about=json.loads(about),
+                commits=commits,
+                complete=finished == _COMPLETE,
+            )
 
     def settled(self) -> Iterator[Stretch]:
         """The stretches of all settled chunks, in order."""
         with self._reading() as connection:
             for row in connection.execute("SELECT file, first, stop FROM settled ORDER BY file, first"):
                 yield Stretch(*row)
+
+    def arrived(self) -> int:
+        """How many of the settled rows arrived, or may have."""
+        with self._reading() as connection:
+            (accepted,) = connection.execute("SELECT accepted FROM tally").fetchone()
+            doubts = (
+                "SELECT coalesce(sum(rows), 0) FROM sent WHERE end = 'in_doubt'",
+                "SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')",
+            )
+            return int(accepted + max(connection.execute(query).fetchone()[0] for query in doubts))
 
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
@@ -160,7 +185,7 @@ class Checkpoint:
         """
         query = "SELECT * FROM sent WHERE (file, first) >= (?, ?) AND (file, first) < (?, ?)"
         places = (*since, *(before or (_FAR, 0)))
-        with self._reading(), closing(_connect(self._path)) as connection:
+        with self._reading(), closing(connect(self._path)) as connection:
             for row in connection.execute(f"{query} ORDER BY file, first, rowid", places):
                 yield unpacked(row)
 
@@ -183,42 +208,64 @@ class Checkpoint:
                 total += chunk.tally
             for name in self._missing_counts(connection):
                 connection.execute(f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0")
-            sums = ", ".join(f"{name} = {name} + :{name}" for name in _COUNTS)
+            sums = ", ".join(f"{name} = {name} + :{name}" for name in COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))
-            connection.execute("UPDATE run SET seconds = seconds + ?", (seconds,))
+            connection.execute("UPDATE run SET seconds = seconds + ?, commits = commits + 1", (seconds,))
+
+    def keep_digests(self, digests: Mapping[int, str]) -> None:
+        """Remember digests of whole files, by their number. Any thread may call it. Raises StateError."""
+        with self._translated(), closing(connect(self._path)) as connection:
+            connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", digests.items())
+
+    def digests(self) -> dict[int, str]:
+        """The digests of whole files, as far as they are known."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT file, digest FROM digests").fetchall())
+
+    def past(self) -> tuple[PastRun, ...]:
+        """The last finished run to each endpoint, this one among them if it is finished."""
+        with self._reading() as connection:
+            return _past(connection)
+
+    def complete(self) -> None:
+        """Every row has its end: whatever happens, this run is only to be finished. Raises StateError."""
+        with self._writing() as connection:
+            connection.execute("UPDATE run SET finished = ?", (_COMPLETE,))
 
     def finish(self) -> None:
-        """Every row has its end, and the snapshot is written: the next run begins anew. Raises StateError."""
-        with self._writing() as connection:
-            connection.execute("UPDATE run SET finished = 1")
-            connection.execute("DELETE FROM sent")
-        with self._translated():
-            self._connection.execute("VACUUM")
+        """Every row has its end, and the snapshot is written: the next run begins anew. Raises StateError.
 
-    def _sound(self) -> bool:
+        What comes after that is housekeeping, and no failure of it changes what the run is.
+        """
+        this = self._as_past()
+        with self._writing() as connection:
+            connection.execute("UPDATE run SET finished = ?", (_FINISHED,))
+            if this is not None:
+                _remember(connection, this)
+        with suppress(sqlite3.Error):
+            self._connection.execute("DELETE FROM sent")
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _as_past(self) -> PastRun | None:
+        """What is to be remembered of this run; None where its maker told nothing of the job."""
+        progress = self.progress()
+        about, tally = progress.about, progress.tally
+        if not about:
+            return None
+        files, digests = cast("list[list[object]]", progress.identity["source"]), self.digests()
+        query = "SELECT coalesce(sum(stop - first), 0) FROM settled WHERE file < ?"
         with self._reading() as connection:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if (
-                application == 0
-                and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            ):
-                return False  # killed before the first transaction
-            if application != _APPLICATION:
-                raise _stale(self._path, "is no checkpoint of propsync")
-            if version > VERSION:
-                raise _stale(self._path, "was written by a newer propsync", "update propsync, or ")
-            if version < VERSION:
-                raise _stale(self._path, "was written by an older propsync", "finish with that one, or ")
-            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if damage != "ok":
-                raise _stale(self._path, f"is damaged ({damage})")
-        return True
+            rows = connection.execute(query, (about["files"],)).fetchone()[0]
+        marks = tuple(mark_of(entry, digests.get(file)) for file, entry in enumerate(files[: about["files"]]))
+        arrived = tally.accepted > 0 or tally.in_doubt > 0
+        counted = bool(about["counts"]) and arrived
+        return PastRun(about["endpoint"], about["resent"], rows, progress.number, counted, marks)
 
     def _missing_counts(self, connection: sqlite3.Connection) -> list[str]:
         """The counts that were not counted yet when this checkpoint was begun."""
         present = {row[1] for row in connection.execute("PRAGMA table_info(tally)")}
-        return [name for name in _COUNTS if name not in present]
+        return [name for name in COUNTS if name not in present]
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -243,31 +290,42 @@ class Checkpoint:
         try:
             yield self._connection
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise _stale(self._path, f"can't be read ({error})") from error
+            raise stale(self._path, f"can't be read ({error})") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        # FULL: a settled chunk stays settled when the power goes, too.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise state_error(path, error) from error
-        raise _stale(path, f"is damaged ({error})") from error
-    return connection
+def past_of(path: Path) -> tuple[PastRun, ...]:
+    """What is remembered of finished runs, without touching the file; nothing where there is no checkpoint.
+
+    Raises StaleCheckpointError where it can't be read.
+    """
+    if not path.exists():
+        return ()
+    log = path.with_name(path.name + "-wal")
+    if path.stat().st_size and not (log.exists() and log.stat().st_size):
+        # A file without a log doesn't change under us, and then SQLite leaves nothing beside it.
+        with suppress(sqlite3.Error):
+            uri = f"{path.resolve().as_uri()}?immutable=1"
+            with closing(sqlite3.connect(uri, uri=True)) as connection:
+                return _past(connection)
+    with Checkpoint.load(path) or nullcontext() as found:
+        return found.past() if found is not None else ()
 
 
-def _stale(path: Path, what: str, before: str = "") -> StaleCheckpointError:
-    return StaleCheckpointError(
-        f"the checkpoint {path} {what}",
-        hint=f"{before}run with --restart to drop it and send everything again",
+def _past(connection: sqlite3.Connection) -> tuple[PastRun, ...]:
+    rows = connection.execute("SELECT endpoint, resent, rows, number, counted, marks FROM past")
+    return tuple(
+        PastRun(endpoint, bool(resent), count, number, bool(counted), tuple(json.loads(marks)))
+        for endpoint, resent, count, number, counted, marks in rows
     )
 
 
-def _text(identity: Identity) -> str:
-    return json.dumps(identity, sort_keys=True)
+def _remember(connection: sqlite3.Connection, one: PastRun) -> None:
+    values = (one.endpoint, one.resent, one.rows, one.number, one.counted, json.dumps(one.marks))
+    connection.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
-__all__ = ["Checkpoint", "Identity", "Progress", "StateError"]
+def _text(plain: Mapping[str, Any]) -> str:
+    return json.dumps(plain, sort_keys=True)
+
+
+__all__ = ["Checkpoint", "Identity", "Progress", "StateError", "past_of"]

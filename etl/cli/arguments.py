@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from etl.cli import pandas_import
-from etl.cli.values import duration, endpoint, per_second, percent, reject_limit
+from etl.cli.values import duration, endpoint, per_second, percent, reject_limit, row_minimum
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,19 @@ _STATE = (
         help="Where checkpoint and rejects are kept.  [default: .propsync/NAME beside the job file]",
     ),
 )
-_SNAPSHOT = (click.option("--full", is_flag=True, help="Send every row, whatever earlier runs sent."),)
+_SNAPSHOT = (
+    click.option("--full", is_flag=True, help="Send every row, whatever earlier runs sent."),
+    click.option(
+        "--min-rows",
+        type=row_minimum,
+        metavar="N|P%",
+        help="Stop (exit 4), before anything is sent, when the source has fewer rows, or a smaller share of "
+        "the last run's; 0 for none.  [default: 1, where the last run had some]",
+    ),
+    click.option(
+        "--again", is_flag=True, help="Send $add, $append and $prepend of the very source of the last run."
+    ),
+)
 _PACE = (
     click.option("--endpoint", type=endpoint, metavar="URL", help="A base URL in place of the job's region."),
     click.option(
@@ -90,9 +102,17 @@ _CARE = (
         type=percent,
         metavar="P%",
         help="With `absent: unset`: stop (exit 4), before anything is sent, when more of the known users are "
-        "missing.  [default: 10%, where a thousand are known]",
+        "missing.  [default: 10%, where ten are known]",
     ),
-    click.option("--restart", is_flag=True, help="Drop the checkpoint and begin again."),
+    click.option(
+        "--on-source-change",
+        type=click.Choice(["stop", "restart"]),
+        help="What becomes of an unfinished run of another source, job or destination: stop (exit 7), or "
+        "keep what it had accepted and begin.  [default: restart; with $add, $append or $prepend stop]",
+    ),
+    click.option(
+        "--restart", is_flag=True, help="Give up the unfinished run, keep what it had accepted, and begin."
+    ),
     click.option(
         "--retry-wait",
         type=duration,

@@ -63,13 +63,15 @@ def check(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> i
 
     Users new, changed and unchanged since the last run, changes by property with examples, rejects by reason,
     requests, bytes and the time at the given rate. Needs no key, touches no state. Exit code 3 if rows would
-    be rejected.
+    be rejected, 4 if `run` would refuse the source for its number of rows, or because it was sent already.
     """
     from etl.pipeline import forecast
 
     loaded, source = load(job, sources)
     found = forecast(loaded, source, settings=settings_of(**flags))
     show_plan(found, as_json=as_json)
+    if found.refused is not None:
+        raise found.refused
     return ExitCode.REJECTS if found.tally.rejected else ExitCode.DONE
 
 

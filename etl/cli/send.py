@@ -81,6 +81,8 @@ def run(
     if dry_run:
         found = forecast(loaded, source, settings=settings)
         show_plan(found, as_json=as_json)
+        if found.refused is not None:
+            raise found.refused
         return ExitCode.REJECTS if found.tally.rejected else ExitCode.DONE
     key = read_api_key(loaded, os.environ)
     invocation.secrets.append(key)

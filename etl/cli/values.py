@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from etl.pipeline import RejectLimit
+    from etl.pipeline import RejectLimit, RowMinimum
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -47,6 +47,16 @@ def percent(text: str) -> float:
     if match is None or float(match[1]) > 100:
         raise click.BadParameter(f"{text!r} is no share; give one like 50%")
     return float(match[1])
+
+
+def row_minimum(text: str) -> RowMinimum:
+    """A minimum out of `1000` rows or `90%` of the last run's rows."""
+    from etl.pipeline import RowMinimum
+
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a minimum; give rows like 1000, or a share like 90%")
+    return RowMinimum(count=int(match[1])) if match[1] else RowMinimum(percent=float(match[2]))
 
 
 def reject_limit(text: str) -> RejectLimit:

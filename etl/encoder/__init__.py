@@ -179,9 +179,7 @@ class Encoder:
         if not _repeat(keys[:, 0]):
             body = array_body([part.encoded() for part in parts])
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
-        identifications = joined(
-            [part.identifications.slice(part.start, len(part)) for part in parts]
-        )
+        identifications = joined([part.identifications.slice(part.start, len(part)) for part in parts])
         owners = group_users(identifications)
         merged = merge_rows(identifications, owners, self._encoding.splice)
         last = np.empty(merged.num_rows, dtype=np.int64)

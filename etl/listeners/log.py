@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from etl.listeners import sentences
 from etl.listeners.pace import Pace
 from etl.listeners.summary import ROW_ENDS, effort, headline, notes, summary_dict, tally_dict
-from etl.model import Ended, Event, Paused, Progressed, Recovered, Started, Summary, Tally, Warned
+from etl.model import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Tally, Warned
 from etl.wording import address, counted, one_line, span
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class LogListener:
                 self._write("info", "recovered", sentences.recovered(event), {"seconds": seconds})
             case Warned(code, message):
                 self._write("warning", "warned", message, {"code": code, "message": message})
+            case Noted(code, message):
+                self._write("info", "noted", message, {"code": code, "message": message})
             case Ended(summary):
                 self._end(summary)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from etl.listeners import sentences
 from etl.listeners.pace import Pace
 from etl.listeners.screen import View, screen_lines
-from etl.model import Ended, Event, Paused, Progressed, Recovered, Started, Tally, Warned
+from etl.model import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Tally, Warned
 from etl.wording import one_line
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class TerminalListener:
                 self._pause = None
             case Warned(_, message):
                 self._say(("warning: ", "bold yellow"), (one_line(message), ""))
+            case Noted(_, message):
+                self._say((one_line(message), ""))
             case Ended():
                 self.close()
 

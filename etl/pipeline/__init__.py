@@ -4,7 +4,7 @@ from etl.pipeline.baseline import Recorded, baseline
 from etl.pipeline.changed import Changed
 from etl.pipeline.rehearse import Forecast, forecast, preview
 from etl.pipeline.run import run_job
-from etl.pipeline.settings import RejectLimit, Settings
+from etl.pipeline.settings import RejectLimit, RowMinimum, Settings
 from etl.pipeline.status import status_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Forecast",
     "Recorded",
     "RejectLimit",
+    "RowMinimum",
     "Settings",
     "baseline",
     "forecast",

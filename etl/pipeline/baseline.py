@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from etl.changes import Layout, Renewal, prints_of
-from etl.checkpoint import Checkpoint, StateFolder
+from etl.checkpoint import StateFolder, left_by
 from etl.errors import StaleCheckpointError, UsageError
 from etl.job import Job
 from etl.keys import user_keys
 from etl.pipeline.basis import Basis, basis_of
+from etl.pipeline.destinations import at_destination
+from etl.pipeline.doubt import unsettled
+from etl.pipeline.lost import found_whole
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
@@ -40,19 +43,22 @@ def baseline(job: Job, source: Source, *, settings: Settings) -> Recorded:
     production = Production.of(job, source, settings.limits(job.destination.transport))
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
-    with folder.hold(), basis_of(job, folder) as basis:
+    own = at_destination(folder, job.destination.endpoint)
+    with folder.hold(), basis_of(job, own) as basis:
         if basis.layout is None:
             raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
         _refuse_unfinished(folder)
-        return _record(production, basis, basis.layout, folder)
+        return _record(production, basis, basis.layout, own)
 
 
 def _refuse_unfinished(folder: StateFolder) -> None:
-    found = Checkpoint.load(folder.checkpoint)
+    left = left_by(folder.in_flight)
+    found = found_whole(folder, left)
     if found is None:
         return
     with found:
-        if not found.progress().finished:
+        progress = found.progress()
+        if not progress.finished and (found.arrived() or unsettled(left, progress, found.settled()) != ()):
             raise StaleCheckpointError(
                 f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as it is",
                 hint="finish that run first, or drop it with `propsync run --restart`",

@@ -12,11 +12,13 @@ from etl.changes import Layout, Renewal, Snapshot, Stamp, layout_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job, fingerprint
 from etl.model import Warned
-from etl.pipeline.doubt import DOUBTFUL
 from etl.pipeline.settings import USUAL_ABSENT, USUAL_CHANGES
 
+# In place of a job's fingerprint, in the stamp of a snapshot that knows its users only by name.
+DOUBTFUL: Final = ""
 # Of fewer users a share says little, so nothing is refused that nobody asked to be refused.
 MANY: Final = 1000
+MANY_ABSENT: Final = 10  # who is unset by mistake loses something
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Basis:
 
     def most_absent(self, given: float | None) -> float | None:
         """The percentage of users that may have left; None where any may."""
-        return USUAL_ABSENT if given is None and self.users >= MANY else given
+        return USUAL_ABSENT if given is None and self.users >= MANY_ABSENT else given
 
     def stamp(self, job: Job, run_id: str) -> Stamp:
         """What the snapshot of this run tells of it."""
@@ -70,8 +72,12 @@ class Basis:
         Entries of the file number `left` are of users who left. Of rows in doubt nobody knows what their
         users have now, so they are forgotten; refused ones change nothing.
         """
+        return self.renew_as(path, self.stamp(job, run_id), entries, left)
+
+    def renew_as(self, path: Path, stamp: Stamp, entries: Iterable[Entries], left: int) -> int:
+        """The same, with a stamp of the caller's."""
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
-        with Renewal(path, self.layout, self.stamp(job, run_id), old=self.snapshot) as renewal:
+        with Renewal(path, self.layout, stamp, old=self.snapshot) as renewal:
             for entry in entries:
                 if entry.end == "in_doubt":
                     renewal.forget(entry.keys.ravel())

@@ -1,32 +1,104 @@
-"""When nobody knows any more what users have, the snapshot says so: nothing is left out for what it was."""
+"""What the snapshot is to believe of a run that will not be resumed: what arrived, and who is in doubt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Final
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
-from etl.changes import Layout, Renewal, Snapshot
-from etl.checkpoint import Checkpoint, StateFolder
-from etl.errors import StaleCheckpointError
+from etl.changes import Layout, Renewal, Snapshot, Stamp
+from etl.changes.comparison import device_keys
+from etl.checkpoint import Checkpoint, Entries, Flight, Left, Progress, StateFolder
+from etl.ledger import Ledger
+from etl.model import Stretch
+from etl.pipeline.about import About
+from etl.pipeline.basis import DOUBTFUL, Basis
+from etl.pipeline.destinations import at_destination
 from etl.state_files import state_error
 
-# In place of a job's fingerprint, in the stamp of a snapshot that knows its users only by name.
-DOUBTFUL: Final = ""
+
+def restarted_id(run_id: str) -> str:
+    """The id in the stamp of a snapshot that has what was accepted of a run which is not to be resumed."""
+    return f"{run_id}-restarted"
 
 
-def drop_unfinished(folder: StateFolder, layout: Layout | None) -> None:
-    """Give up a run that was begun and not finished, if there is one; so everybody is to be sent anew.
+def snapshot_id(folder: StateFolder, about: About) -> str:
+    """The run that made the snapshot which a run compares with; "" where there is none that fits."""
+    if about.layout is None:
+        return ""
+    with Snapshot.open(at_destination(folder, about.endpoint).snapshot) or nullcontext() as found:
+        return found.stamp.run_id if found is not None and _fits(found, about, about.layout) else ""
 
-    What it had sent, and what was on its way, may be other values than the snapshot's. Done halfway, it can
-    be done again. Raises StaleCheckpointError where the snapshot can't be read, StateError.
+
+def unsettled(left: Left | None, progress: Progress, settled: Iterable[Stretch]) -> tuple[Flight, ...] | None:
+    """Who was in flight when a run's last process ended; None where nobody knows."""
+    if left is None or left.mark.run_id != progress.run_id:
+        # The file is made before anything is sent, and the run's first transaction comes after that.
+        return () if progress.commits == 0 else None
+    if not left.known:
+        return None
+    ledger = Ledger(settled)
+    return tuple(flight for flight in left.flights if _has_gap(ledger, flight))
+
+
+def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flight] | None) -> None:
+    """Let the snapshot have what was accepted of an unfinished run, and forget the users in flight.
+
+    Where nobody knows who these are (`flights` None), or the snapshot isn't the one that the run compares
+    with, it keeps its users without what they have. Done twice it is done once. Raises StateError,
+    StaleCheckpointError.
     """
-    if _is_unfinished(folder):
-        _doubt(folder, layout)
-        Checkpoint.discard(folder.checkpoint)
+    progress = found.progress()
+    about = About.read(progress.about)
+    if about.layout is None:
+        return
+    own = at_destination(folder, about.endpoint)
+    stamp = Stamp(progress.number, restarted_id(progress.run_id), about.endpoint, about.fingerprint)
+    with Snapshot.open(own.snapshot) or nullcontext() as snapshot:
+        old = snapshot if snapshot is not None and _fits(snapshot, about, about.layout) else None
+        if old is not None and old.stamp.run_id == stamp.run_id:
+            return
+        if flights is None or progress.base != ("" if old is None else old.stamp.run_id):
+            _doubt(own, about.layout, old, stamp)
+            return
+        basis = Basis(about.layout, old, number=progress.number)
+        basis.renew_as(own.snapshot, stamp, _believed(found.sent(), flights), about.files)
+
+
+def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint64]]:
+    """Write the snapshot of a run of which nothing else is left to do; the keys of users who left.
+
+    Raises StateError, StaleCheckpointError.
+    """
+    progress = found.progress()
+    about = About.read(progress.about)
+    if about.layout is None:
+        return []
+    own = at_destination(folder, about.endpoint)
+    with Snapshot.open(own.snapshot) or nullcontext() as snapshot:
+        old = snapshot if snapshot is not None and _fits(snapshot, about, about.layout) else None
+        if old is None or old.stamp.run_id != progress.run_id:
+            stamp = Stamp(progress.number, progress.run_id, about.endpoint, about.fingerprint)
+            Basis(about.layout, old).renew_as(own.snapshot, stamp, found.sent(), about.files)
+    return (e.keys[:, 0] for e in found.sent((about.files, 0)) if e.end == "accepted")
+
+
+def doubt_everyone(folder: StateFolder, layout: Layout | None) -> None:
+    """Let the snapshot keep its users, so that it is known who left, but not what they have.
+
+    For a run of which nothing is known any more. Raises StateError, StaleCheckpointError.
+    """
+    with Snapshot.open(folder.snapshot) or nullcontext() as old:
+        if old is None:
+            return
+        if layout is None or old.mode != layout.mode:
+            forget_everyone(folder)
+            return
+        _doubt(folder, layout, old, replace(old.stamp, run_id=uuid4().hex))
 
 
 def forget_everyone(folder: StateFolder) -> None:
@@ -37,25 +109,56 @@ def forget_everyone(folder: StateFolder) -> None:
         raise state_error(folder.snapshot, error) from error
 
 
-def _is_unfinished(folder: StateFolder) -> bool:
-    try:
-        with Checkpoint.load(folder.checkpoint) or nullcontext() as found:
-            return found is not None and not found.progress().finished
-    except StaleCheckpointError:
-        return True  # damaged, or another version's
+def _fits(snapshot: Snapshot, about: About, layout: Layout) -> bool:
+    return snapshot.stamp.endpoint == about.endpoint and snapshot.mode == layout.mode
 
 
-def _doubt(folder: StateFolder, layout: Layout | None) -> None:
-    """Let the snapshot keep its users, so that it is known who left, but not what they have."""
-    with Snapshot.open(folder.snapshot) or nullcontext() as old:
-        if old is None:
-            return
-        if layout is None or old.mode != layout.mode:
-            forget_everyone(folder)
-            return
-        stamp = replace(old.stamp, run_id=uuid4().hex, job=DOUBTFUL)
-        with Renewal(folder.snapshot, layout, stamp) as renewal:
-            for _, keys in old.sorted_keys():
-                nothing = np.zeros((len(keys), len(layout.names)), dtype=layout.dtype)
-                renewal.add(keys.reshape(-1, 1), nothing)
-            renewal.finish()
+def _has_gap(ledger: Ledger, flight: Flight) -> bool:
+    return any(
+        gap.first < flight.stop and (gap.stop is None or gap.stop > flight.first)
+        for gap in ledger.gaps(flight.file)
+    )
+
+
+def _believed(sent: Iterable[Entries], flights: Sequence[Flight]) -> Iterator[Entries]:
+    """What was sent without the rows of users in flight, who have been sent something since; then these.
+
+    A chunk is settled after all earlier ones that share a user with it, so what is in flight came last.
+    """
+    doubtful = np.unique(np.concatenate([np.empty(0, np.uint64), *(f.keys.ravel() for f in flights)]))
+    for entries in sent:
+        doubted: NDArray[np.bool_] = np.logical_or.reduce(np.isin(entries.keys, doubtful), axis=1)
+        yield _picked(entries, entries.keys[~doubted], ~doubted)
+        if doubted.any() and entries.keys.shape[1] == 2:
+            # Of a row with two ids the other one has what it was sent.
+            for ids in (entries.keys[:, 0], device_keys(entries.keys)):
+                known: NDArray[np.bool_] = doubted & ~np.isin(ids, doubtful)
+                yield _picked(entries, ids[known].reshape(-1, 1), known)
+    for flight in flights:
+        nothing = np.empty((len(flight.keys), 0), np.uint64)
+        yield Entries(flight.file, flight.first, flight.keys, nothing, "in_doubt")
+
+
+def _picked(entries: Entries, keys: NDArray[np.uint64], rows: NDArray[np.bool_]) -> Entries:
+    return replace(entries, keys=keys, prints=entries.prints[rows])
+
+
+def _doubt(folder: StateFolder, layout: Layout, old: Snapshot | None, stamp: Stamp) -> None:
+    if old is None:
+        return
+    with Renewal(folder.snapshot, layout, replace(stamp, job=DOUBTFUL)) as renewal:
+        for _, keys in old.sorted_keys():
+            nothing = np.zeros((len(keys), len(layout.names)), dtype=layout.dtype)
+            renewal.add(keys.reshape(-1, 1), nothing)
+        renewal.finish()
+
+
+__all__ = [
+    "complete",
+    "doubt_everyone",
+    "forget_everyone",
+    "keep_accepted",
+    "restarted_id",
+    "snapshot_id",
+    "unsettled",
+]

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
 
-from etl.checkpoint import Checkpoint
-from etl.model import Listener
+from etl.checkpoint import Checkpoint, InFlight
+from etl.errors import EtlError
+from etl.model import Chunk, Listener
 from etl.pipeline.ahead import Arriving
 from etl.pipeline.notices import LargeNumbers
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
-from etl.sender import AdmittedRate, Delivery, Lanes, Pause, Rate, StoppedError, Transport
+from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pause, Rate, StoppedError, Transport
+
+# So long requests under way may take to end when the run can't go on.
+_GRACE_SECONDS: Final = 2.0
 
 
 async def travel(
@@ -22,6 +28,7 @@ async def travel(
     checkpoint: Checkpoint,
     settings: Settings,
     listener: Listener,
+    in_flight: InFlight,
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
@@ -43,6 +50,7 @@ async def travel(
         slots=asyncio.Semaphore(settings.concurrency),
         clock=clock,
         outage=settings.max_outage,
+        flights=in_flight,
     )
     with Settler(
         checkpoint,
@@ -52,7 +60,14 @@ async def travel(
         listener=listener,
         tell_every=settings.progress_every,
     ) as settler:
-        lanes = Lanes(settings.concurrency, delivery, settler.settle)
+
+        async def settle(chunk: Chunk, outcome: Outcome) -> None:
+            if in_flight.doubted(chunk):
+                outcome = without_certainty(outcome)
+            await settler.settle(chunk, outcome)
+            in_flight.settled(chunk, settler.commits)
+
+        lanes = Lanes(settings.concurrency, delivery, settle)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):
             try:
                 await _send_all(arriving, lanes, pause, LargeNumbers(listener))
@@ -62,10 +77,16 @@ async def travel(
     return not pause.stopping
 
 
+def without_certainty(outcome: Outcome) -> Outcome:
+    """What is known of rows of which an earlier try may have been applied: what was refused is in doubt."""
+    sent = tuple(replace(some, end="in_doubt") if some.end == "refused" else some for some in outcome.sent)
+    return replace(outcome, sent=sent)
+
+
 async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: LargeNumbers) -> None:
     try:
         async with (
-            asyncio.TaskGroup() as group,
+            _Orderly(pause) as group,
             aclosing(arriving(pause.stopped)) as lists,
         ):
             async for chunks in lists:
@@ -75,6 +96,48 @@ async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: Large
                         await lanes.carry(chunk, group)
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
+    group.check()
+
+
+class _Orderly(asyncio.TaskGroup):
+    """A group in which an error of ours lets the requests under way end: who breaks off doesn't know of them.
+
+    Not for long: after `_GRACE_SECONDS` they are cancelled.
+    """
+
+    def __init__(self, pause: Pause) -> None:
+        super().__init__()
+        self._pause = pause
+        self._running = set[asyncio.Task[None]]()
+        self._error: EtlError | None = None
+
+    def create_task(self, coroutine: Coroutine[Any, Any, None], **how: Any) -> asyncio.Task[None]:  # type: ignore[override]
+        task = super().create_task(self._watched(coroutine), **how)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # which it may never have begun
+        return task
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    async def _watched(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except (EtlError, BaseExceptionGroup) as error:
+            found = _first(error) if isinstance(error, BaseExceptionGroup) else error
+            if not isinstance(found, EtlError):
+                raise
+            if self._error is None:
+                self._error = found
+                asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cancel)
+            self._pause.stop()
+
+    def _cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
 
 
 @asynccontextmanager

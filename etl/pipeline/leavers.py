@@ -30,7 +30,7 @@ class Leavers:
     """The users who left, in the order of the snapshot; each counts as a row behind the last file.
 
     There are `count` of them. `unread` rows of the export name no user that can be read, so those could be
-    among the leavers.
+    among the leavers. `spared` users would have left if the export named anybody at all; it doesn't.
     """
 
     production: Production
@@ -38,6 +38,7 @@ class Leavers:
     ids: KnownIds | None
     unread: int
     count: int
+    spared: int = 0
 
     def check(self, most: float | None) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users left."""
@@ -51,6 +52,9 @@ class Leavers:
 
     def warnings(self) -> Iterator[Warned]:
         """What a user should know before their properties are unset."""
+        if self.spared:
+            words = f"the export names nobody, so nobody is unset; {self.spared:,} users are known"
+            yield Warned("nobody", words)
         if self.count:
             yield Warned("absent", f"{self.count:,} users aren't in the export: their properties are unset")
         if self.count and self.unread:
@@ -107,19 +111,23 @@ def roll_call(production: Production, folder: StateFolder, *, record: bool) -> I
     with KnownIds.open(folder.ids) or nullcontext() as old:
         stamp = production.basis.stamp(production.job, production.run_id)
         with IdsRenewal(folder.ids, stamp, old=old) if record else nullcontext() as renewal:
-            unread = _call(production, presence, renewal)
+            named, unread = _call(production, presence, renewal)
     with KnownIds.open(folder.ids) or nullcontext() as ids:
         count = sum(len(absent.keys) for absent in _absent(presence, ids))
-        yield Leavers(production, presence, ids, unread, count)
+        if named:
+            yield Leavers(production, presence, ids, unread, count)
+        else:
+            yield Leavers(production, None, None, unread, 0, spared=count)
 
 
-def _call(production: Production, presence: Presence | None, renewal: IdsRenewal | None) -> int:
-    """Go through the whole source for its ids; how many rows have none that can be read."""
-    unread = 0
+def _call(production: Production, presence: Presence | None, renewal: IdsRenewal | None) -> tuple[int, int]:
+    """Go through the whole source for its ids; how many rows have one, and how many none that can be read."""
+    named = unread = 0
     for file in production.files():
         with closing(read_ahead(production.read(file))) as batches:
             for batch in batches:
                 ids = production.mapper.ids(batch)
+                named += ids.num_rows
                 unread += batch.stop - batch.first - ids.num_rows
                 if renewal is not None:
                     renewal.add(ids)
@@ -127,7 +135,7 @@ def _call(production: Production, presence: Presence | None, renewal: IdsRenewal
                     presence.see(user_keys(ids))
     if renewal is not None:
         renewal.finish()
-    return unread
+    return named, unread
 
 
 def forget_ids(production: Production, folder: StateFolder, keys: Iterable[NDArray[np.uint64]]) -> None:

@@ -37,8 +37,8 @@ def uncounted_events(tally: Tally) -> str:
     )
 
 
-def warnings_of(job: Job, *, again: bool = False) -> list[Warned]:
-    """What a user should know of a job before it is run; `again`: on the same files as last time."""
+def warnings_of(job: Job) -> list[Warned]:
+    """What a user should know of a job before it is run."""
     found = []
     identification = job.identification
     unrepeatable = sorted(amplitude.UNREPEATABLE & set(identification.operators))
@@ -51,9 +51,6 @@ def warnings_of(job: Job, *, again: bool = False) -> list[Warned]:
                 "it counts once",
             )
         )
-    if unrepeatable and again:
-        names = ", ".join(unrepeatable)
-        found.append(Warned("again", f"these files were sent before, and {names} count again"))
     if set(amplitude.ID_FIELDS) <= set(identification.fields):
         found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
     return found

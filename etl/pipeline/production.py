@@ -141,7 +141,7 @@ def _complete(job: Job, source: Source, *, strict: bool) -> Source:
     """
     names = [source.names(file) for file in range(len(source.files))]
     # A file of nothing lacks nothing.
-    files = [file for file, own in enumerate(names) if own or source.files[file].size != 0]
+    files = [file for file, own in enumerate(names) if own or not source.is_empty(file)]
     known = list(dict.fromkeys(name for file in files for name in names[file]))
     if files and strict and not source.holds_rejects:
         check_columns(job, [*known, *_late(job, source, known)])

@@ -11,13 +11,15 @@ from typing import Final
 from etl.amplitude import TRANSPORTS, TransportName
 from etl.checkpoint import StateFolder
 from etl.encoder import Limits
+from etl.errors import EtlError
 from etl.job import Job
 from etl.json_lines import json_lines
 from etl.model import Chunk, Reject, Stretch, Tally, Warned
-from etl.pipeline.basis import basis_of
 from etl.pipeline.changed import Changed
+from etl.pipeline.destinations import at_destination, destination_basis
 from etl.pipeline.looking import look_for_leavers
 from etl.pipeline.notices import LargeNumbers, source_warnings, warnings_of
+from etl.pipeline.precheck import refusal
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
@@ -31,7 +33,7 @@ class Forecast:
 
     `tally.requests` and `tally.bytes` (of request bodies, before they are compressed) are those of a run
     without retries; `examples` has up to three rejects for each code. `seconds` is what the rates allow.
-    `changes` None: nothing is compared.
+    `changes` None: nothing is compared. `refused` is with what a run would stop before it sent anything.
     """
 
     job: str
@@ -44,6 +46,7 @@ class Forecast:
     examples: dict[str, list[Reject]] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
     changes: Changed | None = None
+    refused: EtlError | None = None
 
     def add(self, chunk: Chunk, overhead: int) -> None:
         """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
@@ -71,9 +74,13 @@ def forecast(job: Job, source: Source, *, settings: Settings) -> Forecast:
     """
     job = at_endpoint(job, settings)
     folder = StateFolder(settings.state_dir or job.state_dir)
-    with basis_of(job, folder, full=settings.full) as basis:
+    with destination_basis(job, folder, full=settings.full) as basis:
         limits = settings.limits(job.destination.transport)
-        return _forecast(Production.of(job, source, limits).on(basis), folder, settings)
+        own = at_destination(folder, job.destination.endpoint)
+        found = _forecast(Production.of(job, source, limits).on(basis), own, settings)
+        rows = found.tally.rows
+        found.refused = refusal(job, source, folder, settings, users=basis.users, rows=rows)
+        return found
 
 
 def _forecast(production: Production, folder: StateFolder, settings: Settings) -> Forecast:

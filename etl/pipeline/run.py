@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from etl.changes import layout_of
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
 from etl.errors import InterruptedRunError, SourceError, StateError
 from etl.job import Job
@@ -17,15 +15,16 @@ from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
 from etl.pipeline.ahead import Arriving, made_ahead
 from etl.pipeline.apart import Made, made_apart, may_fork
-from etl.pipeline.basis import basis_of
-from etl.pipeline.doubt import drop_unfinished, forget_everyone
+from etl.pipeline.destinations import forget_oldest
+from etl.pipeline.digests import digests_meanwhile
 from etl.pipeline.journey import travel
 from etl.pipeline.leavers import Leavers, forget_ids
 from etl.pipeline.looking import look_for_changes, look_for_leavers
 from etl.pipeline.loops import run_async
 from etl.pipeline.notices import source_warnings, uncounted_events, warnings_of
+from etl.pipeline.precheck import demands_rows, too_few
 from etl.pipeline.production import Production
-from etl.pipeline.resume import TakenUp, identity, taken_up
+from etl.pipeline.resume import Begun, begun
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
 
@@ -60,18 +59,8 @@ def run_job(
     )
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
-    expected = identity(job, source, limits, full=settings.full)
-    with folder.hold() as lock:
-        if settings.restart:
-            drop_unfinished(folder, layout_of(job.identification, job.changes))
-        with (
-            basis_of(job, folder, full=settings.full) as basis,
-            taken_up(folder, expected, basis) as taken,
-        ):
-            if basis.layout is None:
-                forget_everyone(folder)
-            production = production.on(replace(basis, number=taken.checkpoint.progress().number))
-            return _Run(production, transport, folder, lock, taken, settings, listener).to_its_end()
+    with folder.hold() as lock, begun(production, folder, settings) as run:
+        return _Run(production.on(run.basis), transport, lock, run, settings, listener).to_its_end()
 
 
 class _Run:
@@ -81,16 +70,16 @@ class _Run:
         self,
         production: Production,
         transport: Http,
-        folder: StateFolder,
         lock: int,
-        taken: TakenUp,
+        run: Begun,
         settings: Settings,
         listener: Listener,
     ) -> None:
-        checkpoint = taken.checkpoint
+        checkpoint = run.checkpoint
         self._production = production.within(checkpoint.progress().run_id)
         self._transport = transport
-        self._folder = folder
+        self._run = run
+        self._folder = run.folder
         self._lock = lock
         self._checkpoint = checkpoint
         self._settings = settings
@@ -99,14 +88,13 @@ class _Run:
         self._resumed_rows = self._ledger.rows()
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
-        self._again = taken.again
 
     def to_its_end(self) -> Summary:
         with look_for_leavers(self._production, self._folder, record=True) as leavers:
             self._leavers = leavers
             self._look_first()
             # Before anyone listens: the terminal's thread would forbid a second process.
-            with self._arriving() as arriving:
+            with self._arriving() as arriving, self._digests():
                 return self._told(arriving)
 
     def _look_first(self) -> None:
@@ -134,17 +122,29 @@ class _Run:
         """Send what is left; True once every row has its end and the source is still what it was."""
         if not run_async(lambda: self._send(arriving)):
             return False
-        changed = self._production.source.changed()
+        source = self._production.source
+        changed = source.changed(self._checkpoint.digests())
         if changed is not None:
             raise SourceError(
                 f"the source changed while it was read: {changed}",
-                hint="run with --restart once it is whole",
+                hint="run again once it is whole; what changed is sent then",
             )
+        if not source.repeatable:
+            self._check_stream()
         # In this order: what is published twice is the same, what is forgotten is lost.
+        self._checkpoint.complete()
         self._publish()
         self._renew()
         self._checkpoint.finish()
+        self._run.in_flight.finished()
+        forget_oldest(self._folder)
         return True
+
+    def _check_stream(self) -> None:
+        """Of a stream nobody knows before its end that it has no rows."""
+        last = self._run.last_rows
+        if self._checkpoint.progress().tally.rows == 0 and demands_rows(self._settings, last):
+            raise too_few(last)
 
     def _renew(self) -> None:
         basis, run_id = self._production.basis, self._checkpoint.progress().run_id
@@ -156,6 +156,10 @@ class _Run:
             if self._leavers is not None and self._leavers.count:
                 keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)
+
+    def _digests(self) -> AbstractContextManager[None]:
+        checkpoint = self._checkpoint
+        return digests_meanwhile(self._production.source, checkpoint.digests(), checkpoint.keep_digests)
 
     def _arriving(self) -> AbstractContextManager[Arriving]:
         """The chunks of what is left; where it is asked for or pays, from a process of their own."""
@@ -176,7 +180,8 @@ class _Run:
 
     async def _send(self, arriving: Arriving) -> bool:
         async with self._transport as transport:
-            return await travel(arriving, transport, self._checkpoint, self._settings, self._listener)
+            checkpoint, in_flight = self._checkpoint, self._run.in_flight
+            return await travel(arriving, transport, checkpoint, self._settings, self._listener, in_flight)
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job
@@ -191,9 +196,9 @@ class _Run:
             )
         )
         left = self._leavers.warnings() if self._leavers else ()
-        found = (*warnings_of(job, again=self._again), *source_warnings(job, source))
-        for warning in (*found, *self._production.basis.warnings, *left):
-            self._listener(warning)
+        found = (*warnings_of(job), *source_warnings(job, source))
+        for note in (*found, *self._production.basis.warnings, *self._run.notes, *left):
+            self._listener(note)
 
     def _tell_end(self, status: Status) -> Summary:
         # An unfinished run whose source is its own rejects file still needs that file as it is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -31,6 +32,25 @@ class RejectLimit:
         return f"{self.count:,}" if self.count is not None else f"{self.percent:g}% of the rows"
 
 
+@dataclass(frozen=True, slots=True)
+class RowMinimum:
+    """How few rows are too few: less than `count`, or than `percent` of the last finished run's."""
+
+    count: int | None = None
+    percent: float | None = None
+
+    def rows(self, last: int | None) -> int | None:
+        """So many are enough, where the last run had `last`; None where there is nothing to compare with."""
+        if self.count is not None:
+            return self.count
+        if self.percent is None or last is None:
+            return None
+        return math.ceil(self.percent * last / 100)
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}%"
+
+
 # An export in which more changed, or from which more are missing, is probably broken.
 USUAL_CHANGES: Final = 90.0
 USUAL_ABSENT: Final = 10.0
@@ -46,7 +66,10 @@ class Settings:
     job's. `progress_every` is the least time in seconds between two tellings of progress. With two
     `processes`, rows are read and encoded in one and sent by the other, where that is safe; None: where it
     pays. `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
-    the users known; None: `USUAL_CHANGES` and `USUAL_ABSENT`, where these are many.
+    the users known; None: `USUAL_CHANGES` and `USUAL_ABSENT`, where these are many. `min_rows` None: any row
+    at all, where the last run had some. `on_source_change` is what becomes of an unfinished run of another
+    source or job; None: it is restarted, unless increments would count twice. `again` sends increments once
+    more that the last run sent.
     """
 
     endpoint: str | None = None
@@ -64,6 +87,9 @@ class Settings:
     full: bool = False
     max_changes: float | None = None
     max_absent: float | None = None
+    min_rows: RowMinimum | None = None
+    on_source_change: Literal["stop", "restart"] | None = None
+    again: bool = False
     processes: Literal[1, 2] | None = None
     clock: Clock = field(default_factory=Clock)
     handle_signals: bool = False

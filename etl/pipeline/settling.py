@@ -19,7 +19,8 @@ class Settler:
     """Groups what is to be settled: while one transaction is written, the next one gathers.
 
     `read_meter` gives what the requests since its last call came to. `tally` is the whole job's. To be used
-    as a context manager: its one thread is the only one that touches the checkpoint meanwhile.
+    as a context manager: its one thread is the only one that touches the checkpoint meanwhile. `commits` is
+    how many transactions there were.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Settler:
         self._waiting: list[Settled] = []
         self._writing = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "settle")
-        self.tally = checkpoint.progress().tally
+        progress = checkpoint.progress()
+        self.tally, self.commits = progress.tally, progress.commits
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +71,7 @@ class Settler:
         seconds, self._last = now - self._last, now
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._checkpoint.settle, group, meter, seconds)
+        self.commits += 1
         self.tally = sum((settled.tally for settled in group), self.tally + meter)
         self._tell(now)
 

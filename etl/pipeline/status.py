@@ -10,6 +10,7 @@ from etl.changes import Snapshot
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.job import Job
 from etl.ledger import Ledger
+from etl.pipeline.destinations import at_destination
 
 
 def _snapshot(path: Path) -> dict[str, object] | None:
@@ -38,7 +39,8 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
     found: dict[str, object] = {
         "job": job.name,
         "state_dir": str(folder.path),
-        "snapshot": _snapshot(folder.snapshot),
+        "snapshot": _snapshot(at_destination(folder, job.destination.endpoint).snapshot)
+        or _snapshot(folder.snapshot),
     }
     checkpoint = Checkpoint.load(folder.checkpoint)
     if checkpoint is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
@@ -17,14 +18,15 @@ from etl.job.spec import CsvOptions
 from etl.model import Batch, Format, SourceFile, Stretch, Warned
 from etl.reader import pieces
 from etl.reader.csv_file import CsvFile
+from etl.reader.digest import Stopped, batches_digest, current_digest, is_local, place_digest
 from etl.reader.faults import translated
 from etl.reader.formats import recognise
 from etl.reader.locations import find, left_out_sentence, partitions
-from etl.reader.memory import from_memory
+from etl.reader.memory import MemoryStream, MemoryTable, from_memory
 from etl.reader.ndjson_file import NdjsonFile
 from etl.reader.parquet_file import ParquetFile
 from etl.reader.pieces import Piece
-from etl.reader.places import Place, Stored, sample
+from etl.reader.places import SNIFFED, Place, Stored, exactly, sample
 from etl.reader.web import Web
 
 if TYPE_CHECKING:
@@ -195,10 +197,75 @@ class Source:
             if isinstance(entry.place, Web):
                 entry.place.fetch()
 
-    def changed(self) -> str | None:
-        """A sentence that says which file is not what it was when the source was opened, and how; or None."""
-        changes = (_change(entry) for entry in self._entries)
+    def has_rows(self) -> bool | None:
+        """Whether there is any row, good or bad; None for a source that would be gone then."""
+        if not self.repeatable:
+            return None
+        return any(self._begins(file) for file in range(len(self._entries)))
+
+    def count_rows(self, enough: int) -> int:
+        """How many rows there are, good and bad ones; where they have to be read, until it is `enough`."""
+        count = 0
+        for number, entry in enumerate(self._entries):
+            rows = entry.content.total_rows()
+            if rows is None:
+                for batch in self._counted(Stretch(number)):
+                    count += batch.stop - batch.first
+                    if count >= enough:
+                        return count
+            count += rows or 0
+        return count
+
+    def weight(self, file: int) -> int | None:
+        """How many bytes its digest is made of; None for a file that can't be read here and now."""
+        entry = self._entries[file]
+        if isinstance(entry.content, MemoryTable):
+            return entry.content.nbytes
+        return entry.file.size if entry.place is not None and is_local(entry.place) else None
+
+    def is_empty(self, file: int) -> bool:
+        """Whether a file has neither columns nor rows."""
+        entry = self._entries[file]
+        if entry.names():
+            return False
+        if entry.place is None or entry.place.repeatable:
+            return isinstance(entry.content, MemoryStream) or not self._begins(file)
+        with closing(entry.place.open()) as stream:  # no more than what can be read again
+            return not exactly(stream, SNIFFED).strip()
+
+    def digest(self, file: int, stopped: Stopped = lambda: False, *, anywhere: bool = False) -> str | None:
+        """A digest of all of a file, as it was when the source was opened; None where it isn't that any more.
+
+        Also None for a file that would have to be fetched for that, unless it may be `anywhere`, and for
+        what can be read only once.
+        """
+        entry = self._entries[file]
+        if isinstance(entry.content, MemoryTable):
+            return batches_digest(entry.content.batches(), stopped)
+        if entry.place is None or not entry.place.repeatable or not (anywhere or is_local(entry.place)):
+            return None
+        return place_digest(entry.place, entry.file, stopped)
+
+    def changed(self, digests: Mapping[int, str] | None = None) -> str | None:
+        """A sentence that says which file is not what it was when the source was opened, and how; or None.
+
+        A file that was written to is the same if it has the digest that it had.
+        """
+        known = digests or {}
+        changes = (_change(entry, known.get(number)) for number, entry in enumerate(self._entries))
         return next((change for change in changes if change is not None), None)
+
+    def _begins(self, file: int) -> bool:
+        rows = self._entries[file].content.total_rows()
+        if rows is not None:
+            return rows > 0
+        with closing(self._counted(Stretch(file, 1, 2))) as batches:
+            return any(batch.stop > batch.first for batch in batches)
+
+    def _counted(self, stretch: Stretch) -> Generator[Batch, None, None]:
+        """The rows with no more than one column, which is what counting needs."""
+        first = self._entries[stretch.file].names()[:1]
+        yield from self.read(stretch, columns=first, used=first)
 
 
 def open_source(
@@ -233,7 +300,7 @@ def open_source(
     return Source(files, repeatable, tuple(entries), batch_rows, tuple(warnings))
 
 
-def _change(entry: _Entry) -> str | None:
+def _change(entry: _Entry, digest: str | None) -> str | None:
     place, then = entry.place, entry.file
     if place is None or not place.repeatable:
         return None
@@ -241,7 +308,7 @@ def _change(entry: _Entry) -> str | None:
         size, modified = place.state()
         if size != then.size:
             return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
-        if modified != then.modified:
+        if modified != then.modified and (digest is None or current_digest(place) != digest):
             return f"{then.name} was written to after it was opened"
         if _sample(entry.content, place) != then.sample:
             return f"{then.name} has other content than when it was opened"

@@ -24,6 +24,7 @@ from etl.amplitude import (
     TooBig,
     TryAgain,
     Verdict,
+    fate_of,
 )
 from etl.errors import DestinationError
 from etl.model import Body, Chunk, End, Reject, Sent, Tally
@@ -31,7 +32,7 @@ from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.pacing import Clock, Rate
 from etl.sender.parts import accepted, halves, only, others, rejected, sent
 from etl.sender.pause import Pause
-from etl.sender.roles import Pace, Transport, Watcher
+from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
 
 # A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
 # as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
@@ -81,7 +82,9 @@ class Delivery:
         slots: asyncio.Semaphore,
         clock: Clock,
         outage: float,
+        flights: Flights | None = None,
     ) -> None:
+        self._flights = flights or Unrecorded()
         self._transport = transport
         self._pause = pause
         self._requests = requests
@@ -144,7 +147,7 @@ class Delivery:
     async def _post(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict]:
         started = self._clock.now()
         self._meter += Tally(requests=1, retries=int(again), bytes=sum(map(len, request)))
-        verdict = meant(part, await self._transport.post(request))
+        verdict = await self._answer(part, request)
         self._welcome |= not isinstance(verdict, Stop | TryAgain)
         if isinstance(verdict, Stop):
             self._pause.stop()
@@ -154,6 +157,17 @@ class Delivery:
             if not isinstance(verdict, SlowDownSome):
                 self._identifications.passed(part.users, self._clock.now() - started)
         return started, verdict
+
+    async def _answer(self, part: Chunk, request: Body) -> Verdict:
+        """Send a request, known to be under way until there is an answer: for good, if none comes."""
+        self._flights.began(part)
+        try:
+            verdict = meant(part, await self._transport.post(request))
+        except DestinationError:  # it never left
+            self._flights.ended(part, "refused")
+            raise
+        self._flights.ended(part, fate_of(verdict))
+        return verdict
 
     async def _refuse(self, part: Chunk, watcher: Watcher, verdict: Refused | TooBig) -> Outcome:
         if part.users > 1:

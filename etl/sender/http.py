@@ -114,7 +114,7 @@ class Http(ABC):
         return self.judge(answer.status, answer.headers, text)
 
     def _lost(self, words: str) -> TryAgain:
-        return TryAgain(not self.rules.counts_once, words)
+        return TryAgain(not self.rules.counts_once, words, applied=True)
 
     def _say(self, error: BaseException) -> str:
         return amplitude.quote_answer((str(error) or type(error).__name__).encode(), self._key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from etl.amplitude import Verdict
+from etl.amplitude import Fate, Verdict
 from etl.model import Body, Chunk
 
 
@@ -33,6 +33,26 @@ class Pace(Protocol):
 
     def refused(self, amount: int) -> bool:
         """A request with `amount` identifications was throttled; whether the pace may be the reason."""
+
+
+class Flights(Protocol):
+    """What remembers whose requests are under way; see `checkpoint.in_flight`."""
+
+    def began(self, part: Chunk) -> None:
+        """A request with the users of a part is about to be sent."""
+
+    def ended(self, part: Chunk, fate: Fate) -> None:
+        """It was answered, or never left."""
+
+
+class Unrecorded:
+    """Remembers nothing."""
+
+    def began(self, part: Chunk) -> None:
+        """Nothing."""
+
+    def ended(self, part: Chunk, fate: Fate) -> None:
+        """Nothing."""
 
 
 class Watcher(Protocol):

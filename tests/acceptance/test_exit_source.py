@@ -43,41 +43,44 @@ def test_7_for_a_damaged_parquet_file(
     assert "users.parquet" in finished.err
 
 
-def test_7_for_a_source_that_changed_before_the_run_was_taken_up(
+def test_a_source_that_changed_before_the_run_was_resumed_is_sent(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path
 ) -> None:
     leave_unfinished(propsync, sandbox, job)
     exports.write_csv(tmp_path / "users.csv", 1_001)
     requests = sandbox.stats.requests
-    finished = send(propsync, sandbox, job)
+    finished = send(propsync, sandbox, job, "--on-source-change", "stop")
     assert finished.code == 7
-    assert "users.csv" in finished.err
-    assert "--restart" in finished.err
+    assert "users.csv has changed" in finished.err
+    assert "--on-source-change restart" in finished.err
     assert sandbox.stats.requests == requests
-    again = send(propsync, sandbox, job, "--restart", "--json")
+    again = send(propsync, sandbox, job, "--json")
     assert again.code == 0
-    assert again.summary["accepted"] == 1_001
+    assert "users.csv has changed" in again.err
+    # 999 had been accepted, and are the same in this export.
+    assert again.summary["accepted"] == 2
     assert again.summary["resumed_rows"] == 0
+    assert len(sandbox.profiles) == 1_001
 
 
 def test_7_for_another_job(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
     leave_unfinished(propsync, sandbox, job)
     text = job.read_text()
     job.write_text(text.replace("plan: plan", "tariff: plan"))
-    finished = send(propsync, sandbox, job)
+    finished = send(propsync, sandbox, job, "--on-source-change", "stop")
     assert finished.code == 7
     assert "job" in finished.err
-    assert "--restart" in finished.err
+    assert "finish that run first" in finished.err
     job.write_text(f"# only a comment is new\n{text}")
     assert send(propsync, sandbox, job).code == 3
 
 
 def test_7_for_other_limits(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
     leave_unfinished(propsync, sandbox, job, "--batch-size", "100")
-    finished = send(propsync, sandbox, job, "--batch-size", "50")
+    finished = send(propsync, sandbox, job, "--batch-size", "50", "--on-source-change", "stop")
     assert finished.code == 7
     assert "--batch-size 100" in finished.err
-    assert "--restart" in finished.err
+    assert "--on-source-change restart" in finished.err
     assert send(propsync, sandbox, job, "--batch-size", "100").code == 3
 
 

@@ -96,7 +96,8 @@ def test_a_run_that_is_taken_up_counts_once_and_tomorrow_s_run_counts_again(tmp_
         assert len(sandbox.requests) > before
         assert summary.resumed_rows > 0
         assert totals(sandbox) == expected(rows)
-        run_once(tmp_path, sandbox, tmp_path / "users.csv", job=counting_job_in(tmp_path), batch_size=200)
+        job = counting_job_in(tmp_path)
+        run_once(tmp_path, sandbox, tmp_path / "users.csv", job=job, batch_size=200, again=True)
         assert totals(sandbox) == {user: (2 * n, found * 2) for user, (n, found) in expected(rows).items()}
 
 

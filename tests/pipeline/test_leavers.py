@@ -122,12 +122,16 @@ def test_too_many_stop_the_run_before_anything_is_sent(tmp_path: Path, sandbox: 
     assert night(job, sandbox, export, max_absent=15.0).tally.accepted == 13
 
 
-def test_of_many_users_a_tenth_is_too_many_unless_told(tmp_path: Path, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(("known", "leave"), [(9, 8), (10, 1), (1_000, 100)])
+def test_from_ten_users_on_a_tenth_is_too_many_unless_told(
+    tmp_path: Path, sandbox: Sandbox, known: int, leave: int
+) -> None:
     job = job_in(tmp_path)
-    night(job, sandbox, rows(range(1_000)))
-    with pytest.raises(TooManyChangesError):
-        night(job, sandbox, rows(range(899)))
-    assert night(job, sandbox, rows(range(900))).tally.accepted == 100
+    night(job, sandbox, rows(range(known)))
+    if known >= 10:
+        with pytest.raises(TooManyChangesError, match="--max-absent is 10%"):
+            night(job, sandbox, rows(range(known - leave - 1)))
+    assert night(job, sandbox, rows(range(known - leave))).tally.accepted == leave
 
 
 def test_rejects_sent_again_are_no_export_of_everybody(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -151,8 +155,8 @@ def test_a_run_stopped_among_those_who_left_is_taken_up(tmp_path: Path, sandbox:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        night(job, sandbox, rows(range(100)), listener=stop, concurrency=1, progress_every=0.0)
-    summary = run(job, sandbox, tmp_path / "users.ndjson")
+        night(job, sandbox, rows(range(100)), listener=stop, concurrency=1, progress_every=0.0, max_absent=75)
+    summary = run(job, sandbox, tmp_path / "users.ndjson", max_absent=75)
     assert 0 < summary.resumed_rows < 400
     assert (summary.tally.rows, summary.tally.accepted) == (400, 300)
     assert [user for user, found in properties(sandbox).items() if found] == [
@@ -164,7 +168,7 @@ def test_who_is_refused_is_handed_back_and_tried_again(tmp_path: Path, sandbox: 
     job = job_in(tmp_path)
     night(job, sandbox, rows(range(10)))
     sandbox.change(poison_users=["user-00009"])
-    first = night(job, sandbox, rows(range(8)))
+    first = night(job, sandbox, rows(range(8)), max_absent=20)
     assert (first.tally.accepted, first.tally.rejected) == (1, 1)
     assert '"users who left"' in (job.state_dir / "rejects.ndjson").read_text()
     sandbox.change(poison_users=[])
@@ -183,7 +187,7 @@ def test_the_night_it_is_turned_on_only_learns_who_is_there(tmp_path: Path, sand
 def test_ids_of_those_who_left_are_not_kept(tmp_path: Path, sandbox: Sandbox) -> None:
     job = job_in(tmp_path)
     night(job, sandbox, rows(range(10)))
-    night(job, sandbox, rows(range(8)))
+    night(job, sandbox, rows(range(8)), max_absent=20)
     ids = job.state_dir / "ids.arrow"
     assert ids.stat().st_mode & 0o777 == 0o600
     with KnownIds.open(ids) or pytest.fail("no ids") as known:

@@ -186,6 +186,7 @@ def test_a_finished_job_begins_anew(tmp_path: Path, users: Path) -> None:
     [
         ({"batch_size": 60}, "--batch-size 50, not 60"),
         ({"endpoint": "http://127.0.0.1:9"}, "another destination"),
+        ({"full": True}, "begun without --full"),
     ],
 )
 def test_an_unfinished_run_is_taken_up_only_as_it_was(
@@ -197,8 +198,9 @@ def test_an_unfinished_run_is_taken_up_only_as_it_was(
         sandbox.end_outage()
         arguments: dict[str, Any] = {"endpoint": sandbox.url, "batch_size": 50} | change
         with pytest.raises(StaleCheckpointError, match=words) as caught:
-            run(job_in(tmp_path), users, key=KEY, **arguments)
-        assert "--restart" in str(caught.value)
+            run(job_in(tmp_path), users, key=KEY, on_source_change="stop", **arguments)
+        assert "finish that run first" in str(caught.value)
+        assert "--on-source-change restart" in str(caught.value)
         summary = run_once(tmp_path, sandbox, users, restart=True)
         assert summary.tally.rows == 3000
 
@@ -209,12 +211,14 @@ def test_another_source_is_refused_by_name(tmp_path: Path, users: Path) -> None:
             run_once(tmp_path, sandbox, users, listener=_Breaker(sandbox, after=200), max_outage=0.0)
         sandbox.end_outage()
         users.write_text(users.read_text() + "user-999999,,,,1\n")
-        with pytest.raises(StaleCheckpointError, match=r"users\.csv has changed"):
-            run_once(tmp_path, sandbox, users)
+        stop: dict[str, Any] = {"on_source_change": "stop"}
+        with pytest.raises(StaleCheckpointError, match=r"users\.csv has changed") as caught:
+            run_once(tmp_path, sandbox, users, **stop)
+        assert "finish that run" not in str(caught.value)  # what it read is gone
         other = tmp_path / "other.csv"
         write_csv(other, rows_of(10, users=10))
         with pytest.raises(StaleCheckpointError, match="isn't among the files any more"):
-            run_once(tmp_path, sandbox, other)
+            run_once(tmp_path, sandbox, other, **stop)
 
 
 def test_a_source_that_grows_while_it_is_read_stops_the_run(tmp_path: Path, users: Path) -> None:

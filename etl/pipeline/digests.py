@@ -1,0 +1,71 @@
+"""When digests of whole files are made: at once where that is quick or has to be known, else meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from etl.errors import EtlError
+from etl.reader import Source
+
+# Reading so much takes less than a tenth of a second.
+QUICK_BYTES: Final = 64_000_000
+_PATIENCE_SECONDS: Final = 2.0
+
+Keep = Callable[[Mapping[int, str]], None]
+
+
+def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
+    """The digests that are known before anything is sent: of all files where they are `needed`."""
+    if not source.repeatable:
+        return {}
+    weights = [source.weight(file) for file in range(len(source.files))]
+    if not needed and sum(weight or 0 for weight in weights) > QUICK_BYTES:
+        return {}
+    found = {file: _digest(source, file, anywhere=needed) for file in range(len(weights))}
+    return {file: digest for file, digest in found.items() if digest is not None}
+
+
+def same_content(source: Source, digests: Mapping[int, str], file: int) -> bool | None:
+    """Whether a file still has its digest; None where nobody knows."""
+    if file not in digests:
+        return None
+    digest = _digest(source, file, anywhere=False)
+    return None if digest is None else digest == digests[file]
+
+
+@contextmanager
+def digests_meanwhile(source: Source, known: Mapping[int, str], keep: Keep) -> Iterator[None]:
+    """Make those digests that aren't known yet in a thread, and `keep` each, while the context is open.
+
+    Without them a file whose time changes counts as another one. Tables in memory are left out: making theirs
+    takes more than reading a file does.
+    """
+    local = [file for file, known_as in enumerate(source.files) if known_as.modified is not None]
+    left = [file for file in local if file not in known and source.weight(file) is not None]
+    if not left or not source.repeatable:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_make, args=(source, left, keep, stop), name="digest", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_PATIENCE_SECONDS)  # it may be stuck in a network file system
+
+
+def _make(source: Source, files: list[int], keep: Keep, stop: threading.Event) -> None:
+    for file in files:
+        with suppress(EtlError, OSError):
+            digest = source.digest(file, stop.is_set)
+            if digest is not None:
+                keep({file: digest})
+
+
+def _digest(source: Source, file: int, *, anywhere: bool) -> str | None:
+    """A digest as far as one can be had; a file without a time is fetched for it where that is allowed."""
+    return source.digest(file, anywhere=anywhere and source.files[file].modified is None)
