@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.changes.hashes import Hashes, hash_values, salt_of
+from etl.changes.hashes import How, hash_values, salt_of
+from etl.changes.number_hashes import Hashes
 from etl.keys import hash_texts
 from etl.leaves import leaves, valid
 
@@ -36,7 +37,7 @@ def prints_of(identifications: pa.RecordBatch, layout: Layout, splice: Splice | 
 
     `splice` is what makes marked strings the JSON that they stand for: marks differ from process to process.
     """
-    hashed = _Hashed(identifications, splice)
+    hashed = _Hashed(identifications, How(splice, layout.hashing))
     if layout.mode == "user":
         return hashed.fingerprints(layout.compared).reshape(-1, 1)
     prints = np.empty((identifications.num_rows, len(layout.names)), dtype=layout.dtype)
@@ -74,11 +75,11 @@ def given(identifications: pa.RecordBatch, paths: tuple[Path, ...]) -> NDArray[n
 class _Hashed:
     """The leaves of n identifications, and a hash of who each is about."""
 
-    def __init__(self, identifications: pa.RecordBatch, splice: Splice | None) -> None:
+    def __init__(self, identifications: pa.RecordBatch, how: How) -> None:
         self._n = identifications.num_rows
         self._ids = identifications
         self._leaves: Mapping[Path, pa.Array] = dict(leaves(identifications))
-        self._splice = splice
+        self._how = how
         self._who = self._whose()
 
     def of(self, bundle: Bundle) -> NDArray[np.uint32]:
@@ -121,7 +122,7 @@ class _Hashed:
         for path, column in columns:
             if column.null_count == self._n:
                 continue
-            hashed = hash_values(column, salt_of(path), self._splice)
+            hashed = hash_values(column, salt_of(path), self._how)
             if column.null_count:
                 hashed[~valid(column)] = 0
             total += hashed

@@ -41,13 +41,14 @@ class Found:
 class Snapshot:
     """An open snapshot. Use it as a context manager; one thread at a time.
 
-    `mode` is that of the layout it was made with, `names` are its columns of fingerprints.
+    `mode` and `hashing` are those of the layout it was made with, `names` are its columns of fingerprints.
     """
 
     def __init__(self, file: PartitionFile) -> None:
         self._file = file
         self.mode = cast("Literal['property', 'user']", file.contents.mode)
         self.stamp = file.contents.stamp
+        self.hashing = file.contents.hashing
         self.names = tuple(file.contents.names)
 
     @classmethod
