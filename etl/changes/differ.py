@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from etl.amplitude import ID_FIELDS
 from etl.changes.bits import Bits
 from etl.changes.comparison import Comparison, compare
 from etl.changes.followers import followers
@@ -48,7 +49,8 @@ class Compared:
     `mapped` has only what is to be sent, with its prints; rows that a later run overtook are rejects in it.
     `new` (shape (k,)) marks rows of users that the snapshot doesn't know, `changes` (shape (k, p)) the
     prints that differ in rows of known users. `unchanged` rows said nothing new. `seen` is what was found of
-    all n rows, and `rows` (shape (k,)) are those that are left; None where nothing was compared.
+    all n rows, `ids` are theirs, and `rows` (shape (k,)) are those that are left; None where nothing was
+    compared.
     """
 
     mapped: Mapped
@@ -56,6 +58,7 @@ class Compared:
     changes: Mask
     unchanged: int
     seen: Comparison | None = None
+    ids: pa.RecordBatch | None = None
     rows: NDArray[np.int64] | None = None
 
 
@@ -152,7 +155,10 @@ class Differ:
         )
         changes = differing & ~unknown[:, None]
         new, unchanged = may & unknown, len(going) - len(rows) - len(late)
-        return Compared(left, new[rows], changes[rows], unchanged, seen, rows)
+        ids = mapped.identifications.select(
+            [n for n in ID_FIELDS if n in mapped.identifications.schema.names]
+        )
+        return Compared(left, new[rows], changes[rows], unchanged, seen, ids, rows)
 
     def _recorded(self, seen: Comparison, sent: Mask) -> Prints:
         """The prints that the snapshot is to have of rows of which `sent` (shape (n, p)) goes.
@@ -166,7 +172,7 @@ class Differ:
         recorded = np.repeat(sent[:, None], entries, axis=1)
         every = self._layout.cumulative
         recorded[:, :, every] &= (seen.differs | (seen.positions < 0)[:, :, None])[:, :entries, every]
-        prints: Prints = (seen.prints[:, None] * recorded).reshape(len(sent), -1)
+        prints: Prints = (seen.prints[:, None] * recorded).reshape(len(sent), entries * sent.shape[1])
         return prints
 
     def _has_increment(self, identifications: pa.RecordBatch) -> Mask:

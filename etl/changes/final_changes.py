@@ -2,7 +2,8 @@
 
 A row that says something new is no change yet: where a later row of the same user gives back what the
 snapshot has, the user ends as they began, and nothing has to be sent. So the whole export is looked through
-first. One bit is kept for each entry and column: 13 columns of 20 million users take 33 MB.
+first. One bit is kept for each entry and column: 13 columns of 20 million users take 33 MB. And of each user
+of whom a row differs two bytes of who it is, as two may share a key.
 
 - In most columns the last row of a user has the last word: the bit says whether it differs.
 - In a cumulative column every row counts. Those that differ are gathered by user, beside the snapshot if they
@@ -16,11 +17,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import pyarrow as pa
 
 from etl.changes.bits import Bits
 from etl.changes.columns import Entries, added_entries, added_rows, added_schema
 from etl.changes.layout import LINK
 from etl.changes.merging import last_given
+from etl.changes.prints import whose
 from etl.changes.spill import Spill, parts
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class FinalChanges:
         self._touched, self._any = Bits(n), False  # of which a row differed; whether there is one
         self._users = Bits(n)  # those of the touched that are no devices beside a user
         self._steady = Bits(n)  # of which a row was as before in the cumulative columns
+        self._owners = np.zeros(n, dtype=np.uint16)  # of the touched entries
+        self._strangers: list[NDArray[np.int64]] = []  # whose entries are more than one's
         self._rows = Spill(path, added_schema(layout))
         self._open = ExitStack()
 
@@ -62,8 +67,8 @@ class FinalChanges:
     ) -> None:
         self._open.close()
 
-    def add(self, seen: Comparison) -> None:
-        """Take the rows that come next."""
+    def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
+        """Take the n rows that come next, and the columns of their ids."""
         there = (seen.positions >= 0) & ~seen.overtaken[:, None]
         differs = there & seen.differs.any(axis=2)
         if self._every.any():
@@ -77,10 +82,12 @@ class FinalChanges:
         told = there & self._touched.has(seen.positions)
         self._users.add(seen.positions[told[:, 0], 0])
         if not self._every.all():
-            self._judge(seen, np.flatnonzero(told.ravel()))
+            self._judge(seen, np.flatnonzero(told.ravel()), ids)
 
     def finish(self) -> None:
         """All rows were taken."""
+        for column in np.flatnonzero(~self._every) if self._strangers else ():
+            self._differs[column].add(np.concatenate(self._strangers))
         size = self._rows.rows * sum(field.type.byte_width for field in self._rows.schema)
         for first, stop in parts(size):
             added = added_entries(self._rows.taken(first, stop), self._layout, 0)
@@ -127,14 +134,17 @@ class FinalChanges:
             prints = seen.prints[rows] * self._every
             self._rows.add(added_rows(seen.keys[rows, entries], prints, self._rows.schema))
 
-    def _judge(self, seen: Comparison, cells: NDArray[np.int64]) -> None:
+    def _judge(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
         """Of each entry and column the last row that gives it counts. `cells` are numbers in (n, w)."""
         entries = seen.positions.shape[1]
         positions = seen.positions.ravel()[cells]
+        rows, entry = np.divmod(cells, entries)
+        owners = whose(ids.take(pa.array(rows)), self._layout)[np.arange(len(rows)), entry]
+        self._find_strangers(positions, owners)
         differs = seen.differs.reshape(-1, len(self._every))[cells]
-        given = seen.prints[cells // entries] != 0
+        given = seen.prints[rows] != 0
         if LINK in self._layout.names:  # which is the device's
-            given[cells % entries == 0, -1] = False
+            given[entry == 0, -1] = False
         alone = len(np.unique(positions)) == len(positions)
         for column in np.flatnonzero(~self._every):
             last = np.flatnonzero(given[:, column])
@@ -144,6 +154,14 @@ class FinalChanges:
             now = differs[last, column]
             self._differs[column].add(positions[last[now]])
             self._differs[column].remove(positions[last[~now]])
+
+    def _find_strangers(self, positions: NDArray[np.int64], owners: NDArray[np.uint16]) -> None:
+        """Users who share a key: what the one is told is not the last word on the other."""
+        new = self._owners[positions] == 0
+        self._owners[positions[new]] = owners[new]
+        other = self._owners[positions] != owners
+        if other.any():
+            self._strangers.append(positions[other])
 
     def _compare(self, entries: Entries) -> None:
         found = self._snapshot.look_up(entries.keys, entries.prints, self._layout)

@@ -48,6 +48,14 @@ def prints_of(identifications: pa.RecordBatch, layout: Layout, splice: Splice | 
     return prints
 
 
+def whose(ids: pa.RecordBatch, layout: Layout) -> NDArray[np.uint16]:
+    """Of n rows with these ids a hash of whom each of their entries is of, never 0; shape (n, w)."""
+    hashed = _Hashed(ids, How())
+    entries = [hashed.who, hashed.device()] if layout.paired else [hashed.who]
+    words = np.stack([(own * _LAST) >> np.uint64(48) for own in entries], axis=1)
+    return np.maximum(words, np.uint64(1)).astype(np.uint16)
+
+
 def whole_prints(prints: Prints, layout: Layout) -> Prints:
     """One fingerprint for all columns that count, of `prints` (shape (n, p)); shape (n,), 0 if none is given.
 
@@ -80,7 +88,7 @@ class _Hashed:
         self._ids = identifications
         self._leaves: Mapping[Path, pa.Array] = dict(leaves(identifications))
         self._how = how
-        self._who = self._whose()
+        self.who = self._whose()
 
     def of(self, bundle: Bundle) -> NDArray[np.uint32]:
         """32-bit fingerprints of a bundle; shape (n,)."""
@@ -91,6 +99,11 @@ class _Hashed:
         """32-bit fingerprints of whose device each is."""
         device = self._ids.column("device_id")
         return self._half(hash_texts(device, salt_of(_LINK)), valid(device))
+
+    def device(self) -> Hashes:
+        """A hash of the device's id, or of the user's where there is none."""
+        device = self._ids.column("device_id")
+        return np.where(valid(device), hash_texts(device, salt_of(_DEVICE)), self.who)
 
     def fingerprints(self, compared: tuple[Bundle, ...]) -> Hashes:
         """64-bit fingerprints of all bundles together. Where none is given, a link still counts."""
@@ -104,12 +117,12 @@ class _Hashed:
             alone = ~there & valid(user) & valid(device)
             total[alone] += hash_texts(device, salt_of(_LINK))[alone]
             there |= alone
-        mixed = (total ^ self._who) * _LAST
+        mixed = (total ^ self.who) * _LAST
         mixed ^= mixed >> _HALF
         return np.where(there, np.maximum(mixed, np.uint64(1)), np.uint64(0))
 
     def _half(self, total: Hashes, there: NDArray[np.bool_]) -> NDArray[np.uint32]:
-        total = total ^ self._who
+        total = total ^ self.who
         total *= _LAST
         total >>= _HALF
         halved = np.maximum(total, np.uint64(1)).astype("<u4")

@@ -42,7 +42,7 @@ def look_for_changes(
     if survey is None:
         return production
     most = production.basis.most_changes(production.job, settings.max_changes)
-    if most is not None and not begun:
+    if most is not None and most < 100 and not begun:
         survey.check(most, production.basis.users)
     settled = [] if begun else survey.settled()
     checkpoint.settle(settled, Tally(), settings.clock.now() - began)

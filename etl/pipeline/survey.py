@@ -27,9 +27,9 @@ class Survey:
 
     def add(self, gap: Stretch, compared: Compared) -> None:
         """Take a batch of a stretch, compared as if every difference were to be sent."""
-        batch, seen = compared.mapped.batch, compared.seen
-        assert seen is not None  # noqa: S101 - a survey is of a source that is compared
-        self.final.add(seen)
+        batch, seen, ids = compared.mapped.batch, compared.seen, compared.ids
+        assert seen is not None and ids is not None  # noqa: S101, PT018 - a survey is of what is compared
+        self.final.add(seen, ids)
         self._ends[gap.file] = batch.stop
         if len(compared.mapped.kept):
             self._sends |= self._counts or bool((seen.unknown & ~seen.overtaken).any())
