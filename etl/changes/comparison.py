@@ -24,8 +24,9 @@ class Comparison:
     """What is to be said of n rows with `prints` (shape (n, p)) and w entries in the snapshot each.
 
     Of shape (n, w): `keys` are those of the entries, `positions` their places, -1 for an unknown one.
-    `differs` (shape (n, w, p)) marks given prints that an entry has otherwise or not at all. `overtaken` rows
-    (shape (n,)) were rejected by an earlier run than the one that last had their user accepted; `runs` (shape
+    `differs` (shape (n, w, p)) marks given prints that an entry has otherwise or not at all. It does so in
+    the `other` rows only (shape (n,)); the rest are of known users and as before. `overtaken` rows (shape
+    (n,)) were rejected by an earlier run than the one that last had their user accepted; `runs` (shape
     (n, 2)) are those two runs.
     """
 
@@ -33,6 +34,7 @@ class Comparison:
     keys: NDArray[np.uint64]
     positions: NDArray[np.int64]
     differs: Mask
+    other: Mask
     overtaken: Mask
     runs: NDArray[np.int64]
 
@@ -49,6 +51,13 @@ class Comparison:
     def differing(self) -> Mask:
         """Which prints of a row differ from what one of its entries has; shape (n, p)."""
         return _any(self.differs)
+
+    def changed(self, counted: Mask) -> Mask:
+        """Which rows have an unknown id, or differ in a `counted` column (shape (p,)); shape (n,)."""
+        changed = self.unknown
+        rows = np.flatnonzero(self.other)
+        changed[rows] |= self.differs[rows][:, :, counted].any(axis=(1, 2))
+        return changed
 
     def linked(self, layout: Layout) -> Mask:
         """Which rows tie a device to another user than before; shape (n,)."""
@@ -72,8 +81,12 @@ def compare(
     """
     keys = entry_keys(keys)
     entries = [snapshot.look_up(column, prints, layout) for column in keys.T]
-    given = prints != 0
-    differs = np.stack([given & ~entry.equal for entry in entries], axis=1)
+    other: Mask = ~np.logical_and.reduce([entry.same for entry in entries])
+    differs = np.zeros((len(prints), len(entries), prints.shape[1]), dtype=np.bool_)
+    rows = np.flatnonzero(other)
+    if len(rows):
+        given = prints[rows] != 0
+        differs[rows] = np.stack([given & ~entry.equal[rows] for entry in entries], axis=1)
     if LINK in layout.names:
         differs[:, 0, -1] = False
     positions = np.stack([entry.positions for entry in entries], axis=1)
@@ -83,6 +96,7 @@ def compare(
         keys=keys,
         positions=positions,
         differs=differs,
+        other=other,
         overtaken=(runs[:, 0] >= 0) & (runs[:, 1] > runs[:, 0]),
         runs=runs,
     )

@@ -133,16 +133,19 @@ class Differ:
         """What is left of a batch, after all the rows before it."""
         if self._final is not None:
             seen = self._final.narrowed(seen)
-        may, unknown = ~seen.overtaken, seen.unknown
-        changed = unknown | seen.differing[:, self._counted].any(axis=1)
+        may, changed = ~seen.overtaken, seen.changed(self._counted)
         before = self._sent.has(seen.positions).any(axis=1)
         alone = (may & (changed | before)) | self._has_increment(mapped.identifications)
         after = before | followers(seen.positions, alone, may=may)
         going = alone | (may & after)
-        self._sent.add(seen.positions[going].ravel())
+        rows = np.flatnonzero(going)
+        if len(rows) == 0:
+            return self._nothing_left(mapped, seen, changed)
+        self._sent.add(seen.positions[rows].ravel())
+        unknown = seen.unknown
         differing = seen.differing & (may & changed)[:, None]
         whole = may & (after | unknown | seen.linked(self._layout))
-        rows, keeps = np.flatnonzero(going), self._keeps(differing, whole)
+        keeps = self._keeps(differing, whole)
         late = np.flatnonzero(seen.overtaken & changed & ~going)
         left = replace(
             mapped,
@@ -151,14 +154,25 @@ class Differ:
                 mapped.identifications, rows, [(paths, keep[rows]) for paths, keep in keeps]
             ),
             prints=self._recorded(seen, differing | whole[:, None])[rows],
-            rejects=_with_superseded(mapped, late, seen.runs[late]) if len(late) else mapped.rejects,
+            rejects=_with_superseded(mapped, late, seen.runs[late]),
         )
         changes = differing & ~unknown[:, None]
         new, unchanged = may & unknown, len(going) - len(rows) - len(late)
-        ids = mapped.identifications.select(
-            [n for n in ID_FIELDS if n in mapped.identifications.schema.names]
+        return Compared(left, new[rows], changes[rows], unchanged, seen, _ids(mapped), rows)
+
+    def _nothing_left(self, mapped: Mapped, seen: Comparison, changed: Mask) -> Compared:
+        """The same of a batch of which no row goes, as are most of most nights."""
+        late, rows = np.flatnonzero(seen.overtaken & changed), np.empty(0, dtype=np.int64)
+        nothing = np.zeros((0, seen.prints.shape[1]), dtype=np.bool_)
+        left = replace(
+            mapped,
+            kept=rows,
+            identifications=mapped.identifications.slice(0, 0),
+            prints=self._recorded(seen.between(0, 0), nothing),
+            rejects=_with_superseded(mapped, late, seen.runs[late]),
         )
-        return Compared(left, new[rows], changes[rows], unchanged, seen, ids, rows)
+        unchanged = len(seen.prints) - len(late)
+        return Compared(left, np.empty(0, np.bool_), nothing, unchanged, seen, _ids(mapped), rows)
 
     def _recorded(self, seen: Comparison, sent: Mask) -> Prints:
         """The prints that the snapshot is to have of rows of which `sent` (shape (n, p)) goes.
@@ -193,6 +207,11 @@ class Differ:
             yield bundle.paths, keep
 
 
+def _ids(mapped: Mapped) -> pa.RecordBatch:
+    identifications = mapped.identifications
+    return identifications.select([name for name in ID_FIELDS if name in identifications.schema.names])
+
+
 def _runs(mapped: Mapped) -> NDArray[np.int64]:
     """The runs that rejected the rows; -1 for rows that none did."""
     if mapped.batch.runs is None:
@@ -202,6 +221,8 @@ def _runs(mapped: Mapped) -> NDArray[np.int64]:
 
 def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:
     """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
+    if len(rows) == 0:
+        return mapped.rejects
     batch, positions = mapped.batch, mapped.kept[rows]
     values = original_values(batch.rows, positions, text=batch.text, keep_empty=mapped.keep_empty)
     late = [

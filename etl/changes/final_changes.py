@@ -69,20 +69,22 @@ class FinalChanges:
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
         """Take the n rows that come next, and the columns of their ids."""
-        there = (seen.positions >= 0) & ~seen.overtaken[:, None]
-        differs = there & seen.differs.any(axis=2)
         if self._every.any():
-            self._gather(seen, there)
+            self._gather(seen)
+        rows = np.flatnonzero(seen.other)
+        if len(rows) == 0 and not self._any:
+            return
+        there = (seen.positions >= 0) & ~seen.overtaken[:, None]
+        differs = there[rows] & seen.differs[rows].any(axis=2)
         if differs.any():
             self._any = True
-            self._touched.add(seen.positions[differs])
-        if not self._any:
-            return
-        # Of these the rows that are as before count as well: they may be the last.
-        told = there & self._touched.has(seen.positions)
-        self._users.add(seen.positions[told[:, 0], 0])
-        if not self._every.all():
-            self._judge(seen, np.flatnonzero(told.ravel()), ids)
+            self._touched.add(seen.positions[rows][differs])
+        if self._any:
+            # Of these the rows that are as before count as well: they may be the last.
+            told = there & self._touched.has(seen.positions)
+            self._users.add(seen.positions[told[:, 0], 0])
+            if not self._every.all():
+                self._judge(seen, np.flatnonzero(told.ravel()), ids)
 
     def finish(self) -> None:
         """All rows were taken."""
@@ -113,7 +115,7 @@ class FinalChanges:
         """The same rows, with only those differences that stay in the end."""
         there = (seen.positions >= 0) & ~seen.overtaken[:, None]
         differs = seen.differs.copy()
-        rows = np.flatnonzero((there & differs.any(axis=2)).any(axis=1))
+        rows = np.flatnonzero(seen.other)
         own, positions, here = differs[rows], seen.positions[rows], there[rows]
         for column in np.flatnonzero(~self._every):
             own[:, :, column] &= ~here | self._differs[column].has(positions)
@@ -122,13 +124,19 @@ class FinalChanges:
             given = (seen.prints[:, column] != 0)[:, None]
             stays = given & self._differs[column].has(seen.positions)
             differs[:, :, column] = np.where(there, stays, differs[:, :, column])
-        return replace(seen, differs=differs)
+        # With a cumulative column, a row that is as before may be one of those that go.
+        other = seen.other | differs[:, :, self._every].any(axis=(1, 2)) if self._every.any() else seen.other
+        return replace(seen, differs=differs, other=other)
 
-    def _gather(self, seen: Comparison, there: NDArray[np.bool_]) -> None:
+    def _gather(self, seen: Comparison) -> None:
         """Keep the rows that differ in a cumulative column; of the others, that they are there."""
-        given = (seen.prints[:, self._every] != 0).any(axis=1)[:, None]
-        differs = there & seen.differs[:, :, self._every].any(axis=2)
-        self._steady.add(seen.positions[there & given & ~differs])
+        others = np.flatnonzero(seen.other)
+        differs = np.zeros(seen.positions.shape, dtype=np.bool_)
+        if len(others):
+            may = (seen.positions[others] >= 0) & ~seen.overtaken[others, None]
+            differs[others] = may & seen.differs[others][:, :, self._every].any(axis=2)
+        given = (seen.prints[:, self._every] != 0).any(axis=1) & ~seen.overtaken
+        self._steady.add(seen.positions[given[:, None] & ~differs])
         rows, entries = np.nonzero(differs)
         if len(rows):
             prints = seen.prints[rows] * self._every

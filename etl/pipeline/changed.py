@@ -122,7 +122,7 @@ class UserCount:
         """
         seen = compared.seen
         if seen is not None:
-            changed = seen.unknown | seen.differing[:, self._counted].any(axis=1)
+            changed = seen.changed(self._counted)
             return seen.keys[:, 0], seen.positions[:, 0], ~seen.overtaken, changed
         keys = user_keys(compared.mapped.identifications)[:, 0]
         nowhere, everybody = np.full(len(keys), -1, dtype=np.int64), np.ones(len(keys), dtype=np.bool_)

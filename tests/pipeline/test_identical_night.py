@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import etl
 from etl.job import Job
-from etl.model import Summary
-from etl.reader import open_source
+from etl.model import Batch, Stretch, Summary
+from etl.pipeline import Settings, run_job
+from etl.reader import Source, open_source
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.pipeline.making import KEY, QUICK, law_holds
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, send, users, write
@@ -136,7 +137,7 @@ def edited(data: st.DataObject, before: list[Row], rows: list[Row]) -> list[Row]
 
 
 def shown(sandbox: Sandbox, changes: str) -> dict[str, Any]:
-    found = copy.deepcopy(sandbox.profiles.as_json())
+    found: dict[str, Any] = copy.deepcopy(sandbox.profiles.as_json())
     for profiles in found.values():
         for profile in profiles.values():
             if "ignoring" in changes:
@@ -171,10 +172,9 @@ def test_a_run_that_is_resumed_sends_what_it_would_have_sent(
         paths = paths_of(job.folder, after, 2)
         state = job.folder / ".propsync"
         shutil.copytree(state, job.folder / "kept")
-        bodies = lambda: {entry.sha256 for entry in pair[0].requests}  # noqa: E731
         pair[0].reset()
         send(job, pair[0], paths, **how)
-        undisturbed = bodies()
+        undisturbed = bodies(pair[0])
         shutil.rmtree(state)
         (job.folder / "kept").rename(state)
         pair[0].reset()
@@ -184,10 +184,14 @@ def test_a_run_that_is_resumed_sends_what_it_would_have_sent(
             except KilledError:
                 quiet(pair[0])
                 send(job, pair[0], paths, **how)
-        assert bodies() == undisturbed
+        assert bodies(pair[0]) == undisturbed
         pair[0].reset()
         send(job, pair[0], paths, **how)
         assert pair[0].stats.requests == 0
+
+
+def bodies(sandbox: Sandbox) -> set[str]:
+    return {entry.sha256 for entry in sandbox.requests}
 
 
 # --- one case at a time ----------------------------------------------------------------------------------
@@ -262,8 +266,6 @@ def test_a_stream_is_not_looked_through_so_later_rows_go_in_full(tmp_path: Path,
 
 
 def run_stream(job: Job, sandbox: Sandbox, rows: list[Row]) -> Summary:
-    from etl.pipeline import Settings, run_job
-
     table = pa.Table.from_pylist(rows)
     source = open_source([pa.RecordBatchReader.from_batches(table.schema, table.to_batches())])
     how = Settings(endpoint=sandbox.url, rate=None, requests_per_second=None, waits=QUICK, batch_size=1)
@@ -275,13 +277,16 @@ def run_stream(job: Job, sandbox: Sandbox, rows: list[Row]) -> Summary:
 def test_a_file_in_which_all_users_end_as_they_began_is_not_read_again(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etl.reader import Source
-
     job = job_in(tmp_path)
     export = [*users(range(20), plan="x"), *users(range(20), plan="y")]
     night(job, sandbox, export)
     read: list[int] = []
     whole = Source.read
-    monkeypatch.setattr(Source, "read", lambda self, gap: read.append(gap.first) or whole(self, gap))
+
+    def noted(source: Source, gap: Stretch) -> Iterator[Batch]:
+        read.append(gap.first)
+        return whole(source, gap)
+
+    monkeypatch.setattr(Source, "read", noted)
     assert night(job, sandbox, export).tally.unchanged == 40
     assert read == [1, 41]
