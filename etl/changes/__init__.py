@@ -1,6 +1,8 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
 from etl.changes.differ import Compared, Differ
+from etl.changes.distinct import DistinctUsers
+from etl.changes.final_changes import FinalChanges
 from etl.changes.ids import IdsRenewal, KnownIds
 from etl.changes.layout import Bundle, Layout, layout_of
 from etl.changes.presence import Absent, Presence
@@ -14,6 +16,8 @@ __all__ = [
     "Bundle",
     "Compared",
     "Differ",
+    "DistinctUsers",
+    "FinalChanges",
     "IdsRenewal",
     "KnownIds",
     "Layout",

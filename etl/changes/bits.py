@@ -29,6 +29,19 @@ class Bits:
         # As an unbuffered ufunc: positions may share a byte.
         np.bitwise_or.at(self._bytes, some >> 3, _BIT[some & 7])
 
+    def remove(self, positions: Positions) -> None:
+        """Take positions out; they may repeat."""
+        some = positions[positions >= 0]
+        np.bitwise_and.at(self._bytes, some >> 3, ~_BIT[some & 7])
+
+    def unite(self, other: Bits) -> None:
+        """Put in what is in another set of as many positions."""
+        self._bytes |= other._bytes
+
+    def shared(self, other: Bits) -> int:
+        """How many are in another set of as many positions, too."""
+        return int(_COUNT[self._bytes & other._bytes].sum())
+
     def has(self, positions: Positions) -> NDArray[np.bool_]:
         """Which of the positions are in; the same shape, False for -1."""
         if len(self._bytes) == 0:

@@ -52,13 +52,13 @@ def added_schema(layout: Layout) -> pa.Schema:
     return pa.schema([_field(KEY, pa.uint64()), _field(PRINTS, pa.binary(_width(layout)))])
 
 
-def snapshot_schema(layout: Layout, stamp: Stamp) -> pa.Schema:
+def snapshot_schema(layout: Layout, stamp: Stamp, hashing: int) -> pa.Schema:
     """A snapshot's columns, with all that it says of itself."""
     width = pa.from_numpy_dtype(layout.dtype)
     fields = [_field(KEY, pa.uint64()), _field(RUN, pa.uint32()), _field(WHOLE, width)]
     if layout.mode == "property":
         fields.append(_field(PRINTS, pa.binary(_width(layout))))
-    contents = Contents(SNAPSHOT, stamp, layout.mode, layout.names)
+    contents = Contents(SNAPSHOT, stamp, layout.mode, layout.names, hashing)
     return pa.schema(fields, contents.metadata())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,26 +21,50 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What is to be said of n rows.
+    """What is to be said of n rows with `prints` (shape (n, p)) and w entries in the snapshot each.
 
-    `positions` (shape (n, w)) are their users' entries, -1 for an unknown one. `differs` (shape (n, p)) marks
-    given prints that an entry has otherwise or not at all. Of shape (n,): `unknown` rows have an unknown id;
-    `linked` ones tie a device to another user than before; `changed` ones have a difference that counts, or
-    are unknown; `overtaken` ones were rejected by an earlier run than the one that last had their user
-    accepted. `runs` (shape (n, 2)) are those two runs.
+    Of shape (n, w): `keys` are those of the entries, `positions` their places, -1 for an unknown one.
+    `differs` (shape (n, w, p)) marks given prints that an entry has otherwise or not at all. It does so in
+    the `other` rows only (shape (n,)); the rest are of known users and as before. `overtaken` rows (shape
+    (n,)) were rejected by an earlier run than the one that last had their user accepted; `runs` (shape
+    (n, 2)) are those two runs.
     """
 
+    prints: Prints
+    keys: NDArray[np.uint64]
     positions: NDArray[np.int64]
     differs: Mask
-    unknown: Mask
-    linked: Mask
-    changed: Mask
+    other: Mask
     overtaken: Mask
     runs: NDArray[np.int64]
 
     def between(self, start: int, stop: int) -> Comparison:
         """What is said of the rows `start` to `stop - 1`."""
         return Comparison(*(getattr(self, field.name)[start:stop] for field in fields(self)))
+
+    @property
+    def unknown(self) -> Mask:
+        """Which rows have an unknown id; shape (n,)."""
+        return _any(self.positions < 0)
+
+    @property
+    def differing(self) -> Mask:
+        """Which prints of a row differ from what one of its entries has; shape (n, p)."""
+        return _any(self.differs)
+
+    def changed(self, counted: Mask) -> Mask:
+        """Which rows have an unknown id, or differ in a `counted` column (shape (p,)); shape (n,)."""
+        changed = self.unknown
+        rows = np.flatnonzero(self.other)
+        changed[rows] |= self.differs[rows][:, :, counted].any(axis=(1, 2))
+        return changed
+
+    def linked(self, layout: Layout) -> Mask:
+        """Which rows tie a device to another user than before; shape (n,)."""
+        if LINK not in layout.names:
+            return np.zeros(len(self.prints), dtype=np.bool_)
+        linked: Mask = self.differs[:, -1, -1]
+        return linked
 
 
 def compare(
@@ -55,26 +79,44 @@ def compare(
     `rejected` (shape (n,)) is the number of the run that rejected a row, -1 if none did. A row with two ids
     is compared with the entries of both, but for the link, which is the device's.
     """
-    entries = [snapshot.look_up(column, prints, layout) for column in _users(keys)]
-    given = prints != 0
-    differs = given & np.logical_or.reduce([~entry.equal for entry in entries])
-    linked = np.zeros(len(prints), dtype=np.bool_)
+    keys = entry_keys(keys)
+    entries = [snapshot.look_up(column, prints, layout) for column in keys.T]
+    other: Mask = ~np.logical_and.reduce([entry.same for entry in entries])
+    differs = np.zeros((len(prints), len(entries), prints.shape[1]), dtype=np.bool_)
+    rows = np.flatnonzero(other)
+    if len(rows):
+        given = prints[rows] != 0
+        differs[rows] = np.stack([given & ~entry.equal[rows] for entry in entries], axis=1)
     if LINK in layout.names:
-        linked = given[:, -1] & ~entries[-1].equal[:, -1]
-        differs[:, -1] = linked
+        differs[:, 0, -1] = False
     positions = np.stack([entry.positions for entry in entries], axis=1)
-    unknown: Mask = np.logical_or.reduce(positions < 0, axis=1)
     runs = _runs(positions, snapshot, rejected)
-    counted = np.isin(layout.names, layout.counted)
     return Comparison(
+        prints=prints,
+        keys=keys,
         positions=positions,
         differs=differs,
-        unknown=unknown,
-        linked=linked,
-        changed=unknown | differs[:, counted].any(axis=1),
+        other=other,
         overtaken=(runs[:, 0] >= 0) & (runs[:, 1] > runs[:, 0]),
         runs=runs,
     )
+
+
+def entry_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The keys of the entries of rows; a row that names no device has its user's there, too."""
+    return keys if keys.shape[1] == 1 else np.stack([keys[:, 0], device_keys(keys)], axis=1)
+
+
+def device_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The second key of rows of shape (n, 2), which is the first again where a row has no device."""
+    second: NDArray[np.uint64] = np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
+    return second
+
+
+def _any(by_entry: Mask) -> Mask:
+    """Whether it is so of one of the entries; they are on axis 1."""
+    some: NDArray[Any] = by_entry[:, 0] if by_entry.shape[1] == 1 else np.asarray(by_entry.any(axis=1))
+    return some
 
 
 def _runs(positions: NDArray[np.int64], snapshot: Snapshot, rejected: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -83,16 +125,3 @@ def _runs(positions: NDArray[np.int64], snapshot: Snapshot, rejected: NDArray[np
         return np.full((len(positions), 2), -1, dtype=np.int64)
     accepted = np.maximum.reduce([snapshot.runs(column) for column in positions.T])
     return np.stack([rejected, accepted], axis=1)
-
-
-def _users(keys: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
-    """Keys by column; a row that names no device has its user's there, too."""
-    if keys.shape[1] == 1:
-        return [keys[:, 0]]
-    return [keys[:, 0], device_keys(keys)]
-
-
-def device_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The second key of rows of shape (n, 2), which is the first again where a row has no device."""
-    second: NDArray[np.uint64] = np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
-    return second

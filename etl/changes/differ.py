@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from etl.amplitude import ID_FIELDS
 from etl.changes.bits import Bits
 from etl.changes.comparison import Comparison, compare
 from etl.changes.followers import followers
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from etl.changes.final_changes import FinalChanges
     from etl.changes.layout import Layout
     from etl.changes.snapshot import Snapshot
     from etl.json_lines import Splice
@@ -42,24 +44,30 @@ _HELD_BYTES: Final = 48_000_000
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What is left of a mapped batch, k rows of it.
+    """What is left of a mapped batch of n rows, k rows of it.
 
     `mapped` has only what is to be sent, with its prints; rows that a later run overtook are rejects in it.
     `new` (shape (k,)) marks rows of users that the snapshot doesn't know, `changes` (shape (k, p)) the
-    prints that differ in rows of known users. `unchanged` rows said nothing new.
+    prints that differ in rows of known users. `unchanged` rows said nothing new. `seen` is what was found of
+    all n rows, `ids` are theirs, and `rows` (shape (k,)) are those that are left; None where nothing was
+    compared.
     """
 
     mapped: Mapped
     new: Mask
     changes: Mask
     unchanged: int
+    seen: Comparison | None = None
+    ids: pa.RecordBatch | None = None
+    rows: NDArray[np.int64] | None = None
 
 
 class Differ:
     """Compares batches in source order; it remembers which users had a row sent in this run.
 
-    With `full`, or without a snapshot, everything is sent. `splice` is that of `prints_of`.
-    Raises ValueError for a snapshot of another mode.
+    With `full`, or without a snapshot, everything is sent. `final` says what differs in the end, where the
+    whole source was looked through before. `splice` is that of `prints_of`. Raises ValueError for a snapshot
+    of another mode.
     """
 
     def __init__(
@@ -68,6 +76,7 @@ class Differ:
         snapshot: Snapshot | None = None,
         *,
         full: bool = False,
+        final: FinalChanges | None = None,
         splice: Splice | None = None,
     ) -> None:
         if snapshot is not None and snapshot.mode != layout.mode:
@@ -75,7 +84,9 @@ class Differ:
         self._layout = layout
         self._snapshot = snapshot
         self._full = full
+        self._final = final
         self._splice = splice
+        self._counted = np.isin(layout.names, layout.counted)
         self._sent = Bits(0 if snapshot is None else len(snapshot))
 
     def mark(self, keys: NDArray[np.uint64]) -> None:
@@ -116,32 +127,67 @@ class Differ:
             seen = compare(np.concatenate(prints), keys, self._snapshot, self._layout, runs)
             ends = np.cumsum([len(own) for own in prints]).tolist()
             for mapped, own, end in zip(batches, prints, ends, strict=True):
-                yield self._left(mapped, own, seen.between(end - len(own), end))
+                yield self._left(mapped, seen.between(end - len(own), end))
 
-    def _left(self, mapped: Mapped, prints: Prints, seen: Comparison) -> Compared:
+    def _left(self, mapped: Mapped, seen: Comparison) -> Compared:
         """What is left of a batch, after all the rows before it."""
-        may = ~seen.overtaken
+        if self._final is not None:
+            seen = self._final.narrowed(seen)
+        may, changed = ~seen.overtaken, seen.changed(self._counted)
         before = self._sent.has(seen.positions).any(axis=1)
-        alone = (may & (seen.changed | before)) | self._has_increment(mapped.identifications)
+        alone = (may & (changed | before)) | self._has_increment(mapped.identifications)
         after = before | followers(seen.positions, alone, may=may)
         going = alone | (may & after)
-        self._sent.add(seen.positions[going].ravel())
-        differing = seen.differs & (may & seen.changed)[:, None]
-        whole = may & (after | seen.unknown | seen.linked)
-        rows, keeps = np.flatnonzero(going), self._keeps(differing, whole)
-        late = np.flatnonzero(seen.overtaken & seen.changed & ~going)
+        rows = np.flatnonzero(going)
+        if len(rows) == 0:
+            return self._nothing_left(mapped, seen, changed)
+        self._sent.add(seen.positions[rows].ravel())
+        unknown = seen.unknown
+        differing = seen.differing & (may & changed)[:, None]
+        whole = may & (after | unknown | seen.linked(self._layout))
+        keeps = self._keeps(differing, whole)
+        late = np.flatnonzero(seen.overtaken & changed & ~going)
         left = replace(
             mapped,
             kept=mapped.kept[rows],
             identifications=remains(
                 mapped.identifications, rows, [(paths, keep[rows]) for paths, keep in keeps]
             ),
-            prints=(prints * (differing | whole[:, None]))[rows],
-            rejects=_with_superseded(mapped, late, seen.runs[late]) if len(late) else mapped.rejects,
+            prints=self._recorded(seen, differing | whole[:, None])[rows],
+            rejects=_with_superseded(mapped, late, seen.runs[late]),
         )
-        changes = differing & ~seen.unknown[:, None]
-        new = may & seen.unknown
-        return Compared(left, new[rows], changes[rows], len(going) - len(rows) - len(late))
+        changes = differing & ~unknown[:, None]
+        new, unchanged = may & unknown, len(going) - len(rows) - len(late)
+        return Compared(left, new[rows], changes[rows], unchanged, seen, _ids(mapped), rows)
+
+    def _nothing_left(self, mapped: Mapped, seen: Comparison, changed: Mask) -> Compared:
+        """The same of a batch of which no row goes, as are most of most nights."""
+        late, rows = np.flatnonzero(seen.overtaken & changed), np.empty(0, dtype=np.int64)
+        nothing = np.zeros((0, seen.prints.shape[1]), dtype=np.bool_)
+        left = replace(
+            mapped,
+            kept=rows,
+            identifications=mapped.identifications.slice(0, 0),
+            prints=self._recorded(seen.between(0, 0), nothing),
+            rejects=_with_superseded(mapped, late, seen.runs[late]),
+        )
+        unchanged = len(seen.prints) - len(late)
+        return Compared(left, np.empty(0, np.bool_), nothing, unchanged, seen, _ids(mapped), rows)
+
+    def _recorded(self, seen: Comparison, sent: Mask) -> Prints:
+        """The prints that the snapshot is to have of rows of which `sent` (shape (n, p)) goes.
+
+        Shape (n, p), or (n, 2p) where each of a row's entries has its own. In a cumulative column an entry
+        gets all of a run's prints or none: with a part of them it would differ the next night.
+        """
+        if self._final is None or not self._layout.cumulative.any():
+            return seen.prints * sent
+        entries = seen.positions.shape[1] if self._layout.by_entry else 1
+        recorded = np.repeat(sent[:, None], entries, axis=1)
+        every = self._layout.cumulative
+        recorded[:, :, every] &= (seen.differs | (seen.positions < 0)[:, :, None])[:, :entries, every]
+        prints: Prints = (seen.prints[:, None] * recorded).reshape(len(sent), entries * sent.shape[1])
+        return prints
 
     def _has_increment(self, identifications: pa.RecordBatch) -> Mask:
         paths = [path for bundle in self._layout.bundles if bundle.unrepeatable for path in bundle.paths]
@@ -161,6 +207,11 @@ class Differ:
             yield bundle.paths, keep
 
 
+def _ids(mapped: Mapped) -> pa.RecordBatch:
+    identifications = mapped.identifications
+    return identifications.select([name for name in ID_FIELDS if name in identifications.schema.names])
+
+
 def _runs(mapped: Mapped) -> NDArray[np.int64]:
     """The runs that rejected the rows; -1 for rows that none did."""
     if mapped.batch.runs is None:
@@ -170,6 +221,8 @@ def _runs(mapped: Mapped) -> NDArray[np.int64]:
 
 def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:
     """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
+    if len(rows) == 0:
+        return mapped.rejects
     batch, positions = mapped.batch, mapped.kept[rows]
     values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=mapped.keep_empty)
     late = [

@@ -1,36 +1,65 @@
 """64-bit hashes of a column's values, the same in every process, on every machine, from every batch.
 
-Values that are the same in JSON have the same hash where that is cheap (5 and 5.0, int32 and int64), and
-those that differ in JSON differ. No I/O.
+Values that are the same in JSON have the same hash, and those that differ in JSON differ: 5, 5.0 and 5.00 are
+one number, a day is the text that is sent of it, and an object is the same whatever the order of its members.
+No I/O.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.arrow.json_kinds import by_kind
-from etl.arrow.raw_json import unmarked
+from etl.changes.json_hashes import (
+    BOOLEAN,
+    JSON,
+    LIST,
+    MEMBER,
+    NAMES,
+    NULL,
+    OBJECT,
+    TIME,
+    hash_json,
+    in_object,
+)
+from etl.changes.number_hashes import (
+    SPREAD,
+    Hashes,
+    hash_decimals,
+    hash_doubles,
+    hash_integers,
+    hash_singles,
+    scrambled,
+)
 from etl.json_lines import Splice, json_lines
 from etl.keys import hash_texts
 
-Hashes: TypeAlias = NDArray[np.uint64]
+# How values are hashed. The first way took moments by their numbers, floats by their doubles, and all that is
+# rare by its JSON text. A snapshot that began with it goes on with it, or everything would count as changed.
+FIRST: Final = 1
+NEWEST: Final = 2
 
-# Odd numbers: of the golden ratio, and of the last round of Stafford's thirteenth mixer.
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX: Final = np.uint64(0x94D049BB133111EB)
-_HALF: Final = np.uint64(32)
-# What a value is, beside its bits.
-_NUMBER, _WIDE, _BOOLEAN, _TIME, _LIST, _JSON = (int(_SPREAD) * n % 2**64 for n in range(2, 8))
-_EXACT: Final = 2**53  # below it every whole number is a float
 _NUL: Final = "\x00"
-_LISTS: Final = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+_LISTS: Final = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 _VIEWS: Final = (pa.types.is_large_string, pa.types.is_string_view)
+
+
+class How(NamedTuple):
+    """`splice` makes JSON lines of marked strings what they stand for; `way` is FIRST or NEWEST."""
+
+    splice: Splice | None = None
+    way: int = NEWEST
 
 
 @lru_cache(maxsize=4096)
@@ -39,43 +68,54 @@ def salt_of(words: tuple[str, ...]) -> int:
     return int(hash_texts(pa.array([_NUL.join(words)]))[0])
 
 
-def hash_values(values: pa.Array, salt: int, splice: Splice | None = None) -> Hashes:
-    """Hash each value; shape (n,). What nulls hash to means nothing.
+_AS_SENT: Final = How()
 
-    `splice` makes JSON lines of marked strings what they stand for.
-    """
+
+def hash_values(values: pa.Array, salt: int, how: How = _AS_SENT) -> Hashes:
+    """Hash each value; shape (n,). What nulls hash to means nothing."""
     kind = values.type
     if pa.types.is_string(kind):
-        return _texts(values, salt, splice)
+        return _texts(values, salt, how)
     if any(is_it(kind) for is_it in _VIEWS):
-        return _texts(values.cast(pa.string()), salt, splice)
+        return _texts(values.cast(pa.string()), salt, how)
     if pa.types.is_boolean(kind):
-        return _scrambled(_dense(values).astype(np.uint64), salt ^ _BOOLEAN)
+        return scrambled(_dense(values).astype(np.uint64), salt ^ BOOLEAN)
     if pa.types.is_integer(kind):
-        return _integers(_dense(values), salt)
+        return hash_integers(_dense(values), salt, all_digits=how.way == FIRST)
     if pa.types.is_floating(kind):
-        return _floats(_dense(values).astype("<f8"), salt)
-    if pa.types.is_temporal(kind) and kind.bit_width in {32, 64}:
-        return _moments(values, salt)
+        return _floats(values, salt, how)
+    if pa.types.is_temporal(kind):
+        return _moments(values, salt, how)
     if any(is_it(kind) for is_it in _LISTS):
-        return _lists(values, salt, splice)
-    return _as_json(values, salt, splice)
+        return _lists(values, salt, how)
+    return _rare(values, salt, how)
 
 
-def _texts(texts: pa.Array, salt: int, splice: Splice | None) -> Hashes:
+def _rare(values: pa.Array, salt: int, how: How) -> Hashes:
+    kind = values.type
+    if how.way == FIRST:
+        return _as_text_of_json(values, salt, how)
+    if pa.types.is_decimal(kind):
+        return hash_decimals(values, salt)
+    if pa.types.is_struct(kind):
+        return _structs(values, salt, how)
+    if pa.types.is_map(kind):
+        return _maps(values, salt, how)
+    if pa.types.is_dictionary(kind):
+        return _taken(hash_values(values.dictionary, salt, how), values.indices)
+    if pa.types.is_run_end_encoded(kind):
+        return hash_values(pc.run_end_decode(values), salt, how)
+    if isinstance(kind, pa.BaseExtensionType):
+        return hash_values(values.storage, salt, how)
+    return _as_json(values, salt, how)
+
+
+def _texts(texts: pa.Array, salt: int, how: How) -> Hashes:
     hashed = hash_texts(texts, salt)
     if _has_nul(texts):  # only such a text can be marked
         rows = np.flatnonzero(pc.match_substring(texts, _NUL).fill_null(fill_value=False))
-        hashed[rows] = _marked(texts.take(pa.array(rows)), salt, splice)
-    return hashed
-
-
-def _marked(texts: pa.Array, salt: int, splice: Splice | None) -> Hashes:
-    """Marked JSON as the values that it stands for have it; other text, and what is nested, by its JSON."""
-    hashed = _as_json(texts, salt, splice)
-    for kind, rows, values in by_kind(map(unmarked, texts.to_pylist())):
-        if kind == "typed":
-            hashed[rows] = hash_values(values, salt, splice)
+        by_json = _as_text_of_json if how.way == FIRST else _as_json
+        hashed[rows] = by_json(texts.take(pa.array(rows)), salt, how)
     return hashed
 
 
@@ -88,50 +128,117 @@ def _has_nul(texts: pa.StringArray) -> bool:
     return not letters.all()
 
 
-def _integers(values: NDArray[Any], salt: int) -> Hashes:
-    hashed = _floats(values.astype("<f8"), salt)
-    if values.itemsize == 8 and len(values):
-        wide = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
-        bits = values[wide].astype("<u8" if values.dtype.kind == "u" else "<i8").view("<u8")
-        hashed[wide] = _scrambled(bits, salt ^ _WIDE)
-    return hashed
+def _floats(values: pa.Array, salt: int, how: How) -> Hashes:
+    if pa.types.is_float64(values.type) or how.way == FIRST:
+        return hash_doubles(_dense(values).astype("<f8"), salt)
+    return hash_singles(_dense(values).astype("<f4"), salt)
 
 
-def _floats(values: NDArray[Any], salt: int) -> Hashes:
-    zeroed: NDArray[Any] = values + 0.0  # -0.0 becomes 0.0
-    return _scrambled(zeroed.view("<u8"), salt ^ _NUMBER)
+def _moments(values: pa.Array, salt: int, how: How) -> Hashes:
+    """Days and times as the texts that are sent of them."""
+    kind = values.type
+    if how.way == FIRST and kind.bit_width in {32, 64}:
+        whole = pa.int32() if kind.bit_width == 32 else pa.int64()
+        own = int(hash_texts(pa.array([str(kind)]), TIME % 2**32)[0])
+        return scrambled(_dense(values.view(whole)).astype("<i8").view("<u8"), salt ^ own)
+    if pa.types.is_date32(kind):  # of which there are few
+        days = values.dictionary_encode()
+        return _taken(hash_texts(days.dictionary.cast(pa.string()), salt), days.indices)
+    if kind == pa.timestamp("s"):
+        return hash_texts(_written(values), salt)
+    return _as_json(values, salt, how)
 
 
-def _moments(values: pa.Array, salt: int) -> Hashes:
-    """Days and times as their numbers; the unit and zone count, too."""
-    whole = pa.int32() if values.type.bit_width == 32 else pa.int64()
-    kind = int(hash_texts(pa.array([str(values.type)]), _TIME % 2**32)[0])
-    return _scrambled(_dense(values.view(whole)).astype("<i8").view("<u8"), salt ^ kind)
+def _taken(hashed: Hashes, indices: pa.Array) -> Hashes:
+    """The hashes at these places; nulls as any."""
+    if len(hashed) == 0:
+        return np.zeros(len(indices), dtype=np.uint64)
+    taken: Hashes = hashed[indices.fill_null(0).to_numpy(zero_copy_only=False)]
+    return taken
 
 
-def _lists(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
+def _written(seconds: pa.Array) -> pa.Array:
+    """timestamp[s] as `YYYY-MM-DDTHH:MM:SS`; nulls as any."""
+    texts = seconds.fill_null(pa.scalar(0).cast(seconds.type)).cast(pa.string())
+    _, offsets, data = texts.buffers()
+    letters = np.frombuffer(data or b"", np.uint8).copy()
+    letters[letters == ord(" ")] = ord("T")
+    return pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(letters), offset=texts.offset)
+
+
+def _lists(values: pa.Array, salt: int, how: How) -> Hashes:
     """Elements with their places, added up by list."""
-    lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = _lengths(values)
     flat = values.flatten()
-    elements = hash_values(flat, salt ^ _LIST, splice)
+    elements = hash_values(flat, salt ^ LIST, how)
     if flat.null_count:
-        elements[np.asarray(flat.is_null())] = _MIX
+        elements[np.asarray(flat.is_null())] = NULL
     ends = np.cumsum(lengths)
     places = np.arange(len(flat)) - np.repeat(ends - lengths, lengths)
-    elements = _scrambled(elements + places.astype(np.uint64) * _SPREAD, salt)
+    elements = scrambled(elements + places.astype(np.uint64) * SPREAD, salt)
+    return scrambled(_sums(elements, lengths), salt ^ LIST)
+
+
+def _structs(values: pa.Array, salt: int, how: How) -> Hashes:
+    """Members with their names, added up; those that are null aren't there."""
+    total = _none(values)
+    for field, members in zip(values.type, values.flatten(), strict=True):
+        names = hash_texts(pa.array([field.name]), NAMES)
+        hashed = scrambled(hash_values(members, in_object(salt), how) ^ names, salt ^ MEMBER)
+        if members.null_count:
+            hashed[np.asarray(members.is_null())] = 0
+        total += hashed
+    return scrambled(total, salt ^ OBJECT)
+
+
+def _maps(values: pa.Array, salt: int, how: How) -> Hashes:
+    """The same of maps, whose keys are names."""
+    kind = values.type
+    pairs = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+    keys, members = pairs.flatten().flatten()
+    names = hash_texts(keys.cast(pa.string()), NAMES)
+    hashed = scrambled(hash_values(members, in_object(salt), how) ^ names, salt ^ MEMBER)
+    if members.null_count:
+        hashed[np.asarray(members.is_null())] = 0
+    return scrambled(_sums(hashed, _lengths(pairs)), salt ^ OBJECT)
+
+
+def _lengths(lists: pa.Array) -> NDArray[np.int64]:
+    lengths: NDArray[Any] = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    return lengths.astype(np.int64)
+
+
+def _sums(elements: Hashes, lengths: NDArray[np.int64]) -> Hashes:
+    """Sums over lists of so many elements, one list behind the other."""
+    ends = np.cumsum(lengths)
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(elements, dtype=np.uint64)])
-    return _scrambled(sums[ends] - sums[ends - lengths], salt ^ _LIST)
+    total: Hashes = sums[ends] - sums[ends - lengths]
+    return total
 
 
-def _as_json(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
-    """By the JSON text: for what is seldom, and for marked strings."""
+def _as_json(values: pa.Array, salt: int, how: How) -> Hashes:
+    """By what the JSON holds, value by value: for what is seldom, and for marked strings."""
+    # A line is {"v":...}, or {} for a null.
+    texts = [line[5:-1] or b"null" for line in _lines(values, how).split(b"\n")[:-1]]
+    return np.array(hash_json(texts, salt), dtype=np.uint64)
+
+
+def _as_text_of_json(values: pa.Array, salt: int, how: How) -> Hashes:
     if len(values) == 0:
-        return np.empty(0, dtype=np.uint64)
-    lines = json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=splice)
+        return _none(values)
+    lines = _lines(values, how)
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines))
-    return hash_texts(texts, salt ^ _JSON)
+    return hash_texts(texts, salt ^ JSON)
+
+
+def _lines(values: pa.Array, how: How) -> bytes:
+    return json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=how.splice)
+
+
+def _none(values: pa.Array) -> Hashes:
+    return np.zeros(len(values), dtype=np.uint64)
 
 
 def _dense(values: pa.Array) -> NDArray[Any]:
@@ -140,11 +247,3 @@ def _dense(values: pa.Array) -> NDArray[Any]:
         values = values.fill_null(pa.scalar(0).cast(values.type))
     dense: NDArray[Any] = values.to_numpy(zero_copy_only=False)
     return dense
-
-
-def _scrambled(bits: NDArray[Any], salt: int) -> Hashes:
-    hashed: Hashes = bits ^ np.uint64(salt)
-    hashed *= _SPREAD
-    hashed ^= hashed >> _HALF
-    hashed *= _MIX
-    return hashed

@@ -12,15 +12,26 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from etl.amplitude import DEVICE_FAMILY, ID_FIELDS, PLACE_FAMILY, TIME_FIELD, UNREPEATABLE
+from etl.amplitude import (
+    DEVICE_FAMILY,
+    ID_FIELDS,
+    LIST_OPERATORS,
+    PLACE_FAMILY,
+    TIME_FIELD,
+    UNREPEATABLE,
+)
+from etl.changes.hashes import NEWEST
 from etl.leaves import Path, bundles
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from etl.job.spec import Changes, Identification
 
 FINGERPRINT: Final = "fingerprint"
 LINK: Final = "device_id"  # in a job with both ids: which device belongs to which user
 _PROPERTIES: Final = "user_properties"
+_INSERTS: Final = {(_PROPERTIES, operator) for operator in LIST_OPERATORS - UNREPEATABLE}
 _WIDTHS: Final[Mapping[str, Any]] = {"property": np.dtype("<u4"), "user": np.dtype("<u8")}
 
 
@@ -43,12 +54,13 @@ class Layout:
     """All bundles of a job, and the p columns of fingerprints that its snapshot has.
 
     `mode` property: one fingerprint a bundle, 32 bits; user: one for all bundles together, 64 bits.
-    `paired`: the job has both ids.
+    `paired`: the job has both ids. `hashing`: in which way values are hashed.
     """
 
     mode: Literal["property", "user"]
     bundles: tuple[Bundle, ...]
     paired: bool = False
+    hashing: int = NEWEST
 
     @cached_property
     def compared(self) -> tuple[Bundle, ...]:
@@ -67,6 +79,23 @@ class Layout:
         """Names of the columns in which a change is a reason to send."""
         ignored = {bundle.name for bundle in self.compared if bundle.ignored}
         return tuple(name for name in self.names if name not in ignored)
+
+    @cached_property
+    def cumulative(self) -> NDArray[np.bool_]:
+        """In which of the p columns every row of a user counts, not only the last; shape (p,).
+
+        An insert into a list isn't undone by the next one. And a fingerprint of all bundles together doesn't
+        say what is left of an earlier row under a later one, which may have other bundles.
+        """
+        if self.mode == "user":
+            return np.ones(1, dtype=np.bool_)
+        inserts = [all(path[:2] in _INSERTS for path in bundle.paths) for bundle in self.compared]
+        return np.array([*inserts, *([False] if self.paired else [])], dtype=np.bool_)
+
+    @property
+    def by_entry(self) -> bool:
+        """Whether a row may be new to the one of its two entries, the user's and the device's, alone."""
+        return self.paired and bool(self.cumulative.any())
 
     @property
     def dtype(self) -> np.dtype[Any]:

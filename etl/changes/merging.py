@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from etl.changes.columns import Entries
+from etl.changes.number_hashes import SPREAD, scrambled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
     from etl.model import Prints
 
 
-def last_given(entries: Entries) -> Entries:
+_ALL: Final = int(SPREAD) * 12 % 2**64
+
+
+def last_given(entries: Entries, cumulative: NDArray[np.bool_] | None = None) -> Entries:
     """One entry a key, in ascending order: of each column the last fingerprint that isn't 0, if there is one.
 
-    All are of one run.
+    In the columns marked as `cumulative` (shape (p,)) it is one for all of them, in their order. All entries
+    are of one run.
     """
     entries = entries.picked(np.argsort(entries.keys, kind="stable"))
     keys = entries.keys
@@ -26,7 +31,10 @@ def last_given(entries: Entries) -> Entries:
     if first.all():
         return entries
     starts = np.flatnonzero(first)
-    return Entries(keys[starts], entries.runs[starts], _last(entries.prints, starts))
+    prints = _last(entries.prints, starts)
+    for column in np.flatnonzero(cumulative) if cumulative is not None else ():
+        prints[:, column] = _all_of(entries.prints[:, column], np.cumsum(first) - 1, len(starts))
+    return Entries(keys[starts], entries.runs[starts], prints)
 
 
 def merged(old: Entries, new: Entries) -> Entries:
@@ -61,3 +69,27 @@ def _last(prints: Prints, starts: NDArray[np.int64]) -> Prints:
     rows = np.where(prints != 0, np.arange(len(prints))[:, None], -1)
     last = np.maximum.reduceat(rows, starts, axis=0)
     return np.take_along_axis(prints, np.maximum(last, 0), axis=0) * (last >= 0)
+
+
+def _all_of(prints: Prints, groups: NDArray[np.int64], n: int) -> Prints:
+    """For each of n groups one fingerprint of all that are given in it, in their order; 0 where none is.
+
+    One that follows itself says nothing more, and one that is alone stays as it is. Shape (n,). `groups`
+    ascend.
+    """
+    rows = np.flatnonzero(prints)
+    own, groups = prints[rows].astype(np.uint64), groups[rows]
+    other = np.ones(len(rows), dtype=np.bool_)
+    other[1:] = (groups[1:] != groups[:-1]) | (own[1:] != own[:-1])
+    own, groups = own[other], groups[other]
+    found = np.zeros(n, dtype=prints.dtype)
+    if len(own) == 0:
+        return found
+    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
+    counts = np.diff([*starts.tolist(), len(own)])
+    places = np.arange(len(own)) - np.repeat(starts, counts)
+    # Hashed with their places, so that the order counts.
+    sums = np.add.reduceat(scrambled(own + places.astype(np.uint64) * SPREAD, _ALL), starts)
+    together = scrambled(sums, _ALL) >> np.uint64(64 - 8 * prints.dtype.itemsize)
+    found[groups[starts]] = np.where(counts == 1, own[starts], np.maximum(together, np.uint64(1)))
+    return found

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.changes.hashes import Hashes, hash_values, salt_of
+from etl.changes.hashes import How, hash_values, salt_of
+from etl.changes.number_hashes import Hashes
 from etl.keys import hash_texts
 from etl.leaves import leaves, valid
 
@@ -36,7 +37,7 @@ def prints_of(identifications: pa.RecordBatch, layout: Layout, splice: Splice | 
 
     `splice` is what makes marked strings the JSON that they stand for: marks differ from process to process.
     """
-    hashed = _Hashed(identifications, splice)
+    hashed = _Hashed(identifications, How(splice, layout.hashing))
     if layout.mode == "user":
         return hashed.fingerprints(layout.compared).reshape(-1, 1)
     prints = np.empty((identifications.num_rows, len(layout.names)), dtype=layout.dtype)
@@ -45,6 +46,14 @@ def prints_of(identifications: pa.RecordBatch, layout: Layout, splice: Splice | 
     if layout.paired:
         prints[:, -1] = hashed.link()
     return prints
+
+
+def whose(ids: pa.RecordBatch, layout: Layout) -> NDArray[np.uint16]:
+    """Of n rows with these ids a hash of whom each of their entries is of, never 0; shape (n, w)."""
+    hashed = _Hashed(ids, How())
+    entries = [hashed.who, hashed.device()] if layout.paired else [hashed.who]
+    words = np.stack([(own * _LAST) >> np.uint64(48) for own in entries], axis=1)
+    return np.maximum(words, np.uint64(1)).astype(np.uint16)
 
 
 def whole_prints(prints: Prints, layout: Layout) -> Prints:
@@ -74,12 +83,12 @@ def given(identifications: pa.RecordBatch, paths: tuple[Path, ...]) -> NDArray[n
 class _Hashed:
     """The leaves of n identifications, and a hash of who each is about."""
 
-    def __init__(self, identifications: pa.RecordBatch, splice: Splice | None) -> None:
+    def __init__(self, identifications: pa.RecordBatch, how: How) -> None:
         self._n = identifications.num_rows
         self._ids = identifications
         self._leaves: Mapping[Path, pa.Array] = dict(leaves(identifications))
-        self._splice = splice
-        self._who = self._whose()
+        self._how = how
+        self.who = self._whose()
 
     def of(self, bundle: Bundle) -> NDArray[np.uint32]:
         """32-bit fingerprints of a bundle; shape (n,)."""
@@ -90,6 +99,11 @@ class _Hashed:
         """32-bit fingerprints of whose device each is."""
         device = self._ids.column("device_id")
         return self._half(hash_texts(device, salt_of(_LINK)), valid(device))
+
+    def device(self) -> Hashes:
+        """A hash of the device's id, or of the user's where there is none."""
+        device = self._ids.column("device_id")
+        return np.where(valid(device), hash_texts(device, salt_of(_DEVICE)), self.who)
 
     def fingerprints(self, compared: tuple[Bundle, ...]) -> Hashes:
         """64-bit fingerprints of all bundles together. Where none is given, a link still counts."""
@@ -103,12 +117,12 @@ class _Hashed:
             alone = ~there & valid(user) & valid(device)
             total[alone] += hash_texts(device, salt_of(_LINK))[alone]
             there |= alone
-        mixed = (total ^ self._who) * _LAST
+        mixed = (total ^ self.who) * _LAST
         mixed ^= mixed >> _HALF
         return np.where(there, np.maximum(mixed, np.uint64(1)), np.uint64(0))
 
     def _half(self, total: Hashes, there: NDArray[np.bool_]) -> NDArray[np.uint32]:
-        total = total ^ self._who
+        total = total ^ self.who
         total *= _LAST
         total >>= _HALF
         halved = np.maximum(total, np.uint64(1)).astype("<u4")
@@ -121,7 +135,7 @@ class _Hashed:
         for path, column in columns:
             if column.null_count == self._n:
                 continue
-            hashed = hash_values(column, salt_of(path), self._splice)
+            hashed = hash_values(column, salt_of(path), self._how)
             if column.null_count:
                 hashed[~valid(column)] = 0
             total += hashed

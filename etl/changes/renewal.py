@@ -45,18 +45,22 @@ class Renewal(Rewriting):
         self._layout = layout
         self._stamp = stamp
         self._old = old
-        self._schema = snapshot_schema(layout, stamp)
+        # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
+        self._schema = snapshot_schema(layout, stamp, layout.hashing if old is None else old.hashing)
 
     def add(self, keys: NDArray[np.uint64], prints: Prints) -> None:
         """Rows were accepted: `keys` of shape (m, w), `prints` of shape (m, p); 0 leaves what was before.
 
-        Of two rows of a user the later one counts. A row with two ids makes an entry for each.
+        Of two rows of a user the later one counts; in cumulative columns, all do. A row with two ids makes an
+        entry for each, both with these fingerprints, or, of shape (m, 2p), each with its own.
         """
         if keys.shape[1] == 2:
             devices = device_keys(keys)
             places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != keys[:, 0]], axis=1))
             keys = np.stack([keys[:, 0], devices], axis=1).ravel()[places]
-            prints = prints[places // 2]
+            columns = len(self._layout.names)
+            own = prints.shape[1] > columns
+            prints = prints.reshape(-1, columns)[places] if own else prints[places // 2]
         self._added.add(added_rows(keys.ravel(), prints.astype(self._layout.dtype), self._added.schema))
 
     def finish(self) -> int:
@@ -72,4 +76,6 @@ class Renewal(Rewriting):
             old = self._old.entries(*lowest_keys(first, stop), self._layout)
         added = added_entries(self._added.taken(first, stop), self._layout, self._stamp.number)
         stay = without(old, self._gone(first, stop))
-        return snapshot_rows(merged(stay, last_given(added)), self._layout, self._schema)
+        return snapshot_rows(
+            merged(stay, last_given(added, self._layout.cumulative)), self._layout, self._schema
+        )

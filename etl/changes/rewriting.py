@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from etl.changes.files import fresh_name, replacing, translated
 from etl.changes.partitions import KEY
-from etl.changes.spill import BUCKETS, Spill
+from etl.changes.spill import Spill, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,13 +63,10 @@ class Rewriting(ABC):
 
     def _write(self, schema: pa.Schema, size: int) -> int:
         """Put the new file in place of the old one, about `size` bytes; the number of its entries."""
-        parts = 1
-        while parts < BUCKETS and size > parts * PARTITION_BYTES:
-            parts *= 2
-        entries, step = 0, BUCKETS // parts
+        entries = 0
         with replacing(self._path, schema) as writer:
-            for first in range(0, BUCKETS, step):
-                rows = self._partition(first, first + step)
+            for first, stop in parts(size, PARTITION_BYTES):
+                rows = self._partition(first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)

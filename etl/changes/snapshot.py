@@ -31,23 +31,25 @@ class Found:
 
     `positions` (int64, shape (n,)) are the entries of their users, -1 where there is none. `equal` (bool,
     shape (n, p)) says which of their fingerprints the entry has, too; where all that count are equal, the
-    others count as equal.
+    others count as equal. `same` (bool, shape (n,)) marks rows of known users where that is so.
     """
 
     positions: NDArray[np.int64]
     equal: NDArray[np.bool_]
+    same: NDArray[np.bool_]
 
 
 class Snapshot:
     """An open snapshot. Use it as a context manager; one thread at a time.
 
-    `mode` is that of the layout it was made with, `names` are its columns of fingerprints.
+    `mode` and `hashing` are those of the layout it was made with, `names` are its columns of fingerprints.
     """
 
     def __init__(self, file: PartitionFile) -> None:
         self._file = file
         self.mode = cast("Literal['property', 'user']", file.contents.mode)
         self.stamp = file.contents.stamp
+        self.hashing = file.contents.hashing
         self.names = tuple(file.contents.names)
 
     @classmethod
@@ -97,9 +99,9 @@ class Snapshot:
                 rows = order[span][rest]
                 equal[rows] = self._equal(part, at[rest], prints[rows], layout)
         equal[order[same]] = True
-        back = np.empty_like(positions)
-        back[order] = positions
-        return Found(back, equal)
+        back, alike = np.empty_like(positions), np.empty_like(same)
+        back[order], alike[order] = positions, same
+        return Found(back, equal, alike)
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last had these entries accepted; -1 for the position -1."""

@@ -98,6 +98,15 @@ class Spill:
                     yield pa.ipc.read_record_batch(piece, self.schema)
 
 
+def parts(size: int, part_bytes: int = _HELD_BYTES) -> Iterator[tuple[int, int]]:
+    """All buckets in ranges (first, stop), of about `part_bytes` where all of them together have `size`."""
+    count = 1
+    while count < BUCKETS and size > count * part_bytes:
+        count *= 2
+    step = BUCKETS // count
+    return ((first, first + step) for first in range(0, BUCKETS, step))
+
+
 def lowest_keys(first: int, stop: int) -> tuple[int, int]:
     """The lowest keys of two buckets; that of bucket `BUCKETS` is beyond all keys."""
     width = 2**64 // BUCKETS

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from etl.changes.hashes import FIRST, NEWEST
+
 VERSION: Final = 1
 _FIELD: Final = b"propsync"
 
@@ -31,13 +33,14 @@ class Stamp:
 class Contents:
     """What a file holds.
 
-    `kind` tells it from our other files; `mode` and `names` are a layout's.
+    `kind` tells it from our other files; `mode`, `names` and `hashing` are a layout's.
     """
 
     kind: str
     stamp: Stamp
     mode: str = ""
     names: Sequence[str] = ()
+    hashing: int = FIRST  # before there was a choice
 
     def metadata(self) -> dict[bytes, bytes]:
         """What `contents_of` reads."""
@@ -52,6 +55,6 @@ class NewerError(ValueError):
 def contents_of(metadata: dict[bytes, bytes] | None) -> Contents:
     """Read a schema's metadata. Raises ValueError, KeyError or TypeError where it isn't ours."""
     fields: dict[str, Any] = json.loads((metadata or {})[_FIELD])
-    if int(fields.pop("version")) > VERSION:
+    if int(fields.pop("version")) > VERSION or int(fields.get("hashing", FIRST)) > NEWEST:
         raise NewerError("version")
     return Contents(**fields | {"stamp": Stamp(**fields["stamp"])})

@@ -39,6 +39,7 @@ def plan_dict(found: Forecast) -> dict[str, object]:
         "bytes": tally.bytes,
         "seconds": round(found.seconds, 3),
         "rejects_by_code": dict(found.rejects_by_code),
+        "users": found.users,
         "changes": _changes_dict(found.changes),
         "warnings": [{"code": warning.code, "message": warning.message} for warning in found.warnings],
     }
@@ -58,6 +59,9 @@ def _text(found: Forecast) -> str:
         f"    unchanged    {tally.unchanged:>13,}",
         f"    merged       {tally.merged:>13,}",
         f"    rejected     {tally.rejected:>13,}",
+        "",
+        f"  users          {found.users:>13,}",
+        *_users_lines(found.changes, found.users),
         "",
         f"  requests       {tally.requests:>13,}",
         f"  bytes          {size(tally.bytes):>13}{compressed}",
@@ -89,15 +93,17 @@ def _changes_dict(changes: Changed | None) -> dict[str, object] | None:
     }
 
 
+def _users_lines(changes: Changed | None, users: int) -> Iterator[str]:
+    """What becomes of the users; on a first night there is nothing to compare with."""
+    if changes is not None and changes.new < users:
+        yield f"    new          {changes.new:>13,}"
+        yield f"    changed      {changes.changed:>13,}"
+        yield f"    unchanged    {changes.unchanged:>13,}"
+
+
 def _changes_lines(changes: Changed | None) -> Iterator[str]:
-    """Users, and the properties of those who are known; a first night has nothing to compare with."""
-    if changes is None or changes.new == changes.new + changes.changed + changes.unchanged:
-        return
-    yield ""
-    yield f"  users new        {changes.new:>11,}"
-    yield f"    changed        {changes.changed:>11,}"
-    yield f"    unchanged      {changes.unchanged:>11,}"
-    for name, change in changes.by_property.items():
+    """The properties that change for known users."""
+    for name, change in changes.by_property.items() if changes else ():
         if change.changed:
             yield from _change_lines(name, change)
 

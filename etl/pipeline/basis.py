@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -110,7 +110,7 @@ def _fitting(layout: Layout, snapshot: Snapshot, job: Job, *, full: bool) -> Bas
     number = snapshot.stamp.number + 1
     misfit = _misfit(snapshot, layout, job)
     if misfit is None:
-        return Basis(layout, snapshot, full, number)
+        return Basis(replace(layout, hashing=snapshot.hashing), snapshot, full, number)
     warning = Warned("other_snapshot", f"the snapshot {misfit}: everything counts as new")
     return Basis(layout, None, full, number, (warning,))
 

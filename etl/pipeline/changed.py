@@ -1,20 +1,29 @@
-"""What a run would change, property by property: how often, and for example for whom."""
+"""What a run would change, user by user and property by property: how often, and for example for whom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from etl import amplitude
-from etl.changes import Bundle, Compared, Layout
+from etl.changes import Bundle, Compared, DistinctUsers
+from etl.changes.bits import Bits
 from etl.json_lines import Splice, json_lines
+from etl.keys import user_keys
+from etl.pipeline.basis import Basis
 
 EXAMPLES: Final = 3
+
+_Mask: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Example:
 class Change:
     """One property (or family, or group) in what would be sent.
 
-    `changed`: rows of known users in which it differs. `new`: rows of new users that have it.
+    `changed`: known users for whom it differs. `new`: new users who have it.
     """
 
     changed: int = 0
@@ -37,43 +46,104 @@ class Change:
     examples: list[Example] = field(default_factory=list)
 
 
+@dataclass(slots=True)
 class Changed:
-    """Counts batches as they are compared; `new`, `changed` and `unchanged` are rows by their users."""
+    """Users of an export, each counted once: `new` ones, known ones who `changed`, and all others.
 
-    def __init__(self, layout: Layout, splice: Splice | None = None) -> None:
-        self._layout = layout
+    Someone of whom only an increment is sent has not changed.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    by_property: dict[str, Change] = field(default_factory=dict)
+
+
+class UserCount:
+    """Counts the users of batches as they are compared. A user is whom a row with something to say is about.
+
+    Use it as a context manager. What memory isn't for is written beside `path`.
+    """
+
+    def __init__(self, basis: Basis, path: Path, splice: Splice | None = None) -> None:
+        layout, n = basis.layout, 0 if basis.snapshot is None else len(basis.snapshot)
+        self._snapshot = basis.snapshot
         self._splice = splice
-        self.new = 0
-        self.changed = 0
-        self.unchanged = 0
-        self.by_property: dict[str, Change] = {}
+        self._compares = layout is not None
+        self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
+        self._bundles = layout.compared if layout and layout.mode == "property" else ()
+        self._new = DistinctUsers(path, len(self._bundles))
+        self._seen, self._changed = Bits(n), Bits(n)
+        self._by_bundle = [Bits(n) for _ in self._bundles]
+        self._examples: list[list[Example]] = [[] for _ in self._bundles]
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(self._new)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
 
     def add(self, compared: Compared) -> None:
         """Count a batch."""
-        new = int(compared.new.sum())
-        self.new += new
-        self.changed += len(compared.new) - new
-        self.unchanged += compared.unchanged
-        if self._layout.mode == "property":
-            for number, bundle in enumerate(self._layout.compared):
-                self._add_to(bundle, number, compared)
-
-    def _add_to(self, bundle: Bundle, number: int, compared: Compared) -> None:
+        keys, positions, there, changed = self._users(compared)
+        self._seen.add(positions[there])
+        self._changed.add(positions[there & changed])
+        left = np.arange(len(keys)) if compared.rows is None else compared.rows
+        fresh = positions[left] < 0
         prints = compared.mapped.prints
-        if prints is None:
-            return
-        changes = compared.changes[:, number]
-        fresh = compared.new & (prints[:, number] != 0)
-        if not changes.any() and not fresh.any():
-            return
-        change = self.by_property.setdefault(bundle.name, Change())
-        change.changed += int(changes.sum())
-        change.new += int(fresh.sum())
-        # Of known users, if there are any: theirs is what one wants to look at.
-        rows = np.flatnonzero(changes)[: EXAMPLES - len(change.examples)]
-        change.examples += self._examples(bundle, compared.mapped.identifications.take(pa.array(rows)))
+        columns = len(self._bundles)
+        given = np.zeros((len(left), 0), np.bool_) if prints is None else prints[:, :columns] != 0
+        self._new.add(keys[left[fresh]], given[fresh])
+        for number, bundle in enumerate(self._bundles):
+            changes = compared.changes[:, number]
+            if changes.any():
+                self._by_bundle[number].add(positions[left[changes]])
+                self._add_examples(number, bundle, compared, positions[left])
 
-    def _examples(self, bundle: Bundle, rows: pa.RecordBatch) -> Iterator[Example]:
+    def total(self) -> tuple[int, Changed | None]:
+        """How many users there are, and what became of them; None where nothing is compared."""
+        new, new_by_bundle = self._new.count()
+        seen, changed = len(self._seen), len(self._changed)
+        found = Changed(new, changed, seen - changed)
+        columns = zip(self._bundles, self._by_bundle, new_by_bundle, self._examples, strict=True)
+        for bundle, known, fresh, examples in columns:
+            if len(known) or fresh:
+                found.by_property[bundle.name] = Change(len(known), fresh, examples)
+        return new + seen, found if self._compares else None
+
+    def _users(self, compared: Compared) -> tuple[NDArray[np.uint64], NDArray[np.int64], _Mask, _Mask]:
+        """Of each row its user's key and place in the snapshot, whether it counts and whether it changes.
+
+        Rows that were overtaken are rejects.
+        """
+        seen = compared.seen
+        if seen is not None:
+            changed = seen.changed(self._counted)
+            return seen.keys[:, 0], seen.positions[:, 0], ~seen.overtaken, changed
+        keys = user_keys(compared.mapped.identifications)[:, 0]
+        nowhere, everybody = np.full(len(keys), -1, dtype=np.int64), np.ones(len(keys), dtype=np.bool_)
+        positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
+        return keys, positions, everybody, everybody
+
+    def _add_examples(
+        self, number: int, bundle: Bundle, compared: Compared, positions: NDArray[np.int64]
+    ) -> None:
+        examples = self._examples[number]
+        if len(examples) < EXAMPLES:
+            # Of known users: theirs is what one wants to look at. Of each the last row: it has the last word.
+            rows = np.flatnonzero(compared.changes[:, number])[::-1]
+            last = rows[np.unique(positions[rows], return_index=True)[1]]
+            picked = compared.mapped.identifications.take(pa.array(np.sort(last)))
+            users = {example.user for example in examples}
+            for example in self._shown(bundle, picked.slice(0, EXAMPLES)):
+                if example.user not in users and len(examples) < EXAMPLES:
+                    examples.append(example)
+
+    def _shown(self, bundle: Bundle, rows: pa.RecordBatch) -> Iterator[Example]:
         for line in json_lines(rows, splice=self._splice).splitlines():
             found: dict[str, Any] = orjson.loads(line)
             user = next(found[name] for name in amplitude.ID_FIELDS if name in found)

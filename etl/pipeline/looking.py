@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import tempfile
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.model import Tally
 from etl.pipeline.leavers import Leavers, roll_call
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings
-from etl.pipeline.survey import surveyed
+from etl.pipeline.survey import Survey, surveyed
 
 
 def look_for_leavers(
@@ -25,13 +27,43 @@ def look_for_leavers(
     return roll_call(production, folder, record=record)
 
 
-def look_for_changes(production: Production, checkpoint: Checkpoint, settings: Settings) -> None:
-    """Raise TooManyChangesError if too many users changed. What didn't change is settled at once."""
-    most = production.basis.most_changes(production.job, settings.max_changes)
-    differ, snapshot = production.differ(), production.basis.snapshot
-    if most is None or most >= 100 or differ is None or snapshot is None or not production.source.repeatable:
-        return
+def look_for_changes(
+    production: Production, folder: StateFolder, checkpoint: Checkpoint, settings: Settings, *, begun: bool
+) -> Production:
+    """The production that knows what differs in the end; what doesn't is settled at once.
+
+    A run that was `begun` by another process looks again, at all of the source: it has to decide as before.
+    Raises TooManyChangesError if too many users changed, unless it was begun.
+    """
     began = settings.clock.now()
-    survey = surveyed(production, differ, snapshot)
-    survey.check(most, production.basis.users)
-    checkpoint.settle(survey.settled(), Tally(), settings.clock.now() - began)
+    if production.basis.run_id == checkpoint.progress().run_id:
+        return production  # everything is sent, and the snapshot written
+    survey = survey_of(production, folder.snapshot)
+    if survey is None:
+        return production
+    most = production.basis.most_changes(production.job, settings.max_changes)
+    if most is not None and most < 100 and not begun:
+        survey.check(most, production.basis.users)
+    settled = [] if begun else survey.settled()
+    checkpoint.settle(settled, Tally(), settings.clock.now() - began)
+    return production.knowing(survey.final)
+
+
+def survey_of(production: Production, path: Path) -> Survey | None:
+    """A look at all of the source; None where there is nothing to compare it with, or it comes only once.
+
+    What memory isn't for is written beside `path`, and gone in the end.
+    """
+    basis, differ = production.basis, production.differ()
+    if differ is None or basis.layout is None or basis.snapshot is None or basis.full:
+        return None
+    if not production.source.repeatable:
+        return None
+    return surveyed(production, differ, basis.snapshot, basis.layout, path)
+
+
+def scratch(folder: StateFolder) -> Path:
+    """A path beside which there may be files for a while, where the state isn't to be touched."""
+    with suppress(OSError):
+        return Path(tempfile.gettempdir(), "propsync")
+    return folder.snapshot

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from etl.changes import Compared, Differ
+import numpy as np
+
+from etl.changes import Compared, Differ, FinalChanges
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
 from etl.job import Job, check_columns, lacking, missing_columns
@@ -37,7 +39,7 @@ NO_RUN: Final = "0" * 32
 class Production:
     """Makes chunks of a source, as a job says; `source` has the columns that the job needs.
 
-    `run_id` goes into the insert_ids of events.
+    `run_id` goes into the insert_ids of events. `final` is what differs in the end, where that is known.
     """
 
     job: Job
@@ -46,6 +48,7 @@ class Production:
     limits: Limits
     basis: Basis = NOTHING
     run_id: str = NO_RUN
+    final: FinalChanges | None = None
 
     @classmethod
     def of(cls, job: Job, source: Source, limits: Limits) -> Production:
@@ -57,6 +60,10 @@ class Production:
     def on(self, basis: Basis) -> Production:
         """The same, comparing with what a snapshot knows."""
         return replace(self, basis=basis)
+
+    def knowing(self, final: FinalChanges) -> Production:
+        """The same, with what a look at the whole source has shown."""
+        return replace(self, final=final)
 
     def within(self, run_id: str) -> Production:
         """The same, for a run."""
@@ -71,7 +78,7 @@ class Production:
     ) -> Iterator[list[Chunk]]:
         """Read these stretches in order; yield the chunks of each piece of a batch as a list.
 
-        `watch` is told of every batch that is compared.
+        `watch` is told of every batch.
         """
         differ = self.differ()
         done = (0, 0)
@@ -98,9 +105,14 @@ class Production:
             for batch in batches:
                 yield within(self.mapper.map(batch), gap)
 
-    def compared(self, gap: Stretch, differ: Differ) -> Iterator[Compared]:
-        """The batches of a stretch, mapped and compared."""
-        return differ.each(self.mapped(gap))
+    def compared(self, gap: Stretch, differ: Differ | None) -> Generator[Compared, None, None]:
+        """The batches of a stretch, mapped and compared; without a differ, all of each is left."""
+        if differ is not None:
+            yield from differ.each(self.mapped(gap))
+            return
+        for mapped in self.mapped(gap):
+            n = len(mapped.kept)
+            yield Compared(mapped, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
 
     def encoder(self, first: int) -> Encoder:
         """What makes chunks of the rows of one file, from the row `first` on."""
@@ -108,14 +120,13 @@ class Production:
 
     def differ(self) -> Differ | None:
         """What compares rows with the snapshot, in source order; None where nothing is compared."""
-        layout, snapshot = self.basis.layout, self.basis.snapshot
-        return None if layout is None else Differ(layout, snapshot, full=self.basis.full, splice=self.splice)
+        basis = self.basis
+        if basis.layout is None:
+            return None
+        return Differ(basis.layout, basis.snapshot, full=basis.full, final=self.final, splice=self.splice)
 
     def _left(self, gap: Stretch, differ: Differ | None, watch: Watch | None) -> Iterator[Mapped]:
         """What is left to send of each batch."""
-        if differ is None:
-            yield from self.mapped(gap)
-            return
         for compared in self.compared(gap, differ):
             if watch is not None:
                 watch(compared)

@@ -15,9 +15,9 @@ from etl.errors import EtlError
 from etl.job import Job
 from etl.json_lines import json_lines
 from etl.model import Chunk, Reject, Stretch, Tally, Warned
-from etl.pipeline.changed import Changed
+from etl.pipeline.changed import Changed, UserCount
 from etl.pipeline.destinations import at_destination, destination_basis
-from etl.pipeline.looking import look_for_leavers
+from etl.pipeline.looking import look_for_leavers, scratch, survey_of
 from etl.pipeline.notices import LargeNumbers, source_warnings, warnings_of
 from etl.pipeline.precheck import refusal
 from etl.pipeline.production import Production
@@ -33,7 +33,8 @@ class Forecast:
 
     `tally.requests` and `tally.bytes` (of request bodies, before they are compressed) are those of a run
     without retries; `examples` has up to three rejects for each code. `seconds` is what the rates allow.
-    `changes` None: nothing is compared. `refused` is with what a run would stop before it sent anything.
+    `users` are counted once each. `changes` None: nothing is compared. `refused` is with what a run would
+    stop before it sent anything.
     """
 
     job: str
@@ -45,6 +46,7 @@ class Forecast:
     rejects_by_code: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Reject]] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
+    users: int = 0
     changes: Changed | None = None
     refused: EtlError | None = None
 
@@ -84,7 +86,7 @@ def forecast(job: Job, source: Source, *, settings: Settings) -> Forecast:
 
 
 def _forecast(production: Production, folder: StateFolder, settings: Settings) -> Forecast:
-    job, source, layout = production.job, production.source, production.basis.layout
+    job, source = production.job, production.source
     found = Forecast(
         job.name,
         job.destination.endpoint,
@@ -93,18 +95,24 @@ def _forecast(production: Production, folder: StateFolder, settings: Settings) -
         warnings=[*warnings_of(job), *source_warnings(job, source)],
     )
     found.warnings += production.basis.warnings
-    found.changes = Changed(layout, production.splice) if layout else None
     key_length = 32  # what Amplitude's keys have
     overhead = TRANSPORTS[job.destination.transport].frame_bytes + key_length
-    watch = found.changes.add if found.changes else None
-    with look_for_leavers(production, folder, record=False) as leavers:
-        made = production.chunks(production.files(), watch=watch)
+    beside = scratch(folder)
+    with (
+        look_for_leavers(production, folder, record=False) as leavers,
+        UserCount(production.basis, beside, production.splice) as users,
+    ):
+        survey = survey_of(production, beside)
+        if survey is not None:
+            production = production.knowing(survey.final)
+        made = production.chunks(production.files(), watch=users.add)
         left = leavers.chunks([Stretch(len(source.files))]) if leavers else iter(())
         large = LargeNumbers(found.warnings.append)
         for chunk in chain.from_iterable(chain(made, left)):
             found.add(chunk, overhead)
             large.look(chunk)
         found.warnings += leavers.warnings() if leavers else ()
+        found.users, found.changes = users.total()
     found.seconds = _seconds(found.tally, settings)
     return found
 

@@ -101,8 +101,11 @@ class _Run:
         """Before a run sends anything: whether too much has changed, or too many have left."""
         if self._leavers is not None:
             self._leavers.check(self._production.basis.most_absent(self._settings.max_absent))
-        if self._resumed_rows == 0:
-            look_for_changes(self._production, self._checkpoint, self._settings)
+        begun = self._resumed_rows > 0
+        self._production = look_for_changes(
+            self._production, self._folder, self._checkpoint, self._settings, begun=begun
+        )
+        if not begun:
             self._ledger = Ledger(self._checkpoint.settled())
 
     def _told(self, arriving: Arriving) -> Summary:

@@ -1,76 +1,90 @@
-"""A look at the whole source before anything is sent: how much changed, and what needn't be read again."""
+"""A look at the whole source before anything is sent: what changed, and what needn't be read again."""
 
 from __future__ import annotations
 
-import numpy as np
-import pyarrow as pa
+from contextlib import closing
+from pathlib import Path
 
-from etl.changes import Compared, Differ, Snapshot
-from etl.changes.bits import Bits
+from etl.changes import Compared, Differ, FinalChanges, Layout, Snapshot
 from etl.errors import TooManyChangesError
-from etl.keys import user_keys
 from etl.model import Settled, Stretch, Tally
 from etl.pipeline.production import Production
 
 
 class Survey:
-    """How many users of a snapshot have changed, each counted once; and where nothing is to be done.
+    """What differs from a snapshot once all rows had their say; and where nothing is to be done.
 
-    `idle` are the stretches in which there is nothing to send and nothing to hand back.
+    `final` is not to be asked before the whole source was added.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._changed = Bits(len(snapshot))
-        self.idle: list[Stretch] = []
+    def __init__(self, final: FinalChanges, layout: Layout) -> None:
+        self.final = final
+        self._counts = any(bundle.unrepeatable for bundle in layout.bundles)
+        self._sends = False  # a row that goes whatever the others say
+        self._idle: list[Stretch] = []  # in which nothing differs and nothing is handed back
+        self._pending: list[Stretch] = []  # the same, but that something differs, perhaps not in the end
         self._ends: dict[int, int] = {}
 
-    @property
-    def changed(self) -> int:
-        """How many users have changed. One of whom only an increment is sent has not."""
-        return len(self._changed)
-
     def add(self, gap: Stretch, compared: Compared) -> None:
-        """Count a batch of a stretch."""
-        rows = np.flatnonzero(compared.changes.any(axis=1))
-        if len(rows):
-            users = user_keys(compared.mapped.identifications.take(pa.array(rows)))[:, 0]
-            self._changed.add(self._snapshot.find(users))
-        batch = compared.mapped.batch
+        """Take a batch of a stretch, compared as if every difference were to be sent."""
+        batch, seen, ids = compared.mapped.batch, compared.seen, compared.ids
+        assert seen is not None and ids is not None  # noqa: S101, PT018 - a survey is of what is compared
+        self.final.add(seen, ids)
         self._ends[gap.file] = batch.stop
-        if not len(compared.mapped.kept) and not compared.mapped.rejects:
-            self._idle(Stretch(gap.file, batch.first, batch.stop))
+        if len(compared.mapped.kept):
+            self._sends |= self._counts or bool((seen.unknown & ~seen.overtaken).any())
+        if not compared.mapped.rejects:
+            stretch = Stretch(gap.file, batch.first, batch.stop)
+            _extend(self._pending, stretch)
+            if not len(compared.mapped.kept):
+                _extend(self._idle, stretch)
 
     def settled(self) -> list[Settled]:
         """The idle stretches at the beginning and the end of each file, settled.
 
         Others would leave gaps, and text before a gap has to be gone through for each of them.
         """
-        outer = [one for one in self.idle if one.first == 1 or one.stop == self._ends[one.file]]
+        idle = self._idle
+        if not self._sends and self.final.changed() == 0:
+            idle = self._pending
+        elif self.final.reaches_back:
+            idle = []
+        outer = [one for one in idle if one.first == 1 or one.stop == self._ends[one.file]]
         rows = [(stretch, (stretch.stop or stretch.first) - stretch.first) for stretch in outer]
         return [Settled(stretch, Tally(rows=n, unchanged=n)) for stretch, n in rows]
 
     def check(self, most: float, known: int) -> None:
         """Raise TooManyChangesError if more than `most` percent of the `known` users changed."""
-        if self.changed * 100 > most * known:
+        changed = self.final.changed()
+        if changed * 100 > most * known:
             raise TooManyChangesError(
-                f"{self.changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
+                f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
                 "nothing was sent",
                 hint="look at it with `propsync check`; if it is right, run with --max-changes 100%",
             )
 
-    def _idle(self, stretch: Stretch) -> None:
-        last = self.idle[-1] if self.idle else None
-        if last is not None and (last.file, last.stop) == (stretch.file, stretch.first):
-            self.idle[-1] = Stretch(stretch.file, last.first, stretch.stop)
-        else:
-            self.idle.append(stretch)
 
+def surveyed(
+    production: Production, differ: Differ, snapshot: Snapshot, layout: Layout, path: Path
+) -> Survey:
+    """Read, map and compare the whole source; encode and send nothing.
 
-def surveyed(production: Production, differ: Differ, snapshot: Snapshot) -> Survey:
-    """Read, map and compare the whole source; encode and send nothing."""
-    survey = Survey(snapshot)
-    for file in production.files():
-        for compared in production.compared(file, differ):
-            survey.add(file, compared)
+    What memory isn't for is written beside `path`, and gone in the end.
+    """
+    with FinalChanges(snapshot, layout, path) as final:
+        survey = Survey(final, layout)
+        for file in production.files():
+            with closing(production.compared(file, differ)) as batches:
+                for compared in batches:
+                    survey.add(file, compared)
+        final.finish()
     return survey
+
+
+def _extend(stretches: list[Stretch], stretch: Stretch) -> None:
+    """Add a stretch, as one with the last where it comes right behind that."""
+    last = stretches[-1] if stretches else None
+    if last is not None and (last.file, last.stop) == (stretch.file, stretch.first):
+        stretches[-1] = Stretch(stretch.file, last.first, stretch.stop)
+    else:
+        stretches.append(stretch)

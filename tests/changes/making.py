@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from etl.changes import Compared, Differ, Layout, Renewal, Snapshot, Stamp, layout_of
+from etl.changes import Compared, Differ, FinalChanges, Layout, Renewal, Snapshot, Stamp, layout_of
 from etl.job import Job
 from etl.json_lines import json_lines
 from etl.keys import user_keys
@@ -52,9 +52,11 @@ def mapped_of(job: Job, rows: Sequence[Row], schema: pa.Schema, ends: Iterable[i
     return [mapper.map(batch_of(rows[a:b], schema, first=a + 1)) for a, b in pairwise(borders)]
 
 
-def differ_for(job: Job, snapshot: Snapshot | None, *, full: bool = False) -> Differ:
+def differ_for(
+    job: Job, snapshot: Snapshot | None, *, full: bool = False, final: FinalChanges | None = None
+) -> Differ:
     splice = splice_json if Mapper(job.identification).has_raw_json else None
-    return Differ(layout_for(job), snapshot, full=full, splice=splice)
+    return Differ(layout_for(job), snapshot, full=full, final=final, splice=splice)
 
 
 def sent_by(compared: Compared) -> list[tuple[int, Identification]]:

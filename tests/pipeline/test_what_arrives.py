@@ -162,26 +162,25 @@ def test_a_job_of_increments_alone_has_nothing_to_compare(tmp_path: Path, sandbo
 def test_of_several_rows_of_a_user_the_last_has_the_last_word(tmp_path: Path, sandbox: Sandbox) -> None:
     job = job_in(tmp_path)
     night(job, sandbox, [*users([1], plan="a"), *users([2]), *users([1], plan="b")], batch_size=1)
-    export = [*users([1], plan="c"), *users([2]), *users([1], plan="b")]
-    night(job, sandbox, export, batch_size=1)
-    assert held(sandbox)["user-00001"]["plan"] == "b"
-    # Only the first row differs from what is there; the second must not be left out for being as it was.
     sandbox.reset()
-    night(job, sandbox, export, batch_size=1)
+    night(job, sandbox, [*users([1], plan="c"), *users([2]), *users([1], plan="d")], batch_size=1)
     assert sandbox.stats.identifications == 2
-    assert arrived(sandbox)["user-00001"]["plan"] == "b"
+    assert arrived(sandbox) == {"user-00001": {"plan": "d", "score": 1}}
+    # Where the last row says what is there by now, what came before it is no change.
+    night(job, sandbox, [*users([1], plan="e"), *users([1], plan="d")], batch_size=1)
+    assert sandbox.stats.requests == 0
 
 
 @pytest.mark.parametrize("settled", [1, 2, 3])
 def test_so_it_is_where_the_run_was_killed_in_between(tmp_path: Path, sandbox: Sandbox, settled: int) -> None:
     job = job_in(tmp_path)
     night(job, sandbox, [*users([1, 2]), *users([3], plan="a")])
-    export = [*users([3], plan="c"), *users([1, 2], plan="x"), *users([3], plan="a")]
+    export = [*users([3], plan="c"), *users([1, 2], plan="x"), *users([3], plan="d")]
     with killed("told", settled) as listener, pytest.raises(KilledError):
         night(job, sandbox, export, listener=listener, batch_size=1, concurrency=1)
     assert held(sandbox)["user-00003"]["plan"] == "c"
     send(job, sandbox, [tmp_path / "users.ndjson"], batch_size=1)
-    assert held(sandbox)["user-00003"]["plan"] == "a"
+    assert held(sandbox)["user-00003"]["plan"] == "d"
 
 
 def test_rejected_rows_are_tried_again_with_that_night_s_values(tmp_path: Path, sandbox: Sandbox) -> None:
