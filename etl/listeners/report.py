@@ -20,8 +20,9 @@ MOST_WARNINGS: Final = 200
 class ReportListener:
     """Writes `path` at the end.
 
-    `command` is shown as the way to take up an unfinished run; `now` is the time of day.
-    Raises StateError at once if the file can't be written, and at the end if it can't be by then.
+    `command` is shown as the way to go on with an unfinished run; `now` is the time of day.
+    Raises UsageError or StateError at once if the file can't be written, and StateError if it can't be at the
+    end.
     """
 
     def __init__(

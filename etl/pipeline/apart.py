@@ -26,6 +26,7 @@ from typing import Final, NamedTuple, NoReturn
 import pyarrow as pa
 
 from etl.errors import SourceError
+from etl.interrupts import STOPPING, held
 from etl.model import Body, Chunk, Piece
 from etl.pipeline.ahead import Arriving, got_ahead
 from etl.pipeline.arena import Arena, Stored
@@ -63,25 +64,28 @@ def made_apart(make: Callable[[], Made], *, concurrency: int, closing: int) -> I
         fcntl(writing, _SET_PIPE_SIZE, _PIPE_BYTES)
     arena = Arena(-(-concurrency // _TOGETHER) + _FRAMES_AHEAD, _SLOT_BYTES)
     gc.freeze()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        os.close(closing)
-        _be_child(make, _Sender(FileIO(writing, "wb"), arena))
-    os.close(writing)
+    child = 0
     try:
+        with held():  # a signal must neither end the child as if it were the parent, nor leave it alone
+            child = os.fork()
+            if child == 0:
+                os.close(reading)
+                os.close(closing)
+                _be_child(make, _Sender(FileIO(writing, "wb"), arena))
+            os.close(writing)
         with FileIO(reading) as pipe, one_core_left():
             yield _Receiver(pipe, arena).arriving
     finally:
-        os.kill(child, signal.SIGKILL)  # a process that nobody has waited for is there, even when it ended
-        os.waitpid(child, 0)
+        if child:  # a process that nobody has waited for is there, even when it ended
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
         arena.close()
 
 
 def _be_child(make: Callable[[], Made], sender: _Sender) -> NoReturn:
     # Terminals and service managers tell every process; the parent ends the run, in its own time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     with suppress(BrokenPipeError):
         try:
             for chunks in make():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 
 from etl.checkpoint import Checkpoint
+from etl.interrupts import heard_by
 from etl.model import Listener
 from etl.pipeline.ahead import Arriving
 from etl.pipeline.notices import LargeNumbers
@@ -79,20 +79,15 @@ async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: Large
 
 @asynccontextmanager
 async def _stopping_at_signals(pause: Pause, *, enabled: bool) -> AsyncIterator[None]:
-    """At the first SIGINT or SIGTERM let what is in flight end; at the second end at once."""
+    """At the first signal to stop let what is in flight end; at the second end at once."""
     if not enabled:
         yield
         return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     stop = _stopper(pause, task.cancel if task else pause.stop)
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop)
-    try:
+    # Not the loop's own way, which leaves SIGTERM without a handler when it is done.
+    with heard_by(lambda *_: loop.call_soon_threadsafe(stop)):
         yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def _stopper(pause: Pause, end: Callable[[], object]) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl.errors import StateError
+from etl.errors import StateError, UsageError
 from etl.listeners.metrics import MetricsListener, Reading, metrics_text
 from etl.model import Ended, Paused, Progressed, Recovered, Tally
 
@@ -130,7 +130,7 @@ def test_another_job_s_success_is_not_ours(played: Played) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(StateError):
+    with pytest.raises(UsageError):
         MetricsListener(tmp_path / "missing" / "run.prom")
 
 

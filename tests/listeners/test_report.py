@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.errors import StateError
+from etl.errors import UsageError
 from etl.listeners.markup import tag
 from etl.listeners.page import BAR_WIDTH, bar_widths
 from etl.listeners.report import ReportListener
@@ -137,7 +137,7 @@ def test_the_same_warning_is_written_once_with_its_number(tmp_path: Path) -> Non
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(StateError):
+    with pytest.raises(UsageError):
         ReportListener(tmp_path / "missing" / "run.html")
 
 
