@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from etl.model import Summary
 
 _SHORTEST_SECRET = 8  # blotting out anything shorter would make holes in ordinary words
-_SECRET_NAME = re.compile(r"(?i)(^|_)(KEY|SECRET|TOKEN)$|PASSWORD$|PASSWD$")
 
 
 @dataclass(slots=True)
@@ -89,7 +87,9 @@ class Invocation:
 
     def _traced(self, error: BaseException) -> str:
         """The trace of a fault of ours, which may hold anything that was in memory."""
-        found = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+        from etl.job.notation import names_secret
+
+        found = {value for name, value in os.environ.items() if names_secret(name)}
         secrets = {*self.secrets, *(value for value in found if len(value) >= _SHORTEST_SECRET)}
         text = _without(secrets - {""}, "".join(traceback.format_exception(error)))
         return "\n".join(map(visible, text.split("\n")))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from etl.errors import StateError
 from etl.model import Format
 from etl.reader.faults import guarded, translated
 from etl.reader.places import HEAD, Stored
@@ -89,12 +90,28 @@ class ParquetFile:
         """The file itself, or a temporary copy of what is packed or comes through a pipe or from the web."""
         if isinstance(given.place, Stored) and given.codec is None:
             return given.place
-        self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+        with _writing(self._name):
+            self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
         with translated(self._name), closing(given.open()) as stream:
             while chunk := stream.read(HEAD):
-                self._spool.write(chunk)
+                with _writing(self._name):
+                    self._spool.write(chunk)
+        with _writing(self._name):
             self._spool.flush()
         return Stored(self._name, fs.LocalFileSystem(), self._spool.name)
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    """Blame the temporary folder, not the file, for what goes wrong while its copy is written."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"{name} is packed or comes through a pipe and needs a temporary copy, which can't be written: "
+            f"{error.strerror or error}",
+            hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
+        ) from error
 
 
 def _opened(stream: pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
