@@ -8,13 +8,15 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from etl.interrupts import watch
+    from etl.interrupts import leave_at_once, watch
 
     watch()
+    code = 130
     try:
         code = _run_process()
+        leave_at_once(code)
     except KeyboardInterrupt:  # before or after the command itself
-        code = 130
+        leave_at_once(code)
     _leave(code)
 
 
@@ -47,16 +49,16 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _leave(code: int) -> None:
-    """End the process. The code is decided; whoever is impatient now only shortens the tidying up."""
+    """End the process. The code is decided, whoever is impatient now."""
     import threading
 
-    from etl.interrupts import leave_at_once
+    from etl.interrupts import ignore
 
-    leave_at_once(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ignore()
     if any(thread.daemon for thread in threading.enumerate()):
         # A reader that is stuck in a pipe: Python would wait for it, or stumble over it.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -18,10 +18,12 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 _early: list[int] = []
+# Two in the first second are a stop that is repeated; whoever sends more of them can't be told of the end.
+_PATIENCE: Final = 2
 
 
 def watch() -> None:
-    """From now on hear all of them: a first one waits for `release`, a second raises KeyboardInterrupt.
+    """From now on hear all of them: the first ones wait for `release`, then one raises KeyboardInterrupt.
 
     For the main thread of a process that is ours. A SIGHUP that is ignored (`nohup`) stays so.
     """
@@ -43,8 +45,13 @@ def release() -> None:
 def leave_at_once(code: int) -> None:
     """From now on each ends the process with this exit code."""
     for number in STOPPING:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: os._exit(code))
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+def ignore() -> None:
+    """From now on none does anything. Any other handler is gone before Python has ended."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -84,6 +91,6 @@ def held() -> Iterator[None]:
 
 
 def _wait_for_release(number: int, _frame: FrameType | None) -> None:
-    if _early:
+    if len(_early) >= _PATIENCE:
         raise KeyboardInterrupt
     _early.append(number)

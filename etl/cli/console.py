@@ -37,9 +37,11 @@ def make_sturdy() -> None:
 
 
 def show(text: str) -> None:
-    """Write a result to stdout, as it is; whether it arrives there is no business of the command."""
-    with suppress(OSError):  # only where `make_sturdy` wasn't called
-        print(current().blotted(text), flush=True)  # noqa: T201 - a result
+    """Write a result to stdout, as it is. Whether it gets there never decides how a command ends."""
+    failure = _write(text)
+    if failure is not None:
+        message = f"the standard output can't be written: {failure}"
+        current().tell("warned", f"propsync: {message}", code="output", message=message)
 
 
 def show_lines(lines: Iterable[str]) -> None:
@@ -54,11 +56,18 @@ def show_json(data: object) -> None:
 
 def show_file(text: str) -> None:
     """Write a result that is to be kept in a file. Raises StateError if it didn't get there."""
-    show(text.removesuffix("\n"))
+    failure = _write(text.removesuffix("\n"))
+    if failure is not None:
+        raise StateError(f"the standard output can't be written: {failure}", hint="make room for it")
+
+
+def _write(text: str) -> str | None:
+    """Write to stdout; why that failed, told once, and not where a reader has just seen enough."""
+    with suppress(BrokenPipeError):  # only where `make_sturdy` wasn't called
+        print(current().blotted(text), flush=True)  # noqa: T201 - a result
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    failure = raw.failure if isinstance(raw, _SturdyFile) else None
-    if failure is not None and failure.errno != errno.EPIPE:
-        raise StateError(f"the standard output can't be written: {failure.strerror}", hint="make room for it")
+    failure = raw.untold_failure() if isinstance(raw, _SturdyFile) else None
+    return failure.strerror if failure is not None and failure.errno != errno.EPIPE else None
 
 
 def printable_json(text: str) -> str:
@@ -95,7 +104,13 @@ class _SturdyFile(io.RawIOBase):
         super().__init__()
         self._descriptor = descriptor
         self.name = name
-        self.failure: OSError | None = None
+        self._failure: OSError | None = None
+        self._told = False
+
+    def untold_failure(self) -> OSError | None:
+        """Why nothing is written any more; only once."""
+        told, self._told = self._told, self._failure is not None
+        return None if told else self._failure
 
     def writable(self) -> bool:
         return True
@@ -107,13 +122,13 @@ class _SturdyFile(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, data: Any) -> int:
-        while self.failure is None:
+        while self._failure is None:
             try:
                 return os.write(self._descriptor, data)
             except BlockingIOError:
                 select.select([], [self._descriptor], [])
             except OSError as error:
-                self.failure = error
+                self._failure = error
         return len(data)
 
 
