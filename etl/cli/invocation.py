@@ -42,7 +42,8 @@ class Invocation:
 
     def again(self) -> str:
         """The command that takes up what this one began, as one would type it."""
-        return visible(shlex.join(["propsync", *(word for word in self.arguments if word != "--restart")]))
+        words = [word for word in self.arguments if word != "--restart"]
+        return self.blotted(visible(shlex.join(["propsync", *words])))
 
     def know(self, job: Job) -> None:
         """Learn a job's name and its key, so that no message shows that, wherever it may come from."""

@@ -18,6 +18,7 @@ from etl.ending import ended, not_begun
 from etl.errors import EtlError, JobError
 from etl.interrupts import heard_by
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
+from etl.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ class RunEnd:
         self.state_dir: Path | None = None
         self.repeatable = True
         invocation.as_json_lines = channels.log_format == "json"
-        invocation.job = (job_file.stem if job_file else "") or _NAMELESS
+        invocation.job = visible(job_file.stem if job_file else "") or _NAMELESS
 
     def __enter__(self) -> Self:
         return self
@@ -117,7 +118,7 @@ class RunEnd:
         if self._channels.report is not None:
             from etl.listeners.report import ReportListener
 
-            found.append((self._channels.report, partial(ReportListener, command=self._invocation.again())))
+            found.append((self._channels.report, partial(ReportListener, command=self._next_command)))
         return found
 
     def _for_people(self) -> Listener:
@@ -172,13 +173,16 @@ class RunEnd:
             show_lines(summary_text(summary, width=width).split("\n"))
 
     def _tell_how_to_go_on(self) -> None:
+        command = self._next_command()
         if not self._began:
             return
-        if self.repeatable:
-            command = self._invocation.again()
+        if command is not None:
             self._invocation.tell("unfinished", f"to take it up again: {command}", command=command)
         else:
             self._invocation.tell("unfinished", _STREAM, message=_STREAM)
+
+    def _next_command(self) -> str | None:
+        return self._invocation.again() if self.repeatable else None
 
     def _blotted(self, told: T) -> T:
         """What is told, without the API key in any of its words."""

@@ -62,7 +62,7 @@ class Outline(HTMLParser):
 
 def report(path: Path, events: list[Event], command: str | None = None) -> str:
     clock = Clock()
-    tell = ReportListener(path / "run.html", command=command, now=clock.now)
+    tell = ReportListener(path / "run.html", command=lambda: command, now=clock.now)
     for event in events:
         tell(event)
         clock.forward(60)
@@ -92,9 +92,10 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_says_how_to_go_on_and_what_is_left(tmp_path: Path) -> None:
-    stopped = Ended(summary(status="stopped"))
-    text = Outline(report(tmp_path, [started(), stopped], "propsync run 'my job.yml'")).text
-    assert "This run is unfinished" in text
+    told = summary(status="stopped", exit_code=2, reason="job.yml:3: a\njob.yml:5: b", hint="mend <both>")
+    text = Outline(report(tmp_path, [started(), Ended(told)], "propsync run 'my job.yml'")).text
+    assert "nightly stopped, exit code 2" in text
+    assert "This run is unfinished job.yml:3: a job.yml:5: b mend <both> What is committed is kept." in text
     assert "propsync run 'my job.yml'" in text
     assert "unsettled left for the next run 1,000,000" in text
 
