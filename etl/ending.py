@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
@@ -48,7 +47,9 @@ def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:
     if isinstance(error, EtlError):
         hint = None if error.hint is None else visible(error.hint)
         return error.exit_code, "\n".join(map(visible, error.lines)), hint
-    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+    from asyncio import CancelledError  # here, since `--help` has no use for it
+
+    if isinstance(error, KeyboardInterrupt | CancelledError):
         return ExitCode.INTERRUPTED, "interrupted", GO_ON
     # Without its words, which may hold anything that was in memory.
     return ExitCode.FAULT, f"{FAULT} ({type(error).__name__})", f"see the log for the trace; then {GO_ON}"

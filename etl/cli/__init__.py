@@ -29,7 +29,7 @@ Exit codes
   5    stopped by the destination: key refused, or away too long
   6    another run of this job is active
   7    the source can't be read, or isn't the one the checkpoint is of
-  8    the state folder can't be written
+  8    the state folder can't be written, or others can write to it
   130  interrupted; the checkpoint is kept
 
 \b
