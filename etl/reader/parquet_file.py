@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -91,14 +92,28 @@ class ParquetFile:
         if isinstance(given.place, Stored) and given.codec is None:
             return given.place
         with _writing(self._name):
-            self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+            self._spool, path = _temporary()
         with translated(self._name), closing(given.open()) as stream:
             while chunk := stream.read(HEAD):
                 with _writing(self._name):
                     self._spool.write(chunk)
         with _writing(self._name):
             self._spool.flush()
-        return Stored(self._name, fs.LocalFileSystem(), self._spool.name)
+        return Stored(self._name, fs.LocalFileSystem(), path)
+
+
+def _temporary() -> tuple[IO[bytes], str]:
+    """A new temporary file, and the path under which it can be opened again; without a name where it can be.
+
+    What has a name stays on the disk when the process is killed.
+    """
+    unnamed = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
+    path = Path(f"/proc/self/fd/{unnamed.fileno()}")
+    if path.exists():
+        return unnamed, str(path)
+    unnamed.close()
+    named = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+    return named, named.name
 
 
 @contextmanager
