@@ -70,13 +70,10 @@ class RunEnd:
     ) -> bool:
         if error is None and self._summary is None:
             return False  # a dry run, which has told all there is
-        known = None if error is None else as_error(error)
-        if isinstance(known, JobError) and known.job:
-            self._invocation.job = known.job
-        summary = self._blotted(ended(self._summary or not_begun(self._invocation.job), known))
-        self.exit_code = summary.exit_code
         # The files first, and no signal comes between: they must not tell of a run that still goes on.
         with heard_by(lambda *_: None):
+            summary = self._summary_of(error)
+            self.exit_code = summary.exit_code
             failed = self._tell_files(summary)
         with suppress(KeyboardInterrupt):  # whoever asks twice does not want to read it
             self._tell_people(summary, error, failed)
@@ -133,6 +130,12 @@ class RunEnd:
 
         as_json = self._channels.log_format == "json"
         return LogListener(sys.stderr, "json" if as_json else "text", job=self._invocation.job)
+
+    def _summary_of(self, error: BaseException | None) -> Summary:
+        known = None if error is None else as_error(error)
+        if isinstance(known, JobError) and known.job:
+            self._invocation.job = known.job
+        return self._blotted(ended(self._summary or not_begun(self._invocation.job), known))
 
     def _tell_files(self, summary: Summary) -> list[Exception]:
         failed = []
