@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-import traceback
-
-from etl.errors import EtlError, ExitCode
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from etl.interrupts import leave_at_once, watch
+
+    watch()
+    code = 130
+    try:
+        code = _run_process()
+        leave_at_once(code)
+    except KeyboardInterrupt:  # before or after the command itself
+        leave_at_once(code)
+    _leave(code)
+
+
+def _run_process() -> int:
     from etl.cli.allocation import settle_allocation
+    from etl.cli.console import make_sturdy
     from etl.cli.pandas_import import keep_out
 
+    make_sturdy()
     settle_allocation()
     keep_out()
-    code = run_command(sys.argv[1:])
-    # The code is decided; an impatient Ctrl-C while Python tidies up must not replace it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if any(thread.daemon for thread in threading.enumerate()):
-        # A reader that is stuck in a pipe: Python would wait for it, or stumble over it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    return run_command(sys.argv[1:])
 
 
 def run_command(arguments: list[str]) -> int:
@@ -36,22 +38,29 @@ def run_command(arguments: list[str]) -> int:
     from etl.cli import propsync
     from etl.cli.invocation import Invocation
 
-    invocation = Invocation(tuple(arguments))
+    invocation = Invocation(tuple(arguments), secrets=[os.environ.get("AMPLITUDE_API_KEY", "")])
     try:
         code = propsync.main(arguments, prog_name="propsync", standalone_mode=False, obj=invocation)
-        return int(code or ExitCode.DONE)
-    except EtlError as error:
-        invocation.tell_error(error)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
-    except (click.Abort, KeyboardInterrupt):
-        invocation.tell("interrupted", "propsync: interrupted")
-        return ExitCode.INTERRUPTED
-    except Exception:  # noqa: BLE001 - a fault of ours: never silent, and never with the key
-        invocation.tell_fault(traceback.format_exc())
-        return ExitCode.FAULT
+        return int(code or 0)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - never silent, and never with the key
+        return invocation.tell_failure(error)
+
+
+def _leave(code: int) -> None:
+    """End the process. The code is decided, whoever is impatient now."""
+    import threading
+
+    from etl.interrupts import ignore
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ignore()
+    if any(thread.daemon for thread in threading.enumerate()):
+        # A reader that is stuck in a pipe: Python would wait for it, or stumble over it.
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,11 @@ class EtlError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message by its lines: a line end within one of them is foreign text."""
+        return (self.message,)
+
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
 
@@ -55,14 +60,27 @@ class Fault:
 
 
 class JobError(EtlError):
-    """The job file is wrong; nothing was sent. Carries all its faults at once, in order of line."""
+    """The job file is wrong; nothing was sent. Carries all its faults at once, in order of line.
+
+    `job` is the job's name, where the file says it.
+    """
 
     exit_code = ExitCode.USAGE
 
-    def __init__(self, name: str, faults: list[Fault], *, hint: str | None = None) -> None:
+    def __init__(
+        self, name: str, faults: list[Fault], *, hint: str | None = None, job: str | None = None
+    ) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
-        lines = [f"{name}:{f.line}: {f.message}" if f.line else f"{name}: {f.message}" for f in self.faults]
-        super().__init__("\n".join(lines), hint=hint)
+        self.job = job
+        self._lines = tuple(
+            f"{name}:{f.line}: {f.message}" if f.line else f"{name}: {f.message}" for f in self.faults
+        )
+        super().__init__("\n".join(self._lines), hint=hint)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One for each fault."""
+        return self._lines
 
 
 class TooManyRejectsError(EtlError):
@@ -127,7 +145,7 @@ class StaleCheckpointError(EtlError):
 
 
 class StateError(EtlError):
-    """The state folder can't be written; what is settled is kept."""
+    """The state folder, or another place for files, can't be written; what is committed is kept."""
 
     exit_code = ExitCode.STATE
 

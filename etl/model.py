@@ -219,7 +219,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run says at its end; the counts are those of the whole job since its checkpoint began."""
+    """What a run says at its end; the counts are those of the whole job since its checkpoint began.
+
+    `exit_code`, `reason` and `hint` (None where the code is 0) are decided by `etl.ending`. `skipped_values`
+    counts values that were left out by the job's wish, by column and reason.
+    """
 
     job: str
     tally: Tally
@@ -227,6 +231,10 @@ class Summary:
     resumed_rows: int
     status: Literal["finished", "stopped", "interrupted"]
     rejects_by_code: dict[str, int] = field(default_factory=dict)
+    exit_code: int = 0
+    reason: str | None = None
+    hint: str | None = None
+    skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 # --- events: what a listener hears -----------------------------------------------------------------------
@@ -285,7 +293,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run is over, whichever way."""
+    """A run is over, whichever way; also one that could not begin, for which nothing was `Started`."""
 
     summary: Summary
 

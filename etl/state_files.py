@@ -18,6 +18,17 @@ def state_error(path: Path, error: Exception) -> StateError:
     )
 
 
+def fresh_name(path: Path) -> Path:
+    """Where the new file grows. There is one such name, so whatever a killed process left is overwritten."""
+    return path.with_name(path.name + ".new")
+
+
+def create_private(path: Path) -> int:
+    """The descriptor of a new file for its owner alone, in place of what was there. Raises OSError."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
 def sync_folder(folder: Path) -> None:
     """Return once the names in the folder are on the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -15,8 +15,17 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Put a space for every control, mark of reading direction and half of a character."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Put a space for any blank, and an escape for whatever else can't be printed."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else _escape(c) for c in text)
+
+
+def visible(text: str) -> str:
+    """Write a line with foreign text in it so that all of it is seen, a line end as a backslash and an n."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def columns(text: str) -> int:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +95,15 @@ class Propsync:
         self,
         *arguments: str | Path,
         environment: Mapping[str, str | None] | None = None,
-        before: Callable[[], None] | None = None,
+        before: Callable[[], object] | None = None,
+        under: Sequence[str] = (),
     ) -> Iterator[Running]:
-        """Start the command; nothing of it outlives the block. `before` runs in the new process."""
+        """Start the command; nothing of it outlives the block.
+
+        `before` runs in the new process; `under` is the command that is to start it.
+        """
         process = subprocess.Popen(
-            [sys.executable, "-m", "etl", *map(str, arguments)],
+            [*under, sys.executable, "-m", "etl", *map(str, arguments)],
             cwd=self.folder,
             env=self._environment(environment or {}),
             stdin=subprocess.PIPE,

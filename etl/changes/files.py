@@ -12,12 +12,7 @@ from typing import IO
 import pyarrow as pa
 
 from etl.errors import EtlError, StaleCheckpointError
-from etl.state_files import state_error, sync_folder
-
-
-def fresh_name(path: Path) -> Path:
-    """Where the new file grows. There is one such name, so whatever a killed process left is overwritten."""
-    return path.with_name(path.name + ".new")
+from etl.state_files import create_private, fresh_name, state_error, sync_folder
 
 
 @contextmanager
@@ -29,8 +24,7 @@ def replacing(path: Path, schema: pa.Schema) -> Iterator[pa.ipc.RecordBatchFileW
     fresh = fresh_name(path)
     try:
         with translated(path):
-            fresh.unlink(missing_ok=True)
-            with os.fdopen(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with os.fdopen(create_private(fresh), "wb") as file:
                 with pa.ipc.new_file(file, schema) as writer:
                     yield writer
                 file.flush()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pyarrow as pa
 
-from etl.changes.files import fresh_name, replacing, translated
+from etl.changes.files import replacing, translated
 from etl.changes.partitions import KEY
 from etl.changes.spill import Spill, parts
+from etl.state_files import fresh_name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
 from etl.model import Reject
-from etl.state_files import state_error, sync_folder
+from etl.state_files import create_private, fresh_name, state_error, sync_folder
 
 
 def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
@@ -18,19 +18,20 @@ def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
 
     `run` is the number of the run that rejected them.
     """
+    # One name, under the lock of the run: whatever a killed process left is overwritten.
+    draft = fresh_name(path)
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            try:
-                file.writelines(_line(reject, run) for reject in rejects)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        with os.fdopen(create_private(draft), "wb") as file:
+            file.writelines(_line(reject, run) for reject in rejects)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         raise state_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _line(reject: Reject, run: int) -> bytes:

@@ -11,6 +11,7 @@ from etl.cli.local import sandbox, schema
 from etl.cli.look import check, init, preview
 from etl.cli.send import run
 from etl.cli.standing import baseline, status
+from etl.interrupts import release
 
 # With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
 _HELP = """Carry user properties from CSV and Parquet exports into Amplitude.
@@ -28,7 +29,7 @@ Exit codes
   5    stopped by the destination: key refused, or away too long
   6    another run of this job is active
   7    the source can't be read, or isn't the one the checkpoint is of
-  8    the state folder can't be written
+  8    the state folder can't be written, or others can write to it
   130  interrupted; the checkpoint is kept
 
 \b
@@ -56,8 +57,11 @@ class _InOrder(click.Group):
     "  propsync run job.yml                  do it; the API key is in AMPLITUDE_API_KEY",
 )
 @click.version_option(package_name="propsync", prog_name="propsync")
-def propsync() -> None:
+@click.pass_context
+def propsync(context: click.Context) -> None:
     """Begin here; each command is added below."""
+    if context.invoked_subcommand != "run":  # which says itself when
+        release()
 
 
 for command in (init, check, preview, run, status, baseline, schema, sandbox):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from etl.cli import pandas_import
+from etl.cli.invocation import current
 from etl.cli.values import duration, endpoint, per_second, percent, reject_limit, row_minimum
 from etl.errors import UsageError
 
@@ -161,6 +162,7 @@ def load(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
     from etl.reader import open_source
 
     job = load_job(job_file, environ=os.environ)
+    current().know(job)
     if job.transform:
         pandas_import.let_in()
     if sources:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.arguments import with_options
-from etl.cli.invocation import show
+from etl.cli.console import show_file, show_lines
 from etl.cli.values import duration
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def schema() -> None:
 
     from etl.job.json_schema import job_schema
 
-    show(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2))
+    show_file(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
 def _words(_context: click.Context, _option: click.Parameter, given: Iterable[str]) -> frozenset[str]:
@@ -129,4 +129,4 @@ def sandbox(**behaviour: Any) -> None:
 
     options = SandboxOptions(**{name: value for name, value in behaviour.items() if value is not None})
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(options, ready=lambda url: show(f"sandbox at {url}")))
+        asyncio.run(serve(options, ready=lambda url: show_lines([f"sandbox at {url}"])))

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from etl.cli.arguments import JOB, SOURCES, load, pace_options, settings_of, snapshot_options, state_options
-from etl.cli.invocation import show
+from etl.cli.console import printable_json, show, show_file
+from etl.cli.invocation import current
 from etl.cli.plan import show_plan
 from etl.errors import ExitCode, UsageError
 
@@ -34,16 +35,16 @@ def init(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
         raise UsageError(f"{output} exists already", hint="name another file, or say --force")
     proposal = propose_job(sources, output)
     if output is None:
-        click.echo(proposal.text, nl=False)
+        show_file(proposal.text)
     else:
         try:
             output.write_text(proposal.text, encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{output} can't be written: {error.strerror}") from error
     for note in proposal.notes:
-        click.echo(note, err=True)
+        current().tell("noted", note)
     if output is not None:
-        click.echo(f"wrote {output}; next: propsync check {output}", err=True)
+        current().tell("wrote", f"wrote {output}; next: propsync check {output}")
 
 
 @click.command(
@@ -93,10 +94,10 @@ def preview(job: Path, sources: tuple[str, ...], count: int) -> None:
     loaded, source = load(job, sources)
     shown = 0
     for line in first_identifications(loaded, source, count=count):
-        show(line)
+        show(printable_json(line))
         shown += 1
     if shown == 0:
-        click.echo("no row of the source can be sent; see `propsync check` for the reasons", err=True)
+        current().tell("nothing", "no row of the source can be sent; see `propsync check` for the reasons")
 
 
 __all__ = ["check", "init", "preview"]

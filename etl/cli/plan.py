@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from etl.cli.invocation import show
+from etl.cli.console import show_json, show_lines
 
 if TYPE_CHECKING:
     from etl.pipeline import Changed, Forecast
@@ -15,11 +15,30 @@ if TYPE_CHECKING:
 def show_plan(found: Forecast, *, as_json: bool) -> None:
     """Print a plan on stdout."""
     if as_json:
-        import orjson
-
-        show(orjson.dumps(plan_dict(found)))
+        show_json(plan_dict(found))
     else:
-        show(_text(found))
+        show_lines(_lines(found))
+
+
+def plan_page_of(found: Forecast) -> str:
+    """A plan as a page, without values of any user."""
+    from etl.amplitude import TRANSPORTS
+    from etl.listeners.plan_page import plan_page
+
+    changes = found.changes
+    known = changes is not None and changes.changed + changes.unchanged > 0
+    return plan_page(
+        job=found.job,
+        endpoint=found.endpoint,
+        files=found.files,
+        tally=found.tally,
+        seconds=found.seconds,
+        compressed=TRANSPORTS[found.transport].gzipped,
+        rejects_by_code=found.rejects_by_code,
+        warnings=found.warnings,
+        users=(changes.new, changes.changed, changes.unchanged) if known and changes else None,
+        changed={name: c.changed for name, c in changes.by_property.items()} if known and changes else {},
+    )
 
 
 def plan_dict(found: Forecast) -> dict[str, object]:
@@ -45,7 +64,7 @@ def plan_dict(found: Forecast) -> dict[str, object]:
     }
 
 
-def _text(found: Forecast) -> str:
+def _lines(found: Forecast) -> list[str]:
     from etl.amplitude import TRANSPORTS
     from etl.wording import size, span
 
@@ -72,7 +91,7 @@ def _text(found: Forecast) -> str:
         lines += ["", f"  {code}: {count:,}"]
         lines += [f"    {r.source} row {r.row:,}: {r.reason}" for r in found.examples[code]]
     lines += [""] * bool(found.warnings) + [f"  warning: {w.message}" for w in found.warnings]
-    return "\n".join(lines)
+    return lines
 
 
 def _changes_dict(changes: Changed | None) -> dict[str, object] | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from etl.cli.arguments import JOB, SOURCES, load, state_options
-from etl.cli.invocation import show
+from etl.cli.console import show_json, show_lines
+from etl.cli.invocation import current
 from etl.cli.values import endpoint
 from etl.errors import EtlError, ExitCode
 
@@ -33,15 +34,14 @@ def status(job: Path, state_dir: Path | None, as_json: bool) -> None:
     from etl.pipeline import status_of
 
     loaded = load_job(job, environ=os.environ)
+    current().know(loaded)
     found = status_of(loaded, state_dir=state_dir)
     if found["status"] == "unfinished":
         found["rows_left"] = _rows_left(loaded, found)
     if as_json:
-        import orjson
-
-        show(orjson.dumps(found))
+        show_json(found)
     else:
-        show("\n".join(_lines(found)))
+        show_lines(_lines(found))
 
 
 @click.command(
@@ -67,18 +67,16 @@ def baseline(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -
     loaded, source = load(job, sources)
     found = record(loaded, source, settings=Settings(**flags))
     if as_json:
-        import orjson
-
-        show(orjson.dumps(found))
+        show_json(found)
     else:
-        show(_recorded(found))
+        show_lines(_recorded(found))
     return ExitCode.REJECTS if found.rejected else ExitCode.DONE
 
 
-def _recorded(found: Recorded) -> str:
+def _recorded(found: Recorded) -> list[str]:
     lines = [f"{found.job}: {found.rows:,} rows read, {found.entries:,} users in the snapshot"]
     lines += [f"  not recorded, {code}: {count:,}" for code, count in found.rejects_by_code.most_common()]
-    return "\n".join(lines)
+    return lines
 
 
 def _rows_left(job: Job, found: dict[str, Any]) -> int | None:

@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from etl.job.spec import Job
 
 MAX_KEY_BYTES: Final = 4096
+# What people put where the key alone belongs, and how to get it out; none of these is a key of Amplitude.
+_MISTAKES: Final = (
+    (re.compile(r"[{\[].*", re.DOTALL), "is JSON", "put only the key there, without the rest of the JSON"),
+    (
+        re.compile(r"(#[^\n]*\s+)*((export|set)\s+)?[A-Z_]\w{2,}\s*=(?!=*$).*", re.DOTALL | re.IGNORECASE),
+        "is a line of an .env file, NAME=KEY",
+        "put only what stands behind the = there, without quotes",
+    ),
+    (
+        re.compile(r"(api_?key|key|amplitude\w*)\s*:.*", re.DOTALL | re.IGNORECASE),
+        "is a line of YAML, NAME: KEY",
+        "put only what stands behind the : there, without quotes",
+    ),
+    (re.compile(r"(['\"]).*\1", re.DOTALL), "is in quotes", "take the quotes off"),
+    (re.compile(r"\S+\s*[\r\n].*", re.DOTALL), "has several lines", "put only the key there, on one line"),
+)
 
 
 def read_api_key(job: Job, environ: Mapping[str, str]) -> str:
@@ -30,6 +46,9 @@ def read_api_key(job: Job, environ: Mapping[str, str]) -> str:
     if not key:
         state = "is not set" if job.api_key_file is None and job.api_key_env not in environ else "is empty"
         raise UsageError(f"there is no API key: {place} {state}", hint=hint)
+    for pattern, mistake, remedy in _MISTAKES:
+        if pattern.fullmatch(key):
+            raise UsageError(f"{place} holds no API key: what stands there {mistake}", hint=remedy)
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise UsageError(f"{place} holds no API key: it has blanks or other signs no key has", hint=hint)
     return key
@@ -43,7 +62,8 @@ def _file_text(folder: Path, name: str) -> str:
     except UnicodeDecodeError:
         # The error would carry the file's content along: `from None`.
         raise UsageError(
-            f"the key file {name} isn't text", hint="put the project's API key into it"
+            f"the key file {name} isn't UTF-8 text",
+            hint="save it as UTF-8, with the project's API key in it and nothing else",
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from etl.job.bare import Tree, is_blank
 from etl.job.findings import Finding, Path, did_you_mean, nearest, shown
 from etl.job.schema import STEP_WORDS, IdentificationShape, JobShape, Shape, StepShape
+from etl.job.spec import DEFAULT_KEY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +35,9 @@ _WORDS: Final = {
 
 def shape(data: Mapping[str, Tree], environ: Mapping[str, str]) -> JobShape | list[Finding]:
     """The data as a JobShape, or all its faults."""
+    context = {"environ": environ, "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))}
     try:
-        return JobShape.model_validate(data, context={"environ": environ})
+        return JobShape.model_validate(data, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         return [_finding(details, number < MAX_SUGGESTED) for number, details in enumerate(errors)]

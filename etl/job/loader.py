@@ -67,7 +67,7 @@ def _job(document: Document, *, name: str, folder: pathlib.Path, environ: Mappin
     ruled = [*job_findings(document.data), *([] if "name" in document.data else unnamed)]
     findings = [*document.findings, *ruled, *_more(checked, ruled)]
     if findings or not isinstance(checked, JobShape):
-        raise JobError(name, faults(findings, document.lines))
+        raise JobError(name, faults(findings, document.lines), job=_stated_name(document) or default)
     return build(checked, name=default, file=name, folder=folder, lines=document.lines)
 
 
@@ -77,6 +77,14 @@ def _more(checked: JobShape | list[Finding], ruled: list[Finding]) -> list[Findi
         return []
     places = {finding.path for finding in ruled}
     return [finding for finding in checked if finding.path not in places or not finding.path]
+
+
+def _stated_name(document: Document) -> str | None:
+    """The name that a file gives its job, also where the rest of it is wrong."""
+    try:
+        return job_name(str(document.data["name"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _default_name(stem: str) -> tuple[str, list[Finding]]:

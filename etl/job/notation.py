@@ -25,6 +25,9 @@ DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
 _NAME = re.compile(r"\w[\w.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}")
+# What such a variable holds belongs nowhere but where the key is asked for: paths and URLs are shown.
+_SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd)$")
+_SHORTEST_SECRET: Final = 8
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 
 
@@ -108,20 +111,36 @@ def date_format(text: str) -> str:
     return text
 
 
-def expanded(text: str, environ: Mapping[str, str]) -> str:
-    """`${VAR}` becomes the variable's value and `$$` a dollar sign; any other `$` stays."""
+def names_secret(name: str) -> bool:
+    """Whether a variable of this name holds a key, a token or a password."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str:
+    """`${VAR}` becomes the variable's value and `$$` a dollar sign; any other `$` stays.
+
+    A variable that holds a secret is refused: that of the job's key, any that has the key in it, and any that
+    has such a name.
+    """
 
     def value(match: re.Match[str]) -> str:
-        return "$" if match[0] == "$$" else _variable(match[1], match[2], environ)
+        return "$" if match[0] == "$$" else _variable(match[1], match[2], environ, key_variable)
 
     return _REFERENCE.sub(value, text)
 
 
-def _variable(name: str, brace: str, environ: Mapping[str, str]) -> str:
+def _variable(name: str, brace: str, environ: Mapping[str, str], key_variable: str) -> str:
     if not brace:
         raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
     if not _VARIABLE.fullmatch(name):
         raise ValueError(f"has `${{{shown(name)}}}`, which is no name of an environment variable")
+    key = environ.get(key_variable, "").strip()
+    holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
+    if name == key_variable or names_secret(name) or holds_key:
+        raise ValueError(
+            f"has `${{{shown(name)}}}`, which holds a secret, and what stands here is shown in messages and "
+            "kept in files; use a variable of another name, without a key, token or password in it"
+        )
     if name not in environ:
         raise ValueError(f"needs the environment variable {shown(name)}, which is not set")
     return environ[name]

@@ -253,7 +253,9 @@ class IdentificationShape(Shape):
 
 
 def _expanded(text: str, info: ValidationInfo) -> str:
-    return notation.expanded(text, (info.context or {}).get("environ", {}))
+    context = info.context or {}
+    key_variable = context.get("key_variable", DEFAULT_KEY_VARIABLE)
+    return notation.expanded(text, context.get("environ", {}), key_variable=key_variable)
 
 
 Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), Field(min_length=1)]

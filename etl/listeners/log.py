@@ -27,7 +27,8 @@ class LogListener:
     Progress comes every `progress_seconds`; of one outage the first pause comes at once, then one every
     `pause_seconds`.
     JSON lines have `time` (ISO 8601, UTC), `level`, `event`, `job` and the event's fields, counts under the
-    summary's keys. `clock` is in seconds and never goes back; `now` is the time of day.
+    summary's keys. `job` is the name until a run begins. `clock` is in seconds and never goes back; `now` is
+    the time of day.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class LogListener:
         stream: TextIO,
         log_format: Literal["text", "json"] = "text",
         *,
+        job: str = "",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         progress_seconds: float = 30.0,
@@ -42,7 +44,7 @@ class LogListener:
     ) -> None:
         self._stream, self._format, self._clock, self._now = stream, log_format, clock, now
         self._progress_seconds, self._pause_seconds = progress_seconds, pause_seconds
-        self._job = ""
+        self._job = job
         self._total_rows: int | None = None
         self._pace = Pace(0, clock())
         self._progress_due = clock() + progress_seconds

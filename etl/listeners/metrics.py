@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, TypeAlias, get_args, get_type_hints
 
 from etl.listeners.summary import ROW_ENDS
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
 
 STATUSES: Final = ("running", *get_args(get_type_hints(Summary)["status"]))
 _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
+_LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
+_EXIT_CODE: Final = "propsync_exit_code"
+# What outlives the run of which it tells.
+_KEPT: Final = re.compile(rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\]|\\.)*)"}} (\S+)$')
 _OUTAGE: Final = "How long the destination has been taking no requests; 0 while it does."
 _COSTS: Final = {
     "requests": "Requests sent, retries among them.",
@@ -29,7 +37,11 @@ _COSTS: Final = {
 
 @dataclass(slots=True)
 class Reading:
-    """What the file says: `seconds` of this process, times in seconds since the epoch."""
+    """What the file says: `seconds` of this process, times in seconds since the epoch.
+
+    `exit_code` and `last_run` are those of the latest run that ended, and `successes` has the time of the
+    last success by the names of other jobs.
+    """
 
     job: str
     tally: Tally = field(default_factory=Tally)
@@ -40,14 +52,19 @@ class Reading:
     status: str = "running"
     rejects_by_code: Mapping[str, int] = field(default_factory=dict)
     last_success: float | None = None
+    exit_code: int | None = None
+    last_run: float | None = None
+    successes: dict[str, float] = field(default_factory=dict)
 
 
 class MetricsListener:
     """Keeps `path` current: at the start, every `every_seconds` while events come, and at the end.
 
     The time of the last success is carried over from the file that is there, so that it survives runs that
-    fail. `clock` is in seconds and never goes back; `now` is in seconds since the epoch.
-    Raises StateError at once if the file can't be written, and on a later write that fails.
+    fail; and how the last run ended, until this one has. `clock` is in seconds and never goes back; `now` is
+    in seconds since the epoch.
+    Raises UsageError or StateError at once if the file can't be written, and StateError on a later write
+    that fails.
     """
 
     def __init__(
@@ -83,23 +100,30 @@ class MetricsListener:
 
     def _start(self, event: Started) -> None:
         self._began = self._due = self._clock()
+        kept = _kept(self._path)
+        code = kept[_EXIT_CODE].get(event.job)
         self._reading = Reading(
             event.job,
             event.resumed,
             event.resumed.rows,
             event.total_rows,
-            last_success=_previous_success(self._path, event.job),
+            last_success=kept[_LAST_SUCCESS].get(event.job),
+            exit_code=None if code is None else int(code),
+            last_run=kept[_LAST_RUN].get(event.job),
         )
 
     def _end(self, summary: Summary) -> None:
-        reading = self._reading
+        reading, began = self._reading, bool(self._reading.job)
         reading.job, reading.tally, reading.status = summary.job, summary.tally, summary.status
+        reading.exit_code, reading.last_run = summary.exit_code, self._now()
         reading.resumed_rows, reading.rejects_by_code = summary.resumed_rows, summary.rejects_by_code
         reading.outage_seconds = 0.0
         if summary.status == "finished":
             reading.last_success = self._now()
-        elif reading.last_success is None:
-            reading.last_success = _previous_success(self._path, summary.job)
+        elif not began:
+            # The job's own name may be unknown, where its file can't be read.
+            reading.successes = _kept(self._path)[_LAST_SUCCESS]
+            reading.last_success = reading.successes.pop(summary.job, None)
         self._due = self._clock()
 
     def _write(self) -> None:
@@ -135,17 +159,39 @@ def _counters(reading: Reading) -> Iterator[Family]:
 
 
 def _gauges(reading: Reading) -> Iterator[Family]:
+    yield (
+        "propsync_build_info",
+        "gauge",
+        "1, for the version that wrote this.",
+        [({"version": _version()}, 1)],
+    )
     for name, text, value in (
         ("propsync_source_rows", "Rows of the source.", reading.source_rows),
         ("propsync_resumed_rows", "Rows that earlier runs had settled.", reading.resumed_rows),
         ("propsync_run_seconds", "How long this run has taken so far.", reading.seconds),
         ("propsync_outage_seconds", _OUTAGE, reading.outage_seconds),
-        (_LAST_SUCCESS, "When a run last finished, rejects or not.", reading.last_success),
     ):
         if value is not None:
             yield name, "gauge", text, [({}, value)]
+    successes: list[tuple[Labels, float]] = [({"job": job}, at) for job, at in reading.successes.items()]
+    successes += _if_known(reading.last_success)
+    if successes:
+        yield _LAST_SUCCESS, "gauge", "When a run last finished, rejects or not.", successes
+    yield _LAST_RUN, "gauge", "When the latest run ended, however it did.", _if_known(reading.last_run)
+    yield _EXIT_CODE, "gauge", "Exit code of the latest run that ended.", _if_known(reading.exit_code)
     states: list[tuple[Labels, float]] = [({"status": s}, int(s == reading.status)) for s in STATUSES]
     yield "propsync_run_status", "gauge", "1 for the state of the latest run, 0 for the others.", states
+
+
+def _if_known(value: float | None) -> list[tuple[Labels, float]]:
+    return [] if value is None else [({}, value)]
+
+
+def _version() -> str:
+    try:
+        return version("propsync")
+    except PackageNotFoundError:  # run from a checkout that isn't installed
+        return "unknown"
 
 
 def _sample(name: str, labels: Labels, value: float) -> str:
@@ -157,15 +203,20 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _previous_success(path: Path, job: str) -> float | None:
-    """Read the time that an earlier run of the same job left in the file; None for any other file."""
+def _kept(path: Path) -> dict[str, dict[str, float]]:
+    """What earlier runs left in the file that outlives them, by metric and job; nothing in any other file."""
+    found: dict[str, dict[str, float]] = {name: {} for name in (_LAST_SUCCESS, _LAST_RUN, _EXIT_CODE)}
     try:
         text = path.read_bytes().decode("utf-8", "replace")
     except OSError:
-        return None
-    begin = f'{_LAST_SUCCESS}{{job="{_escaped(job)}"}} '
-    found = [line.removeprefix(begin) for line in text.split("\n") if line.startswith(begin)]
-    try:
-        return float(found[-1]) if found else None
-    except ValueError:
-        return None
+        return found
+    for line in text.split("\n"):
+        match = _KEPT.match(line)
+        with suppress(ValueError):
+            if match is not None and math.isfinite(float(match[3])):
+                found[match[1]][_unescaped(match[2])] = float(match[3])
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from etl.listeners import sentences
 from etl.listeners.markup import Html, tag
 from etl.listeners.stylesheet import STYLESHEET
-from etl.listeners.summary import ROW_ENDS, TAKE_UP, by_count, headline
+from etl.listeners.summary import ROW_ENDS, by_count, headline, why
 from etl.wording import address, counted, per_second, share, size, span
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Account:
     """All that the page tells.
 
     `warnings` has how often each came; `pauses` are the spans, in seconds, in which the destination took
-    nothing; `command` takes up the run if it is unfinished.
+    nothing; `command` is what to run next if the run is unfinished.
     """
 
     summary: Summary
@@ -53,28 +53,34 @@ class Account:
 
 def page(account: Account) -> str:
     """Write the page."""
+    title = f"{account.summary.job}: {headline(account.summary)}"
+    return document(title, _header(account), *_parts(account))
+
+
+def document(title: str, header: Html, *parts: Html) -> str:
+    """Put a page together that needs nothing but itself."""
     head = tag(
         "head",
         Html('<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>'),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", f"{account.summary.job}: {headline(account.summary)}"),
+        tag("title", title),
         tag("style", Html(STYLESHEET)),
     )
-    body = tag("body", _header(account), tag("main", *_parts(account)), tag("footer", "Written by propsync."))
+    body = tag("body", header, tag("main", *parts), tag("footer", "Written by propsync."))
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def _parts(account: Account) -> list[Html]:
-    parts = [_rows(account), _rejects(account.summary), _effort(account), _warnings(account.warnings)]
-    if account.summary.status != "finished":
-        parts.insert(0, _take_up(account.command))
+    summary = account.summary
+    parts = [_end(account), _rows(account), rejects_section(summary.rejects_by_code)]
+    parts += [_effort(account), warnings_section(account.warnings)]
     return [part for part in parts if part]
 
 
 def _header(account: Account) -> Html:
     summary, started = account.summary, account.started
     status = tag("span", headline(summary), class_=f"status {_colour(summary)}")
-    where = "stopped before the first row"
+    where = f"{summary.status} before the first row"
     if started:
         where = f"{sentences.load(started)} to {address(started.endpoint)}"
     when = f"{_moment(account.began)} to {_moment(account.ended)}"
@@ -91,10 +97,15 @@ def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".rstrip()
 
 
-def _take_up(command: str | None) -> Html:
-    text = tag("p", f"What is settled is kept. {TAKE_UP}")
-    shown = tag("pre", tag("code", command)) if command else Html()
-    return tag("aside", tag("h2", "This run is unfinished"), text, shown)
+def _end(account: Account) -> Html:
+    """Why it ended so, what to do, and with what to go on; nothing where all went well."""
+    summary, lines = account.summary, [tag("p", line) for line in why(account.summary)]
+    if summary.status == "finished":
+        return tag("aside", tag("h2", "Rows came back"), *lines) if lines else Html()
+    kept = "What is committed is kept." if account.started else "Nothing was sent."
+    command = tag("pre", tag("code", account.command)) if account.command else Html()
+    then = tag("p", f"{kept} Then run:" if command else kept)
+    return tag("aside", tag("h2", "This run is unfinished"), *lines, then, command)
 
 
 def _rows(account: Account) -> Html:
@@ -136,12 +147,13 @@ def bar_widths(counts: dict[str, int]) -> dict[str, float]:
     return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
 
 
-def _rejects(summary: Summary) -> Html:
-    if not summary.rejects_by_code:
+def rejects_section(by_code: Mapping[str, int]) -> Html:
+    """List the codes of rejects, the most frequent first; nothing where there are none."""
+    if not by_code:
         return Html()
     head = tag("tr", tag("th", "code"), tag("th", "rows"), tag("th", "of rejects"))
-    whole = sum(summary.rejects_by_code.values())
-    rows = [_reject_row(code, count, whole) for code, count in by_count(summary)]
+    whole = sum(by_code.values())
+    rows = [_reject_row(code, count, whole) for code, count in by_count(by_code)]
     return tag("section", tag("h2", "Rejects by code"), tag("table", head, *rows))
 
 
@@ -153,22 +165,30 @@ def _reject_row(code: str, count: int, whole: int) -> Html:
 def _effort(account: Account) -> Html:
     summary, pauses = account.summary, account.pauses
     tally = summary.tally
-    facts = {
-        "duration": span(summary.seconds),
-        "speed": per_second(tally.rows, summary.seconds),
-        "requests": f"{tally.requests:,}",
-        "bytes sent": size(tally.bytes),
-        "retries": f"{tally.retries:,}",
-        "throttled": f"{tally.throttled:,}",
-        "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
-        "answers in doubt": f"{tally.in_doubt:,}",
-        "events not counted": f"{tally.uncounted:,}",
-    }
+    return facts_section(
+        "What it took",
+        {
+            "duration": span(summary.seconds),
+            "speed": per_second(tally.rows, summary.seconds),
+            "requests": f"{tally.requests:,}",
+            "bytes sent": size(tally.bytes),
+            "retries": f"{tally.retries:,}",
+            "throttled": f"{tally.throttled:,}",
+            "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
+            "answers in doubt": f"{tally.in_doubt:,}",
+            "events not counted": f"{tally.uncounted:,}",
+        },
+    )
+
+
+def facts_section(title: str, facts: Mapping[str, str]) -> Html:
+    """Show numbers by their names."""
     entries = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
-    return tag("section", tag("h2", "What it took"), tag("dl", *entries))
+    return tag("section", tag("h2", title), tag("dl", *entries))
 
 
-def _warnings(warnings: Mapping[Warned, int]) -> Html:
+def warnings_section(warnings: Mapping[Warned, int]) -> Html:
+    """List warnings with how often each came; nothing where there are none."""
     if not warnings:
         return Html()
     items = [_warning(warned, times) for warned, times in warnings.items()]

@@ -20,15 +20,16 @@ MOST_WARNINGS: Final = 200
 class ReportListener:
     """Writes `path` at the end.
 
-    `command` is shown as the way to take up an unfinished run; `now` is the time of day.
-    Raises StateError at once if the file can't be written, and at the end if it can't be by then.
+    `command` gives, at the end, what to run next if the run is unfinished; `now` is the time of day.
+    Raises UsageError or StateError at once if the file can't be written, and StateError if it can't be at the
+    end.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        command: str | None = None,
+        command: Callable[[], str | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         check_writable(path)
@@ -58,5 +59,5 @@ class ReportListener:
             ended=self._now().astimezone(UTC),
             warnings=self._warnings,
             pauses=tuple(self._pauses),
-            command=self._command,
+            command=self._command(),
         )

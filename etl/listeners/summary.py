@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from etl.wording import counted, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from etl.model import Summary, Tally
 
 ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")
 _OPEN = ("in_doubt", "uncounted")
-TAKE_UP = "Run the same command again to take it up where it stands."
 
 
 def tally_dict(tally: Tally) -> dict[str, int]:
@@ -32,14 +33,18 @@ def summary_dict(summary: Summary) -> dict[str, object]:
         "status": summary.status,
         **left_open,
         "job": summary.job,
-        "rejects_by_code": dict(by_count(summary)),
+        "rejects_by_code": dict(by_count(summary.rejects_by_code)),
+        "exit_code": summary.exit_code,
+        "reason": summary.reason,
+        "hint": summary.hint,
+        "skipped_values": summary.skipped_values,
     }
 
 
 def headline(summary: Summary) -> str:
     """Say the outcome in a few words, without the job's name."""
     if summary.status != "finished":
-        return summary.status
+        return f"{summary.status}, exit code {summary.exit_code}" if summary.exit_code else summary.status
     rejected = summary.tally.rejected
     return f"finished, {counted(rejected, 'row')} rejected" if rejected else "finished"
 
@@ -52,6 +57,11 @@ def effort(summary: Summary) -> list[str]:
     phrases += [f"{tally.throttled:,} throttled"] if tally.throttled else []
     phrases += [span(summary.seconds), per_second(tally.rows, summary.seconds)]
     return phrases
+
+
+def why(summary: Summary) -> list[str]:
+    """Say why it ended so and what to do, a line each; nothing where all went well."""
+    return [*(summary.reason or "").splitlines(), *([summary.hint] if summary.hint else [])]
 
 
 def notes(summary: Summary) -> list[str]:
@@ -87,15 +97,15 @@ def _table(summary: Summary) -> list[str]:
     for name in ROW_ENDS:
         count = getattr(tally, name)
         rows.append((f"  {name}", count, share(count, tally.rows)))
-    rows += [(f"    {one_line(code)}", count, "") for code, count in by_count(summary)]
+    rows += [(f"    {one_line(code)}", count, "") for code, count in by_count(summary.rejects_by_code)]
     wide = max(len(label) for label, _, _ in rows)
     deep = max(len(f"{count:,}") for _, count, _ in rows)
     return [f"  {label:<{wide}}  {count:>{deep},}  {part:>7}".rstrip() for label, count, part in rows]
 
 
-def by_count(summary: Summary) -> list[tuple[str, int]]:
+def by_count(by_code: Mapping[str, int]) -> list[tuple[str, int]]:
     """List the codes of rejects, the most frequent first."""
-    return sorted(summary.rejects_by_code.items(), key=lambda item: (-item[1], item[0]))
+    return sorted(by_code.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _filled(indent: str, phrases: list[str], width: int) -> list[str]:

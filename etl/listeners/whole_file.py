@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from etl.errors import StateError
+from etl.errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +18,16 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 def check_writable(path: Path) -> None:
     """Find out now that `write_whole` will fail at the end of a long run; leaves `path` as it is.
 
-    Raises StateError.
+    What a process that was killed while it wrote left behind is removed. Raises UsageError where there is no
+    such folder, StateError where the file can't be written there.
     """
-    target = path.resolve()
+    target = _target(path)
     if not target.parent.is_dir():
-        raise StateError(
+        raise UsageError(
             f"{path} can't be written: there is no folder {target.parent}", hint="create the folder"
         )
     try:
+        _remove_drafts(target)
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise StateError(f"{path} can't be written: it is not a file", hint="give the name of a file")
         trial = _beside(target)
@@ -39,7 +42,7 @@ def write_whole(path: Path, text: str) -> None:
 
     A symbolic link stays, its target is replaced. Raises StateError, and then the old file is as it was.
     """
-    target = path.resolve()
+    target = _target(path)
     draft = _beside(target)
     try:
         # Unlike the state, these files are for others to read (a collector, a colleague): the umask decides.
@@ -51,9 +54,44 @@ def write_whole(path: Path, text: str) -> None:
         raise _unwritable(path, error) from error
 
 
+def _target(path: Path) -> Path:
+    """The file itself, where `path` is a link to it."""
+    try:
+        return path.resolve()
+    except OSError as error:  # the working directory is gone
+        raise UsageError(
+            f"{path} can't be written: {error.strerror}", hint="run the command in a folder that exists"
+        ) from error
+
+
+def _remove_drafts(target: Path) -> None:
+    """Remove the drafts of processes that aren't there any more, as far as this user may."""
+    begin, end = _around(target)
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            process = path.name.removeprefix(begin).removesuffix(end)
+            if path.name == begin + process + end and process.isdecimal() and not _is_running(int(process)):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def _beside(target: Path) -> Path:
     """Make a name in the same folder that no collector of `*.prom` or `*.html` picks up."""
-    return target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    return target.with_name(str(os.getpid()).join(_around(target)))
+
+
+def _around(target: Path) -> tuple[str, str]:
+    """What stands before and behind the number of the process that writes."""
+    return f".{target.name[:200]}.", ".tmp"
 
 
 def _unwritable(path: Path, error: OSError) -> StateError:

@@ -28,6 +28,7 @@ from typing import Final, NamedTuple, NoReturn
 import pyarrow as pa
 
 from etl.errors import EtlError, SourceError
+from etl.interrupts import STOPPING
 from etl.model import Body, Chunk, Piece
 from etl.pipeline.ahead import Arriving, got_ahead, made_ahead
 from etl.pipeline.arena import Arena, Stored
@@ -37,7 +38,6 @@ Made = Iterator[list[Chunk]]
 
 _SET_PIPE_SIZE: Final = 1031  # F_SETPIPE_SZ, which the module fcntl only has on Linux
 _PIPE_BYTES: Final = 1 << 20
-_ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
 _SIZE: Final = struct.Struct("<Q")
 _TOGETHER: Final = 4  # chunks in a frame, which has a slot to itself
@@ -108,7 +108,7 @@ def _started(make: Callable[[], Made], *, slots: int, closing: int) -> _Child | 
 
 def _fork(be_child: Callable[[], NoReturn]) -> int:
     """The child's process id. A Ctrl-C meanwhile waits: in the child it would raise in the parent's code."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         pid = os.fork()
         if pid == 0:
@@ -124,9 +124,9 @@ def _be_child(
     """Make chunks and send them. Whatever happens, the process ends here: the code above is the parent's."""
     try:
         # Terminals and service managers tell every process; the parent ends the run, in its own time.
-        for number in _ENDING_SIGNALS:
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         _end_with(parent)
         # What is there by now stays; looking through it for garbage would copy it from the parent.
         gc.freeze()

@@ -66,7 +66,8 @@ def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flig
             _doubt(own, about.layout, old, stamp)
             return
         basis = Basis(about.layout, old, number=progress.number)
-        basis.renew_as(own.snapshot, stamp, _believed(found.sent(), flights), about.files)
+        believed = _believed(found.sent(), flights, by_entry=about.layout.by_entry)
+        basis.renew_as(own.snapshot, stamp, believed, about.files)
 
 
 def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint64]]:
@@ -120,7 +121,7 @@ def _has_gap(ledger: Ledger, flight: Flight) -> bool:
     )
 
 
-def _believed(sent: Iterable[Entries], flights: Sequence[Flight]) -> Iterator[Entries]:
+def _believed(sent: Iterable[Entries], flights: Sequence[Flight], *, by_entry: bool) -> Iterator[Entries]:
     """What was sent without the rows of users in flight, who have been sent something since; then these.
 
     A chunk is settled after all earlier ones that share a user with it, so what is in flight came last.
@@ -131,9 +132,11 @@ def _believed(sent: Iterable[Entries], flights: Sequence[Flight]) -> Iterator[En
         yield _picked(entries, entries.keys[~doubted], ~doubted)
         if doubted.any() and entries.keys.shape[1] == 2:
             # Of a row with two ids the other one has what it was sent.
-            for ids in (entries.keys[:, 0], device_keys(entries.keys)):
+            halves = np.split(entries.prints, 2, axis=1) if by_entry else [entries.prints] * 2
+            both = (entries.keys[:, 0], device_keys(entries.keys))
+            for ids, prints in zip(both, halves, strict=True):
                 known: NDArray[np.bool_] = doubted & ~np.isin(ids, doubtful)
-                yield _picked(entries, ids[known].reshape(-1, 1), known)
+                yield replace(entries, keys=ids[known].reshape(-1, 1), prints=prints[known])
     for flight in flights:
         nothing = np.empty((len(flight.keys), 0), np.uint64)
         yield Entries(flight.file, flight.first, flight.keys, nothing, "in_doubt")

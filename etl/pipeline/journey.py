@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from etl.checkpoint import Checkpoint, InFlight
 from etl.errors import EtlError
+from etl.interrupts import heard_by
 from etl.model import Chunk, Listener
 from etl.pipeline.ahead import Arriving
 from etl.pipeline.notices import LargeNumbers
@@ -142,20 +142,15 @@ class _Orderly(asyncio.TaskGroup):
 
 @asynccontextmanager
 async def _stopping_at_signals(pause: Pause, *, enabled: bool) -> AsyncIterator[None]:
-    """At the first SIGINT or SIGTERM let what is in flight end; at the second end at once."""
+    """At the first signal to stop let what is in flight end; at the second end at once."""
     if not enabled:
         yield
         return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     stop = _stopper(pause, task.cancel if task else pause.stop)
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop)
-    try:
+    # Not the loop's own way, which leaves SIGTERM without a handler when it is done.
+    with heard_by(lambda *_: loop.call_soon_threadsafe(stop)):
         yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def _stopper(pause: Pause, end: Callable[[], object]) -> Callable[[], None]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
-from etl.errors import InterruptedRunError, SourceError, StateError
+from etl.ending import Ending, ended
+from etl.errors import EtlError, InterruptedRunError, SourceError, StateError
+from etl.interrupts import held
 from etl.job import Job
 from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
@@ -46,9 +48,14 @@ def run_job(
 ) -> Summary:
     """Send the source as the job says, taking up an unfinished run; the summary is the whole job's.
 
-    Raises EtlError where the run can't begin or can't go on. In the latter case the listener has heard
-    `Ended` with the summary so far.
+    Raises EtlError where the run can't begin or can't go on. In each case the listener hears `Ended`, with
+    the summary so far and the reason.
     """
+    with Ending(job.name, listener) as ending:
+        return ended(_run_job(job, source, key, settings=settings, listener=ending))
+
+
+def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener: Listener) -> Summary:
     from etl.sender.transports import TRANSPORTS
 
     job = at_endpoint(job, settings)
@@ -116,10 +123,19 @@ class _Run:
         except (KeyboardInterrupt, asyncio.CancelledError):
             status = "interrupted"
         finally:
-            summary = self._tell_end(status)
-        if status == "interrupted":
-            raise InterruptedRunError("interrupted; the checkpoint is kept")
+            with held():
+                summary = self._tell_end("finished" if self._has_finished() else status)
+        if summary.status == "interrupted":
+            raise InterruptedRunError(
+                "interrupted; the checkpoint is kept", hint="run the same command again to resume"
+            )
         return summary
+
+    def _has_finished(self) -> bool:
+        """What is on the disk counts, also where a signal came just after it got there."""
+        with suppress(EtlError):
+            return self._checkpoint.progress().finished
+        return False
 
     def _travel(self, arriving: Arriving) -> bool:
         """Send what is left; True once every row has its end and the source is still what it was."""

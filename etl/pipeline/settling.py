@@ -82,7 +82,8 @@ class Settler:
             raise TooManyRejectsError(
                 f"{tally.rejected:,} of {tally.rows:,} rows were rejected{_swallowed(tally)}; "
                 f"the limit is {self._limit}",
-                hint="see the rejects for the reasons, or allow more with --max-rejects",
+                hint="see the rejects for the reasons and fix the job or the export, or allow more with "
+                "--max-rejects; then run the same command again",
             )
 
     def _tell(self, now: float) -> None:

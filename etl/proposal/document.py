@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ from etl.job import CsvOptions
 from etl.proposal.id_remarks import id_remarks, other_ids
 from etl.proposal.quoting import in_quotes, quoted, spec_text
 from etl.proposal.wording import shown
-from etl.wording import counted
+from etl.wording import counted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ def header(files: Sequence[str], rows: int, columns: int, file: str) -> Iterator
     more = f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else ""
     size = f"{counted(rows, 'row')}, {counted(columns, 'column')}"
     yield from comment(f"Proposed by `propsync init`, which read all of {shown(files[0])}{more}: {size}.", 0)
+    file = visible(shlex.quote(file))  # a line end in it would end the comment
     yield "# Read it, correct it, then:"
     yield f"#   propsync check {file}      counts, rejects and time; sends nothing"
     yield f"#   propsync preview {file}    the first identifications"

@@ -182,5 +182,7 @@ def _open_pipe(path: str) -> IO[bytes]:
 
 def _standard_input() -> IO[bytes]:
     """Without its buffer, in which bytes could wait that the system knows nothing of."""
+    if sys.stdin is None:
+        raise SourceError("stdin is closed", hint="give the command its input, or name a file")
     raw: IO[bytes] = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     return raw

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from etl.errors import StateError
 from etl.model import Format
 from etl.reader.faults import guarded, translated
 from etl.reader.pieces import MOST_BYTES, rows_within
@@ -94,12 +96,42 @@ class ParquetFile:
         """The file itself, or a temporary copy of what is packed or comes through a pipe."""
         if isinstance(given.place, Stored | Web) and given.codec is None:
             return given.place
-        self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+        with _writing(self._name):
+            self._spool, path = _temporary()
         with translated(self._name), closing(given.open()) as stream:
             while chunk := stream.read(HEAD):
-                self._spool.write(chunk)
+                with _writing(self._name):
+                    self._spool.write(chunk)
+        with _writing(self._name):
             self._spool.flush()
-        return Stored(self._name, fs.LocalFileSystem(), self._spool.name)
+        return Stored(self._name, fs.LocalFileSystem(), path)
+
+
+def _temporary() -> tuple[IO[bytes], str]:
+    """A new temporary file, and the path under which it can be opened again; without a name where it can be.
+
+    What has a name stays on the disk when the process is killed.
+    """
+    unnamed = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
+    path = Path(f"/proc/self/fd/{unnamed.fileno()}")
+    if path.exists():
+        return unnamed, str(path)
+    unnamed.close()
+    named = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+    return named, named.name
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    """Blame the temporary folder, not the file, for what goes wrong while its copy is written."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"{name} is packed or comes through a pipe and needs a temporary copy, which can't be written: "
+            f"{error.strerror or error}",
+            hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
+        ) from error
 
 
 def _opened(stream: pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:

@@ -24,11 +24,11 @@ def test_8_for_a_state_folder_that_can_t_be(
 
 
 @pytest.mark.parametrize("flag", ["--report", "--metrics-file"])
-def test_8_for_a_file_that_can_t_be_written_before_anything_is_sent(
+def test_2_for_a_file_without_a_folder_before_anything_is_sent(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, flag: str
 ) -> None:
     finished = send(propsync, sandbox, job, flag, tmp_path / "nowhere" / "file")
-    assert finished.code == 8
+    assert finished.code == 2
     assert "nowhere" in finished.err
     assert not sandbox.stats.requests
 

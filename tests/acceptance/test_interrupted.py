@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,8 @@ import pytest
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
-from tests.commands import QUICK, Propsync, until
+from tests.acceptance.test_exit_faults import can_be_written
+from tests.commands import QUICK, REPOSITORY, SECONDS, Finished, Propsync, Running, checked, until
 
 ROWS = 5_000
 LIMITS = ("--batch-size", "100", "--concurrency", "4")
@@ -29,7 +34,7 @@ def job(tmp_path: Path) -> Path:
     return exports.write_job(tmp_path, source="users.csv")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_is_in_flight_is_settled_and_the_rest_kept(
     propsync: Propsync, sandbox: Sandbox, job: Path, number: signal.Signals
 ) -> None:
@@ -136,6 +141,121 @@ def test_a_stream_is_not_said_to_be_taken_up(propsync: Propsync, sandbox: Sandbo
     assert stopped.code == 5
     assert "a stream can't be taken up" in stopped.err
     assert "to take it up again" not in stopped.err
+
+
+TOLD = ("--json", "--metrics-file", "run.prom", "--report", "run.html")
+
+
+def is_told(stopped: Finished, folder: Path) -> None:
+    """Summary, metrics and page say that the run was interrupted."""
+    assert stopped.code == stopped.summary["exit_code"] == 130
+    assert stopped.summary["status"] == "interrupted"
+    metrics = (folder / "run.prom").read_text()
+    assert 'propsync_run_status{job="job",status="interrupted"} 1' in metrics
+    assert 'propsync_exit_code{job="job"} 130' in metrics
+    assert "interrupted, exit code 130" in (folder / "run.html").read_text()
+
+
+def hears_signals(running: Running) -> bool:
+    """Whether it has a handler for SIGTERM by now."""
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is seen in /proc alone")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_still_loads_is_told_as_any_other(
+    propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with propsync.begin(*run(sandbox, job), *TOLD) as running:
+        until(lambda: hears_signals(running))
+        running.send(number)
+        is_told(running.wait(), tmp_path)
+    assert sandbox.stats.requests == 0
+
+
+def test_a_signal_while_the_source_is_opened_is_told(
+    propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with propsync.begin(*run(sandbox, job), "pipe.csv", *TOLD) as running:
+        writer: list[int] = []
+        until(lambda: can_be_written(tmp_path / "pipe.csv", writer))
+        running.send(signal.SIGTERM)
+        is_told(running.wait(), tmp_path)
+        os.close(writer[0])
+
+
+STOPPED_LATE = """
+import os, signal, sys
+from etl.pipeline import run
+def late(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+{patch}
+from etl.__main__ import main
+main()
+"""
+IN_THE_SNAPSHOT = "run._Run._renew = late"
+AFTER_THE_COMMIT = """
+finish = run.Checkpoint.finish
+def finish_and_be_stopped(self):
+    finish(self)
+    late()
+run.Checkpoint.finish = finish_and_be_stopped
+"""
+
+
+@pytest.mark.parametrize(("patch", "code"), [(IN_THE_SNAPSHOT, 130), (AFTER_THE_COMMIT, 0)])
+def test_a_signal_at_the_very_end_does_not_change_what_is_on_the_disk(
+    propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, patch: str, code: int
+) -> None:
+    (tmp_path / "late.py").write_text(STOPPED_LATE.format(patch=patch))
+    done = subprocess.run(
+        [sys.executable, "late.py", *map(str, run(sandbox, job)), *TOLD],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests/guard")])},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    finished = checked(Finished(done.returncode, done.stdout, done.stderr))
+    assert finished.code == code, finished.err
+    assert finished.summary["exit_code"] == code
+    assert finished.summary["accepted"] == ROWS
+    stands = propsync("status", job, "--json").summary["status"]
+    assert (stands, finished.summary["status"]) == {
+        130: ("unfinished", "interrupted"),
+        0: ("finished", "finished"),
+    }[code]
+
+
+def test_what_nohup_ignores_is_ignored(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
+    sandbox.change(latency="20ms")
+    ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    with propsync.begin(*run(sandbox, job), "--json", before=ignore) as running:
+        until(lambda: sandbox.stats.requests >= 3)
+        running.send(signal.SIGHUP)
+        finished = running.wait()
+    assert finished.code == 0
+    assert finished.summary["accepted"] == ROWS
+
+
+def test_as_the_first_process_of_a_container_it_hears_them_too(
+    propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path
+) -> None:
+    alone = ["unshare", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("needs the right to make a process namespace")
+    sandbox.change(latency="50ms")
+    with propsync.begin(*run(sandbox, job), *TOLD, under=alone) as running:
+        until(lambda: sandbox.stats.requests >= 3)
+        (first,) = (
+            Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
+        )
+        os.kill(int(first), signal.SIGTERM)
+        is_told(running.wait(), tmp_path)
 
 
 def test_json_log_lines_tell_of_the_interruption(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:

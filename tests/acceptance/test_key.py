@@ -115,3 +115,37 @@ def test_it_is_in_no_argument_that_other_users_of_the_machine_could_read(
         until(lambda: slow.stats.requests > 0)
         assert KEY.encode() not in Path(f"/proc/{running.process.pid}/cmdline").read_bytes()
         assert running.wait().code == 3
+
+
+@pytest.mark.parametrize("command", ["run", "check", "preview", "baseline", "status"])
+@pytest.mark.parametrize("where", ["source: ${{{}}}.csv", "destination: {{region: 'https://${{{}}}/'}}"])
+def test_it_is_not_expanded_into_a_path_or_a_url(
+    propsync: Propsync, job: Path, command: str, where: str
+) -> None:
+    job.write_text(f"{where.format('AMPLITUDE_API_KEY')}\n{exports.JOB}")
+    finished = propsync(command, job)
+    assert finished.code == 2
+    assert "job.yml:1: " in finished.err
+    assert "`${AMPLITUDE_API_KEY}`, which holds a secret" in finished.err
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_where_it_stands_in_a_name_all_the_same_it_is_blotted_out(
+    propsync: Propsync,
+    job: Path,
+    tmp_path: Path,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    if place == "file":
+        monkeypatch.delenv("AMPLITUDE_API_KEY")
+        path = tmp_path_factory.mktemp("keys") / "amplitude.key"
+        path.write_text(KEY)
+        job.write_text(f"api_key_file: {path}\n{job.read_text()}")
+    for more in (("--json",), ()):
+        finished = propsync("run", job, f"{KEY}.csv", *every_output(tmp_path), *more)
+        assert finished.code == 7
+        assert "***.csv is not there" in finished.err
+    assert "***.csv is not there" in (tmp_path / "report.html").read_text()
+    assert propsync("check", job, f"{KEY}.csv").err.startswith("propsync: ***.csv is not there")

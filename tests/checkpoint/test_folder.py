@@ -76,3 +76,59 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"can't be written.*file") as caught:
         StateFolder(tmp_path / "file" / "state").prepare()
     assert "--state-dir" in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777, 0o722, 0o755, 0o700])
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a state"
+    path.mkdir()
+    path.chmod(mode)
+    if mode & 0o022:
+        with pytest.raises(StateError, match="others can write to the state folder") as caught:
+            StateFolder(path).prepare()
+        assert f"chmod go-w '{path}'" in str(caught.value.hint)
+        assert list(path.iterdir()) == []
+        path.chmod(mode & ~0o022)
+    StateFolder(path).prepare()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused_unless_by_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, -1)
+    StateFolder(path).prepare()
+    monkeypatch.setattr(os, "geteuid", lambda: 23456)
+    with pytest.raises(StateError, match=r"belongs to another user \(uid 12345\); this is uid 23456"):
+        StateFolder(path).prepare()
+
+
+def test_the_lock_is_opened_without_following_a_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    folder = StateFolder(tmp_path / "state")
+    folder.prepare()
+    folder.lock.symlink_to(precious)
+    with pytest.raises(StateError, match="is a link"), folder.hold():
+        pass
+    assert folder.holder() is None
+    assert precious.read_text() == "keep me"
+    folder.lock.unlink()
+    os.mkfifo(folder.lock)
+    with pytest.raises(StateError, match="is no file"), folder.hold():
+        pass
+
+
+def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    drafts = ["rejects.ndjson.new", "snapshot.arrow.new", "ids.arrow.new", "rejects.ndjsonab1_x9zq"]
+    kept = [
+        *("rejects.ndjson", "snapshot.arrow", "rejects.ndjson.bak", "rejects.ndjson_backup1"),
+        *("rejects.ndjson20240501", "fixed.new", "rejects.ndjson-fixed"),
+    ]
+    for name in (*drafts, *kept):
+        (tmp_path / name).touch()
+    with folder.hold():
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "lock"])

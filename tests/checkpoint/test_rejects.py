@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from etl.checkpoint import publish_rejects
+from etl.checkpoint import StateFolder, publish_rejects
 from etl.model import Reject
 from tests.checkpoint.making import reject
 
@@ -45,3 +47,34 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
 def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     publish_rejects(tmp_path / "rejects.ndjson", [reject(1)], run=3)
     assert stat.S_IMODE((tmp_path / "rejects.ndjson").stat().st_mode) == 0o600
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from etl.checkpoint import StateFolder, publish_rejects
+from etl.model import Reject
+def rejects():
+    yield Reject("users.csv", 1, "bad_number", "", '{"mail":"ada@example.com"}')
+    os.kill(os.getpid(), signal.SIGKILL)
+publish_rejects(Path(sys.argv[1]), rejects(), run=1)
+"""
+
+
+def test_kills_leave_one_draft_at_most_and_the_next_run_removes_it(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED, str(folder.rejects)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with folder.hold():
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_a_link_in_its_place_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    for name in ("rejects.ndjson", "rejects.ndjson.new"):
+        (tmp_path / name).symlink_to(precious)
+    publish_rejects(tmp_path / "rejects.ndjson", [reject(1)], run=3)
+    assert precious.read_text() == "keep me"
+    assert not (tmp_path / "rejects.ndjson").is_symlink()

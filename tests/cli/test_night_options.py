@@ -54,7 +54,8 @@ def test_max_changes_stops_before_anything_is_sent(
     finished = run(propsync, sandbox, job, "--max-changes", "24.5%")
     assert finished.code == 4
     assert "100 of 400 known users changed, and --max-changes is 24.5%; nothing was sent" in finished.err
-    assert not finished.out
+    assert finished.summary["exit_code"] == 4
+    assert finished.summary["rows"] == 0
     assert sandbox.stats.requests == 0
     assert run(propsync, sandbox, job, "--max-changes", "25%").summary["accepted"] == 100
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
+from etl.errors import JobError
 from etl.job import ColumnSpec, CsvOptions, Destination, Step, fingerprint
 from etl.job.schema import IdentificationShape, OperatorsShape
 from tests.job.writing import column, fault, job
@@ -255,3 +256,45 @@ def test_only_ids_have_the_key_ids(place: str) -> None:
 )
 def test_what_ids_can_t_say_is_a_fault(spec: str, words: str) -> None:
     assert words in fault(f"identification:\n  user_id: {spec}\n")[1]
+
+
+SECRETS = {
+    "AMPLITUDE_API_KEY": "the-key-of-the-project",
+    "OUR_KEY": "x",
+    "amplitude_secret": "s",
+    "EXPORT_TOKEN": "t",
+    "DB_PASSWORD": "p",
+    "PLAIN": "behind-the-key-of-the-project-and-before",
+}
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "NOT_SET_TOKEN"])
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (2, "source: ${{{0}}}.csv"),
+        (2, "source: [a.csv, 'https://host/${{{0}}}/b.csv']"),
+        (3, "destination:\n  region: https://${{{0}}}.example"),
+    ],
+)
+def test_a_variable_with_a_secret_is_expanded_nowhere(name: str, line: int, text: str) -> None:
+    with pytest.raises(JobError) as caught:
+        job(f"identification: {{user_id: id}}\n{text.format(name)}", **SECRETS)
+    (fault,) = caught.value.faults
+    assert fault.line == line or "a.csv" in text
+    assert f"`${{{name}}}`, which holds a secret" in fault.message
+    assert not any(value in str(caught.value) for value in SECRETS.values() if len(value) > 1)
+
+
+def test_the_variable_that_the_job_names_for_its_key_is_a_secret_whatever_its_name() -> None:
+    text = "identification: {user_id: id}\napi_key_env: OURS\nsource: '${OURS}.csv'"
+    with pytest.raises(JobError, match="holds a secret"):
+        job(text, OURS="abc")
+    assert job(text.replace("${OURS}", "${PLACE}"), OURS="abc", PLACE="abc-1").source == ("abc-1.csv",)
+
+
+@pytest.mark.parametrize("name", ["PWD", "KEYS", "MONKEY", "TOKENS_FOLDER", "KEY_FOLDER", "SECRETARY"])
+def test_other_names_are_expanded(name: str) -> None:
+    assert job(f"identification: {{user_id: id}}\nsource: '${{{name}}}/a.csv'", **{name: "x"}).source == (
+        "x/a.csv",
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,52 @@ def test_a_folder_is_no_key_file(tmp_path: Path) -> None:
     (tmp_path / "key").mkdir()
     with pytest.raises(UsageError, match="can't be read"):
         read_api_key(with_key(tmp_path, api_key_file="key"), {})
+
+
+SECRET = "5f2c9a7e81d4b03366aa90de12f47c58"
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (f"AMPLITUDE_API_KEY={SECRET}", "behind the ="),
+        (f"export AMPLITUDE_API_KEY={SECRET}\n", "behind the ="),
+        (f"# ours\nAMPLITUDE_API_KEY = '{SECRET}'\n", "behind the ="),
+        (f"api_key={SECRET}", "behind the ="),
+        (f"KEY={SECRET}\nOTHER=1\n", "behind the ="),
+        (f"api_key: {SECRET}", "behind the :"),
+        (f'"{SECRET}"', "quotes"),
+        (f"'{SECRET}'\r\n", "quotes"),
+        (f"{SECRET}\n{SECRET}", "one line"),
+        (f"{SECRET}\n\nsecond", "one line"),
+        (f'{{"api_key": "{SECRET}"}}', "JSON"),
+        (f'["{SECRET}"]', "JSON"),
+        (f"key {SECRET}", "nothing else"),
+        ("\ufeff" + f"KEY={SECRET}", "behind the ="),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "variable"])
+def test_what_holds_more_than_the_key_is_told_without_it(
+    tmp_path: Path, content: str, hint: str, place: str
+) -> None:
+    (tmp_path / "key.txt").write_text(content, encoding="utf-8", newline="")
+    job = with_key(tmp_path, **({"api_key_file": "key.txt"} if place == "file" else {}))
+    if place == "variable" and (content.startswith("\ufeff") or hint == "nothing else"):
+        return
+    with pytest.raises(UsageError) as caught:
+        read_api_key(job, {"AMPLITUDE_API_KEY": content})
+    assert hint in str(caught.value.hint)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_key_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    (tmp_path / "key.txt").write_bytes(SECRET.encode("utf-16"))
+    with pytest.raises(UsageError, match="isn't UTF-8 text") as caught:
+        read_api_key(with_key(tmp_path, api_key_file="key.txt"), {})
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("key", [SECRET, "dGhpcyBpcyBhIGtleQ==", "with&ampersand=1", '"quotes"and\\back'])
+def test_a_key_alone_is_taken(tmp_path: Path, key: str) -> None:
+    (tmp_path / "key.txt").write_bytes(b"\xef\xbb\xbf" + key.encode() + b"\r\n")
+    assert read_api_key(with_key(tmp_path, api_key_file="key.txt"), {}) == key

@@ -69,6 +69,9 @@ def summary(
     status: Literal["finished", "stopped", "interrupted"] = "finished",
     resumed_rows: int = 0,
     rejects_by_code: dict[str, int] | None = None,
+    exit_code: int = 0,
+    reason: str | None = None,
+    hint: str | None = None,
 ) -> Summary:
     codes = {"missing_id": 200, "bad_number": 800} if rejects_by_code is None else rejects_by_code
-    return Summary(job, tally, 250.0, resumed_rows, status, codes)
+    return Summary(job, tally, 250.0, resumed_rows, status, codes, exit_code, reason, hint)

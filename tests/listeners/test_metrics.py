@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl.errors import StateError
+from etl.errors import StateError, UsageError
 from etl.listeners.metrics import MetricsListener, Reading, metrics_text
 from etl.model import Ended, Paused, Progressed, Recovered, Tally
 
 from .playing import BEGAN, TALLY, Clock, started, summary
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -130,7 +128,7 @@ def test_another_job_s_success_is_not_ours(played: Played) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(StateError):
+    with pytest.raises(UsageError):
         MetricsListener(tmp_path / "missing" / "run.prom")
 
 
@@ -157,3 +155,42 @@ def test_any_name_arrives_as_it_is(job: str, codes: dict[str, int]) -> None:
         if name == "propsync_rejects_total"
     }
     assert rejects == codes
+
+
+def test_how_the_last_run_ended_is_told_until_this_one_has(played: Played) -> None:
+    played.tell(started())
+    assert played.value("exit_code") is None
+    assert played.value("last_run_timestamp_seconds") is None
+    played.tell(Ended(summary(status="stopped", exit_code=5)))
+    assert played.value("exit_code") == 5
+    tonight = Played(played.path)
+    tonight.clock.forward(86_400)
+    tonight.tell(started())
+    assert tonight.value("exit_code") == 5
+    assert tonight.value("last_run_timestamp_seconds") == BEGAN.timestamp()
+    tonight.tell(Ended(summary(exit_code=3)))
+    assert tonight.value("exit_code") == 3
+    assert tonight.value("last_run_timestamp_seconds") == BEGAN.timestamp() + 86_400
+
+
+def test_the_version_is_told(played: Played) -> None:
+    played.tell(started())
+    assert 'propsync_build_info{job="nightly",version="' in played.path.read_text()
+
+
+@given(st.text(min_size=1).filter(str.isprintable))
+def test_a_run_that_could_not_begin_keeps_the_success_of_any_job(job: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.prom"
+        played = Played(path)
+        played.tell(Ended(summary(job)))
+        Played(path).tell(Ended(summary("another", status="stopped")))
+        Played(path).tell(Ended(summary(job, status="stopped")))
+        assert played.value("last_success_timestamp_seconds", job) == BEGAN.timestamp()
+
+
+@pytest.mark.parametrize("value", ["nan", "+Inf", "five", ""])
+def test_an_exit_code_that_is_none_is_not_carried_on(played: Played, value: str) -> None:
+    played.path.write_text(f'propsync_exit_code{{job="nightly"}} {value}\n')
+    played.tell(started())
+    assert played.value("exit_code") is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.errors import StateError
+from etl.errors import UsageError
 from etl.listeners.markup import tag
 from etl.listeners.page import BAR_WIDTH, bar_widths
 from etl.listeners.report import ReportListener
@@ -62,7 +62,7 @@ class Outline(HTMLParser):
 
 def report(path: Path, events: list[Event], command: str | None = None) -> str:
     clock = Clock()
-    tell = ReportListener(path / "run.html", command=command, now=clock.now)
+    tell = ReportListener(path / "run.html", command=lambda: command, now=clock.now)
     for event in events:
         tell(event)
         clock.forward(60)
@@ -92,9 +92,10 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_says_how_to_go_on_and_what_is_left(tmp_path: Path) -> None:
-    stopped = Ended(summary(status="stopped"))
-    text = Outline(report(tmp_path, [started(), stopped], "propsync run 'my job.yml'")).text
-    assert "This run is unfinished" in text
+    told = summary(status="stopped", exit_code=2, reason="job.yml:3: a\njob.yml:5: b", hint="mend <both>")
+    text = Outline(report(tmp_path, [started(), Ended(told)], "propsync run 'my job.yml'")).text
+    assert "nightly stopped, exit code 2" in text
+    assert "This run is unfinished job.yml:3: a job.yml:5: b mend <both> What is committed is kept." in text
     assert "propsync run 'my job.yml'" in text
     assert "unsettled left for the next run 1,000,000" in text
 
@@ -137,7 +138,7 @@ def test_the_same_warning_is_written_once_with_its_number(tmp_path: Path) -> Non
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(StateError):
+    with pytest.raises(UsageError):
         ReportListener(tmp_path / "missing" / "run.html")
 
 

@@ -15,7 +15,8 @@ KEYS = "rows accepted unchanged merged rejected requests retries throttled bytes
 
 def test_the_keys_are_the_promised_ones_in_order() -> None:
     assert list(summary_dict(summary())) == [
-        *(*KEYS.split(), "in_doubt", "uncounted", "job", "rejects_by_code")
+        *(*KEYS.split(), "in_doubt", "uncounted", "job", "rejects_by_code"),
+        *("exit_code", "reason", "hint", "skipped_values"),
     ]
 
 

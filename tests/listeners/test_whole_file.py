@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from etl.errors import ExitCode, StateError
+from etl.errors import ExitCode, StateError, UsageError
 from etl.listeners import check_writable
 from etl.listeners.whole_file import write_whole
 
@@ -35,9 +36,26 @@ def test_a_check_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [old]
 
 
-@pytest.mark.parametrize("name", ["missing/run.html", "file/run.html", "folder", "x" * 300])
-def test_what_cannot_be_written_is_found_before_the_run(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["missing/run.html", "file/run.html"])
+def test_2_for_a_folder_that_there_is_not(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("a file is no folder")
+    with pytest.raises(UsageError, match="there is no folder") as raised:
+        check_writable(tmp_path / name)
+    assert raised.value.exit_code == ExitCode.USAGE
+
+
+def test_drafts_of_processes_that_are_gone_are_removed_and_no_others(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    kept = [f".run.prom.{os.getppid()}.tmp", ".run.prom.x.tmp", f".other.prom.{gone.pid}.tmp", "run.prom"]
+    for name in (*kept, f".run.prom.{gone.pid}.tmp"):
+        (tmp_path / name).touch()
+    check_writable(tmp_path / "run.prom")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("name", ["folder", "x" * 300])
+def test_what_cannot_be_written_is_found_before_the_run(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(StateError) as raised:
         check_writable(tmp_path / name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 import struct
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -145,3 +147,19 @@ def test_an_encrypted_file_is_named(tmp_path: Path, *, plaintext_footer: bool) -
     path = stored(tmp_path, pa.table({"n": [1]}), encryption_properties=secrets)
     with pytest.raises(SourceError, match=r"x\.parquet.*encrypted"):
         batches(opened(path))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a file without a name can't be opened again")
+def test_the_copy_of_a_packed_file_has_no_name_that_a_kill_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    table = pa.table({"id": [f"user-{n}" for n in range(3_000)]})
+    pq.write_table(table, tmp_path / "users.parquet", row_group_size=500)
+    (tmp_path / "users.parquet.gz").write_bytes(gzip.compress((tmp_path / "users.parquet").read_bytes()))
+    source = open_source([tmp_path / "users.parquet.gz"])
+    read = source.read(Stretch(0))
+    first = next(read)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert first.rows.num_rows + sum(batch.rows.num_rows for batch in read) == 3_000

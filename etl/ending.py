@@ -1,0 +1,81 @@
+"""How a run ended: the one place that decides it, whatever ended the run and whoever asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Self
+
+from etl.errors import EtlError, ExitCode
+from etl.model import Ended, Event, Listener, Summary, Tally
+from etl.wording import counted, visible
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+FAULT: Final = "this is a fault of propsync, please report it"
+GO_ON: Final = "run the same command again"
+_REJECTS: Final = "see the rejects for the reasons; once fixed, that file is a source"
+
+
+def not_begun(job: str) -> Summary:
+    """The summary of a run that could not begin."""
+    return Summary(job, Tally(), 0.0, 0, "stopped")
+
+
+def ended(summary: Summary, error: BaseException | None = None) -> Summary:
+    """The summary with its status, exit code, reason and hint; `error` is what ended the run, if anything.
+
+    A run that has finished stays finished, whatever went wrong after that.
+    """
+    if summary.status == "finished":
+        rejected = summary.tally.rejected
+        if not rejected:
+            return replace(summary, exit_code=int(ExitCode.DONE), reason=None, hint=None)
+        reason = f"{counted(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"
+        return replace(summary, exit_code=int(ExitCode.REJECTS), reason=reason, hint=_REJECTS)
+    code, reason, hint = _why(error)
+    return replace(
+        summary,
+        status="interrupted" if code == ExitCode.INTERRUPTED else "stopped",
+        exit_code=int(code),
+        reason=reason,
+        hint=hint,
+    )
+
+
+def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:
+    if isinstance(error, EtlError):
+        hint = None if error.hint is None else visible(error.hint)
+        return error.exit_code, "\n".join(map(visible, error.lines)), hint
+    from asyncio import CancelledError  # here, since `--help` has no use for it
+
+    if isinstance(error, KeyboardInterrupt | CancelledError):
+        return ExitCode.INTERRUPTED, "interrupted", GO_ON
+    # Without its words, which may hold anything that was in memory.
+    return ExitCode.FAULT, f"{FAULT} ({type(error).__name__})", f"see the log for the trace; then {GO_ON}"
+
+
+class Ending:
+    """A listener that passes on what is told of a run, and its end once: when the block is left.
+
+    So a run is told to have ended also where it could not begin, and always with the reason.
+    """
+
+    def __init__(self, job: str, listener: Listener) -> None:
+        self._summary = not_begun(job)
+        self._listener = listener
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener(Ended(ended(self._summary, error)))
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on, or keep it to the end if it is the end."""
+        if isinstance(event, Ended):
+            self._summary = event.summary
+        else:
+            self._listener(event)

@@ -1,0 +1,83 @@
+"""What ended a run decides its exit code, and nothing that comes after it finished does."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl import errors
+from etl.ending import Ending, ended, not_begun
+from etl.errors import EtlError, Fault, JobError
+from etl.model import Ended, Event, Summary, Tally, Warned
+
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, EtlError) and kind is not JobError
+]
+BEGUN = Summary("nightly", Tally(rows=5, accepted=4, rejected=1), 1.0, 0, "stopped")
+FINISHED = Summary("nightly", Tally(rows=5, accepted=5), 1.0, 0, "finished")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_tells_its_code_and_its_words(kind: type[EtlError]) -> None:
+    summary = ended(BEGUN, kind("what happened", hint="what to do"))
+    assert (summary.exit_code, summary.reason, summary.hint) == (
+        kind.exit_code,
+        "what happened",
+        "what to do",
+    )
+    assert summary.status == ("interrupted" if kind.exit_code == 130 else "stopped")
+    assert summary.tally == BEGUN.tally
+
+
+def test_each_fault_of_a_job_file_has_its_line() -> None:
+    summary = ended(not_begun("j"), JobError("a\nb.yml", [Fault("x\ty", 2), Fault("z", 1)]))
+    assert summary.reason == "a\\nb.yml:1: z\na\\nb.yml:2: x\\ty"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
+def test_a_signal_is_an_interruption(error: BaseException) -> None:
+    summary = ended(BEGUN, error)
+    assert (summary.exit_code, summary.status, summary.reason) == (130, "interrupted", "interrupted")
+
+
+def test_a_fault_of_ours_is_named_without_its_words() -> None:
+    summary = ended(BEGUN, ValueError("api_key=secret"))
+    assert summary.exit_code == 1
+    assert "ValueError" in str(summary.reason)
+    assert "secret" not in f"{summary.reason} {summary.hint}"
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), errors.StateError("full"), ValueError("x")])
+@pytest.mark.parametrize("rejected", [0, 1, 12])
+def test_what_finished_stays_finished(error: BaseException | None, rejected: int) -> None:
+    tally = Tally(rows=20, accepted=20 - rejected, rejected=rejected)
+    summary = ended(Summary("nightly", tally, 1.0, 0, "finished"), error)
+    assert (summary.status, summary.exit_code) == ("finished", 3 if rejected else 0)
+    assert (summary.reason is None) == (summary.hint is None) == (not rejected)
+
+
+events = st.lists(st.sampled_from([Warned("a", "b"), Ended(BEGUN), Ended(FINISHED)]), max_size=5)
+faults = st.sampled_from([None, KeyboardInterrupt(), errors.SourceError("gone"), ValueError("x")])
+
+
+def fail(fault: BaseException | None) -> None:
+    if fault is not None:
+        raise fault
+
+
+@given(events, faults)
+def test_the_end_is_told_once_and_last(told: list[Event], fault: BaseException | None) -> None:
+    heard: list[Event] = []
+    with suppress(BaseException), Ending("nightly", heard.append) as ending:
+        for event in told:
+            ending(event)
+        fail(fault)
+    assert heard[:-1] == [event for event in told if not isinstance(event, Ended)]
+    ends = [event for event in told if isinstance(event, Ended)]
+    assert heard[-1] == Ended(ended(ends[-1].summary if ends else not_begun("nightly"), fault))
