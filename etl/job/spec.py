@@ -96,10 +96,14 @@ class CsvOptions:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where identifications go. `endpoint` is a base URL without a slash at its end."""
+    """Where identifications go. `endpoint` is a base URL without a slash at its end.
+
+    With `trust_status` any 2xx is an acceptance, which only a relay of one's own may be trusted with.
+    """
 
     endpoint: str
     transport: TransportName = "identify"
+    trust_status: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,12 @@ async def travel(
     checkpoint: Checkpoint,
     settings: Settings,
     listener: Listener,
+    *,
+    resumed: bool = False,
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
+    Of a run that was `resumed`, the destination may have had the chunks that were under way when it ended.
     Raises the first error of any lane as it is.
     """
     clock = settings.clock
@@ -40,9 +43,10 @@ async def travel(
         pause=pause,
         requests=Rate(settings.requests_per_second, clock),
         identifications=Rate(settings.rate, clock) if settings.rate else AdmittedRate(clock),
-        slots=asyncio.Semaphore(settings.concurrency),
+        slots=settings.concurrency,
         clock=clock,
         outage=settings.max_outage,
+        resent=settings.concurrency if resumed else 0,
     )
     with Settler(
         checkpoint,
@@ -73,6 +77,7 @@ async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: Large
                     if not pause.stopping:
                         large.look(chunk)
                         await lanes.carry(chunk, group)
+            await lanes.drain()
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
 

@@ -36,10 +36,14 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """A run's checkpoint; `again`: the run before finished, and was of these very files."""
+    """A run's checkpoint; `again`: the run before finished, and was of these very files.
+
+    `resumed`: an earlier process began this run, and may have sent more than is settled.
+    """
 
     checkpoint: Checkpoint
     again: bool = False
+    resumed: bool = False
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def taken_up(folder: StateFolder, expected: Identity, basis: Basis) -> Iterator[
                 progress = found.progress()
                 if not progress.finished:
                     _check_fit(folder, progress, expected, basis)
-                    yield TakenUp(found)
+                    yield TakenUp(found, resumed=True)
                     return
                 # Also where the snapshot is gone: rejects tell by this number that they are older.
                 number = max(number, progress.number + 1)

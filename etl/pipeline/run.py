@@ -56,7 +56,11 @@ def run_job(
     limits = settings.limits(job.destination.transport)
     production = Production.of(job, source, limits)
     transport = TRANSPORTS[job.destination.transport](
-        job.destination.endpoint, key, connections=settings.concurrency, allow_http=settings.allow_http
+        job.destination.endpoint,
+        key,
+        connections=settings.concurrency,
+        allow_http=settings.allow_http,
+        trust_status=job.destination.trust_status,
     )
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
@@ -100,6 +104,7 @@ class _Run:
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
         self._again = taken.again
+        self._begun_before = taken.resumed
 
     def to_its_end(self) -> Summary:
         with look_for_leavers(self._production, self._folder, record=True) as leavers:
@@ -175,7 +180,14 @@ class _Run:
 
     async def _send(self, arriving: Arriving) -> bool:
         async with self._transport as transport:
-            return await travel(arriving, transport, self._checkpoint, self._settings, self._listener)
+            return await travel(
+                arriving,
+                transport,
+                self._checkpoint,
+                self._settings,
+                self._listener,
+                resumed=self._begun_before,
+            )
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job

@@ -46,3 +46,6 @@ class Watcher(Protocol):
 
     def finished(self, part: Chunk) -> None:
         """Every identification of the part has its end."""
+
+    def held(self, part: Chunk) -> None:
+        """Every identification of the part was refused; what comes of that is seen when others are tried."""

@@ -118,7 +118,7 @@ async def carry_all(
         pause=pause,
         requests=Rate(None, clock),
         identifications=pace(clock),
-        slots=asyncio.Semaphore(lanes),
+        slots=lanes,
         clock=clock,
         outage=outage,
     )
@@ -135,6 +135,7 @@ async def carry_all(
             if pause.stopping:
                 break
             await road.carry(chunk, group)
+        await road.drain()
     meter = delivery.read_meter()
     journey.settled[-1] = replace(Outcome(), tally=meter)
     journey.seconds = clock.now()
