@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from etl.answer_text import quote_answer as quote_answer
 
@@ -36,6 +37,14 @@ TransportName: TypeAlias = Literal["identify", "batch"]
 REGIONS: Final[Mapping[str, str]] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
 IDENTIFY_PATH: Final = "/identify"
 BATCH_PATH: Final = "/batch"
+
+
+def is_amplitude(endpoint: str) -> bool:
+    """Whether a base URL is one of Amplitude's own."""
+    return (urlsplit(endpoint).hostname or "").rstrip(".") in {
+        urlsplit(url).hostname for url in REGIONS.values()
+    }
+
 
 # --- the identification ----------------------------------------------------------------------------------
 

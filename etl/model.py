@@ -244,14 +244,14 @@ class Progressed:
 class Paused:
     """The destination slows us down or is away: `seconds` until the next try.
 
-    `attempt` counts the tries that failed in a row, `status` is that of the answer (None: there was none),
-    and `seconds_left` how long the run goes on if nothing gets through.
+    `attempt` counts the tries that failed in a row (0: nobody counts them), `status` is that of the answer
+    (None: there was none), and `seconds_left` how long the run goes on if nothing gets through.
     """
 
     reason: str
     seconds: float
     outage_seconds: float
-    attempt: int = 1
+    attempt: int = 0
     status: int | None = None
     seconds_left: float | None = None
 

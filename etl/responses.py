@@ -174,7 +174,7 @@ def judge_batch(
     if status == 429 and (throttled or over_quota):
         asked = seconds_to_wait(headers, now)
         return SlowDownSome(asked, words, throttled, over_quota, _asked(headers, hidden))
-    verdict = _failure(status, headers, body, quote_answer(body, *hidden), now, hidden)
+    verdict = _failure(status, headers, body, words, now, hidden)
     return replace(verdict, in_doubt=False) if isinstance(verdict, TryAgain) else verdict
 
 

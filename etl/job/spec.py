@@ -125,7 +125,8 @@ class Job:
     """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default.
 
     `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the
-    path that Identification.specs gives it; both say where the job was written, and are no part of it.
+    path that Identification.specs gives it (and of `destination.trust_status`); both say where the job was
+    written, and are no part of it.
     """
 
     name: str

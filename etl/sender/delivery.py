@@ -217,8 +217,7 @@ class Delivery:
         self, part: Chunk, watcher: Watcher, verdict: Refusal, fault: str = ""
     ) -> Outcome:
         """Hand back rows that were refused each by itself, once it is known that it was for the rows."""
-        watcher.held(part)
-        await self._refusals.hold(part, verdict)
+        await self._refusals.hold(part, verdict, watcher)
         return refused(part, verdict, fault)
 
     async def _refuse_some(

@@ -150,17 +150,20 @@ class Lanes:
                 one.free_lane()
             self._holding.clear()
 
+    def let_go(self, load: _Load) -> None:
+        """A load doesn't wait for others any more."""
+        self._holding.discard(load)
+
     async def _carry(self, load: _Load) -> None:
         try:
             outcome = await load.deliver()
-            self._holding.discard(load)
             await load.last()
             await self._settle(load.chunk, outcome)
             load.settled = True
         except* StoppedError:
             pass  # unsettled: the next run takes it up again
         finally:
-            self._holding.discard(load)
+            self.let_go(load)
             load.leave()
 
 
@@ -179,7 +182,7 @@ class _Load:
         self._ticket, self._blockers = traffic.enter(chunk.keys)
         self._open_keys = chunk.keys
         self._unanswered = chunk.users
-        self._holds = False
+        self._holds = 0
         self._has_lane = True
         lanes.open(chunk.users)
 
@@ -208,8 +211,13 @@ class _Load:
                 self._lanes.hold(self)
 
     def held(self, part: Chunk) -> None:
-        self._holds = True
+        self._holds += 1
         self.finished(part)
+
+    def released(self) -> None:
+        self._holds -= 1
+        if not self._holds:
+            self._lanes.let_go(self)
 
     async def last(self) -> None:
         """Wait for the earlier chunks of its users to be settled.

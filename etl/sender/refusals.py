@@ -16,14 +16,17 @@ from etl.amplitude import KeyRefused, Refused, TooBig
 from etl.errors import DestinationError
 from etl.model import Chunk
 from etl.sender.pause import Pause, StoppedError
+from etl.sender.roles import Watcher
 from etl.sender.turns import Turns
 
 Refusal: TypeAlias = Refused | TooBig | KeyRefused
 
 # So many rows that were refused alone and alike are no bad rows, if nothing was accepted in between.
 _MOST_ALIKE: Final = 20
-# After so many refused requests in a row others go one by one, and single rows from everywhere are tried.
+# After so many refused requests in a row others go one by one, and after so many such rows single ones from
+# everywhere are tried: bad rows stand next to each other more often than not.
 _PATIENCE: Final = 8
+_SUSPICIOUS: Final = 12
 _MOST_SHOWN: Final = 5
 
 
@@ -33,6 +36,7 @@ class _Held:
 
     part: Chunk
     refusal: Refusal
+    watcher: Watcher
     rejected: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
 
@@ -66,13 +70,15 @@ class Refusals:
         if self._in_a_row >= _PATIENCE:
             self._judge()
 
-    async def hold(self, part: Chunk, refusal: Refusal) -> None:
+    async def hold(self, part: Chunk, refusal: Refusal, watcher: Watcher) -> None:
         """Wait until the part's identifications, each refused by itself, are known to be rejects.
 
         Raises DestinationError where they aren't, StoppedError where the run stops meanwhile.
         """
-        mine = _Held(part, refusal)
+        mine = _Held(part, refusal, watcher)
         self._held.append(mine)
+        watcher.held(part)
+        self._follow()
         if self._in_a_row >= _PATIENCE:
             self._judge()
         if not await self._pause.unless_stopped(mine.rejected):
@@ -85,20 +91,26 @@ class Refusals:
             self._release()
 
     def _follow(self) -> None:
-        self._turns.sampling = self._in_a_row >= _PATIENCE
-        self._turns.single = not self._welcome or self._turns.sampling
+        impatient = self._in_a_row >= _PATIENCE
+        self._turns.single = not self._welcome or impatient
+        self._turns.sampling = impatient and max(self._alike().values(), default=0) >= _SUSPICIOUS
+
+    def _alike(self) -> Counter[object]:
+        """How many rows are held for refusals that are alike."""
+        alike = Counter[object]()
+        for one in self._held:
+            alike[_kind(one.refusal)] += one.part.users
+        return alike
 
     def _release(self) -> None:
         held, self._held = self._held, []
         for one in held:
             if not one.rejected.done():
                 one.rejected.set_result(None)
+                one.watcher.released()
 
     def _judge(self, *, key_too: bool = False) -> None:
-        alike = Counter[object]()
-        for one in self._held:
-            alike[_kind(one.refusal)] += one.part.users
-        for kind, count in alike.items():
+        for kind, count in self._alike().items():
             if count >= _MOST_ALIKE or (key_too and kind is KeyRefused):
                 self._pause.stop()
                 raise _stopped(count, [one for one in self._held if _kind(one.refusal) == kind])

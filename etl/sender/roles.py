@@ -48,4 +48,7 @@ class Watcher(Protocol):
         """Every identification of the part has its end."""
 
     def held(self, part: Chunk) -> None:
-        """Every identification of the part was refused; what comes of that is seen when others are tried."""
+        """Every identification of the part was refused, and waits to hear whether others are accepted."""
+
+    def released(self) -> None:
+        """A part that was held waits no longer."""

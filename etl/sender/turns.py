@@ -42,6 +42,9 @@ class Turns:
 
         None: the part may be sent. A place: it is to be cut, and what stands there has the turn.
         """
+        if not self._waiting and self._under_way < self._most:
+            self._under_way += 1
+            return None
         mine = _Waiting(users, may_cut)
         self._waiting.append(mine)
         self._admit()
@@ -59,8 +62,12 @@ class Turns:
         self._under_way -= 1
         self._admit()
 
+    @property
+    def _most(self) -> int:
+        return 1 if self.single else self._count
+
     def _admit(self) -> None:
-        while self._waiting and self._under_way < (1 if self.single else self._count):
+        while self._waiting and self._under_way < self._most:
             chosen, place = self._next()
             self._waiting.remove(chosen)
             if not chosen.come.done():  # whoever waited may be gone

@@ -107,6 +107,7 @@ async def carry_all(
     waits: Waits = _WAITS,
     pace: Callable[[Clock], Pace] = AdmittedRate,
     listener: Listener = lambda event: None,
+    resent: int = 0,
 ) -> Journey:
     """Carry chunks in virtual time; returns once each is settled or given up."""
     clock, journey = virtual_clock(), Journey()
@@ -121,6 +122,7 @@ async def carry_all(
         slots=lanes,
         clock=clock,
         outage=outage,
+        resent=resent,
     )
 
     async def settle(chunk: Chunk, outcome: Outcome) -> None:
