@@ -54,7 +54,8 @@ class _Trouble:
     """How a part has failed so far. `passes` is what others had got through at its last failure.
 
     `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it holds may have
-    been taken by an earlier try.
+    been taken by an earlier try. `refused` is how many requests had been accepted when a request with what
+    it holds was first refused.
     """
 
     failures: int = 0
@@ -62,6 +63,7 @@ class _Trouble:
     apart_since: float | None = None
     rounds: int = 0
     tried: bool = False
+    refused: int | None = None
 
 
 class Delivery:
@@ -117,11 +119,14 @@ class Delivery:
         trouble, outcome = trouble or _Trouble(), None
         request = await self._transport.pack(part.body)
         while outcome is None:
-            place = None if turn else await self._take_turn(part, trouble)
+            if not turn:
+                await self._pause.over()
+                expected = self._refusals.are_expected(trouble.refused)
+                place = await self._turns.take(part.users, may_cut=not trouble.tried, last=expected)
+                if place is not None:
+                    return await self._send_one_first(part, watcher, trouble, place)
             turn = False
-            if place is not None:
-                return await self._send_one_first(part, watcher, trouble, place)
-            attempt = await self._attempt(part, request, again=trouble.failures > 0)
+            attempt = await self._attempt(part, request, trouble)
             if attempt is not None:
                 outcome = await self._follow(part, watcher, trouble, *attempt)
         return outcome
@@ -145,47 +150,44 @@ class Delivery:
             case Stop():
                 raise stopped(verdict)
 
-    async def _take_turn(self, part: Chunk, trouble: _Trouble) -> int | None:
-        """Wait for pause, rates and turn; a place is where the part is to be cut, which keeps the turn."""
-        await self._pause.over()
-        wait = max(self._requests.book(1), self._identifications.book(part.users))
-        if wait > 0:
-            await self._pause.sleep(wait)
-        return await self._turns.take(part.users, may_cut=not trouble.tried)
-
-    async def _attempt(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict] | None:
-        """One request, unless a pause has begun meanwhile."""
+    async def _attempt(self, part: Chunk, request: Body, trouble: _Trouble) -> tuple[float, Verdict] | None:
+        """One request in its turn, as soon as the rates let it through; None if a pause begins before."""
         try:
-            return None if self._pause.active else await self._post(part, request, again=again)
+            wait = max(self._requests.book(1), self._identifications.book(part.users))
+            if wait > 0:
+                await self._pause.sleep(wait)
+            return None if self._pause.active else await self._post(part, request, trouble)
         finally:
             self._turns.give_back()
 
-    async def _post(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict]:
+    async def _post(self, part: Chunk, request: Body, trouble: _Trouble) -> tuple[float, Verdict]:
         started = self._clock.now()
-        self._meter += Tally(requests=1, retries=int(again))
+        self._meter += Tally(requests=1, retries=int(trouble.failures > 0))
         verdict = meant(part, await self._transport.post(request))
         self._meter += troubles(verdict)
         if not (isinstance(verdict, TryAgain) and verdict.unsent):
             self._meter += Tally(bytes=sum(map(len, request)))
-        self._note(verdict)
+        self._note(verdict, trouble)
         if not isinstance(verdict, SlowDown | TryAgain):
             self._pause.passed(started)
             if not isinstance(verdict, SlowDownSome):
                 self._identifications.passed(part.users, self._clock.now() - started)
         return started, verdict
 
-    def _note(self, verdict: Verdict) -> None:
+    def _note(self, verdict: Verdict, trouble: _Trouble) -> None:
         """Whether others may go side by side, one by one, or not at all."""
         match verdict:
             case Accepted():
                 self._refusals.accepted()
             case SlowDown() | SlowDownSome():
                 self._refusals.slowed_down()
-            case KeyRefused() if not self._refusals.key_accepted:
+            case KeyRefused() if not self._refusals.acceptances:
                 self._pause.stop()
                 raise stopped(verdict)
             case Refused() | RefusedSome() | TooBig() | KeyRefused():
-                self._refusals.refused()
+                expected = self._refusals.are_expected(trouble.refused)
+                trouble.refused = self._refusals.acceptances if trouble.refused is None else trouble.refused
+                self._refusals.refused(expected=expected)
             case Stop():
                 self._pause.stop()
 
@@ -210,14 +212,15 @@ class Delivery:
 
     async def _refuse(self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal) -> Outcome:
         if part.users > 1:
-            return await self._halve(part, watcher, _Trouble(tried=trouble.tried))
-        return await self._hand_back_refused(part, watcher, verdict)
+            return await self._halve(part, watcher, _Trouble(tried=trouble.tried, refused=trouble.refused))
+        return await self._hand_back_refused(part, watcher, trouble, verdict)
 
     async def _hand_back_refused(
-        self, part: Chunk, watcher: Watcher, verdict: Refusal, fault: str = ""
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal, fault: str = ""
     ) -> Outcome:
         """Hand back rows that were refused each by itself, once it is known that it was for the rows."""
-        await self._refusals.hold(part, verdict, watcher)
+        expected = self._refusals.are_expected(trouble.refused)
+        await self._refusals.hold(part, verdict, watcher, expected=expected)
         return refused(part, verdict, fault)
 
     async def _refuse_some(
@@ -230,7 +233,7 @@ class Delivery:
         at_fault = by_fault(part, verdict)
         return await self._both(
             *(
-                self._hand_back_refused(only(part, places), watcher, whole, fault)
+                self._hand_back_refused(only(part, places), watcher, trouble, whole, fault)
                 for fault, places in at_fault.items()
             ),
             self._deliver_rest(part, watcher, trouble, others(part, *at_fault.values())),
@@ -264,7 +267,7 @@ class Delivery:
     ) -> Outcome:
         if not len(places):
             return Outcome()
-        rest = _Trouble(rounds=trouble.rounds + 1, tried=trouble.tried)
+        rest = _Trouble(rounds=trouble.rounds + 1, tried=trouble.tried, refused=trouble.refused)
         return await self.deliver(only(part, places), watcher, rest)
 
     async def _deliver_later(
@@ -278,7 +281,8 @@ class Delivery:
         if not len(places):
             return Outcome()
         watcher.set_apart()
-        held, trouble = only(part, places), _Trouble(failures=1, tried=before.tried)
+        held = only(part, places)
+        trouble = _Trouble(failures=1, tried=before.tried, refused=before.refused)
         waited = await self._wait_alone(held, watcher, trouble, verdict)
         return waited or await self.deliver(held, watcher, trouble)
 
@@ -301,11 +305,11 @@ class Delivery:
             return None
         if others_pass or trouble.apart_since is not None:
             return await self._fail_alone(part, watcher, trouble, verdict)
-        if trouble.failures == 2 and isinstance(verdict, SlowDown) and watcher.probe():
+        slowed = isinstance(verdict, SlowDown) and self._pause.left > 0
+        if trouble.failures == 2 and slowed and watcher.probe():
             await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), self._pause.left))
             return None
-        throttled = part.users > 1 and isinstance(verdict, SlowDown) and self._pause.left > 0
-        if throttled and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
+        if slowed and part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
             return await self._halve(part, watcher, trouble)
         self._pause.failed(started, verdict)
         return None

@@ -3,6 +3,9 @@
 A firewall, a proxy with a small limit or a key that was withdrawn refuses everything; to take that for bad
 rows would hand back a whole export. So a row that is refused alone is held until something else is accepted:
 then it is a reject. If so many in a row are refused alike and nothing is accepted, the run stops instead.
+
+A row does not count for that if others were accepted after a request with it had been refused: the server
+tells rows apart then. When all good rows around it are in, the bad ones of a long stretch come last.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class _Held:
     part: Chunk
     refusal: Refusal
     watcher: Watcher
+    expected: bool
     rejected: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
 
@@ -49,12 +53,17 @@ class Refusals:
         self._held: list[_Held] = []
         self._in_a_row = 0
         self._welcome = False
-        self.key_accepted = False
+        self.acceptances = 0
+
+    def are_expected(self, since: int | None) -> bool:
+        """Whether others were accepted after rows were first refused, which was after `since` acceptances."""
+        return since is not None and since < self.acceptances
 
     def accepted(self) -> None:
         """A request was accepted: what was refused so far was refused for its rows."""
         self._in_a_row = 0
-        self._welcome = self.key_accepted = True
+        self._welcome = True
+        self.acceptances += 1
         self._follow()
         self._release()
 
@@ -63,19 +72,19 @@ class Refusals:
         self._welcome = True
         self._follow()
 
-    def refused(self) -> None:
+    def refused(self, *, expected: bool) -> None:
         """A request was refused for its content. Raises DestinationError where it wasn't for that."""
-        self._in_a_row += 1
+        self._in_a_row += not expected
         self._follow()
         if self._in_a_row >= _PATIENCE:
             self._judge()
 
-    async def hold(self, part: Chunk, refusal: Refusal, watcher: Watcher) -> None:
+    async def hold(self, part: Chunk, refusal: Refusal, watcher: Watcher, *, expected: bool) -> None:
         """Wait until the part's identifications, each refused by itself, are known to be rejects.
 
         Raises DestinationError where they aren't, StoppedError where the run stops meanwhile.
         """
-        mine = _Held(part, refusal, watcher)
+        mine = _Held(part, refusal, watcher, expected)
         self._held.append(mine)
         watcher.held(part)
         self._follow()
@@ -96,10 +105,11 @@ class Refusals:
         self._turns.sampling = impatient and max(self._alike().values(), default=0) >= _SUSPICIOUS
 
     def _alike(self) -> Counter[object]:
-        """How many rows are held for refusals that are alike."""
+        """How many rows are held for refusals that are alike, without those that were expected."""
         alike = Counter[object]()
         for one in self._held:
-            alike[_kind(one.refusal)] += one.part.users
+            if not one.expected:
+                alike[_kind(one.refusal)] += one.part.users
         return alike
 
     def _release(self) -> None:
@@ -113,7 +123,7 @@ class Refusals:
         for kind, count in self._alike().items():
             if count >= _MOST_ALIKE or (key_too and kind is KeyRefused):
                 self._pause.stop()
-                raise _stopped(count, [one for one in self._held if _kind(one.refusal) == kind])
+                raise _stopped(count, [o for o in self._held if not o.expected and _kind(o.refusal) == kind])
 
 
 def _kind(refusal: Refusal) -> object:

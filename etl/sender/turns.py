@@ -16,6 +16,7 @@ class _Waiting:
 
     users: int
     may_cut: bool
+    last: bool
     come: asyncio.Future[int | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -37,15 +38,15 @@ class Turns:
         self._waiting: list[_Waiting] = []
         self._cuts = 0
 
-    async def take(self, users: int, *, may_cut: bool) -> int | None:
-        """Wait for a turn; give it back after the request.
+    async def take(self, users: int, *, may_cut: bool, last: bool) -> int | None:
+        """Wait for a turn; give it back after the request. Where turns are `single`, some come last.
 
         None: the part may be sent. A place: it is to be cut, and what stands there has the turn.
         """
         if not self._waiting and self._under_way < self._most:
             self._under_way += 1
             return None
-        mine = _Waiting(users, may_cut)
+        mine = _Waiting(users, may_cut, last)
         self._waiting.append(mine)
         self._admit()
         try:
@@ -77,8 +78,8 @@ class Turns:
     def _next(self) -> tuple[_Waiting, int | None]:
         if not self.single:
             return self._waiting[0], None
-        smallest = min(self._waiting, key=lambda one: one.users)
-        whole = [one for one in self._waiting if one.may_cut and one.users > 1]
+        smallest = min(self._waiting, key=lambda one: (one.last, one.users))
+        whole = [one for one in self._waiting if one.may_cut and one.users > 1 and not one.last]
         if not self.sampling or smallest.users == 1 or not whole:
             return smallest, None
         # The last of the largest is the farthest from what was refused.

@@ -108,9 +108,13 @@ async def carry_all(
     pace: Callable[[Clock], Pace] = AdmittedRate,
     listener: Listener = lambda event: None,
     resent: int = 0,
+    journey: Journey | None = None,
 ) -> Journey:
-    """Carry chunks in virtual time; returns once each is settled or given up."""
-    clock, journey = virtual_clock(), Journey()
+    """Carry chunks in virtual time; returns once each is settled or given up.
+
+    What was settled before an error stands in `journey`.
+    """
+    clock, journey = virtual_clock(), Journey() if journey is None else journey
     pause = Pause(
         clock, waits, outage=outage, listener=listener, throttle_seconds=destination.throttle_seconds
     )
