@@ -56,7 +56,10 @@ class Invocation:
         print(text, file=sys.stderr)  # noqa: T201 - what is for the user and is no result
 
     def _blotted(self, text: str) -> str:
+        from etl.sender.proxy import proxy_secrets
+
         found = [value for name, value in os.environ.items() if name.upper().endswith(("_KEY", "_SECRET"))]
+        found += proxy_secrets(os.environ)
         secrets = {*self.secrets, *(value for value in found if len(value) >= _SHORTEST_SECRET)} - {""}
         for secret in sorted({*secrets, *map(quote, secrets)}, key=len, reverse=True):
             text = text.replace(secret, "***")
