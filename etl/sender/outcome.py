@@ -43,9 +43,9 @@ def handed_back(part: Chunk, code: str, words: str, end: End = "refused") -> Out
 
 def refused(part: Chunk, refusal: Refusal, fault: str = "") -> Outcome:
     """The rows of the part were refused for what they hold; `fault` is what the answer names."""
-    code = "too_big" if isinstance(refusal, TooBig) else "malformed"
     words = f"the server answered {refusal.status}: {refusal.words}".rstrip(": ")
-    return handed_back(part, code, f"{words}: {fault}" if fault else words)
+    words = f"{words}: {fault}" if fault else words
+    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", words)
 
 
 def troubles(verdict: Verdict) -> Tally:
