@@ -15,6 +15,7 @@ _FAULTS: Final = {
     "events_with_missing_fields": "missing",
     "events_with_invalid_id_lengths": "wrong length of",
 }
+_BOM: Final = b"\xef\xbb\xbf"
 _MOST_FAULTS: Final = 5
 _MOST_CHARACTERS: Final = 60  # of a field's name
 
@@ -32,17 +33,17 @@ class Named:
 
 
 def json_object(body: bytes) -> Told:
-    """The object that a body is; an empty one for anything else."""
+    """The object that a body is, perhaps behind a byte order mark; an empty one for anything else."""
     try:
-        told = orjson.loads(body)
+        told = orjson.loads(body.strip().removeprefix(_BOM))
     except orjson.JSONDecodeError:  # also where it is nested too deep
         return {}
     return told if isinstance(told, dict) else {}
 
 
-def ingested_of(told: Told) -> int | None:
-    """How many events the server says it took in."""
-    return _whole(told.get("events_ingested"))
+def ingested_of(told: Told) -> int:
+    """How many events the server says it took in; none where it doesn't say."""
+    return _whole(told.get("events_ingested")) or 0
 
 
 def faults_of(told: Told) -> Mapping[int, list[str]]:

@@ -261,11 +261,18 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The destination slows us down or is away: `seconds` until the next try."""
+    """The destination slows us down or is away: `seconds` until the next try.
+
+    `attempt` counts the tries that failed in a row (0: nobody counts them), `status` is that of the answer
+    (None: there was none), and `seconds_left` how long the run goes on if nothing gets through.
+    """
 
     reason: str
     seconds: float
     outage_seconds: float
+    attempt: int = 0
+    status: int | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from etl.amplitude import (
     Accepted,
+    KeyRefused,
     Refused,
     RefusedSome,
     SlowDown,
@@ -23,7 +26,9 @@ from etl.amplitude import (
     judge_batch,
     quote_answer,
 )
+from etl.answer_text import one_line
 from etl.batch_answer import Named
+from etl.responses import said
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -32,18 +37,114 @@ def judged(status: int, body: bytes = b"", **headers: str) -> Verdict:
     return judge(status, {name.replace("_", "-"): value for name, value in headers.items()}, body, key=KEY)
 
 
-@pytest.mark.parametrize("body", [b"success", b"", b'{"code": 200}', b"\xff\xfe"])
-def test_200_is_accepted_whatever_the_body(body: bytes) -> None:
-    assert judged(200, body) == Accepted()
+BOM = b"\xef\xbb\xbf"
 
 
 @pytest.mark.parametrize(
-    "body", [b"invalid_api_key", f"Invalid API key: {KEY}".encode(), b'{"error":"Invalid API key: x"}']
+    "body",
+    [
+        *(
+            b"success",
+            b"SUCCESS",
+            b' "success"\r\n',
+            b"'Success'",
+            BOM + b"success",
+            b"\n" + BOM + b" success ",
+        ),
+        *(b'{"code": 200}', b' {"code":200.0,"events_ingested":3}\n', BOM + b'{"code":200}'),
+    ],
+)
+def test_a_200_is_an_acceptance_where_it_says_so(body: bytes) -> None:
+    assert judged(200, body) == Accepted()
+
+
+NO_SUCCESS = [
+    *(
+        b"",
+        b" \n",
+        b"ok",
+        b"OK",
+        b"success!",
+        b"no success",
+        b"successful",
+        b'"success',
+        b"suc cess",
+        b"\xff\xfe",
+    ),
+    *(b"<html>Sign in</html>", b"success<br>", b"invalid_api_key", b"missing_event"),
+    *(b'{"code":"200"}', b'{"code":true}', b'{"code":201}', b'{"code":400,"error":"x"}', b'{"status":200}'),
+    *(b'[{"code":200}]', b'{"code":200', b'{"code":200}}', b'{"error":"x"}', b"{}", b"[]", b"200", b"null"),
+    *(gzip.compress(b"success", mtime=0), b"[" * 100_000, "success".encode("utf-16")),
+]
+
+
+@pytest.mark.parametrize("body", NO_SUCCESS)
+def test_any_other_200_is_no_usable_answer(body: bytes) -> None:
+    verdict = judged(200, body)
+    assert isinstance(verdict, TryAgain)
+    assert verdict.in_doubt
+    assert verdict.words.startswith("no usable answer: 200 ")
+
+
+@given(st.binary(max_size=40))
+def test_no_noise_is_an_acceptance(noise: bytes) -> None:
+    stripped = noise.strip().strip(b"\"'").lower()
+    assert isinstance(judged(200, noise), TryAgain) or stripped == b"success"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+@pytest.mark.parametrize("body", [b"", b"queued", b"<html>", b'{"code":400}'])
+def test_a_status_that_is_trusted_needs_no_words(status: int, body: bytes) -> None:
+    for judging in (judge, judge_batch):
+        assert judging(status, {}, body, key=KEY, trust_status=True) == Accepted()
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 413, 429, 500, 503])
+def test_trust_in_the_status_changes_nothing_else(status: int) -> None:
+    assert judge(status, {}, b"x", key=KEY, trust_status=True) == judge(status, {}, b"x", key=KEY)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"invalid_api_key", b"Invalid API key", b'"invalid api key."\n', b"INVALID_API_KEY"),
+        f"Invalid API key: {KEY}".encode(),
+        *(b'{"error":"Invalid API key: x"}', b'{"code":400,"message":"invalid_api_key"}'),
+        *(b'{"error":{"code":7,"message":"Invalid API key"}}', b"400 Bad Request\nInvalid API key: abc\n"),
+        BOM + b'{"error":"invalid_api_key"}',
+    ],
 )
 def test_a_refused_key_stops_the_run(body: bytes) -> None:
-    verdict = judged(400, body)
-    assert isinstance(verdict, Stop)
-    assert KEY not in verdict.words
+    for judging in (judge, judge_batch):
+        verdict = judging(400, {}, body, key=KEY)
+        assert isinstance(verdict, KeyRefused)
+        assert KEY not in verdict.words
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"invalid property value: Ticket: Invalid API key since Monday",
+        b"invalid property value: invalid_api_key",
+        b'{"error":"invalid value \'Invalid API key\' in plan"}',
+        b'{"error":"bad value","value":"Invalid API key"}',
+        b'{"error":"bad value","rows":["invalid_api_key"]}',
+        b"Invalid API key error!",
+        b"Invalid API key: what shall I do?",
+        b"<html><body>\nInvalid API key\n</body></html>" * 40,
+        b"x" * 600 + b"\ninvalid_api_key",
+    ],
+)
+def test_an_answer_that_only_quotes_the_words_is_about_the_content(body: bytes) -> None:
+    for judging in (judge, judge_batch):
+        assert isinstance(judging(400, {}, body, key=KEY), Refused)
+
+
+@pytest.mark.parametrize("body", [b"", b"nope", b"<html><title>401</title></html>"])
+def test_a_401_is_about_the_key_whatever_it_says(body: bytes) -> None:
+    verdict = judged(401, body)
+    assert isinstance(verdict, KeyRefused)
+    assert verdict.status == 401
 
 
 @pytest.mark.parametrize("status", [400, 403])
@@ -70,24 +171,100 @@ def test_413_is_too_big() -> None:
         ("", None),
         ("1e9", 3600.0),
         ("nan", None),
+        ("Thu, 01 Jan 2026 00:00:40 GMT", 40.0),
+        ("Thursday, 01-Jan-26 00:00:40 GMT", 40.0),
+        ("Thu Jan  1 00:00:40 2026", 40.0),
+        ("Wed, 31 Dec 2025 23:59:00 GMT", 0.0),
+        ("Thu, 01 Jan 2099 00:00:00 GMT", 3600.0),
+        ("Thu, 99 Jan 2026 00:00:40 GMT", None),
     ],
 )
-def test_429_says_how_long_to_wait(header: str, seconds: float | None) -> None:
-    assert judged(429, b"slow", Retry_After=header) == SlowDown(seconds, "slow")
+@pytest.mark.parametrize("status", [429, 503])
+def test_how_long_to_wait_is_read_as_seconds_or_a_date(
+    status: int, header: str, seconds: float | None
+) -> None:
+    verdict = judge(status, {"Retry-After": header}, b"slow", key=KEY, now=1_767_225_600.0)
+    assert isinstance(verdict, SlowDown | TryAgain)
+    assert verdict.retry_after == seconds
+    assert said(verdict).endswith(f"(Retry-After: {one_line(header)})") == bool(header)
+
+
+def test_a_date_is_read_against_the_server_s_own_clock() -> None:
+    headers = {"Retry-After": "Thu, 01 Jan 2026 00:01:40 GMT", "Date": "Thu, 01 Jan 2026 00:01:30 GMT"}
+    verdict = judge(429, headers, b"", key=KEY, now=1_767_225_600.0)
+    assert isinstance(verdict, SlowDown)
+    assert verdict.retry_after == 10.0
+    alone = judge(429, {"Retry-After": headers["Retry-After"]}, b"", key=KEY)
+    assert isinstance(alone, SlowDown)
+    assert alone.retry_after is None
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_header_raises(retry_after: str, date: str) -> None:
+    for status in (302, 429, 503):
+        judge(status, {"Retry-After": retry_after, "Date": date, "Location": date}, b"", key=KEY, now=0.0)
+
+
+def test_what_is_said_of_a_throttling_has_its_status_and_what_was_asked() -> None:
+    empty, full = judged(429), judged(429, b"slow", Retry_After="3600")
+    assert isinstance(empty, SlowDown)
+    assert isinstance(full, SlowDown)
+    assert (said(empty), said(full)) == ("429", "429 slow (Retry-After: 3600)")
 
 
 @pytest.mark.parametrize(
     ("status", "in_doubt"), [(408, False), (503, False), (500, True), (502, True), (504, True)]
 )
 def test_failures_of_the_server_are_tried_again(status: int, in_doubt: bool) -> None:
-    verdict = judged(status, b"oops")
-    assert isinstance(verdict, TryAgain)
-    assert verdict.in_doubt == in_doubt
+    assert judged(status, b"oops") == TryAgain(in_doubt, f"{status} oops", status=status)
 
 
-@pytest.mark.parametrize("status", [301, 302, 404, 405, 204])
-def test_an_answer_that_amplitude_never_gives_stops_the_run(status: int) -> None:
-    assert isinstance(judged(status), Stop)
+@pytest.mark.parametrize("status", [201, 202, 204, 301, 302, 307, 308, 404, 405, 407])
+def test_an_answer_that_amplitude_never_gives_stops_the_run_and_blames_no_key(status: int) -> None:
+    verdict = judged(status, b"words")
+    assert isinstance(verdict, Stop)
+    assert str(status) in verdict.words
+    assert "key" not in (verdict.words + verdict.hint).lower()
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://login.example.com/in?token=abc#x", "https://login.example.com/in"),
+        ("https://me:secret@example.com/", "https://example.com/"),
+        ("/identify/", "/identify/"),
+        (f"https://example.com/{KEY}", "https://example.com/***"),
+        ("https://[bad", ""),
+        ("", ""),
+    ],
+)
+def test_a_redirect_says_where_to(location: str, shown: str) -> None:
+    verdict = judged(302, Location=location)
+    assert isinstance(verdict, Stop)
+    assert verdict.words == "unexpected answer 302, a redirect" + (f" to {shown}" if shown else "")
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (b"<html><head><title>Sign in &amp; go\n on</title>", 'an HTML page titled "Sign in & go on"'),
+        (b"<!DOCTYPE html>\n<p>no title", "an HTML page"),
+        (b"<HTML><TITLE>" + b"t" * 500 + b"</TITLE>", f'an HTML page titled "{"t" * 100}"'),
+        (f"<html><title>{KEY}</title>".encode(), 'an HTML page titled "***"'),
+        (b"error: <body>what</body>", "an HTML page"),
+        (b"a < b", "a < b"),
+        (b"\x1f\x8b\x08\xff\xfe\xfd", "6 unreadable bytes"),
+    ],
+)
+def test_of_a_page_only_the_title_is_quoted(page: bytes, words: str) -> None:
+    assert quote_answer(page, KEY) == words
+
+
+@given(st.text(st.characters(categories=["L", "N", "P"]), min_size=8, max_size=20))
+def test_a_secret_is_blotted_out_however_it_is_spelled(secret: str) -> None:
+    spellings = (secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
+    text = " / ".join(spellings)
+    assert quote_answer(text.encode(), secret) == one_line("*** / *** / *** / *** / ***")
 
 
 @given(st.integers(100, 599), st.binary(max_size=3000))
@@ -113,20 +290,23 @@ def batch_judged(status: int, told: object = None, **headers: str) -> Verdict:
     ("told", "ingested"),
     [
         ({"code": 200, "events_ingested": 50, "payload_size_bytes": 1, "server_upload_time": 2}, 50),
-        ({"events_ingested": 0}, 0),
-        ({"code": 200}, None),
-        ({"events_ingested": "50"}, None),
-        ({"events_ingested": -1}, None),
-        ({"events_ingested": True}, None),
-        ({"events_ingested": 1e3}, None),
-        ([50], None),
-        (b"success", None),
-        (b"", None),
-        (b"[" * 100_000, None),
+        ({"code": 200, "events_ingested": 0}, 0),
+        ({"code": 200}, 0),
+        ({"code": 200, "events_ingested": "50"}, 0),
+        ({"code": 200, "events_ingested": -1}, 0),
+        ({"code": 200, "events_ingested": True}, 0),
+        ({"code": 200, "events_ingested": 1e3}, 0),
     ],
 )
-def test_a_batch_is_accepted_and_counted_where_the_answer_says(told: object, ingested: int | None) -> None:
+def test_a_batch_is_accepted_with_the_count_of_the_answer(told: object, ingested: int) -> None:
     assert batch_judged(200, told) == Accepted(ingested)
+
+
+@pytest.mark.parametrize("told", [{"events_ingested": 50}, [50], b"success", *NO_SUCCESS])
+def test_a_200_that_is_not_the_object_is_no_usable_answer_over_batch(told: object) -> None:
+    verdict = batch_judged(200, told)
+    assert isinstance(verdict, TryAgain)
+    assert not verdict.in_doubt
 
 
 def test_a_refused_batch_names_its_events_by_index() -> None:
@@ -168,9 +348,9 @@ def test_a_refusal_that_names_no_event_is_about_the_whole(told: object) -> None:
 
 
 def test_a_refused_key_stops_a_batch_too() -> None:
-    assert batch_judged(400, {"code": 400, "error": f"Invalid API key: {KEY}"}) == Stop(
-        '{"code": 400, "error": "Invalid API key: ***"}'
-    )
+    verdict = batch_judged(400, {"code": 400, "error": f"Invalid API key: {KEY}"})
+    assert isinstance(verdict, KeyRefused)
+    assert verdict.words == "Invalid API key: ***"
 
 
 def test_a_throttled_batch_names_who_is_to_wait_and_who_is_out_for_the_day() -> None:
@@ -189,6 +369,7 @@ def test_a_throttled_batch_names_who_is_to_wait_and_who_is_out_for_the_day() -> 
         "Too many requests for some devices and users",
         Named(("hot-user",), ("hot-device",), (4, 5)),
         Named(("tired-user",)),
+        "7",
     )
 
 
@@ -199,7 +380,7 @@ def test_a_throttling_that_names_nobody_is_meant_for_all(told: object) -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 504])
 def test_what_may_have_been_applied_is_in_no_doubt_over_batch(status: int) -> None:
-    assert batch_judged(status, b"oops") == TryAgain(False, f"{status} oops")
+    assert batch_judged(status, b"oops") == TryAgain(False, f"{status} oops", status=status)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(413, TooBig), (403, Refused), (404, Stop), (503, TryAgain)])

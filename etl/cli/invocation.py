@@ -89,8 +89,10 @@ class Invocation:
     def _traced(self, error: BaseException) -> str:
         """The trace of a fault of ours, which may hold anything that was in memory."""
         from etl.job.notation import names_secret
+        from etl.sender.proxy import proxy_secrets
 
         found = {value for name, value in os.environ.items() if names_secret(name)}
+        found.update(proxy_secrets(os.environ))
         secrets = {*self.secrets, *(value for value in found if len(value) >= _SHORTEST_SECRET)}
         text = _without(secrets - {""}, "".join(traceback.format_exception(error)))
         return "\n".join(map(visible, text.split("\n")))

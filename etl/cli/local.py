@@ -86,12 +86,12 @@ _BEHAVIOUR: Final = (
     _many("--quota-user", "quota_users", "Events of this user are over the day's quota: 429.", "ID"),
     _many("--silenced-user", "silenced_users", "Events of this user are silenced: 400.", "ID"),
     _word("--offenders", "Events that a 400 names by index.  [default: all]", "all|first|none"),
-    _word("--ingested", "Count every event, or those not sent before.  [default: all]", "all|new"),
+    _word("--ingested", "Count every event, those not sent before, or none.  [default: all]", "all|new|none"),
     _many(
         "--fault",
         "faults",
         "Let a share of requests fail: 503:0.05. May be repeated. A kind is a status from 400 to 599, or "
-        "reset, stall, truncate, html, oversized; -before or -after may follow it.",
+        "reset, stall, truncate, html, oversized, empty, portal; -before or -after may follow it.",
         "KIND:SHARE",
         _rules,
     ),

@@ -25,7 +25,9 @@ def build(shape: JobShape, *, name: str, file: str, folder: pathlib.Path, lines:
         folder=folder,
         source=tuple(shape.source),
         identification=identification,
-        destination=Destination(shape.destination.region, shape.destination.transport),
+        destination=Destination(
+            shape.destination.region, shape.destination.transport, shape.destination.trust_status
+        ),
         csv=_csv(shape.csv),
         missing=shape.missing,
         changes=Changes(shape.changes.by, tuple(sorted(shape.changes.ignore)), shape.absent),
@@ -88,10 +90,12 @@ def _spec(shape: ColumnShape, place: Place) -> ColumnSpec:
 
 
 def _spec_lines(identification: Identification, lines: Mapping[Path, int]) -> dict[str, int]:
-    """The line of each column spec's column by the spec's path."""
+    """The line of each column spec's column by the spec's path, and of `trust_status`."""
     paths: list[Path] = [(name,) for name in identification.fields]
     paths += [("groups", name) for name in identification.groups]
     for operator, properties in identification.operators.items():
         paths += [("user_properties", operator, name) for name in properties]
     found = ((path, line_of(("identification", *path, "column"), lines)) for path in paths)
-    return {".".join(map(str, path)): line for path, line in found if line is not None}
+    spec_lines = {".".join(map(str, path)): line for path, line in found if line is not None}
+    trust = lines.get(("destination", "trust_status"))
+    return spec_lines if trust is None else spec_lines | {"destination.trust_status": trust}

@@ -1,13 +1,14 @@
 """Two jobs that send the same of the same rows have one fingerprint, and no others do. No I/O.
 
-The name, the sources and where the key is kept change nothing of what is sent. Of a `transform` function only
+The name, the sources, where the key is kept and what is taken for an acceptance change nothing of what is
+sent. Of a `transform` function only
 the name counts: what it does can't be seen from here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ def fingerprint(job: Job) -> str:
     content: dict[str, object] = {
         "version": VERSION,
         "identification": job.identification,
-        "destination": job.destination,
+        "destination": replace(job.destination, trust_status=False),
         "csv": job.csv,
         "changes": job.changes,
         "transform": job.transform,

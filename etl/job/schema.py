@@ -294,6 +294,11 @@ class DestinationShape(Shape):
         description="How: identify is the Identify API; batch is $identify events over the Batch API, which "
         "count once however often they are sent.",
     )
+    trust_status: Annotated[bool, BeforeValidator(_meaning, json_schema_input_type=bool)] = Field(
+        False,
+        description="Takes any 2xx for an acceptance, whatever its body says; only with the base URL of a "
+        "relay of your own.",
+    )
 
 
 class ChangesShape(Shape):

@@ -101,10 +101,14 @@ class CsvOptions:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where identifications go. `endpoint` is a base URL without a slash at its end."""
+    """Where identifications go. `endpoint` is a base URL without a slash at its end.
+
+    With `trust_status` any 2xx is an acceptance, which only a relay of one's own may be trusted with.
+    """
 
     endpoint: str
     transport: TransportName = "identify"
+    trust_status: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ class Job:
     `missing` says what it means that some file lacks a column that others have.
 
     `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the
-    path that Identification.specs gives it; both say where the job was written, and are no part of it.
+    path that Identification.specs gives it (and of `destination.trust_status`); both say where the job was
+    written, and are no part of it.
     """
 
     name: str

@@ -111,7 +111,14 @@ class LogListener:
         if now < self._pause_due:
             return
         self._pause_due = now + self._pause_seconds
-        fields = {"reason": event.reason, "seconds": event.seconds, "outage_seconds": event.outage_seconds}
+        fields = {
+            "reason": event.reason,
+            "seconds": event.seconds,
+            "outage_seconds": event.outage_seconds,
+            "attempt": event.attempt,
+            "status": event.status,
+            "seconds_left": event.seconds_left,
+        }
         self._write("warning", "paused", ", ".join(sentences.pause_phrases(event, event.seconds)), fields)
 
     def _end(self, summary: Summary) -> None:

@@ -49,10 +49,17 @@ def troubles(tally: Tally) -> list[str]:
 
 
 def pause_phrases(event: Paused, seconds_left: float) -> list[str]:
-    """Say why nothing moves and until when, a phrase each."""
+    """Say why nothing moves, for how long already, until when, and when that is the end; a phrase each.
+
+    `seconds_left` are those of the pause.
+    """
     phrases = [one_line(event.reason)]
+    phrases += [f"attempt {event.attempt:,}"] if event.attempt else []
     phrases.append(f"next try in {span(seconds_left)}" if seconds_left > 0 else "trying again")
-    return phrases + ([f"away for {span(event.outage_seconds)}"] if event.outage_seconds >= 1 else [])
+    phrases += [f"away for {span(event.outage_seconds)}"] if event.outage_seconds >= 1 else []
+    if event.seconds_left is not None:
+        phrases.append(f"gives up in {span(event.seconds_left - event.seconds + max(seconds_left, 0.0))}")
+    return phrases
 
 
 def recovered(event: Recovered) -> str:

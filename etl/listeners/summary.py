@@ -71,7 +71,8 @@ def notes(summary: Summary) -> list[str]:
         found.append(f"{summary.resumed_rows:,} of these rows had been settled by earlier runs.")
     if summary.tally.in_doubt:
         answers = counted(summary.tally.in_doubt, "answer")
-        found.append(f"{answers} left open whether the request was applied; it was sent again.")
+        again = "; it was sent again" if summary.tally.retries else ""
+        found.append(f"{answers} left open whether the request was applied{again}.")
     if summary.tally.uncounted:
         events = counted(summary.tally.uncounted, "event")
         found.append(f"The server counted {events} fewer than it was sent and took.")

@@ -29,9 +29,12 @@ async def travel(
     settings: Settings,
     listener: Listener,
     in_flight: InFlight,
+    *,
+    resent: float = 0,
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
+    `resent` is how many of the chunks the destination may have had from an earlier process.
     Raises the first error of any lane as it is.
     """
     clock = settings.clock
@@ -47,10 +50,11 @@ async def travel(
         pause=pause,
         requests=Rate(settings.requests_per_second, clock),
         identifications=Rate(settings.rate, clock) if settings.rate else AdmittedRate(clock),
-        slots=asyncio.Semaphore(settings.concurrency),
+        slots=settings.concurrency,
         clock=clock,
         outage=settings.max_outage,
         flights=in_flight,
+        resent=resent,
     )
     with Settler(
         checkpoint,
@@ -94,6 +98,7 @@ async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: Large
                     if not pause.stopping:
                         large.look(chunk)
                         await lanes.carry(chunk, group)
+            await lanes.drain()
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     group.check()

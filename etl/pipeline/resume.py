@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -48,12 +49,14 @@ class Begun:
     """A run's files, open. `folder` is that of its destination; `notes` are to be told at its start.
 
     `last_rows` is how many rows the last finished run had; None where there is nothing to compare with.
+    `resent` is how many chunks an earlier process may have sent that aren't committed.
     """
 
     checkpoint: Checkpoint
     in_flight: InFlight
     basis: Basis
     folder: StateFolder
+    resent: float = 0
     last_rows: int | None = None
     notes: tuple[Warned | Noted, ...] = ()
 
@@ -163,7 +166,8 @@ class _Beginning:
             mark = replace(mark, unknown=flights is None)
             with self._in_flight(mark, flights or (), progress.commits) as in_flight:
                 own = at_destination(self._folder, self._job.destination.endpoint)
-                yield Begun(found, in_flight, replace(basis, number=progress.number), own)
+                most = self._settings.concurrency if flights is None else len(flights)
+                yield Begun(found, in_flight, replace(basis, number=progress.number), own, most)
 
     def plan(
         self,
@@ -224,7 +228,8 @@ class _Beginning:
                 if basis.layout is None:
                     forget_everyone(own)
                 basis = replace(basis, number=progress.number)
-                yield Begun(checkpoint, in_flight, basis, own, plan.last_rows, plan.notes)
+                resent = math.inf if plan.same else 0
+                yield Begun(checkpoint, in_flight, basis, own, resent, plan.last_rows, plan.notes)
 
     def _in_flight(self, mark: RunMark, kept: tuple[Flight, ...], commits: int) -> InFlight:
         users = self._production.limits.identifications

@@ -62,7 +62,11 @@ def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener
     limits = settings.limits(job.destination.transport)
     production = Production.of(job, source, limits)
     transport = TRANSPORTS[job.destination.transport](
-        job.destination.endpoint, key, connections=settings.concurrency, allow_http=settings.allow_http
+        job.destination.endpoint,
+        key,
+        connections=settings.concurrency,
+        allow_http=settings.allow_http,
+        trust_status=job.destination.trust_status,
     )
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
@@ -199,8 +203,15 @@ class _Run:
 
     async def _send(self, arriving: Arriving) -> bool:
         async with self._transport as transport:
-            checkpoint, in_flight = self._checkpoint, self._run.in_flight
-            return await travel(arriving, transport, checkpoint, self._settings, self._listener, in_flight)
+            return await travel(
+                arriving,
+                transport,
+                self._checkpoint,
+                self._settings,
+                self._listener,
+                self._run.in_flight,
+                resent=self._run.resent,
+            )
 
     def _tell_start(self) -> None:
         source, job = self._production.source, self._production.job

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from etl import amplitude
 from etl.encoder import Limits
-from etl.errors import UsageError
+from etl.errors import Fault, JobError, UsageError
 from etl.job import Job, endpoint
 from etl.sender import Clock, Waits
 
@@ -117,11 +117,21 @@ class Settings:
 
 
 def at_endpoint(job: Job, settings: Settings) -> Job:
-    """The job with the settings' endpoint in place of its own, if they name one."""
-    if settings.endpoint is None:
-        return job
-    try:
-        checked = endpoint(settings.endpoint)
-    except ValueError as error:
-        raise UsageError(str(error), hint="give us, eu, or a base URL like https://host") from error
-    return replace(job, destination=replace(job.destination, endpoint=checked))
+    """The job with the settings' endpoint in place of its own, if they name one.
+
+    Raises UsageError for what is no endpoint, JobError where Amplitude itself would be trusted by its status.
+    """
+    if settings.endpoint is not None:
+        try:
+            checked = endpoint(settings.endpoint)
+        except ValueError as error:
+            raise UsageError(str(error), hint="give us, eu, or a base URL like https://host") from error
+        job = replace(job, destination=replace(job.destination, endpoint=checked))
+    if job.destination.trust_status and amplitude.is_amplitude(job.destination.endpoint):
+        message = "`trust_status` is for a relay of your own: Amplitude's own answers say what was accepted"
+        raise JobError(
+            job.file,
+            [Fault(message, job.lines.get("destination.trust_status"))],
+            hint="give the relay's base URL in `region` or with --endpoint, or leave `trust_status` out",
+        )
+    return job

@@ -22,6 +22,11 @@ _STALL_CHECK_SECONDS: Final = 0.05
 _HTML: Final = (
     "<!doctype html>\n<html><head><title>502</title></head><body><h1>Bad gateway</h1></body></html>\n"
 )
+_PORTAL: Final = (
+    "<!doctype html>\n<html><head><title>Sign in</title></head><body><form></form></body></html>\n"
+)
+# What a proxy or a portal on the way may answer in place of the server, with a 200.
+_SAID_BY_OTHERS: Final = {"empty": "", "portal": _PORTAL}
 # Closing with this set sends a reset instead of an orderly end.
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 
@@ -45,6 +50,8 @@ async def deliver_fault(
         return respond(Answer(fault.status, f"sandbox fault {fault.status}"), headers)
     if fault.kind == "html":
         return web.Response(status=502, text=_HTML, content_type="text/html")
+    if fault.kind in _SAID_BY_OTHERS:
+        return web.Response(text=_SAID_BY_OTHERS[fault.kind], content_type="text/html")
     if fault.kind == "truncate":
         return await _truncate(request)
     if fault.kind == "oversized":
@@ -56,6 +63,8 @@ async def deliver_fault(
 
 def answered_status(fault: Fault) -> int | None:
     """Say which status reaches the client whole; None where none does."""
+    if fault.kind in _SAID_BY_OTHERS:
+        return 200
     return fault.status or (502 if fault.kind in {"html", "oversized"} else None)
 
 

@@ -91,7 +91,8 @@ class EventsService:
         self._gate.admit(len(events))
         new = sum(map(self._apply, events, order.users))
         self._count_repeated_users(order)
-        return self.success(new if self._options.ingested == "new" else len(events), order.text)
+        counted = {"all": len(events), "new": new, "none": 0}
+        return self.success(counted[self._options.ingested], order.text)
 
     def success(self, ingested: int, text: str) -> Answer:
         """Say that so many events of the JSON `text` are in."""

@@ -23,6 +23,8 @@ WORDS: Final[dict[str, Moment]] = {
     "truncate": "after",
     "html": "either",
     "oversized": "either",
+    "empty": "before",
+    "portal": "before",
 }
 # Of these answers nobody knows whether the request was applied.
 OPEN_STATUSES: Final = frozenset({500, 502, 504})

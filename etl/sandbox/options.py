@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES: Final = 1_000_000
 MAX_EVENTS: Final = 2000
 MAX_BATCH_BYTES: Final = 20_000_000
-Ingested: TypeAlias = Literal["all", "new"]
-INGESTED: Final[tuple[Ingested, ...]] = ("all", "new")
+Ingested: TypeAlias = Literal["all", "new", "none"]
+INGESTED: Final[tuple[Ingested, ...]] = ("all", "new", "none")
 THROTTLE_WINDOW_SECONDS: Final = 30.0
 # What may not change while the server runs: it is bound, and its journal is open.
 FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys"})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from typing import Final
 
 from etl import amplitude
-from etl.amplitude import TransportRules, Verdict
+from etl.amplitude import TransportRules, Verdict, judge_batch
 from etl.model import Body
 from etl.sender.http import Http
 
@@ -38,7 +39,15 @@ class Batch(Http):
 
     def judge(self, status: int, headers: Mapping[str, str], text: bytes) -> Verdict:
         """Say what an answer means."""
-        return amplitude.judge_batch(status, headers, text, key=self._key)
+        return judge_batch(
+            status,
+            headers,
+            text,
+            key=self._key,
+            trust_status=self._trust_status,
+            now=time.time(),
+            secrets=self._secrets,
+        )
 
 
 def gzip(pieces: Body) -> bytes:

@@ -1,13 +1,15 @@
 """A part of a chunk until each of its identifications has its end: accepted, or handed back.
 
-Refused content is halved until the bad rows stand alone, or is taken out where the answer says which it is.
-A part that keeps failing while others pass is set apart: it waits by itself and is halved until the user who
-is throttled stands alone. Whoever an answer names as throttled waits alone at once.
+Refused content is halved until the bad rows stand alone, or is taken out where the answer says which it is;
+`refusals` tells whether it was the content. A part that keeps failing while others pass is set apart: it
+waits by itself and is halved until the user who is throttled stands alone. Whoever an answer names as
+throttled waits alone at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from etl.amplitude import (
     Accepted,
+    KeyRefused,
     Refused,
     RefusedSome,
     SlowDown,
@@ -27,12 +30,16 @@ from etl.amplitude import (
     fate_of,
 )
 from etl.errors import DestinationError
-from etl.model import Body, Chunk, End, Reject, Sent, Tally
+from etl.model import Body, Chunk, Tally
+from etl.responses import said
 from etl.sender.named import by_fault, crowd_of, meant
+from etl.sender.outcome import Outcome, handed_back, refused, stopped, taken, troubles, uncounted
 from etl.sender.pacing import Clock, Rate
-from etl.sender.parts import accepted, halves, only, others, rejected, sent
+from etl.sender.parts import halves, only, others
 from etl.sender.pause import Pause
+from etl.sender.refusals import Refusal, Refusals
 from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
+from etl.sender.turns import Turns
 
 # A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
 # as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
@@ -44,33 +51,28 @@ _PACE_PATIENCE: Final = 2
 _MOST_ROUNDS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of rows: a tally of accepted, merged and rejected ones, the rejects, and what was sent."""
-
-    tally: Tally = Tally()
-    rejects: tuple[Reject, ...] = ()
-    sent: tuple[Sent, ...] = ()
-
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
-
-
 @dataclass(slots=True)
 class _Trouble:
     """How a part has failed so far. `passes` is what others had got through at its last failure.
 
-    `rounds` is how often in a row it got smaller by what an answer named.
+    `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it holds may have
+    been taken by an earlier try. `refused` is how many requests had been accepted when a request with what
+    it holds was first refused.
     """
 
     failures: int = 0
     passes: int = 0
     apart_since: float | None = None
     rounds: int = 0
+    tried: bool = False
+    refused: int | None = None
 
 
 class Delivery:
-    """Sends parts within the rates, the shared pause, and at most `slots` requests at once."""
+    """Sends parts within the rates, the shared pause, and at most `slots` requests at once.
+
+    `resent` chunks may have been taken before this process began, and so be counted as none.
+    """
 
     def __init__(
         self,
@@ -79,23 +81,24 @@ class Delivery:
         pause: Pause,
         requests: Rate,
         identifications: Pace,
-        slots: asyncio.Semaphore,
+        slots: int,
         clock: Clock,
         outage: float,
         flights: Flights | None = None,
+        resent: float = 0,
     ) -> None:
         self._flights = flights or Unrecorded()
         self._transport = transport
         self._pause = pause
         self._requests = requests
         self._identifications = identifications
-        self._slots = slots
+        self._turns = Turns(slots)
+        self._refusals = Refusals(pause, self._turns)
         self._clock = clock
         self._outage = outage
         self._meter = Tally()
-        # Until an answer shows that the key is good, requests go one by one: a bad key costs one.
-        self._first = asyncio.Lock()
-        self._welcome = False
+        self._resent = resent
+        self._known: set[tuple[int, int]] = set()
         self._halved_at = (-1, -1)
 
     def read_meter(self) -> Tally:
@@ -103,55 +106,72 @@ class Delivery:
         meter, self._meter = self._meter, Tally()
         return meter
 
-    async def deliver(self, part: Chunk, watcher: Watcher, trouble: _Trouble | None = None) -> Outcome:
-        """Send a part until there is an end for each of its rows.
+    def conclude(self) -> None:
+        """Nothing else is left to be sent: rows that wait to hear whether they are rejects are told.
+
+        Raises DestinationError where nothing was accepted since, and they are too many for that.
+        """
+        self._refusals.conclude()
+
+    async def deliver(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble | None = None, *, turn: bool = False
+    ) -> Outcome:
+        """Send a part until there is an end for each of its rows; with `turn` it has its turn already.
 
         Raises DestinationError when the run can't go on, StoppedError when it is told to stop.
         """
         trouble, outcome = trouble or _Trouble(), None
         request = await self._transport.pack(part.body)
         while outcome is None:
-            started, verdict = await self._attempt(part, request, again=trouble.failures > 0)
-            match verdict:
-                case Accepted():
-                    outcome = Outcome(accepted(part, verdict), sent=sent(part))
-                    return self._end(part, watcher, outcome)
-                case Stop():
-                    raise _stopped(verdict)
-                case Refused() | TooBig():
-                    outcome = await self._refuse(part, watcher, verdict)
-                case RefusedSome():
-                    outcome = await self._refuse_some(part, watcher, trouble, verdict)
-                case SlowDown() | TryAgain():
-                    outcome = await self._fail(part, watcher, trouble, started, verdict)
-                case SlowDownSome():
-                    outcome = await self._hold_some(part, watcher, trouble, verdict)
+            if not turn:
+                await self._pause.over()
+                expected = self._refusals.are_expected(trouble.refused)
+                place = await self._turns.take(part.users, may_cut=not trouble.tried, last=expected)
+                if place is not None:
+                    return await self._send_one_first(part, watcher, trouble, place)
+            turn = False
+            attempt = await self._attempt(part, request, trouble)
+            if attempt is not None:
+                outcome = await self._follow(part, watcher, trouble, *attempt)
         return outcome
 
-    async def _attempt(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict]:
-        """One request, as soon as pause, rates and slots let it through."""
-        while True:
-            await self._pause.over()
+    async def _follow(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: Verdict
+    ) -> Outcome | None:
+        """What a verdict leads to; None means that the same is to be sent again."""
+        match verdict:
+            case Accepted():
+                counts = self._counts_right(part, trouble, verdict)
+                return self._end(part, watcher, (taken if counts else uncounted)(part, verdict))
+            case Refused() | TooBig() | KeyRefused():
+                return await self._refuse(part, watcher, trouble, verdict)
+            case RefusedSome():
+                return await self._refuse_some(part, watcher, trouble, verdict)
+            case SlowDown() | TryAgain():
+                return await self._fail(part, watcher, trouble, started, verdict)
+            case SlowDownSome():
+                return await self._hold_some(part, watcher, trouble, verdict)
+            case Stop():
+                raise stopped(verdict)
+
+    async def _attempt(self, part: Chunk, request: Body, trouble: _Trouble) -> tuple[float, Verdict] | None:
+        """One request in its turn, as soon as the rates let it through; None if a pause begins before."""
+        try:
             wait = max(self._requests.book(1), self._identifications.book(part.users))
             if wait > 0:
                 await self._pause.sleep(wait)
-            async with self._slots:
-                if self._pause.active:
-                    continue
-                if self._welcome:
-                    return await self._post(part, request, again=again)
-                async with self._first:
-                    if not self._pause.active:
-                        return await self._post(part, request, again=again)
+            return None if self._pause.active else await self._post(part, request, trouble)
+        finally:
+            self._turns.give_back()
 
-    async def _post(self, part: Chunk, request: Body, *, again: bool) -> tuple[float, Verdict]:
+    async def _post(self, part: Chunk, request: Body, trouble: _Trouble) -> tuple[float, Verdict]:
         started = self._clock.now()
-        self._meter += Tally(requests=1, retries=int(again), bytes=sum(map(len, request)))
+        self._meter += Tally(requests=1, retries=int(trouble.failures > 0))
         verdict = await self._answer(part, request)
-        self._welcome |= not isinstance(verdict, Stop | TryAgain)
-        if isinstance(verdict, Stop):
-            self._pause.stop()
-        self._meter += _troubles(verdict)
+        self._meter += troubles(verdict)
+        if not (isinstance(verdict, TryAgain) and verdict.unsent):
+            self._meter += Tally(bytes=sum(map(len, request)))
+        self._note(verdict, trouble)
         if not isinstance(verdict, SlowDown | TryAgain):
             self._pause.passed(started)
             if not isinstance(verdict, SlowDownSome):
@@ -169,10 +189,54 @@ class Delivery:
         self._flights.ended(part, fate_of(verdict))
         return verdict
 
-    async def _refuse(self, part: Chunk, watcher: Watcher, verdict: Refused | TooBig) -> Outcome:
+    def _note(self, verdict: Verdict, trouble: _Trouble) -> None:
+        """Whether others may go side by side, one by one, or not at all."""
+        match verdict:
+            case Accepted():
+                self._refusals.accepted()
+            case SlowDown() | SlowDownSome():
+                self._refusals.slowed_down()
+            case KeyRefused() if not self._refusals.acceptances:
+                self._pause.stop()
+                raise stopped(verdict)
+            case Refused() | RefusedSome() | TooBig() | KeyRefused():
+                expected = self._refusals.are_expected(trouble.refused)
+                trouble.refused = self._refusals.acceptances if trouble.refused is None else trouble.refused
+                self._refusals.refused(expected=expected)
+            case Stop():
+                self._pause.stop()
+
+    async def _send_one_first(self, part: Chunk, watcher: Watcher, trouble: _Trouble, place: int) -> Outcome:
+        one = np.array([place])
+        return await self._both(
+            self.deliver(only(part, one), watcher, replace(trouble), turn=True),
+            self.deliver(only(part, others(part, one)), watcher, replace(trouble)),
+        )
+
+    def _counts_right(self, part: Chunk, trouble: _Trouble, verdict: Accepted) -> bool:
+        """Whether the server counted what was sent, or may have had some of it before."""
+        if verdict.ingested in {None, part.users} or trouble.tried:
+            return True
+        place = (part.file, part.first)
+        if (verdict.ingested or 0) > part.users or (place not in self._known and not self._resent):
+            return False
+        # A kill leaves few such chunks.
+        self._resent -= place not in self._known
+        self._known.add(place)
+        return True
+
+    async def _refuse(self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal) -> Outcome:
         if part.users > 1:
-            return await self._halve(part, watcher, _Trouble())
-        return self._hand_back(part, watcher, _code(verdict), _words(verdict))
+            return await self._halve(part, watcher, _Trouble(tried=trouble.tried, refused=trouble.refused))
+        return await self._hand_back_refused(part, watcher, trouble, verdict)
+
+    async def _hand_back_refused(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal, fault: str = ""
+    ) -> Outcome:
+        """Hand back rows that were refused each by itself, once it is known that it was for the rows."""
+        expected = self._refusals.are_expected(trouble.refused)
+        await self._refusals.hold(part, verdict, watcher, expected=expected)
+        return refused(part, verdict, fault)
 
     async def _refuse_some(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: RefusedSome
@@ -180,17 +244,22 @@ class Delivery:
         """Hand back those whom the answer names, and send the rest; not for ever by ones and twos."""
         whole = Refused(verdict.status, verdict.words)
         if trouble.rounds >= _MOST_ROUNDS:
-            return await self._refuse(part, watcher, whole)
-        at_fault, outcome = by_fault(part, verdict), Outcome()
-        for fault, places in at_fault.items():
-            outcome += self._hand_back(only(part, places), watcher, "malformed", f"{_words(whole)}: {fault}")
-        return outcome + await self._deliver_rest(part, watcher, trouble, others(part, *at_fault.values()))
+            return await self._refuse(part, watcher, trouble, whole)
+        at_fault = by_fault(part, verdict)
+        return await self._both(
+            *(
+                self._hand_back_refused(only(part, places), watcher, trouble, whole, fault)
+                for fault, places in at_fault.items()
+            ),
+            self._deliver_rest(part, watcher, trouble, others(part, *at_fault.values())),
+        )
 
     async def _hold_some(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDownSome
     ) -> Outcome | None:
         """Hand back who is over the quota, let the throttled wait alone, and send the rest meanwhile."""
-        crowd, slow = crowd_of(part, verdict), SlowDown(verdict.retry_after, verdict.words)
+        crowd = crowd_of(part, verdict)
+        slow = SlowDown(verdict.retry_after, verdict.words, verdict.asked)
         if trouble.rounds >= _MOST_ROUNDS:
             trouble.failures += 1
             return await self._fail_alone(part, watcher, trouble, slow)
@@ -201,26 +270,34 @@ class Delivery:
         outcome = Outcome()
         if len(crowd.over_quota):
             words = f"over its quota for the day; the server answered 429: {verdict.words}"
-            outcome = self._hand_back(only(part, crowd.over_quota), watcher, "daily_quota", words)
-        async with asyncio.TaskGroup() as group:
-            held = group.create_task(self._deliver_later(part, watcher, slow, crowd.throttled))
-            rest = group.create_task(self._deliver_rest(part, watcher, trouble, crowd.others))
-        return outcome + rest.result() + held.result()
+            over_quota = only(part, crowd.over_quota)
+            outcome = self._end(over_quota, watcher, handed_back(over_quota, "daily_quota", words))
+        return outcome + await self._both(
+            self._deliver_rest(part, watcher, trouble, crowd.others),
+            self._deliver_later(part, watcher, trouble, slow, crowd.throttled),
+        )
 
     async def _deliver_rest(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, places: NDArray[np.int64]
     ) -> Outcome:
         if not len(places):
             return Outcome()
-        return await self.deliver(only(part, places), watcher, _Trouble(rounds=trouble.rounds + 1))
+        rest = _Trouble(rounds=trouble.rounds + 1, tried=trouble.tried, refused=trouble.refused)
+        return await self.deliver(only(part, places), watcher, rest)
 
     async def _deliver_later(
-        self, part: Chunk, watcher: Watcher, verdict: SlowDown, places: NDArray[np.int64]
+        self,
+        part: Chunk,
+        watcher: Watcher,
+        before: _Trouble,
+        verdict: SlowDown,
+        places: NDArray[np.int64],
     ) -> Outcome:
         if not len(places):
             return Outcome()
         watcher.set_apart()
-        held, trouble = only(part, places), _Trouble(failures=1)
+        held = only(part, places)
+        trouble = _Trouble(failures=1, tried=before.tried, refused=before.refused)
         waited = await self._wait_alone(held, watcher, trouble, verdict)
         return waited or await self.deliver(held, watcher, trouble)
 
@@ -234,25 +311,27 @@ class Delivery:
         """
         others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
         trouble.failures += 1
+        trouble.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
         trouble.passes = self._pause.passes
         if isinstance(verdict, SlowDown) and self._too_fast(part, trouble):
-            if (wait := self._pause.respite(verdict, trouble.failures)) > 0:
+            self._pause.begin()
+            if (wait := min(self._pause.respite(verdict, trouble.failures), self._pause.left)) > 0:
                 await self._pause.sleep(wait)
             return None
         if others_pass or trouble.apart_since is not None:
             return await self._fail_alone(part, watcher, trouble, verdict)
-        if trouble.failures == 2 and isinstance(verdict, SlowDown) and watcher.probe():
-            await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
+        slowed = isinstance(verdict, SlowDown) and self._pause.left > 0
+        if trouble.failures == 2 and slowed and watcher.probe():
+            await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), self._pause.left))
             return None
-        throttled = part.users > 1 and isinstance(verdict, SlowDown)
-        if throttled and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
+        if slowed and part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
             return await self._halve(part, watcher, trouble)
         self._pause.failed(started, verdict)
         return None
 
     def _too_fast(self, part: Chunk, trouble: _Trouble) -> bool:
         """Whether a throttling tells of the pace of all, rather than of this part or of an outage."""
-        patient = trouble.failures <= _PACE_PATIENCE and trouble.apart_since is None
+        patient = trouble.failures <= _PACE_PATIENCE and trouble.apart_since is None and self._pause.left > 0
         return patient and self._identifications.refused(part.users)
 
     def _may_try_halves(self) -> bool:
@@ -281,48 +360,24 @@ class Delivery:
     ) -> Outcome | None:
         now = self._clock.now()
         trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
-        if now - trouble.apart_since > self._outage:
-            words = f"the server kept answering: {verdict.words}"
-            return self._hand_back(part, watcher, "transient", words, end="in_doubt")
-        await self._pause.sleep(self._pause.wait(verdict, trouble.failures))
+        end = trouble.apart_since + self._outage
+        if now >= end:
+            words = f"the server kept answering: {said(verdict)}"
+            return self._end(part, watcher, handed_back(part, "transient", words, "in_doubt"))
+        await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), end - now))
         return None
 
     async def _halve(self, part: Chunk, watcher: Watcher, trouble: _Trouble) -> Outcome:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self.deliver(half, watcher, replace(trouble, rounds=0)))
-                for half in halves(part)
-            ]
-        return tasks[0].result() + tasks[1].result()
+        return await self._both(
+            *(self.deliver(half, watcher, replace(trouble, rounds=0)) for half in halves(part))
+        )
 
-    def _hand_back(
-        self, part: Chunk, watcher: Watcher, code: str, words: str, *, end: End = "refused"
-    ) -> Outcome:
-        rejects = rejected(part, code, words)
-        return self._end(part, watcher, Outcome(Tally(rejected=len(rejects)), rejects, sent(part, end)))
+    async def _both(self, *parts: Coroutine[None, None, Outcome]) -> Outcome:
+        """Bring several parts to their end, side by side."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+        return sum((task.result() for task in tasks), Outcome())
 
     def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
         watcher.finished(part)
         return outcome
-
-
-def _troubles(verdict: Verdict) -> Tally:
-    """What a verdict adds to the meter."""
-    throttled = isinstance(verdict, SlowDown | SlowDownSome)
-    return Tally(throttled=int(throttled), in_doubt=int(isinstance(verdict, TryAgain) and verdict.in_doubt))
-
-
-def _code(verdict: Refused | TooBig) -> str:
-    return "malformed" if isinstance(verdict, Refused) else "too_big"
-
-
-def _words(verdict: Refused | TooBig) -> str:
-    status = verdict.status if isinstance(verdict, Refused) else 413
-    return f"the server answered {status}: {verdict.words}".rstrip(": ")
-
-
-def _stopped(verdict: Stop) -> DestinationError:
-    return DestinationError(
-        f"the destination refuses the run: {verdict.words}",
-        hint="check the API key, and that the project lives in the region of `destination.region`",
-    )

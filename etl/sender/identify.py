@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
 from etl import amplitude
-from etl.amplitude import TransportRules, Verdict
+from etl.amplitude import TransportRules, Verdict, judge
 from etl.model import Body
 from etl.sender.http import Http
 
@@ -27,4 +28,12 @@ class Identify(Http):
 
     def judge(self, status: int, headers: Mapping[str, str], text: bytes) -> Verdict:
         """Say what an answer means."""
-        return amplitude.judge(status, headers, text, key=self._key)
+        return judge(
+            status,
+            headers,
+            text,
+            key=self._key,
+            trust_status=self._trust_status,
+            now=time.time(),
+            secrets=self._secrets,
+        )

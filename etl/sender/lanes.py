@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.model import Chunk
-from etl.sender.delivery import Delivery, Outcome
+from etl.sender.delivery import Delivery
 from etl.sender.order import NOBODY, Keys, Order, without
+from etl.sender.outcome import Outcome
 from etl.sender.parts import only, whole, without_body
 from etl.sender.pause import StoppedError
 
@@ -106,16 +107,52 @@ class Lanes:
     """Carries chunks to their settling; at most `count` chunks at once, besides those set apart."""
 
     def __init__(self, count: int, delivery: Delivery, settle: Settle) -> None:
+        self._count = count
         self._delivery = delivery
         self._settle = settle
         self._free = asyncio.Semaphore(count)
         self._traffic = Traffic()
+        self._holding: set[_Load] = set()  # with a lane, and nothing to do but to see whether others pass
+        self._unanswered = 0
+        self._answered = asyncio.Event()
 
     async def carry(self, chunk: Chunk, group: asyncio.TaskGroup) -> None:
         """Start a chunk as soon as a lane is free; its task lives in `group`. Call it in source order."""
         await self._traffic.room()
         await self._free.acquire()
-        group.create_task(self._carry(_Load(chunk, self._traffic, self._free, self._delivery)))
+        group.create_task(self._carry(_Load(chunk, self, self._traffic, self._free, self._delivery)))
+
+    async def drain(self) -> None:
+        """Every chunk was given: wait until all are answered, and let those end that see nobody pass.
+
+        Raises DestinationError where that shows that the run can't go on.
+        """
+        while self._unanswered:
+            self._answered.clear()
+            await self._answered.wait()
+        self._delivery.conclude()
+
+    def open(self, users: int) -> None:
+        """So many identifications are to be sent."""
+        self._unanswered += users
+
+    def answered(self, users: int) -> None:
+        """So many identifications have their answer, or are given up."""
+        self._unanswered -= users
+        if not self._unanswered:
+            self._answered.set()
+
+    def hold(self, load: _Load) -> None:
+        """A load with a lane waits to see whether others pass: they get its lane, where there is no other."""
+        self._holding.add(load)
+        if len(self._holding) >= self._count:
+            for one in self._holding:
+                one.free_lane()
+            self._holding.clear()
+
+    def let_go(self, load: _Load) -> None:
+        """A load doesn't wait for others any more."""
+        self._holding.discard(load)
 
     async def _carry(self, load: _Load) -> None:
         try:
@@ -126,21 +163,28 @@ class Lanes:
         except* StoppedError:
             pass  # unsettled: the next run takes it up again
         finally:
+            self.let_go(load)
             load.leave()
 
 
 class _Load:
     """One chunk under way; the watcher of its parts."""
 
-    def __init__(self, chunk: Chunk, traffic: Traffic, lane: asyncio.Semaphore, delivery: Delivery) -> None:
+    def __init__(
+        self, chunk: Chunk, lanes: Lanes, traffic: Traffic, lane: asyncio.Semaphore, delivery: Delivery
+    ) -> None:
         self.chunk = chunk
         self.settled = False
+        self._lanes = lanes
         self._traffic = traffic
         self._lane = lane
         self._delivery = delivery
         self._ticket, self._blockers = traffic.enter(chunk.keys)
         self._open_keys = chunk.keys
+        self._unanswered = chunk.users
+        self._holds = 0
         self._has_lane = True
+        lanes.open(chunk.users)
 
     async def deliver(self) -> Outcome:
         return await self._in_turn(whole(self.chunk)) if self.chunk.users else Outcome()
@@ -153,12 +197,27 @@ class _Load:
 
     def set_apart(self) -> None:
         self._traffic.set_apart(self._ticket)
-        self._free_lane()
+        self.free_lane()
 
     def finished(self, part: Chunk) -> None:
+        self._unanswered -= part.users
+        self._lanes.answered(part.users)
         if len(part.keys) < len(self._open_keys):
             self._open_keys = without(self._open_keys, part.keys)
             self._traffic.narrow(self._ticket, self._open_keys)
+        if self._holds and not self._unanswered:
+            self._traffic.park(self._ticket)
+            if self._has_lane:
+                self._lanes.hold(self)
+
+    def held(self, part: Chunk) -> None:
+        self._holds += 1
+        self.finished(part)
+
+    def released(self) -> None:
+        self._holds -= 1
+        if not self._holds:
+            self._lanes.let_go(self)
 
     async def last(self) -> None:
         """Wait for the earlier chunks of its users to be settled.
@@ -169,12 +228,13 @@ class _Load:
         if self._traffic.standing(self._blockers):
             self.chunk = without_body(self.chunk)
             self._traffic.park(self._ticket)
-            self._free_lane()
+            self.free_lane()
         await self._traffic.settled(self._blockers)
 
     def leave(self) -> None:
+        self._lanes.answered(self._unanswered)
         self._traffic.leave(self._ticket, settled=self.settled)
-        self._free_lane()
+        self.free_lane()
 
     async def _in_turn(self, part: Chunk) -> Outcome:
         """Send a part once no earlier chunk has one of its users under way.
@@ -199,7 +259,7 @@ class _Load:
             waiting = group.create_task(self._in_turn(later))
         return sent.result() + waiting.result()
 
-    def _free_lane(self) -> None:
+    def free_lane(self) -> None:
         if self._has_lane:
             self._has_lane = False
             self._lane.release()

@@ -66,3 +66,9 @@ class Watcher(Protocol):
 
     def finished(self, part: Chunk) -> None:
         """Every identification of the part has its end."""
+
+    def held(self, part: Chunk) -> None:
+        """Every identification of the part was refused, and waits to hear whether others are accepted."""
+
+    def released(self) -> None:
+        """A part that was held waits no longer."""

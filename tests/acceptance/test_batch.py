@@ -9,7 +9,7 @@ import pytest
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law, send
-from tests.commands import Propsync
+from tests.commands import QUICK, Propsync, until
 
 BATCH = "destination: {transport: batch}\n"
 COUNTING = """\
@@ -51,6 +51,32 @@ def test_counters_are_warned_about_over_identify_and_only_there(propsync: Propsy
     assert "over `transport: batch` it counts once" in propsync("check", job).out
     job.write_text(f"source: users.csv\n{COUNTING}{BATCH}")
     assert "warning" not in propsync("check", job).out
+
+
+def test_events_that_are_never_counted_are_handed_back(
+    propsync: Propsync, sandbox: Sandbox, batch_job: Path
+) -> None:
+    sandbox.change(ingested="none")
+    finished = send(propsync, sandbox, batch_job, "--json")
+    assert finished.code == 3
+    assert finished.summary["rejects_by_code"] == {"uncounted": 1_000}
+
+
+def test_events_that_were_under_way_at_a_kill_need_not_be_counted_again(
+    propsync: Propsync, sandbox: Sandbox, batch_job: Path
+) -> None:
+    """Amplitude had them before the answer was lost with the process, and knows their insert_ids."""
+    sandbox.change(ingested="new", outage="stall-after")
+    limits = ("--batch-size", "100", "--concurrency", "4")
+    with propsync.begin("run", batch_job, "--endpoint", sandbox.url, *QUICK, *limits) as running:
+        until(lambda: len(sandbox.profiles) > 0)
+        running.kill()
+    known = len(sandbox.profiles)
+    sandbox.end_outage()
+    finished = send(propsync, sandbox, batch_job, "--json", *limits)
+    assert finished.code == 0
+    assert finished.summary["accepted"] == 1_000
+    assert finished.summary["uncounted"] == known
 
 
 def test_events_that_the_server_did_not_count_are_told(

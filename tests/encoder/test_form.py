@@ -77,8 +77,20 @@ def test_never_longer_than_percent_encoding(text: str) -> None:
 
 
 def test_plain_json_is_left_alone() -> None:
-    line = b'{"user_id":"user-1","user_properties":{"$set":{"plan":"pro plan"}}}\n'
-    assert form_escape(line) == line
+    line = b'{"user_id":"user-1","user_properties":{"$set":{"plan":"pro"}}}\n'
+    assert form_escape(line) is line
+
+
+def test_a_space_is_a_plus_and_a_plus_is_none() -> None:
+    assert form_escape(b'{"note":"two  words + 50% & more"}\n') == (
+        b'{"note":"two++words+%2B+50%25+%26+more"}\n'
+    )
+
+
+@given(TEXT)
+def test_no_raw_space_or_control_stands_in_a_body(text: str) -> None:
+    body, _ = body_of(text)
+    assert all(0x21 <= byte <= 0x7E for byte in body)
 
 
 LETTERS = st.sampled_from(

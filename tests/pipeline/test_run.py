@@ -69,7 +69,8 @@ def test_faults_change_nothing_but_the_number_of_requests(tmp_path: Path, users:
         record=True,
         seed=seed,
         faults=faults(
-            "503:0.1", "500:0.1", "reset-before:0.05", "reset-after:0.05", "html:0.05", "truncate:0.05"
+            *("503:0.1", "500:0.1", "reset-before:0.05", "reset-after:0.05", "html:0.05", "truncate:0.05"),
+            *("empty:0.05", "portal:0.05"),
         ),
     )
     with running_sandbox(options) as sandbox:

@@ -303,6 +303,18 @@ def test_html_and_oversized_answers_are_bad_gateways() -> None:
             assert isinstance(judge(reply.status, {}, reply.text.encode(), key="abc"), TryAgain)
 
 
+@pytest.mark.parametrize("kind", ["empty", "portal"])
+def test_what_others_say_with_a_200_is_no_success_and_nothing_was_applied(kind: str) -> None:
+    with running_sandbox(with_fault(f"{kind}:1")) as sandbox:
+        reply = identify(sandbox.url, user(1))
+        assert reply.status == 200
+        assert isinstance(judge(200, {}, reply.text.encode(), key="abc"), TryAgain)
+        assert not len(sandbox.profiles)
+        sandbox.change(faults=[f"{kind}-after:1"])
+        identify(sandbox.url, user(1))
+        assert len(sandbox.profiles) == 1
+
+
 def test_a_stall_answers_nothing_and_ends_with_its_client_or_with_the_sandbox() -> None:
     async def stall(url: str, seconds: float) -> None:
         timeout = aiohttp.ClientTimeout(total=seconds)

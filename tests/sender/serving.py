@@ -107,9 +107,14 @@ async def carry_all(
     waits: Waits = _WAITS,
     pace: Callable[[Clock], Pace] = AdmittedRate,
     listener: Listener = lambda event: None,
+    resent: int = 0,
+    journey: Journey | None = None,
 ) -> Journey:
-    """Carry chunks in virtual time; returns once each is settled or given up."""
-    clock, journey = virtual_clock(), Journey()
+    """Carry chunks in virtual time; returns once each is settled or given up.
+
+    What was settled before an error stands in `journey`.
+    """
+    clock, journey = virtual_clock(), Journey() if journey is None else journey
     pause = Pause(
         clock, waits, outage=outage, listener=listener, throttle_seconds=destination.throttle_seconds
     )
@@ -118,9 +123,10 @@ async def carry_all(
         pause=pause,
         requests=Rate(None, clock),
         identifications=pace(clock),
-        slots=asyncio.Semaphore(lanes),
+        slots=lanes,
         clock=clock,
         outage=outage,
+        resent=resent,
     )
 
     async def settle(chunk: Chunk, outcome: Outcome) -> None:
@@ -135,6 +141,7 @@ async def carry_all(
             if pause.stopping:
                 break
             await road.carry(chunk, group)
+        await road.drain()
     meter = delivery.read_meter()
     journey.settled[-1] = replace(Outcome(), tally=meter)
     journey.seconds = clock.now()

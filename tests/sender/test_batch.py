@@ -11,7 +11,7 @@ import zlib
 import aiohttp
 import pytest
 
-from etl.amplitude import Accepted, RefusedSome, SlowDownSome, Stop, TryAgain, Verdict
+from etl.amplitude import Accepted, KeyRefused, RefusedSome, SlowDownSome, TryAgain, Verdict
 from etl.model import Body
 from etl.sender import batch as module
 from etl.sender.batch import Batch
@@ -96,5 +96,5 @@ def test_answers_name_events_or_the_key() -> None:
     bad = verdict_on(Raw(status("400 Bad", json.dumps(told).encode())))
     assert bad == RefusedSome(400, "bad", {0: "invalid value in time"})
     key = verdict_on(Raw(status("400 Bad", json.dumps({"error": f"Invalid API key: {KEY}"}).encode())))
-    assert isinstance(key, Stop)
+    assert isinstance(key, KeyRefused)
     assert "0123456789" not in key.words

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import ssl
+import zlib
+from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import aiohttp
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
+from etl.amplitude import Accepted, KeyRefused, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError, UsageError
+from etl.sender.content_encoding import unpacked
 from etl.sender.identify import Identify
 from tests.sender.answering import Raw, answering, status
 
@@ -53,14 +59,12 @@ def test_the_request_is_a_form_with_key_and_identifications() -> None:
         (status("400 Bad Request", b"missing_event"), Refused(400, "missing_event")),
         (status("403 Forbidden", b"blocked"), Refused(403, "blocked")),
         (status("413 Too Big"), TooBig("")),
-        (status("429 Slow", b"slow", "Retry-After: 7"), SlowDown(7.0, "slow")),
-        (status("503 Away", b"away"), TryAgain(False, "503 away")),
-        (status("500 Oops"), TryAgain(True, "500")),
-        (status("400 Bad", f"Invalid API key: {KEY}".encode()), Stop("Invalid API key: ***")),
-        (status("302 Found", b"", "Location: http://127.0.0.1:9/"), Stop("unexpected answer 302")),
+        (status("429 Slow", b"slow", "Retry-After: 7"), SlowDown(7.0, "slow", "7")),
+        (status("503 Away", b"away"), TryAgain(False, "503 away", status=503)),
+        (status("500 Oops"), TryAgain(True, "500", status=500)),
         (
             status("200 OK", b"<html>please log in</html>"),
-            TryAgain(True, "a web page: <html>please log in</html>"),
+            TryAgain(True, "no usable answer: 200 an HTML page", status=200),
         ),
     ],
 )
@@ -128,13 +132,109 @@ def test_a_wrong_certificate_is_no_outage() -> None:
     assert "certificate" in str(caught.value)
 
 
-def test_no_tls_at_the_other_end_is_no_outage_either() -> None:
+def test_no_tls_at_the_other_end_is_tried_again() -> None:
     async def ask() -> Verdict:
         async with answering(Raw(greeting=status("400 Bad Request"))) as raw:
             return await post_to(raw.url.replace("http:", "https:"))
 
-    with pytest.raises(DestinationError, match="no safe connection"):
-        asyncio.run(ask())
+    verdict = asyncio.run(ask())
+    assert isinstance(verdict, TryAgain)
+    assert verdict.unsent
+    assert not verdict.in_doubt
+    assert verdict.words == "no connection to 127.0.0.1: the TLS handshake failed: wrong version number"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (status("400 Bad", f"Invalid API key: {KEY}".encode()), KeyRefused, "Invalid API key: ***"),
+        (status("401 Who"), KeyRefused, ""),
+        (
+            status("302 Found", b"", "Location: http://u:p@127.0.0.1:9/x?y"),
+            Stop,
+            "unexpected answer 302, a redirect to http://127.0.0.1:9/x",
+        ),
+        (status("404 Not Found", b"nothing"), Stop, "unexpected answer 404 nothing"),
+    ],
+)
+def test_what_ends_a_run_says_why(answer: bytes, kind: type[Stop], words: str) -> None:
+    verdict = verdict_on(Raw(answer))
+    assert type(verdict) is kind
+    assert verdict.words == words
+
+
+def test_nothing_compressed_is_asked_for() -> None:
+    raw = Raw()
+    verdict_on(raw)
+    assert b"\r\naccept-encoding: identity\r\n" in raw.requests[0].lower()
+
+
+def raw_deflate(text: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(text) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("pack", "encoding"),
+    [
+        (gzip.compress, "gzip"),
+        (gzip.compress, "X-GZip, identity"),
+        (zlib.compress, "deflate"),
+        (raw_deflate, "deflate"),
+        (lambda text: gzip.compress(zlib.compress(text)), "deflate, gzip"),
+        (lambda text: gzip.compress(text[:3]) + gzip.compress(text[3:]), "gzip"),
+    ],
+)
+def test_an_answer_that_comes_compressed_is_read(pack: Callable[[bytes], bytes], encoding: str) -> None:
+    def of(line: str, text: bytes) -> Verdict:
+        return verdict_on(Raw(status(line, pack(text), f"Content-Encoding: {encoding}")))
+
+    assert of("200 OK", b"success") == Accepted()
+    assert isinstance(of("200 OK", b"<html>Sign in</html>"), TryAgain)
+    assert isinstance(of("400 Bad", b"invalid_api_key"), KeyRefused)
+    assert of("400 Bad", b"missing_event") == Refused(400, "missing_event")
+    assert of("429 Slow", b"slow") == SlowDown(None, "slow")
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (b"success", "gzip"),
+        (gzip.compress(b"success", mtime=0)[:-9], "gzip"),
+        (gzip.compress(b"success", mtime=0), "br"),
+        (gzip.compress(b"success", mtime=0), "gzip, gzip, gzip, gzip, gzip"),
+        (gzip.compress(b"success", mtime=0)[:12] + b"rubbish", "deflate"),
+    ],
+)
+def test_a_200_that_cannot_be_unpacked_is_no_usable_answer(body: bytes, encoding: str) -> None:
+    verdict = verdict_on(Raw(status("200 OK", body, f"Content-Encoding: {encoding}")))
+    assert isinstance(verdict, TryAgain)
+    assert verdict.in_doubt
+    assert verdict.words.startswith("no usable answer: 200 ")
+
+
+def test_what_cannot_be_unpacked_is_quoted_as_it_is() -> None:
+    refused = verdict_on(Raw(status("400 Bad", b"missing_event", "Content-Encoding: gzip")))
+    assert refused == Refused(400, "missing_event")
+
+
+def test_a_refusal_in_gzip_is_read_though_no_header_says_so() -> None:
+    assert isinstance(verdict_on(Raw(status("400 Bad", gzip.compress(b"invalid_api_key")))), KeyRefused)
+    assert isinstance(verdict_on(Raw(status("200 OK", gzip.compress(b"success", mtime=0)))), TryAgain)
+
+
+def test_an_answer_that_unpacks_without_end_is_bounded() -> None:
+    bomb = gzip.compress(gzip.compress(b"\0" * 50_000_000))
+    verdict = verdict_on(Raw(status("500 Oops", bomb, "Content-Encoding: gzip", "Content-Encoding: gzip")))
+    assert isinstance(verdict, TryAgain)
+
+
+@pytest.mark.parametrize("encodings", [["gzip"], ["deflate"], ["gzip, deflate"], ["identity", ""]])
+@given(st.binary(max_size=200))
+@settings(max_examples=30)
+def test_unpacking_noise_never_raises_nor_grows(encodings: list[str], noise: bytes) -> None:
+    found = unpacked(gzip.compress(noise) + noise, encodings, 1000)
+    assert found is None or len(found) <= 1000
 
 
 @pytest.mark.parametrize("url", ["http://example.com", "http://10.0.0.1:80"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
+from etl.amplitude import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.batch_answer import Named
 from etl.keys import user_keys
 from etl.model import Chunk, Event, Paused
@@ -187,14 +189,63 @@ def test_one_hot_user_after_the_other_is_found_in_bounded_time() -> None:
     assert len(server.requests) < 400
 
 
-def test_what_the_server_did_not_count_is_counted() -> None:
+@pytest.mark.parametrize("counted", [0, 8, 9, 11])
+def test_rows_that_are_not_counted_as_they_were_sent_are_handed_back_in_doubt(counted: int) -> None:
     def answer(users: list[str], now: float) -> Verdict | None:
-        return Accepted(len(users) - 2) if "user-0000" in users else Accepted(len(users) + 1)
+        return Accepted(counted if "user-0000" in users else len(users))
 
     chunks = [chunk_of(names(10)), chunk_of(names(20)[10:], 11)]
+    chunks = [replace(chunk, prints=np.ones((10, 1), np.uint32)) for chunk in chunks]
     journey = run_virtual(carry_all(chunks, Destination(answer=answer)))
-    assert journey.total.tally.uncounted == 2
-    assert journey.total.tally.accepted == 20
+    assert [(reject.row, reject.code) for reject in journey.rejects] == [
+        (n, "uncounted") for n in range(1, 11)
+    ]
+    assert journey.rejects[0].reason == f"the server answered 200 and counted {counted} of 10 events"
+    tally = journey.total.tally
+    assert (tally.accepted, tally.rejected, tally.in_doubt) == (10, 10, 1)
+    assert tally.uncounted == max(0, 10 - counted)
+    assert {sent.end for sent in journey.settled[1].sent} == {"in_doubt"}
+    assert {sent.end for sent in journey.settled[11].sent} == {"accepted"}
+
+
+@pytest.mark.parametrize("first", [TryAgain(False, "502"), SlowDown(None, "slow")])
+def test_what_a_later_try_counts_too_few_of_is_accepted_and_counted(first: Verdict) -> None:
+    tries = 0
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        nonlocal tries
+        tries += 1
+        return first if tries == 1 else Accepted(len(users) - 2)
+
+    journey = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
+    assert not journey.rejects
+    assert (journey.total.tally.accepted, journey.total.tally.uncounted) == (10, 2)
+
+
+def test_after_a_lost_answer_parts_of_the_request_may_have_been_counted_too() -> None:
+    """An answer is lost, then the event of one is refused: the rest may have been taken at the first try."""
+    tries = 0
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            return TryAgain(False, "502")
+        return RefusedSome(400, "bad", {3: "x"}) if tries == 2 else Accepted(0)
+
+    journey = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
+    assert [(reject.row, reject.code) for reject in journey.rejects] == [(4, "malformed")]
+    assert (journey.total.tally.accepted, journey.total.tally.uncounted) == (9, 9)
+
+
+def test_a_run_that_goes_on_may_have_sent_as_much_as_was_under_way() -> None:
+    """The events of at most as many chunks as can have been in flight may be known from before."""
+    chunks = [chunk_of(names(50)[at : at + 10], at + 1) for at in range(0, 50, 10)]
+    server = Destination(answer=lambda users, now: Accepted(len(users) // 2))
+    journey = run_virtual(carry_all(chunks, server, resent=3))
+    assert journey.total.tally.accepted == 30
+    assert {reject.code for reject in journey.rejects} == {"uncounted"}
+    assert len(journey.rejects) == 20
 
 
 def keyed(columns: dict[str, list[str | None]]) -> Chunk:

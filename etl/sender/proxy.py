@@ -1,0 +1,139 @@
+"""The proxy that the environment names, read as curl reads it. No I/O.
+
+A user and password are taken out of the address here, so that no library's message can hold them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from etl.errors import UsageError
+
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_ADDRESS: Final = re.compile(
+    r"(\[[0-9a-f:.%]+\]|[^\s\[\]:/?#@\\]+)(?::(\d{1,5}))?(?:[/?#].*)?", re.IGNORECASE
+)
+# Schemes that may be named in a message; any other word before `://` may be a part of a password.
+_KNOWN_SCHEMES: Final = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h", "ftp"})
+_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
+_HINT: Final = "write it like http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy to send through: `url` without its user and password, and the `variable` that named it.
+
+    `login` is the value of a Proxy-Authorization header, or empty; `secrets` are never to be shown.
+    """
+
+    variable: str
+    url: str
+    login: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def proxy_for(
+    endpoint: str, environ: Mapping[str, str], system: Mapping[str, str] | None = None
+) -> Proxy | None:
+    """The proxy for requests to a base URL, None for none.
+
+    `system` has the machine's own settings by scheme, for where no variable is set. Raises UsageError for a
+    proxy that can't be used, naming the variable and never what stands in it.
+    """
+    parts = urlsplit(endpoint)
+    if _is_exempt(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), environ):
+        return None
+    for variable in _names(parts.scheme, environ):
+        if value := environ.get(variable, "").strip():
+            return _parsed(value, f"the variable {variable}")
+    value = (system or {}).get(parts.scheme, "").strip()
+    return _parsed(value, "the system's proxy setting") if value else None
+
+
+def proxy_secrets(environ: Mapping[str, str]) -> set[str]:
+    """The users' passwords in all proxy variables, whether these are used or not."""
+    found = {
+        secret
+        for name, value in environ.items()
+        if name.lower() in _VARIABLES
+        for secret in _secrets(_split_login(value)[0])
+    }
+    return found - {""}
+
+
+def _names(scheme: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """The variables to look at, in order."""
+    for name in (f"{scheme}_proxy", "all_proxy"):
+        yield name
+        # In a CGI script, HTTP_PROXY is what the client of that script wrote into a header.
+        if name != "http_proxy" or "REQUEST_METHOD" not in environ:
+            yield name.upper()
+
+
+def _parsed(value: str, variable: str) -> Proxy:
+    scheme = _SCHEME.match(value)
+    if scheme and scheme[1].lower() != "http":
+        named = scheme[1].lower()
+        kind = f"{named}://" if named in _KNOWN_SCHEMES else "of another kind"
+        raise UsageError(f"{variable} names a proxy {kind}, and only http:// works", hint=_HINT)
+    login, place = _split_login(value)
+    address = _ADDRESS.fullmatch(place)
+    if address is None:
+        raise UsageError(f"{variable} names no proxy: its host or port can't be read", hint=_HINT)
+    host, port = address[1], address[2]
+    if port is None and scheme is None:
+        raise UsageError(f"{variable} names a proxy without a port", hint=_HINT)
+    if port is not None and not 0 < int(port) < 2**16:
+        raise UsageError(f"{variable} names a proxy with a port that doesn't exist", hint=_HINT)
+    secrets = tuple(_secrets(login))
+    return Proxy(variable, f"http://{host}:{port or 80}", _basic(login), secrets)
+
+
+def _split_login(value: str) -> tuple[str, str]:
+    """User and password, which may hold anything, and the address behind them."""
+    rest = _SCHEME.sub("", value.strip(), count=1) if _SCHEME.match(value.strip()) else value.strip()
+    login, _, place = rest.rpartition("@")
+    return login, place
+
+
+def _secrets(login: str) -> Iterable[str]:
+    password = login.partition(":")[2]
+    # Where only one word stands before the @, it may be a token.
+    return (login, password, _basic(login).removeprefix("Basic ")) if login else ()
+
+
+def _basic(login: str) -> str:
+    if not login:
+        return ""
+    user, _, password = login.partition(":")
+    return "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+
+
+def _is_exempt(host: str, port: int, environ: Mapping[str, str]) -> bool:
+    """Whether a host is among those that the variable no_proxy lets go directly."""
+    name = host.lower().rstrip(".")
+    listed = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    return any(_covers(entry, name, port) for entry in re.split(r"[\s,]+", listed) if entry)
+
+
+def _covers(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    name = entry.lower()
+    behind = re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d+)", name)
+    if behind:
+        if int(behind[2]) != port:
+            return False
+        name = behind[1]
+    name = name.strip("[]")
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        domain = name.removeprefix("*").strip(".")
+        return bool(domain) and (host == domain or host.endswith(f".{domain}"))
