@@ -26,7 +26,7 @@ Exit codes
   2    the command line or the job file is wrong; nothing was sent
   3    finished, and some rows were rejected
   4    stopped by a guard: rejects, changes, users who left, too few rows, a source sent before
-  5    stopped by the destination: key refused, or away too long
+  5    stopped by the destination: the key or everything refused, or away too long
   6    another run of this job is active
   7    the source can't be read, or isn't the one the checkpoint is of
   8    the state folder can't be written, or others can write to it

@@ -127,7 +127,7 @@ class Pause:
     def _given_up(self, seconds: float, verdict: SlowDown | TryAgain) -> DestinationError:
         asked = verdict.retry_after
         longer = asked is not None and asked > self._outage
-        hint = "run the same command again once it is back; what is settled is kept"
+        hint = "run the same command again once it is back; what is committed is kept"
         if asked is not None and longer:
             hint = f"the server asked to wait {span(asked)}, and --max-outage is {span(self._outage)}; {hint}"
         return DestinationError(

@@ -85,7 +85,7 @@ def _parsed(value: str, variable: str) -> Proxy:
     login, place = _split_login(value)
     address = _ADDRESS.fullmatch(place)
     if address is None:
-        raise UsageError(f"{variable} names no proxy: its host or port can't be read", hint=_HINT)
+        raise UsageError(f"{variable} does not name a proxy: its host or port can't be read", hint=_HINT)
     host, port = address[1], address[2]
     if port is None and scheme is None:
         raise UsageError(f"{variable} names a proxy without a port", hint=_HINT)

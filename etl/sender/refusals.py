@@ -135,12 +135,14 @@ def _stopped(count: int, held: list[_Held]) -> DestinationError:
     refusal = held[-1].refusal
     words = f"{refusal.status} {refusal.words}".rstrip()
     if isinstance(refusal, KeyRefused):
-        return DestinationError(f"the destination refuses the API key by now: {words}", hint=refusal.hint)
+        return DestinationError(
+            f"the destination refuses the API key, which it accepted before: {words}", hint=refusal.hint
+        )
     return DestinationError(
         f"the destination refuses everything: {count:,} rows in a row were answered {words}; among them "
         f"{_places(held)}",
-        hint="these rows are no rejects. See what stands between here and Amplitude, such as a firewall or a "
-        "limit on the size of requests; then the same command sends them",
+        hint="these rows are not rejects: check what stands between here and Amplitude, such as a firewall or "
+        "a limit on the size of requests, then run the same command again",
     )
 
 

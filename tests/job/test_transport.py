@@ -8,6 +8,7 @@ from etl.job import ColumnSpec, fingerprint
 from tests.job.writing import fault, job
 
 BATCH = "destination: {transport: batch}\n"
+PLAIN = "identification: {user_id: id, user_properties: {plan: plan}}\n"
 JOB = "identification: {user_id: id, time: seen, user_properties: {plan: plan}}\n"
 
 
@@ -52,3 +53,24 @@ def test_a_time_may_be_a_constant_and_have_a_default() -> None:
     spec = "{column: seen, type: integer, default: 2024-05-01}"
     filled = job(f"identification: {{user_id: id, time: {spec}}}\n" + BATCH)
     assert filled.identification.fields["time"].default == '"2024-05-01T00:00:00"'
+
+
+def test_a_status_is_trusted_only_where_the_job_says_so() -> None:
+    plain, trusting = (
+        job(PLAIN),
+        job(PLAIN + "destination: {region: 'http://127.0.0.1:1', trust_status: true}\n"),
+    )
+    assert not plain.destination.trust_status
+    assert trusting.destination.trust_status
+    assert trusting.lines["destination.trust_status"] == 2
+
+
+def test_what_is_taken_for_an_acceptance_changes_nothing_of_what_is_sent() -> None:
+    assert fingerprint(job(PLAIN)) == fingerprint(job(PLAIN + "destination: {trust_status: true}\n"))
+
+
+@pytest.mark.parametrize("value", ["maybe", "1", "[true]", "''"])
+def test_a_trust_that_is_neither_true_nor_false_is_a_fault(value: str) -> None:
+    line, message = fault(PLAIN + f"destination: {{trust_status: {value}}}\n")
+    assert line == 2
+    assert "trust_status" in message

@@ -68,7 +68,7 @@ def test_what_the_server_asked_for_is_said() -> None:
     assert gave_up(server, chunks_of(40, 10), outage=3.0).splitlines() == [
         "the destination took nothing for 3.1 s: 429 slow (Retry-After: 3600)",
         "  the server asked to wait 1 h 00 min, and --max-outage is 3.0 s; run the same command again once "
-        "it is back; what is settled is kept",
+        "it is back; what is committed is kept",
     ]
 
 

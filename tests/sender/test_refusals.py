@@ -65,7 +65,7 @@ def test_who_is_refused_everything_stops_within_sixty_requests(answer: Answer, s
     assert "in a row were answered 4" in error.message
     assert "rows.csv row " in error.message
     assert error.hint
-    assert "no rejects" in error.hint
+    assert "not rejects" in error.hint
 
 
 def test_the_message_has_the_server_s_words_and_some_of_the_rows() -> None:
