@@ -79,14 +79,11 @@ def _lines(found: Forecast) -> list[str]:
         f"    merged       {tally.merged:>13,}",
         f"    rejected     {tally.rejected:>13,}",
         "",
-        f"  users          {found.users:>13,}",
-        *_users_lines(found.changes, found.users),
-        "",
         f"  requests       {tally.requests:>13,}",
         f"  bytes          {size(tally.bytes):>13}{compressed}",
         f"  time           {span(found.seconds):>13}  at the given rate",
     ]
-    lines += _changes_lines(found.changes)
+    lines += ["", *_users_lines(found.changes, found.users), *_changes_lines(found.changes)]
     for code, count in found.rejects_by_code.most_common():
         lines += ["", f"  {code}: {count:,}"]
         lines += [f"    {r.source} row {r.row:,}: {r.reason}" for r in found.examples[code]]
@@ -113,11 +110,13 @@ def _changes_dict(changes: Changed | None) -> dict[str, object] | None:
 
 
 def _users_lines(changes: Changed | None, users: int) -> Iterator[str]:
-    """What becomes of the users; on a first night there is nothing to compare with."""
-    if changes is not None and changes.new < users:
-        yield f"    new          {changes.new:>13,}"
-        yield f"    changed      {changes.changed:>13,}"
-        yield f"    unchanged    {changes.unchanged:>13,}"
+    """What becomes of the users; a first night has nothing to compare with."""
+    if changes is None or changes.new == users:
+        yield f"  users          {users:>13,}"
+        return
+    yield f"  users new      {changes.new:>13,}"
+    yield f"    changed      {changes.changed:>13,}"
+    yield f"    unchanged    {changes.unchanged:>13,}"
 
 
 def _changes_lines(changes: Changed | None) -> Iterator[str]:
