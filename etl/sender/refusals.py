@@ -141,8 +141,8 @@ def _stopped(count: int, held: list[_Held]) -> DestinationError:
     return DestinationError(
         f"the destination refuses everything: {count:,} rows in a row were answered {words}; among them "
         f"{_places(held)}",
-        hint="these rows are not rejects: check what stands between here and Amplitude, such as a firewall or "
-        "a limit on the size of requests, then run the same command again",
+        hint="these rows are not rejects: check what stands between here and Amplitude, such as a firewall "
+        "or a limit on the size of requests, then run the same command again",
     )
 
 
