@@ -91,7 +91,7 @@ def jobs(folder: Path, name: str, changes: str, transport: str) -> tuple[Job, Jo
 HOW: dict[str, Any] = {"max_changes": 100.0, "concurrency": 2}
 
 
-@settings(max_examples=25, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(sorted(IDENTIFICATIONS)),
     changes=st.sampled_from(sorted(CHANGES)),
@@ -283,9 +283,10 @@ def test_a_file_in_which_all_users_end_as_they_began_is_not_read_again(
     read: list[int] = []
     whole = Source.read
 
-    def noted(source: Source, gap: Stretch) -> Iterator[Batch]:
-        read.append(gap.first)
-        return whole(source, gap)
+    def noted(source: Source, gap: Stretch, **columns: Any) -> Iterator[Batch]:
+        if gap.stop is None:  # not only to see whether there is any row
+            read.append(gap.first)
+        return whole(source, gap, **columns)
 
     monkeypatch.setattr(Source, "read", noted)
     assert night(job, sandbox, export).tally.unchanged == 40

@@ -70,7 +70,8 @@ def test_no_rows_where_there_were_some_stop_the_run(
             run(job, sandbox, *given, listener=heard.append)
     assert caught.value.exit_code == 4
     assert "--min-rows 0" in str(caught.value.hint)
-    assert not [event for event in heard if isinstance(event, Ended)]
+    ends = [event.summary for event in heard if isinstance(event, Ended)]
+    assert [(end.exit_code, end.tally.rows, end.tally.requests) for end in ends] == [(4, 0, 0)] * 2
     told = forecast(job, open_source(given), settings=Settings(endpoint=sandbox.url)).refused
     assert isinstance(told, TooFewRowsError)
     assert sandbox.stats.requests == 0
