@@ -150,7 +150,7 @@ class NdjsonFile:
         """The row in a line of a reject file, as that had been turned away."""
         values = (line.row or {}).get("values")
         if isinstance(values, dict):
-            return Line(dump(values).encode("utf-8", "surrogateescape"), values)
+            return Line(dump(values).encode("utf-8", "surrogateescape"), values, plain=line.plain)
         text = shown(line.text.decode(errors="backslashreplace"))
         return line._replace(row=None, reason=f"{text} holds no rejected row")
 

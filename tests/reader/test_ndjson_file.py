@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.reader import ndjson_look, window
+from etl.model import Stretch
+from etl.reader import ndjson_look, open_source, window
 from etl.reader.formats import recognise
 from etl.reader.locations import find
 from etl.reader.ndjson_file import NdjsonFile
@@ -314,3 +315,12 @@ def test_a_reject_without_values_is_a_reject_again(tmp_path: Path) -> None:
     found = batches(opened(written(tmp_path, "rejects.ndjson", text)))
     assert rows_of(found) == {1: {"id": 1}}
     assert [(r.row, r.code) for r in rejects_of(found)] == [(2, "bad_line"), (3, "bad_line")]
+
+
+def test_a_reject_file_with_bytes_that_are_no_text_has_bad_lines(tmp_path: Path) -> None:
+    line = b'{"source":"a","row":1,"code":"c","reason":"r","values":{"id":"user-1","plan":"%s"}}\n'
+    path = tmp_path / "rejects.ndjson"
+    path.write_bytes(line % b"pro" + line % b"\xc1")
+    found = list(open_source([path]).read(Stretch(0), used=["id", "plan"]))
+    assert [batch.rows.to_pylist() for batch in found] == [[{"id": "user-1", "plan": "pro"}]]
+    assert [(r.row, r.code) for batch in found for r in batch.rejects] == [(2, "bad_line")]
