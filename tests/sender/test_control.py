@@ -73,7 +73,7 @@ def test_a_limit_that_changes_is_followed(seed: int) -> None:
         assert server.refused(begin, end) < 0.03
 
 
-# Of a hundred seeds one in ten has a refusal by chance in the middle of the search, and takes longer.
+# Of forty seeds about one in six has a refusal by chance in the middle of the search, and takes longer.
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_limit_raised_tenfold_is_found_within_twenty_seconds(seed: int) -> None:
     server = Admitting(lambda now: 2500 if now < 40 else 25_000, jitter=0.02, seed=seed)
