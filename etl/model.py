@@ -7,7 +7,7 @@ Row numbers count from 1, the first row after a header. A stretch is half open: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -84,6 +84,22 @@ class Batch:
     runs: NDArray[np.int64] | None = None
     originals: pa.BinaryArray | None = None
 
+    def between(self, first: int, stop: int) -> Batch:
+        """Rows `first` to `stop - 1` of it; nothing is copied."""
+        if (first, stop) == (self.first, self.stop):
+            return self
+        low, high = self.numbers.searchsorted((first, stop))
+        return replace(
+            self,
+            first=first,
+            stop=stop,
+            numbers=self.numbers[low:high],
+            rows=self.rows.slice(low, high - low),
+            rejects=tuple(reject for reject in self.rejects if first <= reject.row < stop),
+            runs=None if self.runs is None else self.runs[low:high],
+            originals=None if self.originals is None else self.originals.slice(low, high - low),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
@@ -104,6 +120,22 @@ class Mapped:
     keep_empty: frozenset[str] = frozenset()
     prints: Prints | None = None
     large: frozenset[str] = frozenset()
+
+    def between(self, first: int, stop: int) -> Mapped:
+        """What was made of rows `first` to `stop - 1` of the batch; nothing is copied."""
+        batch = self.batch.between(first, stop)
+        if batch is self.batch:
+            return self
+        start, end = self.batch.numbers.searchsorted((first, stop))
+        low, high = self.kept.searchsorted((start, end))
+        return replace(
+            self,
+            batch=batch,
+            kept=self.kept[low:high] - start,
+            identifications=self.identifications.slice(low, high - low),
+            rejects=tuple(reject for reject in self.rejects if first <= reject.row < stop),
+            prints=None if self.prints is None else self.prints[low:high],
+        )
 
 
 # Bytes, or a view of bytes that stand in a larger buffer.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
-import numpy as np
-
-from etl.model import Batch, Mapped
+from etl.model import Mapped
 
 # Smaller pieces take longer; chunks of larger ones come to the sender in bursts, and it has to catch up.
 _ROWS: Final = 8192
@@ -30,28 +27,7 @@ def pieces(mapped: Mapped, *, rows: int = _ROWS) -> Iterator[Mapped]:
 
 def _piece(mapped: Mapped, start: int, end: int) -> Mapped:
     """Rows `start` to `end - 1` of the readable ones, with the rejects that stand before each of them."""
-    batch = _cut(mapped.batch, start, end)
-    low, high = np.searchsorted(mapped.kept, (start, end))
-    return replace(
-        mapped,
-        batch=batch,
-        kept=mapped.kept[low:high] - start,
-        identifications=mapped.identifications.slice(low, high - low),
-        rejects=tuple(reject for reject in mapped.rejects if batch.first <= reject.row < batch.stop),
-        prints=None if mapped.prints is None else mapped.prints[low:high],
-    )
-
-
-def _cut(batch: Batch, start: int, end: int) -> Batch:
+    batch = mapped.batch
     first = int(batch.numbers[start - 1]) + 1 if start else batch.first
     stop = int(batch.numbers[end - 1]) + 1 if end < len(batch.numbers) else batch.stop
-    return replace(
-        batch,
-        first=first,
-        stop=stop,
-        numbers=batch.numbers[start:end],
-        rows=batch.rows.slice(start, end - start),
-        rejects=tuple(reject for reject in batch.rejects if first <= reject.row < stop),
-        runs=None if batch.runs is None else batch.runs[start:end],
-        originals=None if batch.originals is None else batch.originals.slice(start, end - start),
-    )
+    return mapped.between(first, stop)

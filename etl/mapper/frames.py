@@ -35,7 +35,7 @@ def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
         at = batch.first
         while at < batch.stop:
             end = min(_border(at, size) + size, batch.stop)
-            parts.append(_clipped(batch, at, end))
+            parts.append(batch.between(at, end))
             if end == _border(end, size):
                 yield _joined(parts)
                 parts = []
@@ -46,43 +46,14 @@ def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
 
 def within(mapped: Mapped, stretch: Stretch) -> Mapped:
     """Of a mapped frame the rows of the stretch."""
-    before = mapped.batch
-    stop = before.stop if stretch.stop is None else min(stretch.stop, before.stop)
-    batch = _clipped(before, max(stretch.first, before.first), stop)
-    if batch is before:
-        return mapped
-    start, end = np.searchsorted(before.numbers, (batch.first, batch.stop))
-    low, high = np.searchsorted(mapped.kept, (start, end))
-    return replace(
-        mapped,
-        batch=batch,
-        kept=mapped.kept[low:high] - start,
-        identifications=mapped.identifications.slice(low, high - low),
-        rejects=tuple(reject for reject in mapped.rejects if batch.first <= reject.row < batch.stop),
-        prints=None if mapped.prints is None else mapped.prints[low:high],
-    )
+    batch = mapped.batch
+    stop = batch.stop if stretch.stop is None else min(stretch.stop, batch.stop)
+    return mapped.between(max(stretch.first, batch.first), stop)
 
 
 def _border(row: int, size: int) -> int:
     """The first row of the frame that a row is in."""
     return (row - 1) // size * size + 1
-
-
-def _clipped(batch: Batch, first: int, stop: int) -> Batch:
-    """Rows `first` to `stop - 1` of a batch."""
-    if (first, stop) == (batch.first, batch.stop):
-        return batch
-    low, high = np.searchsorted(batch.numbers, (first, stop))
-    return replace(
-        batch,
-        first=first,
-        stop=stop,
-        numbers=batch.numbers[low:high],
-        rows=batch.rows.slice(low, high - low),
-        rejects=tuple(reject for reject in batch.rejects if first <= reject.row < stop),
-        runs=None if batch.runs is None else batch.runs[low:high],
-        originals=None if batch.originals is None else batch.originals.slice(low, high - low),
-    )
 
 
 def _joined(parts: list[Batch]) -> Batch:
