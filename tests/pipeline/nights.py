@@ -71,10 +71,10 @@ def send(
 
 
 def held(sandbox: Sandbox) -> dict[str, Row]:
-    """All that a sandbox knows of each user: properties, fields and groups."""
+    """All that a sandbox knows of each user, by id: properties, fields and groups."""
     return {
         user: {**profile.properties, **profile.fields, **profile.groups}
-        for user, profile in sandbox.profiles.users.items()
+        for user, profile in sorted(sandbox.profiles.users.items())
     }
 
 

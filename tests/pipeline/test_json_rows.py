@@ -196,7 +196,7 @@ def test_each_row_is_what_it_says_whatever_stands_around_it(
 
 def held(sandbox: Sandbox) -> dict[str, Any]:
     users: dict[str, Any] = sandbox.profiles.as_json()["users"]  # type: ignore[assignment]
-    return {user: profile["amp_props"] for user, profile in users.items()}
+    return {user: profile["amp_props"] for user, profile in sorted(users.items())}
 
 
 def job_in(folder: Path, properties: dict[str, Any], **more: Any) -> Job:
