@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.encoder.cutter import Limits, cut
+from etl.encoder.cutter import NOTHING_HELD, Held, Limits, cut
 from etl.encoder.encoding import Encoding, EventEncoding, FormEncoding
-from etl.encoder.held import Sizes, held_of, row_bytes
+from etl.encoder.held import RowSizes, held_of
 from etl.encoder.lines import Lines, array_body
 from etl.encoder.merge import group_users, joined, merge_rows
 from etl.encoder.merge_limits import Shares, merge_shares
@@ -45,7 +45,7 @@ class _Part:
     keys: Keys
     numbers: NDArray[np.int64]
     shares: Shares | None
-    held: Sizes
+    sizes: RowSizes
     start: int
     end: int
 
@@ -53,9 +53,10 @@ class _Part:
         return self.end - self.start
 
     def between(self, start: int, end: int) -> _Part:
-        """The overlap with positions `start` to `end - 1`, counted from this part's own start."""
-        low, high = max(start, 0), min(max(end, 0), len(self))
-        return replace(self, start=self.start + low, end=self.start + max(low, high))
+        """Positions `start` to `end - 1`, counted from this part's own start."""
+        if end - start == len(self):
+            return self
+        return replace(self, start=self.start + start, end=self.start + end)
 
     def encoded(self) -> memoryview:
         return self.lines.part(self.start, self.end)
@@ -112,7 +113,7 @@ class Encoder:
             keys,
             numbers,
             shares,
-            row_bytes(rows),
+            RowSizes(rows),
             start=0,
             end=len(numbers),
         )
@@ -132,19 +133,27 @@ class Encoder:
             complete=complete,
             limits=self._limits,
             shares=_shares(self._parts),
-            held=held_of(numbers, _held(self._parts), self._rejects),
+            held=self._held(numbers),
         ):
             yield self._chunk(self._between(border.start, border.end), border.stop)
             done = border.end
         self._parts = self._between(done, len(numbers))
 
+    def _held(self, numbers: NDArray[np.int64]) -> Held:
+        """What the chunks would keep beside their bodies, where it can be enough to end one."""
+        most = sum(part.sizes.most(part.start, part.end) for part in self._parts)
+        if not self._rejects and most <= self._limits.held_bytes:
+            return NOTHING_HELD
+        sizes = [part.sizes.each[part.start : part.end] for part in self._parts]
+        return held_of(numbers, np.concatenate([_NO_NUMBERS, *sizes]), self._rejects)
+
     def _between(self, start: int, end: int) -> list[_Part]:
         found, before = [], 0
         for part in self._parts:
-            overlap = part.between(start - before, end - before)
+            low, high = max(start - before, 0), min(end - before, len(part))
             before += len(part)
-            if len(overlap):
-                found.append(overlap)
+            if low < high:
+                found.append(part.between(low, high))
         return found
 
     def _chunk(self, parts: list[_Part], stop: int) -> Chunk:
@@ -228,11 +237,6 @@ def _keys(parts: list[_Part]) -> Keys:
 def _shares(parts: list[_Part]) -> Shares | None:
     found = [part.shares[part.start : part.end] for part in parts if part.shares is not None]
     return np.concatenate(found) if found else None
-
-
-def _held(parts: list[_Part]) -> Sizes:
-    found = [part.held[part.start : part.end] for part in parts]
-    return np.concatenate(found) if found else _NO_NUMBERS
 
 
 def _prints(parts: list[_Part]) -> Prints | None:

@@ -67,7 +67,7 @@ class Held:
         return int(self.rows[end]) if end < len(self.rows) else _FAR
 
 
-_NOTHING_HELD: Final = Held.of(np.empty(0, np.int64), np.empty(0, np.int64))
+NOTHING_HELD: Final = Held.of(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def cut(
@@ -80,7 +80,7 @@ def cut(
     complete: bool,
     limits: Limits,
     shares: Shares | None = None,
-    held: Held = _NOTHING_HELD,
+    held: Held = NOTHING_HELD,
 ) -> Iterator[Cut]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 

@@ -6,6 +6,7 @@ By row, so that chunks end after so many bytes at the same rows, however these w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -21,20 +22,40 @@ Sizes = NDArray[np.int64]
 _ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
 _OBJECT: Final = 300  # of a reject without its texts
 _CHARACTER: Final = 4  # the most that Python takes for one
-_FLAT_TEXT: Final = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
+_FLAT_TEXT: Final = frozenset({pa.string().id, pa.large_string().id, pa.binary().id, pa.large_binary().id})
+_TEXT_VIEWS: Final = frozenset({pa.string_view().id, pa.binary_view().id})
+_LISTS: Final = frozenset(
+    kind.id
+    for kind in (
+        pa.list_(pa.null()),
+        pa.large_list(pa.null()),
+        pa.list_(pa.null(), 1),
+        pa.list_view(pa.null()),
+        pa.large_list_view(pa.null()),
+    )
 )
-_TEXT_VIEWS: Final = (pa.types.is_string_view, pa.types.is_binary_view)
-_LISTS: Final = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
+
+
+class RowSizes:
+    """How many bytes are kept of each row of a batch: counted only once that may matter."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self._rows = rows
+        kinds = [field.type for field in rows.schema]
+        self._flat = all(kind.id in _FLAT_TEXT or pa.types.is_primitive(kind) for kind in kinds)
+
+    def most(self, start: int, end: int) -> int:
+        """Not less than what the rows `start` to `end - 1` take together."""
+        if not self._flat:
+            return int(self.each[start:end].sum())
+        rows = self._rows.slice(start, end - start)
+        texts = sum(column.nbytes for column in rows.columns if column.type.id in _FLAT_TEXT)
+        return int(_ENTRY * rows.num_columns * rows.num_rows + texts)
+
+    @cached_property
+    def each(self) -> Sizes:
+        """`row_bytes`."""
+        return row_bytes(self._rows)
 
 
 def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
@@ -62,9 +83,9 @@ def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
         return _bytes(values.storage)
-    if any(is_it(kind) for is_it in _TEXT_VIEWS):
+    if kind.id in _TEXT_VIEWS:
         return _bytes(values.cast(pa.large_binary()))
-    if any(is_it(kind) for is_it in _FLAT_TEXT):
+    if kind.id in _FLAT_TEXT:
         return _counts(pc.binary_length(values))
     if pa.types.is_struct(kind):
         members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)
@@ -77,7 +98,7 @@ def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
         return _of_lists(
             pa.Array.from_buffers(lists, len(values), buffers, offset=values.offset, children=[entries])
         )
-    return _of_lists(values) if any(is_it(kind) for is_it in _LISTS) else 0
+    return _of_lists(values) if kind.id in _LISTS else 0
 
 
 def _of_lists(values: pa.Array) -> Sizes:

@@ -59,8 +59,13 @@ def _table(signs: bytes) -> NDArray[np.bool_]:
 
 
 _BEGINS: Final = _table(b"0123456789+-.,'=")
-_NUMERIC: Final = _table(b"0123456789+-.,eE")
+_NUMERIC: Final = _table(b"0123456789.,eE")
+_SIGN: Final = _table(b"+-")
+_EXPONENT: Final = _table(b"eE")
 _TELLING: Final = _table(b".,eE")
+# Where a text is looked at, after its first byte; -1 is the last one. A UUID has a hyphen at 8, which a
+# number has only behind an e.
+_LOOKED_AT: Final = (8, 1, 2, -1, 3, 5)
 
 
 def mangled(texts: pa.StringArray, told: Sequence[Mask] = ()) -> tuple[Fault, ...]:
@@ -124,12 +129,16 @@ def _suspects(
     rows = rows[(begins != ord("'")) & (begins != ord("="))]
     if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
         rows = rows[:0]
-    for place in (1, 2, -1, 3, 5):
+    for place in _LOOKED_AT:
         if not len(rows):
             break
-        first, last = starts[rows], stops[rows] - 1
-        looked = last if place < 0 else np.minimum(first + place, last)
-        rows = rows[_NUMERIC[letters[looked]]]
+        last = stops[rows] - 1
+        looked = last if place < 0 else np.minimum(starts[rows] + place, last)
+        signs = letters[looked]
+        may_be = _NUMERIC[signs]
+        behind = np.flatnonzero(_SIGN[signs])
+        may_be[behind] = _EXPONENT[letters[looked[behind] - 1]]
+        rows = rows[may_be]
     return np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows
 
 

@@ -44,7 +44,7 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-USUAL: Final = Patience()
+_USUAL: Final = Patience()
 
 
 class Download:
@@ -53,8 +53,8 @@ class Download:
     `have` bytes from the beginning are there, and `told` is what the server said of the file.
     """
 
-    def __init__(self, name: str, address: str, patience: Patience) -> None:
-        self._name, self._address, self._patience = name, address, patience
+    def __init__(self, name: str, address: str, patience: Patience | None = None) -> None:
+        self._name, self._address, self._patience = name, address, patience or _USUAL
         self._lock = threading.Lock()
         self._file = _temporary_file(name)
         self._answer: HTTPResponse | None = None
@@ -182,10 +182,10 @@ class Download:
             self._answer = None
 
 
-def ask(name: str, address: str, patience: Patience) -> HTTPResponse:
+def ask(name: str, address: str, patience: Patience | None = None) -> HTTPResponse:
     """The answer to the first question; SourceError if it is none."""
     try:
-        return _opened(address, patience, {})
+        return _opened(address, patience or _USUAL, {})
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):
             error.close()

@@ -200,11 +200,11 @@ def line_end(data: bytes, at: int) -> int:
 def line_ends(data: bytes, begin: int = 0, end: int | None = None) -> int:
     """How many line ends there are in `data[begin:end]`; CRLF is one."""
     codes = np.frombuffer(data, np.uint8)[begin:end]
-    count = int(np.count_nonzero(codes == _LF))
+    feeds = codes == _LF
+    count = int(np.count_nonzero(feeds))
     if data.find(b"\r", begin, len(data) if end is None else end) >= 0:
         returns = codes == _CR
-        followed = returns[:-1] & (codes[1:] == _LF)
-        count += int(np.count_nonzero(returns)) - int(np.count_nonzero(followed))
+        count += int(np.count_nonzero(returns[:-1] > feeds[1:])) + int(returns[-1])
     return count
 
 

@@ -63,9 +63,7 @@ class Line(NamedTuple):
 
 
 def block_of(data: bytes) -> Block:
-    """Cut whole lines; a byte order mark at the start of a line, as joined files have it, is dropped."""
-    if _MARK in data:
-        data = re.sub(rb"(?m)^(?:\xef\xbb\xbf)+", b"", data)
+    """Cut whole lines."""
     codes = np.frombuffer(data, dtype=np.uint8)
     starts = np.concatenate(([0], np.flatnonzero(codes == ord("\n")) + 1))
     starts = starts[starts < len(codes)].astype(np.int32)

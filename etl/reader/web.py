@@ -6,12 +6,16 @@ import io
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from etl.errors import SourceError
-from etl.reader.download import USUAL, Download, Patience, ask, told_by
+
+# Whoever reads files of this machine doesn't load what HTTP takes.
+if TYPE_CHECKING:
+    from etl.reader.download import Download, Patience
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Web:
     name: str
     address: str
     repeatable: bool = True
-    patience: Patience = field(default=USUAL, repr=False)
+    patience: Patience | None = field(default=None, repr=False)
 
     def open(self) -> pa.NativeFile:
         """A stream over the copy, which can be read at any position."""
@@ -37,6 +41,8 @@ class Web:
 
         If it doesn't any more, since addresses may be signed for an hour, those of the whole copy.
         """
+        from etl.reader.download import ask, told_by
+
         if not self._copy.begun:
             self._copy.need(1)
             return self._copy.told
@@ -50,6 +56,8 @@ class Web:
 
     @cached_property
     def _copy(self) -> Download:
+        from etl.reader.download import Download
+
         return Download(self.name, self.address, self.patience)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Encoder, Limits
-from etl.encoder.held import row_bytes
+from etl.encoder.held import RowSizes, row_bytes
 from etl.model import Mapped, Reject
 from tests.encoder.making import chunks_of, mapped_of, mapper_of
 from tests.mapper.zoo import ZOO
@@ -93,3 +93,13 @@ def test_sizes_are_about_those_of_arrow() -> None:
     )
     assert 0.8 < row_bytes(rows).sum() / rows.nbytes < 1.6
     assert row_bytes(rows).argmax() == 2
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_rows_never_take_more_than_is_expected_of_them(kind: str) -> None:
+    column, _ = ZOO[kind]
+    rows = pa.RecordBatch.from_arrays([column, column], names=["v", "w"])
+    sizes = RowSizes(rows)
+    for start in range(rows.num_rows):
+        for end in range(start, rows.num_rows + 1):
+            assert sizes.most(start, end) >= row_bytes(rows)[start:end].sum()
