@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +31,8 @@ __all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pi
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Identifications `start` to `end - 1` of a mapped batch with all that chunks are made of.
+class _Encoded:
+    """A mapped batch with all that chunks are made of.
 
     It may wait for those of many batches, so it refers to nothing else of its own. `rows` are the source's.
     """
@@ -46,20 +46,21 @@ class _Part:
     numbers: NDArray[np.int64]
     shares: Shares | None
     sizes: RowSizes
+
+
+class _Part(NamedTuple):
+    """Identifications `start` to `end - 1` of an encoded batch."""
+
+    of: _Encoded
     start: int
     end: int
 
-    def __len__(self) -> int:
+    @property
+    def length(self) -> int:
         return self.end - self.start
 
-    def between(self, start: int, end: int) -> _Part:
-        """Positions `start` to `end - 1`, counted from this part's own start."""
-        if end - start == len(self):
-            return self
-        return replace(self, start=self.start + start, end=self.start + end)
-
-    def encoded(self) -> memoryview:
-        return self.lines.part(self.start, self.end)
+    def text(self) -> memoryview:
+        return self.of.lines.part(self.start, self.end)
 
 
 class Encoder:
@@ -104,7 +105,7 @@ class Encoder:
         keys = user_keys(mapped.identifications)
         shares = merge_shares(mapped.identifications, self._encoding.splice)
         rows = _kept_rows(mapped)
-        part = _Part(
+        encoded = _Encoded(
             mapped.identifications,
             rows,
             mapped.prints,
@@ -114,10 +115,8 @@ class Encoder:
             numbers,
             shares,
             RowSizes(rows),
-            start=0,
-            end=len(numbers),
         )
-        return part, []
+        return _Part(encoded, 0, len(numbers)), []
 
     def _cut(self, *, complete: bool) -> Iterator[Chunk]:
         numbers = _numbers(self._parts)
@@ -141,19 +140,19 @@ class Encoder:
 
     def _held(self, numbers: NDArray[np.int64]) -> Held:
         """What the chunks would keep beside their bodies, where it can be enough to end one."""
-        most = sum(part.sizes.most(part.start, part.end) for part in self._parts)
+        most = sum(part.of.sizes.most(part.start, part.end) for part in self._parts)
         if not self._rejects and most <= self._limits.held_bytes:
             return NOTHING_HELD
-        sizes = [part.sizes.each[part.start : part.end] for part in self._parts]
+        sizes = [part.of.sizes.each[part.start : part.end] for part in self._parts]
         return held_of(numbers, np.concatenate([_NO_NUMBERS, *sizes]), self._rejects)
 
     def _between(self, start: int, end: int) -> list[_Part]:
         found, before = [], 0
         for part in self._parts:
-            low, high = max(start - before, 0), min(end - before, len(part))
-            before += len(part)
+            low, high = max(start - before, 0), min(end - before, part.length)
+            before += part.length
             if low < high:
-                found.append(part.between(low, high))
+                found.append(_Part(part.of, part.start + low, part.start + high))
         return found
 
     def _chunk(self, parts: list[_Part], stop: int) -> Chunk:
@@ -171,12 +170,12 @@ class Encoder:
             keys=keys[np.unique(owners, return_index=True)[1]] if merged else keys,
             numbers=_numbers(parts),
             owners=owners,
-            rows=_joined([part.rows.slice(part.start, len(part)) for part in parts], shown_rows(batch)),
+            rows=_joined([part.of.rows.slice(part.start, part.length) for part in parts], shown_rows(batch)),
             text=batch.text,
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
             prints=_prints(parts),
-            large=frozenset().union(*(part.large for part in parts)),
+            large=frozenset().union(*(part.of.large for part in parts)),
         )
         self._first = stop
         return chunk
@@ -186,9 +185,9 @@ class Encoder:
         if not parts:
             return (), _NO_NUMBERS, _NO_NUMBERS
         if not _repeat(keys[:, 0]):
-            body = array_body([part.encoded() for part in parts])
+            body = array_body([part.text() for part in parts])
             return body, np.cumsum(_sizes(parts)), np.arange(len(keys))
-        identifications = joined([part.identifications.slice(part.start, len(part)) for part in parts])
+        identifications = joined([part.of.identifications.slice(part.start, part.length) for part in parts])
         owners = group_users(identifications)
         merged = merge_rows(identifications, owners, self._encoding.splice)
         last = np.empty(merged.num_rows, dtype=np.int64)
@@ -220,27 +219,27 @@ def _kept_rows(mapped: Mapped) -> pa.RecordBatch:
 
 
 def _numbers(parts: list[_Part]) -> NDArray[np.int64]:
-    found = [part.numbers[part.start : part.end] for part in parts]
+    found = [part.of.numbers[part.start : part.end] for part in parts]
     return np.concatenate(found) if found else _NO_NUMBERS
 
 
 def _sizes(parts: list[_Part]) -> NDArray[np.int64]:
-    found = [np.diff(part.lines.ends[part.start : part.end + 1]) for part in parts]
+    found = [np.diff(part.of.lines.ends[part.start : part.end + 1]) for part in parts]
     return np.concatenate(found) if found else _NO_NUMBERS
 
 
 def _keys(parts: list[_Part]) -> Keys:
-    found = [part.keys[part.start : part.end] for part in parts]
+    found = [part.of.keys[part.start : part.end] for part in parts]
     return np.concatenate(found) if found else _NO_KEYS
 
 
 def _shares(parts: list[_Part]) -> Shares | None:
-    found = [part.shares[part.start : part.end] for part in parts if part.shares is not None]
+    found = [part.of.shares[part.start : part.end] for part in parts if part.of.shares is not None]
     return np.concatenate(found) if found else None
 
 
 def _prints(parts: list[_Part]) -> Prints | None:
-    found = [part.prints[part.start : part.end] for part in parts if part.prints is not None]
+    found = [part.of.prints[part.start : part.end] for part in parts if part.of.prints is not None]
     return np.concatenate(found) if found else None
 
 
