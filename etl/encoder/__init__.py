@@ -140,10 +140,10 @@ class Encoder:
 
     def _held(self, numbers: NDArray[np.int64]) -> Held:
         """What the chunks would keep beside their bodies, where it can be enough to end one."""
-        most = sum(part.of.sizes.most(part.start, part.end) for part in self._parts)
-        if not self._rejects and most <= self._limits.held_bytes:
+        together = sum(part.of.sizes.together(part.start, part.end) for part in self._parts)
+        if not self._rejects and together <= self._limits.held_bytes:
             return NOTHING_HELD
-        sizes = [part.of.sizes.each[part.start : part.end] for part in self._parts]
+        sizes = [part.of.sizes.each(part.start, part.end) for part in self._parts]
         return held_of(numbers, np.concatenate([_NO_NUMBERS, *sizes]), self._rejects)
 
     def _between(self, start: int, end: int) -> list[_Part]:

@@ -6,7 +6,6 @@ By row, so that chunks end after so many bytes at the same rows, however these w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +21,12 @@ Sizes = NDArray[np.int64]
 _ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
 _OBJECT: Final = 300  # of a reject without its texts
 _CHARACTER: Final = 4  # the most that Python takes for one
-_FLAT_TEXT: Final = frozenset({pa.string().id, pa.large_string().id, pa.binary().id, pa.large_binary().id})
+_OFFSETS: Final = {
+    pa.string().id: np.int32,
+    pa.binary().id: np.int32,
+    pa.large_string().id: np.int64,
+    pa.large_binary().id: np.int64,
+}
 _TEXT_VIEWS: Final = frozenset({pa.string_view().id, pa.binary_view().id})
 _LISTS: Final = frozenset(
     kind.id
@@ -37,29 +41,28 @@ _LISTS: Final = frozenset(
 
 
 class RowSizes:
-    """How many bytes are kept of each row of a batch: counted only once that may matter."""
+    """About how many bytes of Arrow's buffers belong to each row. It depends on the row alone."""
 
     def __init__(self, rows: pa.RecordBatch) -> None:
-        self._rows = rows
-        kinds = [field.type for field in rows.schema]
-        self._flat = all(kind.id in _FLAT_TEXT or pa.types.is_primitive(kind) for kind in kinds)
+        self._upto = np.arange(rows.num_rows + 1, dtype=np.int64) * (_ENTRY * rows.num_columns)
+        for column in rows.columns:
+            if column.type.id in _OFFSETS and not column.null_count:
+                self._upto += _offsets(column)
+            elif not isinstance(sizes := _bytes(column), int) or sizes:
+                self._upto[1:] += np.cumsum(np.broadcast_to(sizes, rows.num_rows))
 
-    def most(self, start: int, end: int) -> int:
-        """Not less than what the rows `start` to `end - 1` take together."""
-        if not self._flat:
-            return int(self.each[start:end].sum())
-        rows = self._rows.slice(start, end - start)
-        texts = sum(column.nbytes for column in rows.columns if column.type.id in _FLAT_TEXT)
-        return int(_ENTRY * rows.num_columns * rows.num_rows + texts)
+    def together(self, start: int, end: int) -> int:
+        """Of the rows `start` to `end - 1`."""
+        return int(self._upto[end] - self._upto[start])
 
-    @cached_property
-    def each(self) -> Sizes:
-        """`row_bytes`."""
-        return row_bytes(self._rows)
+    def each(self, start: int, end: int) -> Sizes:
+        """Of each of the rows `start` to `end - 1`."""
+        sizes: Sizes = np.diff(self._upto[start : end + 1])
+        return sizes
 
 
 def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
-    """What is kept of rows that are sent (their numbers and `row_bytes`, shape (k,)), and of rejects."""
+    """What is kept of rows that are sent (their numbers and sizes, shape (k,)), and of rejects."""
     if not rejects:
         return Held.of(numbers, sizes)
     together = np.concatenate([numbers, np.array([reject.row for reject in rejects], dtype=np.int64)])
@@ -68,14 +71,11 @@ def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
     return Held.of(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
 
 
-def row_bytes(rows: pa.RecordBatch) -> Sizes:
-    """About how many bytes of Arrow's buffers belong to each row; shape (n,). It depends on the row alone."""
-    sizes = np.full(rows.num_rows, _ENTRY * rows.num_columns, dtype=np.int64)
-    for column in rows.columns:
-        size = _bytes(column)
-        if not isinstance(size, int) or size:
-            sizes += size
-    return sizes
+def _offsets(texts: pa.Array) -> NDArray[np.integer[Any]]:
+    """Where each text begins, and the last one ends; counted from anywhere."""
+    if not len(texts):
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(texts.buffers()[1], _OFFSETS[texts.type.id])[texts.offset :][: len(texts) + 1]
 
 
 def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
@@ -85,7 +85,7 @@ def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
         return _bytes(values.storage)
     if kind.id in _TEXT_VIEWS:
         return _bytes(values.cast(pa.large_binary()))
-    if kind.id in _FLAT_TEXT:
+    if kind.id in _OFFSETS:
         return _counts(pc.binary_length(values))
     if pa.types.is_struct(kind):
         members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)

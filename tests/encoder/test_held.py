@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Encoder, Limits
-from etl.encoder.held import RowSizes, row_bytes
+from etl.encoder.held import RowSizes
 from etl.model import Mapped, Reject
 from tests.encoder.making import chunks_of, mapped_of, mapper_of
 from tests.mapper.zoo import ZOO
@@ -76,8 +76,9 @@ def test_batches_move_no_border(bad: bool, breaks: set[int]) -> None:
 def test_the_size_of_a_row_depends_on_the_row_alone(kind: str) -> None:
     column, _ = ZOO[kind]
     rows = pa.RecordBatch.from_arrays([column], names=["v"])
-    alone = [int(row_bytes(rows.slice(at, 1))[0]) for at in range(rows.num_rows)]
-    assert row_bytes(rows).tolist() == alone
+    alone = [RowSizes(rows.slice(at, 1)).together(0, 1) for at in range(rows.num_rows)]
+    assert RowSizes(rows).each(0, rows.num_rows).tolist() == alone
+    assert RowSizes(rows).together(0, rows.num_rows) == sum(alone)
 
 
 def test_sizes_are_about_those_of_arrow() -> None:
@@ -91,15 +92,6 @@ def test_sizes_are_about_those_of_arrow() -> None:
             "n": [1, 2, 3],
         }
     )
-    assert 0.8 < row_bytes(rows).sum() / rows.nbytes < 1.6
-    assert row_bytes(rows).argmax() == 2
-
-
-@pytest.mark.parametrize("kind", ZOO)
-def test_rows_never_take_more_than_is_expected_of_them(kind: str) -> None:
-    column, _ = ZOO[kind]
-    rows = pa.RecordBatch.from_arrays([column, column], names=["v", "w"])
-    sizes = RowSizes(rows)
-    for start in range(rows.num_rows):
-        for end in range(start, rows.num_rows + 1):
-            assert sizes.most(start, end) >= row_bytes(rows)[start:end].sum()
+    sizes = RowSizes(rows).each(0, 3)
+    assert 0.8 < sizes.sum() / rows.nbytes < 1.6
+    assert sizes.argmax() == 2
