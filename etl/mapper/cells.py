@@ -61,3 +61,20 @@ def blank_out(values: pa.Array, rows: pa.Array | Mask) -> pa.Array:
     """The values with null in the marked rows."""
     marks = pa.array(rows) if isinstance(rows, np.ndarray) else rows
     return pc.if_else(marks, pa.scalar(None, values.type), values)
+
+
+def text_layout(
+    texts: pa.StringArray,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Where each text begins and stops in the bytes of the column; nulls have none."""
+    _, offset_buffer, data = texts.buffers()
+    if not len(texts) or data is None:
+        nothing = np.zeros(len(texts), dtype=np.int64)
+        return nothing, nothing, np.zeros(0, dtype=np.uint8)
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    low, high = int(offsets[0]), int(offsets[-1])
+    ends = offsets.astype(np.int64) - low
+    starts, stops = ends[:-1], ends[1:]
+    if texts.null_count:
+        stops = np.where(as_mask(texts.is_valid()), stops, starts)
+    return starts, stops, np.frombuffer(data, np.uint8)[low:high]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.mapper.cells import Fault, Mask, as_mask
+from etl.mapper.cells import Fault, Mask, as_mask, text_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,7 +73,7 @@ def mangled(texts: pa.StringArray, told: Sequence[Mask] = ()) -> tuple[Fault, ..
 
     A row has one such fault, and none if it is marked in one of the masks of `told`.
     """
-    starts, stops, letters = _layout(texts)
+    starts, stops, letters = text_layout(texts)
     if not len(letters):
         return ()
     found = list(_numbers(texts, starts, stops, letters))
@@ -140,23 +140,6 @@ def _suspects(
         may_be[behind] = _EXPONENT[letters[looked[behind] - 1]]
         rows = rows[may_be]
     return np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows
-
-
-def _layout(
-    texts: pa.StringArray,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Where each text begins and stops in the bytes of the column; nulls have none."""
-    _, offset_buffer, data = texts.buffers()
-    if not len(texts) or data is None:
-        nothing = np.zeros(len(texts), dtype=np.int64)
-        return nothing, nothing, np.zeros(0, dtype=np.uint8)
-    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    low, high = int(offsets[0]), int(offsets[-1])
-    ends = offsets.astype(np.int64) - low
-    starts, stops = ends[:-1], ends[1:]
-    if texts.null_count:
-        stops = np.where(as_mask(texts.is_valid()), stops, starts)
-    return starts, stops, np.frombuffer(data, np.uint8)[low:high]
 
 
 def _visible(texts: pa.StringArray, rows: Mask) -> pa.Array:

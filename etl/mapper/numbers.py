@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.amplitude import MAX_SAFE_INTEGER
-from etl.mapper.cells import Cells, Mask, as_mask, blank_out, faults_of
+from etl.mapper.cells import Cells, Mask, as_mask, blank_out, faults_of, text_layout
 from etl.mapper.lists import is_list
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
@@ -55,6 +56,11 @@ def parse_numbers(texts: pa.Array) -> Cells:
 
 def parse_integers(texts: pa.Array) -> Cells:
     """Digits with or without a sign as int64."""
+    with suppress(pa.ArrowInvalid):
+        # Arrow takes fewer notations, and besides them only hexadecimal digits.
+        integers = texts.cast(pa.int64())
+        if text_layout(texts)[2].max(initial=0) <= ord("9"):
+            return Cells(integers)
     bad = pc.invert(pc.match_substring_regex(texts, _INTEGER)).fill_null(False)
     bad = pc.or_(bad, pa.array(_too_large(texts, bad)))
     digits = pc.utf8_ltrim(blank_out(texts, bad), characters="+")
