@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# Tests start the command again and again: it is compiled once, whatever the shell says of that.
+unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
 .PHONY: demo test lint types layers unit soak bench samples clean
@@ -25,8 +27,10 @@ layers: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-# What takes longer than two minutes; bounded, and ends with a table: law, cases tried, violations.
+# The same tests with all examples of every property, and what takes longer than two minutes; bounded, and
+# ends with a table: law, cases tried, violations.
 soak: $(STAMP)
+	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak -m soak -n $(WORKERS) --timeout 900
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.

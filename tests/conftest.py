@@ -11,11 +11,12 @@ from hypothesis import settings
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.commands import KEY, Propsync
+from tests.examples import examples
 from tests.guard.sitecustomize import keep_inside
 
 # The same examples every time where a change is judged; others everywhere else, to find what those miss.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.register_profile("other", deadline=None)
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=examples(100))
+settings.register_profile("other", deadline=None, max_examples=examples(100))
 settings.load_profile("same" if os.environ.get("CI") else "other")
 
 

@@ -31,6 +31,7 @@ from tests.changes.making import (
     sent_by,
 )
 from tests.changes.profiles import Profiles
+from tests.examples import examples
 
 PLACE = ("country", "region", "city", "dma")
 SCHEMA = pa.schema(
@@ -108,7 +109,7 @@ def taken(compared: Sequence[Compared]) -> list[tuple[int, dict[str, Any]]]:
     return [row for some in compared for row in sent_by(some)]
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     name=NAMES,
     exports=st.lists(EXPORTS, min_size=1, max_size=4),

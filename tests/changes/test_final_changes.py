@@ -32,6 +32,7 @@ from tests.changes.making import (
 )
 from tests.changes.profiles import Profiles
 from tests.changes.test_differ import EXPORTS, JOBS, SCHEMA, in_full, taken, user, without
+from tests.examples import examples
 
 REPEATABLE = {name: job for name, job in JOBS.items() if "increments" not in name} | {
     "ignoring": job_of(
@@ -74,7 +75,7 @@ def night(job: Job, rows: Sequence[Row], path: Path, number: int, ends: Sequence
 
 
 @pytest.mark.parametrize("held", [0, 10**6])
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(name=NAMES, exports=st.lists(EXPORTS, min_size=1, max_size=4), ends=ENDS, again=ENDS)
 def test_the_same_export_again_sends_nothing_whatever_came_before(
     held: int, name: str, exports: list[list[Row]], ends: list[int], again: list[int]
@@ -94,7 +95,7 @@ def test_the_same_export_again_sends_nothing_whatever_came_before(
             assert taken(night(job, export, path, number, again)) == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     name=NAMES, night_before=EXPORTS, export=EXPORTS, ends=ENDS, cut=st.integers(0, 8), again=st.booleans()
 )
@@ -131,7 +132,7 @@ def prints_of(compared: Compared) -> list[list[int]]:
     return found
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     name=NAMES, exports=st.lists(EXPORTS, min_size=2, max_size=4), count=st.sampled_from([1, 2]), ends=ENDS
 )

@@ -27,6 +27,7 @@ from etl.mapper import Mapper, splice_json
 from etl.model import Batch
 from etl.sandbox import Sandbox
 from tests.changes.making import layout_for, opened
+from tests.examples import examples
 from tests.pipeline.nights import job_in, send
 
 Column = tuple[pa.DataType, Any]
@@ -149,7 +150,7 @@ HASHES: dict[Any, int] = {}
 MEANINGS: dict[int, Any] = {}
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(values())
 def test_a_hash_stands_for_one_meaning_and_a_meaning_for_one_hash(column: Column) -> None:
     """Every example is compared with all before it."""
@@ -172,7 +173,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(JSON)
 def test_so_does_that_of_a_json_value_from_a_column_of_texts(value: Any) -> None:
     text = json.dumps(value)

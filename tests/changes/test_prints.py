@@ -21,6 +21,7 @@ from etl.json_lines import json_lines
 from etl.mapper import Mapper, splice_json
 from etl.model import Batch
 from tests.changes.making import job_of, layout_for, mapped_of
+from tests.examples import examples
 
 PLAN = job_of({"user_id": "id", "user_properties": {"plan": "plan"}})
 BY_USER = job_of({"user_id": "id", "user_properties": {"plan": "plan"}}, changes="user")
@@ -120,7 +121,7 @@ def test_texts_are_the_same_whatever_their_column(job: Any) -> None:
     assert prints_for(job, codes.to_pylist(), codes.type) == plain
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.one_of(TEXTS, st.none(), st.lists(TEXTS, max_size=3)), max_size=12), st.data())
 def test_prints_are_equal_exactly_where_the_json_is(values: list[Any], data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from([pa.string(), pa.list_(pa.string())]))

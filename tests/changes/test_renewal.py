@@ -25,6 +25,7 @@ from etl.changes.columns import Entries
 from etl.changes.merging import last_given
 from etl.errors import StaleCheckpointError, StateError
 from tests.changes.making import opened, opened_if_any, stamp
+from tests.examples import examples
 
 # A snapshot as plain Python: for each key the run, and the fingerprints by name.
 Model = dict[int, tuple[int, dict[str, int]]]
@@ -78,7 +79,7 @@ def matrices(rows: list[tuple[int, list[int]]], layout: Layout) -> tuple[NDArray
     return keys, np.array([own for _, own in rows], dtype=layout.dtype).reshape(-1, len(layout.names))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(nights(), st.sampled_from([0, 100, 10**6]), st.sampled_from([60, 200, 10**7]))
 def test_every_snapshot_is_what_one_would_write_down_row_by_row(runs: Any, held: int, partition: int) -> None:
     model: Model = {}
@@ -284,7 +285,7 @@ def test_a_snapshot_in_disorder_is_refused(tmp_path: Path) -> None:
         Snapshot.open(path)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_whatever_is_overwritten_a_snapshot_opens_or_is_refused(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

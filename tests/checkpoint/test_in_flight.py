@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from etl.checkpoint import InFlight, Left, RunMark, in_flight, left_by
 from etl.errors import StateError
 from etl.model import Chunk
+from tests.examples import examples
 
 MARK = RunMark(run_id="one", number=3, source="s", endpoint="https://here", counts=True)
 WIDTH = 2
@@ -53,7 +54,7 @@ def keys_of(part: Chunk) -> list[int]:
     return sorted(part.keys.ravel().tolist())
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.tuples(st.sampled_from(["send", "refused", "lost", "settle"]), st.integers(0, 5)), max_size=40

@@ -13,6 +13,7 @@ from etl import amplitude
 from etl.encoder import Limits
 from etl.model import Chunk, Mapped
 from tests.encoder.making import body_of, chunks_of, mapped_of, mapper_of, sent_by
+from tests.examples import examples
 
 JOB = {"user_id": "id", "user_properties": {"plan": "plan", "score": {"column": "score", "type": "integer"}}}
 MAPPER = mapper_of(JOB)
@@ -54,7 +55,7 @@ def test_every_row_is_sent_merged_unchanged_or_rejected(rows: list[dict[str, obj
 
 
 @given(st.lists(ROW, max_size=30), st.data())
-@settings(max_examples=75)
+@settings(max_examples=examples(75))
 def test_chunks_are_the_same_however_rows_were_batched(
     rows: list[dict[str, object]], data: st.DataObject
 ) -> None:

@@ -17,6 +17,7 @@ from etl.encoder.lines import Lines
 from etl.mapper import splice_json
 from etl.model import Chunk, Mapped
 from tests.encoder.making import body_of, chunks_of, events_of, mapped_of, mapper_of, one_by_one, sent_by
+from tests.examples import examples
 
 RUN = "0123456789abcdef" * 2
 JOB = {
@@ -76,7 +77,7 @@ def test_events_say_what_identifications_say(rows: Rows) -> None:
 
 
 @given(st.lists(ROW, max_size=30), st.data())
-@settings(max_examples=75)
+@settings(max_examples=examples(75))
 def test_events_are_the_same_however_rows_were_batched(rows: Rows, data: st.DataObject) -> None:
     breaks = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
     assert [body_of(chunk) for chunk in chunks(rows, breaks)] == [body_of(chunk) for chunk in chunks(rows)]

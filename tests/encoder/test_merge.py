@@ -11,6 +11,7 @@ from etl.encoder import Limits
 from etl.sandbox.checks import check
 from etl.sandbox.profiles import Profiles
 from tests.encoder.making import Identification, chunks_of, mapped_of, mapper_of, one_by_one, sent_by
+from tests.examples import examples
 
 EVERYTHING = {
     "user_id": "id",
@@ -74,7 +75,7 @@ def profiles_after(identifications: list[Identification]) -> dict[str, object]:
 
 
 @given(st.lists(ROW, min_size=1, max_size=12), st.sampled_from([1, 2, 5, 100]))
-@settings(max_examples=75)
+@settings(max_examples=examples(75))
 def test_merging_changes_no_profile(rows: list[dict[str, object]], window: int) -> None:
     mapped = mapped_of(mapper_of(EVERYTHING), pa.Table.from_pylist(rows, schema=SCHEMA))
     chunks = chunks_of(mapped, Limits(identifications=window))
@@ -86,7 +87,7 @@ def test_merging_changes_no_profile(rows: list[dict[str, object]], window: int) 
 
 
 @given(st.lists(ROW, min_size=1, max_size=8))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_clear_all_forgets_the_rows_before(rows: list[dict[str, object]]) -> None:
     job = {
         "user_id": "id",
@@ -107,7 +108,7 @@ DEVICES = st.fixed_dictionaries(
 
 
 @given(st.lists(DEVICES, min_size=1, max_size=10))
-@settings(max_examples=75)
+@settings(max_examples=examples(75))
 def test_users_with_several_devices_are_sent_as_their_rows_say(rows: list[dict[str, object]]) -> None:
     schema = pa.schema([(name, pa.string()) for name in ("user", "device", "plan")])
     job = {"user_id": "user", "device_id": "device", "user_properties": {"plan": "plan"}}

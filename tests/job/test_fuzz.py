@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from etl.errors import EtlError, JobError
 from etl.job import fingerprint, job_from_dict, parse_job
 from etl.job.schema import ColumnShape, IdentificationShape, JobShape, OperatorsShape
+from tests.examples import examples
 
 VALID = """\
 name: nightly
@@ -78,7 +79,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 
 @given(at=st.integers(0, len(VALID)), length=st.integers(0, 8), sign=SIGNS | st.text(max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_slip_of_the_pen_breaks_the_reader(at: int, length: int, sign: str) -> None:
     parse(VALID[:at] + sign + VALID[at + length :])
 
@@ -92,7 +93,7 @@ def test_no_shuffling_of_lines_breaks_the_reader(lines: list[str], indent: str) 
 
 
 @given(TREES, TREES, TREES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_data_breaks_the_door(identification: object, properties: object, other: object) -> None:
     data = {"source": other, "csv": other, "destination": other, "name": other}
     with contextlib.suppress(EtlError):

@@ -15,6 +15,7 @@ from etl.job.spec import ColumnSpec
 from etl.json_lines import json_lines
 from etl.mapper import Mapper, framed, frames, within
 from etl.model import Batch, Mapped, Reject, Stretch
+from tests.examples import examples
 from tests.mapper.mapping import setting
 from tests.mapper.zoo import ZOO
 
@@ -79,7 +80,7 @@ def rows_of(mapped: list[Mapped]) -> list[tuple[object, ...]]:
     return sorted(found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(READABLE, BREAKS, BREAKS, st.data())
 def test_a_stretch_is_mapped_as_in_the_whole(
     readable: list[bool], breaks: set[int], others: set[int], data: st.DataObject

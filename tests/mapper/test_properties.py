@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from etl.job.spec import ColumnSpec, Identification, Step
 from etl.mapper import Mapper
 from etl.model import Batch, Mapped
+from tests.examples import examples
 from tests.mapper import reference
 from tests.mapper.mapping import batch_of, outcomes, sent
 
@@ -60,7 +61,7 @@ RULES: list[tuple[dict[str, Any], Callable[[str], object]]] = [
 
 
 @pytest.mark.parametrize(("spec", "rule"), RULES, ids=[rule.__name__ for _, rule in RULES])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(texts=st.lists(st.none() | TEXTS, max_size=12))
 def test_a_column_is_mapped_as_its_values_one_by_one(
     spec: dict[str, Any], rule: Callable[[str], object], texts: list[str | None]
@@ -69,7 +70,7 @@ def test_a_column_is_mapped_as_its_values_one_by_one(
     assert repr(outcomes(texts, **spec)) == repr(expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(texts=st.lists(TEXTS | ID_TEXTS, max_size=12))
 def test_ids_are_checked_as_one_by_one(texts: list[str]) -> None:
     identification = Identification({"user_id": ColumnSpec(column="id")}, unset=("x",))
@@ -119,7 +120,7 @@ def _summary(*parts: Mapped) -> tuple[list[int], list[Any], list[Any]]:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     rows=st.lists(st.tuples(WORDS | ANYTHING, WORDS | DIGITS, TEXTS, MOMENTS | WORDS), max_size=10),
     border=st.integers(0, 10),
@@ -139,7 +140,7 @@ def test_it_does_not_matter_where_batches_end(
     assert whole.identifications.schema == left.identifications.schema == right.identifications.schema
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(rows=st.lists(st.tuples(WORDS | ANYTHING, WORDS | DIGITS, TEXTS, MOMENTS | WORDS), max_size=10))
 def test_every_row_is_in_one_place_only(rows: list[tuple[str, ...]]) -> None:
     columns = {name: pa.array([row[place] for row in rows], pa.string()) for place, name in enumerate("abcd")}

@@ -25,6 +25,7 @@ from etl.reader import open_source, source
 from etl.reader.formats import Input
 from etl.reader.ndjson_file import NdjsonFile
 from etl.sandbox import Sandbox
+from tests.examples import examples
 from tests.pipeline.making import run_once
 
 JOB: dict[str, Any] = {
@@ -156,7 +157,9 @@ def same(found: object, wanted: object) -> bool:
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)
 
 
-some = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @some

@@ -13,6 +13,7 @@ from etl.errors import SourceError
 from etl.job import load_job
 from etl.proposal import propose, propose_job
 from etl.reader import open_source
+from tests.examples import examples
 from tests.proposal.proposing import job_of, proposed, rejects_of
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -71,7 +72,7 @@ columns = st.one_of(
 tables = st.dictionaries(names, columns, min_size=1, max_size=5).map(pa.table)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(tables)
 def test_a_proposal_is_a_job_that_rejects_what_it_said_and_no_more(table: pa.Table) -> None:
     source = open_source([table])
@@ -86,7 +87,7 @@ def in_csv(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True),
     st.lists(st.lists(texts, min_size=4, max_size=4), max_size=6),

@@ -20,6 +20,7 @@ from etl.mapper import Mapper
 from etl.model import Stretch
 from etl.pipeline.production import Production
 from etl.reader import open_source, readable
+from tests.examples import examples
 from tests.mapper.mapping import sent, setting
 from tests.mapper.zoo import ZOO
 
@@ -133,7 +134,7 @@ def test_a_value_arrives_however_it_is_stored(kind: str, stored: str) -> None:
         assert found == [None if value == "<bad_text>" else value for value in expected] or found == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     kind=st.sampled_from(list(ZOO)),
     stored=st.sampled_from(list(STORED)),

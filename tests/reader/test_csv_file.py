@@ -15,6 +15,7 @@ from etl.errors import SourceError
 from etl.job.spec import CsvOptions
 from etl.reader import window
 from etl.reader.csv_header import checked
+from tests.examples import examples
 from tests.reader.reading import (
     batches,
     csv_pieces,
@@ -26,7 +27,9 @@ from tests.reader.reading import (
     written,
 )
 
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 fields = st.text(st.sampled_from("ab\",;|\t\n\r'é 0\\"), max_size=6)
 records = st.integers(1, 4).flatmap(
     lambda n: st.lists(st.lists(fields, min_size=n, max_size=n), min_size=1, max_size=12)

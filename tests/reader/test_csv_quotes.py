@@ -16,10 +16,11 @@ from etl.reader.csv_file import CsvFile
 from etl.reader.formats import recognise
 from etl.reader.locations import find
 from etl.reader.pieces import cut
+from tests.examples import examples
 from tests.reader.csv_reference import Found, Reference
 from tests.reader.reading import csv_pieces, opened, read, rejects_of, rows_of, written
 
-many = settings(max_examples=200, deadline=None)
+many = settings(max_examples=examples(200), deadline=None)
 signs = st.sampled_from(
     [
         "a",

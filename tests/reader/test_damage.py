@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.model import Batch, Stretch
+from tests.examples import examples
 from tests.reader.reading import opened, written
 
-some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 ROWS = [{"id": f"usér-{i}", "n": i, "tags": ["a", "b\n"], "price": i / 3} for i in range(40)]
 
 

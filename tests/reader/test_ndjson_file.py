@@ -17,6 +17,7 @@ from etl.reader import ndjson_look, open_source, window
 from etl.reader.formats import recognise
 from etl.reader.locations import find
 from etl.reader.ndjson_file import NdjsonFile
+from tests.examples import examples
 from tests.reader.reading import batches, opened, read, rejects_of, rows_of, written
 
 scalars = (
@@ -35,7 +36,9 @@ objects = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
 lines = objects.map(json.dumps) | st.sampled_from(
     ["", " ", "[1]", "{", '{"a":NaN}', '{"a":1}{"a":2}', '{"a":']
 )
-some = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def ndjson(path: Path, block: int = 1 << 21, look: int = 1 << 26) -> NdjsonFile:

@@ -15,6 +15,7 @@ from etl.amplitude import Accepted, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk, Event, Paused, Recovered
 from etl.sender import AdmittedRate, Clock, Pace, Rate
+from tests.examples import examples
 from tests.sender.serving import Destination, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
 
@@ -28,7 +29,7 @@ def names(count: int) -> list[str]:
 
 
 @given(st.sets(st.integers(0, 499), max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_one_bad_row_costs_one_row(bad: set[int]) -> None:
     users = names(500)
     server = Destination(poison=frozenset(users[n] for n in bad))
@@ -97,7 +98,7 @@ def test_a_user_who_is_throttled_for_ever_is_handed_back_as_transient() -> None:
     st.integers(1, 8),
     st.sampled_from([2, 5, 2**64 - 1]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_users_are_never_overtaken_nor_in_flight_twice(
     users: list[str], size: int, lanes: int, different: int
 ) -> None:
@@ -233,7 +234,7 @@ def test_the_loop_really_is_virtual() -> None:
     st.integers(1, 5),
     st.one_of(st.none(), st.floats(0, 200)),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_nothing_is_settled_before_an_older_chunk_of_its_users(
     users: list[str], size: int, stop_after: float | None
 ) -> None:

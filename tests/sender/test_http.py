@@ -19,6 +19,7 @@ from etl.amplitude import Accepted, KeyRefused, Refused, SlowDown, Stop, TooBig,
 from etl.errors import DestinationError, UsageError
 from etl.sender.content_encoding import unpacked
 from etl.sender.identify import Identify
+from tests.examples import examples
 from tests.sender.answering import Raw, answering, status
 
 KEY = "k+e&y=0123456789"
@@ -231,7 +232,7 @@ def test_an_answer_that_unpacks_without_end_is_bounded() -> None:
 
 @pytest.mark.parametrize("encodings", [["gzip"], ["deflate"], ["gzip, deflate"], ["identity", ""]])
 @given(st.binary(max_size=200))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_unpacking_noise_never_raises_nor_grows(encodings: list[str], noise: bytes) -> None:
     found = unpacked(gzip.compress(noise) + noise, encodings, 1000)
     assert found is None or len(found) <= 1000

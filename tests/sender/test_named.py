@@ -17,6 +17,7 @@ from etl.batch_answer import Named
 from etl.keys import user_keys
 from etl.model import Chunk, Event, Paused
 from etl.sender.named import by_fault, crowd_of, meant
+from tests.examples import examples
 from tests.sender.serving import Destination, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
 
@@ -51,7 +52,7 @@ def slowing(hot: Iterable[str], *, until: float = math.inf, retry_after: float |
 
 
 @given(st.sets(st.integers(0, 499), max_size=60))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_rows_that_are_named_cost_one_request_in_all(bad: set[int]) -> None:
     users = names(500)
     server = Destination(answer=refusing(users[n] for n in bad))
@@ -75,7 +76,7 @@ def test_a_named_row_is_handed_back_with_what_is_wrong_with_it() -> None:
 
 
 @given(st.sets(st.integers(0, 499), max_size=40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_where_only_the_first_is_named_requests_stay_few(bad: set[int]) -> None:
     users = names(500)
     server = Destination(answer=refusing((users[n] for n in bad), first_only=True))
@@ -156,7 +157,7 @@ def test_who_is_over_the_quota_of_the_day_is_handed_back_at_once() -> None:
 
 
 @given(st.lists(st.sampled_from(names(12)), min_size=1, max_size=40), st.integers(1, 6), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_users_keep_their_order_whoever_is_held(users: list[str], size: int, lanes: int) -> None:
     parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
     chunks, first = [], 1

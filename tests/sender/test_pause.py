@@ -13,6 +13,7 @@ from etl.batch_answer import Named
 from etl.errors import DestinationError
 from etl.model import Chunk, Event, Paused
 from etl.sender import AdmittedRate, Clock, Pace, Rate, Waits
+from tests.examples import examples
 from tests.sender.serving import Destination, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
 
@@ -51,7 +52,7 @@ def gave_up(
     st.sampled_from([0.0, 2.0]),
     st.sampled_from([AdmittedRate, lambda clock: Rate(None, clock)]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_run_gives_up_when_the_outage_is_over_and_not_before(
     failure: Verdict, outage: float, lanes: int, good: float, pace: Callable[[Clock], Pace]
 ) -> None:

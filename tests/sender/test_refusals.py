@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from etl.amplitude import KeyRefused, Refused, RefusedSome, SlowDown, TooBig, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk
+from tests.examples import examples
 from tests.sender.serving import Destination, Journey, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
 
@@ -90,7 +91,7 @@ def test_so_does_who_is_refused_everything_in_the_middle_of_a_run(answer: Answer
 
 
 @given(st.integers(1, 19), st.integers(1, 30), st.integers(1, 8), st.sampled_from(list(EVERYTHING)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_a_few_rows_that_are_all_bad_are_rejects(count: int, size: int, lanes: int, kind: str) -> None:
     server = Destination(answer=EVERYTHING[kind])
     journey = run_virtual(carry_all(chunks_of(names(count), size), server, lanes=lanes))
