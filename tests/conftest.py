@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from tests.guard.sitecustomize import keep_inside
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=examples(100))
 settings.register_profile("other", deadline=None, max_examples=examples(100))
 settings.load_profile("same" if os.environ.get("CI") else "other")
+
+# Folders of tests are in memory where there is room: thousands of small databases wait for no disk there.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.fixture(scope="session", autouse=True)
