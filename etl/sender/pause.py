@@ -1,16 +1,30 @@
-"""One pause for all: a destination that fails or throttles slows every lane at once."""
+"""One pause for all where the destination is away or throttles; a failure among successes waits alone.
+
+Whatever passes shows that the destination is up: then a failure is chance, and who failed goes again after
+about the time that a success takes. It is an outage when nothing has passed for a while, and more failed in a
+row than chance explains (see `failure_share`); until something has passed, the first failure is taken for one.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from etl.amplitude import THROTTLE_SECONDS, SlowDown, TryAgain
 from etl.errors import DestinationError
 from etl.model import Listener, Paused, Recovered
 from etl.responses import said
+from etl.sender.failure_share import FailureShare
 from etl.sender.pacing import Clock, Waits, backoff
 from etl.wording import span
+
+# Nothing passes for so long in an outage: seconds, or latencies of a success where these are more. Successes
+# that are still under way, and a burst of failures, take less.
+_SILENT_SECONDS: Final = 5.0
+_SILENT_LATENCIES: Final = 20
+# Of the longest outage, silence and each wait of one part are no more than these shares.
+_SILENT_SHARE: Final = 1 / 4
+_WAIT_SHARE: Final = 1 / 30
 
 
 class StoppedError(Exception):
@@ -20,9 +34,9 @@ class StoppedError(Exception):
 class Pause:
     """The state of the destination as all lanes see it; `stopped` is set once the run is to end.
 
-    A failure counts once for all the requests that were under way when it showed: `failures` is how many
-    there were since a request last passed, `passes` how many passed in all. `outage` is the longest time in
-    seconds without any success after a failure. `throttle_seconds` is the transport's wait after a 429.
+    `failures` is how many failures made all wait since a request last passed; each counts once for all the
+    requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
+    time in seconds without any success after a failure. `throttle_seconds` is the transport's wait after a 429.
     """
 
     def __init__(
@@ -44,7 +58,11 @@ class Pause:
         self.passes = 0
         self._last_failure = float("-inf")
         self._since: float | None = None
-        self._told = False  # whether anybody heard of the outage
+        self._told: float | None = None  # when the outage began that others have heard of
+        self.share = FailureShare()
+        self._by_chance = 0  # failures since something last passed, as far as chance may explain them
+        self._last_pass = float("-inf")
+        self._latency: float | None = None
         self.stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -85,13 +103,16 @@ class Pause:
             stopper.cancel()
 
     def passed(self, started: float) -> None:
-        """A request that started at `started` was answered as one should be."""
+        """A request that started at `started` was answered as one should be: the destination is up."""
+        now = self._clock.now()
         self.passes += 1
-        if started >= self._last_failure:
-            self.failures = 0
-            if self._since is not None and self._told:
-                self._listener(Recovered(self._clock.now() - self._since))
-            self._since, self._told = None, False
+        self.share.passed(self._by_chance)
+        latency = now - started
+        self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
+        self.failures, self._by_chance, self._since, self._last_pass = 0, 0, None, now
+        if self._told is not None and now >= self._until:
+            self._listener(Recovered(now - self._told))
+            self._told = None
 
     @property
     def left(self) -> float:
@@ -101,6 +122,32 @@ class Pause:
     def begin(self) -> None:
         """A request failed, and nothing has passed since: if that goes on it is an outage."""
         self._since = self._clock.now() if self._since is None else self._since
+
+    def is_outage(self) -> bool:
+        """Whether a failure by chance, which it counts, is one too many: nobody gets through any more."""
+        self.begin()
+        self._by_chance += 1
+        if self._latency is None or self.left <= 0:
+            return True
+        silent = max(_SILENT_SECONDS, _SILENT_LATENCIES * self._latency)
+        return self.share.is_no_chance(self._by_chance) and (
+            self._clock.now() - self._last_pass >= min(silent, _SILENT_SHARE * self._outage)
+        )
+
+    def wait_alone(self, started: float, verdict: TryAgain, failures: int) -> float:
+        """How long a request waits that started at `started` and failed, while others pass, in seconds.
+
+        The failure and the wait take as long as a success does, so that a lane which fails is no faster than
+        one which does not. What fails more often in a row than usual waits longer, doubling.
+        """
+        if verdict.retry_after:
+            return self.wait(verdict, 1)
+        chance = self._clock.chance()
+        doublings = self.share.doublings(failures)
+        longest = min(self._waits.longest, _WAIT_SHARE * self._outage)
+        spent = self._clock.now() - started
+        pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - spent)
+        return max(pace, backoff(doublings, self._waits.retry, longest, chance) if doublings else 0.0)
 
     def failed(self, started: float, verdict: SlowDown | TryAgain) -> None:
         """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
@@ -119,7 +166,7 @@ class Pause:
         self._last_failure = now
         until = min(now + self.wait(verdict, self.failures), end)
         self._until = max(self._until, until)
-        self._told = True
+        self._told = since if self._told is None else self._told
         self._listener(
             Paused(said(verdict), until - now, now - since, self.failures, verdict.status, end - now)
         )
