@@ -16,9 +16,12 @@ _FADING: Final = 1 - 1 / _REMEMBERED
 _LEAST_SHARE: Final = 0.25
 # Failures in a row with odds below one in ten to this are no chance.
 _SURE: Final = 6.0
-# With odds above one in ten to this they are nothing special.
-_PLAUSIBLE: Final = 2.0
-# Among the halves of a part that is at fault one is at fault: less is needed to tell which, down to one try.
+# Where many requests are sent at once, more fail before the first of the others has passed; so far they count.
+_COUNTED: Final = 20.0
+# With odds above one in ten to this they are nothing special: no reason to wait longer.
+_PLAUSIBLE: Final = 3.0
+# One of the halves of a part at fault is at fault: less is needed to tell which, down to one try.
+_TELLING: Final = 2.0
 _LEAST_SHARE_OF_HALVES: Final = 0.01
 
 
@@ -30,9 +33,9 @@ class FailureShare:
         self._passed = 0.0
 
     def passed(self, failures: int) -> None:
-        """A request passed, and `failures` had failed since the one before; no more than chance explains."""
-        explained = min(failures, math.ceil(_SURE / self._decades(1, _LEAST_SHARE)))
-        self._failed = self._failed * _FADING + explained
+        """A request passed, and `failures` had failed since the one before; of an outage few are counted."""
+        counted = min(failures, math.ceil(_COUNTED / self._decades(1, _LEAST_SHARE)))
+        self._failed = self._failed * _FADING + counted
         self._passed = self._passed * _FADING + 1
 
     def is_no_chance(self, failures: int) -> bool:
@@ -41,7 +44,7 @@ class FailureShare:
 
     def tells_halves_apart(self, failures: int) -> bool:
         """Whether so many failures in a row of one of two halves show that it is the one at fault."""
-        return self._decades(failures, _LEAST_SHARE_OF_HALVES) >= _PLAUSIBLE
+        return self._decades(failures, _LEAST_SHARE_OF_HALVES) >= _TELLING
 
     def doublings(self, failures: int) -> int:
         """How often the wait before the next try has doubled; 0 while the failures are nothing special."""
@@ -49,5 +52,5 @@ class FailureShare:
 
     def _decades(self, failures: int, least: float) -> float:
         """The odds of so many failures in a row are one in ten to this."""
-        share = self._failed / (self._failed + self._passed) if self._passed else 0.0
+        share = (self._failed + 1) / (self._failed + self._passed + 2)  # a half where nothing is known
         return -failures * math.log10(max(share, least))

@@ -8,6 +8,7 @@ row than chance explains (see `failure_share`); until something has passed, the 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, Final
 
 from etl.amplitude import THROTTLE_SECONDS, SlowDown, TryAgain
@@ -22,7 +23,10 @@ from etl.wording import span
 # that are still under way, and a burst of failures, take less.
 _SILENT_SECONDS: Final = 5.0
 _SILENT_LATENCIES: Final = 20
-# Of the longest outage, silence and each wait of one part are no more than these shares.
+# Until something has passed nobody knows how often requests fail, and one at a time is tried: waits double with
+# every so manyth failure only.
+_EARLY_FAILURES: Final = 8
+# Of the longest outage, silence and a wait after a 5xx are no more than these shares.
 _SILENT_SHARE: Final = 1 / 4
 _WAIT_SHARE: Final = 1 / 30
 
@@ -53,6 +57,7 @@ class Pause:
         self._throttle_seconds = throttle_seconds if waits.throttle is None else waits.throttle
         self._outage = outage
         self._listener = listener
+        self._longest = min(waits.longest, _WAIT_SHARE * outage)
         self._until = clock.now()
         self.failures = 0
         self.passes = 0
@@ -144,10 +149,9 @@ class Pause:
             return self.wait(verdict, 1)
         chance = self._clock.chance()
         doublings = self.share.doublings(failures)
-        longest = min(self._waits.longest, _WAIT_SHARE * self._outage)
         spent = self._clock.now() - started
         pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - spent)
-        return max(pace, backoff(doublings, self._waits.retry, longest, chance) if doublings else 0.0)
+        return max(pace, backoff(doublings, self._waits.retry, self._longest, chance) if doublings else 0.0)
 
     def failed(self, started: float, verdict: SlowDown | TryAgain) -> None:
         """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
@@ -164,7 +168,9 @@ class Pause:
             return
         self.failures += 1
         self._last_failure = now
-        until = min(now + self.wait(verdict, self.failures), end)
+        early = self._latency is None and isinstance(verdict, TryAgain)
+        rounds = math.ceil(self.failures / _EARLY_FAILURES) if early else self.failures
+        until = min(now + self.wait(verdict, rounds), end)
         self._until = max(self._until, until)
         self._told = since if self._told is None else self._told
         self._listener(
@@ -197,7 +203,7 @@ class Pause:
         chance = self._clock.chance()
         asked = verdict.retry_after
         if isinstance(verdict, TryAgain) and asked is None:
-            return backoff(failures, self._waits.retry, self._waits.longest, chance)
+            return backoff(failures, self._waits.retry, self._longest, chance)
         base = self._throttle_seconds if asked is None else asked
         # Never earlier than asked for; the spread keeps processes from coming back as one.
         more = backoff(failures - 1, self._waits.retry, self._waits.longest, chance) if failures > 1 else 0.0
