@@ -177,7 +177,9 @@ class Delivery:
             self._meter += Tally(bytes=sum(map(len, request)))
         self._note(verdict, trouble)
         if not isinstance(verdict, SlowDown | TryAgain):
-            self._pause.passed(started)
+            apart = trouble.halved or trouble.apart_since is not None
+            self._pause.passed(started, 0 if apart else trouble.by_chance)
+            trouble.by_chance = 0
             if not isinstance(verdict, SlowDownSome):
                 self._identifications.passed(part.users, self._clock.now() - started)
         return started, verdict

@@ -16,8 +16,6 @@ _FADING: Final = 1 - 1 / _REMEMBERED
 _LEAST_SHARE: Final = 0.25
 # Failures in a row with odds below one in ten to this are no chance.
 _SURE: Final = 6.0
-# Where many requests are sent at once, more fail before the first of the others has passed; so far they count.
-_COUNTED: Final = 20.0
 # With odds above one in ten to this they are nothing special: no reason to wait longer.
 _PLAUSIBLE: Final = 3.0
 # One of the halves of a part at fault is at fault: less is needed to tell which, down to one try.
@@ -26,16 +24,18 @@ _LEAST_SHARE_OF_HALVES: Final = 0.01
 
 
 class FailureShare:
-    """The share of requests that fail, measured where requests pass: an outage does not count as chance."""
+    """The share of requests that fail, measured on what passed in the end.
+
+    So neither an outage nor a row that never passes counts as chance.
+    """
 
     def __init__(self) -> None:
         self._failed = 0.0
         self._passed = 0.0
 
     def passed(self, failures: int) -> None:
-        """A request passed, and `failures` had failed since the one before; of an outage few are counted."""
-        counted = min(failures, math.ceil(_COUNTED / self._decades(1, _LEAST_SHARE)))
-        self._failed = self._failed * _FADING + counted
+        """A part passed, after it had failed so often by chance."""
+        self._failed = self._failed * _FADING + failures
         self._passed = self._passed * _FADING + 1
 
     def is_no_chance(self, failures: int) -> bool:

@@ -107,11 +107,14 @@ class Pause:
             future.cancel()
             stopper.cancel()
 
-    def passed(self, started: float) -> None:
-        """A request that started at `started` was answered as one should be: the destination is up."""
+    def passed(self, started: float, failures: int = 0) -> None:
+        """A request that started at `started` was answered as one should be: the destination is up.
+
+        The same request had failed `failures` times before by chance.
+        """
         now = self._clock.now()
         self.passes += 1
-        self.share.passed(self._by_chance)
+        self.share.passed(failures)
         latency = now - started
         self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
         self.failures, self._by_chance, self._since, self._last_pass = 0, 0, None, now
