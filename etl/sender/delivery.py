@@ -357,7 +357,8 @@ class Delivery:
             return await self._fail_apart(part, watcher, trouble, started, verdict)
         asked = bool(verdict.retry_after)
         if (asked and not others_pass) or (not asked and self._pause.is_outage()):
-            trouble.by_chance = 0
+            # What failed before anything had passed may have been chance as well.
+            trouble.by_chance *= not self._pause.passes
             often = part.users > 1 and trouble.failures >= _FAILED_PATIENCE and self._pause.left > 0
             if often and self._may_try_halves():
                 trouble.halved = True
