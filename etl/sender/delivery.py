@@ -42,8 +42,8 @@ from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
 from etl.sender.turns import Turns
 
 # A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
-# request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes: `failure_share`
-# says when it is not. Where nothing passes any more nobody can say, and a part that failed so often may be halved.
+# request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
+# `failure_share` says when it is not. In an outage nobody can say: after so many a part may be halved.
 _THROTTLED_PATIENCE: Final = 3
 _FAILED_PATIENCE: Final = 10
 # Throttled more often in a row than this, a part can't blame the pace at which all of them go.
@@ -58,8 +58,8 @@ class _Trouble:
 
     `by_chance` is how many of its last failures chance may explain, and `halved`: it is half of a part that
     failed too often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it
-    holds may have been taken by an earlier try. `refused` is how many requests had been accepted when a request with what
-    it holds was first refused.
+    holds may have been taken by an earlier try. `refused` is how many requests had been accepted when a
+    request with what it holds was first refused.
     """
 
     failures: int = 0
@@ -347,7 +347,7 @@ class Delivery:
         *,
         others_pass: bool,
     ) -> Outcome | None:
-        """After a failure that may be chance: the part waits alone, until chance does not explain it any more.
+        """After a failure that may be chance: the part waits alone while chance explains it.
 
         Then it is at fault itself, if others pass, or else it is an outage.
         """

@@ -1,7 +1,7 @@
 """How often requests fail by chance while the destination is up, and what chance does not explain. No I/O.
 
-Where one of three back ends is down, a third of all requests fails, and each passes when it is tried again. So
-a failure says little, and n failures in a row say that n such chances met: their odds are share ** n.
+Where one of three back ends is down, a third of all requests fails, and each passes when it is tried again.
+So a failure says little, and n failures in a row say that n such chances met: their odds are share ** n.
 """
 
 from __future__ import annotations

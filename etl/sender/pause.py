@@ -2,7 +2,7 @@
 
 Whatever passes shows that the destination is up: then a failure is chance, and who failed goes again after
 about the time that a success takes. It is an outage when nothing has passed for a while, and more failed in a
-row than chance explains (see `failure_share`); until something has passed, the first failure is taken for one.
+row than chance explains (see `failure_share`); until something has passed, the first failure counts as one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from etl.wording import span
 # that are still under way, and a burst of failures, take less.
 _SILENT_SECONDS: Final = 5.0
 _SILENT_LATENCIES: Final = 20
-# Until something has passed nobody knows how often requests fail, and one at a time is tried: waits double with
-# every so manyth failure only.
+# Until something has passed nobody knows how often requests fail, and one at a time is tried:
+# waits double only after so many failures each.
 _EARLY_FAILURES: Final = 8
 # Of the longest outage, silence and a wait after a 5xx are no more than these shares.
 _SILENT_SHARE: Final = 1 / 4
@@ -40,7 +40,7 @@ class Pause:
 
     `failures` is how many failures made all wait since a request last passed; each counts once for all the
     requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
-    time in seconds without any success after a failure. `throttle_seconds` is the transport's wait after a 429.
+    time in seconds without any success after a failure. `throttle_seconds`: the transport's wait after a 429.
     """
 
     def __init__(
