@@ -41,8 +41,9 @@ from etl.sender.refusals import Refusal, Refusals
 from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
 from etl.sender.turns import Turns
 
-# A part that fails so often while others pass is halved. Throttling names the cause, and refuses the request
-# as a whole; a 5xx may be chance, and what is resent after it should be the same bytes.
+# A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
+# request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
+# `failure_share` says when it is not. In an outage nobody can say: after so many a part may be halved.
 _THROTTLED_PATIENCE: Final = 3
 _FAILED_PATIENCE: Final = 10
 # Throttled more often in a row than this, a part can't blame the pace at which all of them go.
@@ -55,14 +56,17 @@ _MOST_ROUNDS: Final = 5
 class _Trouble:
     """How a part has failed so far. `passes` is what others had got through at its last failure.
 
-    `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it holds may have
-    been taken by an earlier try. `refused` is how many requests had been accepted when a request with what
-    it holds was first refused.
+    `by_chance` is how many of its last failures chance may explain, and `halved`: it is half of a part that
+    failed too often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it
+    holds may have been taken by an earlier try. `refused` is how many requests had been accepted when a
+    request with what it holds was first refused.
     """
 
     failures: int = 0
     passes: int = 0
     apart_since: float | None = None
+    by_chance: int = 0
+    halved: bool = False
     rounds: int = 0
     tried: bool = False
     refused: int | None = None
@@ -173,7 +177,9 @@ class Delivery:
             self._meter += Tally(bytes=sum(map(len, request)))
         self._note(verdict, trouble)
         if not isinstance(verdict, SlowDown | TryAgain):
-            self._pause.passed(started)
+            apart = trouble.halved or trouble.apart_since is not None
+            self._pause.passed(started, 0 if apart else trouble.by_chance)
+            trouble.by_chance = 0
             if not isinstance(verdict, SlowDownSome):
                 self._identifications.passed(part.users, self._clock.now() - started)
         return started, verdict
@@ -306,21 +312,23 @@ class Delivery:
     ) -> Outcome | None:
         """After a failure: wait with all others or alone; an outcome means that the part is done with.
 
-        The first failure is taken for everyone's. After a second throttling others are let ahead. If it goes
-        on while others pass, the part itself is at fault: it is halved until its one user is found.
+        The first throttling is taken for everyone's. After a second one others are let ahead. If it goes on
+        while others pass, the part itself is at fault: it is halved until its one user is found.
         """
         others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
         trouble.failures += 1
         trouble.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
         trouble.passes = self._pause.passes
-        if isinstance(verdict, SlowDown) and self._too_fast(part, trouble):
+        if isinstance(verdict, TryAgain):
+            return await self._try_again(part, watcher, trouble, started, verdict, others_pass=others_pass)
+        if self._too_fast(part, trouble):
             self._pause.begin()
             if (wait := min(self._pause.respite(verdict, trouble.failures), self._pause.left)) > 0:
                 await self._pause.sleep(wait)
             return None
         if others_pass or trouble.apart_since is not None:
             return await self._fail_alone(part, watcher, trouble, verdict)
-        slowed = isinstance(verdict, SlowDown) and self._pause.left > 0
+        slowed = self._pause.left > 0
         if trouble.failures == 2 and slowed and watcher.probe():
             await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), self._pause.left))
             return None
@@ -328,6 +336,51 @@ class Delivery:
             return await self._halve(part, watcher, trouble)
         self._pause.failed(started, verdict)
         return None
+
+    async def _try_again(
+        self,
+        part: Chunk,
+        watcher: Watcher,
+        trouble: _Trouble,
+        started: float,
+        verdict: TryAgain,
+        *,
+        others_pass: bool,
+    ) -> Outcome | None:
+        """After a failure that may be chance: the part waits alone while chance explains it.
+
+        Then it is at fault itself, if others pass, or else it is an outage.
+        """
+        trouble.by_chance += 1
+        no_chance = trouble.halved or self._pause.share.is_no_chance(trouble.by_chance)
+        if trouble.apart_since is not None or (others_pass and no_chance):
+            return await self._fail_apart(part, watcher, trouble, started, verdict)
+        asked = bool(verdict.retry_after)
+        if (asked and not others_pass) or (not asked and self._pause.is_outage()):
+            # What failed before anything had passed may have been chance as well.
+            trouble.by_chance *= not self._pause.passes
+            often = part.users > 1 and trouble.failures >= _FAILED_PATIENCE and self._pause.left > 0
+            if often and self._may_try_halves():
+                trouble.halved = True
+                return await self._halve(part, watcher, trouble)
+            self._pause.failed(started, verdict)
+            return None
+        wait = self._pause.wait_alone(started, verdict, trouble.by_chance)
+        await self._pause.sleep(min(wait, self._pause.left))
+        return None
+
+    async def _fail_apart(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: TryAgain
+    ) -> Outcome | None:
+        """After a failure of a part that is at fault itself: it is halved, or waits for its end."""
+        wait = self._pause.wait_alone(started, verdict, trouble.by_chance)
+        if self._pause.share.tells_halves_apart(trouble.by_chance):
+            if part.users > 1:
+                trouble.halved = True
+                return await self._halve(part, watcher, trouble)
+            watcher.set_apart()
+            wait = self._pause.wait(verdict, trouble.failures)
+        return await self._wait_alone(part, watcher, trouble, verdict, wait)
 
     def _too_fast(self, part: Chunk, trouble: _Trouble) -> bool:
         """Whether a throttling tells of the pace of all, rather than of this part or of an outage."""
@@ -344,19 +397,23 @@ class Delivery:
         return tried != self._halved_at
 
     async def _fail_alone(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown
     ) -> Outcome | None:
         if trouble.apart_since is None:
             trouble.apart_since = self._clock.now()
-        patience = _THROTTLED_PATIENCE if isinstance(verdict, SlowDown) else _FAILED_PATIENCE
-        if part.users > 1 and trouble.failures >= patience:
+        if part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE:
             return await self._halve(part, watcher, trouble)
-        if trouble.failures >= patience:
+        if trouble.failures >= _THROTTLED_PATIENCE:
             watcher.set_apart()
         return await self._wait_alone(part, watcher, trouble, verdict)
 
     async def _wait_alone(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
+        self,
+        part: Chunk,
+        watcher: Watcher,
+        trouble: _Trouble,
+        verdict: SlowDown | TryAgain,
+        seconds: float | None = None,
     ) -> Outcome | None:
         now = self._clock.now()
         trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
@@ -364,13 +421,13 @@ class Delivery:
         if now >= end:
             words = f"the server kept answering: {said(verdict)}"
             return self._end(part, watcher, handed_back(part, "transient", words, "in_doubt"))
-        await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), end - now))
+        wait = self._pause.wait(verdict, trouble.failures) if seconds is None else seconds
+        await self._pause.sleep(min(wait, end - now))
         return None
 
     async def _halve(self, part: Chunk, watcher: Watcher, trouble: _Trouble) -> Outcome:
-        return await self._both(
-            *(self.deliver(half, watcher, replace(trouble, rounds=0)) for half in halves(part))
-        )
+        half = replace(trouble, rounds=0, by_chance=0)
+        return await self._both(*(self.deliver(each, watcher, replace(half)) for each in halves(part)))
 
     async def _both(self, *parts: Coroutine[None, None, Outcome]) -> Outcome:
         """Bring several parts to their end, side by side."""

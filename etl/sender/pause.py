@@ -1,16 +1,34 @@
-"""One pause for all: a destination that fails or throttles slows every lane at once."""
+"""One pause for all where the destination is away or throttles; a failure among successes waits alone.
+
+Whatever passes shows that the destination is up: then a failure is chance, and who failed goes again after
+about the time that a success takes. It is an outage when nothing has passed for a while, and more failed in a
+row than chance explains (see `failure_share`); until something has passed, the first failure counts as one.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import math
+from typing import Any, Final
 
 from etl.amplitude import THROTTLE_SECONDS, SlowDown, TryAgain
 from etl.errors import DestinationError
 from etl.model import Listener, Paused, Recovered
 from etl.responses import said
+from etl.sender.failure_share import FailureShare
 from etl.sender.pacing import Clock, Waits, backoff
 from etl.wording import span
+
+# Nothing passes for so long in an outage: seconds, or latencies of a success where these are more. Successes
+# that are still under way, and a burst of failures, take less.
+_SILENT_SECONDS: Final = 5.0
+_SILENT_LATENCIES: Final = 20
+# Until something has passed nobody knows how often requests fail, and one at a time is tried:
+# waits double only after so many failures each.
+_EARLY_FAILURES: Final = 8
+# Of the longest outage, silence and a wait after a 5xx are no more than these shares.
+_SILENT_SHARE: Final = 1 / 4
+_WAIT_SHARE: Final = 1 / 30
 
 
 class StoppedError(Exception):
@@ -20,9 +38,9 @@ class StoppedError(Exception):
 class Pause:
     """The state of the destination as all lanes see it; `stopped` is set once the run is to end.
 
-    A failure counts once for all the requests that were under way when it showed: `failures` is how many
-    there were since a request last passed, `passes` how many passed in all. `outage` is the longest time in
-    seconds without any success after a failure. `throttle_seconds` is the transport's wait after a 429.
+    `failures` is how many failures made all wait since a request last passed; each counts once for all the
+    requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
+    time in seconds without any success after a failure. `throttle_seconds`: the transport's wait after a 429.
     """
 
     def __init__(
@@ -39,12 +57,17 @@ class Pause:
         self._throttle_seconds = throttle_seconds if waits.throttle is None else waits.throttle
         self._outage = outage
         self._listener = listener
+        self._longest = min(waits.longest, _WAIT_SHARE * outage)
         self._until = clock.now()
         self.failures = 0
         self.passes = 0
         self._last_failure = float("-inf")
         self._since: float | None = None
-        self._told = False  # whether anybody heard of the outage
+        self._told: float | None = None  # when the outage began that others have heard of
+        self.share = FailureShare()
+        self._by_chance = 0  # failures since something last passed, as far as chance may explain them
+        self._last_pass = float("-inf")
+        self._latency: float | None = None
         self.stopped = asyncio.Event()
 
     def stop(self) -> None:
@@ -84,14 +107,20 @@ class Pause:
             future.cancel()
             stopper.cancel()
 
-    def passed(self, started: float) -> None:
-        """A request that started at `started` was answered as one should be."""
+    def passed(self, started: float, failures: int = 0) -> None:
+        """A request that started at `started` was answered as one should be: the destination is up.
+
+        The same request had failed `failures` times before by chance.
+        """
+        now = self._clock.now()
         self.passes += 1
-        if started >= self._last_failure:
-            self.failures = 0
-            if self._since is not None and self._told:
-                self._listener(Recovered(self._clock.now() - self._since))
-            self._since, self._told = None, False
+        self.share.passed(failures)
+        latency = now - started
+        self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
+        self.failures, self._by_chance, self._since, self._last_pass = 0, 0, None, now
+        if self._told is not None and now >= self._until:
+            self._listener(Recovered(now - self._told))
+            self._told = None
 
     @property
     def left(self) -> float:
@@ -101,6 +130,31 @@ class Pause:
     def begin(self) -> None:
         """A request failed, and nothing has passed since: if that goes on it is an outage."""
         self._since = self._clock.now() if self._since is None else self._since
+
+    def is_outage(self) -> bool:
+        """Whether a failure by chance, which it counts, is one too many: nobody gets through any more."""
+        self.begin()
+        self._by_chance += 1
+        if self._latency is None or self.left <= 0:
+            return True
+        silent = max(_SILENT_SECONDS, _SILENT_LATENCIES * self._latency)
+        return self.share.is_no_chance(self._by_chance) and (
+            self._clock.now() - self._last_pass >= min(silent, _SILENT_SHARE * self._outage)
+        )
+
+    def wait_alone(self, started: float, verdict: TryAgain, failures: int) -> float:
+        """How long a request waits that started at `started` and failed, while others pass, in seconds.
+
+        The failure and the wait take as long as a success does, so that a lane which fails is no faster than
+        one which does not. What fails more often in a row than usual waits longer, doubling.
+        """
+        if verdict.retry_after:
+            return self.wait(verdict, 1)
+        chance = self._clock.chance()
+        doublings = self.share.doublings(failures)
+        spent = self._clock.now() - started
+        pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - spent)
+        return max(pace, backoff(doublings, self._waits.retry, self._longest, chance) if doublings else 0.0)
 
     def failed(self, started: float, verdict: SlowDown | TryAgain) -> None:
         """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
@@ -117,9 +171,11 @@ class Pause:
             return
         self.failures += 1
         self._last_failure = now
-        until = min(now + self.wait(verdict, self.failures), end)
+        early = self._latency is None and isinstance(verdict, TryAgain)
+        rounds = math.ceil(self.failures / _EARLY_FAILURES) if early else self.failures
+        until = min(now + self.wait(verdict, rounds), end)
         self._until = max(self._until, until)
-        self._told = True
+        self._told = since if self._told is None else self._told
         self._listener(
             Paused(said(verdict), until - now, now - since, self.failures, verdict.status, end - now)
         )
@@ -150,7 +206,7 @@ class Pause:
         chance = self._clock.chance()
         asked = verdict.retry_after
         if isinstance(verdict, TryAgain) and asked is None:
-            return backoff(failures, self._waits.retry, self._waits.longest, chance)
+            return backoff(failures, self._waits.retry, self._longest, chance)
         base = self._throttle_seconds if asked is None else asked
         # Never earlier than asked for; the spread keeps processes from coming back as one.
         more = backoff(failures - 1, self._waits.retry, self._waits.longest, chance) if failures > 1 else 0.0
