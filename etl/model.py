@@ -51,7 +51,9 @@ class Reject:
     """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source.
 
     `swallowed` lines after it would have been a part of it, had its quotes been taken at their word. They are
-    read as rows of their own, and count as doubtful where rejects are limited.
+    read as rows of their own, and count as doubtful where rejects are limited. `origin` says as what the
+    values are read when they are sent again: "csv", "json", or typed values (`arrow.originals`); "" for what
+    the name of the source says.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Reject:
     reason: str
     values: str
     swallowed: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

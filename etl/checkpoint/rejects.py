@@ -35,7 +35,7 @@ def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
 
 
 def _line(reject: Reject, run: int) -> bytes:
-    entry = {
+    entry: dict[str, object] = {
         "source": reject.source,
         "row": reject.row,
         "code": reject.code,
@@ -43,4 +43,6 @@ def _line(reject: Reject, run: int) -> bytes:
         "values": orjson.Fragment(reject.values),
         "run": run,
     }
+    if reject.origin:
+        entry["origin"] = reject.origin
     return orjson.dumps(entry) + b"\n"

@@ -22,7 +22,7 @@ from etl.encoder.merge_limits import Shares, merge_shares
 from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
 from etl.model import Body, Chunk, Mapped, Reject
-from etl.values import original_values, pick_rows, shown_rows
+from etl.values import originals, pick_rows, shown_rows
 
 if TYPE_CHECKING:
     from etl.model import Prints
@@ -261,9 +261,11 @@ def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBat
 
 def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Reject]:
     batch, positions = mapped.batch, mapped.kept[mask]
-    values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=mapped.keep_empty)
+    rows = originals(
+        shown_rows(batch), positions, source=batch.source, text=batch.text, keep_empty=mapped.keep_empty
+    )
     reason = f"the identification is over {most:,} bytes; drop or shorten a column"
     return [
-        Reject(batch.source, int(number), "too_big", reason, text)
-        for number, text in zip(batch.numbers[positions], values, strict=True)
+        Reject(batch.source, int(number), "too_big", reason, row.values, origin=row.origin)
+        for number, row in zip(batch.numbers[positions], rows, strict=True)
     ]

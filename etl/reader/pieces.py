@@ -27,6 +27,7 @@ class Piece:
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row. `runs`
     (int64, shape (n,)) is given by reject files: the number of the run that rejected each row, or -1.
     `originals` (shape (n,)) has the rows as they stand, JSON text of an object each, where the file has that.
+    `text` is what `Batch` has; None where it is that of the whole file.
     """
 
     first: int
@@ -36,6 +37,7 @@ class Piece:
     rejects: tuple[Reject, ...] = ()
     runs: NDArray[np.int64] | None = None
     originals: pa.BinaryArray | None = None
+    text: bool | None = None
 
 
 def sound(first: int, rows: pa.RecordBatch) -> Piece:
@@ -67,6 +69,7 @@ def clip(piece: Piece, first: int, stop: int) -> Piece:
         rejects,
         runs=None if piece.runs is None else piece.runs[low:high],
         originals=None if piece.originals is None else piece.originals.slice(low, high - low),
+        text=piece.text,
     )
 
 

@@ -186,7 +186,7 @@ class Source:
                 numbers=piece.numbers,
                 rows=entry.completed(piece.rows, wanted),
                 rejects=piece.rejects,
-                text=entry.content.text,
+                text=entry.content.text if piece.text is None else piece.text,
                 runs=piece.runs,
                 originals=entry.completed_originals(piece.originals),
             )
