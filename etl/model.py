@@ -156,7 +156,7 @@ class Chunk:
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
     Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints;
-    `large` is as in `Mapped`.
+    `large` is as in `Mapped`. `unsent` are those of `rejects` that differ from the snapshot and were too big.
     """
 
     source: str
@@ -174,6 +174,7 @@ class Chunk:
     rejects: tuple[Reject, ...] = ()
     prints: Prints | None = None
     large: frozenset[str] = frozenset()
+    unsent: tuple[Sent, ...] = ()
 
     @property
     def users(self) -> int:

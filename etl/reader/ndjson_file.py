@@ -46,6 +46,7 @@ from etl.reader.ndjson_look import Look
 from etl.reader.pieces import Piece, mingled, sound
 from etl.reader.places import HEAD
 from etl.reader.reject_lines import Run, is_reject, origin_of, rejected_row, run_of, runs_of
+from etl.reader.spans import Spans
 from etl.reader.window import Window
 
 if TYPE_CHECKING:
@@ -91,30 +92,36 @@ class NdjsonFile:
                 break
         return left
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """All lines before `stop`; those before `first` are only counted.
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """The blocks of lines with wanted ones; the others are only counted.
 
         The columns are those of `schema`, and a row with a value of another type in any of them is a reject.
         """
-        return self._pieces(first, stop, lambda block, row: iter([self._strict(block, row, columns)]))
+        wanted = spans or Spans([(first, stop)])
+        return self._pieces(wanted, lambda block, row: iter([self._strict(block, row, columns)]))
 
-    def exact_pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+    def exact_pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
         """As `pieces`, but a value is what it is whatever stands in other rows and other columns.
 
         Columns may have any names. One with values of several kinds comes as JSON, maybe in some pieces only.
         """
-        return self._pieces(first, stop, lambda block, row: self._exact(block, row, columns))
+        wanted = spans or Spans([(first, stop)])
+        return self._pieces(wanted, lambda block, row: self._exact(block, row, columns))
 
-    def _pieces(
-        self, first: int, stop: int | None, pieces: Callable[[Block, int], Iterator[Piece]]
-    ) -> Iterator[Piece]:
+    def _pieces(self, wanted: Spans, pieces: Callable[[Block, int], Iterator[Piece]]) -> Iterator[Piece]:
         row = 1
-        for block in self._blocks():
-            if row + block.lines > first:
-                yield from pieces(block, row)
-            row += block.lines
-            if stop is not None and row >= stop:
-                return
+        with closing(self._blocks()) as blocks:
+            while (following := wanted.next(row)) is not None:
+                block = next(blocks, None)
+                if block is None:
+                    return
+                if row + block.lines > following:
+                    yield from pieces(block, row)
+                row += block.lines
 
     def _blocks(self) -> Generator[Block, None, None]:
         row = 1

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from etl.checkpoint import publish_rejects
 from etl.errors import EtlError
+from etl.job.spec import ColumnSpec
 from etl.mapper import Mapper
-from etl.model import Batch, Mapped, Reject, Stretch
+from etl.model import Batch, Reject, Stretch
 from etl.reader import Source, open_source
 from etl.values import originals, shown_rows
 from tests.mapper.mapping import sent, setting
-from tests.job.writing import written
 from tests.mapper.zoo import ZOO
-
-from etl.job.spec import ColumnSpec, CsvOptions
 
 MAPPER = Mapper(setting(ColumnSpec(column="v")))
 
