@@ -13,20 +13,19 @@ from itertools import zip_longest
 
 from etl.checkpoint import Checkpoint, Progress, StateFolder, reject_lines
 from etl.errors import EtlError
-from etl.job import Job
 from etl.pipeline.unfinished import entries_of
 from etl.reader import Source
 from etl.state_files import fresh_name, state_error, sync_folder
 
 
-def reads_rejects(job: Job, source: Source, folder: StateFolder) -> bool:
+def reads_rejects(source: Source, folder: StateFolder) -> bool:
     """Whether the reject file of the state folder is among the files of a source."""
-    return bool(_places(job, source, folder))
+    return bool(_places(source, folder))
 
 
-def keep_rejects(job: Job, source: Source, folder: StateFolder) -> None:
+def keep_rejects(source: Source, folder: StateFolder) -> None:
     """Keep the job's own rejects, where a run that is about to begin reads them. Raises StateError."""
-    if not reads_rejects(job, source, folder):
+    if not reads_rejects(source, folder):
         drop_kept(folder)
         return
     draft = fresh_name(folder.kept_rejects)
@@ -50,12 +49,12 @@ def drop_kept(folder: StateFolder) -> None:
         folder.kept_rejects.unlink(missing_ok=True)
 
 
-def with_kept(job: Job, source: Source, folder: StateFolder) -> Source:
+def with_kept(source: Source, folder: StateFolder) -> Source:
     """The source of a run that every row of has its end, but for its own rejects having been replaced since.
 
     The same source where there is no such run, or where somebody wrote to the rejects.
     """
-    places = _places(job, source, folder)
+    places = _places(source, folder)
     if not places or not folder.kept_rejects.exists():
         return source
     try:
@@ -81,15 +80,9 @@ def with_kept(job: Job, source: Source, folder: StateFolder) -> Source:
     return source
 
 
-def _places(job: Job, source: Source, folder: StateFolder) -> list[int]:
+def _places(source: Source, folder: StateFolder) -> list[int]:
     own = folder.rejects.resolve()
-    with suppress(OSError):
-        return [
-            place
-            for place, file in enumerate(source.files)
-            if "://" not in file.name and (job.folder / file.name).resolve() == own
-        ]
-    return []
+    return [place for place in range(len(source.files)) if source.path(place) == own]
 
 
 def _is_published(folder: StateFolder, found: Checkpoint, progress: Progress) -> bool:

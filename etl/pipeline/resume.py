@@ -207,7 +207,7 @@ class _Beginning:
         """Begin a new run."""
         job, folder = self._job, self._folder
         own = at_destination(folder, job.destination.endpoint)
-        keep_rejects(job, self._source, folder)
+        keep_rejects(self._source, folder)
         with (
             destination_basis(job, folder, full=self._settings.full) as basis,
             Checkpoint.create(
@@ -256,7 +256,7 @@ class _Beginning:
         """Finish a run of which every row has its end."""
         progress = found.progress()
         own = at_destination(self._folder, About.read(progress.about).endpoint)
-        if not reads_rejects(self._job, self._source, self._folder):  # else they are what is to be sent now
+        if not reads_rejects(self._source, self._folder):  # else they are what is to be sent now
             publish_rejects(self._folder.rejects, found.rejects(), run=progress.number)
         gone = complete(self._folder, found)
         if own.ids.exists():

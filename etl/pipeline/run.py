@@ -60,7 +60,7 @@ def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener
 
     job = at_endpoint(job, settings)
     folder = StateFolder(settings.state_dir or job.state_dir)
-    source = with_kept(job, source, folder)
+    source = with_kept(source, folder)
     limits = settings.limits(job.destination.transport)
     production = Production.of(job, source, limits)
     transport = TRANSPORTS[job.destination.transport](
@@ -248,7 +248,7 @@ class _Run:
         publish_rejects(self._folder.rejects, self._checkpoint.rejects(), run=number)
 
     def _reads_rejects(self) -> bool:
-        return reads_rejects(self._production.job, self._production.source, self._folder)
+        return reads_rejects(self._production.source, self._folder)
 
 
 def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Status) -> Summary:

@@ -145,6 +145,12 @@ class Source:
         entries[file] = replace(entries[file], added=added)
         return replace(self, _entries=tuple(entries))
 
+    def path(self, file: int) -> Path | None:
+        """Where file number `file` is on this machine; None for what isn't a file here."""
+        place = self._entries[file].place
+        local = isinstance(place, Stored) and place.system.type_name == "local"
+        return Path(place.path).resolve() if isinstance(place, Stored) and local else None
+
     def kept(self, file: int, path: Path) -> Source:
         """The same source, but file number `file` is read from a local path, under the name that it has."""
         entries, before = list(self._entries), self._entries[file]
