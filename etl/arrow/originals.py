@@ -58,7 +58,7 @@ def arrow_origins(rows: pa.RecordBatch) -> list[str]:
 
 def schema_text(origin: str) -> str:
     """The part of an origin that rows of the same columns and types share; "" where it is none of Arrow's."""
-    return origin.removeprefix(_ARROW).partition(".")[0] if origin.startswith(_ARROW) else ""
+    return origin.partition(".")[0] if origin.startswith(_ARROW) else ""
 
 
 def arrow_row(origin: str) -> pa.RecordBatch:
