@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,7 +44,7 @@ def test_a_later_row_of_its_user_goes_also_after_a_resume(
         second,
     )
     with running_sandbox(SandboxOptions()) as sandbox:
-        how = {"key": "k" * 10, "endpoint": sandbox.url, "rate": None, "batch_size": 1}
+        how: dict[str, Any] = {"key": "k" * 10, "endpoint": sandbox.url, "rate": None, "batch_size": 1}
         first = rows(("ada-1", None, "old"), ("bob-1", None, "old"), ("cid-1", None, "old"))
         run(job, first, **how, processes=1)
         if stopped:
