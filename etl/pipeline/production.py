@@ -115,6 +115,8 @@ class Production:
         if self.mapper.has_transform:
             whole = [(one.first, one.stop) for one in map(framed, gaps)]
             return frames(self.source.read_spans(file, joined(whole)))
+        if len(gaps) == 1:
+            return self.source.read(gaps[0], used=self.mapper.columns)
         spans = [(gap.first, gap.stop) for gap in gaps]
         return self.source.read_spans(file, spans, used=self.mapper.columns)
 
