@@ -51,7 +51,9 @@ class Reject:
     """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source.
 
     `swallowed` lines after it would have been a part of it, had its quotes been taken at their word. They are
-    read as rows of their own, and count as doubtful where rejects are limited.
+    read as rows of their own, and count as doubtful where rejects are limited. `origin` says as what the
+    values are read when they are sent again: "csv", "json", or typed values (`arrow.originals`); "" for what
+    the name of the source says.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Reject:
     reason: str
     values: str
     swallowed: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ class Chunk:
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
     Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints;
-    `large` is as in `Mapped`.
+    `large` is as in `Mapped`. `unsent` are those of `rejects` that differ from the snapshot and were too big.
     """
 
     source: str
@@ -171,6 +174,7 @@ class Chunk:
     rejects: tuple[Reject, ...] = ()
     prints: Prints | None = None
     large: frozenset[str] = frozenset()
+    unsent: tuple[Sent, ...] = ()
 
     @property
     def users(self) -> int:

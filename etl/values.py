@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.arrow.originals import CSV_ORIGIN, JSON_ORIGIN, arrow_origins, picked
+from etl.file_names import format_named
 from etl.json_lines import json_lines
 
 if TYPE_CHECKING:
@@ -39,6 +41,50 @@ def shown_rows(batch: Batch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.originals], names=[_ORIGINAL])
 
 
+class Original(NamedTuple):
+    """A row as it stood in the source: `values` and `origin` of its reject."""
+
+    values: str
+    origin: str
+
+
+def originals(
+    rows: pa.RecordBatch,
+    positions: NDArray[np.int64] | Sequence[int],
+    *,
+    source: str,
+    text: bool = False,
+    keep_empty: Collection[str] = (),
+) -> list[Original]:
+    """As `original_values`, with what JSON and the name of the `source` don't say of these rows."""
+    if len(positions) == 0:
+        return []
+    if rows.schema.names == [_ORIGINAL]:
+        found = [_split(text) for text in picked(rows.column(0), positions).to_pylist()]
+    else:
+        values = original_values(rows, positions, text=text, keep_empty=keep_empty)
+        origins = [CSV_ORIGIN] * len(values) if text else arrow_origins(pick_rows(rows, positions))
+        found = list(map(Original, values, origins))
+    told = told_origin(source)
+    return [one._replace(origin="") if one.origin == told else one for one in found]
+
+
+def told_origin(source: str) -> str:
+    """What the name of a source says of how its values are read."""
+    return CSV_ORIGIN if format_named(source) == "csv" else JSON_ORIGIN
+
+
+def with_origin(values: bytes, origin: str) -> bytes:
+    """A row of a reject file as one of a batch's `originals`."""
+    return b"%b\n%b" % (values, origin.encode())
+
+
+def _split(original: bytes) -> Original:
+    """The inverse of `with_origin`; JSON on a line of its own has no line end in it."""
+    values, _, origin = plain_text(original).strip().partition("\n")
+    return Original(values.rstrip(), origin or JSON_ORIGIN)
+
+
 def original_values(
     rows: pa.RecordBatch,
     positions: NDArray[np.int64] | Sequence[int],
@@ -55,12 +101,12 @@ def original_values(
     if len(positions) == 0:
         return []
     if rows.schema.names == [_ORIGINAL]:
-        return [plain_text(text).strip() for text in _picked(rows.column(0), positions).to_pylist()]
+        return [_split(text).values for text in picked(rows.column(0), positions).to_pylist()]
     names = rows.schema.names
-    picked = [_picked(column, positions) for column in rows.columns]
-    if len(positions) > 1 and any(map(_has_infinity, picked)):  # which make text of a whole column
+    found = [picked(column, positions) for column in rows.columns]
+    if len(positions) > 1 and any(map(_has_infinity, found)):  # which make text of a whole column
         return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
-    columns = [_presentable(column) for column in picked]
+    columns = [_presentable(column) for column in found]
     if text:
         pairs = zip(names, columns, strict=True)
         columns = [column if name in keep_empty else _without_empty(column) for name, column in pairs]
@@ -80,17 +126,8 @@ def is_textual(kind: pa.DataType) -> bool:
 
 def pick_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
     """The rows at `positions`, copied; for every type of column."""
-    columns = [_picked(column, positions) for column in rows.columns]
+    columns = [picked(column, positions) for column in rows.columns]
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
-
-
-def _picked(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:
-    try:
-        return column.take(pa.array(positions, pa.int64()))
-    except pa.ArrowNotImplementedError:  # views and runs can be cut, but not taken from
-        if not len(positions):
-            return column.slice(0, 0)
-        return pa.concat_arrays([column.slice(int(place), 1) for place in positions])
 
 
 def _lines(rows: pa.RecordBatch) -> list[str]:

@@ -19,7 +19,7 @@ from etl.changes.prints import given, prints_of
 from etl.changes.remains import remains
 from etl.keys import user_keys
 from etl.model import Mapped, Reject
-from etl.values import original_values, shown_rows
+from etl.values import originals, shown_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -224,10 +224,12 @@ def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.i
     if len(rows) == 0:
         return mapped.rejects
     batch, positions = mapped.batch, mapped.kept[rows]
-    values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=mapped.keep_empty)
+    found = originals(
+        shown_rows(batch), positions, source=batch.source, text=batch.text, keep_empty=mapped.keep_empty
+    )
     late = [
-        Reject(batch.source, number, "superseded", _overtaken(*pair), text)
-        for number, pair, text in zip(batch.numbers[positions].tolist(), runs.tolist(), values, strict=True)
+        Reject(batch.source, number, "superseded", _overtaken(*pair), row.values, origin=row.origin)
+        for number, pair, row in zip(batch.numbers[positions].tolist(), runs.tolist(), found, strict=True)
     ]
     return tuple(sorted([*mapped.rejects, *late], key=lambda reject: reject.row))
 

@@ -3,7 +3,7 @@
 from etl.checkpoint.folder import StateFolder
 from etl.checkpoint.in_flight import Flight, InFlight, Left, RunMark, left_by
 from etl.checkpoint.past import PastRun, mark_of
-from etl.checkpoint.rejects import publish_rejects
+from etl.checkpoint.rejects import publish_rejects, reject_lines
 from etl.checkpoint.sent import Entries
 from etl.checkpoint.store import Checkpoint, Identity, Progress, past_of
 
@@ -22,4 +22,5 @@ __all__ = [
     "mark_of",
     "past_of",
     "publish_rejects",
+    "reject_lines",
 ]

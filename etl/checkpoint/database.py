@@ -34,7 +34,8 @@ CREATE TABLE run (
 CREATE TABLE tally ({", ".join(f"{name} INTEGER" for name in COUNTS)});
 CREATE TABLE settled (file INTEGER, first INTEGER, stop INTEGER, PRIMARY KEY (file, first)) WITHOUT ROWID;
 CREATE TABLE rejects (
-  file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, PRIMARY KEY (file, row)
+  file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, origin TEXT DEFAULT '',
+  PRIMARY KEY (file, row)
 ) WITHOUT ROWID;
 CREATE TABLE sent (
   file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT
@@ -117,6 +118,9 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         raise stale(path, "was written by an older propsync", "finish with that one, or ")
     if not connection.execute("SELECT count(*) FROM run").fetchone()[0]:
         raise stale(path, "is damaged: it names no run")
+    columns = {column[1] for column in connection.execute("PRAGMA table_info(rejects)")}
+    if "origin" not in columns:  # of a propsync that didn't tell it
+        connection.execute("ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''")
 
 
 def stale(path: Path, what: str, before: str = "") -> StaleCheckpointError:

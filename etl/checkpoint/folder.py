@@ -32,6 +32,7 @@ class StateFolder:
         self.path = path
         self.checkpoint = path / "checkpoint.sqlite"
         self.rejects = path / "rejects.ndjson"
+        self.kept_rejects = path / "rejects-sent.ndjson"
         self.snapshot = path / "snapshot.arrow"
         self.ids = path / "ids.arrow"
         self.in_flight = path / "in_flight"
@@ -122,7 +123,9 @@ class StateFolder:
 
     def _remove_drafts(self) -> None:
         """Remove what was being written when a process was killed: it may hold rows, and nobody reads it."""
-        drafts = {fresh_name(path).name for path in (self.rejects, self.snapshot, self.ids)}
+        drafts = {
+            fresh_name(path).name for path in (self.rejects, self.kept_rejects, self.snapshot, self.ids)
+        }
         with suppress(OSError):
             for path in self.path.iterdir():
                 if path.name in drafts or _OLD_DRAFT.fullmatch(path.name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
     draft = fresh_name(path)
     try:
         with os.fdopen(create_private(draft), "wb") as file:
-            file.writelines(_line(reject, run) for reject in rejects)
+            file.writelines(reject_lines(rejects, run=run))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -34,8 +34,13 @@ def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
             draft.unlink(missing_ok=True)
 
 
+def reject_lines(rejects: Iterable[Reject], *, run: int) -> Iterator[bytes]:
+    """The lines of the file."""
+    return (_line(reject, run) for reject in rejects)
+
+
 def _line(reject: Reject, run: int) -> bytes:
-    entry = {
+    entry: dict[str, object] = {
         "source": reject.source,
         "row": reject.row,
         "code": reject.code,
@@ -43,4 +48,6 @@ def _line(reject: Reject, run: int) -> bytes:
         "values": orjson.Fragment(reject.values),
         "run": run,
     }
+    if reject.origin:
+        entry["origin"] = reject.origin
     return orjson.dumps(entry) + b"\n"

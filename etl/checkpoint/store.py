@@ -164,7 +164,7 @@ class Checkpoint:
 
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
-        query = 'SELECT source, row, code, reason, "values" FROM rejects ORDER BY file, row'
+        query = 'SELECT source, row, code, reason, "values", 0, origin FROM rejects ORDER BY file, row'
         with self._reading() as connection:
             for row in connection.execute(query):
                 yield Reject(*row)
@@ -199,8 +199,8 @@ class Checkpoint:
                     "INSERT INTO settled VALUES (?, ?, ?)", (where.file, where.first, where.stop)
                 )
                 connection.executemany(
-                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)",
-                    ((where.file, r.row, r.source, r.code, r.reason, r.values) for r in chunk.rejects),
+                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (_row_of(where.file, reject) for reject in chunk.rejects),
                 )
                 for pieces in alike(chunk.sent):
                     entries = packed(where, pieces)
@@ -317,6 +317,10 @@ def _past(connection: sqlite3.Connection) -> tuple[PastRun, ...]:
         PastRun(endpoint, bool(resent), count, number, bool(counted), tuple(json.loads(marks)))
         for endpoint, resent, count, number, counted, marks in rows
     )
+
+
+def _row_of(file: int, reject: Reject) -> tuple[int, int, str, str, str, str, str]:
+    return file, reject.row, reject.source, reject.code, reject.reason, reject.values, reject.origin
 
 
 def _remember(connection: sqlite3.Connection, one: PastRun) -> None:

@@ -21,8 +21,8 @@ from etl.encoder.merge import group_users, joined, merge_rows
 from etl.encoder.merge_limits import Shares, merge_shares
 from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
-from etl.model import Body, Chunk, Mapped, Reject
-from etl.values import original_values, pick_rows, shown_rows
+from etl.model import Body, Chunk, Mapped, Reject, Sent
+from etl.values import originals, pick_rows, shown_rows
 
 if TYPE_CHECKING:
     from etl.model import Prints
@@ -73,6 +73,7 @@ class Encoder:
         self._encoding = encoding or FormEncoding()
         self._parts: list[_Part] = []
         self._rejects: list[Reject] = []
+        self._unsent: list[Sent] = []
         self._batch: Mapped | None = None
 
     def feed(self, mapped: Mapped) -> Iterator[Chunk]:
@@ -101,6 +102,7 @@ class Encoder:
                 identifications=mapped.identifications.filter(pa.array(fits)),
                 prints=None if mapped.prints is None else mapped.prints[fits],
             )
+            self._unsent += _unsent(mapped, ~fits)
             return self._encode(smaller)[0], _oversized(mapped, ~fits, self._limits.body_bytes)
         keys = user_keys(mapped.identifications)
         shares = merge_shares(mapped.identifications, self._encoding.splice)
@@ -174,6 +176,7 @@ class Encoder:
             text=batch.text,
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
+            unsent=self._unsent_before(stop),
             prints=_prints(parts),
             large=frozenset().union(*(part.of.large for part in parts)),
         )
@@ -199,6 +202,12 @@ class Encoder:
         count = sum(1 for reject in self._rejects if reject.row < stop)
         taken, self._rejects = tuple(self._rejects[:count]), self._rejects[count:]
         return taken
+
+    def _unsent_before(self, stop: int) -> tuple[Sent, ...]:
+        taken = tuple(_chosen(one, one.numbers < stop) for one in self._unsent)
+        left = [_chosen(one, one.numbers >= stop) for one in self._unsent]
+        self._unsent = [one for one in left if len(one.numbers)]
+        return tuple(one for one in taken if len(one.numbers))
 
     def _last_batch(self) -> Mapped:
         assert self._batch is not None  # noqa: S101 - a chunk is only ever cut out of a batch
@@ -264,9 +273,23 @@ def _joined(batches: list[pa.RecordBatch], like: pa.RecordBatch) -> pa.RecordBat
 
 def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Reject]:
     batch, positions = mapped.batch, mapped.kept[mask]
-    values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=mapped.keep_empty)
+    rows = originals(
+        shown_rows(batch), positions, source=batch.source, text=batch.text, keep_empty=mapped.keep_empty
+    )
     reason = f"the identification is over {most:,} bytes; drop or shorten a column"
     return [
-        Reject(batch.source, int(number), "too_big", reason, text)
-        for number, text in zip(batch.numbers[positions], values, strict=True)
+        Reject(batch.source, int(number), "too_big", reason, row.values, origin=row.origin)
+        for number, row in zip(batch.numbers[positions], rows, strict=True)
     ]
+
+
+def _unsent(mapped: Mapped, mask: NDArray[np.bool_]) -> list[Sent]:
+    """Rows that no request can hold: later rows of their users count as following a row that differs."""
+    if mapped.prints is None:
+        return []
+    keys = user_keys(mapped.identifications.filter(pa.array(mask)))
+    return [Sent(mapped.batch.numbers[mapped.kept[mask]], keys, mapped.prints[mask], "refused")]
+
+
+def _chosen(some: Sent, mask: NDArray[np.bool_]) -> Sent:
+    return Sent(some.numbers[mask], some.keys[mask], some.prints[mask], some.end)

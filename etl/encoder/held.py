@@ -66,7 +66,8 @@ def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
     if not rejects:
         return Held.of(numbers, sizes)
     together = np.concatenate([numbers, np.array([reject.row for reject in rejects], dtype=np.int64)])
-    texts = [_OBJECT + _CHARACTER * (len(reject.values) + len(reject.reason)) for reject in rejects]
+    letters = (len(reject.values) + len(reject.reason) + len(reject.origin) for reject in rejects)
+    texts = [_OBJECT + _CHARACTER * count for count in letters]
     order = np.argsort(together, kind="stable")
     return Held.of(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
 

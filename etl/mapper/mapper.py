@@ -20,7 +20,7 @@ from etl.mapper.numbers import loses_digits
 from etl.mapper.rejects import Verdicts
 from etl.mapper.structs import all_null
 from etl.model import Batch, Mapped, Reject
-from etl.values import original_values, shown_rows
+from etl.values import originals, shown_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,10 +155,12 @@ class Mapper:
         found = [(int(given.positions[row]), code, reason) for row, code, reason in verdicts.reasons()]
         found = sorted([*found, *_dropped(batch, given)])
         positions = np.array([position for position, _, _ in found], dtype=np.int64)
-        values = original_values(shown_rows(batch), positions, text=batch.text, keep_empty=self.keep_empty)
+        rows = originals(
+            shown_rows(batch), positions, source=batch.source, text=batch.text, keep_empty=self.keep_empty
+        )
         rejects = [
-            Reject(batch.source, int(batch.numbers[position]), code, reason, text)
-            for (position, code, reason), text in zip(found, values, strict=True)
+            Reject(batch.source, int(batch.numbers[position]), code, reason, row.values, origin=row.origin)
+            for (position, code, reason), row in zip(found, rows, strict=True)
         ]
         return tuple(sorted([*batch.rejects, *rejects], key=lambda reject: reject.row))
 

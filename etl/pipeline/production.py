@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,9 @@ from etl.mapper import Mapper, framed, frames, load_transform, splice_json, with
 from etl.model import Batch, Chunk, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
 from etl.pipeline.basis import NOTHING, Basis
+from etl.pipeline.one_pass import OnePass
 from etl.reader import Source
+from etl.reader.spans import joined
 
 Place = tuple[int, int]
 # What earlier chunks had accepted that begin at one place or after it, and before another.
@@ -82,37 +85,53 @@ class Production:
         """
         differ = self.differ()
         done = (0, 0)
-        for gap in gaps:
+        for gap, batches in self._passes(gaps):
             if differ is not None:
                 for entries in sent(done, (gap.file, gap.first)):
                     differ.mark(entries.keys)
             done = (gap.file, gap.first)
             encoder = self.encoder(gap.first)
-            for mapped in self._left(gap, differ, watch):
+            for mapped in self._left(gap, batches, differ, watch):
                 for piece in pieces(mapped):
                     yield list(encoder.feed(piece))
             yield list(encoder.finish())
 
+    def _passes(self, gaps: Iterable[Stretch]) -> Iterator[tuple[Stretch, Iterator[Batch]]]:
+        """Each gap with the batches that have rows of it; a file is gone through once for all of its gaps."""
+        for _, group in groupby(gaps, lambda gap: gap.file):
+            of_file = list(group)
+            with closing(read_ahead(self._read_all(of_file))) as batches:
+                one_pass = OnePass(batches)
+                for gap in of_file:
+                    yield gap, one_pass.of(gap)
+
     def read(self, gap: Stretch) -> Iterator[Batch]:
         """What the mapper is given for a stretch; for a transform all of the frames that have rows of it."""
+        return self._read_all([gap])
+
+    def _read_all(self, gaps: Sequence[Stretch]) -> Iterator[Batch]:
+        """As `read`, of several gaps of one file, in one pass."""
+        file = gaps[0].file
         if self.mapper.has_transform:
-            return frames(self.source.read(framed(gap)))
-        return self.source.read(gap, used=self.mapper.columns)
+            whole = [(one.first, one.stop) for one in map(framed, gaps)]
+            return frames(self.source.read_spans(file, joined(whole)))
+        if len(gaps) == 1:
+            return self.source.read(gaps[0], used=self.mapper.columns)
+        spans = [(gap.first, gap.stop) for gap in gaps]
+        return self.source.read_spans(file, spans, used=self.mapper.columns)
 
     def mapped(self, gap: Stretch) -> Iterator[Mapped]:
         """The batches of a stretch, mapped."""
         with closing(read_ahead(self.read(gap))) as batches:
-            for batch in batches:
-                yield within(self.mapper.map(batch), gap)
+            yield from self._mapped(gap, batches)
+
+    def _mapped(self, gap: Stretch, batches: Iterable[Batch]) -> Iterator[Mapped]:
+        for batch in batches:
+            yield within(self.mapper.map(batch), gap)
 
     def compared(self, gap: Stretch, differ: Differ | None) -> Generator[Compared, None, None]:
         """The batches of a stretch, mapped and compared; without a differ, all of each is left."""
-        if differ is not None:
-            yield from differ.each(self.mapped(gap))
-            return
-        for mapped in self.mapped(gap):
-            n = len(mapped.kept)
-            yield Compared(mapped, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
+        yield from _compared(self.mapped(gap), differ)
 
     def encoder(self, first: int) -> Encoder:
         """What makes chunks of the rows of one file, from the row `first` on."""
@@ -125,9 +144,11 @@ class Production:
             return None
         return Differ(basis.layout, basis.snapshot, full=basis.full, final=self.final, splice=self.splice)
 
-    def _left(self, gap: Stretch, differ: Differ | None, watch: Watch | None) -> Iterator[Mapped]:
+    def _left(
+        self, gap: Stretch, batches: Iterable[Batch], differ: Differ | None, watch: Watch | None
+    ) -> Iterator[Mapped]:
         """What is left to send of each batch."""
-        for compared in self.compared(gap, differ):
+        for compared in _compared(self._mapped(gap, batches), differ):
             if watch is not None:
                 watch(compared)
             yield compared.mapped
@@ -143,6 +164,15 @@ class Production:
         """What puts raw JSON values into JSON lines; None where there are none."""
         raw = self.mapper.has_raw_json or any(file.format == "ndjson" for file in self.source.files)
         return splice_json if raw else None
+
+
+def _compared(batches: Iterator[Mapped], differ: Differ | None) -> Iterator[Compared]:
+    if differ is not None:
+        yield from differ.each(batches)
+        return
+    for mapped in batches:
+        n = len(mapped.kept)
+        yield Compared(mapped, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
 
 
 def _complete(job: Job, source: Source, *, strict: bool) -> Source:

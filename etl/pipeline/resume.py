@@ -28,6 +28,7 @@ from etl.pipeline.digests import first_digests, same_content
 from etl.pipeline.doubt import complete, forget_everyone, keep_accepted, restarted_id, snapshot_id, unsettled
 from etl.pipeline.leavers import forget_ids
 from etl.pipeline.lost import doubt_lost, found_whole, is_same_run, lost_remedy, source_mark
+from etl.pipeline.own_rejects import keep_rejects, reads_rejects
 from etl.pipeline.precheck import check_repeat, check_rows, increments_of, last_rows
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings
@@ -206,6 +207,7 @@ class _Beginning:
         """Begin a new run."""
         job, folder = self._job, self._folder
         own = at_destination(folder, job.destination.endpoint)
+        keep_rejects(self._source, folder)
         with (
             destination_basis(job, folder, full=self._settings.full) as basis,
             Checkpoint.create(
@@ -254,7 +256,8 @@ class _Beginning:
         """Finish a run of which every row has its end."""
         progress = found.progress()
         own = at_destination(self._folder, About.read(progress.about).endpoint)
-        publish_rejects(self._folder.rejects, found.rejects(), run=progress.number)
+        if not reads_rejects(self._source, self._folder):  # else they are what is to be sent now
+            publish_rejects(self._folder.rejects, found.rejects(), run=progress.number)
         gone = complete(self._folder, found)
         if own.ids.exists():
             production = self._production.on(Basis(number=progress.number)).within(progress.run_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
@@ -24,6 +23,7 @@ from etl.pipeline.leavers import Leavers, forget_ids
 from etl.pipeline.looking import look_for_changes, look_for_leavers
 from etl.pipeline.loops import run_async
 from etl.pipeline.notices import source_warnings, uncounted_events, warnings_of
+from etl.pipeline.own_rejects import drop_kept, reads_rejects, with_kept
 from etl.pipeline.precheck import demands_rows, too_few
 from etl.pipeline.production import Production
 from etl.pipeline.resume import Begun, begun
@@ -59,6 +59,8 @@ def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener
     from etl.sender.transports import TRANSPORTS
 
     job = at_endpoint(job, settings)
+    folder = StateFolder(settings.state_dir or job.state_dir)
+    source = with_kept(source, folder)
     limits = settings.limits(job.destination.transport)
     production = Production.of(job, source, limits)
     transport = TRANSPORTS[job.destination.transport](
@@ -68,7 +70,6 @@ def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener
         allow_http=settings.allow_http,
         trust_status=job.destination.trust_status,
     )
-    folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
     with folder.hold() as lock, begun(production, folder, settings) as run:
         return _Run(production.on(run.basis), transport, lock, run, settings, listener).to_its_end()
@@ -160,6 +161,7 @@ class _Run:
         self._renew()
         self._checkpoint.finish()
         self._run.in_flight.finished()
+        drop_kept(self._folder)
         forget_oldest(self._folder)
         return True
 
@@ -232,7 +234,7 @@ class _Run:
 
     def _tell_end(self, status: Status) -> Summary:
         # An unfinished run whose source is its own rejects file still needs that file as it is.
-        if status != "finished" and not self._reads(self._folder.rejects):
+        if status != "finished" and not self._reads_rejects():
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
                 self._publish()
         summary = summary_of(self._production.job, self._checkpoint, self._resumed_rows, status)
@@ -245,13 +247,8 @@ class _Run:
         number = self._checkpoint.progress().number
         publish_rejects(self._folder.rejects, self._checkpoint.rejects(), run=number)
 
-    def _reads(self, path: Path) -> bool:
-        with suppress(OSError):
-            folder = self._production.job.folder
-            return any(
-                (folder / file.name).resolve() == path.resolve() for file in self._production.source.files
-            )
-        return False
+    def _reads_rejects(self) -> bool:
+        return reads_rejects(self._production.source, self._folder)
 
 
 def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Status) -> Summary:

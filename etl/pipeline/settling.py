@@ -100,7 +100,9 @@ def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
         swallowed=sum(reject.swallowed for reject in chunk.rejects),
     )
     stretch = Stretch(chunk.file, chunk.first, chunk.stop)
-    return Settled(stretch, rows + outcome.tally, chunk.rejects + outcome.rejects, outcome.sent)
+    return Settled(
+        stretch, rows + outcome.tally, chunk.rejects + outcome.rejects, chunk.unsent + outcome.sent
+    )
 
 
 def _swallowed(tally: Tally) -> str:

@@ -42,7 +42,7 @@ class Survey:
     def settled(self) -> list[Settled]:
         """The idle stretches at the beginning and the end of each file, settled.
 
-        Others would leave gaps, and text before a gap has to be gone through for each of them.
+        Others would leave gaps, and chunks end at each of them.
         """
         idle = self._idle
         if not self._sends and self.final.changed() == 0:

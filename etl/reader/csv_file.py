@@ -19,6 +19,7 @@ from etl.reader.decoding import BLOCK, encoding_name, text_chunks
 from etl.reader.faults import translated
 from etl.reader.grammar import Cut, line_ends
 from etl.reader.pieces import Piece, mingled, without
+from etl.reader.spans import Spans
 from etl.reader.window import Window
 
 if TYPE_CHECKING:
@@ -56,20 +57,23 @@ class CsvFile:
         """None, but for a file without a header: only reading tells."""
         return None if self._names else 0
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """The records from about `first` on; those before are only counted."""
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """The blocks of records with wanted ones; the others are only counted."""
+        wanted = spans or Spans([(first, stop)])
         if not self._names:
             return
         with closing(self._chunks(self._block, self._escapes)) as chunks:
             window = Window(chunks)
             _, line = take_header(self._given.name, window, self._options)
             row, before = 1, b""
-            while self._filled(window) and (stop is None or row < stop):
+            while (following := wanted.next(row)) is not None and self._filled(window):
                 cut = self._cut(window, row)
                 block = window.data[: cut.end]
-                parsed = self._parsed(block, cut, row, columns, first)
+                parsed = self._parsed(block, cut, row, columns, following)
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
-                if row + parsed.records > first:
+                if row + parsed.records > following:
                     yield self._piece(parsed, block, row, line)
                 row, line, before = row + parsed.records, line + self._lines(block), block[-1:]
                 window.take(cut.end)

@@ -9,11 +9,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.arrow.originals import CSV_ORIGIN
 from etl.model import Reject
 from etl.reader.csv_block import Layout
 from etl.reader.decoding import MARK, MARK_BYTES, marked
 from etl.reader.grammar import BadLine
 from etl.reader.pieces import Piece, shown
+from etl.values import told_origin
 
 EXTRA = "extra fields"
 
@@ -25,6 +27,11 @@ class CsvRejects:
     source: str
     layout: Layout
     encoding: str
+
+    @property
+    def origin(self) -> str:
+        """That of its rejects, where the name of the file doesn't say it."""
+        return "" if told_origin(self.source) == CSV_ORIGIN else CSV_ORIGIN
 
     def ragged(self, row: int, text: str) -> Reject:
         """A record with more or fewer fields than the header."""
@@ -87,7 +94,8 @@ class CsvRejects:
         values: dict[str, str] | dict[str, str | list[str]],
         swallowed: int = 0,
     ) -> Reject:
-        return Reject(self.source, row, code, reason, orjson.dumps(values).decode(), swallowed)
+        text = orjson.dumps(values).decode()
+        return Reject(self.source, row, code, reason, text, swallowed, origin=self.origin)
 
     def _extra(self) -> str:
         name = EXTRA

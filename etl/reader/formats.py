@@ -10,18 +10,13 @@ from typing import Final
 import pyarrow as pa
 
 from etl.errors import SourceError
+from etl.file_names import PACKED, format_and_codec, format_named
 from etl.model import Format
 from etl.reader.faults import translated
 from etl.reader.file_kinds import kind_of
 from etl.reader.places import SNIFFED, Place, exactly
 
-_FORMATS: Final[dict[str, Format]] = {
-    "csv": "csv", "tsv": "csv", "txt": "csv",
-    "parquet": "parquet", "pq": "parquet",
-    "ndjson": "ndjson", "jsonl": "ndjson", "json": "ndjson",
-}  # fmt: skip
 _JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
-_PACKED: Final = {"gz": "gzip", "zst": "zstd", "bz2": "bz2", "lz4": "lz4", "br": "brotli"}
 _PACKED_BEGIN: Final = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -56,29 +51,18 @@ def is_data_file(name: str) -> bool:
     return format_named(name) is not None
 
 
-def format_named(name: str) -> Format | None:
-    """The format that the end of a name tells, packed or not."""
-    return _named(name)[0]
-
-
 def ending(name: str) -> str:
     """The end of a file's name with its dot, both ends of a packed one; "" where it has none."""
     parts = name.lower().lstrip(".").split(".")[1:]
-    return "".join(f".{part}" for part in parts[-2 if len(parts) > 1 and parts[-1] in _PACKED else -1 :])
+    return "".join(f".{part}" for part in parts[-2 if len(parts) > 1 and parts[-1] in PACKED else -1 :])
 
 
 def recognise(place: Place) -> Input:
     """Look at the name and the first bytes of a place; SourceError if it can't hold rows."""
-    by_name, packed = _named(place.name)
+    by_name, packed = format_and_codec(place.name)
     codec = _codec(_begin(Input(place, None, "csv")), packed)
     head = _begin(Input(place, codec, "csv"))
     return Input(place, codec, _format(place.name, by_name, head))
-
-
-def _named(name: str) -> tuple[Format | None, str | None]:
-    parts = name.lower().rpartition("/")[2].split(".")[1:]
-    codec = _PACKED.get(parts.pop()) if parts and parts[-1] in _PACKED else None
-    return (_FORMATS.get(parts[-1]) if parts else None), codec
 
 
 def _begin(given: Input) -> bytes:

@@ -16,6 +16,7 @@ from etl.reader.arrow_streams import ArrowStream, as_table, is_frame, remedy, st
 from etl.reader.faults import guarded, translated
 from etl.reader.pieces import Piece
 from etl.reader.readable import plain_schema, readable_pieces
+from etl.reader.spans import Spans
 
 _ONCE: Final = "make a new stream, or read it into a table first: reader.read_all()"
 
@@ -90,11 +91,14 @@ class MemoryTable:
         """All rows that can be read."""
         return (piece.rows for piece in self.pieces(1, None, self._table.schema.names))
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """The rows from `first` on."""
-        length = None if stop is None else max(0, stop - first)
-        rows = self._table.select(list(columns)).slice(first - 1, length)
-        return readable_pieces(self.name, first, rows.to_batches(max_chunksize=self._batch_rows))
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """The wanted rows."""
+        table = self._table.select(list(columns))
+        for one, other in spans or [(first, stop)]:
+            rows = table.slice(one - 1, None if other is None else max(0, other - one))
+            yield from readable_pieces(self.name, one, rows.to_batches(max_chunksize=self._batch_rows))
 
 
 class MemoryStream:
@@ -126,8 +130,10 @@ class MemoryStream:
         """A hex digest over the schema, which is all there is before the stream is read."""
         return hashlib.blake2b(str(self._schema).encode(), digest_size=16).hexdigest()
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """All rows before `stop`, and only once."""
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """All rows, and only once."""
         batches, self._batches = self._batches, None
         if batches is None:
             raise SourceError(f"{self.name} was read already", hint=_ONCE)

@@ -6,21 +6,21 @@ are read line by line, and a column whose values differ in kind comes as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from etl.arrow.exact_json import dump
 from etl.arrow.json_type import JSON
+from etl.arrow.originals import CSV_ORIGIN
 from etl.errors import SourceError
 from etl.model import Format, Reject
 from etl.reader.decoding import BLOCK, text_chunks
-from etl.reader.formats import format_named
 from etl.reader.json_values import (
     MisfitError,
     as_column,
@@ -43,19 +43,20 @@ from etl.reader.ndjson_lines import (
     texts_of,
 )
 from etl.reader.ndjson_look import Look
-from etl.reader.pieces import Piece, mingled, shown, sound
+from etl.reader.pieces import Piece, mingled, sound
 from etl.reader.places import HEAD
+from etl.reader.reject_lines import Run, is_reject, origin_of, rejected_row, run_of, runs_of
+from etl.reader.spans import Spans
 from etl.reader.window import Window
 
 if TYPE_CHECKING:
     from etl.reader.formats import Input
 
 LOOK: Final = 1 << 25
-_REJECT_KEYS: Final = {"source", "row", "code", "reason", "values"}
 
 
 class NdjsonFile:
-    """One NDJSON file. `text` is true for a reject file of CSV rows: its values are CSV's text."""
+    """One NDJSON file. `text` is true for a reject file beginning with a row of CSV: its values are text."""
 
     format: Format = "ndjson"
 
@@ -64,8 +65,8 @@ class NdjsonFile:
         self._block = block
         self._look_bytes = look if given.place.repeatable else HEAD // 2
         first = self._first_object()
-        self.holds_rejects = first.keys() - {"run"} == _REJECT_KEYS
-        self.text = self.holds_rejects and format_named(str(first["source"])) == "csv"
+        self.holds_rejects = is_reject(first)
+        self.text = self.holds_rejects and origin_of(first) == CSV_ORIGIN
 
     def names(self) -> list[str]:
         """The columns in order of first appearance, as far as the look at the file's beginning goes."""
@@ -91,28 +92,36 @@ class NdjsonFile:
                 break
         return left
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """All lines before `stop`; those before `first` are only counted.
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """The blocks of lines with wanted ones; the others are only counted.
 
         The columns are those of `schema`, and a row with a value of another type in any of them is a reject.
         """
-        return self._pieces(first, stop, lambda block, row: self._strict(block, row, columns))
+        wanted = spans or Spans([(first, stop)])
+        return self._pieces(wanted, lambda block, row: iter([self._strict(block, row, columns)]))
 
-    def exact_pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+    def exact_pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
         """As `pieces`, but a value is what it is whatever stands in other rows and other columns.
 
         Columns may have any names. One with values of several kinds comes as JSON, maybe in some pieces only.
         """
-        return self._pieces(first, stop, lambda block, row: self._exact(block, row, columns))
+        wanted = spans or Spans([(first, stop)])
+        return self._pieces(wanted, lambda block, row: self._exact(block, row, columns))
 
-    def _pieces(self, first: int, stop: int | None, piece: Callable[[Block, int], Piece]) -> Iterator[Piece]:
+    def _pieces(self, wanted: Spans, pieces: Callable[[Block, int], Iterator[Piece]]) -> Iterator[Piece]:
         row = 1
-        for block in self._blocks():
-            if row + block.lines > first:
-                yield piece(block, row)
-            row += block.lines
-            if stop is not None and row >= stop:
-                return
+        with closing(self._blocks()) as blocks:
+            while (following := wanted.next(row)) is not None:
+                block = next(blocks, None)
+                if block is None:
+                    return
+                if row + block.lines > following:
+                    yield from pieces(block, row)
+                row += block.lines
 
     def _blocks(self) -> Generator[Block, None, None]:
         row = 1
@@ -143,16 +152,8 @@ class NdjsonFile:
         """Each line as it stands, and with the row that it stands for."""
         long = block.long
         if self.holds_rejects:
-            return ((text, self._rejected(read_line(text, long=long))) for text in texts_of(block))
+            return ((text, rejected_row(read_line(text, long=long))) for text in texts_of(block))
         return ((text, read_line(text, long=long)) for text in texts_of(block))
-
-    def _rejected(self, line: Line) -> Line:
-        """The row in a line of a reject file, as that had been turned away."""
-        values = (line.row or {}).get("values")
-        if isinstance(values, dict):
-            return Line(dump(values).encode("utf-8", "surrogateescape"), values, plain=line.plain)
-        text = shown(line.text.decode(errors="backslashreplace"))
-        return line._replace(row=None, reason=f"{text} holds no rejected row")
 
     # --- what there is -----------------------------------------------------------------------------------
 
@@ -206,20 +207,32 @@ class NdjsonFile:
 
     # --- exactly -----------------------------------------------------------------------------------------
 
-    def _exact(self, block: Block, row: int, columns: Sequence[str]) -> Piece:
+    def _exact(self, block: Block, row: int, columns: Sequence[str]) -> Iterator[Piece]:
+        if self.holds_rejects:
+            for run in runs_of(self._lines(block), columns):
+                piece = self._of_rejects(run, row, columns)
+                yield piece
+                row = piece.stop
+            return
         kinds = {name: self._kinds.get(name, pa.string()) for name in columns}
-        if not self.holds_rejects and JSON not in kinds.values():
+        if JSON not in kinds.values():
             rows = read_exactly(block, pa.schema(list(kinds.items())), others="ignore")
             if rows is not None:
-                return replace(sound(row, rows), originals=block.originals())
-        return self._line_by_line(block, row, lambda line: self._picked(line, columns), kinds, as_column)
+                yield replace(sound(row, rows), originals=block.originals())
+                return
+        yield self._line_by_line(
+            self._lines(block), row, lambda line: picked(line, columns), kinds, as_column
+        )
 
-    def _picked(self, line: Line, columns: Sequence[str]) -> list[object]:
-        """The line's values of these columns; MisfitError where one can't be used."""
-        values = picked(line, columns)
-        if not self.text:
-            return values
-        return [fitted_in(name, value, pa.string()) for name, value in zip(columns, values, strict=True)]
+    def _of_rejects(self, run: Run, row: int, columns: Sequence[str]) -> Piece:
+        """Rows that are read alike."""
+        looks = (self._look if run.typed is None else run.look).columns
+        kinds = {name: looks[name].common_type() if name in looks else pa.string() for name in columns}
+        if run.text:
+            kinds = dict.fromkeys(kinds, pa.string())
+        values_of = partial(_texts if run.text else picked, columns=columns)
+        piece = self._line_by_line(run.lines, row, values_of, kinds, as_column, run.typed or {})
+        return replace(piece, text=run.text)
 
     # --- strictly ----------------------------------------------------------------------------------------
 
@@ -228,7 +241,9 @@ class NdjsonFile:
         if rows is not None:
             return replace(sound(row, rows.select(list(columns))), originals=block.originals())
         kinds = {name: self._schema.field(name).type for name in columns}
-        return self._line_by_line(block, row, lambda line: self._fitting(line, columns), kinds, pa.array)
+        return self._line_by_line(
+            self._lines(block), row, lambda line: self._fitting(line, columns), kinds, pa.array
+        )
 
     def _fitting(self, line: Line, columns: Sequence[str]) -> list[object]:
         """The line's values of these columns; MisfitError if any value of the line doesn't fit its column."""
@@ -243,17 +258,20 @@ class NdjsonFile:
 
     def _line_by_line(
         self,
-        block: Block,
+        lines: Iterable[tuple[bytes, Line]],
         row: int,
         values_of: Callable[[Line], list[object]],
         kinds: dict[str, pa.DataType],
         column_of: Callable[[list[Any], pa.DataType], pa.Array],
+        typed: Mapping[str, pa.Array] = MappingProxyType({}),
     ) -> Piece:
+        """`typed` are columns of which the values are known, one for each of the lines."""
         rejects: list[Reject] = []
         good: list[list[object]] = []
         texts: list[bytes] = []
         runs: list[int] = []
-        for number, (text, line) in enumerate(self._lines(block), start=row):
+        places: list[int] = []
+        for number, (text, line) in enumerate(lines, start=row):
             reason = line.reason
             try:
                 values = None if line.row is None else values_of(line)
@@ -263,10 +281,14 @@ class NdjsonFile:
                 rejects.append(self._reject(number, text, reason))
                 continue
             good.append(values)
+            places.append(number - row)
             texts.append(line.text)
-            runs.append(_run(text) if self.holds_rejects else -1)
+            runs.append(run_of(text) if self.holds_rejects else -1)
         arrays = [
-            column_of([values[place] for values in good], kind) for place, kind in enumerate(kinds.values())
+            typed[name].take(pa.array(places, pa.int64()))
+            if name in typed
+            else column_of([values[place] for values in good], kind)
+            for place, (name, kind) in enumerate(kinds.items())
         ]
         rows = (
             pa.RecordBatch.from_arrays(arrays, names=list(kinds)) if arrays else _without_columns(len(good))
@@ -279,10 +301,10 @@ class NdjsonFile:
         return Reject(self._given.name, row, "bad_line", reason, values)
 
 
-def _run(line: bytes) -> int:
-    """The number of the run that rejected the row of this line; -1 where it isn't told."""
-    run = (read_line(line).row or {}).get("run")
-    return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
+def _texts(line: Line, columns: Sequence[str]) -> list[object]:
+    """The line's values of these columns as text; MisfitError where one can't be used."""
+    values = picked(line, columns)
+    return [fitted_in(name, value, pa.string()) for name, value in zip(columns, values, strict=True)]
 
 
 def _without_columns(count: int) -> pa.RecordBatch:

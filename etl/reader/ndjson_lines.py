@@ -53,13 +53,15 @@ class Block(NamedTuple):
 class Line(NamedTuple):
     """What stands in a line that isn't blank: an object, or why there is none.
 
-    `plain` says that all of it can be used: no text that is none, no number beyond every float.
+    `plain` says that all of it can be used: no text that is none, no number beyond every float. `origin` is
+    that of a reject (`model.Reject`).
     """
 
     text: bytes
     row: Row | None
     reason: str = ""
     plain: bool = True
+    origin: str = ""
 
 
 def block_of(data: bytes) -> Block:

@@ -19,6 +19,7 @@ from etl.reader.faults import guarded, translated
 from etl.reader.pieces import MOST_BYTES, rows_within
 from etl.reader.places import HEAD, Place, Stored
 from etl.reader.readable import plain_schema, readable_pieces
+from etl.reader.spans import Spans
 from etl.reader.web import Web
 
 if TYPE_CHECKING:
@@ -60,24 +61,26 @@ class ParquetFile:
             footer = stream.read_at(length + TAIL, size - TAIL - length)
         return hashlib.blake2b(footer, digest_size=16).hexdigest()
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """The rows of the row groups that have rows of the stretch."""
-        groups, row = self._groups(first, stop)
-        if not groups:
-            return
-        with translated(self._name), closing(self._place.open()) as stream:
-            yield from readable_pieces(self._name, row, self._batches(stream, groups, row, columns))
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """The rows of the row groups that have wanted rows."""
+        for groups, row in self._groups(spans or Spans([(first, stop)])):
+            with translated(self._name), closing(self._place.open()) as stream:
+                yield from readable_pieces(self._name, row, self._batches(stream, groups, row, columns))
 
-    def _groups(self, first: int, stop: int | None) -> tuple[list[int], int]:
-        """Which row groups to read, and the number of their first row."""
-        groups, begin, row = list[int](), 1, 1
+    def _groups(self, wanted: Spans) -> list[tuple[list[int], int]]:
+        """Which row groups to read, neighbours together, with the number of their first row."""
+        found, row, last = list[tuple[list[int], int]](), 1, -1
         for group in range(self._metadata.num_row_groups):
             end = row + self._metadata.row_group(group).num_rows
-            if end > first and (stop is None or row < stop):
-                begin = begin if groups else row
-                groups.append(group)
+            if any(wanted.within(row, end)):
+                if last != group - 1 or not found:
+                    found.append(([], row))
+                found[-1][0].append(group)
+                last = group
             row = end
-        return groups, begin
+        return found
 
     def _batches(
         self, stream: pa.NativeFile, groups: list[int], row: int, columns: Sequence[str]

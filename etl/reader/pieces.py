@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.model import Reject
+from etl.reader.spans import Spans
 from etl.values import pick_rows
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Piece:
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`; `rejects` ascend by row. `runs`
     (int64, shape (n,)) is given by reject files: the number of the run that rejected each row, or -1.
     `originals` (shape (n,)) has the rows as they stand, JSON text of an object each, where the file has that.
+    `text` is what `Batch` has; None where it is that of the whole file.
     """
 
     first: int
@@ -36,6 +38,7 @@ class Piece:
     rejects: tuple[Reject, ...] = ()
     runs: NDArray[np.int64] | None = None
     originals: pa.BinaryArray | None = None
+    text: bool | None = None
 
 
 def sound(first: int, rows: pa.RecordBatch) -> Piece:
@@ -67,20 +70,26 @@ def clip(piece: Piece, first: int, stop: int) -> Piece:
         rejects,
         runs=None if piece.runs is None else piece.runs[low:high],
         originals=None if piece.originals is None else piece.originals.slice(low, high - low),
+        text=piece.text,
     )
 
 
-def cut(pieces: Iterable[Piece], first: int, stop: int | None, limit: int) -> Iterator[Piece]:
-    """The rows `first` to `stop - 1` of consecutive pieces, in pieces of at most `limit` rows and rejects.
+def cut(
+    pieces: Iterable[Piece], first: int, stop: int | None, limit: int, *, spans: Spans | None = None
+) -> Iterator[Piece]:
+    """The rows `first` to `stop - 1` of ascending pieces, in pieces of at most `limit` rows and rejects.
 
-    A piece of wide rows has fewer, about as many as `MOST_BYTES` hold.
+    A piece of wide rows has fewer, about as many as `MOST_BYTES` hold. `spans` are taken instead where given;
+    a piece then has rows of one of them.
     """
+    wanted = spans or Spans([(first, stop)])
     for piece in pieces:
-        low, high = max(first, piece.first), piece.stop if stop is None else min(stop, piece.stop)
         step = min(limit, rows_within(MOST_BYTES, piece.rows.nbytes, piece.stop - piece.first))
-        for start in range(low, high, step):
-            yield clip(piece, start, min(start + step, high))
-        if stop is not None and piece.stop >= stop:
+        for low, high in wanted.within(piece.first, piece.stop):
+            end = piece.stop if high is None else high
+            for start in range(low, end, step):
+                yield clip(piece, start, min(start + step, end))
+        if wanted.next(piece.stop) is None:
             return
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import fs
 
 from etl.errors import SourceError
 from etl.job.spec import CsvOptions
@@ -27,13 +28,17 @@ from etl.reader.ndjson_file import NdjsonFile
 from etl.reader.parquet_file import ParquetFile
 from etl.reader.pieces import Piece
 from etl.reader.places import SNIFFED, Place, Stored, exactly, sample
+from etl.reader.spans import Span, Spans
 from etl.reader.web import Web
 
 if TYPE_CHECKING:
     from etl.reader.formats import Input
 
 
-_Pieces: TypeAlias = Callable[[int, int | None, Sequence[str]], Iterator[Piece]]
+class _Pieces(Protocol):
+    def __call__(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]: ...
 
 
 class Content(Protocol):
@@ -53,8 +58,13 @@ class Content(Protocol):
     def total_rows(self) -> int | None:
         """The number of rows where it is known without reading them."""
 
-    def pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
-        """Consecutive pieces with at least the rows `first` to `stop - 1`, of these columns in this order."""
+    def pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
+        """Ascending pieces with at least the rows `first` to `stop - 1`, of these columns in this order.
+
+        `spans` are taken instead where given; the file is gone through once for all of them.
+        """
 
 
 @runtime_checkable
@@ -67,7 +77,9 @@ class OpenContent(Content, Protocol):
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Which of the columns no row has, as far as that can be known."""
 
-    def exact_pieces(self, first: int, stop: int | None, columns: Sequence[str]) -> Iterator[Piece]:
+    def exact_pieces(
+        self, first: int, stop: int | None, columns: Sequence[str], *, spans: Spans | None = None
+    ) -> Iterator[Piece]:
         """As `pieces`, of columns with any names, and no value depends on other columns or rows."""
 
 
@@ -133,6 +145,20 @@ class Source:
         entries[file] = replace(entries[file], added=added)
         return replace(self, _entries=tuple(entries))
 
+    def path(self, file: int) -> Path | None:
+        """Where file number `file` is on this machine; None for what isn't a file here."""
+        place = self._entries[file].place
+        local = isinstance(place, Stored) and place.system.type_name == "local"
+        return Path(place.path).resolve() if isinstance(place, Stored) and local else None
+
+    def kept(self, file: int, path: Path) -> Source:
+        """The same source, but file number `file` is read from a local path, under the name that it has."""
+        entries, before = list(self._entries), self._entries[file]
+        place = Stored(before.file.name, fs.LocalFileSystem(), str(path))
+        entries[file] = _opened(place, CsvOptions(), self._batch_rows)
+        files = tuple(entry.file for entry in entries)
+        return replace(self, _entries=tuple(entries), files=files)
+
     @property
     def holds_rejects(self) -> bool:
         """Whether any file is a reject file: rows of earlier sources, and not all of any."""
@@ -168,25 +194,36 @@ class Source:
         file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
         before.
         """
-        entry = self._entries[stretch.file]
-        if used is not None and isinstance(entry.content, OpenContent):
-            return self._batches(stretch, list(dict.fromkeys(used)), entry.content.exact_pieces)
-        return self._batches(stretch, _known(entry, columns), entry.content.pieces)
+        return self.read_spans(stretch.file, [(stretch.first, stretch.stop)], columns=columns, used=used)
 
-    def _batches(self, stretch: Stretch, wanted: list[str], pieces_of: _Pieces) -> Iterator[Batch]:
-        entry = self._entries[stretch.file]
-        stored = [name for name in wanted if name not in entry.added]
-        found = pieces_of(stretch.first, stretch.stop, stored)
-        for piece in pieces.cut(found, stretch.first, stretch.stop, self._batch_rows):
+    def read_spans(
+        self,
+        file: int,
+        spans: Sequence[Span],
+        *,
+        columns: Sequence[str] | None = None,
+        used: Sequence[str] | None = None,
+    ) -> Iterator[Batch]:
+        """As `read`, of several ascending spans of one file in one pass; no batch has rows of two of them."""
+        entry, wanted = self._entries[file], Spans(spans)
+        if used is not None and isinstance(entry.content, OpenContent):
+            return self._batches(file, wanted, list(dict.fromkeys(used)), entry.content.exact_pieces)
+        return self._batches(file, wanted, _known(entry, columns), entry.content.pieces)
+
+    def _batches(self, file: int, spans: Spans, columns: list[str], pieces_of: _Pieces) -> Iterator[Batch]:
+        entry = self._entries[file]
+        stored = [name for name in columns if name not in entry.added]
+        found = pieces_of(1, None, stored, spans=spans)
+        for piece in pieces.cut(found, 1, None, self._batch_rows, spans=spans):
             yield Batch(
                 source=entry.file.name,
-                file=stretch.file,
+                file=file,
                 first=piece.first,
                 stop=piece.stop,
                 numbers=piece.numbers,
-                rows=entry.completed(piece.rows, wanted),
+                rows=entry.completed(piece.rows, columns),
                 rejects=piece.rejects,
-                text=entry.content.text,
+                text=entry.content.text if piece.text is None else piece.text,
                 runs=piece.runs,
                 originals=entry.completed_originals(piece.originals),
             )

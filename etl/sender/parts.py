@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from etl.amplitude import Accepted
 from etl.model import Chunk, End, Reject, Sent, Tally
-from etl.values import original_values, pick_rows
+from etl.values import originals, pick_rows
 
 
 def whole(chunk: Chunk) -> Chunk:
@@ -81,10 +81,14 @@ def sent(part: Chunk, end: End = "accepted") -> tuple[Sent, ...]:
 
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:
     """Every row of a part, handed back."""
-    values = original_values(
-        part.rows, np.arange(part.rows.num_rows), text=part.text, keep_empty=part.keep_empty
+    rows = originals(
+        part.rows,
+        np.arange(part.rows.num_rows),
+        source=part.source,
+        text=part.text,
+        keep_empty=part.keep_empty,
     )
     return tuple(
-        Reject(part.source, int(number), code, reason, text)
-        for number, text in zip(part.numbers, values, strict=True)
+        Reject(part.source, int(number), code, reason, row.values, origin=row.origin)
+        for number, row in zip(part.numbers, rows, strict=True)
     )

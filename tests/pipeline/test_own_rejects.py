@@ -1,0 +1,99 @@
+"""`run JOB .propsync/JOB/rejects.ndjson`, killed near its end: the same command resumes it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etl import Job, run
+from etl.model import Summary
+from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+
+DOCUMENT = {
+    "name": "t",
+    "identification": {"user_id": "id", "user_properties": {"$set": {"plan": "plan"}, "$add": {"n": "n"}}},
+}
+KILLED = """
+import json, os, sys
+from pathlib import Path
+from etl import Job, run
+from etl.pipeline import run as runs
+from etl.checkpoint import Checkpoint
+folder, endpoint, point = sys.argv[1:]
+def killing(before, done=None):
+    def killed(*args, **named):
+        if done is not None:
+            done(*args, **named)
+        os._exit(9)
+    return killed
+where, name = {"complete": (Checkpoint, "complete"), "publish": (runs, "publish_rejects"),
+               "finish": (Checkpoint, "finish")}[point.split()[1]]
+done = getattr(where, name) if point.startswith("after") else None
+setattr(where, name, killing(point, done))
+job = Job.of(json.loads(Path(folder, "job.json").read_text()), folder=Path(folder))
+run(job, str(job.state_dir / "rejects.ndjson"), key="k" * 10, endpoint=endpoint, rate=None, processes=1)
+"""
+
+
+def again(folder: Path, sandbox: Sandbox) -> Summary:
+    job = Job.of(DOCUMENT, folder=folder)
+    return run(
+        job, str(job.state_dir / "rejects.ndjson"), key="k" * 10, endpoint=sandbox.url, rate=None, processes=1
+    )
+
+
+def rejected(folder: Path, sandbox: Sandbox, still_bad: str) -> Path:
+    """A night with two rejects, of which the first was corrected in place."""
+    (folder / "job.json").write_text(json.dumps(DOCUMENT))
+    (folder / "users.csv").write_text("id,plan,n\nuser-1,a,1\nx,b,10\ny,c,100\n")
+    run(
+        Job.of(DOCUMENT, folder=folder),
+        str(folder / "users.csv"),
+        key="k" * 10,
+        endpoint=sandbox.url,
+        rate=None,
+        processes=1,
+    )
+    path = folder / ".propsync/t/rejects.ndjson"
+    text = path.read_text().replace('"id":"x"', '"id":"user-2"')
+    path.write_text(text.replace('"id":"y"', f'"id":"{still_bad}"'))
+    return path
+
+
+POINTS = ["before complete", "after complete", "after publish", "before finish"]
+
+
+@pytest.mark.parametrize(
+    ("point", "still_bad"),
+    [*((point, "y") for point in POINTS), ("after publish", "user-3"), ("after finish", "y")],
+)
+def test_the_same_command_ends_it_as_if_undisturbed(point: str, still_bad: str, tmp_path: Path) -> None:
+    with running_sandbox(SandboxOptions()) as sandbox:
+        path = rejected(tmp_path, sandbox, still_bad)
+        command = [sys.executable, "-c", KILLED, str(tmp_path), sandbox.url, point]
+        assert subprocess.run(command, check=False).returncode == 9
+        if point != "after finish":  # then there is a new run, with what is left
+            summary = again(tmp_path, sandbox)
+            assert (summary.status, summary.tally.accepted) == ("finished", 2 - (still_bad == "y"))
+            assert summary.tally.rejected == (still_bad == "y")
+        left = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [(one["values"]["id"], one["run"]) for one in left] == [("y", 2)] * (still_bad == "y")
+        counts = {user: found.properties["n"] for user, found in sandbox.profiles.users.items()}
+        assert counts == {"user-1": 1, "user-2": 10, **({} if still_bad == "y" else {"user-3": 100})}
+        kept = {"rejects-sent.ndjson"} if point == "after finish" else set()
+        assert {found.name for found in path.parent.glob("rejects-*")} == kept
+
+
+def test_rejects_that_were_corrected_after_the_kill_are_sent(tmp_path: Path) -> None:
+    with running_sandbox(SandboxOptions()) as sandbox:
+        path = rejected(tmp_path, sandbox, "y")
+        command = [sys.executable, "-c", KILLED, str(tmp_path), sandbox.url, "after publish"]
+        assert subprocess.run(command, check=False).returncode == 9
+        path.write_text(path.read_text().replace('"id":"y"', '"id":"user-3"'))
+        assert again(tmp_path, sandbox).tally.accepted == 1
+        counts = {user: found.properties["n"] for user, found in sandbox.profiles.users.items()}
+        assert counts == {"user-1": 1, "user-2": 10, "user-3": 100}
