@@ -14,15 +14,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from etl.errors import EtlError
     from etl.job import Job
     from etl.model import Listener, Summary
-    from etl.pipeline import Forecast, Recorded
+    from etl.pipeline.baseline import Recorded
+    from etl.pipeline.rehearse import Forecast
+    from etl.pipeline.settings import Options, RejectLimit, RowMinimum, Settings
     from etl.reader import Source
 
-__all__ = ["Job", "baseline", "plan", "preview", "run"]
+__all__ = [
+    "EtlError",
+    "Forecast",
+    "Job",
+    "Recorded",
+    "RejectLimit",
+    "RowMinimum",
+    "Settings",
+    "Summary",
+    "__version__",
+    "baseline",
+    "plan",
+    "preview",
+    "run",
+]
+
+__version__: str
+
+# Imported when they are first asked for: the command shows its help without them.
+_HOMES: Final = {
+    "EtlError": "etl.errors",
+    "Forecast": "etl.pipeline.rehearse",
+    "Job": "etl.job",
+    "Recorded": "etl.pipeline.baseline",
+    "RejectLimit": "etl.pipeline.settings",
+    "RowMinimum": "etl.pipeline.settings",
+    "Settings": "etl.pipeline.settings",
+    "Summary": "etl.model",
+}
 
 
 def run(
@@ -31,40 +65,44 @@ def run(
     *,
     key: str | None = None,
     listener: Listener | None = None,
-    **settings: Any,
+    settings: Settings | None = None,
+    **options: Unpack[Options],
 ) -> Summary:
-    """Send a source as the job says, taking up an unfinished run; the summary counts the whole job.
+    """Send a source as the job says, resuming an unfinished run; the summary counts the whole job.
 
-    `source` None is the job's own. `key` None: from where the job says it is. `settings` are the fields of
-    `etl.pipeline.Settings`: endpoint, rate, concurrency, batch_size, state_dir, restart ...
-    Raises EtlError (see `etl.errors`) where the run can't begin or can't go on.
+    `source` None is the job's own. `key` None: from where the job says it is. `options` are the fields of
+    `Settings` (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
+    Raises EtlError where the run can't begin or can't go on.
     """
     from etl.job import read_api_key
-    from etl.pipeline import Settings, run_job
+    from etl.pipeline import run_job
     from etl.pipeline.run import ignore
 
     return run_job(
         job,
         _open(job, source),
         read_api_key(job, os.environ) if key is None else key,
-        settings=Settings(**settings),
+        settings=_settings(settings, options),
         listener=listener or ignore,
     )
 
 
-def plan(job: Job, source: object = None, **settings: Any) -> Forecast:
+def plan(
+    job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
+) -> Forecast:
     """Say what `run` would do: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
-    from etl.pipeline import Settings, forecast
+    from etl.pipeline import forecast
 
-    return forecast(job, _open(job, source), settings=Settings(**settings))
+    return forecast(job, _open(job, source), settings=_settings(settings, options))
 
 
-def baseline(job: Job, source: object = None, **settings: Any) -> Recorded:
+def baseline(
+    job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
+) -> Recorded:
     """Record a source as sent, without sending it, so that the next run sends only what changed since."""
-    from etl.pipeline import Settings
     from etl.pipeline import baseline as record
 
-    return record(job, _open(job, source), settings=Settings(**settings))
+    return record(job, _open(job, source), settings=_settings(settings, options))
 
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
@@ -72,6 +110,14 @@ def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]
     from etl.pipeline import preview as first
 
     return first(job, _open(job, source), count=count)
+
+
+def _settings(settings: Settings | None, options: Options) -> Settings:
+    from dataclasses import replace
+
+    from etl.pipeline.settings import Settings
+
+    return Settings(**options) if settings is None else replace(settings, **options)
 
 
 def _open(job: Job, source: object) -> Source:
@@ -83,10 +129,13 @@ def _open(job: Job, source: object) -> Source:
     return open_source(locations, csv=job.csv)
 
 
-def __getattr__(name: str) -> object:
-    """Import `Job` when it is first asked for: the command line has no use for it to show its help."""
-    if name == "Job":
-        from etl.job import Job
+if not TYPE_CHECKING:  # which knows the names, and no others
 
-        return Job
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("propsync")
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

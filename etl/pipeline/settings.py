@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 from etl import amplitude
 from etl.encoder import Limits
@@ -114,6 +114,32 @@ class Settings:
                 hint=f"give {rules.most:,} or less, or leave it out",
             )
         return Limits(identifications=size, body_bytes=rules.body_bytes)
+
+
+class Options(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments, for those who call the library."""
+
+    endpoint: str | None
+    state_dir: Path | None
+    rate: float | None
+    requests_per_second: float | None
+    concurrency: int
+    batch_size: int | None
+    max_rejects: RejectLimit
+    max_outage: float
+    restart: bool
+    allow_http: bool
+    waits: Waits
+    progress_every: float
+    full: bool
+    max_changes: float | None
+    max_absent: float | None
+    min_rows: RowMinimum | None
+    on_source_change: Literal["stop", "restart"] | None
+    again: bool
+    processes: Literal[1, 2] | None
+    clock: Clock
+    handle_signals: bool
 
 
 def at_endpoint(job: Job, settings: Settings) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +33,7 @@ def rows(*users: tuple[str, str | None, str]) -> pa.Table:
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_later_row_of_its_user_goes_also_after_a_resume(
-    stopped: bool, processes: int, tmp_path: Path
+    stopped: bool, processes: Literal[1, 2], tmp_path: Path
 ) -> None:
     job = Job.of(DOCUMENT, folder=tmp_path)
     second = tmp_path / "second.parquet"
