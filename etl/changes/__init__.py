@@ -1,5 +1,6 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
+from etl.changes.bits import Bits
 from etl.changes.differ import Compared, Differ
 from etl.changes.distinct import DistinctUsers
 from etl.changes.final_changes import FinalChanges
@@ -10,9 +11,11 @@ from etl.changes.prints import prints_of
 from etl.changes.renewal import Renewal
 from etl.changes.snapshot import Snapshot
 from etl.changes.stamp import Stamp
+from etl.changes.unchanged import Unchanged
 
 __all__ = [
     "Absent",
+    "Bits",
     "Bundle",
     "Compared",
     "Differ",
@@ -25,6 +28,7 @@ __all__ = [
     "Renewal",
     "Snapshot",
     "Stamp",
+    "Unchanged",
     "layout_of",
     "prints_of",
 ]

@@ -234,6 +234,6 @@ def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.i
 
 def _overtaken(rejected: int, accepted: int) -> str:
     return (
-        f"run {rejected} rejected this row, and run {accepted} had other values of this user accepted; "
-        "to send the row in spite of that, run with --full"
+        f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found that "
+        "Amplitude has them; to send the row in spite of that, run with --full"
     )

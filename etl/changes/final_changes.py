@@ -25,6 +25,7 @@ from etl.changes.layout import LINK
 from etl.changes.merging import last_given
 from etl.changes.prints import whose
 from etl.changes.spill import Spill, parts
+from etl.changes.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,7 @@ class FinalChanges:
         self._owners = np.zeros(n, dtype=np.uint16)  # of the touched entries
         self._strangers: list[NDArray[np.int64]] = []  # whose entries are more than one's
         self._rows = Spill(path, added_schema(layout))
+        self._unchanged = Unchanged(snapshot)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,6 +71,7 @@ class FinalChanges:
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
         """Take the n rows that come next, and the columns of their ids."""
+        self._unchanged.add(seen)
         if self._every.any():
             self._gather(seen)
         rows = np.flatnonzero(seen.other)
@@ -96,14 +99,22 @@ class FinalChanges:
             if len(added):
                 self._compare(last_given(added, self._every))
 
-    def changed(self) -> int:
+    def changed(self, apart: Bits | None = None) -> int:
         """How many of the users that the snapshot knows are to be sent something that isn't an increment.
 
-        Where devices are compared, too, how many of these, if they are more.
+        Where devices are compared, too, how many of these, if they are more. Entries that are `apart` don't
+        count.
         """
         changed = self._counted()
+        if apart is not None:
+            changed.part(apart)
         users = changed.shared(self._users)
         return max(users, len(changed) - users)
+
+    @property
+    def unchanged(self) -> Bits:
+        """The entries in which something was found as it was."""
+        return self._unchanged.entries
 
     @property
     def reaches_back(self) -> bool:
@@ -174,6 +185,7 @@ class FinalChanges:
     def _compare(self, entries: Entries) -> None:
         found = self._snapshot.look_up(entries.keys, entries.prints, self._layout)
         differs = (entries.prints != 0) & ~found.equal
+        self.unchanged.add(found.positions[~differs.any(axis=1)])
         for column in np.flatnonzero(self._every):
             self._differs[column].add(found.positions[differs[:, column]])
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from etl.changes import Layout, Renewal, prints_of
+from etl.changes import IdsRenewal, KnownIds, Layout, Renewal, Stamp, prints_of
 from etl.checkpoint import StateFolder, left_by
 from etl.errors import StaleCheckpointError, UsageError
 from etl.job import Job
@@ -68,7 +70,10 @@ def _refuse_unfinished(folder: StateFolder) -> None:
 def _record(production: Production, basis: Basis, layout: Layout, folder: StateFolder) -> Recorded:
     recorded = Recorded(production.job.name)
     stamp = basis.stamp(production.job, uuid4().hex)
-    with Renewal(folder.snapshot, layout, stamp, old=basis.snapshot) as renewal:
+    with (
+        Renewal(folder.snapshot, layout, stamp, old=basis.snapshot) as renewal,
+        _ids(production.job, folder, stamp) as ids,
+    ):
         for file in production.files():
             for mapped in production.mapped(file):
                 recorded.rows += mapped.batch.stop - mapped.batch.first
@@ -77,5 +82,20 @@ def _record(production: Production, basis: Basis, layout: Layout, folder: StateF
                 identifications = mapped.identifications
                 prints = prints_of(identifications, layout, production.splice)
                 renewal.add(user_keys(identifications), prints)
+                if ids is not None:
+                    ids.add(identifications)
+        # First the ids: of somebody who isn't in the snapshot they do nothing.
+        if ids is not None:
+            ids.finish()
         recorded.entries = renewal.finish()
     return recorded
+
+
+@contextmanager
+def _ids(job: Job, folder: StateFolder, stamp: Stamp) -> Iterator[IdsRenewal | None]:
+    """Where ids are kept for the day on which users leave; None where nobody is unset then."""
+    if job.changes.absent == "keep":
+        yield None
+        return
+    with KnownIds.open(folder.ids) or nullcontext() as old, IdsRenewal(folder.ids, stamp, old=old) as renewal:
+        yield renewal
