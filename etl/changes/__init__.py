@@ -6,6 +6,7 @@ from etl.changes.distinct import DistinctUsers
 from etl.changes.final_changes import FinalChanges
 from etl.changes.ids import IdsRenewal, KnownIds
 from etl.changes.layout import Bundle, Layout, layout_of
+from etl.changes.links import Links
 from etl.changes.presence import Absent, Presence
 from etl.changes.prints import prints_of
 from etl.changes.renewal import Renewal
@@ -24,6 +25,7 @@ __all__ = [
     "IdsRenewal",
     "KnownIds",
     "Layout",
+    "Links",
     "Presence",
     "Renewal",
     "Snapshot",

@@ -26,6 +26,7 @@ from etl.changes.merging import last_given
 from etl.changes.prints import whose
 from etl.changes.spill import Spill, parts
 from etl.changes.unchanged import Unchanged
+from etl.leaves import valid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,8 +159,11 @@ class FinalChanges:
         entries = seen.positions.shape[1]
         positions = seen.positions.ravel()[cells]
         rows, entry = np.divmod(cells, entries)
-        owners = whose(ids.take(pa.array(rows)), self._layout)[np.arange(len(rows)), entry]
-        self._find_strangers(positions, owners)
+        own = ids.take(pa.array(rows))
+        owners = whose(own, self._layout)[np.arange(len(rows)), entry]
+        # Whoever a device that is named alone belongs to is nobody else.
+        named = (entry == 1) | valid(own.column("user_id")) if entries == 2 else np.ones(len(rows), np.bool_)
+        self._find_strangers(positions[named], owners[named])
         differs = seen.differs.reshape(-1, len(self._every))[cells]
         given = seen.prints[rows] != 0
         if LINK in self._layout.names:  # which is the device's

@@ -96,8 +96,15 @@ def merged(old: Entries, new: Entries, unknown: NDArray[np.bool_] | None = None)
 
 
 def without(entries: Entries, gone: NDArray[np.uint64]) -> Entries:
-    """The entries whose keys aren't among `gone`."""
-    return entries if len(gone) == 0 else entries.picked(~np.isin(entries.keys, gone))
+    """The entries whose keys aren't among `gone`; of a device that is linked, the link stays: it is for good."""
+    if len(gone) == 0:
+        return entries
+    leave = np.isin(entries.keys, gone)
+    if entries.owners is None:
+        return entries.picked(~leave)
+    linked = entries.owners != 0
+    empty = replace(entries, prints=np.where(leave[:, None], entries.prints.dtype.type(0), entries.prints))
+    return empty.picked(~leave | linked)
 
 
 def _first(owners: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:

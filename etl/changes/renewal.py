@@ -91,8 +91,8 @@ class Renewal(Rewriting):
         if keys.shape[1] == 2:
             devices = device_keys(keys)
             places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
-            # In doubt nobody knows of a link either.
-            owners = np.stack([owners, owners if doubtful else users], axis=1).ravel()[places]
+            # A link that is in doubt counts: to take a device for a user's does no harm.
+            owners = np.stack([owners, users], axis=1).ravel()[places]
             users = np.stack([users, devices], axis=1).ravel()[places]
             columns = len(self._layout.names)
             own = prints.shape[1] > columns

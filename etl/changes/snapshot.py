@@ -122,6 +122,15 @@ class Snapshot:
             runs[here] = part.column(RUN)[positions[here] - part.first] & ~IN_DOUBT
         return runs
 
+    def owners_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Whom the devices of these entries are linked to, as keys; 0 for nobody, and for the position -1."""
+        owners = np.zeros(len(positions), dtype=np.uint64)
+        for part in self._file.partitions:
+            here = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part)))
+            if len(here):
+                owners[here] = owners_of(part.rows)[positions[here] - part.first]
+        return owners
+
     def doubtful(self) -> Bits:
         """The entries of users who were sent something that nobody knows the fate of."""
         found = Bits(len(self))

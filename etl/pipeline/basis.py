@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from etl.changes import Bits, Layout, Renewal, Snapshot, Stamp, layout_of
+from etl.changes import Bits, Layout, Links, Renewal, Snapshot, Stamp, layout_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job, fingerprint
 from etl.model import Warned
@@ -84,15 +84,15 @@ class Basis:
         path: Path,
         job: Job,
         run_id: str,
-        entries: Iterable[Entries],
+        entries: Callable[[], Iterable[Entries]],
         left: int,
         unchanged: Bits | None = None,
     ) -> int:
         """Write the snapshot that has these entries, too; the number of its entries. Raises StateError.
 
-        Entries of the file number `left` are of users who left. Of rows in doubt nobody knows what their
-        users have now, but for what comes later; refused ones change nothing. `unchanged` are those whom the
-        run found as they were.
+        They may be asked for twice. Entries of the file number `left` are of users who left. Of rows in doubt
+        nobody knows what their users have now, but for what comes later; refused ones change nothing.
+        `unchanged` are those whom the run found as they were.
         """
         return self.renew_as(path, self.stamp(job, run_id), entries, left, unchanged)
 
@@ -100,21 +100,28 @@ class Basis:
         self,
         path: Path,
         stamp: Stamp,
-        entries: Iterable[Entries],
+        entries: Callable[[], Iterable[Entries]],
         left: int,
         unchanged: Bits | None = None,
     ) -> int:
         """The same, with a stamp of the caller's."""
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
+        links = Links(self.snapshot)
+        for entry in entries() if self.layout.paired else ():
+            if entry.file != left:
+                links.look_at(entry.keys)
         with Renewal(path, self.layout, stamp, old=self.snapshot, unchanged=unchanged) as renewal:
-            for entry in entries:
+            for entry in entries():
+                keys = (
+                    entry.keys if entry.file == left or entry.end == "refused" else links.follow(entry.keys)
+                )
                 if entry.end == "in_doubt":
                     # Of users who left all is in doubt: their prints are of nothing.
-                    renewal.doubt(entry.keys, entry.prints[:, :0] if entry.file == left else entry.prints)
+                    renewal.doubt(keys, entry.prints[:, :0] if entry.file == left else entry.prints)
                 elif entry.end == "accepted" and entry.file == left:
                     renewal.forget(entry.keys[:, 0])
                 elif entry.end == "accepted":
-                    renewal.add(entry.keys, entry.prints)
+                    renewal.add(keys, entry.prints)
             return renewal.finish()
 
 

@@ -65,8 +65,13 @@ def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flig
             _doubt(own, about.layout, old, stamp, (entries.keys for entries in found.sent()))
             return
         basis = Basis(about.layout, old, number=progress.number)
-        sent = _with_flights(found.sent(), flights)
-        basis.renew_as(own.snapshot, stamp, sent, about.files, _unchanged(found, old))
+        basis.renew_as(
+            own.snapshot,
+            stamp,
+            lambda: _with_flights(found.sent(), flights),
+            about.files,
+            _unchanged(found, old),
+        )
 
 
 def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint64]]:
@@ -84,7 +89,7 @@ def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint
         if old is None or old.stamp.run_id != progress.run_id:
             stamp = Stamp(progress.number, progress.run_id, about.endpoint, about.fingerprint)
             unchanged = _unchanged(found, old)
-            Basis(about.layout, old).renew_as(own.snapshot, stamp, found.sent(), about.files, unchanged)
+            Basis(about.layout, old).renew_as(own.snapshot, stamp, found.sent, about.files, unchanged)
     return (e.keys[:, 0] for e in found.sent((about.files, 0)) if e.end == "accepted")
 
 

@@ -42,7 +42,8 @@ class Leavers:
 
     def check(self, most: float | None) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users left."""
-        count, known = self.count, self.production.basis.users
+        # How many users there are is only about known where there are devices, too.
+        count, known = self.count, max(self.count, self.production.basis.users)
         if most is not None and count * 100 > most * known:
             raise TooManyChangesError(
                 f"{count:,} of {known:,} known users aren't in the export, and --max-absent is {most:g}%; "

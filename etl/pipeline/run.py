@@ -179,7 +179,7 @@ class _Run:
         if basis.layout is not None and basis.run_id != run_id:
             left = len(self._production.source.files)
             path, job = self._folder.snapshot, self._production.job
-            basis.renew(path, job, run_id, self._checkpoint.sent(), left, self._unchanged())
+            basis.renew(path, job, run_id, self._checkpoint.sent, left, self._unchanged())
             if self._leavers is not None and self._leavers.count:
                 keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)

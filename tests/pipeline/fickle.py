@@ -54,14 +54,14 @@ class Fickle:
         if lost:
             self._lost.update(name for name, fate in lost.items() if "then" in fate)
             if "lost, not applied" not in lost.values():
-                self._apply(items)
+                self.put(*items)
             return 500, "oops"
         over_quota = {name: 1 for name, fate in fates.items() if fate == "lost, then over quota"}
         if over_quota and path == "/batch":
             return 429, json.dumps({"code": 429, "error": "slow", "exceeded_daily_quota_users": over_quota})
         if over_quota or {"refused", "lost, then refused"}.intersection(fates.values()):
             return 400, "something about it is wrong"
-        self._apply(items)
+        self.put(*items)
         self.updates += len(items)
         return 200, json.dumps({"code": 200, "events_ingested": len(items)})
 
@@ -73,10 +73,11 @@ class Fickle:
         device = item.get("device_id", "")
         return str(item.get("user_id") or self.owners.get(device, device))
 
-    def _apply(self, items: list[dict[str, Any]]) -> None:
+    def put(self, *items: dict[str, Any]) -> None:
+        """Apply identifications."""
         for item in items:
             if item.get("user_id") and item.get("device_id"):
-                self.owners.setdefault(item["device_id"], item["user_id"])
+                self._link(item["device_id"], item["user_id"])
             properties = self.users.setdefault(self._name(item), {})
             for operator, values in item.get("user_properties", {}).items():
                 for name, value in values.items():
@@ -84,6 +85,12 @@ class Fickle:
                         properties.pop(name, None)
                     else:
                         properties[name] = value
+
+    def _link(self, device: str, user: str) -> None:
+        """For good; what the device had by itself goes to the user, whose own values win."""
+        if device not in self.owners:
+            self.owners[device] = user
+            self.users[user] = {**self.users.pop(device, {}), **self.users.get(user, {})}
 
 
 @contextmanager

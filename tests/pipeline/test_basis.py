@@ -36,12 +36,12 @@ def test_of_who_is_in_doubt_nothing_is_known_and_who_has_left_is_forgotten(tmp_p
     job = JOB
     folder = StateFolder(tmp_path)
     with basis_of(job, folder) as basis:
-        basis.renew(folder.snapshot, job, "one", [entries(KEYS)], LEFT)
+        basis.renew(folder.snapshot, job, "one", lambda: [entries(KEYS)], LEFT)
     assert known(folder) == dict.fromkeys([1, 2, 3, 4, 5], 7)
     with basis_of(job, folder) as basis:
         changed = [entries(KEYS[:1]), entries(KEYS[1:2], "in_doubt"), entries(KEYS[3:4], file=LEFT)]
         # Whoever is in doubt while being unset is kept, to be unset again.
         changed += [entries(KEYS[2:3], "in_doubt", LEFT)]
         changed += [entries(KEYS[4:5], "refused", file) for file in (0, LEFT)]
-        basis.renew(folder.snapshot, job, "two", changed, LEFT)
+        basis.renew(folder.snapshot, job, "two", lambda: changed, LEFT)
     assert known(folder) == {1: 7, 2: 0, 3: 0, 5: 7}

@@ -44,8 +44,8 @@ def job_in(folder: Path, changes: str = "property", *, both: bool = False, **oth
     ids = {"user_id": "id", "device_id": "device"} if both else {"user_id": "id"}
     properties = {"plan": "plan", "score": {"column": "score", "type": "integer"}}
     data = {"name": "job", "source": "users.ndjson", "changes": changes, "absent": "unset"}
-    data["identification"] = {**ids, "user_properties": properties}
-    return Job.of(data | others, folder=folder)
+    identification = {**ids, "user_properties": properties}
+    return Job.of({**data, "identification": identification, **others}, folder=folder)
 
 
 def send(job: Job, fickle: Fickle, path: Path, **settings: Any) -> Summary:
@@ -369,7 +369,8 @@ class History:
         wanted: dict[str, Row] = {}
         for one in rows:
             own = {key: one[key] for key in ("plan", "score") if one[key] is not None}
-            wanted.setdefault(one["id"], {}).update(own)
+            user = one["id"] or one["device"].replace("device", "user")
+            wanted.setdefault(user, {}).update(own)
         for user, found in self.fickle.users.items():
             assert {**found, **wanted[user]} == found if user in wanted else found == {}, user
         assert night(self.job, self.fickle, rows).tally.accepted == 0
@@ -396,7 +397,9 @@ class History:
             return
         for one in rows:
             own = {key: one[key] for key in ("plan", "score") if one[key] is not None}
-            self.fickle.users.setdefault(one["id"], {}).update(own)
+            self.fickle.put(
+                {"user_id": one["id"], "device_id": one["device"], "user_properties": {"$set": own}}
+            )
 
     def _send_rejects(self) -> None:
         """Those of any night before: nobody is sent something older than what a later run had to say."""
@@ -432,15 +435,15 @@ class History:
         """Some of the users, some of them twice, most as on other nights."""
         numbers = self.chance.sample(range(USERS), self.chance.randint(4, USERS))
         numbers += self.chance.sample(numbers, self.chance.randint(0, 2))
-        return [
-            row(
-                number,
-                self.chance.choice(["a", "a", "b", None]),
-                self.chance.choice([1, 1, 2, None]),
-                device=self.both and self.chance.random() < 0.7,
-            )
-            for number in numbers
-        ]
+        rows, linked = [], set(self.fickle.owners)
+        for number in numbers:
+            values = self.chance.choice(["a", "a", "b", None]), self.chance.choice([1, 1, 2, None])
+            one = row(number, *values, device=self.both and self.chance.random() < 0.7)
+            if one["device"] and one["device"] in linked and self.chance.random() < 0.4:
+                one["id"] = None
+            rows.append(one)
+            linked.add(one["device"])
+        return rows
 
 
 KINDS = ["bad", "bad", "killed", "rejects", "rejects", "good"]
