@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from etl.changes.snapshot import Snapshot
 
-_SLOTS: Final = 1 << 27  # 16 MB, made where there are such devices
+SLOTS: Final = 1 << 27  # of a set of keys, most of which it tells apart; 16 MB, made where it is needed
 _MOST: Final = 500_000  # links of one run that are kept in memory; beyond them only a device's entry counts
 
 
@@ -53,8 +53,8 @@ class Links:
         devices = keys[_are_alone(keys), 0]
         if len(devices):
             if self._alone is None:
-                self._alone = Bits(_SLOTS)
-            self._alone.add(_slots(devices))
+                self._alone = Bits(SLOTS)
+            self._alone.add(slots_of(devices))
 
     def follow(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The next rows, with the user in place of a device that is named alone."""
@@ -62,7 +62,7 @@ class Links:
         if self._alone is None or keys.shape[1] == 1:
             return keys
         devices = device_keys(keys)
-        links = np.flatnonzero((devices != keys[:, 0]) & self._alone.has(_slots(devices)))
+        links = np.flatnonzero((devices != keys[:, 0]) & self._alone.has(slots_of(devices)))
         for user, device in keys[links].tolist() if len(self._owners) < _MOST else ():
             self._owners.setdefault(device, user)
         alone = np.flatnonzero(_are_alone(keys))
@@ -80,6 +80,7 @@ def _are_alone(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return alone
 
 
-def _slots(devices: NDArray[np.uint64]) -> NDArray[np.int64]:
-    slots: NDArray[np.int64] = (devices % np.uint64(_SLOTS)).astype(np.int64)
+def slots_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where n keys stand in a set of `SLOTS` bits; shape (n,)."""
+    slots: NDArray[np.int64] = (keys % np.uint64(SLOTS)).astype(np.int64)
     return slots

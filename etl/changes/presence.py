@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from etl.changes.bits import Bits
+from etl.changes.links import SLOTS, slots_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,14 +41,21 @@ class Presence:
         self._snapshot = snapshot
         self._seen = Bits(len(snapshot))
         self._alone = Bits(len(snapshot))
+        self._new: Bits | None = (
+            None  # users whom the snapshot doesn't know, who may have devices that it knows
+        )
 
     def see(self, keys: NDArray[np.uint64]) -> None:
         """Users of shape (n, w) are there: every row of the export counts, also one that is rejected."""
-        for column in keys.T:
-            self._seen.add(self._snapshot.find(column))
+        positions = [self._snapshot.find(column) for column in keys.T]
+        for column in positions:
+            self._seen.add(column)
         if keys.shape[1] == 2:
-            alone = keys[:, 0] == keys[:, 1]
-            self._alone.add(self._snapshot.find(keys[alone, 0]))
+            self._alone.add(positions[0][keys[:, 0] == keys[:, 1]])
+            new = keys[positions[0] < 0, 0]
+            if len(new):
+                self._new = Bits(SLOTS) if self._new is None else self._new
+                self._new.add(slots_of(new))
 
     def absent(self, ids: KnownIds) -> Iterator[Absent]:
         """Who is in the snapshot, has known ids and wasn't seen; in ascending order of keys, in batches."""
@@ -59,10 +67,18 @@ class Presence:
                 seen = self._seen.has(np.arange(first + part.start, first + part.stop))
                 gone = np.flatnonzero(~seen)
                 linked = gone[owners[part][gone] != 0]
-                there = self._seen.has(self._snapshot.find(owners[part][linked]))
+                there = self._are_there(owners[part][linked])
                 gone = np.setdiff1d(gone, linked[there], assume_unique=True)
                 for found, rows in ids.of(keys[part][gone]):
                     yield Absent(found, rows)
+
+    def _are_there(self, users: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which users were seen; perhaps also one who wasn't and is new, which leaves a device alone."""
+        positions = self._snapshot.find(users)
+        there = self._seen.has(positions)
+        if self._new is not None:
+            there |= (positions < 0) & self._new.has(slots_of(users))
+        return there
 
     def _see_owners(self) -> None:
         """Whoever a device that was named alone is linked to is there."""

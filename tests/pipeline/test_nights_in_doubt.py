@@ -442,7 +442,8 @@ class History:
             if one["device"] and one["device"] in linked and self.chance.random() < 0.4:
                 one["id"] = None
             rows.append(one)
-            linked.add(one["device"])
+            if any(values):  # a row that says nothing isn't sent
+                linked.add(one["device"])
         return rows
 
 
