@@ -6,7 +6,7 @@ from etl.changes.distinct import DistinctUsers
 from etl.changes.final_changes import FinalChanges
 from etl.changes.ids import IdsRenewal, KnownIds
 from etl.changes.layout import Bundle, Layout, layout_of
-from etl.changes.links import Links
+from etl.changes.links import Links, owners_of
 from etl.changes.presence import Absent, Presence
 from etl.changes.prints import prints_of
 from etl.changes.renewal import Renewal
@@ -32,5 +32,6 @@ __all__ = [
     "Stamp",
     "Unchanged",
     "layout_of",
+    "owners_of",
     "prints_of",
 ]

@@ -36,6 +36,13 @@ def with_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArray[
     return keys
 
 
+def owners_of(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArray[np.uint64]:
+    """The users whom devices are linked to that rows of shape (n, w) name alone; shape (m,)."""
+    users = with_owners(keys, snapshot)[:, 0]
+    owners: NDArray[np.uint64] = users[users != keys[:, 0]]
+    return owners
+
+
 class Links:
     """The links that a run makes itself, for devices that it names alone, too.
 

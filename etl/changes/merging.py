@@ -96,7 +96,7 @@ def merged(old: Entries, new: Entries, unknown: NDArray[np.bool_] | None = None)
 
 
 def without(entries: Entries, gone: NDArray[np.uint64]) -> Entries:
-    """The entries whose keys aren't among `gone`; of a device that is linked, the link stays: it is for good."""
+    """The entries whose keys aren't among `gone`; the link of a device stays: it is for good."""
     if len(gone) == 0:
         return entries
     leave = np.isin(entries.keys, gone)
@@ -105,6 +105,13 @@ def without(entries: Entries, gone: NDArray[np.uint64]) -> Entries:
     linked = entries.owners != 0
     empty = replace(entries, prints=np.where(leave[:, None], entries.prints.dtype.type(0), entries.prints))
     return empty.picked(~leave | linked)
+
+
+def emptied(entries: Entries, keys: NDArray[np.uint64]) -> Entries:
+    """The entries, of which those with these keys know nothing, as in doubt."""
+    some = np.isin(entries.keys, keys)
+    prints = np.where(some[:, None], entries.prints.dtype.type(0), entries.prints)
+    return replace(entries, prints=prints, runs=np.where(some, entries.runs | IN_DOUBT, entries.runs))
 
 
 def _first(owners: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:

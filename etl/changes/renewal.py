@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,10 @@ from etl.changes.columns import (
     snapshot_schema,
 )
 from etl.changes.comparison import device_keys
-from etl.changes.merging import last_sure, merged, without
-from etl.changes.rewriting import Rewriting
-from etl.changes.spill import lowest_keys
+from etl.changes.merging import emptied, last_sure, merged, without
+from etl.changes.partitions import KEY
+from etl.changes.rewriting import KEY_FIELD, Rewriting
+from etl.changes.spill import Spill, lowest_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,7 @@ class Renewal(Rewriting):
         super().__init__(path, sent_schema(layout))
         self._layout = layout
         self._stamp = stamp
+        self._emptied = Spill(path, pa.schema([KEY_FIELD]))
         self._old = old
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
@@ -84,6 +86,15 @@ class Renewal(Rewriting):
         given = prints.reshape(len(prints), -1, columns) != 0
         given |= self._layout.cumulative
         self._take(keys, given.reshape(len(prints), -1), doubtful=True)
+
+    def empty(self, keys: NDArray[np.uint64]) -> None:
+        """Of these m users, as far as they stay in the snapshot, nobody knows what they have."""
+        self._emptied.add(pa.RecordBatch.from_arrays([pa.array(keys)], schema=self._emptied.schema))
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._open.enter_context(self._emptied)
+        return self
 
     def _take(self, keys: NDArray[np.uint64], prints: NDArray[Any], *, doubtful: bool) -> None:
         users = keys[:, 0]
@@ -117,6 +128,8 @@ class Renewal(Rewriting):
         rows = self._added.taken(first, stop)
         added = added_entries(rows, self._layout, self._stamp.number)
         stay = without(self._before(first, stop), self._gone(first, stop))
+        if self._emptied.rows:
+            stay = emptied(stay, self._emptied.taken(first, stop).column(KEY).to_numpy())
         new, unknown = last_sure(added, doubts_of(rows), self._layout.cumulative)
         return snapshot_rows(merged(stay, new, unknown), self._layout, self._schema)
 

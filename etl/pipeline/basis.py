@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from etl.changes import Bits, Layout, Links, Renewal, Snapshot, Stamp, layout_of
+from etl.changes import Bits, Layout, Links, Renewal, Snapshot, Stamp, layout_of, owners_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job, fingerprint
 from etl.model import Warned
@@ -112,15 +112,18 @@ class Basis:
                 links.look_at(entry.keys)
         with Renewal(path, self.layout, stamp, old=self.snapshot, unchanged=unchanged) as renewal:
             for entry in entries():
-                keys = (
-                    entry.keys if entry.file == left or entry.end == "refused" else links.follow(entry.keys)
-                )
+                if entry.end == "refused":
+                    continue
+                keys = entry.keys if entry.file == left else links.follow(entry.keys)
+                if entry.file == left:
+                    # What is unset by a device is unset for its user, whose own row may have been refused.
+                    renewal.empty(owners_of(keys, self.snapshot))
                 if entry.end == "in_doubt":
                     # Of users who left all is in doubt: their prints are of nothing.
                     renewal.doubt(keys, entry.prints[:, :0] if entry.file == left else entry.prints)
-                elif entry.end == "accepted" and entry.file == left:
-                    renewal.forget(entry.keys[:, 0])
-                elif entry.end == "accepted":
+                elif entry.file == left:
+                    renewal.forget(keys[:, 0])
+                else:
                     renewal.add(keys, entry.prints)
             return renewal.finish()
 
