@@ -406,9 +406,8 @@ class History:
             return
         for one in rows:
             own = {key: one[key] for key in ("plan", "score") if one[key] is not None}
-            self.fickle.put(
-                {"user_id": one["id"], "device_id": one["device"], "user_properties": {"$set": own}}
-            )
+            ids = {"user_id": one["id"], "device_id": one["device"]}
+            self.fickle.put(*([{**ids, "user_properties": {"$set": own}}] if own else []))
 
     def _send_rejects(self) -> None:
         """Those of any night before: nobody is sent something older than what a later run had to say."""
