@@ -97,13 +97,14 @@ class Renewal(Rewriting):
         return self
 
     def _take(self, keys: NDArray[np.uint64], prints: NDArray[Any], *, doubtful: bool) -> None:
-        users = keys[:, 0]
-        owners = np.zeros(len(keys), dtype=np.uint64)
+        users, owners = keys[:, 0], None
+        if self._layout.paired:
+            owners = np.zeros(len(keys), dtype=np.uint64)
         if keys.shape[1] == 2:
             devices = device_keys(keys)
             places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
             # A link that is in doubt counts: to take a device for a user's does no harm.
-            owners = np.stack([owners, users], axis=1).ravel()[places]
+            owners = None if owners is None else np.stack([owners, users], axis=1).ravel()[places]
             users = np.stack([users, devices], axis=1).ravel()[places]
             columns = len(self._layout.names)
             own = prints.shape[1] > columns
@@ -112,7 +113,7 @@ class Renewal(Rewriting):
             sent_rows(
                 users,
                 prints.astype(self._layout.dtype),
-                owners if self._layout.paired else None,
+                owners,
                 doubtful=doubtful,
                 schema=self._added.schema,
             )

@@ -271,6 +271,25 @@ def test_a_device_is_not_unset_while_its_user_is_there(tmp_path: Path, fickle: F
         assert fickle.users[name(1)] == {"plan": "a", "score": 1}
 
 
+@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_device_alone_was_told_its_user_has(
+    tmp_path: Path, fickle: Fickle, changes: str, recorded: bool
+) -> None:
+    """So the user's own old value is sent again, by whichever night or baseline it is known."""
+    fickle.reset()
+    job = job_in(tmp_path / "job", changes, both=True)
+    rows = [row(1, device=True), device(1, "b"), *OTHERS]
+    night(job, fickle, rows)
+    if recorded:
+        (job.state_dir / "snapshot.arrow").unlink()
+        source = open_source([job.folder / "users.ndjson"])
+        baseline(job, source, settings=Settings(endpoint=fickle.url))
+    assert night(job, fickle, rows).tally.accepted == 0
+    assert night(job, fickle, [row(1), *OTHERS]).tally.accepted == 1
+    assert fickle.users[name(1)]["plan"] == "a"
+
+
 def test_a_link_of_a_snapshot_that_knew_none_is_learnt(tmp_path: Path, fickle: Fickle) -> None:
     """One that an earlier version wrote is read, and has what it had."""
     fickle.reset()
