@@ -48,8 +48,7 @@ def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused"
     """
     words = f"the server answered {refusal.status}: {refusal.words}".rstrip(": ")
     words = f"{words}: {fault}" if fault else words
-    code = "too_big" if isinstance(refusal, TooBig) else "malformed"
-    return handed_back(part, code, words, end)
+    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", words, end)
 
 
 def troubles(verdict: Verdict) -> Tally:
