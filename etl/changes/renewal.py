@@ -81,11 +81,10 @@ class Renewal(Rewriting):
         because of another is not recorded in them. What is said later counts again.
         """
         columns = len(self._layout.names)
-        if prints.shape[1] == 0:
-            prints = np.ones((len(keys), columns), dtype=self._layout.dtype)
-        given = prints.reshape(len(prints), -1, columns) != 0
-        given |= self._layout.cumulative
-        self._take(keys, given.reshape(len(prints), -1), doubtful=True)
+        given = prints != 0 if prints.shape[1] else np.ones((len(keys), columns), dtype=np.bool_)
+        if columns:  # a job of counters alone has none
+            given |= np.tile(self._layout.cumulative, given.shape[1] // columns)
+        self._take(keys, given, doubtful=True)
 
     def empty(self, keys: NDArray[np.uint64]) -> None:
         """Of these m users, as far as they stay in the snapshot, nobody knows what they have."""

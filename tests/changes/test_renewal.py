@@ -153,6 +153,22 @@ def test_who_is_in_doubt_stays_so_until_something_is_known(tmp_path: Path) -> No
     assert night(7, ("doubt", both[:, :0])) == (has(7, 0, 0), True)
 
 
+@pytest.mark.parametrize("names", [(), NAMES[:1]])
+@pytest.mark.parametrize("rows", [0, 2])
+def test_whatever_a_job_compares_its_rows_may_be_in_doubt(
+    tmp_path: Path, names: tuple[str, ...], rows: int
+) -> None:
+    """A job of counters alone compares nothing, and yet knows its users."""
+    path, layout = tmp_path / "snapshot.arrow", layout_with(names)
+    keys = np.arange(1, rows + 1, dtype=np.uint64).reshape(-1, 1)
+    for number in (1, 2):
+        with opened_if_any(path) as old, Renewal(path, layout, stamp(number), old=old) as fresh:
+            fresh.add(keys, np.ones((rows, len(names)), dtype=layout.dtype))
+            fresh.doubt(keys, np.empty((rows, 0), dtype=layout.dtype))
+            assert fresh.finish() == rows
+    assert contents(path, layout) == {key: (2, dict.fromkeys(names, 0)) for key in range(1, rows + 1)}
+
+
 def test_a_row_with_two_ids_makes_an_entry_for_each_and_one_without_a_device_only_one(tmp_path: Path) -> None:
     path, layout = tmp_path / "snapshot.arrow", layout_with(NAMES[:1])
     keys = np.array([[1, 7], [2, 2**64 - 1 - 2], [3, 3]], dtype=np.uint64)
