@@ -353,7 +353,7 @@ def test_a_snapshot_of_a_newer_version_asks_for_an_update(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("etl.changes.stamp.VERSION", 2)
+        patch.setattr("etl.changes.stamp.VERSION", 3)
         path = write(tmp_path / "snapshot.arrow", 1)
     with pytest.raises(StaleCheckpointError, match="newer propsync") as caught:
         Snapshot.open(path)
