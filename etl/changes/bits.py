@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,25 @@ class Bits:
         some = positions[positions >= 0]
         np.bitwise_and.at(self._bytes, some >> 3, ~_BIT[some & 7])
 
+    @classmethod
+    def read(cls, n: int, data: bytes) -> Self | None:
+        """The inverse of `bytes`; None where it was of another number of positions."""
+        found = cls(n)
+        if len(data) != len(found._bytes):
+            return None
+        found._bytes = np.frombuffer(data, dtype=np.uint8).copy()
+        return found
+
+    def __bytes__(self) -> bytes:
+        return self._bytes.tobytes()
+
     def unite(self, other: Bits) -> None:
         """Put in what is in another set of as many positions."""
         self._bytes |= other._bytes
+
+    def part(self, other: Bits) -> None:
+        """Take out what is in another set of as many positions."""
+        self._bytes &= ~other._bytes
 
     def shared(self, other: Bits) -> int:
         """How many are in another set of as many positions, too."""

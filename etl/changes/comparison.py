@@ -26,8 +26,8 @@ class Comparison:
     Of shape (n, w): `keys` are those of the entries, `positions` their places, -1 for an unknown one.
     `differs` (shape (n, w, p)) marks given prints that an entry has otherwise or not at all. It does so in
     the `other` rows only (shape (n,)); the rest are of known users and as before. `overtaken` rows (shape
-    (n,)) were rejected by an earlier run than the one that last had their user accepted; `runs` (shape
-    (n, 2)) are those two runs.
+    (n,)) were rejected by an earlier run than the one that last had its say on their user: that sent
+    something, or found it as it was. `runs` (shape (n, 2)) are those two runs.
     """
 
     prints: Prints
@@ -120,7 +120,7 @@ def _any(by_entry: Mask) -> Mask:
 
 
 def _runs(positions: NDArray[np.int64], snapshot: Snapshot, rejected: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The run that rejected each row, and the last one that had its user accepted; shape (n, 2)."""
+    """The run that rejected each row, and the last one that had its say on the user; shape (n, 2)."""
     if not (rejected >= 0).any():
         return np.full((len(positions), 2), -1, dtype=np.int64)
     accepted = np.maximum.reduce([snapshot.runs(column) for column in positions.T])

@@ -15,6 +15,7 @@ from etl.amplitude import ID_FIELDS
 from etl.changes.bits import Bits
 from etl.changes.comparison import Comparison, compare
 from etl.changes.followers import followers
+from etl.changes.links import with_owners
 from etl.changes.prints import given, prints_of
 from etl.changes.remains import remains
 from etl.keys import user_keys
@@ -92,7 +93,7 @@ class Differ:
     def mark(self, keys: NDArray[np.uint64]) -> None:
         """Users of shape (m, w) had rows sent in this run before the rows that come next."""
         if self._snapshot is not None and not self._full:
-            for column in keys.T:
+            for column in with_owners(keys, self._snapshot).T:
                 self._sent.add(self._snapshot.find(column))
 
     def each(self, batches: Iterable[Mapped]) -> Iterator[Compared]:
@@ -124,6 +125,7 @@ class Differ:
         elif batches:
             keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
             runs = np.concatenate([_runs(mapped) for mapped in batches])
+            keys = with_owners(keys, self._snapshot)
             seen = compare(np.concatenate(prints), keys, self._snapshot, self._layout, runs)
             ends = np.cumsum([len(own) for own in prints]).tolist()
             for mapped, own, end in zip(batches, prints, ends, strict=True):
@@ -236,6 +238,6 @@ def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.i
 
 def _overtaken(rejected: int, accepted: int) -> str:
     return (
-        f"run {rejected} rejected this row, and run {accepted} had other values of this user accepted; "
-        "to send the row in spite of that, run with --full"
+        f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found that "
+        "Amplitude has them; to send the row in spite of that, run with --full"
     )

@@ -25,6 +25,8 @@ from etl.changes.layout import LINK
 from etl.changes.merging import last_given
 from etl.changes.prints import whose
 from etl.changes.spill import Spill, parts
+from etl.changes.unchanged import Unchanged
+from etl.leaves import valid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +58,7 @@ class FinalChanges:
         self._owners = np.zeros(n, dtype=np.uint16)  # of the touched entries
         self._strangers: list[NDArray[np.int64]] = []  # whose entries are more than one's
         self._rows = Spill(path, added_schema(layout))
+        self._unchanged = Unchanged(snapshot)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,6 +72,7 @@ class FinalChanges:
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
         """Take the n rows that come next, and the columns of their ids."""
+        self._unchanged.add(seen)
         if self._every.any():
             self._gather(seen)
         rows = np.flatnonzero(seen.other)
@@ -96,14 +100,22 @@ class FinalChanges:
             if len(added):
                 self._compare(last_given(added, self._every))
 
-    def changed(self) -> int:
+    def changed(self, apart: Bits | None = None) -> int:
         """How many of the users that the snapshot knows are to be sent something that isn't an increment.
 
-        Where devices are compared, too, how many of these, if they are more.
+        Where devices are compared, too, how many of these, if they are more. Entries that are `apart` don't
+        count.
         """
         changed = self._counted()
+        if apart is not None:
+            changed.part(apart)
         users = changed.shared(self._users)
         return max(users, len(changed) - users)
+
+    @property
+    def unchanged(self) -> Bits:
+        """The entries in which something was found as it was."""
+        return self._unchanged.entries
 
     @property
     def reaches_back(self) -> bool:
@@ -147,8 +159,11 @@ class FinalChanges:
         entries = seen.positions.shape[1]
         positions = seen.positions.ravel()[cells]
         rows, entry = np.divmod(cells, entries)
-        owners = whose(ids.take(pa.array(rows)), self._layout)[np.arange(len(rows)), entry]
-        self._find_strangers(positions, owners)
+        own = ids.take(pa.array(rows))
+        owners = whose(own, self._layout)[np.arange(len(rows)), entry]
+        # Whoever a device that is named alone belongs to is nobody else.
+        named = (entry == 1) | valid(own.column("user_id")) if entries == 2 else np.ones(len(rows), np.bool_)
+        self._find_strangers(positions[named], owners[named])
         differs = seen.differs.reshape(-1, len(self._every))[cells]
         given = seen.prints[rows] != 0
         if LINK in self._layout.names:  # which is the device's
@@ -174,6 +189,7 @@ class FinalChanges:
     def _compare(self, entries: Entries) -> None:
         found = self._snapshot.look_up(entries.keys, entries.prints, self._layout)
         differs = (entries.prints != 0) & ~found.equal
+        self.unchanged.add(found.positions[~differs.any(axis=1)])
         for column in np.flatnonzero(self._every):
             self._differs[column].add(found.positions[differs[:, column]])
 

@@ -72,6 +72,10 @@ class KnownIds:
                 rows = part.rows.take(pa.array(at[hit]))
                 yield keys[span][hit], rows.select(ID_FIELDS)
 
+    def sorted_keys(self) -> Iterator[NDArray[np.uint64]]:
+        """All keys in ascending order, in pieces."""
+        return (part.keys for part in self._file.partitions)
+
     def entries(self, low: int, high: int) -> list[pa.RecordBatch]:
         """The entries with keys from `low` to `high - 1`, in their order."""
         return list(self._file.between(low, high))

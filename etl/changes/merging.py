@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from etl.changes.columns import Entries
+from etl.changes.columns import IN_DOUBT, Entries
 from etl.changes.number_hashes import SPREAD, scrambled
 
 if TYPE_CHECKING:
@@ -32,13 +33,40 @@ def last_given(entries: Entries, cumulative: NDArray[np.bool_] | None = None) ->
         return entries
     starts = np.flatnonzero(first)
     prints = _last(entries.prints, starts)
+    owners = None if entries.owners is None else _first(entries.owners, starts)
     for column in np.flatnonzero(cumulative) if cumulative is not None else ():
         prints[:, column] = _all_of(entries.prints[:, column], np.cumsum(first) - 1, len(starts))
-    return Entries(keys[starts], entries.runs[starts], prints)
+    return Entries(keys[starts], entries.runs[starts], prints, owners)
 
 
-def merged(old: Entries, new: Entries) -> Entries:
-    """Old and new entries, both in ascending order of distinct keys, as one; a new 0 leaves what was."""
+def last_sure(
+    entries: Entries, doubts: NDArray[np.bool_], cumulative: NDArray[np.bool_]
+) -> tuple[Entries, NDArray[np.bool_] | None]:
+    """The same of rows of which some are in doubt (`doubts`, shape (n,)).
+
+    In the columns that such a row gives it makes everything before it unknown, and what comes after it
+    counts. Also which columns (shape (k, p)) of the k entries are such that the old entry is nothing to go
+    by; None where no row is in doubt.
+    """
+    if not doubts.any():
+        return last_given(entries, cumulative), None
+    order = np.argsort(entries.keys, kind="stable")
+    entries, doubts = entries.picked(order), doubts[order]
+    other = np.concatenate([[True], entries.keys[1:] != entries.keys[:-1]])
+    rows = np.arange(len(entries))[:, None]
+    marks = np.where(doubts[:, None] & (entries.prints != 0), rows, -1)
+    last = np.maximum.reduceat(marks, np.flatnonzero(other), axis=0)
+    prints = np.where(rows > last[np.cumsum(other) - 1], entries.prints, entries.prints.dtype.type(0))
+    found, unknown = last_given(replace(entries, prints=prints), cumulative), last >= 0
+    doubtful = (unknown & (found.prints == 0)).any(axis=1)
+    return replace(found, runs=np.where(doubtful, found.runs | IN_DOUBT, found.runs)), unknown
+
+
+def merged(old: Entries, new: Entries, unknown: NDArray[np.bool_] | None = None) -> Entries:
+    """Old and new entries, both in ascending order of distinct keys, as one; a new 0 leaves what was.
+
+    But not in the columns of new entries that are `unknown` (shape (k, p)): there it stays 0.
+    """
     at = np.searchsorted(old.keys, new.keys)
     hit = np.zeros(len(new), dtype=np.bool_)
     inside = at < len(old)
@@ -49,19 +77,48 @@ def merged(old: Entries, new: Entries) -> Entries:
     to_added = np.arange(len(added)) + at[~hit]
     n = len(old) + len(added)
     both = Entries(
-        np.empty(n, np.uint64), np.empty(n, np.uint32), np.empty((n, old.prints.shape[1]), old.prints.dtype)
+        np.empty(n, np.uint64),
+        np.empty(n, np.uint32),
+        np.empty((n, old.prints.shape[1]), old.prints.dtype),
+        None if old.owners is None else np.empty(n, np.uint64),
     )
     for places, entries in ((to_old, old), (to_added, added)):
         both.keys[places], both.runs[places], both.prints[places] = entries.keys, entries.runs, entries.prints
+        if both.owners is not None and entries.owners is not None:
+            both.owners[places] = entries.owners
     places, renewed = to_old[at[hit]], new.picked(hit)
     both.runs[places] = renewed.runs
-    both.prints[places] = np.where(renewed.prints != 0, renewed.prints, both.prints[places])
+    stays = renewed.prints == 0 if unknown is None else (renewed.prints == 0) & ~unknown[hit]
+    both.prints[places] = np.where(stays, both.prints[places], renewed.prints)
+    if both.owners is not None and renewed.owners is not None:
+        both.owners[places] = np.where(both.owners[places] != 0, both.owners[places], renewed.owners)
     return both
 
 
 def without(entries: Entries, gone: NDArray[np.uint64]) -> Entries:
-    """The entries whose keys aren't among `gone`."""
-    return entries if len(gone) == 0 else entries.picked(~np.isin(entries.keys, gone))
+    """The entries whose keys aren't among `gone`; the link of a device stays: it is for good."""
+    if len(gone) == 0:
+        return entries
+    leave = np.isin(entries.keys, gone)
+    if entries.owners is None:
+        return entries.picked(~leave)
+    linked = entries.owners != 0
+    empty = replace(entries, prints=np.where(leave[:, None], entries.prints.dtype.type(0), entries.prints))
+    return empty.picked(~leave | linked)
+
+
+def emptied(entries: Entries, keys: NDArray[np.uint64]) -> Entries:
+    """The entries, of which those with these keys know nothing, as in doubt."""
+    some = np.isin(entries.keys, keys)
+    prints = np.where(some[:, None], entries.prints.dtype.type(0), entries.prints)
+    return replace(entries, prints=prints, runs=np.where(some, entries.runs | IN_DOUBT, entries.runs))
+
+
+def _first(owners: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The first of each group that isn't 0."""
+    rows = np.where(owners != 0, np.arange(len(owners)), len(owners))
+    first = np.minimum.reduceat(rows, starts)
+    return np.append(owners, np.uint64(0))[first]
 
 
 def _last(prints: Prints, starts: NDArray[np.int64]) -> Prints:

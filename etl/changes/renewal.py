@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from etl.changes.columns import (
+    IN_DOUBT,
+    Entries,
     added_entries,
-    added_rows,
-    added_schema,
+    doubts_of,
+    sent_rows,
+    sent_schema,
     snapshot_entries,
     snapshot_rows,
     snapshot_schema,
 )
 from etl.changes.comparison import device_keys
-from etl.changes.merging import last_given, merged, without
-from etl.changes.rewriting import Rewriting
-from etl.changes.spill import lowest_keys
+from etl.changes.merging import emptied, last_sure, merged, without
+from etl.changes.partitions import KEY
+from etl.changes.rewriting import KEY_FIELD, Rewriting
+from etl.changes.spill import Spill, lowest_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from etl.changes.bits import Bits
     from etl.changes.layout import Layout
     from etl.changes.snapshot import Snapshot
     from etl.changes.stamp import Stamp
@@ -32,19 +38,30 @@ if TYPE_CHECKING:
 
 
 class Renewal(Rewriting):
-    """Gathers what was accepted, in source order, and makes a new snapshot of it and the old one.
+    """Gathers what was sent, in source order, and makes a new snapshot of it and the old one.
 
-    See `Rewriting`. What is forgotten and then added stays. Raises ValueError for an old snapshot of another
-    mode.
+    `unchanged` are the places of those in the old one whom the run found as they were: nothing was sent, but
+    the run has had its say on them. See `Rewriting`. What is forgotten and then added stays. Raises
+    ValueError for an old snapshot of another mode.
     """
 
-    def __init__(self, path: Path, layout: Layout, stamp: Stamp, *, old: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        stamp: Stamp,
+        *,
+        old: Snapshot | None = None,
+        unchanged: Bits | None = None,
+    ) -> None:
         if old is not None and old.mode != layout.mode:
             raise ValueError(f"the snapshot is by {old.mode}, not by {layout.mode}")
-        super().__init__(path, added_schema(layout))
+        super().__init__(path, sent_schema(layout))
         self._layout = layout
         self._stamp = stamp
+        self._emptied = Spill(path, pa.schema([KEY_FIELD]))
         self._old = old
+        self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, stamp, layout.hashing if old is None else old.hashing)
 
@@ -54,14 +71,52 @@ class Renewal(Rewriting):
         Of two rows of a user the later one counts; in cumulative columns, all do. A row with two ids makes an
         entry for each, both with these fingerprints, or, of shape (m, 2p), each with its own.
         """
+        self._take(keys, prints, doubtful=False)
+
+    def doubt(self, keys: NDArray[np.uint64], prints: Prints) -> None:
+        """Rows were sent, and nobody knows whether they arrived; as in `add`.
+
+        What these users have in the columns that are given is unknown, whatever was said before; so it is in
+        all columns where `prints` has none (shape (m, 0)), and in cumulative ones, since a row that goes
+        because of another is not recorded in them. What is said later counts again.
+        """
+        columns = len(self._layout.names)
+        given = prints != 0 if prints.shape[1] else np.ones((len(keys), columns), dtype=np.bool_)
+        if columns:  # a job of counters alone has none
+            given |= np.tile(self._layout.cumulative, given.shape[1] // columns)
+        self._take(keys, given, doubtful=True)
+
+    def empty(self, keys: NDArray[np.uint64]) -> None:
+        """Of these m users, as far as they stay in the snapshot, nobody knows what they have."""
+        self._emptied.add(pa.RecordBatch.from_arrays([pa.array(keys)], schema=self._emptied.schema))
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._open.enter_context(self._emptied)
+        return self
+
+    def _take(self, keys: NDArray[np.uint64], prints: NDArray[Any], *, doubtful: bool) -> None:
+        users, owners = keys[:, 0], None
+        if self._layout.paired:
+            owners = np.zeros(len(keys), dtype=np.uint64)
         if keys.shape[1] == 2:
             devices = device_keys(keys)
-            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != keys[:, 0]], axis=1))
-            keys = np.stack([keys[:, 0], devices], axis=1).ravel()[places]
+            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
+            # A link that is in doubt counts: to take a device for a user's does no harm.
+            owners = None if owners is None else np.stack([owners, users], axis=1).ravel()[places]
+            users = np.stack([users, devices], axis=1).ravel()[places]
             columns = len(self._layout.names)
             own = prints.shape[1] > columns
             prints = prints.reshape(-1, columns)[places] if own else prints[places // 2]
-        self._added.add(added_rows(keys.ravel(), prints.astype(self._layout.dtype), self._added.schema))
+        self._added.add(
+            sent_rows(
+                users,
+                prints.astype(self._layout.dtype),
+                owners,
+                doubtful=doubtful,
+                schema=self._added.schema,
+            )
+        )
 
     def finish(self) -> int:
         """Write the new snapshot in place of the old one; the number of its entries."""
@@ -70,12 +125,23 @@ class Renewal(Rewriting):
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         """The entries of the buckets `first` to `stop - 1`."""
+        rows = self._added.taken(first, stop)
+        added = added_entries(rows, self._layout, self._stamp.number)
+        stay = without(self._before(first, stop), self._gone(first, stop))
+        if self._emptied.rows:
+            stay = emptied(stay, self._emptied.taken(first, stop).column(KEY).to_numpy())
+        new, unknown = last_sure(added, doubts_of(rows), self._layout.cumulative)
+        return snapshot_rows(merged(stay, new, unknown), self._layout, self._schema)
+
+    def _before(self, first: int, stop: int) -> Entries:
+        """The old entries of these buckets."""
         if self._old is None:
-            old = snapshot_entries([], (), self._layout)
-        else:
-            old = self._old.entries(*lowest_keys(first, stop), self._layout)
-        added = added_entries(self._added.taken(first, stop), self._layout, self._stamp.number)
-        stay = without(old, self._gone(first, stop))
-        return snapshot_rows(
-            merged(stay, last_given(added, self._layout.cumulative)), self._layout, self._schema
+            return snapshot_entries([], (), self._layout)
+        old = self._old.entries(*lowest_keys(first, stop), self._layout)
+        if self._unchanged is None or len(old) == 0:
+            return old
+        place = int(self._old.find(old.keys[:1])[0])
+        seen = self._unchanged.has(np.arange(place, place + len(old)))
+        return replace(
+            old, runs=np.where(seen, (old.runs & IN_DOUBT) | np.uint32(self._stamp.number), old.runs)
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTITION_BYTES: Final = 16_000_000
-_KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
+KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
 
 
 class Rewriting(ABC):
@@ -34,7 +34,7 @@ class Rewriting(ABC):
     def __init__(self, path: Path, added: pa.Schema) -> None:
         self._path = path
         self._added = Spill(path, added)
-        self._forgotten = Spill(path, pa.schema([_KEY_FIELD]))
+        self._forgotten = Spill(path, pa.schema([KEY_FIELD]))
         self._open = ExitStack()
 
     def __enter__(self) -> Self:

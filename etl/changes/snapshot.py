@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
 import numpy as np
 
-from etl.changes.columns import RUN, SNAPSHOT, WHOLE, Entries, shared, snapshot_entries, stored_prints
+from etl.changes.bits import Bits
+from etl.changes.columns import (
+    IN_DOUBT,
+    RUN,
+    SNAPSHOT,
+    WHOLE,
+    Entries,
+    owners_of,
+    shared,
+    snapshot_entries,
+    stored_prints,
+)
 from etl.changes.partitions import PartitionFile
 from etl.changes.prints import whole_prints
 
@@ -104,12 +115,29 @@ class Snapshot:
         return Found(back, equal, alike)
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers of the runs that last had these entries accepted; -1 for the position -1."""
+        """The numbers of the runs that last had their say on these entries; -1 for the position -1."""
         runs = np.full(len(positions), -1, dtype=np.int64)
         for part in self._file.partitions:
             here = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part)))
-            runs[here] = part.column(RUN)[positions[here] - part.first]
+            runs[here] = part.column(RUN)[positions[here] - part.first] & ~IN_DOUBT
         return runs
+
+    def owners_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Whom the devices of these entries are linked to, as keys; 0 for nobody, and for the position -1."""
+        owners = np.zeros(len(positions), dtype=np.uint64)
+        for part in self._file.partitions:
+            here = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part)))
+            if len(here):
+                owners[here] = owners_of(part.rows)[positions[here] - part.first]
+        return owners
+
+    def doubtful(self) -> Bits:
+        """The entries of users who were sent something that nobody knows the fate of."""
+        found = Bits(len(self))
+        for part in self._file.partitions:
+            found.add(part.first + np.flatnonzero(part.column(RUN) & IN_DOUBT))
+            self._file.touched(4 * len(part))
+        return found
 
     def entries(self, low: int, high: int, layout: Layout) -> Entries:
         """The entries with keys from `low` to `high - 1`, in their order, with the columns of `layout`."""
@@ -119,6 +147,12 @@ class Snapshot:
         """All keys in ascending order, in pieces, each with the position of its first."""
         for part in self._file.partitions:
             yield part.first, part.keys
+            self._file.touched(8 * len(part))
+
+    def owners(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
+        """Whom the device of each entry is linked to, as a key, 0 for nobody; in pieces as `sorted_keys`."""
+        for part in self._file.partitions:
+            yield part.first, owners_of(part.rows)
             self._file.touched(8 * len(part))
 
     def _same(self, part: Partition, at: NDArray[np.int64], wholes: Prints) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from etl.changes.hashes import FIRST, NEWEST
 
-VERSION: Final = 1
+VERSION: Final = 2  # 1 knew neither doubts nor links; it is read as one without any
 _FIELD: Final = b"propsync"
 
 

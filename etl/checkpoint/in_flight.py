@@ -89,8 +89,11 @@ class InFlight:
     users may have anything.
     """
 
-    def __init__(self, path: Path, descriptor: int, slot_bytes: int, used: int) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, slot_bytes: int, used: int, *, unknown: bool = False
+    ) -> None:
         self._path = path
+        self._unknown = unknown
         self._file = descriptor
         self._slot_bytes = slot_bytes
         self._free: list[int] = []
@@ -114,11 +117,11 @@ class InFlight:
             try:
                 _write(descriptor, _header(mark, slot_bytes), 0)
                 _write(descriptor, _NUMBER.pack(1) + _NUMBER.pack(commits) + _NUMBER.pack(0), _OPEN)
-                found = cls(path, descriptor, slot_bytes, len(kept))
+                found = cls(path, descriptor, slot_bytes, len(kept), unknown=mark.unknown)
                 for number, flight in enumerate(kept):
                     found._put(number, flight)
                     place = flight.file, flight.first
-                    found._taken.setdefault(place, _Taken(arrived=True, lost=True)).slots.append(number)
+                    found._taken.setdefault(place, _Taken(arrived=True, inherited=True)).slots.append(number)
                 os.fsync(descriptor)
                 fresh.rename(path)
                 sync_folder(path.parent)
@@ -164,12 +167,11 @@ class InFlight:
         taken = self._taken[part.file, part.first]
         taken.under_way -= 1
         taken.arrived |= fate != "refused"
-        taken.lost |= fate == "lost"
 
-    def doubted(self, chunk: Chunk) -> bool:
-        """Whether nobody knows of some request of the chunk, of this process or one before, if it arrived."""
+    def inherited(self, chunk: Chunk) -> bool:
+        """Whether an earlier process may have sent the chunk, so that nobody knows if it arrived."""
         taken = self._taken.get((chunk.file, chunk.first))
-        return taken is not None and taken.lost
+        return self._unknown or (taken is not None and taken.inherited)
 
     def settled(self, chunk: Chunk, commits: int) -> None:
         """The chunk is settled, in one of so many transactions; its slots are free again."""
@@ -222,10 +224,13 @@ def left_by(path: Path) -> Left | None:
 
 @dataclass(slots=True)
 class _Taken:
-    """The slots of a chunk. `arrived`: some request of it was applied, or may have been; `lost`: may have."""
+    """The slots of a chunk. `arrived`: some request of it was applied, or may have been.
+
+    `inherited`: an earlier process sent it, and didn't live to see the answer.
+    """
 
     arrived: bool = False
-    lost: bool = False
+    inherited: bool = False
     under_way: int = 0
     slots: list[int] = field(default_factory=list)
 

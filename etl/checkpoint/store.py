@@ -222,6 +222,22 @@ class Checkpoint:
         with self._reading() as connection:
             return dict(connection.execute("SELECT file, digest FROM digests").fetchall())
 
+    def keep_unchanged(self, data: bytes) -> None:
+        """Remember whom the run found as they were. Raises StateError."""
+        with self._writing() as connection:
+            # In the checkpoint of an earlier version it isn't there yet.
+            connection.execute("CREATE TABLE IF NOT EXISTS unchanged (data BLOB)")
+            connection.execute("DELETE FROM unchanged")
+            connection.execute("INSERT INTO unchanged VALUES (?)", (data,))
+
+    def unchanged(self) -> bytes | None:
+        """Whom the run found as they were; None where that isn't known yet."""
+        with self._reading() as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'unchanged'").fetchone():
+                return None
+            row = connection.execute("SELECT data FROM unchanged").fetchone()
+            return None if row is None else bytes(row[0])
+
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
         with self._reading() as connection:
@@ -244,6 +260,7 @@ class Checkpoint:
                 _remember(connection, this)
         with suppress(sqlite3.Error):
             self._connection.execute("DELETE FROM sent")
+            self._connection.execute("DROP TABLE IF EXISTS unchanged")
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from etl.changes import Layout, Renewal, prints_of
+from etl.changes import IdsRenewal, KnownIds, Layout, Links, Renewal, Stamp, prints_of
 from etl.checkpoint import StateFolder, left_by
 from etl.errors import StaleCheckpointError, UsageError
 from etl.job import Job
@@ -67,8 +69,11 @@ def _refuse_unfinished(folder: StateFolder) -> None:
 
 def _record(production: Production, basis: Basis, layout: Layout, folder: StateFolder) -> Recorded:
     recorded = Recorded(production.job.name)
-    stamp = basis.stamp(production.job, uuid4().hex)
-    with Renewal(folder.snapshot, layout, stamp, old=basis.snapshot) as renewal:
+    stamp, links = basis.stamp(production.job, uuid4().hex), _links(production, basis, layout)
+    with (
+        Renewal(folder.snapshot, layout, stamp, old=basis.snapshot) as renewal,
+        _ids(production.job, folder, stamp) as ids,
+    ):
         for file in production.files():
             for mapped in production.mapped(file):
                 recorded.rows += mapped.batch.stop - mapped.batch.first
@@ -76,6 +81,31 @@ def _record(production: Production, basis: Basis, layout: Layout, folder: StateF
                 recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
                 identifications = mapped.identifications
                 prints = prints_of(identifications, layout, production.splice)
-                renewal.add(user_keys(identifications), prints)
+                renewal.add(links.follow(user_keys(identifications)), prints)
+                if ids is not None:
+                    ids.add(identifications)
+        # First the ids: of somebody who isn't in the snapshot they do nothing.
+        if ids is not None:
+            ids.finish()
         recorded.entries = renewal.finish()
     return recorded
+
+
+def _links(production: Production, basis: Basis, layout: Layout) -> Links:
+    """Whose the devices are that are named alone: the source is looked through for that, if it can be."""
+    links = Links(basis.snapshot)
+    if layout.paired and production.source.repeatable:
+        for file in production.files():
+            for batch in production.read(file):
+                links.look_at(user_keys(production.mapper.ids(batch)))
+    return links
+
+
+@contextmanager
+def _ids(job: Job, folder: StateFolder, stamp: Stamp) -> Iterator[IdsRenewal | None]:
+    """Where ids are kept for the day on which users leave; None where nobody is unset then."""
+    if job.changes.absent == "keep":
+        yield None
+        return
+    with KnownIds.open(folder.ids) or nullcontext() as old, IdsRenewal(folder.ids, stamp, old=old) as renewal:
+        yield renewal

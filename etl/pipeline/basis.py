@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from etl.changes import Layout, Renewal, Snapshot, Stamp, layout_of
+from etl.changes import Bits, Layout, Links, Renewal, Snapshot, Stamp, layout_of, owners_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job, fingerprint
 from etl.model import Warned
@@ -21,7 +22,7 @@ MANY: Final = 1000
 MANY_ABSENT: Final = 10  # who is unset by mistake loses something
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Basis:
     """How rows are compared, and with what.
 
@@ -47,6 +48,18 @@ class Basis:
             return 0
         return len(self.snapshot) // (2 if self.layout.paired else 1)
 
+    @cached_property
+    def doubtful(self) -> Bits | None:
+        """The entries of users in doubt: what nobody knows, nobody can tell a change of."""
+        return None if self.snapshot is None else self.snapshot.doubtful()
+
+    @property
+    def certain(self) -> int:
+        """How many users the snapshot knows who aren't in doubt; about, as in `users`."""
+        if self.layout is None or self.snapshot is None or self.doubtful is None:
+            return 0
+        return (len(self.snapshot) - len(self.doubtful)) // (2 if self.layout.paired else 1)
+
     def most_changes(self, job: Job, given: float | None) -> float | None:
         """The percentage of users that may have changed; None where any may.
 
@@ -54,7 +67,7 @@ class Basis:
         """
         if self.snapshot is None or self.full or self.snapshot.stamp.job == DOUBTFUL:
             return None
-        if given is None and self.users >= MANY and self.snapshot.stamp.job == fingerprint(job):
+        if given is None and self.certain >= MANY and self.snapshot.stamp.job == fingerprint(job):
             return USUAL_CHANGES
         return given
 
@@ -66,25 +79,52 @@ class Basis:
         """What the snapshot of this run tells of it."""
         return Stamp(self.number, run_id, job.destination.endpoint, fingerprint(job))
 
-    def renew(self, path: Path, job: Job, run_id: str, entries: Iterable[Entries], left: int) -> int:
+    def renew(
+        self,
+        path: Path,
+        job: Job,
+        run_id: str,
+        entries: Callable[[], Iterable[Entries]],
+        left: int,
+        unchanged: Bits | None = None,
+    ) -> int:
         """Write the snapshot that has these entries, too; the number of its entries. Raises StateError.
 
-        Entries of the file number `left` are of users who left. Of rows in doubt nobody knows what their
-        users have now, so they are forgotten; refused ones change nothing.
+        They may be asked for twice. Entries of the file number `left` are of users who left. Of rows in doubt
+        nobody knows what their users have now, but for what comes later; refused ones change nothing.
+        `unchanged` are those whom the run found as they were.
         """
-        return self.renew_as(path, self.stamp(job, run_id), entries, left)
+        return self.renew_as(path, self.stamp(job, run_id), entries, left, unchanged)
 
-    def renew_as(self, path: Path, stamp: Stamp, entries: Iterable[Entries], left: int) -> int:
+    def renew_as(
+        self,
+        path: Path,
+        stamp: Stamp,
+        entries: Callable[[], Iterable[Entries]],
+        left: int,
+        unchanged: Bits | None = None,
+    ) -> int:
         """The same, with a stamp of the caller's."""
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
-        with Renewal(path, self.layout, stamp, old=self.snapshot) as renewal:
-            for entry in entries:
+        links = Links(self.snapshot)
+        for entry in entries() if self.layout.paired else ():
+            if entry.file != left:
+                links.look_at(entry.keys)
+        with Renewal(path, self.layout, stamp, old=self.snapshot, unchanged=unchanged) as renewal:
+            for entry in entries():
+                if entry.end == "refused":
+                    continue
+                keys = entry.keys if entry.file == left else links.follow(entry.keys)
+                if entry.file == left:
+                    # What is unset by a device is unset for its user, whose own row may have been refused.
+                    renewal.empty(owners_of(keys, self.snapshot))
                 if entry.end == "in_doubt":
-                    renewal.forget(entry.keys.ravel())
-                elif entry.end == "accepted" and entry.file == left:
-                    renewal.forget(entry.keys[:, 0])
-                elif entry.end == "accepted":
-                    renewal.add(entry.keys, entry.prints)
+                    # Of users who left all is in doubt: their prints are of nothing.
+                    renewal.doubt(keys, entry.prints[:, :0] if entry.file == left else entry.prints)
+                elif entry.file == left:
+                    renewal.forget(keys[:, 0])
+                else:
+                    renewal.add(keys, entry.prints)
             return renewal.finish()
 
 

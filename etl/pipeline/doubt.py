@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import chain
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.changes import Layout, Renewal, Snapshot, Stamp
-from etl.changes.comparison import device_keys
+from etl.changes import Bits, KnownIds, Layout, Renewal, Snapshot, Stamp
 from etl.checkpoint import Checkpoint, Entries, Flight, Left, Progress, StateFolder
 from etl.ledger import Ledger
 from etl.model import Stretch
@@ -46,11 +46,10 @@ def unsettled(left: Left | None, progress: Progress, settled: Iterable[Stretch])
 
 
 def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flight] | None) -> None:
-    """Let the snapshot have what was accepted of an unfinished run, and forget the users in flight.
+    """Let the snapshot have what was accepted of an unfinished run; the users in flight are in doubt.
 
     Where nobody knows who these are (`flights` None), or the snapshot isn't the one that the run compares
-    with, it keeps its users without what they have. Done twice it is done once. Raises StateError,
-    StaleCheckpointError.
+    with, all users are. Done twice it is done once. Raises StateError, StaleCheckpointError.
     """
     progress = found.progress()
     about = About.read(progress.about)
@@ -63,11 +62,16 @@ def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flig
         if old is not None and old.stamp.run_id == stamp.run_id:
             return
         if flights is None or progress.base != ("" if old is None else old.stamp.run_id):
-            _doubt(own, about.layout, old, stamp)
+            _doubt(own, about.layout, old, stamp, (entries.keys for entries in found.sent()))
             return
         basis = Basis(about.layout, old, number=progress.number)
-        believed = _believed(found.sent(), flights, by_entry=about.layout.by_entry)
-        basis.renew_as(own.snapshot, stamp, believed, about.files)
+        basis.renew_as(
+            own.snapshot,
+            stamp,
+            lambda: _with_flights(found.sent(), flights),
+            about.files,
+            _unchanged(found, old),
+        )
 
 
 def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint64]]:
@@ -84,22 +88,25 @@ def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint
         old = snapshot if snapshot is not None and _fits(snapshot, about, about.layout) else None
         if old is None or old.stamp.run_id != progress.run_id:
             stamp = Stamp(progress.number, progress.run_id, about.endpoint, about.fingerprint)
-            Basis(about.layout, old).renew_as(own.snapshot, stamp, found.sent(), about.files)
+            unchanged = _unchanged(found, old)
+            Basis(about.layout, old).renew_as(own.snapshot, stamp, found.sent, about.files, unchanged)
     return (e.keys[:, 0] for e in found.sent((about.files, 0)) if e.end == "accepted")
 
 
-def doubt_everyone(folder: StateFolder, layout: Layout | None) -> None:
+def doubt_everyone(folder: StateFolder, layout: Layout | None, endpoint: str, number: int) -> None:
     """Let the snapshot keep its users, so that it is known who left, but not what they have.
 
-    For a run of which nothing is known any more. Raises StateError, StaleCheckpointError.
+    For the run `number`, of which nothing is known any more. Raises StateError, StaleCheckpointError.
     """
     with Snapshot.open(folder.snapshot) or nullcontext() as old:
         if old is None:
+            if layout is not None and folder.ids.exists():
+                _doubt(folder, layout, None, Stamp(number, uuid4().hex, endpoint, DOUBTFUL), ())
             return
         if layout is None or old.mode != layout.mode:
             forget_everyone(folder)
             return
-        _doubt(folder, layout, old, replace(old.stamp, run_id=uuid4().hex))
+        _doubt(folder, layout, old, replace(old.stamp, run_id=uuid4().hex), ())
 
 
 def forget_everyone(folder: StateFolder) -> None:
@@ -121,39 +128,45 @@ def _has_gap(ledger: Ledger, flight: Flight) -> bool:
     )
 
 
-def _believed(sent: Iterable[Entries], flights: Sequence[Flight], *, by_entry: bool) -> Iterator[Entries]:
-    """What was sent without the rows of users in flight, who have been sent something since; then these.
+def _with_flights(sent: Iterable[Entries], flights: Sequence[Flight]) -> Iterator[Entries]:
+    """What was sent, and then the users in flight.
 
     A chunk is settled after all earlier ones that share a user with it, so what is in flight came last.
     """
-    doubtful = np.unique(np.concatenate([np.empty(0, np.uint64), *(f.keys.ravel() for f in flights)]))
-    for entries in sent:
-        doubted: NDArray[np.bool_] = np.logical_or.reduce(np.isin(entries.keys, doubtful), axis=1)
-        yield _picked(entries, entries.keys[~doubted], ~doubted)
-        if doubted.any() and entries.keys.shape[1] == 2:
-            # Of a row with two ids the other one has what it was sent.
-            halves = np.split(entries.prints, 2, axis=1) if by_entry else [entries.prints] * 2
-            both = (entries.keys[:, 0], device_keys(entries.keys))
-            for ids, prints in zip(both, halves, strict=True):
-                known: NDArray[np.bool_] = doubted & ~np.isin(ids, doubtful)
-                yield replace(entries, keys=ids[known].reshape(-1, 1), prints=prints[known])
+    yield from sent
     for flight in flights:
         nothing = np.empty((len(flight.keys), 0), np.uint64)
         yield Entries(flight.file, flight.first, flight.keys, nothing, "in_doubt")
 
 
-def _picked(entries: Entries, keys: NDArray[np.uint64], rows: NDArray[np.bool_]) -> Entries:
-    return replace(entries, keys=keys, prints=entries.prints[rows])
+def _unchanged(found: Checkpoint, old: Snapshot | None) -> Bits | None:
+    """The entries of the old snapshot that the run found as they were; None where that isn't known."""
+    data = found.unchanged()
+    if data is None or old is None or old.stamp.run_id != found.progress().base:
+        return None
+    return Bits.read(len(old), data)
 
 
-def _doubt(folder: StateFolder, layout: Layout, old: Snapshot | None, stamp: Stamp) -> None:
-    if old is None:
-        return
-    with Renewal(folder.snapshot, layout, replace(stamp, job=DOUBTFUL)) as renewal:
-        for _, keys in old.sorted_keys():
-            nothing = np.zeros((len(keys), len(layout.names)), dtype=layout.dtype)
-            renewal.add(keys.reshape(-1, 1), nothing)
+def _doubt(
+    folder: StateFolder,
+    layout: Layout,
+    old: Snapshot | None,
+    stamp: Stamp,
+    sent: Iterable[NDArray[np.uint64]],
+) -> None:
+    """Keep those whom the old snapshot knows, who were `sent` something or may have been: all in doubt."""
+    with Renewal(folder.snapshot, layout, replace(stamp, job=DOUBTFUL), old=old) as renewal:
+        before = (keys.reshape(-1, 1) for _, keys in old.sorted_keys()) if old is not None else iter(())
+        for keys in chain(before, sent, _named(folder)):
+            renewal.doubt(keys, np.empty((len(keys), 0), dtype=layout.dtype))
         renewal.finish()
+
+
+def _named(folder: StateFolder) -> Iterator[NDArray[np.uint64]]:
+    """Everybody whose id is known: the ids of a run are written down before it sends anything."""
+    with KnownIds.open(folder.ids) or nullcontext() as ids:
+        if ids is not None:
+            yield from (keys.reshape(-1, 1) for keys in ids.sorted_keys())
 
 
 __all__ = [

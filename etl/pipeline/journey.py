@@ -66,7 +66,7 @@ async def travel(
     ) as settler:
 
         async def settle(chunk: Chunk, outcome: Outcome) -> None:
-            if in_flight.doubted(chunk):
+            if in_flight.inherited(chunk):
                 outcome = without_certainty(outcome)
             await settler.settle(chunk, outcome)
             in_flight.settled(chunk, settler.commits)
@@ -82,7 +82,10 @@ async def travel(
 
 
 def without_certainty(outcome: Outcome) -> Outcome:
-    """What is known of rows of which an earlier try may have been applied: what was refused is in doubt."""
+    """What is known of rows that an earlier process may have sent: what was refused is in doubt.
+
+    Of the tries of this process every part remembers its own (`sender.delivery`).
+    """
     sent = tuple(replace(some, end="in_doubt") if some.end == "refused" else some for some in outcome.sent)
     return replace(outcome, sent=sent)
 

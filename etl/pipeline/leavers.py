@@ -42,7 +42,8 @@ class Leavers:
 
     def check(self, most: float | None) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users left."""
-        count, known = self.count, self.production.basis.users
+        # How many users there are is only about known where there are devices, too.
+        count, known = self.count, max(self.count, self.production.basis.users)
         if most is not None and count * 100 > most * known:
             raise TooManyChangesError(
                 f"{count:,} of {known:,} known users aren't in the export, and --max-absent is {most:g}%; "
@@ -120,6 +121,13 @@ def roll_call(production: Production, folder: StateFolder, *, record: bool) -> I
             yield Leavers(production, None, None, unread, 0, spared=count)
 
 
+def keep_ids(production: Production, folder: StateFolder) -> None:
+    """Keep the ids of a source that is not all of the users, so that these can be told when they leave."""
+    stamp = production.basis.stamp(production.job, production.run_id)
+    with KnownIds.open(folder.ids) or nullcontext() as old, IdsRenewal(folder.ids, stamp, old=old) as renewal:
+        _call(production, None, renewal)
+
+
 def _call(production: Production, presence: Presence | None, renewal: IdsRenewal | None) -> tuple[int, int]:
     """Go through the whole source for its ids; how many rows have one, and how many none that can be read."""
     named = unread = 0
@@ -147,4 +155,4 @@ def forget_ids(production: Production, folder: StateFolder, keys: Iterable[NDArr
         renewal.finish()
 
 
-__all__ = ["Leavers", "forget_ids", "roll_call"]
+__all__ = ["Leavers", "forget_ids", "keep_ids", "roll_call"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.model import Tally
-from etl.pipeline.leavers import Leavers, roll_call
+from etl.pipeline.leavers import Leavers, keep_ids, roll_call
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings
 from etl.pipeline.survey import Survey, surveyed
@@ -22,7 +22,11 @@ def look_for_leavers(
     `record`: ids are kept, so that those who leave some day can be told.
     """
     source = production.source
-    if production.job.changes.absent == "keep" or source.holds_rejects or not source.repeatable:
+    if production.job.changes.absent == "keep" or not source.repeatable:
+        return nullcontext()
+    if source.holds_rejects:
+        if record:
+            keep_ids(production, folder)
         return nullcontext()
     return roll_call(production, folder, record=record)
 
@@ -43,9 +47,10 @@ def look_for_changes(
         return production
     most = production.basis.most_changes(production.job, settings.max_changes)
     if most is not None and most < 100 and not begun:
-        survey.check(most, production.basis.users)
+        survey.check(most, production.basis.certain, production.basis.doubtful)
     settled = [] if begun else survey.settled()
     checkpoint.settle(settled, Tally(), settings.clock.now() - began)
+    checkpoint.keep_unchanged(bytes(survey.final.unchanged))
     return production.knowing(survey.final)
 
 

@@ -83,7 +83,8 @@ def doubt_lost(folder: StateFolder, left: Left | None, job: Job) -> None:
     layout = layout_of(job.identification, job.changes)
     endpoints = {job.destination.endpoint, *([left.mark.endpoint] if left else [])}
     for endpoint in sorted(endpoints):
-        doubt_everyone(at_destination(folder, endpoint), layout)
+        own = at_destination(folder, endpoint)
+        doubt_everyone(own, layout, endpoint, left.mark.number if left else 1)
 
 
 def _lacks(progress: Progress, left: Left) -> bool:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from etl.changes import Bits
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
 from etl.ending import Ending, ended
 from etl.errors import EtlError, InterruptedRunError, SourceError, StateError
@@ -28,6 +29,7 @@ from etl.pipeline.precheck import demands_rows, too_few
 from etl.pipeline.production import Production
 from etl.pipeline.resume import Begun, begun
 from etl.pipeline.settings import Settings, at_endpoint
+from etl.pipeline.streamed import StreamNotes
 from etl.reader import Source
 
 if TYPE_CHECKING:
@@ -100,13 +102,14 @@ class _Run:
         self._resumed_rows = self._ledger.rows()
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
+        self._notes = StreamNotes(self._production, run.folder)
 
     def to_its_end(self) -> Summary:
         with look_for_leavers(self._production, self._folder, record=True) as leavers:
             self._leavers = leavers
             self._look_first()
             # Before anyone listens: the terminal's thread would forbid a second process.
-            with self._arriving() as arriving, self._digests():
+            with self._arriving() as arriving, self._digests(), self._notes:
                 return self._told(arriving)
 
     def _look_first(self) -> None:
@@ -155,6 +158,7 @@ class _Run:
             )
         if not source.repeatable:
             self._check_stream()
+        self._notes.keep(self._checkpoint)
         # In this order: what is published twice is the same, what is forgotten is lost.
         self._checkpoint.complete()
         self._publish()
@@ -177,10 +181,15 @@ class _Run:
         if basis.layout is not None and basis.run_id != run_id:
             left = len(self._production.source.files)
             path, job = self._folder.snapshot, self._production.job
-            basis.renew(path, job, run_id, self._checkpoint.sent(), left)
+            basis.renew(path, job, run_id, self._checkpoint.sent, left, self._unchanged())
             if self._leavers is not None and self._leavers.count:
                 keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)
+
+    def _unchanged(self) -> Bits | None:
+        """Whom the run found as they were; None where everybody was sent something."""
+        basis, data = self._production.basis, self._checkpoint.unchanged()
+        return None if data is None or basis.snapshot is None else Bits.read(len(basis.snapshot), data)
 
     def _digests(self) -> AbstractContextManager[None]:
         checkpoint = self._checkpoint
@@ -199,7 +208,7 @@ class _Run:
     def _chunks(self) -> Made:
         files = range(len(self._production.source.files))
         gaps = [gap for file in files for gap in self._ledger.gaps(file)]
-        yield from self._production.chunks(gaps, self._checkpoint.sent)
+        yield from self._production.chunks(gaps, self._checkpoint.sent, self._notes.take)
         if self._leavers is not None:
             yield from self._leavers.chunks(self._ledger.gaps(len(files)))
 

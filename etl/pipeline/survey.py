@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from etl.changes import Compared, Differ, FinalChanges, Layout, Snapshot
+from etl.changes import Bits, Compared, Differ, FinalChanges, Layout, Snapshot
 from etl.errors import TooManyChangesError
 from etl.model import Settled, Stretch, Tally
 from etl.pipeline.production import Production
@@ -53,9 +53,12 @@ class Survey:
         rows = [(stretch, (stretch.stop or stretch.first) - stretch.first) for stretch in outer]
         return [Settled(stretch, Tally(rows=n, unchanged=n)) for stretch, n in rows]
 
-    def check(self, most: float, known: int) -> None:
-        """Raise TooManyChangesError if more than `most` percent of the `known` users changed."""
-        changed = self.final.changed()
+    def check(self, most: float, known: int, doubtful: Bits | None = None) -> None:
+        """Raise TooManyChangesError if more than `most` percent of the `known` users changed.
+
+        Users in doubt are in neither number: they are sent anyway, whatever the export says of them.
+        """
+        changed = self.final.changed(doubtful)
         if changed * 100 > most * known:
             raise TooManyChangesError(
                 f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "

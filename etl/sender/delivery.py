@@ -30,7 +30,7 @@ from etl.amplitude import (
     fate_of,
 )
 from etl.errors import DestinationError
-from etl.model import Body, Chunk, Tally
+from etl.model import Body, Chunk, End, Tally
 from etl.responses import said
 from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.outcome import Outcome, handed_back, refused, stopped, taken, troubles, uncounted
@@ -58,8 +58,9 @@ class _Trouble:
 
     `by_chance` is how many of its last failures chance may explain, and `halved`: it is half of a part that
     failed too often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it
-    holds may have been taken by an earlier try. `refused` is how many requests had been accepted when a
-    request with what it holds was first refused.
+    holds may have been taken by an earlier try. `doubted`: nobody knows of one of these tries whether it
+    arrived. `refused` is how many requests had been accepted when a request with what it holds was first
+    refused.
     """
 
     failures: int = 0
@@ -69,7 +70,23 @@ class _Trouble:
     halved: bool = False
     rounds: int = 0
     tried: bool = False
+    doubted: bool = False
     refused: int | None = None
+
+    @property
+    def end(self) -> End:
+        """What has become of rows that the server doesn't take in the end."""
+        return "in_doubt" if self.doubted else "refused"
+
+    def afresh(self, *, failures: int = 0, rounds: int = 0) -> _Trouble:
+        """That of a smaller part, which begins anew; what became of what it holds stays known."""
+        return _Trouble(
+            failures=failures,
+            rounds=rounds,
+            tried=self.tried,
+            doubted=self.doubted,
+            refused=self.refused,
+        )
 
 
 class Delivery:
@@ -172,6 +189,7 @@ class Delivery:
         started = self._clock.now()
         self._meter += Tally(requests=1, retries=int(trouble.failures > 0))
         verdict = await self._answer(part, request)
+        trouble.doubted |= fate_of(verdict) == "lost"
         self._meter += troubles(verdict)
         if not (isinstance(verdict, TryAgain) and verdict.unsent):
             self._meter += Tally(bytes=sum(map(len, request)))
@@ -233,7 +251,7 @@ class Delivery:
 
     async def _refuse(self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal) -> Outcome:
         if part.users > 1:
-            return await self._halve(part, watcher, _Trouble(tried=trouble.tried, refused=trouble.refused))
+            return await self._halve(part, watcher, trouble.afresh())
         return await self._hand_back_refused(part, watcher, trouble, verdict)
 
     async def _hand_back_refused(
@@ -242,7 +260,7 @@ class Delivery:
         """Hand back rows that were refused each by itself, once it is known that it was for the rows."""
         expected = self._refusals.are_expected(trouble.refused)
         await self._refusals.hold(part, verdict, watcher, expected=expected)
-        return refused(part, verdict, fault)
+        return refused(part, verdict, fault, trouble.end)
 
     async def _refuse_some(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: RefusedSome
@@ -277,7 +295,9 @@ class Delivery:
         if len(crowd.over_quota):
             words = f"over its quota for the day; the server answered 429: {verdict.words}"
             over_quota = only(part, crowd.over_quota)
-            outcome = self._end(over_quota, watcher, handed_back(over_quota, "daily_quota", words))
+            outcome = self._end(
+                over_quota, watcher, handed_back(over_quota, "daily_quota", words, trouble.end)
+            )
         return outcome + await self._both(
             self._deliver_rest(part, watcher, trouble, crowd.others),
             self._deliver_later(part, watcher, trouble, slow, crowd.throttled),
@@ -288,7 +308,7 @@ class Delivery:
     ) -> Outcome:
         if not len(places):
             return Outcome()
-        rest = _Trouble(rounds=trouble.rounds + 1, tried=trouble.tried, refused=trouble.refused)
+        rest = trouble.afresh(rounds=trouble.rounds + 1)
         return await self.deliver(only(part, places), watcher, rest)
 
     async def _deliver_later(
@@ -303,7 +323,7 @@ class Delivery:
             return Outcome()
         watcher.set_apart()
         held = only(part, places)
-        trouble = _Trouble(failures=1, tried=before.tried, refused=before.refused)
+        trouble = before.afresh(failures=1)
         waited = await self._wait_alone(held, watcher, trouble, verdict)
         return waited or await self.deliver(held, watcher, trouble)
 
@@ -420,7 +440,7 @@ class Delivery:
         end = trouble.apart_since + self._outage
         if now >= end:
             words = f"the server kept answering: {said(verdict)}"
-            return self._end(part, watcher, handed_back(part, "transient", words, "in_doubt"))
+            return self._end(part, watcher, handed_back(part, "transient", words, trouble.end))
         wait = self._pause.wait(verdict, trouble.failures) if seconds is None else seconds
         await self._pause.sleep(min(wait, end - now))
         return None

@@ -41,11 +41,14 @@ def handed_back(part: Chunk, code: str, words: str, end: End = "refused") -> Out
     return Outcome(Tally(rejected=len(rejects)), rejects, sent(part, end))
 
 
-def refused(part: Chunk, refusal: Refusal, fault: str = "") -> Outcome:
-    """The rows of the part were refused for what they hold; `fault` is what the answer names."""
+def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused") -> Outcome:
+    """The rows of the part were refused for what they hold; `fault` is what the answer names.
+
+    They are in doubt all the same where an earlier try of them may have arrived: that is their `end`.
+    """
     words = f"the server answered {refusal.status}: {refusal.words}".rstrip(": ")
     words = f"{words}: {fault}" if fault else words
-    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", words)
+    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", words, end)
 
 
 def troubles(verdict: Verdict) -> Tally:

@@ -83,8 +83,11 @@ def test_who_was_there_and_is_not_any_more_has_left(nights: Any, present: Any, s
             accepted(folder, night)
             recorded(folder, night, [], number)
         everyone = [pair for night in nights for pair in night]
-        # A device counts as present with whomever it comes.
+        # Whose a device was first, it stays.
+        owners = {device: user for user, device in reversed(everyone) if user and device}
         here = {alone(pair) for pair in present} | {(None, device) for _, device in present}
+        here |= {(owners[device], None) for user, device in present if not user and device in owners}
+        here |= {(None, device) for device, user in owners.items() if (user, None) in here}
         assert left(folder, present) == {alone(pair) for pair in everyone} - here
 
 

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from etl.changes import Bundle, Layout, Renewal, Snapshot, rewriting, spill
+from etl.changes import Bits, Bundle, Layout, Renewal, Snapshot, rewriting, spill
 from etl.changes.columns import Entries
 from etl.changes.merging import last_given
 from etl.errors import StaleCheckpointError, StateError
@@ -46,12 +46,13 @@ def layout_with(names: tuple[str, ...], mode: Any = "property") -> Layout:
 
 
 @st.composite
-def nights(draw: st.DrawFn) -> list[tuple[tuple[str, ...], list[tuple[int, list[int]]], list[int]]]:
-    """For each run the columns of its job, the accepted rows in order, and the users who left."""
+def nights(draw: st.DrawFn) -> list[tuple[tuple[str, ...], list[tuple[int, list[int], bool]], list[int]]]:
+    """For each run the columns of its job, the rows in order with those in doubt, and the users who left."""
     found = []
     for _ in range(draw(st.integers(1, 4))):
         names = tuple(draw(st.permutations(NAMES)))[: draw(st.integers(1, 3))]
-        row = st.tuples(KEYS, st.lists(PRINTS, min_size=len(names), max_size=len(names)))
+        doubts = st.sampled_from([False, False, True])
+        row = st.tuples(KEYS, st.lists(PRINTS, min_size=len(names), max_size=len(names)), doubts)
         found.append((names, draw(st.lists(row, max_size=12)), draw(st.lists(KEYS, max_size=3))))
     return found
 
@@ -59,10 +60,13 @@ def nights(draw: st.DrawFn) -> list[tuple[tuple[str, ...], list[tuple[int, list[
 def renewed(model: Model, number: int, names: tuple[str, ...], rows: Any, gone: list[int]) -> Model:
     kept = {key: value for key, value in model.items() if key not in gone}
     fresh = {key: (run, {name: prints.get(name, 0) for name in names}) for key, (run, prints) in kept.items()}
-    for key, prints in rows:
+    for key, prints, doubtful in rows:
         before = fresh.get(key, (0, dict.fromkeys(names, 0)))[1]
         now = dict(zip(names, prints, strict=True))
-        fresh[key] = (number, {name: now[name] or before[name] for name in names})
+        if doubtful:  # of what such a row gives nobody knows what it is
+            fresh[key] = (number, {name: 0 if now[name] else before[name] for name in names})
+        else:
+            fresh[key] = (number, {name: now[name] or before[name] for name in names})
     return fresh
 
 
@@ -70,7 +74,8 @@ def contents(path: Path, layout: Layout) -> Model:
     with opened(path) as snapshot:
         entries = snapshot.entries(0, 2**64, layout)
         assert entries.keys.tolist() == sorted(entries.keys.tolist())
-        rows = zip(entries.keys.tolist(), entries.runs.tolist(), entries.prints.tolist(), strict=True)
+        runs = snapshot.runs(snapshot.find(entries.keys)).tolist()
+        rows = zip(entries.keys.tolist(), runs, entries.prints.tolist(), strict=True)
         return {key: (run, dict(zip(layout.names, prints, strict=True))) for key, run, prints in rows}
 
 
@@ -93,8 +98,8 @@ def test_every_snapshot_is_what_one_would_write_down_row_by_row(runs: Any, held:
                 opened_if_any(path) as old,
                 Renewal(path, layout, stamp(number), old=old) as fresh,
             ):
-                for start in range(0, len(rows), 5):
-                    fresh.add(*matrices(rows[start : start + 5], layout))
+                for key, prints, doubtful in rows:
+                    (fresh.doubt if doubtful else fresh.add)(*matrices([(key, prints)], layout))
                 for key in gone:
                     fresh.forget(np.array([key], dtype=np.uint64))
                 entries = fresh.finish()
@@ -118,6 +123,51 @@ def test_of_a_user_the_last_print_that_was_given_counts(rows: list[tuple[int, li
         wanted[key] = [now or was for now, was in zip(own, before, strict=True)]
     assert dict(zip(entries.keys.tolist(), entries.prints.tolist(), strict=True)) == wanted
     assert entries.keys.tolist() == sorted(wanted)
+
+
+def test_who_is_in_doubt_stays_so_until_something_is_known(tmp_path: Path) -> None:
+    path, layout = tmp_path / "snapshot.arrow", layout_with(NAMES[:2])
+    key, both, first = np.array([[7]], np.uint64), np.array([[5, 5]]), np.array([[6, 0]])
+
+    def night(number: int, *calls: tuple[str, NDArray[Any]], unchanged: bool = False) -> tuple[Any, bool]:
+        seen = Bits(1)
+        seen.add(np.array([0] if unchanged else []).astype(np.int64))
+        with (
+            opened_if_any(path) as old,
+            Renewal(path, layout, stamp(number), old=old, unchanged=seen if old else None) as fresh,
+        ):
+            for what, prints in calls:
+                getattr(fresh, what)(key, prints.astype(layout.dtype))
+            fresh.finish()
+        with opened(path) as snapshot:
+            return contents(path, layout)[7], bool(len(snapshot.doubtful()))
+
+    def has(run: int, a: int, b: int) -> tuple[int, dict[str, int]]:
+        return run, {"$set.a": a, "$set.b": b}
+
+    assert night(1, ("add", both)) == (has(1, 5, 5), False)
+    assert night(2, ("add", first), ("doubt", first)) == (has(2, 0, 5), True)
+    assert night(3) == (has(2, 0, 5), True)
+    assert night(4, unchanged=True) == (has(4, 0, 5), True)
+    assert night(5, ("doubt", both), ("add", first)) == (has(5, 6, 0), True)
+    assert night(6, ("doubt", both), ("add", both)) == (has(6, 5, 5), False)
+    assert night(7, ("doubt", both[:, :0])) == (has(7, 0, 0), True)
+
+
+@pytest.mark.parametrize("names", [(), NAMES[:1]])
+@pytest.mark.parametrize("rows", [0, 2])
+def test_whatever_a_job_compares_its_rows_may_be_in_doubt(
+    tmp_path: Path, names: tuple[str, ...], rows: int
+) -> None:
+    """A job of counters alone compares nothing, and yet knows its users."""
+    path, layout = tmp_path / "snapshot.arrow", layout_with(names)
+    keys = np.arange(1, rows + 1, dtype=np.uint64).reshape(-1, 1)
+    for number in (1, 2):
+        with opened_if_any(path) as old, Renewal(path, layout, stamp(number), old=old) as fresh:
+            fresh.add(keys, np.ones((rows, len(names)), dtype=layout.dtype))
+            fresh.doubt(keys, np.empty((rows, 0), dtype=layout.dtype))
+            assert fresh.finish() == rows
+    assert contents(path, layout) == {key: (2, dict.fromkeys(names, 0)) for key in range(1, rows + 1)}
 
 
 def test_a_row_with_two_ids_makes_an_entry_for_each_and_one_without_a_device_only_one(tmp_path: Path) -> None:
@@ -304,7 +354,7 @@ def test_a_snapshot_of_a_newer_version_asks_for_an_update(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("etl.changes.stamp.VERSION", 2)
+        patch.setattr("etl.changes.stamp.VERSION", 3)
         path = write(tmp_path / "snapshot.arrow", 1)
     with pytest.raises(StaleCheckpointError, match="newer propsync") as caught:
         Snapshot.open(path)

@@ -1,4 +1,4 @@
-"""The snapshot holds what is known to have arrived, and of whom nobody knows it forgets."""
+"""The snapshot holds what is known to have arrived, and of whom nobody knows it no value."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from etl.changes import Snapshot
+from etl.changes import Snapshot, layout_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job
 from etl.model import End
 from etl.pipeline.basis import basis_of
 
+JOB = Job.of({"identification": {"user_id": "id", "user_properties": {"plan": "plan"}}})
 KEYS = np.arange(1, 6, dtype=np.uint64).reshape(-1, 1)
 LEFT = 9  # the number of a file that isn't there
 
@@ -22,19 +23,25 @@ def entries(keys: NDArray[np.uint64], end: End = "accepted", file: int = 0) -> E
     return Entries(file, 1, keys, np.full((len(keys), 1), 7, dtype=np.uint32), end)
 
 
-def known(folder: StateFolder) -> list[int]:
+def known(folder: StateFolder) -> dict[int, int]:
+    """The print of each user, 0 for one that nobody knows."""
+    layout = layout_of(JOB.identification, JOB.changes)
+    assert layout is not None
     with Snapshot.open(folder.snapshot) or pytest.fail("no snapshot") as snapshot:
-        return [int(key) for _, keys in snapshot.sorted_keys() for key in keys]
+        found = snapshot.entries(0, 2**64, layout)
+        return dict(zip(found.keys.tolist(), found.prints[:, 0].tolist(), strict=True))
 
 
-def test_who_is_in_doubt_or_has_left_is_forgotten(tmp_path: Path) -> None:
-    job = Job.of({"identification": {"user_id": "id", "user_properties": {"plan": "plan"}}})
+def test_of_who_is_in_doubt_nothing_is_known_and_who_has_left_is_forgotten(tmp_path: Path) -> None:
+    job = JOB
     folder = StateFolder(tmp_path)
     with basis_of(job, folder) as basis:
-        basis.renew(folder.snapshot, job, "one", [entries(KEYS)], LEFT)
-    assert known(folder) == [1, 2, 3, 4, 5]
+        basis.renew(folder.snapshot, job, "one", lambda: [entries(KEYS)], LEFT)
+    assert known(folder) == dict.fromkeys([1, 2, 3, 4, 5], 7)
     with basis_of(job, folder) as basis:
         changed = [entries(KEYS[:1]), entries(KEYS[1:2], "in_doubt"), entries(KEYS[3:4], file=LEFT)]
+        # Whoever is in doubt while being unset is kept, to be unset again.
+        changed += [entries(KEYS[2:3], "in_doubt", LEFT)]
         changed += [entries(KEYS[4:5], "refused", file) for file in (0, LEFT)]
-        basis.renew(folder.snapshot, job, "two", changed, LEFT)
-    assert known(folder) == [1, 3, 5]
+        basis.renew(folder.snapshot, job, "two", lambda: changed, LEFT)
+    assert known(folder) == {1: 7, 2: 0, 3: 0, 5: 7}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -253,14 +253,19 @@ def test_accepted_and_then_in_flight_is_in_doubt(tmp_path: Path, sandbox: Sandbo
     assert {row["plan"] for row in held(sandbox).values()} == {"a"}
 
 
-def test_in_flight_and_then_refused_is_in_doubt(tmp_path: Path, sandbox: Sandbox) -> None:
-    """What a process that died sent may have arrived, although the server refuses it from the next one."""
+@pytest.mark.parametrize("power_cut", [False, True])
+def test_in_flight_and_then_refused_is_in_doubt(tmp_path: Path, sandbox: Sandbox, power_cut: bool) -> None:
+    """What a process that died sent may have arrived, although the server refuses it from the next one.
+
+    After a power cut nobody knows what that was.
+    """
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(3)))
     with dying_after(1), pytest.raises(KilledError):
         night(job, sandbox, users(range(3), plan="x"), batch_size=1, concurrency=1)
     sandbox.change(poison_users=["user-00000"])
-    assert night(job, sandbox, users(range(3), plan="x"), batch_size=1).tally.rejected == 1
+    with patch.object(in_flight, "_boot_id", lambda: "another boot") if power_cut else nullcontext():
+        assert night(job, sandbox, users(range(3), plan="x"), batch_size=1).tally.rejected == 1
     sandbox.change(poison_users=[])
     night(job, sandbox, users(range(3)))
     assert held(sandbox)["user-00000"]["plan"] == "plan 0"
@@ -299,6 +304,21 @@ def test_after_a_power_cut_everybody_is_in_doubt(tmp_path: Path, sandbox: Sandbo
         summary = night(job, sandbox, third(job), listener=heard.append)
     assert summary.tally.accepted == KNOWN
     assert ["everybody is sent" in event.message for event in heard if isinstance(event, Warned)] == [True]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_leaves_after_a_power_cut_is_unset_too(tmp_path: Path, sandbox: Sandbox, first: bool) -> None:
+    """Though nobody knows who was in flight: their ids were written down before anything was sent."""
+    job = job_in(tmp_path / "job", absent="unset")
+    if not first:
+        night(job, sandbox, users(range(5, 20)))
+    with dying_after(2), pytest.raises(KilledError):
+        night(job, sandbox, users(range(20)), batch_size=2, concurrency=1)
+    quiet(sandbox)
+    with patch.object(in_flight, "_boot_id", lambda: "another boot"):
+        night(job, sandbox, users(range(2, 20)), max_absent=100.0)
+    plans = {name: row.get("plan") for name, row in held(sandbox).items()}
+    assert plans == {f"user-{n:05}": f"plan {n % 3}" if n >= 2 else None for n in range(20)}
 
 
 def test_a_run_of_which_only_the_end_is_missing_is_ended_without_its_source(
