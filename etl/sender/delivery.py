@@ -9,6 +9,7 @@ throttled waits alone at once.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Final
@@ -54,16 +55,17 @@ _MOST_ROUNDS: Final = 5
 
 @dataclass(slots=True)
 class _Trouble:
-    """How a part has failed so far. `passes` is what others had got through at its last failure.
+    """How a part has failed so far.
 
-    `by_chance` is how many of its last failures chance may explain, and `halved`: it is half of a part that
-    failed too often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it
-    holds may have been taken by an earlier try. `doubted`: nobody knows of one of these tries whether it
-    arrived. `refused` is how many requests had been accepted when a request with what it holds was first
-    refused.
+    `since` is when it first failed, `passes` what others had got through at its last failure. `by_chance`
+    is how many of its last failures chance may explain, and `halved`: it is half of a part that failed too
+    often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it holds may
+    have been taken by an earlier try. `doubted`: nobody knows of one of these tries whether it arrived.
+    `refused` is how many requests had been accepted when a request with what it holds was first refused.
     """
 
     failures: int = 0
+    since: float = math.inf
     passes: int = 0
     apart_since: float | None = None
     by_chance: int = 0
@@ -337,6 +339,7 @@ class Delivery:
         """
         others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
         trouble.failures += 1
+        trouble.since = min(trouble.since, self._clock.now())
         trouble.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
         trouble.passes = self._pause.passes
         if isinstance(verdict, TryAgain):
@@ -373,12 +376,14 @@ class Delivery:
         """
         trouble.by_chance += 1
         no_chance = trouble.halved or self._pause.share.is_no_chance(trouble.by_chance)
-        if trouble.apart_since is not None or (others_pass and no_chance):
+        # Of what passes after the first failure nothing tells of an outage, also if nothing else is left now.
+        up = others_pass or self._pause.was_up_after(trouble.since)
+        if trouble.apart_since is not None or (up and no_chance):
             return await self._fail_apart(part, watcher, trouble, started, verdict)
         asked = bool(verdict.retry_after)
         if (asked and not others_pass) or (not asked and self._pause.is_outage()):
             # What failed before anything had passed may have been chance as well.
-            trouble.by_chance *= not self._pause.passes
+            trouble.by_chance *= up or not self._pause.passes
             often = part.users > 1 and trouble.failures >= _FAILED_PATIENCE and self._pause.left > 0
             if often and self._may_try_halves():
                 trouble.halved = True

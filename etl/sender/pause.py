@@ -67,6 +67,7 @@ class Pause:
         self.share = FailureShare()
         self._by_chance = 0  # failures since something last passed, as far as chance may explain them
         self._last_pass = float("-inf")
+        self._last_start = float("-inf")  # of what passed
         self._latency: float | None = None
         self.stopped = asyncio.Event()
 
@@ -114,6 +115,7 @@ class Pause:
         """
         now = self._clock.now()
         self.passes += 1
+        self._last_start = max(self._last_start, started)
         self.share.passed(failures)
         latency = now - started
         self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
@@ -121,6 +123,10 @@ class Pause:
         if self._told is not None and now >= self._until:
             self._listener(Recovered(now - self._told))
             self._told = None
+
+    def was_up_after(self, moment: float) -> bool:
+        """Whether a request that began after that moment passed."""
+        return self._last_start > moment
 
     @property
     def left(self) -> float:
