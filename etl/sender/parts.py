@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,24 @@ from etl.amplitude import Accepted
 from etl.model import Chunk, End, Reject, Sent, Tally
 from etl.values import original_values, pick_rows
 
+# The objects of a chunk of one row, and of what carries it; about.
+_FEW_ARRAYS: Final = 8 << 10
+
 
 def whole(chunk: Chunk) -> Chunk:
     """All identifications of a chunk, without the rejects that it settles with."""
     return replace(chunk, rejects=())
 
 
-def without_body(chunk: Chunk) -> Chunk:
-    """What is needed to settle a chunk that has been sent, without what was sent. It owns what it has."""
+def places(part: Chunk) -> NDArray[np.int64]:
+    """Where each identification stands in its chunk: its first row's number; ascending, shape (k,)."""
+    if len(part.numbers) == part.users:
+        return part.numbers
+    return part.numbers[np.unique(part.owners, return_index=True)[1]]
+
+
+def without_rows(chunk: Chunk) -> Chunk:
+    """What is needed to commit rows of a chunk, without what is sent. It owns what it has."""
     return replace(
         chunk,
         body=(),
@@ -29,6 +40,11 @@ def without_body(chunk: Chunk) -> Chunk:
         rows=pick_rows(chunk.rows, chunk.owners[:0]),
         prints=None,
     )
+
+
+def bytes_of(part: Chunk) -> int:
+    """About how much memory a part keeps that owns what it has."""
+    return sum(map(len, part.body)) + int(part.rows.nbytes) + _FEW_ARRAYS
 
 
 def halves(part: Chunk) -> tuple[Chunk, Chunk]:
