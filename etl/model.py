@@ -259,6 +259,14 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that have no end yet; all others have."""
+
+    stretch: Stretch
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a run says at its end; the counts are those of the whole job since its checkpoint began.
 

@@ -34,14 +34,14 @@ def snapshot_id(folder: StateFolder, about: About) -> str:
         return found.stamp.run_id if found is not None and _fits(found, about, about.layout) else ""
 
 
-def unsettled(left: Left | None, progress: Progress, settled: Iterable[Stretch]) -> tuple[Flight, ...] | None:
+def unsettled(left: Left | None, progress: Progress, found: Checkpoint) -> tuple[Flight, ...] | None:
     """Who was in flight when a run's last process ended; None where nobody knows."""
     if left is None or left.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None
     if not left.known:
         return None
-    ledger = Ledger(settled)
+    ledger = Ledger(found.settled(), found.held())
     return tuple(flight for flight in left.flights if _has_gap(ledger, flight))
 
 
