@@ -87,8 +87,9 @@ class Journey:
 
     settled: dict[int, Outcome] = field(default_factory=dict)
     seconds: float = 0.0
-    commits: list[tuple[Chunk, Outcome]] = field(default_factory=list)
-    left: dict[int, list[int]] = field(default_factory=dict)
+    # asyncio shows what a task came to as a whole.
+    commits: list[tuple[Chunk, Outcome]] = field(default_factory=list, repr=False)
+    left: dict[int, list[int]] = field(default_factory=dict, repr=False)
 
     def commit(self, chunk: Chunk, outcome: Outcome) -> None:
         """A chunk, or a part of one; what its other parts may be is given by those before."""
