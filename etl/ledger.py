@@ -13,8 +13,8 @@ class Ledger:
     """Which rows of which file are settled.
 
     Stretches may be settled in any order and more than once; neighbours grow together, so that the size
-    follows the number of gaps, not of rows. A settled stretch of which rows are `held` is a gap of its own: read
-    from its first row to its last, it is cut into the same chunk again.
+    follows the number of gaps, not of rows. A settled stretch of which rows are `held` is a gap of its own:
+    read from its first row to its last, it is cut into the same chunk again.
     """
 
     def __init__(self, settled: Iterable[Stretch] = (), held: Iterable[Held] = ()) -> None:

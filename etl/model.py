@@ -154,7 +154,8 @@ class Chunk:
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
     Rows of the stretch = m + unchanged + len(rejects) + those held. `prints` (shape (m, p)) are the rows'
     fingerprints; `large` is as in `Mapped`. `held` (int64, shape (h,)) are the numbers of rows that are
-    committed later, as parts of their own. `again`: the stretch is committed already, but for rows that were held.
+    committed later, as parts of their own. `again`: the stretch is committed already, but for held rows.
+    `linked` (uint64, shape (k,)) has the key of the user whom earlier rows link with an identification's device.
     """
 
     source: str
@@ -174,6 +175,7 @@ class Chunk:
     large: frozenset[str] = frozenset()
     held: NDArray[np.int64] | None = None
     again: bool = False
+    linked: NDArray[np.uint64] | None = None
 
     @property
     def users(self) -> int:
@@ -244,7 +246,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Rows of a chunk that have their end: what they add to the tally, their rejects, and what was sent of them.
+    """Rows of a chunk that have their end: what they add to the tally, their rejects, what was sent of them.
 
     The rows of `sent` may come in several pieces, in any order. All rows of the stretch have their end but
     those with the numbers `held`. `again`: the stretch was committed before, with more rows held than now.

@@ -21,7 +21,9 @@ _APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite fi
 COUNTS: Final = tuple(field.name for field in fields(Tally))
 # `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be written.
 _HELD: Final = """
-CREATE TABLE held (file INTEGER, first INTEGER, stop INTEGER, rows BLOB, PRIMARY KEY (file, first)) WITHOUT ROWID;
+CREATE TABLE held (
+  file INTEGER, first INTEGER, stop INTEGER, rows BLOB, PRIMARY KEY (file, first)
+) WITHOUT ROWID;
 """
 _NEW_TABLES: Final = """
 CREATE TABLE digests (file INTEGER PRIMARY KEY, digest TEXT);

@@ -168,7 +168,7 @@ class InFlight:
         taken.note(part.keys, fate)
 
     def doubted(self, chunk: Chunk) -> bool:
-        """Whether nobody knows of some request with users of the chunk, also of a process before, if it arrived."""
+        """Whether nobody knows of some request with users of the chunk if it arrived, here or before."""
         taken = self._taken.get((chunk.file, chunk.first))
         return taken is not None and any(np.isin(keys, chunk.keys).any() for keys in taken.lost)
 
@@ -249,7 +249,7 @@ def left_by(path: Path) -> Left | None:
 
 @dataclass(slots=True)
 class _Taken:
-    """The slots of a chunk. `arrived`: users whose requests were applied, or may have been; `lost`: may have."""
+    """The slots of a chunk. `arrived`: users whose requests were applied, or may be; `lost`: may be."""
 
     arrived: list[NDArray[np.uint64]] = field(default_factory=list)
     lost: list[NDArray[np.uint64]] = field(default_factory=list)

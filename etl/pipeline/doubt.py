@@ -42,7 +42,8 @@ def unsettled(left: Left | None, progress: Progress, found: Checkpoint) -> tuple
     if not left.known:
         return None
     ledger = Ledger(found.settled(), found.held())
-    return tuple(flight for flight in left.flights if _has_gap(ledger, flight))
+    found_open = (_narrowed(flight, ledger, found) for flight in left.flights if _has_gap(ledger, flight))
+    return tuple(flight for flight in found_open if len(flight.keys))
 
 
 def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flight] | None) -> None:
@@ -112,6 +113,15 @@ def forget_everyone(folder: StateFolder) -> None:
 
 def _fits(snapshot: Snapshot, about: About, layout: Layout) -> bool:
     return snapshot.stamp.endpoint == about.endpoint and snapshot.mode == layout.mode
+
+
+def _narrowed(flight: Flight, ledger: Ledger, found: Checkpoint) -> Flight:
+    """A flight without the users who were settled while others of its chunk were held."""
+    if ledger.held(Stretch(flight.file, flight.first, flight.stop)) is None:
+        return flight
+    place, behind = (flight.file, flight.first), (flight.file, flight.first + 1)
+    gone = np.concatenate([np.empty(0, np.uint64), *(e.keys[:, 0] for e in found.sent(place, behind))])
+    return replace(flight, keys=flight.keys[~np.isin(flight.keys[:, 0], gone)])
 
 
 def _has_gap(ledger: Ledger, flight: Flight) -> bool:

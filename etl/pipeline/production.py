@@ -19,6 +19,7 @@ from etl.mapper import Mapper, framed, frames, load_transform, splice_json, with
 from etl.model import Batch, Chunk, Held, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
 from etl.pipeline.basis import NOTHING, Basis
+from etl.pipeline.links import Links
 from etl.reader import Source
 from etl.sender.parts import only
 
@@ -56,7 +57,7 @@ def _held_rows(chunk: Chunk, held: Held) -> Chunk:
     left = only(chunk, chosen)
     if stretch != held.stretch or not np.array_equal(left.numbers, held.rows):
         raise SourceError(
-            f"{chunk.source} has other rows than before between {held.stretch.first:,} and {held.stretch.stop:,}",
+            f"{chunk.source} has other rows than before from {held.stretch.first:,} on",
             hint="the source changed after the run began; run with --restart to begin a new one",
         )
     return replace(left, again=True)
@@ -115,18 +116,19 @@ class Production:
 
         Of a chunk of which rows are `held`, only these are left. `watch` is told of every batch.
         """
-        differ = self.differ()
+        differ, links = self.differ(), Links()
         done = (0, 0)
         for gap in gaps:
             if differ is not None:
                 for entries in sent(done, (gap.file, gap.first)):
                     differ.mark(entries.keys)
+                    links.learn(entries.keys)
             done = (gap.file, gap.first)
             encoder = self.encoder(gap.first)
-            for mapped in self._left(gap, differ, watch):
+            for mapped in self._left(gap, differ, watch, links):
                 for piece in pieces(mapped):
-                    yield left_of(encoder.feed(piece), held(gap))
-            yield left_of(encoder.finish(), held(gap))
+                    yield list(links.on(left_of(encoder.feed(piece), held(gap))))
+            yield list(links.on(left_of(encoder.finish(), held(gap))))
 
     def read(self, gap: Stretch) -> Iterator[Batch]:
         """What the mapper is given for a stretch; for a transform all of the frames that have rows of it."""
@@ -160,9 +162,13 @@ class Production:
             return None
         return Differ(basis.layout, basis.snapshot, full=basis.full, final=self.final, splice=self.splice)
 
-    def _left(self, gap: Stretch, differ: Differ | None, watch: Watch | None) -> Iterator[Mapped]:
-        """What is left to send of each batch."""
+    def _left(
+        self, gap: Stretch, differ: Differ | None, watch: Watch | None, links: Links
+    ) -> Iterator[Mapped]:
+        """What is left to send of each batch; rows that aren't sent say whose a device is, too."""
         for compared in self.compared(gap, differ):
+            if compared.seen is not None:
+                links.learn(compared.seen.keys)
             if watch is not None:
                 watch(compared)
             yield compared.mapped

@@ -2,11 +2,11 @@
 
 Refused content is halved until the bad rows stand alone, or is taken out where the answer says which it is;
 `refusals` tells whether it was the content. A part that keeps failing while others pass is halved until the
-user who is throttled stands alone, and then set apart: it goes on in a task of its own. Anyone an answer names
-as throttled is set apart at once. From then on `heat` has one clock for all rows of that user.
+user who is throttled stands alone, and then set apart: it goes on in a task of its own. Anyone an answer
+names as throttled is set apart at once. From then on `heat` has one clock for all rows of that user.
 
-What becomes of a part is told to its watcher as soon as it is known. An outcome that a method returns only says
-that the part is done with; None says that the same is to be sent again.
+What becomes of a part is told to its watcher as soon as it is known. An outcome that a method returns only
+says that the part is done with; None says that the same is to be sent again.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class _Trouble:
 class Delivery:
     """Sends parts within the rates, the shared pause, and at most `slots` requests at once.
 
-    `resent` chunks may have been taken before this process began, and so be counted as none. `heat` knows whom
-    the destination keeps refusing while others pass.
+    `resent` chunks may have been taken before this process began, and so be counted as none. `heat` knows
+    whom the destination keeps refusing while others pass.
     """
 
     def __init__(
@@ -382,7 +382,7 @@ class Delivery:
         )
 
     async def _both(self, *parts: Coroutine[None, None, Outcome]) -> Outcome:
-        """Bring several parts to their end, side by side; where the run stops, those in flight all the same."""
+        """Bring several parts to their end, side by side; where the run stops, also those in flight."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_unless_stopped(part)) for part in parts]
         if not all(task.result() for task in tasks):

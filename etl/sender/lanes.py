@@ -1,7 +1,8 @@
 """Chunks under way: a bounded number of them, and for each user one after the other.
 
-A chunk has a lane until it is committed. Its rows of users who are held up are portions of their own without a
-lane: they wait in the queues of their users, and are committed when they have their end. What waits is bounded.
+A chunk has a lane until it is committed. Its rows of users who are held up are portions of their own without
+a lane: they wait in the queues of their users, and are committed when they have their end. What waits is
+bounded.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MOST_APART_BYTES: Final = 64 << 20
 
 
 class Lanes:
-    """Carries chunks until they are committed, by `settle`; at most `count` at once, besides what is set apart."""
+    """Carries chunks until `settle` has committed them; at most `count` at once, besides what is set apart."""
 
     def __init__(self, count: int, delivery: Delivery, settle: Settle) -> None:
         self._count = self._free = count
@@ -54,7 +55,8 @@ class Lanes:
             return
         self._free -= 1
         self._unanswered += chunk.users
-        claim = self._order.enter(places(chunk), chunk.keys)
+        keys = chunk.keys if chunk.linked is None else np.column_stack([chunk.keys, chunk.linked])
+        claim = self._order.enter(places(chunk), keys)
         portion = self._portions[claim] = Load(chunk, claim, self, group).whole()
         self._proceed(portion)
 
@@ -70,18 +72,21 @@ class Lanes:
     # What loads tell.
 
     def probe(self, portion: Portion, part: Chunk) -> bool:
+        """Let others ahead of a part that failed twice, unless that is done for another one."""
         alone = self._apart == len(self._refused)
         if alone:
             self._without(portion, self._set_apart(portion, portion.where(part), part))
         return alone
 
     def set_apart(self, portion: Portion, part: Chunk, sending: Coroutine[None, None, None]) -> None:
+        """Let others ahead of a part that `sending` brings to its end."""
         apart = self._set_apart(portion, portion.where(part), part)
         apart.sent = part.users
         self._start(apart.load, self._run(apart, sending))
         self._without(portion, apart)
 
     def finished(self, portion: Portion, part: Chunk, outcome: Outcome) -> None:
+        """Part of a portion has its end."""
         if not portion.had_answer(part):
             self._answered(part.users)
         if portion.claim.apart:
@@ -93,6 +98,7 @@ class Lanes:
             self._follow(portion)
 
     def held(self, portion: Portion, part: Chunk) -> None:
+        """Part of a portion was refused, and waits; its users' later rows may be sent meanwhile."""
         self._answered(part.users)
         portion.hold(part)
         if portion.claim.apart:
@@ -101,6 +107,7 @@ class Lanes:
             self._let_others_pass(portion)
 
     def released(self, portion: Portion) -> None:
+        """It waits no longer."""
         self._holding.pop(portion, None)
 
     def _without(self, portion: Portion, apart: Portion) -> None:
@@ -180,7 +187,7 @@ class Lanes:
             coroutine.close()
 
     def _set_apart(self, portion: Portion, chosen: Mask, part: Chunk | None = None) -> Portion:
-        """Some of a portion will take long: they keep no lane, and others go ahead without their users.
+        """Some of a portion will take long: it keeps no lane, and others go ahead without these users.
 
         `part` is what they have of what was sent, where they were sent.
         """
@@ -256,9 +263,9 @@ class Lanes:
             self._start(portion.load, self._commit(portion, *ended))
 
     def _ended(self, portion: Portion) -> tuple[Chunk, Outcome] | None:
-        """What is to be committed of a portion; None where it has no end, or the rows before it aren't committed.
+        """What is to be committed of a portion; None where it has no end, or what is before it isn't committed.
 
-        If it was committed and they were not, the next run would send them after it. What was never sent may be.
+        If it was committed before them, the next run would send them after it. What was never sent may be.
         """
         if portion.open or portion.part is not None or portion.committing:
             return None

@@ -45,8 +45,8 @@ class _Ended(NamedTuple):
 class Portion:
     """Identifications of a chunk that have a `claim`, and are committed together.
 
-    `part` is what is to be sent, until its sending begins with `sent` identifications. `lane`: it keeps a lane.
-    `bytes` is what it counts for while it is apart. `open` of its identifications have no end yet; of these
+    `part` is what is to be sent, until its sending begins with `sent` identifications. `lane`: it keeps a
+    lane. `bytes` is what it counts for while it is apart. `open` of its identifications have no end yet; of these
     `pending` (by their places) were refused, and wait to hear whether others are accepted, and `released` have
     heard it. `given_up`: it was not sent. What became of all others stands in `outcome`.
     """
@@ -145,7 +145,7 @@ class Load:
         return list(dict.fromkeys([*([self._main] if self._main else []), *self._others.values()]))
 
     def forget(self, portion: Portion) -> None:
-        """The portion is committed. Load and portion refer to each other, and nobody should have to find out."""
+        """The portion is committed. Both refer to each other, so without this they would stay for long."""
         if portion is self._main:
             self._main = None
             return
@@ -153,7 +153,7 @@ class Load:
             del self._others[place]
 
     def idle(self) -> Chunk | None:
-        """Its rows of which nothing is to be sent, to be committed before the others; None where there are none."""
+        """Its rows of which nothing is to be sent, to be committed first; None where there are none."""
         if self._begun or not (self.chunk.rejects or self.chunk.unchanged):
             return None
         self.detach()
@@ -179,18 +179,23 @@ class Load:
     # What a delivery tells.
 
     def probe(self, part: Chunk) -> bool:
+        """See `Watcher`, also for what follows."""
         return self._carrier.probe(self._with(part), part)
 
     def set_apart(self, part: Chunk, sending: Coroutine[None, None, None]) -> None:
+        """A part goes on by itself."""
         self._carrier.set_apart(self._with(part), part, sending)
 
     def finished(self, part: Chunk, outcome: Outcome) -> None:
+        """A part has its end."""
         self._carrier.finished(self._with(part), part, outcome)
 
     def held(self, part: Chunk) -> None:
+        """A part was refused, and waits."""
         self._carrier.held(self._with(part), part)
 
     def released(self, part: Chunk) -> None:
+        """It waits no longer."""
         portion = self._with(part)
         portion.release(part)
         self._carrier.released(portion)

@@ -24,7 +24,7 @@ _ticket_of: Final = attrgetter("ticket")
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """Identifications of one chunk that are under way together: their `places` in it, (k,), and `keys`, (k, w).
+    """Identifications of one chunk that are under way together: `places` in it, (k,), and `keys`, (k, w).
 
     `ticket` counts the chunks. `before` are the earlier claims that share a user with it and are still under
     way, `after` the later ones that wait for it. `apart`: it keeps no lane, so others go ahead without its
@@ -42,7 +42,7 @@ class Claim:
     slots: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
     def where(self, places: Places) -> Mask:
-        """Which of its identifications stand at these places of the chunk (all of which it has); shape (k,)."""
+        """Which of its identifications stand at these places, all of which it has; shape (k,)."""
         found = np.zeros(len(self.places), dtype=np.bool_)
         found[np.searchsorted(self.places, places)] = True
         return found

@@ -48,7 +48,8 @@ def handed_back(part: Chunk, code: str, words: str, end: End = "refused") -> Out
 
 def never_sent(part: Chunk, words: str) -> Outcome:
     """The user of the part is given up, so its rows were not tried."""
-    return handed_back(part, "transient", f"not sent, as the server kept refusing this user: {words}", "unsent")
+    reason = f"not sent, as the server kept refusing this user: {words}"
+    return handed_back(part, "transient", reason, "unsent")
 
 
 def refused(part: Chunk, refusal: Refusal, fault: str = "") -> Outcome:

@@ -60,12 +60,16 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     """
     starts = np.concatenate([[0], part.ends[:-1]]) + 1
     body = part.body[0] if len(part.body) == 1 else b"".join(part.body)
-    pieces = [body[start:end] for start, end in zip(starts[chosen], part.ends[chosen], strict=True)]
+    # Neighbours stay side by side: a chunk without a few of its identifications is cut in a few places.
+    k = len(chosen)
+    cuts = np.flatnonzero(np.diff(chosen) != 1)
+    firsts, lasts = chosen[np.append(0, cuts + 1)[:k]], chosen[np.append(cuts, k - 1)[:k]]
+    pieces = [body[start:end] for start, end in zip(starts[firsts], part.ends[lasts], strict=True)]
     mask = np.isin(part.owners, chosen)
     return replace(
         part,
         body=(b"[" + b",".join(pieces) + b"]",),
-        ends=np.cumsum(np.fromiter((len(piece) + 1 for piece in pieces), np.int64, len(pieces))),
+        ends=np.cumsum(part.ends[chosen] - starts[chosen] + 1),
         keys=part.keys[chosen],
         numbers=part.numbers[mask],
         owners=np.searchsorted(chosen, part.owners[mask]),

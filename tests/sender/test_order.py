@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,9 +41,7 @@ class Model:
 
     def must_wait(self, claim: Claim) -> bool:
         mine = set(claim.keys.ravel().tolist())
-        return any(
-            one.ticket < claim.ticket and mine & set(one.keys.ravel().tolist()) for one in self.claims
-        )
+        return any(one.ticket < claim.ticket and mine & set(one.keys.ravel().tolist()) for one in self.claims)
 
     def check(self) -> None:
         for claim in self.claims:
@@ -138,7 +137,7 @@ def test_whoever_leaves_wakes_the_next_and_nobody_else() -> None:
     for _ in range(50):
         claims.append(enter(order, [7]))
         order.set_apart(claims[-1])
-    for one, following in zip(claims, claims[1:], strict=False):
+    for one, following in itertools.pairwise(claims):
         assert order.queue(7)[0] is one
         assert order.leave(one) == [following]
         assert not following.before
