@@ -155,7 +155,7 @@ class Chunk:
     Rows of the stretch = m + unchanged + len(rejects) + those held. `prints` (shape (m, p)) are the rows'
     fingerprints; `large` is as in `Mapped`. `held` (int64, shape (h,)) are the numbers of rows that are
     committed later, as parts of their own. `again`: the stretch is committed already, but for held rows.
-    `linked` (uint64, shape (k,)) has the key of the user whom earlier rows link with an identification's device.
+    `linked` (uint64, shape (k,)) are the keys of the users to whom earlier rows link each one's device.
     """
 
     source: str

@@ -143,7 +143,8 @@ def _upgraded(connection: sqlite3.Connection, version: int) -> bool:
         return False
     connection.executescript(
         "BEGIN IMMEDIATE; ALTER TABLE run ADD COLUMN about TEXT; ALTER TABLE run ADD COLUMN commits INTEGER;"
-        f"UPDATE run SET about = '{{}}', commits = 0; {_NEW_TABLES} {_HELD} PRAGMA user_version = {VERSION}; COMMIT"
+        f"UPDATE run SET about = '{{}}', commits = 0; {_NEW_TABLES} {_HELD}"
+        f"PRAGMA user_version = {VERSION}; COMMIT"
     )
     return True
 

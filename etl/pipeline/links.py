@@ -1,4 +1,4 @@
-"""Which user a device belongs to, as far as rows of a run have said: rows of the device alone are that user's."""
+"""Whose a device is, as far as rows of a run have said: rows of the device alone are that user's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Links:
             yield chunk if linked is None else replace(chunk, linked=linked)
 
     def users(self, keys: Keys) -> Keys | None:
-        """The key of whom each identification is about, shape (k,); None where `keys` (k, w) say so themselves."""
+        """The key of whom each identification is about, shape (k,); None where `keys` (k, w) say it."""
         if keys.shape[1] != 2:
             return None
         alone = np.flatnonzero(keys[:, 0] == keys[:, 1])

@@ -44,7 +44,7 @@ class Heat:
         return bool(self._users)
 
     def prove(self, keys: Keys, since: float, verdict: SlowDown | TryAgain) -> None:
-        """Others passed while requests of these users (keys of shape (k, w)) failed. The first proof counts."""
+        """Others passed while requests of these users (keys (k, w)) failed. The first proof counts."""
         hot = _Hot(since, said(verdict), isinstance(verdict, SlowDown))
         for key in keys[:, 0].tolist():
             self._users.setdefault(key, hot)

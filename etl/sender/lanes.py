@@ -29,7 +29,7 @@ MOST_APART_BYTES: Final = 64 << 20
 
 
 class Lanes:
-    """Carries chunks until `settle` has committed them; at most `count` at once, besides what is set apart."""
+    """Carries chunks until `settle` has committed them; `count` at once, besides what is set apart."""
 
     def __init__(self, count: int, delivery: Delivery, settle: Settle) -> None:
         self._count = self._free = count
@@ -203,7 +203,7 @@ class Lanes:
         return apart
 
     def _let_others_pass(self, portion: Portion) -> None:
-        """What is left of a portion waits to see whether others are accepted; what isn't left is committed."""
+        """What is left of a portion waits to see whether others are accepted; the rest is committed."""
         if portion.claim.apart:
             waiting = portion
         else:
@@ -263,7 +263,7 @@ class Lanes:
             self._start(portion.load, self._commit(portion, *ended))
 
     def _ended(self, portion: Portion) -> tuple[Chunk, Outcome] | None:
-        """What is to be committed of a portion; None where it has no end, or what is before it isn't committed.
+        """What is to be committed of a portion; None where it, or what was before it, has no end.
 
         If it was committed before them, the next run would send them after it. What was never sent may be.
         """

@@ -46,9 +46,9 @@ class Portion:
     """Identifications of a chunk that have a `claim`, and are committed together.
 
     `part` is what is to be sent, until its sending begins with `sent` identifications. `lane`: it keeps a
-    lane. `bytes` is what it counts for while it is apart. `open` of its identifications have no end yet; of these
-    `pending` (by their places) were refused, and wait to hear whether others are accepted, and `released` have
-    heard it. `given_up`: it was not sent. What became of all others stands in `outcome`.
+    lane. `bytes` is what it counts for while it is apart. `open` of its identifications have no end yet; of
+    these `pending` (by their places) were refused, and wait to hear whether others are accepted, and
+    `released` have heard it. `given_up`: it was not sent. What became of all others stands in `outcome`.
     """
 
     load: Load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,21 @@ def test_it_is_for_its_owner_only_and_a_folder_that_is_gone_is_told(tmp_path: Pa
         assert (tmp_path / "in_flight").stat().st_mode & 0o777 == 0o600
     with pytest.raises(StateError):
         begin(tmp_path / "gone" / "in_flight")
+
+
+def test_of_a_chunk_that_is_settled_in_parts_the_others_stay_in_flight(tmp_path: Path) -> None:
+    path = tmp_path / "in_flight"
+    whole = chunk(1)
+    opened = begin(path)
+    opened.began(whole)
+    opened.ended(whole, "refused")
+    part = replace(whole, keys=whole.keys[:2])
+    opened.began(part)
+    opened.ended(part, "lost")
+    opened.settled(replace(part, held=np.array([11, 12])), 1)
+    assert named(path) == {11: keys_of(replace(whole, keys=whole.keys[2:]))}
+    # What was lost was of those who are settled.
+    assert not opened.doubted(whole)
+    opened.settled(replace(whole, keys=whole.keys[2:], again=True), 2)
+    assert named(path) == {}
+    dead(opened)

@@ -153,4 +153,3 @@ def test_a_destination_that_throttles_everybody_is_no_hot_user(tmp_path: Path) -
     rows = export(300, 30)
     with throttling(*{row["id"] for row in rows}) as sandbox, pytest.raises(DestinationError):
         night(job, sandbox, rows, max_outage=0.3)
-

@@ -34,7 +34,9 @@ def chunks_of(users: list[list[str]]) -> list[Chunk]:
 
 def ends(journey: Journey) -> dict[int, str]:
     """Of each row how its end was told for the snapshot, or why it is a reject."""
-    return {reject.row: f"{reject.code}: {reject.reason}" for _, end in journey.commits for reject in end.rejects}
+    return {
+        reject.row: f"{reject.code}: {reject.reason}" for _, end in journey.commits for reject in end.rejects
+    }
 
 
 def test_all_rows_of_a_user_throttled_for_good_end_together() -> None:
