@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from etl.amplitude import SlowDown, TryAgain
 from etl.responses import said
+from etl.sender.order import among
 from etl.sender.pacing import Clock
 
 Keys = NDArray[np.uint64]
@@ -58,8 +59,7 @@ class Heat:
 
     def known(self, keys: Keys) -> Mask:
         """Which of these identifications are of hot users; shape (k,)."""
-        found: Mask = np.isin(keys[:, 0], np.fromiter(self._users, np.uint64, len(self._users)))
-        return found
+        return among(keys[:, 0], np.fromiter(self._users, np.uint64, len(self._users)))
 
     def since(self, keys: Keys) -> float | None:
         """Since when all of these users are hot, the last of them; None where one of them isn't."""

@@ -165,7 +165,9 @@ class Load:
         if not self._divided:
             return self.chunk
         numbers = np.sort(np.concatenate([self._left[:0], *(ended.numbers for ended in portion.ended)]))
-        self._left = np.setdiff1d(self._left, numbers, assume_unique=True)
+        left = np.ones(len(self._left), dtype=np.bool_)
+        left[np.searchsorted(self._left, numbers)] = False
+        self._left = self._left[left]
         again, self._begun = self._begun, True
         return replace(
             self.chunk,

@@ -19,6 +19,7 @@ Mask = NDArray[np.bool_]
 _SLOTS: Final = 1 << 21
 # Counts up to more claims than can be under way. Small, for the processor's caches.
 _COUNT: Final = np.uint16
+_FEW: Final = 16  # one by one that takes less than `numpy.isin` needs to begin
 _ticket_of: Final = attrgetter("ticket")
 
 
@@ -51,7 +52,7 @@ class Claim:
         """Which of its identifications have to wait for a claim before it; shape (k,)."""
         found = np.zeros(len(self.places), dtype=np.bool_)
         for one in self.before:
-            found |= np.isin(self.keys, one.keys).any(axis=1)
+            found |= among(self.keys, one.keys).any(axis=1)
         return found
 
 
@@ -148,7 +149,7 @@ class Order:
         if self._in_lanes:
             claims = list(self._in_lanes)
             keys = [one.keys.ravel() for one in claims]
-            shared = np.flatnonzero(np.isin(np.concatenate(keys), suspects))
+            shared = np.flatnonzero(among(np.concatenate(keys), suspects))
             borders = np.cumsum([len(some) for some in keys])
             numbers = np.unique(np.searchsorted(borders, shared, side="right"))
             found |= dict.fromkeys(claims[number] for number in numbers)
@@ -186,7 +187,17 @@ def _unlink(earlier: Claim, later: Claim) -> None:
 def _share(one: Claim, other: Claim) -> bool:
     """Whether two claims have a key in common."""
     small, large = sorted((one.keys, other.keys), key=len)
-    return bool(np.isin(large, small).any())
+    return bool(among(large, small).any())
+
+
+def among(keys: Keys, few: Keys) -> Mask:
+    """Which of `keys` (any shape) are among others, which are few more often than not."""
+    if few.size > _FEW:
+        return np.isin(keys, few)
+    found = np.zeros(keys.shape, dtype=np.bool_)
+    for key in few.ravel():
+        found |= keys == key
+    return found
 
 
 def _slots(keys: Keys) -> NDArray[np.intp]:

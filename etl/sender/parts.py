@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.amplitude import Accepted
@@ -14,6 +15,8 @@ from etl.values import original_values, pick_rows
 
 # The objects of a chunk of one row, and of what carries it; about.
 _FEW_ARRAYS: Final = 8 << 10
+_FEW_CUTS: Final = 8  # a chunk that lacks fewer rows is put together of slices, not of rows
+_NO_ROWS: Final = pa.record_batch([], names=[])
 
 
 def whole(chunk: Chunk) -> Chunk:
@@ -37,7 +40,7 @@ def without_rows(chunk: Chunk) -> Chunk:
         keys=chunk.keys[:0].copy(),
         numbers=chunk.numbers.copy(),
         owners=chunk.owners[:0].copy(),
-        rows=pick_rows(chunk.rows, chunk.owners[:0]),
+        rows=_NO_ROWS,
         prints=None,
     )
 
@@ -73,10 +76,20 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
         keys=part.keys[chosen],
         numbers=part.numbers[mask],
         owners=np.searchsorted(chosen, part.owners[mask]),
-        rows=pick_rows(part.rows, np.flatnonzero(mask)),
+        rows=_rows(part.rows, np.flatnonzero(mask)),
         rejects=(),
         prints=None if part.prints is None else part.prints[mask],
     )
+
+
+def _rows(rows: pa.RecordBatch, chosen: NDArray[np.int64]) -> pa.RecordBatch:
+    """The rows at the ascending positions `chosen`; a copy."""
+    cuts = np.flatnonzero(np.diff(chosen) != 1)
+    if not 0 < len(cuts) < _FEW_CUTS:  # of a single slice nothing would be copied
+        return pick_rows(rows, chosen)
+    firsts, lasts = chosen[np.append(0, cuts + 1)], chosen[np.append(cuts, len(chosen) - 1)]
+    slices = zip(firsts.tolist(), lasts.tolist(), strict=True)
+    return pa.concat_batches([rows.slice(first, last - first + 1) for first, last in slices])
 
 
 def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
