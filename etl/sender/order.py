@@ -140,7 +140,7 @@ class Order:
         """Claims that have one of these keys: of those apart only the latest of each queue."""
         found: dict[Claim, None] = {}
         if self._queues:
-            for key in np.unique(suspects).tolist():
+            for key in suspects.tolist():
                 queue = self._queues.get(key)
                 if queue:
                     # Two users of one chunk may have one key, and stand in two claims.
@@ -159,7 +159,7 @@ class Order:
         if not claim.apart:
             self._in_lanes[claim] = None
             return
-        for key in np.unique(claim.keys).tolist():
+        for key in {*claim.keys.ravel().tolist()}:
             insort(self._queues.setdefault(key, []), claim, key=_ticket_of)
 
     def _forget(self, claim: Claim) -> None:
@@ -167,7 +167,7 @@ class Order:
         if not claim.apart:
             del self._in_lanes[claim]
             return
-        for key in np.unique(claim.keys).tolist():
+        for key in {*claim.keys.ravel().tolist()}:
             queue = self._queues[key]
             queue.remove(claim)
             if not queue:

@@ -85,11 +85,13 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
 def _rows(rows: pa.RecordBatch, chosen: NDArray[np.int64]) -> pa.RecordBatch:
     """The rows at the ascending positions `chosen`; a copy."""
     cuts = np.flatnonzero(np.diff(chosen) != 1)
-    if not 0 < len(cuts) < _FEW_CUTS:  # of a single slice nothing would be copied
+    if not len(chosen) or len(cuts) >= _FEW_CUTS:
         return pick_rows(rows, chosen)
     firsts, lasts = chosen[np.append(0, cuts + 1)], chosen[np.append(cuts, len(chosen) - 1)]
     slices = zip(firsts.tolist(), lasts.tolist(), strict=True)
-    return pa.concat_batches([rows.slice(first, last - first + 1) for first, last in slices])
+    # With nothing behind it, as a single slice would be given back as it is.
+    parts = [*(rows.slice(first, last - first + 1) for first, last in slices), rows.slice(0, 0)]
+    return pa.concat_batches(parts)
 
 
 def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
