@@ -157,8 +157,15 @@ class Load:
         if self._begun or not (self.chunk.rejects or self.chunk.unchanged):
             return None
         self.detach()
-        self._begun = True
-        return replace(self.chunk, numbers=self._left[:0], held=self._left)
+        found = replace(self.chunk, numbers=self._left[:0], held=self._left)
+        self._begin()
+        return found
+
+    def _begin(self) -> None:
+        """Its stretch is committed; what follows is only what was held."""
+        if not self._begun:
+            self._begun = True
+            self.chunk = replace(self.chunk, numbers=np.empty(0, np.int64), rejects=())
 
     def ended(self, portion: Portion) -> Chunk:
         """What is to be committed of the chunk now that a portion has its end; to be asked once, in order."""
@@ -168,15 +175,15 @@ class Load:
         left = np.ones(len(self._left), dtype=np.bool_)
         left[np.searchsorted(self._left, numbers)] = False
         self._left = self._left[left]
-        again, self._begun = self._begun, True
-        return replace(
+        found = replace(
             self.chunk,
             numbers=numbers,
             keys=np.concatenate([ended.keys for ended in portion.ended]),
-            rejects=() if again else self.chunk.rejects,
             held=self._left if len(self._left) else None,
-            again=again,
+            again=self._begun,
         )
+        self._begin()
+        return found
 
     # What a delivery tells.
 

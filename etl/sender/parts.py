@@ -14,7 +14,7 @@ from etl.model import Chunk, End, Reject, Sent, Tally
 from etl.values import original_values, pick_rows
 
 # The objects of a chunk of one row, and of what carries it; about.
-_FEW_ARRAYS: Final = 8 << 10
+_FEW_ARRAYS: Final = 16 << 10
 _FEW_CUTS: Final = 8  # a chunk that lacks fewer rows is put together of slices, not of rows
 _NO_ROWS: Final = pa.record_batch([], names=[])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.amplitude import SlowDown, TryAgain, Verdict
-from etl.model import Chunk
+from etl.model import Chunk, Reject
 from etl.sender import Waits, lanes
 from tests.sender.serving import Destination, Journey, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
@@ -62,6 +63,25 @@ def test_others_are_committed_as_they_go() -> None:
     assert committed == 100 * 19
     assert journey.seconds < 101
     assert all(held == [first] for first, held in journey.left.items())
+
+
+def test_what_is_not_sent_of_a_chunk_does_not_wait_for_its_hot_user() -> None:
+    """Rows that describe no update, and rejects."""
+    users = [["hot-user", "user-1"], ["user-2"], ["hot-user"], ["hot-user", "user-3"]]
+    chunks = chunks_of(users)
+    late = Reject("rows.csv", 8, "missing_id", "there is none", "{}")
+    chunks.append(replace(chunk_of(["hot-user"], 7), stop=12, rejects=(late,)))
+    server = Destination(hot=frozenset(["hot-user"]))
+    journey = run_virtual(carry_all(chunks, server, outage=OUTAGE, stop_after=100))
+    last = [chunk for chunk, _ in journey.commits if chunk.first == 7]
+    assert [(chunk.unchanged, chunk.rejects, chunk.again) for chunk in last] == [(3, (late,), False)]
+    assert journey.left[7] == [7]
+    journey = run_virtual(carry_all(chunks, server, outage=OUTAGE))
+    last = [chunk for chunk, _ in journey.commits if chunk.first == 7]
+    assert [(chunk.unchanged, chunk.rejects, chunk.again) for chunk in last] == [
+        (3, (late,), False),
+        (0, (), True),
+    ]
 
 
 def test_a_user_who_is_taken_again_is_hot_no_more() -> None:
