@@ -1,4 +1,4 @@
-"""Settled and unsettled stretches of a source, and the safe point between them. No I/O."""
+"""Settled and unsettled stretches of a source, held rows among them, and the safe point. No I/O."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from etl.model import Stretch
+from etl.model import Held, Stretch
 
 
 class Ledger:
     """Which rows of which file are settled.
 
     Stretches may be settled in any order and more than once; neighbours grow together, so that the size
-    follows the number of gaps, not of rows.
+    follows the number of gaps, not of rows. A settled stretch of which rows are `held` is a gap of its own:
+    read from its first row to its last, it is cut into the same chunk again.
     """
 
-    def __init__(self, settled: Iterable[Stretch] = ()) -> None:
+    def __init__(self, settled: Iterable[Stretch] = (), held: Iterable[Held] = ()) -> None:
         self._files: dict[int, list[tuple[int, int]]] = {}
+        self._held = {one.stretch: one for one in held}
         for stretch in settled:
             self.settle(stretch)
 
@@ -37,13 +39,19 @@ class Ledger:
 
     def rows(self) -> int:
         """How many rows are settled."""
-        return sum(stop - first for spans in self._files.values() for first, stop in spans)
+        settled = sum(stop - first for spans in self._files.values() for first, stop in spans)
+        return settled - sum(len(one.rows) for one in self._held.values())
+
+    def held(self, gap: Stretch) -> Held | None:
+        """What is held of a gap; None where all of it is left."""
+        return self._held.get(gap)
 
     def gaps(self, file: int) -> list[Stretch]:
         """What is left of a file, in order; the last gap is open, for nobody knows where the file ends."""
         spans = [(1, 1), *self._files.get(file, [])]
         between = [Stretch(file, one[1], other[0]) for one, other in pairwise(spans) if one[1] < other[0]]
-        return [*between, Stretch(file, spans[-1][1])]
+        held = [stretch for stretch in self._held if stretch.file == file]
+        return sorted([*between, *held, Stretch(file, spans[-1][1])], key=lambda gap: gap.first)
 
     def safe_point(self, file: int) -> int:
         """The first row of a file that isn't settled, or has an unsettled one before it."""

@@ -155,8 +155,11 @@ class Chunk:
     stands at `[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), before a comma or the last bracket.
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
-    Rows of the stretch = m + unchanged + len(rejects). `prints` (shape (m, p)) are the rows' fingerprints;
-    `large` is as in `Mapped`. `unsent` are those of `rejects` that differ from the snapshot and were too big.
+    Rows of the stretch = m + unchanged + len(rejects) + those held. `prints` (shape (m, p)) are the rows'
+    fingerprints; `large` is as in `Mapped`. `unsent` are those of `rejects` that differ from the snapshot and
+    were too big. `held` (int64, shape (h,)) are the numbers of rows that are committed later, as parts of
+    their own. `again`: the stretch is committed already, but for held rows. `linked` (uint64, shape (k,)) are
+    the keys of the users to whom earlier rows link each one's device.
     """
 
     source: str
@@ -175,6 +178,9 @@ class Chunk:
     prints: Prints | None = None
     large: frozenset[str] = frozenset()
     unsent: tuple[Sent, ...] = ()
+    held: NDArray[np.int64] | None = None
+    again: bool = False
+    linked: NDArray[np.uint64] | None = None
 
     @property
     def users(self) -> int:
@@ -183,8 +189,11 @@ class Chunk:
 
     @property
     def unchanged(self) -> int:
-        """How many rows of the stretch describe no update."""
-        return self.stop - self.first - len(self.numbers) - len(self.rejects)
+        """How many rows of the stretch describe no update; none are left where it is committed already."""
+        if self.again:
+            return 0
+        held = 0 if self.held is None else len(self.held)
+        return self.stop - self.first - len(self.numbers) - len(self.rejects) - held
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +235,8 @@ class Tally:
         )
 
 
-# What became of rows that were sent; of those in doubt nobody knows whether they arrived.
-End: TypeAlias = Literal["accepted", "in_doubt", "refused"]
+# What became of rows that were to be sent; of those in doubt nobody knows whether they arrived.
+End: TypeAlias = Literal["accepted", "in_doubt", "refused", "unsent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,15 +251,26 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A chunk whose every row has its end: what it adds to the tally, its rejects, and what was sent of it.
+    """Rows of a chunk that have their end: what they add to the tally, their rejects, what was sent of them.
 
-    The rows of `sent` may come in several pieces, in any order.
+    The rows of `sent` may come in several pieces, in any order. All rows of the stretch have their end but
+    those with the numbers `held`. `again`: the stretch was committed before, with more rows held than now.
     """
 
     stretch: Stretch
     tally: Tally
     rejects: tuple[Reject, ...] = ()
     sent: tuple[Sent, ...] = ()
+    held: NDArray[np.int64] | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that have no end yet; all others have."""
+
+    stretch: Stretch
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.ledger import Ledger
-from etl.model import Stretch
+from etl.model import Held, Stretch
 
 STRETCHES = st.lists(
     st.builds(
@@ -65,3 +66,27 @@ def test_size_follows_gaps_and_not_rows() -> None:
 def test_an_open_stretch_is_refused() -> None:
     with pytest.raises(ValueError, match="open"):
         Ledger([Stretch(0, 1)])
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.booleans(), st.booleans()), max_size=12),
+)
+def test_a_stretch_with_held_rows_is_a_gap_of_its_own(chunks: list[tuple[int, bool, bool]]) -> None:
+    settled, held, expected, first = [], [], [], 1
+    for rows, is_settled, is_held in chunks:
+        stretch = Stretch(0, first, first + rows)
+        if is_settled or is_held:
+            settled.append(stretch)
+        if is_held:
+            held.append(Held(stretch, np.array([first])))
+            expected.append(stretch)
+        first += rows
+    ledger = Ledger(settled, held)
+    gaps = ledger.gaps(0)
+    assert [gap for gap in gaps if ledger.held(gap) is not None] == expected
+    assert [gap.first for gap in gaps] == sorted(gap.first for gap in gaps)
+    left = [row for gap in gaps for row in range(gap.first, gap.stop or first)]
+    done = {row for one in settled for row in range(one.first, one.stop or 0)}
+    done -= {row for one in held for row in range(one.stretch.first, one.stretch.stop or 0)}
+    assert sorted(left) == [row for row in range(1, first) if row not in done]
+    assert ledger.rows() == sum((one.stop or 0) - one.first for one in settled) - len(held)

@@ -14,11 +14,17 @@ from etl.errors import StaleCheckpointError
 from etl.model import Tally
 from etl.state_files import state_error, sync_folder
 
-VERSION: Final = 4
+VERSION: Final = 5
+_WITHOUT_HELD: Final = 4  # lacks a table that is empty in it, so its run can be resumed
 _UPGRADED: Final = 3  # a finished checkpoint of this version tells all that the next run must know
 _APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite files
 COUNTS: Final = tuple(field.name for field in fields(Tally))
 # `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be written.
+_HELD: Final = """
+CREATE TABLE held (
+  file INTEGER, first INTEGER, stop INTEGER, rows BLOB, PRIMARY KEY (file, first)
+) WITHOUT ROWID;
+"""
 _NEW_TABLES: Final = """
 CREATE TABLE digests (file INTEGER PRIMARY KEY, digest TEXT);
 CREATE TABLE past (
@@ -41,7 +47,7 @@ CREATE TABLE sent (
   file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT
 );
 CREATE INDEX sent_places ON sent (file, first);
-{_NEW_TABLES}"""
+{_NEW_TABLES}{_HELD}"""
 _SIDES: Final = ("-wal", "-shm", "-journal")
 
 
@@ -100,7 +106,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def check(connection: sqlite3.Connection, path: Path) -> None:
     """Raise StaleCheckpointError unless the file is a checkpoint of this version, whole and with a run in it.
 
-    A finished one of the version before is brought up to this one.
+    One of the version before is brought up to this one, and a finished one of the version before that.
     """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -133,12 +139,16 @@ def stale(path: Path, what: str, before: str = "") -> StaleCheckpointError:
 
 
 def _upgraded(connection: sqlite3.Connection, version: int) -> bool:
-    """Whether it is a finished one that has the tables of this version now."""
+    """Whether it has the tables of this version now."""
+    if version == _WITHOUT_HELD:
+        connection.executescript(f"BEGIN IMMEDIATE; {_HELD} PRAGMA user_version = {VERSION}; COMMIT")
+        return True
     if version != _UPGRADED or not connection.execute("SELECT finished FROM run").fetchone()[0]:
         return False
     connection.executescript(
         "BEGIN IMMEDIATE; ALTER TABLE run ADD COLUMN about TEXT; ALTER TABLE run ADD COLUMN commits INTEGER;"
-        f"UPDATE run SET about = '{{}}', commits = 0; {_NEW_TABLES} PRAGMA user_version = {VERSION}; COMMIT"
+        f"UPDATE run SET about = '{{}}', commits = 0; {_NEW_TABLES} {_HELD}"
+        f"PRAGMA user_version = {VERSION}; COMMIT"
     )
     return True
 

@@ -121,7 +121,10 @@ class InFlight:
                 for number, flight in enumerate(kept):
                     found._put(number, flight)
                     place = flight.file, flight.first
-                    found._taken.setdefault(place, _Taken(arrived=True, inherited=True)).slots.append(number)
+                    taken = found._taken.setdefault(place, _Taken())
+                    taken.arrived.append(flight.keys)
+                    taken.inherited.append(flight.keys)
+                    taken.slots.append(number)
                 os.fsync(descriptor)
                 fresh.rename(path)
                 sync_folder(path.parent)
@@ -166,18 +169,26 @@ class InFlight:
         """It was answered, or never left."""
         taken = self._taken[part.file, part.first]
         taken.under_way -= 1
-        taken.arrived |= fate != "refused"
+        if fate != "refused":
+            taken.arrived.append(part.keys)
 
     def inherited(self, chunk: Chunk) -> bool:
-        """Whether an earlier process may have sent the chunk, so that nobody knows if it arrived."""
+        """Whether an earlier process may have sent users of the chunk, and nobody knows if they arrived."""
         taken = self._taken.get((chunk.file, chunk.first))
-        return self._unknown or (taken is not None and taken.inherited)
+        found = taken.inherited if taken is not None else []
+        return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in found)
 
     def settled(self, chunk: Chunk, commits: int) -> None:
-        """The chunk is settled, in one of so many transactions; its slots are free again."""
-        taken = self._taken.pop((chunk.file, chunk.first), None)
-        self._free += taken.slots if taken else []
+        """The chunk is settled, in one of so many transactions; its slots are free again.
+
+        Where rows of it are held, only the users who were settled aren't in flight any more.
+        """
+        place = (chunk.file, chunk.first)
         with suppress(OSError):
+            if chunk.held is not None or chunk.again:
+                self._narrow(place, chunk.keys)
+            if chunk.held is None and (taken := self._taken.pop(place, None)):
+                self._free += taken.slots
             _write(self._file, _NUMBER.pack(commits), _COMMITS)
 
     def finished(self) -> None:
@@ -185,6 +196,26 @@ class InFlight:
         self._taken.clear()
         with suppress(OSError):
             _write(self._file, _NUMBER.pack(1), _FINISHED)
+
+    def _narrow(self, place: tuple[int, int], gone: NDArray[np.uint64]) -> None:
+        """Some users of a chunk aren't in flight any more; slots without any are emptied, and free."""
+        taken = self._taken.get(place)
+        if taken is None:
+            return
+        taken.forget(gone)
+        for number in list(taken.slots):
+            flight = _flight(os.pread(self._file, self._slot_bytes, self._place(number)))
+            if flight is None:
+                continue
+            keys = _without(flight.keys, gone)
+            if len(keys) == len(flight.keys):
+                continue
+            if len(keys):
+                self._put(number, replace(flight, keys=keys))
+            else:
+                _write(self._file, bytes(_SLOT.size), self._place(number))
+                taken.slots.remove(number)
+                self._free.append(number)
 
     def _names(self, taken: _Taken, keys: NDArray[np.uint64]) -> bool:
         """Whether the slots of a chunk name all of these users; of a request sent again they do."""
@@ -224,15 +255,25 @@ def left_by(path: Path) -> Left | None:
 
 @dataclass(slots=True)
 class _Taken:
-    """The slots of a chunk. `arrived`: some request of it was applied, or may have been.
+    """The slots of a chunk. `arrived`: users whose requests were applied, or may have been.
 
-    `inherited`: an earlier process sent it, and didn't live to see the answer.
+    `inherited`: users whom an earlier process sent, which didn't live to see the answer.
     """
 
-    arrived: bool = False
-    inherited: bool = False
+    arrived: list[NDArray[np.uint64]] = field(default_factory=list)
+    inherited: list[NDArray[np.uint64]] = field(default_factory=list)
     under_way: int = 0
     slots: list[int] = field(default_factory=list)
+
+    def forget(self, gone: NDArray[np.uint64]) -> None:
+        """These users are settled."""
+        for found in (self.arrived, self.inherited):
+            found[:] = [left for keys in found if len(left := _without(keys, gone))]
+
+
+def _without(keys: NDArray[np.uint64], gone: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    left: NDArray[np.uint64] = keys[~np.isin(keys[:, 0], gone[:, 0])]
+    return left
 
 
 def _header(mark: RunMark, slot_bytes: int) -> bytes:

@@ -16,11 +16,13 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 from uuid import uuid4
 
+import numpy as np
+
 from etl.checkpoint.database import COUNTS, check, connect, make, remove, stale
 from etl.checkpoint.past import MOST_PAST, PastRun, mark_of
 from etl.checkpoint.sent import Entries, alike, packed, unpacked
 from etl.errors import StateError
-from etl.model import Reject, Settled, Stretch, Tally
+from etl.model import Held, Reject, Settled, Stretch, Tally
 from etl.state_files import state_error
 
 _FAR: Final = 1 << 62  # behind every file
@@ -152,13 +154,21 @@ class Checkpoint:
             for row in connection.execute("SELECT file, first, stop FROM settled ORDER BY file, first"):
                 yield Stretch(*row)
 
+    def held(self) -> Iterator[Held]:
+        """The rows of settled stretches that are still held, by stretch, in order."""
+        query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
+        with self._reading() as connection:
+            for file, first, stop, rows in connection.execute(query):
+                yield Held(Stretch(file, first, stop), np.frombuffer(rows, "<i8"))
+
     def arrived(self) -> int:
         """How many of the settled rows arrived, or may have."""
         with self._reading() as connection:
             (accepted,) = connection.execute("SELECT accepted FROM tally").fetchone()
             doubts = (
                 "SELECT coalesce(sum(rows), 0) FROM sent WHERE end = 'in_doubt'",
-                "SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')",
+                "SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')"
+                " AND reason NOT LIKE 'not sent,%'",
             )
             return int(accepted + max(connection.execute(query).fetchone()[0] for query in doubts))
 
@@ -195,9 +205,7 @@ class Checkpoint:
         with self._writing() as connection:
             for chunk in chunks:
                 where = chunk.stretch
-                connection.execute(
-                    "INSERT INTO settled VALUES (?, ?, ?)", (where.file, where.first, where.stop)
-                )
+                _settle_rows(connection, chunk)
                 connection.executemany(
                     "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (_row_of(where.file, reject) for reject in chunk.rejects),
@@ -338,6 +346,18 @@ def _past(connection: sqlite3.Connection) -> tuple[PastRun, ...]:
 
 def _row_of(file: int, reject: Reject) -> tuple[int, int, str, str, str, str, str]:
     return file, reject.row, reject.source, reject.code, reject.reason, reject.values, reject.origin
+
+
+def _settle_rows(connection: sqlite3.Connection, chunk: Settled) -> None:
+    where = chunk.stretch
+    place = (where.file, where.first, where.stop)
+    if not chunk.again:
+        connection.execute("INSERT INTO settled VALUES (?, ?, ?)", place)
+    if chunk.held is not None:
+        rows = chunk.held.astype("<i8").tobytes()
+        connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", (*place, rows))
+    elif chunk.again:
+        connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
 
 
 def _remember(connection: sqlite3.Connection, one: PastRun) -> None:

@@ -60,7 +60,7 @@ def _refuse_unfinished(folder: StateFolder) -> None:
         return
     with found:
         progress = found.progress()
-        if not progress.finished and (found.arrived() or unsettled(left, progress, found.settled()) != ()):
+        if not progress.finished and (found.arrived() or unsettled(left, progress, found) != ()):
             raise StaleCheckpointError(
                 f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as it is",
                 hint="finish that run first, or drop it with `propsync run --restart`",

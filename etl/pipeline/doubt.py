@@ -34,15 +34,16 @@ def snapshot_id(folder: StateFolder, about: About) -> str:
         return found.stamp.run_id if found is not None and _fits(found, about, about.layout) else ""
 
 
-def unsettled(left: Left | None, progress: Progress, settled: Iterable[Stretch]) -> tuple[Flight, ...] | None:
+def unsettled(left: Left | None, progress: Progress, found: Checkpoint) -> tuple[Flight, ...] | None:
     """Who was in flight when a run's last process ended; None where nobody knows."""
     if left is None or left.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None
     if not left.known:
         return None
-    ledger = Ledger(settled)
-    return tuple(flight for flight in left.flights if _has_gap(ledger, flight))
+    ledger = Ledger(found.settled(), found.held())
+    found_open = (_narrowed(flight, ledger, found) for flight in left.flights if _has_gap(ledger, flight))
+    return tuple(flight for flight in found_open if len(flight.keys))
 
 
 def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flight] | None) -> None:
@@ -119,6 +120,15 @@ def forget_everyone(folder: StateFolder) -> None:
 
 def _fits(snapshot: Snapshot, about: About, layout: Layout) -> bool:
     return snapshot.stamp.endpoint == about.endpoint and snapshot.mode == layout.mode
+
+
+def _narrowed(flight: Flight, ledger: Ledger, found: Checkpoint) -> Flight:
+    """A flight without the users who were settled while others of its chunk were held."""
+    if ledger.held(Stretch(flight.file, flight.first, flight.stop)) is None:
+        return flight
+    place, behind = (flight.file, flight.first), (flight.file, flight.first + 1)
+    gone = np.concatenate([np.empty(0, np.uint64), *(e.keys[:, 0] for e in found.sent(place, behind))])
+    return replace(flight, keys=flight.keys[~np.isin(flight.keys[:, 0], gone)])
 
 
 def _has_gap(ledger: Ledger, flight: Flight) -> bool:

@@ -120,7 +120,12 @@ class _Orderly(asyncio.TaskGroup):
         self._error: EtlError | None = None
 
     def create_task(self, coroutine: Coroutine[Any, Any, None], **how: Any) -> asyncio.Task[None]:  # type: ignore[override]
-        task = super().create_task(self._watched(coroutine), **how)
+        watched = self._watched(coroutine)
+        try:
+            task = super().create_task(watched, **how)
+        except RuntimeError:  # the group ends
+            watched.close()
+            raise
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: coroutine.close())  # which it may never have begun

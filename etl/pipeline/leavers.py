@@ -19,7 +19,7 @@ from etl.job import Job
 from etl.keys import user_keys
 from etl.model import Batch, Chunk, Mapped, Stretch, Warned
 from etl.pipeline.ahead import read_ahead
-from etl.pipeline.production import Production
+from etl.pipeline.production import HeldOf, Production, held_of_none, left_of
 
 # What stands in place of a file's name, since these rows are in none.
 SOURCE: Final = "users who left"
@@ -62,13 +62,13 @@ class Leavers:
             words = f"{self.unread:,} rows name no readable user; whoever is meant counts as one who left"
             yield Warned("unread", words)
 
-    def chunks(self, gaps: Iterable[Stretch]) -> Iterator[list[Chunk]]:
+    def chunks(self, gaps: Iterable[Stretch], held: HeldOf = held_of_none) -> Iterator[list[Chunk]]:
         """The requests that unset the job's properties for the leavers in these stretches."""
         for gap in gaps:
             encoder = self.production.encoder(gap.first)
             for mapped in self._mapped(gap):
-                yield list(encoder.feed(mapped))
-            yield list(encoder.finish())
+                yield left_of(encoder.feed(mapped), held(gap))
+            yield left_of(encoder.finish(), held(gap))
 
     def _mapped(self, gap: Stretch) -> Iterator[Mapped]:
         row = 1

@@ -13,25 +13,57 @@ import numpy as np
 from etl.changes import Compared, Differ, FinalChanges
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
+from etl.errors import SourceError
 from etl.job import Job, check_columns, lacking, missing_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
-from etl.model import Batch, Chunk, Mapped, Stretch
+from etl.model import Batch, Chunk, Held, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
 from etl.pipeline.basis import NOTHING, Basis
+from etl.pipeline.links import Links
 from etl.pipeline.one_pass import OnePass
 from etl.reader import Source
 from etl.reader.spans import joined
+from etl.sender.parts import only
 
 Place = tuple[int, int]
 # What earlier chunks had accepted that begin at one place or after it, and before another.
 Sent = Callable[[Place, Place], Iterable[Entries]]
+# The rows that are held of a stretch.
+HeldOf = Callable[[Stretch], Held | None]
 Watch = Callable[[Compared], None]
 
 
 def _nothing(since: Place, before: Place) -> Iterable[Entries]:
     """A run that was just begun."""
     return ()
+
+
+def held_of_none(gap: Stretch) -> Held | None:
+    """Nothing is held."""
+    return None
+
+
+def left_of(chunks: Iterable[Chunk], held: Held | None) -> list[Chunk]:
+    """What is left of the chunks of a gap: all, or the rows that were held when the rest was committed.
+
+    They are encoded as they were in the chunk. Raises SourceError where there are no such rows any more.
+    """
+    if held is None:
+        return list(chunks)
+    return [_held_rows(chunk, held) for chunk in chunks]
+
+
+def _held_rows(chunk: Chunk, held: Held) -> Chunk:
+    stretch = Stretch(chunk.file, chunk.first, chunk.stop)
+    chosen = np.unique(chunk.owners[np.isin(chunk.numbers, held.rows)])
+    left = only(chunk, chosen)
+    if stretch != held.stretch or not np.array_equal(left.numbers, held.rows):
+        raise SourceError(
+            f"{chunk.source} has other rows than before from {held.stretch.first:,} on",
+            hint="the source changed after the run began; run with --restart to begin a new one",
+        )
+    return replace(left, again=True)
 
 
 # As long as a run's id, and of no run.
@@ -77,24 +109,29 @@ class Production:
         return (Stretch(file) for file in range(len(self.source.files)))
 
     def chunks(
-        self, gaps: Iterable[Stretch], sent: Sent = _nothing, watch: Watch | None = None
+        self,
+        gaps: Iterable[Stretch],
+        sent: Sent = _nothing,
+        held: HeldOf = held_of_none,
+        watch: Watch | None = None,
     ) -> Iterator[list[Chunk]]:
         """Read these stretches in order; yield the chunks of each piece of a batch as a list.
 
-        `watch` is told of every batch.
+        Of a chunk of which rows are `held`, only these are left. `watch` is told of every batch.
         """
-        differ = self.differ()
+        differ, links = self.differ(), Links()
         done = (0, 0)
         for gap, batches in self._passes(gaps):
             if differ is not None:
                 for entries in sent(done, (gap.file, gap.first)):
                     differ.mark(entries.keys)
+                    links.learn(entries.keys)
             done = (gap.file, gap.first)
             encoder = self.encoder(gap.first)
-            for mapped in self._left(gap, batches, differ, watch):
+            for mapped in self._left(gap, batches, differ, watch, links):
                 for piece in pieces(mapped):
-                    yield list(encoder.feed(piece))
-            yield list(encoder.finish())
+                    yield list(links.on(left_of(encoder.feed(piece), held(gap))))
+            yield list(links.on(left_of(encoder.finish(), held(gap))))
 
     def _passes(self, gaps: Iterable[Stretch]) -> Iterator[tuple[Stretch, Iterator[Batch]]]:
         """Each gap with the batches that have rows of it; a file is gone through once for all of its gaps."""
@@ -145,10 +182,17 @@ class Production:
         return Differ(basis.layout, basis.snapshot, full=basis.full, final=self.final, splice=self.splice)
 
     def _left(
-        self, gap: Stretch, batches: Iterable[Batch], differ: Differ | None, watch: Watch | None
+        self,
+        gap: Stretch,
+        batches: Iterable[Batch],
+        differ: Differ | None,
+        watch: Watch | None,
+        links: Links,
     ) -> Iterator[Mapped]:
-        """What is left to send of each batch."""
+        """What is left to send of each batch; rows that aren't sent say whose a device is, too."""
         for compared in _compared(self._mapped(gap, batches), differ):
+            if compared.seen is not None:
+                links.learn(compared.seen.keys)
             if watch is not None:
                 watch(compared)
             yield compared.mapped

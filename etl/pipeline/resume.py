@@ -121,7 +121,7 @@ class _Beginning:
         if found is None or progress is None or progress.finished:
             return None, ()
         about, digests = About.read(progress.about), found.digests()
-        flights = unsettled(self._left, progress, found.settled())
+        flights = unsettled(self._left, progress, found)
         how = difference(
             progress.identity, self._expected, lambda file: same_content(self._source, digests, file)
         )

@@ -98,7 +98,7 @@ class _Run:
         self._checkpoint = checkpoint
         self._settings = settings
         self._listener = listener
-        self._ledger = Ledger(checkpoint.settled())
+        self._ledger = Ledger(checkpoint.settled(), checkpoint.held())
         self._resumed_rows = self._ledger.rows()
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
@@ -116,7 +116,7 @@ class _Run:
         """Before a run sends anything: whether too much has changed, or too many have left."""
         if self._leavers is not None:
             self._leavers.check(self._production.basis.most_absent(self._settings.max_absent))
-        begun = self._resumed_rows > 0
+        begun = next(self._ledger.settled(), None) is not None
         self._production = look_for_changes(
             self._production, self._folder, self._checkpoint, self._settings, begun=begun
         )
@@ -208,9 +208,9 @@ class _Run:
     def _chunks(self) -> Made:
         files = range(len(self._production.source.files))
         gaps = [gap for file in files for gap in self._ledger.gaps(file)]
-        yield from self._production.chunks(gaps, self._checkpoint.sent, self._notes.take)
+        yield from self._production.chunks(gaps, self._checkpoint.sent, self._ledger.held, self._notes.take)
         if self._leavers is not None:
-            yield from self._leavers.chunks(self._ledger.gaps(len(files)))
+            yield from self._leavers.chunks(self._ledger.gaps(len(files)), self._ledger.held)
 
     async def _send(self, arriving: Arriving) -> bool:
         async with self._transport as transport:

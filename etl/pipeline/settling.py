@@ -93,15 +93,21 @@ class Settler:
 
 
 def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
+    held = 0 if chunk.held is None else len(chunk.held)
     rows = Tally(
-        rows=chunk.stop - chunk.first,
+        rows=len(chunk.numbers) if chunk.again else chunk.stop - chunk.first - held,
         unchanged=chunk.unchanged,
         rejected=len(chunk.rejects),
         swallowed=sum(reject.swallowed for reject in chunk.rejects),
     )
     stretch = Stretch(chunk.file, chunk.first, chunk.stop)
     return Settled(
-        stretch, rows + outcome.tally, chunk.rejects + outcome.rejects, chunk.unsent + outcome.sent
+        stretch,
+        rows + outcome.tally,
+        chunk.rejects + outcome.rejects,
+        chunk.unsent + outcome.sent,
+        held=chunk.held,
+        again=chunk.again,
     )
 
 

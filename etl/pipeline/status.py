@@ -46,7 +46,7 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
     if checkpoint is None:
         return found | {"status": "never run"}
     with checkpoint:
-        progress, ledger = checkpoint.progress(), Ledger(checkpoint.settled())
+        progress, ledger = checkpoint.progress(), Ledger(checkpoint.settled(), checkpoint.held())
         names = [str(file[0]) for file in cast("list[list[object]]", progress.identity["source"])]
         tally = progress.tally
         return found | {

@@ -1,9 +1,12 @@
 """A part of a chunk until each of its identifications has its end: accepted, or handed back.
 
 Refused content is halved until the bad rows stand alone, or is taken out where the answer says which it is;
-`refusals` tells whether it was the content. A part that keeps failing while others pass is set apart: it
-waits by itself and is halved until the user who is throttled stands alone. Whoever an answer names as
-throttled waits alone at once.
+`refusals` tells whether it was the content. A part that keeps failing while others pass is halved until the
+user who is throttled stands alone, and then set apart: it goes on in a task of its own. Anyone an answer
+names as throttled is set apart at once. From then on `heat` has one clock for all rows of that user.
+
+What becomes of a part is told to its watcher as soon as it is known. An outcome that a method returns only
+says that the part is done with; None says that the same is to be sent again.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ from etl.amplitude import (
 from etl.errors import DestinationError
 from etl.model import Body, Chunk, End, Tally
 from etl.responses import said
+from etl.sender.heat import Heat
 from etl.sender.named import by_fault, crowd_of, meant
-from etl.sender.outcome import Outcome, handed_back, refused, stopped, taken, troubles, uncounted
+from etl.sender.outcome import DONE, Outcome, handed_back, refused, stopped, taken, troubles, uncounted
 from etl.sender.pacing import Clock, Rate
 from etl.sender.parts import halves, only, others
-from etl.sender.pause import Pause
+from etl.sender.pause import Pause, StoppedError
 from etl.sender.refusals import Refusal, Refusals
 from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
 from etl.sender.turns import Turns
@@ -62,6 +66,7 @@ class _Trouble:
     often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it holds may
     have been taken by an earlier try. `doubted`: nobody knows of one of these tries whether it arrived.
     `refused` is how many requests had been accepted when a request with what it holds was first refused.
+    `parked`: it was set apart, and has a task of its own.
     """
 
     failures: int = 0
@@ -74,6 +79,7 @@ class _Trouble:
     tried: bool = False
     doubted: bool = False
     refused: int | None = None
+    parked: bool = False
 
     @property
     def end(self) -> End:
@@ -94,7 +100,8 @@ class _Trouble:
 class Delivery:
     """Sends parts within the rates, the shared pause, and at most `slots` requests at once.
 
-    `resent` chunks may have been taken before this process began, and so be counted as none.
+    `resent` chunks may have been taken before this process began, and so be counted as none. `heat` knows
+    whom the destination keeps refusing while others pass.
     """
 
     def __init__(
@@ -117,6 +124,7 @@ class Delivery:
         self._identifications = identifications
         self._turns = Turns(slots)
         self._refusals = Refusals(pause, self._turns)
+        self.heat = Heat(clock, outage)
         self._clock = clock
         self._outage = outage
         self._meter = Tally()
@@ -139,11 +147,12 @@ class Delivery:
     async def deliver(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble | None = None, *, turn: bool = False
     ) -> Outcome:
-        """Send a part until there is an end for each of its rows; with `turn` it has its turn already.
+        """Send a part until there is an end for each of its rows, or until the rest of it is set apart.
 
+        With `turn` it has its turn already.
         Raises DestinationError when the run can't go on, StoppedError when it is told to stop.
         """
-        trouble, outcome = trouble or _Trouble(), None
+        trouble, outcome = trouble or _Trouble(apart_since=self.heat.since(part.keys)), None
         request = await self._transport.pack(part.body)
         while outcome is None:
             if not turn:
@@ -164,6 +173,7 @@ class Delivery:
         """What a verdict leads to; None means that the same is to be sent again."""
         match verdict:
             case Accepted():
+                self.heat.clear(part.keys)
                 counts = self._counts_right(part, trouble, verdict)
                 return self._end(part, watcher, (taken if counts else uncounted)(part, verdict))
             case Refused() | TooBig() | KeyRefused():
@@ -262,7 +272,7 @@ class Delivery:
         """Hand back rows that were refused each by itself, once it is known that it was for the rows."""
         expected = self._refusals.are_expected(trouble.refused)
         await self._refusals.hold(part, verdict, watcher, expected=expected)
-        return refused(part, verdict, fault, trouble.end)
+        return self._end(part, watcher, refused(part, verdict, fault, trouble.end))
 
     async def _refuse_some(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: RefusedSome
@@ -291,43 +301,40 @@ class Delivery:
             return await self._fail_alone(part, watcher, trouble, slow)
         if len(crowd.throttled) == part.users:
             trouble.failures += 1
-            watcher.set_apart()
-            return await self._wait_alone(part, watcher, trouble, slow)
-        outcome = Outcome()
+            return await self._park(part, watcher, trouble, slow)
         if len(crowd.over_quota):
             words = f"over its quota for the day; the server answered 429: {verdict.words}"
             over_quota = only(part, crowd.over_quota)
-            outcome = self._end(
-                over_quota, watcher, handed_back(over_quota, "daily_quota", words, trouble.end)
-            )
-        return outcome + await self._both(
-            self._deliver_rest(part, watcher, trouble, crowd.others),
-            self._deliver_later(part, watcher, trouble, slow, crowd.throttled),
-        )
+            self._end(over_quota, watcher, handed_back(over_quota, "daily_quota", words, trouble.end))
+        if len(crowd.throttled):
+            await self._park(only(part, crowd.throttled), watcher, trouble.afresh(failures=1), slow)
+        return await self._deliver_rest(part, watcher, trouble, crowd.others)
 
     async def _deliver_rest(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, places: NDArray[np.int64]
     ) -> Outcome:
         if not len(places):
-            return Outcome()
+            return DONE
         rest = trouble.afresh(rounds=trouble.rounds + 1)
         return await self.deliver(only(part, places), watcher, rest)
 
-    async def _deliver_later(
-        self,
-        part: Chunk,
-        watcher: Watcher,
-        before: _Trouble,
-        verdict: SlowDown,
-        places: NDArray[np.int64],
-    ) -> Outcome:
-        if not len(places):
-            return Outcome()
-        watcher.set_apart()
-        held = only(part, places)
-        trouble = before.afresh(failures=1)
-        waited = await self._wait_alone(held, watcher, trouble, verdict)
-        return waited or await self.deliver(held, watcher, trouble)
+    async def _park(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
+    ) -> Outcome | None:
+        """Set a part apart: it waits and is sent again in a task of its own, and holds up nothing else."""
+        if trouble.parked:
+            return await self._wait_alone(part, watcher, trouble, verdict)
+        since = self._clock.now() if trouble.apart_since is None else trouble.apart_since
+        self.heat.prove(part.keys, since, verdict)
+        trouble.apart_since, trouble.parked = self.heat.since(part.keys), True
+        watcher.set_apart(part, self._go_on_alone(part, watcher, trouble, verdict))
+        return DONE
+
+    async def _go_on_alone(
+        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
+    ) -> None:
+        if await self._wait_alone(part, watcher, trouble, verdict) is None:
+            await self.deliver(part, watcher, trouble)
 
     async def _fail(
         self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
@@ -352,7 +359,7 @@ class Delivery:
         if others_pass or trouble.apart_since is not None:
             return await self._fail_alone(part, watcher, trouble, verdict)
         slowed = self._pause.left > 0
-        if trouble.failures == 2 and slowed and watcher.probe():
+        if trouble.failures == 2 and slowed and watcher.probe(part):
             await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), self._pause.left))
             return None
         if slowed and part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
@@ -403,8 +410,7 @@ class Delivery:
             if part.users > 1:
                 trouble.halved = True
                 return await self._halve(part, watcher, trouble)
-            watcher.set_apart()
-            wait = self._pause.wait(verdict, trouble.failures)
+            return await self._park(part, watcher, trouble, verdict)
         return await self._wait_alone(part, watcher, trouble, verdict, wait)
 
     def _too_fast(self, part: Chunk, trouble: _Trouble) -> bool:
@@ -429,7 +435,7 @@ class Delivery:
         if part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE:
             return await self._halve(part, watcher, trouble)
         if trouble.failures >= _THROTTLED_PATIENCE:
-            watcher.set_apart()
+            return await self._park(part, watcher, trouble, verdict)
         return await self._wait_alone(part, watcher, trouble, verdict)
 
     async def _wait_alone(
@@ -455,11 +461,22 @@ class Delivery:
         return await self._both(*(self.deliver(each, watcher, replace(half)) for each in halves(part)))
 
     async def _both(self, *parts: Coroutine[None, None, Outcome]) -> Outcome:
-        """Bring several parts to their end, side by side."""
+        """Bring several parts to their end, side by side; where the run stops, also those in flight."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
-        return sum((task.result() for task in tasks), Outcome())
+            tasks = [group.create_task(_unless_stopped(part)) for part in parts]
+        if not all(task.result() for task in tasks):
+            raise StoppedError
+        return DONE
 
     def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
-        watcher.finished(part)
-        return outcome
+        watcher.finished(part, outcome)
+        return DONE
+
+
+async def _unless_stopped(sending: Coroutine[None, None, Outcome]) -> bool:
+    """Whether it came to its end before the run was stopped."""
+    try:
+        await sending
+    except StoppedError:
+        return False
+    return True

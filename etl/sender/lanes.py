@@ -1,265 +1,333 @@
-"""Chunks under way: a bounded number of them, and for each user one after the other."""
+"""Chunks under way: a bounded number of them, and for each user one after the other.
+
+A chunk has a lane until it is committed. Its rows of users who are held up are portions of their own without
+a lane: they wait in the queues of their users, and are committed when they have their end. What waits is
+bounded.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from etl.model import Chunk
 from etl.sender.delivery import Delivery
-from etl.sender.order import NOBODY, Keys, Order, without
-from etl.sender.outcome import Outcome
-from etl.sender.parts import only, whole, without_body
+from etl.sender.load import Load, Portion
+from etl.sender.order import Claim, Mask, Order
+from etl.sender.outcome import Outcome, never_sent
+from etl.sender.parts import bytes_of, only, places
 from etl.sender.pause import StoppedError
 
 Settle = Callable[[Chunk, Outcome], Awaitable[None]]
 
-# Chunks set apart keep no lane; so many of them may wait, each with no more than the rows that wait.
-MOST_APART: Final = 1000
-
-
-class Traffic:
-    """Which users are under way, and for which of them it will take long; wakes those who wait for a turn."""
-
-    def __init__(self) -> None:
-        self._order = Order()
-        self._apart: set[int] = set()
-        self._parked: set[int] = set()  # sent, and waiting for earlier chunks of its users to be settled
-        self._given_up: set[int] = set()
-        self._signal = asyncio.Event()
-        self._tickets = 0
-
-    def enter(self, keys: Keys) -> tuple[int, list[int]]:
-        """A ticket for a chunk with these users, and the tickets it has to wait for."""
-        self._tickets += 1
-        return self._tickets, self._order.enter(self._tickets, keys)
-
-    def leave(self, ticket: int, *, settled: bool) -> None:
-        """The chunk is settled, or given up."""
-        if not settled:
-            self._given_up.add(ticket)
-        self._order.leave(ticket)
-        self._apart.discard(ticket)
-        self._parked.discard(ticket)
-        self._wake()
-
-    def narrow(self, ticket: int, keys: Keys) -> None:
-        """Only these users of the chunk are still under way."""
-        self._order.narrow(ticket, keys)
-        self._wake()
-
-    def set_apart(self, ticket: int) -> None:
-        """What is left of the chunk will take long: others should go ahead without its users."""
-        if ticket not in self._apart:
-            self._apart.add(ticket)
-            self._wake()
-
-    def standing(self, tickets: list[int]) -> list[int]:
-        """Those of the tickets that are still under way."""
-        return [ticket for ticket in tickets if self._order.has(ticket)]
-
-    def park(self, ticket: int) -> None:
-        """Every request of the chunk has its answer, and it isn't to be settled yet."""
-        self._parked.add(ticket)
-        self._order.narrow(ticket, NOBODY)
-        self._wake()
-
-    async def settled(self, tickets: list[int]) -> None:
-        """Wait until these chunks are settled. Raises StoppedError if one of them was given up."""
-        while self.standing(tickets):
-            await self.change()
-        if not self._given_up.isdisjoint(tickets):
-            raise StoppedError
-
-    def any_apart(self) -> bool:
-        """Whether any chunk is set apart."""
-        return bool(self._apart)
-
-    def all_apart(self, tickets: list[int]) -> bool:
-        """Whether waiting for these tickets will take long."""
-        return (self._apart | self._parked).issuperset(tickets)
-
-    def held(self, tickets: list[int], keys: Keys) -> NDArray[np.bool_]:
-        """Which rows of `keys` (shape (k, w)) have a user that one of the tickets has under way; (k,)."""
-        shared = [self._order.shared(ticket, keys).any(axis=1) for ticket in tickets]
-        held: NDArray[np.bool_] = np.logical_or.reduce(shared)
-        return held
-
-    async def room(self) -> None:
-        """Wait until fewer than MOST_APART chunks are set apart, or wait to be settled."""
-        while len(self._apart | self._parked) >= MOST_APART:
-            await self.change()
-
-    async def change(self) -> None:
-        """Wait until a chunk leaves, narrows, or is set apart."""
-        await self._signal.wait()
-
-    def _wake(self) -> None:
-        self._signal.set()
-        self._signal = asyncio.Event()
+# So many portions, with so many bytes, may be without a lane before no chunk is begun any more.
+MOST_APART: Final = 4096
+MOST_APART_BYTES: Final = 64 << 20
 
 
 class Lanes:
-    """Carries chunks to their settling; at most `count` chunks at once, besides those set apart."""
+    """Carries chunks until `settle` has committed them; `count` at once, besides what is set apart."""
 
     def __init__(self, count: int, delivery: Delivery, settle: Settle) -> None:
-        self._count = count
+        self._count = self._free = count
         self._delivery = delivery
         self._settle = settle
-        self._free = asyncio.Semaphore(count)
-        self._traffic = Traffic()
-        self._holding: set[_Load] = set()  # with a lane, and nothing to do but to see whether others pass
+        self._order = Order()
+        self._portions: dict[Claim, Portion] = {}
+        self._apart = self._apart_bytes = 0
+        self._refused: dict[Portion, None] = {}  # waiting to see whether others pass
+        self._holding: dict[Portion, None] = {}  # the same, with a lane
         self._unanswered = 0
-        self._answered = asyncio.Event()
+        self._stopped = False
+        self._changed = asyncio.Event()
 
     async def carry(self, chunk: Chunk, group: asyncio.TaskGroup) -> None:
-        """Start a chunk as soon as a lane is free; its task lives in `group`. Call it in source order."""
-        await self._traffic.room()
-        await self._free.acquire()
-        group.create_task(self._carry(_Load(chunk, self, self._traffic, self._free, self._delivery)))
+        """Begin with a chunk as soon as a lane is free; its tasks live in `group`. Call it in source order.
+
+        Nothing is begun any more once the run is stopping.
+        """
+        while not self._stopped and not self._has_room():
+            await self._change()
+        if self._stopped:
+            return
+        self._free -= 1
+        self._unanswered += chunk.users
+        keys = chunk.keys if chunk.linked is None else np.column_stack([chunk.keys, chunk.linked])
+        claim = self._order.enter(places(chunk), keys)
+        portion = self._portions[claim] = Load(chunk, claim, self, group).whole()
+        self._proceed(portion)
 
     async def drain(self) -> None:
         """Every chunk was given: wait until all are answered, and let those end that see nobody pass.
 
         Raises DestinationError where that shows that the run can't go on.
         """
-        while self._unanswered:
-            self._answered.clear()
-            await self._answered.wait()
+        while self._unanswered and not self._stopped:
+            await self._change()
         self._delivery.conclude()
 
-    def open(self, users: int) -> None:
-        """So many identifications are to be sent."""
-        self._unanswered += users
+    # What loads tell.
 
-    def answered(self, users: int) -> None:
-        """So many identifications have their answer, or are given up."""
-        self._unanswered -= users
-        if not self._unanswered:
-            self._answered.set()
-
-    def hold(self, load: _Load) -> None:
-        """A load with a lane waits to see whether others pass: they get its lane, where there is no other."""
-        self._holding.add(load)
-        if len(self._holding) >= self._count:
-            for one in self._holding:
-                one.free_lane()
-            self._holding.clear()
-
-    def let_go(self, load: _Load) -> None:
-        """A load doesn't wait for others any more."""
-        self._holding.discard(load)
-
-    async def _carry(self, load: _Load) -> None:
-        try:
-            outcome = await load.deliver()
-            await load.last()
-            await self._settle(load.chunk, outcome)
-            load.settled = True
-        except* StoppedError:
-            pass  # unsettled: the next run takes it up again
-        finally:
-            self.let_go(load)
-            load.leave()
-
-
-class _Load:
-    """One chunk under way; the watcher of its parts."""
-
-    def __init__(
-        self, chunk: Chunk, lanes: Lanes, traffic: Traffic, lane: asyncio.Semaphore, delivery: Delivery
-    ) -> None:
-        self.chunk = chunk
-        self.settled = False
-        self._lanes = lanes
-        self._traffic = traffic
-        self._lane = lane
-        self._delivery = delivery
-        self._ticket, self._blockers = traffic.enter(chunk.keys)
-        self._open_keys = chunk.keys
-        self._unanswered = chunk.users
-        self._holds = 0
-        self._has_lane = True
-        lanes.open(chunk.users)
-
-    async def deliver(self) -> Outcome:
-        return await self._in_turn(whole(self.chunk)) if self.chunk.users else Outcome()
-
-    def probe(self) -> bool:
-        alone = not self._traffic.any_apart()
+    def probe(self, portion: Portion, part: Chunk) -> bool:
+        """Let others ahead of a part that failed twice, unless that is done for another one."""
+        alone = self._apart == len(self._refused)
         if alone:
-            self.set_apart()
+            self._without(portion, self._set_apart(portion, portion.where(part), part))
         return alone
 
-    def set_apart(self) -> None:
-        self._traffic.set_apart(self._ticket)
-        self.free_lane()
+    def set_apart(self, portion: Portion, part: Chunk, sending: Coroutine[None, None, None]) -> None:
+        """Let others ahead of a part that `sending` brings to its end."""
+        apart = self._set_apart(portion, portion.where(part), part)
+        apart.sent = part.users
+        self._start(apart.load, self._run(apart, sending))
+        self._without(portion, apart)
 
-    def finished(self, part: Chunk) -> None:
-        self._unanswered -= part.users
-        self._lanes.answered(part.users)
-        if len(part.keys) < len(self._open_keys):
-            self._open_keys = without(self._open_keys, part.keys)
-            self._traffic.narrow(self._ticket, self._open_keys)
-        if self._holds and not self._unanswered:
-            self._traffic.park(self._ticket)
-            if self._has_lane:
-                self._lanes.hold(self)
+    def finished(self, portion: Portion, part: Chunk, outcome: Outcome) -> None:
+        """Part of a portion has its end."""
+        if not portion.had_answer(part):
+            self._answered(part.users)
+        if portion.claim.apart:
+            portion = self._split(portion, portion.where(part))
+        portion.end(part, outcome)
+        if outcome.rejects and self._delivery.heat:
+            self._give_up_queues(part)
+        if part.users != portion.sent:  # the task that sends it whole commits it
+            self._follow(portion)
 
-    def held(self, part: Chunk) -> None:
-        self._holds += 1
-        self.finished(part)
+    def held(self, portion: Portion, part: Chunk) -> None:
+        """Part of a portion was refused, and waits; its users' later rows may be sent meanwhile."""
+        self._answered(part.users)
+        portion.hold(part)
+        if portion.claim.apart:
+            self._let_others_pass(self._split(portion, portion.where(part)))
+        elif portion.only_pending():
+            self._let_others_pass(portion)
 
-    def released(self) -> None:
-        self._holds -= 1
-        if not self._holds:
-            self._lanes.let_go(self)
+    def released(self, portion: Portion) -> None:
+        """It waits no longer."""
+        self._holding.pop(portion, None)
 
-    async def last(self) -> None:
-        """Wait for the earlier chunks of its users to be settled.
+    def _without(self, portion: Portion, apart: Portion) -> None:
+        """What was set apart of a portion may have been the last of it."""
+        if apart is not portion:
+            self._follow(portion)
 
-        They may have let these users go ahead, and wait for others. If this chunk was settled and they
-        were not, the next run would send their older rows after it.
+    def _follow(self, portion: Portion) -> None:
+        """See what is to be done once something of a portion has its end."""
+        if portion.only_pending():
+            self._let_others_pass(portion)
+        else:
+            self._commit_if_ended(portion)
+
+    # Who goes when.
+
+    def _proceed(self, portion: Portion) -> None:
+        """Do what can be done with a portion by now: send it, or some of it, or commit it."""
+        claim, heat = portion.claim, self._delivery.heat
+        if portion.part is None:
+            self._commit_if_ended(portion)
+        elif self._stopped:
+            pass
+        elif claim.apart:
+            over = heat.over(claim.keys)
+            if over.any():
+                self._give_up(self._split(portion, over))
+            if portion.part is not None and all(one.answered for one in claim.before):
+                self._send(portion)
+        elif all(one.apart for one in claim.before):
+            slow = claim.waiting() | heat.known(claim.keys) if claim.before or heat else None
+            if slow is not None and slow.any():
+                apart = self._set_apart(portion, slow)
+                if apart is portion:
+                    self._detach(portion)
+                else:
+                    self._send(portion)
+                self._proceed(apart)
+            else:
+                self._send(portion)
+
+    def _send(self, portion: Portion) -> None:
+        part, portion.part = portion.part, None
+        assert part is not None  # noqa: S101 - it is sent once
+        portion.sent = part.users
+        self._start(portion.load, self._run(portion, self._deliver(part, portion.load)))
+
+    async def _deliver(self, part: Chunk, load: Load) -> None:
+        if part.users:
+            await self._delivery.deliver(part, load)
+
+    async def _run(self, portion: Portion, sending: Coroutine[None, None, None]) -> None:
+        """Bring a portion to its end, and commit it."""
+        try:
+            try:
+                await sending
+            except* StoppedError:
+                self._stop(portion.load)
+            if (ended := self._ended(portion)) is not None:
+                await self._commit(portion, *ended)
+        except BaseException:
+            self._stop()
+            raise
+
+    def _detach(self, portion: Portion) -> None:
+        """A chunk waits as a whole: it owns what it has, and what isn't sent of it is committed at once."""
+        if portion.part is not None:
+            portion.part = only(portion.part, np.arange(portion.part.users))
+        if (idle := portion.load.idle()) is not None:
+            self._start(portion.load, self._write(idle, Outcome()))
+        portion.load.detach()
+
+    def _start(self, load: Load, coroutine: Coroutine[None, None, None]) -> None:
+        try:
+            load.group.create_task(coroutine)
+        except RuntimeError:  # an error ends the group, and this task with it
+            coroutine.close()
+
+    def _set_apart(self, portion: Portion, chosen: Mask, part: Chunk | None = None) -> Portion:
+        """Some of a portion will take long: it keeps no lane, and others go ahead without these users.
+
+        `part` is what they have of what was sent, where they were sent.
         """
-        if self._traffic.standing(self._blockers):
-            self.chunk = without_body(self.chunk)
-            self._traffic.park(self._ticket)
-            self.free_lane()
-        await self._traffic.settled(self._blockers)
+        apart = self._split(portion, chosen)
+        if not apart.claim.apart:
+            self._apart += 1
+            self._order.set_apart(apart.claim)
+            waiting = part if apart.part is None else apart.part
+            apart.bytes = 0 if waiting is None else bytes_of(waiting)
+            self._apart_bytes += apart.bytes
+            self._free_lane(apart)
+            self._proceed_after(apart.claim)
+        return apart
 
-    def leave(self) -> None:
-        self._lanes.answered(self._unanswered)
-        self._traffic.leave(self._ticket, settled=self.settled)
-        self.free_lane()
+    def _let_others_pass(self, portion: Portion) -> None:
+        """What is left of a portion waits to see whether others are accepted; the rest is committed."""
+        if portion.claim.apart:
+            waiting = portion
+        else:
+            waiting = self._split(portion, portion.still_open())
+            waiting.lane, portion.lane = portion.lane, portion.lane and waiting is portion
+            self._order.set_apart(waiting.claim)
+            self._apart += 1
+        waiting.claim.answered, self._refused[waiting] = True, None
+        if waiting.lane:
+            self._hold_lane(waiting)
+        self._proceed_after(waiting.claim)
+        if waiting is not portion:
+            self._commit_if_ended(portion)
 
-    async def _in_turn(self, part: Chunk) -> Outcome:
-        """Send a part once no earlier chunk has one of its users under way.
+    def _split(self, portion: Portion, chosen: Mask) -> Portion:
+        """Some identifications of a portion, of which none has its end, as a portion of their own."""
+        if chosen.all():
+            return portion
+        part = portion.part
+        claim = self._order.split(portion.claim, chosen)
+        other = self._portions[claim] = Portion(portion.load, claim)
+        if portion in self._refused:
+            self._refused[other] = None
+        portion.load.divide(other)
+        portion.moved(other)
+        if part is not None:
+            other.part = only(part, np.flatnonzero(chosen))
+            portion.part = only(part, np.flatnonzero(~chosen))
+        self._apart += claim.apart
+        return other
 
-        Where that takes long, only the rows of these users wait.
+    def _proceed_after(self, claim: Claim) -> None:
+        for one in tuple(claim.after):
+            self._proceed(self._portions[one])
+
+    # Users who are given up.
+
+    def _give_up_queues(self, part: Chunk) -> None:
+        """Rows that wait for a user whose time is over have their end without a request."""
+        for key in part.keys[self._delivery.heat.over(part.keys), 0].tolist():
+            for claim in self._order.queue(key):
+                if claim in self._portions and self._portions[claim].part is not None:
+                    self._proceed(self._portions[claim])
+
+    def _give_up(self, portion: Portion) -> None:
+        part, portion.part = portion.part, None
+        assert part is not None  # noqa: S101 - it waits
+        portion.given_up = True
+        self._answered(part.users)
+        portion.end(part, never_sent(part, self._delivery.heat.words(part.keys)))
+        self._commit_if_ended(portion)
+
+    # Committing.
+
+    def _commit_if_ended(self, portion: Portion) -> None:
+        if (ended := self._ended(portion)) is not None:
+            self._start(portion.load, self._commit(portion, *ended))
+
+    def _ended(self, portion: Portion) -> tuple[Chunk, Outcome] | None:
+        """What is to be committed of a portion; None where it, or what was before it, has no end.
+
+        If it was committed before them, the next run would send them after it. What was never sent may be.
         """
-        while blockers := self._traffic.standing(self._blockers):
-            if self._traffic.all_apart(blockers):
-                held = self._traffic.held(blockers, part.keys)
-                if not held.any():
-                    break
-                if not held.all():
-                    return await self._split(part, held)
-                self.set_apart()
-            await self._traffic.change()
-        return await self._delivery.deliver(part, self)
+        if portion.open or portion.part is not None or portion.committing:
+            return None
+        if portion.claim.before and not portion.given_up:
+            return None
+        portion.committing = True
+        return portion.load.ended(portion), portion.outcome
 
-    async def _split(self, part: Chunk, held: NDArray[np.bool_]) -> Outcome:
-        now, later = only(part, np.flatnonzero(~held)), only(part, np.flatnonzero(held))
-        async with asyncio.TaskGroup() as group:
-            sent = group.create_task(self._delivery.deliver(now, self))
-            waiting = group.create_task(self._in_turn(later))
-        return sent.result() + waiting.result()
+    async def _commit(self, portion: Portion, chunk: Chunk, outcome: Outcome) -> None:
+        await self._write(chunk, outcome)
+        after = self._order.leave(portion.claim)
+        del self._portions[portion.claim]
+        portion.load.forget(portion)
+        self._holding.pop(portion, None)
+        self._refused.pop(portion, None)
+        self._apart -= portion.claim.apart
+        self._apart_bytes -= portion.bytes
+        self._free_lane(portion)
+        self._changed.set()
+        for claim in after:
+            self._proceed(self._portions[claim])
 
-    def free_lane(self) -> None:
-        if self._has_lane:
-            self._has_lane = False
-            self._lane.release()
+    async def _write(self, chunk: Chunk, outcome: Outcome) -> None:
+        try:
+            await self._settle(chunk, outcome)
+        except BaseException:
+            self._stop()
+            raise
+
+    def _stop(self, load: Load | None = None) -> None:
+        """The run is stopping: begin with nothing more, and commit what has its end of a load."""
+        self._stopped = True
+        self._changed.set()
+        for portion in load.portions() if load is not None else ():
+            if portion.ended and portion.open:
+                self._split(portion, portion.still_open())
+                self._commit_if_ended(portion)
+
+    # Lanes and room.
+
+    def _has_room(self) -> bool:
+        return self._free > 0 and self._apart < MOST_APART and self._apart_bytes < MOST_APART_BYTES
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _answered(self, users: int) -> None:
+        self._unanswered -= users
+        if not self._unanswered:
+            self._changed.set()
+
+    def _hold_lane(self, portion: Portion) -> None:
+        """Those whom it waits for get its lane, where there is no other."""
+        self._holding[portion] = None
+        if len(self._holding) >= self._count:
+            for one in self._holding:
+                self._free_lane(one)
+            self._holding.clear()
+
+    def _free_lane(self, portion: Portion) -> None:
+        if portion.lane:
+            portion.lane = False
+            self._free += 1
+            self._changed.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from etl.amplitude import Accepted, KeyRefused, SlowDown, SlowDownSome, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
@@ -23,6 +24,10 @@ class Outcome:
         return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
 
 
+# Every row of a part has its end, and what became of them was told.
+DONE: Final = Outcome()
+
+
 def taken(part: Chunk, verdict: Accepted) -> Outcome:
     """Every identification of the part is in."""
     return Outcome(accepted(part, verdict), sent=sent(part))
@@ -39,6 +44,12 @@ def handed_back(part: Chunk, code: str, words: str, end: End = "refused") -> Out
     """Every row of the part is a reject."""
     rejects = rejected(part, code, words)
     return Outcome(Tally(rejected=len(rejects)), rejects, sent(part, end))
+
+
+def never_sent(part: Chunk, words: str) -> Outcome:
+    """The user of the part is given up, so its rows were not tried."""
+    reason = f"not sent, as the server kept refusing this user: {words}"
+    return handed_back(part, "transient", reason, "unsent")
 
 
 def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused") -> Outcome:

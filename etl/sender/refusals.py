@@ -117,7 +117,7 @@ class Refusals:
         for one in held:
             if not one.rejected.done():
                 one.rejected.set_result(None)
-                one.watcher.released()
+                one.watcher.released(one.part)
 
     def _judge(self, *, key_too: bool = False) -> None:
         for kind, count in self._alike().items():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Protocol
 
 from etl.amplitude import Fate, Verdict
 from etl.model import Body, Chunk
+
+if TYPE_CHECKING:
+    from etl.sender.outcome import Outcome
 
 
 class Transport(Protocol):
@@ -58,17 +62,17 @@ class Unrecorded:
 class Watcher(Protocol):
     """What wants to know how a chunk's parts fare."""
 
-    def probe(self) -> bool:
+    def probe(self, part: Chunk) -> bool:
         """A part failed twice; whether others are let ahead, to see if it alone is at fault."""
 
-    def set_apart(self) -> None:
-        """A user keeps failing while others pass; it will take long."""
+    def set_apart(self, part: Chunk, sending: Coroutine[None, None, None]) -> None:
+        """A part keeps failing while others pass; it will take long. `sending` brings it to its end."""
 
-    def finished(self, part: Chunk) -> None:
+    def finished(self, part: Chunk, outcome: Outcome) -> None:
         """Every identification of the part has its end."""
 
     def held(self, part: Chunk) -> None:
         """Every identification of the part was refused, and waits to hear whether others are accepted."""
 
-    def released(self) -> None:
-        """A part that was held waits no longer."""
+    def released(self, part: Chunk) -> None:
+        """A part that was held waits no longer; it is about to be finished."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,36 @@ def test_it_is_for_its_owner_only_and_a_folder_that_is_gone_is_told(tmp_path: Pa
         assert (tmp_path / "in_flight").stat().st_mode & 0o777 == 0o600
     with pytest.raises(StateError):
         begin(tmp_path / "gone" / "in_flight")
+
+
+def test_of_a_chunk_that_is_settled_in_parts_the_others_stay_in_flight(tmp_path: Path) -> None:
+    path = tmp_path / "in_flight"
+    whole = chunk(1)
+    opened = begin(path)
+    opened.began(whole)
+    opened.ended(whole, "refused")
+    part = replace(whole, keys=whole.keys[:2])
+    opened.began(part)
+    opened.ended(part, "lost")
+    opened.settled(replace(part, held=np.array([11, 12])), 1)
+    assert named(path) == {11: keys_of(replace(whole, keys=whole.keys[2:]))}
+    opened.settled(replace(whole, keys=whole.keys[2:], again=True), 2)
+    assert named(path) == {}
+    dead(opened)
+
+
+def test_of_whom_an_earlier_process_sent_only_those_are_left_who_are_not_settled(tmp_path: Path) -> None:
+    path = tmp_path / "in_flight"
+    whole = chunk(1)
+    first = begin(path)
+    first.began(whole)
+    dead(first)
+    left = left_by(path)
+    assert left is not None
+    opened = begin(path, kept=left.flights)
+    rest = replace(whole, keys=whole.keys[2:])
+    assert opened.inherited(whole)
+    opened.settled(replace(whole, keys=whole.keys[:2], held=np.array([11, 12])), 1)
+    assert not opened.inherited(replace(whole, keys=whole.keys[:2]))
+    assert opened.inherited(rest)
+    dead(opened)

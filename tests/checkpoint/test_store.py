@@ -7,14 +7,16 @@ import resource
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from etl.checkpoint import Checkpoint
 from etl.errors import ExitCode, StaleCheckpointError, StateError
-from etl.model import Stretch, Tally
+from etl.model import Settled, Stretch, Tally
 from tests.checkpoint.making import IDENTITY, reject, settled
 
 
@@ -161,3 +163,38 @@ def test_a_folder_that_isn_t_there_is_a_state_error(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         Checkpoint.create(tmp_path / "absent" / "checkpoint.sqlite", IDENTITY)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_are_held_are_named_until_they_have_their_end(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.sqlite"
+
+    def left() -> list[tuple[Stretch, list[int]]]:
+        with Checkpoint.load(path) or pytest.fail("gone") as found:
+            return [(one.stretch, one.rows.tolist()) for one in found.held()]
+
+    stretch = Stretch(0, 1, 11)
+    parts = [
+        Settled(stretch, Tally(rows=7, accepted=7), held=np.array([2, 5, 9])),
+        Settled(stretch, Tally(rows=1, accepted=1), held=np.array([2, 9]), again=True),
+        Settled(stretch, Tally(rows=2, accepted=2), again=True),
+    ]
+    expected = [[(stretch, [2, 5, 9])], [(stretch, [2, 9])], []]
+    with Checkpoint.create(path, IDENTITY) as checkpoint:
+        for part, rows in zip(parts, expected, strict=True):
+            checkpoint.settle([part], Tally(), 0.0)
+            assert left() == rows
+            assert list(checkpoint.settled()) == [stretch]
+        assert checkpoint.progress().tally.rows == 10
+
+
+def test_an_unfinished_one_of_the_version_before_is_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.sqlite"
+    with Checkpoint.create(path, IDENTITY) as checkpoint:
+        checkpoint.settle([settled(1, 10)], Tally(), 0.0)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE held; PRAGMA user_version = 4;")
+    with Checkpoint.load(path) or pytest.fail("gone") as again:
+        assert list(again.settled()) == [Stretch(0, 1, 11)]
+        assert list(again.held()) == []
+        again.settle([replace(settled(11, 5), held=np.array([12]))], Tally(), 0.0)
+        assert len(list(again.held())) == 1

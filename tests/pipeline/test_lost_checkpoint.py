@@ -202,14 +202,21 @@ def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: 
     assert [one.name for one in killed.iterdir()] == ["checkpoint.sqlite"]
 
 
-def test_a_finished_one_of_the_version_before_is_no_obstacle(tmp_path: Path, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "older",
+    [
+        "DROP TABLE held; PRAGMA user_version = 4;",
+        "DROP TABLE held; DROP TABLE past; DROP TABLE digests; ALTER TABLE run DROP COLUMN about;"
+        "ALTER TABLE run DROP COLUMN commits; PRAGMA user_version = 3;",
+    ],
+)
+def test_a_finished_one_of_a_version_before_is_no_obstacle(
+    tmp_path: Path, sandbox: Sandbox, older: str
+) -> None:
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(5)))
     with closing(sqlite3.connect(checkpoint_of(job))) as connection:
-        connection.executescript(
-            "DROP TABLE past; DROP TABLE digests; ALTER TABLE run DROP COLUMN about;"
-            "ALTER TABLE run DROP COLUMN commits; PRAGMA user_version = 3;"
-        )
+        connection.executescript(older)
     (job.state_dir / "in_flight").unlink()
     assert status_of(job)["status"] == "finished"
     assert night(job, sandbox, users(range(6))).tally.accepted == 1

@@ -87,6 +87,19 @@ class Journey:
 
     settled: dict[int, Outcome] = field(default_factory=dict)
     seconds: float = 0.0
+    # asyncio shows what a task came to as a whole.
+    commits: list[tuple[Chunk, Outcome]] = field(default_factory=list, repr=False)
+    left: dict[int, list[int]] = field(default_factory=dict, repr=False)
+
+    def commit(self, chunk: Chunk, outcome: Outcome) -> None:
+        """A chunk, or a part of one; what its other parts may be is given by those before."""
+        held = [] if chunk.held is None else chunk.held.tolist()
+        before = self.left.get(chunk.first, [*chunk.numbers.tolist(), *held])
+        assert chunk.again == (chunk.first in self.left)
+        assert sorted(before) == sorted([*chunk.numbers.tolist(), *held])
+        self.left[chunk.first] = held
+        self.commits.append((chunk, outcome))
+        self.settled[chunk.first] = self.settled.get(chunk.first, Outcome()) + outcome
 
     @property
     def total(self) -> Outcome:
@@ -130,8 +143,7 @@ async def carry_all(
     )
 
     async def settle(chunk: Chunk, outcome: Outcome) -> None:
-        assert chunk.first not in journey.settled
-        journey.settled[chunk.first] = outcome
+        journey.commit(chunk, outcome)
 
     if stop_after is not None:
         asyncio.get_running_loop().call_later(stop_after, pause.stop)

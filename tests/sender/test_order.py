@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.sender.order import Order, without
+from etl.sender.order import Claim, Order
 
 # Multiples of 2**20 fall in one slot: strangers who look alike at first sight.
 KEYS = st.lists(
     st.integers(0, 5).map(lambda n: n * 2**20) | st.integers(0, 2**64 - 1),
     min_size=1,
     max_size=8,
-    unique=True,
 )
 
 
@@ -23,45 +28,116 @@ def keys(values: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
     return np.array(values, np.uint64).reshape(-1, 1)
 
 
-@given(st.lists(st.tuples(KEYS, st.booleans()), max_size=12))
-def test_a_chunk_waits_for_exactly_the_open_chunks_that_share_a_user(
-    chunks: list[tuple[list[int], bool]],
+def enter(order: Order, users: list[int]) -> Claim:
+    return order.enter(np.arange(len(users)), keys(users))
+
+
+@dataclass
+class Model:
+    """Claims by brute force: of any two that share a key the later one waits, if need be for one between."""
+
+    order: Order = field(default_factory=Order)
+    claims: list[Claim] = field(default_factory=list)
+
+    def must_wait(self, claim: Claim) -> bool:
+        mine = set(claim.keys.ravel().tolist())
+        return any(one.ticket < claim.ticket and mine & set(one.keys.ravel().tolist()) for one in self.claims)
+
+    def check(self) -> None:
+        for claim in self.claims:
+            assert bool(claim.before) == self.must_wait(claim)
+            for one in claim.before:
+                assert one in self.claims
+                assert claim in one.after
+                assert set(one.keys.ravel().tolist()) & set(claim.keys.ravel().tolist())
+            for one in claim.after:
+                assert claim in one.before
+
+
+@given(st.lists(KEYS, max_size=12), st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_claim_waits_exactly_as_long_as_an_earlier_one_shares_a_user(
+    chunks: list[list[int]], data: st.DataObject
 ) -> None:
+    """Whatever is split, set apart, or leaves out of turn; also where two users of a chunk have one key."""
+    model, chance = Model(), data.draw(st.randoms(use_true_random=False))
+    for users in [*chunks, *[None] * 30]:
+        if users is not None:
+            model.claims.append(enter(model.order, users))
+        for _ in range(chance.randrange(3) if model.claims else 0):
+            claim = chance.choice(model.claims)
+            act = chance.choice(["split", "apart", "leave"])
+            if act == "split" and len(claim.places) > 1:
+                chosen = np.zeros(len(claim.places), np.bool_)
+                chosen[chance.sample(range(len(chosen)), chance.randrange(1, len(chosen)))] = True
+                model.claims.append(model.order.split(claim, chosen))
+            elif act == "apart":
+                model.order.set_apart(claim)
+            elif act == "leave":
+                model.claims.remove(claim)
+                model.order.leave(claim)
+            if not model.claims:
+                break
+        model.check()
+    for claim in list(model.claims):
+        model.claims.remove(claim)
+        model.order.leave(claim)
+    assert not model.order._taken.any()  # or strangers would look taken for ever
+    assert not model.order._queues
+
+
+@given(KEYS, st.data())
+def test_of_a_claim_those_wait_whose_users_are_under_way(users: list[int], data: st.DataObject) -> None:
     order = Order()
-    under_way: dict[int, set[int]] = {}
-    for ticket, (users, leaves) in enumerate(chunks, start=1):
-        expected = [other for other, theirs in under_way.items() if theirs & set(users)]
-        assert order.enter(ticket, keys(users)) == expected
-        under_way[ticket] = set(users)
-        if leaves:
-            order.leave(ticket)
-            del under_way[ticket]
+    first = enter(order, data.draw(st.lists(st.sampled_from(users), min_size=1)))
+    claim = enter(order, users)
+    under_way = set(first.keys.ravel().tolist())
+    assert claim.waiting().tolist() == [user in under_way for user in users]
 
 
-@given(KEYS, KEYS)
-def test_narrowing_lets_the_others_go_but_not_before_it(users: list[int], other: list[int]) -> None:
+def calls(act: Callable[[], object]) -> int:
+    """How many functions of Python's and of C's are called."""
+    count = 0
+
+    def note(frame: FrameType, event: str, found: Any) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize("act", ["enter", "leave"])
+def test_what_one_costs_does_not_depend_on_how_many_wait(act: str) -> None:
+    def cost(waiting: int) -> int:
+        order, claims = Order(), []
+        for number in range(waiting):
+            claim = enter(order, [0, 1000 + number])
+            chosen = np.array([True, False])
+            held = order.split(claim, chosen)
+            order.set_apart(held)
+            order.leave(claim)
+            claims.append(held)
+        if act == "leave":
+            return calls(lambda: order.leave(claims[0]))
+        return calls(lambda: enter(order, [0, 1]))
+
+    few, many = cost(10), cost(2000)
+    assert many <= few + 20  # a search in an ordered queue
+
+
+def test_whoever_leaves_wakes_the_next_and_nobody_else() -> None:
     order = Order()
-    order.enter(1, keys(users))
-    order.narrow(1, keys(users[:1]))
-    assert (order.enter(2, keys(other)) == [1]) == bool({*users} & {*other})
-    assert order.shared(1, keys(other)).ravel().tolist() == [user == users[0] for user in other]
-
-
-def test_who_has_left_holds_up_nobody() -> None:
-    order = Order()
-    order.enter(1, keys([1, 2, 3]))
-    order.leave(1)
-    assert not order.has(1)
-    assert order.enter(2, keys([1])) == []
-    assert not order.shared(1, keys([1])).any()
-
-
-PAIRS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=12)
-
-
-@given(PAIRS, st.data())
-def test_of_equal_keys_those_not_taken_are_left(pairs: list[tuple[int, int]], data: st.DataObject) -> None:
-    gone = data.draw(st.lists(st.sampled_from(range(len(pairs))), min_size=1, unique=True))
-    everyone = np.array(pairs, np.uint64)
-    left = without(everyone, everyone[gone])
-    assert Counter(map(tuple, left.tolist())) == Counter(pairs) - Counter(pairs[place] for place in gone)
+    claims = []
+    for _ in range(50):
+        claims.append(enter(order, [7]))
+        order.set_apart(claims[-1])
+    for one, following in itertools.pairwise(claims):
+        assert order.queue(7)[0] is one
+        assert order.leave(one) == [following]
+        assert not following.before

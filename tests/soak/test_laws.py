@@ -132,6 +132,31 @@ def test_one_hot_user_holds_up_only_its_own_rows(proof: Proof) -> None:
     assert violations == []
 
 
+@pytest.mark.soak
+def test_all_rows_of_a_user_throttled_for_good_end_together(proof: Proof) -> None:
+    violations = []
+    for seed in range(200):
+        chance = random.Random(seed)
+        users = names(chance.choice([200, 1000, 3000]))
+        for at in chance.sample(range(20, len(users)), max(2, len(users) * chance.choice([5, 50]) // 1000)):
+            users[at] = "hot-user"
+        size = chance.choice([10, 50, 100])
+        parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
+        chunks, first = [], 1
+        for part in parts:
+            chunks.append(chunk_of(part, first))
+            first += len(part)
+        server = Destination(hot=frozenset(["hot-user"]))
+        journey = run_virtual(carry_all(chunks, server, outage=600))
+        hot = sum(part.count("hot-user") for part in parts)
+        tries = sum("hot-user" in some for _, some in server.requests)
+        found = journey.total.tally
+        if (found.accepted, found.rejected) != (first - 1 - hot, hot) or tries > 100 or journey.seconds > 840:
+            violations.append(f"seed {seed}: {found}, {tries} tries, {journey.seconds:.0f} s")
+    proof.add("5 all rows of a user throttled for good end together", 200, violations)
+    assert violations == []
+
+
 def _hot(users: list[str], now: float) -> Verdict | None:
     return SlowDown(None, "one user is throttled") if "hot-user" in users and now < 900 else None
 

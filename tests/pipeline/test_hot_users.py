@@ -1,0 +1,155 @@
+"""Users who are throttled while others pass: what is committed meanwhile, and what a later process sends."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.checkpoint import Checkpoint, left_by
+from etl.errors import DestinationError, EtlError
+from etl.ledger import Ledger
+from etl.model import Event, Progressed, Tally
+from etl.pipeline.doubt import unsettled
+from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, users
+
+HOT = "user-hot"
+COUNTING = {
+    "user_id": "id",
+    "user_properties": {"$set": {"plan": "plan"}, "$add": {"visits": {"column": "score", "type": "number"}}},
+}
+
+
+@contextmanager
+def throttling(*hot: str, **options: Any) -> Iterator[Sandbox]:
+    with running_sandbox(SandboxOptions(record=True, hot_users=frozenset(hot), **options)) as sandbox:
+        yield sandbox
+
+
+def export(count: int, every: int, hot: str = HOT) -> list[Row]:
+    """Every so many rows one of the hot user, the later the higher its score."""
+    rows = users(range(1, count + 1))
+    for place in range(3, count, every):
+        rows[place]["id"] = hot
+    return rows
+
+
+def lawful(tally: Tally) -> bool:
+    return tally.rows == tally.accepted + tally.unchanged + tally.merged + tally.rejected
+
+
+def test_a_user_who_is_throttled_for_good_costs_one_outage_and_no_other_row(tmp_path: Path) -> None:
+    job, rows, heard = job_in(tmp_path / "job"), export(900, 30), list[Event]()
+    with throttling(HOT) as sandbox:
+        summary = night(job, sandbox, rows, max_outage=0.6, listener=heard.append)
+        assert set(held(sandbox)) == {row["id"] for row in rows} - {HOT}
+        assert sandbox.stats.concurrent_users == 0
+    assert (summary.tally.accepted, summary.rejects_by_code) == (870, {"transient": 30})
+    assert (summary.exit_code, summary.status) == (3, "finished")
+    assert summary.seconds < 3 * 0.6 + 2
+    assert all(lawful(event.tally) for event in heard if isinstance(event, Progressed))
+    # The two rows of the first chunk were tried, as one; those behind them were not, and aren't in doubt.
+    reasons = [json.loads(line)["reason"] for line in (job.state_dir / "rejects.ndjson").open()]
+    assert sum(reason.startswith("not sent") for reason in reasons) == 28
+
+
+def test_what_a_snapshot_knows_of_a_user_who_was_never_sent_stays(tmp_path: Path) -> None:
+    """Night three sends what was handed back on night two, and nothing that Amplitude has."""
+    job, rows = job_in(tmp_path / "job"), export(300, 300)
+    changed = [{**row, "plan": "new"} for row in rows]
+    with throttling() as sandbox:
+        night(job, sandbox, rows)
+        sandbox.change(hot_users=[HOT])
+        second = night(job, sandbox, changed, max_outage=0.4, max_changes=100)
+        assert second.rejects_by_code == {"transient": 1}
+        sandbox.change(hot_users=[])
+        third = night(job, sandbox, changed)
+        assert (third.tally.accepted, third.tally.unchanged) == (1, 299)
+        assert held(sandbox)[HOT]["plan"] == "new"
+
+
+def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path: Path) -> None:
+    """Everything else is committed, and the next run sends the held rows: in order, and only these."""
+    job, rows = job_in(tmp_path / "job"), export(900, 30)
+    with throttling() as sandbox:
+        night(job, sandbox, rows, state_dir=tmp_path / "calm")
+        expected = held(sandbox)
+        sandbox.reset()
+        sandbox.change(hot_users=[HOT])
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Progressed) and event.tally.accepted == 870:
+                raise KilledError
+
+        with pytest.raises((KilledError, ExceptionGroup)):
+            night(job, sandbox, rows, listener=stop)
+        quiet(sandbox)
+        with Checkpoint.load(job.state_dir / "checkpoint.sqlite") or pytest.fail("gone") as found:
+            left = [int(row) for one in found.held() for row in one.rows]
+            assert left == [number for number, row in enumerate(rows, start=1) if row["id"] == HOT]
+            assert lawful(found.progress().tally)
+            assert Ledger(found.settled(), found.held()).rows() == 870
+            in_doubt = unsettled(left_by(job.state_dir / "in_flight"), found.progress(), found) or ()
+            assert sum(len(flight.keys) for flight in in_doubt) <= 1
+        sandbox.change(hot_users=[])
+        before = len(sandbox.requests)
+        summary = night(job, sandbox, rows)
+        resumed = sandbox.requests[before:]
+        assert sum(entry.identifications for entry in resumed) == 900 // 50  # those of a chunk are merged
+        assert held(sandbox) == expected
+        assert sandbox.stats.concurrent_users == 0
+    assert (summary.tally.accepted, summary.tally.merged, summary.resumed_rows) == (870 + 18, 12, 870)
+
+
+@given(
+    st.integers(10, 120),
+    st.lists(st.integers(1, 40), min_size=1, max_size=40),
+    st.sets(st.integers(1, 40), max_size=4),
+    st.lists(st.integers(1, 12), max_size=3),
+    st.sampled_from(["settling", "settled"]),
+    st.integers(0, 60),
+)
+@settings(max_examples=12, deadline=None)
+def test_counters_and_profiles_end_as_undisturbed_whatever_is_hot_and_killed(
+    count: int, cycle: list[int], hot: set[int], kills: list[int], point: str, tries: int
+) -> None:
+    """Over batch an event counts once if it comes with the id it had: so held rows are sent as they were."""
+    rows = [
+        {"id": f"user-{cycle[place % len(cycle)]:05}", "plan": f"plan {place}", "score": 1 + place}
+        for place in range(count)
+    ]
+    names = frozenset(f"user-{number:05}" for number in hot)
+    with tempfile.TemporaryDirectory() as folder, throttling() as sandbox:
+        job = job_in(Path(folder) / "job", COUNTING, destination={"transport": "batch"})
+        usual = {"batch_size": 10, "concurrency": 4}
+        night(job, sandbox, rows, state_dir=Path(folder) / "calm", **usual)
+        expected = held(sandbox)
+        sandbox.reset()
+        sandbox.change(hot_users=sorted(names), hot_tries=tries)
+        for number in kills:
+            with killed(point, number) as listener, suppress(KilledError, ExceptionGroup, EtlError):
+                night(job, sandbox, rows, listener=listener, max_outage=60, **usual)
+            quiet(sandbox)
+            with Checkpoint.load(job.state_dir / "checkpoint.sqlite") or pytest.fail("gone") as found:
+                assert lawful(found.progress().tally)
+        sandbox.change(hot_users=[])
+        summary = night(job, sandbox, rows, again=True, **usual)
+        if not kills or summary.resumed_rows:
+            assert held(sandbox) == expected
+        assert sandbox.stats.concurrent_users == 0
+        assert lawful(summary.tally)
+
+
+def test_a_destination_that_throttles_everybody_is_no_hot_user(tmp_path: Path) -> None:
+    job = job_in(tmp_path / "job")
+    rows = export(300, 30)
+    with throttling(*{row["id"] for row in rows}) as sandbox, pytest.raises(DestinationError):
+        night(job, sandbox, rows, max_outage=0.3)

@@ -1,0 +1,192 @@
+"""Users who are throttled while others pass, in virtual time: one clock for each, and nobody else waits."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.amplitude import SlowDown, TryAgain, Verdict
+from etl.model import Chunk, Reject
+from etl.sender import Waits, lanes
+from tests.sender.serving import Destination, Journey, carry_all, chunk_of
+from tests.sender.virtual import run_virtual
+
+OUTAGE = 300.0
+
+
+def with_hot(chunks: int, size: int, hot: str = "hot-user") -> list[list[str]]:
+    """Users by chunk; one of each is hot."""
+    return [[hot, *(f"user-{number}-{n}" for n in range(size - 1))] for number in range(chunks)]
+
+
+def chunks_of(users: list[list[str]]) -> list[Chunk]:
+    found: list[Chunk] = []
+    first = 1
+    for some in users:
+        found.append(chunk_of(some, first))
+        first += len(some)
+    return found
+
+
+def ends(journey: Journey) -> dict[int, str]:
+    """Of each row how its end was told for the snapshot, or why it is a reject."""
+    return {
+        reject.row: f"{reject.code}: {reject.reason}" for _, end in journey.commits for reject in end.rejects
+    }
+
+
+def test_all_rows_of_a_user_throttled_for_good_end_together() -> None:
+    users = with_hot(200, 20)
+    calm = run_virtual(carry_all(chunks_of(users), Destination()))
+    server = Destination(hot=frozenset(["hot-user"]))
+    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))
+    assert journey.total.tally.accepted == 200 * 19
+    assert [reject.code for reject in journey.rejects] == ["transient"] * 200
+    assert sum("not sent" in reason for reason in ends(journey).values()) == 199
+    others = max(time for user, time in server.times.items())
+    assert others <= calm.seconds + 60
+    assert journey.seconds <= OUTAGE + 120
+    # What was found out once isn't found out for each chunk.
+    assert sum("hot-user" in some for _, some in server.requests) < 40
+
+
+def test_others_are_committed_as_they_go() -> None:
+    users = with_hot(100, 20)
+    server = Destination(hot=frozenset(["hot-user"]))
+    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, stop_after=100))
+    committed = sum(len(chunk.numbers) for chunk, _ in journey.commits)
+    assert committed == 100 * 19
+    assert journey.seconds < 101
+    assert all(held == [first] for first, held in journey.left.items())
+
+
+def test_what_is_not_sent_of_a_chunk_does_not_wait_for_its_hot_user() -> None:
+    """Rows that describe no update, and rejects."""
+    users = [["hot-user", "user-1"], ["user-2"], ["hot-user"], ["hot-user", "user-3"]]
+    chunks = chunks_of(users)
+    late = Reject("rows.csv", 8, "missing_id", "there is none", "{}")
+    chunks.append(replace(chunk_of(["hot-user"], 7), stop=12, rejects=(late,)))
+    server = Destination(hot=frozenset(["hot-user"]))
+    journey = run_virtual(carry_all(chunks, server, outage=OUTAGE, stop_after=100))
+    last = [chunk for chunk, _ in journey.commits if chunk.first == 7]
+    assert [(chunk.unchanged, chunk.rejects, chunk.again) for chunk in last] == [(3, (late,), False)]
+    assert journey.left[7] == [7]
+    journey = run_virtual(carry_all(chunks, server, outage=OUTAGE))
+    last = [chunk for chunk, _ in journey.commits if chunk.first == 7]
+    assert [(chunk.unchanged, chunk.rejects, chunk.again) for chunk in last] == [
+        (3, (late,), False),
+        (0, (), True),
+    ]
+
+
+def test_a_user_who_is_taken_again_is_hot_no_more() -> None:
+    def answer(users: list[str], now: float) -> Verdict | None:
+        hot = now < 200 or 500 < now < 700
+        return SlowDown(None, "throttled") if hot and "hot-user" in users else None
+
+    users = with_hot(60, 5)
+    server = Destination(answer=answer, latency=20.0)
+    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, lanes=8))
+    assert journey.total.tally.accepted == 60 * 5
+    assert server.overlaps == 0
+
+
+def test_a_row_that_fails_otherwise_is_no_reason_not_to_try_the_next_one_of_its_user() -> None:
+    """It may be the row: each later one of the user is tried once, without another clock."""
+    times: list[float] = []
+
+    def answer(users: list[str], now: float) -> Verdict | None:
+        if "hot-user" not in users:
+            return None
+        times.append(now)
+        return TryAgain(True, "500") if now < OUTAGE + 40 else None
+
+    users = [[f"user-{number}"] for number in range(2000)]
+    for place in range(50, 2000, 100):
+        users[place] = ["hot-user"]
+    server = Destination(answer=answer, latency=2.0)
+    waits = Waits(longest=20.0)
+    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, waits=waits))
+    assert 0 < journey.total.tally.rejected < 20
+    assert journey.total.tally.accepted + journey.total.tally.rejected == 2000
+    assert not any("not sent" in reason for reason in ends(journey).values())
+    assert len(times) < 60
+
+
+def test_what_waits_is_bounded_and_what_is_hot_for_longer_holds_up_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "MOST_APART", 20)
+    users = with_hot(100, 5)
+    server = Destination(hot=frozenset(["hot-user"]))
+    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))
+    begun = {user for time, some in server.requests for user in some if time < OUTAGE / 2}
+    assert len(begun) <= 5 * 30  # then the source waits
+    assert journey.total.tally.accepted == 100 * 4
+    assert journey.seconds < OUTAGE + 120
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True), min_size=1, max_size=25),
+    st.sets(st.integers(0, 9), max_size=3),
+    st.sets(st.integers(1, 60), max_size=5),
+    st.integers(1, 6),
+    st.floats(0, 700) | st.none(),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_row_ends_once_in_order_whatever_is_hot_refused_or_fails(
+    users: list[list[int]],
+    hot: set[int],
+    bad: set[int],
+    count: int,
+    stop_after: float | None,
+    chance: random.Random,
+) -> None:
+    names = [[f"user-{number}" for number in some] for some in users]
+    by_row = [name for some in names for name in some]
+    throttled = {f"user-{number}" for number in hot}
+    poison = frozenset(f"user-{number % 10}" for number in bad if number % 10 not in hot)
+
+    def answer(found: list[str], now: float) -> Verdict | None:
+        if throttled & {*found}:
+            return SlowDown(None, "throttled")
+        return TryAgain(True, "502") if chance.random() < 0.2 else None
+
+    server = Destination(answer=answer, poison=poison, latency=1.0)
+    journey = Journey()
+    failed = False
+    try:
+        run_virtual(
+            carry_all(
+                chunks_of(names),
+                server,
+                lanes=count,
+                outage=OUTAGE,
+                stop_after=stop_after,
+                journey=journey,
+            )
+        )
+    except ExceptionGroup:
+        failed = True  # nobody passed
+    assert server.overlaps == 0
+    rows: dict[str, list[int]] = defaultdict(list)
+    rejects = {reject.row for _, end in journey.commits for reject in end.rejects}
+    for chunk, end in journey.commits:
+        tally = end.tally
+        assert len(chunk.numbers) == tally.accepted + tally.merged + tally.rejected
+        for number in chunk.numbers.tolist():
+            rows[by_row[number - 1]].append(number)
+    for name, numbers in rows.items():
+        mine = [number for number, one in enumerate(by_row, start=1) if one == name]
+        sent = [number for number in numbers if number not in rejects]
+        assert sent == sorted(sent)
+        # Before a row that is committed every older one is, but for those that are never sent any more.
+        assert sorted(numbers) == mine[: len(numbers)] or not sent
+        if stop_after is None and not failed:
+            assert sorted(numbers) == mine
