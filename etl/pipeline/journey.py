@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from etl.checkpoint import Checkpoint, InFlight
 from etl.errors import EtlError
@@ -16,10 +16,17 @@ from etl.pipeline.ahead import Arriving
 from etl.pipeline.notices import LargeNumbers
 from etl.pipeline.settings import Settings
 from etl.pipeline.settling import Settler
-from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pause, Rate, StoppedError, Transport
-
-# So long requests under way may take to end when the run can't go on.
-_GRACE_SECONDS: Final = 2.0
+from etl.sender import (
+    GRACE_SECONDS,
+    AdmittedRate,
+    Delivery,
+    Lanes,
+    Outcome,
+    Pause,
+    Rate,
+    StoppedError,
+    Transport,
+)
 
 
 async def travel(
@@ -110,7 +117,7 @@ async def _send_all(arriving: Arriving, lanes: Lanes, pause: Pause, large: Large
 class _Orderly(asyncio.TaskGroup):
     """A group in which an error of ours lets the requests under way end: who breaks off doesn't know of them.
 
-    Not for long: after `_GRACE_SECONDS` they are cancelled.
+    Not for long: after `GRACE_SECONDS` they are cancelled.
     """
 
     def __init__(self, pause: Pause) -> None:
@@ -145,7 +152,7 @@ class _Orderly(asyncio.TaskGroup):
                 raise
             if self._error is None:
                 self._error = found
-                asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._cancel)
+                asyncio.get_running_loop().call_later(GRACE_SECONDS, self._cancel)
             self._pause.stop()
 
     def _cancel(self) -> None:

@@ -5,10 +5,11 @@ from etl.sender.delivery import Delivery
 from etl.sender.lanes import Lanes
 from etl.sender.outcome import Outcome
 from etl.sender.pacing import Clock, Rate, Waits
-from etl.sender.pause import Pause, StoppedError
+from etl.sender.pause import GRACE_SECONDS, Pause, StoppedError
 from etl.sender.roles import Pace, Transport
 
 __all__ = [
+    "GRACE_SECONDS",
     "AdmittedRate",
     "Clock",
     "Delivery",

@@ -33,7 +33,7 @@ from etl.amplitude import (
     Verdict,
     fate_of,
 )
-from etl.errors import DestinationError
+from etl.errors import DestinationError, EtlError
 from etl.model import Body, Chunk, End, Tally
 from etl.responses import said
 from etl.sender.heat import Heat
@@ -41,7 +41,7 @@ from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.outcome import DONE, Outcome, handed_back, refused, stopped, taken, troubles, uncounted
 from etl.sender.pacing import Clock, Rate
 from etl.sender.parts import halves, only, others
-from etl.sender.pause import Pause, StoppedError
+from etl.sender.pause import GRACE_SECONDS, Pause, StoppedError
 from etl.sender.refusals import Refusal, Refusals
 from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
 from etl.sender.turns import Turns
@@ -461,22 +461,36 @@ class Delivery:
         return await self._both(*(self.deliver(each, watcher, replace(half)) for each in halves(part)))
 
     async def _both(self, *parts: Coroutine[None, None, Outcome]) -> Outcome:
-        """Bring several parts to their end, side by side; where the run stops, also those in flight."""
+        """Bring several parts to their end, side by side.
+
+        Where the run stops or can't go on, requests in flight are let end: nobody would know of them.
+        """
+        tasks: list[asyncio.Task[Exception | None]] = []
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_unless_stopped(part)) for part in parts]
-        if not all(task.result() for task in tasks):
+            tasks += [group.create_task(self._beside(part, tasks)) for part in parts]
+        errors = [task.result() for task in tasks if not task.cancelled()]
+        for error in errors:
+            if error is not None and not isinstance(error, StoppedError):
+                raise error
+        if any(errors):
             raise StoppedError
         return DONE
+
+    async def _beside(
+        self, sending: Coroutine[None, None, Outcome], tasks: list[asyncio.Task[Exception | None]]
+    ) -> Exception | None:
+        """Send one of several parts; the error that kept it from its end, if any."""
+        try:
+            await sending
+        except StoppedError as stopped:
+            return stopped
+        except EtlError as error:
+            self._pause.stop()
+            for task in tasks:
+                asyncio.get_running_loop().call_later(GRACE_SECONDS, task.cancel)
+            return error
+        return None
 
     def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
         watcher.finished(part, outcome)
         return DONE
-
-
-async def _unless_stopped(sending: Coroutine[None, None, Outcome]) -> bool:
-    """Whether it came to its end before the run was stopped."""
-    try:
-        await sending
-    except StoppedError:
-        return False
-    return True

@@ -29,6 +29,8 @@ _EARLY_FAILURES: Final = 8
 # Of the longest outage, silence and a wait after a 5xx are no more than these shares.
 _SILENT_SHARE: Final = 1 / 4
 _WAIT_SHARE: Final = 1 / 30
+# So long requests under way may take to end when the run can't go on.
+GRACE_SECONDS: Final = 2.0
 
 
 class StoppedError(Exception):
