@@ -481,6 +481,19 @@ class History:
 KINDS = ["bad", "bad", "killed", "rejects", "rejects", "good"]
 
 
+def live(fickle: Fickle, changes: str, both: bool, kinds: list[str], seed: int, transport: str) -> None:
+    """A series of nights; a good one finds everything as the export says."""
+    fickle.reset()
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        job = job_in(Path(folder, "job"), changes, both=both, destination={"transport": transport})
+        history = History(job, fickle, random.Random(seed), both)
+        for kind in kinds:
+            if kind == "good":
+                history.good()
+            else:
+                history.live(kind)
+
+
 @pytest.mark.parametrize("both", [False, True], ids=["one id", "both ids"])
 @pytest.mark.parametrize("changes", CHANGES)
 @settings(
@@ -497,12 +510,4 @@ KINDS = ["bad", "bad", "killed", "rejects", "rejects", "good"]
 def test_a_good_night_sets_all_right_whatever_came_before(
     fickle: Fickle, changes: str, both: bool, kinds: list[str], begins: str, seed: int, transport: str
 ) -> None:
-    fickle.reset()
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        job = job_in(Path(folder, "job"), changes, both=both, destination={"transport": transport})
-        history = History(job, fickle, random.Random(seed), both)
-        for kind in [begins, *kinds, "good"]:
-            if kind == "good":
-                history.good()
-            else:
-                history.live(kind)
+    live(fickle, changes, both, [begins, *kinds, "good"], seed, transport)
