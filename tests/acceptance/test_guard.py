@@ -19,8 +19,13 @@ def test_no_test_talks_to_another_machine() -> None:
         socket.getaddrinfo("amplitude.example", 443)
 
 
-def test_no_command_of_a_test_talks_to_another_machine(propsync: Propsync, tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_no_command_of_a_test_talks_to_another_machine(
+    propsync: Propsync, tmp_path: Path, full: bool
+) -> None:
     exports.write_csv(tmp_path / "users.csv", 1)
     job = exports.write_job(tmp_path, source="users.csv")
-    finished = propsync.process("run", job, "--endpoint", "https://192.0.2.1", "--max-outage", "0s")
+    finished = propsync.process(
+        "run", job, "--endpoint", "https://192.0.2.1", "--max-outage", "0s", full=full
+    )
     assert "OutsideError" in finished.err

@@ -57,7 +57,7 @@ def test_a_plain_job_does_without_it(
     propsync: Propsync, sandbox: Sandbox, job: Path, command: list[str]
 ) -> None:
     words = [sandbox.url if word == "URL" else word for word in command]
-    finished = propsync.process(words[0], job, *words[1:], PYTHONPROFILEIMPORTTIME="1")
+    finished = propsync.process(words[0], job, *words[1:], full=True, PYTHONPROFILEIMPORTTIME="1")
     assert finished.code == 0
     assert "pyarrow.lib" in imported(finished.err)
     assert "pandas.core" not in imported(finished.err)
@@ -65,7 +65,7 @@ def test_a_plain_job_does_without_it(
 
 @pytest.mark.parametrize("command", ["check", "status"])
 def test_what_sends_nothing_does_without_the_network(propsync: Propsync, job: Path, command: str) -> None:
-    finished = propsync.process(command, job, PYTHONPROFILEIMPORTTIME="1")
+    finished = propsync.process(command, job, full=True, PYTHONPROFILEIMPORTTIME="1")
     assert finished.code == 0, finished.err
     assert "etl.job.loader" in imported(finished.err)
     assert "aiohttp" not in imported(finished.err)
@@ -79,7 +79,7 @@ def test_a_transform_has_it_whole(
     (tmp_path / "changes.py").write_text(TRANSFORM)
     job = exports.write_job(tmp_path, f"transform: changes:changed\n{exports.JOB}", source="users.csv")
     options = ("--endpoint", sandbox.url, "--processes", processes, *QUICK)
-    finished = propsync.process("run", job, *options)
+    finished = propsync.process("run", job, *options, full=True)
     assert finished.code == 0, finished.err
     users = sorted(sandbox.profiles.users.items())
     plans = [profile.properties.get("plan") for _, profile in users]

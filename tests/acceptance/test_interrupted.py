@@ -168,7 +168,7 @@ def hears_signals(running: Running) -> bool:
 def test_a_signal_while_it_still_loads_is_told_as_any_other(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with propsync.begin(*run(sandbox, job), *TOLD) as running:
+    with propsync.begin(*run(sandbox, job), *TOLD, full=True) as running:
         until(lambda: hears_signals(running))
         running.send(number)
         is_told(running.wait(), tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import pkgutil
 import shutil
@@ -20,9 +19,9 @@ from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
 from tests.acceptance.test_killed import kill_after, run
 from tests.commands import KEY, Propsync
+from tests.forking import forks
 
 ROWS = 8_000
-_FORKS = multiprocessing.get_context("forkserver")
 
 
 def edit(path: Path, places: range, **values: object) -> dict[str, dict[str, object]]:
@@ -94,7 +93,7 @@ def test_killed_at_its_end_it_ends_all_the_same(
 ) -> None:
     expected = edit(tmp_path / "users.csv", range(100), plan="other")
     expected |= edit(tmp_path / "users.csv", range(100, 101), score="much")
-    process = _FORKS.Process(target=_die, args=(run(sandbox, recorded), tmp_path, point, after))
+    process = forks().Process(target=_die, args=(run(sandbox, recorded), tmp_path, point, after))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
