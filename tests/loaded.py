@@ -16,3 +16,4 @@ for module in pkgutil.walk_packages(etl.__path__, "etl."):
     if not module.name.endswith("__main__"):
         import_module(module.name)
 let_in()
+import_module("tests.commands")  # what modules of tests need, whose functions run in such processes
