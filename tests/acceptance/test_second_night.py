@@ -96,8 +96,15 @@ END = {
 }
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("point", END)
+# Between the end of one and the beginning of the next, hardly anything is done.
+@pytest.mark.parametrize(
+    ("point", "after"),
+    [
+        *((point, False) for point in END),
+        ("the run is finished", True),
+        *(pytest.param(point, True, marks=pytest.mark.soak) for point in list(END)[:-1]),
+    ],
+)
 def test_killed_at_its_end_it_ends_all_the_same(
     propsync: Propsync, sandbox: Sandbox, tmp_path: Path, recorded: Path, point: str, after: bool
 ) -> None:
