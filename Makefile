@@ -31,7 +31,7 @@ unit: $(STAMP)
 # ends with a table: law, cases tried, violations.
 soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
-	$(BIN)/python -m pytest tests/soak -m soak -n $(WORKERS) --timeout 900
+	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from etl.__main__ import run_command
+from tests.forking import PATH, ForkedProcess
 
 REPOSITORY = Path(__file__).parents[1]
 KEY = "ampKey0123456789neverToBeSeen"
@@ -52,7 +53,7 @@ def checked(finished: Finished) -> Finished:
 class Running:
     """A command in a process of its own, under way."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str] | ForkedProcess) -> None:
         self.process = process
 
     def send(self, number: signal.Signals) -> None:
@@ -66,7 +67,12 @@ class Running:
 
     def wait(self, seconds: float = SECONDS) -> Finished:
         """Wait for its end."""
-        out, err = self.process.communicate(timeout=seconds)
+        return self.finish("", seconds)
+
+    def finish(self, stdin: str, seconds: float = SECONDS) -> Finished:
+        """Give it its input, and wait for its end."""
+        out, err = self.process.communicate(stdin, timeout=seconds)
+        assert self.process.returncode is not None
         return checked(Finished(self.process.returncode, out or "", err or ""))
 
 
@@ -84,11 +90,12 @@ class Propsync:
         code = run_command([str(argument) for argument in arguments])
         return checked(Finished(code, *self._capsys.readouterr()))
 
-    def process(self, *arguments: str | Path, stdin: str = "", **environment: str | None) -> Finished:
+    def process(
+        self, *arguments: str | Path, stdin: str = "", full: bool = False, **environment: str | None
+    ) -> Finished:
         """Run the command to its end. A variable that is None is not set."""
-        with self.begin(*arguments, environment=environment) as running:
-            out, err = running.process.communicate(stdin, timeout=SECONDS)
-        return checked(Finished(running.process.returncode, out, err))
+        with self.begin(*arguments, full=full, environment=environment) as running:
+            return running.finish(stdin)
 
     @contextmanager
     def begin(
@@ -97,21 +104,28 @@ class Propsync:
         environment: Mapping[str, str | None] | None = None,
         before: Callable[[], object] | None = None,
         under: Sequence[str] = (),
+        full: bool = False,
     ) -> Iterator[Running]:
         """Start the command; nothing of it outlives the block.
 
-        `before` runs in the new process; `under` is the command that is to start it.
+        `before` runs in the new process; `under` is the command that is to start it. Where it is tested what
+        it loads, and when, it starts in `full`; else it is a fork, which has loaded everything.
         """
-        process = subprocess.Popen(
-            [*under, sys.executable, "-m", "etl", *map(str, arguments)],
-            cwd=self.folder,
-            env=self._environment(environment or {}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=before,
-        )
+        words, variables = [str(argument) for argument in arguments], self._environment(environment or {})
+        process: subprocess.Popen[str] | ForkedProcess
+        if full or under or sys.platform != "linux":
+            process = subprocess.Popen(
+                [*under, sys.executable, "-m", "etl", *words],
+                cwd=self.folder,
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=before,
+            )
+        else:
+            process = ForkedProcess(words, self.folder, variables, before)
         try:
             yield Running(process)
         finally:
@@ -122,8 +136,7 @@ class Propsync:
                     stream.close()
 
     def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
-        path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "guard")])
-        environment = {**os.environ, "PYTHONPATH": path, "HOME": str(self._home), **changes}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATH), "HOME": str(self._home), **changes}
         return {name: value for name, value in environment.items() if value is not None}
 
 

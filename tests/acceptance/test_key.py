@@ -110,7 +110,7 @@ def test_it_is_in_no_argument_that_other_users_of_the_machine_could_read(
 ) -> None:
     with (
         running_sandbox(SandboxOptions(latency=0.5)) as slow,
-        propsync.begin("run", job, "--endpoint", slow.url, *QUICK) as running,
+        propsync.begin("run", job, "--endpoint", slow.url, *QUICK, full=True) as running,
     ):
         until(lambda: slow.stats.requests > 0)
         assert KEY.encode() not in Path(f"/proc/{running.process.pid}/cmdline").read_bytes()

@@ -51,8 +51,13 @@ def settling(sandbox: Sandbox) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("write", "rows", "processes"),
-    [(csv_file, 20_000, "1"), (csv_file, 20_000, "2"), (parquet_file, 10_000, "2")],
+    ("write", "rows", "processes", "lives"),
+    [
+        (parquet_file, 8_000, "2", (3, 15)),
+        pytest.param(csv_file, 20_000, "1", (3, 30), marks=pytest.mark.soak),
+        pytest.param(csv_file, 20_000, "2", (3, 30), marks=pytest.mark.soak),
+        pytest.param(parquet_file, 10_000, "2", (3, 30), marks=pytest.mark.soak),
+    ],
 )
 def test_killed_again_and_again_it_ends_as_if_undisturbed(
     propsync: Propsync,
@@ -61,13 +66,14 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     write: Callable[[Path, int], Path],
     rows: int,
     processes: str,
+    lives: tuple[int, ...],
 ) -> None:
     job = exports.write_job(tmp_path, source=write(tmp_path, rows).name)
     sandbox.change(latency="20ms")
-    lives = []
-    for requests in (3, 30):
+    ends = []
+    for requests in lives:
         kill_after(propsync, sandbox, job, requests, processes)
-        lives.append(len(sandbox.requests))
+        ends.append(len(sandbox.requests))
     sandbox.change(latency="0ms")
     finished = propsync(*run(sandbox, job))
 
@@ -76,7 +82,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     assert holds_the_law(finished.summary)
     assert 0 < finished.summary["resumed_rows"] < rows
 
-    for end, next_end in pairwise([*lives, len(sandbox.requests)]):
+    for end, next_end in pairwise([*ends, len(sandbox.requests)]):
         before = {entry.sha256 for entry in sandbox.requests[:end]}
         again = [entry for entry in sandbox.requests[end:next_end] if entry.sha256 in before]
         assert len(again) <= CONCURRENCY

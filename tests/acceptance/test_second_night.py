@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import pkgutil
 import shutil
@@ -20,9 +19,9 @@ from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
 from tests.acceptance.test_killed import kill_after, run
 from tests.commands import KEY, Propsync
+from tests.forking import forks
 
-ROWS = 8_000
-_FORKS = multiprocessing.get_context("forkserver")
+ROWS, MANY = 1_000, 8_000
 
 
 def edit(path: Path, places: range, **values: object) -> dict[str, dict[str, object]]:
@@ -45,37 +44,47 @@ def arrived(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
 @pytest.fixture
 def recorded(propsync: Propsync, sandbox: Sandbox, tmp_path: Path) -> Path:
     """A job whose export lies beside it as users.csv, and is known by now."""
-    exports.write_csv(tmp_path / "users.csv", ROWS)
-    job = exports.write_job(tmp_path, source="users.csv")
+    return record(propsync, sandbox, tmp_path, ROWS)
+
+
+@pytest.fixture
+def many_recorded(propsync: Propsync, sandbox: Sandbox, tmp_path: Path) -> Path:
+    """The same with so many rows that a run of them can be killed halfway."""
+    return record(propsync, sandbox, tmp_path, MANY)
+
+
+def record(propsync: Propsync, sandbox: Sandbox, folder: Path, rows: int) -> Path:
+    exports.write_csv(folder / "users.csv", rows)
+    job = exports.write_job(folder, source="users.csv")
     finished = propsync("baseline", job, "--endpoint", sandbox.url, "--json")
     assert finished.code == 0
-    assert finished.summary["entries"] == ROWS
+    assert finished.summary["entries"] == rows
     return job
 
 
 # --- kill -9 ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", [pytest.param("1", marks=pytest.mark.soak), "2"])
 def test_killed_again_and_again_exactly_what_changed_arrives(
-    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, recorded: Path, processes: str
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, many_recorded: Path, processes: str
 ) -> None:
-    expected = edit(tmp_path / "users.csv", range(0, ROWS, 2), plan="other")
+    expected = edit(tmp_path / "users.csv", range(0, MANY, 2), plan="other")
     sandbox.change(latency="20ms")
     for requests in (2, 8):
-        kill_after(propsync, sandbox, recorded, requests, processes)
+        kill_after(propsync, sandbox, many_recorded, requests, processes)
     sandbox.change(latency="0ms")
-    finished = propsync.process(*run(sandbox, recorded), "--processes", processes)
+    finished = propsync.process(*run(sandbox, many_recorded), "--processes", processes)
     assert finished.code == 0
-    assert finished.summary["accepted"] == finished.summary["unchanged"] == ROWS // 2
-    assert 0 < finished.summary["resumed_rows"] < ROWS
+    assert finished.summary["accepted"] == finished.summary["unchanged"] == MANY // 2
+    assert 0 < finished.summary["resumed_rows"] < MANY
     assert holds_the_law(finished.summary)
     assert arrived(sandbox) == expected
     # What came twice came as it was: all bodies that ever came have each user once.
     bodies = {entry.sha256: entry.identifications for entry in sandbox.requests}
-    assert sum(bodies.values()) == ROWS // 2
-    again = propsync(*run(sandbox, recorded))
-    assert (again.summary["unchanged"], again.summary["requests"]) == (ROWS, 0)
+    assert sum(bodies.values()) == MANY // 2
+    again = propsync(*run(sandbox, many_recorded))
+    assert (again.summary["unchanged"], again.summary["requests"]) == (MANY, 0)
 
 
 END = {
@@ -87,14 +96,21 @@ END = {
 }
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("point", END)
+# Between the end of one and the beginning of the next, hardly anything is done.
+@pytest.mark.parametrize(
+    ("point", "after"),
+    [
+        *((point, False) for point in END),
+        ("the run is finished", True),
+        *(pytest.param(point, True, marks=pytest.mark.soak) for point in list(END)[:-1]),
+    ],
+)
 def test_killed_at_its_end_it_ends_all_the_same(
     propsync: Propsync, sandbox: Sandbox, tmp_path: Path, recorded: Path, point: str, after: bool
 ) -> None:
     expected = edit(tmp_path / "users.csv", range(100), plan="other")
     expected |= edit(tmp_path / "users.csv", range(100, 101), score="much")
-    process = _FORKS.Process(target=_die, args=(run(sandbox, recorded), tmp_path, point, after))
+    process = forks().Process(target=_die, args=(run(sandbox, recorded), tmp_path, point, after))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -137,21 +153,21 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 def test_7_for_a_snapshot_that_is_gone_while_a_run_is_unfinished(
-    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, recorded: Path
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, many_recorded: Path
 ) -> None:
-    edit(tmp_path / "users.csv", range(0, ROWS, 2), plan="other")
+    edit(tmp_path / "users.csv", range(0, MANY, 2), plan="other")
     sandbox.change(latency="20ms")
-    kill_after(propsync, sandbox, recorded, 3)
+    kill_after(propsync, sandbox, many_recorded, 3)
     sandbox.change(latency="0ms")
     snapshot = tmp_path / ".propsync" / "job" / "snapshot.arrow"
     shutil.move(snapshot, tmp_path / "elsewhere")
-    finished = propsync(*run(sandbox, recorded))
+    finished = propsync(*run(sandbox, many_recorded))
     assert finished.code == 7
     assert "another snapshot" in finished.err
     assert "--restart" in finished.err
     # Brought back, it is taken up.
     shutil.move(tmp_path / "elsewhere", snapshot)
-    assert propsync(*run(sandbox, recorded)).summary["accepted"] == ROWS // 2
+    assert propsync(*run(sandbox, many_recorded)).summary["accepted"] == MANY // 2
 
 
 def test_7_for_a_damaged_snapshot(

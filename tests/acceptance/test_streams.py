@@ -48,12 +48,12 @@ def shell(command: str, environment: dict[str, str], folder: Path) -> subprocess
 @pytest.mark.parametrize(
     "streams",
     [
-        "2>&-",
-        ">&-",
+        pytest.param("2>&-", marks=pytest.mark.soak),
+        pytest.param(">&-", marks=pytest.mark.soak),
         "<&- >&- 2>&-",
         pytest.param("> /dev/full", marks=needs_full),
-        pytest.param("2> /dev/full", marks=needs_full),
-        "| true; exit ${PIPESTATUS[0]}",
+        pytest.param("2> /dev/full", marks=(needs_full, pytest.mark.soak)),
+        pytest.param("| true; exit ${PIPESTATUS[0]}", marks=pytest.mark.soak),
         "2>&1 > left.json | true; exit ${PIPESTATUS[0]}",
     ],
 )
@@ -96,13 +96,27 @@ def test_a_working_directory_that_is_gone(
     sandbox: Sandbox, job: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     run = f"propsync run {job} --endpoint {sandbox.url} {' '.join(QUICK)} --json"
-    for more, code in (("", 3), ("--report page.html", 2)):
-        (tmp_path / "gone").mkdir()
-        finished = shell(f"cd gone && rmdir ../gone && {run} {more}", environment, tmp_path)
-        assert finished.returncode == code, finished.stderr
-        assert json.loads(finished.stdout)["exit_code"] == code
-        assert "Traceback" not in finished.stderr
+    (tmp_path / "gone").mkdir()
+    finished = shell(f"cd gone && rmdir ../gone && {run}", environment, tmp_path)
+    assert finished.returncode == 3, finished.stderr
+    assert json.loads(finished.stdout)["exit_code"] == 3
+    assert "Traceback" not in finished.stderr
     assert len(sandbox.profiles) == 39
+
+
+def leave_for_nowhere() -> None:
+    gone = Path("gone")
+    gone.mkdir()
+    os.chdir(gone)
+    Path("../gone").rmdir()
+
+
+def test_a_file_in_a_working_directory_that_is_gone(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
+    run = ("run", job, "--endpoint", sandbox.url, *QUICK, "--json", "--report", "page.html")
+    with propsync.begin(*run, before=leave_for_nowhere) as running:
+        finished = running.wait()
+    assert finished.code == finished.summary["exit_code"] == 2
+    assert sandbox.stats.requests == 0
 
 
 @pytest.fixture

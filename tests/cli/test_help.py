@@ -73,16 +73,16 @@ def test_help_loads_nothing_heavy(words: str) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_comes_out(propsync: Propsync, shell: str) -> None:
-    finished = propsync.process(_PROPSYNC_COMPLETE=f"{shell}_source")
+    finished = propsync.process(full=True, _PROPSYNC_COMPLETE=f"{shell}_source")
     assert finished.code == 0
     assert "_PROPSYNC_COMPLETE" in finished.out
 
 
 def test_completion_knows_commands_and_flags(propsync: Propsync) -> None:
     words = {"_PROPSYNC_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
-    assert "plain,check" in propsync.process(COMP_WORDS="propsync ch", **words).out
+    assert "plain,check" in propsync.process(full=True, COMP_WORDS="propsync ch", **words).out
     words["COMP_CWORD"] = "2"
-    assert "plain,--report" in propsync.process(COMP_WORDS="propsync run --rep", **words).out
+    assert "plain,--report" in propsync.process(full=True, COMP_WORDS="propsync run --rep", **words).out
 
 
 def test_the_schema_takes_the_job_files_of_the_tests(propsync: Propsync) -> None:

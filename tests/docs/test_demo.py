@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import runpy
 import subprocess
 import sys
 import tempfile
 import unicodedata
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from etl.__main__ import run_command
 from tests.docs.pages import ROOT
 
+DEMO = ROOT / "docs" / "demo.py"
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    before = set((ROOT / "sample_data").rglob("*"))
+
+def in_full(folder: Path) -> str:
+    """What it shows as `make demo` runs it."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "demo.py")],
-        cwd=elsewhere,
+        [sys.executable, str(DEMO)],
+        cwd=folder,
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -26,9 +33,38 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
         timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def in_this_process(folder: Path) -> str:
+    """What it shows where its commands begin no processes."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+
+    def run(command: list[str], *, env: dict[str, str], check: bool) -> subprocess.CompletedProcess[str]:
+        assert command[:3] == [sys.executable, "-m", "etl"]
+        with patch.dict(os.environ, env):
+            return subprocess.CompletedProcess(command, run_command(command[3:]))
+
+    with (
+        contextlib.chdir(folder),
+        patch("subprocess.run", run),
+        contextlib.redirect_stdout(shown),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        runpy.run_path(str(DEMO), run_name="__main__")
+    shown.flush()
+    assert isinstance(shown.buffer, io.BytesIO)
+    return shown.buffer.getvalue().decode()
+
+
+@pytest.fixture(scope="module", params=[in_this_process, pytest.param(in_full, marks=pytest.mark.soak)])
+def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    before = set((ROOT / "sample_data").rglob("*"))
+    text: str = request.param(elsewhere)
     assert set((ROOT / "sample_data").rglob("*")) - before == set()
     assert not list(elsewhere.iterdir())
-    return done.stdout
+    return text
 
 
 def test_it_shows_the_commands_and_the_summary(shown: str) -> None:

@@ -121,17 +121,19 @@ def encoded(array: pa.Array, stored: str) -> pa.Array | None:
 
 
 @pytest.mark.parametrize("stored", STORED)
-@pytest.mark.parametrize("kind", ZOO)
-def test_a_value_arrives_however_it_is_stored(kind: str, stored: str) -> None:
-    array, expected = ZOO[kind]
-    column = encoded(array, stored)
-    if column is None:
-        return
-    found = [None if value == "<bad_encoding>" else value for value in outcomes(column)]
-    if kind == "string that is none":  # of such a dictionary no row can be trusted
-        assert found in ([None, "z"], [None, None])
-    else:
-        assert found == [None if value == "<bad_text>" else value for value in expected] or found == expected
+def test_a_value_arrives_however_it_is_stored(stored: str) -> None:
+    wrong = {}
+    for kind, (array, expected) in ZOO.items():
+        column = encoded(array, stored)
+        if column is None:
+            continue
+        found = [None if value == "<bad_encoding>" else value for value in outcomes(column)]
+        rights = [expected, [None if value == "<bad_text>" else value for value in expected]]
+        if kind == "string that is none":  # of such a dictionary no row can be trusted
+            rights = [[None, "z"], [None, None]]
+        if found not in rights:
+            wrong[kind] = (found, expected)
+    assert not wrong
 
 
 @settings(max_examples=examples(150), deadline=None)

@@ -99,7 +99,7 @@ def test_serve_runs_until_it_is_interrupted(number: signal.Signals) -> None:
         url = process.stdout.readline().strip()
         assert control(url, "stats").json["requests"] == 0
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_serve_ends_when_cancelled() -> None:

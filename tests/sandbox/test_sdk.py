@@ -85,14 +85,14 @@ def sdk(url: str, path: str, heard: Heard) -> Iterator[Amplitude]:
             kept.storage.lock.notify_all()
         started = set(threading.enumerate()) - before
         for thread in started:
-            thread.join(5)
+            thread.join(30)
         assert not any(thread.is_alive() for thread in started)
 
 
 def flush(client: Amplitude) -> None:
     for sending in client.flush():
         if sending is not None:
-            sending.result(5)
+            sending.result(30)
 
 
 def state(sandbox: Sandbox, user_id: str) -> dict[str, Any]:
