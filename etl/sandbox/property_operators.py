@@ -1,11 +1,11 @@
-"""What each operator of user_properties does to a user's properties, in the order of the server."""
+"""What each operator does to a user's properties, in the order of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from etl.amplitude import MAX_STRING_LENGTH, OPERATORS
+from etl.sandbox.api_rules import LONGEST_STRING, ORDERED_OPERATORS
 from etl.sandbox.checks import Json
 
 Properties: TypeAlias = dict[str, Json]
@@ -15,10 +15,10 @@ _ListChange: TypeAlias = Callable[[list[Json], list[Json]], list[Json]]
 
 def update(properties: Properties, updates: Mapping[str, Json]) -> None:
     """Apply checked user_properties: operators in the server's order, or plain keys as $set."""
-    if updates.keys().isdisjoint(OPERATORS):
+    if updates.keys().isdisjoint(ORDERED_OPERATORS):
         _set(properties, updates)
         return
-    for operator in OPERATORS:
+    for operator in ORDERED_OPERATORS:
         if operator in updates:
             operands = updates[operator]
             _APPLY[operator](properties, operands if isinstance(operands, dict) else {})
@@ -30,7 +30,7 @@ def cut(value: Json) -> Json:
     A list ends before the item that would take its strings over the same length.
     """
     if isinstance(value, str):
-        return value if len(value) <= MAX_STRING_LENGTH else value[:MAX_STRING_LENGTH]
+        return value if len(value) <= LONGEST_STRING else value[:LONGEST_STRING]
     if isinstance(value, dict):
         return {name: cut(item) for name, item in value.items()}
     return _cut_list(value) if isinstance(value, list) else value
@@ -38,7 +38,7 @@ def cut(value: Json) -> Json:
 
 def _cut_list(items: list[Json]) -> list[Json]:
     kept: list[Json] = []
-    room = MAX_STRING_LENGTH
+    room = LONGEST_STRING
     for item in map(cut, items):
         room -= len(item) if isinstance(item, str) else 0
         if room < 0:
