@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from etl.sandbox.answers import RequestRefusedError
 from etl.sandbox.api_rules import DAILY_EVENTS, GROUP_IDENTIFY_EVENT, ID_KEYS
@@ -46,12 +46,12 @@ def find_event_errors(events: Sequence[Identification], min_id_length: int) -> l
 def refusal_of_events(errors: Sequence[EventError], offenders: Offenders) -> RequestRefusedError:
     """Make the 400 that names the events of all errors, only the first of them, or none."""
     first = min(errors, key=lambda error: error.index)
-    details: dict[str, object] = {}
-    by_field: dict[str, dict[str, list[int]]] = {}
+    details: dict[str, Any] = {}
     for error in {"all": errors, "first": [first], "none": []}[offenders]:
-        fields = by_field.setdefault(error.kind, {})
-        fields.setdefault(error.field, []).append(error.index)
-        details[error.kind] = fields[""] if error.kind == SILENCED else fields
+        if error.kind == SILENCED:
+            details.setdefault(SILENCED, []).append(error.index)
+        else:
+            details.setdefault(error.kind, {}).setdefault(error.field, []).append(error.index)
     return RequestRefusedError(400, "invalid events", reason=first.message, details=details)
 
 
