@@ -205,13 +205,15 @@ def test_the_sandbox_keeps_what_the_product_says_it_sends(
     assert kept == [one["user_properties"]["$set"]["text"] for one in said]
 
 
-@pytest.mark.parametrize(("transport", "rows", "columns"), [("identify", 2_100, 3), ("batch", 4_100, 6)])
+@pytest.mark.parametrize("columns", [1, 12], ids=["many", "large"])
+@pytest.mark.parametrize("transport", ["identify", "batch"])
 def test_the_largest_requests_of_the_product_are_within_the_limits(
-    tmp_path: Path, transport: TransportName, rows: int, columns: int
+    tmp_path: Path, transport: TransportName, columns: int
 ) -> None:
-    """At the largest batch size, with values that take the body to its limit in bytes."""
+    """At the largest batch size; with 12 long values a user the limit in bytes comes first."""
+    rows = 2_100
     names = [f"p{number}" for number in range(columns)]
-    values = [f"{row:04}&%" + "+" * 900 for row in range(rows)]
+    values = ["%&" + "+" * 900 * (columns > 1)] * rows
     table = pa.table({"id": [f"user-{row}" for row in range(rows)], **dict.fromkeys(names, values)})
     job = job_of(tmp_path, {"user_id": "id", "user_properties": {name: name for name in names}}, transport)
     with running_sandbox() as sandbox:
