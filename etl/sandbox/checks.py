@@ -74,8 +74,9 @@ def broken_rules(
         return
     for field in given:
         yield from _broken(field, _check_id, identification[field], min_id_length)
-    for field in (name for name in identification if name in TEXT_KEYS):
-        yield from _broken(field, _check_string, identification[field], field)
+    for field, value in identification.items():
+        if field in TEXT_KEYS and not isinstance(value, str | None):
+            yield field, RequestRefusedError(400, f"{field} must be a string")
     yield from _broken("groups", _check_groups, identification.get("groups"))
     yield from _broken("user_properties", _check_properties, identification.get("user_properties"))
 
@@ -97,10 +98,6 @@ def _check_id(given: Json, min_length: int) -> None:
         raise IdLengthError(400, "invalid length of user_id or device_id")
     trimmed = given.strip()
     _require(trimmed != "" and trimmed.lower() not in REFUSED_IDS_LOWER, "invalid user_id or device_id")
-
-
-def _check_string(given: Json, field: str) -> None:
-    _require(isinstance(given, str | None), f"{field} must be a string")
 
 
 def _check_groups(groups: Json) -> None:

@@ -41,8 +41,8 @@ class SandboxState:
         if not self.limiter.count_update(name):
             self.stats.dropped_updates += 1
             return
-        if unknown := identification.keys() - IDENTIFICATION_KEYS - more_keys:
-            self.stats.unknown_keys.update(unknown)
+        if not IDENTIFICATION_KEYS.issuperset(identification):
+            self.stats.unknown_keys.update(identification.keys() - IDENTIFICATION_KEYS - more_keys)
         self.profiles.apply(identification)
 
 
@@ -120,7 +120,7 @@ class IdentifyEndpoint:
             raise RequestRefusedError(options.poison_status, "request blocked")
 
     def _throttle(self, names: list[str], users: Collection[UserKey]) -> None:
-        """Refuse a user who comes twice, a hot or a quick one, and too many identifications a second."""
+        """Refuse a repeated, hot or quick user, and too many identifications a second."""
         limiter, repeated = self._state.limiter, len(names) - len(set(users))
         self._state.stats.repeated_users += repeated
         if repeated:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Moment: TypeAlias = Literal["before", "after", "either"]
 
-# Kinds that aren't a status, each with the moment it strikes unless told: before the request is applied,
+# Kinds that aren't a status, each with the moment it strikes by default: before the request is applied,
 # after it, or either.
 FAULT_KINDS: Final[Mapping[str, Moment]] = {
     "reset": "either",
@@ -150,7 +150,7 @@ class FaultInjector:
 
 
 class Outage:
-    """All requests meet one fault until it ends: when told to, or when its seconds have passed."""
+    """All requests meet one fault until it ends: by `end`, or when its seconds have passed."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -197,7 +197,7 @@ async def respond_with_fault(
     if fault.kind == "truncate":
         return await _truncate(request)
     if fault.kind == "stall":
-        # A handler isn't told when its client hangs up.
+        # Nothing notifies a handler when its client hangs up.
         while not has_hung_up(request) and not stopping.is_set():  # noqa: ASYNC110
             await asyncio.sleep(_STALL_CHECK_SECONDS)
     if request.transport is not None:

@@ -47,10 +47,6 @@ def _cut_list(items: list[Json]) -> list[Json]:
     return kept
 
 
-def _clear_all(properties: Properties, _: Mapping[str, Json]) -> None:
-    properties.clear()
-
-
 def _unset(properties: Properties, operands: Mapping[str, Json]) -> None:
     for name in operands:
         properties.pop(name, None)
@@ -70,9 +66,11 @@ def _set_once(properties: Properties, operands: Mapping[str, Json]) -> None:
 
 def _add(properties: Properties, operands: Mapping[str, Json]) -> None:
     for name, value in operands.items():
-        present = properties.get(name, 0)
+        present: Any = properties.get(name, 0)
         if type(value) in _NUMBERS and type(present) in _NUMBERS:
-            properties[name] = _sum(present, value)
+            total = present + value
+            # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
+            properties[name] = total if -(2**63) <= total < 2**64 else float(total)
 
 
 def _change_lists(change: _ListChange) -> Callable[[Properties, Mapping[str, Json]], None]:
@@ -112,14 +110,8 @@ def _holds(items: list[Json], wanted: Json) -> bool:
     return any(item == wanted and isinstance(item, bool) == isinstance(wanted, bool) for item in items)
 
 
-def _sum(present: Any, value: Any) -> int | float:
-    total: int | float = present + value
-    # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
-    return total if -(2**63) <= total < 2**64 else float(total)
-
-
 _APPLY: Final[Mapping[str, Callable[[Properties, Mapping[str, Json]], None]]] = {
-    "$clearAll": _clear_all,
+    "$clearAll": lambda properties, _: properties.clear(),
     "$unset": _unset,
     "$set": _set,
     "$setOnce": _set_once,
