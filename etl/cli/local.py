@@ -11,11 +11,10 @@ import click
 from etl.cli.arguments import with_options
 from etl.cli.console import show_file, show_lines
 from etl.cli.values import duration
+from etl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from etl.sandbox import FaultRule
+    from collections.abc import Callable
 
 
 @click.command(
@@ -33,90 +32,58 @@ def schema() -> None:
     show_file(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
-def _words(_context: click.Context, _option: click.Parameter, given: Iterable[str]) -> frozenset[str]:
-    return frozenset(given)
-
-
-def _rules(_context: click.Context, _option: click.Parameter, given: Iterable[str]) -> tuple[FaultRule, ...]:
-    from etl.sandbox import parse_fault
-
-    return tuple(parse_fault(text) for text in given)
-
-
-def _many(
-    flag: str,
-    name: str,
-    text: str,
-    metavar: str,
-    read: Callable[[click.Context, click.Parameter, Any], object] = _words,
-) -> Callable[[Any], Any]:
-    return click.option(flag, name, multiple=True, callback=read, metavar=metavar, help=text)
-
-
-def _word(flag: str, text: str, metavar: str) -> Callable[[Any], Any]:
-    return click.option(flag, metavar=metavar, help=text)
-
-
-def _number(flag: str, text: str, kind: type[float] = float) -> Callable[[Any], Any]:
-    return click.option(flag, type=kind, metavar="N", help=text)
+def _given(flag: str, text: str, metavar: str, **settings: Any) -> Callable[[Any], Any]:
+    return click.option(flag, metavar=metavar, help=text, **settings)
 
 
 # Each fills the field of SandboxOptions that has its name; what isn't given keeps that field's default.
-_BEHAVIOUR: Final = (
-    _number("--port", "0 takes a free one.  [default: 0]", int),
-    _many("--api-key", "api_keys", "The only API key that is right. May be repeated.", "KEY"),
-    _many("--secret-key", "secret_keys", "The same for reading back.", "KEY"),
-    click.option("--echo-key", is_flag=True, help="Repeat a refused key in the answer."),
-    _number("--max-identifications", "The most in one request.  [default: 1000]", int),
-    _number("--max-bytes", "The largest request.  [default: 1000000]", int),
-    _number("--max-events", "The most events in one upload.  [default: 2000]", int),
-    _number("--max-batch-bytes", "The largest JSON at /batch, unpacked.  [default: 20000000]", int),
-    _number("--requests-per-second", "429 above."),
-    _number("--identifications-per-second", "429 above."),
-    _number("--reads-per-minute", "429 above, for reading back."),
-    _number("--user-updates-per-second", "429 for users updated more often ..."),
-    _number("--user-window", "... on average over N seconds.  [default: 30]"),
-    _number("--user-updates-per-hour", "Drop a user's updates above, and say success.", int),
-    _number("--retry-after", "Put that many seconds on every 429."),
-    _many("--hot-user", "hot_users", "429 for every request with this user. May be repeated.", "ID"),
-    _number("--hot-tries", "Only for the first N of these requests.", int),
-    _many("--poison-user", "poison_users", "Refuse every request with this user. May be repeated.", "ID"),
-    _many("--poison-text", "poison_texts", "The same for a text in the request.", "TEXT"),
-    _number("--poison-status", "Refuse them with 400 or 403.  [default: 400]", int),
-    _many("--quota-user", "quota_users", "Events of this user are over the day's quota: 429.", "ID"),
-    _many("--silenced-user", "silenced_users", "Events of this user are silenced: 400.", "ID"),
-    _word("--offenders", "Events that a 400 names by index.  [default: all]", "all|first|none"),
-    _word("--ingested", "Count every event, those not sent before, or none.  [default: all]", "all|new|none"),
-    _many(
+_SANDBOX_OPTIONS: Final = (
+    _given("--port", "0 takes a free one.  [default: 0]", "N", type=int),
+    _given("--api-key", "The only API key that is right. May be repeated.", "KEY", multiple=True),
+    _given(
         "--fault",
-        "faults",
-        "Let a share of requests fail: 503:0.05. May be repeated. A kind is a status from 400 to 599, or "
-        "reset, stall, truncate, html, oversized, empty, portal; -before or -after may follow it.",
+        "Let a share of requests fail, such as 503:5%. May be repeated; the kinds are below.",
         "KIND:SHARE",
-        _rules,
+        multiple=True,
     ),
-    click.option(
-        "--latency", type=duration, metavar="DURATION", help="Wait before each answer, such as 80ms."
-    ),
-    click.option("--seed", type=int, metavar="N", help="The same seed brings the same faults.  [default: 0]"),
-    click.option("--sink", is_flag=True, help="Read bodies, answer success, and look at nothing."),
+    _given("--latency", "Wait before each answer, such as 80ms.", "DURATION", type=duration),
+    _given("--seed", "Another seed brings other faults.  [default: 0]", "N", type=int),
+    _given("--identifications-per-second", "Answer 429 above this rate.", "N", type=float),
+    _given("--hot-user", "Answer 429 to requests with this user. May be repeated.", "ID", multiple=True),
+    _given("--poison-user", "Answer 400 to requests with this user. May be repeated.", "ID", multiple=True),
+    click.option("--sink", is_flag=True, help="Answer success to everything, unread: to measure speed."),
     click.option("--record", is_flag=True, help="Remember requests, for /_sandbox/requests."),
-    click.option(
-        "--journal", type=click.Path(path_type=Path), metavar="FILE", help="Append a line about each request."
-    ),
+    _given("--journal", "Append a line about each request.", "FILE", type=click.Path(path_type=Path)),
 )
+_FIELDS: Final = {
+    "api_key": "api_keys",
+    "fault": "faults",
+    "hot_user": "hot_users",
+    "poison_user": "poison_users",
+}
 
 
 @click.command(
     short_help="Serve a stand-in for Amplitude on this machine.",
-    epilog="\b\nExamples\n"
+    epilog="\b\nKinds of faults\n"
+    "  400 to 599  answer with that status\n"
+    "  reset       break the connection without an answer\n"
+    "  stall       never answer\n"
+    "  truncate    answer 200, and end before the body does\n"
+    "  html        answer 502 with an HTML page\n"
+    "  oversized   answer 502 with 8 MiB of text\n"
+    "  empty       answer 200 without a body\n"
+    "  portal      answer 200 with the sign-in page of a portal\n"
+    "  Add -before or -after to a kind to ignore the request or to apply it first: reset-after:1%\n"
+    "\n\b\nExamples\n"
     "  propsync sandbox --port 8900\n"
-    "  propsync sandbox --port 8900 --fault 503:0.05 --fault reset-after:0.01 --latency 80ms --seed 7\n"
+    "  propsync sandbox --port 8900 --fault 503:5% --fault reset-after:1% --latency 80ms --seed 7\n"
     "  curl -H 'Authorization: Api-Key any' \\\n"
-    "    'http://127.0.0.1:8900/v1/userprofile?user_id=user-1&get_amp_props=true'",
+    "    'http://127.0.0.1:8900/v1/userprofile?user_id=user-1&get_amp_props=true'\n"
+    "\nLimits, quotas and more can be changed while it runs: POST /_sandbox/faults, see docs/sandbox.md.",
 )
-@with_options(_BEHAVIOUR)
-def sandbox(**behaviour: Any) -> None:
+@with_options(_SANDBOX_OPTIONS)
+def sandbox(**given: Any) -> None:
     """Serve a stand-in for Amplitude on this machine until Ctrl-C.
 
     It takes identifications at /identify and events at /batch and /2/httpapi as Amplitude would, keeps
@@ -125,8 +92,11 @@ def sandbox(**behaviour: Any) -> None:
     """
     import asyncio
 
-    from etl.sandbox import SandboxOptions, serve
+    from etl.sandbox import SandboxError, make_options, serve
 
-    options = SandboxOptions(**{name: value for name, value in behaviour.items() if value is not None})
-    with suppress(KeyboardInterrupt):
-        asyncio.run(serve(options, ready=lambda url: show_lines([f"sandbox at {url}"])))
+    values = {_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(serve(make_options(values), ready=lambda url: show_lines([f"sandbox at {url}"])))
+    except SandboxError as error:
+        raise UsageError(error.message, hint=error.hint) from error

@@ -1,13 +1,15 @@
 """A stand-in for Amplitude on this machine, written from what is known of its APIs."""
 
-from etl.sandbox.faults import FaultRule, parse_fault
-from etl.sandbox.options import SandboxOptions, parse_latency
-from etl.sandbox.running import Sandbox, running_sandbox, serve
+from etl.sandbox.fault_injection import FaultRule, SandboxError, parse_fault
+from etl.sandbox.lifecycle import Sandbox, running_sandbox, serve
+from etl.sandbox.sandbox_options import SandboxOptions, make_options, parse_latency
 
 __all__ = [
     "FaultRule",
     "Sandbox",
+    "SandboxError",
     "SandboxOptions",
+    "make_options",
     "parse_fault",
     "parse_latency",
     "running_sandbox",

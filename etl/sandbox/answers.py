@@ -1,48 +1,54 @@
-"""What a request asks for and what it is answered, whichever of Amplitude's paths it came by."""
+"""Answers of the API, and the refusals that become answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import orjson
 
-from etl.amplitude import MIN_ID_LENGTH
-
 if TYPE_CHECKING:
-    from etl.sandbox.checks import Identification, RequestRefusedError
-    from etl.sandbox.flights import UserKey
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it goes out; JSON where `text` is an object. `reason` says why it isn't a success."""
+    """An answer as it is sent; JSON where `text` is an object. `reason` says why it isn't a success."""
 
     status: int
     text: str
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a request asks for, not yet checked: its JSON text, what was in it, and whom each is about.
+class RequestRefusedError(Exception):
+    """The request is answered with `status` and nothing of it is applied.
 
-    An upload of events has them as `identifications`, and the `min_id_length` that it asked for.
+    `message` and, in a JSON answer, `details` go to the client; `reason` is the message without what may not
+    be kept, such as a key.
     """
 
-    text: str
-    identifications: list[Identification]
-    users: tuple[UserKey, ...]
-    min_id_length: int = MIN_ID_LENGTH
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        reason: str | None = None,
+        details: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = message if reason is None else reason
+        self.details = details
 
+    def as_answer(self) -> Answer:
+        """Answer as the Identify API does: these two messages as bare text, all others as JSON."""
+        if self.message in {"missing_event", "invalid_api_key"}:
+            return Answer(self.status, self.message, self.reason)
+        return self.as_json_answer()
 
-def refusal(error: RequestRefusedError) -> Answer:
-    """Answer a refused request: bare words where the Identify API is known to use them, or JSON."""
-    bare = error.words in {"missing_event", "invalid_api_key"}
-    return Answer(error.status, error.words, error.reason) if bare else json_refusal(error)
-
-
-def json_refusal(error: RequestRefusedError) -> Answer:
-    """Answer a refused request with a JSON object, as the event APIs always do."""
-    told = {"code": error.status, "error": error.words, **error.details}
-    return Answer(error.status, orjson.dumps(told).decode(), error.reason)
+    def as_json_answer(self) -> Answer:
+        """Answer with a JSON object, as the event APIs always do."""
+        body = {"code": self.status, "error": self.message, **self.details}
+        return Answer(self.status, orjson.dumps(body).decode(), self.reason)

@@ -1,15 +1,18 @@
-"""The users that the sandbox knows, and how one identification changes them. No I/O."""
+"""The users and devices that the sandbox knows, and how one identification changes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
-from etl.amplitude import FAMILIES, MAX_STRING_LENGTH, STRING_FIELDS
+from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, LONGEST_STRING, TEXT_KEYS
 from etl.sandbox.checks import Identification, Json, trimmed_id
-from etl.sandbox.operators import Properties, update
+from etl.sandbox.property_operators import Properties, update
 
-_STRING_FIELDS: Final = frozenset(STRING_FIELDS)
+# Whose profile: (user_id, "") or (None, device_id).
+UserKey: TypeAlias = tuple[str | None, str]
+NOBODY: Final[UserKey] = (None, "")  # of an identification without a usable id
+_FAMILIES: Final = (DEVICE_KEYS, LOCATION_KEYS)
 
 
 @dataclass(slots=True)
@@ -23,7 +26,7 @@ class Profile:
     groups: dict[str, list[Json]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
-        """Show the profile as the profile API tells it, with the API's other fields beside."""
+        """Return the profile as the User Profile API does, with the API's other fields beside."""
         return {
             "user_id": self.user_id,
             "device_ids": self.device_ids,
@@ -36,8 +39,8 @@ class Profile:
 class Profiles:
     """All profiles by id.
 
-    `users` by user_id; `devices` by device_id, those without a user; `owners` says which user a device
-    belongs to, for good.
+    `users` by user_id; `devices` by device_id, those without a user; `owners` holds the user that a device
+    belongs to for good.
     """
 
     def __init__(self) -> None:
@@ -48,8 +51,8 @@ class Profiles:
     def __len__(self) -> int:
         return len(self.users) + len(self.devices)
 
-    def key(self, identification: Identification) -> tuple[str | None, str]:
-        """Say whose profile an identification changes: (user_id, "") or (None, device_id)."""
+    def key(self, identification: Identification) -> UserKey:
+        """Return whose profile an identification changes."""
         user_id, device_id = trimmed_id(identification, "user_id"), trimmed_id(identification, "device_id")
         if user_id is None and device_id is not None:
             user_id = self.owners.get(device_id)
@@ -63,7 +66,7 @@ class Profiles:
             update(profile.properties, properties)
         if isinstance(groups, dict):
             profile.groups.update(_named_groups(groups))
-        if not _STRING_FIELDS.isdisjoint(identification):
+        if not TEXT_KEYS.isdisjoint(identification):
             _set_fields(profile.fields, identification)
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
@@ -75,7 +78,7 @@ class Profiles:
         return self.devices.get(device_id or "")
 
     def as_json(self) -> dict[str, object]:
-        """Show every profile: `users` by user_id, and `devices` by device_id those without a user."""
+        """Return every profile: `users` by user_id, and `devices` by device_id those without a user."""
         return {
             "users": {user_id: profile.as_json() for user_id, profile in self.users.items()},
             "devices": {device_id: profile.as_json() for device_id, profile in self.devices.items()},
@@ -92,34 +95,31 @@ class Profiles:
             profile = self.users[user_id] = Profile(user_id)
         device_id = trimmed_id(identification, "device_id")
         if device_id is not None and device_id not in profile.device_ids:
-            self._link(profile, user_id, device_id)
+            profile.device_ids.append(device_id)
+            self.owners.setdefault(device_id, user_id)
+            anonymous = self.devices.pop(device_id, None)
+            if anonymous is not None:
+                _merge(anonymous, into=profile)
         return profile
-
-    def _link(self, profile: Profile, user_id: str, device_id: str) -> None:
-        profile.device_ids.append(device_id)
-        self.owners.setdefault(device_id, user_id)
-        anonymous = self.devices.pop(device_id, None)
-        if anonymous is not None:
-            _merge(anonymous, into=profile)
 
 
 def _merge(anonymous: Profile, *, into: Profile) -> None:
     """Add what a device gathered to its user, whose own values win; a family is taken whole or not at all."""
     into.properties = {**anonymous.properties, **into.properties}
     into.groups = {**anonymous.groups, **into.groups}
-    for family in FAMILIES:
+    for family in _FAMILIES:
         if not into.fields.keys().isdisjoint(family):
             anonymous.fields = {k: v for k, v in anonymous.fields.items() if k not in family}
     into.fields = {**anonymous.fields, **into.fields}
 
 
 def _set_fields(fields: dict[str, str], identification: Identification) -> None:
-    given = {name: value for name in STRING_FIELDS if isinstance(value := identification.get(name), str)}
-    for family in FAMILIES:
+    given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
+    for family in _FAMILIES:
         if not given.keys().isdisjoint(family):
             for name in family:
                 fields.pop(name, None)
-    fields.update((name, value[:MAX_STRING_LENGTH]) for name, value in given.items())
+    fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
 
 
 def _named_groups(groups: dict[str, Json]) -> dict[str, list[Json]]:

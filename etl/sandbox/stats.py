@@ -1,18 +1,20 @@
-"""What the sandbox counts, and what it remembers of each request: never a body, never a key."""
+"""What the sandbox counts and what it records of each request: never a body, never a key."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from etl.errors import UsageError
+from etl.sandbox.fault_injection import SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
     from pathlib import Path
+
+    from etl.sandbox.profiles import UserKey
 
 
 @dataclass(slots=True)
@@ -48,14 +50,17 @@ class Stats:
 
     def as_json(self) -> dict[str, object]:
         """Show the counts as JSON values; statuses become text."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        counts = {one.name: getattr(self, one.name) for one in fields(self)}
         return {
-            name: _plain(value) if isinstance(value, Counter) else value for name, value in values.items()
+            name: {str(key): number for key, number in sorted(count.items())}
+            if isinstance(count, Counter)
+            else count
+            for name, count in counts.items()
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RequestRecord:
     """One request with updates as the journal keeps it.
 
     `received` is in seconds since the epoch; `sha256` is the hex digest of the body as it came, and `size`
@@ -75,36 +80,32 @@ class Entry:
     fault: str | None
     reason: str
 
-    def as_line(self) -> bytes:
-        """Write the entry as a line of NDJSON."""
-        return orjson.dumps(self, option=orjson.OPT_APPEND_NEWLINE)
-
 
 class Journal:
-    """Entries in the order of their answers, in memory where `keep` says so and in a file if one is named."""
+    """Records in the order of their answers, in memory where `keep` is true and in a file if one is named."""
 
     def __init__(self, path: Path | None, keep: Callable[[], bool]) -> None:
-        """Open the file to append to it. Raises UsageError."""
-        self.entries: list[Entry] = []
+        """Open the file to append to it. Raises SandboxError."""
+        self.records: list[RequestRecord] = []
         self._keep = keep
         try:
-            # Unbuffered, so that who reads the file sees every answered request.
+            # Unbuffered, so that a reader of the file sees every answered request.
             self._file = None if path is None else path.open("ab", buffering=0)
         except OSError as error:
             hint = "give --journal a file in a folder that exists and can be written"
-            raise UsageError(f"the journal {path} can't be opened: {error.strerror}", hint=hint) from error
+            raise SandboxError(f"the journal {path} can't be opened: {error.strerror}", hint=hint) from error
 
     @property
     def wanted(self) -> bool:
         """Whether anything is kept at all."""
         return self._file is not None or self._keep()
 
-    def add(self, entry: Entry) -> None:
-        """Keep an entry."""
+    def add(self, record: RequestRecord) -> None:
+        """Keep a record."""
         if self._keep():
-            self.entries.append(entry)
+            self.records.append(record)
         if self._file is not None:
-            self._file.write(entry.as_line())
+            self._file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
 
     def close(self) -> None:
         """Close the file."""
@@ -112,5 +113,50 @@ class Journal:
             self._file.close()
 
 
-def _plain(counts: Counter[Any]) -> dict[str, int]:
-    return {str(name): count for name, count in sorted(counts.items())}
+@dataclass(slots=True, eq=False)
+class OpenRequest:
+    """A request from its first byte to its answer. `is_gone` says whether its client has hung up."""
+
+    began: int
+    is_gone: Callable[[], bool]
+    users: Set[UserKey] = frozenset()
+    ended: int | None = None
+
+    def overlaps(self, other: OpenRequest) -> bool:
+        """Whether this one was still under way when the other began."""
+        return self.ended is None or self.ended > other.began
+
+
+class RequestsInFlight:
+    """The requests under way, and those that ended while one of them was already under way.
+
+    Requests are compared over their whole time, since a quick server reads the second of two only when
+    it is through with the first.
+    """
+
+    def __init__(self) -> None:
+        self._tick = 0
+        self._requests: list[OpenRequest] = []
+
+    def begin(self, is_gone: Callable[[], bool]) -> OpenRequest:
+        """Note a request's first byte. A client that has hung up by now may send the same users again."""
+        self._requests = [other for other in self._requests if other.ended is not None or not other.is_gone()]
+        request = OpenRequest(self._next_tick(), is_gone)
+        self._requests.append(request)
+        return request
+
+    def set_users(self, request: OpenRequest, users: Set[UserKey]) -> int:
+        """Note who is in the request; return how many of them are in another one at the same time."""
+        request.users = users
+        others = [other for other in self._requests if other is not request and other.overlaps(request)]
+        return len(set().union(*(users & other.users for other in others)))
+
+    def end(self, request: OpenRequest) -> None:
+        """Note that the request has its answer."""
+        request.ended = self._next_tick()
+        oldest = min((other.began for other in self._requests if other.ended is None), default=self._tick)
+        self._requests = [other for other in self._requests if other.ended is None or other.ended > oldest]
+
+    def _next_tick(self) -> int:
+        self._tick += 1
+        return self._tick

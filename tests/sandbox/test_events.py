@@ -13,7 +13,7 @@ import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 
-from .calling import HandClock, control, event, identify, numbered, read_back, upload, user
+from .client import HandClock, control, event, identify, numbered, read_back, upload, user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

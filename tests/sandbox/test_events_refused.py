@@ -9,7 +9,7 @@ import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 
-from .calling import HandClock, control, event, identify, numbered, post_json, upload, user
+from .client import HandClock, control, event, identify, numbered, post_json, upload, user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

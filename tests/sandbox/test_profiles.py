@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.amplitude import DEVICE_FAMILY, FAMILIES, PLACE_FAMILY, STRING_FIELDS
+from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, TEXT_KEYS
 from etl.sandbox.profiles import Profile, Profiles
 
 if TYPE_CHECKING:
     from etl.sandbox.checks import Json
 
 FIELD_UPDATES = st.lists(
-    st.dictionaries(st.sampled_from(STRING_FIELDS), st.none() | st.sampled_from(["a", "b", "c"])), max_size=6
+    st.dictionaries(st.sampled_from(sorted(TEXT_KEYS)), st.none() | st.sampled_from("abc")), max_size=6
 )
 
 
@@ -35,7 +35,7 @@ def test_setting_one_of_a_family_resets_those_not_given(updates: list[dict[str, 
     expected: dict[str, str] = {}
     for update in updates:
         given_fields = {name: value for name, value in update.items() if value is not None}
-        for family in FAMILIES:
+        for family in (DEVICE_KEYS, LOCATION_KEYS):
             if set(family) & set(given_fields):
                 expected = {name: value for name, value in expected.items() if name not in family}
         expected |= given_fields
@@ -44,11 +44,11 @@ def test_setting_one_of_a_family_resets_those_not_given(updates: list[dict[str, 
 
 def test_the_families_are_those_of_the_footnotes() -> None:
     profiles = applied(
-        {"user_id": "user-1", **dict.fromkeys(STRING_FIELDS, "old")},
+        {"user_id": "user-1", **dict.fromkeys(TEXT_KEYS, "old")},
         {"user_id": "user-1", "carrier": "new"},
         {"user_id": "user-1", "dma": "new"},
     )
-    kept = set(STRING_FIELDS) - set(DEVICE_FAMILY) - set(PLACE_FAMILY)
+    kept = TEXT_KEYS - DEVICE_KEYS - LOCATION_KEYS
     assert found(profiles, user_id="user-1").fields == {
         **dict.fromkeys(kept, "old"),
         "carrier": "new",

@@ -13,7 +13,7 @@ from amplitude.storage import InMemoryStorage, StorageProvider
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 
-from .calling import identify
+from .client import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,12 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import pytest
 
-from etl.amplitude import STRING_FIELDS, Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, judge
+from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, judge
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
-from etl.sandbox.delivery import OVERSIZED_BYTES
+from etl.sandbox.api_rules import TEXT_KEYS
+from etl.sandbox.fault_injection import OVERSIZED_BYTES
 
-from .calling import FORM, HandClock, Reply, call, control, identify, post_form, read_back, user
+from .client import FORM, HandClock, Reply, call, control, identify, post_form, read_back, user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,10 +74,10 @@ def test_values_arrive_exactly_in_a_multipart_form(sandbox: Sandbox) -> None:
 
 
 def test_every_string_field_is_read_back_by_its_api_name(sandbox: Sandbox) -> None:
-    fields = {name: f"{name}-value" for name in STRING_FIELDS}
+    fields = {name: f"{name}-value" for name in TEXT_KEYS}
     identify(sandbox.url, {"user_id": "user-1", "groups": {"org": "a"}, **fields})
     told = read_back(sandbox.url, {"user_id": "user-1"}).json["userData"]
-    assert {name: told[name] for name in STRING_FIELDS} == fields
+    assert {name: told[name] for name in TEXT_KEYS} == fields
     assert told["groups"] == {"org": ["a"]}
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox.limits import RollingCount, TokenBucket
+from etl.sandbox.limiter import RollingCount, TokenBucket
 
-from .calling import HandClock
+from .client import HandClock
 
 
 @given(

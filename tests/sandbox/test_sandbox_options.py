@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from etl.errors import UsageError
-from etl.sandbox import SandboxOptions, parse_fault, parse_latency
+from etl.sandbox import SandboxError, SandboxOptions, make_options, parse_fault, parse_latency
 
 CHANGES: dict[str, object] = {
     "faults": ["503:0.5", "reset-after:0.1"],
@@ -32,7 +31,7 @@ def test_a_latency_is_read_in_its_unit(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["80", "ms", "-1s", "1h"])
 def test_a_latency_without_a_unit_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="not a latency"):
+    with pytest.raises(SandboxError, match="not a latency"):
         parse_latency(text)
 
 
@@ -53,8 +52,8 @@ def test_a_latency_without_a_unit_is_refused(text: str) -> None:
     ids=str,
 )
 def test_a_wrong_option_is_refused_with_a_remedy(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UsageError) as caught:
-        SandboxOptions(**wrong)
+    with pytest.raises(SandboxError) as caught:
+        make_options(wrong)
     assert caught.value.hint
 
 
@@ -95,5 +94,5 @@ def test_keys_are_never_shown() -> None:
     ids=str,
 )
 def test_a_wrong_change_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(SandboxError):
         SandboxOptions().changed(wrong)

@@ -1,11 +1,11 @@
-"""What each operator of user_properties does to a user's properties, in the order of the server."""
+"""What each operator does to a user's properties, in the order of the server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from etl.amplitude import MAX_STRING_LENGTH, OPERATORS
+from etl.sandbox.api_rules import LONGEST_STRING, ORDERED_OPERATORS
 from etl.sandbox.checks import Json
 
 Properties: TypeAlias = dict[str, Json]
@@ -15,10 +15,10 @@ _ListChange: TypeAlias = Callable[[list[Json], list[Json]], list[Json]]
 
 def update(properties: Properties, updates: Mapping[str, Json]) -> None:
     """Apply checked user_properties: operators in the server's order, or plain keys as $set."""
-    if updates.keys().isdisjoint(OPERATORS):
+    if updates.keys().isdisjoint(ORDERED_OPERATORS):
         _set(properties, updates)
         return
-    for operator in OPERATORS:
+    for operator in ORDERED_OPERATORS:
         if operator in updates:
             operands = updates[operator]
             _APPLY[operator](properties, operands if isinstance(operands, dict) else {})
@@ -30,7 +30,7 @@ def cut(value: Json) -> Json:
     A list ends before the item that would take its strings over the same length.
     """
     if isinstance(value, str):
-        return value if len(value) <= MAX_STRING_LENGTH else value[:MAX_STRING_LENGTH]
+        return value if len(value) <= LONGEST_STRING else value[:LONGEST_STRING]
     if isinstance(value, dict):
         return {name: cut(item) for name, item in value.items()}
     return _cut_list(value) if isinstance(value, list) else value
@@ -38,17 +38,13 @@ def cut(value: Json) -> Json:
 
 def _cut_list(items: list[Json]) -> list[Json]:
     kept: list[Json] = []
-    room = MAX_STRING_LENGTH
+    room = LONGEST_STRING
     for item in map(cut, items):
         room -= len(item) if isinstance(item, str) else 0
         if room < 0:
             break
         kept.append(item)
     return kept
-
-
-def _clear_all(properties: Properties, _: Mapping[str, Json]) -> None:
-    properties.clear()
 
 
 def _unset(properties: Properties, operands: Mapping[str, Json]) -> None:
@@ -70,9 +66,11 @@ def _set_once(properties: Properties, operands: Mapping[str, Json]) -> None:
 
 def _add(properties: Properties, operands: Mapping[str, Json]) -> None:
     for name, value in operands.items():
-        present = properties.get(name, 0)
+        present: Any = properties.get(name, 0)
         if type(value) in _NUMBERS and type(present) in _NUMBERS:
-            properties[name] = _sum(present, value)
+            total = present + value
+            # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
+            properties[name] = total if -(2**63) <= total < 2**64 else float(total)
 
 
 def _change_lists(change: _ListChange) -> Callable[[Properties, Mapping[str, Json]], None]:
@@ -112,14 +110,8 @@ def _holds(items: list[Json], wanted: Json) -> bool:
     return any(item == wanted and isinstance(item, bool) == isinstance(wanted, bool) for item in items)
 
 
-def _sum(present: Any, value: Any) -> int | float:
-    total: int | float = present + value
-    # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
-    return total if -(2**63) <= total < 2**64 else float(total)
-
-
 _APPLY: Final[Mapping[str, Callable[[Properties, Mapping[str, Json]], None]]] = {
-    "$clearAll": _clear_all,
+    "$clearAll": lambda properties, _: properties.clear(),
     "$unset": _unset,
     "$set": _set,
     "$setOnce": _set_once,

@@ -1,4 +1,4 @@
-"""The sandbox's own paths, under `/_sandbox`: look at what it holds, and change how it behaves."""
+"""The sandbox's own paths, under `/_sandbox`: show what it holds, and change how it behaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from etl.errors import UsageError
+from etl.sandbox.fault_injection import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def control_routes(server: Server) -> list[web.RouteDef]:
-    """Give the control paths of a server; faults, latency and limits don't touch them."""
+    """Return the control paths of a server; faults, latency and limits don't touch them."""
 
     async def change(request: web.Request) -> web.Response:
         try:
             change_behaviour(server, _read_object(await request.read()))
-        except UsageError as error:
+        except SandboxError as error:
             return _json({"error": error.message, "hint": error.hint}, status=400)
         return _json(server.options.as_json())
 
@@ -29,25 +29,31 @@ def control_routes(server: Server) -> list[web.RouteDef]:
         server.reset()
         return _json({})
 
+    def show(name: str, read: Callable[[], object]) -> web.RouteDef:
+        async def handle(_: web.Request) -> web.Response:
+            return _json(read())
+
+        return web.get(f"/_sandbox/{name}", handle)
+
     return [
-        _show("stats", server.stats.as_json),
-        _show("profiles", lambda: server.profiles.as_json()),
-        _show("requests", lambda: server.journal.entries),
-        _show("faults", lambda: server.options.as_json()),
+        show("stats", server.stats.as_json),
+        show("profiles", lambda: server.profiles.as_json()),
+        show("requests", lambda: server.journal.records),
+        show("faults", lambda: server.options.as_json()),
         web.post("/_sandbox/faults", change),
         web.post("/_sandbox/reset", reset),
     ]
 
 
 def change_behaviour(server: Server, values: Mapping[str, object]) -> None:
-    """Change options by name; nothing changes where one value is wrong. Raises UsageError.
+    """Change options by name; nothing changes where one value is wrong. Raises SandboxError.
 
     `outage` names a fault that all requests meet, for `outage_seconds` if given; None ends it.
     """
     options = {name: value for name, value in values.items() if name not in {"outage", "outage_seconds"}}
     outage, seconds = values.get("outage"), values.get("outage_seconds")
     if not isinstance(outage, str | None) or not isinstance(seconds, int | float | None):
-        raise UsageError("outage takes the name of a fault, outage_seconds a number", hint='such as "503"')
+        raise SandboxError("outage takes the name of a fault, outage_seconds a number", hint='such as "503"')
     server.options.changed(options)
     if outage is not None:
         server.outage.begin(outage, seconds)
@@ -60,17 +66,10 @@ def _read_object(body: bytes) -> dict[str, object]:
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise UsageError("the body isn't JSON", hint="send an object of options") from error
+        raise SandboxError("the body isn't JSON", hint="send an object of options") from error
     if not isinstance(values, dict):
-        raise UsageError("the body isn't an object", hint="send an object of options")
+        raise SandboxError("the body isn't an object", hint="send an object of options")
     return values
-
-
-def _show(name: str, read: Callable[[], object]) -> web.RouteDef:
-    async def show(_: web.Request) -> web.Response:
-        return _json(read())
-
-    return web.get(f"/_sandbox/{name}", show)
 
 
 def _json(value: object, *, status: int = 200) -> web.Response:

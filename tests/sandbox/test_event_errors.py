@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox.offences import ID_LENGTH, INVALID, MISSING, SILENCED, Offence, find_offences, refusal_of
+from etl.sandbox.event_errors import (
+    ID_LENGTH,
+    INVALID,
+    MISSING,
+    SILENCED,
+    EventError,
+    find_event_errors,
+    refusal_of_events,
+)
 
-from .calling import event
+from .client import event
 from .test_checks import BAD, GOOD
 
 WRONG: dict[str, tuple[dict[str, Any], dict[str, object]]] = {
@@ -36,40 +44,40 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, object]]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_an_offender_is_named_by_its_field_and_index(name: str) -> None:
     wrong, told = WRONG[name]
-    offences = find_offences([event(0), wrong, event(2)], 5)
-    error = refusal_of(offences, "all")
+    errors = find_event_errors([event(0), wrong, event(2)], 5)
+    error = refusal_of_events(errors, "all")
     assert (error.status, error.details) == (400, told)
 
 
 def test_an_event_may_be_what_an_identification_may_be_and_nothing_else() -> None:
-    assert find_offences([{**one, "event_type": "$identify"} for one in GOOD], 5) == []
-    found = find_offences([{**one, "event_type": "$identify"} for one in BAD.values()], 5)
+    assert find_event_errors([{**one, "event_type": "$identify"} for one in GOOD], 5) == []
+    found = find_event_errors([{**one, "event_type": "$identify"} for one in BAD.values()], 5)
     assert {one.index for one in found} == set(range(len(BAD)))
 
 
 def test_the_shortest_id_is_as_the_upload_asks_and_an_empty_one_is_never_right() -> None:
-    assert find_offences([event(1, user_id="abc")], 3) == []
-    assert find_offences([event(1, user_id="abcdef")], 7)[0].kind == ID_LENGTH
-    assert find_offences([event(1, user_id="")], 1)[0].kind == ID_LENGTH
-    assert find_offences([event(1, user_id=" ")], 1)[0].kind == INVALID
-    assert find_offences([event(1, user_id="0")], 1)[0].kind == INVALID
+    assert find_event_errors([event(1, user_id="abc")], 3) == []
+    assert find_event_errors([event(1, user_id="abcdef")], 7)[0].kind == ID_LENGTH
+    assert find_event_errors([event(1, user_id="")], 1)[0].kind == ID_LENGTH
+    assert find_event_errors([event(1, user_id=" ")], 1)[0].kind == INVALID
+    assert find_event_errors([event(1, user_id="0")], 1)[0].kind == INVALID
 
 
 def test_a_groups_event_needs_no_user() -> None:
-    assert find_offences([{"event_type": "$groupidentify", "groups": {"org": "a"}}], 5) == []
+    assert find_event_errors([{"event_type": "$groupidentify", "groups": {"org": "a"}}], 5) == []
 
 
-OFFENCES = st.lists(
+ERRORS = st.lists(
     st.builds(
-        Offence, st.integers(0, 9), st.sampled_from([INVALID, SILENCED]), st.just("time"), st.just("w")
+        EventError, st.integers(0, 9), st.sampled_from([INVALID, SILENCED]), st.just("time"), st.just("w")
     ),
     min_size=1,
 )
 
 
-@given(OFFENCES)
-def test_the_first_offender_alone_is_the_one_with_the_lowest_index(offences: list[Offence]) -> None:
-    (told,) = refusal_of(offences, "first").details.values()
+@given(ERRORS)
+def test_the_first_offender_alone_is_the_one_with_the_lowest_index(errors: list[EventError]) -> None:
+    (told,) = refusal_of_events(errors, "first").details.values()
     named = told["time"] if isinstance(told, dict) else told
-    assert named == [min(one.index for one in offences)]
-    assert refusal_of(offences, "none").details == {}
+    assert named == [min(one.index for one in errors)]
+    assert refusal_of_events(errors, "none").details == {}

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.errors import UsageError
-from etl.sandbox import SandboxOptions, parse_fault
-from etl.sandbox.faults import WORDS, Dice, Fault, FaultRule, Outage
+from etl.sandbox import FaultRule, SandboxError, make_options, parse_fault
+from etl.sandbox.fault_injection import FAULT_KINDS, FaultInjector, InjectedFault, Outage
 
-from .calling import HandClock
+from .client import HandClock
 
 if TYPE_CHECKING:
     import random
@@ -23,6 +22,7 @@ DIGESTS = [sha256(str(n).encode()).digest() for n in range(2000)]
     ("text", "rule"),
     [
         ("503:0.05", FaultRule("503", "before", 0.05)),
+        ("503:5%", FaultRule("503", "before", 0.05)),
         ("502:1", FaultRule("502", "either", 1.0)),
         ("502-after:0.5", FaultRule("502", "after", 0.5)),
         ("reset:0.1", FaultRule("reset", "either", 0.1)),
@@ -39,14 +39,14 @@ def test_a_fault_reads_as_it_is_written(text: str, rule: FaultRule) -> None:
     "text", ["", "503", "503:", "503:2", "503:-1", "503:nan", "200:0.1", "600:1", "explode:1"]
 )
 def test_a_wrong_fault_is_refused_with_a_remedy(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(SandboxError) as caught:
         parse_fault(text)
     assert caught.value.hint
 
 
 def test_shares_above_the_whole_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"1\.1"):
-        SandboxOptions(faults=(parse_fault("503:0.6"), parse_fault("reset:0.5")))
+    with pytest.raises(SandboxError, match=r"1\.1"):
+        make_options({"faults": ["503:0.6", "reset:0.5"]})
 
 
 @given(st.integers(0, 2**32), st.randoms(use_true_random=False))
@@ -54,36 +54,36 @@ def test_the_order_of_requests_never_changes_their_faults(seed: int, shuffler: r
     rules = (parse_fault("503:0.3"), parse_fault("502:0.3"))
     tries = [digest for digest in DIGESTS[:20] for _ in range(3)]
     shuffled = shuffler.sample(tries, len(tries))
-    drawn, redrawn = Dice(rules, seed), Dice(rules, seed)
+    drawn, redrawn = FaultInjector(rules, seed), FaultInjector(rules, seed)
     first = sorted((digest, str(drawn.draw(digest))) for digest in tries)
     assert sorted((digest, str(redrawn.draw(digest))) for digest in shuffled) == first
 
 
 def test_another_seed_draws_other_faults() -> None:
     rules = (parse_fault("503:0.5"),)
-    one, other = ([Dice(rules, seed).draw(digest) for digest in DIGESTS[:64]] for seed in (1, 2))
+    one, other = ([FaultInjector(rules, seed).draw(digest) for digest in DIGESTS[:64]] for seed in (1, 2))
     assert one != other
 
 
 def test_a_request_tried_again_gets_through_in_the_end() -> None:
-    dice = Dice((parse_fault("503:0.9"),), 0)
-    assert None in [dice.draw(DIGESTS[0]) for _ in range(200)]
+    injector = FaultInjector((parse_fault("503:0.9"),), 0)
+    assert None in [injector.draw(DIGESTS[0]) for _ in range(200)]
 
 
 def test_shares_come_out_as_asked_and_open_faults_strike_both_ways() -> None:
-    dice = Dice((parse_fault("503:0.25"), parse_fault("502:0.5")), 7)
-    drawn = [dice.draw(digest) for digest in DIGESTS]
-    assert drawn.count(Fault("503", applied=False)) == pytest.approx(500, abs=90)
-    assert drawn.count(Fault("502", applied=False)) == pytest.approx(500, abs=90)
-    assert drawn.count(Fault("502", applied=True)) == pytest.approx(500, abs=90)
+    injector = FaultInjector((parse_fault("503:0.25"), parse_fault("502:0.5")), 7)
+    drawn = [injector.draw(digest) for digest in DIGESTS]
+    assert drawn.count(InjectedFault("503", applied=False)) == pytest.approx(500, abs=90)
+    assert drawn.count(InjectedFault("502", applied=False)) == pytest.approx(500, abs=90)
+    assert drawn.count(InjectedFault("502", applied=True)) == pytest.approx(500, abs=90)
     assert drawn.count(None) == pytest.approx(500, abs=90)
 
 
-@pytest.mark.parametrize("kind", [*WORDS, "500", "503"])
+@pytest.mark.parametrize("kind", [*FAULT_KINDS, "500", "503"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_moment_that_was_asked_for_always_comes(kind: str, moment: str) -> None:
-    dice = Dice((parse_fault(f"{kind}-{moment}:1"),), 0)
-    assert {dice.draw(digest) for digest in DIGESTS[:50]} == {Fault(kind, moment == "after")}
+    injector = FaultInjector((parse_fault(f"{kind}-{moment}:1"),), 0)
+    assert {injector.draw(digest) for digest in DIGESTS[:50]} == {InjectedFault(kind, moment == "after")}
 
 
 def test_an_outage_ends_after_its_seconds_or_when_told() -> None:
@@ -91,11 +91,11 @@ def test_an_outage_ends_after_its_seconds_or_when_told() -> None:
     outage = Outage(clock)
     outage.begin("503", 5.0)
     clock.now += 4.9
-    assert outage.fault == Fault("503", applied=False)
+    assert outage.fault == InjectedFault("503", applied=False)
     clock.now += 0.1
     assert outage.fault is None
     outage.begin("reset-after", None)
     clock.now += 1e9
-    assert outage.fault == Fault("reset", applied=True)
+    assert outage.fault == InjectedFault("reset", applied=True)
     outage.end()
     assert outage.fault is None

@@ -1,4 +1,4 @@
-"""Runs the sandbox: in a program's event loop, in a thread of its own, or until it is interrupted."""
+"""Run the sandbox: in a program's event loop, in a thread of its own, or until it is interrupted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
-from etl.errors import UsageError
-from etl.sandbox.control import change_behaviour, control_routes
-from etl.sandbox.options import SandboxOptions
+from etl.sandbox.control_paths import change_behaviour, control_routes
+from etl.sandbox.fault_injection import SandboxError
+from etl.sandbox.sandbox_options import SandboxOptions
 from etl.sandbox.server import Clocks, Server
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from etl.sandbox.profiles import Profiles
-    from etl.sandbox.stats import Entry, Stats
+    from etl.sandbox.stats import RequestRecord, Stats
 
 HOST: Final = "127.0.0.1"
 # What is read at all; the sandbox's own limit is below it, and answered in good order.
@@ -34,7 +34,7 @@ class Sandbox:
     """A stand-in for Amplitude on this machine: `async with Sandbox(options) as sandbox: ... sandbox.url`.
 
     `clock` (monotonic) drives limits and outages, `wall` stamps the journal and `sleep` makes latency;
-    all in seconds. Raises UsageError where the port is taken or the journal can't be opened.
+    all in seconds. Raises SandboxError where the port is taken or the journal can't be opened.
     """
 
     def __init__(
@@ -84,16 +84,16 @@ class Sandbox:
         return self._server.stats
 
     @property
-    def requests(self) -> tuple[Entry, ...]:
+    def requests(self) -> tuple[RequestRecord, ...]:
         """The requests with updates answered by now; empty unless the options say `record`."""
-        return tuple(self._server.journal.entries)
+        return tuple(self._server.journal.records)
 
     def change(self, **values: object) -> None:
-        """Change options, and `outage` or `outage_seconds`, as the control path does. Raises UsageError."""
+        """Change options, and `outage` or `outage_seconds`, as the control path does. Raises SandboxError."""
         change_behaviour(self._server, values)
 
     def reset(self) -> None:
-        """Forget every profile, count and entry; options and an outage stay."""
+        """Forget every profile, count and record; options and an outage stay."""
         self._server.reset()
 
     def begin_outage(self, kind: str = "reset-before", *, seconds: float | None = None) -> None:
@@ -110,7 +110,7 @@ class Sandbox:
         except OSError as error:
             await self.__aexit__(None, None, None)
             message = f"port {self._port} can't be had on {HOST}: {error.strerror or error}"
-            raise UsageError(message, hint="choose another --port, or 0 for a free one") from error
+            raise SandboxError(message, hint="choose another --port, or 0 for a free one") from error
         self._port = runner.addresses[0][1]
 
 

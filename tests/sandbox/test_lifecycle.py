@@ -12,10 +12,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from etl.errors import UsageError
-from etl.sandbox import Sandbox, SandboxOptions, running_sandbox, serve
+from etl.sandbox import Sandbox, SandboxError, SandboxOptions, running_sandbox, serve
 
-from .calling import HandClock, control, identify, user
+from .client import HandClock, control, identify, user
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +32,12 @@ def test_it_listens_on_this_machine_only_and_on_a_free_port() -> None:
         assert one.url != other.url
 
 
-def test_a_taken_port_is_a_usage_error_with_a_remedy() -> None:
+def test_a_taken_port_is_an_error_with_a_remedy() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         options = SandboxOptions(port=taken.getsockname()[1])
-        with pytest.raises(UsageError, match="port") as caught, running_sandbox(options):
+        with pytest.raises(SandboxError, match="port") as caught, running_sandbox(options):
             pass
     assert "--port" in (caught.value.hint or "")
 
@@ -86,9 +85,9 @@ def test_the_journal_is_appended_to_and_holds_no_bodies(tmp_path: Path) -> None:
     assert "hush" not in path.read_text()
 
 
-def test_a_journal_that_cant_be_opened_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_journal_that_cant_be_opened_is_an_error(tmp_path: Path) -> None:
     options = SandboxOptions(journal=tmp_path / "missing" / "journal")
-    with pytest.raises(UsageError, match="journal"), running_sandbox(options):
+    with pytest.raises(SandboxError, match="journal"), running_sandbox(options):
         pass
 
 
