@@ -19,7 +19,10 @@ from etl.encoder import Limits
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.encoder.making import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.encoder.test_merge import EVERYTHING, SCHEMA, WORDS_GIVEN, profiles_after
+from tests.sender.failing import Failing, by_chance
 from tests.sender.serving import Destination, carry_all, chunk_of
+from tests.sender.test_failing import LATENCY, share_of_throughput
+from tests.sender.test_failing import chunks_of as single_chunks
 from tests.sender.virtual import run_virtual
 from tests.soak.proof import Proof
 
@@ -154,6 +157,23 @@ def test_all_rows_of_a_user_throttled_for_good_end_together(proof: Proof) -> Non
         if (found.accepted, found.rejected) != (first - 1 - hot, hot) or tries > 100 or journey.seconds > 840:
             violations.append(f"seed {seed}: {found}, {tries} tries, {journey.seconds:.0f} s")
     proof.add("5 all rows of a user throttled for good end together", 200, violations)
+    assert violations == []
+
+
+@pytest.mark.soak
+def test_a_share_of_failures_costs_that_share(proof: Proof) -> None:
+    violations = []
+    for seed in range(60):
+        chance = random.Random(seed)
+        share, lanes = chance.uniform(0.1, 0.9), chance.choice([1, 2, 8, 16, 64])
+        failing = chance.choice([0.001, 0.05, LATENCY, 10 * LATENCY])
+        count = lanes * chance.randint(25, 40) + 100
+        server = Failing(by_chance(share, seed), latency=LATENCY, failing=failing)
+        journey = run_virtual(carry_all(single_chunks(count), server, lanes=lanes, outage=1800))
+        got = share_of_throughput(server, journey, count, lanes, share)
+        if journey.total.tally.accepted != count or got < 0.6:
+            violations.append(f"seed {seed}: share {share:.2f}, {lanes} lanes, {failing} s: {got:.2f}")
+    proof.add("5 a share of failures costs that share, and never the run", 60, violations)
     assert violations == []
 
 
