@@ -5,6 +5,7 @@ A chunk never spans files, nor a change of column types within one. Rows of one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,7 @@ from etl.encoder.merge import group_users, joined, merge_rows
 from etl.encoder.merge_limits import Shares, merge_shares
 from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
-from etl.model import Body, Chunk, Mapped, Reject
+from etl.model import Body, Chunk, Mapped, Reject, Skipped, SkippedCounts
 from etl.values import original_values, pick_rows, shown_rows
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Encoder:
         self._encoding = encoding or FormEncoding()
         self._parts: list[_Part] = []
         self._rejects: list[Reject] = []
+        self._skipped: list[Skipped] = []
         self._batch: Mapped | None = None
 
     def feed(self, mapped: Mapped) -> Iterator[Chunk]:
@@ -83,6 +85,7 @@ class Encoder:
         self._batch = mapped
         self._parts.append(part)
         self._rejects += sorted((*mapped.rejects, *oversized), key=lambda reject: reject.row)
+        self._skipped += mapped.skipped
         self._stop = mapped.batch.stop
         yield from self._cut(complete=False)
 
@@ -176,6 +179,7 @@ class Encoder:
             rejects=self._rejects_before(stop),
             prints=_prints(parts),
             large=frozenset().union(*(part.of.large for part in parts)),
+            skipped=self._skipped_before(stop),
         )
         self._first = stop
         return chunk
@@ -199,6 +203,16 @@ class Encoder:
         count = sum(1 for reject in self._rejects if reject.row < stop)
         taken, self._rejects = tuple(self._rejects[:count]), self._rejects[count:]
         return taken
+
+    def _skipped_before(self, stop: int) -> SkippedCounts:
+        if not self._skipped:
+            return ()
+        counts = Counter[tuple[str, str]]()
+        for some in self._skipped:
+            counts[some.column, some.reason] += int(some.rows.searchsorted(stop))
+        later = (some.between(stop, int(some.rows[-1]) + 1) for some in self._skipped if len(some.rows))
+        self._skipped = [some for some in later if len(some.rows)]
+        return tuple((column, reason, count) for (column, reason), count in counts.items() if count)
 
     def _last_batch(self) -> Mapped:
         assert self._batch is not None  # noqa: S101 - a chunk is only ever cut out of a batch

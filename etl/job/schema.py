@@ -114,6 +114,12 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
+NullWords: TypeAlias = Annotated[
+    list[Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]],
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+
+
 class IdsShape(Shape):
     """What becomes of ids."""
 
@@ -148,6 +154,16 @@ class ColumnShape(Shape):
     )
     separator: Text = Field(",", description="Parts text into a list; for `type: list`.", examples=[";"])
     ids: IdsShape | None = Field(None, description="What becomes of ids; only for user_id and device_id.")
+    nulls: NullWords = Field(
+        [],
+        description="Texts that mean null in this column, besides those of the job.",
+        examples=[["unknown", "-"]],
+    )
+    invalid: Literal["reject", "skip"] = Field(
+        "reject",
+        description="What becomes of a value that doesn't fit: its row is rejected, or the row goes without "
+        "it. Not for ids.",
+    )
 
 
 def _column(value: object) -> object:
@@ -337,6 +353,11 @@ class JobShape(Shape):
     )
     csv: Annotated[CsvShape, BeforeValidator(_blank_is_empty, json_schema_input_type=CsvShape)] = Field(
         default_factory=CsvShape, description="How CSV files are written."
+    )
+    nulls: NullWords = Field(
+        [],
+        description="Texts that mean null in any text column, compared without the spaces around them.",
+        examples=[["NULL", "\\N", "n/a", "-"]],
     )
     missing: Annotated[
         Missing,

@@ -44,6 +44,8 @@ class ColumnSpec:
     Exactly one of `column` and `constant` is given; `constant` is JSON text. `type` None keeps the source's
     type. `default` is JSON text and stands for a null; it is of the type already. `null: unset` puts the
     property under $unset. `mangled` is about ids: whether those are sent that something has spoilt.
+    `nulls` are the trimmed texts that mean null, the job's own among them. `invalid` says what becomes of a
+    value that doesn't fit: its row is a reject, or it is left out of it.
     """
 
     column: str | None = None
@@ -56,6 +58,8 @@ class ColumnSpec:
     too_long: Literal["reject", "truncate"] = "reject"
     separator: str = ","
     mangled: Literal["reject", "keep"] = "reject"
+    nulls: tuple[str, ...] = ()
+    invalid: Literal["reject", "skip"] = "reject"
 
 
 @dataclass(frozen=True, slots=True)

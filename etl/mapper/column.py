@@ -24,7 +24,7 @@ from etl.mapper.moments import fill_moments, to_milliseconds
 from etl.mapper.native import as_text, native
 from etl.mapper.plain import plain
 from etl.mapper.raw_json import listed, listed_texts, mark_elements
-from etl.mapper.steps import empty_to_null, transform
+from etl.mapper.steps import empty_to_null, transform, words_to_null
 from etl.mapper.types import convert
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class Column:
     def _converted(self, source: pa.Array, *, text: bool) -> Cells:
         blank_is_null = self._blank_is_null(text=text)
         cells, steps = self._plain(source)
+        if self.spec.nulls:
+            cells = cells.then(lambda values: words_to_null(values, self.spec.nulls))
         if self.role == "id":
             keep = self.spec.mangled == "keep"
             cells = cells.then(lambda values: read_ids(values, steps, keep=keep))

@@ -38,6 +38,14 @@ def empty_to_null(values: pa.Array) -> Cells:
     return Cells(blank_out(values, empty) if pc.any(empty).as_py() else values)
 
 
+def words_to_null(values: pa.Array, words: tuple[str, ...]) -> Cells:
+    """Texts that mean null as null, compared without the blanks around them; other types as they are."""
+    if not pa.types.is_string(values.type):
+        return Cells(values)
+    meant = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(words, pa.string()))
+    return Cells(blank_out(values, meant) if pc.any(meant).as_py() else values)
+
+
 def _replace(texts: pa.Array, step: Step) -> Cells:
     for old, new in step.pairs:
         if old:  # Arrow would look for an empty text for ever

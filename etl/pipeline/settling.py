@@ -100,7 +100,8 @@ def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
         swallowed=sum(reject.swallowed for reject in chunk.rejects),
     )
     stretch = Stretch(chunk.file, chunk.first, chunk.stop)
-    return Settled(stretch, rows + outcome.tally, chunk.rejects + outcome.rejects, outcome.sent)
+    rejects = chunk.rejects + outcome.rejects
+    return Settled(stretch, rows + outcome.tally, rejects, outcome.sent, chunk.skipped)
 
 
 def _swallowed(tally: Tally) -> str:
