@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etl import amplitude
 from etl.job.bare import is_blank
 from etl.job.column_rules import Place, kind, value_type
-from etl.job.constants import json_text
+from etl.job.constants import Kind, json_text
 from etl.job.findings import Path, line_of
 from etl.job.schema import ColumnShape, CsvShape, IdentificationShape, JobShape, OperatorsShape
 from etl.job.spec import Changes, ColumnSpec, CsvOptions, Destination, Identification, Job
@@ -91,7 +91,22 @@ def _spec(shape: ColumnShape, place: Place, nulls: Sequence[str]) -> ColumnSpec:
         if shape.column is None
         else tuple(sorted({word.strip() for word in (*nulls, *shape.nulls)})),
         invalid=shape.invalid,
+        timezone=shape.timezone,
+        unit=shape.unit,
+        decimal=shape.decimal,
+        thousands=shape.thousands or "",
+        strip=shape.strip or "",
+        values=_words(shape.values or {}, wanted),
     )
+
+
+def _words(values: Mapping[str, Any], wanted: Kind) -> tuple[tuple[str, str], ...]:
+    """The words of a column, trimmed, with the JSON text of what each stands for."""
+    meant = (
+        (word.strip(), "null" if is_blank(value) else json_text(value, wanted))
+        for word, value in values.items()
+    )
+    return tuple(sorted(meant))
 
 
 def _spec_lines(identification: Identification, lines: Mapping[Path, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+import zoneinfo
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -111,6 +112,52 @@ def date_format(text: str) -> str:
     return text
 
 
+def date_formats(formats: list[str]) -> list[str]:
+    """Several formats, none of them twice."""
+    for place, one in enumerate(formats):
+        if one in formats[:place]:
+            raise ValueError(f"has `{shown(one)}` twice")
+    return formats
+
+
+def timezone(text: str) -> str:
+    """A time zone of the IANA database by its name."""
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:
+        known = sorted(zoneinfo.available_timezones())
+        near = did_you_mean(text, known)
+        same = [name for name in known if name.lower() == text.lower()]
+        near = f"; did you mean `{same[0]}`?" if same else near
+        raise ValueError(
+            f"is `{shown(text)}`, which is no time zone; use a name such as Europe/Berlin or UTC{near}"
+        ) from error
+    return text
+
+
+def decimal(text: str) -> str:
+    """The decimal sign of numbers."""
+    if not _between_digits(text) or text.isspace():
+        raise ValueError('must be one sign such as ","')
+    return text
+
+
+def thousands(text: str) -> str:
+    """The sign between groups of digits."""
+    if not _between_digits(text):
+        raise ValueError('must be one sign such as "." or " "')
+    return text
+
+
+def strip(text: str) -> str:
+    """Characters around numbers; none that belongs to a number."""
+    if not text or any(sign.isdigit() or sign in "+-" for sign in text):
+        raise ValueError(
+            "must be characters such as `€`, and neither digits nor `+` nor `-`: they make the number"
+        )
+    return text
+
+
 def names_secret(name: str) -> bool:
     """Whether a variable of this name holds a key, a token or a password."""
     return _SECRET_NAME.search(name) is not None
@@ -172,6 +219,10 @@ def _check_base(text: str) -> None:
         raise ValueError("must be a base URL without a user or password")
     if "?" in text or "#" in text:
         raise ValueError("must be a base URL without a query (`?`) or fragment (`#`)")
+
+
+def _between_digits(text: str) -> bool:
+    return len(text) == 1 and not text.isalnum() and text not in "+-" and unicodedata.category(text) != "Cc"
 
 
 def _is_sign(text: str) -> bool:

@@ -29,6 +29,7 @@ from etl.job.spec import (
     Missing,
     PartialFamilies,
     Step,
+    Unit,
     ValueType,
 )
 
@@ -50,6 +51,19 @@ class Shape(BaseModel):
 # --- a column spec ---------------------------------------------------------------------------------------
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str | dict) else value
+
+
+DateFormat: TypeAlias = Annotated[str, AfterValidator(notation.date_format)]
+Formats: TypeAlias = Annotated[
+    list[DateFormat],
+    Field(min_length=1),
+    AfterValidator(notation.date_formats),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+
+
 class StepShape(Shape):
     """A step of a transform that has an argument; exactly one key."""
 
@@ -59,8 +73,10 @@ class StepShape(Shape):
     replace: Annotated[dict[Text, str], Field(min_length=1)] | None = Field(
         None, description="Wherever a key stands in the value it becomes what stands beside the key."
     )
-    date_format: Annotated[str, AfterValidator(notation.date_format)] | None = Field(
-        None, description="Reads the text as a date written so (strptime).", examples=["%d/%m/%Y"]
+    date_format: Formats | None = Field(
+        None,
+        description="Reads the text as a date written so (strptime); of several formats the first that fits.",
+        examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]],
     )
 
     def step(self) -> Step:
@@ -69,7 +85,8 @@ class StepShape(Shape):
             return Step("replace", pairs=tuple(self.replace.items()))
         if self.prefix is not None:
             return Step("prefix", self.prefix)
-        return Step("date_format", self.date_format or "")
+        first, *others = self.date_format or [""]
+        return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
 
 
 class WordShape(StepShape):
@@ -108,10 +125,6 @@ def _step_word(value: str) -> StepWord:
 StepEntry: TypeAlias = Annotated[
     StepShape, BeforeValidator(_step, json_schema_input_type=StepWord | StepShape)
 ]
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str | dict) else value
 
 
 NullWords: TypeAlias = Annotated[
@@ -163,6 +176,31 @@ class ColumnShape(Shape):
         "reject",
         description="What becomes of a value that doesn't fit: its row is rejected, or the row goes without "
         "it. Not for ids.",
+    )
+    timezone: Annotated[str, AfterValidator(notation.timezone)] | None = Field(
+        None,
+        description="The zone of times that don't say theirs; with `type: date`, days are those there.",
+        examples=["Europe/Berlin"],
+    )
+    unit: Unit | None = Field(
+        None,
+        description="What numbers count since 1970, for dates and times: seconds, or parts of a second.",
+    )
+    decimal: Annotated[str, AfterValidator(notation.decimal)] = Field(
+        ".", description="The decimal sign of numbers in text.", examples=[","]
+    )
+    thousands: Annotated[str, AfterValidator(notation.thousands)] | None = Field(
+        None, description="The sign between groups of three digits, in numbers in text.", examples=[".", " "]
+    )
+    strip: Annotated[str, AfterValidator(notation.strip)] | None = Field(
+        None,
+        description="Characters that are taken off both ends of the text before it is read as a number.",
+        examples=["€ ", "%"],
+    )
+    values: Annotated[dict[str, Any], Field(min_length=1)] | None = Field(
+        None,
+        description="What each text stands for: text, a number, true, false or null. Other texts don't fit.",
+        examples=[{"yes": True, "no": False}],
     )
 
 

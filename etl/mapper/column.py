@@ -26,6 +26,7 @@ from etl.mapper.plain import plain
 from etl.mapper.raw_json import listed, listed_texts, mark_elements
 from etl.mapper.steps import empty_to_null, transform, words_to_null
 from etl.mapper.types import convert
+from etl.mapper.words import read_words
 
 if TYPE_CHECKING:
     from etl.job.spec import ColumnSpec, Step
@@ -118,9 +119,15 @@ class Column:
         else:
             if blank_is_null:
                 cells = cells.then(empty_to_null)
-            cells = cells.then(lambda values: transform(values, steps, blank_is_null=blank_is_null))
+            cells = cells.then(
+                lambda values: transform(values, steps, blank_is_null=blank_is_null, zone=self.spec.timezone)
+            )
         if self.role == "id" and self.spec.type in {None, "string"}:
             return cells  # ids have a limit of their own
+        if self.spec.values:
+            cells = cells.then(as_text).then(lambda texts: read_words(texts, self.spec.values))
+            if cells.raw:
+                return cells
         if self.role == "time" and self.spec.type is None:
             return cells  # times keep their milliseconds
         return cells.then(lambda values: convert(values, self.spec))
@@ -148,7 +155,10 @@ class Column:
                 return cells  # they are trimmed already
             return cells.then(lambda ids: id_texts(ids, keep=True)).then(trimmed)
         if self.role == "time":
-            return cells.then(to_milliseconds)
+            if self.spec.type is not None or self.spec.column is None:
+                return cells.then(to_milliseconds)
+            zone, unit = self.spec.timezone, self.spec.unit
+            return cells.then(lambda times: to_milliseconds(times, zone, unit))
         if self.role == "field":
             return cells.then(as_text).then(lambda texts: fit_strings(texts, self.spec.too_long))
         return cells.then(group_texts) if self.role == "group" else cells

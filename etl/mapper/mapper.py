@@ -20,6 +20,7 @@ from etl.mapper.numbers import loses_digits
 from etl.mapper.rejects import Verdicts
 from etl.mapper.skipped import LeftOut
 from etl.mapper.structs import all_null
+from etl.mapper.words import are_mixed
 from etl.model import Batch, Mapped, Reject
 from etl.values import original_values, shown_rows
 
@@ -206,6 +207,7 @@ def _naming(spec: ColumnSpec) -> str:
 
 
 def _may_be_raw(spec: ColumnSpec) -> bool:
-    """Whether Arrow may lack a type for the values: any JSON, or a default of another type."""
+    """Whether Arrow may lack a type for the values: any JSON, a default of another type, words of several."""
     constant = (spec.constant or "").lstrip()
-    return spec.type == "json" or spec.default is not None or constant[:1] in {"[", "{"}
+    raw = spec.type == "json" or spec.default is not None or constant[:1] in {"[", "{"}
+    return raw or are_mixed(spec.values)
