@@ -96,6 +96,7 @@ def _spec(shape: ColumnShape, place: Place, nulls: Sequence[str]) -> ColumnSpec:
         decimal=shape.decimal,
         thousands=shape.thousands or "",
         strip=shape.strip or "",
+        path=tuple(shape.path or ()),
         values=_words(shape.values or {}, wanted),
     )
 

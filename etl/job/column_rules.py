@@ -37,6 +37,7 @@ _IDLE_BESIDE_VALUE: Final = (
     "thousands",
     "strip",
     "values",
+    "path",
 )
 _TYPES_OF: Final = {
     "field": ("string", "number", "integer", "boolean", "date", "datetime"),

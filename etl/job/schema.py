@@ -143,10 +143,24 @@ class IdsShape(Shape):
     )
 
 
+def _parts(value: object) -> object:
+    return str(value).split(".") if isinstance(value, str) else value
+
+
 class ColumnShape(Shape):
     """Where a value comes from and what is done to it: transform, type, default, null, in this order."""
 
     column: Annotated[Text, WithJsonSchema({**_WORD, "description": "The source's column."})] | None = None
+    path: (
+        Annotated[
+            list[Text], Field(min_length=1), BeforeValidator(_parts, json_schema_input_type=Text | list[Text])
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Where in an object of the column the value stands: parts with dots between, or a list.",
+        examples=["$oid", "profile.plan", ["a.b", "c"]],
+    )
     value: Any = Field(None, description="A constant instead of a column.", examples=["crm"])
     type: ValueType | None = Field(
         None, description="What the value becomes; by default what the source has."

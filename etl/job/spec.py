@@ -52,6 +52,7 @@ class ColumnSpec:
     one, and of days; `unit` is what numbers count since 1970. `decimal` and `thousands` ("" for none) are
     those of numbers in text, `strip` the characters that are taken off both ends first. `values` has for each
     trimmed text the JSON text that it stands for; other texts don't fit.
+    `path` leads into a column of objects.
     """
 
     column: str | None = None
@@ -72,6 +73,7 @@ class ColumnSpec:
     thousands: str = ""
     strip: str = ""
     values: tuple[tuple[str, str], ...] = ()
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

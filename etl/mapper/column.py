@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.amplitude import MAX_GROUP_VALUES
 from etl.arrow.json_type import is_json
-from etl.arrow.raw_json import mark
+from etl.arrow.raw_json import mark, without_marks
 from etl.mapper.byte_texts import hex_of, holds_bytes, may_hold_bytes, uuid_of
 from etl.mapper.cells import Cells, as_mask, faults_of
 from etl.mapper.constants import constant, fill
@@ -22,6 +22,7 @@ from etl.mapper.lists import is_list, open_lists, wrap
 from etl.mapper.mangled import NESTED as NESTED_ID
 from etl.mapper.moments import fill_moments, to_milliseconds
 from etl.mapper.native import as_text, native
+from etl.mapper.paths import at_path, steady
 from etl.mapper.plain import plain
 from etl.mapper.raw_json import listed, listed_texts, mark_elements
 from etl.mapper.steps import empty_to_null, transform, words_to_null
@@ -52,7 +53,17 @@ class Column:
         """Values for n rows; `source` is None for a constant.
 
         Their type depends on that of `source` only, but for JSON values, whose type depends on what they are.
+        Raises SourceError where a path leads to a part that a struct doesn't have.
         """
+        if source is None or not self.spec.path:
+            return self._read(source, n, text=text)
+        found = at_path(source, self.spec)
+        cells = self._read(found.values, n, text=False)
+        came_of_text = is_json(found.values.type) and not is_json(source.type)
+        values = steady(cells.values, self.role) if came_of_text else cells.values
+        return Cells(values, found.faults + cells.faults, cells.raw)
+
+    def _read(self, source: pa.Array | None, n: int, *, text: bool) -> Cells:
         if source is not None and is_json(source.type):
             return self._json(source)
         cells = self._constant(n) if source is None else self._converted(source, text=text)
@@ -180,7 +191,8 @@ def group_texts(values: pa.Array) -> Cells:
     opened = open_lists(values)
     names = as_text(opened.flat)
     everything = as_mask(names.values.is_valid())
-    return Cells(opened.rebuilt(names.values, keep=everything), opened.parents(names.faults))
+    texts = without_marks(names.values)
+    return Cells(opened.rebuilt(texts, keep=everything), opened.parents(names.faults))
 
 
 def count_groups(values: pa.Array) -> Cells:

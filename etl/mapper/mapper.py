@@ -135,7 +135,7 @@ class Mapper:
         json = {field.name for field in rows.schema if is_json(field.type)}
         for column in self._columns:
             if column.role in {"value", "list"}:
-                lose = marked_loses_digits if column.spec.column in json else loses_digits
+                lose = marked_loses_digits if column.spec.path or column.spec.column in json else loses_digits
                 if lose(values[column.place]):
                     found.add(column.place.split(".", 2)[2])
         return frozenset(found)
@@ -210,4 +210,4 @@ def _may_be_raw(spec: ColumnSpec) -> bool:
     """Whether Arrow may lack a type for the values: any JSON, a default of another type, words of several."""
     constant = (spec.constant or "").lstrip()
     raw = spec.type == "json" or spec.default is not None or constant[:1] in {"[", "{"}
-    return raw or are_mixed(spec.values)
+    return raw or are_mixed(spec.values) or spec.type == "list" or bool(spec.path)

@@ -18,8 +18,9 @@ from etl.mapper.dates import (
     to_seconds,
 )
 from etl.mapper.json_values import parse_json
-from etl.mapper.limits import fit_lists, fit_strings
-from etl.mapper.lists import is_list, split, wrap
+from etl.mapper.limits import fit_strings
+from etl.mapper.list_texts import read_lists
+from etl.mapper.lists import is_list, wrap
 from etl.mapper.native import as_text, native
 from etl.mapper.number_texts import plain_integers, plain_numbers, writes_numbers
 from etl.mapper.numbers import finite, parse_booleans, parse_integers, parse_numbers, whole
@@ -100,7 +101,7 @@ def _counted(values: pa.Array, spec: ColumnSpec) -> tuple[pa.Array, tuple[Fault,
 
 def _list(values: pa.Array, spec: ColumnSpec) -> Cells:
     if pa.types.is_string(values.type):
-        return split(values, spec.separator).then(lambda lists: fit_lists(lists, spec.too_long))
+        return read_lists(values, spec.separator, spec.too_long)
     cells = native(values, spec.too_long)
     return cells if is_list(cells.values.type) else cells.then(lambda some: Cells(wrap(some)))
 

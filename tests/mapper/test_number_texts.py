@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.mapper.mapping import outcomes
+from etl.job.spec import ColumnSpec
+from etl.mapper import Mapper
+from tests.mapper.mapping import outcomes, reasons, setting, with_users
 
 GERMAN: dict[str, Any] = {"type": "number", "decimal": ",", "thousands": ".", "strip": "€ "}
 BAD = "<bad_number>"
@@ -98,10 +100,6 @@ def test_numbers_that_are_no_text_are_what_they_are() -> None:
 
 
 def test_the_reason_names_the_signs() -> None:
-    from etl.job.spec import ColumnSpec
-    from etl.mapper import Mapper
-    from tests.mapper.mapping import reasons, setting, with_users
-
     spec = ColumnSpec(column="v", **GERMAN)
     told = reasons(Mapper(setting(spec)).map(with_users(pa.array(["12.5 €"]), text=True)))
     assert told == {
@@ -121,10 +119,11 @@ def test_whatever_is_written_so_is_read_back(
 
     def written(number: Decimal) -> str:
         text = f"{number:,.2f}" if grouped and thousands else f"{number:.2f}"
-        return text.translate(str.maketrans({",": thousands, ".": decimal})) + " kr"
+        return text.replace(",", "t").replace(".", decimal).replace("t", thousands) + " kr"
 
-    spec = {"type": "number", "decimal": decimal, "thousands": thousands, "strip": "kr "}
-    assert outcomes([written(number) for number in numbers], **spec) == [float(number) for number in numbers]
+    texts: list[str | None] = [written(number) for number in numbers]
+    spec: dict[str, Any] = {"type": "number", "decimal": decimal, "thousands": thousands, "strip": "kr "}
+    assert outcomes(texts, **spec) == [float(number) for number in numbers]
 
 
 @given(st.lists(st.text(alphabet="0123456789.,-+ e", max_size=8), max_size=20))
