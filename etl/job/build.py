@@ -43,7 +43,8 @@ def build(shape: JobShape, *, name: str, file: str, folder: pathlib.Path, lines:
 def _csv(shape: CsvShape) -> CsvOptions:
     # Two quotes stand for one without being told.
     escape = "" if shape.escape == shape.quote else shape.escape or ""
-    return CsvOptions(shape.delimiter, shape.encoding, shape.quote, escape)
+    header = tuple(shape.header) if isinstance(shape.header, list) else shape.header
+    return CsvOptions(shape.delimiter, shape.encoding, shape.quote, escape, header, shape.skip_rows)
 
 
 def _identification(shape: IdentificationShape, nulls: Sequence[str]) -> Identification:

@@ -61,10 +61,12 @@ def hook(text: str) -> str:
 
 
 def delimiter(text: str) -> str:
-    """One character; a tab may be written `tab` or a backslash and `t`."""
+    r"""One character; a tab may be written `tab` or `\t`, and others by their code, as `\x01`."""
     if text in {"tab", "\\t"}:
         return "\t"
-    if not _is_sign(text) and text != "\t":
+    if code := re.fullmatch(r"\\x([0-9a-fA-F]{2})", text):
+        text = chr(int(code[1], 16))
+    if len(text) != 1 or (text.isascii() and text.isalnum()) or text in "\r\n\0\x1a":
         raise ValueError('must be one character such as ";" or "|" (in quotes), or `tab`')
     return text
 

@@ -36,6 +36,8 @@ from etl.job.spec import (
 StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
 STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "hex", "uuid", "sha256")
 
+MAX_SKIPPED: Final = 10_000
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 # What an editor takes a bare word for.
 _WORD: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
@@ -329,6 +331,26 @@ def _expanded(text: str, info: ValidationInfo) -> str:
 Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), Field(min_length=1)]
 
 
+def _header(value: object) -> object:
+    """False, or names; a bare word that says neither is told as a fault."""
+    meant = _meaning(value)
+    if meant is False or meant is None:
+        return meant
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ValueError("must be a list of the columns' names, or false where the file has no header")
+    twice = [name for place, name in enumerate(value) if name in value[:place]]
+    if twice:
+        raise ValueError(f"has `{shown(twice[0])}` twice")
+    return value
+
+
+def _rows(value: object) -> object:
+    meant = _meaning(value)
+    if isinstance(meant, bool) or not isinstance(meant, int) or not 0 <= meant <= MAX_SKIPPED:
+        raise ValueError(f"must be a number of lines, at most {MAX_SKIPPED:,}")
+    return meant
+
+
 class CsvShape(Shape):
     """How CSV files are written; Parquet and NDJSON need none of it."""
 
@@ -345,6 +367,17 @@ class CsvShape(Shape):
         None,
         description="The character that stands before quotes, itself, delimiters and line ends in values.",
         examples=["\\"],
+    )
+    header: Annotated[
+        list[Text] | Literal[False] | None,
+        BeforeValidator(_header, json_schema_input_type=list[Text] | Literal[False]),
+    ] = Field(
+        None,
+        description="For files without a header: the names of the columns, or false for `1`, `2`, ...",
+        examples=[["id", "plan"], False],
+    )
+    skip_rows: Annotated[int, BeforeValidator(_rows, json_schema_input_type=int)] = Field(
+        0, description="How many lines stand above the header, or above the rows of a file without one."
     )
 
 

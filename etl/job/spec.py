@@ -109,12 +109,16 @@ class CsvOptions:
     """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line.
 
     `encoding` is the codec's name as Python spells it. `escape` "" means that no character escapes others.
+    `header` has the names of the columns where the file has none, or is False where they go by their places,
+    `1`, `2`, ... `skip_rows` lines stand above the header, or above the rows.
     """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
     quote: str = '"'
     escape: str = ""
+    header: tuple[str, ...] | Literal[False] | None = None
+    skip_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

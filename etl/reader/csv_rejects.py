@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from etl.model import Reject
 from etl.reader.csv_block import Layout
+from etl.reader.csv_delimiter import Delimiter
 from etl.reader.decoding import MARK, MARK_BYTES, marked
 from etl.reader.grammar import BadLine
 from etl.reader.pieces import Piece, shown
@@ -25,11 +26,14 @@ class CsvRejects:
     source: str
     layout: Layout
     encoding: str
+    delimiter: Delimiter
 
     def ragged(self, row: int, text: str) -> Reject:
         """A record with more or fewer fields than the header."""
         names, fields = self.layout.names, self._fields(text.encode())
-        written = self.layout.escapes.written(text.encode()).decode().replace(MARK, "")
+        written = (
+            self.delimiter.written(self.layout.escapes.written(text.encode())).decode().replace(MARK, "")
+        )
         count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
         values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
         if len(fields) > len(names):
@@ -41,7 +45,7 @@ class CsvRejects:
 
         Its fields can't be told apart for sure, so the line is kept as it stands.
         """
-        written = self.layout.escapes.written(line)
+        written = self.delimiter.written(self.layout.escapes.written(line))
         text = marked(written).replace(MARK_BYTES, b"").decode()
         reason = _reason(bad, number) + self._remedy(text)
         swallowed = bad.lines - 1
@@ -52,7 +56,9 @@ class CsvRejects:
     def repeated_header(self, row: int) -> Reject:
         """A record that has the header's names for values."""
         reason = "this record repeats the header, as happens where files are joined"
-        return self._reject(row, "repeated_header", reason, {name: name for name in self.layout.names})
+        return self._reject(
+            row, "repeated_header", reason, dict(zip(self.layout.names, self.layout.header, strict=True))
+        )
 
     def badly_encoded(self, piece: Piece) -> list[Reject]:
         """Those good rows of the piece that have marked bytes in them."""
