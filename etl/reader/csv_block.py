@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from etl.reader.csv_delimiter import Delimiter
 from etl.reader.csv_escapes import Escapes
 from etl.reader.decoding import MARK_BYTES, marked
 from etl.reader.grammar import BadLine, Grammar
@@ -29,13 +30,15 @@ SENTINEL: Final = uuid.uuid4().hex
 class Layout:
     """How the records of one file are written, and the `names` of its columns.
 
-    `header` has them as the header spells them, or nothing where a record that repeats it can't be told.
+    `header` has them as the header spells them, or nothing where a record that repeats it can't be told;
+    `delimiter` brings back one that was replaced.
     """
 
     grammar: Grammar
     escapes: Escapes
     names: list[str]
     header: list[str]
+    delimiter: Delimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: Layout, columns: Sequenc
     )
     rows = _one_batch(table)
     whole = rows.num_rows > 0 and rows.column(0)[-1].as_py() == SENTINEL
-    rows = layout.escapes.restored(rows.slice(0, rows.num_rows - whole), block)
+    rows = layout.delimiter.restored(layout.escapes.restored(rows.slice(0, rows.num_rows - whole), block))
     headers = _headers(rows, dict(zip(names, layout.header, strict=False)))
     if headers and len(included) < len(names):
         headers = parse(block, bad, layout, names).headers

@@ -58,12 +58,14 @@ class CsvFile:
             self._after = window.data[:HEADER_BLOCK]
         grammar = grammar_of(given.name, top, options)
         header = header_names(given.name, top, grammar, hidden, options)
+        if top.header:
+            header = [self._delimiter.written(name.encode()).decode() for name in header]
         self._top, self._header = top, header
         self._names, self.repeated = unique_names(header)
         self._escapes = Escapes(options.escape, options.quote, (grammar.delimiter,))
         repeatable = [] if options.header is False else header
-        self._layout = Layout(grammar, self._escapes, self._names, repeatable)
-        self._rejects = CsvRejects(given.name, self._layout, self._encoding, self._delimiter)
+        self._layout = Layout(grammar, self._escapes, self._names, repeatable, self._delimiter)
+        self._rejects = CsvRejects(given.name, self._layout, self._encoding)
 
     def schema(self) -> pa.Schema:
         """The header's names, all of type string; none for a file without a header."""

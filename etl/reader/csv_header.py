@@ -131,7 +131,7 @@ def header_escapes(options: CsvOptions) -> Escapes:
 
 
 def header_names(name: str, top: Top, written: Grammar, escapes: Escapes, options: CsvOptions) -> list[str]:
-    """The columns' names as the header or the options spell them; SourceError if a header has wrong quotes."""
+    """The columns' names as the header or the options spell them; SourceError for wrong quotes in it."""
     if isinstance(options.header, tuple):
         return list(options.header)
     if options.header is False:

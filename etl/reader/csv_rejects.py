@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from etl.model import Reject
 from etl.reader.csv_block import Layout
-from etl.reader.csv_delimiter import Delimiter
 from etl.reader.decoding import MARK, MARK_BYTES, marked
 from etl.reader.grammar import BadLine
 from etl.reader.pieces import Piece, shown
@@ -26,14 +25,11 @@ class CsvRejects:
     source: str
     layout: Layout
     encoding: str
-    delimiter: Delimiter
 
     def ragged(self, row: int, text: str) -> Reject:
         """A record with more or fewer fields than the header."""
         names, fields = self.layout.names, self._fields(text.encode())
-        written = (
-            self.delimiter.written(self.layout.escapes.written(text.encode())).decode().replace(MARK, "")
-        )
+        written = self._written(text.encode()).decode().replace(MARK, "")
         count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
         values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
         if len(fields) > len(names):
@@ -45,7 +41,7 @@ class CsvRejects:
 
         Its fields can't be told apart for sure, so the line is kept as it stands.
         """
-        written = self.delimiter.written(self.layout.escapes.written(line))
+        written = self._written(line)
         text = marked(written).replace(MARK_BYTES, b"").decode()
         reason = _reason(bad, number) + self._remedy(text)
         swallowed = bad.lines - 1
@@ -83,7 +79,12 @@ class CsvRejects:
 
     def _fields(self, record: bytes) -> list[str]:
         fields = self.layout.grammar.split(record.replace(MARK_BYTES, b""))
-        return [self.layout.escapes.meant(field.encode()).decode() for field in fields]
+        meant = (self.layout.escapes.meant(field.encode()) for field in fields)
+        return [self.layout.delimiter.written(field).decode() for field in meant]
+
+    def _written(self, text: bytes) -> bytes:
+        """What was read as the file has it."""
+        return self.layout.delimiter.written(self.layout.escapes.written(text))
 
     def _reject(
         self,

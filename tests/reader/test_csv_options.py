@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,8 @@ def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
 def test_any_character_parts_fields(tmp_path: Path, delimiter: str) -> None:
     text = 'a,b\n1,"x,""y"\n"~",é\n1,2,3\n'.replace(",", delimiter)
     source = opened(tmp_path, text, delimiter=delimiter)
-    within = f'x{delimiter}"y' if delimiter.isascii() else 'x\x1f"y'
     assert rows(source)[1] == {"a": "~", "b": "é"} or delimiter == "~"
-    assert rows(source)[0]["a"] == "1"
-    assert rows(source)[0]["b"] == within.replace("\x1f", delimiter)
+    assert rows(source)[0] == {"a": "1", "b": f'x{delimiter}"y'}
     assert rejects(source) == [(3, "ragged")]
     (reject,) = (reject for batch in batches(source) for reject in batch.rejects)
     assert f"1{delimiter}2{delimiter}3" in reject.reason or not delimiter.isprintable()
@@ -97,12 +96,13 @@ def test_what_can_part_nothing(tmp_path: Path, delimiter: str) -> None:
 
 
 @given(
-    st.lists(st.lists(st.text(alphabet="aé§x \xc2", max_size=4), min_size=2, max_size=2), max_size=8),
+    st.lists(
+        st.lists(st.text(alphabet="aé§x \xc2\x1f\ufdd1\ufdd0\u2603", max_size=4), min_size=2, max_size=2),
+        max_size=8,
+    ),
     st.sampled_from(["§", "\u2603", "é"]),
 )
 def test_values_hold_a_delimiter_in_quotes(values: list[list[str]], delimiter: str) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         lines = [f'"{one}"{delimiter}"{other}"\n' for one, other in values]
         source = opened(Path(folder), f"a{delimiter}b\n" + "".join(lines), delimiter=delimiter)
