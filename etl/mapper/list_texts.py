@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from etl.arrow.exact_json import dump, load
 from etl.arrow.raw_json import mark_one
-from etl.mapper.cells import Cells, Fault, as_mask, blank_out, faults_of
+from etl.mapper.cells import Cells, Fault, as_mask, blank_out, faults_of, text_layout
 from etl.mapper.json_values import fit_list
 from etl.mapper.limits import TooLong, fit_lists
 from etl.mapper.lists import split
@@ -26,7 +26,9 @@ NO_LIST: Final = (
     '{} begins as a list does, and is neither a JSON array such as ["a"] nor one of Postgres such as {a}'
 )
 
-_BRACKETED: Final = r"^\s*[\[{]"
+# The first bytes of what may stand at the beginning of a list: brackets, and blanks of all kinds before them.
+_BEGINNINGS: Final = np.array([code in b"[{ \t\r\n\f\v\xc2\xe1\xe2\xe3" for code in range(256)])
+_BRACKETED: Final = r"^[\s\pZ]*[\[{]"
 _ELEMENT: Final = re.compile(
     r'\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^\s,{}"\\]|\\.|\s+(?![\s,}]|$))+))\s*(,|$)', re.DOTALL
 )
@@ -40,7 +42,7 @@ _Read: TypeAlias = "list[JsonValue] | tuple[str, str]"
 
 def read_lists(texts: pa.Array, separator: str, too_long: TooLong) -> Cells:
     """Texts as lists of text; elements of JSON arrays that are no text are marked JSON."""
-    bracketed = as_mask(pc.match_substring_regex(texts, _BRACKETED))
+    bracketed = _bracketed(texts)
     if not bracketed.any():
         return split(texts, separator).then(lambda lists: fit_lists(lists, too_long))
     parts = read_lists(blank_out(texts, bracketed), separator, too_long)
@@ -53,6 +55,15 @@ def read_lists(texts: pa.Array, separator: str, too_long: TooLong) -> Cells:
     wrong = [None if isinstance(one, list) else one for one in read]
     codes = [wrong[place] for place in encoded.indices.to_pylist()]
     return Cells(lists, parts.faults + tuple(_faults(codes, bracketed)))
+
+
+def _bracketed(texts: pa.Array) -> Mask:
+    """Which texts begin as a list does; bool, shape (n,)."""
+    starts, stops, codes = text_layout(texts)
+    first = codes[starts[starts < stops]]
+    if not _BEGINNINGS[first].any():
+        return np.zeros(len(texts), dtype=np.bool_)
+    return as_mask(pc.match_substring_regex(texts, _BRACKETED))
 
 
 def _faults(codes: list[tuple[str, str] | None], rows: Mask) -> list[Fault]:
