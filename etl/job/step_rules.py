@@ -50,6 +50,7 @@ def _idle(step: Tree, before: Tree, after: Tree, spec: dict[str, Tree]) -> str |
         return f"`{step}` does nothing before `{after}`"
     if before in _PLAIN and step != "upper":
         return f"`{step}` does nothing after `{before}`, which gives lower case without spaces"
-    if step in _CASES and after is None and spec.get("type") in _ANY_CASE and "values" not in spec:
+    read = spec.get("type") in _ANY_CASE and "values" not in spec and "strip" not in spec
+    if step in _CASES and after is None and read:
         return f"`{step}` does nothing before `type: {spec['type']}`, which reads any case"
     return None
