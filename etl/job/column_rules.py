@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from etl.amplitude import ID_FIELDS, LIST_OPERATORS, MAX_GROUP_VALUES
-from etl.job.bare import Tree, is_blank
+from etl.job.bare import Bare, Tree, is_blank
 from etl.job.constants import Kind, value_faults
 from etl.job.date_rules import moment_findings
 from etl.job.findings import Finding, Path, shown
@@ -107,7 +107,7 @@ def null_findings(section: Mapping[str, Tree], path: Path) -> Iterator[Finding]:
             yield Finding((*path, "nulls", number), message)
         elif isinstance(word, str):
             seen.add(word.strip())
-    if isinstance(words, list) and not words:
+    if words in ([], Bare("")):
         yield Finding((*path, "nulls"), "`nulls` is empty; list the texts that mean null, or take it out")
 
 

@@ -106,13 +106,14 @@ class Column:
     def _huge(self, digits: pa.Array) -> Cells:
         """Whole numbers beyond 64 bits, digit by digit."""
         if self.role in {"value", "list"} and self.spec.type in {None, "json", "number", "list"}:
-            return self._checked(Cells(digits, raw=True)) if not self.spec.transform else self._one(digits)
+            through = self.spec.transform or self.spec.values
+            return self._one(digits) if through else self._checked(Cells(digits, raw=True))
         return self._one(digits)
 
     @property
     def _keeps_json(self) -> bool:
         kept = self.role in {"value", "list"} and self.spec.type in {None, "json", "list"}
-        return kept and not self.spec.transform
+        return kept and not (self.spec.transform or self.spec.values)
 
     def _constant(self, n: int) -> Cells:
         cells = constant(self.spec.constant or "null")

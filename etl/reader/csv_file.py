@@ -16,6 +16,7 @@ from etl.reader.csv_block import Layout, Parsed, parse
 from etl.reader.csv_delimiter import Delimiter
 from etl.reader.csv_escapes import Escapes
 from etl.reader.csv_header import (
+    Top,
     checked,
     grammar_of,
     header_escapes,
@@ -47,15 +48,12 @@ class CsvFile:
     def __init__(self, given: Input, options: CsvOptions, block: int = BLOCK) -> None:
         self._given = given
         self._block = block
-        options = checked(options)
-        self._delimiter = Delimiter(options.delimiter)
-        self._options = options = replace(options, delimiter=self._delimiter.read)
-        self._encoding = encoding_name(options.encoding)
+        self._encoding = encoding_name(checked(options).encoding)
+        options, top = self._opened(options)
+        if options.delimiter is None and top.delimiter is not None:
+            options, top = self._opened(replace(options, delimiter=top.delimiter))
+        self._options = options
         hidden = header_escapes(options)
-        with closing(self._chunks(min(block, HEADER_BLOCK), hidden)) as chunks:
-            window = Window(chunks)
-            top = take_header(given.name, window, options)
-            self._after = window.data[:HEADER_BLOCK]
         grammar = grammar_of(given.name, top, options)
         header = header_names(given.name, top, grammar, hidden, options)
         if top.header:
@@ -66,6 +64,16 @@ class CsvFile:
         repeatable = [] if options.header is False else header
         self._layout = Layout(grammar, self._escapes, self._names, repeatable, self._delimiter)
         self._rejects = CsvRejects(given.name, self._layout, self._encoding)
+
+    def _opened(self, options: CsvOptions) -> tuple[CsvOptions, Top]:
+        """The options as the file is read by, and what stands above its rows."""
+        self._delimiter = Delimiter(options.delimiter)
+        options = replace(checked(options), delimiter=self._delimiter.read)
+        with closing(self._chunks(min(self._block, HEADER_BLOCK), header_escapes(options))) as chunks:
+            window = Window(chunks)
+            top = take_header(self._given.name, window, options)
+            self._after = window.data[:HEADER_BLOCK]
+        return options, top
 
     def schema(self) -> pa.Schema:
         """The header's names, all of type string; none for a file without a header."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 # As spreadsheets write it above the header.
-_SEP_LINE: Final = re.compile(r'(?i)"?sep=(.)"?')
+_SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _SEP_BYTES: Final = 5
 _LOOKED_AT: Final = 6
 # What no column is called: addresses, numbers and dates, UUIDs.

@@ -68,6 +68,7 @@ def test_words_for_null_of_the_job_and_of_a_column_add_up() -> None:
     assert made.fields["user_id"].nulls == ("-999", "NULL", "k.A.")
     assert properties["p"].nulls == ("-999", "NULL", "k.A.", "unknown")
     assert properties["q"].nulls == ()
+    assert fault("nulls:\nidentification: {user_id: id}\n")[0] == 1
     assert fault("nulls: []\nidentification: {user_id: id}\n")[0] == 1
     assert fault("nulls: [{a: b}]\nidentification: {user_id: id}\n") == (1, "`nulls` must be text")
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etl.arrow.json_type import json_column
 from etl.job.spec import ColumnSpec
 from etl.mapper import Mapper
 from tests.mapper.mapping import outcomes, reasons, setting, with_users
@@ -190,3 +191,9 @@ def test_values_that_are_no_text_are_compared_as_text() -> None:
     assert outcomes(pa.array([1, 0, None]), values=(("0", '"no"'), ("1", '"yes"'))) == ["yes", "no", None]
     assert outcomes(pa.array([True, False]), values=(("false", "0"), ("true", "1"))) == [1, 0]
     assert outcomes(pa.array([1.0, 2.0]), values=(("1", '"one"'),)) == ["one", "<bad_value>"]
+
+
+def test_json_values_are_compared_as_text_too() -> None:
+    column = json_column(['"Ja"', '{"a":1}', "[1]", "1", "123456789012345678901234", None])
+    values = (*YES, ("1", "true"))
+    assert outcomes(column, values=values) == [True, *["<bad_value>"] * 2, True, "<bad_value>", None]

@@ -43,6 +43,8 @@ def rejects(source: Source) -> list[tuple[int, str]]:
         ('"sep=|"\na|b\n1|2\n', {}),
         ("SEP=,\na,b\n1,2\n", {}),
         ("sep=#\na#b\n1#2\n", {}),
+        ("sep=\u2603\na\u2603b\n1\u26032\n", {}),
+        ("sep=\t\na\tb\n1\t2\n", {}),
         ("sep=;\na,b\n1,2\n", {"delimiter": ","}),
         ("sep=;\na;b\n1;2\n", {"skip_rows": 1}),
         ("sep=;\nTitle\na;b\n1;2\n", {"skip_rows": 2}),
