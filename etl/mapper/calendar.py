@@ -39,10 +39,11 @@ def read_moments(texts: pa.Array, pattern: str, clock: Clock = UTC) -> Moments:
 
     The pattern names its groups year (or yy), month, day, hour, minute, second (digits each) and zone.
     """
-    return read_distinct(texts, lambda distinct: _read(distinct, pattern, clock))
+    return read_distinct(texts, lambda distinct: read_each(distinct, pattern, clock))
 
 
-def _read(texts: pa.Array, pattern: str, clock: Clock) -> Moments:
+def read_each(texts: pa.Array, pattern: str, clock: Clock) -> Moments:
+    """The same as `read_moments`, for texts that are distinct already."""
     found = pc.extract_regex(texts, pattern)
     parts = dict(zip([field.name for field in found.type], found.flatten(), strict=True))
     zones = parts.pop("zone", None)

@@ -17,7 +17,7 @@ from etl.mapper.calendar import (
     ZONE_PATTERN,
     Moments,
     read_distinct,
-    read_moments,
+    read_each,
 )
 from etl.mapper.cells import Cells, faults_of
 from etl.mapper.dates import as_valid, moments_of, seconds_as_days
@@ -76,7 +76,7 @@ def _first_fitting(texts: pa.Array, formats: Sequence[str], clock: Clock) -> Mom
 def _read(texts: pa.Array, format_: str, clock: Clock) -> Moments:
     pattern = _pattern(format_)
     if pattern is not None:
-        return read_moments(texts, pattern, clock)
+        return read_each(texts, pattern, clock)
     return _read_words(texts, format_, clock)
 
 
