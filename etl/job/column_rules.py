@@ -14,7 +14,6 @@ from etl.job.date_rules import moment_findings
 from etl.job.findings import Finding, Path, shown
 from etl.job.number_rules import number_findings
 from etl.job.spec import ValueType
-from etl.job.step_rules import step_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,7 +85,6 @@ def column_findings(spec: Tree, place: Place, path: Path) -> Iterator[Finding]:
         message = "`invalid: skip` can't be used here; a row without its id is nobody's, so it is a reject"
         yield Finding((*path, "invalid"), message)
     yield from null_findings(spec, path)
-    yield from step_findings(spec, path)
     if "column" in spec:
         yield from moment_findings(spec, place, path)
         yield from number_findings(spec, place, path)

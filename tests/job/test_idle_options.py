@@ -115,37 +115,3 @@ def test_an_id_has_no_words() -> None:
     text = "identification:\n  user_id:\n    column: id\n    values: {a: b}\n  groups: {a: b}\n"
     line, message = fault(text)
     assert (line, message.split(";")[0]) == (4, "`values` can't be used here")
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("{column: a, transform: [trim, trim]}", "`trim` does nothing after `trim`"),
-        ("{column: a, transform: [lower, upper]}", "`lower` does nothing before `upper`"),
-        ("{column: a, transform: [sha256, lower]}", "`lower` does nothing after `sha256`"),
-        ("{column: a, transform: [uuid, trim]}", "`trim` does nothing after `uuid`"),
-        ("{column: a, transform: {replace: {x: x}}}", "`replace` puts `x` in place of itself"),
-        (
-            "{column: a, type: boolean, transform: [trim, lower]}",
-            "`lower` does nothing before `type: boolean`",
-        ),
-        ("{column: a, type: number, transform: upper}", "`upper` does nothing before `type: number`"),
-        ("{column: a, type: number, too_long: truncate}", "`too_long` does nothing with `type: number`"),
-    ],
-)
-def test_of_steps(spec: str, message: str) -> None:
-    assert message in column_fault(spec)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        "{column: a, transform: [trim, lower, sha256, upper]}",
-        "{column: a, transform: [lower, {replace: {a: A}}, lower]}",
-        "{column: a, transform: [trim, {prefix: ' '}, trim]}",
-        "{column: a, type: boolean, transform: lower, values: {ja: true}}",
-        "{column: a, too_long: truncate, null: unset}",
-    ],
-)
-def test_steps_that_have_an_effect(spec: str) -> None:
-    assert column(spec).column == "a"
