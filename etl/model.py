@@ -6,7 +6,7 @@ Row numbers count from 1, the first row after a header. A stretch is half open: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -105,6 +105,32 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """Values of a column that didn't fit and were left out by the job's wish, all for one reason.
+
+    `rows` (int64, shape (k,), ascending) are the numbers of the rows that go without them.
+    """
+
+    column: str
+    reason: str
+    rows: NDArray[np.int64]
+
+    def between(self, first: int, stop: int) -> Skipped:
+        """Those of rows `first` to `stop - 1`."""
+        low, high = self.rows.searchsorted((first, stop))
+        return replace(self, rows=self.rows[low:high])
+
+
+# How many values of a column were left out for which reason: (column, reason, count).
+SkippedCounts: TypeAlias = tuple[tuple[str, str, int], ...]
+
+
+def counts_of(skipped: Iterable[Skipped]) -> SkippedCounts:
+    """How many values each has, without those that have none."""
+    return tuple((some.column, some.reason, len(some.rows)) for some in skipped if len(some.rows))
+
+
+@dataclass(frozen=True, slots=True)
 class Mapped:
     """What the mapper made of a batch.
 
@@ -113,7 +139,8 @@ class Mapped:
     describe no update at all (every mapped value is null) and count as unchanged. `keep_empty` names the
     columns of a text source in which an empty field is a value. `prints` (shape (k, p)) are the fingerprints
     that the snapshot is to have of each row once it is accepted; 0 leaves what it has. `large` names the
-    properties with whole numbers that a browser doesn't show as they are.
+    properties with whole numbers that a browser doesn't show as they are. `skipped` are values of rows that
+    are no rejects.
     """
 
     batch: Batch
@@ -123,6 +150,7 @@ class Mapped:
     keep_empty: frozenset[str] = frozenset()
     prints: Prints | None = None
     large: frozenset[str] = frozenset()
+    skipped: tuple[Skipped, ...] = ()
 
     def between(self, first: int, stop: int) -> Mapped:
         """What was made of rows `first` to `stop - 1` of the batch; nothing is copied."""
@@ -138,6 +166,7 @@ class Mapped:
             identifications=self.identifications.slice(low, high - low),
             rejects=tuple(reject for reject in self.rejects if first <= reject.row < stop),
             prints=None if self.prints is None else self.prints[low:high],
+            skipped=tuple(some.between(first, stop) for some in self.skipped),
         )
 
 
@@ -156,10 +185,11 @@ class Chunk:
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
     Rows of the stretch = m + unchanged + len(rejects) + those held. `prints` (shape (m, p)) are the rows'
-    fingerprints; `large` is as in `Mapped`. `unsent` are those of `rejects` that differ from the snapshot and
-    were too big. `held` (int64, shape (h,)) are the numbers of rows that are committed later, as parts of
-    their own. `again`: the stretch is committed already, but for held rows. `linked` (uint64, shape (k,)) are
-    the keys of the users to whom earlier rows link each one's device.
+    fingerprints; `large` is as in `Mapped`, `skipped` counts the values that were left out of the stretch's
+    rows. `unsent` are those of `rejects` that differ from the snapshot and were too big. `held` (int64, shape
+    (h,)) are the numbers of rows that are committed later, as parts of their own. `again`: the stretch is
+    committed already, but for held rows. `linked` (uint64, shape (k,)) are the keys of the users to whom
+    earlier rows link each one's device.
     """
 
     source: str
@@ -181,6 +211,7 @@ class Chunk:
     held: NDArray[np.int64] | None = None
     again: bool = False
     linked: NDArray[np.uint64] | None = None
+    skipped: SkippedCounts = ()
 
     @property
     def users(self) -> int:
@@ -261,6 +292,7 @@ class Settled:
     tally: Tally
     rejects: tuple[Reject, ...] = ()
     sent: tuple[Sent, ...] = ()
+    skipped: SkippedCounts = ()
     held: NDArray[np.int64] | None = None
     again: bool = False
 

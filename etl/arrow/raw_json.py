@@ -26,6 +26,16 @@ def mark(texts: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(_OPEN, texts, _CLOSE, "")
 
 
+def mark_one(text: str) -> str:
+    """One JSON text as a string that `splice_json` recognizes."""
+    return f"{_OPEN}{text}{_CLOSE}"
+
+
+def without_marks(texts: pa.Array) -> pa.Array:
+    """Strings in which marked JSON texts stand as text."""
+    return pc.replace_substring(pc.replace_substring(texts, _OPEN, ""), _CLOSE, "")
+
+
 def marked(values: pa.Array) -> pa.Array:
     """Values of any type as strings: text as it is, everything else as its marked JSON."""
     return values if pa.types.is_string(values.type) else mark(json_texts(values))

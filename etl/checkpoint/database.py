@@ -48,6 +48,13 @@ CREATE TABLE sent (
 );
 CREATE INDEX sent_places ON sent (file, first);
 {_NEW_TABLES}{_HELD}"""
+# Made when there is something to count, so that checkpoints of before have room for it, too.
+SKIPPED_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS skipped (
+  "column" TEXT, reason TEXT, count INTEGER, PRIMARY KEY ("column", reason)
+) WITHOUT ROWID
+"""
+HAS_SKIPPED: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'skipped'"
 _SIDES: Final = ("-wal", "-shm", "-journal")
 
 

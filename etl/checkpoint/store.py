@@ -18,11 +18,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from etl.checkpoint.database import COUNTS, check, connect, make, remove, stale
+from etl.checkpoint.database import COUNTS, HAS_SKIPPED, SKIPPED_TABLE, check, connect, make, remove, stale
 from etl.checkpoint.past import MOST_PAST, PastRun, mark_of
 from etl.checkpoint.sent import Entries, alike, packed, unpacked
 from etl.errors import StateError
-from etl.model import Held, Reject, Settled, Stretch, Tally
+from etl.model import Held, Reject, Settled, SkippedCounts, Stretch, Tally
 from etl.state_files import state_error
 
 _FAR: Final = 1 << 62  # behind every file
@@ -185,6 +185,17 @@ class Checkpoint:
         with self._reading() as connection:
             return dict(connection.execute(query).fetchall())
 
+    def skipped_values(self) -> dict[str, dict[str, int]]:
+        """How many values were left out of rows by the job's wish, by column and reason."""
+        with self._reading() as connection:
+            found: dict[str, dict[str, int]] = {}
+            if connection.execute(HAS_SKIPPED).fetchone() is None:
+                return found
+            query = 'SELECT "column", reason, count FROM skipped ORDER BY count DESC, "column", reason'
+            for column, reason, count in connection.execute(query):
+                found.setdefault(column, {})[reason] = count
+            return found
+
     def sent(
         self, since: tuple[int, int] = (0, 0), before: tuple[int, int] | None = None
     ) -> Iterator[Entries]:
@@ -213,6 +224,7 @@ class Checkpoint:
                 for pieces in alike(chunk.sent):
                     entries = packed(where, pieces)
                     connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
+                _count_skipped(connection, chunk.skipped)
                 total += chunk.tally
             for name in self._missing_counts(connection):
                 connection.execute(f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0")
@@ -363,6 +375,17 @@ def _settle_rows(connection: sqlite3.Connection, chunk: Settled) -> None:
 def _remember(connection: sqlite3.Connection, one: PastRun) -> None:
     values = (one.endpoint, one.resent, one.rows, one.number, one.counted, json.dumps(one.marks))
     connection.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def _count_skipped(connection: sqlite3.Connection, skipped: SkippedCounts) -> None:
+    """Add to the counts of values that were left out; most checkpoints have no such table."""
+    if skipped:
+        connection.execute(SKIPPED_TABLE)
+        query = (
+            "INSERT INTO skipped VALUES (?, ?, ?) "
+            'ON CONFLICT ("column", reason) DO UPDATE SET count = count + excluded.count'
+        )
+        connection.executemany(query, skipped)
 
 
 def _text(plain: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ def plan_page_of(found: Forecast) -> str:
         seconds=found.seconds,
         compressed=TRANSPORTS[found.transport].gzipped,
         rejects_by_code=found.rejects_by_code,
+        skipped_values=found.skipped_values,
         warnings=found.warnings,
         users=(changes.new, changes.changed, changes.unchanged) if known and changes else None,
         changed={name: c.changed for name, c in changes.by_property.items()} if known and changes else {},
@@ -58,6 +59,7 @@ def plan_dict(found: Forecast) -> dict[str, object]:
         "bytes": tally.bytes,
         "seconds": round(found.seconds, 3),
         "rejects_by_code": dict(found.rejects_by_code),
+        "skipped_values": found.skipped_values,
         "users": found.users,
         "changes": _changes_dict(found.changes),
         "warnings": [{"code": warning.code, "message": warning.message} for warning in found.warnings],
@@ -66,6 +68,7 @@ def plan_dict(found: Forecast) -> dict[str, object]:
 
 def _lines(found: Forecast) -> list[str]:
     from etl.amplitude import TRANSPORTS
+    from etl.listeners.summary import skipped_lines
     from etl.wording import size, span
 
     tally = found.tally
@@ -87,6 +90,7 @@ def _lines(found: Forecast) -> list[str]:
     for code, count in found.rejects_by_code.most_common():
         lines += ["", f"  {code}: {count:,}"]
         lines += [f"    {r.source} row {r.row:,}: {r.reason}" for r in found.examples[code]]
+    lines += skipped_lines(found.skipped_values)
     lines += [""] * bool(found.warnings) + [f"  warning: {w.message}" for w in found.warnings]
     return lines
 

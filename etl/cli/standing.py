@@ -127,6 +127,8 @@ def _counts(found: dict[str, Any]) -> Iterator[str]:
         yield f"    {end:<12}{found[end]:>13,}"
     for code, count in found["rejects_by_code"].items():
         yield f"      {code:<10}{count:>13,}"
+    for column, by_reason in found["skipped_values"].items():
+        yield f"  values left out of {column}: {sum(by_reason.values()):,}"
     if found.get("rows_left") is not None:
         yield f"  rows left     {found['rows_left']:>13,}"
 

@@ -5,6 +5,7 @@ A chunk never spans files, nor a change of column types within one. Rows of one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,7 @@ from etl.encoder.merge import group_users, joined, merge_rows
 from etl.encoder.merge_limits import Shares, merge_shares
 from etl.encoder.pieces import pieces
 from etl.keys import Keys, user_keys
-from etl.model import Body, Chunk, Mapped, Reject, Sent
+from etl.model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
 from etl.values import originals, pick_rows, shown_rows
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Encoder:
         self._parts: list[_Part] = []
         self._rejects: list[Reject] = []
         self._unsent: list[Sent] = []
+        self._skipped: list[Skipped] = []
         self._batch: Mapped | None = None
 
     def feed(self, mapped: Mapped) -> Iterator[Chunk]:
@@ -84,6 +86,7 @@ class Encoder:
         self._batch = mapped
         self._parts.append(part)
         self._rejects += sorted((*mapped.rejects, *oversized), key=lambda reject: reject.row)
+        self._skipped += mapped.skipped
         self._stop = mapped.batch.stop
         yield from self._cut(complete=False)
 
@@ -179,6 +182,7 @@ class Encoder:
             unsent=self._unsent_before(stop),
             prints=_prints(parts),
             large=frozenset().union(*(part.of.large for part in parts)),
+            skipped=self._skipped_before(stop),
         )
         self._first = stop
         return chunk
@@ -208,6 +212,16 @@ class Encoder:
         left = [_chosen(one, one.numbers >= stop) for one in self._unsent]
         self._unsent = [one for one in left if len(one.numbers)]
         return tuple(one for one in taken if len(one.numbers))
+
+    def _skipped_before(self, stop: int) -> SkippedCounts:
+        if not self._skipped:
+            return ()
+        counts = Counter[tuple[str, str]]()
+        for some in self._skipped:
+            counts[some.column, some.reason] += int(some.rows.searchsorted(stop))
+        later = (some.between(stop, int(some.rows[-1]) + 1) for some in self._skipped if len(some.rows))
+        self._skipped = [some for some in later if len(some.rows)]
+        return tuple((column, reason, count) for (column, reason), count in counts.items() if count)
 
     def _last_batch(self) -> Mapped:
         assert self._batch is not None  # noqa: S101 - a chunk is only ever cut out of a batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etl.job.api_key import read_api_key
-from etl.job.columns import check_columns, lacking, missing_columns
+from etl.job.columns import check_columns, check_repeated, lacking, missing_columns
 from etl.job.fingerprint import fingerprint
 from etl.job.loader import job_from_dict, load_job, parse_job
 from etl.job.notation import endpoint
@@ -18,6 +18,7 @@ __all__ = [
     "Step",
     "ValueType",
     "check_columns",
+    "check_repeated",
     "endpoint",
     "fingerprint",
     "job_from_dict",

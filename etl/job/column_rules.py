@@ -8,24 +8,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from etl.amplitude import ID_FIELDS, LIST_OPERATORS, MAX_GROUP_VALUES
-from etl.job.bare import Tree, is_blank
+from etl.job.bare import Bare, Tree, is_blank
 from etl.job.constants import Kind, value_faults
-from etl.job.findings import Finding, Path
+from etl.job.date_rules import moment_findings
+from etl.job.findings import Finding, Path, shown
+from etl.job.number_rules import number_findings
 from etl.job.spec import ValueType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # Where a spec stands: a field, the time or a group of the identification, or an operator.
 Place: TypeAlias = Literal["field", "time", "group"] | str
 
-_IDLE_BESIDE_VALUE: Final = ("transform", "default", "null", "empty", "separator", "too_long", "ids")
+_IDLE_BESIDE_VALUE: Final = (
+    "transform",
+    "default",
+    "null",
+    "empty",
+    "separator",
+    "too_long",
+    "ids",
+    "nulls",
+    "invalid",
+    "timezone",
+    "unit",
+    "decimal",
+    "thousands",
+    "strip",
+    "values",
+    "path",
+)
 _TYPES_OF: Final = {
     "field": ("string", "number", "integer", "boolean", "date", "datetime"),
     "group": ("string", "number", "integer", "boolean", "date", "datetime", "list"),
     "time": ("datetime", "date", "number", "integer"),
     "$add": ("number", "integer"),
 }
+_TYPES_OF_WORDS: Final = (None, "string", "number", "integer", "boolean")
 _IDS: Final = tuple(("identification", name) for name in ID_FIELDS)
 _SAYS: Final = {
     "field": "Amplitude takes only text here",
@@ -61,10 +81,57 @@ def column_findings(spec: Tree, place: Place, path: Path) -> Iterator[Finding]:
     yield from _type(spec, place, path)
     if "ids" in spec and path not in _IDS:
         yield Finding((*path, "ids"), "`ids` can't be used here; only `user_id` and `device_id` are ids")
+    if spec.get("invalid") == "skip" and path in _IDS:
+        message = "`invalid: skip` can't be used here; a row without its id is nobody's, so it is a reject"
+        yield Finding((*path, "invalid"), message)
+    yield from null_findings(spec, path)
+    if "column" in spec:
+        yield from moment_findings(spec, place, path)
+        yield from number_findings(spec, place, path)
+        yield from word_findings(spec, place, path)
     yield from _values(spec, place, path)
     if spec.get("null") == "unset" and place != "$set":
         message = "`null: unset` can't be used here; only a property under `$set` can be unset"
         yield Finding((*path, "null"), message)
+
+
+def null_findings(section: Mapping[str, Tree], path: Path) -> Iterator[Finding]:
+    """Words for null that are given twice; spaces around them mean nothing."""
+    words = section.get("nulls")
+    seen = set()
+    for number, word in enumerate(words if isinstance(words, list) else ()):
+        if isinstance(word, str) and word.strip() in seen:
+            message = f"`{shown(word.strip())}` stands in `nulls` twice; spaces around it don't count"
+            yield Finding((*path, "nulls", number), message)
+        elif isinstance(word, str):
+            seen.add(word.strip())
+    if words in ([], Bare("")):
+        yield Finding((*path, "nulls"), "`nulls` is empty; list the texts that mean null, or take it out")
+
+
+def word_findings(spec: dict[str, Tree], place: Place, path: Path) -> Iterator[Finding]:
+    """Everything that is wrong with the sense of a column's `values`."""
+    words = spec.get("values")
+    if not isinstance(words, dict):
+        return
+    if path in _IDS or place == "time":
+        yield Finding((*path, "values"), "`values` can't be used here; an id and a time are no words")
+    elif spec.get("type") not in _TYPES_OF_WORDS:
+        message = f"`values` can't be used with `type: {spec['type']}`; leave the type out"
+        yield Finding((*path, "values"), message)
+        return
+    wanted, seen = kind(place, spec.get("type")), set()
+    for word, value in words.items():
+        if word.strip() in seen:
+            message = f"`{shown(word.strip())}` stands in `values` twice; spaces around it don't count"
+            yield Finding((*path, "values", word), message)
+        seen.add(word.strip())
+        if isinstance(value, (list, dict)):
+            message = f"`{shown(word)}` must stand for text, a number, true, false or null"
+            yield Finding((*path, "values", word), message)
+        elif not is_blank(value):
+            for fault in value_faults(value, wanted):
+                yield Finding((*path, "values", word), f"`{shown(word)}` {fault}")
 
 
 def _origin(spec: dict[str, Tree], path: Path) -> Iterator[Finding]:

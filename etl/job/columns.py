@@ -8,7 +8,7 @@ from etl.errors import Fault, JobError, SourceError
 from etl.job.findings import did_you_mean, nearest, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from etl.job.spec import Job
 
@@ -16,8 +16,11 @@ MAX_LISTED: Final = 10
 MAX_SUGGESTED: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
 
 
-def check_columns(job: Job, columns: Sequence[str]) -> None:
-    """Raise JobError if the job names columns that aren't among `columns`, those of the source."""
+def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
+    """Raise JobError if the job names columns that aren't among `columns`, those of the source.
+
+    `remark` is what is odd about the source.
+    """
     lacks = lacking(job, columns)
     specs = job.identification.specs()
     unknown = [
@@ -32,7 +35,25 @@ def check_columns(job: Job, columns: Sequence[str]) -> None:
         remedy = f"; did you mean `{near}`?" if near is not None else ""
         message = f"the source has no column `{shown(column)}` (for `{shown(path)}`){remedy}"
         faults.append(Fault(message, job.lines.get(path)))
-    raise JobError(job.file, faults, hint=_listed(columns))
+    listed = _listed(columns)
+    raise JobError(job.file, faults, hint=f"{remark}; {listed}" if remark else listed)
+
+
+def check_repeated(job: Job, file: str, repeated: Mapping[str, Sequence[int]]) -> None:
+    """Raise JobError if the job names a column that a file has several times.
+
+    `repeated` has the places (from 1) of such columns in the file.
+    """
+    faults = []
+    for path, spec in job.identification.specs():
+        places = repeated.get(spec.column or "")
+        if places:
+            where = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
+            message = f"{file} has `{shown(spec.column or '')}` in columns {where} (for `{shown(path)}`)"
+            faults.append(Fault(message, job.lines.get(path)))
+    if faults:
+        hint = "rename all but one, or name the columns with `csv: {header: [NAME, ...], skip_rows: 1}`"
+        raise JobError(job.file, faults, hint=hint)
 
 
 def lacking(job: Job, columns: Sequence[str]) -> list[str]:

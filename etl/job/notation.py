@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+import zoneinfo
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -60,10 +61,12 @@ def hook(text: str) -> str:
 
 
 def delimiter(text: str) -> str:
-    """One character; a tab may be written `tab` or a backslash and `t`."""
+    r"""One character; a tab may be written `tab` or `\t`, and others by their code, as `\x01`."""
     if text in {"tab", "\\t"}:
         return "\t"
-    if not _is_sign(text) and text != "\t":
+    if code := re.fullmatch(r"\\x([0-9a-fA-F]{2})", text):
+        text = chr(int(code[1], 16))
+    if len(text) != 1 or (text.isascii() and text.isalnum()) or text in "\r\n\0\x1a":
         raise ValueError('must be one character such as ";" or "|" (in quotes), or `tab`')
     return text
 
@@ -108,6 +111,52 @@ def date_format(text: str) -> str:
             raise ValueError(f"has `%{directive}` twice")
     if not {"y", "Y"} & set(directives):
         raise ValueError("must have the year in it, as `%Y` or `%y`")
+    return text
+
+
+def date_formats(formats: list[str]) -> list[str]:
+    """Several formats, none of them twice."""
+    for place, one in enumerate(formats):
+        if one in formats[:place]:
+            raise ValueError(f"has `{shown(one)}` twice")
+    return formats
+
+
+def timezone(text: str) -> str:
+    """A time zone of the IANA database by its name."""
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:
+        known = sorted(zoneinfo.available_timezones())
+        near = did_you_mean(text, known)
+        same = [name for name in known if name.lower() == text.lower()]
+        near = f"; did you mean `{same[0]}`?" if same else near
+        raise ValueError(
+            f"is `{shown(text)}`, which is no time zone; use a name such as Europe/Berlin or UTC{near}"
+        ) from error
+    return text
+
+
+def decimal(text: str) -> str:
+    """The decimal sign of numbers."""
+    if not _between_digits(text) or text.isspace():
+        raise ValueError('must be one sign such as ","')
+    return text
+
+
+def thousands(text: str) -> str:
+    """The sign between groups of digits."""
+    if not _between_digits(text):
+        raise ValueError('must be one sign such as "." or " "')
+    return text
+
+
+def strip(text: str) -> str:
+    """Characters around numbers; none that belongs to a number."""
+    if not text or any(sign.isdigit() or sign in "+-" for sign in text):
+        raise ValueError(
+            "must be characters such as `€`, and neither digits nor `+` nor `-`: they make the number"
+        )
     return text
 
 
@@ -172,6 +221,10 @@ def _check_base(text: str) -> None:
         raise ValueError("must be a base URL without a user or password")
     if "?" in text or "#" in text:
         raise ValueError("must be a base URL without a query (`?`) or fragment (`#`)")
+
+
+def _between_digits(text: str) -> bool:
+    return len(text) == 1 and not text.isalnum() and text not in "+-" and unicodedata.category(text) != "Cc"
 
 
 def _is_sign(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from etl import amplitude
 from etl.job.changes_rules import changes_findings
-from etl.job.column_rules import Place, column_findings
+from etl.job.column_rules import Place, column_findings, null_findings
 from etl.job.findings import Finding, Path, shown
 from etl.job.schema import by_operator
 from etl.job.spec import DEFAULT_KEY_VARIABLE
@@ -33,6 +33,7 @@ def job_findings(data: Mapping[str, Tree]) -> Iterator[Finding]:
     if identification:
         yield from _ids(identification)
         yield from _families(identification, data.get("partial_families"))
+    yield from null_findings(data, ())
     yield from _groups(_mapping(identification, "groups"))
     properties = _mapping(identification, "user_properties")
     yield from _spelling(properties)

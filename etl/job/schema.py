@@ -29,11 +29,14 @@ from etl.job.spec import (
     Missing,
     PartialFamilies,
     Step,
+    Unit,
     ValueType,
 )
 
 StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
 STEP_WORDS: Final[tuple[StepWord, ...]] = ("trim", "lower", "upper", "hex", "uuid", "sha256")
+
+MAX_SKIPPED: Final = 10_000
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 # What an editor takes a bare word for.
@@ -50,6 +53,19 @@ class Shape(BaseModel):
 # --- a column spec ---------------------------------------------------------------------------------------
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str | dict) else value
+
+
+DateFormat: TypeAlias = Annotated[str, AfterValidator(notation.date_format)]
+Formats: TypeAlias = Annotated[
+    list[DateFormat],
+    Field(min_length=1),
+    AfterValidator(notation.date_formats),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+
+
 class StepShape(Shape):
     """A step of a transform that has an argument; exactly one key."""
 
@@ -59,8 +75,10 @@ class StepShape(Shape):
     replace: Annotated[dict[Text, str], Field(min_length=1)] | None = Field(
         None, description="Wherever a key stands in the value it becomes what stands beside the key."
     )
-    date_format: Annotated[str, AfterValidator(notation.date_format)] | None = Field(
-        None, description="Reads the text as a date written so (strptime).", examples=["%d/%m/%Y"]
+    date_format: Formats | None = Field(
+        None,
+        description="Reads the text as a date written so (strptime); of several formats the first that fits.",
+        examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]],
     )
 
     def step(self) -> Step:
@@ -69,7 +87,8 @@ class StepShape(Shape):
             return Step("replace", pairs=tuple(self.replace.items()))
         if self.prefix is not None:
             return Step("prefix", self.prefix)
-        return Step("date_format", self.date_format or "")
+        first, *others = self.date_format or [""]
+        return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
 
 
 class WordShape(StepShape):
@@ -110,8 +129,10 @@ StepEntry: TypeAlias = Annotated[
 ]
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str | dict) else value
+NullWords: TypeAlias = Annotated[
+    list[Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]],
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
 
 
 class IdsShape(Shape):
@@ -124,10 +145,24 @@ class IdsShape(Shape):
     )
 
 
+def _parts(value: object) -> object:
+    return str(value).split(".") if isinstance(value, str) else value
+
+
 class ColumnShape(Shape):
     """Where a value comes from and what is done to it: transform, type, default, null, in this order."""
 
     column: Annotated[Text, WithJsonSchema({**_WORD, "description": "The source's column."})] | None = None
+    path: (
+        Annotated[
+            list[Text], Field(min_length=1), BeforeValidator(_parts, json_schema_input_type=Text | list[Text])
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Where in an object of the column the value stands: parts with dots between, or a list.",
+        examples=["$oid", "profile.plan", ["a.b", "c"]],
+    )
     value: Any = Field(None, description="A constant instead of a column.", examples=["crm"])
     type: ValueType | None = Field(
         None, description="What the value becomes; by default what the source has."
@@ -148,6 +183,41 @@ class ColumnShape(Shape):
     )
     separator: Text = Field(",", description="Parts text into a list; for `type: list`.", examples=[";"])
     ids: IdsShape | None = Field(None, description="What becomes of ids; only for user_id and device_id.")
+    nulls: NullWords = Field(
+        [],
+        description="Texts that mean null in this column, besides those of the job.",
+        examples=[["unknown", "-"]],
+    )
+    invalid: Literal["reject", "skip"] = Field(
+        "reject",
+        description="What becomes of a value that doesn't fit: its row is rejected, or the row goes without "
+        "it. Not for ids.",
+    )
+    timezone: Annotated[str, AfterValidator(notation.timezone)] | None = Field(
+        None,
+        description="The zone of times that don't say theirs; with `type: date`, days are those there.",
+        examples=["Europe/Berlin"],
+    )
+    unit: Unit | None = Field(
+        None,
+        description="What numbers count since 1970, for dates and times: seconds, or parts of a second.",
+    )
+    decimal: Annotated[str, AfterValidator(notation.decimal)] = Field(
+        ".", description="The decimal sign of numbers in text.", examples=[","]
+    )
+    thousands: Annotated[str, AfterValidator(notation.thousands)] | None = Field(
+        None, description="The sign between groups of three digits, in numbers in text.", examples=[".", " "]
+    )
+    strip: Annotated[str, AfterValidator(notation.strip)] | None = Field(
+        None,
+        description="Characters that are taken off both ends of the text before it is read as a number.",
+        examples=["€ ", "%"],
+    )
+    values: Annotated[dict[str, Any], Field(min_length=1)] | None = Field(
+        None,
+        description="What each text stands for: text, a number, true, false or null. Other texts don't fit.",
+        examples=[{"yes": True, "no": False}],
+    )
 
 
 def _column(value: object) -> object:
@@ -261,6 +331,26 @@ def _expanded(text: str, info: ValidationInfo) -> str:
 Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), Field(min_length=1)]
 
 
+def _header(value: object) -> object:
+    """False, or names; a bare word that says neither is told as a fault."""
+    meant = _meaning(value)
+    if meant is False or meant is None:
+        return meant
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ValueError("must be a list of the columns' names, or false where the file has no header")
+    twice = [name for place, name in enumerate(value) if name in value[:place]]
+    if twice:
+        raise ValueError(f"has `{shown(twice[0])}` twice")
+    return value
+
+
+def _rows(value: object) -> object:
+    meant = _meaning(value)
+    if isinstance(meant, bool) or not isinstance(meant, int) or not 0 <= meant <= MAX_SKIPPED:
+        raise ValueError(f"must be a number of lines, at most {MAX_SKIPPED:,}")
+    return meant
+
+
 class CsvShape(Shape):
     """How CSV files are written; Parquet and NDJSON need none of it."""
 
@@ -277,6 +367,17 @@ class CsvShape(Shape):
         None,
         description="The character that stands before quotes, itself, delimiters and line ends in values.",
         examples=["\\"],
+    )
+    header: Annotated[
+        list[Text] | Literal[False] | None,
+        BeforeValidator(_header, json_schema_input_type=list[Text] | Literal[False]),
+    ] = Field(
+        None,
+        description="For files without a header: the names of the columns, or false for `1`, `2`, ...",
+        examples=[["id", "plan"], False],
+    )
+    skip_rows: Annotated[int, BeforeValidator(_rows, json_schema_input_type=int)] = Field(
+        0, description="How many lines stand above the header, or above the rows of a file without one."
     )
 
 
@@ -337,6 +438,11 @@ class JobShape(Shape):
     )
     csv: Annotated[CsvShape, BeforeValidator(_blank_is_empty, json_schema_input_type=CsvShape)] = Field(
         default_factory=CsvShape, description="How CSV files are written."
+    )
+    nulls: NullWords = Field(
+        [],
+        description="Texts that mean null in any text column, compared without the spaces around them.",
+        examples=[["NULL", "\\N", "n/a", "-"]],
     )
     missing: Annotated[
         Missing,

@@ -16,6 +16,7 @@ Verb: TypeAlias = Literal[
 ]
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
+Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
@@ -29,12 +30,14 @@ class Step:
 
     `verb` is one of trim, lower, upper, hex, uuid, sha256, prefix, replace, date_format. `prefix` and
     `date_format` have one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
-    stands in the value it becomes `to`, one pair after the other.
+    stands in the value it becomes `to`, one pair after the other. `formats` has those of a `date_format`
+    with several, of which the first that fits counts.
     """
 
     verb: Verb
     argument: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,12 @@ class ColumnSpec:
     Exactly one of `column` and `constant` is given; `constant` is JSON text. `type` None keeps the source's
     type. `default` is JSON text and stands for a null; it is of the type already. `null: unset` puts the
     property under $unset. `mangled` is about ids: whether those are sent that something has spoilt.
+    `nulls` are the trimmed texts that mean null, the job's own among them. `invalid` says what becomes of a
+    value that doesn't fit: its row is a reject, or it is left out of it. `timezone` is that of times without
+    one, and of days; `unit` is what numbers count since 1970. `decimal` and `thousands` ("" for none) are
+    those of numbers in text, `strip` the characters that are taken off both ends first. `values` has for each
+    trimmed text the JSON text that it stands for; other texts don't fit.
+    `path` leads into a column of objects.
     """
 
     column: str | None = None
@@ -56,6 +65,15 @@ class ColumnSpec:
     too_long: Literal["reject", "truncate"] = "reject"
     separator: str = ","
     mangled: Literal["reject", "keep"] = "reject"
+    nulls: tuple[str, ...] = ()
+    invalid: Literal["reject", "skip"] = "reject"
+    timezone: str | None = None
+    unit: Unit | None = None
+    decimal: str = "."
+    thousands: str = ""
+    strip: str = ""
+    values: tuple[tuple[str, str], ...] = ()
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +109,16 @@ class CsvOptions:
     """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line.
 
     `encoding` is the codec's name as Python spells it. `escape` "" means that no character escapes others.
+    `header` has the names of the columns where the file has none, or is False where they go by their places,
+    `1`, `2`, ... `skip_rows` lines stand above the header, or above the rows.
     """
 
     delimiter: str | None = None
     encoding: str = "utf-8"
     quote: str = '"'
     escape: str = ""
+    header: tuple[str, ...] | Literal[False] | None = None
+    skip_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

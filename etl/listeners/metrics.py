@@ -51,6 +51,7 @@ class Reading:
     outage_seconds: float = 0.0
     status: str = "running"
     rejects_by_code: Mapping[str, int] = field(default_factory=dict)
+    skipped_values: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     last_success: float | None = None
     exit_code: int | None = None
     last_run: float | None = None
@@ -117,6 +118,7 @@ class MetricsListener:
         reading.job, reading.tally, reading.status = summary.job, summary.tally, summary.status
         reading.exit_code, reading.last_run = summary.exit_code, self._now()
         reading.resumed_rows, reading.rejects_by_code = summary.resumed_rows, summary.rejects_by_code
+        reading.skipped_values = summary.skipped_values
         reading.outage_seconds = 0.0
         if summary.status == "finished":
             reading.last_success = self._now()
@@ -154,6 +156,12 @@ def _counters(reading: Reading) -> Iterator[Family]:
     if codes:
         text = "Rejected rows by the reject's code; told at the end of a run."
         yield "propsync_rejects_total", "counter", text, [({"code": code}, codes[code]) for code in codes]
+    if reading.skipped_values:
+        text = "Values left out of rows by the job's wish; told at the end of a run."
+        left_out: list[tuple[Labels, float]] = [
+            ({"column": name}, sum(by.values())) for name, by in reading.skipped_values.items()
+        ]
+        yield "propsync_skipped_values_total", "counter", text, left_out
     for name, text in _COSTS.items():
         yield f"propsync_{name}_total", "counter", text, [({}, getattr(tally, name))]
 

@@ -73,6 +73,7 @@ def document(title: str, header: Html, *parts: Html) -> str:
 def _parts(account: Account) -> list[Html]:
     summary = account.summary
     parts = [_end(account), _rows(account), rejects_section(summary.rejects_by_code)]
+    parts += [skipped_section(summary.skipped_values)]
     parts += [_effort(account), warnings_section(account.warnings)]
     return [part for part in parts if part]
 
@@ -160,6 +161,19 @@ def rejects_section(by_code: Mapping[str, int]) -> Html:
 def _reject_row(code: str, count: int, whole: int) -> Html:
     part = tag("td", share(count, whole), class_="soft")
     return tag("tr", tag("td", tag("code", code)), tag("td", f"{count:,}"), part)
+
+
+def skipped_section(skipped: Mapping[str, Mapping[str, int]]) -> Html:
+    """List the values that were left out, by column and reason; nothing where there are none."""
+    if not skipped:
+        return Html()
+    head = tag("tr", tag("th", "column"), tag("th", "reason"), tag("th", "values"))
+    rows = [
+        tag("tr", tag("td", column), tag("td", tag("code", code)), tag("td", f"{count:,}"))
+        for column, by_reason in skipped.items()
+        for code, count in by_count(by_reason)
+    ]
+    return tag("section", tag("h2", "Values left out"), tag("table", head, *rows))
 
 
 def _effort(account: Account) -> Html:

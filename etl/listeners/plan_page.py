@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from etl.listeners.markup import Html, tag
-from etl.listeners.page import document, facts_section, rejects_section, warnings_section
+from etl.listeners.page import document, facts_section, rejects_section, skipped_section, warnings_section
 from etl.wording import address, counted, size, span
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def plan_page(
     seconds: float,
     compressed: bool,
     rejects_by_code: Mapping[str, int],
+    skipped_values: Mapping[str, Mapping[str, int]],
     warnings: Iterable[Warned],
     users: tuple[int, int, int] | None,
     changed: Mapping[str, int],
@@ -38,6 +39,7 @@ def plan_page(
         facts_section("What it would take", _effort(tally, seconds, compressed=compressed)),
         _users(users, changed),
         rejects_section(rejects_by_code),
+        skipped_section(skipped_values),
         warnings_section(Counter(warnings)),
     ]
     return document(f"{job}: dry run", header, *[part for part in parts if part])

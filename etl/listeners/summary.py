@@ -86,6 +86,7 @@ def summary_text(summary: Summary, *, width: int) -> str:
     """
     lines = textwrap.wrap(f"{one_line(summary.job)}: {headline(summary)}", max(width, 20))
     lines += ["", *_table(summary), ""]
+    lines += [*skipped_lines(summary.skipped_values)[1:], ""] if summary.skipped_values else []
     lines += _filled("  ", effort(summary), width)
     for note in notes(summary):
         lines += textwrap.wrap(note, max(width, 20), initial_indent="  ", subsequent_indent="  ")
@@ -102,6 +103,20 @@ def _table(summary: Summary) -> list[str]:
     wide = max(len(label) for label, _, _ in rows)
     deep = max(len(f"{count:,}") for _, count, _ in rows)
     return [f"  {label:<{wide}}  {count:>{deep},}  {part:>7}".rstrip() for label, count, part in rows]
+
+
+def skipped_lines(skipped: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """List the values that were left out, by column and reason, after an empty line; nothing for none."""
+    if not skipped:
+        return []
+    counts = [(one_line(f"{name}: {code}"), n) for name, by in skipped.items() for code, n in by_count(by)]
+    wide = max(len(label) for label, _ in counts)
+    deep = max(len(f"{count:,}") for _, count in counts)
+    return [
+        "",
+        "  values left out of rows that went without them",
+        *(f"    {label:<{wide}}  {count:>{deep},}" for label, count in counts),
+    ]
 
 
 def by_count(by_code: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+
+from etl.mapper.cells import Mask, as_mask
+from etl.mapper.zones import UTC, Clock, Ints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from etl.mapper.cells import Mask
-
-Ints = NDArray[np.int64]
 
 FIRST_DAY: Final = -719_162  # 0001-01-01
 LAST_DAY: Final = 2_932_896  # 9999-12-31
@@ -22,9 +20,9 @@ DAY: Final = 86_400  # seconds
 FIRST_SECOND: Final = FIRST_DAY * DAY
 LAST_SECOND: Final = LAST_DAY * DAY + DAY - 1
 
-ZONE_PATTERN: Final = r"[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?"
+ZONE_PATTERN: Final = r"[Zz]|(?i:UTC|GMT)|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?"
 
-Moments: TypeAlias = tuple[Ints, "Mask"]
+Moments: TypeAlias = tuple[Ints, Mask]
 
 
 def read_distinct(texts: pa.Array, read: Callable[[pa.Array], Moments]) -> Moments:
@@ -36,24 +34,29 @@ def read_distinct(texts: pa.Array, read: Callable[[pa.Array], Moments]) -> Momen
     return np.append(seconds, 0)[places], np.append(good, np.False_)[places]
 
 
-def read_moments(texts: pa.Array, pattern: str) -> Moments:
-    """Seconds since the epoch in UTC, shape (n,), of texts that match a pattern, and which ones are good.
+def read_moments(texts: pa.Array, pattern: str, clock: Clock = UTC) -> Moments:
+    """Seconds since the epoch, shape (n,), of texts that match a pattern, and which ones are good.
 
     The pattern names its groups year (or yy), month, day, hour, minute, second (digits each) and zone.
     """
-    return read_distinct(texts, lambda distinct: _read(distinct, pattern))
+    return read_distinct(texts, lambda distinct: read_each(distinct, pattern, clock))
 
 
-def _read(texts: pa.Array, pattern: str) -> Moments:
+def read_each(texts: pa.Array, pattern: str, clock: Clock) -> Moments:
+    """The same as `read_moments`, for texts that are distinct already."""
     found = pc.extract_regex(texts, pattern)
     parts = dict(zip([field.name for field in found.type], found.flatten(), strict=True))
-    ahead = _zone_seconds(parts.pop("zone", None), len(texts))
+    zones = parts.pop("zone", None)
+    ahead = _zone_seconds(zones, len(texts))
     numbers = {name: _digits(part) for name, part in parts.items()}
     days, good = _days(_years(numbers), numbers["month"], numbers["day"])
     zero = np.zeros(len(texts), dtype=np.int64)
     hour, minute, second = (numbers.get(name, zero) for name in ("hour", "minute", "second"))
     good &= (hour < 24) & (minute < 60) & (second < 60)
     seconds = days * DAY + hour * 3600 + minute * 60 + second - ahead
+    if clock.zone is not None:
+        said = np.zeros(len(texts), np.bool_) if zones is None else as_mask(pc.not_equal(zones, ""))
+        seconds, good = clock.read(seconds, good, said=said)
     good &= (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
     return seconds, good
 
@@ -92,7 +95,7 @@ def _zone_seconds(zones: pa.Array | None, n: int) -> Ints:
 
 
 def _zone_offset(zone: str) -> int:
-    if zone in {"", "Z", "z"}:
+    if zone.upper() in {"", "Z", "UTC", "GMT"}:
         return 0
     digits = zone[1:].replace(":", "").ljust(4, "0")
     seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60

@@ -38,6 +38,14 @@ class Cells:
     faults: tuple[Fault, ...] = ()
     raw: bool = False
 
+    @property
+    def faulty(self) -> Mask:
+        """Which values have a fault; bool, shape (n,)."""
+        rows: Mask = np.zeros(len(self.values), dtype=np.bool_)
+        for fault in self.faults:
+            rows |= fault.rows
+        return rows
+
     def then(self, step: Callable[[pa.Array], Cells]) -> Cells:
         """Take the next step with the values, keeping the faults of the steps before."""
         after = step(self.values)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.amplitude import MAX_GROUP_VALUES
 from etl.arrow.json_type import is_json
-from etl.arrow.raw_json import mark
+from etl.arrow.raw_json import mark, without_marks
 from etl.mapper.byte_texts import hex_of, holds_bytes, may_hold_bytes, uuid_of
 from etl.mapper.cells import Cells, as_mask, faults_of
 from etl.mapper.constants import constant, fill
@@ -22,10 +22,12 @@ from etl.mapper.lists import is_list, open_lists, wrap
 from etl.mapper.mangled import NESTED as NESTED_ID
 from etl.mapper.moments import fill_moments, to_milliseconds
 from etl.mapper.native import as_text, native
+from etl.mapper.paths import at_path, steady
 from etl.mapper.plain import plain
 from etl.mapper.raw_json import listed, listed_texts, mark_elements
-from etl.mapper.steps import empty_to_null, transform
+from etl.mapper.steps import empty_to_null, transform, words_to_null
 from etl.mapper.types import convert
+from etl.mapper.words import read_words
 
 if TYPE_CHECKING:
     from etl.job.spec import ColumnSpec, Step
@@ -51,7 +53,17 @@ class Column:
         """Values for n rows; `source` is None for a constant.
 
         Their type depends on that of `source` only, but for JSON values, whose type depends on what they are.
+        Raises SourceError where a path leads to a part that a struct doesn't have.
         """
+        if source is None or not self.spec.path:
+            return self._read(source, n, text=text)
+        found = at_path(source, self.spec)
+        cells = self._read(found.values, n, text=False)
+        came_of_text = is_json(found.values.type) and not is_json(source.type)
+        values = steady(cells.values, self.role) if came_of_text else cells.values
+        return Cells(values, found.faults + cells.faults, cells.raw)
+
+    def _read(self, source: pa.Array | None, n: int, *, text: bool) -> Cells:
         if source is not None and is_json(source.type):
             return self._json(source)
         cells = self._constant(n) if source is None else self._converted(source, text=text)
@@ -94,13 +106,14 @@ class Column:
     def _huge(self, digits: pa.Array) -> Cells:
         """Whole numbers beyond 64 bits, digit by digit."""
         if self.role in {"value", "list"} and self.spec.type in {None, "json", "number", "list"}:
-            return self._checked(Cells(digits, raw=True)) if not self.spec.transform else self._one(digits)
+            through = self.spec.transform or self.spec.values
+            return self._one(digits) if through else self._checked(Cells(digits, raw=True))
         return self._one(digits)
 
     @property
     def _keeps_json(self) -> bool:
         kept = self.role in {"value", "list"} and self.spec.type in {None, "json", "list"}
-        return kept and not self.spec.transform
+        return kept and not (self.spec.transform or self.spec.values)
 
     def _constant(self, n: int) -> Cells:
         cells = constant(self.spec.constant or "null")
@@ -110,15 +123,23 @@ class Column:
     def _converted(self, source: pa.Array, *, text: bool) -> Cells:
         blank_is_null = self._blank_is_null(text=text)
         cells, steps = self._plain(source)
+        if self.spec.nulls:
+            cells = cells.then(lambda values: words_to_null(values, self.spec.nulls))
         if self.role == "id":
             keep = self.spec.mangled == "keep"
             cells = cells.then(lambda values: read_ids(values, steps, keep=keep))
         else:
             if blank_is_null:
                 cells = cells.then(empty_to_null)
-            cells = cells.then(lambda values: transform(values, steps, blank_is_null=blank_is_null))
+            cells = cells.then(
+                lambda values: transform(values, steps, blank_is_null=blank_is_null, zone=self.spec.timezone)
+            )
         if self.role == "id" and self.spec.type in {None, "string"}:
             return cells  # ids have a limit of their own
+        if self.spec.values:
+            cells = cells.then(as_text).then(lambda texts: read_words(texts, self.spec.values))
+            if cells.raw:
+                return cells
         if self.role == "time" and self.spec.type is None:
             return cells  # times keep their milliseconds
         return cells.then(lambda values: convert(values, self.spec))
@@ -146,7 +167,10 @@ class Column:
                 return cells  # they are trimmed already
             return cells.then(lambda ids: id_texts(ids, keep=True)).then(trimmed)
         if self.role == "time":
-            return cells.then(to_milliseconds)
+            if self.spec.type is not None or self.spec.column is None:
+                return cells.then(to_milliseconds)
+            zone, unit = self.spec.timezone, self.spec.unit
+            return cells.then(lambda times: to_milliseconds(times, zone, unit))
         if self.role == "field":
             return cells.then(as_text).then(lambda texts: fit_strings(texts, self.spec.too_long))
         return cells.then(group_texts) if self.role == "group" else cells
@@ -168,7 +192,8 @@ def group_texts(values: pa.Array) -> Cells:
     opened = open_lists(values)
     names = as_text(opened.flat)
     everything = as_mask(names.values.is_valid())
-    return Cells(opened.rebuilt(names.values, keep=everything), opened.parents(names.faults))
+    texts = without_marks(names.values)
+    return Cells(opened.rebuilt(texts, keep=everything), opened.parents(names.faults))
 
 
 def count_groups(values: pa.Array) -> Cells:

@@ -45,6 +45,14 @@ def clean_nested(texts: pa.Array, too_long: TooLong) -> Cells:
     return _each(texts, lambda text: _written(_without_nulls(load(text)), too_long))
 
 
+def fit_list(elements: list[JsonValue], too_long: TooLong) -> list[JsonValue] | tuple[str, str]:
+    """A list as it may be sent, without nulls; or code and sentence of what is wrong with it."""
+    try:
+        return _fit_list(elements, 0, too_long)
+    except _UnfitError as error:
+        return error.code, error.says
+
+
 def _each(texts: pa.Array, rewritten: Callable[[str], str | None]) -> Cells:
     results: list[str | None] = []
     unfit: dict[tuple[str, str], list[int]] = {}

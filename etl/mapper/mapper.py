@@ -18,7 +18,9 @@ from etl.mapper.json_columns import marked_loses_digits
 from etl.mapper.layout import assemble, says_nothing
 from etl.mapper.numbers import loses_digits
 from etl.mapper.rejects import Verdicts
+from etl.mapper.skipped import LeftOut
 from etl.mapper.structs import all_null
+from etl.mapper.words import are_mixed
 from etl.model import Batch, Mapped, Reject
 from etl.values import originals, shown_rows
 
@@ -69,9 +71,9 @@ class Mapper:
         Raises SourceError where a column is missing, TransformError where the job's transform fails.
         """
         given = self._given(batch)
-        verdicts = Verdicts(len(given.positions))
-        values = self._read(batch, given, verdicts)
-        identifications = assemble(self._identification, values, verdicts.n)
+        verdicts, left_out = Verdicts(len(given.positions)), LeftOut()
+        values = self._read(batch, given, verdicts, left_out)
+        identifications = assemble(self._identification, values, verdicts.n, left_out.rows)
         chosen = ~verdicts.bad & ~as_mask(says_nothing(identifications))
         if not chosen.all():
             identifications = identifications.filter(pa.array(chosen))
@@ -82,6 +84,7 @@ class Mapper:
             rejects=self._rejects(batch, given, verdicts),
             keep_empty=self.keep_empty,
             large=self._large(given.rows, values),
+            skipped=left_out.counted(batch.numbers[given.positions], ~verdicts.bad),
         )
 
     def ids(self, batch: Batch) -> pa.RecordBatch:
@@ -106,13 +109,20 @@ class Mapper:
             return _Given(batch.rows, everything)
         return _Given(*apply(self._transform, batch))
 
-    def _read(self, batch: Batch, given: _Given, verdicts: Verdicts) -> dict[str, pa.Array]:
-        """Every spec's values by its place; faults go to the verdicts in the order of the specs."""
+    def _read(
+        self, batch: Batch, given: _Given, verdicts: Verdicts, left_out: LeftOut
+    ) -> dict[str, pa.Array]:
+        """Every spec's values by its place; faults go to the verdicts in the order of the specs.
+
+        Those of specs with `invalid: skip` are left out instead.
+        """
         values: dict[str, pa.Array] = {}
         last_id = [column.place for column in self._columns if column.role == "id"][-1:]
         for column in self._columns:
             source = None if column.spec.column is None else self._source(batch, given, column.spec.column)
             cells = column.read(source, verdicts.n, text=batch.text)
+            if column.spec.invalid == "skip" and cells.faults:
+                cells = left_out.skip(column, cells)
             values[column.place] = cells.values
             verdicts.add(_naming(column.spec), cells.faults, cells.values if source is None else source)
             if column.place in last_id:
@@ -125,7 +135,7 @@ class Mapper:
         json = {field.name for field in rows.schema if is_json(field.type)}
         for column in self._columns:
             if column.role in {"value", "list"}:
-                lose = marked_loses_digits if column.spec.column in json else loses_digits
+                lose = marked_loses_digits if column.spec.path or column.spec.column in json else loses_digits
                 if lose(values[column.place]):
                     found.add(column.place.split(".", 2)[2])
         return frozenset(found)
@@ -199,6 +209,7 @@ def _naming(spec: ColumnSpec) -> str:
 
 
 def _may_be_raw(spec: ColumnSpec) -> bool:
-    """Whether Arrow may lack a type for the values: any JSON, or a default of another type."""
+    """Whether Arrow may lack a type for the values: any JSON, a default of another type, words of several."""
     constant = (spec.constant or "").lstrip()
-    return spec.type == "json" or spec.default is not None or constant[:1] in {"[", "{"}
+    raw = spec.type == "json" or spec.default is not None or constant[:1] in {"[", "{"}
+    return raw or are_mixed(spec.values) or spec.type == "list" or bool(spec.path)

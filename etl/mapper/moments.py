@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.mapper.calendar import LAST_SECOND, Ints
+from etl.mapper.calendar import LAST_SECOND
 from etl.mapper.cells import Cells, Mask, as_mask, blank_out, faults_of
 from etl.mapper.constants import constant
-from etl.mapper.dates import PER_SECOND, as_valid, parse_datetimes
+from etl.mapper.counts import counted_milliseconds
+from etl.mapper.dates import PER_SECOND, as_valid, parse_datetimes, to_seconds
+from etl.mapper.zones import Ints
+
+if TYPE_CHECKING:
+    from etl.job.spec import Unit
 
 NOT_A_MOMENT: Final = (
     "{} is neither a time from 1970 on, such as 2024-12-31T23:59:59Z, nor one in seconds or milliseconds"
@@ -27,11 +32,20 @@ _MILLISECONDS: Final = (1e12, 1e13)
 Moments: TypeAlias = tuple[Ints, Mask]
 
 
-def to_milliseconds(values: pa.Array) -> Cells:
-    """Texts, times, days and numbers as int64; whatever else is a fault, and a moment before 1970."""
+def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None = None) -> Cells:
+    """Texts, times, days and numbers as int64; whatever else is a fault, and a moment before 1970.
+
+    Times that don't say their zone are those of `zone`; numbers count in `unit`, or else their digits tell.
+    """
+    kind = values.type
+    if unit is not None and not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+        cells = counted_milliseconds(values, unit)
+        early = as_mask(pc.less(cells.values, 0))
+        faults = cells.faults + faults_of("bad_datetime", early, NOT_A_MOMENT)
+        return Cells(blank_out(cells.values, early), faults)
     if pa.types.is_floating(values.type):
         values = blank_out(values, pc.is_nan(values))
-    moments, good = _read(values)
+    moments, good = _read(values, zone)
     bad = as_valid(values) & ~good
     return Cells(pa.array(moments, mask=~good), faults_of("bad_datetime", bad, NOT_A_MOMENT))
 
@@ -42,25 +56,25 @@ def fill_moments(cells: Cells, default: str) -> Cells:
     return Cells(pc.if_else(cells.values.is_null(), moment, cells.values), cells.faults)
 
 
-def _read(values: pa.Array) -> Moments:
+def _read(values: pa.Array, zone: str | None) -> Moments:
     kind = values.type
     if pa.types.is_string(kind):
-        return _texts(values)
+        return _texts(values, zone)
     if pa.types.is_date(kind):
-        return _counts(values.cast(pa.timestamp("s")), 1)
+        return _zoned(values.cast(pa.timestamp("s")), 1, zone)
     if pa.types.is_timestamp(kind):
-        return _counts(values, PER_SECOND[kind.unit])
+        return _zoned(values, PER_SECOND[kind.unit], zone)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _numbers(values.cast(pa.float64(), safe=False))
     nothing: Mask = np.zeros(len(values), dtype=np.bool_)
     return nothing.astype(np.int64), nothing
 
 
-def _texts(texts: pa.Array) -> Moments:
+def _texts(texts: pa.Array, zone: str | None) -> Moments:
     digits = as_mask(pc.match_substring_regex(texts, _DIGITS))
     numbers, good_numbers = _numbers(blank_out(texts, ~digits).cast(pa.float64()))
     written = blank_out(texts, digits)
-    moments, good_moments = _counts(parse_datetimes(written).values, 1)
+    moments, good_moments = _counts(parse_datetimes(written, zone).values, 1)
     return (
         np.where(digits, numbers, moments + _fractions(written)),
         np.where(digits, good_numbers, good_moments),
@@ -73,6 +87,15 @@ def _fractions(texts: pa.Array) -> Ints:
     digits = pc.utf8_rpad(found, 3, padding="0")
     fractions: Ints = digits.cast(pa.int64()).to_numpy(zero_copy_only=False)
     return fractions
+
+
+def _zoned(times: pa.Array, per_second: int, zone: str | None) -> Moments:
+    """Timestamps of a unit; those of a type without a zone are times of `zone`."""
+    if zone is None or times.type.tz is not None:
+        return _counts(times, per_second)
+    moments, rest = to_seconds(times, zone).values, _counts(times, per_second)[0] % 1000
+    seconds, good = _counts(moments, 1)
+    return seconds + rest, good
 
 
 def _counts(times: pa.Array, per_second: int) -> Moments:

@@ -15,8 +15,8 @@ from etl.mapper.lists import is_list
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^[+-]?\d+$"
-_TRUE: Final = ("true", "t", "yes", "y", "1")
-_FALSE: Final = ("false", "f", "no", "n", "0")
+_TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
+_FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
 
 NOT_A_NUMBER: Final = "{} is not a number"
 NOT_FINITE: Final = "{} is not a finite number"
@@ -79,7 +79,7 @@ def whole(values: pa.Array) -> Cells:
 
 
 def parse_booleans(texts: pa.Array) -> Cells:
-    """true/false, t/f, yes/no, y/n and 1/0, whatever their case."""
+    """true/false, t/f, yes/no, y/n, on/off, 1/0 and 1.0/0.0, whatever their case."""
     words = pc.utf8_lower(texts)
     true, false = (pc.is_in(words, value_set=pa.array(some)) for some in (_TRUE, _FALSE))
     known = pc.or_(true, false)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from etl.mapper.byte_texts import hex_text, uuid_text
 from etl.mapper.cells import Cells, blank_out
-from etl.mapper.formats import parse_format
+from etl.mapper.formats import parse_formats
 from etl.mapper.native import as_text
 
 if TYPE_CHECKING:
@@ -19,12 +19,21 @@ if TYPE_CHECKING:
     from etl.job.spec import Step
 
 
-def transform(values: pa.Array, steps: tuple[Step, ...], *, blank_is_null: bool) -> Cells:
-    """Plain values after all steps. `blank_is_null`: a text that a step has emptied is null for the next."""
+def transform(
+    values: pa.Array, steps: tuple[Step, ...], *, blank_is_null: bool, zone: str | None = None
+) -> Cells:
+    """Plain values after all steps. `blank_is_null`: a text that a step has emptied is null for the next.
+
+    `zone` is that of times that don't say theirs.
+    """
     cells = Cells(values)
     for step in steps:
         cells = cells.then(as_text)
-        cells = cells.then(lambda texts, step=step: _VERBS[step.verb](texts, step))  # type: ignore[misc]
+        if step.verb == "date_format":
+            formats = step.formats or (step.argument,)
+            cells = cells.then(lambda texts, formats=formats: parse_formats(texts, formats, zone))  # type: ignore[misc]
+        else:
+            cells = cells.then(lambda texts, step=step: _VERBS[step.verb](texts, step))  # type: ignore[misc]
         if blank_is_null:
             cells = cells.then(empty_to_null)
     return cells
@@ -36,6 +45,14 @@ def empty_to_null(values: pa.Array) -> Cells:
         return Cells(values)
     empty = pc.equal(pc.binary_length(values), 0)
     return Cells(blank_out(values, empty) if pc.any(empty).as_py() else values)
+
+
+def words_to_null(values: pa.Array, words: tuple[str, ...]) -> Cells:
+    """Texts that mean null as null, compared without the blanks around them; other types as they are."""
+    if not pa.types.is_string(values.type):
+        return Cells(values)
+    meant = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(words, pa.string()))
+    return Cells(blank_out(values, meant) if pc.any(meant).as_py() else values)
 
 
 def _replace(texts: pa.Array, step: Step) -> Cells:
@@ -62,5 +79,4 @@ _VERBS: Final[Mapping[str, Callable[[pa.Array, Step], Cells]]] = {
     "sha256": lambda texts, _: _sha256(texts),
     "prefix": lambda texts, step: Cells(pc.binary_join_element_wise(step.argument, texts, "")),
     "replace": _replace,
-    "date_format": lambda texts, step: parse_format(texts, step.argument),
 }

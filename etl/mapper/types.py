@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.mapper.cells import Cells
+from etl.mapper.counts import counted_moments
 from etl.mapper.dates import (
     check_days,
     days_as_seconds,
@@ -17,15 +18,18 @@ from etl.mapper.dates import (
     to_seconds,
 )
 from etl.mapper.json_values import parse_json
-from etl.mapper.limits import fit_lists, fit_strings
-from etl.mapper.lists import is_list, split, wrap
+from etl.mapper.limits import fit_strings
+from etl.mapper.list_texts import read_lists
+from etl.mapper.lists import is_list, wrap
 from etl.mapper.native import as_text, native
+from etl.mapper.number_texts import plain_integers, plain_numbers, writes_numbers
 from etl.mapper.numbers import finite, parse_booleans, parse_integers, parse_numbers, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from etl.job.spec import ColumnSpec
+    from etl.mapper.cells import Fault
 
 
 def convert(values: pa.Array, spec: ColumnSpec) -> Cells:
@@ -37,15 +41,18 @@ def _string(values: pa.Array, spec: ColumnSpec) -> Cells:
     return as_text(values).then(lambda texts: fit_strings(texts, spec.too_long))
 
 
-def _number(values: pa.Array, _: ColumnSpec) -> Cells:
+def _number(values: pa.Array, spec: ColumnSpec) -> Cells:
     if pa.types.is_integer(values.type) or pa.types.is_decimal(values.type):
         return Cells(values)
     if pa.types.is_floating(values.type):
         return finite(values)
-    return as_text(values).then(parse_numbers)
+    texts = as_text(values)
+    if not writes_numbers(spec):
+        return texts.then(parse_numbers)
+    return texts.then(lambda some: plain_numbers(some, spec)).then(parse_numbers)
 
 
-def _integer(values: pa.Array, _: ColumnSpec) -> Cells:
+def _integer(values: pa.Array, spec: ColumnSpec) -> Cells:
     if pa.types.is_integer(values.type):
         return Cells(values)
     if pa.types.is_floating(values.type):
@@ -53,6 +60,8 @@ def _integer(values: pa.Array, _: ColumnSpec) -> Cells:
     texts = as_text(values)
     if pa.types.is_decimal(values.type):
         texts = texts.then(lambda some: Cells(pc.replace_substring_regex(some, r"\.0+$", "")))
+    elif writes_numbers(spec):
+        texts = texts.then(lambda some: plain_integers(some, spec))
     return texts.then(parse_integers)
 
 
@@ -60,25 +69,39 @@ def _boolean(values: pa.Array, _: ColumnSpec) -> Cells:
     return Cells(values) if pa.types.is_boolean(values.type) else as_text(values).then(parse_booleans)
 
 
-def _date(values: pa.Array, _: ColumnSpec) -> Cells:
+def _date(values: pa.Array, spec: ColumnSpec) -> Cells:
+    values, faults = _counted(values, spec)
     if pa.types.is_date(values.type):
-        return check_days(values)
-    if pa.types.is_timestamp(values.type):
-        return seconds_as_days(values)
-    return as_text(values).then(parse_dates)
+        cells = check_days(values)
+    elif pa.types.is_timestamp(values.type):
+        cells = seconds_as_days(values, spec.timezone)
+    else:
+        cells = as_text(values).then(lambda texts: parse_dates(texts, spec.timezone))
+    return Cells(cells.values, faults + cells.faults)
 
 
-def _datetime(values: pa.Array, _: ColumnSpec) -> Cells:
+def _datetime(values: pa.Array, spec: ColumnSpec) -> Cells:
+    values, faults = _counted(values, spec)
     if pa.types.is_date(values.type):
-        return days_as_seconds(values)
-    if pa.types.is_timestamp(values.type):
-        return to_seconds(values)
-    return as_text(values).then(parse_datetimes)
+        cells = days_as_seconds(values, spec.timezone)
+    elif pa.types.is_timestamp(values.type):
+        cells = to_seconds(values, spec.timezone)
+    else:
+        cells = as_text(values).then(lambda texts: parse_datetimes(texts, spec.timezone))
+    return Cells(cells.values, faults + cells.faults)
+
+
+def _counted(values: pa.Array, spec: ColumnSpec) -> tuple[pa.Array, tuple[Fault, ...]]:
+    """Numbers that count since 1970, where the spec has a unit, as times in UTC; with what is none."""
+    if spec.unit is None or pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
+        return values, ()
+    cells = counted_moments(values, spec.unit)
+    return cells.values, cells.faults
 
 
 def _list(values: pa.Array, spec: ColumnSpec) -> Cells:
     if pa.types.is_string(values.type):
-        return split(values, spec.separator).then(lambda lists: fit_lists(lists, spec.too_long))
+        return read_lists(values, spec.separator, spec.too_long)
     cells = native(values, spec.too_long)
     return cells if is_list(cells.values.type) else cells.then(lambda some: Cells(wrap(some)))
 

@@ -14,7 +14,7 @@ from etl.changes import Compared, Differ, FinalChanges
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
 from etl.errors import SourceError
-from etl.job import Job, check_columns, lacking, missing_columns
+from etl.job import Job, check_columns, check_repeated, lacking, missing_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
 from etl.model import Batch, Chunk, Held, Mapped, Stretch
@@ -229,7 +229,10 @@ def _complete(job: Job, source: Source, *, strict: bool) -> Source:
     files = [file for file, own in enumerate(names) if own or not source.is_empty(file)]
     known = list(dict.fromkeys(name for file in files for name in names[file]))
     if files and strict and not source.holds_rejects:
-        check_columns(job, [*known, *_late(job, source, known)])
+        for file in files:
+            check_repeated(job, source.files[file].name, source.repeated(file))
+        found = [*known, *_late(job, source, known)]
+        check_columns(job, found, "; ".join(source.remarks()) if lacking(job, found) else "")
     for file in files:
         rows_say = source.files[file].format == "ndjson"
         missing = [name for name in lacking(job, names[file]) if name in known]

@@ -32,7 +32,8 @@ class Forecast:
     """What a run of the job would do, unless the server refuses rows.
 
     `tally.requests` and `tally.bytes` (of request bodies, before they are compressed) are those of a run
-    without retries; `examples` has up to three rejects for each code. `seconds` is what the rates allow.
+    without retries; `examples` has up to three rejects for each code, `skipped_values` counts
+    values that are left out by the job's wish, by column and reason. `seconds` is what the rates allow.
     `users` are counted once each. `changes` None: nothing is compared. `refused` is with what a run would
     stop before it sent anything.
     """
@@ -45,6 +46,7 @@ class Forecast:
     seconds: float = 0.0
     rejects_by_code: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Reject]] = field(default_factory=dict)
+    skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
     users: int = 0
     changes: Changed | None = None
@@ -62,6 +64,9 @@ class Forecast:
             requests=int(sent),
             bytes=(sum(map(len, chunk.body)) + overhead) * sent,
         )
+        for column, reason, count in chunk.skipped:
+            by_reason = self.skipped_values.setdefault(column, {})
+            by_reason[reason] = by_reason.get(reason, 0) + count
         for reject in chunk.rejects:
             self.rejects_by_code[reject.code] += 1
             examples = self.examples.setdefault(reject.code, [])

@@ -264,5 +264,11 @@ def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Stat
     """The whole job's summary, as its checkpoint tells it."""
     progress = checkpoint.progress()
     return Summary(
-        job.name, progress.tally, progress.seconds, resumed_rows, status, checkpoint.rejects_by_code()
+        job.name,
+        progress.tally,
+        progress.seconds,
+        resumed_rows,
+        status,
+        checkpoint.rejects_by_code(),
+        skipped_values=checkpoint.skipped_values(),
     )

@@ -106,6 +106,7 @@ def _settled(chunk: Chunk, outcome: Outcome) -> Settled:
         rows + outcome.tally,
         chunk.rejects + outcome.rejects,
         chunk.unsent + outcome.sent,
+        skipped=chunk.skipped,
         held=chunk.held,
         again=chunk.again,
     )

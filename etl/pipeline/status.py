@@ -60,5 +60,6 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
             "merged": tally.merged,
             "rejected": tally.rejected,
             "rejects_by_code": checkpoint.rejects_by_code(),
+            "skipped_values": checkpoint.skipped_values(),
             "safe_points": {name: ledger.safe_point(file) for file, name in enumerate(names)},
         }

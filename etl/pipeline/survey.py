@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 from etl.changes import Bits, Compared, Differ, FinalChanges, Layout, Snapshot
 from etl.errors import TooManyChangesError
-from etl.model import Settled, Stretch, Tally
+from etl.model import Settled, SkippedCounts, Stretch, Tally, counts_of
 from etl.pipeline.production import Production
 
 
@@ -24,6 +25,7 @@ class Survey:
         self._idle: list[Stretch] = []  # in which nothing differs and nothing is handed back
         self._pending: list[Stretch] = []  # the same, but that something differs, perhaps not in the end
         self._ends: dict[int, int] = {}
+        self._skipped: list[tuple[Stretch, SkippedCounts]] = []  # of batches that have some
 
     def add(self, gap: Stretch, compared: Compared) -> None:
         """Take a batch of a stretch, compared as if every difference were to be sent."""
@@ -36,6 +38,8 @@ class Survey:
         if not compared.mapped.rejects:
             stretch = Stretch(gap.file, batch.first, batch.stop)
             _extend(self._pending, stretch)
+            if compared.mapped.skipped:
+                self._skipped.append((stretch, counts_of(compared.mapped.skipped)))
             if not len(compared.mapped.kept):
                 _extend(self._idle, stretch)
 
@@ -51,7 +55,19 @@ class Survey:
             idle = []
         outer = [one for one in idle if one.first == 1 or one.stop == self._ends[one.file]]
         rows = [(stretch, (stretch.stop or stretch.first) - stretch.first) for stretch in outer]
-        return [Settled(stretch, Tally(rows=n, unchanged=n)) for stretch, n in rows]
+        return [
+            Settled(stretch, Tally(rows=n, unchanged=n), skipped=self._skipped_in(stretch))
+            for stretch, n in rows
+        ]
+
+    def _skipped_in(self, whole: Stretch) -> SkippedCounts:
+        """The values that were left out of the rows of a stretch, which is made of whole batches."""
+        counts = Counter[tuple[str, str]]()
+        for part, skipped in self._skipped:
+            inside = part.file == whole.file and whole.first <= part.first < (whole.stop or part.stop or 0)
+            for column, reason, count in skipped if inside else ():
+                counts[column, reason] += count
+        return tuple((column, reason, count) for (column, reason), count in counts.items())
 
     def check(self, most: float, known: int, doubtful: Bits | None = None) -> None:
         """Raise TooManyChangesError if more than `most` percent of the `known` users changed.

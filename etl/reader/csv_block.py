@@ -17,20 +17,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from etl.reader.csv_delimiter import Delimiter
 from etl.reader.csv_escapes import Escapes
 from etl.reader.decoding import MARK_BYTES, marked
 from etl.reader.grammar import BadLine, Grammar
 
-SENTINEL: Final = f"~{uuid.uuid4().hex}"
+# Letters and digits, which no delimiter and no quote is.
+SENTINEL: Final = uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the records of one file are written, and the header's `names`."""
+    """How the records of one file are written, and the `names` of its columns.
+
+    `header` has them as the header spells them, or nothing where a record that repeats it can't be told;
+    `delimiter` brings back one that was replaced.
+    """
 
     grammar: Grammar
     escapes: Escapes
     names: list[str]
+    header: list[str]
+    delimiter: Delimiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,8 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: Layout, columns: Sequenc
     )
     rows = _one_batch(table)
     whole = rows.num_rows > 0 and rows.column(0)[-1].as_py() == SENTINEL
-    rows = layout.escapes.restored(rows.slice(0, rows.num_rows - whole), block)
-    headers = _headers(rows, names)
+    rows = layout.delimiter.restored(layout.escapes.restored(rows.slice(0, rows.num_rows - whole), block))
+    headers = _headers(rows, dict(zip(names, layout.header, strict=False)))
     if headers and len(included) < len(names):
         headers = parse(block, bad, layout, names).headers
     replaced = {
@@ -117,11 +125,14 @@ def _place(text: str, delimiter: str) -> int | None:
     return int(text[len(SENTINEL) :].partition(delimiter)[0]) if text.startswith(SENTINEL) else None
 
 
-def _headers(rows: pa.RecordBatch, names: list[str]) -> list[int]:
+def _headers(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]:
     """Positions of the rows whose first field is the header's first, and the others that are there, too."""
-    found = np.flatnonzero(pc.equal(rows.column(0), names[0]).to_numpy(zero_copy_only=False))
+    if not header:
+        return []
+    first = header[rows.schema.names[0]]
+    found = np.flatnonzero(pc.equal(rows.column(0), first).to_numpy(zero_copy_only=False))
     for name in rows.schema.names[1:] if len(found) else ():
-        same = pc.equal(rows.column(name).take(pa.array(found)), name)
+        same = pc.equal(rows.column(name).take(pa.array(found)), header[name])
         found = found[same.to_numpy(zero_copy_only=False)]
     return [int(place) for place in found]
 

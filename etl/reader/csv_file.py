@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,8 +13,18 @@ from etl.errors import SourceError
 from etl.model import Format
 from etl.reader import window as windows
 from etl.reader.csv_block import Layout, Parsed, parse
+from etl.reader.csv_delimiter import Delimiter
 from etl.reader.csv_escapes import Escapes
-from etl.reader.csv_header import checked, column_names, grammar_of, header_escapes, take_header
+from etl.reader.csv_header import (
+    Top,
+    checked,
+    grammar_of,
+    header_escapes,
+    header_names,
+    header_remark,
+    take_header,
+    unique_names,
+)
 from etl.reader.csv_rejects import CsvRejects
 from etl.reader.decoding import BLOCK, encoding_name, text_chunks
 from etl.reader.faults import translated
@@ -38,20 +49,42 @@ class CsvFile:
     def __init__(self, given: Input, options: CsvOptions, block: int = BLOCK) -> None:
         self._given = given
         self._block = block
-        self._options = checked(options)
-        self._encoding = encoding_name(options.encoding)
+        self._encoding = encoding_name(checked(options).encoding)
+        options, top = self._opened(options)
+        if options.delimiter is None and top.delimiter is not None:
+            options, top = self._opened(replace(options, delimiter=top.delimiter))
+        self._options = options
         hidden = header_escapes(options)
-        with closing(self._chunks(min(block, HEADER_BLOCK), hidden)) as chunks:
-            header, _ = take_header(given.name, Window(chunks), options)
-        grammar = grammar_of(given.name, header, options)
-        self._names = column_names(given.name, header, grammar, hidden)
+        grammar = grammar_of(given.name, top, options)
+        header = header_names(given.name, top, grammar, hidden, options)
+        if top.header:
+            header = [self._delimiter.written(name.encode()).decode() for name in header]
+        self._top, self._header = top, header
+        self._names, self.repeated = unique_names(header)
         self._escapes = Escapes(options.escape, options.quote, (grammar.delimiter,))
-        self._layout = Layout(grammar, self._escapes, self._names)
+        repeatable = [] if options.header is False else header
+        self._layout = Layout(grammar, self._escapes, self._names, repeatable, self._delimiter)
         self._rejects = CsvRejects(given.name, self._layout, self._encoding)
+
+    def _opened(self, options: CsvOptions) -> tuple[CsvOptions, Top]:
+        """The options as the file is read by, and what stands above its rows."""
+        self._delimiter = Delimiter(options.delimiter)
+        options = replace(checked(options), delimiter=self._delimiter.read)
+        with closing(self._chunks(min(self._block, HEADER_BLOCK), header_escapes(options))) as chunks:
+            window = Window(chunks)
+            top = take_header(self._given.name, window, options)
+            self._after = window.data[:HEADER_BLOCK]
+        return options, top
 
     def schema(self) -> pa.Schema:
         """The header's names, all of type string; none for a file without a header."""
         return pa.schema([(name, pa.string()) for name in self._names])
+
+    def remark(self) -> str | None:
+        """What is odd about the header, for those whose columns aren't in it; None for nothing."""
+        if self._options.header is not None:
+            return None
+        return header_remark(self._header, self._after, self._options, self._layout.grammar)
 
     def total_rows(self) -> int | None:
         """None, but for a file without a header: only reading tells."""
@@ -66,7 +99,7 @@ class CsvFile:
             return
         with closing(self._chunks(self._block, self._escapes)) as chunks:
             window = Window(chunks)
-            _, line = take_header(self._given.name, window, self._options)
+            line = take_header(self._given.name, window, self._options).line
             row, before = 1, b""
             while (following := wanted.next(row)) is not None and self._filled(window):
                 cut = self._cut(window, row)
@@ -79,7 +112,7 @@ class CsvFile:
                 window.take(cut.end)
 
     def _chunks(self, size: int, escapes: Escapes) -> Generator[bytes, None, None]:
-        return escapes.hide(text_chunks(self._given, self._encoding, size))
+        return escapes.hide(self._delimiter.replaced(text_chunks(self._given, self._encoding, size)))
 
     def _filled(self, window: Window) -> bool:
         """Whether anything is left, after reading on to a block's size."""

@@ -36,7 +36,7 @@ class CsvRejects:
     def ragged(self, row: int, text: str) -> Reject:
         """A record with more or fewer fields than the header."""
         names, fields = self.layout.names, self._fields(text.encode())
-        written = self.layout.escapes.written(text.encode()).decode().replace(MARK, "")
+        written = self._written(text.encode()).decode().replace(MARK, "")
         count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
         values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
         if len(fields) > len(names):
@@ -48,7 +48,7 @@ class CsvRejects:
 
         Its fields can't be told apart for sure, so the line is kept as it stands.
         """
-        written = self.layout.escapes.written(line)
+        written = self._written(line)
         text = marked(written).replace(MARK_BYTES, b"").decode()
         reason = _reason(bad, number) + self._remedy(text)
         swallowed = bad.lines - 1
@@ -59,7 +59,9 @@ class CsvRejects:
     def repeated_header(self, row: int) -> Reject:
         """A record that has the header's names for values."""
         reason = "this record repeats the header, as happens where files are joined"
-        return self._reject(row, "repeated_header", reason, {name: name for name in self.layout.names})
+        return self._reject(
+            row, "repeated_header", reason, dict(zip(self.layout.names, self.layout.header, strict=True))
+        )
 
     def badly_encoded(self, piece: Piece) -> list[Reject]:
         """Those good rows of the piece that have marked bytes in them."""
@@ -84,7 +86,12 @@ class CsvRejects:
 
     def _fields(self, record: bytes) -> list[str]:
         fields = self.layout.grammar.split(record.replace(MARK_BYTES, b""))
-        return [self.layout.escapes.meant(field.encode()).decode() for field in fields]
+        meant = (self.layout.escapes.meant(field.encode()) for field in fields)
+        return [self.layout.delimiter.written(field).decode() for field in meant]
+
+    def _written(self, text: bytes) -> bytes:
+        """What was read as the file has it."""
+        return self.layout.delimiter.written(self.layout.escapes.written(text))
 
     def _reject(
         self,

@@ -178,6 +178,19 @@ class Source:
         """The columns of file number `file` (0-based), without looking at their types."""
         return self._entries[file].names()
 
+    def repeated(self, file: int) -> dict[str, list[int]]:
+        """Names that file number `file` has several times, each with the places (from 1) of these columns."""
+        return dict(getattr(self._entries[file].content, "repeated", {}))
+
+    def remarks(self) -> list[str]:
+        """What is odd about the files' headers, for those whose columns aren't in them."""
+        found = (
+            (entry.file.name, entry.content.remark())
+            for entry in self._entries
+            if isinstance(entry.content, CsvFile)
+        )
+        return [f"in {name} {remark}" for name, remark in found if remark is not None]
+
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
         """Which of the columns file number `file` doesn't have; where rows say what they have, in no row."""
         entry = self._entries[file]

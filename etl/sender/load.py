@@ -165,7 +165,7 @@ class Load:
         """Its stretch is committed; what follows is only what was held."""
         if not self._begun:
             self._begun = True
-            self.chunk = replace(self.chunk, numbers=np.empty(0, np.int64), rejects=(), unsent=())
+            self.chunk = replace(self.chunk, numbers=np.empty(0, np.int64), rejects=(), unsent=(), skipped=())
 
     def ended(self, portion: Portion) -> Chunk:
         """What is to be committed of the chunk now that a portion has its end; to be asked once, in order."""

@@ -21,7 +21,7 @@ _NO_ROWS: Final = pa.record_batch([], names=[])
 
 def whole(chunk: Chunk) -> Chunk:
     """All identifications of a chunk, without the rejects that it settles with."""
-    return replace(chunk, rejects=(), unsent=())
+    return replace(chunk, rejects=(), unsent=(), skipped=())
 
 
 def places(part: Chunk) -> NDArray[np.int64]:
@@ -79,6 +79,7 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
         rows=_rows(part.rows, np.flatnonzero(mask)),
         rejects=(),
         unsent=(),
+        skipped=(),
         prints=None if part.prints is None else part.prints[mask],
     )
 

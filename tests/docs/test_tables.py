@@ -105,7 +105,13 @@ def test_the_summary_has_the_keys_in_the_table() -> None:
 
 
 def test_metrics_are_those_of_the_program() -> None:
-    reading = Reading("", source_rows=1, rejects_by_code={"code": 1}, last_success=1.0)
+    reading = Reading(
+        "",
+        source_rows=1,
+        rejects_by_code={"code": 1},
+        skipped_values={"column": {"code": 1}},
+        last_success=1.0,
+    )
     written = set(re.findall(r"^# TYPE (\w+)", metrics_text(reading), re.MULTILINE))
     assert set(re.findall(r"\bpropsync_[a-z_]+", RUNNING.read_text(encoding="utf-8"))) == written
 

@@ -15,7 +15,8 @@ from tests.examples import examples
 VALID = """\
 name: nightly
 source: [exports/users-*.parquet, "${A}.csv"]
-csv: {delimiter: ";", encoding: latin-1}
+csv: {delimiter: ";", encoding: latin-1, header: [id, plan], skip_rows: 2}
+nulls: ["NULL", "-"]
 transform: clean.users:tidy
 partial_families: reset
 identification:
@@ -28,7 +29,11 @@ identification:
       again: *plan
       mrr: {column: mrr_usd, type: number, default: 0}
       constant: {value: [1, 2.5, "x", true, {a: b}]}
-      born: {column: birthdate, transform: {date_format: "%d/%m/%Y"}, type: date}
+      born: {column: birthdate, transform: {date_format: ["%d/%m/%Y", "%Y"]}, type: date, invalid: skip}
+      fee: {column: fee, type: number, decimal: ",", thousands: ".", strip: "€ ", nulls: [x]}
+      seen: {column: seen, path: $date, type: datetime, timezone: Europe/Berlin}
+      last: {column: last, type: date, unit: ms, timezone: Asia/Tokyo}
+      news: {column: news, values: {Ja: true, nein: false, "?": null}}
     $add: {logins: new_logins}
     $unset: [legacy]
     $clearAll: true

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from etl.listeners.summary import summary_dict, summary_text
-from etl.model import Tally
+from etl.model import Summary, Tally
 from etl.wording import columns
 
 from .playing import HOSTILE, summary
@@ -80,3 +80,14 @@ def test_an_empty_source_is_no_fault() -> None:
 def test_foreign_names_cannot_reach_the_terminal_raw() -> None:
     text = summary_text(summary(job=HOSTILE, rejects_by_code={HOSTILE: 1}), width=80)
     assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_values_left_out_are_listed_by_column_and_reason() -> None:
+    skipped = {"mrr": {"bad_number": 3, "not_finite": 1}, "since": {"bad_date": 1_200}}
+    left_out = Summary("job", Tally(rows=5, accepted=5), 1.0, 0, "finished", skipped_values=skipped)
+    assert summary_dict(left_out)["skipped_values"] == skipped
+    lines = summary_text(left_out, width=80).splitlines()
+    assert "    mrr: bad_number      3" in lines
+    assert "    since: bad_date  1,200" in lines
+    empty = summary_text(Summary("job", Tally(rows=5, accepted=5), 1.0, 0, "finished"), width=80)
+    assert "left out" not in empty

@@ -44,7 +44,12 @@ def setting(spec: ColumnSpec, operator: str = "$set") -> Identification:
 
 
 def outcomes(
-    values: Sequence[str | None] | pa.Array, *, text: bool | None = None, operator: str = "$set", **spec: Any
+    values: Sequence[str | None] | pa.Array,
+    /,
+    *,
+    text: bool | None = None,
+    operator: str = "$set",
+    **spec: Any,
 ) -> list[Any]:
     """For each value what is sent of it; None where nothing is, a reject's code in angle brackets."""
     column = values if isinstance(values, pa.Array) else pa.array(values, pa.string())

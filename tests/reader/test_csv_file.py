@@ -288,9 +288,6 @@ def test_a_file_of_nothing_has_no_columns_and_no_rows(tmp_path: Path, data: byte
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        (b"a,b,a,b\n", {}, "a, b more than once"),
-        (b"a,,b\n", {}, "column 2 of the header has no name"),
-        (b"a,b, \n", {}, "column 3 of the header has no name"),
         (b"a,\xfc\n1,2\n", {}, "encoding"),
         ("a,b\n".encode("utf-16-le"), {}, "NUL bytes"),
         (b"a,b\n", {"encoding": "latin-99"}, "no text encoding called latin-99"),

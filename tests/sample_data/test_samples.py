@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from etl.errors import ExitCode, SourceError
-from etl.job import check_columns, load_job
+from etl.errors import EtlError, ExitCode
+from etl.job import check_columns, check_repeated, load_job
 from etl.mapper import Mapper
 from etl.model import Stretch
 from etl.proposal import propose_job
@@ -32,6 +32,7 @@ def outcome(job_file: Path, source: Path) -> tuple[int, list[tuple[int, str]]]:
     job = load_job(job_file, environ={})
     opened = open_source([source], csv=job.csv)
     if opened.files[0].size:
+        check_repeated(job, source.name, opened.repeated(0))
         check_columns(job, opened.schema().names)
     mapped = [Mapper(job.identification).map(batch) for batch in opened.read(Stretch(0))]
     rows = sum(one.batch.stop - one.batch.first for one in mapped)
@@ -69,9 +70,9 @@ def test_the_samples_stay_small() -> None:
 def test_each_faulty_file_ends_as_the_readme_says(name: str) -> None:
     said = DOCUMENTED[name]
     if said.startswith("stops"):
-        with pytest.raises(SourceError, match=said.split('"')[1]) as caught:
+        with pytest.raises(EtlError, match=said.split('"')[1]) as caught:
             outcome(FAULTY / "faulty.yml", FAULTY / name)
-        assert caught.value.exit_code == ExitCode.SOURCE
+        assert caught.value.exit_code == (2 if "exit code 2" in said else ExitCode.SOURCE)
         assert caught.value.hint
         return
     rows, rejects = outcome(FAULTY / "faulty.yml", FAULTY / name)
