@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from etl.errors import StaleCheckpointError
+from etl.keys import among
 from etl.state_files import state_error, sync_folder
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class InFlight:
             return False
         slots = [os.pread(self._file, self._slot_bytes, self._place(number)) for number in taken.slots]
         named = [flight.keys[:, 0] for slot in slots if (flight := _flight(slot)) is not None]
-        return bool(np.isin(keys[:, 0], np.concatenate(named)).all()) if named else False
+        return bool(among(keys[:, 0], np.concatenate(named)).all()) if named else False
 
     def _put(self, number: int, flight: Flight) -> None:
         _write(self._file, _packed(flight), self._place(number))
@@ -272,7 +273,7 @@ class _Taken:
 
 
 def _without(keys: NDArray[np.uint64], gone: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    left: NDArray[np.uint64] = keys[~np.isin(keys[:, 0], gone[:, 0])]
+    left: NDArray[np.uint64] = keys[~among(keys[:, 0], gone[:, 0])]
     return left
 
 

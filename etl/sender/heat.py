@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.amplitude import SlowDown, TryAgain
+from etl.keys import among
 from etl.responses import said
-from etl.sender.order import among
 from etl.sender.pacing import Clock
 
 Keys = NDArray[np.uint64]

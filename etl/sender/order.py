@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.keys import among
+
 Keys = NDArray[np.uint64]
 Places = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -19,7 +21,6 @@ Mask = NDArray[np.bool_]
 _SLOTS: Final = 1 << 21
 # Counts up to more claims than can be under way. Small, for the processor's caches.
 _COUNT: Final = np.uint16
-_FEW: Final = 16  # one by one that takes less than `numpy.isin` needs to begin
 _ticket_of: Final = attrgetter("ticket")
 
 
@@ -188,16 +189,6 @@ def _share(one: Claim, other: Claim) -> bool:
     """Whether two claims have a key in common."""
     small, large = sorted((one.keys, other.keys), key=len)
     return bool(among(large, small).any())
-
-
-def among(keys: Keys, few: Keys) -> Mask:
-    """Which of `keys` (any shape) are among others, which are few more often than not."""
-    if few.size > _FEW:
-        return np.isin(keys, few)
-    found = np.zeros(keys.shape, dtype=np.bool_)
-    for key in few.ravel():
-        found |= keys == key
-    return found
 
 
 def _slots(keys: Keys) -> NDArray[np.intp]:

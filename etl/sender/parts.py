@@ -68,7 +68,9 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     cuts = np.flatnonzero(np.diff(chosen) != 1)
     firsts, lasts = chosen[np.append(0, cuts + 1)[:k]], chosen[np.append(cuts, k - 1)[:k]]
     pieces = [body[start:end] for start, end in zip(starts[firsts], part.ends[lasts], strict=True)]
-    mask = np.isin(part.owners, chosen)
+    is_chosen = np.zeros(part.users, dtype=np.bool_)
+    is_chosen[chosen] = True
+    mask = is_chosen[part.owners]
     return replace(
         part,
         body=(b"[" + b",".join(pieces) + b"]",),
