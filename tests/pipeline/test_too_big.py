@@ -30,8 +30,15 @@ def rows(*users: tuple[str, str | None, str]) -> pa.Table:
     return pa.table(columns)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize(
+    ("stopped", "processes"),
+    [
+        (False, 1),
+        (True, 2),
+        pytest.param(False, 2, marks=pytest.mark.soak),
+        pytest.param(True, 1, marks=pytest.mark.soak),
+    ],
+)
 def test_a_later_row_of_its_user_goes_also_after_a_resume(
     stopped: bool, processes: Literal[1, 2], tmp_path: Path
 ) -> None:

@@ -53,8 +53,9 @@ def share_of_throughput(server: Failing, journey: Journey, count: int, lanes: in
     [
         *((1, 100, share, failing) for share in (0.1, 0.5, 0.9) for failing in (0.001, 10 * LATENCY)),
         *((8, 200, share, failing) for share in (0.1, 0.33, 0.67, 0.9) for failing in (0.001, LATENCY)),
-        *((64, 1500, share, 0.001) for share in (0.1, 0.33, 0.67)),
-        (64, 1000, 0.9, LATENCY),
+        (64, 1500, 0.1, 0.001),
+        *(pytest.param(64, 1500, share, 0.001, marks=pytest.mark.soak) for share in (0.33, 0.67)),
+        pytest.param(64, 1000, 0.9, LATENCY, marks=pytest.mark.soak),
         (16, 400, 0.33, 10 * LATENCY),
     ],
 )
@@ -107,7 +108,7 @@ def later(number: int, now: float) -> bool:
 @pytest.mark.parametrize(
     ("fails", "share"), [(every_third, 1 / 3), (bursts, 1 / 3), (long_bursts, 1 / 3), (later, 2 / 3)]
 )
-@pytest.mark.parametrize(("lanes", "count"), [(1, 300), (16, 1500)])
+@pytest.mark.parametrize(("lanes", "count"), [(1, 300), (16, 800)])
 def test_failures_in_turns_bursts_or_from_the_middle_on_cost_no_more(
     fails: Callable[[int, float], bool], share: float, lanes: int, count: int
 ) -> None:
