@@ -51,6 +51,12 @@ def among(keys: Keys, others: Keys) -> NDArray[np.bool_]:
     return found
 
 
+def without_users(keys: Keys, gone: Keys) -> Keys:
+    """Those of `keys` (shape (n, w)) whose user, the first column, is not among `gone` (shape (m,))."""
+    left: Keys = keys[~among(keys[:, 0], gone)]
+    return left
+
+
 def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     """Hash each string (UTF-8) to 64 bits; shape (n,). Nulls hash as the empty string."""
     starts, lengths, data = _layout(texts)

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from etl.model import Held, Stretch
+from etl.model import HeldRows, Stretch
 
 
 class Ledger:
@@ -17,7 +17,7 @@ class Ledger:
     read from its first row to its last, it is cut into the same chunk again.
     """
 
-    def __init__(self, settled: Iterable[Stretch] = (), held: Iterable[Held] = ()) -> None:
+    def __init__(self, settled: Iterable[Stretch] = (), held: Iterable[HeldRows] = ()) -> None:
         self._files: dict[int, list[tuple[int, int]]] = {}
         self._held = {one.stretch: one for one in held}
         for stretch in settled:
@@ -42,7 +42,7 @@ class Ledger:
         settled = sum(stop - first for spans in self._files.values() for first, stop in spans)
         return settled - sum(len(one.rows) for one in self._held.values())
 
-    def held(self, gap: Stretch) -> Held | None:
+    def held(self, gap: Stretch) -> HeldRows | None:
         """What is held of a gap; None where all of it is left."""
         return self._held.get(gap)
 

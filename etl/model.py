@@ -298,7 +298,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldRows:
     """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that have no end yet; all others have."""
 
     stretch: Stretch

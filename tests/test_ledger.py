@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.ledger import Ledger
-from etl.model import Held, Stretch
+from etl.model import HeldRows, Stretch
 
 STRETCHES = st.lists(
     st.builds(
@@ -78,7 +78,7 @@ def test_a_stretch_with_held_rows_is_a_gap_of_its_own(chunks: list[tuple[int, bo
         if is_settled or is_held:
             settled.append(stretch)
         if is_held:
-            held.append(Held(stretch, np.array([first])))
+            held.append(HeldRows(stretch, np.array([first])))
             expected.append(stretch)
         first += rows
     ledger = Ledger(settled, held)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from etl.errors import StaleCheckpointError
-from etl.keys import among
+from etl.keys import among, without_users
 from etl.state_files import state_error, sync_folder
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class InFlight:
             flight = _flight(os.pread(self._file, self._slot_bytes, self._place(number)))
             if flight is None:
                 continue
-            keys = _without(flight.keys, gone)
+            keys = without_users(flight.keys, gone[:, 0])
             if len(keys) == len(flight.keys):
                 continue
             if len(keys):
@@ -269,12 +269,7 @@ class _Taken:
     def forget(self, gone: NDArray[np.uint64]) -> None:
         """These users are settled."""
         for found in (self.arrived, self.inherited):
-            found[:] = [left for keys in found if len(left := _without(keys, gone))]
-
-
-def _without(keys: NDArray[np.uint64], gone: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    left: NDArray[np.uint64] = keys[~among(keys[:, 0], gone[:, 0])]
-    return left
+            found[:] = [left for keys in found if len(left := without_users(keys, gone[:, 0]))]
 
 
 def _header(mark: RunMark, slot_bytes: int) -> bytes:

@@ -22,7 +22,7 @@ from etl.checkpoint.database import COUNTS, HAS_SKIPPED, SKIPPED_TABLE, check, c
 from etl.checkpoint.past import MOST_PAST, PastRun, mark_of
 from etl.checkpoint.sent import Entries, alike, packed, unpacked
 from etl.errors import StateError
-from etl.model import Held, Reject, Settled, SkippedCounts, Stretch, Tally
+from etl.model import HeldRows, Reject, Settled, SkippedCounts, Stretch, Tally
 from etl.state_files import state_error
 
 _FAR: Final = 1 << 62  # behind every file
@@ -154,12 +154,12 @@ class Checkpoint:
             for row in connection.execute("SELECT file, first, stop FROM settled ORDER BY file, first"):
                 yield Stretch(*row)
 
-    def held(self) -> Iterator[Held]:
+    def held(self) -> Iterator[HeldRows]:
         """The rows of settled stretches that are still held, by stretch, in order."""
         query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
         with self._reading() as connection:
             for file, first, stop, rows in connection.execute(query):
-                yield Held(Stretch(file, first, stop), np.frombuffer(rows, "<i8"))
+                yield HeldRows(Stretch(file, first, stop), np.frombuffer(rows, "<i8"))
 
     def arrived(self) -> int:
         """How many of the settled rows arrived, or may have."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.mapper.cells import Mask, as_mask
-from etl.mapper.zones import UTC, Clock, Ints
+from etl.mapper.zones import UTC, Ints, WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def read_distinct(texts: pa.Array, read: Callable[[pa.Array], Moments]) -> Momen
     return np.append(seconds, 0)[places], np.append(good, np.False_)[places]
 
 
-def read_moments(texts: pa.Array, pattern: str, clock: Clock = UTC) -> Moments:
+def read_moments(texts: pa.Array, pattern: str, clock: WallClock = UTC) -> Moments:
     """Seconds since the epoch, shape (n,), of texts that match a pattern, and which ones are good.
 
     The pattern names its groups year (or yy), month, day, hour, minute, second (digits each) and zone.
@@ -42,7 +42,7 @@ def read_moments(texts: pa.Array, pattern: str, clock: Clock = UTC) -> Moments:
     return read_distinct(texts, lambda distinct: read_each(distinct, pattern, clock))
 
 
-def read_each(texts: pa.Array, pattern: str, clock: Clock) -> Moments:
+def read_each(texts: pa.Array, pattern: str, clock: WallClock) -> Moments:
     """The same as `read_moments`, for texts that are distinct already."""
     found = pc.extract_regex(texts, pattern)
     parts = dict(zip([field.name for field in found.type], found.flatten(), strict=True))

@@ -18,7 +18,7 @@ from etl.mapper.calendar import (
     read_moments,
 )
 from etl.mapper.cells import Cells, Mask, blank_out, faults_of
-from etl.mapper.zones import Clock, Ints, shown
+from etl.mapper.zones import Ints, WallClock, shown
 
 _DATE: Final = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
 _TIME: Final = r"[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
@@ -38,7 +38,7 @@ def parse_dates(texts: pa.Array, zone: str | None = None) -> Cells:
     In a `zone` of the job's a time that says its own is a moment, and the date is that on a clock there.
     """
     pattern = _ISO_WHATEVER_ZONE if zone is None else _ISO
-    seconds, good = read_moments(texts, pattern, Clock(zone, on_wall=True))
+    seconds, good = read_moments(texts, pattern, WallClock(zone, on_wall=True))
     bad = as_valid(texts) & ~good
     days = _floor_to_days(moments_of(seconds, good))
     return Cells(days, faults_of("bad_date", bad, NOT_A_DATE))
@@ -49,7 +49,7 @@ def parse_datetimes(texts: pa.Array, zone: str | None = None) -> Cells:
 
     Times that don't say their zone are those of `zone`.
     """
-    seconds, good = read_moments(texts, _ISO, Clock(zone))
+    seconds, good = read_moments(texts, _ISO, WallClock(zone))
     bad = as_valid(texts) & ~good
     return Cells(moments_of(seconds, good), faults_of("bad_datetime", bad, NOT_A_DATETIME))
 
@@ -84,7 +84,7 @@ def to_seconds(values: pa.Array, zone: str | None = None) -> Cells:
     good = np.ones(len(whole), dtype=np.bool_)
     if zone is not None and values.type.tz is None:
         near = (whole >= FIRST_SECOND) & (whole <= LAST_SECOND)
-        whole, good = Clock(zone).read(whole, near, said=~near)
+        whole, good = WallClock(zone).read(whole, near, said=~near)
         good |= ~as_valid(values)
     good &= (whole >= FIRST_SECOND) & (whole <= LAST_SECOND)
     result = moments_of(whole, good & as_valid(values))

@@ -21,7 +21,7 @@ from etl.mapper.calendar import (
 )
 from etl.mapper.cells import Cells, faults_of
 from etl.mapper.dates import as_valid, moments_of, seconds_as_days
-from etl.mapper.zones import UTC, Clock
+from etl.mapper.zones import UTC, WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = No
     Where a format has a time, all are timestamp[s] in UTC. Times that don't say their zone are those of
     `zone`; the result's type then says that it is in UTC.
     """
-    seconds, good = read_distinct(texts, lambda distinct: _first_fitting(distinct, formats, Clock(zone)))
+    seconds, good = read_distinct(texts, lambda distinct: _first_fitting(distinct, formats, WallClock(zone)))
     bad = as_valid(texts) & ~good
     says = f"{{}} is not a date written as {' or '.join(formats)}"
     cells = Cells(moments_of(seconds, good), faults_of("bad_date", bad, says))
@@ -60,7 +60,7 @@ def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = No
     )
 
 
-def _first_fitting(texts: pa.Array, formats: Sequence[str], clock: Clock) -> Moments:
+def _first_fitting(texts: pa.Array, formats: Sequence[str], clock: WallClock) -> Moments:
     """Each text as the first format reads it that can."""
     # Days have no zone: among days alone a midnight stands for one.
     clock = clock if any(map(_has_time, formats)) else UTC
@@ -73,7 +73,7 @@ def _first_fitting(texts: pa.Array, formats: Sequence[str], clock: Clock) -> Mom
     return seconds, good
 
 
-def _read(texts: pa.Array, format_: str, clock: Clock) -> Moments:
+def _read(texts: pa.Array, format_: str, clock: WallClock) -> Moments:
     pattern = _pattern(format_)
     if pattern is not None:
         return read_each(texts, pattern, clock)
@@ -100,7 +100,7 @@ def _translated(literal: str, directive: str | None = None, blanks: str | None =
     return re.escape(literal) + (_DIGITS[directive] if directive else "") + (r"\s+" if blanks else "")
 
 
-def _read_words(texts: pa.Array, format_: str, clock: Clock) -> Moments:
+def _read_words(texts: pa.Array, format_: str, clock: WallClock) -> Moments:
     """Seconds since the epoch and which of them are good, shape (n,), of formats that only strptime knows."""
     moments = [_moment(text, format_) for text in texts.to_pylist()]
     seconds = np.array([0 if moment is None else _seconds(moment) for moment in moments], dtype=np.int64)

@@ -18,7 +18,7 @@ _DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class WallClock:
     """How times are read that don't say their zone: as those of `zone`; None means UTC.
 
     `on_wall`: what is wanted is what a clock in that zone shows, not the moment in UTC.
@@ -41,7 +41,7 @@ class Clock:
         return np.where(said, seconds, moments), good & (said | there)
 
 
-UTC: Final = Clock()
+UTC: Final = WallClock()
 
 
 def moments_in(seconds: Ints, zone: str) -> tuple[Ints, Mask]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from etl.changes import Bits, KnownIds, Layout, Renewal, Snapshot, Stamp
 from etl.checkpoint import Checkpoint, Entries, Flight, Left, Progress, StateFolder
+from etl.keys import without_users
 from etl.ledger import Ledger
 from etl.model import Stretch
 from etl.pipeline.about import About
@@ -127,8 +128,10 @@ def _narrowed(flight: Flight, ledger: Ledger, found: Checkpoint) -> Flight:
     if ledger.held(Stretch(flight.file, flight.first, flight.stop)) is None:
         return flight
     place, behind = (flight.file, flight.first), (flight.file, flight.first + 1)
-    gone = np.concatenate([np.empty(0, np.uint64), *(e.keys[:, 0] for e in found.sent(place, behind))])
-    return replace(flight, keys=flight.keys[~np.isin(flight.keys[:, 0], gone)])
+    gone = np.concatenate(
+        [flight.keys[:0, 0], *(entries.keys[:, 0] for entries in found.sent(place, behind))]
+    )
+    return replace(flight, keys=without_users(flight.keys, gone))
 
 
 def _has_gap(ledger: Ledger, flight: Flight) -> bool:

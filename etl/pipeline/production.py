@@ -17,7 +17,7 @@ from etl.errors import SourceError
 from etl.job import Job, check_columns, check_repeated, lacking, missing_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
-from etl.model import Batch, Chunk, Held, Mapped, Stretch
+from etl.model import Batch, Chunk, HeldRows, Mapped, Stretch
 from etl.pipeline.ahead import read_ahead
 from etl.pipeline.basis import NOTHING, Basis
 from etl.pipeline.links import Links
@@ -30,7 +30,7 @@ Place = tuple[int, int]
 # What earlier chunks had accepted that begin at one place or after it, and before another.
 Sent = Callable[[Place, Place], Iterable[Entries]]
 # The rows that are held of a stretch.
-HeldOf = Callable[[Stretch], Held | None]
+HeldOf = Callable[[Stretch], HeldRows | None]
 Watch = Callable[[Compared], None]
 
 
@@ -39,12 +39,12 @@ def _nothing(since: Place, before: Place) -> Iterable[Entries]:
     return ()
 
 
-def held_of_none(gap: Stretch) -> Held | None:
+def held_of_none(gap: Stretch) -> HeldRows | None:
     """Nothing is held."""
     return None
 
 
-def left_of(chunks: Iterable[Chunk], held: Held | None) -> list[Chunk]:
+def left_of(chunks: Iterable[Chunk], held: HeldRows | None) -> list[Chunk]:
     """What is left of the chunks of a gap: all, or the rows that were held when the rest was committed.
 
     They are encoded as they were in the chunk. Raises SourceError where there are no such rows any more.
@@ -54,7 +54,7 @@ def left_of(chunks: Iterable[Chunk], held: Held | None) -> list[Chunk]:
     return [_held_rows(chunk, held) for chunk in chunks]
 
 
-def _held_rows(chunk: Chunk, held: Held) -> Chunk:
+def _held_rows(chunk: Chunk, held: HeldRows) -> Chunk:
     stretch = Stretch(chunk.file, chunk.first, chunk.stop)
     chosen = np.unique(chunk.owners[np.isin(chunk.numbers, held.rows)])
     left = only(chunk, chosen)

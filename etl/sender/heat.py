@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from etl.amplitude import SlowDown, TryAgain
-from etl.keys import among
+from etl.keys import Keys, among
 from etl.responses import said
+from etl.sender.order import Mask
 from etl.sender.pacing import Clock
-
-Keys = NDArray[np.uint64]
-Mask = NDArray[np.bool_]
 
 # Of more users at once the ones who were found first are forgotten, and tried again.
 _MOST: Final = 100_000

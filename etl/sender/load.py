@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.keys import Keys
 from etl.model import Chunk
-from etl.sender.order import Claim, Keys, Mask, Places
+from etl.sender.order import Claim, Mask, Places
 from etl.sender.outcome import Outcome
 from etl.sender.parts import places, whole, without_rows
 

@@ -16,6 +16,7 @@ from bench import data
 from etl import Job, run
 from etl.amplitude import SlowDown, TryAgain, Verdict
 from etl.encoder import Limits
+from etl.model import Chunk
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.encoder.making import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.encoder.test_merge import EVERYTHING, SCHEMA, WORDS_GIVEN, profiles_after
@@ -67,11 +68,9 @@ def test_never_two_requests_in_flight_for_one_user(proof: Proof) -> None:
     violations = []
     for seed in range(1000):
         chance = random.Random(seed)
-        users, first, chunks = names(chance.randrange(2, 30)), 1, []
-        for _ in range(chance.randrange(1, 30)):
-            chosen = chance.sample(users, chance.randrange(1, len(users)))
-            chunks.append(chunk_of(chosen, first))
-            first += len(chosen)
+        users = names(chance.randrange(2, 30))
+        count = chance.randrange(1, 30)
+        chunks, first = _chunks([chance.sample(users, chance.randrange(1, len(users))) for _ in range(count)])
         server = Destination(answer=_failing(chance), latency=chance.uniform(0.01, 2))
         journey = run_virtual(carry_all(chunks, server, lanes=chance.randrange(1, 9)))
         if server.overlaps or journey.total.tally.accepted != first - 1:
@@ -118,12 +117,8 @@ def test_one_hot_user_holds_up_only_its_own_rows(proof: Proof) -> None:
         share = chance.choice([1, 5, 50])
         for at in chance.sample(range(len(users)), max(1, len(users) * share // 1000)):
             users[at] = "hot-user"
-        size = chance.choice([10, 50, 100])
-        parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
-        chunks, first = [], 1
-        for part in parts:
-            chunks.append(chunk_of(part, first))
-            first += len(part)
+        parts = _parts(users, chance.choice([10, 50, 100]))
+        chunks, first = _chunks(parts)
         calm = run_virtual(carry_all(chunks, Destination()))
         server = Destination(answer=_hot)
         journey = run_virtual(carry_all(chunks, server))
@@ -143,12 +138,8 @@ def test_all_rows_of_a_user_throttled_for_good_end_together(proof: Proof) -> Non
         users = names(chance.choice([200, 1000, 3000]))
         for at in chance.sample(range(20, len(users)), max(2, len(users) * chance.choice([5, 50]) // 1000)):
             users[at] = "hot-user"
-        size = chance.choice([10, 50, 100])
-        parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
-        chunks, first = [], 1
-        for part in parts:
-            chunks.append(chunk_of(part, first))
-            first += len(part)
+        parts = _parts(users, chance.choice([10, 50, 100]))
+        chunks, first = _chunks(parts)
         server = Destination(hot=frozenset(["hot-user"]))
         journey = run_virtual(carry_all(chunks, server, outage=600))
         hot = sum(part.count("hot-user") for part in parts)
@@ -175,6 +166,20 @@ def test_a_share_of_failures_costs_that_share(proof: Proof) -> None:
             violations.append(f"seed {seed}: share {share:.2f}, {lanes} lanes, {failing} s: {got:.2f}")
     proof.add("5 a share of failures costs that share, and never the run", 60, violations)
     assert violations == []
+
+
+def _parts(users: list[str], size: int) -> list[list[str]]:
+    """So many rows each, in which every user comes once."""
+    return [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
+
+
+def _chunks(parts: list[list[str]]) -> tuple[list[Chunk], int]:
+    """A chunk for each part, and the number of the row behind the last."""
+    chunks, first = [], 1
+    for part in parts:
+        chunks.append(chunk_of(part, first))
+        first += len(part)
+    return chunks, first
 
 
 def _hot(users: list[str], now: float) -> Verdict | None:
