@@ -2,8 +2,8 @@
 
     python -m bench [all|same|peers|memory|checkpoint|limits|nights|help|report] [--rows N] [--rounds N]
 
-Each part keeps its figures below .cache/bench; `report` prints them and writes docs/performance.md, and `all`
-does all. This process imports nothing big: see `bench.children`.
+Each part keeps its figures below .cache/bench; `report` fingerprints them and writes docs/performance.md, and
+`all` does all. This process imports nothing big: see `bench.children`.
 """
 
 from __future__ import annotations

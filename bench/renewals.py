@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from bench.data import EVERY
 from bench.environments import CACHE
-from etl.changes import Layout, Renewal, Snapshot, layout_of
 from etl.job import load_job
+from etl.snapshot import Layout, Renewal, Snapshot, layout_of
 
 _ROWS = 16_384
 
@@ -40,12 +40,14 @@ def renewals(path: Path) -> dict[str, float]:
 def _seconds(
     copy: Path, layout: Layout, old: Snapshot, keys: NDArray[np.uint64], *, before: Snapshot | None
 ) -> float:
-    prints = np.random.default_rng(6).integers(1, 2**32, (_ROWS, len(layout.names))).astype(layout.dtype)
+    fingerprints = (
+        np.random.default_rng(6).integers(1, 2**32, (_ROWS, len(layout.names))).astype(layout.dtype)
+    )
     start = time.perf_counter()
     with Renewal(copy, layout, old.stamp, old=before) as renewal:
         for first in range(0, len(keys), _ROWS):
             rows = keys[first : first + _ROWS].reshape(-1, 1)
-            renewal.add(rows, prints[: len(rows)])
+            renewal.add(rows, fingerprints[: len(rows)])
         entries = renewal.finish()
     seconds = time.perf_counter() - start
     if entries != len(old):

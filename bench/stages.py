@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from etl.cli.allocation import settle_allocation
+from etl.cli.allocation import configure_allocation
 from etl.cli.pandas_import import keep_out
 
 FIELDS = ("platform", "os_name", "app_version", "language")
@@ -42,7 +42,7 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     """The work of each stage, with all imports and opening done."""
     from etl.encoder import Limits
     from etl.job import load_job
-    from etl.model import Stretch
+    from etl.model import RowRange
     from etl.pipeline.production import Production
     from etl.reader import open_source
 
@@ -50,33 +50,33 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     production = Production.of(job, open_source([path]), Limits(identifications=1000))
 
     def read() -> None:
-        for _ in production.source.read(Stretch(0)):
+        for _ in production.source.read(RowRange(0)):
             pass
 
     def read_and_map() -> None:
-        for batch in production.source.read(Stretch(0)):
+        for batch in production.source.read(RowRange(0)):
             production.mapper.map(batch)
 
     def produce() -> None:
-        for _ in production.chunks([Stretch(0)]):
+        for _ in production.chunks([RowRange(0)]):
             pass
 
     return {"bare": lambda: bare(path), "read": read, "map": read_and_map, "produce": produce}
 
 
 def run_unsettled(arguments: list[str]) -> None:
-    """Run the command as it is, but for the checkpoint: nothing is written for a settled chunk."""
+    """Run the command as it is, but for the checkpoint: nothing is written for a committed chunk."""
     from etl.__main__ import main as propsync
     from etl.checkpoint import Checkpoint
 
-    Checkpoint.settle = lambda *_: None  # type: ignore[method-assign]
+    Checkpoint.commit = lambda *_: None  # type: ignore[method-assign]
     sys.argv[1:] = arguments
     propsync()
 
 
 def main() -> None:
     stage, *arguments = sys.argv[1:]
-    settle_allocation()  # before Arrow is imported, as the command does
+    configure_allocation()  # before Arrow is imported, as the command does
     if stage == "unsettled":
         run_unsettled(arguments)
     keep_out()  # as the command does: else the first conversion would import pandas, and be timed

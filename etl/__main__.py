@@ -21,12 +21,12 @@ def main() -> None:
 
 
 def _run_process() -> int:
-    from etl.cli.allocation import settle_allocation
+    from etl.cli.allocation import configure_allocation
     from etl.cli.console import make_sturdy
     from etl.cli.pandas_import import keep_out
 
     make_sturdy()
-    settle_allocation()
+    configure_allocation()
     keep_out()
     return run_command(sys.argv[1:])
 

@@ -1,6 +1,6 @@
 """The words of the project as frozen types, and the events that a listener hears.
 
-Row numbers count from 1, the first row after a header. A stretch is half open: `first` belongs to it and
+Row numbers count from 1, the first row after a header. A range is half open: `first` belongs to it and
 `stop` doesn't.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
-    Prints: TypeAlias = NDArray[np.unsignedinteger[Any]]
+    Fingerprints: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 Format: TypeAlias = Literal["csv", "parquet", "ndjson", "arrow"]
 
@@ -26,7 +26,7 @@ class SourceFile:
     """One file of a source, as it was when the source was opened.
 
     `name` is what places and rejects show; `sample` is a hex digest over the Parquet footer, or over the
-    first and last stretch of any other file, so that a changed file is noticed. `size` is in bytes and
+    first and last range of any other file, so that a changed file is noticed. `size` is in bytes and
     `modified` in nanoseconds since the epoch; both are None where there is no such thing (stdin, a table).
     """
 
@@ -38,7 +38,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class RowRange:
     """Rows `first` to `stop - 1` of file number `file` (0-based); `stop` None means to the file's end."""
 
     file: int
@@ -67,7 +67,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A stretch of source rows as the reader hands it over: shape (n,) good rows, and the unreadable ones.
+    """A range of source rows as the reader hands it over: shape (n,) good rows, and the unreadable ones.
 
     `numbers` (int64, shape (n,), ascending) are the row numbers of `rows`. n + len(rejects) == stop - first.
     `text` says that values are untyped text in which an empty field means null (CSV). `runs` (int64, shape
@@ -137,10 +137,10 @@ class Mapped:
     `kept` (int64, shape (k,), ascending) are positions in `batch.rows`; row i of `identifications` was made
     of `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither
     describe no update at all (every mapped value is null) and count as unchanged. `keep_empty` names the
-    columns of a text source in which an empty field is a value. `prints` (shape (k, p)) are the fingerprints
-    that the snapshot is to have of each row once it is accepted; 0 leaves what it has. `large` names the
-    properties with whole numbers that a browser doesn't show as they are. `skipped` are values of rows that
-    are no rejects.
+    columns of a text source in which an empty field is a value. `fingerprints` (shape (k, p)) are the
+    fingerprints that the snapshot is to have of each row once it is accepted; 0 leaves what it has. `large`
+    names the properties with whole numbers that a browser doesn't show as they are. `skipped` are values of
+    rows that are no rejects.
     """
 
     batch: Batch
@@ -148,7 +148,7 @@ class Mapped:
     identifications: pa.RecordBatch
     rejects: tuple[Reject, ...]
     keep_empty: frozenset[str] = frozenset()
-    prints: Prints | None = None
+    fingerprints: Fingerprints | None = None
     large: frozenset[str] = frozenset()
     skipped: tuple[Skipped, ...] = ()
 
@@ -165,7 +165,7 @@ class Mapped:
             kept=self.kept[low:high] - start,
             identifications=self.identifications.slice(low, high - low),
             rejects=tuple(reject for reject in self.rejects if first <= reject.row < stop),
-            prints=None if self.prints is None else self.prints[low:high],
+            fingerprints=None if self.fingerprints is None else self.fingerprints[low:high],
             skipped=tuple(some.between(first, stop) for some in self.skipped),
         )
 
@@ -178,16 +178,16 @@ Body: TypeAlias = tuple[Piece, ...]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of source rows and the request body made of it; the unit of sending and of settling.
+    """A range of source rows and the request body made of it; the unit of sending and of committing.
 
     `body` is the JSON array of k identifications, in pieces, escaped as the transport wants it: number i
     stands at `[1 + ends[i - 1] : ends[i]]` (`ends` int64, shape (k,)), before a comma or the last bracket.
     `keys` (uint64, shape (k, w)) hash each one's ids. `owners` (int64, shape (m,)) names for each of the
     m sent rows (`numbers`, `rows`) its identification, so m - k rows were merged into others.
-    Rows of the stretch = m + unchanged + len(rejects) + those held. `prints` (shape (m, p)) are the rows'
-    fingerprints; `large` is as in `Mapped`, `skipped` counts the values that were left out of the stretch's
+    Rows of the range = m + unchanged + len(rejects) + those held. `fingerprints` (shape (m, p)) are the rows'
+    fingerprints; `large` is as in `Mapped`, `skipped` counts the values that were left out of the range's
     rows. `unsent` are those of `rejects` that differ from the snapshot and were too big. `held` (int64, shape
-    (h,)) are the numbers of rows that are committed later, as parts of their own. `again`: the stretch is
+    (h,)) are the numbers of rows that are committed later, as parts of their own. `again`: the range is
     committed already, but for held rows. `linked` (uint64, shape (k,)) are the keys of the users to whom
     earlier rows link each one's device.
     """
@@ -205,7 +205,7 @@ class Chunk:
     text: bool = False
     keep_empty: frozenset[str] = frozenset()
     rejects: tuple[Reject, ...] = ()
-    prints: Prints | None = None
+    fingerprints: Fingerprints | None = None
     large: frozenset[str] = frozenset()
     unsent: tuple[Sent, ...] = ()
     held: NDArray[np.int64] | None = None
@@ -220,7 +220,7 @@ class Chunk:
 
     @property
     def unchanged(self) -> int:
-        """How many rows of the stretch describe no update; none are left where it is committed already."""
+        """How many rows of the range describe no update; none are left where it is committed already."""
         if self.again:
             return 0
         held = 0 if self.held is None else len(self.held)
@@ -272,23 +272,26 @@ End: TypeAlias = Literal["accepted", "in_doubt", "refused", "unsent"]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Rows that were sent, for the snapshot: their ascending `numbers`, `keys` (m, w) and `prints` (m, p)."""
+    """Rows that were sent, for the snapshot: their `numbers`, `keys` (m, w) and `fingerprints` (m, p).
+
+    `numbers` ascend.
+    """
 
     numbers: NDArray[np.int64]
     keys: NDArray[np.uint64]
-    prints: Prints
+    fingerprints: Fingerprints
     end: End = "accepted"
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class CommittedRows:
     """Rows of a chunk that have their end: what they add to the tally, their rejects, what was sent of them.
 
-    The rows of `sent` may come in several pieces, in any order. All rows of the stretch have their end but
-    those with the numbers `held`. `again`: the stretch was committed before, with more rows held than now.
+    The rows of `sent` may come in several pieces, in any order. All rows of the range have their end but
+    those with the numbers `held`. `again`: the range was committed before, with more rows held than now.
     """
 
-    stretch: Stretch
+    row_range: RowRange
     tally: Tally
     rejects: tuple[Reject, ...] = ()
     sent: tuple[Sent, ...] = ()
@@ -301,8 +304,34 @@ class Settled:
 class HeldRows:
     """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that have no end yet; all others have."""
 
-    stretch: Stretch
+    row_range: RowRange
     rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one process of a run went, in seconds.
+
+    `source`, `map`, `diff` and `encode` are what each stage that makes chunks was busy. Sending has `slots`
+    requests at once, and each slot is at each moment in one state, so the sum of the next six is `slots`
+    times the duration: `idle` (no chunk is ready), `user` (an earlier chunk with the same user is not
+    committed yet), `rate` (the rate limit), `pause` (the destination slows the run down, or is away),
+    `request` (an answer is awaited) and `commit` (the checkpoint is written). `latency` has the 50th, 95th
+    and 99th percentile of the time to an answer; it is empty if no request was answered.
+    """
+
+    source: float = 0.0
+    map: float = 0.0
+    diff: float = 0.0
+    encode: float = 0.0
+    slots: int = 0
+    idle: float = 0.0
+    user: float = 0.0
+    rate: float = 0.0
+    pause: float = 0.0
+    request: float = 0.0
+    commit: float = 0.0
+    latency: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +339,8 @@ class Summary:
     """What a run says at its end; the counts are those of the whole job since its checkpoint began.
 
     `exit_code`, `reason` and `hint` (None where the code is 0) are decided by `etl.ending`. `skipped_values`
-    counts values that were left out by the job's wish, by column and reason.
+    counts values that were left out by the job's wish, by column and reason. `timing` is of the last process,
+    None if it never began to send.
     """
 
     job: str
@@ -323,6 +353,7 @@ class Summary:
     reason: str | None = None
     hint: str | None = None
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
+    timing: Timing | None = None
 
 
 # --- events: what a listener hears -----------------------------------------------------------------------
@@ -342,7 +373,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """Chunks were settled: the whole job's tally so far. Told at most a few times a second."""
+    """Chunks were committed: the whole job's tally so far. Told at most a few times a second."""
 
     tally: Tally
 

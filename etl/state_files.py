@@ -14,7 +14,7 @@ def state_error(path: Path, error: Exception) -> StateError:
     return StateError(
         f"the state folder can't be written: {path}: {reason}",
         hint="make room or give the right to write, or name another folder with --state-dir; "
-        "what is settled is kept",
+        "what is committed is kept",
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from etl.cli.allocation import settle_allocation
+from etl.cli.allocation import configure_allocation
 from etl.cli.pandas_import import keep_out, let_in
 
-settle_allocation()
+configure_allocation()
 keep_out()
 import etl  # noqa: E402
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.amplitude import (
+from etl.answer_text import one_line, quote_answer
+from etl.batch_answer import Named
+from etl.responses import (
     Accepted,
     KeyRefused,
     Refused,
@@ -24,11 +26,8 @@ from etl.amplitude import (
     Verdict,
     judge,
     judge_batch,
-    quote_answer,
+    said,
 )
-from etl.answer_text import one_line
-from etl.batch_answer import Named
-from etl.responses import said
 
 KEY = "0123456789abcdef0123456789abcdef"
 

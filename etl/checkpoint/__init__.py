@@ -1,4 +1,4 @@
-"""Stage 6, SETTLE: what is settled stays settled, whatever happens to the process."""
+"""Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
 from etl.checkpoint.folder import StateFolder
 from etl.checkpoint.in_flight import Flight, InFlight, Left, RunMark, left_by

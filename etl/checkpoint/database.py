@@ -100,7 +100,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        # FULL: a settled chunk stays settled when the power goes, too.
+        # FULL: a committed chunk stays committed when the power goes, too.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_mode = WAL")
     except (sqlite3.DatabaseError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Which users have a request under way: a small file beside the checkpoint that tells it after `kill -9`.
 
 A chunk's users are written into a free slot before it is first sent, and the slot is free again once the
-chunk is settled. Nothing of that is synced, so it takes microseconds: what a process has written outlives it.
-It doesn't outlive a power cut, which shows in the system's boot id: then nobody knows who was in flight.
+chunk is committed. Nothing of that is synced, so it takes microseconds: what a process has written outlives
+it. It doesn't outlive a power cut, which shows in the system's boot id: then nobody knows who was in flight.
 A slot that was only half written was never sent.
 """
 
@@ -29,8 +29,8 @@ from etl.state_files import state_error, sync_folder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.amplitude import Fate
     from etl.model import Chunk
+    from etl.responses import Fate
 
 _MAGIC: Final = b"prsyfly1"
 _HEAD: Final = struct.Struct("<8sII")  # the mark, and length and checksum of a JSON object
@@ -71,7 +71,7 @@ class RunMark:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a process has left: its run, how many transactions it saw settled, and who was in flight.
+    """What a process has left: its run, how many transactions it saw committed, and who was in flight.
 
     `known` False: the machine was restarted meanwhile, or it never was known.
     """
@@ -179,10 +179,10 @@ class InFlight:
         found = taken.inherited if taken is not None else []
         return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in found)
 
-    def settled(self, chunk: Chunk, commits: int) -> None:
-        """The chunk is settled, in one of so many transactions; its slots are free again.
+    def committed(self, chunk: Chunk, commits: int) -> None:
+        """The chunk is committed, in one of so many transactions; its slots are free again.
 
-        Where rows of it are held, only the users who were settled aren't in flight any more.
+        Where rows of it are held, only the users who were committed aren't in flight any more.
         """
         place = (chunk.file, chunk.first)
         with suppress(OSError):
@@ -267,7 +267,7 @@ class _Taken:
     slots: list[int] = field(default_factory=list)
 
     def forget(self, gone: NDArray[np.uint64]) -> None:
-        """These users are settled."""
+        """These users are committed."""
         for found in (self.arrived, self.inherited):
             found[:] = [left for keys in found if len(left := without_users(keys, gone[:, 0]))]
 

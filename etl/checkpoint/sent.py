@@ -11,20 +11,21 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.model import End, Prints, Sent, Stretch
+    from etl.model import End, Fingerprints, RowRange, Sent
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
     """What the snapshot is to have of the chunk that begins at row `first` of a file.
 
-    `keys` (shape (m, w)) and `prints` (shape (m, p)) are those of its rows with this `end`, in source order.
+    `keys` (shape (m, w)) and `fingerprints` (shape (m, p)) are those of its rows with this `end`, in source
+    order.
     """
 
     file: int
     first: int
     keys: NDArray[np.uint64]
-    prints: Prints
+    fingerprints: Fingerprints
     end: End = "accepted"
 
 
@@ -34,24 +35,24 @@ def alike(pieces: Sequence[Sent]) -> Iterator[list[Sent]]:
         yield [piece for piece in pieces if piece.end == end]
 
 
-def packed(where: Stretch, pieces: Sequence[Sent]) -> tuple[int, int, int, int, bytes, bytes, End]:
+def packed(where: RowRange, pieces: Sequence[Sent]) -> tuple[int, int, int, int, bytes, bytes, End]:
     """Pieces of a chunk, all alike, as a row of the table `sent`, its users in source order."""
     order = np.argsort(np.concatenate([piece.numbers for piece in pieces]), kind="stable")
     keys = np.concatenate([piece.keys for piece in pieces])[order]
-    prints = np.concatenate([piece.prints for piece in pieces])[order]
-    size = prints.dtype.itemsize
-    return where.file, where.first, len(order), size, _bytes(keys), _bytes(prints), pieces[0].end
+    fingerprints = np.concatenate([piece.fingerprints for piece in pieces])[order]
+    size = fingerprints.dtype.itemsize
+    return where.file, where.first, len(order), size, _bytes(keys), _bytes(fingerprints), pieces[0].end
 
 
 def unpacked(row: tuple[Any, ...]) -> Entries:
     """The inverse of `packed`. Raises ValueError where the bytes don't fit."""
-    file, first, rows, print_bytes, keys, prints, end = row
+    file, first, rows, print_bytes, keys, fingerprints, end = row
     width = np.dtype(f"<u{print_bytes}")
     return Entries(
         file,
         first,
         np.frombuffer(keys, "<u8").reshape(rows, -1),
-        np.frombuffer(prints, width).reshape(rows, -1),
+        np.frombuffer(fingerprints, width).reshape(rows, -1),
         end,
     )
 

@@ -1,6 +1,6 @@
-"""The checkpoint: which chunks are settled, what became of their rows, and of what they were made.
+"""The checkpoint: which chunks are committed, what became of their rows, and of what they were made.
 
-The only home of the checkpoint's contents: one SQLite file, one transaction a settling.
+The only home of the checkpoint's contents: one SQLite file, one transaction a committing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from etl.checkpoint.database import COUNTS, HAS_SKIPPED, SKIPPED_TABLE, check, c
 from etl.checkpoint.past import MOST_PAST, PastRun, mark_of
 from etl.checkpoint.sent import Entries, alike, packed, unpacked
 from etl.errors import StateError
-from etl.model import HeldRows, Reject, Settled, SkippedCounts, Stretch, Tally
+from etl.model import CommittedRows, HeldRows, Reject, RowRange, SkippedCounts, Tally
 from etl.state_files import state_error
 
 _FAR: Final = 1 << 62  # behind every file
@@ -148,21 +148,21 @@ class Checkpoint:
                 complete=finished == _COMPLETE,
             )
 
-    def settled(self) -> Iterator[Stretch]:
-        """The stretches of all settled chunks, in order."""
+    def committed(self) -> Iterator[RowRange]:
+        """The ranges of all committed chunks, in order."""
         with self._reading() as connection:
             for row in connection.execute("SELECT file, first, stop FROM settled ORDER BY file, first"):
-                yield Stretch(*row)
+                yield RowRange(*row)
 
     def held(self) -> Iterator[HeldRows]:
-        """The rows of settled stretches that are still held, by stretch, in order."""
+        """The rows of committed ranges that are still held, by range, in order."""
         query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
         with self._reading() as connection:
             for file, first, stop, rows in connection.execute(query):
-                yield HeldRows(Stretch(file, first, stop), np.frombuffer(rows, "<i8"))
+                yield HeldRows(RowRange(file, first, stop), np.frombuffer(rows, "<i8"))
 
     def arrived(self) -> int:
-        """How many of the settled rows arrived, or may have."""
+        """How many of the committed rows arrived, or may have."""
         with self._reading() as connection:
             (accepted,) = connection.execute("SELECT accepted FROM tally").fetchone()
             doubts = (
@@ -199,10 +199,10 @@ class Checkpoint:
     def sent(
         self, since: tuple[int, int] = (0, 0), before: tuple[int, int] | None = None
     ) -> Iterator[Entries]:
-        """What was accepted of the settled chunks, in source order.
+        """What was accepted of the committed chunks, in source order.
 
         Of those only that begin at the place (file, row) `since` or after it, and before `before`. May be
-        called in any thread or process while another one settles.
+        called in any thread or process while another one commits.
         """
         query = "SELECT * FROM sent WHERE (file, first) >= (?, ?) AND (file, first) < (?, ?)"
         places = (*since, *(before or (_FAR, 0)))
@@ -210,13 +210,13 @@ class Checkpoint:
             for row in connection.execute(f"{query} ORDER BY file, first, rowid", places):
                 yield unpacked(row)
 
-    def settle(self, chunks: Iterable[Settled], meter: Tally, seconds: float) -> None:
-        """Settle chunks in one durable transaction, with what they took. Raises StateError."""
+    def commit(self, chunks: Iterable[CommittedRows], meter: Tally, seconds: float) -> None:
+        """Commit chunks in one durable transaction, with what they took. Raises StateError."""
         total = meter
         with self._writing() as connection:
             for chunk in chunks:
-                where = chunk.stretch
-                _settle_rows(connection, chunk)
+                where = chunk.row_range
+                _commit_rows(connection, chunk)
                 connection.executemany(
                     "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (_row_of(where.file, reject) for reject in chunk.rejects),
@@ -360,8 +360,8 @@ def _row_of(file: int, reject: Reject) -> tuple[int, int, str, str, str, str, st
     return file, reject.row, reject.source, reject.code, reject.reason, reject.values, reject.origin
 
 
-def _settle_rows(connection: sqlite3.Connection, chunk: Settled) -> None:
-    where = chunk.stretch
+def _commit_rows(connection: sqlite3.Connection, chunk: CommittedRows) -> None:
+    where = chunk.row_range
     place = (where.file, where.first, where.stop)
     if not chunk.again:
         connection.execute("INSERT INTO settled VALUES (?, ?, ?)", place)

@@ -17,7 +17,7 @@ _KEPT_BYTES: Final = 18 << 20
 _LONGEST_OF_THE_HEAP: Final = 32 << 20  # the most that glibc takes
 
 
-def settle_allocation() -> None:
+def configure_allocation() -> None:
     """Say how memory is got and kept; call it before numpy or Arrow is imported."""
     # Arrow's own allocators keep all that they once had; the system's has a bound, at the same speed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -29,7 +29,7 @@ def init(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
     It says which column is the identity and why, gives each column the type that all its values have, and
     points out personal data. Read it before you run it.
     """
-    from etl.proposal import propose_job
+    from etl.init import propose_job
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or say --force")

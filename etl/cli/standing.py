@@ -29,7 +29,7 @@ _ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
 @state_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def status(job: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Say what is settled, what is left, and what was rejected. It changes nothing."""
+    """Say what is committed, what is left, and what was rejected. It changes nothing."""
     from etl.job import load_job
     from etl.pipeline import status_of
 
@@ -122,7 +122,7 @@ def _snapshot(found: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _counts(found: dict[str, Any]) -> Iterator[str]:
-    yield f"  settled rows  {found['rows']:>13,}"
+    yield f"  committed rows {found['rows']:>12,}"
     for end in _ENDS:
         yield f"    {end:<12}{found[end]:>13,}"
     for code, count in found["rejects_by_code"].items():
@@ -137,7 +137,7 @@ def _safe_points(points: dict[str, int]) -> Iterator[str]:
     """The files that are begun but not known to be done; those not begun only by their number."""
     begun = {name: row for name, row in points.items() if row > 1}
     for name, row in list(begun.items())[-_MOST_FILES:]:
-        yield f"  {name}: settled up to row {row - 1:,}"
+        yield f"  {name}: committed up to row {row - 1:,}"
     if len(begun) < len(points):
         yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
     elif len(begun) > _MOST_FILES:

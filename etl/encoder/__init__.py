@@ -26,7 +26,7 @@ from etl.model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
 from etl.values import originals, pick_rows, shown_rows
 
 if TYPE_CHECKING:
-    from etl.model import Prints
+    from etl.model import Fingerprints
 
 __all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pieces"]
 
@@ -40,7 +40,7 @@ class _Encoded:
 
     identifications: pa.RecordBatch
     rows: pa.RecordBatch
-    prints: Prints | None
+    fingerprints: Fingerprints | None
     large: frozenset[str]
     lines: Lines
     keys: Keys
@@ -65,7 +65,7 @@ class _Part(NamedTuple):
 
 
 class Encoder:
-    """Cuts one stretch of one file into chunks; feed it the stretch's batches in order, then `finish`."""
+    """Cuts one range of one file into chunks; feed it the range's batches in order, then `finish`."""
 
     def __init__(self, *, first: int, limits: Limits, encoding: Encoding | None = None) -> None:
         self._first = first
@@ -103,7 +103,7 @@ class Encoder:
                 mapped,
                 kept=mapped.kept[fits],
                 identifications=mapped.identifications.filter(pa.array(fits)),
-                prints=None if mapped.prints is None else mapped.prints[fits],
+                fingerprints=None if mapped.fingerprints is None else mapped.fingerprints[fits],
             )
             self._unsent += _unsent(mapped, ~fits)
             return self._encode(smaller)[0], _oversized(mapped, ~fits, self._limits.body_bytes)
@@ -113,7 +113,7 @@ class Encoder:
         encoded = _Encoded(
             mapped.identifications,
             rows,
-            mapped.prints,
+            mapped.fingerprints,
             mapped.large,
             lines,
             keys,
@@ -180,7 +180,7 @@ class Encoder:
             keep_empty=self._last_batch().keep_empty,
             rejects=self._rejects_before(stop),
             unsent=self._unsent_before(stop),
-            prints=_prints(parts),
+            fingerprints=_fingerprints(parts),
             large=frozenset().union(*(part.of.large for part in parts)),
             skipped=self._skipped_before(stop),
         )
@@ -261,8 +261,10 @@ def _shares(parts: list[_Part]) -> Shares | None:
     return np.concatenate(found) if found else None
 
 
-def _prints(parts: list[_Part]) -> Prints | None:
-    found = [part.of.prints[part.start : part.end] for part in parts if part.of.prints is not None]
+def _fingerprints(parts: list[_Part]) -> Fingerprints | None:
+    found = [
+        part.of.fingerprints[part.start : part.end] for part in parts if part.of.fingerprints is not None
+    ]
     return np.concatenate(found) if found else None
 
 
@@ -299,11 +301,11 @@ def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Rejec
 
 def _unsent(mapped: Mapped, mask: NDArray[np.bool_]) -> list[Sent]:
     """Rows that no request can hold: later rows of their users count as following a row that differs."""
-    if mapped.prints is None:
+    if mapped.fingerprints is None:
         return []
     keys = user_keys(mapped.identifications.filter(pa.array(mask)))
-    return [Sent(mapped.batch.numbers[mapped.kept[mask]], keys, mapped.prints[mask], "refused")]
+    return [Sent(mapped.batch.numbers[mapped.kept[mask]], keys, mapped.fingerprints[mask], "refused")]
 
 
 def _chosen(some: Sent, mask: NDArray[np.bool_]) -> Sent:
-    return Sent(some.numbers[mask], some.keys[mask], some.prints[mask], some.end)
+    return Sent(some.numbers[mask], some.keys[mask], some.fingerprints[mask], some.end)

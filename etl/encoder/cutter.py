@@ -13,8 +13,8 @@ from etl import amplitude
 from etl.encoder.merge_limits import WHOLE, Shares
 from etl.keys import Keys
 
-# A chunk ends after so many source rows per identification it may hold, so that a long stretch of rejected
-# or unchanged rows is settled bit by bit.
+# A chunk ends after so many source rows per identification it may hold, so that a long range of rejected
+# or unchanged rows is committed bit by bit.
 ROWS_PER_IDENTIFICATION = 64
 _FAR: Final = 1 << 62
 
@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Identifications `start` to `end - 1` are a chunk; its stretch of rows ends before row `stop`."""
+    """Identifications `start` to `end - 1` are a chunk; its range of rows ends before row `stop`."""
 
     start: int
     end: int

@@ -152,7 +152,7 @@ def metrics_text(reading: Reading) -> str:
 def _counters(reading: Reading) -> Iterator[Family]:
     tally, codes = reading.tally, reading.rejects_by_code
     ends: list[tuple[Labels, float]] = [({"outcome": end}, getattr(tally, end)) for end in ROW_ENDS]
-    yield "propsync_rows_total", "counter", "Settled rows by outcome, since the checkpoint began.", ends
+    yield "propsync_rows_total", "counter", "Committed rows by outcome, since the checkpoint began.", ends
     if codes:
         text = "Rejected rows by the reject's code; told at the end of a run."
         yield "propsync_rejects_total", "counter", text, [({"code": code}, codes[code]) for code in codes]
@@ -175,7 +175,7 @@ def _gauges(reading: Reading) -> Iterator[Family]:
     )
     for name, text, value in (
         ("propsync_source_rows", "Rows of the source.", reading.source_rows),
-        ("propsync_resumed_rows", "Rows that earlier runs had settled.", reading.resumed_rows),
+        ("propsync_resumed_rows", "Rows that earlier runs had committed.", reading.resumed_rows),
         ("propsync_run_seconds", "How long this run has taken so far.", reading.seconds),
         ("propsync_outage_seconds", _OUTAGE, reading.outage_seconds),
     ):

@@ -1,4 +1,4 @@
-"""How fast rows are settled now, and how long the rest will take; no clock of its own."""
+"""How fast rows are committed now, and how long the rest will take; no clock of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 class Pace:
     """A rate over the last `window` seconds.
 
-    `rows` were settled at `now`, when this process began: they don't count.
+    `rows` were committed at `now`, when this process began: they don't count.
     """
 
     def __init__(self, rows: int, now: float, *, window: float = 30.0) -> None:
@@ -16,7 +16,7 @@ class Pace:
         self._samples: deque[tuple[float, int]] = deque([(now, rows)])
 
     def note(self, rows: int, now: float) -> None:
-        """Take in that `rows` are settled at `now`; kept samples lie at least a second apart."""
+        """Take in that `rows` are committed at `now`; kept samples lie at least a second apart."""
         samples = self._samples
         if len(samples) > 2 and now - samples[-2][0] < 1.0:
             samples.pop()
@@ -25,13 +25,13 @@ class Pace:
             samples.popleft()
 
     def rate(self, now: float) -> float:
-        """Give rows a second; falls while nothing is settled, and is 0.0 before the first rows."""
+        """Give rows a second; falls while nothing is committed, and is 0.0 before the first rows."""
         since, before = self._samples[0]
         seconds = now - since
         return (self._samples[-1][1] - before) / seconds if seconds > 0 else 0.0
 
     def left(self, total_rows: int, now: float) -> float | None:
-        """Give the seconds until `total_rows` are settled at this rate; None while it can't be told."""
+        """Give the seconds until `total_rows` are committed at this rate; None while it can't be told."""
         rate = self.rate(now)
         rows = max(total_rows - self._samples[-1][1], 0)
         return rows / rate if rate > 0 else None

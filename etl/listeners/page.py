@@ -112,7 +112,7 @@ def _end(account: Account) -> Html:
 def _rows(account: Account) -> Html:
     tally, resumed = account.summary.tally, account.summary.resumed_rows
     total = tag("div", f"{tally.rows:,}", class_="total")
-    note = "rows settled" if account.summary.status != "finished" else "rows, every one accounted for"
+    note = "rows committed" if account.summary.status != "finished" else "rows, every one accounted for"
     note += f"; {resumed:,} of them by earlier runs" if resumed else ""
     rows = [_row(end, getattr(tally, end), tally.rows, _MEANINGS[end]) for end in ROW_ENDS]
     if account.unsettled:

@@ -51,7 +51,7 @@ def _phrases(view: View) -> Line:
 
 
 def _bar(view: View, width: int, glyphs: str) -> Line:
-    """Draw the share of rows that are settled; a block on its way to and fro where the total is unknown.
+    """Draw the share of rows that are committed; a block on its way to and fro where the total is unknown.
 
     The two parts differ in their glyphs as well, for screens without colour.
     """

@@ -24,7 +24,7 @@ def started(event: Started) -> str:
     """Say where to, how much, and where an unfinished run is taken up."""
     text = f"to {address(event.endpoint)}: {load(event)}"
     if event.resumed.rows:
-        text += f"; {counted(event.resumed.rows, 'row')} settled before"
+        text += f"; {counted(event.resumed.rows, 'row')} committed before"
     return text
 
 

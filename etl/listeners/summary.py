@@ -68,7 +68,7 @@ def notes(summary: Summary) -> list[str]:
     """Say what a reader of the numbers must know besides, a sentence each."""
     found = []
     if summary.resumed_rows:
-        found.append(f"{summary.resumed_rows:,} of these rows had been settled by earlier runs.")
+        found.append(f"{summary.resumed_rows:,} of these rows had been committed by earlier runs.")
     if summary.tally.in_doubt:
         answers = counted(summary.tally.in_doubt, "answer")
         again = "; it was sent again" if summary.tally.retries else ""

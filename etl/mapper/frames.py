@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.model import Batch, Stretch
+from etl.model import Batch, RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 FRAME_ROWS: Final = 8192
 
 
-def framed(stretch: Stretch, size: int = FRAME_ROWS) -> Stretch:
-    """All frames that have rows of the stretch."""
-    stop = None if stretch.stop is None else _border(stretch.stop + size - 1, size)
-    return Stretch(stretch.file, _border(stretch.first, size), stop)
+def framed(row_range: RowRange, size: int = FRAME_ROWS) -> RowRange:
+    """All frames that have rows of the range."""
+    stop = None if row_range.stop is None else _border(row_range.stop + size - 1, size)
+    return RowRange(row_range.file, _border(row_range.first, size), stop)
 
 
 def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
@@ -44,11 +44,11 @@ def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
         yield _joined(parts)
 
 
-def within(mapped: Mapped, stretch: Stretch) -> Mapped:
-    """Of a mapped frame the rows of the stretch."""
+def within(mapped: Mapped, row_range: RowRange) -> Mapped:
+    """Of a mapped frame the rows of the range."""
     batch = mapped.batch
-    stop = batch.stop if stretch.stop is None else min(stretch.stop, batch.stop)
-    return mapped.between(max(stretch.first, batch.first), stop)
+    stop = batch.stop if row_range.stop is None else min(row_range.stop, batch.stop)
+    return mapped.between(max(row_range.first, batch.first), stop)
 
 
 def _border(row: int, size: int) -> int:

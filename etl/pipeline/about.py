@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from etl.changes import Bundle, Layout, layout_of
 from etl.job import Job, fingerprint
 from etl.pipeline.precheck import increments_of
 from etl.reader import Source
+from etl.snapshot import Bundle, Layout, layout_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,7 +252,7 @@ class _Receiver:
         except asyncio.IncompleteReadError:
             raise SourceError(
                 "the process that reads the source ended before its time",
-                hint="it may have run out of memory; run the same command again, what is settled is kept",
+                hint="it may have run out of memory; run the same command again, what is committed is kept",
             ) from None
         found: _Frame | _Failure | None = pickle.loads(data)  # noqa: S301 - our own child
         if isinstance(found, _Failure):

@@ -8,18 +8,18 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from etl.changes import IdsRenewal, KnownIds, Layout, Links, Renewal, Stamp, prints_of
 from etl.checkpoint import StateFolder, left_by
 from etl.errors import StaleCheckpointError, UsageError
 from etl.job import Job
 from etl.keys import user_keys
-from etl.pipeline.basis import Basis, basis_of
 from etl.pipeline.destinations import at_destination
+from etl.pipeline.diff_base import DiffBase, diff_base_of
 from etl.pipeline.doubt import unsettled
 from etl.pipeline.lost import found_whole
 from etl.pipeline.production import Production
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
+from etl.snapshot import IdsRenewal, KnownIds, Layout, Links, Renewal, Stamp, fingerprints_of
 
 
 @dataclass(slots=True)
@@ -46,11 +46,11 @@ def baseline(job: Job, source: Source, *, settings: Settings) -> Recorded:
     folder = StateFolder(settings.state_dir or job.state_dir)
     folder.prepare()
     own = at_destination(folder, job.destination.endpoint)
-    with folder.hold(), basis_of(job, own) as basis:
-        if basis.layout is None:
+    with folder.hold(), diff_base_of(job, own) as diff_base:
+        if diff_base.layout is None:
             raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
         _refuse_unfinished(folder)
-        return _record(production, basis, basis.layout, own)
+        return _record(production, diff_base, diff_base.layout, own)
 
 
 def _refuse_unfinished(folder: StateFolder) -> None:
@@ -67,11 +67,11 @@ def _refuse_unfinished(folder: StateFolder) -> None:
             )
 
 
-def _record(production: Production, basis: Basis, layout: Layout, folder: StateFolder) -> Recorded:
+def _record(production: Production, diff_base: DiffBase, layout: Layout, folder: StateFolder) -> Recorded:
     recorded = Recorded(production.job.name)
-    stamp, links = basis.stamp(production.job, uuid4().hex), _links(production, basis, layout)
+    stamp, links = diff_base.stamp(production.job, uuid4().hex), _links(production, diff_base, layout)
     with (
-        Renewal(folder.snapshot, layout, stamp, old=basis.snapshot) as renewal,
+        Renewal(folder.snapshot, layout, stamp, old=diff_base.snapshot) as renewal,
         _ids(production.job, folder, stamp) as ids,
     ):
         for file in production.files():
@@ -80,8 +80,8 @@ def _record(production: Production, basis: Basis, layout: Layout, folder: StateF
                 recorded.rejected += len(mapped.rejects)
                 recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
                 identifications = mapped.identifications
-                prints = prints_of(identifications, layout, production.splice)
-                renewal.add(links.follow(user_keys(identifications)), prints)
+                fingerprints = fingerprints_of(identifications, layout, production.splice)
+                renewal.add(links.follow(user_keys(identifications)), fingerprints)
                 if ids is not None:
                     ids.add(identifications)
         # First the ids: of somebody who isn't in the snapshot they do nothing.
@@ -91,9 +91,9 @@ def _record(production: Production, basis: Basis, layout: Layout, folder: StateF
     return recorded
 
 
-def _links(production: Production, basis: Basis, layout: Layout) -> Links:
+def _links(production: Production, diff_base: DiffBase, layout: Layout) -> Links:
     """Whose the devices are that are named alone: the source is looked through for that, if it can be."""
-    links = Links(basis.snapshot)
+    links = Links(diff_base.snapshot)
     if layout.paired and production.source.repeatable:
         for file in production.files():
             for batch in production.read(file):

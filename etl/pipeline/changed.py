@@ -15,11 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl import amplitude
-from etl.changes import Bundle, Compared, DistinctUsers
-from etl.changes.bits import Bits
 from etl.json_lines import Splice, json_lines
 from etl.keys import user_keys
-from etl.pipeline.basis import Basis
+from etl.pipeline.diff_base import DiffBase
+from etl.snapshot import Bundle, Compared, DistinctUsers
+from etl.snapshot.bits import Bits
 
 EXAMPLES: Final = 3
 
@@ -65,9 +65,9 @@ class UserCount:
     Use it as a context manager. What memory isn't for is written beside `path`.
     """
 
-    def __init__(self, basis: Basis, path: Path, splice: Splice | None = None) -> None:
-        layout, n = basis.layout, 0 if basis.snapshot is None else len(basis.snapshot)
-        self._snapshot = basis.snapshot
+    def __init__(self, diff_base: DiffBase, path: Path, splice: Splice | None = None) -> None:
+        layout, n = diff_base.layout, 0 if diff_base.snapshot is None else len(diff_base.snapshot)
+        self._snapshot = diff_base.snapshot
         self._splice = splice
         self._compares = layout is not None
         self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
@@ -94,9 +94,9 @@ class UserCount:
         self._changed.add(positions[there & changed])
         left = np.arange(len(keys)) if compared.rows is None else compared.rows
         fresh = positions[left] < 0
-        prints = compared.mapped.prints
+        fingerprints = compared.mapped.fingerprints
         columns = len(self._bundles)
-        given = np.zeros((len(left), 0), np.bool_) if prints is None else prints[:, :columns] != 0
+        given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
         self._new.add(keys[left[fresh]], given[fresh])
         for number, bundle in enumerate(self._bundles):
             changes = compared.changes[:, number]

@@ -1,7 +1,7 @@
 """A core for the thread that makes chunks: what else a run does stays off it.
 
 Making never waits, so what it loses to others on its core is lost to the run. Left alone, the scheduler wakes
-the short ones - reading, sending, settling - on that core as often as on another.
+the short ones - reading, sending, committing - on that core as often as on another.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
 
-from etl.changes import Snapshot
 from etl.checkpoint import StateFolder
 from etl.job import Job
 from etl.model import Warned
-from etl.pipeline.basis import Basis, basis_of
+from etl.pipeline.diff_base import DiffBase, diff_base_of
+from etl.snapshot import Snapshot
 
 # Sandboxes come and go; the destinations last used are remembered, besides the one that came first.
 _MOST_ASIDE: Final = 8
@@ -45,14 +45,14 @@ def _owner(folder: StateFolder) -> str | None:
 
 
 @contextmanager
-def destination_basis(job: Job, folder: StateFolder, *, full: bool = False) -> Iterator[Basis]:
-    """What a run compares with at the job's destination; see `basis_of`."""
+def destination_diff_base(job: Job, folder: StateFolder, *, full: bool = False) -> Iterator[DiffBase]:
+    """What a run compares with at the job's destination; see `diff_base_of`."""
     endpoint = job.destination.endpoint
     own = at_destination(folder, endpoint)
     other = None if own.snapshot.exists() else _owner(folder)
-    with basis_of(job, own, full=full) as basis:
-        if other is None or basis.layout is None:
-            yield basis
+    with diff_base_of(job, own, full=full) as diff_base:
+        if other is None or diff_base.layout is None:
+            yield diff_base
             return
         words = f"the snapshot is of another destination, {other}, and stays: everything counts as new"
-        yield replace(basis, warnings=(*basis.warnings, Warned("other_snapshot", words)))
+        yield replace(diff_base, warnings=(*diff_base.warnings, Warned("other_snapshot", words)))

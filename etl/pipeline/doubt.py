@@ -11,14 +11,14 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.changes import Bits, KnownIds, Layout, Renewal, Snapshot, Stamp
 from etl.checkpoint import Checkpoint, Entries, Flight, Left, Progress, StateFolder
 from etl.keys import without_users
-from etl.ledger import Ledger
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.pipeline.about import About
-from etl.pipeline.basis import DOUBTFUL, Basis
 from etl.pipeline.destinations import at_destination
+from etl.pipeline.diff_base import DOUBTFUL, DiffBase
+from etl.ranges import RangeSet
+from etl.snapshot import Bits, KnownIds, Layout, Renewal, Snapshot, Stamp
 from etl.state_files import state_error
 
 
@@ -42,8 +42,8 @@ def unsettled(left: Left | None, progress: Progress, found: Checkpoint) -> tuple
         return () if progress.commits == 0 else None
     if not left.known:
         return None
-    ledger = Ledger(found.settled(), found.held())
-    found_open = (_narrowed(flight, ledger, found) for flight in left.flights if _has_gap(ledger, flight))
+    ranges = RangeSet(found.committed(), found.held())
+    found_open = (_narrowed(flight, ranges, found) for flight in left.flights if _has_gap(ranges, flight))
     return tuple(flight for flight in found_open if len(flight.keys))
 
 
@@ -66,8 +66,8 @@ def keep_accepted(folder: StateFolder, found: Checkpoint, flights: Sequence[Flig
         if flights is None or progress.base != ("" if old is None else old.stamp.run_id):
             _doubt(own, about.layout, old, stamp, (entries.keys for entries in found.sent()))
             return
-        basis = Basis(about.layout, old, number=progress.number)
-        basis.renew_as(
+        diff_base = DiffBase(about.layout, old, number=progress.number)
+        diff_base.renew_as(
             own.snapshot,
             stamp,
             lambda: _with_flights(found.sent(), flights),
@@ -91,7 +91,7 @@ def complete(folder: StateFolder, found: Checkpoint) -> Iterable[NDArray[np.uint
         if old is None or old.stamp.run_id != progress.run_id:
             stamp = Stamp(progress.number, progress.run_id, about.endpoint, about.fingerprint)
             unchanged = _unchanged(found, old)
-            Basis(about.layout, old).renew_as(own.snapshot, stamp, found.sent, about.files, unchanged)
+            DiffBase(about.layout, old).renew_as(own.snapshot, stamp, found.sent, about.files, unchanged)
     return (e.keys[:, 0] for e in found.sent((about.files, 0)) if e.end == "accepted")
 
 
@@ -123,9 +123,9 @@ def _fits(snapshot: Snapshot, about: About, layout: Layout) -> bool:
     return snapshot.stamp.endpoint == about.endpoint and snapshot.mode == layout.mode
 
 
-def _narrowed(flight: Flight, ledger: Ledger, found: Checkpoint) -> Flight:
-    """A flight without the users who were settled while others of its chunk were held."""
-    if ledger.held(Stretch(flight.file, flight.first, flight.stop)) is None:
+def _narrowed(flight: Flight, ranges: RangeSet, found: Checkpoint) -> Flight:
+    """A flight without the users who were committed while others of its chunk were held."""
+    if ranges.held(RowRange(flight.file, flight.first, flight.stop)) is None:
         return flight
     place, behind = (flight.file, flight.first), (flight.file, flight.first + 1)
     gone = np.concatenate(
@@ -134,17 +134,17 @@ def _narrowed(flight: Flight, ledger: Ledger, found: Checkpoint) -> Flight:
     return replace(flight, keys=without_users(flight.keys, gone))
 
 
-def _has_gap(ledger: Ledger, flight: Flight) -> bool:
+def _has_gap(ranges: RangeSet, flight: Flight) -> bool:
     return any(
         gap.first < flight.stop and (gap.stop is None or gap.stop > flight.first)
-        for gap in ledger.gaps(flight.file)
+        for gap in ranges.gaps(flight.file)
     )
 
 
 def _with_flights(sent: Iterable[Entries], flights: Sequence[Flight]) -> Iterator[Entries]:
     """What was sent, and then the users in flight.
 
-    A chunk is settled after all earlier ones that share a user with it, so what is in flight came last.
+    A chunk is committed after all earlier ones that share a user with it, so what is in flight came last.
     """
     yield from sent
     for flight in flights:

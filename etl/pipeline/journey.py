@@ -1,4 +1,4 @@
-"""The journey of the rows, read top to bottom: they arrive in chunks, go in lanes, settle in groups."""
+"""The journey of the rows, read top to bottom: they arrive in chunks, go in lanes, commit in groups."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from etl.errors import EtlError
 from etl.interrupts import heard_by
 from etl.model import Chunk, Listener
 from etl.pipeline.ahead import Arriving
+from etl.pipeline.commit import Committer
 from etl.pipeline.notices import LargeNumbers
 from etl.pipeline.settings import Settings
-from etl.pipeline.settling import Settler
 from etl.sender import (
     GRACE_SECONDS,
     AdmittedRate,
@@ -63,28 +63,28 @@ async def travel(
         flights=in_flight,
         resent=resent,
     )
-    with Settler(
+    with Committer(
         checkpoint,
         read_meter=delivery.read_meter,
         limit=settings.max_rejects,
         clock=clock,
         listener=listener,
         tell_every=settings.progress_every,
-    ) as settler:
+    ) as committer:
 
-        async def settle(chunk: Chunk, outcome: Outcome) -> None:
+        async def commit(chunk: Chunk, outcome: Outcome) -> None:
             if in_flight.inherited(chunk):
                 outcome = without_certainty(outcome)
-            await settler.settle(chunk, outcome)
-            in_flight.settled(chunk, settler.commits)
+            await committer.commit(chunk, outcome)
+            in_flight.committed(chunk, committer.commits)
 
-        lanes = Lanes(settings.concurrency, delivery, settle)
+        lanes = Lanes(settings.concurrency, delivery, commit)
         async with _stopping_at_signals(pause, enabled=settings.handle_signals):
             try:
                 await _send_all(arriving, lanes, pause, LargeNumbers(listener))
             finally:
-                await settler.flush()
-        settler.judge(ended=not pause.stopping)
+                await committer.flush()
+        committer.judge(ended=not pause.stopping)
     return not pause.stopping
 
 

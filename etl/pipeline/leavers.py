@@ -12,14 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl import amplitude
-from etl.changes import Absent, IdsRenewal, KnownIds, Presence
 from etl.checkpoint import StateFolder
 from etl.errors import TooManyChangesError
 from etl.job import Job
 from etl.keys import user_keys
-from etl.model import Batch, Chunk, Mapped, Stretch, Warned
+from etl.model import Batch, Chunk, Mapped, RowRange, Warned
 from etl.pipeline.ahead import read_ahead
 from etl.pipeline.production import HeldOf, Production, held_of_none, left_of
+from etl.snapshot import Absent, IdsRenewal, KnownIds, Presence
 
 # What stands in place of a file's name, since these rows are in none.
 SOURCE: Final = "users who left"
@@ -43,7 +43,7 @@ class Leavers:
     def check(self, most: float | None) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users left."""
         # How many users there are is only about known where there are devices, too.
-        count, known = self.count, max(self.count, self.production.basis.users)
+        count, known = self.count, max(self.count, self.production.diff_base.users)
         if most is not None and count * 100 > most * known:
             raise TooManyChangesError(
                 f"{count:,} of {known:,} known users aren't in the export, and --max-absent is {most:g}%; "
@@ -62,15 +62,15 @@ class Leavers:
             words = f"{self.unread:,} rows name no readable user; whoever is meant counts as one who left"
             yield Warned("unread", words)
 
-    def chunks(self, gaps: Iterable[Stretch], held: HeldOf = held_of_none) -> Iterator[list[Chunk]]:
-        """The requests that unset the job's properties for the leavers in these stretches."""
+    def chunks(self, gaps: Iterable[RowRange], held: HeldOf = held_of_none) -> Iterator[list[Chunk]]:
+        """The requests that unset the job's properties for the leavers in these ranges."""
         for gap in gaps:
             encoder = self.production.encoder(gap.first)
             for mapped in self._mapped(gap):
                 yield left_of(encoder.feed(mapped), held(gap))
             yield left_of(encoder.finish(), held(gap))
 
-    def _mapped(self, gap: Stretch) -> Iterator[Mapped]:
+    def _mapped(self, gap: RowRange) -> Iterator[Mapped]:
         row = 1
         for absent in _absent(self.presence, self.ids):
             stop = row + len(absent.keys)
@@ -80,15 +80,15 @@ class Leavers:
             row = stop
 
     def _unsetting(self, ids: pa.RecordBatch, file: int, first: int) -> Mapped:
-        job, layout = self.production.job, self.production.basis.layout
+        job, layout = self.production.job, self.production.diff_base.layout
         assert layout is not None  # noqa: S101 - nobody leaves where nothing is compared
         numbers = np.arange(first, first + ids.num_rows, dtype=np.int64)
         batch = Batch(SOURCE, file, first, first + ids.num_rows, numbers, ids)
         own = ids.select([name for name in amplitude.ID_FIELDS if name in job.identification.fields])
         columns = [*own.columns, _unset(job, ids.num_rows)]
         identifications = pa.RecordBatch.from_arrays(columns, names=[*own.schema.names, "user_properties"])
-        prints = np.zeros((ids.num_rows, len(layout.names)), dtype=layout.dtype)
-        return Mapped(batch, np.arange(ids.num_rows), identifications, (), prints=prints)
+        fingerprints = np.zeros((ids.num_rows, len(layout.names)), dtype=layout.dtype)
+        return Mapped(batch, np.arange(ids.num_rows), identifications, (), fingerprints=fingerprints)
 
 
 def _absent(presence: Presence | None, ids: KnownIds | None) -> Iterator[Absent]:
@@ -107,10 +107,10 @@ def _unset(job: Job, n: int) -> pa.Array:
 @contextmanager
 def roll_call(production: Production, folder: StateFolder, *, record: bool) -> Iterator[Leavers]:
     """Look who is in the export; `record` their ids, as a snapshot can't tell whom a key belongs to."""
-    snapshot = production.basis.snapshot
+    snapshot = production.diff_base.snapshot
     presence = Presence(snapshot) if snapshot is not None else None
     with KnownIds.open(folder.ids) or nullcontext() as old:
-        stamp = production.basis.stamp(production.job, production.run_id)
+        stamp = production.diff_base.stamp(production.job, production.run_id)
         with IdsRenewal(folder.ids, stamp, old=old) if record else nullcontext() as renewal:
             named, unread = _call(production, presence, renewal)
     with KnownIds.open(folder.ids) or nullcontext() as ids:
@@ -123,7 +123,7 @@ def roll_call(production: Production, folder: StateFolder, *, record: bool) -> I
 
 def keep_ids(production: Production, folder: StateFolder) -> None:
     """Keep the ids of a source that is not all of the users, so that these can be told when they leave."""
-    stamp = production.basis.stamp(production.job, production.run_id)
+    stamp = production.diff_base.stamp(production.job, production.run_id)
     with KnownIds.open(folder.ids) or nullcontext() as old, IdsRenewal(folder.ids, stamp, old=old) as renewal:
         _call(production, None, renewal)
 
@@ -148,7 +148,7 @@ def _call(production: Production, presence: Presence | None, renewal: IdsRenewal
 
 def forget_ids(production: Production, folder: StateFolder, keys: Iterable[NDArray[np.uint64]]) -> None:
     """Keep no ids of users who left, now that nothing is to be unset for them."""
-    stamp = production.basis.stamp(production.job, production.run_id)
+    stamp = production.diff_base.stamp(production.job, production.run_id)
     with KnownIds.open(folder.ids) or nullcontext() as old, IdsRenewal(folder.ids, stamp, old=old) as renewal:
         for some in keys:
             renewal.forget(some)

@@ -34,22 +34,22 @@ def look_for_leavers(
 def look_for_changes(
     production: Production, folder: StateFolder, checkpoint: Checkpoint, settings: Settings, *, begun: bool
 ) -> Production:
-    """The production that knows what differs in the end; what doesn't is settled at once.
+    """The production that knows what differs in the end; what doesn't is committed at once.
 
     A run that was `begun` by another process looks again, at all of the source: it has to decide as before.
     Raises TooManyChangesError if too many users changed, unless it was begun.
     """
     began = settings.clock.now()
-    if production.basis.run_id == checkpoint.progress().run_id:
+    if production.diff_base.run_id == checkpoint.progress().run_id:
         return production  # everything is sent, and the snapshot written
     survey = survey_of(production, folder.snapshot)
     if survey is None:
         return production
-    most = production.basis.most_changes(production.job, settings.max_changes)
+    most = production.diff_base.most_changes(production.job, settings.max_changes)
     if most is not None and most < 100 and not begun:
-        survey.check(most, production.basis.certain, production.basis.doubtful)
-    settled = [] if begun else survey.settled()
-    checkpoint.settle(settled, Tally(), settings.clock.now() - began)
+        survey.check(most, production.diff_base.certain, production.diff_base.doubtful)
+    committed = [] if begun else survey.committed()
+    checkpoint.commit(committed, Tally(), settings.clock.now() - began)
     checkpoint.keep_unchanged(bytes(survey.final.unchanged))
     return production.knowing(survey.final)
 
@@ -59,12 +59,12 @@ def survey_of(production: Production, path: Path) -> Survey | None:
 
     What memory isn't for is written beside `path`, and gone in the end.
     """
-    basis, differ = production.basis, production.differ()
-    if differ is None or basis.layout is None or basis.snapshot is None or basis.full:
+    diff_base, differ = production.diff_base, production.differ()
+    if differ is None or diff_base.layout is None or diff_base.snapshot is None or diff_base.full:
         return None
     if not production.source.repeatable:
         return None
-    return surveyed(production, differ, basis.snapshot, basis.layout, path)
+    return surveyed(production, differ, diff_base.snapshot, diff_base.layout, path)
 
 
 def scratch(folder: StateFolder) -> Path:

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from typing import Final
 
 from etl.amplitude import INSERT_ID_DAYS, TRANSPORTS
-from etl.changes import layout_of
 from etl.checkpoint import Checkpoint, Identity, Left, Progress, StateFolder
 from etl.errors import StaleCheckpointError
 from etl.job import Job
@@ -18,6 +17,7 @@ from etl.pipeline.destinations import at_destination
 from etl.pipeline.doubt import doubt_everyone
 from etl.pipeline.precheck import increments_of
 from etl.pipeline.unfinished import entries_of
+from etl.snapshot import layout_of
 
 # An hour less than the server remembers, for the run itself.
 _REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from etl.model import Batch, Stretch
+from etl.model import Batch, RowRange
 
 
 class OnePass:
@@ -14,7 +14,7 @@ class OnePass:
         self._batches = batches
         self._kept: Batch | None = None
 
-    def of(self, gap: Stretch) -> Iterator[Batch]:
+    def of(self, gap: RowRange) -> Iterator[Batch]:
         """The batches with rows of a gap. Ask for gaps in order, each after the one before is used up."""
         while (batch := self._kept or next(self._batches, None)) is not None:
             self._kept = batch

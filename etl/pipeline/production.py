@@ -10,27 +10,27 @@ from typing import Final
 
 import numpy as np
 
-from etl.changes import Compared, Differ, FinalChanges
 from etl.checkpoint import Entries
 from etl.encoder import Encoder, Encoding, EventEncoding, FormEncoding, Limits, pieces
 from etl.errors import SourceError
 from etl.job import Job, check_columns, check_repeated, lacking, missing_columns
 from etl.json_lines import Splice
 from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
-from etl.model import Batch, Chunk, HeldRows, Mapped, Stretch
+from etl.model import Batch, Chunk, HeldRows, Mapped, RowRange
 from etl.pipeline.ahead import read_ahead
-from etl.pipeline.basis import NOTHING, Basis
+from etl.pipeline.diff_base import NOTHING, DiffBase
 from etl.pipeline.links import Links
 from etl.pipeline.one_pass import OnePass
 from etl.reader import Source
 from etl.reader.spans import joined
 from etl.sender.parts import only
+from etl.snapshot import Compared, Differ, FinalChanges
 
 Place = tuple[int, int]
 # What earlier chunks had accepted that begin at one place or after it, and before another.
 Sent = Callable[[Place, Place], Iterable[Entries]]
-# The rows that are held of a stretch.
-HeldOf = Callable[[Stretch], HeldRows | None]
+# The rows that are held of a range.
+HeldOf = Callable[[RowRange], HeldRows | None]
 Watch = Callable[[Compared], None]
 
 
@@ -39,7 +39,7 @@ def _nothing(since: Place, before: Place) -> Iterable[Entries]:
     return ()
 
 
-def held_of_none(gap: Stretch) -> HeldRows | None:
+def held_of_none(gap: RowRange) -> HeldRows | None:
     """Nothing is held."""
     return None
 
@@ -55,12 +55,12 @@ def left_of(chunks: Iterable[Chunk], held: HeldRows | None) -> list[Chunk]:
 
 
 def _held_rows(chunk: Chunk, held: HeldRows) -> Chunk:
-    stretch = Stretch(chunk.file, chunk.first, chunk.stop)
+    row_range = RowRange(chunk.file, chunk.first, chunk.stop)
     chosen = np.unique(chunk.owners[np.isin(chunk.numbers, held.rows)])
     left = only(chunk, chosen)
-    if stretch != held.stretch or not np.array_equal(left.numbers, held.rows):
+    if row_range != held.row_range or not np.array_equal(left.numbers, held.rows):
         raise SourceError(
-            f"{chunk.source} has other rows than before from {held.stretch.first:,} on",
+            f"{chunk.source} has other rows than before from {held.row_range.first:,} on",
             hint="the source changed after the run began; run with --restart to begin a new one",
         )
     return replace(left, again=True)
@@ -81,7 +81,7 @@ class Production:
     source: Source
     mapper: Mapper
     limits: Limits
-    basis: Basis = NOTHING
+    diff_base: DiffBase = NOTHING
     run_id: str = NO_RUN
     final: FinalChanges | None = None
 
@@ -92,9 +92,9 @@ class Production:
         source = _complete(job, source, strict=transform is None)
         return cls(job, source, Mapper(job.identification, transform=transform), limits)
 
-    def on(self, basis: Basis) -> Production:
+    def on(self, diff_base: DiffBase) -> Production:
         """The same, comparing with what a snapshot knows."""
-        return replace(self, basis=basis)
+        return replace(self, diff_base=diff_base)
 
     def knowing(self, final: FinalChanges) -> Production:
         """The same, with what a look at the whole source has shown."""
@@ -104,18 +104,18 @@ class Production:
         """The same, for a run."""
         return replace(self, run_id=run_id)
 
-    def files(self) -> Iterator[Stretch]:
+    def files(self) -> Iterator[RowRange]:
         """Each file as a whole."""
-        return (Stretch(file) for file in range(len(self.source.files)))
+        return (RowRange(file) for file in range(len(self.source.files)))
 
     def chunks(
         self,
-        gaps: Iterable[Stretch],
+        gaps: Iterable[RowRange],
         sent: Sent = _nothing,
         held: HeldOf = held_of_none,
         watch: Watch | None = None,
     ) -> Iterator[list[Chunk]]:
-        """Read these stretches in order; yield the chunks of each piece of a batch as a list.
+        """Read these ranges in order; yield the chunks of each piece of a batch as a list.
 
         Of a chunk of which rows are `held`, only these are left. `watch` is told of every batch.
         """
@@ -133,7 +133,7 @@ class Production:
                     yield list(links.on(left_of(encoder.feed(piece), held(gap))))
             yield list(links.on(left_of(encoder.finish(), held(gap))))
 
-    def _passes(self, gaps: Iterable[Stretch]) -> Iterator[tuple[Stretch, Iterator[Batch]]]:
+    def _passes(self, gaps: Iterable[RowRange]) -> Iterator[tuple[RowRange, Iterator[Batch]]]:
         """Each gap with the batches that have rows of it; a file is gone through once for all of its gaps."""
         for _, group in groupby(gaps, lambda gap: gap.file):
             of_file = list(group)
@@ -142,11 +142,11 @@ class Production:
                 for gap in of_file:
                     yield gap, one_pass.of(gap)
 
-    def read(self, gap: Stretch) -> Iterator[Batch]:
-        """What the mapper is given for a stretch; for a transform all of the frames that have rows of it."""
+    def read(self, gap: RowRange) -> Iterator[Batch]:
+        """What the mapper is given for a range; for a transform all of the frames that have rows of it."""
         return self._read_all([gap])
 
-    def _read_all(self, gaps: Sequence[Stretch]) -> Iterator[Batch]:
+    def _read_all(self, gaps: Sequence[RowRange]) -> Iterator[Batch]:
         """As `read`, of several gaps of one file, in one pass."""
         file = gaps[0].file
         if self.mapper.has_transform:
@@ -157,17 +157,17 @@ class Production:
         spans = [(gap.first, gap.stop) for gap in gaps]
         return self.source.read_spans(file, spans, used=self.mapper.columns)
 
-    def mapped(self, gap: Stretch) -> Iterator[Mapped]:
-        """The batches of a stretch, mapped."""
+    def mapped(self, gap: RowRange) -> Iterator[Mapped]:
+        """The batches of a range, mapped."""
         with closing(read_ahead(self.read(gap))) as batches:
             yield from self._mapped(gap, batches)
 
-    def _mapped(self, gap: Stretch, batches: Iterable[Batch]) -> Iterator[Mapped]:
+    def _mapped(self, gap: RowRange, batches: Iterable[Batch]) -> Iterator[Mapped]:
         for batch in batches:
             yield within(self.mapper.map(batch), gap)
 
-    def compared(self, gap: Stretch, differ: Differ | None) -> Generator[Compared, None, None]:
-        """The batches of a stretch, mapped and compared; without a differ, all of each is left."""
+    def compared(self, gap: RowRange, differ: Differ | None) -> Generator[Compared, None, None]:
+        """The batches of a range, mapped and compared; without a differ, all of each is left."""
         yield from _compared(self.mapped(gap), differ)
 
     def encoder(self, first: int) -> Encoder:
@@ -176,14 +176,16 @@ class Production:
 
     def differ(self) -> Differ | None:
         """What compares rows with the snapshot, in source order; None where nothing is compared."""
-        basis = self.basis
-        if basis.layout is None:
+        diff_base = self.diff_base
+        if diff_base.layout is None:
             return None
-        return Differ(basis.layout, basis.snapshot, full=basis.full, final=self.final, splice=self.splice)
+        return Differ(
+            diff_base.layout, diff_base.snapshot, full=diff_base.full, final=self.final, splice=self.splice
+        )
 
     def _left(
         self,
-        gap: Stretch,
+        gap: RowRange,
         batches: Iterable[Batch],
         differ: Differ | None,
         watch: Watch | None,

@@ -14,9 +14,9 @@ from etl.encoder import Limits
 from etl.errors import EtlError
 from etl.job import Job
 from etl.json_lines import json_lines
-from etl.model import Chunk, Reject, Stretch, Tally, Warned
+from etl.model import Chunk, Reject, RowRange, Tally, Warned
 from etl.pipeline.changed import Changed, UserCount
-from etl.pipeline.destinations import at_destination, destination_basis
+from etl.pipeline.destinations import at_destination, destination_diff_base
 from etl.pipeline.looking import look_for_leavers, scratch, survey_of
 from etl.pipeline.notices import LargeNumbers, source_warnings, warnings_of
 from etl.pipeline.precheck import refusal
@@ -81,12 +81,12 @@ def forecast(job: Job, source: Source, *, settings: Settings) -> Forecast:
     """
     job = at_endpoint(job, settings)
     folder = StateFolder(settings.state_dir or job.state_dir)
-    with destination_basis(job, folder, full=settings.full) as basis:
+    with destination_diff_base(job, folder, full=settings.full) as diff_base:
         limits = settings.limits(job.destination.transport)
         own = at_destination(folder, job.destination.endpoint)
-        found = _forecast(Production.of(job, source, limits).on(basis), own, settings)
+        found = _forecast(Production.of(job, source, limits).on(diff_base), own, settings)
         rows = found.tally.rows
-        found.refused = refusal(job, source, folder, settings, users=basis.users, rows=rows)
+        found.refused = refusal(job, source, folder, settings, users=diff_base.users, rows=rows)
         return found
 
 
@@ -99,19 +99,19 @@ def _forecast(production: Production, folder: StateFolder, settings: Settings) -
         len(source.files),
         warnings=[*warnings_of(job), *source_warnings(job, source)],
     )
-    found.warnings += production.basis.warnings
+    found.warnings += production.diff_base.warnings
     key_length = 32  # what Amplitude's keys have
     overhead = TRANSPORTS[job.destination.transport].frame_bytes + key_length
     beside = scratch(folder)
     with (
         look_for_leavers(production, folder, record=False) as leavers,
-        UserCount(production.basis, beside, production.splice) as users,
+        UserCount(production.diff_base, beside, production.splice) as users,
     ):
         survey = survey_of(production, beside)
         if survey is not None:
             production = production.knowing(survey.final)
         made = production.chunks(production.files(), watch=users.add)
-        left = leavers.chunks([Stretch(len(source.files))]) if leavers else iter(())
+        left = leavers.chunks([RowRange(len(source.files))]) if leavers else iter(())
         large = LargeNumbers(found.warnings.append)
         for chunk in chain.from_iterable(chain(made, left)):
             found.add(chunk, overhead)

@@ -22,8 +22,8 @@ from etl.checkpoint import (
 from etl.errors import StaleCheckpointError
 from etl.model import Noted, Warned
 from etl.pipeline.about import About
-from etl.pipeline.basis import Basis
-from etl.pipeline.destinations import at_destination, destination_basis
+from etl.pipeline.destinations import at_destination, destination_diff_base
+from etl.pipeline.diff_base import DiffBase
 from etl.pipeline.digests import first_digests, same_content
 from etl.pipeline.doubt import complete, forget_everyone, keep_accepted, restarted_id, snapshot_id, unsettled
 from etl.pipeline.leavers import forget_ids
@@ -55,7 +55,7 @@ class Begun:
 
     checkpoint: Checkpoint
     in_flight: InFlight
-    basis: Basis
+    diff_base: DiffBase
     folder: StateFolder
     resent: float = 0
     last_rows: int | None = None
@@ -160,7 +160,7 @@ class _Beginning:
     def resumed(self, found: Checkpoint, flights: tuple[Flight, ...] | None) -> Iterator[Begun]:
         """Go on with the unfinished run."""
         progress = found.progress()
-        with destination_basis(self._job, self._folder, full=self._settings.full) as basis:
+        with destination_diff_base(self._job, self._folder, full=self._settings.full) as diff_base:
             mark = self._mark(progress.run_id, progress.number, progress.base, found.digests())
             if self._left is not None and self._left.mark.run_id == progress.run_id:
                 mark = replace(self._left.mark, boot=mark.boot)
@@ -168,7 +168,7 @@ class _Beginning:
             with self._in_flight(mark, flights or (), progress.commits) as in_flight:
                 own = at_destination(self._folder, self._job.destination.endpoint)
                 most = self._settings.concurrency if flights is None else len(flights)
-                yield Begun(found, in_flight, replace(basis, number=progress.number), own, most)
+                yield Begun(found, in_flight, replace(diff_base, number=progress.number), own, most)
 
     def plan(
         self,
@@ -182,8 +182,8 @@ class _Beginning:
             self._finish(found)
         past = () if found is None else found.past()
         job, source, settings = self._job, self._source, self._settings
-        with destination_basis(job, self._folder) as basis:
-            number, users = basis.number, basis.users
+        with destination_diff_base(job, self._folder) as diff_base:
+            number, users = diff_base.number, diff_base.users
         last = last_rows(source, job.destination.endpoint, past, users)
         check_rows(source, settings.min_rows, last)
         notes: list[Warned | Noted] = []
@@ -209,29 +209,29 @@ class _Beginning:
         own = at_destination(folder, job.destination.endpoint)
         keep_rejects(self._source, folder)
         with (
-            destination_basis(job, folder, full=self._settings.full) as basis,
+            destination_diff_base(job, folder, full=self._settings.full) as diff_base,
             Checkpoint.create(
                 folder.checkpoint,
                 self._expected,
                 number=plan.same.number if plan.same else plan.number,
-                base=basis.run_id,
+                base=diff_base.run_id,
                 run_id=plan.same.run_id if plan.same else None,
                 about=About.of(job, self._source).plain(),
                 past=plan.past,
             ) as checkpoint,
         ):
             progress = checkpoint.progress()
-            mark = self._mark(progress.run_id, progress.number, basis.run_id, plan.digests)
+            mark = self._mark(progress.run_id, progress.number, diff_base.run_id, plan.digests)
             if plan.same is not None:
                 # What the lost checkpoint had is sent again in time; until then nobody knows who has what.
                 mark = replace(mark, began=plan.same.began, unknown=True)
             with self._in_flight(mark, (), 0) as in_flight:
                 checkpoint.keep_digests(plan.digests)
-                if basis.layout is None:
+                if diff_base.layout is None:
                     forget_everyone(own)
-                basis = replace(basis, number=progress.number)
+                diff_base = replace(diff_base, number=progress.number)
                 resent = math.inf if plan.same else 0
-                yield Begun(checkpoint, in_flight, basis, own, resent, plan.last_rows, plan.notes)
+                yield Begun(checkpoint, in_flight, diff_base, own, resent, plan.last_rows, plan.notes)
 
     def _in_flight(self, mark: RunMark, kept: tuple[Flight, ...], commits: int) -> InFlight:
         users = self._production.limits.identifications
@@ -260,7 +260,7 @@ class _Beginning:
             publish_rejects(self._folder.rejects, found.rejects(), run=progress.number)
         gone = complete(self._folder, found)
         if own.ids.exists():
-            production = self._production.on(Basis(number=progress.number)).within(progress.run_id)
+            production = self._production.on(DiffBase(number=progress.number)).within(progress.run_id)
             forget_ids(production, own, gone)
         found.finish()
 

@@ -7,13 +7,11 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from etl.changes import Bits
 from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
 from etl.ending import Ending, ended
 from etl.errors import EtlError, InterruptedRunError, SourceError, StateError
 from etl.interrupts import held
 from etl.job import Job
-from etl.ledger import Ledger
 from etl.model import Ended, Event, Listener, Started, Summary, Warned
 from etl.pipeline.ahead import Arriving, made_ahead
 from etl.pipeline.apart import Made, made_apart, may_fork
@@ -30,7 +28,9 @@ from etl.pipeline.production import Production
 from etl.pipeline.resume import Begun, begun
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.pipeline.streamed import StreamNotes
+from etl.ranges import RangeSet
 from etl.reader import Source
+from etl.snapshot import Bits
 
 if TYPE_CHECKING:
     from etl.sender.http import Http
@@ -74,7 +74,7 @@ def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener
     )
     folder.prepare()
     with folder.hold() as lock, begun(production, folder, settings) as run:
-        return _Run(production.on(run.basis), transport, lock, run, settings, listener).to_its_end()
+        return _Run(production.on(run.diff_base), transport, lock, run, settings, listener).to_its_end()
 
 
 class _Run:
@@ -98,8 +98,8 @@ class _Run:
         self._checkpoint = checkpoint
         self._settings = settings
         self._listener = listener
-        self._ledger = Ledger(checkpoint.settled(), checkpoint.held())
-        self._resumed_rows = self._ledger.rows()
+        self._ranges = RangeSet(checkpoint.committed(), checkpoint.held())
+        self._resumed_rows = self._ranges.rows()
         self._resumed = checkpoint.progress().tally
         self._leavers: Leavers | None = None
         self._notes = StreamNotes(self._production, run.folder)
@@ -115,13 +115,13 @@ class _Run:
     def _look_first(self) -> None:
         """Before a run sends anything: whether too much has changed, or too many have left."""
         if self._leavers is not None:
-            self._leavers.check(self._production.basis.most_absent(self._settings.max_absent))
-        begun = next(self._ledger.settled(), None) is not None
+            self._leavers.check(self._production.diff_base.most_absent(self._settings.max_absent))
+        begun = next(self._ranges.committed(), None) is not None
         self._production = look_for_changes(
             self._production, self._folder, self._checkpoint, self._settings, begun=begun
         )
         if not begun:
-            self._ledger = Ledger(self._checkpoint.settled())
+            self._ranges = RangeSet(self._checkpoint.committed())
 
     def _told(self, arriving: Arriving) -> Summary:
         self._tell_start()
@@ -176,20 +176,22 @@ class _Run:
             raise too_few(last)
 
     def _renew(self) -> None:
-        basis, run_id = self._production.basis, self._checkpoint.progress().run_id
+        diff_base, run_id = self._production.diff_base, self._checkpoint.progress().run_id
         # It may be written already, where the run was killed just after that.
-        if basis.layout is not None and basis.run_id != run_id:
+        if diff_base.layout is not None and diff_base.run_id != run_id:
             left = len(self._production.source.files)
             path, job = self._folder.snapshot, self._production.job
-            basis.renew(path, job, run_id, self._checkpoint.sent, left, self._unchanged())
+            diff_base.renew(path, job, run_id, self._checkpoint.sent, left, self._unchanged())
             if self._leavers is not None and self._leavers.count:
                 keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
                 forget_ids(self._production, self._folder, keys)
 
     def _unchanged(self) -> Bits | None:
         """Whom the run found as they were; None where everybody was sent something."""
-        basis, data = self._production.basis, self._checkpoint.unchanged()
-        return None if data is None or basis.snapshot is None else Bits.read(len(basis.snapshot), data)
+        diff_base, data = self._production.diff_base, self._checkpoint.unchanged()
+        return (
+            None if data is None or diff_base.snapshot is None else Bits.read(len(diff_base.snapshot), data)
+        )
 
     def _digests(self) -> AbstractContextManager[None]:
         checkpoint = self._checkpoint
@@ -207,10 +209,10 @@ class _Run:
 
     def _chunks(self) -> Made:
         files = range(len(self._production.source.files))
-        gaps = [gap for file in files for gap in self._ledger.gaps(file)]
-        yield from self._production.chunks(gaps, self._checkpoint.sent, self._ledger.held, self._notes.take)
+        gaps = [gap for file in files for gap in self._ranges.gaps(file)]
+        yield from self._production.chunks(gaps, self._checkpoint.sent, self._ranges.held, self._notes.take)
         if self._leavers is not None:
-            yield from self._leavers.chunks(self._ledger.gaps(len(files)), self._ledger.held)
+            yield from self._leavers.chunks(self._ranges.gaps(len(files)), self._ranges.held)
 
     async def _send(self, arriving: Arriving) -> bool:
         async with self._transport as transport:
@@ -238,7 +240,7 @@ class _Run:
         )
         left = self._leavers.warnings() if self._leavers else ()
         found = (*warnings_of(job), *source_warnings(job, source))
-        for note in (*found, *self._production.basis.warnings, *self._run.notes, *left):
+        for note in (*found, *self._production.diff_base.warnings, *self._run.notes, *left):
             self._listener(note)
 
     def _tell_end(self, status: Status) -> Summary:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from etl.changes import Snapshot
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.job import Job
-from etl.ledger import Ledger
 from etl.pipeline.destinations import at_destination
+from etl.ranges import RangeSet
+from etl.snapshot import Snapshot
 
 
 def _snapshot(path: Path) -> dict[str, object] | None:
@@ -46,7 +46,7 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
     if checkpoint is None:
         return found | {"status": "never run"}
     with checkpoint:
-        progress, ledger = checkpoint.progress(), Ledger(checkpoint.settled(), checkpoint.held())
+        progress, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         names = [str(file[0]) for file in cast("list[list[object]]", progress.identity["source"])]
         tally = progress.tally
         return found | {
@@ -61,5 +61,5 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
             "rejected": tally.rejected,
             "rejects_by_code": checkpoint.rejects_by_code(),
             "skipped_values": checkpoint.skipped_values(),
-            "safe_points": {name: ledger.safe_point(file) for file, name in enumerate(names)},
+            "safe_points": {name: ranges.safe_point(file) for file, name in enumerate(names)},
         }

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from etl.changes import Compared, IdsRenewal, KnownIds, Unchanged
 from etl.checkpoint import Checkpoint, StateFolder
 from etl.pipeline.production import Production
+from etl.snapshot import Compared, IdsRenewal, KnownIds, Unchanged
 
 
 class StreamNotes:
@@ -18,13 +18,15 @@ class StreamNotes:
     """
 
     def __init__(self, production: Production, folder: StateFolder) -> None:
-        job, basis = production.job, production.basis
+        job, diff_base = production.job, production.diff_base
         once = not production.source.repeatable
-        compares = once and basis.snapshot is not None and not basis.full
-        self._unchanged = Unchanged(basis.snapshot) if compares and basis.snapshot is not None else None
+        compares = once and diff_base.snapshot is not None and not diff_base.full
+        self._unchanged = (
+            Unchanged(diff_base.snapshot) if compares and diff_base.snapshot is not None else None
+        )
         self._keeps_ids = once and job.changes.absent == "unset"
         self._ids: IdsRenewal | None = None
-        self._stamp = basis.stamp(job, production.run_id)
+        self._stamp = diff_base.stamp(job, production.run_id)
         self._folder = folder
         self._open = ExitStack()
 

@@ -6,10 +6,10 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from etl.changes import Bits, Compared, Differ, FinalChanges, Layout, Snapshot
 from etl.errors import TooManyChangesError
-from etl.model import Settled, SkippedCounts, Stretch, Tally, counts_of
+from etl.model import CommittedRows, RowRange, SkippedCounts, Tally, counts_of
 from etl.pipeline.production import Production
+from etl.snapshot import Bits, Compared, Differ, FinalChanges, Layout, Snapshot
 
 
 class Survey:
@@ -22,13 +22,13 @@ class Survey:
         self.final = final
         self._counts = any(bundle.unrepeatable for bundle in layout.bundles)
         self._sends = False  # a row that goes whatever the others say
-        self._idle: list[Stretch] = []  # in which nothing differs and nothing is handed back
-        self._pending: list[Stretch] = []  # the same, but that something differs, perhaps not in the end
+        self._idle: list[RowRange] = []  # in which nothing differs and nothing is handed back
+        self._pending: list[RowRange] = []  # the same, but that something differs, perhaps not in the end
         self._ends: dict[int, int] = {}
-        self._skipped: list[tuple[Stretch, SkippedCounts]] = []  # of batches that have some
+        self._skipped: list[tuple[RowRange, SkippedCounts]] = []  # of batches that have some
 
-    def add(self, gap: Stretch, compared: Compared) -> None:
-        """Take a batch of a stretch, compared as if every difference were to be sent."""
+    def add(self, gap: RowRange, compared: Compared) -> None:
+        """Take a batch of a range, compared as if every difference were to be sent."""
         batch, seen, ids = compared.mapped.batch, compared.seen, compared.ids
         assert seen is not None and ids is not None  # noqa: S101, PT018 - a survey is of what is compared
         self.final.add(seen, ids)
@@ -36,15 +36,15 @@ class Survey:
         if len(compared.mapped.kept):
             self._sends |= self._counts or bool((seen.unknown & ~seen.overtaken).any())
         if not compared.mapped.rejects:
-            stretch = Stretch(gap.file, batch.first, batch.stop)
-            _extend(self._pending, stretch)
+            row_range = RowRange(gap.file, batch.first, batch.stop)
+            _extend(self._pending, row_range)
             if compared.mapped.skipped:
-                self._skipped.append((stretch, counts_of(compared.mapped.skipped)))
+                self._skipped.append((row_range, counts_of(compared.mapped.skipped)))
             if not len(compared.mapped.kept):
-                _extend(self._idle, stretch)
+                _extend(self._idle, row_range)
 
-    def settled(self) -> list[Settled]:
-        """The idle stretches at the beginning and the end of each file, settled.
+    def committed(self) -> list[CommittedRows]:
+        """The idle ranges at the beginning and the end of each file, committed.
 
         Others would leave gaps, and chunks end at each of them.
         """
@@ -54,14 +54,14 @@ class Survey:
         elif self.final.reaches_back:
             idle = []
         outer = [one for one in idle if one.first == 1 or one.stop == self._ends[one.file]]
-        rows = [(stretch, (stretch.stop or stretch.first) - stretch.first) for stretch in outer]
+        rows = [(row_range, (row_range.stop or row_range.first) - row_range.first) for row_range in outer]
         return [
-            Settled(stretch, Tally(rows=n, unchanged=n), skipped=self._skipped_in(stretch))
-            for stretch, n in rows
+            CommittedRows(row_range, Tally(rows=n, unchanged=n), skipped=self._skipped_in(row_range))
+            for row_range, n in rows
         ]
 
-    def _skipped_in(self, whole: Stretch) -> SkippedCounts:
-        """The values that were left out of the rows of a stretch, which is made of whole batches."""
+    def _skipped_in(self, whole: RowRange) -> SkippedCounts:
+        """The values that were left out of the rows of a range, which is made of whole batches."""
         counts = Counter[tuple[str, str]]()
         for part, skipped in self._skipped:
             inside = part.file == whole.file and whole.first <= part.first < (whole.stop or part.stop or 0)
@@ -100,10 +100,10 @@ def surveyed(
     return survey
 
 
-def _extend(stretches: list[Stretch], stretch: Stretch) -> None:
-    """Add a stretch, as one with the last where it comes right behind that."""
-    last = stretches[-1] if stretches else None
-    if last is not None and (last.file, last.stop) == (stretch.file, stretch.first):
-        stretches[-1] = Stretch(stretch.file, last.first, stretch.stop)
+def _extend(row_ranges: list[RowRange], row_range: RowRange) -> None:
+    """Add a range, as one with the last where it comes right behind that."""
+    last = row_ranges[-1] if row_ranges else None
+    if last is not None and (last.file, last.stop) == (row_range.file, row_range.first):
+        row_ranges[-1] = RowRange(row_range.file, last.first, row_range.stop)
     else:
-        stretches.append(stretch)
+        row_ranges.append(row_range)

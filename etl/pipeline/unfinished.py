@@ -35,9 +35,10 @@ class Difference:
 class Unfinished:
     """What is known of an unfinished run.
 
-    `accepted` rows arrived, or are settled and may have. `in_flight` users may have been sent something that
-    isn't settled; None: nobody knows who. `counts`: there are increments in its job or in the present one.
-    `complete`: every row has its end. `folded`: the snapshot has what was accepted, so it can't be resumed.
+    `accepted` rows arrived, or are committed and may have. `in_flight` users may have been sent something
+    that isn't committed; None: nobody knows who. `counts`: there are increments in its job or in the present
+    one. `complete`: every row has its end. `folded`: the snapshot has what was accepted, so it can't be
+    resumed.
     """
 
     difference: Difference | None

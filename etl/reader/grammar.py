@@ -84,9 +84,9 @@ class Grammar:
         end = view if final else _last_line_end(data, view)
         if not self.quote or data.find(self.quote.encode(), 0, end) < 0:
             return Cut(end)
-        settled = self._end_by_quotes(data, end, final=final)
-        if settled:
-            return Cut(settled)
+        end_found = self._end_by_quotes(data, end, final=final)
+        if end_found:
+            return Cut(end_found)
         if _matched(self._sound, data, 0, end) == end:
             return Cut(end)
         return self._examined(data, end, view, final=final, full=full)

@@ -67,12 +67,12 @@ def merged(left: pa.DataType, right: pa.DataType) -> pa.DataType:
     return pa.string()
 
 
-def settled(kind: pa.DataType) -> pa.DataType:
+def resolved_type(kind: pa.DataType) -> pa.DataType:
     """The type with string for whatever was null in every row seen."""
     if isinstance(kind, pa.ListType):
-        return pa.list_(settled(kind.value_type))
+        return pa.list_(resolved_type(kind.value_type))
     if isinstance(kind, pa.StructType):
-        return pa.struct([(field.name, settled(field.type)) for field in kind])
+        return pa.struct([(field.name, resolved_type(field.type)) for field in kind])
     return pa.string() if pa.types.is_null(kind) else kind
 
 

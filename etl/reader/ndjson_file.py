@@ -27,7 +27,7 @@ from etl.reader.json_values import (
     fitted_in,
     json_text,
     merged,
-    settled,
+    resolved_type,
     type_of,
 )
 from etl.reader.ndjson_arrow import read_exactly
@@ -197,7 +197,7 @@ class NdjsonFile:
             seen += len(block.data)
             if seen >= self._look_bytes:
                 break
-        return pa.schema([(name, settled(kind)) for name, kind in kinds.items()])
+        return pa.schema([(name, resolved_type(kind)) for name, kind in kinds.items()])
 
     def _strict_kind(self, name: str) -> pa.DataType:
         """JSON stands for what has to be looked at once more."""

@@ -1,4 +1,4 @@
-"""Parquet: only the columns that are asked for and the row groups that hold the stretch are read."""
+"""Parquet: only the columns that are asked for and the row groups that hold the range are read."""
 
 from __future__ import annotations
 

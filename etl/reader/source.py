@@ -1,4 +1,4 @@
-"""A source hands out the rows of any stretch of its files, each with its place, the same every time."""
+"""A source hands out the rows of any range of its files, each with its place, the same every time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from etl.errors import SourceError
 from etl.job.spec import CsvOptions
-from etl.model import Batch, Format, SourceFile, Stretch, Warned
+from etl.model import Batch, Format, RowRange, SourceFile, Warned
 from etl.reader import pieces
 from etl.reader.csv_file import CsvFile
 from etl.reader.digest import Stopped, batches_digest, current_digest, is_local, place_digest
@@ -198,16 +198,18 @@ class Source:
         return entry.content.lacks(left) if isinstance(entry.content, OpenContent) else left
 
     def read(
-        self, stretch: Stretch, *, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
+        self, row_range: RowRange, *, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
     ) -> Iterator[Batch]:
-        """The rows of the stretch, in batches that tile it and have at most `batch_rows` rows each.
+        """The rows of the range, in batches that tile it and have at most `batch_rows` rows each.
 
         `columns` None reads all. `used` names those whose values matter: NDJSON then has these, whatever its
         other columns are, and null where a row lacks one; other files have all. SourceError at once if the
         file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
         before.
         """
-        return self.read_spans(stretch.file, [(stretch.first, stretch.stop)], columns=columns, used=used)
+        return self.read_spans(
+            row_range.file, [(row_range.first, row_range.stop)], columns=columns, used=used
+        )
 
     def read_spans(
         self,
@@ -259,7 +261,7 @@ class Source:
         for number, entry in enumerate(self._entries):
             rows = entry.content.total_rows()
             if rows is None:
-                for batch in self._counted(Stretch(number)):
+                for batch in self._counted(RowRange(number)):
                     count += batch.stop - batch.first
                     if count >= enough:
                         return count
@@ -309,13 +311,13 @@ class Source:
         rows = self._entries[file].content.total_rows()
         if rows is not None:
             return rows > 0
-        with closing(self._counted(Stretch(file, 1, 2))) as batches:
+        with closing(self._counted(RowRange(file, 1, 2))) as batches:
             return any(batch.stop > batch.first for batch in batches)
 
-    def _counted(self, stretch: Stretch) -> Generator[Batch, None, None]:
+    def _counted(self, row_range: RowRange) -> Generator[Batch, None, None]:
         """The rows with no more than one column, which is what counting needs."""
-        first = self._entries[stretch.file].names()[:1]
-        yield from self.read(stretch, columns=first, used=first)
+        first = self._entries[row_range.file].names()[:1]
+        yield from self.read(row_range, columns=first, used=first)
 
 
 def open_source(

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from etl import amplitude
-from etl.amplitude import TransportRules, Verdict, judge_batch
+from etl.amplitude import TransportRules
 from etl.model import Body
+from etl.responses import Verdict, judge_batch
 from etl.sender.http import Http
 
 try:

@@ -20,7 +20,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.amplitude import (
+from etl.errors import DestinationError, EtlError
+from etl.model import Body, Chunk, End, Tally
+from etl.responses import (
     Accepted,
     KeyRefused,
     Refused,
@@ -32,10 +34,8 @@ from etl.amplitude import (
     TryAgain,
     Verdict,
     fate_of,
+    said,
 )
-from etl.errors import DestinationError, EtlError
-from etl.model import Body, Chunk, End, Tally
-from etl.responses import said
 from etl.sender.heat import Heat
 from etl.sender.named import by_fault, crowd_of, meant
 from etl.sender.outcome import DONE, Outcome, handed_back, refused, stopped, taken, troubles, uncounted

@@ -7,9 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from etl.amplitude import SlowDown, TryAgain
 from etl.keys import Keys, among
-from etl.responses import said
+from etl.responses import SlowDown, TryAgain, said
 from etl.sender.order import Mask
 from etl.sender.pacing import Clock
 

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from etl.amplitude import Stop, TransportRules, TryAgain, Verdict
+from etl.amplitude import TransportRules
 from etl.answer_text import quote_answer
 from etl.errors import DestinationError, UsageError
 from etl.model import Body
+from etl.responses import Stop, TryAgain, Verdict
 from etl.sender.content_encoding import looks_packed, unpacked
 from etl.sender.http_errors import certificate_fault, in_words
 from etl.sender.proxy import Proxy, proxy_for

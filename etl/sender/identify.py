@@ -8,8 +8,9 @@ from typing import Final
 from urllib.parse import quote
 
 from etl import amplitude
-from etl.amplitude import TransportRules, Verdict, judge
+from etl.amplitude import TransportRules
 from etl.model import Body
+from etl.responses import Verdict, judge
 from etl.sender.http import Http
 
 

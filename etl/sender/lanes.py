@@ -21,7 +21,7 @@ from etl.sender.outcome import Outcome, never_sent
 from etl.sender.parts import bytes_of, only, places
 from etl.sender.pause import StoppedError
 
-Settle = Callable[[Chunk, Outcome], Awaitable[None]]
+Commit = Callable[[Chunk, Outcome], Awaitable[None]]
 
 # So many portions, with so many bytes, may be without a lane before no chunk is begun any more.
 MOST_APART: Final = 4096
@@ -29,12 +29,12 @@ MOST_APART_BYTES: Final = 64 << 20
 
 
 class Lanes:
-    """Carries chunks until `settle` has committed them; `count` at once, besides what is set apart."""
+    """Carries chunks until `commit` has committed them; `count` at once, besides what is set apart."""
 
-    def __init__(self, count: int, delivery: Delivery, settle: Settle) -> None:
+    def __init__(self, count: int, delivery: Delivery, commit: Commit) -> None:
         self._count = self._free = count
         self._delivery = delivery
-        self._settle = settle
+        self._on_commit = commit
         self._order = Order()
         self._portions: dict[Claim, Portion] = {}
         self._apart = self._apart_bytes = 0
@@ -290,7 +290,7 @@ class Lanes:
 
     async def _write(self, chunk: Chunk, outcome: Outcome) -> None:
         try:
-            await self._settle(chunk, outcome)
+            await self._on_commit(chunk, outcome)
         except BaseException:
             self._stop()
             raise

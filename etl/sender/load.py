@@ -163,7 +163,7 @@ class Load:
         return found
 
     def _begin(self) -> None:
-        """Its stretch is committed; what follows is only what was held."""
+        """Its range is committed; what follows is only what was held."""
         if not self._begun:
             self._begun = True
             self.chunk = replace(self.chunk, numbers=np.empty(0, np.int64), rejects=(), unsent=(), skipped=())

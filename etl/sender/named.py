@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.amplitude import Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
 from etl.batch_answer import Named
 from etl.keys import DEVICE_SEED, USER_SEED, hash_texts
 from etl.model import Chunk
+from etl.responses import Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
 
 Places = NDArray[np.int64]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from etl.amplitude import Accepted, KeyRefused, SlowDown, SlowDownSome, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk, End, Reject, Sent, Tally
+from etl.responses import Accepted, KeyRefused, SlowDown, SlowDownSome, Stop, TooBig, TryAgain, Verdict
 from etl.sender.parts import accepted, rejected, sent
 from etl.sender.refusals import Refusal
 

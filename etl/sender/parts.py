@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.amplitude import Accepted
 from etl.model import Chunk, End, Reject, Sent, Tally
+from etl.responses import Accepted
 from etl.values import originals, pick_rows
 
 # The objects of a chunk of one row, and of what carries it; about.
@@ -20,7 +20,7 @@ _NO_ROWS: Final = pa.record_batch([], names=[])
 
 
 def whole(chunk: Chunk) -> Chunk:
-    """All identifications of a chunk, without the rejects that it settles with."""
+    """All identifications of a chunk, without the rejects that it commits with."""
     return replace(chunk, rejects=(), unsent=(), skipped=())
 
 
@@ -41,7 +41,7 @@ def without_rows(chunk: Chunk) -> Chunk:
         numbers=chunk.numbers.copy(),
         owners=chunk.owners[:0].copy(),
         rows=_NO_ROWS,
-        prints=None,
+        fingerprints=None,
     )
 
 
@@ -82,7 +82,7 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
         rejects=(),
         unsent=(),
         skipped=(),
-        prints=None if part.prints is None else part.prints[mask],
+        fingerprints=None if part.fingerprints is None else part.fingerprints[mask],
     )
 
 
@@ -112,10 +112,10 @@ def accepted(part: Chunk, verdict: Accepted) -> Tally:
 
 
 def sent(part: Chunk, end: End = "accepted") -> tuple[Sent, ...]:
-    """What the snapshot is to know of a part. It owns what it has: it may wait for long to be settled."""
-    if part.prints is None or len(part.numbers) == 0:
+    """What the snapshot is to know of a part. It owns what it has: it may wait for long to be committed."""
+    if part.fingerprints is None or len(part.numbers) == 0:
         return ()
-    return (Sent(part.numbers.copy(), part.keys[part.owners], part.prints.copy(), end),)
+    return (Sent(part.numbers.copy(), part.keys[part.owners], part.fingerprints.copy(), end),)
 
 
 def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:

@@ -11,10 +11,10 @@ import asyncio
 import math
 from typing import Any, Final
 
-from etl.amplitude import THROTTLE_SECONDS, SlowDown, TryAgain
+from etl.amplitude import THROTTLE_SECONDS
 from etl.errors import DestinationError
 from etl.model import Listener, Paused, Recovered
-from etl.responses import said
+from etl.responses import SlowDown, TryAgain, said
 from etl.sender.failure_share import FailureShare
 from etl.sender.pacing import Clock, Waits, backoff
 from etl.wording import span

@@ -5,7 +5,7 @@ rows would hand back a whole export. So a row that is refused alone is held unti
 then it is a reject. If so many in a row are refused alike and nothing is accepted, the run stops instead.
 
 A row does not count for that if others were accepted after a request with it had been refused: the server
-tells rows apart then. When all good rows around it are in, the bad ones of a long stretch come last.
+tells rows apart then. When all good rows around it are in, the bad ones of a long range come last.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from etl.amplitude import KeyRefused, Refused, TooBig
 from etl.errors import DestinationError
 from etl.model import Chunk
+from etl.responses import KeyRefused, Refused, TooBig
 from etl.sender.pause import Pause, StoppedError
 from etl.sender.roles import Watcher
 from etl.sender.turns import Turns

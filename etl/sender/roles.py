@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Protocol
 
-from etl.amplitude import Fate, Verdict
 from etl.model import Body, Chunk
+from etl.responses import Fate, Verdict
 
 if TYPE_CHECKING:
     from etl.sender.outcome import Outcome

@@ -1,4 +1,4 @@
-"""Exit code 8: what has to be written can't be, and what is settled is kept."""
+"""Exit code 8: what has to be written can't be, and what is committed is kept."""
 
 from __future__ import annotations
 

@@ -38,10 +38,10 @@ def kill_after(propsync: Propsync, sandbox: Sandbox, job: Path, requests: int, p
         until(lambda: sandbox.stats.requests >= goal)
         running.kill()
     # What was on its way is still dealt with; only then is it known what came of this life.
-    until(lambda: not settling(sandbox))
+    until(lambda: not committing(sandbox))
 
 
-def settling(sandbox: Sandbox) -> bool:
+def committing(sandbox: Sandbox) -> bool:
     before = sandbox.stats.requests
     try:
         until(lambda: sandbox.stats.requests > before, 0.15)

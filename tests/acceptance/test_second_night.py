@@ -89,9 +89,9 @@ def test_killed_again_and_again_exactly_what_changed_arrives(
 
 END = {
     "the rejects are written": "etl.pipeline.run.publish_rejects",
-    "the snapshot is begun": "etl.changes.renewal.Renewal.__enter__",
+    "the snapshot is begun": "etl.snapshot.renewal.Renewal.__enter__",
     "the snapshot is renamed": "pathlib.Path.replace",
-    "the snapshot is written": "etl.changes.renewal.Renewal.finish",
+    "the snapshot is written": "etl.snapshot.renewal.Renewal.finish",
     "the run is finished": "etl.checkpoint.store.Checkpoint.finish",
 }
 

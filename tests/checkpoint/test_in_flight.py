@@ -58,7 +58,7 @@ def keys_of(part: Chunk) -> list[int]:
 @settings(max_examples=examples(60))
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["send", "refused", "lost", "settle"]), st.integers(0, 5)), max_size=40
+        st.tuples(st.sampled_from(["send", "refused", "lost", "commit"]), st.integers(0, 5)), max_size=40
     ),
     st.booleans(),
 )
@@ -75,9 +75,9 @@ def test_whoever_was_sent_something_is_named_until_it_is_settled(
             opened.began(part)
             under_way[number] = under_way.get(number, 0) + 1
             sent.add(number)
-        elif step == "settle" and not under_way.get(number):
+        elif step == "commit" and not under_way.get(number):
             commits += 1
-            opened.settled(part, commits)
+            opened.committed(part, commits)
             sent.discard(number)
             doubtful.discard(number)
         elif step in {"refused", "lost"} and under_way.get(number):
@@ -96,8 +96,8 @@ def test_whoever_was_sent_something_is_named_until_it_is_settled(
     assert left(path).commits == commits
     got = named(path)
     assert {n: keys_of(chunk(n)) for n in expected} == {n: got[10 * n + 1] for n in expected}
-    # A slot whose chunk is settled may still name it; nothing else does.
-    assert {(first - 1) // 10 for first in got} - expected <= {n for s, n in steps if s == "settle"}
+    # A slot whose chunk is committed may still name it; nothing else does.
+    assert {(first - 1) // 10 for first in got} - expected <= {n for s, n in steps if s == "commit"}
 
 
 def test_a_part_of_a_chunk_is_named_once_and_a_further_one_too(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
     for number in range(500):
         opened.began(chunk(number))
         opened.ended(chunk(number), "applied")
-        opened.settled(chunk(number), number)
+        opened.committed(chunk(number), number)
     assert path.stat().st_size < 10_000
     dead(opened)
 
@@ -160,7 +160,7 @@ def test_what_is_kept_stays_named_until_it_is_settled(tmp_path: Path) -> None:
     assert left(path).commits == 7
     again.began(chunk(2))
     assert set(named(path)) == {11, 21}
-    again.settled(chunk(1), 8)
+    again.committed(chunk(1), 8)
     again.began(chunk(3))
     dead(again)
     assert set(named(path)) == {21, 31}
@@ -190,9 +190,9 @@ def test_of_a_chunk_that_is_settled_in_parts_the_others_stay_in_flight(tmp_path:
     part = replace(whole, keys=whole.keys[:2])
     opened.began(part)
     opened.ended(part, "lost")
-    opened.settled(replace(part, held=np.array([11, 12])), 1)
+    opened.committed(replace(part, held=np.array([11, 12])), 1)
     assert named(path) == {11: keys_of(replace(whole, keys=whole.keys[2:]))}
-    opened.settled(replace(whole, keys=whole.keys[2:], again=True), 2)
+    opened.committed(replace(whole, keys=whole.keys[2:], again=True), 2)
     assert named(path) == {}
     dead(opened)
 
@@ -208,7 +208,7 @@ def test_of_whom_an_earlier_process_sent_only_those_are_left_who_are_not_settled
     opened = begin(path, kept=left.flights)
     rest = replace(whole, keys=whole.keys[2:])
     assert opened.inherited(whole)
-    opened.settled(replace(whole, keys=whole.keys[:2], held=np.array([11, 12])), 1)
+    opened.committed(replace(whole, keys=whole.keys[:2], held=np.array([11, 12])), 1)
     assert not opened.inherited(replace(whole, keys=whole.keys[:2]))
     assert opened.inherited(rest)
     dead(opened)

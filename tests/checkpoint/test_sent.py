@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint
 from etl.checkpoint.sent import alike, packed, unpacked
-from etl.model import Sent, Settled, Stretch, Tally
+from etl.model import CommittedRows, RowRange, Sent, Tally
 
 
 def piece(numbers: list[int], width: int = 2, kind: type[np.unsignedinteger] = np.uint32) -> Sent:
-    """Rows whose keys and prints are worked out from their numbers."""
+    """Rows whose keys and fingerprints are worked out from their numbers."""
     rows = np.array(numbers, dtype=np.int64)
-    prints = (rows[:, None] * 10 + np.arange(width)).astype(kind)
-    return Sent(rows, rows.astype(np.uint64).reshape(-1, 1) << np.uint64(40), prints)
+    fingerprints = (rows[:, None] * 10 + np.arange(width)).astype(kind)
+    return Sent(rows, rows.astype(np.uint64).reshape(-1, 1) << np.uint64(40), fingerprints)
 
 
-def settled(first: int, *pieces: Sent, file: int = 0) -> Settled:
+def committed(first: int, *pieces: Sent, file: int = 0) -> CommittedRows:
     rows = sum(len(one.numbers) for one in pieces)
-    return Settled(Stretch(file, first, first + 100), Tally(rows=rows), sent=pieces)
+    return CommittedRows(RowRange(file, first, first + 100), Tally(rows=rows), sent=pieces)
 
 
 @given(
@@ -32,25 +32,25 @@ def settled(first: int, *pieces: Sent, file: int = 0) -> Settled:
     st.sampled_from([np.uint32, np.uint64]),
 )
 def test_pieces_come_back_in_source_order(numbers: list[list[int]], kind: type[np.unsignedinteger]) -> None:
-    entries = unpacked(packed(Stretch(3, 7, 9), [piece(some, kind=kind) for some in numbers]))
+    entries = unpacked(packed(RowRange(3, 7, 9), [piece(some, kind=kind) for some in numbers]))
     wanted = piece(sorted(number for some in numbers for number in some), kind=kind)
     assert (entries.file, entries.first) == (3, 7)
-    assert entries.prints.dtype == kind
+    assert entries.fingerprints.dtype == kind
     np.testing.assert_array_equal(entries.keys, wanted.keys)
-    np.testing.assert_array_equal(entries.prints, wanted.prints)
+    np.testing.assert_array_equal(entries.fingerprints, wanted.fingerprints)
 
 
 def test_rows_in_doubt_are_kept_apart_and_come_last() -> None:
     sure, doubtful = piece([1, 4]), replace(piece([2, 3]), end="in_doubt")
     assert list(alike([doubtful, sure])) == [[sure], [doubtful]]
-    assert unpacked(packed(Stretch(0, 1, 5), [doubtful])).end == "in_doubt"
-    assert unpacked(packed(Stretch(0, 1, 5), [sure])).end == "accepted"
+    assert unpacked(packed(RowRange(0, 1, 5), [doubtful])).end == "in_doubt"
+    assert unpacked(packed(RowRange(0, 1, 5), [sure])).end == "accepted"
 
 
 def test_chunks_come_in_source_order_whenever_they_were_settled(tmp_path: Path) -> None:
     with Checkpoint.create(tmp_path / "c.sqlite", {}) as checkpoint:
         for file, first in ((1, 1), (0, 101), (0, 1)):
-            checkpoint.settle([settled(first, piece([first]), file=file)], Tally(), 0.0)
+            checkpoint.commit([committed(first, piece([first]), file=file)], Tally(), 0.0)
         assert [(found.file, found.first) for found in checkpoint.sent()] == [(0, 1), (0, 101), (1, 1)]
         assert [found.first for found in checkpoint.sent((0, 1), (0, 101))] == [1]
         assert [(found.file, found.first) for found in checkpoint.sent((0, 101))] == [(0, 101), (1, 1)]
@@ -59,7 +59,7 @@ def test_chunks_come_in_source_order_whenever_they_were_settled(tmp_path: Path) 
 def test_they_are_there_for_another_process_and_gone_when_the_run_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "c.sqlite"
     with Checkpoint.create(path, {}) as checkpoint:
-        checkpoint.settle([settled(1, piece(list(range(1, 20_000))))], Tally(), 0.0)
+        checkpoint.commit([committed(1, piece(list(range(1, 20_000))))], Tally(), 0.0)
     large = path.stat().st_size
     with Checkpoint.load(path) or pytest.fail("gone") as again:
         assert sum(len(found.keys) for found in again.sent()) == 19_999

@@ -1,4 +1,4 @@
-"""What is settled stays settled; what can't be trusted is refused with a remedy."""
+"""What is committed stays committed; what can't be trusted is refused with a remedy."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 
 from etl.checkpoint import Checkpoint
 from etl.errors import ExitCode, StaleCheckpointError, StateError
-from etl.model import Settled, Stretch, Tally
-from tests.checkpoint.making import IDENTITY, reject, settled
+from etl.model import CommittedRows, RowRange, Tally
+from tests.checkpoint.making import IDENTITY, committed, reject
 
 
 @pytest.fixture
@@ -37,32 +37,32 @@ def test_there_is_none_before_it_was_begun(path: Path) -> None:
 
 def test_settling_adds_up_and_survives_reopening(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(1, 10), settled(21, 5, rejects=(reject(22),))], Tally(requests=3), 1.5)
-        checkpoint.settle([settled(11, 10)], Tally(requests=1, retries=1, bytes=99), 0.5)
+        checkpoint.commit([committed(1, 10), committed(21, 5, rejects=(reject(22),))], Tally(requests=3), 1.5)
+        checkpoint.commit([committed(11, 10)], Tally(requests=1, retries=1, bytes=99), 0.5)
     with loaded(path) as again:
         progress = again.progress()
         assert progress.tally == Tally(rows=25, accepted=24, rejected=1, requests=4, retries=1, bytes=99)
         assert progress.seconds == pytest.approx(2.0)
         assert progress.identity == IDENTITY
         assert not progress.finished
-        assert list(again.settled()) == [Stretch(0, 1, 11), Stretch(0, 11, 21), Stretch(0, 21, 26)]
+        assert list(again.committed()) == [RowRange(0, 1, 11), RowRange(0, 11, 21), RowRange(0, 21, 26)]
         assert list(again.rejects()) == [reject(22)]
 
 
 def test_rejects_come_in_source_order_and_are_counted_by_code(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(5, 2, rejects=(reject(6), reject(5, "bad_date")))], Tally(), 0)
-        checkpoint.settle([settled(1, 2, rejects=(reject(2),))], Tally(), 0)
+        checkpoint.commit([committed(5, 2, rejects=(reject(6), reject(5, "bad_date")))], Tally(), 0)
+        checkpoint.commit([committed(1, 2, rejects=(reject(2),))], Tally(), 0)
         assert [found.row for found in checkpoint.rejects()] == [2, 5, 6]
         assert checkpoint.rejects_by_code() == {"missing_id": 2, "bad_date": 1}
 
 
 def test_a_chunk_is_never_settled_twice(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(1, 10)], Tally(), 0)
+        checkpoint.commit([committed(1, 10)], Tally(), 0)
         with pytest.raises(StateError):
-            checkpoint.settle([settled(11, 5), settled(1, 10)], Tally(requests=1), 0)
-        assert list(checkpoint.settled()) == [Stretch(0, 1, 11)]
+            checkpoint.commit([committed(11, 5), committed(1, 10)], Tally(requests=1), 0)
+        assert list(checkpoint.committed()) == [RowRange(0, 1, 11)]
         assert checkpoint.progress().tally == Tally(rows=10, accepted=10)
 
 
@@ -75,14 +75,14 @@ def test_a_finished_one_says_so(path: Path) -> None:
 
 def test_creating_anew_forgets_the_old_one(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(1, 10)], Tally(), 0)
+        checkpoint.commit([committed(1, 10)], Tally(), 0)
         with Checkpoint.create(path, IDENTITY) as new:
-            assert list(new.settled()) == []
+            assert list(new.committed()) == []
 
 
 def test_only_the_owner_can_read_it(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(1, 10)], Tally(), 0)
+        checkpoint.commit([committed(1, 10)], Tally(), 0)
         modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
         assert modes == {0o600}
 
@@ -117,10 +117,10 @@ def test_a_newer_version_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_damage_anywhere_is_refused_or_harmless(path: Path, seed: int) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        chunks = [settled(first, 20, rejects=(reject(first),)) for first in range(1, 4000, 20)]
+        chunks = [committed(first, 20, rejects=(reject(first),)) for first in range(1, 4000, 20)]
         for at in range(0, len(chunks), 50):
-            checkpoint.settle(chunks[at : at + 50], Tally(requests=1), 0.1)
-        expected = list(checkpoint.settled())
+            checkpoint.commit(chunks[at : at + 50], Tally(requests=1), 0.1)
+        expected = list(checkpoint.committed())
     chance = random.Random(seed)
     content = bytearray(path.read_bytes())
     if seed % 2:
@@ -131,7 +131,7 @@ def test_damage_anywhere_is_refused_or_harmless(path: Path, seed: int) -> None:
     path.write_bytes(content)
     # A flipped byte in free space or inside a text may go unnoticed; damaged structure never does.
     with suppress(StaleCheckpointError), loaded(path) as again:
-        assert list(again.settled()) == expected
+        assert list(again.committed()) == expected
         assert len(list(again.rejects())) == len(chunks)
 
 
@@ -148,15 +148,15 @@ def _files_end_at(size: int) -> Iterator[None]:
 
 def test_a_full_disk_loses_nothing_that_was_settled(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(1, 10)], Tally(), 0)
+        checkpoint.commit([committed(1, 10)], Tally(), 0)
         with _files_end_at(path.with_name(path.name + "-wal").stat().st_size):
             many = tuple(reject(row, values='{"a":"' + "x" * 500 + '"}') for row in range(11, 311))
             with pytest.raises(StateError, match="can't be written") as caught:
-                checkpoint.settle([settled(11, 300, rejects=many)], Tally(), 0)
+                checkpoint.commit([committed(11, 300, rejects=many)], Tally(), 0)
         assert caught.value.exit_code == ExitCode.STATE
-        checkpoint.settle([settled(11, 300)], Tally(), 0)  # there is room again
+        checkpoint.commit([committed(11, 300)], Tally(), 0)  # there is room again
     with loaded(path) as again:
-        assert list(again.settled()) == [Stretch(0, 1, 11), Stretch(0, 11, 311)]
+        assert list(again.committed()) == [RowRange(0, 1, 11), RowRange(0, 11, 311)]
 
 
 def test_a_folder_that_isn_t_there_is_a_state_error(tmp_path: Path) -> None:
@@ -168,33 +168,33 @@ def test_a_folder_that_isn_t_there_is_a_state_error(tmp_path: Path) -> None:
 def test_rows_that_are_held_are_named_until_they_have_their_end(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.sqlite"
 
-    def left() -> list[tuple[Stretch, list[int]]]:
+    def left() -> list[tuple[RowRange, list[int]]]:
         with Checkpoint.load(path) or pytest.fail("gone") as found:
-            return [(one.stretch, one.rows.tolist()) for one in found.held()]
+            return [(one.row_range, one.rows.tolist()) for one in found.held()]
 
-    stretch = Stretch(0, 1, 11)
+    row_range = RowRange(0, 1, 11)
     parts = [
-        Settled(stretch, Tally(rows=7, accepted=7), held=np.array([2, 5, 9])),
-        Settled(stretch, Tally(rows=1, accepted=1), held=np.array([2, 9]), again=True),
-        Settled(stretch, Tally(rows=2, accepted=2), again=True),
+        CommittedRows(row_range, Tally(rows=7, accepted=7), held=np.array([2, 5, 9])),
+        CommittedRows(row_range, Tally(rows=1, accepted=1), held=np.array([2, 9]), again=True),
+        CommittedRows(row_range, Tally(rows=2, accepted=2), again=True),
     ]
-    expected = [[(stretch, [2, 5, 9])], [(stretch, [2, 9])], []]
+    expected = [[(row_range, [2, 5, 9])], [(row_range, [2, 9])], []]
     with Checkpoint.create(path, IDENTITY) as checkpoint:
         for part, rows in zip(parts, expected, strict=True):
-            checkpoint.settle([part], Tally(), 0.0)
+            checkpoint.commit([part], Tally(), 0.0)
             assert left() == rows
-            assert list(checkpoint.settled()) == [stretch]
+            assert list(checkpoint.committed()) == [row_range]
         assert checkpoint.progress().tally.rows == 10
 
 
 def test_an_unfinished_one_of_the_version_before_is_resumed(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.sqlite"
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.settle([settled(1, 10)], Tally(), 0.0)
+        checkpoint.commit([committed(1, 10)], Tally(), 0.0)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("DROP TABLE held; PRAGMA user_version = 4;")
     with Checkpoint.load(path) or pytest.fail("gone") as again:
-        assert list(again.settled()) == [Stretch(0, 1, 11)]
+        assert list(again.committed()) == [RowRange(0, 1, 11)]
         assert list(again.held()) == []
-        again.settle([replace(settled(11, 5), held=np.array([12]))], Tally(), 0.0)
+        again.commit([replace(committed(11, 5), held=np.array([12]))], Tally(), 0.0)
         assert len(list(again.held())) == 1

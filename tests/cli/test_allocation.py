@@ -14,7 +14,7 @@ from tests.commands import REPOSITORY
 # Two buffers of 6 MB at a time, as for the JSON lines of a batch; a page is 4 KB or more.
 BATCHES = """
 import resource, sys
-if sys.argv[1] == "settled":
+if sys.argv[1] == "configured":
     from etl.cli.allocation import settle_allocation
     settle_allocation()
 
@@ -48,4 +48,4 @@ def faults(how: str) -> int:
 
 @glibc
 def test_memory_is_kept_from_batch_to_batch() -> None:
-    assert faults("settled") * 10 < faults("as it comes")
+    assert faults("configured") * 10 < faults("as it comes")

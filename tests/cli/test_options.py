@@ -243,7 +243,7 @@ def test_status_tells_what_is_left(propsync: Propsync, sandbox: Sandbox, tmp_pat
     assert standing["rows"] == 100
     assert standing["rows_left"] == 200
     text = propsync("status", job).out
-    assert "users.parquet: settled up to row 100" in text
+    assert "users.parquet: committed up to row 100" in text
     assert "malformed" in text
 
 

@@ -46,7 +46,7 @@ def play(console: Console, block: Block) -> None:
 
 
 def executed(block: Block, url: str, names: dict[str, str]) -> str:
-    """What the code prints; `names` is what earlier code has defined."""
+    """What the code fingerprints; `names` is what earlier code has defined."""
     printed = io.StringIO()
     code = "\n" * (block.line - 1) + block.text.replace(SHOWN_URL, url)
     with contextlib.redirect_stdout(printed):

@@ -45,7 +45,7 @@ def mapped_of(kinds: list[str]) -> Mapped:
         kept=kept,
         identifications=pa.record_batch({"user_id": ids.take(pa.array(kept)), "user_properties": properties}),
         rejects=tuple(reject(n) for n, kind in enumerate(kinds, FIRST) if kind in {"unreadable", "refused"}),
-        prints=numbers[kept].astype(np.uint32).reshape(-1, 1),
+        fingerprints=numbers[kept].astype(np.uint32).reshape(-1, 1),
     )
 
 
@@ -70,11 +70,11 @@ def test_pieces_put_together_are_the_batch(kinds: list[str], rows: int) -> None:
         assert len(numbers) == part.batch.rows.num_rows <= rows
         assert part.batch.rows["id"].to_pylist() == [f"user-{n}" for n in numbers]
         assert part.batch.runs is not None
-        assert part.prints is not None
+        assert part.fingerprints is not None
         assert part.batch.runs.tolist() == (numbers + 1).tolist()
         ids = [f"user-{n}" for n in numbers[part.kept]]
         assert part.identifications["user_id"].to_pylist() == ids
-        assert part.prints.ravel().tolist() == numbers[part.kept].tolist()
+        assert part.fingerprints.ravel().tolist() == numbers[part.kept].tolist()
 
 
 @given(KINDS, st.integers(1, 12), st.integers(1, 7))
@@ -89,5 +89,5 @@ def test_chunks_are_the_same_in_pieces(kinds: list[str], rows: int, limit: int) 
 
 @pytest.mark.parametrize("kinds", [[], ["unreadable"] * 3])
 def test_a_batch_without_readable_rows_is_one_piece(kinds: list[str]) -> None:
-    mapped = replace(mapped_of(kinds), prints=None)
+    mapped = replace(mapped_of(kinds), fingerprints=None)
     assert list(pieces(mapped, rows=2)) == [mapped]

@@ -171,7 +171,7 @@ def test_text_lines_are_for_people() -> None:
         played.tell(event)
     assert played.lines == [
         "2026-03-01T23:59:30.000Z INFO nightly: started, to https://api2.amplitude.com: 3 files, "
-        "2,000,000 rows, 123 MB; 500,000 rows settled before",
+        "2,000,000 rows, 123 MB; 500,000 rows committed before",
         "2026-03-02T00:00:01.000Z INFO nightly: 1,000,000 of 2,000,000 rows (50.0 %), 16,129 rows/s, "
         "about 1 min 02 s left, 1,000 rejected, 12 retries, 3 throttled",
         "2026-03-02T00:00:01.000Z WARNING nightly: destination slows us down, next try in 15 s",

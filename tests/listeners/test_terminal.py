@@ -93,7 +93,7 @@ def test_a_resumed_run_begins_where_it_stands_and_its_rate_at_nothing(wide: Play
     wide.tell(started(resumed=RESUMED))
     wide.clock.forward(10)
     screen = wide.screen()
-    assert "500,000 rows settled before" in " ".join(screen)
+    assert "500,000 rows committed before" in " ".join(screen)
     assert screen[-2].endswith("─  25.0 %")
     assert screen[-1] == "500,000 of 2,000,000 rows · 0 rows/s · 10 s so far · 10 rejected"
 

@@ -1,4 +1,4 @@
-"""Frames are the same however rows are read, and rows of a stretch are those of the whole file."""
+"""Frames are the same however rows are read, and rows of a range are those of the whole file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from etl.job.spec import ColumnSpec
 from etl.json_lines import json_lines
 from etl.mapper import Mapper, framed, frames, within
-from etl.model import Batch, Mapped, Reject, Stretch
+from etl.model import Batch, Mapped, Reject, RowRange
 from tests.examples import examples
 from tests.mapper.mapping import setting
 from tests.mapper.zoo import ZOO
@@ -37,9 +37,9 @@ def file_of(readable: list[bool]) -> Batch:
     )
 
 
-def read(file: Batch, stretch: Stretch, breaks: set[int]) -> list[Batch]:
-    """The rows of a stretch as a reader gives them, in batches that end at `breaks`."""
-    first, stop = min(stretch.first, file.stop), min(stretch.stop or file.stop, file.stop)
+def read(file: Batch, row_range: RowRange, breaks: set[int]) -> list[Batch]:
+    """The rows of a range as a reader gives them, in batches that end at `breaks`."""
+    first, stop = min(row_range.first, file.stop), min(row_range.stop or file.stop, file.stop)
     ends = sorted({first, stop, *(at for at in breaks if first < at < stop)})
     found = []
     for low, high in pairwise(ends):
@@ -63,7 +63,7 @@ BREAKS = st.sets(st.integers(2, 40), max_size=6)
 
 
 def rows_of(mapped: list[Mapped]) -> list[tuple[object, ...]]:
-    """Every row of mapped batches that tile a stretch, and what became of it."""
+    """Every row of mapped batches that tile a range, and what became of it."""
     for before, after in pairwise(mapped):
         assert before.batch.stop == after.batch.first
     found: list[tuple[object, ...]] = []
@@ -87,11 +87,11 @@ def test_a_stretch_is_mapped_as_in_the_whole(
 ) -> None:
     file = file_of(readable)
     whole = rows_of(
-        [MAPPER.map(frame) for frame in frames(read(file, framed(Stretch(0), SIZE), breaks), SIZE)]
+        [MAPPER.map(frame) for frame in frames(read(file, framed(RowRange(0), SIZE), breaks), SIZE)]
     )
     first = data.draw(st.integers(1, file.stop))
     stop = data.draw(st.none() | st.integers(first, file.stop))
-    gap = Stretch(0, first, stop)
+    gap = RowRange(0, first, stop)
     batches = read(file, framed(gap, SIZE), others)
     part = [within(MAPPER.map(frame), gap) for frame in frames(batches, SIZE)]
     assert rows_of(part) == [row for row in whole if first <= row[0] < (stop or file.stop)]  # type: ignore[operator]
@@ -100,7 +100,7 @@ def test_a_stretch_is_mapped_as_in_the_whole(
 @given(READABLE, BREAKS)
 def test_frames_have_fixed_borders(readable: list[bool], breaks: set[int]) -> None:
     file = file_of(readable)
-    found = list(frames(read(file, Stretch(0), breaks), SIZE))
+    found = list(frames(read(file, RowRange(0), breaks), SIZE))
     assert [(frame.first, frame.stop) for frame in found] == [
         (first, min(first + SIZE, file.stop)) for first in range(1, file.stop, SIZE)
     ]

@@ -12,7 +12,6 @@ from typing import Any
 from unittest.mock import patch
 
 from etl import Job
-from etl.changes import Renewal
 from etl.checkpoint import Checkpoint
 from etl.model import Event, Listener, Progressed, Summary
 from etl.pipeline import Settings, run_job
@@ -20,6 +19,7 @@ from etl.pipeline import run as run_module
 from etl.pipeline.run import ignore
 from etl.reader import open_source
 from etl.sandbox import Sandbox
+from etl.snapshot import Renewal
 from tests.pipeline.making import KEY, QUICK, law_holds
 
 Row = dict[str, Any]
@@ -92,7 +92,7 @@ class KilledError(Exception):
     """Stands for the end of the process."""
 
 
-POINTS = ("settling", "settled", "told", "publishing", "renewing", "renewed", "finishing")
+POINTS = ("committing", "committed", "told", "publishing", "renewing", "renewed", "finishing")
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def killed(point: str, number: int = 1) -> Iterator[Listener]:
                 die()
 
         for name, owner, attribute in (
-            ("settl", Checkpoint, "settle"),
+            ("committ", Checkpoint, "commit"),
             ("publish", run_module, "publish_rejects"),
             ("renew", Renewal, "finish"),
             ("finish", Checkpoint, "finish"),

@@ -46,7 +46,7 @@ def chunk(number: int, size: int = 1000) -> Chunk:
         rows=rows.slice(number % 2),
         rejects=(Reject("users.csv", number, "bad", "why", "{}"),) if number % 3 == 0 else (),
         large=frozenset({"n"}),
-        prints=np.full((3, 2), number, dtype=np.uint32),
+        fingerprints=np.full((3, 2), number, dtype=np.uint32),
     )
 
 

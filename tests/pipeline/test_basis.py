@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from etl.changes import Snapshot, layout_of
 from etl.checkpoint import Entries, StateFolder
 from etl.job import Job
 from etl.model import End
-from etl.pipeline.basis import basis_of
+from etl.pipeline.diff_base import diff_base_of
+from etl.snapshot import Snapshot, layout_of
 
 JOB = Job.of({"identification": {"user_id": "id", "user_properties": {"plan": "plan"}}})
 KEYS = np.arange(1, 6, dtype=np.uint64).reshape(-1, 1)
@@ -29,19 +29,19 @@ def known(folder: StateFolder) -> dict[int, int]:
     assert layout is not None
     with Snapshot.open(folder.snapshot) or pytest.fail("no snapshot") as snapshot:
         found = snapshot.entries(0, 2**64, layout)
-        return dict(zip(found.keys.tolist(), found.prints[:, 0].tolist(), strict=True))
+        return dict(zip(found.keys.tolist(), found.fingerprints[:, 0].tolist(), strict=True))
 
 
 def test_of_who_is_in_doubt_nothing_is_known_and_who_has_left_is_forgotten(tmp_path: Path) -> None:
     job = JOB
     folder = StateFolder(tmp_path)
-    with basis_of(job, folder) as basis:
-        basis.renew(folder.snapshot, job, "one", lambda: [entries(KEYS)], LEFT)
+    with diff_base_of(job, folder) as diff_base:
+        diff_base.renew(folder.snapshot, job, "one", lambda: [entries(KEYS)], LEFT)
     assert known(folder) == dict.fromkeys([1, 2, 3, 4, 5], 7)
-    with basis_of(job, folder) as basis:
+    with diff_base_of(job, folder) as diff_base:
         changed = [entries(KEYS[:1]), entries(KEYS[1:2], "in_doubt"), entries(KEYS[3:4], file=LEFT)]
         # Whoever is in doubt while being unset is kept, to be unset again.
         changed += [entries(KEYS[2:3], "in_doubt", LEFT)]
         changed += [entries(KEYS[4:5], "refused", file) for file in (0, LEFT)]
-        basis.renew(folder.snapshot, job, "two", lambda: changed, LEFT)
+        diff_base.renew(folder.snapshot, job, "two", lambda: changed, LEFT)
     assert known(folder) == {1: 7, 2: 0, 3: 0, 5: 7}

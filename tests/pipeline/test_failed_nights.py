@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.amplitude import Verdict
-from etl.changes import KnownIds
 from etl.checkpoint import InFlight, database, in_flight, store
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job import Job
@@ -23,8 +21,10 @@ from etl.pipeline import RejectLimit, Settings, destinations, digests, doubt, re
 from etl.pipeline import run as run_module
 from etl.pipeline.run import ignore
 from etl.reader import open_source
+from etl.responses import Verdict
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender.http import Http
+from etl.snapshot import KnownIds
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import (
     KilledError,
@@ -242,7 +242,7 @@ def test_what_was_accepted_is_known_and_only_who_was_in_flight_is_in_doubt(
 
 
 def test_accepted_and_then_in_flight_is_in_doubt(tmp_path: Path, sandbox: Sandbox) -> None:
-    """A user's first row was accepted and settled, a second one is on its way when the process dies."""
+    """A user's first row was accepted and committed, a second one is on its way when the process dies."""
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(3)))
     export = [*users([0], plan="a"), *users([1], plan="a"), *users([0], plan="b")]

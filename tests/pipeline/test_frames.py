@@ -86,7 +86,7 @@ def test_wherever_it_is_interrupted_the_same_requests_come(
     chance = random.Random(source.suffix)
     with running_sandbox(RECORD) as sandbox:
         for _ in range(3):
-            with killed("settled", chance.randrange(1, 5)) as listener, pytest.raises(KilledError):
+            with killed("committed", chance.randrange(1, 5)) as listener, pytest.raises(KilledError):
                 send(tmp_path, sandbox, source, listener=listener, concurrency=chance.choice([1, 3]))
             quiet(sandbox)
         summary = send(tmp_path, sandbox, source)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint, left_by
 from etl.errors import DestinationError, EtlError
-from etl.ledger import Ledger
 from etl.model import Event, Progressed, Tally
 from etl.pipeline.doubt import unsettled
+from etl.ranges import RangeSet
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, users
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
             left = [int(row) for one in found.held() for row in one.rows]
             assert left == [number for number, row in enumerate(rows, start=1) if row["id"] == HOT]
             assert lawful(found.progress().tally)
-            assert Ledger(found.settled(), found.held()).rows() == 870
+            assert RangeSet(found.committed(), found.held()).rows() == 870
             in_doubt = unsettled(left_by(job.state_dir / "in_flight"), found.progress(), found) or ()
             assert sum(len(flight.keys) for flight in in_doubt) <= 1
         sandbox.change(hot_users=[])
@@ -114,7 +114,7 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
     st.lists(st.integers(1, 40), min_size=1, max_size=40),
     st.sets(st.integers(1, 40), max_size=4),
     st.lists(st.integers(1, 12), max_size=3),
-    st.sampled_from(["settling", "settled"]),
+    st.sampled_from(["committing", "committed"]),
     st.integers(0, 60),
 )
 @settings(max_examples=12, deadline=None)

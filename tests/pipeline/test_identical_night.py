@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import etl
 from etl.job import Job
-from etl.model import Batch, Stretch, Summary
+from etl.model import Batch, RowRange, Summary
 from etl.pipeline import Settings, run_job
 from etl.reader import Source, open_source
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
@@ -283,7 +283,7 @@ def test_a_file_in_which_all_users_end_as_they_began_is_not_read_again(
     read: list[int] = []
     whole = Source.read
 
-    def noted(source: Source, gap: Stretch, **columns: Any) -> Iterator[Batch]:
+    def noted(source: Source, gap: RowRange, **columns: Any) -> Iterator[Batch]:
         if gap.stop is None:  # not only to see whether there is any row
             read.append(gap.first)
         return whole(source, gap, **columns)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from etl import Job
 from etl.encoder import Limits
 from etl.errors import JobError
-from etl.model import Chunk, Stretch, Summary
+from etl.model import Chunk, RowRange, Summary
 from etl.pipeline.production import Production
 from etl.reader import open_source, source
 from etl.reader.formats import Input
@@ -127,7 +127,7 @@ def blocks_of(block: int, look: int) -> Iterator[None]:
 def chunks_of(path: Path, job: dict[str, Any] = JOB) -> list[Chunk]:
     made = Job.of(job, folder=path.parent)
     production = Production.of(made, open_source([path]), Limits(identifications=3))
-    return [chunk for chunks in production.chunks([Stretch(0)]) for chunk in chunks]
+    return [chunk for chunks in production.chunks([RowRange(0)]) for chunk in chunks]
 
 
 def bodies(chunks: list[Chunk]) -> list[bytes]:
@@ -364,11 +364,11 @@ def test_a_text_in_place_of_a_number_makes_nobody_new(tmp_path: Path, sandbox: S
 def test_memory_doesn_t_grow_with_the_variety_of_keys(tmp_path: Path, properties: str) -> None:
     script = (
         "import json, resource, sys; from etl import Job; from etl.encoder import Limits\n"
-        "from etl.model import Stretch; from etl.pipeline.production import Production\n"
+        "from etl.model import RowRange; from etl.pipeline.production import Production\n"
         "from etl.reader import open_source\n"
         "who = {'user_id': 'id', 'user_properties': json.loads(sys.argv[2])}\n"
         "job = Job.of({'identification': who, 'changes': 'off'})\n"
-        "made = Production.of(job, open_source([sys.argv[1]]), Limits()).chunks([Stretch(0)])\n"
+        "made = Production.of(job, open_source([sys.argv[1]]), Limits()).chunks([RowRange(0)])\n"
         "assert sum(chunk.users for chunks in made for chunk in chunks) == 4000\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

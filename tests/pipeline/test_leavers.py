@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from etl.changes import KnownIds
 from etl.errors import TooManyChangesError
 from etl.job import Job
 from etl.model import Event, Progressed, Summary, Warned
@@ -17,6 +16,7 @@ from etl.pipeline import Settings, forecast, run_job
 from etl.pipeline.run import ignore
 from etl.reader import open_source
 from etl.sandbox import Sandbox
+from etl.snapshot import KnownIds
 from tests.pipeline.making import KEY, QUICK, law_holds
 
 Row = dict[str, Any]

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, Verdict
 from etl.encoder import Limits
 from etl.job import Job
 from etl.model import Body
@@ -18,6 +17,7 @@ from etl.pipeline import links as links_module
 from etl.pipeline.links import Links
 from etl.pipeline.production import Production
 from etl.reader import open_source
+from etl.responses import Accepted, Verdict
 from tests.pipeline.nights import write
 from tests.sender.serving import carry_all
 from tests.sender.virtual import run_virtual

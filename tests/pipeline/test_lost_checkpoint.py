@@ -60,7 +60,7 @@ def without_its_log(path: Path) -> None:
 
 
 def kill_in_mid_run(job: Job, sandbox: Sandbox, rows: list[dict[str, Any]]) -> Path:
-    """Some requests were settled, one is in flight, and the checkpoint's log is still there."""
+    """Some requests were committed, one is in flight, and the checkpoint's log is still there."""
     path = write(job.folder / "users.ndjson", rows)
     copy = job.state_dir.with_name("as it was when killed")
 
@@ -176,11 +176,11 @@ def test_the_file_has_its_run_from_the_first_moment_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", ["_sync", "_absorb_log", "_remove_sides"])
 def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: str) -> None:
     from etl.checkpoint import database
-    from etl.model import Settled, Stretch, Tally
+    from etl.model import CommittedRows, RowRange, Tally
 
     path = tmp_path / "checkpoint.sqlite"
     old = Checkpoint.create(path, {"source": []}, run_id="old")
-    old.settle([Settled(Stretch(0, 1, 5), Tally(rows=4, accepted=4))], Tally(), 0.0)
+    old.commit([CommittedRows(RowRange(0, 1, 5), Tally(rows=4, accepted=4))], Tally(), 0.0)
     # A process that is killed leaves its log behind.
     killed = tmp_path / "killed"
     shutil.copytree(tmp_path, killed, ignore=shutil.ignore_patterns("killed"))

@@ -225,7 +225,7 @@ def test_a_resumed_run_sends_the_same_bodies(tmp_path: Path) -> None:
         )
         with running_sandbox(SandboxOptions(record=True)) as sandbox:
             if dies:
-                with killed("settled", 3) as listener, pytest.raises(KilledError):
+                with killed("committed", 3) as listener, pytest.raises(KilledError):
                     run_once(folder, sandbox, path, job=job, listener=listener, concurrency=2)
             summary = run_once(folder, sandbox, path, job=job, concurrency=2)
             assert (summary.resumed_rows > 0) == dies

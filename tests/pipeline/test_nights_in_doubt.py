@@ -410,7 +410,7 @@ class History:
         users = [name(number) for number in range(USERS)]
         bad = self.chance.sample(users, self.chance.randint(1, 3))
         self.fickle.begin({user: self.chance.choice(FATES) for user in bad} if kind != "killed" else {})
-        point = self.chance.choice(["told", "settled", "renewing", "renewed"])
+        point = self.chance.choice(["told", "committed", "renewing", "renewed"])
         dying = killed(point, self.chance.randint(1, 3)) if kind == "killed" else nullcontext()
         with suppress(EtlError, KilledError), dying as listener:
             how = {"listener": listener} if listener else {}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from etl import Job
 from etl.encoder import Limits
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.pipeline.production import Production
 from etl.reader import open_source
 from etl.reader.spans import Spans, joined
@@ -61,8 +61,8 @@ def production(path: Path, **job: Any) -> Production:
     return Production.of(made, open_source([path]), Limits(identifications=100))
 
 
-def gaps(count: int, rows: int = ROWS, size: int = 50) -> list[Stretch]:
-    return [Stretch(0, first, first + size) for first in range(1, rows, rows // count)]
+def gaps(count: int, rows: int = ROWS, size: int = 50) -> list[RowRange]:
+    return [RowRange(0, first, first + size) for first in range(1, rows, rows // count)]
 
 
 @pytest.mark.skipif(not COUNTERS.exists(), reason="needs the counters of Linux")
@@ -97,8 +97,8 @@ def test_gaps_have_the_bodies_that_they_have_alone(
         path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     made = production(path)
     # Neighbours that touch stay two gaps, where the step is 1.
-    found = [Stretch(0, first, stop) for first, stop in zip(borders[::step], borders[1::step], strict=False)]
-    found += [Stretch(0, borders[-1])] if open_end else []
+    found = [RowRange(0, first, stop) for first, stop in zip(borders[::step], borders[1::step], strict=False)]
+    found += [RowRange(0, borders[-1])] if open_end else []
     together = [chunk for some in made.chunks(found) for chunk in some]
     alone = [chunk for gap in found for some in made.chunks([gap]) for chunk in some]
     assert [(c.first, c.stop, b"".join(c.body)) for c in together] == [

@@ -150,7 +150,7 @@ def test_between_two_runs_of_an_export_rejects_may_be_sent(tmp_path: Path, sandb
     assert points(sandbox) == [1, 2]
 
 
-@pytest.mark.parametrize("point", ["settled", "publishing", "renewing", "renewed", "finishing", "finished"])
+@pytest.mark.parametrize("point", ["committed", "publishing", "renewing", "renewed", "finishing", "finished"])
 def test_killed_near_its_end_and_started_again_it_counts_once(
     tmp_path: Path, sandbox: Sandbox, point: str
 ) -> None:

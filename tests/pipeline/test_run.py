@@ -26,7 +26,7 @@ from etl.errors import (
     StaleCheckpointError,
     TooManyRejectsError,
 )
-from etl.model import Ended, Event, Progressed, Started, Stretch, Summary
+from etl.model import Ended, Event, Progressed, RowRange, Started, Summary
 from etl.pipeline import RejectLimit
 from etl.sandbox import FaultRule, SandboxOptions, parse_fault, running_sandbox
 from tests.pipeline.making import (
@@ -107,9 +107,9 @@ def test_a_run_cut_short_is_taken_up_where_it_stands(tmp_path: Path, kind: str) 
     with running_sandbox(replace(RECORD, latency=0.005)) as sandbox:
         summary = None
         for _ in range(20):
-            settled = _settled_rows(tmp_path)
+            committed = _settled_rows(tmp_path)
             before = sent_bodies(sandbox)
-            heard = _Breaker(sandbox, after=settled + 400)
+            heard = _Breaker(sandbox, after=committed + 400)
             try:
                 summary = run_once(tmp_path, sandbox, source, listener=heard, max_outage=0.0)
                 break
@@ -127,7 +127,7 @@ def test_a_run_cut_short_is_taken_up_where_it_stands(tmp_path: Path, kind: str) 
 
 
 class _Breaker:
-    """A listener that cuts the network once enough rows are settled."""
+    """A listener that cuts the network once enough rows are committed."""
 
     def __init__(self, sandbox: object, *, after: int) -> None:
         self._sandbox = sandbox
@@ -350,9 +350,9 @@ def test_settled_stretches_tile_the_file(tmp_path: Path, users: Path) -> None:
     assert checkpoint is not None
     with checkpoint:
         stop = 1
-        for stretch in checkpoint.settled():
-            assert stretch == Stretch(0, stop, stretch.stop)
-            stop = stretch.stop or 0
+        for row_range in checkpoint.committed():
+            assert row_range == RowRange(0, stop, row_range.stop)
+            stop = row_range.stop or 0
         assert stop == 3001
         assert checkpoint.progress().finished
 

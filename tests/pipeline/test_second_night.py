@@ -19,8 +19,8 @@ from etl.errors import StaleCheckpointError
 from etl.keys import Keys
 from etl.pipeline import RowMinimum
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
-from tests.changes.making import few_keys
 from tests.pipeline.nights import POINTS, KilledError, Row, job_in, killed, quiet, send, write
+from tests.snapshot.making import few_keys
 
 WHOLE = {
     "user_id": "id",

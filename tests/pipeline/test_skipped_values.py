@@ -68,7 +68,7 @@ def test_a_look_before_tells_the_same(tmp_path: Path) -> None:
 def test_a_resumed_run_counts_each_once(tmp_path: Path, sandbox: Sandbox, after: int) -> None:
     job = job_in(tmp_path, IDENTIFICATION)
     path = write(tmp_path / "users.ndjson", rows_of(1_000))
-    with killed("settled", after) as listener, pytest.raises(KilledError):
+    with killed("committed", after) as listener, pytest.raises(KilledError):
         send(job, sandbox, [path], batch_size=50, concurrency=2, listener=listener)
     summary = send(job, sandbox, [path], batch_size=50, concurrency=2)
     assert summary.resumed_rows > 0

@@ -171,12 +171,14 @@ def test_of_several_rows_of_a_user_the_last_has_the_last_word(tmp_path: Path, sa
     assert sandbox.stats.requests == 0
 
 
-@pytest.mark.parametrize("settled", [1, 2, 3])
-def test_so_it_is_where_the_run_was_killed_in_between(tmp_path: Path, sandbox: Sandbox, settled: int) -> None:
+@pytest.mark.parametrize("committed", [1, 2, 3])
+def test_so_it_is_where_the_run_was_killed_in_between(
+    tmp_path: Path, sandbox: Sandbox, committed: int
+) -> None:
     job = job_in(tmp_path)
     night(job, sandbox, [*users([1, 2]), *users([3], plan="a")])
     export = [*users([3], plan="c"), *users([1, 2], plan="x"), *users([3], plan="d")]
-    with killed("told", settled) as listener, pytest.raises(KilledError):
+    with killed("told", committed) as listener, pytest.raises(KilledError):
         night(job, sandbox, export, listener=listener, batch_size=1, concurrency=1)
     assert held(sandbox)["user-00003"]["plan"] == "c"
     send(job, sandbox, [tmp_path / "users.ndjson"], batch_size=1)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from etl.job.spec import CsvOptions
-from etl.model import Batch, Reject, Stretch
+from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.reader.csv_file import CsvFile
 from etl.reader.formats import recognise
@@ -33,7 +33,7 @@ def opened(path: Path, **options: Any) -> Source:
 
 
 def batches(source: Source, file: int = 0, first: int = 1, stop: int | None = None) -> list[Batch]:
-    return list(source.read(Stretch(file, first, stop)))
+    return list(source.read(RowRange(file, first, stop)))
 
 
 def rows_of(found: Iterable[Batch | Piece]) -> dict[int, Row]:

@@ -17,7 +17,7 @@ from etl.encoder import Limits
 from etl.errors import SourceError
 from etl.job.spec import ColumnSpec
 from etl.mapper import Mapper
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.pipeline.production import Production
 from etl.reader import open_source, readable
 from tests.examples import examples
@@ -101,7 +101,7 @@ def outcomes(values: pa.Array) -> list[Any]:
     ids = pa.array([f"user-{row}" for row in range(len(values))])
     found: list[Any] = [None] * len(values)
     mapper = Mapper(setting(ColumnSpec(column="v")))
-    for batch in open_source([pa.Table.from_arrays([ids, values], names=["u", "v"])]).read(Stretch(0)):
+    for batch in open_source([pa.Table.from_arrays([ids, values], names=["u", "v"])]).read(RowRange(0)):
         mapped = mapper.map(batch)
         for place, identification in zip(batch.numbers[mapped.kept].tolist(), sent(mapped), strict=True):
             found[place - 1] = identification["user_properties"]["$set"]["p"]
@@ -165,7 +165,7 @@ def test_what_is_stored_in_others_arrives_as_it_does_by_itself(
 def bodies(table: pa.Table) -> list[bytes]:
     job = Job.of({"identification": {"user_id": "u", "user_properties": {"p": "v"}}, "changes": "off"})
     production = Production.of(job, open_source([table], batch_rows=2), Limits(identifications=4))
-    chunks = [chunk for some in production.chunks([Stretch(0)]) for chunk in some]
+    chunks = [chunk for some in production.chunks([RowRange(0)]) for chunk in some]
     return [b"".join(map(bytes, chunk.body)) for chunk in chunks]
 
 
@@ -189,7 +189,7 @@ def test_a_category_of_views_is_an_id_and_a_property(tmp_path: Any) -> None:
 def test_lists_of_categories_of_a_parquet_file(tmp_path: Any) -> None:
     column = pa.array([["a", "b"], [], None]).cast(pa.list_(pa.dictionary(pa.int32(), pa.string())))
     pq.write_table(pa.table({"v": column}), tmp_path / "x.parquet")
-    (batch,) = open_source([tmp_path / "x.parquet"]).read(Stretch(0))
+    (batch,) = open_source([tmp_path / "x.parquet"]).read(RowRange(0))
     assert batch.rows.column("v").to_pylist() == [["a", "b"], [], None]
     assert batch.rows.schema == open_source([tmp_path / "x.parquet"]).schema()
 

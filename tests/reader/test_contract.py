@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.job.spec import CsvOptions
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.reader import Source, open_source
 from tests.reader.reading import Row, batches, csv_text, rejects_of, rows_of, written
 
@@ -104,18 +104,18 @@ class SourceContract:
 
     @pytest.mark.parametrize("columns", [["logins", "id"], ["plan"], ["id", "plan", "logins"]])
     def test_columns_come_as_asked_for(self, source: Source, columns: list[str]) -> None:
-        found = list(source.read(Stretch(0), columns=columns))
+        found = list(source.read(RowRange(0), columns=columns))
         assert {tuple(batch.rows.schema.names) for batch in found} == {tuple(columns)}
         whole = rows_of(batches(source))
         assert rows_of(found) == {n: {c: row[c] for c in columns} for n, row in whole.items()}
 
     def test_rows_are_counted_even_without_columns(self, source: Source) -> None:
-        found = list(source.read(Stretch(0), columns=[]))
+        found = list(source.read(RowRange(0), columns=[]))
         assert sum(batch.stop - batch.first for batch in found) == N
 
     def test_an_unknown_column_is_named_at_once(self, source: Source) -> None:
         with pytest.raises(SourceError, match=r"has no column colour") as caught:
-            source.read(Stretch(0), columns=["id", "colour"])
+            source.read(RowRange(0), columns=["id", "colour"])
         assert source.files[0].name in str(caught.value)
 
     def test_a_total_is_the_number_of_rows(self, source: Source) -> None:
@@ -281,5 +281,5 @@ class TestHiveFolder(SourceContract):
         return folder / "none"
 
     def test_partition_columns_can_be_read_alone(self, source: Source) -> None:
-        found = list(source.read(Stretch(0), columns=["dt"]))
+        found = list(source.read(RowRange(0), columns=["dt"]))
         assert rows_of(found) == {n: {"dt": "2024-01-01"} for n in range(1, N + 1)}

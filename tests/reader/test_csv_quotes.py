@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.job.spec import CsvOptions
-from etl.model import Reject, Stretch
+from etl.model import Reject, RowRange
 from etl.reader.csv_file import CsvFile
 from etl.reader.formats import recognise
 from etl.reader.locations import find
@@ -156,7 +156,7 @@ def test_only_a_record_that_equals_the_header_repeats_it(
     tmp_path: Path, lines: list[str], repeats: set[int], columns: list[str] | None
 ) -> None:
     source = opened(written(tmp_path, "x.csv", "\n".join(lines)))
-    found = rejects_of(source.read(Stretch(0), columns=columns))
+    found = rejects_of(source.read(RowRange(0), columns=columns))
     assert {reject.row for reject in found if reject.code == "repeated_header"} == repeats
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.model import Batch, Stretch
+from etl.model import Batch, RowRange
 from tests.examples import examples
 from tests.reader.reading import opened, written
 
@@ -47,7 +47,7 @@ def survived(path: Path) -> list[Batch]:
     found: list[Batch] = []
     told = ""
     try:
-        found.extend(opened(path).read(Stretch(0)))
+        found.extend(opened(path).read(RowRange(0)))
     except SourceError as error:
         told = str(error)
     assert not told or path.name in told

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import dataset
 
 from etl.errors import SourceError
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.reader import open_source
 from tests.reader.reading import batches, rejects_of, rows_of
 
@@ -252,7 +252,7 @@ def test_a_stream_is_read_as_it_is_asked_for() -> None:
             made.append(1)
             yield TABLE
 
-    found = open_source([endless()], batch_rows=4).read(Stretch(0, 1, 12))
+    found = open_source([endless()], batch_rows=4).read(RowRange(0, 1, 12))
     assert [batch.rows.num_rows for batch in found] == [4, 3, 4]
     assert len(made) == 2
 
@@ -263,5 +263,5 @@ def test_a_big_batch_of_a_stream_comes_in_pieces() -> None:
 
 
 def test_a_column_can_be_read_alone() -> None:
-    (batch,) = open_source([TABLE]).read(Stretch(0), columns=["n"])
+    (batch,) = open_source([TABLE]).read(RowRange(0), columns=["n"])
     assert batch.rows.to_pydict() == {"n": [1, 2, 3, 4, 5, 6, 7]}

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.reader import ndjson_look, open_source, window
 from etl.reader.formats import recognise
 from etl.reader.locations import find
@@ -324,6 +324,6 @@ def test_a_reject_file_with_bytes_that_are_no_text_has_bad_lines(tmp_path: Path)
     line = b'{"source":"a","row":1,"code":"c","reason":"r","values":{"id":"user-1","plan":"%s"}}\n'
     path = tmp_path / "rejects.ndjson"
     path.write_bytes(line % b"pro" + line % b"\xc1")
-    found = list(open_source([path]).read(Stretch(0), used=["id", "plan"]))
+    found = list(open_source([path]).read(RowRange(0), used=["id", "plan"]))
     assert [batch.rows.to_pylist() for batch in found] == [[{"id": "user-1", "plan": "pro"}]]
     assert [(r.row, r.code) for batch in found for r in batch.rejects] == [(2, "bad_line")]

@@ -17,7 +17,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from etl.errors import SourceError
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.reader import open_source
 from tests.reader.reading import batches, opened, rejects_of, rows_of, written
 
@@ -59,7 +59,7 @@ def test_keeps_values_in_either_page_version(tmp_path: Path, version: str) -> No
 
 def test_a_dotted_name_is_a_column_like_any_other(tmp_path: Path) -> None:
     source = opened(stored(tmp_path, EVERYTHING))
-    (batch,) = source.read(Stretch(0), columns=["dotted.name", "address"])
+    (batch,) = source.read(RowRange(0), columns=["dotted.name", "address"])
     assert batch.rows.to_pydict() == EVERYTHING.select(["dotted.name", "address"]).to_pydict()
 
 
@@ -159,7 +159,7 @@ def test_the_copy_of_a_packed_file_has_no_name_that_a_kill_would_leave(
     pq.write_table(table, tmp_path / "users.parquet", row_group_size=500)
     (tmp_path / "users.parquet.gz").write_bytes(gzip.compress((tmp_path / "users.parquet").read_bytes()))
     source = open_source([tmp_path / "users.parquet.gz"])
-    read = source.read(Stretch(0))
+    read = source.read(RowRange(0))
     first = next(read)
     assert list((tmp_path / "temporary").iterdir()) == []
     assert first.rows.num_rows + sum(batch.rows.num_rows for batch in read) == 3_000

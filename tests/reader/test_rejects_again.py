@@ -18,7 +18,7 @@ from etl.checkpoint import publish_rejects, reject_lines
 from etl.errors import EtlError
 from etl.job.spec import ColumnSpec
 from etl.mapper import Mapper
-from etl.model import Batch, Reject, Stretch
+from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.values import originals, shown_rows
 from tests.mapper.mapping import sent, setting
@@ -31,7 +31,7 @@ def batches(source: Source, mapper: Mapper = MAPPER) -> list[Batch]:
     return [
         batch
         for file in range(len(source.files))
-        for batch in source.read(Stretch(file), used=mapper.columns)
+        for batch in source.read(RowRange(file), used=mapper.columns)
     ]
 
 

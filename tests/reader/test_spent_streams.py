@@ -11,7 +11,7 @@ import pytest
 
 from etl import Job, plan, preview, run
 from etl.errors import SourceError
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.reader import open_source
 from etl.sandbox import Sandbox
 
@@ -80,6 +80,6 @@ def test_nothing_is_remembered_of_streams_that_are_gone() -> None:
 
     before = len(memory._spent._found)
     for _ in range(20):
-        list(open_source([TABLE.to_reader()]).read(Stretch(0)))
+        list(open_source([TABLE.to_reader()]).read(RowRange(0)))
     gc.collect()
     assert len(memory._spent._found) <= before + 1

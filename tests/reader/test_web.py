@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import SourceError, StateError
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.download import Patience
 from etl.reader.web import Web, web_name
@@ -138,7 +138,7 @@ def test_a_look_does_not_fetch_everything() -> None:
     how = Behaviour(b"id,n\n" + b"user-000001,1\n" * 1_600_000)
     with serving(how) as address:
         source = open_source([address])
-        first = next(iter(source.read(Stretch(0))))
+        first = next(iter(source.read(RowRange(0))))
         assert first.rows.num_rows == 16_384
         (entry,) = source._entries
         assert isinstance(entry.place, Web)

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import EtlError, ExitCode
+from etl.init import propose_job
 from etl.job import check_columns, check_repeated, load_job
 from etl.mapper import Mapper
-from etl.model import Stretch
-from etl.proposal import propose_job
+from etl.model import RowRange
 from etl.reader import open_source
 from sample_data.generate import write
 
@@ -34,7 +34,7 @@ def outcome(job_file: Path, source: Path) -> tuple[int, list[tuple[int, str]]]:
     if opened.files[0].size:
         check_repeated(job, source.name, opened.repeated(0))
         check_columns(job, opened.schema().names)
-    mapped = [Mapper(job.identification).map(batch) for batch in opened.read(Stretch(0))]
+    mapped = [Mapper(job.identification).map(batch) for batch in opened.read(RowRange(0))]
     rows = sum(one.batch.stop - one.batch.first for one in mapped)
     return rows, [(reject.row, reject.code) for one in mapped for reject in one.rejects]
 
@@ -92,5 +92,5 @@ def test_what_init_proposes_for_them_rejects_nothing(name: str, tmp_path: Path) 
     job = load_job(tmp_path / "job.yml", environ={})
     source = open_source(job.source, csv=job.csv, folder=job.folder)
     mapper = Mapper(job.identification)
-    assert [reject for batch in source.read(Stretch(0)) for reject in mapper.map(batch).rejects] == []
+    assert [reject for batch in source.read(RowRange(0)) for reject in mapper.map(batch).rejects] == []
     assert proposal.rejects == {}

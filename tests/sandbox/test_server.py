@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import pytest
 
-from etl.amplitude import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, judge
+from etl.responses import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, judge
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 from etl.sandbox.api_rules import TEXT_KEYS
 from etl.sandbox.fault_injection import OVERSIZED_BYTES

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from etl import amplitude
-from etl.amplitude import Accepted, Refused, SlowDown, Verdict
 from etl.keys import hash_texts
 from etl.model import Body, Chunk, Listener, Reject
+from etl.responses import Accepted, Refused, SlowDown, Verdict
 from etl.sender import AdmittedRate, Delivery, Lanes, Outcome, Pace, Pause, Rate, Transport, Waits
 from etl.sender.pacing import Clock
 from tests.sender.virtual import virtual_clock
@@ -85,7 +85,7 @@ def chunk_of(users: list[str], first: int = 1, *, different: int = 2**64 - 1) ->
 class Journey:
     """What became of chunks that were carried to a destination."""
 
-    settled: dict[int, Outcome] = field(default_factory=dict)
+    committed: dict[int, Outcome] = field(default_factory=dict)
     seconds: float = 0.0
     # asyncio shows what a task came to as a whole.
     commits: list[tuple[Chunk, Outcome]] = field(default_factory=list, repr=False)
@@ -99,11 +99,11 @@ class Journey:
         assert sorted(before) == sorted([*chunk.numbers.tolist(), *held])
         self.left[chunk.first] = held
         self.commits.append((chunk, outcome))
-        self.settled[chunk.first] = self.settled.get(chunk.first, Outcome()) + outcome
+        self.committed[chunk.first] = self.committed.get(chunk.first, Outcome()) + outcome
 
     @property
     def total(self) -> Outcome:
-        return sum(self.settled.values(), Outcome())
+        return sum(self.committed.values(), Outcome())
 
     @property
     def rejects(self) -> list[Reject]:
@@ -123,9 +123,9 @@ async def carry_all(
     resent: int = 0,
     journey: Journey | None = None,
 ) -> Journey:
-    """Carry chunks in virtual time; returns once each is settled or given up.
+    """Carry chunks in virtual time; returns once each is committed or given up.
 
-    What was settled before an error stands in `journey`.
+    What was committed before an error stands in `journey`.
     """
     clock, journey = virtual_clock(), Journey() if journey is None else journey
     pause = Pause(
@@ -142,12 +142,12 @@ async def carry_all(
         resent=resent,
     )
 
-    async def settle(chunk: Chunk, outcome: Outcome) -> None:
+    async def commit(chunk: Chunk, outcome: Outcome) -> None:
         journey.commit(chunk, outcome)
 
     if stop_after is not None:
         asyncio.get_running_loop().call_later(stop_after, pause.stop)
-    road = Lanes(lanes, delivery, settle)
+    road = Lanes(lanes, delivery, commit)
     async with asyncio.TaskGroup() as group:
         for chunk in chunks:
             if pause.stopping:
@@ -155,6 +155,6 @@ async def carry_all(
             await road.carry(chunk, group)
         await road.drain()
     meter = delivery.read_meter()
-    journey.settled[-1] = replace(Outcome(), tally=meter)
+    journey.committed[-1] = replace(Outcome(), tally=meter)
     journey.seconds = clock.now()
     return journey

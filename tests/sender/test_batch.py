@@ -11,8 +11,8 @@ import zlib
 import aiohttp
 import pytest
 
-from etl.amplitude import Accepted, KeyRefused, RefusedSome, SlowDownSome, TryAgain, Verdict
 from etl.model import Body
+from etl.responses import Accepted, KeyRefused, RefusedSome, SlowDownSome, TryAgain, Verdict
 from etl.sender import batch as module
 from etl.sender.batch import Batch
 from tests.sender.answering import Raw, answering, status

@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from etl.amplitude import SlowDown
+from etl.responses import SlowDown
 from etl.sender import AdmittedRate, Clock, Pace, Rate
 from tests.sender.admitting import SIZE, Admitting, plain_chunks
 from tests.sender.serving import Destination, Journey, carry_all, chunk_of

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk, Event, Paused, Recovered
+from etl.responses import Accepted, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.sender import AdmittedRate, Clock, Pace, Rate
 from tests.examples import examples
 from tests.sender.serving import Destination, carry_all, chunk_of
@@ -205,14 +205,14 @@ def test_when_told_to_stop_what_is_in_flight_settles_and_nothing_new_begins() ->
     journey = run_virtual(carry_all(chunks_of(names(100), 10), server, lanes=2, stop_after=15.0))
     assert len(server.requests) == 3
     assert len(server.accepted) == 30
-    assert sorted(journey.settled)[1:] == [1, 11, 21]
+    assert sorted(journey.committed)[1:] == [1, 11, 21]
 
 
 def test_when_told_to_stop_who_waits_for_an_outage_wakes() -> None:
     server = Destination(answer=lambda users, now: TryAgain(False, "away"))
     journey = run_virtual(carry_all(chunks_of(names(20), 10), server, stop_after=100.0))
     assert journey.seconds < 102
-    assert sorted(journey.settled) == [-1]
+    assert sorted(journey.committed) == [-1]
 
 
 def test_a_rate_is_kept() -> None:

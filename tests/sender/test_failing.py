@@ -9,9 +9,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk, Event, Paused, Recovered
+from etl.responses import TryAgain, Verdict
 from etl.sender.failure_share import FailureShare
 from tests.sender.failing import Failing, by_chance
 from tests.sender.serving import Journey, carry_all, chunk_of

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import SlowDown, TryAgain, Verdict
 from etl.model import Chunk, Reject
+from etl.responses import SlowDown, TryAgain, Verdict
 from etl.sender import Waits, lanes
 from tests.sender.serving import Destination, Journey, carry_all, chunk_of
 from tests.sender.virtual import run_virtual

@@ -15,8 +15,8 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, KeyRefused, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.errors import DestinationError, UsageError
+from etl.responses import Accepted, KeyRefused, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
 from etl.sender.content_encoding import unpacked
 from etl.sender.identify import Identify
 from tests.examples import examples

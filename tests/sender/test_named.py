@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.batch_answer import Named
 from etl.keys import user_keys
 from etl.model import Chunk, Event, Paused
+from etl.responses import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.sender.named import by_fault, crowd_of, meant
 from tests.examples import examples
 from tests.sender.serving import Destination, carry_all, chunk_of
@@ -196,7 +196,7 @@ def test_rows_that_are_not_counted_as_they_were_sent_are_handed_back_in_doubt(co
         return Accepted(counted if "user-0000" in users else len(users))
 
     chunks = [chunk_of(names(10)), chunk_of(names(20)[10:], 11)]
-    chunks = [replace(chunk, prints=np.ones((10, 1), np.uint32)) for chunk in chunks]
+    chunks = [replace(chunk, fingerprints=np.ones((10, 1), np.uint32)) for chunk in chunks]
     journey = run_virtual(carry_all(chunks, Destination(answer=answer)))
     assert [(reject.row, reject.code) for reject in journey.rejects] == [
         (n, "uncounted") for n in range(1, 11)
@@ -205,8 +205,8 @@ def test_rows_that_are_not_counted_as_they_were_sent_are_handed_back_in_doubt(co
     tally = journey.total.tally
     assert (tally.accepted, tally.rejected, tally.in_doubt) == (10, 10, 1)
     assert tally.uncounted == max(0, 10 - counted)
-    assert {sent.end for sent in journey.settled[1].sent} == {"in_doubt"}
-    assert {sent.end for sent in journey.settled[11].sent} == {"accepted"}
+    assert {sent.end for sent in journey.committed[1].sent} == {"in_doubt"}
+    assert {sent.end for sent in journey.committed[11].sent} == {"accepted"}
 
 
 @pytest.mark.parametrize("first", [TryAgain(False, "502"), SlowDown(None, "slow")])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.batch_answer import Named
 from etl.errors import DestinationError
 from etl.model import Chunk, Event, Paused
+from etl.responses import SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.sender import AdmittedRate, Clock, Pace, Rate, Waits
 from tests.examples import examples
 from tests.sender.serving import Destination, carry_all, chunk_of

@@ -13,9 +13,9 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.amplitude import Accepted, Stop, TryAgain, Verdict
 from etl.errors import UsageError
 from etl.model import Body
+from etl.responses import Accepted, Stop, TryAgain, Verdict
 from etl.sender.identify import Identify
 from etl.sender.proxy import Proxy, proxy_for, proxy_secrets
 from tests.sender.answering import Raw, answering, status

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude import KeyRefused, Refused, RefusedSome, SlowDown, TooBig, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk
+from etl.responses import KeyRefused, Refused, RefusedSome, SlowDown, TooBig, Verdict
 from tests.examples import examples
 from tests.sender.serving import Destination, Journey, carry_all, chunk_of
 from tests.sender.virtual import run_virtual
@@ -62,7 +62,7 @@ def test_who_is_refused_everything_stops_within_sixty_requests(answer: Answer, s
     server = Destination(answer=answer)
     error, journey = stopped(chunks_of(names(2000), size), server, lanes)
     assert len(server.requests) <= 60
-    assert not journey.settled
+    assert not journey.committed
     assert "in a row were answered 4" in error.message
     assert "rows.csv row " in error.message
     assert error.hint
@@ -86,8 +86,8 @@ def test_so_does_who_is_refused_everything_in_the_middle_of_a_run(answer: Answer
     refused = [when for when, _ in server.requests if when > 0.15]
     assert len(refused) <= 60
     assert not journey.rejects
-    settled = {user for first in journey.settled for user in users[first - 1 : first + 99]}
-    assert settled <= set(server.accepted)
+    committed = {user for first in journey.committed for user in users[first - 1 : first + 99]}
+    assert committed <= set(server.accepted)
 
 
 @given(st.integers(1, 19), st.integers(1, 30), st.integers(1, 8), st.sampled_from(list(EVERYTHING)))
@@ -171,7 +171,7 @@ def test_rows_that_wait_to_be_rejects_are_not_settled_if_the_run_stops() -> None
 
     server = Destination(answer=answer)
     journey = run_virtual(carry_all(chunks_of(names(3), 1), server, lanes=1, stop_after=5.0))
-    assert sorted(journey.settled) == [-1]
+    assert sorted(journey.committed) == [-1]
 
 
 def test_rows_that_wait_hold_up_nobody_and_are_settled_once_another_is_accepted() -> None:
@@ -179,7 +179,7 @@ def test_rows_that_wait_hold_up_nobody_and_are_settled_once_another_is_accepted(
     server = Destination(poison=bad)
     journey = run_virtual(carry_all(chunks_of(names(8), 1), server, lanes=1))
     assert [reject.row for reject in journey.rejects] == [1, 2, 3, 4, 5]
-    assert sorted(first for first in journey.settled if first > 0) == list(range(1, 9))
+    assert sorted(first for first in journey.committed if first > 0) == list(range(1, 9))
 
 
 def test_a_user_whose_every_row_is_bad_keeps_its_order_and_ends() -> None:

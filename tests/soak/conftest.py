@@ -1,4 +1,4 @@
-"""Gathers what the soak tests proved, and prints it at the end."""
+"""Gathers what the soak tests proved, and fingerprints it at the end."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import aiohttp
 
 from etl import Job
-from etl.amplitude import Verdict
 from etl.encoder import Limits
 from etl.job import parse_job
-from etl.model import Stretch
+from etl.model import RowRange
 from etl.pipeline.production import Production
 from etl.reader import open_source
+from etl.responses import Verdict
 from etl.sender.batch import Batch
 from etl.sender.http import Http
 from etl.sender.identify import Identify
@@ -93,7 +93,7 @@ def _produce(job: Job, path: Path) -> None:
     """Read, map and encode all of a file; every row has its place in one chunk."""
     production = Production.of(job, open_source([path], csv=job.csv), Limits(identifications=50))
     first = 1
-    for chunks in production.chunks([Stretch(0)]):
+    for chunks in production.chunks([RowRange(0)]):
         for chunk in chunks:
             places = [*chunk.numbers.tolist(), *(reject.row for reject in chunk.rejects)]
             assert chunk.first == first

@@ -30,7 +30,7 @@ def test_many_interruptions_change_no_request(
         with running_sandbox(RECORD) as sandbox:
             for _ in range(chance.randint(1, 6)):
                 kills += 1
-                with killed("settled", chance.randrange(1, 4)) as listener, pytest.raises(KilledError):
+                with killed("committed", chance.randrange(1, 4)) as listener, pytest.raises(KilledError):
                     send(folder, sandbox, source, listener=listener, concurrency=chance.choice([1, 2, 4]))
                 quiet(sandbox)
             send(folder, sandbox, source)

@@ -14,9 +14,9 @@ import pytest
 
 from bench import data
 from etl import Job, run
-from etl.amplitude import SlowDown, TryAgain, Verdict
 from etl.encoder import Limits
 from etl.model import Chunk
+from etl.responses import SlowDown, TryAgain, Verdict
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.encoder.making import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.encoder.test_merge import EVERYTHING, SCHEMA, WORDS_GIVEN, profiles_after

@@ -11,7 +11,7 @@ import pytest
 from etl.checkpoint import Checkpoint
 from etl.model import Summary, Tally
 from etl.sandbox import SandboxOptions, running_sandbox
-from tests.checkpoint.making import IDENTITY, reject, settled
+from tests.checkpoint.making import IDENTITY, committed, reject
 from tests.pipeline.making import law_holds, rows_of, run_once, sent_bodies, write_csv, write_parquet
 from tests.soak.gun import BATCH, LANES, Toll, die_in_call, shoot
 from tests.soak.proof import Proof
@@ -120,12 +120,12 @@ def test_death_inside_the_checkpoint_s_system_calls_loses_nothing(tmp_path: Path
 
 def test_a_torn_write_ahead_log_loses_only_what_was_last(tmp_path: Path) -> None:
     with Checkpoint.create(tmp_path / "whole.sqlite", IDENTITY) as checkpoint:
-        chunks = [settled(first, 10, rejects=(reject(first),)) for first in range(1, 300, 10)]
+        chunks = [committed(first, 10, rejects=(reject(first),)) for first in range(1, 300, 10)]
         for chunk in chunks:
-            checkpoint.settle([chunk], Tally(), 0)
+            checkpoint.commit([chunk], Tally(), 0)
         log = (tmp_path / "whole.sqlite-wal").read_bytes()
         database = (tmp_path / "whole.sqlite").read_bytes()
-    stretches, lengths = [chunk.stretch for chunk in chunks], set()
+    row_ranges, lengths = [chunk.row_range for chunk in chunks], set()
     for number in range(60):
         torn = tmp_path / f"{number}.sqlite"
         torn.write_bytes(database)
@@ -133,8 +133,8 @@ def test_a_torn_write_ahead_log_loses_only_what_was_last(tmp_path: Path) -> None
         found = Checkpoint.load(torn)
         if found is not None:
             with found:
-                kept = list(found.settled())
-            assert kept == stretches[: len(kept)]
+                kept = list(found.committed())
+            assert kept == row_ranges[: len(kept)]
             lengths.add(len(kept))
     assert max(lengths) == len(chunks)
     assert len(lengths) > 10

@@ -1,0 +1,120 @@
+"""Settles chunks as they come: many in one transaction, each told of its success only after it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from etl.checkpoint import Checkpoint
+from etl.errors import TooManyRejectsError
+from etl.model import Chunk, CommittedRows, Listener, Progressed, RowRange, Tally
+from etl.pipeline.settings import RejectLimit
+from etl.sender import Clock, Outcome
+
+
+class Committer:
+    """Groups what is to be committed: while one transaction is written, the next one gathers.
+
+    `read_meter` gives what the requests since its last call came to. `tally` is the whole job's. To be used
+    as a context manager: its one thread is the only one that touches the checkpoint meanwhile. `commits` is
+    how many transactions there were.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        read_meter: Callable[[], Tally],
+        limit: RejectLimit,
+        clock: Clock,
+        listener: Listener,
+        tell_every: float,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._read_meter = read_meter
+        self._limit = limit
+        self._clock = clock
+        self._listener = listener
+        self._tell_every = tell_every
+        self._last = clock.now()
+        self._told = float("-inf")
+        self._waiting: list[CommittedRows] = []
+        self._writing = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "commit")
+        progress = checkpoint.progress()
+        self.tally, self.commits = progress.tally, progress.commits
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+
+    async def commit(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Return once the chunk is committed durably. Raises StateError, or TooManyRejectsError."""
+        mine = _committed(chunk, outcome)
+        self._waiting.append(mine)
+        async with self._writing:
+            if any(committed is mine for committed in self._waiting):
+                await self.flush()
+        self.judge(ended=False)
+
+    async def flush(self) -> None:
+        """Write all that waits, and what requests came to, in one transaction."""
+        group, self._waiting = self._waiting, []
+        meter, now = self._read_meter(), self._clock.now()
+        seconds, self._last = now - self._last, now
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._checkpoint.commit, group, meter, seconds)
+        self.commits += 1
+        self.tally = sum((committed.tally for committed in group), self.tally + meter)
+        self._tell(now)
+
+    def judge(self, *, ended: bool) -> None:
+        """Raise TooManyRejectsError if there are more rejects than the limit."""
+        tally = self.tally
+        if self._limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
+            raise TooManyRejectsError(
+                f"{tally.rejected:,} of {tally.rows:,} rows were rejected{_swallowed(tally)}; "
+                f"the limit is {self._limit}",
+                hint="see the rejects for the reasons and fix the job or the export, or allow more with "
+                "--max-rejects; then run the same command again",
+            )
+
+    def _tell(self, now: float) -> None:
+        if now - self._told >= self._tell_every:
+            self._told = now
+            self._listener(Progressed(self.tally))
+
+
+def _committed(chunk: Chunk, outcome: Outcome) -> CommittedRows:
+    held = 0 if chunk.held is None else len(chunk.held)
+    rows = Tally(
+        rows=len(chunk.numbers) if chunk.again else chunk.stop - chunk.first - held,
+        unchanged=chunk.unchanged,
+        rejected=len(chunk.rejects),
+        swallowed=sum(reject.swallowed for reject in chunk.rejects),
+    )
+    row_range = RowRange(chunk.file, chunk.first, chunk.stop)
+    return CommittedRows(
+        row_range,
+        rows + outcome.tally,
+        chunk.rejects + outcome.rejects,
+        chunk.unsent + outcome.sent,
+        skipped=chunk.skipped,
+        held=chunk.held,
+        again=chunk.again,
+    )
+
+
+def _swallowed(tally: Tally) -> str:
+    """The part of the message that says which rows are in doubt, too."""
+    if not tally.swallowed:
+        return ""
+    lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+    return f", and {lines} that follow a quote in them which is not closed count as well"

@@ -1,0 +1,71 @@
+"""Committed and uncommitted ranges of a source, held rows among them, and the safe point. No I/O."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+from etl.model import HeldRows, RowRange
+
+
+class RangeSet:
+    """Which rows of which file are committed.
+
+    Ranges may be committed in any order and more than once; neighbours grow together, so that the size
+    follows the number of gaps, not of rows. A committed range of which rows are `held` is a gap of its own:
+    read from its first row to its last, it is cut into the same chunk again.
+    """
+
+    def __init__(self, committed: Iterable[RowRange] = (), held: Iterable[HeldRows] = ()) -> None:
+        self._files: dict[int, list[tuple[int, int]]] = {}
+        self._held = {one.row_range: one for one in held}
+        for row_range in committed:
+            self.commit(row_range)
+
+    def commit(self, row_range: RowRange) -> None:
+        """Every row of the range has its end; `range.stop` must be given."""
+        if row_range.stop is None:
+            raise ValueError("an open range can't be committed")
+        if row_range.stop > row_range.first:
+            spans = self._files.setdefault(row_range.file, [])
+            _insert(spans, row_range.first, row_range.stop)
+
+    def committed(self) -> Iterator[RowRange]:
+        """The committed ranges, grown together, in order."""
+        for file in sorted(self._files):
+            for first, stop in self._files[file]:
+                yield RowRange(file, first, stop)
+
+    def rows(self) -> int:
+        """How many rows are committed."""
+        committed = sum(stop - first for spans in self._files.values() for first, stop in spans)
+        return committed - sum(len(one.rows) for one in self._held.values())
+
+    def held(self, gap: RowRange) -> HeldRows | None:
+        """What is held of a gap; None where all of it is left."""
+        return self._held.get(gap)
+
+    def gaps(self, file: int) -> list[RowRange]:
+        """What is left of a file, in order; the last gap is open, for nobody knows where the file ends."""
+        spans = [(1, 1), *self._files.get(file, [])]
+        between = [RowRange(file, one[1], other[0]) for one, other in pairwise(spans) if one[1] < other[0]]
+        held = [row_range for row_range in self._held if row_range.file == file]
+        return sorted([*between, *held, RowRange(file, spans[-1][1])], key=lambda gap: gap.first)
+
+    def safe_point(self, file: int) -> int:
+        """The first row of a file that isn't committed, or has an unsettled one before it."""
+        return self.gaps(file)[0].first
+
+
+def _insert(spans: list[tuple[int, int]], first: int, stop: int) -> None:
+    """Add a span to sorted, disjoint spans, and grow together what touches."""
+    index = bisect_right(spans, (first, stop))
+    if index and spans[index - 1][1] >= first:
+        index -= 1
+        first = spans[index][0]
+    end = index
+    while end < len(spans) and spans[end][0] <= stop:
+        stop = max(stop, spans[end][1])
+        end += 1
+    spans[index:end] = [(first, stop)]
