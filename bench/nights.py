@@ -143,7 +143,7 @@ def share_of(same: list[Ran], produced: list[Ran], seconds: Callable[[Ran], floa
 
 def _arrived(job: _Job, changed: Path, night: Ran) -> int:
     """How many users arrived in all nights: those who changed, once, with what changed, and no others."""
-    found = _child("bench.arrivals", job.record, changed, job.mode).told
+    found = _child("bench.recorder", job.record, changed, job.mode).told
     if any(one.told["accepted"] for one in job.same):
         raise BenchError(f"by {job.mode}, something was sent though nothing had changed")
     if found["arrived"] != found["changed"] or found["arrived"] != night.told["accepted"] or found["wrong"]:

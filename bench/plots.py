@@ -64,30 +64,6 @@ def memory(steps: list[dict[str, float]], axes: Any) -> None:
     other.set_ylabel("seconds a million rows (dotted)")
 
 
-def nights(found: list[dict[str, Any]], axes: Any) -> None:
-    """Measured points, and the straight lines through them as far as 100 times the fewest users."""
-    other = axes.twinx()
-    other.spines["top"].set_visible(False)
-    far = 100 * found[0]["users"]
-    for mode, mark in (("property", "o"), ("user", "s")):
-        own = [night for night in found if night["mode"] == mode]
-        for name, where, colour, said in (("same", axes, OURS, "time"), ("bytes", other, OTHERS, "snapshot")):
-            users = [night["users"] for night in own]
-            values = [night[name] / (1e9 if name == "bytes" else 1.0) for night in own]
-            slope, start = statistics.linear_regression(users, values)
-            where.plot([0, far / 1e6], [start, slope * far + start], "--", color=colour, linewidth=1)
-            where.plot([n / 1e6 for n in users], values, mark, color=colour, label=f"{said}, by {mode}")
-            where.plot(far / 1e6, slope * far + start, mark, color=colour, markerfacecolor="white")
-    axes.set_ylim(bottom=0)
-    other.set_ylim(0, other.get_ylim()[1] * 1.5)  # or the lines of time and size would be one
-    axes.set_xlim(0, far / 1e6 * 1.03)
-    axes.set_xlabel("million users, none of whom changed (filled: measured; dashed: the straight line)")
-    axes.set_ylabel("seconds")
-    other.set_ylabel("snapshot, GB (grey)")
-    axes.legend(frameon=False, loc="upper left")
-    other.legend(frameon=False, loc="lower right")
-
-
 def limits(found: Mapping[str, Any], axes: Any) -> None:
     offered, admitted = zip(*found["by_second"][:-1], strict=True)
     axes.step(range(len(offered)), offered, where="post", color=OTHERS, label="offered")
@@ -113,7 +89,6 @@ def main(results: str, folder: str, kind: str) -> None:
     drawn: dict[str, tuple[Callable[[Any], None], float]] = {
         "speed": (lambda axes: speed(found["peers"], axes), 4.0),
         "memory": (lambda axes: memory(found["memory"], axes), 3.6),
-        "nights": (lambda axes: nights(found["nights"], axes), 3.6),
         "limits": (lambda axes: limits(found["limits"], axes), 3.6),
     }
     for name, (draw, height) in drawn.items():

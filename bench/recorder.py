@@ -1,6 +1,7 @@
 """A sink that reads what it gets: for showing that all contenders send the same.
 
-    python -m bench.recorder FILE        says its port; at SIGTERM writes a line of JSON for each user to FILE
+    python -m bench.recorder FILE                prints its port; at SIGTERM writes a line for each user
+    python -m bench.recorder FILE EXPORT MODE    compares that with the export in which every 50th changed
 
 It understands the forms of the Identify API and the `$identify` events of the HTTP API, with Python's own
 parsers only.
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import zip_longest
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -97,7 +99,40 @@ def server(record: Record) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
+def changed(path: Path, mode: str) -> Iterator[dict[str, Any]]:
+    """What has to arrive, by id: of `property` the plan alone, of `user` all that the user has."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from bench.data import EVERY, GROUP
+
+    first = 0
+    for batch in pq.ParquetFile(path).iter_batches(GROUP):
+        rows = np.flatnonzero(np.arange(first, first + len(batch)) % EVERY == 0)
+        first += len(batch)
+        table = pa.Table.from_batches([batch]).take(pa.array(rows))
+        yield from (table.select(["id", "plan"]) if mode == "property" else table).to_pylist()
+
+
+def compared(record: Path, path: Path, mode: str) -> dict[str, Any]:
+    """Count the users that changed, those that arrived, and those of them that are wrong, with some."""
+    with record.open(encoding="utf-8") as lines:
+        arrived = json.loads(next(lines))["count"]
+        count = wrong = 0
+        some: list[Any] = []
+        for expected, got in zip_longest(changed(path, mode), map(json.loads, lines)):
+            count += expected is not None
+            if expected != got:
+                wrong += 1
+                some = [*some, [expected, got]][:2]
+    return {"changed": count, "arrived": arrived, "wrong": wrong, "some": some}
+
+
 def main() -> None:
+    if len(sys.argv) > 2:
+        print(json.dumps(compared(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])))
+        return
     record = Record()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with server(record) as running:

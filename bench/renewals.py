@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.data import EVERY
 from bench.environments import CACHE
 from etl.job import load_job
-from etl.snapshot import Layout, Renewal, Snapshot, layout_of
+from etl.snapshot import Layout, Snapshot, SnapshotWriter, layout_of
 
 _ROWS = 16_384
 
@@ -44,7 +44,7 @@ def _seconds(
         np.random.default_rng(6).integers(1, 2**32, (_ROWS, len(layout.names))).astype(layout.dtype)
     )
     start = time.perf_counter()
-    with Renewal(copy, layout, old.stamp, old=before) as renewal:
+    with SnapshotWriter(copy, layout, old.header, old=before) as renewal:
         for first in range(0, len(keys), _ROWS):
             rows = keys[first : first + _ROWS].reshape(-1, 1)
             renewal.add(rows, fingerprints[: len(rows)])

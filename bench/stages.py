@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from etl.cli.allocation import configure_allocation
-from etl.cli.pandas_import import keep_out
+from etl.cli.process_setup import block_pandas, configure_allocation
 
 FIELDS = ("platform", "os_name", "app_version", "language")
 
@@ -43,11 +42,11 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     from etl.encoder import Limits
     from etl.job import load_job
     from etl.model import RowRange
-    from etl.pipeline.production import Production
+    from etl.pipeline.row_pipeline import RowPipeline
     from etl.reader import open_source
 
     job = load_job(job_file, environ={})
-    production = Production.of(job, open_source([path]), Limits(identifications=1000))
+    production = RowPipeline(job, open_source([path]), limits=Limits(identifications=1000))
 
     def read() -> None:
         for _ in production.source.read(RowRange(0)):
@@ -55,7 +54,7 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
 
     def read_and_map() -> None:
         for batch in production.source.read(RowRange(0)):
-            production.mapper.map(batch)
+            production.rows.mapper.map(batch)
 
     def produce() -> None:
         for _ in production.chunks([RowRange(0)]):
@@ -79,7 +78,7 @@ def main() -> None:
     configure_allocation()  # before Arrow is imported, as the command does
     if stage == "unsettled":
         run_unsettled(arguments)
-    keep_out()  # as the command does: else the first conversion would import pandas, and be timed
+    block_pandas()  # as the command does: else the first conversion would import pandas, and be timed
     work = stages(*map(Path, arguments))[stage]
     if stage == "bare":
         import arro3.io  # noqa: F401 - imports are no part of the work

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from etl.errors import EtlError
     from etl.job import Job
-    from etl.model import Listener, Summary
     from etl.pipeline.baseline import Recorded
-    from etl.pipeline.rehearse import Forecast
+    from etl.pipeline.plan import Plan
     from etl.pipeline.settings import Options, RejectLimit, RowMinimum, Settings
     from etl.reader import Source
+    from etl.run_events import Listener, Summary
 
 __all__ = [
     "EtlError",
-    "Forecast",
     "Job",
+    "Plan",
     "Recorded",
     "RejectLimit",
     "RowMinimum",
@@ -49,13 +49,13 @@ __version__: str
 # Imported when they are first asked for: the command shows its help without them.
 _HOMES: Final = {
     "EtlError": "etl.errors",
-    "Forecast": "etl.pipeline.rehearse",
+    "Plan": "etl.pipeline.plan",
     "Job": "etl.job",
     "Recorded": "etl.pipeline.baseline",
     "RejectLimit": "etl.pipeline.settings",
     "RowMinimum": "etl.pipeline.settings",
     "Settings": "etl.pipeline.settings",
-    "Summary": "etl.model",
+    "Summary": "etl.run_events",
 }
 
 
@@ -76,38 +76,38 @@ def run(
     """
     from etl.job import read_api_key
     from etl.pipeline import run_job
-    from etl.pipeline.run import ignore
+    from etl.pipeline.run import no_listener
 
     return run_job(
         job,
         _open(job, source),
         read_api_key(job, os.environ) if key is None else key,
         settings=_settings(settings, options),
-        listener=listener or ignore,
+        listener=listener or no_listener,
     )
 
 
 def plan(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
-) -> Forecast:
+) -> Plan:
     """Say what `run` would do: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
-    from etl.pipeline import forecast
+    from etl.pipeline import plan_job
 
-    return forecast(job, _open(job, source), settings=_settings(settings, options))
+    return plan_job(job, _open(job, source), settings=_settings(settings, options))
 
 
 def baseline(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Recorded:
     """Record a source as sent, without sending it, so that the next run sends only what changed since."""
-    from etl.pipeline import baseline as record
+    from etl.pipeline import record_baseline as record
 
     return record(job, _open(job, source), settings=_settings(settings, options))
 
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
     """The first identifications as JSON text, one each."""
-    from etl.pipeline import preview as first
+    from etl.pipeline import preview_rows as first
 
     return first(job, _open(job, source), count=count)
 

@@ -1,4 +1,4 @@
-"""`python -m etl` and the `propsync` command: errors to messages and exit codes."""
+"""`python -m etl` and the `propsync` command: errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ def main() -> None:
 
 
 def _run_process() -> int:
-    from etl.cli.allocation import configure_allocation
     from etl.cli.console import make_sturdy
-    from etl.cli.pandas_import import keep_out
+    from etl.cli.process_setup import block_pandas, configure_allocation
 
     make_sturdy()
     configure_allocation()
-    keep_out()
-    return run_command(sys.argv[1:])
+    block_pandas()
+    return run_command_line(sys.argv[1:])
 
 
-def run_command(arguments: list[str]) -> int:
-    """Run the command line; the exit code. Messages for the user go to stderr."""
+def run_command_line(arguments: list[str]) -> int:
+    """Run the command line and return the exit code. Messages for the user go to stderr."""
     import click
 
-    from etl.cli import propsync
-    from etl.cli.invocation import Invocation
+    from etl.cli.app import propsync
+    from etl.cli.console import Invocation
 
     invocation = Invocation(tuple(arguments), secrets=[os.environ.get("AMPLITUDE_API_KEY", "")])
     try:
@@ -45,11 +44,11 @@ def run_command(arguments: list[str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - never silent, and never with the key
-        return invocation.tell_failure(error)
+        return invocation.failure(error)
 
 
 def _leave(code: int) -> None:
-    """End the process. The code is decided, whoever is impatient now."""
+    """End the process. The code is decided, and further signals do not change it."""
     import threading
 
     from etl.interrupts import ignore
@@ -58,7 +57,7 @@ def _leave(code: int) -> None:
     sys.stderr.flush()
     ignore()
     if any(thread.daemon for thread in threading.enumerate()):
-        # A reader that is stuck in a pipe: Python would wait for it, or stumble over it.
+        # A reader that is stuck in a pipe: Python would wait for it, or fail over it.
         os._exit(code)
     sys.exit(code)
 

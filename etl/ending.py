@@ -1,4 +1,4 @@
-"""How a run ended: the one place that decides it, whatever ended the run and whoever asks."""
+"""How a run ended: its status, exit code, reason and hint are decided here and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from etl.errors import EtlError, ExitCode
-from etl.model import Ended, Event, Listener, Summary, Tally
-from etl.wording import counted, visible
+from etl.model import Tally
+from etl.run_events import Ended, Event, Listener, Summary
+from etl.text import counted, visible
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,18 +48,18 @@ def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:
     if isinstance(error, EtlError):
         hint = None if error.hint is None else visible(error.hint)
         return error.exit_code, "\n".join(map(visible, error.lines)), hint
-    from asyncio import CancelledError  # here, since `--help` has no use for it
+    from asyncio import CancelledError  # here, since `--help` must start fast
 
     if isinstance(error, KeyboardInterrupt | CancelledError):
         return ExitCode.INTERRUPTED, "interrupted", GO_ON
-    # Without its words, which may hold anything that was in memory.
+    # Without its message, which may hold anything that was in memory.
     return ExitCode.FAULT, f"{FAULT} ({type(error).__name__})", f"see the log for the trace; then {GO_ON}"
 
 
 class Ending:
-    """A listener that passes on what is told of a run, and its end once: when the block is left.
+    """A listener that passes on the events of a run, and its end once: when the block is left.
 
-    So a run is told to have ended also where it could not begin, and always with the reason.
+    So `Ended` comes even if the run could not begin, and always with the reason.
     """
 
     def __init__(self, job: str, listener: Listener) -> None:

@@ -1,7 +1,7 @@
-"""What can go wrong, what to do about it, and which exit code says so.
+"""The errors that a user can cause, each with a message, a hint and an exit code.
 
-Every error a user can cause is an `EtlError`: it says what happened, where, and what to do. Libraries' own
-exceptions are translated where they are born, so nothing above has to know them.
+The message names what happened and where, the hint what to do. Exceptions of libraries are translated where
+they are raised, so that nothing above has to know them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller."""
+    """The exit codes of the process."""
 
     DONE = 0
     FAULT = 1
@@ -38,7 +38,7 @@ class EtlError(Exception):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The message by its lines: a line end within one of them is foreign text."""
+        """The lines of the message; a line end within one of them is foreign text."""
         return (self.message,)
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Fault:
 class JobError(EtlError):
     """The job file is wrong; nothing was sent. Carries all its faults at once, in order of line.
 
-    `job` is the job's name, where the file says it.
+    `job` is the job's name, if the file has it.
     """
 
     exit_code = ExitCode.USAGE
@@ -126,15 +126,15 @@ class SourceError(EtlError):
 
 
 class TransformError(EtlError):
-    """The job's own transform failed, or returned what isn't the rows it was given."""
+    """The job's own transform failed, or did not return the rows it was given."""
 
     exit_code = ExitCode.SOURCE
 
 
 class StaleCheckpointError(EtlError):
-    """The checkpoint was made from another source, another job or other limits - or can't be read.
+    """The checkpoint belongs to another source, another job or other limits, or it can't be read.
 
-    `damaged`: what it held is lost.
+    `damaged`: its content is lost.
     """
 
     exit_code = ExitCode.SOURCE

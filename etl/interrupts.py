@@ -1,7 +1,7 @@
-"""The signals by which a process is asked to stop, and who hears them when.
+"""The signals that ask a process to stop, and what handles them when.
 
-A handler is set from the first moment on: without one, SIGTERM and SIGHUP kill the process on the spot, and
-PID 1 of a container never hears of them.
+A handler is set from the first moment on: without one, SIGTERM and SIGHUP kill the process at once, and PID 1
+of a container never gets them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler: TypeAlias = Callable[[int, FrameType | None], object]
 
 _early: list[int] = []
-# Two in the first second are a stop that is repeated; whoever sends more of them can't be told of the end.
+# Two during the start are a repeated request to stop; after more, the end can't be reported any more.
 _PATIENCE: Final = 2
 
 
 def watch() -> None:
-    """From now on hear all of them: the first ones wait for `release`, then one raises KeyboardInterrupt.
+    """Handle all of them: the first ones wait for `release`, then one raises KeyboardInterrupt.
 
     For the main thread of a process that is ours. A SIGHUP that is ignored (`nohup`) stays so.
     """
@@ -33,7 +33,7 @@ def watch() -> None:
 
 
 def release() -> None:
-    """From now on each raises KeyboardInterrupt, and so does this if one came; after `watch` only."""
+    """Let each raise KeyboardInterrupt from now on, and raise it now if one came; only after `watch`."""
     for number in STOPPING:
         if signal.getsignal(number) is _wait_for_release:
             signal.signal(number, signal.default_int_handler)
@@ -43,22 +43,22 @@ def release() -> None:
 
 
 def leave_at_once(code: int) -> None:
-    """From now on each ends the process with this exit code."""
+    """Let each end the process with this exit code."""
     for number in STOPPING:
         signal.signal(number, lambda *_: os._exit(code))
 
 
 def ignore() -> None:
-    """From now on none does anything. Any other handler is gone before Python has ended."""
+    """Let none do anything. Any other handler is removed before Python has ended."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def heard_by(handler: Handler) -> Iterator[None]:
-    """Let `handler` hear them in the block; those that are ignored stay so.
+    """Let `handler` handle them in the block; those that are ignored stay ignored.
 
-    In any other thread than the main one nothing changes: Python hears signals in that one alone.
+    In any other thread than the main one nothing changes: Python handles signals in that one alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -76,7 +76,7 @@ def heard_by(handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a first one wait until the block is left, where it is raised again; a second one does not wait."""
+    """Let a first one wait until the end of the block, where it is raised; a second one doesn't wait."""
     came: list[int] = []
 
     def hold(number: int, _frame: FrameType | None) -> None:

@@ -1,13 +1,13 @@
-"""The words of the project as frozen types, and the events that a listener hears.
+"""The terms of the project as frozen types: ranges, batches, chunks, rejects and counts.
 
-Row numbers count from 1, the first row after a header. A range is half open: `first` belongs to it and
-`stop` doesn't.
+Row numbers count from 1, the first row after a header. A range is half open: `first` is part of it and
+`stop` isn't.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
     Fingerprints: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
-Format: TypeAlias = Literal["csv", "parquet", "ndjson", "arrow"]
+# A key of `etl.reader.formats.READERS`, or "arrow" for what is in memory.
+Format: TypeAlias = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,10 @@ class RowRange:
 class Reject:
     """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source.
 
-    `swallowed` lines after it would have been a part of it, had its quotes been taken at their word. They are
-    read as rows of their own, and count as doubtful where rejects are limited. `origin` says as what the
-    values are read when they are sent again: "csv", "json", or typed values (`arrow.originals`); "" for what
-    the name of the source says.
+    `swallowed` lines after it would have been part of it, if its quotes were taken literally. They are read
+    as rows of their own, and count against the limit of rejects. `origin` is the format in which the values
+    are read when they are sent again: "csv", "json", or typed values (`arrow.originals`); "" for the format
+    of the source's name.
     """
 
     source: str
@@ -106,7 +107,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Values of a column that didn't fit and were left out by the job's wish, all for one reason.
+    """Values of a column that didn't fit and were left out as the job asks, all for one reason.
 
     `rows` (int64, shape (k,), ascending) are the numbers of the rows that go without them.
     """
@@ -132,7 +133,7 @@ def counts_of(skipped: Iterable[Skipped]) -> SkippedCounts:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What the mapper made of a batch.
+    """A batch after mapping.
 
     `kept` (int64, shape (k,), ascending) are positions in `batch.rows`; row i of `identifications` was made
     of `batch.rows[kept[i]]`. `rejects` has those of the batch too, ascending by row. Rows in neither
@@ -153,7 +154,7 @@ class Mapped:
     skipped: tuple[Skipped, ...] = ()
 
     def between(self, first: int, stop: int) -> Mapped:
-        """What was made of rows `first` to `stop - 1` of the batch; nothing is copied."""
+        """The same for rows `first` to `stop - 1` of the batch; nothing is copied."""
         batch = self.batch.between(first, stop)
         if batch is self.batch:
             return self
@@ -229,9 +230,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Where the rows went, and what it took. The law: rows = accepted + unchanged + merged + rejected.
+    """Counts of rows and requests. The law: rows = accepted + unchanged + merged + rejected.
 
-    `bytes` are those on the wire; `uncounted` is how many more events were sent than the server says it took;
+    `bytes` are those on the wire; `uncounted` is how many more events were sent than the server counted;
     `swallowed` is the sum of the rejects'.
     """
 
@@ -266,7 +267,7 @@ class Tally:
         )
 
 
-# What became of rows that were to be sent; of those in doubt nobody knows whether they arrived.
+# The outcome of rows that were to be sent; whether those in doubt arrived is unknown.
 End: TypeAlias = Literal["accepted", "in_doubt", "refused", "unsent"]
 
 
@@ -285,10 +286,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class CommittedRows:
-    """Rows of a chunk that have their end: what they add to the tally, their rejects, what was sent of them.
+    """Rows of a chunk that are committed: what they add to the tally, their rejects, what was sent of them.
 
-    The rows of `sent` may come in several pieces, in any order. All rows of the range have their end but
-    those with the numbers `held`. `again`: the range was committed before, with more rows held than now.
+    The rows of `sent` may come in several pieces, in any order. All rows of the range are committed but those
+    with the numbers `held`. `again`: the range was committed before, with more rows held than now.
     """
 
     row_range: RowRange
@@ -302,127 +303,7 @@ class CommittedRows:
 
 @dataclass(frozen=True, slots=True)
 class HeldRows:
-    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that have no end yet; all others have."""
+    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that aren't committed; all others are."""
 
     row_range: RowRange
     rows: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Where the time of one process of a run went, in seconds.
-
-    `source`, `map`, `diff` and `encode` are what each stage that makes chunks was busy. Sending has `slots`
-    requests at once, and each slot is at each moment in one state, so the sum of the next six is `slots`
-    times the duration: `idle` (no chunk is ready), `user` (an earlier chunk with the same user is not
-    committed yet), `rate` (the rate limit), `pause` (the destination slows the run down, or is away),
-    `request` (an answer is awaited) and `commit` (the checkpoint is written). `latency` has the 50th, 95th
-    and 99th percentile of the time to an answer; it is empty if no request was answered.
-    """
-
-    source: float = 0.0
-    map: float = 0.0
-    diff: float = 0.0
-    encode: float = 0.0
-    slots: int = 0
-    idle: float = 0.0
-    user: float = 0.0
-    rate: float = 0.0
-    pause: float = 0.0
-    request: float = 0.0
-    commit: float = 0.0
-    latency: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a run says at its end; the counts are those of the whole job since its checkpoint began.
-
-    `exit_code`, `reason` and `hint` (None where the code is 0) are decided by `etl.ending`. `skipped_values`
-    counts values that were left out by the job's wish, by column and reason. `timing` is of the last process,
-    None if it never began to send.
-    """
-
-    job: str
-    tally: Tally
-    seconds: float
-    resumed_rows: int
-    status: Literal["finished", "stopped", "interrupted"]
-    rejects_by_code: dict[str, int] = field(default_factory=dict)
-    exit_code: int = 0
-    reason: str | None = None
-    hint: str | None = None
-    skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
-    timing: Timing | None = None
-
-
-# --- events: what a listener hears -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A run begins. `total_rows` is None where the source can't tell without reading it."""
-
-    job: str
-    endpoint: str
-    files: int
-    total_rows: int | None
-    total_bytes: int | None
-    resumed: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Progressed:
-    """Chunks were committed: the whole job's tally so far. Told at most a few times a second."""
-
-    tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """The destination slows us down or is away: `seconds` until the next try.
-
-    `attempt` counts the tries that failed in a row (0: nobody counts them), `status` is that of the answer
-    (None: there was none), and `seconds_left` how long the run goes on if nothing gets through.
-    """
-
-    reason: str
-    seconds: float
-    outage_seconds: float
-    attempt: int = 0
-    status: int | None = None
-    seconds_left: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """The destination takes requests again after `seconds`."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something a user should know, that doesn't stop the run. `code` is stable, `message` is for people."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """Something that happened as it should, for those who wonder. As `Warned` otherwise."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A run is over, whichever way; also one that could not begin, for which nothing was `Started`."""
-
-    summary: Summary
-
-
-Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Noted | Ended
-Listener: TypeAlias = Callable[[Event], None]

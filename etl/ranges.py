@@ -1,4 +1,4 @@
-"""Committed and uncommitted ranges of a source, held rows among them, and the safe point. No I/O."""
+"""Which rows of a source are committed: ranges, gaps, held rows and the safe point. No I/O."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from etl.model import HeldRows, RowRange
 class RangeSet:
     """Which rows of which file are committed.
 
-    Ranges may be committed in any order and more than once; neighbours grow together, so that the size
-    follows the number of gaps, not of rows. A committed range of which rows are `held` is a gap of its own:
-    read from its first row to its last, it is cut into the same chunk again.
+    Ranges may be committed in any order and more than once; neighbours are merged, so that the size depends
+    on the number of gaps, not of rows. A committed range with `held` rows is a gap of its own: read from its
+    first row to its last, it is cut into the same chunk again.
     """
 
     def __init__(self, committed: Iterable[RowRange] = (), held: Iterable[HeldRows] = ()) -> None:
@@ -24,7 +24,7 @@ class RangeSet:
             self.commit(row_range)
 
     def commit(self, row_range: RowRange) -> None:
-        """Every row of the range has its end; `range.stop` must be given."""
+        """Add a range of committed rows; `stop` must be given."""
         if row_range.stop is None:
             raise ValueError("an open range can't be committed")
         if row_range.stop > row_range.first:
@@ -32,7 +32,7 @@ class RangeSet:
             _insert(spans, row_range.first, row_range.stop)
 
     def committed(self) -> Iterator[RowRange]:
-        """The committed ranges, grown together, in order."""
+        """The committed ranges, merged, in order."""
         for file in sorted(self._files):
             for first, stop in self._files[file]:
                 yield RowRange(file, first, stop)
@@ -43,23 +43,23 @@ class RangeSet:
         return committed - sum(len(one.rows) for one in self._held.values())
 
     def held(self, gap: RowRange) -> HeldRows | None:
-        """What is held of a gap; None where all of it is left."""
+        """The held rows of a gap; None if all of its rows are left."""
         return self._held.get(gap)
 
     def gaps(self, file: int) -> list[RowRange]:
-        """What is left of a file, in order; the last gap is open, for nobody knows where the file ends."""
+        """The uncommitted ranges of a file, in order; the last is open, as the file's end is unknown."""
         spans = [(1, 1), *self._files.get(file, [])]
         between = [RowRange(file, one[1], other[0]) for one, other in pairwise(spans) if one[1] < other[0]]
         held = [row_range for row_range in self._held if row_range.file == file]
         return sorted([*between, *held, RowRange(file, spans[-1][1])], key=lambda gap: gap.first)
 
     def safe_point(self, file: int) -> int:
-        """The first row of a file that isn't committed, or has an unsettled one before it."""
+        """The first row of a file that isn't committed."""
         return self.gaps(file)[0].first
 
 
 def _insert(spans: list[tuple[int, int]], first: int, stop: int) -> None:
-    """Add a span to sorted, disjoint spans, and grow together what touches."""
+    """Add a span to sorted, disjoint spans, and merge those that touch."""
     index = bisect_right(spans, (first, stop))
     if index and spans[index - 1][1] >= first:
         index -= 1

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from etl.__main__ import run_command
+from etl.__main__ import run_command_line
 from tests.forking import PATH, ForkedProcess
 
 REPOSITORY = Path(__file__).parents[1]
@@ -87,7 +87,7 @@ class Propsync:
     def __call__(self, *arguments: str | Path) -> Finished:
         """Run the command in this process: quick, and the same but for what a process is needed for."""
         self._capsys.readouterr()
-        code = run_command([str(argument) for argument in arguments])
+        code = run_command_line([str(argument) for argument in arguments])
         return checked(Finished(code, *self._capsys.readouterr()))
 
     def process(

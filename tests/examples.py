@@ -7,6 +7,6 @@ import os
 _ALL = os.environ.get("PROPSYNC_EXAMPLES") == "all"
 
 
-def examples(full: int) -> int:
-    """Of the full number a third, but no fewer than 25 where there are as many."""
-    return full if _ALL else max(full // 3, min(full, 25))
+def examples(full: int, usual: int | None = None, *, least: int = 25) -> int:
+    """The full number in a soak; else the usual one: by default a third, and at least `least` of them."""
+    return full if _ALL else usual or max(full // 3, min(full, least))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from etl.cli.allocation import configure_allocation
-from etl.cli.pandas_import import keep_out, let_in
+from etl.cli.process_setup import allow_pandas, block_pandas, configure_allocation
 
 configure_allocation()
-keep_out()
+block_pandas()
 import etl  # noqa: E402
 
 for module in pkgutil.walk_packages(etl.__path__, "etl."):
     if not module.name.endswith("__main__"):
         import_module(module.name)
-let_in()
+allow_pandas()
 import_module("tests.commands")  # what modules of tests need, whose functions run in such processes

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from etl import errors
 from etl.ending import Ending, ended, not_begun
 from etl.errors import EtlError, Fault, JobError
-from etl.model import Ended, Event, Summary, Tally, Warned
+from etl.model import Tally
+from etl.run_events import Ended, Event, Summary, Warned
 
 KINDS = [
     kind

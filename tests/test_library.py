@@ -11,8 +11,8 @@ import pytest
 import etl
 from etl import (
     EtlError,
-    Forecast,
     Job,
+    Plan,
     RejectLimit,
     RowMinimum,
     Settings,
@@ -43,7 +43,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_calls_take_the_options_of_a_run_by_name(job: Job, source: Path, sandbox: Sandbox) -> None:
-    found: Forecast = plan(job, source, rate=3000, min_rows=RowMinimum(count=1))
+    found: Plan = plan(job, source, rate=3000, min_rows=RowMinimum(count=1))
     assert found.tally.accepted == 20
     summary: Summary = run(
         job, source, key="any-key", endpoint=sandbox.url, rate=None, max_rejects=RejectLimit(percent=1)

@@ -1,49 +1,111 @@
-"""JSON to Python and back without losing digits, and without taking for JSON what isn't."""
+"""JSON values exactly as a source writes them: every digit is kept, and nothing but JSON passes for JSON.
+
+Columns whose values differ in kind have the type `JSON`: one JSON text for each value.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import secrets
-from typing import Any, Final, NoReturn
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeGuard
 
+import numpy as np
 import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
 
-# So many digits as only numbers beyond 64 bits have; orjson makes floats of these.
-_MOST_SURE: Final = 19
-_DIGITS: Final = bytes(ord("0") if sign in b"0123456789" else ord(" ") for sign in range(256))
-# Python refuses to read whole numbers of thousands of digits; these are beyond every float.
+JsonKind: TypeAlias = Literal["typed", "nested", "huge"]
+RowIndices: TypeAlias = NDArray[np.int64]
+
+EXACT_FLOAT: Final = 2**53  # up to it a float holds every whole number
+# Only numbers beyond 64 bits have so many digits; orjson makes floats of these.
+_SAFE_DIGITS: Final = 19
+_DIGITS_AS_ZEROS: Final = bytes(ord("0") if sign in b"0123456789" else ord(" ") for sign in range(256))
+# Python refuses to read whole numbers of thousands of digits; longer ones than this are beyond every float.
 _MOST_DIGITS: Final = 400
-_FAR: Final = f"infinite{secrets.token_hex(8)}"
+_INFINITE: Final = f"infinite{secrets.token_hex(8)}"
+_INT64: Final = range(-(2**63), 2**63)
+_UINT64: Final = range(2**64)
+_TYPES: Final[dict[str, tuple[JsonKind, pa.DataType]]] = {
+    "text": ("typed", pa.string()),
+    "boolean": ("typed", pa.bool_()),
+    "whole": ("typed", pa.int64()),
+    "unsigned": ("typed", pa.uint64()),
+    "float": ("typed", pa.float64()),
+    "list of str": ("typed", pa.list_(pa.string())),
+    "list of bool": ("typed", pa.list_(pa.bool_())),
+    "list of int": ("typed", pa.list_(pa.int64())),
+    "list of float": ("typed", pa.list_(pa.float64())),
+    "nested": ("nested", pa.string()),
+    "huge": ("huge", pa.string()),
+}
 
 
-def load(text: str | bytes) -> Any:
-    """The value of a JSON text; whole numbers have all their digits, and those beyond a float are infinite.
+class JsonType(pa.ExtensionType):  # type: ignore[misc]
+    """The type of columns of JSON texts; a JSON null is null."""
 
-    Raises ValueError for what is no JSON, RecursionError for what is nested too deep to be read.
+    def __init__(self) -> None:
+        super().__init__(pa.string(), "propsync.json")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        """Return nothing: there is one such type."""
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> JsonType:
+        """Return the type."""
+        return cls()
+
+
+JSON: Final = JsonType()
+
+
+def is_json(kind: pa.DataType) -> TypeGuard[JsonType]:
+    """Whether a column of this type has JSON texts."""
+    return isinstance(kind, JsonType)
+
+
+def json_as_text(values: pa.ExtensionArray) -> pa.Array:
+    """Convert JSON values to strings: text as it is, everything else as its JSON."""
+    texts = values.storage.to_pylist()
+    plain = [orjson.loads(text) if text is not None and text[0] == '"' else text for text in texts]
+    return pa.array(plain, pa.string())
+
+
+def json_column(texts: list[str | None]) -> pa.ExtensionArray:
+    """Make a column of JSON values, shape (n,), from their texts."""
+    return pa.ExtensionArray.from_storage(JSON, pa.array(texts, pa.string()))
+
+
+def load_json(text: str | bytes) -> Any:
+    """Read a JSON text; whole numbers keep all their digits, and numbers beyond a float are infinite.
+
+    Raises ValueError if it is not JSON, RecursionError if it is nested too deep to be read.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if not has_digits(data, _MOST_SURE):
+    if not has_digits(data, _SAFE_DIGITS):
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
-            pass  # which knows neither 1e400 nor half a surrogate pair
+            pass  # orjson reads neither 1e400 nor half a surrogate pair
     return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
 
 
 def has_digits(data: bytes, count: int) -> bool:
-    """Whether so many digits stand one behind the other."""
-    return b"0" * count in data.translate(_DIGITS)
+    """Whether there are at least `count` digits in a row."""
+    return b"0" * count in data.translate(_DIGITS_AS_ZEROS)
 
 
-def dump(value: Any) -> str:
-    """The JSON text of a value that `load` gave; an infinite number is written as one beyond every float.
+def dump_json(value: Any) -> str:
+    """Write a value that `load_json` returned; an infinite number becomes one that is beyond every float.
 
-    Raises RecursionError for what is nested too deep to be written.
+    Raises RecursionError if it is nested too deep to be written.
     """
     if _has_infinity(value):
         text = json.dumps(_with_words(value), ensure_ascii=False, separators=(",", ":"))
-        return text.replace(f'"{_FAR}"', "1e999").replace(f'"-{_FAR}"', "-1e999")
+        return text.replace(f'"{_INFINITE}"', "1e999").replace(f'"-{_INFINITE}"', "-1e999")
     try:
         return orjson.dumps(value).decode()
     except orjson.JSONEncodeError as error:  # beyond 64 bits, half a surrogate pair, or nested too deep
@@ -61,19 +123,72 @@ def _has_infinity(value: Any) -> bool:
 
 
 def _with_words(value: Any) -> Any:
+    """Replace infinite numbers by words that no source has."""
     if isinstance(value, float) and math.isinf(value):
-        return _FAR if value > 0 else f"-{_FAR}"
+        return _INFINITE if value > 0 else f"-{_INFINITE}"
     if isinstance(value, dict):
         return {key: _with_words(member) for key, member in value.items()}
     return [_with_words(element) for element in value] if isinstance(value, list) else value
-
-
-def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=_whole, parse_constant=_refuse)
+_DECODER: Final = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else float(digits),
+    parse_constant=_refuse,
+)
+
+
+def group_by_kind(texts: Iterable[str | None]) -> Iterator[tuple[JsonKind, RowIndices, pa.Array]]:
+    """Group JSON texts by kind, without nulls: the rows, and an array of the kind's type.
+
+    `typed` are single values, and lists of one type; `nested` are objects and other lists, as JSON text;
+    `huge` are whole numbers beyond 64 bits, as text.
+    """
+    found: dict[str, tuple[list[int], list[object]]] = {}
+    for row, text in enumerate(texts):
+        if text is not None:
+            name, value = _classified(text)
+            rows, values = found.setdefault(name, ([], []))
+            rows.append(row)
+            values.append(value)
+    for name, (rows, values) in found.items():
+        kind, type_ = _TYPES[name]
+        yield kind, np.array(rows, dtype=np.int64), pa.array(values, type_)
+
+
+def _classified(text: str) -> tuple[str, object]:
+    """The key in `_TYPES` and the value of a JSON text."""
+    first = text[0]
+    if first == '"':
+        return "text", orjson.loads(text)
+    if first in "{n":
+        return "nested", text
+    if first == "[":
+        return _classified_list(text)
+    if first in "tf":
+        return "boolean", first == "t"
+    if not text.lstrip("-").isdigit():
+        return "float", float(text)
+    number = int(text)
+    if number in _INT64:
+        return "whole", number
+    return ("unsigned", number) if number in _UINT64 else ("huge", text)
+
+
+def _classified_list(text: str) -> tuple[str, object]:
+    elements: list[Any] = load_json(text)
+    kinds = {type(element) for element in elements if element is not None}
+    if kinds == {int, float} and all(
+        isinstance(one, float) or one is None or abs(one) <= EXACT_FLOAT for one in elements
+    ):
+        return "list of float", elements
+    if len(kinds) > 1 or kinds & {dict, list}:
+        return "nested", text
+    kind = next(iter(kinds), str)
+    # Only now: a float would be compared with the range's numbers one by one.
+    if kind is int and not all(element is None or element in _INT64 for element in elements):
+        return "nested", text
+    return f"list of {kind.__name__}", elements

@@ -1,43 +1,245 @@
-"""What JSON doesn't say of a row of typed columns, as text that stands beside its JSON in a reject.
+"""The original values of rejected rows: JSON that can be corrected and run again.
 
-A timestamp of microseconds, a decimal or bytes come out of JSON as text or as another number. So the values
-of such columns are kept as Arrow has them, in the form of its files (IPC): schema and row are packed and
-written in base64.
+JSON doesn't tell everything about a row of typed columns: a timestamp of microseconds, a decimal or bytes
+come out of it as text or as another number. So a reject's `origin` has the values of such columns as Arrow
+has them, in the form of its files (IPC): schema and row are compressed and written in base64.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from base64 import b64decode, b64encode
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.arrow.json_lines import json_lines
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
+
+    from etl.model import Batch
 
 # What a reject's values were read from.
 JSON_ORIGIN: Final = "json"
 CSV_ORIGIN: Final = "csv"
 _ARROW: Final = "arrow:"
+
+# The ends of file names.
+CSV_ENDINGS: Final = ("csv", "tsv", "txt")
+CODEC_ENDINGS: Final = {"gz": "gzip", "zst": "zstd", "bz2": "bz2", "lz4": "lz4", "br": "brotli"}
+_CSV_NAME: Final = re.compile(rf"(?is).*\.({'|'.join(CSV_ENDINGS)})(\.({'|'.join(CODEC_ENDINGS)}))?")
+
 _MOST_BYTES: Final = 1 << 26  # of one row
-_TOLD_BY_JSON: Final = (
+# The one column of `rows_with_originals` where a source has its rows as JSON; no job has a column so named.
+_ORIGINAL: Final = "\x00original"
+# The types whose values JSON tells exactly.
+_EXACT_IN_JSON: Final = (
     *(pa.null(), pa.bool_(), pa.string(), pa.large_string(), pa.float64()),
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()),
 )
+_TEXTUAL: Final = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
+
+
+class Original(NamedTuple):
+    """A row as the source has it: `values` and `origin` of its reject."""
+
+    values: str
+    origin: str
+
+
+def rows_with_originals(batch: Batch) -> pa.RecordBatch:
+    """Return what `original_rows` and `original_values` need of a batch."""
+    if batch.originals is None:
+        return batch.rows
+    return pa.RecordBatch.from_arrays([batch.originals], names=[_ORIGINAL])
+
+
+def original_rows(
+    rows: pa.RecordBatch,
+    positions: NDArray[np.int64] | Sequence[int],
+    *,
+    source: str,
+    text: bool = False,
+    keep_empty: Collection[str] = (),
+) -> list[Original]:
+    """Return `original_values` with their origins; an origin that the name of `source` implies is ""."""
+    if len(positions) == 0:
+        return []
+    if rows.schema.names == [_ORIGINAL]:
+        found = _split_originals(rows, positions)
+    else:
+        values = original_values(rows, positions, text=text, keep_empty=keep_empty)
+        origins = [CSV_ORIGIN] * len(values) if text else arrow_origins(take_rows(rows, positions))
+        found = list(map(Original, values, origins))
+    implied = origin_by_name(source)
+    return [one._replace(origin="") if one.origin == implied else one for one in found]
+
+
+def origin_by_name(source: str) -> str:
+    """Return the origin that the name of a source implies."""
+    return CSV_ORIGIN if _CSV_NAME.fullmatch(source.rpartition("/")[2]) else JSON_ORIGIN
+
+
+def join_origin(values: bytes, origin: str) -> bytes:
+    """Make one of a batch's `originals` from a row of a reject file."""
+    return b"%b\n%b" % (values, origin.encode())
+
+
+def _split_originals(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> list[Original]:
+    """The inverse of `join_origin`; JSON on a line of its own has no line end in it."""
+    texts = (plain_text(text).strip() for text in take_values(rows.column(0), positions).to_pylist())
+    parts = (text.partition("\n") for text in texts)
+    return [Original(values.rstrip(), origin or JSON_ORIGIN) for values, _, origin in parts]
+
+
+def original_values(
+    rows: pa.RecordBatch,
+    positions: NDArray[np.int64] | Sequence[int],
+    *,
+    text: bool = False,
+    keep_empty: Collection[str] = (),
+) -> list[str]:
+    """Write the rows at `positions` as JSON objects with every column.
+
+    `text`: the rows come from untyped text, where an empty field means null, so it is written as null, except
+    in the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is written as
+    text. A row's text doesn't depend on the other rows.
+    """
+    if len(positions) == 0:
+        return []
+    if rows.schema.names == [_ORIGINAL]:
+        return [one.values for one in _split_originals(rows, positions)]
+    names, alone = rows.schema.names, len(positions) == 1
+    columns = [take_values(column, positions) for column in rows.columns]
+    if alone or not any(map(_has_infinity, columns)):  # an infinity would make text of a whole column
+        columns = [_for_json(column) for column in columns]
+        if text:
+            columns = [
+                pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+                if name not in keep_empty and pa.types.is_string(column.type)
+                else column
+                for name, column in zip(names, columns, strict=True)
+            ]
+        written = pa.RecordBatch.from_arrays(columns, names=names)
+        try:
+            return json_lines(written, explicit_nulls=True).decode().split("\n")[:-1]
+        except Exception:  # noqa: BLE001 - the writer has no error type of its own
+            if alone:
+                values = {name: python_value(column, 0) for name, column in zip(names, columns, strict=True)}
+                return [to_json({name: value for name, value in values.items() if value is not None})]
+    return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
+
+
+def _has_infinity(column: pa.Array) -> bool:
+    floating = pa.types.is_floating(column.type)
+    return floating and bool(np.isinf(column.to_numpy(zero_copy_only=False)).any())
+
+
+def _for_json(column: pa.Array) -> pa.Array:
+    """Infinities and bytes as text; NaN is null. Bytes that are no text have the bad ones written out."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        nan = pa.array(np.isnan(column.to_numpy(zero_copy_only=False)))
+        column = column.cast(pa.string()) if _has_infinity(column) else column
+        return pc.if_else(nan, pa.scalar(None, column.type), column)
+    if not is_textual(kind):
+        return column
+    # Bytes of one length are ids more often than texts, and as ids they are sent in hexadecimal digits.
+    text_of = _text_or_hex if pa.types.is_fixed_size_binary(kind) else plain_text
+    column = column.cast(pa.binary())
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([None if value is None else text_of(value) for value in column.to_pylist()])
+
+
+def _text_or_hex(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+
+
+def is_textual(kind: pa.DataType) -> bool:
+    """Whether values of this type are texts, or bytes that are likely to be text."""
+    return any(is_it(kind) for is_it in _TEXTUAL)
+
+
+def take_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
+    """Copy the rows at `positions`; takes columns of every type."""
+    columns = [take_values(column, positions) for column in rows.columns]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def take_values(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:
+    """Copy the values at `positions`; takes every type."""
+    try:
+        return column.take(pa.array(positions, pa.int64()))
+    except pa.ArrowNotImplementedError:  # views and runs can be sliced, but not taken from
+        if not len(positions):
+            return column.slice(0, 0)
+        return pa.concat_arrays([column.slice(int(place), 1) for place in positions])
+
+
+def python_value(column: pa.Array, place: int) -> object:
+    """Return one value as a Python object; as text where Python has no type for it."""
+    return _python(column[place])
+
+
+def _python(scalar: pa.Scalar) -> object:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, ArithmeticError):
+        pass  # text that is no UTF-8, or days and times out of Python's range: element by element
+    kind = scalar.type
+    if pa.types.is_struct(kind):
+        return {field.name: _python(scalar[place]) for place, field in enumerate(kind)}
+    if pa.types.is_map(kind):
+        return [(_python(pair["key"]), _python(pair["value"])) for pair in scalar.values]
+    if pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        return [_python(element) for element in scalar.values]
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+        return _python(scalar.value)
+    if is_textual(kind):
+        return plain_text(scalar.cast(pa.binary()).as_py())
+    return str(scalar.cast(pa.string()))
+
+
+def to_json(value: object) -> str:
+    """Write any value that `python_value` returns as JSON."""
+    return orjson.dumps(value, default=plain_text, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def plain_text(value: object) -> str:
+    """Write any value that `python_value` returns as text."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def arrow_origins(rows: pa.RecordBatch) -> list[str]:
-    """For each row what `arrow_row` makes its typed values of again; depends on nothing but that row."""
-    typed = [place for place, kind in enumerate(rows.schema.types) if kind not in _TOLD_BY_JSON]
-    odd = _not_finite(rows)
-    if not typed and not odd:
-        return [JSON_ORIGIN] * rows.num_rows
+    """Return an origin for each row, from which `arrow_row` restores its typed values."""
+    typed = [place for place, kind in enumerate(rows.schema.types) if kind not in _EXACT_IN_JSON]
+    odd = {}  # of columns of doubles: the values for which JSON has no number
+    for place, column in enumerate(rows.columns):
+        if column.type == pa.float64():
+            marks = np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
+            if marks.any():
+                odd[place] = marks
     schemas: dict[tuple[int, ...], str] = {}
     found = []
     for row in range(rows.num_rows):
@@ -45,24 +247,24 @@ def arrow_origins(rows: pa.RecordBatch) -> list[str]:
         if not places:
             found.append(JSON_ORIGIN)
             continue
-        if places not in schemas:
-            schemas[places] = _packed(_schema(rows, places).serialize())
-        # Taken and not sliced: what stands beside a slice in its buffers would be written, too.
+        # Taken and not sliced: what a slice's buffers hold beside it would be written, too.
         one = pa.RecordBatch.from_arrays(
-            [picked(rows.column(place), [row]) for place in places],
+            [take_values(rows.column(place), [row]) for place in places],
             names=[rows.schema.names[place] for place in places],
         )
+        if places not in schemas:
+            schemas[places] = _packed(one.schema.serialize())
         found.append(f"{_ARROW}{schemas[places]}.{_packed(one.serialize())}")
     return found
 
 
-def schema_text(origin: str) -> str:
-    """The part of an origin that rows of the same columns and types share; "" where it is none of Arrow's."""
+def origin_schema(origin: str) -> str:
+    """Return the part of an origin that rows of the same columns and types share; "" if it isn't Arrow's."""
     return origin.partition(".")[0] if origin.startswith(_ARROW) else ""
 
 
 def arrow_row(origin: str) -> pa.RecordBatch:
-    """The typed values of one row. Raises ValueError where the text is none that `arrow_origins` makes."""
+    """Restore the typed values of one row. Raises ValueError if `arrow_origins` can't have made the text."""
     schema, _, row = origin.removeprefix(_ARROW).partition(".")
     try:
         found = pa.ipc.read_record_batch(pa.py_buffer(_unpacked(row)), _read_schema(schema))
@@ -71,31 +273,6 @@ def arrow_row(origin: str) -> pa.RecordBatch:
         raise ValueError("it is damaged") from error
     if found.num_rows != 1:
         raise ValueError("it is not of one row")
-    return found
-
-
-def picked(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:
-    """The values at `positions`, copied; of every type."""
-    try:
-        return column.take(pa.array(positions, pa.int64()))
-    except pa.ArrowNotImplementedError:  # views and runs can be cut, but not taken from
-        if not len(positions):
-            return column.slice(0, 0)
-        return pa.concat_arrays([column.slice(int(place), 1) for place in positions])
-
-
-def _schema(rows: pa.RecordBatch, places: tuple[int, ...]) -> pa.Schema:
-    return pa.schema([(rows.schema.names[place], rows.schema.types[place]) for place in places])
-
-
-def _not_finite(rows: pa.RecordBatch) -> dict[int, NDArray[np.bool_]]:
-    """Which values of columns of doubles JSON has no number for, by the places of these columns."""
-    found = {}
-    for place, column in enumerate(rows.columns):
-        if column.type == pa.float64():
-            marks = np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
-            if marks.any():
-                found[place] = marks
     return found
 
 

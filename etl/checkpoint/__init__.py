@@ -1,26 +1,25 @@
 """Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
-from etl.checkpoint.folder import StateFolder
-from etl.checkpoint.in_flight import Flight, InFlight, Left, RunMark, left_by
-from etl.checkpoint.past import PastRun, mark_of
-from etl.checkpoint.rejects import publish_rejects, reject_lines
-from etl.checkpoint.sent import Entries
-from etl.checkpoint.store import Checkpoint, Identity, Progress, past_of
+from etl.checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
+from etl.checkpoint.records import PastRun, SentEntries, mark_of
+from etl.checkpoint.reject_file import publish_rejects, reject_lines
+from etl.checkpoint.state_dir import StateDir
+from etl.checkpoint.store import Checkpoint, Progress, RunIdentity, past_of
 
 __all__ = [
     "Checkpoint",
-    "Entries",
     "Flight",
-    "Identity",
-    "InFlight",
-    "Left",
+    "InFlightContents",
+    "InFlightFile",
     "PastRun",
     "Progress",
+    "RunIdentity",
     "RunMark",
-    "StateFolder",
-    "left_by",
+    "SentEntries",
+    "StateDir",
     "mark_of",
     "past_of",
     "publish_rejects",
+    "read_in_flight",
     "reject_lines",
 ]

@@ -1,4 +1,4 @@
-"""The checkpoint's SQLite file: its tables, how it comes into being, and whether it can be trusted."""
+"""The checkpoint's SQLite file: its tables, how it is created, and how an existing one is verified."""
 
 from __future__ import annotations
 
@@ -12,26 +12,45 @@ from typing import Final
 
 from etl.errors import StaleCheckpointError
 from etl.model import Tally
-from etl.state_files import state_error, sync_folder
+from etl.state_files import create_private, fresh_name, state_error, sync_folder
 
-VERSION: Final = 5
-_WITHOUT_HELD: Final = 4  # lacks a table that is empty in it, so its run can be resumed
-_UPGRADED: Final = 3  # a finished checkpoint of this version tells all that the next run must know
-_APPLICATION: Final = 0x70727379  # "prsy"; tells our files from other SQLite files
+CHECKPOINT_VERSION: Final = 5
+_APPLICATION: Final = 0x70727379  # "prsy": the file is ours
 COUNTS: Final = tuple(field.name for field in fields(Tally))
-# `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be written.
 _HELD: Final = """
 CREATE TABLE held (
   file INTEGER, first INTEGER, stop INTEGER, rows BLOB, PRIMARY KEY (file, first)
 ) WITHOUT ROWID;
 """
-_NEW_TABLES: Final = """
+_PAST: Final = """
 CREATE TABLE digests (file INTEGER PRIMARY KEY, digest TEXT);
 CREATE TABLE past (
   endpoint TEXT, resent INTEGER, rows INTEGER, number INTEGER, counted INTEGER, marks TEXT,
   PRIMARY KEY (endpoint, resent)
 ) WITHOUT ROWID;
 """
+# What turns a file of an older version into one of this version. Of version 3 only a finished one can be
+# used.
+_UPGRADES: Final = {
+    4: _HELD,
+    3: f"""ALTER TABLE run ADD COLUMN about TEXT; ALTER TABLE run ADD COLUMN commits INTEGER;
+UPDATE run SET about = '{{}}', commits = 0; {_PAST} {_HELD}""",
+}
+# Tables and columns that came without a new version. `unchanged` has a set of snapshot entries in one row.
+_ADDED: Final = [
+    (
+        "skipped",
+        "count",
+        """CREATE TABLE skipped (
+  "column" TEXT, reason TEXT, count INTEGER, PRIMARY KEY ("column", reason)
+) WITHOUT ROWID""",
+    ),
+    ("unchanged", "data", "CREATE TABLE unchanged (data BLOB)"),
+    ("rejects", "origin", "ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''"),
+    *(("tally", name, f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0") for name in COUNTS),
+]
+# In `run`, `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be
+# written.
 _SCHEMA: Final = f"""
 CREATE TABLE run (
   identity TEXT, began REAL, seconds REAL, finished INTEGER, id TEXT, number INTEGER, base TEXT,
@@ -47,33 +66,26 @@ CREATE TABLE sent (
   file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT
 );
 CREATE INDEX sent_places ON sent (file, first);
-{_NEW_TABLES}{_HELD}"""
-# Made when there is something to count, so that checkpoints of before have room for it, too.
-SKIPPED_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS skipped (
-  "column" TEXT, reason TEXT, count INTEGER, PRIMARY KEY ("column", reason)
-) WITHOUT ROWID
-"""
-HAS_SKIPPED: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'skipped'"
-_SIDES: Final = ("-wal", "-shm", "-journal")
+{_PAST}{_HELD}"""
 
 
-def make(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Put a new file with what `fill` writes in place of any older one: whole, or not at all.
+def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Replace any older file by a new one with the rows that `fill` inserts. Raises StateError.
 
-    Until the rename the old one is there with all that was committed to it. Raises StateError.
+    Until the rename the old file is there, with all that was committed to it.
     """
-    fresh = path.with_name(path.name + ".new")
+    fresh = fresh_name(path)
     try:
-        remove(fresh)
-        os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        remove_database(fresh)
+        os.close(create_private(fresh))
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-            # Nobody reads the file before its name is the right one; it is synced as a whole.
+            # No other process opens the file before the rename, and it is synced as a whole.
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
             connection.executescript(_SCHEMA)
+            _add_missing(connection)
             fill(connection)
         _sync(fresh)
         _absorb_log(path)
@@ -84,11 +96,11 @@ def make(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         raise state_error(path, error) from error
     finally:
         with suppress(OSError):
-            remove(fresh)
+            remove_database(fresh)
 
 
-def remove(path: Path) -> None:
-    """Remove a file that isn't open, with what belongs to it. Raises OSError."""
+def remove_database(path: Path) -> None:
+    """Remove a file that isn't open, and the files that SQLite keeps beside it. Raises OSError."""
     path.unlink(missing_ok=True)
     _remove_sides(path)
 
@@ -100,44 +112,46 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        # FULL: a committed chunk stays committed when the power goes, too.
+        # FULL: a committed chunk stays committed after a power cut, too.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        raise state_error(path, error) from error
     except (sqlite3.DatabaseError, ValueError) as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise state_error(path, error) from error
-        raise stale(path, f"is damaged ({error})") from error
+        raise stale_checkpoint(path, f"is damaged ({error})") from error
     return connection
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise StaleCheckpointError unless the file is a checkpoint of this version, whole and with a run in it.
+def verify_database(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StaleCheckpointError unless the file is an undamaged checkpoint of this version.
 
-    One of the version before is brought up to this one, and a finished one of the version before that.
+    An unfinished one of the version before is upgraded, and a finished one of the version before that.
     """
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not tables:
-        raise stale(path, "is damaged: it holds nothing")
-    if application != _APPLICATION:
-        raise stale(path, "is no checkpoint of propsync")
-    if version > VERSION:
-        raise stale(path, "was written by a newer propsync", "update propsync, or ")
-    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if damage != "ok":
-        raise stale(path, f"is damaged ({damage})")
-    if version < VERSION and not _upgraded(connection, version):
-        raise stale(path, "was written by an older propsync", "finish with that one, or ")
-    if not connection.execute("SELECT count(*) FROM run").fetchone()[0]:
-        raise stale(path, "is damaged: it names no run")
-    columns = {column[1] for column in connection.execute("PRAGMA table_info(rejects)")}
-    if "origin" not in columns:  # of a propsync that didn't tell it
-        connection.execute("ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''")
+
+    def one(query: str) -> int:
+        return connection.execute(query).fetchone()[0]  # type: ignore[no-any-return]
+
+    version = one("PRAGMA user_version")
+    if not one("SELECT count(*) FROM sqlite_master"):
+        raise stale_checkpoint(path, "is damaged: it holds nothing")
+    if one("PRAGMA application_id") != _APPLICATION:
+        raise stale_checkpoint(path, "is no checkpoint of propsync")
+    if version > CHECKPOINT_VERSION:
+        raise stale_checkpoint(path, "was written by a newer propsync", "update propsync, or ")
+    if (damage := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise stale_checkpoint(path, f"is damaged ({damage})")
+    if version < CHECKPOINT_VERSION:
+        if version not in _UPGRADES or (version == min(_UPGRADES) and not one("SELECT finished FROM run")):
+            raise stale_checkpoint(path, "was written by an older propsync", "finish with that one, or ")
+        version_set = f"PRAGMA user_version = {CHECKPOINT_VERSION}; COMMIT"
+        connection.executescript(f"BEGIN IMMEDIATE; {_UPGRADES[version]} {version_set}")
+    if not one("SELECT count(*) FROM run"):
+        raise stale_checkpoint(path, "is damaged: it names no run")
+    _add_missing(connection)
 
 
-def stale(path: Path, what: str, before: str = "") -> StaleCheckpointError:
-    """The error for a checkpoint that can't be used: it is damaged, unless something can be done `before`."""
+def stale_checkpoint(path: Path, what: str, before: str = "") -> StaleCheckpointError:
+    """An error for a checkpoint that can't be used; `before`: what to do first, where it isn't damaged."""
     return StaleCheckpointError(
         f"the checkpoint {path} {what}",
         hint=f"{before}run with --restart to drop it and send everything again",
@@ -145,19 +159,12 @@ def stale(path: Path, what: str, before: str = "") -> StaleCheckpointError:
     )
 
 
-def _upgraded(connection: sqlite3.Connection, version: int) -> bool:
-    """Whether it has the tables of this version now."""
-    if version == _WITHOUT_HELD:
-        connection.executescript(f"BEGIN IMMEDIATE; {_HELD} PRAGMA user_version = {VERSION}; COMMIT")
-        return True
-    if version != _UPGRADED or not connection.execute("SELECT finished FROM run").fetchone()[0]:
-        return False
-    connection.executescript(
-        "BEGIN IMMEDIATE; ALTER TABLE run ADD COLUMN about TEXT; ALTER TABLE run ADD COLUMN commits INTEGER;"
-        f"UPDATE run SET about = '{{}}', commits = 0; {_NEW_TABLES} {_HELD}"
-        f"PRAGMA user_version = {VERSION}; COMMIT"
-    )
-    return True
+def _add_missing(connection: sqlite3.Connection) -> None:
+    query = "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c"
+    there = set(connection.execute(query))
+    for table, column, statement in _ADDED:
+        if (table, column) not in there:
+            connection.execute(statement)
 
 
 def _sync(path: Path) -> None:
@@ -166,14 +173,14 @@ def _sync(path: Path) -> None:
 
 
 def _absorb_log(path: Path) -> None:
-    """Bring what the old file's log has into that file, as the log is about to go."""
+    """Move what is in the old file's log into that file, as the log is about to be removed."""
     log = path.with_name(path.name + "-wal")
-    with suppress(OSError, sqlite3.Error):  # a damaged one, which was to be dropped
+    with suppress(OSError, sqlite3.Error):  # a damaged file, which was to be dropped
         if log.exists() and log.stat().st_size and path.stat().st_size:
             with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _remove_sides(path: Path) -> None:
-    for suffix in _SIDES:
+    for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

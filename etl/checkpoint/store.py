@@ -1,6 +1,6 @@
-"""The checkpoint: which chunks are committed, what became of their rows, and of what they were made.
+"""The checkpoint of a run: which chunks are committed, and what became of their rows.
 
-The only home of the checkpoint's contents: one SQLite file, one transaction a committing.
+One SQLite file; every commit is one transaction.
 """
 
 from __future__ import annotations
@@ -12,35 +12,39 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, cast
 from uuid import uuid4
 
 import numpy as np
 
-from etl.checkpoint.database import COUNTS, HAS_SKIPPED, SKIPPED_TABLE, check, connect, make, remove, stale
-from etl.checkpoint.past import MOST_PAST, PastRun, mark_of
-from etl.checkpoint.sent import Entries, alike, packed, unpacked
-from etl.errors import StateError
-from etl.model import CommittedRows, HeldRows, Reject, RowRange, SkippedCounts, Tally
+from etl.checkpoint.database import (
+    COUNTS,
+    connect,
+    create_database,
+    remove_database,
+    stale_checkpoint,
+    verify_database,
+)
+from etl.checkpoint.records import MOST_PAST, PastRun, SentEntries, mark_of, pack_sent, unpack_sent
+from etl.model import CommittedRows, HeldRows, Reject, RowRange, Tally
 from etl.state_files import state_error
 
-_FAR: Final = 1 << 62  # behind every file
-_RUNNING, _FINISHED, _COMPLETE = 0, 1, 2
+_BEHIND_ALL: Final = (1 << 62, 0)  # a place (file, row) after the last one
+_FINISHED, _COMPLETE = 1, 2  # of the column `finished`
 
-Identity = Mapping[str, object]
+RunIdentity = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a checkpoint knows of its run; `seconds` is the time spent in all its processes.
+    """The state of a checkpoint's run; `seconds` is the time spent in all its processes.
 
     `run_id` names the run, `number` counts the runs of a job, and `base` is the id of the run whose snapshot
-    this one compares with ("" for none). `complete`: every row has its end, and only the snapshot is still to
-    be written. `about` is what its maker wrote of the job, `commits` how many transactions there were.
+    this one compares with ("" for none). `complete`: every row is committed, and only the snapshot is still
+    to be written. `about` describes the job, `commits` counts the transactions.
     """
 
-    identity: Identity
+    identity: RunIdentity
     began: float
     seconds: float
     finished: bool
@@ -64,7 +68,7 @@ class Checkpoint:
     def create(
         cls,
         path: Path,
-        identity: Identity,
+        identity: RunIdentity,
         *,
         number: int = 1,
         base: str = "",
@@ -72,26 +76,26 @@ class Checkpoint:
         about: Mapping[str, Any] | None = None,
         past: Sequence[PastRun] = (),
     ) -> Self:
-        """Begin anew, in place of any older checkpoint; the file has the run from the first moment on.
+        """Replace any older checkpoint by a new one, which has the run from the first moment on.
 
-        `past` is handed on from the older one. Raises StateError.
+        `past` is what the older one remembered. Raises StateError.
         """
-        began = (_text(identity), time.time(), run_id or uuid4().hex, number, base, _text(about or {}))
+        texts = [json.dumps(plain, sort_keys=True) for plain in (identity, about or {})]
 
         def fill(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)", began)
+            run = (texts[0], time.time(), run_id or uuid4().hex, number, base, texts[1])
+            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)", run)
             connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in COUNTS)})")
-            for one in sorted(past, key=lambda one: one.number)[-MOST_PAST:]:
-                _remember(connection, one)
+            _remember(connection, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
 
-        make(path, fill)
+        create_database(path, fill)
         return cls(path, connect(path))
 
     @classmethod
     def discard(cls, path: Path) -> None:
         """Remove a checkpoint that isn't open. Raises StateError."""
         try:
-            remove(path)
+            remove_database(path)
         except OSError as error:
             raise state_error(path, error) from error
 
@@ -104,12 +108,12 @@ class Checkpoint:
         if not path.exists():
             return None
         if path.stat().st_size == 0:
-            # SQLite would take it for a new one, and forget the log beside it.
-            raise stale(path, "is damaged: it is empty")
+            # SQLite would take it for a new one, and drop the log beside it.
+            raise stale_checkpoint(path, "is damaged: it is empty")
         checkpoint = cls(path, connect(path))
         try:
             with checkpoint._reading() as connection:
-                check(connection, path)
+                verify_database(connection, path)
         except BaseException:
             checkpoint._connection.close()
             raise
@@ -118,22 +122,17 @@ class Checkpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(sqlite3.Error):  # what is committed stays in the log, which the next one reads
+    def __exit__(self, *_: object) -> None:
+        with suppress(sqlite3.Error):  # what is committed stays in the log, which the next process reads
             self._connection.close()
 
     def progress(self) -> Progress:
-        """How far the run has come."""
+        """The state of the run."""
         with self._reading() as connection:
-            run = connection.execute(
-                "SELECT identity, began, seconds, id, number, base, finished, about, commits FROM run"
-            ).fetchone()
-            missing = self._missing_counts(connection)
-            names = ", ".join("0" if name in missing else name for name in COUNTS)
-            counts = connection.execute(f"SELECT {names} FROM tally").fetchone()
-            identity, began, seconds, run_id, number, base, finished, about, commits = run
+            query = "SELECT identity, began, seconds, finished, id, number, base, about, commits FROM run"
+            row = connection.execute(query).fetchone()
+            identity, began, seconds, finished, run_id, number, base, about, commits = row
+            counts = connection.execute(f"SELECT {', '.join(COUNTS)} FROM tally").fetchone()
             return Progress(
                 json.loads(identity),
                 began,
@@ -163,14 +162,13 @@ class Checkpoint:
 
     def arrived(self) -> int:
         """How many of the committed rows arrived, or may have."""
-        with self._reading() as connection:
-            (accepted,) = connection.execute("SELECT accepted FROM tally").fetchone()
-            doubts = (
-                "SELECT coalesce(sum(rows), 0) FROM sent WHERE end = 'in_doubt'",
-                "SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')"
-                " AND reason NOT LIKE 'not sent,%'",
-            )
-            return int(accepted + max(connection.execute(query).fetchone()[0] for query in doubts))
+        query = (
+            "SELECT accepted + max("
+            " (SELECT coalesce(sum(rows), 0) FROM sent WHERE end = 'in_doubt'),"
+            " (SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')"
+            " AND reason NOT LIKE 'not sent,%')) FROM tally"
+        )
+        return int(self._fetch(query)[0][0])
 
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
@@ -182,81 +180,74 @@ class Checkpoint:
     def rejects_by_code(self) -> dict[str, int]:
         """How many rejects have which code, most frequent first."""
         query = "SELECT code, count(*) FROM rejects GROUP BY code ORDER BY 2 DESC, 1"
-        with self._reading() as connection:
-            return dict(connection.execute(query).fetchall())
+        return dict(self._fetch(query))
 
     def skipped_values(self) -> dict[str, dict[str, int]]:
-        """How many values were left out of rows by the job's wish, by column and reason."""
-        with self._reading() as connection:
-            found: dict[str, dict[str, int]] = {}
-            if connection.execute(HAS_SKIPPED).fetchone() is None:
-                return found
-            query = 'SELECT "column", reason, count FROM skipped ORDER BY count DESC, "column", reason'
-            for column, reason, count in connection.execute(query):
-                found.setdefault(column, {})[reason] = count
-            return found
+        """How many values were left out of rows as the job allows, by column and reason."""
+        found: dict[str, dict[str, int]] = {}
+        query = 'SELECT "column", reason, count FROM skipped ORDER BY count DESC, "column", reason'
+        for column, reason, count in self._fetch(query):
+            found.setdefault(column, {})[reason] = count
+        return found
 
     def sent(
         self, since: tuple[int, int] = (0, 0), before: tuple[int, int] | None = None
-    ) -> Iterator[Entries]:
-        """What was accepted of the committed chunks, in source order.
+    ) -> Iterator[SentEntries]:
+        """What was accepted of the committed chunks, or is in doubt, in source order.
 
-        Of those only that begin at the place (file, row) `since` or after it, and before `before`. May be
+        Only of chunks that begin at the place (file, row) `since` or after it, and before `before`. May be
         called in any thread or process while another one commits.
         """
-        query = "SELECT * FROM sent WHERE (file, first) >= (?, ?) AND (file, first) < (?, ?)"
-        places = (*since, *(before or (_FAR, 0)))
+        query = (
+            "SELECT * FROM sent WHERE (file, first) >= (?, ?) AND (file, first) < (?, ?)"
+            " ORDER BY file, first, rowid"
+        )
         with self._reading(), closing(connect(self._path)) as connection:
-            for row in connection.execute(f"{query} ORDER BY file, first, rowid", places):
-                yield unpacked(row)
+            for row in connection.execute(query, (*since, *(before or _BEHIND_ALL))):
+                yield unpack_sent(row)
 
     def commit(self, chunks: Iterable[CommittedRows], meter: Tally, seconds: float) -> None:
-        """Commit chunks in one durable transaction, with what they took. Raises StateError."""
+        """Commit chunks in one durable transaction, with the requests they took. Raises StateError."""
         total = meter
         with self._writing() as connection:
             for chunk in chunks:
-                where = chunk.row_range
-                _commit_rows(connection, chunk)
+                _commit_range(connection, chunk)
+                file = chunk.row_range.file
                 connection.executemany(
                     "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (_row_of(where.file, reject) for reject in chunk.rejects),
+                    ((file, r.row, r.source, r.code, r.reason, r.values, r.origin) for r in chunk.rejects),
                 )
-                for pieces in alike(chunk.sent):
-                    entries = packed(where, pieces)
-                    connection.execute("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
-                _count_skipped(connection, chunk.skipped)
+                entries = pack_sent(chunk.row_range, chunk.sent)
+                connection.executemany("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
+                connection.executemany(
+                    "INSERT INTO skipped VALUES (?, ?, ?)"
+                    ' ON CONFLICT ("column", reason) DO UPDATE SET count = count + excluded.count',
+                    chunk.skipped,
+                )
                 total += chunk.tally
-            for name in self._missing_counts(connection):
-                connection.execute(f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0")
             sums = ", ".join(f"{name} = {name} + :{name}" for name in COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))
             connection.execute("UPDATE run SET seconds = seconds + ?, commits = commits + 1", (seconds,))
 
     def keep_digests(self, digests: Mapping[int, str]) -> None:
         """Remember digests of whole files, by their number. Any thread may call it. Raises StateError."""
-        with self._translated(), closing(connect(self._path)) as connection:
+        with closing(connect(self._path)) as own, self._writing(own) as connection:
             connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", digests.items())
 
     def digests(self) -> dict[int, str]:
-        """The digests of whole files, as far as they are known."""
-        with self._reading() as connection:
-            return dict(connection.execute("SELECT file, digest FROM digests").fetchall())
+        """The digests of whole files, by number, as far as they are known."""
+        return dict(self._fetch("SELECT file, digest FROM digests"))
 
     def keep_unchanged(self, data: bytes) -> None:
-        """Remember whom the run found as they were. Raises StateError."""
+        """Remember the set of users that the run found unchanged. Raises StateError."""
         with self._writing() as connection:
-            # In the checkpoint of an earlier version it isn't there yet.
-            connection.execute("CREATE TABLE IF NOT EXISTS unchanged (data BLOB)")
             connection.execute("DELETE FROM unchanged")
             connection.execute("INSERT INTO unchanged VALUES (?)", (data,))
 
     def unchanged(self) -> bytes | None:
-        """Whom the run found as they were; None where that isn't known yet."""
-        with self._reading() as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'unchanged'").fetchone():
-                return None
-            row = connection.execute("SELECT data FROM unchanged").fetchone()
-            return None if row is None else bytes(row[0])
+        """The set of users that the run found unchanged; None while that is unknown."""
+        rows = self._fetch("SELECT data FROM unchanged")
+        return bytes(rows[0][0]) if rows else None
 
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
@@ -264,74 +255,66 @@ class Checkpoint:
             return _past(connection)
 
     def complete(self) -> None:
-        """Every row has its end: whatever happens, this run is only to be finished. Raises StateError."""
+        """Record that every row is committed: this run can only be finished now. Raises StateError."""
         with self._writing() as connection:
             connection.execute("UPDATE run SET finished = ?", (_COMPLETE,))
 
     def finish(self) -> None:
-        """Every row has its end, and the snapshot is written: the next run begins anew. Raises StateError.
+        """Record that the snapshot is written, too: the next run begins anew. Raises StateError.
 
-        What comes after that is housekeeping, and no failure of it changes what the run is.
+        Then what is not needed any more is deleted; if that fails, the run is finished all the same.
         """
         this = self._as_past()
         with self._writing() as connection:
             connection.execute("UPDATE run SET finished = ?", (_FINISHED,))
-            if this is not None:
-                _remember(connection, this)
+            _remember(connection, this)
         with suppress(sqlite3.Error):
-            self._connection.execute("DELETE FROM sent")
-            self._connection.execute("DROP TABLE IF EXISTS unchanged")
-            self._connection.execute("VACUUM")
+            for statement in ("DELETE FROM sent", "DELETE FROM unchanged", "VACUUM"):
+                self._connection.execute(statement)
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _as_past(self) -> PastRun | None:
-        """What is to be remembered of this run; None where its maker told nothing of the job."""
+    def _as_past(self) -> list[PastRun]:
+        """This run as a past one; nothing where it has no description of its job."""
         progress = self.progress()
         about, tally = progress.about, progress.tally
         if not about:
-            return None
+            return []
         files, digests = cast("list[list[object]]", progress.identity["source"]), self.digests()
         query = "SELECT coalesce(sum(stop - first), 0) FROM settled WHERE file < ?"
-        with self._reading() as connection:
-            rows = connection.execute(query, (about["files"],)).fetchone()[0]
+        rows = self._fetch(query, about["files"])[0][0]
         marks = tuple(mark_of(entry, digests.get(file)) for file, entry in enumerate(files[: about["files"]]))
-        arrived = tally.accepted > 0 or tally.in_doubt > 0
-        counted = bool(about["counts"]) and arrived
-        return PastRun(about["endpoint"], about["resent"], rows, progress.number, counted, marks)
-
-    def _missing_counts(self, connection: sqlite3.Connection) -> list[str]:
-        """The counts that were not counted yet when this checkpoint was begun."""
-        present = {row[1] for row in connection.execute("PRAGMA table_info(tally)")}
-        return [name for name in COUNTS if name not in present]
+        counted = bool(about["counts"]) and (tally.accepted > 0 or tally.in_doubt > 0)
+        return [PastRun(about["endpoint"], about["resent"], rows, progress.number, counted, marks)]
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._translated():
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.rollback()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _writing(self, connection: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+        """One durable transaction. Raises StateError."""
+        connection = connection or self._connection
         try:
-            yield
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.rollback()
         except sqlite3.Error as error:
             raise state_error(self._path, error) from error
+
+    def _fetch(self, query: str, *values: object) -> list[Any]:
+        with self._reading() as connection:
+            return connection.execute(query, values).fetchall()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._connection
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise stale(self._path, f"can't be read ({error})") from error
+            raise stale_checkpoint(self._path, f"can't be read ({error})") from error
 
 
 def past_of(path: Path) -> tuple[PastRun, ...]:
-    """What is remembered of finished runs, without touching the file; nothing where there is no checkpoint.
+    """The finished runs that a checkpoint remembers, without changing it; none where there is no checkpoint.
 
     Raises StaleCheckpointError where it can't be read.
     """
@@ -339,7 +322,7 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
         return ()
     log = path.with_name(path.name + "-wal")
     if path.stat().st_size and not (log.exists() and log.stat().st_size):
-        # A file without a log doesn't change under us, and then SQLite leaves nothing beside it.
+        # A file without a log isn't being written, so SQLite needs no files beside it.
         with suppress(sqlite3.Error):
             uri = f"{path.resolve().as_uri()}?immutable=1"
             with closing(sqlite3.connect(uri, uri=True)) as connection:
@@ -356,11 +339,15 @@ def _past(connection: sqlite3.Connection) -> tuple[PastRun, ...]:
     )
 
 
-def _row_of(file: int, reject: Reject) -> tuple[int, int, str, str, str, str, str]:
-    return file, reject.row, reject.source, reject.code, reject.reason, reject.values, reject.origin
+def _remember(connection: sqlite3.Connection, runs: Iterable[PastRun]) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)",
+        ((r.endpoint, r.resent, r.rows, r.number, r.counted, json.dumps(r.marks)) for r in runs),
+    )
 
 
-def _commit_rows(connection: sqlite3.Connection, chunk: CommittedRows) -> None:
+def _commit_range(connection: sqlite3.Connection, chunk: CommittedRows) -> None:
+    """Record a chunk as committed, and which of its rows are held. `again`: it had held rows before."""
     where = chunk.row_range
     place = (where.file, where.first, where.stop)
     if not chunk.again:
@@ -372,24 +359,4 @@ def _commit_rows(connection: sqlite3.Connection, chunk: CommittedRows) -> None:
         connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
 
 
-def _remember(connection: sqlite3.Connection, one: PastRun) -> None:
-    values = (one.endpoint, one.resent, one.rows, one.number, one.counted, json.dumps(one.marks))
-    connection.execute("INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)", values)
-
-
-def _count_skipped(connection: sqlite3.Connection, skipped: SkippedCounts) -> None:
-    """Add to the counts of values that were left out; most checkpoints have no such table."""
-    if skipped:
-        connection.execute(SKIPPED_TABLE)
-        query = (
-            "INSERT INTO skipped VALUES (?, ?, ?) "
-            'ON CONFLICT ("column", reason) DO UPDATE SET count = count + excluded.count'
-        )
-        connection.executemany(query, skipped)
-
-
-def _text(plain: Mapping[str, Any]) -> str:
-    return json.dumps(plain, sort_keys=True)
-
-
-__all__ = ["Checkpoint", "Identity", "Progress", "StateError", "past_of"]
+__all__ = ["Checkpoint", "Progress", "RunIdentity", "past_of"]

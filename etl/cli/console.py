@@ -1,31 +1,217 @@
-"""Standard input, output and error of the command: sturdy, and free of what could move a cursor."""
+"""Standard streams of the command: results on stdout, messages on stderr, and never a secret in either."""
 
 from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import select
+import shlex
 import sys
+import traceback
 from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
-from etl.cli.invocation import current
-from etl.errors import StateError
-from etl.wording import visible
+import click
+
+from etl.ending import FAULT, ended, not_begun
+from etl.errors import EtlError, StateError, UsageError
+from etl.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import TextIO
+    from collections.abc import Iterable, Mapping
+    from typing import Literal, TextIO
+
+    from etl.job import Job
+    from etl.run_events import Summary
 
 _UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
+_SHORTEST_SECRET: Final = 8  # redacting anything shorter would make holes in ordinary words
+
+
+# --- results ---------------------------------------------------------------------------------------------
+
+
+def show(text: str) -> None:
+    """Write a result to stdout, as it is. Whether it gets there never decides how a command ends."""
+    failure = _write(text)
+    if failure is not None:
+        message = f"the standard output can't be written: {failure}"
+        current().message("warned", f"propsync: {message}", code="output", message=message)
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Write a result for people; characters that can't be printed are escaped."""
+    show("\n".join(map(visible, lines)))
+
+
+def show_json(data: object) -> None:
+    """Write a result for programs, on one line."""
+    import orjson  # here and below: not needed for `--help`
+
+    try:
+        text = orjson.dumps(data).decode()
+    except TypeError:  # half a character, as in the name of a file that isn't UTF-8
+        text = json.dumps(data)
+    show(printable_json(text))
+
+
+def show_file(text: str) -> None:
+    """Write a result that is to be kept in a file. Raises StateError if it can't be written."""
+    failure = _write(text.removesuffix("\n"))
+    if failure is not None:
+        raise StateError(f"the standard output can't be written: {failure}", hint="make room for it")
+
+
+def _write(text: str) -> str | None:
+    """Write to stdout; return why that failed, once, and not if only the reader of a pipe has left."""
+    with suppress(BrokenPipeError):  # only where `make_sturdy` wasn't called
+        print(current().redacted(text), flush=True)  # noqa: T201 - a result
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    failure = raw.new_failure() if isinstance(raw, _SturdyFile) else None
+    return failure.strerror if failure is not None and failure.errno != errno.EPIPE else None
+
+
+def printable_json(text: str) -> str:
+    """Return the same JSON, with an escape for every character that a terminal or an editor doesn't show."""
+
+    def escaped(match: re.Match[str]) -> str:
+        if match[0].isprintable():
+            return match[0]
+        # A pair of escapes beyond the first 65,536 characters.
+        return re.sub("(.{4})", r"\\u\1", match[0].encode("utf-16-be", "surrogatepass").hex())
+
+    return _UNPRINTABLE.sub(escaped, text)
+
+
+# --- messages --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call of the command: what the outermost layer must know of it; commands fill it in.
+
+    With `as_json_lines` each line on stderr is a JSON object; `job` is the name in them.
+    """
+
+    arguments: tuple[str, ...] = ()
+    as_json_lines: bool = False
+    job: str = ""
+    secrets: list[str] = field(default_factory=list)
+
+    def resume_command(self) -> str:
+        """Return the command that resumes what this one began, as one would type it."""
+        words = [word for word in self.arguments if word != "--restart"]
+        return self.redacted(visible(shlex.join(["propsync", *words])))
+
+    def set_job(self, job: Job) -> None:
+        """Note a job's name and its key, so that no message shows the key, wherever it may come from."""
+        from etl.job import read_api_key
+
+        self.job = job.name
+        with suppress(EtlError):
+            self.secrets.append(read_api_key(job, os.environ))
+
+    def message(self, event: str, text: str, /, **fields: object) -> None:
+        """Write a message to stderr, as a line of text or as a log line with these fields."""
+        self._write("info", event, visible(text), fields)
+
+    def failure(self, error: BaseException, summary: Summary | None = None) -> int:
+        """Write why the command failed and what to do about it, and return the exit code.
+
+        `summary` is that of the run, where the command is one.
+        """
+        summary = summary or ended(not_begun(self.job), as_error(error))
+        fields = {
+            "message": summary.reason,
+            "hint": summary.hint,
+            "exit_code": summary.exit_code,
+            "status": summary.status,
+            "reason": summary.reason,
+        }
+        if isinstance(error, EtlError):
+            hint = f"\n  {summary.hint}" if summary.hint else ""
+            self._write("error", "failed", f"propsync: {summary.reason}{hint}", fields)
+        elif isinstance(error, click.ClickException):
+            self._write("error", "failed", _usage(error), fields)
+        elif isinstance(error, KeyboardInterrupt | click.Abort):
+            self._write("error", "failed", "propsync: interrupted", fields)
+        else:
+            trace = self._trace(error)
+            self._write("error", "failed", f"propsync: {FAULT}\n{trace}", {**fields, "trace": trace})
+        return summary.exit_code
+
+    def redacted(self, text: str) -> str:
+        """Return the text without the API key, if that is known."""
+        return _without({secret for secret in self.secrets if len(secret) >= _SHORTEST_SECRET}, text)
+
+    def _trace(self, error: BaseException) -> str:
+        """The trace of a fault of ours, which may hold anything that was in memory."""
+        from etl.job.words import names_secret
+        from etl.sender.proxy import proxy_secrets
+
+        found = {value for name, value in os.environ.items() if names_secret(name)}
+        found.update(proxy_secrets(os.environ))
+        secrets = {*self.secrets, *(value for value in found if len(value) >= _SHORTEST_SECRET)}
+        text = _without(secrets - {""}, "".join(traceback.format_exception(error)))
+        return "\n".join(map(visible, text.split("\n")))
+
+    def _write(
+        self, level: Literal["info", "error"], event: str, text: str, fields: Mapping[str, object]
+    ) -> None:
+        if self.as_json_lines:
+            from etl.listeners.log import JsonFormatter, log_record
+
+            record = log_record(level, event, self.job, text, fields, datetime.now(UTC))
+            text = JsonFormatter().format(record)
+        with suppress(OSError):  # only where the streams of the process aren't ours
+            print(self.redacted(text), file=sys.stderr)  # noqa: T201 - for the user, and not a result
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+
+
+def current() -> Invocation:
+    """Return the invocation of the command that runs now, or a new one where none does."""
+    context = click.get_current_context(silent=True)
+    return (context.find_object(Invocation) if context else None) or Invocation()
+
+
+def as_error(error: BaseException) -> BaseException:
+    """Return an error of click as one of ours, any other as it is."""
+    if isinstance(error, click.ClickException):
+        return UsageError(error.format_message())
+    return KeyboardInterrupt() if isinstance(error, click.Abort) else error
+
+
+def _without(secrets: set[str], text: str) -> str:
+    """Redact secrets, also where they stand in a URL, in JSON or in quotes of Python."""
+    forms = {f for s in secrets for f in (s, quote(s), json.dumps(s)[1:-1], repr(s)[1:-1])}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text
+
+
+def _usage(error: click.ClickException) -> str:
+    """The message of click for a command line that is wrong."""
+    buffer, message = io.StringIO(), error.format_message()
+    error.show(buffer)
+    before = buffer.getvalue().removesuffix(f"Error: {message}\n")
+    return "\n".join([*map(visible, before.splitlines()), f"Error: {visible(message)}"])
+
+
+# --- sturdy streams --------------------------------------------------------------------------------------
 
 
 def make_sturdy() -> None:
-    """Let nothing that becomes of stdout or stderr disturb the command: a full disk, or that nobody reads.
+    """Make stdout and stderr streams that never fail: not on a full disk, nor when nobody reads them.
 
-    A stream that is closed gets the null device in its place: its number would go to the next file that is
+    A stream that is closed is replaced by the null device: its number would go to the next file that is
     opened, such as the checkpoint, and a message be written into it. Standard input then can't be read.
     """
     for number in range(3):
@@ -36,65 +222,16 @@ def make_sturdy() -> None:
     sys.stdout, sys.stderr = _sturdy(sys.stdout, 1), _sturdy(sys.stderr, 2)
 
 
-def show(text: str) -> None:
-    """Write a result to stdout, as it is. Whether it gets there never decides how a command ends."""
-    failure = _write(text)
-    if failure is not None:
-        message = f"the standard output can't be written: {failure}"
-        current().tell("warned", f"propsync: {message}", code="output", message=message)
-
-
-def show_lines(lines: Iterable[str]) -> None:
-    """Write a result for people, with all that is foreign in its lines shown as it is."""
-    show("\n".join(map(visible, lines)))
-
-
-def show_json(data: object) -> None:
-    """Write a result for programs, on one line."""
-    show(printable_json(_json(data)))
-
-
-def show_file(text: str) -> None:
-    """Write a result that is to be kept in a file. Raises StateError if it didn't get there."""
-    failure = _write(text.removesuffix("\n"))
-    if failure is not None:
-        raise StateError(f"the standard output can't be written: {failure}", hint="make room for it")
-
-
-def _write(text: str) -> str | None:
-    """Write to stdout; why that failed, told once, and not where a reader has just seen enough."""
-    with suppress(BrokenPipeError):  # only where `make_sturdy` wasn't called
-        print(current().blotted(text), flush=True)  # noqa: T201 - a result
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    failure = raw.untold_failure() if isinstance(raw, _SturdyFile) else None
-    return failure.strerror if failure is not None and failure.errno != errno.EPIPE else None
-
-
-def printable_json(text: str) -> str:
-    """The same JSON, with an escape for every character that a terminal or an editor would not show."""
-    return _UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
-    return character if character.isprintable() else _json_escape(character)
-
-
-def _json_escape(character: str) -> str:
-    """JSON's escape of a character, a pair of them beyond the first 65,536."""
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-
-def _json(data: object) -> str:
-    import orjson
-
-    try:
-        return orjson.dumps(data).decode()
-    except TypeError:  # half a character, as in the name of a file that isn't UTF-8
-        import json
-
-        return json.dumps(data)
+def _sturdy(stream: TextIO | None, descriptor: int) -> TextIO:
+    """The same stream in its encoding; what that can't write, it writes as an escape."""
+    raw = _SturdyFile(descriptor, "<stderr>" if descriptor == 2 else "<stdout>")
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=getattr(stream, "encoding", None) or "utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+        write_through=bool(getattr(stream, "write_through", False)),
+    )
 
 
 class _SturdyFile(io.RawIOBase):
@@ -105,12 +242,12 @@ class _SturdyFile(io.RawIOBase):
         self._descriptor = descriptor
         self.name = name
         self._failure: OSError | None = None
-        self._told = False
+        self._reported = False
 
-    def untold_failure(self) -> OSError | None:
-        """Why nothing is written any more; only once."""
-        told, self._told = self._told, self._failure is not None
-        return None if told else self._failure
+    def new_failure(self) -> OSError | None:
+        """Return why nothing is written any more; only once."""
+        reported, self._reported = self._reported, self._failure is not None
+        return None if reported else self._failure
 
     def writable(self) -> bool:
         return True
@@ -130,15 +267,3 @@ class _SturdyFile(io.RawIOBase):
             except OSError as error:
                 self._failure = error
         return len(data)
-
-
-def _sturdy(stream: TextIO | None, descriptor: int) -> TextIO:
-    """The same stream in its encoding; what that can't write, it writes as an escape."""
-    raw = _SturdyFile(descriptor, "<stderr>" if descriptor == 2 else "<stdout>")
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=getattr(stream, "encoding", None) or "utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
-        write_through=bool(getattr(stream, "write_through", False)),
-    )

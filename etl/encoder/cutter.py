@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl import amplitude
-from etl.encoder.merge_limits import WHOLE, Shares
-from etl.keys import Keys
+from etl.amplitude.limits import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
+from etl.arrow.hashing import Keys
+from etl.encoder.merge import WHOLE_SHARE, Shares
+from etl.model import Reject
+
+Sizes = NDArray[np.int64]
 
 # A chunk ends after so many source rows per identification it may hold, so that a long range of rejected
 # or unchanged rows is committed bit by bit.
 ROWS_PER_IDENTIFICATION = 64
 _FAR: Final = 1 << 62
+_ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
+_OBJECT: Final = 300  # of a reject without its texts
+_CHARACTER: Final = 4  # the most that Python takes for one
+_OFFSETS: Final = {
+    pa.string().id: np.int32,
+    pa.binary().id: np.int32,
+    pa.large_string().id: np.int64,
+    pa.large_binary().id: np.int64,
+}
+_TEXT_VIEWS: Final = frozenset({pa.string_view().id, pa.binary_view().id})
+_LISTS: Final = frozenset(
+    kind.id
+    for kind in (
+        pa.list_(pa.null()),
+        pa.large_list(pa.null()),
+        pa.list_(pa.null(), 1),
+        pa.list_view(pa.null()),
+        pa.large_list_view(pa.null()),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +51,8 @@ class Limits:
     `held_bytes` is what a chunk may keep beside its body, of the rows that were sent and of rejects.
     """
 
-    identifications: int = amplitude.DEFAULT_BATCH_SIZE
-    body_bytes: int = amplitude.MAX_BODY_BYTES
+    identifications: int = DEFAULT_BATCH_SIZE
+    body_bytes: int = MAX_BODY_BYTES
     held_bytes: int = 4 << 20
 
     @property
@@ -37,7 +62,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class ChunkBorder:
     """Identifications `start` to `end - 1` are a chunk; its range of rows ends before row `stop`."""
 
     start: int
@@ -70,7 +95,7 @@ class Held:
 NOTHING_HELD: Final = Held.of(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-def cut(
+def cut_chunks(
     numbers: NDArray[np.int64],
     sizes: NDArray[np.int64],
     keys: Keys,
@@ -81,7 +106,7 @@ def cut(
     limits: Limits,
     shares: Shares | None = None,
     held: Held = NOTHING_HELD,
-) -> Iterator[Cut]:
+) -> Iterator[ChunkBorder]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
     `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_limits`)
@@ -100,32 +125,29 @@ def cut(
         end = min(end, int(np.searchsorted(numbers, last)))
         if shares is not None:
             end = start + _mergeable(keys[start:end, 0], shares[start:end])
-        border = _border(numbers, end, start + limits.identifications, last, stop)
-        if border is None:
+        # The row before which the chunk stops, where no more rows might join it.
+        if end == start + limits.identifications or (end < len(numbers) and numbers[end] < last):
+            border = int(numbers[end - 1]) + 1
+        elif last <= stop:
+            border = last
+        else:
             break
-        yield Cut(start, end, border)
+        yield ChunkBorder(start, end, border)
         start, first = end, border
     if complete and stop > first:
-        yield Cut(start, len(numbers), stop)
-
-
-def _border(numbers: NDArray[np.int64], end: int, full: int, last: int, stop: int) -> int | None:
-    """The row before which a chunk of identifications up to `end` stops; None if more rows might join it."""
-    if end == full or (end < len(numbers) and numbers[end] < last):
-        return int(numbers[end - 1]) + 1
-    return last if last <= stop else None
+        yield ChunkBorder(start, len(numbers), stop)
 
 
 def _mergeable(keys: NDArray[np.uint64], shares: Shares) -> int:
     """How many rows come before one of a user whose rows take more than the whole of a column together."""
-    if not (shares.sum(axis=0) > WHOLE).any():
+    if not (shares.sum(axis=0) > WHOLE_SHARE).any():
         return len(keys)
     order = np.argsort(keys, kind="stable")
     in_order = keys[order]
     starts = np.searchsorted(in_order, in_order)  # where each one's user begins
     sums = np.cumsum(shares[order], axis=0)
     taken = sums - sums[starts] + shares[order][starts]
-    over = (taken > WHOLE).any(axis=1) & (starts < np.arange(len(keys)))
+    over = (taken > WHOLE_SHARE).any(axis=1) & (starts < np.arange(len(keys)))
     return int(order[over].min()) if over.any() else len(keys)
 
 
@@ -145,3 +167,77 @@ def _unmixed(keys: Keys) -> int:
         _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
         mixed |= pair.ravel() != pair.ravel()[first][inverse]
     return int(mixed.argmax()) if mixed.any() else len(keys)
+
+
+# --- what a chunk keeps beside its body: by row, so that borders don't depend on batches -----------------
+
+
+class RowSizes:
+    """About how many bytes of Arrow's buffers belong to each row. It depends on the row alone."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self._upto = np.arange(rows.num_rows + 1, dtype=np.int64) * (_ENTRY * rows.num_columns)
+        for column in rows.columns:
+            if column.type.id in _OFFSETS and not column.null_count:
+                if len(column):  # where each text begins, and the last one ends; counted from anywhere
+                    offsets = np.frombuffer(column.buffers()[1], _OFFSETS[column.type.id])
+                    self._upto += offsets[column.offset :][: len(column) + 1]
+            elif not isinstance(sizes := _bytes(column), int) or sizes:
+                self._upto[1:] += np.cumsum(np.broadcast_to(sizes, rows.num_rows))
+
+    def together(self, start: int, end: int) -> int:
+        """Of the rows `start` to `end - 1`."""
+        return int(self._upto[end] - self._upto[start])
+
+    def each(self, start: int, end: int) -> Sizes:
+        """Of each of the rows `start` to `end - 1`."""
+        sizes: Sizes = np.diff(self._upto[start : end + 1])
+        return sizes
+
+
+def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
+    """What is kept of rows that are sent (their numbers and sizes, shape (k,)), and of rejects."""
+    if not rejects:
+        return Held.of(numbers, sizes)
+    together = np.concatenate([numbers, np.array([reject.row for reject in rejects], dtype=np.int64)])
+    letters = (len(reject.values) + len(reject.reason) + len(reject.origin) for reject in rejects)
+    texts = [_OBJECT + _CHARACTER * count for count in letters]
+    order = np.argsort(together, kind="stable")
+    return Held.of(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
+
+
+def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
+    """Of each value beside its entry in a buffer; an int where that is the same for all."""
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _bytes(values.storage)
+    if kind.id in _TEXT_VIEWS:
+        return _bytes(values.cast(pa.large_binary()))
+    if kind.id in _OFFSETS:
+        return _counts(pc.binary_length(values))
+    if pa.types.is_struct(kind):
+        members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)
+        members += _ENTRY * kind.num_fields
+        return members
+    if pa.types.is_map(kind):
+        entries = pa.StructArray.from_arrays([values.keys, values.items], names=["key", "value"])
+        lists = pa.list_(entries.type)
+        buffers = values.buffers()[:2]
+        return _bytes_of_lists(
+            pa.Array.from_buffers(lists, len(values), buffers, offset=values.offset, children=[entries])
+        )
+    return _bytes_of_lists(values) if kind.id in _LISTS else 0
+
+
+def _bytes_of_lists(values: pa.Array) -> Sizes:
+    elements = values.flatten()
+    ends = np.cumsum(_counts(pc.list_value_length(values)), dtype=np.int64)
+    sizes = np.broadcast_to(_ENTRY + _bytes(elements), len(elements))
+    upto = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return np.diff(upto[ends], prepend=0)
+
+
+def _counts(lengths: pa.Array) -> NDArray[np.integer[Any]]:
+    """As numbers; 0 for null."""
+    counts: NDArray[np.integer[Any]] = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
+    return counts

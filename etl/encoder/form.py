@@ -9,14 +9,37 @@ percent-encoded UTF-8.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.arrow.json_lines import Splice
+from etl.encoder.lines import Lines, write_lines
 
 # In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
 _ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))
+# Parts of this many bytes stay in the processor's caches, and those that are ASCII cost nothing.
+_AT_ONCE: Final = 1 << 16
+# Stands for an escaped backslash meanwhile: no JSON text has this byte.
+_SHIELD: Final = b"\x01"
+_LATIN_1: Final = (b"\xc2", b"\xc3")  # with these bytes UTF-8 begins the characters U+0080 to U+00FF
+_ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and with these the ones above U+FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class FormEncoding:
+    """JSON as the field of a urlencoded form. `splice` is applied to the JSON lines first."""
+
+    splice: Splice | None = None
+
+    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
+        """Write identifications; their file and rows don't show."""
+        splices = [self.splice] if self.splice else []
+        return write_lines(identifications, *splices, form_escape)
 
 
 def form_escape(lines: bytes) -> bytes:
@@ -30,14 +53,6 @@ def form_escape(lines: bytes) -> bytes:
         if byte in lines:
             lines = lines.replace(byte, escaped)
     return lines
-
-
-# Parts of this many bytes stay in the processor's caches, and those that are ASCII cost nothing.
-_AT_ONCE: Final = 1 << 16
-# Stands for an escaped backslash meanwhile: no JSON text has this byte.
-_SHIELD: Final = b"\x01"
-_LATIN_1: Final = (b"\xc2", b"\xc3")  # with these bytes UTF-8 begins the characters U+0080 to U+00FF
-_ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and with these the ones above U+FFFF
 
 
 def _parts(lines: bytes) -> Iterator[bytes]:

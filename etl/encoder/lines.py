@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.json_lines import Splice, json_lines
+from etl.arrow.json_lines import Splice, json_lines
 from etl.model import Body
+
+_AT_ONCE: Final = 1 << 20
+_START: Final = np.zeros(1, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +57,15 @@ def _ends(text: bytes) -> Iterator[NDArray[np.int64]]:
         yield np.flatnonzero(letters[start : start + _AT_ONCE] == ord("\n")) + (start + 1)
 
 
-_AT_ONCE = 1 << 20
-_START = np.zeros(1, dtype=np.int64)
+class Encoding(Protocol):
+    """Writes identifications as lines; each line depends on its own row alone.
+
+    `splice` is applied to the JSON lines first.
+    """
+
+    @property
+    def splice(self) -> Splice | None:
+        """What makes JSON lines of marked strings what they stand for."""
+
+    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
+        """Write k identifications of file number `file`; `numbers` (shape (k,)) are the rows they end at."""

@@ -1,7 +1,7 @@
-"""`propsync init`: a source becomes a proposal for its job file."""
+"""`propsync init`: what is found in a source, and the job file it writes."""
 
 from __future__ import annotations
 
-from etl.init.proposing import Proposal, propose, propose_job
+from etl.init.proposal import Proposal, propose, propose_job
 
 __all__ = ["Proposal", "propose", "propose_job"]

@@ -1,12 +1,16 @@
-"""What a column's name tells of its meaning: an id, one of Amplitude's own fields, data about a person."""
+"""What a column's name means: an id, data about a person, or one of Amplitude's own fields."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from etl.amplitude import STRING_FIELDS
+from etl.amplitude.operators import FAMILIES, STRING_FIELDS
+from etl.job.problems import clipped
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 IdName: TypeAlias = Literal["person", "generic", "login", "other"]
 Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
@@ -55,27 +59,29 @@ _WORDS: Final[Mapping[Personal, frozenset[str]]] = {
     "name": _set("firstname lastname surname"),
     "address": frozenset({"street"}),
 }
+# `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
+_ALONE: Final = ("app_version", "language", "start_version")
 # Digits that nobody counts with.
 _CODES: Final = _set("zip zipcode postcode postal plz phone mobile fax tel version code sku isbn ean")
 
 
-def words_of(name: str) -> tuple[str, ...]:
+def name_words(name: str) -> tuple[str, ...]:
     """The lower-case words of a name, whether written customer_id, customerId or "Customer ID"."""
     parted = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
     return tuple(re.findall(r"[^\W_]+", parted.lower()))
 
 
-def joined(name: str) -> str:
+def joined_name(name: str) -> str:
     """The words of a name as one: customerid."""
-    return "".join(words_of(name))
+    return "".join(name_words(name))
 
 
-_FIELDS: Final = {joined(field): field for field in STRING_FIELDS}
+_FIELDS: Final = {joined_name(field): field for field in STRING_FIELDS}
 
 
 def id_name(name: str) -> IdName | None:
-    """How much a name says that the column identifies a user; None if nothing."""
-    whole, words = joined(name), words_of(name)
+    """How likely it is by its name that a column identifies a user; None if not at all."""
+    whole, words = joined_name(name), name_words(name)
     if whole in _BANKING:
         return None
     if whole in _PERSON_IDS or (words[-1:] == ("id",) and not _PEOPLE.isdisjoint(words)):
@@ -88,23 +94,63 @@ def id_name(name: str) -> IdName | None:
 
 
 def is_device_id(name: str) -> bool:
-    """Whether a name says that the column identifies a device."""
-    return joined(name) in _DEVICE_IDS
+    """Whether the column identifies a device, by its name."""
+    return joined_name(name) in _DEVICE_IDS
 
 
 def amplitude_field(name: str) -> str | None:
     """The string field of the Identify API that has this name, or None."""
-    return _FIELDS.get(joined(name))
+    return _FIELDS.get(joined_name(name))
 
 
 def personal(name: str) -> Personal | None:
-    """What about a person a name says that the column holds."""
-    whole, words = joined(name), frozenset(words_of(name))
+    """What the column has about a person, by its name."""
+    whole, words = joined_name(name), frozenset(name_words(name))
     by_whole = (kind for kind, known in _WHOLE_NAMES.items() if whole in known)
     by_word = (kind for kind, known in _WORDS.items() if not known.isdisjoint(words))
     return next(by_whole, None) or next(by_word, None)
 
 
 def is_code(name: str) -> bool:
-    """Whether a name says that its digits are no number: versions, post codes, phone numbers."""
-    return not _CODES.isdisjoint(words_of(name))
+    """Whether the column's digits are no number by its name: versions, post codes, phone numbers."""
+    return not _CODES.isdisjoint(name_words(name))
+
+
+def columns_by_field(columns: Iterable[str]) -> dict[str, str]:
+    """The first column that has the name of each field."""
+    named: dict[str, str] = {}
+    for column in columns:
+        if field := amplitude_field(column):
+            named.setdefault(field, column)
+    return named
+
+
+def mappable(named: dict[str, str], empty: Collection[str]) -> dict[str, str]:
+    """The column for each field that can be mapped: whole families, and fields that belong to none.
+
+    `empty` columns complete a family, but fill no field by themselves.
+    """
+    named = {name: column for name, column in named.items() if column not in empty or name not in _ALONE}
+    whole = {
+        name
+        for family in FAMILIES
+        if all(name in named for name in family) and any(named[name] not in empty for name in family)
+        for name in family
+    }
+    return {
+        name: named[name] for name in STRING_FIELDS if name in whole or (name in named and name in _ALONE)
+    }
+
+
+def part_of_family(column: str, named: dict[str, str]) -> str | None:
+    """The remark on a column with the name of a field that it can't fill, as its family isn't complete."""
+    field = amplitude_field(column)
+    family = next((family for family in FAMILIES if field in family), ())
+    missing = [name for name in family if name not in named]
+    if not missing:
+        return None
+    return (
+        f"{clipped(column)} is a property here: Amplitude has a field for it too, but updates "
+        f"{', '.join(family)} together, so {', '.join(missing)} would be reset. To fill it anyway, write "
+        f"`{field}: ...` above user_properties and `partial_families: reset` at the top level."
+    )

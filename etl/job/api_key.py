@@ -1,4 +1,4 @@
-"""The API key of a job, from where the job says it is kept; no error ever shows it."""
+"""The API key, read from the variable or file that the job names; no error shows it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from etl.job.spec import Job
 
 MAX_KEY_BYTES: Final = 4096
-# What people put where the key alone belongs, and how to get it out; none of these is a key of Amplitude.
+# What people put where the key alone belongs, and the remedy; none of these is a key of Amplitude.
 _MISTAKES: Final = (
     (re.compile(r"[{\[].*", re.DOTALL), "is JSON", "put only the key there, without the rest of the JSON"),
     (
         re.compile(r"(#[^\n]*\s+)*((export|set)\s+)?[A-Z_]\w{2,}\s*=(?!=*$).*", re.DOTALL | re.IGNORECASE),
         "is a line of an .env file, NAME=KEY",
-        "put only what stands behind the = there, without quotes",
+        "put only the part after the = there, without quotes",
     ),
     (
         re.compile(r"(api_?key|key|amplitude\w*)\s*:.*", re.DOTALL | re.IGNORECASE),
         "is a line of YAML, NAME: KEY",
-        "put only what stands behind the : there, without quotes",
+        "put only the part after the : there, without quotes",
     ),
     (re.compile(r"(['\"]).*\1", re.DOTALL), "is in quotes", "take the quotes off"),
     (re.compile(r"\S+\s*[\r\n].*", re.DOTALL), "has several lines", "put only the key there, on one line"),
@@ -48,9 +48,9 @@ def read_api_key(job: Job, environ: Mapping[str, str]) -> str:
         raise UsageError(f"there is no API key: {place} {state}", hint=hint)
     for pattern, mistake, remedy in _MISTAKES:
         if pattern.fullmatch(key):
-            raise UsageError(f"{place} holds no API key: what stands there {mistake}", hint=remedy)
+            raise UsageError(f"{place} holds no API key: its content {mistake}", hint=remedy)
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise UsageError(f"{place} holds no API key: it has blanks or other signs no key has", hint=hint)
+        raise UsageError(f"{place} holds no API key: it has blanks or signs that no key has", hint=hint)
     return key
 
 

@@ -1,8 +1,7 @@
-"""Two jobs that send the same of the same rows have one fingerprint, and no others do. No I/O.
+"""The fingerprint of a job: the same for two jobs that send the same of the same rows, and only for them.
 
 The name, the sources, where the key is kept and what is taken for an acceptance change nothing of what is
-sent. Of a `transform` function only
-the name counts: what it does can't be seen from here.
+sent. Of a `transform` function only the name counts. No I/O.
 """
 
 from __future__ import annotations
@@ -13,15 +12,17 @@ from typing import Any
 
 import orjson
 
-from etl.job.spec import Changes, ColumnSpec, CsvOptions, Destination, Identification, Job, Step
+from etl.job.column_spec import ColumnSpec, Step
+from etl.job.identification_spec import Identification
+from etl.job.spec import Changes, CsvOptions, Destination, Job
 
-VERSION = 1
+FINGERPRINT_VERSION = 1
 
 
 def fingerprint(job: Job) -> str:
-    """64 hex digits over everything of a job that changes what is sent."""
+    """64 hex digits of a hash over everything in a job that changes what is sent."""
     content: dict[str, object] = {
-        "version": VERSION,
+        "version": FINGERPRINT_VERSION,
         "identification": job.identification,
         "destination": replace(job.destination, trust_status=False),
         "csv": job.csv,
@@ -36,7 +37,7 @@ def fingerprint(job: Job) -> str:
 
 
 def _given(value: object) -> dict[str, Any]:
-    """What differs from the defaults, so that a new option leaves the fingerprints of old jobs alone."""
+    """The fields that differ from their defaults, so that a new key keeps the fingerprints of old jobs."""
     if not isinstance(value, Changes | Identification | ColumnSpec | Step | CsvOptions | Destination):
         raise TypeError(type(value))
     return {f.name: given for f in fields(value) if (given := getattr(value, f.name)) != _default(f)}

@@ -1,36 +1,108 @@
-"""The JSON Schema of the job file, for editors: what it takes the door takes, as far as a schema can say."""
+"""The JSON Schema of the job file: for editors, and to find out where an unknown key belongs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import ast
+import inspect
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from etl.job.schema import JobShape
+from etl.job.problems import KeyPath, did_you_mean, nearest
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import core_schema
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-def job_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a job file."""
-    schema = JobShape.model_json_schema(schema_generator=_ForEditors)
-    return {"$schema": DIALECT, **schema, "title": "propsync job"}
-
-
-class _ForEditors(GenerateJsonSchema):
-    """Leaves out what only repeats the keys' names, and the nulls that stand for absent keys."""
+class _EditorSchema(GenerateJsonSchema):
+    """Leaves out what only repeats the keys' names, and the defaults that mean an absent key."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         made = super().default_schema(schema)
-        if made.get("default", "") in (None, {}, []):
-            made.pop("default")
+        if "$ref" in made or not isinstance(made.get("default"), str | int) or made["default"] == "":
+            made.pop("default", None)
+        return made
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        made = super().dataclass_schema(schema)
+        texts = _attribute_docstrings(schema["cls"])
+        for field in schema["schema"].get("fields", ()):
+            key = field.get("validation_alias", field["name"])
+            if field["name"] in texts and key in made["properties"]:
+                made["properties"][key]["description"] = texts[field["name"]]
         return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+def _attribute_docstrings(class_: type) -> dict[str, str]:
+    """The text below each attribute; read here as it takes longer than all else of a short command."""
+    try:
+        body = ast.parse(inspect.getsource(class_)).body[0].body  # type: ignore[attr-defined]
+    except OSError:  # a class without source has its descriptions in its fields
+        return {}
+    return {
+        ast.unparse(key.target): inspect.cleandoc(ast.literal_eval(text.value)).replace("\n", " ")
+        for key, text in pairwise(body)
+        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
+def editor_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of what the adapter validates."""
+    schema = adapter.json_schema(schema_generator=_EditorSchema)
+    return {"$schema": DIALECT, **schema, "title": "propsync job"}
+
+
+def unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
+    """The end of a message about an unknown key: where it belongs, or which key was probably meant."""
+    word = str(path[-1])
+    if len(path) <= 2:
+        if word in schema["properties"]:
+            return "; it belongs at the top level"
+        for section, part in schema["properties"].items():
+            if word in _keys_of(part, schema):
+                return f"; it belongs under `{section}`"
+    owner = schema
+    for key in path[:-1]:
+        owner = _inner(owner, key, schema)
+    # Steps without an argument are words in place of a mapping.
+    known = _keys_of(owner, schema)
+    known += [word for one in _alternatives(owner, schema) for word in one.get("enum", ())]
+    if path[:-1] == ("identification",) and nearest(word, known) is None:
+        return "; properties belong under `user_properties`"
+    return did_you_mean(word, known)
+
+
+def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a schema refers to or has the choice of, itself among them."""
+    found = [part]
+    if "$ref" in part:
+        found += _alternatives(schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
+    for one in part.get("anyOf", ()):
+        found += _alternatives(one, schema)
+    return found
+
+
+def _keys_of(part: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    return [key for one in _alternatives(part, schema) for key in one.get("properties", ())]
+
+
+def _inner(part: dict[str, Any], key: str | int, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of what stands at a key of a mapping, or at a place of a list."""
+    found = _alternatives(part, schema)
+    if isinstance(key, int):
+        return next((one["items"] for one in found if "items" in one), part)
+    for one in found:
+        if key in one.get("properties", ()):
+            inner: dict[str, Any] = one["properties"][key]
+            return inner
+    return next((one["additionalProperties"] for one in found if one.get("additionalProperties")), {})

@@ -1,193 +1,385 @@
-"""A job as frozen types: what the rest of the program knows of a job file."""
+"""A job: what its file says, checked, as one frozen structure that the rest of the program uses."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import InitVar, dataclass, field, replace
+from functools import cache
+from pathlib import Path, PurePath
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from etl.amplitude import TransportName
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.json_schema import SkipJsonSchema
 
-ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
-Verb: TypeAlias = Literal[
-    "trim", "lower", "upper", "hex", "uuid", "sha256", "prefix", "replace", "date_format"
-]
+from etl import amplitude
+from etl.amplitude.limits import TransportName
+from etl.amplitude.operators import UNREPEATABLE
+from etl.errors import JobError
+from etl.job import words
+from etl.job.annotations import SECTION, Flag, NullWords, Text, as_list_of, optional
+from etl.job.identification_spec import IdentificationEntry, identification_problems
+from etl.job.json_schema import editor_schema, unknown_key_remedy
+from etl.job.loading import Document, UnreadableError, document_of, read_document, read_file
+from etl.job.problems import (
+    DEFAULT_KEY_VARIABLE,
+    KeyPath,
+    Problem,
+    clipped,
+    did_you_mean,
+    faults,
+    line_of,
+    validation_problems,
+)
+from etl.job.scalars import Data, blank_is_empty, is_blank
+
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
-Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
-DEFAULT_REGION: Final = "us"
-DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
+NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a column's transform.
-
-    `verb` is one of trim, lower, upper, hex, uuid, sha256, prefix, replace, date_format. `prefix` and
-    `date_format` have one string in `argument`, `replace` has pairs (from, to) in `pairs`: wherever `from`
-    stands in the value it becomes `to`, one pair after the other. `formats` has those of a `date_format`
-    with several, of which the first that fits counts.
-    """
-
-    verb: Verb
-    argument: str = ""
-    pairs: tuple[tuple[str, str], ...] = ()
-    formats: tuple[str, ...] = ()
+def _expanded(text: str, info: ValidationInfo) -> str:
+    context: dict[str, Any] = info.context  # type: ignore[assignment]
+    return words.expanded(text, context["environ"], key_variable=context["key_variable"])
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnSpec:
-    """Where a value comes from and what is done to it: transform, then type, then default, then null policy.
-
-    Exactly one of `column` and `constant` is given; `constant` is JSON text. `type` None keeps the source's
-    type. `default` is JSON text and stands for a null; it is of the type already. `null: unset` puts the
-    property under $unset. `mangled` is about ids: whether those are sent that something has spoilt.
-    `nulls` are the trimmed texts that mean null, the job's own among them. `invalid` says what becomes of a
-    value that doesn't fit: its row is a reject, or it is left out of it. `timezone` is that of times without
-    one, and of days; `unit` is what numbers count since 1970. `decimal` and `thousands` ("" for none) are
-    those of numbers in text, `strip` the characters that are taken off both ends first. `values` has for each
-    trimmed text the JSON text that it stands for; other texts don't fit.
-    `path` leads into a column of objects.
-    """
-
-    column: str | None = None
-    constant: str | None = None
-    type: ValueType | None = None
-    transform: tuple[Step, ...] = ()
-    default: str | None = None
-    null: Literal["skip", "unset"] = "skip"
-    empty: Literal["null", "keep"] = "null"
-    too_long: Literal["reject", "truncate"] = "reject"
-    separator: str = ","
-    mangled: Literal["reject", "keep"] = "reject"
-    nulls: tuple[str, ...] = ()
-    invalid: Literal["reject", "skip"] = "reject"
-    timezone: str | None = None
-    unit: Unit | None = None
-    decimal: str = "."
-    thousands: str = ""
-    strip: str = ""
-    values: tuple[tuple[str, str], ...] = ()
-    path: tuple[str, ...] = ()
+def _endpoint(text: str, info: ValidationInfo) -> str:
+    return words.endpoint(_expanded(text, info))
 
 
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """The identification with column specs in place of values.
+def _kept_as(name: str) -> AfterValidator:
+    """Keeps a key of the file for validators of the keys after it, which have it in their parts."""
 
-    `fields` has the ids, the string fields and the `time` by their API names; `groups` by group type;
-    `operators` by operator and property, in the order of amplitude.OPERATORS and without $unset and
-    $clearAll, which are the same for every row: `unset` names the properties, `clear_all` says whether.
-    """
+    def keep(value: object, info: ValidationInfo) -> object:
+        info.context[name] = value  # type: ignore[index]
+        return value
 
-    fields: Mapping[str, ColumnSpec]
-    groups: Mapping[str, ColumnSpec] = field(default_factory=dict)
-    operators: Mapping[str, Mapping[str, ColumnSpec]] = field(default_factory=dict)
-    unset: tuple[str, ...] = ()
-    clear_all: bool = False
+    return AfterValidator(keep)
 
-    def specs(self) -> list[tuple[str, ColumnSpec]]:
-        """Every column spec with its path in the job file, such as `user_properties.$set.plan`."""
-        found = [(name, spec) for name, spec in self.fields.items()]
-        found += [(f"groups.{name}", spec) for name, spec in self.groups.items()]
-        for operator, properties in self.operators.items():
-            found += [(f"user_properties.{operator}.{name}", spec) for name, spec in properties.items()]
-        return found
 
-    def columns(self) -> tuple[str, ...]:
-        """The source columns that the identification needs, each once, in order of first use."""
-        return tuple(dict.fromkeys(spec.column for _, spec in self.specs() if spec.column is not None))
+def _not_the_quote(escape: str, info: ValidationInfo) -> str:
+    # Two quotes stand for one anyway.
+    return "" if escape == info.data.get("quote") else escape
+
+
+def _missing(value: object) -> object:
+    # YAML's null, as a file and as data have it, is the word.
+    return "null" if is_blank(value) else value
+
+
+def _changes(value: object) -> object:
+    # A word says what is compared.
+    return {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
+
+
+def _with_absent(changes: Changes, info: ValidationInfo) -> Changes:
+    context: dict[str, Any] = info.context  # type: ignore[assignment]
+    return replace(changes, absent=context.get("absent", "keep"))
+
+
+Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), StringConstraints(min_length=1)]
+_Escape: TypeAlias = Annotated[str, AfterValidator(words.escape_sign)]
+_Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
+_Region: Final = Field(
+    alias="region", default="us", validate_default=True, examples=["us", "eu", "http://127.0.0.1:8080"]
+)
+_MISSING: Final = {"enum": ["fail", "null", None], "default": "fail"}
 
 
 @dataclass(frozen=True, slots=True)
 class CsvOptions:
-    """How CSV files are written. `delimiter` None: the likeliest of , ; tab | in the header line.
+    """How CSV files are written; Parquet and NDJSON need none of it."""
 
-    `encoding` is the codec's name as Python spells it. `escape` "" means that no character escapes others.
-    `header` has the names of the columns where the file has none, or is False where they go by their places,
-    `1`, `2`, ... `skip_rows` lines stand above the header, or above the rows.
-    """
+    __pydantic_config__ = SECTION
 
-    delimiter: str | None = None
-    encoding: str = "utf-8"
-    quote: str = '"'
-    escape: str = ""
-    header: tuple[str, ...] | Literal[False] | None = None
-    skip_rows: int = 0
+    # Once read, `encoding` is the codec's name as Python spells it, and `escape` is "" for none.
+    delimiter: Annotated[
+        Annotated[str, AfterValidator(words.delimiter)] | None, Field(examples=[";", "tab"])
+    ] = None
+    """One character or `tab`; by default the likeliest of , ; tab |."""
+    encoding: Annotated[
+        Text, AfterValidator(words.encoding), Field(examples=["utf-8", "latin-1", "cp1252"])
+    ] = "utf-8"
+    """The text encoding."""
+    quote: Annotated[str, AfterValidator(words.quote_sign)] = '"'
+    """The sign around fields."""
+    escape: Annotated[str, optional(_Escape, ""), AfterValidator(_not_the_quote), Field(examples=["\\"])] = ""
+    """The character that stands before quotes, itself, delimiters and line ends in values."""
+    header: Annotated[
+        tuple[Text, ...] | Literal[False] | None,
+        PlainValidator(words.csv_header, list[Text] | Literal[False]),
+        Field(examples=[["id", "plan"], False]),
+    ] = None
+    """For files without a header: the names of the columns, or false for `1`, `2`, ..."""
+    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
+    """How many lines stand above the header, or above the rows of a file without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where identifications go. `endpoint` is a base URL without a slash at its end.
+    """Where identifications go."""
 
-    With `trust_status` any 2xx is an acceptance, which only a relay of one's own may be trusted with.
-    """
+    __pydantic_config__ = SECTION
 
-    endpoint: str
+    # Once read, `endpoint` is a base URL without a slash at its end.
+    endpoint: Annotated[Text, AfterValidator(_endpoint), _Region]
+    """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
     transport: TransportName = "identify"
-    trust_status: bool = False
+    """How: identify is the Identify API; batch is $identify events over the Batch API, which count once
+    however often they are sent."""
+    trust_status: Flag = False
+    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of a relay of your
+    own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What counts as a change since the last run, and what becomes of users who left.
+    """What counts as a change since the last run."""
 
-    `by` property: only the properties that changed are sent; user: all of a user whose row changed; off:
-    everything, and no snapshot is kept. A change in the source columns of `ignore` alone sends nothing.
-    `absent` unset: the job's properties are unset for users of the snapshot who aren't in the export.
-    """
+    __pydantic_config__ = SECTION
 
+    # property: only the properties that changed are sent; user: all of a user whose row changed; off:
+    # everything, and no snapshot is kept.
     by: ChangesBy = "property"
-    ignore: tuple[str, ...] = ()
-    absent: Absent = "keep"
+    """What is compared, and sent where it changed."""
+    ignore: Annotated[
+        tuple[Text, ...],
+        AfterValidator(lambda names: tuple(sorted(names))),
+        Field(examples=[["last_login_at"]]),
+    ] = ()
+    """Columns whose change alone is no reason to send."""
+    # unset: the job's properties are unset for users of the snapshot who aren't in the export. In the file it
+    # is a key of the job, and none of this section.
+    absent: Annotated[Absent, SkipJsonSchema(), Field(init=False)] = "keep"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job, checked. `folder` is what relative sources are relative to; `state_dir` is its default.
+    """A job: where rows come from, how they become identifications, and where those go."""
 
-    `missing` says what it means that some file lacks a column that others have.
+    __pydantic_config__ = SECTION
 
-    `file` is what messages call the job file, and `lines` has the 1-based line of each column spec by the
-    path that Identification.specs gives it (and of `destination.trust_status`); both say where the job was
-    written, and are no part of it.
-    """
-
-    name: str
-    folder: Path
-    source: tuple[str, ...]
-    identification: Identification
-    destination: Destination
-    csv: CsvOptions = CsvOptions()
-    changes: Changes = Changes()
-    missing: Missing = "fail"
-    transform: str | None = None
-    api_key_env: str = DEFAULT_KEY_VARIABLE
-    api_key_file: str | None = None
+    name: Annotated[str, optional(_Name, "")] = ""
+    """Names the state folder; by default the file's name without its ending."""
+    source: Annotated[
+        tuple[Expanded, ...], as_list_of(Text), Field(examples=["exports/users-*.parquet"])
+    ] = ()
+    """Files, folders, globs or URLs, relative to this file. ${VAR} is expanded."""
+    csv: Annotated[CsvOptions, BeforeValidator(blank_is_empty, CsvOptions)] = CsvOptions()
+    """How CSV files are written."""
+    # For the file alone: every column spec has them in its own `nulls`.
+    nulls: InitVar[
+        Annotated[NullWords, _kept_as("nulls"), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
+    ] = ()
+    """Texts that mean null in any text column, compared without the spaces around them."""
+    missing: Annotated[Missing, BeforeValidator(_missing), WithJsonSchema(_MISSING)] = "fail"
+    """What it means that a file lacks a column which other files have: the run stops before anything is sent,
+    or the column is null there. In NDJSON it is always null."""
+    transform: Annotated[
+        Annotated[str, AfterValidator(words.function_name)] | None,
+        Field(examples=["package.module:function"]),
+    ] = None
+    """A Python function from DataFrame to DataFrame."""
+    identification: IdentificationEntry
+    """What Amplitude gets, with columns in place of values."""
     partial_families: PartialFamilies = "refuse"
-    file: str = field(default="job", compare=False)
-    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """`reset` allows to map a part of a family; Amplitude then resets the rest of it to null."""
+    destination: Annotated[Destination, BeforeValidator(blank_is_empty, Destination)] = Destination(
+        amplitude.REGIONS["us"]
+    )
+    """Where identifications go."""
+    # For the file alone: `changes` has it.
+    absent: InitVar[Annotated[Absent, _kept_as("absent")]] = "keep"
+    """`unset` unsets the job's properties for users who were in the last export and left."""
+    changes: Annotated[
+        Changes,
+        BeforeValidator(_changes, ChangesBy | Changes),
+        AfterValidator(_with_absent),
+        Field(examples=["user", {"ignore": ["last_login_at"]}], validate_default=True),
+    ] = Changes()
+    """What is compared with the last run: every property, users as a whole, or nothing (off)."""
+    api_key_env: Annotated[str, AfterValidator(words.variable_name)] = DEFAULT_KEY_VARIABLE
+    """The environment variable that holds the API key."""
+    api_key_file: Text | None = None
+    """The file that holds the API key, relative to this file."""
+    # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
+    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, and of
+    # `destination.trust_status`.
+    folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
+    file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
+    lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def load(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Job:
         """Read a job file. Raises JobError with all its faults, UsageError where it can't be read."""
-        from etl.job.loader import load_job  # the loader makes jobs, and so imports this module
-
         return load_job(Path(path), environ=os.environ if environ is None else environ)
 
     @classmethod
     def of(cls, data: Mapping[str, object], *, folder: str | Path = ".") -> Job:
         """Make a job of the plain data that a job file would hold. Raises JobError with all its faults."""
-        from etl.job.loader import job_from_dict
-
         return job_from_dict(data, folder=Path(folder))
 
     @property
     def state_dir(self) -> Path:
         """The default state folder, beside the job file."""
         return self.folder / ".propsync" / self.name
+
+
+@cache
+def _adapter() -> TypeAdapter[Job]:
+    return TypeAdapter(Job)
+
+
+@cache
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a job file."""
+    return editor_schema(_adapter())
+
+
+def load_job(path: Path, *, environ: Mapping[str, str]) -> Job:
+    """Load the job file at `path`; sources are relative to its folder.
+
+    `environ` are the variables that `${VAR}` may name. Raises UsageError where there is no file to read, and
+    JobError with all faults of the file.
+    """
+    return parse_job(read_file(path), name=str(path), folder=path.parent, environ=environ)
+
+
+def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] = NO_VARIABLES) -> Job:
+    """Make a job of the YAML or JSON text of a job file.
+
+    `name` is what messages call the file; the job's name is its stem unless the text gives one. Raises
+    JobError with all faults.
+    """
+    try:
+        document = read_document(text)
+    except UnreadableError as error:
+        raise JobError(name, faults([error.problem], {})) from error
+    return _job(document, name=name, folder=folder, environ=environ)
+
+
+def job_from_dict(
+    data: Mapping[str, object], *, folder: Path = Path(), environ: Mapping[str, str] = NO_VARIABLES
+) -> Job:
+    """Make a job of what a job file would hold. Raises JobError; its faults tell paths."""
+    return _job(document_of(data), name="job", folder=folder, environ=environ)
+
+
+def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, str]) -> Job:
+    data, problems, job = document.data, list(document.problems), None
+    default = PurePath(name).stem
+    try:
+        default = words.job_name(default)
+    except ValueError as error:
+        message = f"the file's name can't name the job: a name {error}. Add a line `name: NAME`"
+        problems += [] if "name" in data else [Problem((), message)]
+        default = ""
+    context = {"environ": environ, "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))}
+    try:
+        job = _adapter().validate_python(data, context=context)
+    except ValidationError as error:
+        problems += validation_problems(error, lambda path: unknown_key_remedy(path, job_schema()))
+    else:
+        problems += _job_problems(job, data)
+    if problems or job is None:
+        raise JobError(name, faults(problems, document.lines), job=_stated_name(data) or default)
+    lines = dict(_spec_lines(job, document.lines))
+    return replace(job, name=job.name or default, folder=folder, file=name, lines=lines)
+
+
+def _stated_name(data: Mapping[str, Data]) -> str | None:
+    """The name that a file gives its job, also where the rest of it is wrong."""
+    try:
+        return words.job_name(str(data["name"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _spec_lines(job: Job, lines: Mapping[KeyPath, int]) -> Iterator[tuple[str, int]]:
+    for path, _ in job.identification.located():
+        line = line_of(("identification", *path, "column"), lines)
+        if line is not None:
+            yield ".".join(map(str, path)), line
+    if trust := lines.get(("destination", "trust_status")):
+        yield "destination.trust_status", trust
+
+
+# --- what the keys of a job mean together ----------------------------------------------------------------
+
+
+def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
+    """What is wrong with the sense of a job whose keys are right each by itself."""
+    if "api_key_env" in data and "api_key_file" in data:
+        message = "`api_key_env` and `api_key_file` exclude each other: give one of them"
+        yield Problem(("api_key_file",), message)
+    if job.destination.transport == "identify" and amplitude.TIME_FIELD in job.identification.fields:
+        message = (
+            "`time` needs `transport: batch`: the Identify API takes no time. Add it to `destination`, or "
+            "take the time out"
+        )
+        yield Problem(("identification", amplitude.TIME_FIELD), message)
+    given = data["identification"]
+    found = identification_problems(
+        job.identification,
+        given if isinstance(given, dict) else {},
+        partial_families=job.partial_families == "reset",
+    )
+    yield from (replace(problem, path=("identification", *problem.path)) for problem in found)
+    yield from _changes_problems(job, data)
+
+
+def _changes_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
+    operators = job.identification.operators
+    unrepeatable = ", ".join(sorted(name for name in operators if name in UNREPEATABLE))
+    changes = job.changes
+    if changes.by == "user" and unrepeatable:
+        message = (
+            f"`changes: user` sends users whole or not at all, and {unrepeatable} must go for every row: use "
+            "`changes: property`, or `changes: off`"
+        )
+        yield Problem(("changes", "by"), message)
+    if changes.by == "off" and changes.ignore:
+        yield Problem(("changes", "ignore"), "`ignore` does nothing with `off`: nothing is compared")
+    if changes.absent == "unset":
+        why = []
+        if changes.by == "off":
+            why.append("needs to know who was there before: not with `changes: off`")
+        if unrepeatable:
+            why.append(
+                f"can't be used with {unrepeatable}: a user who isn't in an export of increments hasn't left"
+            )
+        if not operators:
+            why.append("has nothing to unset: the job sets no user property")
+        yield from (Problem(("absent",), f"`absent: unset` {reason}") for reason in why)
+    if changes.ignore:
+        yield from _ignore_problems(job, data["changes"])
+
+
+def _ignore_problems(job: Job, given: Data) -> Iterator[Problem]:
+    operators_of: dict[str | None, set[str]] = {}
+    for path, spec in job.identification.located():
+        operators_of.setdefault(spec.column, set()).add(str(path[1]) if len(path) == 3 else "")
+    names = given.get("ignore") if isinstance(given, dict) else ()
+    for number, name in enumerate(map(str, names) if isinstance(names, list) else ()):
+        path = ("changes", "ignore", number)
+        if always := sorted(operators_of.get(name, set()) & UNREPEATABLE):
+            yield Problem(path, f"`{clipped(name)}` can't be ignored: {always[-1]} goes for every row")
+        elif name not in operators_of:
+            near = did_you_mean(name, [column for column in operators_of if column is not None])
+            yield Problem(path, f"`{clipped(name)}` is no column that the job sends{near}")

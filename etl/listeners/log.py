@@ -1,18 +1,26 @@
-"""A run as log lines, one an event and never more than a line, for cron and log collectors."""
+"""A run as log lines, one for each event, for cron and log collectors."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from etl.listeners import sentences
-from etl.listeners.pace import Pace
+from etl.listeners.phrases import (
+    ProgressRate,
+    pause_phrases,
+    problem_phrases,
+    recovered_text,
+    rows_text,
+    started_text,
+)
 from etl.listeners.summary import ROW_ENDS, effort, headline, notes, summary_dict, tally_dict
-from etl.model import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Tally, Warned
-from etl.wording import address, counted, one_line, span
+from etl.model import Tally
+from etl.run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Warned
+from etl.text import address, counted, one_line, share, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +29,46 @@ if TYPE_CHECKING:
 Level = Literal["info", "warning", "error"]
 
 
+class TextFormatter(logging.Formatter):
+    """Writes a record of `log_record` as one line for people."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
+        """Return the time in ISO 8601, in UTC, to the millisecond."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        job: str = record.__dict__["job"]
+        return one_line(f"{self.formatTime(record)} {record.levelname} {job}: {record.getMessage()}")
+
+
+class JsonFormatter(TextFormatter):
+    """Writes a record of `log_record` as one line of strict JSON in ASCII, whatever the stream's encoding."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end; floats to the millisecond, those without a value as null."""
+        head = {"time": self.formatTime(record), "level": record.levelname.lower()}
+        fields = {
+            name: (round(value, 3) if math.isfinite(value) else None) if isinstance(value, float) else value
+            for name, value in record.__dict__["fields"].items()
+        }
+        event, job = record.__dict__["event"], record.__dict__["job"]
+        return json.dumps({**head, "event": event, "job": job, **fields}, allow_nan=False)
+
+
+def log_record(
+    level: Level, event: str, job: str, text: str, fields: Mapping[str, object], now: datetime
+) -> logging.LogRecord:
+    """Make the record of an event: `text` is for people, `fields` are for programs."""
+    record = logging.LogRecord("propsync", getattr(logging, level.upper()), "", 0, text, None, None)
+    record.created = now.timestamp()
+    record.__dict__.update(event=event, job=job, fields=fields)
+    return record
+
+
 class LogListener:
-    """Writes a line to `stream` for what happens, and of what happens often only some.
+    """Writes a line to `stream` for each event, and of frequent events only for some.
 
     Progress comes every `progress_seconds`; of one outage the first pause comes at once, then one every
     `pause_seconds`.
@@ -42,11 +88,12 @@ class LogListener:
         progress_seconds: float = 30.0,
         pause_seconds: float = 60.0,
     ) -> None:
-        self._stream, self._format, self._clock, self._now = stream, log_format, clock, now
+        self._stream, self._clock, self._now = stream, clock, now
+        self._formatter = JsonFormatter() if log_format == "json" else TextFormatter()
         self._progress_seconds, self._pause_seconds = progress_seconds, pause_seconds
         self._job = job
         self._total_rows: int | None = None
-        self._pace = Pace(0, clock())
+        self._rate = ProgressRate(0, clock())
         self._progress_due = clock() + progress_seconds
         self._pause_due = -math.inf
 
@@ -61,7 +108,7 @@ class LogListener:
                 self._pause(event)
             case Recovered(seconds):
                 self._pause_due = -math.inf
-                self._write("info", "recovered", sentences.recovered(event), {"seconds": seconds})
+                self._write("info", "recovered", recovered_text(event), {"seconds": seconds})
             case Warned(code, message):
                 self._write("warning", "warned", message, {"code": code, "message": message})
             case Noted(code, message):
@@ -71,7 +118,7 @@ class LogListener:
 
     def _start(self, event: Started) -> None:
         self._job, self._total_rows = event.job, event.total_rows
-        self._pace = Pace(event.resumed.rows, self._clock(), window=2 * self._progress_seconds)
+        self._rate = ProgressRate(event.resumed.rows, self._clock(), window=2 * self._progress_seconds)
         self._progress_due = self._clock() + self._progress_seconds
         fields = {
             "endpoint": address(event.endpoint),
@@ -80,77 +127,39 @@ class LogListener:
             "total_bytes": event.total_bytes,
             "resumed_rows": event.resumed.rows,
         }
-        self._write("info", "started", f"started, {sentences.started(event)}", fields)
+        self._write("info", "started", f"started, {started_text(event)}", fields)
 
     def _progress(self, tally: Tally) -> None:
-        now = self._clock()
-        self._pace.note(tally.rows, now)
+        now, total = self._clock(), self._total_rows
+        self._rate.note(tally.rows, now)
         if now < self._progress_due:
             return
         self._progress_due = now + self._progress_seconds
-        rate, left = self._pace.rate(now), self._left(now)
-        fields = {
-            **tally_dict(tally),
-            "total_rows": self._total_rows,
-            "rows_per_second": rate,
-            "seconds_left": left,
-        }
-        part = sentences.part(tally, self._total_rows)
-        phrases = [
-            sentences.done(tally, self._total_rows) + (f" ({part})" if part else ""),
-            f"{rate:,.0f} rows/s",
-        ]
+        rate, left = self._rate.rate(now), self._rate.left(total, now)
+        fields = {**tally_dict(tally), "total_rows": total, "rows_per_second": rate, "seconds_left": left}
+        percent = "" if total is None else f" ({share(tally.rows, total)})"
+        phrases = [rows_text(tally, total) + percent, f"{rate:,.0f} rows/s"]
         phrases += [f"about {span(left)} left"] if left is not None else []
-        self._write("info", "progressed", ", ".join(phrases + sentences.troubles(tally)), fields)
-
-    def _left(self, now: float) -> float | None:
-        return None if self._total_rows is None else self._pace.left(self._total_rows, now)
+        self._write("info", "progressed", ", ".join(phrases + problem_phrases(tally)), fields)
 
     def _pause(self, event: Paused) -> None:
         now = self._clock()
         if now < self._pause_due:
             return
         self._pause_due = now + self._pause_seconds
-        fields = {
-            "reason": event.reason,
-            "seconds": event.seconds,
-            "outage_seconds": event.outage_seconds,
-            "attempt": event.attempt,
-            "status": event.status,
-            "seconds_left": event.seconds_left,
-        }
-        self._write("warning", "paused", ", ".join(sentences.pause_phrases(event, event.seconds)), fields)
+        names = ("reason", "seconds", "outage_seconds", "attempt", "status", "seconds_left")
+        fields = {name: getattr(event, name) for name in names}
+        self._write("warning", "paused", ", ".join(pause_phrases(event, event.seconds)), fields)
 
     def _end(self, summary: Summary) -> None:
-        self._job = summary.job
-        counts = [counted(summary.tally.rows, "row")]
-        counts += [f"{getattr(summary.tally, end):,} {end}" for end in ROW_ENDS]
-        phrases = ", ".join(counts + effort(summary))
+        self._job, tally = summary.job, summary.tally
+        ends = [f"{getattr(tally, end):,} {end}" for end in ROW_ENDS]
+        phrases = ", ".join([counted(tally.rows, "row"), *ends, *effort(summary)])
+        level: Level = "warning" if summary.status == "interrupted" or tally.rejected else "info"
         text = f"{headline(summary)}: {phrases}. {' '.join(notes(summary))}"
-        self._write(_level(summary), "ended", text, summary_dict(summary))
+        self._write("error" if summary.status == "stopped" else level, "ended", text, summary_dict(summary))
 
     def _write(self, level: Level, event: str, text: str, fields: Mapping[str, object]) -> None:
-        moment = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        if self._format == "json":
-            line = _json({"time": moment, "level": level, "event": event, "job": self._job, **fields})
-        else:
-            line = one_line(f"{moment} {level.upper()} {self._job}: {text}")
-        self._stream.write(line + "\n")
+        record = log_record(level, event, self._job, text, fields, self._now())
+        self._stream.write(self._formatter.format(record) + "\n")
         self._stream.flush()
-
-
-def _level(summary: Summary) -> Level:
-    if summary.status == "stopped":
-        return "error"
-    return "warning" if summary.status == "interrupted" or summary.tally.rejected else "info"
-
-
-def _json(fields: Mapping[str, object]) -> str:
-    """One line of strict JSON in ASCII, whatever the stream's encoding; floats to the millisecond."""
-    return json.dumps({name: _plain(value) for name, value in fields.items()}, allow_nan=False)
-
-
-def _plain(value: object) -> object:
-    if not isinstance(value, float):
-        return value
-    return round(value, 3) if math.isfinite(value) else None

@@ -1,26 +1,65 @@
-"""A page about the run, written whole when it ends: to be kept, mailed and read by people."""
+"""A run, or what it would do, as one HTML page that needs nothing but itself: no network, no script."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from etl.listeners.page import Account, page
-from etl.listeners.whole_file import check_writable, write_whole
-from etl.model import Ended, Event, Recovered, Started, Summary, Warned
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from etl.listeners.output_file import check_writable, write_whole
+from etl.listeners.phrases import workload
+from etl.listeners.summary import (
+    ROW_ENDS,
+    answer_time,
+    by_count,
+    headline,
+    latency_dict,
+    seconds_by,
+    time_spent,
+)
+from etl.run_events import Ended, Event, Recovered, Started, Summary, Warned
+from etl.text import address, counted, per_second, printable, share, size, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
+BAR_WIDTH: Final = 1000
 MOST_WARNINGS: Final = 200
+_THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
+_MEANINGS: Final = {
+    "accepted": "taken in by the destination",
+    "unchanged": "no update needed",
+    "merged": "sent together with another row of the same user",
+    "rejected": "could not be sent; rejects.ndjson in the state folder has each with its reason",
+}
+_COLOURS: Final = {"stopped": "bad", "interrupted": "fair", "finished": "good"}
+
+
+def _harmless(value: object) -> object:
+    """Replace what can't be printed; marks that turn the reading direction would survive escaping."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+PAGES: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    finalize=_harmless,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+PAGES.filters.update(number="{:,}".format, share=share, by_count=by_count)
 
 
 class ReportListener:
-    """Writes `path` at the end.
+    """Writes a page about the run to `path` when it ends: to be kept, mailed and read by people.
 
-    `command` gives, at the end, what to run next if the run is unfinished; `now` is the time of day.
+    `command` returns, at the end, what to run next if the run is unfinished; `now` is the time of day.
     Raises UsageError or StateError at once if the file can't be written, and StateError if it can't be at the
     end.
     """
@@ -33,6 +72,8 @@ class ReportListener:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         check_writable(path)
+        for name in PAGES.list_templates():
+            PAGES.get_template(name)  # now, since a new version may be installed before a long run ends
         self._path, self._command, self._now = path, command, now
         self._began = now()
         self._started: Started | None = None
@@ -40,7 +81,7 @@ class ReportListener:
         self._pauses: list[float] = []
 
     def __call__(self, event: Event) -> None:
-        """Take in what happened; at the end, write the page."""
+        """Note what happened; at the end, write the page."""
         match event:
             case Started():
                 self._started, self._began = event, self._now()
@@ -49,15 +90,82 @@ class ReportListener:
             case Warned() if event in self._warnings or len(self._warnings) < MOST_WARNINGS:
                 self._warnings[event] += 1
             case Ended(summary):
-                write_whole(self._path, page(self._account(summary)))
+                write_whole(self._path, self._page(summary))
 
-    def _account(self, summary: Summary) -> Account:
-        return Account(
+    def _page(self, summary: Summary) -> str:
+        started, tally, pauses = self._started, summary.tally, self._pauses
+        where = f"{summary.status} before the first row"
+        if started is not None:
+            where = f"{workload(started)} to {address(started.endpoint)}"
+        counts = {end: getattr(tally, end) for end in ROW_ENDS}
+        parts = {end: share(n, tally.rows) if tally.rows else "" for end, n in counts.items()}
+        ends = [(end, end, _MEANINGS[end], n, parts[end]) for end, n in counts.items()]
+        # Rows that the source has and the run didn't come to, as far as is known.
+        total = (started.total_rows if started else None) or 0
+        open_rows = max(total - tally.rows, 0) if summary.status != "finished" else 0
+        if open_rows:
+            ends.append(("open", "unsettled", "left for the next run", open_rows, ""))
+        counts["open"] = open_rows
+        rejected = summary.status == "finished" and tally.rejected
+        bar, x = [], 0.0
+        for kind, width in bar_widths(counts).items():
+            bar.append((kind, round(x, 2), round(width, 2)))
+            x += width
+        timing = summary.timing
+        seconds = {name: span(value) for name, value in seconds_by(timing).items()}
+        seconds |= {f"answer, {name}": answer_time(s) for name, s in latency_dict(timing).items()}
+        return PAGES.get_template("run.html").render(
             summary=summary,
-            started=self._started,
-            began=self._began.astimezone(UTC),
-            ended=self._now().astimezone(UTC),
-            warnings=self._warnings,
-            pauses=tuple(self._pauses),
+            headline=headline(summary),
+            colour="fair" if rejected else _COLOURS[summary.status],
+            started=started,
+            destination=where,
+            began=f"{self._began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            ended=f"{self._now().astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            reasons=[*(summary.reason or "").splitlines(), *([summary.hint] if summary.hint else [])],
             command=self._command(),
+            bar_width=BAR_WIDTH,
+            bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
+            bar=bar,
+            ends=ends,
+            effort={
+                "duration": span(summary.seconds),
+                "speed": per_second(tally.rows, summary.seconds),
+                "requests": f"{tally.requests:,}",
+                "bytes sent": size(tally.bytes),
+                "retries": f"{tally.retries:,}",
+                "throttled": f"{tally.throttled:,}",
+                "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
+                "answers in doubt": f"{tally.in_doubt:,}",
+                "events not counted": f"{tally.uncounted:,}",
+            },
+            time_spent=time_spent(summary.timing),
+            seconds=seconds,
+            warnings=[(warned.message, times) for warned, times in self._warnings.items()],
         )
+
+
+def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
+    """Share BAR_WIDTH out: every part that isn't empty can be seen, and together they fill the bar."""
+    parts = {kind: count for kind, count in counts.items() if count > 0}
+    if not parts:
+        return {"open": float(BAR_WIDTH)}
+    free = BAR_WIDTH - _THINNEST * len(parts)
+    whole = sum(parts.values())
+    return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
+
+
+def plan_page(plan: Mapping[str, Any], *, compressed: bool) -> str:
+    """Write a plan, given as its JSON object, as a page with counts and without values of any user."""
+    changes = plan["changes"]
+    return PAGES.get_template("plan.html").render(
+        plan=plan,
+        destination=f"{counted(plan['files'], 'file')} to {address(plan['endpoint'])}",
+        effort={
+            "requests": f"{plan['requests']:,}",
+            "bytes before compression" if compressed else "bytes": size(plan["bytes"]),
+            "time at the given rate": span(plan["seconds"]),
+        },
+        known=changes is not None and changes["changed"] + changes["unchanged"] > 0,
+        warnings=Counter(warning["message"] for warning in plan["warnings"]).items(),
+    )

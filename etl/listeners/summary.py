@@ -1,31 +1,57 @@
-"""The summary as data for programs and as a table for people; both say the same."""
+"""The summary of a run: the same facts as JSON for programs and as text for people."""
 
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from etl.wording import counted, one_line, per_second, share, size, span
+from etl.text import counted, filled, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from etl.model import Summary, Tally
+    from etl.model import Tally
+    from etl.run_events import Summary, Timing
 
 ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")
 _OPEN = ("in_doubt", "uncounted")
+PERCENTILES: Final = ("p50", "p95", "p99")
+# What a slot waits for, and what makes it wait for rows.
+_WAITS: Final = {
+    "rate": "the rate limit",
+    "request": "answers",
+    "idle": "rows to send",
+    "pause": "pauses after a 429 or an outage",
+    "user": "earlier rows of the same users",
+    "commit": "the checkpoint",
+}
+_STAGES: Final = {
+    "source": "reading",
+    "map": "mapping",
+    "diff": "comparing with the snapshot",
+    "encode": "encoding",
+}
+
+
+# --- as data ---------------------------------------------------------------------------------------------
 
 
 def tally_dict(tally: Tally) -> dict[str, int]:
-    """Give the counts under the summary's keys and in its order, what is left open last."""
+    """Return the counts under the summary's keys and in its order, what is left open last."""
     return {name: getattr(tally, name) for name in ("rows", *ROW_ENDS, *COSTS, *_OPEN)}
 
 
+def seconds_by(timing: Timing | None) -> dict[str, float]:
+    """Return the seconds by stage and by wait; empty if the run never began to send."""
+    return {} if timing is None else {name: getattr(timing, name) for name in (*_STAGES, *_WAITS)}
+
+
 def summary_dict(summary: Summary) -> dict[str, object]:
-    """Give the summary as one JSON object: counts of the whole job, `seconds` a float."""
+    """Return the summary as one JSON object: counts of the whole job, seconds as floats."""
     counts = tally_dict(summary.tally)
     left_open = {name: counts.pop(name) for name in _OPEN}
+    seconds = {name: round(value, 3) for name, value in seconds_by(summary.timing).items()}
     return {
         **counts,
         "seconds": round(summary.seconds, 3),
@@ -38,11 +64,28 @@ def summary_dict(summary: Summary) -> dict[str, object]:
         "reason": summary.reason,
         "hint": summary.hint,
         "skipped_values": summary.skipped_values,
+        "seconds_by": seconds,
+        "timing": summary.timing
+        and {**seconds, "slots": summary.timing.slots, "latency": latency_dict(summary.timing)},
     }
 
 
+def latency_dict(timing: Timing | None) -> dict[str, float]:
+    """Return the percentiles of the time to an answer, in seconds; empty if there was none."""
+    latency = () if timing is None else timing.latency
+    return {name: round(value, 6) for name, value in zip(PERCENTILES, latency, strict=False)}
+
+
+def by_count(by_code: Mapping[str, int]) -> list[tuple[str, int]]:
+    """List the codes of rejects, the most frequent first."""
+    return sorted(by_code.items(), key=lambda item: (-item[1], item[0]))
+
+
+# --- in words --------------------------------------------------------------------------------------------
+
+
 def headline(summary: Summary) -> str:
-    """Say the outcome in a few words, without the job's name."""
+    """Write the outcome in a few words, without the job's name."""
     if summary.status != "finished":
         return f"{summary.status}, exit code {summary.exit_code}" if summary.exit_code else summary.status
     rejected = summary.tally.rejected
@@ -50,23 +93,51 @@ def headline(summary: Summary) -> str:
 
 
 def effort(summary: Summary) -> list[str]:
-    """Say what it took, in phrases."""
+    """Write what the run took, in phrases."""
     tally = summary.tally
-    phrases = [counted(tally.requests, "request"), f"{size(tally.bytes)} sent"]
-    phrases += [counted(tally.retries, "retry", "retries")] if tally.retries else []
-    phrases += [f"{tally.throttled:,} throttled"] if tally.throttled else []
-    phrases += [span(summary.seconds), per_second(tally.rows, summary.seconds)]
-    return phrases
+    phrases = [counted(tally.requests, "request"), f"{size(tally.bytes)} sent", *trouble_phrases(tally)]
+    return [*phrases, span(summary.seconds), per_second(tally.rows, summary.seconds)]
 
 
-def why(summary: Summary) -> list[str]:
-    """Say why it ended so and what to do, a line each; nothing where all went well."""
-    return [*(summary.reason or "").splitlines(), *([summary.hint] if summary.hint else [])]
+def trouble_phrases(tally: Tally) -> list[str]:
+    """Write how many requests were sent again or throttled, a phrase each; empty on a good day."""
+    phrases = [counted(tally.retries, "retry", "retries")] if tally.retries else []
+    return phrases + ([f"{tally.throttled:,} throttled"] if tally.throttled else [])
+
+
+def time_spent(timing: Timing | None) -> str | None:
+    """Write where the time of the run went, the largest share first, such as `61 % waiting for answers`.
+
+    The shares are of the seconds of all slots; below 1 % they are left out. None if nothing was sent.
+    """
+    if timing is None:
+        return None
+    waits = {name: getattr(timing, name) for name in _WAITS}
+    whole = sum(waits.values())
+    ordered = [(name, s) for name, s in sorted(waits.items(), key=lambda item: -item[1]) if s >= whole / 100]
+    if whole <= 0:
+        return None
+    phrases = [f"{100 * seconds / whole:.0f} % for {_WAITS[name]}" for name, seconds in ordered]
+    phrases[0] = phrases[0].replace("for", "waiting for", 1)
+    busy = {stage: getattr(timing, stage) for stage in _STAGES}
+    if ordered[0][0] == "idle" and any(busy.values()):
+        phrases[0] += f" (mostly {_STAGES[max(busy, key=busy.__getitem__)]})"
+    elif ordered[0][0] == "request" and timing.latency:
+        phrases[0] += (
+            f" (half within {answer_time(timing.latency[0])}, 99 % within {answer_time(timing.latency[-1])})"
+        )
+    return ", ".join(phrases)
+
+
+def answer_time(seconds: float) -> str:
+    """Write the time to an answer, below a second in milliseconds."""
+    return f"{1000 * seconds:,.0f} ms" if seconds < 0.9995 else span(seconds)
 
 
 def notes(summary: Summary) -> list[str]:
-    """Say what a reader of the numbers must know besides, a sentence each."""
-    found = []
+    """Write what a reader of the numbers must know besides, a sentence each."""
+    spent = time_spent(summary.timing)
+    found = [f"Time: {spent}."] if spent else []
     if summary.resumed_rows:
         found.append(f"{summary.resumed_rows:,} of these rows had been committed by earlier runs.")
     if summary.tally.in_doubt:
@@ -84,22 +155,24 @@ def summary_text(summary: Summary, *, width: int) -> str:
 
     They are at most `width` columns wide where words and numbers allow.
     """
+    tally = summary.tally
+    table = [("rows", tally.rows, "")]
+    for name in ROW_ENDS:
+        count = getattr(tally, name)
+        table.append((f"  {name}", count, share(count, tally.rows)))
+    table += [(f"    {one_line(code)}", count, "") for code, count in by_count(summary.rejects_by_code)]
     lines = textwrap.wrap(f"{one_line(summary.job)}: {headline(summary)}", max(width, 20))
-    lines += ["", *_table(summary), ""]
-    lines += [*skipped_lines(summary.skipped_values)[1:], ""] if summary.skipped_values else []
-    lines += _filled("  ", effort(summary), width)
+    lines += ["", *aligned(table), *skipped_lines(summary.skipped_values), ""]
+    *phrases, last = effort(summary)
+    lines += [f"  {' '.join(line)}" for line in filled([*(f"{p}," for p in phrases), last], width - 2)]
     for note in notes(summary):
         lines += textwrap.wrap(note, max(width, 20), initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 
-def _table(summary: Summary) -> list[str]:
-    tally = summary.tally
-    rows = [("rows", tally.rows, "")]
-    for name in ROW_ENDS:
-        count = getattr(tally, name)
-        rows.append((f"  {name}", count, share(count, tally.rows)))
-    rows += [(f"    {one_line(code)}", count, "") for code, count in by_count(summary.rejects_by_code)]
+def aligned(rows: Iterable[tuple[str, int, str]]) -> list[str]:
+    """Set labels, counts and shares below each other."""
+    rows = list(rows)
     wide = max(len(label) for label, _, _ in rows)
     deep = max(len(f"{count:,}") for _, count, _ in rows)
     return [f"  {label:<{wide}}  {count:>{deep},}  {part:>7}".rstrip() for label, count, part in rows]
@@ -109,29 +182,6 @@ def skipped_lines(skipped: Mapping[str, Mapping[str, int]]) -> list[str]:
     """List the values that were left out, by column and reason, after an empty line; nothing for none."""
     if not skipped:
         return []
-    counts = [(one_line(f"{name}: {code}"), n) for name, by in skipped.items() for code, n in by_count(by)]
-    wide = max(len(label) for label, _ in counts)
-    deep = max(len(f"{count:,}") for _, count in counts)
-    return [
-        "",
-        "  values left out of rows that went without them",
-        *(f"    {label:<{wide}}  {count:>{deep},}" for label, count in counts),
-    ]
-
-
-def by_count(by_code: Mapping[str, int]) -> list[tuple[str, int]]:
-    """List the codes of rejects, the most frequent first."""
-    return sorted(by_code.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _filled(indent: str, phrases: list[str], width: int) -> list[str]:
-    """Set phrases in lines; a phrase is never broken."""
-    lines = [indent + phrases[0]]
-    for number, phrase in enumerate(phrases[1:], 2):
-        comma = number < len(phrases)
-        if len(lines[-1]) + len(", ") + len(phrase) + comma > width:
-            lines[-1] += ","
-            lines.append(indent + phrase)
-        else:
-            lines[-1] += f", {phrase}"
-    return lines
+    rows = [(one_line(f"{name}: {code}"), n) for name, by in skipped.items() for code, n in by_count(by)]
+    table = aligned((f"  {label}", count, "") for label, count in rows)
+    return ["", "  values left out of rows that went without them", *table]

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
-from etl.listeners import sentences
-from etl.listeners.pace import Pace
-from etl.listeners.screen import View, screen_lines
-from etl.model import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Tally, Warned
-from etl.wording import one_line
+from etl.listeners.phrases import ProgressRate, pause_phrases, problem_phrases, rows_text, started_text
+from etl.model import Tally
+from etl.run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
+from etl.text import filled, one_line, share, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from rich.console import ConsoleOptions, RenderResult
+WIDEST_BAR: Final = 100
+
+
+def has_cursor(stream: TextIO) -> bool:
+    """Whether a progress bar can be drawn there: on a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
 
 
 class TerminalListener:
@@ -36,7 +43,7 @@ class TerminalListener:
         self._clock, self._refreshes = clock, refreshes
         self._live: Live | None = None
         self._began = clock()
-        self._pace = Pace(0, self._began)
+        self._rate = ProgressRate(0, self._began)
         self._total_rows: int | None = None
         self._tally = Tally()
         self._pause: tuple[Paused, float] | None = None
@@ -53,15 +60,18 @@ class TerminalListener:
             case Started():
                 self._start(event)
             case Progressed(tally):
-                self._progress(tally)
+                self._tally = tally
+                self._rate.note(tally.rows, self._clock())
+                if self._pause is not None and self._pause[1] <= self._clock():
+                    self._pause = None
             case Paused():
                 self._pause = (event, self._clock() + event.seconds)
             case Recovered():
                 self._pause = None
             case Warned(_, message):
-                self._say(("warning: ", "bold yellow"), (one_line(message), ""))
+                self._console.print(Text.assemble(("warning: ", "bold yellow"), one_line(message)))
             case Noted(_, message):
-                self._say((one_line(message), ""))
+                self._console.print(Text(one_line(message)))
             case Ended():
                 self.close()
 
@@ -76,56 +86,56 @@ class TerminalListener:
         if self._live is not None:
             self._live.refresh()
 
-    def view(self) -> View:
-        """Take a view of the run as it is now."""
-        # Once each: the drawing thread asks, while another may be changing them.
-        now, total, pause = self._clock(), self._total_rows, self._pause
-        return View(
-            self._tally,
-            total,
-            self._pace.rate(now),
-            now - self._began,
-            None if total is None else self._pace.left(total, now),
-            None if pause is None else (pause[0], pause[1] - now),
+    def _drawn(self) -> Group:
+        """The run as it is now: the bar, how it goes, and the pause if there is one."""
+        # Each is read once, since the thread that draws asks while another may be changing them.
+        now, total, tally, pause = self._clock(), self._total_rows, self._tally, self._pause
+        # Some terminals wrap a line that reaches their last column.
+        width, ascii_only = max(self._console.width - 1, 1), self._console.options.ascii_only
+        rate, left = self._rate.rate(now), self._rate.left(total, now)
+        pace = f"{span(now - self._began)} so far" if left is None else f"{span(left)} left"
+        good, problems = [rows_text(tally, total), f"{rate:,.0f} rows/s", pace], problem_phrases(tally)
+        waiting = [] if pause is None else pause_phrases(pause[0], pause[1] - now)
+        lines = [*_laid_out(good, problems, width, ascii_only), *_laid_out([], waiting, width, ascii_only)]
+        percent = "" if total is None else f" {share(tally.rows, total):>7}"
+        colour = "yellow" if waiting else "cyan"
+        bar = ProgressBar(
+            total=total,  # without one the bar only moves
+            completed=tally.rows,
+            width=max(min(width - len(percent), WIDEST_BAR), 1),
+            complete_style=colour,
+            finished_style=colour,
+            pulse_style=colour,
+            animation_time=now - self._began,
         )
+        table = Table.grid()
+        table.add_row(bar, Text(percent, "bold"))
+        return Group(table, *lines)
 
     def _start(self, event: Started) -> None:
         self.close()
         self._began = self._clock()
         self._total_rows, self._tally, self._pause = event.total_rows, event.resumed, None
-        self._pace = Pace(event.resumed.rows, self._began)
-        self._say((one_line(event.job), "bold"), (f" {sentences.started(event)}", ""))
+        self._rate = ProgressRate(event.resumed.rows, self._began)
+        self._console.print(Text.assemble((one_line(event.job), "bold"), f" {started_text(event)}"))
         self._live = Live(
-            _Bar(self.view),
+            get_renderable=self._drawn,
             console=self._console,
             auto_refresh=self._refreshes > 0,
             refresh_per_second=self._refreshes or 1.0,
             transient=True,
-            # Results go to stdout and must arrive there untouched.
-            redirect_stdout=False,
+            redirect_stdout=False,  # results go to stdout and must arrive there untouched
         )
         self._live.start(refresh=True)
 
-    def _progress(self, tally: Tally) -> None:
-        self._tally = tally
-        self._pace.note(tally.rows, self._clock())
-        if self._pause is not None and self._pause[1] <= self._clock():
-            self._pause = None
 
-    def _say(self, *spans: tuple[str, str]) -> None:
-        self._console.print(Text.assemble(*spans))
-
-
-class _Bar:
-    """The view of every moment at which it is drawn."""
-
-    def __init__(self, view: Callable[[], View]) -> None:
-        self._view = view
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # Some terminals wrap a line that reaches their last column.
-        width = max(options.max_width - 1, 1)
-        for spans in screen_lines(self._view(), width, ascii_only=options.ascii_only):
-            line = Text.assemble(*spans)
-            line.truncate(width, overflow="crop" if options.ascii_only else "ellipsis")
-            yield line
+def _laid_out(good: list[str], problems: list[str], width: int, ascii_only: bool) -> list[Text]:
+    """Phrases in lines; a phrase moves to the next line whole."""
+    joint = ", " if ascii_only else " · "
+    lines = []
+    for phrases in filled([*good, *problems], width, len(joint)):
+        styled = [Text(phrase, "yellow" if phrase in problems else "") for phrase in phrases]
+        line = Text(joint, "dim").join(styled)
+        line.truncate(width, overflow="crop" if ascii_only else "ellipsis")
+        lines.append(line)
+    return lines

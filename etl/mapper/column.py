@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from etl.amplitude import MAX_GROUP_VALUES
-from etl.arrow.json_type import is_json
-from etl.arrow.raw_json import mark, without_marks
-from etl.mapper.byte_texts import hex_of, holds_bytes, may_hold_bytes, uuid_of
-from etl.mapper.cells import Cells, as_mask, faults_of
-from etl.mapper.constants import constant, fill
-from etl.mapper.ids import check_ids, id_texts, read_ids, trimmed
-from etl.mapper.json_columns import fill_nulls, read_json
-from etl.mapper.json_values import clean_nested
-from etl.mapper.limits import fit_strings
-from etl.mapper.lists import is_list, open_lists, wrap
-from etl.mapper.mangled import NESTED as NESTED_ID
-from etl.mapper.moments import fill_moments, to_milliseconds
-from etl.mapper.native import as_text, native
-from etl.mapper.paths import at_path, steady
-from etl.mapper.plain import plain
-from etl.mapper.raw_json import listed, listed_texts, mark_elements
-from etl.mapper.steps import empty_to_null, transform, words_to_null
-from etl.mapper.types import convert
-from etl.mapper.words import read_words
+from etl import amplitude
+from etl.arrow.exact_json import is_json
+from etl.arrow.json_lines import mark_json
+from etl.mapper.column_values import ColumnValues, empty_to_null, issues_of, words_to_null
+from etl.mapper.datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
+from etl.mapper.ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
+from etl.mapper.job_values import constant_value, fill_default, fill_default_time, read_words
+from etl.mapper.json_columns import at_path, fill_nulls, read_json, stable_type
+from etl.mapper.json_values import clean_nested, json_element_texts, mark_elements, parse_json, parse_lists
+from etl.mapper.lists import count_groups, fit_strings, to_lists
+from etl.mapper.numbers import parse_booleans, to_numbers
+from etl.mapper.steps import apply_steps
+from etl.mapper.typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
-    from etl.job.spec import ColumnSpec, Step
-
-TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
+    from etl.job.column_spec import ColumnSpec
 
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
 
@@ -49,7 +39,27 @@ class Column:
     role: Role
     spec: ColumnSpec
 
-    def read(self, source: pa.Array | None, n: int, *, text: bool) -> Cells:
+    @classmethod
+    def at(cls, place: str, spec: ColumnSpec) -> Column:
+        """The spec at a place of the job file, such as `user_properties.$set.plan`, in its role there."""
+        top, *rest = place.split(".", 2)
+        role: Role = "field"
+        if top in amplitude.ID_FIELDS:
+            role = "id"
+        elif top == amplitude.TIME_FIELD:
+            role = "time"
+        elif top == "groups":
+            role = "group"
+        elif rest:
+            role = "list" if rest[0] in amplitude.LIST_OPERATORS else "value"
+        return cls(place, top, role, spec)
+
+    @property
+    def source_name(self) -> str:
+        """Where the values come from, as reasons of rejects begin."""
+        return "a constant of the job" if self.spec.column is None else f"column {self.spec.column}"
+
+    def read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
         """Values for n rows; `source` is None for a constant.
 
         Their type depends on that of `source` only, but for JSON values, whose type depends on what they are.
@@ -58,153 +68,140 @@ class Column:
         if source is None or not self.spec.path:
             return self._read(source, n, text=text)
         found = at_path(source, self.spec)
-        cells = self._read(found.values, n, text=False)
-        came_of_text = is_json(found.values.type) and not is_json(source.type)
-        values = steady(cells.values, self.role) if came_of_text else cells.values
-        return Cells(values, found.faults + cells.faults, cells.raw)
+        read = self._read(found.values, n, text=False)
+        was_text = is_json(found.values.type) and not is_json(source.type)
+        values = stable_type(read.values, self.role) if was_text else read.values
+        return ColumnValues(values, found.issues + read.issues, read.raw)
 
-    def _read(self, source: pa.Array | None, n: int, *, text: bool) -> Cells:
+    def _read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
+        spec = self.spec
         if source is not None and is_json(source.type):
-            return self._json(source)
-        cells = self._constant(n) if source is None else self._converted(source, text=text)
-        cells = self._in_role(cells)
-        if self.spec.default is not None:
-            cells = (fill_moments if self.role == "time" else fill)(cells, self.spec.default)
-        return self._checked(cells)
+            # By kind, so that each value becomes what it would among values of its kind.
+            found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
+            if spec.default is not None:
+                filling = constant_value(spec.default)
+                if self.role == "time":  # a default is in UTC; `timezone` and `unit` are those of the source
+                    filling = to_milliseconds(filling.values)
+                else:
+                    filling = self._in_role(filling, check_id=False)
+                found = found.map(lambda values: fill_nulls(values, filling.values))
+            return found.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else found
+        if source is not None:
+            return self._in_role(self._converted(source, text=text), default=spec.default)
+        constant = constant_value(spec.constant or "null")
+        values = pa.repeat(constant.values[0], n)
+        found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
+        return self._in_role(found, default=spec.default)
 
-    def _json(self, source: pa.ExtensionArray) -> Cells:
-        """JSON values: in their roles by kind, so that each becomes what it would among its like."""
-        cells = read_json(source, {"typed": self._one, "nested": self._nested, "huge": self._huge})
-        if self.spec.default is not None:
-            default = self._one_role(constant(self.spec.default)).values
-            cells = Cells(fill_nulls(cells.values, default), cells.faults)
-        return cells.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else cells
+    # --- values of JSON, by kind -------------------------------------------------------------------------
 
-    def _one(self, values: pa.Array) -> Cells:
-        return self._one_role(self._converted(values, text=False))
+    def _typed(self, values: pa.Array) -> ColumnValues:
+        return self._in_role(self._converted(values, text=False), check_id=False)
 
-    def _one_role(self, cells: Cells) -> Cells:
-        cells = self._in_role(cells)
-        return cells if self.role == "id" else self._checked(cells)
-
-    def _nested(self, texts: pa.Array) -> Cells:
-        """Objects and lists whose elements differ, as JSON; as its text where a text is wanted."""
-        cells = clean_nested(texts, self.spec.too_long)
-        if self._keeps_json:
-            if self.spec.type == "list":
-                cells = Cells(listed(cells.values), cells.faults)
-            return self._checked(Cells(cells.values, cells.faults, raw=True))
-        faults = cells.faults
-        if self.role == "id" and self.spec.mangled == "reject":
-            faults = (*faults_of("mangled_id", texts.is_valid(), NESTED_ID), *faults)
-        if self.role == "group" and self.spec.type in {None, "list"} and not self.spec.transform:
-            cells = self._one_role(Cells(listed_texts(cells.values)))
+    def _nested(self, texts: pa.Array) -> ColumnValues:
+        """Objects and lists of several types as JSON, or as its text if the column takes text."""
+        spec, role = self.spec, self.role
+        found = clean_nested(texts, spec.too_long)
+        as_it_is = role in {"value", "list"} and not (spec.transform or spec.values)
+        if as_it_is and spec.type in {None, "json", "list"}:
+            if spec.type == "list":  # an object as a list of one
+                lists = [f"[{one}]" if one and one[0] == "{" else one for one in found.values.to_pylist()]
+                found = ColumnValues(pa.array(lists, pa.string()), found.issues, raw=True)
+            return self._in_role(found)
+        issues = found.issues
+        if role == "id" and spec.mangled == "reject":
+            issues = (*issues_of("mangled_id", texts.is_valid(), NESTED_ID), *issues)
+        if role == "group" and spec.type in {None, "list"} and not spec.transform:
+            found = self._in_role(ColumnValues(json_element_texts(found.values)))
         else:
-            cells = self._one(cells.values)
-        return Cells(cells.values, faults + cells.faults)
+            found = self._typed(found.values)
+        return ColumnValues(found.values, issues + found.issues)
 
-    def _huge(self, digits: pa.Array) -> Cells:
+    def _huge(self, digits: pa.Array) -> ColumnValues:
         """Whole numbers beyond 64 bits, digit by digit."""
-        if self.role in {"value", "list"} and self.spec.type in {None, "json", "number", "list"}:
-            through = self.spec.transform or self.spec.values
-            return self._one(digits) if through else self._checked(Cells(digits, raw=True))
-        return self._one(digits)
+        as_it_is = self.role in {"value", "list"} and not (self.spec.transform or self.spec.values)
+        if as_it_is and self.spec.type in {None, "json", "number", "list"}:
+            return self._in_role(ColumnValues(digits, raw=True))
+        return self._typed(digits)
 
-    @property
-    def _keeps_json(self) -> bool:
-        kept = self.role in {"value", "list"} and self.spec.type in {None, "json", "list"}
-        return kept and not (self.spec.transform or self.spec.values)
+    # --- every value -------------------------------------------------------------------------------------
 
-    def _constant(self, n: int) -> Cells:
-        cells = constant(self.spec.constant or "null")
-        values = pa.repeat(cells.values[0], n)
-        return Cells(values, raw=True) if cells.raw else native(values, self.spec.too_long)
-
-    def _converted(self, source: pa.Array, *, text: bool) -> Cells:
-        blank_is_null = self._blank_is_null(text=text)
-        cells, steps = self._plain(source)
-        if self.spec.nulls:
-            cells = cells.then(lambda values: words_to_null(values, self.spec.nulls))
-        if self.role == "id":
-            keep = self.spec.mangled == "keep"
-            cells = cells.then(lambda values: read_ids(values, steps, keep=keep))
+    def _converted(self, source: pa.Array, *, text: bool) -> ColumnValues:
+        """Values of the spec's type, after its `nulls`, `transform` and `values`."""
+        spec, role = self.spec, self.role
+        found, steps = decode_source(source, spec.transform, ids=role == "id")
+        if spec.nulls:
+            found = found.then(lambda values: words_to_null(values, spec.nulls))
+        if role == "id":
+            found = found.then(lambda values: read_ids(values, steps, keep=spec.mangled == "keep"))
+            if spec.type in {None, "string"}:
+                return found  # ids have a limit of their own
         else:
+            # An empty text is no value in text sources, and under types that have none.
+            typed = role == "time" or spec.type not in {None, "string"}
+            dated = any(step.verb == "date_format" for step in spec.transform)
+            blank_is_null = typed or dated or (text and spec.empty == "null")
             if blank_is_null:
-                cells = cells.then(empty_to_null)
-            cells = cells.then(
-                lambda values: transform(values, steps, blank_is_null=blank_is_null, zone=self.spec.timezone)
+                found = found.then(empty_to_null)
+            found = found.then(
+                lambda values: apply_steps(values, steps, blank_is_null=blank_is_null, zone=spec.timezone)
             )
-        if self.role == "id" and self.spec.type in {None, "string"}:
-            return cells  # ids have a limit of their own
-        if self.spec.values:
-            cells = cells.then(as_text).then(lambda texts: read_words(texts, self.spec.values))
-            if cells.raw:
-                return cells
-        if self.role == "time" and self.spec.type is None:
-            return cells  # times keep their milliseconds
-        return cells.then(lambda values: convert(values, self.spec))
+        if spec.values:
+            found = found.then(as_text).then(lambda texts: read_words(texts, spec.values))
+            if found.raw:
+                return found
+        if role == "time" and spec.type is None:
+            return found  # times keep their milliseconds
+        return found.then(lambda values: convert(values, spec))
 
-    def _plain(self, source: pa.Array) -> tuple[Cells, tuple[Step, ...]]:
-        """Plain values, and the steps that are left to take; only the first step is for bytes."""
-        steps = self.spec.transform
-        if steps and steps[0].verb in {"hex", "uuid"} and may_hold_bytes(source.type):
-            return (hex_of if steps[0].verb == "hex" else uuid_of)(source), steps[1:]
-        if self.role == "id" and holds_bytes(source.type):
-            return hex_of(source), steps
-        return plain(source), steps
-
-    def _blank_is_null(self, *, text: bool) -> bool:
-        """Whether an empty text stands for no value: in text sources, and under types that have none."""
-        if self.role in {"id", "time"} or self.spec.type not in {None, "string"}:
-            return True
-        dated = any(step.verb == "date_format" for step in self.spec.transform)
-        return dated or (text and self.spec.empty == "null")
-
-    def _in_role(self, cells: Cells) -> Cells:
-        """Ids, string fields and groups are text whatever the type, and the time is milliseconds."""
+    def _in_role(
+        self, found: ColumnValues, *, default: str | None = None, check_id: bool = True
+    ) -> ColumnValues:
+        """The values as their place takes them: text, milliseconds, lists or marked JSON."""
+        spec, fill = self.spec, fill_default
         if self.role == "id":
-            if self.spec.column is not None and not self.spec.transform and self.spec.type is None:
-                return cells  # they are trimmed already
-            return cells.then(lambda ids: id_texts(ids, keep=True)).then(trimmed)
-        if self.role == "time":
-            if self.spec.type is not None or self.spec.column is None:
-                return cells.then(to_milliseconds)
-            zone, unit = self.spec.timezone, self.spec.unit
-            return cells.then(lambda times: to_milliseconds(times, zone, unit))
-        if self.role == "field":
-            return cells.then(as_text).then(lambda texts: fit_strings(texts, self.spec.too_long))
-        return cells.then(group_texts) if self.role == "group" else cells
-
-    def _checked(self, cells: Cells) -> Cells:
+            if spec.column is None or spec.transform or spec.type is not None:  # others are trimmed already
+                found = found.then(lambda ids: id_texts(ids, keep=True)).then(trim_ids)
+        elif self.role == "time":
+            fill = fill_default_time
+            as_written = spec.type is None and spec.column is not None
+            zone, unit = (spec.timezone, spec.unit) if as_written else (None, None)
+            found = found.then(lambda times: to_milliseconds(times, zone, unit))
+        elif self.role == "field":
+            found = found.then(as_text).then(lambda texts: fit_strings(texts, spec.too_long))
+        elif self.role == "group":
+            found = found.then(element_texts)
+        if default is not None:
+            found = fill(found, default)
+        if found.raw:
+            return found.map(mark_elements if self.role == "list" else mark_json)
         if self.role == "list":
-            return _as_lists(cells)
-        if cells.raw:
-            return Cells(mark(cells.values), cells.faults)
-        if self.role == "id":
-            return cells.then(lambda ids: check_ids(self.name, ids))
-        return cells.then(count_groups) if self.role == "group" else cells
+            return found.then(to_lists)
+        if self.role == "id" and check_id:
+            return found.then(lambda ids: check_ids(self.name, ids))
+        return found.then(count_groups) if self.role == "group" else found
 
 
-def group_texts(values: pa.Array) -> Cells:
-    """A group's name, or a list of names, as text."""
-    if not is_list(values.type):
-        return as_text(values)
-    opened = open_lists(values)
-    names = as_text(opened.flat)
-    everything = as_mask(names.values.is_valid())
-    texts = without_marks(names.values)
-    return Cells(opened.rebuilt(texts, keep=everything), opened.parents(names.faults))
-
-
-def count_groups(values: pa.Array) -> Cells:
-    """Group values as they are; a list of too many is a fault."""
-    if not is_list(values.type):
-        return Cells(values)
-    many = pc.greater(pc.list_value_length(values), MAX_GROUP_VALUES)
-    return Cells(values, faults_of("too_many_groups", many, TOO_MANY_GROUPS))
-
-
-def _as_lists(cells: Cells) -> Cells:
-    if cells.raw:
-        return Cells(mark_elements(cells.values), cells.faults)
-    return cells if is_list(cells.values.type) else cells.then(lambda values: Cells(wrap(values)))
+def convert(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
+    """Plain values as the spec's type; without one they keep the source's."""
+    wanted, kind = spec.type, values.type
+    if wanted == "list" and pa.types.is_string(kind):
+        return parse_lists(values, spec.separator, spec.too_long)
+    if wanted == "json" and pa.types.is_string(kind):
+        return parse_json(values, spec.too_long)
+    if wanted in {None, "list", "json"}:
+        found = native_values(values, spec.too_long)
+        return found.then(to_lists) if wanted == "list" else found
+    if wanted == "string":
+        return as_text(values).then(lambda texts: fit_strings(texts, spec.too_long))
+    if wanted == "boolean":
+        return ColumnValues(values) if pa.types.is_boolean(kind) else as_text(values).then(parse_booleans)
+    if wanted in {"number", "integer"}:
+        numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        found = ColumnValues(values) if numeric else as_text(values)
+        return found.then(lambda numbers: to_numbers(numbers, spec))
+    found = ColumnValues(values) if spec.unit is None else epoch_times(values, spec.unit)
+    if not (pa.types.is_date(found.values.type) or pa.types.is_timestamp(found.values.type)):
+        found = found.then(as_text)
+    read = to_dates if wanted == "date" else to_datetimes
+    return found.then(lambda times: read(times, spec.timezone))

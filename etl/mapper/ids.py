@@ -1,87 +1,203 @@
-"""Ids as text, and what Amplitude asks of them, told before sending."""
+"""Ids as text, checked as Amplitude would, and none that was mangled on its way.
+
+An id is mangled by a spreadsheet, a column of floats or a copied invisible character. Ids are permanent at
+Amplitude, so a mangled one must not become a user.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from etl.amplitude import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
-from etl.mapper.cells import Cells, Fault, as_mask, faults_of
-from etl.mapper.mangled import AROUND, LARGE_FLOAT, NESTED, mangled
-from etl.mapper.native import as_text
-from etl.mapper.numbers import finite
-from etl.mapper.steps import empty_to_null, transform
+from etl.amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
+from etl.mapper.column_values import (
+    ColumnValues,
+    RowMask,
+    ValueIssue,
+    as_mask,
+    empty_to_null,
+    issues_of,
+    text_layout,
+)
+from etl.mapper.numbers import check_finite
+from etl.mapper.steps import apply_steps
+from etl.mapper.typed_values import as_text
 
 if TYPE_CHECKING:
-    from etl.job.spec import Step
+    from etl.job.column_spec import Step
+
+REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
+SCIENTIFIC_ID: Final = f"{{}} is a number in scientific notation, which loses digits{REMEDY}"
+FRACTION_ID: Final = f"{{}} is a number with a point or comma, and ids have none{REMEDY}"
+SPREADSHEET_ID: Final = f"{{}} begins with a sign that a spreadsheet puts there{REMEDY}"
+LARGE_FLOAT_ID: Final = f"{{}} is a float beyond the whole numbers that floats hold exactly{REMEDY}"
+NESTED_ID: Final = "{} is an object or a list, and an id is one value; map a column that holds the id"
+INVISIBLE_ID: Final = "{} has an invisible or control character inside; remove it from the source"
 
 # What follows one of these steps has nothing of a number any more.
 _HIDING: Final = ("prefix", "sha256")
 # Whole numbers up to here are all there; beyond, a float stands for several of them.
 _EXACT: Final = {"float": 2**24, "double": 2**53}
 
+_WHITE: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
+# The soft hyphen, marks and isolates of writing directions, the zero-width space, the word joiner and its
+# kin, and the byte order mark. Not U+200C and U+200D, with which some scripts and emoji are written.
+_HIDDEN: Final = (
+    "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
+    "\u2060\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
+_INSIDE: Final = f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_HIDDEN}]"
 
-def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> Cells:
-    """Plain values as trimmed ids after these steps, with mangled ones marked as faults unless `keep`.
+_NUMBER: Final = r"\d{1,3}(?:,\d{3})+\.?\d*|\d{1,3}(?:\.\d{3})+,\d*|\d+[.,]\d*|[.,]\d+"
+_FRACTION: Final = rf"^[+-]?(?:{_NUMBER})$"
+# Google Analytics' client ids: a random number, a point and the second in which it was drawn. They have more
+# digits than a float.
+_CLIENT_ID: Final = r"^[1-9]\d{7,9}\.1\d{9}$"
+# With one digit before the point, as everything that writes numbers does, or with a sign of the exponent.
+# Several digits and an e between others, such as 12345e10, are a hexadecimal id.
+_SCIENTIFIC: Final = (
+    r"^(?:[+-]?(?:\d|\d+[.,]\d*|[.,]\d+)[eE][+-]?\d{1,3}|[+-]?\d+[eE][+-]\d{1,3}|[+-]\d+[eE]\d{1,3})$"
+)
+_SPREADSHEET: Final = r"^['=]"
+_SHORT: Final = 24  # bytes an id on average, up to which it is cheaper to look at all of them
 
-    They are judged after the steps that may set them right, and before the first that would hide it.
+_BEGINS: Final = np.isin(range(256), list(b"0123456789+-.,'="))
+_NUMERIC: Final = np.isin(range(256), list(b"0123456789.,eE"))
+_SIGN: Final = np.isin(range(256), list(b"+-"))
+_EXPONENT: Final = np.isin(range(256), list(b"eE"))
+_TELLING: Final = np.isin(range(256), list(b".,eE"))
+# Where a text is looked at, after its first byte; -1 is the last one. A UUID has a hyphen at 8, which a
+# number has only behind an e.
+_LOOKED_AT: Final = (8, 1, 2, -1, 3, 5)
+
+
+def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> ColumnValues:
+    """Plain values as trimmed ids after the steps; a mangled id is an issue unless `keep`.
+
+    An id is judged after the steps that may repair it, and before the first that would hide what is wrong.
     """
     border = next((place for place, step in enumerate(steps) if step.verb in _HIDING), len(steps))
-    cells = id_texts(values, keep=keep).then(trimmed)
+    found = id_texts(values, keep=keep).then(trim_ids)
     if border:
-        cells = cells.then(lambda texts: transform(texts, steps[:border], blank_is_null=True))
-        cells = cells.then(trimmed)
+        found = found.then(lambda texts: apply_steps(texts, steps[:border], blank_is_null=True))
+        found = found.then(trim_ids)
     if not keep:
-        told = [fault.rows for fault in cells.faults if fault.code == "mangled_id"]
-        cells = cells.then(lambda texts: Cells(texts, mangled(texts, told)))
-    return cells.then(lambda texts: transform(texts, steps[border:], blank_is_null=True))
+        known = [issue.rows for issue in found.issues if issue.code == "mangled_id"]
+        mangled = _mangled(found.values, np.logical_or.reduce(known, axis=0, initial=False))
+        found = ColumnValues(found.values, found.issues + mangled)
+    return found.then(lambda texts: apply_steps(texts, steps[border:], blank_is_null=True))
 
 
-def id_texts(values: pa.Array, *, keep: bool) -> Cells:
+def id_texts(values: pa.Array, *, keep: bool) -> ColumnValues:
     """Plain values as text; whole numbers of any type without a fraction."""
     kind = values.type
     if pa.types.is_floating(kind):
-        return finite(values).then(lambda numbers: _floats(numbers, keep=keep))
+        numbers = check_finite(values)
+        large = np.abs(numbers.values.to_numpy(zero_copy_only=False)) > _EXACT[str(kind)]
+        issues = () if keep else issues_of("mangled_id", large, LARGE_FLOAT_ID)
+        texts = numbers.then(as_text)
+        return ColumnValues(texts.values, texts.issues + issues)
     if pa.types.is_decimal(kind):
-        digits = as_text(values)
-        return digits.then(lambda texts: Cells(pc.replace_substring_regex(texts, r"\.0*$", "")))
-    faults = (
-        () if keep or not pa.types.is_nested(kind) else faults_of("mangled_id", values.is_valid(), NESTED)
-    )
-    cells = as_text(values)
-    return Cells(cells.values, faults + cells.faults)
+        return as_text(values).then(
+            lambda texts: ColumnValues(pc.replace_substring_regex(texts, r"\.0*$", ""))
+        )
+    nested = pa.types.is_nested(kind) and not keep
+    issues = issues_of("mangled_id", values.is_valid(), NESTED_ID) if nested else ()
+    texts = as_text(values)
+    return ColumnValues(texts.values, issues + texts.issues)
 
 
-def trimmed(texts: pa.Array) -> Cells:
+def trim_ids(texts: pa.Array) -> ColumnValues:
     """Ids without blanks and invisible characters around them; an empty one is null."""
-    return empty_to_null(pc.utf8_trim(texts, characters=AROUND))
+    return empty_to_null(pc.utf8_trim(texts, characters=_WHITE + _HIDDEN))
 
 
-def check_ids(name: str, ids: pa.Array) -> Cells:
-    """Ids as they are, with what is wrong with them; a null is not a fault here."""
+def check_ids(name: str, ids: pa.Array) -> ColumnValues:
+    """Ids as they are, with the issues for which Amplitude would refuse them; a null is not an issue here."""
     lengths = pc.utf8_length(ids)
     refused = pc.is_in(pc.utf8_lower(ids), value_set=pa.array(sorted(REFUSED_IDS)))
+    short, long = pc.less(lengths, MIN_ID_LENGTH), pc.greater(lengths, MAX_ID_LENGTH)
     checks = (
         ("refused_id", refused, f"Amplitude refuses {{}} as a {name}: it stands for no user"),
-        (
-            "short_id",
-            pc.less(lengths, MIN_ID_LENGTH),
-            f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters",
-        ),
-        (
-            "long_id",
-            pc.greater(lengths, MAX_ID_LENGTH),
-            f"{name} {{}} has more than {MAX_ID_LENGTH} characters",
-        ),
+        ("short_id", short, f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
+        ("long_id", long, f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
     )
-    faults = [Fault(code, as_mask(marks), says, ids) for code, marks, says in checks]
-    return Cells(ids, tuple(fault for fault in faults if fault.rows.any()))
+    issues = [ValueIssue(code, as_mask(marks), message, ids) for code, marks, message in checks]
+    return ColumnValues(ids, tuple(issue for issue in issues if issue.rows.any()))
 
 
-def _floats(numbers: pa.Array, *, keep: bool) -> Cells:
-    texts = as_text(numbers)
-    large = np.abs(numbers.to_numpy(zero_copy_only=False)) > _EXACT[str(numbers.type)]
-    return texts if keep else Cells(texts.values, texts.faults + faults_of("mangled_id", large, LARGE_FLOAT))
+def _mangled(texts: pa.StringArray, known: RowMask | np.bool_) -> tuple[ValueIssue, ...]:
+    """What is wrong with trimmed ids; most columns are cleared by a look at a few bytes of each.
+
+    A row has at most one such issue, and none if it is among the `known` ones.
+    """
+    starts, stops, letters = text_layout(texts)
+    if not len(letters):
+        return ()
+    found = _find_numbers(texts, _suspects(starts, stops, letters))
+    if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
+        hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
+        shown: list[str | None] = [None] * len(texts)
+        for row in np.flatnonzero(hidden).tolist():  # with invisible characters written out
+            signs = texts[row].as_py()
+            shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
+        if hidden.any():
+            found.append(ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string())))
+    issues = []
+    for issue in found:
+        rows = issue.rows & ~known
+        known = known | rows
+        if rows.any():
+            issues.append(replace(issue, rows=rows))
+    return tuple(issues)
+
+
+def _find_numbers(texts: pa.StringArray, suspects: NDArray[np.int64]) -> list[ValueIssue]:
+    """Issues of ids that are numbers or begin with a spreadsheet's sign; only `suspects` may have one."""
+    few = texts if len(suspects) == len(texts) else texts.take(pa.array(suspects))
+    patterns = f"{_SCIENTIFIC}|{_FRACTION}|{_SPREADSHEET}"
+    if not len(suspects) or not pc.any(pc.match_substring_regex(few, patterns)).as_py():
+        return []
+    fraction = pc.and_not(pc.match_substring_regex(few, _FRACTION), pc.match_substring_regex(few, _CLIENT_ID))
+    kinds = (
+        (SCIENTIFIC_ID, pc.match_substring_regex(few, _SCIENTIFIC)),
+        (FRACTION_ID, fraction),
+        (SPREADSHEET_ID, pc.match_substring_regex(few, _SPREADSHEET)),
+    )
+    issues = []
+    for message, marks in kinds:
+        rows = np.zeros(len(texts), dtype=np.bool_)
+        rows[suspects[as_mask(marks)]] = True
+        issues.append(ValueIssue("mangled_id", rows, message, texts))
+    return issues
+
+
+def _suspects(
+    starts: NDArray[np.int64], stops: NDArray[np.int64], letters: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Rows whose texts may be numbers, or begin with a spreadsheet's sign, by a few bytes of each.
+
+    A column of nothing but digits has none.
+    """
+    rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
+    begins = letters[starts[rows]]
+    spreadsheet = (begins == ord("'")) | (begins == ord("="))
+    spoilt, rows = rows[spreadsheet], rows[~spreadsheet]
+    if len(letters) < _SHORT * len(rows) and not _TELLING[letters].any():
+        rows = rows[:0]
+    for place in _LOOKED_AT:
+        if not len(rows):
+            break
+        last = stops[rows] - 1
+        looked = last if place < 0 else np.minimum(starts[rows] + place, last)
+        signs = letters[looked]
+        may_be = _NUMERIC[signs]
+        behind = np.flatnonzero(_SIGN[signs])
+        may_be[behind] = _EXPONENT[letters[looked[behind] - 1]]
+        rows = rows[may_be]
+    return np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows

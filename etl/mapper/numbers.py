@@ -1,17 +1,22 @@
-"""The types number, integer and boolean: text read strictly, and no number that JSON can't hold."""
+"""The types number, integer and boolean: text is read strictly, and no number that JSON lacks is sent."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude import MAX_SAFE_INTEGER
-from etl.mapper.cells import Cells, Mask, as_mask, blank_out, faults_of, text_layout
+from etl.amplitude.limits import MAX_SAFE_INTEGER
+from etl.arrow.json_lines import json_texts
+from etl.mapper.column_values import ColumnValues, as_mask, blank_bad, empty_to_null, issues_of, text_layout
 from etl.mapper.lists import is_list
+
+if TYPE_CHECKING:
+    from etl.job.column_spec import ColumnSpec
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^[+-]?\d+$"
@@ -27,64 +32,115 @@ _SURELY_IN_RANGE: Final = 18  # characters, the sign included
 _INT64: Final = range(-(2**63), 2**63)
 _DOUBLES_IN_INT64: Final = (-(2.0**63), 2.0**63)
 
+# What one character of a job file stands for: typography has several spaces and apostrophes.
+_SPACES: Final = " \u00a0\u2009\u202f"
+_ALIKE: Final = {" ": _SPACES, "\u00a0": _SPACES, "\u202f": _SPACES, "'": "'\u2019", "\u2019": "'\u2019"}
 
-def finite(values: pa.Array) -> Cells:
-    """Floats as they are; NaN becomes null, an infinity is a fault."""
+
+def to_numbers(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
+    """Numbers, and texts of numbers, as the spec's type number or integer."""
+    kind, whole = values.type, spec.type == "integer"
+    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and not whole):
+        return ColumnValues(values)
+    if pa.types.is_floating(kind):
+        return floats_to_integers(values) if whole else check_finite(values)
+    if pa.types.is_decimal(kind):
+        return parse_integers(pc.replace_substring_regex(json_texts(values), r"\.0+$", ""))
+    if spec.decimal != "." or spec.thousands or spec.strip:
+        return parse_written_numbers(values, spec)
+    return parse_integers(values) if whole else parse_numbers(values)
+
+
+def check_finite(values: pa.Array) -> ColumnValues:
+    """Floats as they are; NaN becomes null, an infinity is an issue."""
     floats = values.to_numpy(zero_copy_only=False)
     usable = np.isfinite(floats)
     if np.count_nonzero(usable) == len(values) - values.null_count:
-        return Cells(values)
+        return ColumnValues(values)
     cleaned = pa.array(floats, values.type, mask=~usable)
-    return Cells(cleaned, faults_of("not_finite", np.isinf(floats), NOT_FINITE))
+    return ColumnValues(cleaned, issues_of("not_finite", np.isinf(floats), NOT_FINITE))
 
 
-def parse_numbers(texts: pa.Array) -> Cells:
+def parse_numbers(texts: pa.Array) -> ColumnValues:
     """Decimal or exponent notation as doubles."""
-    try:
+    with suppress(pa.ArrowInvalid):
         # Arrow takes the same notation, and besides it only spellings of NaN and the infinities.
         numbers = texts.cast(pa.float64())
-        good = np.isfinite(numbers.to_numpy(zero_copy_only=False))
-        if np.count_nonzero(good) == len(texts) - texts.null_count:
-            return Cells(numbers)
-    except pa.ArrowInvalid:
-        pass
+        finite = np.isfinite(numbers.to_numpy(zero_copy_only=False))
+        if np.count_nonzero(finite) == len(texts) - texts.null_count:
+            return ColumnValues(numbers)
     bad = pc.invert(pc.match_substring_regex(texts, _NUMBER))
-    faults = faults_of("bad_number", bad, NOT_A_NUMBER)
-    numbers = finite(blank_out(texts, bad).cast(pa.float64()))
-    return Cells(numbers.values, faults + numbers.faults)
+    digits = blank_bad(texts, bad, "bad_number", NOT_A_NUMBER)
+    return digits.then(lambda some: check_finite(some.cast(pa.float64())))
 
 
-def parse_integers(texts: pa.Array) -> Cells:
+def parse_integers(texts: pa.Array) -> ColumnValues:
     """Digits with or without a sign as int64."""
     with suppress(pa.ArrowInvalid):
         # Arrow takes fewer notations, and besides them only hexadecimal digits.
         integers = texts.cast(pa.int64())
         if text_layout(texts)[2].max(initial=0) <= ord("9"):
-            return Cells(integers)
-    bad = pc.invert(pc.match_substring_regex(texts, _INTEGER)).fill_null(False)
-    bad = pc.or_(bad, pa.array(_too_large(texts, bad)))
-    digits = pc.utf8_ltrim(blank_out(texts, bad), characters="+")
-    return Cells(digits.cast(pa.int64()), faults_of("bad_integer", bad, NOT_AN_INTEGER))
+            return ColumnValues(integers)
+    bad = ~as_mask(pc.match_substring_regex(texts, _INTEGER).fill_null(True))
+    # Only long texts, which are rare, can be beyond 64 bits.
+    long = as_mask(pc.greater(pc.binary_length(texts), _SURELY_IN_RANGE)) & ~bad
+    for row in np.flatnonzero(long):
+        text = texts[int(row)].as_py()
+        digits = text.lstrip("+-").lstrip("0") or "0"
+        sign = -1 if text.startswith("-") else 1
+        # Python refuses to read thousands of digits, so their number is looked at first.
+        bad[row] = len(digits) > 19 or sign * int(digits) not in _INT64
+    good = blank_bad(texts, bad, "bad_integer", NOT_AN_INTEGER)
+    return good.map(lambda some: pc.utf8_ltrim(some, characters="+").cast(pa.int64()))
 
 
-def whole(values: pa.Array) -> Cells:
+def floats_to_integers(values: pa.Array) -> ColumnValues:
     """Floats without a fraction as int64; NaN becomes null."""
-    checked = finite(values)
+    checked = check_finite(values)
     floats = checked.values.to_numpy(zero_copy_only=False)
     low, high = _DOUBLES_IN_INT64
     good = (floats == np.floor(floats)) & (floats >= low) & (floats < high)
     integers = pa.array(np.where(good, floats, 0).astype(np.int64), mask=~good)
     bad = as_mask(checked.values.is_valid()) & ~good
-    return Cells(integers, checked.faults + faults_of("bad_integer", bad, NOT_AN_INTEGER))
+    return ColumnValues(integers, checked.issues + issues_of("bad_integer", bad, NOT_AN_INTEGER))
 
 
-def parse_booleans(texts: pa.Array) -> Cells:
-    """true/false, t/f, yes/no, y/n, on/off, 1/0 and 1.0/0.0, whatever their case."""
-    words = pc.utf8_lower(texts)
-    true, false = (pc.is_in(words, value_set=pa.array(some)) for some in (_TRUE, _FALSE))
-    known = pc.or_(true, false)
-    bad = pc.and_not(texts.is_valid(), known)
-    return Cells(blank_out(true, pc.invert(known)), faults_of("bad_boolean", bad, NOT_A_BOOLEAN))
+def parse_booleans(texts: pa.Array) -> ColumnValues:
+    """true/false, t/f, yes/no, y/n, on/off, 1/0 and 1.0/0.0, in upper or lower case."""
+    places = pc.index_in(pc.utf8_lower(texts), value_set=pa.array(_TRUE + _FALSE))
+    bad = pc.and_not(texts.is_valid(), places.is_valid())
+    return ColumnValues(pc.less(places, len(_TRUE)), issues_of("bad_boolean", bad, NOT_A_BOOLEAN))
+
+
+def parse_written_numbers(texts: pa.Array, spec: ColumnSpec) -> ColumnValues:
+    """Numbers as people write them, such as `2.015,10 €`, with the signs of the spec; as doubles or int64.
+
+    Groups must have three digits: `12.5` is not 125 if the point separates thousands. A fraction of zeros is
+    no fraction of an integer.
+    """
+    whole = spec.type == "integer"
+    if spec.strip:
+        around = "".join(_ALIKE.get(sign, sign) for sign in spec.strip)
+        texts = empty_to_null(pc.utf8_trim(texts, characters=around)).values
+    between = "".join(map(re.escape, _ALIKE.get(spec.thousands, spec.thousands)))
+    point = re.escape(spec.decimal)
+    groups = rf"(?:\d{{1,3}}(?:[{between}]\d{{3}})+|\d+)" if between else r"\d+"
+    if whole:
+        pattern = rf"^[+-]?{groups}(?:{point}0*)?$"
+    else:
+        pattern = rf"^[+-]?(?:{groups}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?$"
+    bad = pc.invert(pc.match_substring_regex(texts, pattern))
+    if between:
+        texts = pc.replace_substring_regex(texts, f"[{between}]", "")
+    texts = pc.replace_substring(texts, spec.decimal, ".")
+    if whole:
+        texts = pc.replace_substring_regex(texts, r"\.0*$", "")
+    signs = [f"`{spec.decimal}` before the fraction"] if spec.decimal != "." else []
+    signs += [f"`{spec.thousands}` between thousands"] if spec.thousands else []
+    message = f"{{}} is not a {'whole number' if whole else 'number'}"
+    message += f" with {' and '.join(signs)}" if signs else ""
+    digits = blank_bad(texts, bad, "bad_integer" if whole else "bad_number", message)
+    return digits.then(parse_integers if whole else parse_numbers)
 
 
 def loses_digits(values: pa.Array) -> bool:
@@ -95,15 +151,3 @@ def loses_digits(values: pa.Array) -> bool:
         return False
     ends = [end for end in pc.min_max(values).as_py().values() if end is not None]
     return any(abs(end) > MAX_SAFE_INTEGER for end in ends)
-
-
-def _too_large(texts: pa.Array, bad: pa.Array) -> Mask:
-    """Which texts are integers that 64 bits can't hold. Only long ones, which are rare, are looked at."""
-    long = as_mask(pc.and_not(pc.greater(pc.binary_length(texts), _SURELY_IN_RANGE), bad))
-    for place in np.flatnonzero(long):
-        text = texts[int(place)].as_py()
-        digits = text.lstrip("+-").lstrip("0") or "0"
-        sign = -1 if text.startswith("-") else 1
-        # Python refuses to read thousands of digits, so their number is looked at first.
-        long[place] = len(digits) > 19 or sign * int(digits) not in _INT64
-    return long

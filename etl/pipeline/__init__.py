@@ -1,22 +1,23 @@
-"""The journey of a job's rows, and the ways to begin it."""
+"""The way of a job's rows, from the source to the committed checkpoint, and the calls that start it."""
 
-from etl.pipeline.baseline import Recorded, baseline
-from etl.pipeline.changed import Changed
-from etl.pipeline.rehearse import Forecast, forecast, preview
+from etl.pipeline.baseline import Recorded, record_baseline
+from etl.pipeline.plan import Changed, Plan, plan_job, preview_rows
+from etl.pipeline.row_pipeline import RowPipeline
 from etl.pipeline.run import run_job
 from etl.pipeline.settings import RejectLimit, RowMinimum, Settings
 from etl.pipeline.status import status_of
 
 __all__ = [
     "Changed",
-    "Forecast",
+    "Plan",
     "Recorded",
     "RejectLimit",
     "RowMinimum",
+    "RowPipeline",
     "Settings",
-    "baseline",
-    "forecast",
-    "preview",
+    "plan_job",
+    "preview_rows",
+    "record_baseline",
     "run_job",
     "status_of",
 ]

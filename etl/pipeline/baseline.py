@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from etl.checkpoint import StateFolder, left_by
+from etl.arrow.hashing import user_keys
+from etl.checkpoint import StateDir, read_in_flight
 from etl.errors import StaleCheckpointError, UsageError
 from etl.job import Job
-from etl.keys import user_keys
-from etl.pipeline.destinations import at_destination
-from etl.pipeline.diff_base import DiffBase, diff_base_of
-from etl.pipeline.doubt import unsettled
-from etl.pipeline.lost import found_whole
-from etl.pipeline.production import Production
+from etl.pipeline.diff_base import destination_folder, open_diff_base
+from etl.pipeline.invalidate import uncommitted_flights
+from etl.pipeline.removed_users import renewed_ids
+from etl.pipeline.resume import load_checkpoint
+from etl.pipeline.row_pipeline import JobSource
 from etl.pipeline.settings import Settings, at_endpoint
 from etl.reader import Source
-from etl.snapshot import IdsRenewal, KnownIds, Layout, Links, Renewal, Stamp, fingerprints_of
+from etl.snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
 
 
 @dataclass(slots=True)
 class Recorded:
-    """What a baseline came to: `rows` of the source, of which `rejected` couldn't be recorded.
+    """The result of a baseline: `rows` of the source, of which `rejected` couldn't be recorded.
 
-    `entries` is the number of users that the snapshot knows now.
+    `entries` is the number of users in the snapshot.
     """
 
     job: str
@@ -36,76 +35,56 @@ class Recorded:
     rejects_by_code: Counter[str] = field(default_factory=Counter)
 
 
-def baseline(job: Job, source: Source, *, settings: Settings) -> Recorded:
+def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded:
     """Record the whole source as sent. Raises EtlError.
 
     Users of an older snapshot who aren't in the source stay in it.
     """
     job = at_endpoint(job, settings)
-    production = Production.of(job, source, settings.limits(job.destination.transport))
-    folder = StateFolder(settings.state_dir or job.state_dir)
+    rows = JobSource(job, source)
+    settings.limits(job.destination.transport)  # refuses what `run` would
+    folder = StateDir(settings.state_dir or job.state_dir)
     folder.prepare()
-    own = at_destination(folder, job.destination.endpoint)
-    with folder.hold(), diff_base_of(job, own) as diff_base:
-        if diff_base.layout is None:
+    recorded = Recorded(job.name)
+    with folder.hold(), open_diff_base(job, folder) as diff_base:
+        own, layout = destination_folder(folder, job.destination.endpoint), diff_base.layout
+        if layout is None:
             raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
         _refuse_unfinished(folder)
-        return _record(production, diff_base, diff_base.layout, own)
+        header, links = diff_base.header(job, uuid4().hex), DeviceLinks(diff_base.snapshot)
+        if layout.paired and source.repeatable:  # a row of a device alone may come before its user's
+            for row_range in rows.files():
+                for batch in rows.read(row_range):
+                    links.collect(user_keys(rows.mapper.ids(batch)))
+        keeps_ids = job.changes.absent == "unset"
+        with (
+            SnapshotWriter(own.snapshot, layout, header, old=diff_base.snapshot) as renewal,
+            renewed_ids(own, header) if keeps_ids else nullcontext() as ids,
+        ):
+            for row_range in rows.files():
+                for mapped in rows.mapped(row_range):
+                    recorded.rows += mapped.batch.stop - mapped.batch.first
+                    recorded.rejected += len(mapped.rejects)
+                    recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
+                    identifications = mapped.identifications
+                    fingerprints = fingerprints_of(identifications, layout, rows.splice)
+                    renewal.add(links.resolve(user_keys(identifications)), fingerprints)
+                    if ids is not None:
+                        ids.add(identifications)
+            # First the ids: those of users who aren't in the snapshot do nothing.
+            if ids is not None:
+                ids.finish()
+            recorded.entries = renewal.finish()
+    return recorded
 
 
-def _refuse_unfinished(folder: StateFolder) -> None:
-    left = left_by(folder.in_flight)
-    found = found_whole(folder, left)
-    if found is None:
-        return
-    with found:
-        progress = found.progress()
-        if not progress.finished and (found.arrived() or unsettled(left, progress, found) != ()):
+def _refuse_unfinished(folder: StateDir) -> None:
+    left = read_in_flight(folder.in_flight)
+    with load_checkpoint(folder, left) or nullcontext() as found:
+        if found is None or found.progress().finished:
+            return
+        if found.arrived() or uncommitted_flights(left, found.progress(), found) != ():
             raise StaleCheckpointError(
                 f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as it is",
                 hint="finish that run first, or drop it with `propsync run --restart`",
             )
-
-
-def _record(production: Production, diff_base: DiffBase, layout: Layout, folder: StateFolder) -> Recorded:
-    recorded = Recorded(production.job.name)
-    stamp, links = diff_base.stamp(production.job, uuid4().hex), _links(production, diff_base, layout)
-    with (
-        Renewal(folder.snapshot, layout, stamp, old=diff_base.snapshot) as renewal,
-        _ids(production.job, folder, stamp) as ids,
-    ):
-        for file in production.files():
-            for mapped in production.mapped(file):
-                recorded.rows += mapped.batch.stop - mapped.batch.first
-                recorded.rejected += len(mapped.rejects)
-                recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
-                identifications = mapped.identifications
-                fingerprints = fingerprints_of(identifications, layout, production.splice)
-                renewal.add(links.follow(user_keys(identifications)), fingerprints)
-                if ids is not None:
-                    ids.add(identifications)
-        # First the ids: of somebody who isn't in the snapshot they do nothing.
-        if ids is not None:
-            ids.finish()
-        recorded.entries = renewal.finish()
-    return recorded
-
-
-def _links(production: Production, diff_base: DiffBase, layout: Layout) -> Links:
-    """Whose the devices are that are named alone: the source is looked through for that, if it can be."""
-    links = Links(diff_base.snapshot)
-    if layout.paired and production.source.repeatable:
-        for file in production.files():
-            for batch in production.read(file):
-                links.look_at(user_keys(production.mapper.ids(batch)))
-    return links
-
-
-@contextmanager
-def _ids(job: Job, folder: StateFolder, stamp: Stamp) -> Iterator[IdsRenewal | None]:
-    """Where ids are kept for the day on which users leave; None where nobody is unset then."""
-    if job.changes.absent == "keep":
-        yield None
-        return
-    with KnownIds.open(folder.ids) or nullcontext() as old, IdsRenewal(folder.ids, stamp, old=old) as renewal:
-        yield renewal

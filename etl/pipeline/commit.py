@@ -1,4 +1,4 @@
-"""Settles chunks as they come: many in one transaction, each told of its success only after it."""
+"""Commits chunks as they end: many in one transaction, which each of them waits for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Self
 
 from etl.checkpoint import Checkpoint
 from etl.errors import TooManyRejectsError
-from etl.model import Chunk, CommittedRows, Listener, Progressed, RowRange, Tally
+from etl.model import Chunk, CommittedRows, RowRange, Tally
 from etl.pipeline.settings import RejectLimit
+from etl.run_events import Listener, Progressed
 from etl.sender import Clock, Outcome
 
 
@@ -40,9 +41,10 @@ class Committer:
         self._listener = listener
         self._tell_every = tell_every
         self._last = clock.now()
-        self._told = float("-inf")
+        self._reported = float("-inf")
         self._waiting: list[CommittedRows] = []
         self._writing = asyncio.Lock()
+        self._error: BaseException | None = None
         self._thread = ThreadPoolExecutor(1, "commit")
         progress = checkpoint.progress()
         self.tally, self.commits = progress.tally, progress.commits
@@ -70,26 +72,36 @@ class Committer:
         meter, now = self._read_meter(), self._clock.now()
         seconds, self._last = now - self._last, now
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._checkpoint.commit, group, meter, seconds)
+        await loop.run_in_executor(self._thread, self._write, group, meter, seconds)
         self.commits += 1
         self.tally = sum((committed.tally for committed in group), self.tally + meter)
-        self._tell(now)
+        if now - self._reported >= self._tell_every:
+            self._reported = now
+            self._listener(Progressed(self.tally))
+
+    def _write(self, group: list[CommittedRows], meter: Tally, seconds: float) -> None:
+        """Write a transaction, in the thread. Once one failed none is written: it may build on that one."""
+        if self._error is None:
+            try:
+                self._checkpoint.commit(group, meter, seconds)
+            except BaseException as error:
+                self._error = error
+                raise
+        else:
+            raise self._error
 
     def judge(self, *, ended: bool) -> None:
         """Raise TooManyRejectsError if there are more rejects than the limit."""
         tally = self.tally
         if self._limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
+            lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+            doubt = f", and {lines} that follow a quote in them which is not closed count as well"
             raise TooManyRejectsError(
-                f"{tally.rejected:,} of {tally.rows:,} rows were rejected{_swallowed(tally)}; "
+                f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
                 f"the limit is {self._limit}",
                 hint="see the rejects for the reasons and fix the job or the export, or allow more with "
                 "--max-rejects; then run the same command again",
             )
-
-    def _tell(self, now: float) -> None:
-        if now - self._told >= self._tell_every:
-            self._told = now
-            self._listener(Progressed(self.tally))
 
 
 def _committed(chunk: Chunk, outcome: Outcome) -> CommittedRows:
@@ -110,11 +122,3 @@ def _committed(chunk: Chunk, outcome: Outcome) -> CommittedRows:
         held=chunk.held,
         again=chunk.again,
     )
-
-
-def _swallowed(tally: Tally) -> str:
-    """The part of the message that says which rows are in doubt, too."""
-    if not tally.swallowed:
-        return ""
-    lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
-    return f", and {lines} that follow a quote in them which is not closed count as well"

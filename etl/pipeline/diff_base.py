@@ -1,33 +1,48 @@
-"""What a run compares its rows with: the last one's snapshot, if it is of the same kind and destination."""
+"""What a run compares its rows with: the snapshot of its destination, if it is of the same kind.
+
+Each destination has a snapshot of its own; a run to another destination leaves it alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from etl.checkpoint import Entries, StateFolder
+from etl.checkpoint import SentEntries, StateDir
 from etl.job import Job, fingerprint
-from etl.model import Warned
 from etl.pipeline.settings import USUAL_ABSENT, USUAL_CHANGES
-from etl.snapshot import Bits, Layout, Links, Renewal, Snapshot, Stamp, layout_of, owners_of
+from etl.run_events import Warned
+from etl.snapshot import (
+    BitSet,
+    DeviceLinks,
+    Layout,
+    Snapshot,
+    SnapshotHeader,
+    SnapshotWriter,
+    device_owners,
+    layout_of,
+)
 
-# In place of a job's fingerprint, in the stamp of a snapshot that knows its users only by name.
-DOUBTFUL: Final = ""
-# Of fewer users a share says little, so nothing is refused that nobody asked to be refused.
-MANY: Final = 1000
-MANY_ABSENT: Final = 10  # who is unset by mistake loses something
+# In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
+INVALIDATED: Final = ""
+# A share of fewer users says little, so no limit is set unless the settings do.
+_MANY: Final = 1000
+_MANY_ABSENT: Final = 10  # a user who is unset by mistake loses something
+# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
+_MOST_DESTINATIONS: Final = 8
 
 
 @dataclass(frozen=True)
 class DiffBase:
     """How rows are compared, and with what.
 
-    `layout` None: not at all. `snapshot` None: there is none that fits, so every row is
-    new. `full`: every row is sent all the same. `number` counts the runs of the job.
+    `layout` None: nothing is compared. `snapshot` None: there is none that fits, so every row is new.
+    `full`: every row is sent all the same. `number` counts the runs of the job.
     """
 
     layout: Layout | None = None
@@ -38,132 +53,138 @@ class DiffBase:
 
     @property
     def run_id(self) -> str:
-        """The run that made the snapshot; "" where there is none."""
-        return self.snapshot.stamp.run_id if self.snapshot else ""
+        """The run that made the snapshot; "" if there is none."""
+        return self.snapshot.header.run_id if self.snapshot else ""
 
     @property
     def users(self) -> int:
-        """How many users the snapshot knows; about, where some are known by user and by device."""
-        if self.layout is None or self.snapshot is None:
-            return 0
-        return len(self.snapshot) // (2 if self.layout.paired else 1)
+        """How many users the snapshot knows; an estimate where some are known by user and by device."""
+        return 0 if self.snapshot is None else self._users(len(self.snapshot))
 
     @cached_property
-    def doubtful(self) -> Bits | None:
-        """The entries of users in doubt: what nobody knows, nobody can tell a change of."""
+    def in_doubt(self) -> BitSet | None:
+        """The entries of users in doubt: whether they changed can't be told."""
         return None if self.snapshot is None else self.snapshot.doubtful()
 
     @property
     def certain(self) -> int:
-        """How many users the snapshot knows who aren't in doubt; about, as in `users`."""
-        if self.layout is None or self.snapshot is None or self.doubtful is None:
+        """How many users the snapshot knows who aren't in doubt; an estimate, as `users`."""
+        if self.snapshot is None or self.in_doubt is None:
             return 0
-        return (len(self.snapshot) - len(self.doubtful)) // (2 if self.layout.paired else 1)
+        return self._users(len(self.snapshot) - len(self.in_doubt))
+
+    def _users(self, entries: int) -> int:
+        return 0 if self.layout is None else entries // (2 if self.layout.paired else 1)
 
     def most_changes(self, job: Job, given: float | None) -> float | None:
-        """The percentage of users that may have changed; None where any may.
+        """The highest percentage of users that may have changed; None for any.
 
         Where none is `given`, few users or a changed job say nothing about the export.
         """
-        if self.snapshot is None or self.full or self.snapshot.stamp.job == DOUBTFUL:
+        if self.snapshot is None or self.full or self.snapshot.header.job == INVALIDATED:
             return None
-        if given is None and self.certain >= MANY and self.snapshot.stamp.job == fingerprint(job):
+        if given is None and self.certain >= _MANY and self.snapshot.header.job == fingerprint(job):
             return USUAL_CHANGES
         return given
 
     def most_absent(self, given: float | None) -> float | None:
-        """The percentage of users that may have left; None where any may."""
-        return USUAL_ABSENT if given is None and self.users >= MANY_ABSENT else given
+        """The highest percentage of users that may have left; None for any."""
+        return USUAL_ABSENT if given is None and self.users >= _MANY_ABSENT else given
 
-    def stamp(self, job: Job, run_id: str) -> Stamp:
-        """What the snapshot of this run tells of it."""
-        return Stamp(self.number, run_id, job.destination.endpoint, fingerprint(job))
+    def header(self, job: Job, run_id: str) -> SnapshotHeader:
+        """The header of the snapshot that the run will write."""
+        return SnapshotHeader(self.number, run_id, job.destination.endpoint, fingerprint(job))
 
     def renew(
         self,
         path: Path,
-        job: Job,
-        run_id: str,
-        entries: Callable[[], Iterable[Entries]],
+        header: SnapshotHeader,
+        entries: Callable[[], Iterable[SentEntries]],
         left: int,
-        unchanged: Bits | None = None,
+        unchanged: BitSet | None = None,
     ) -> int:
-        """Write the snapshot that has these entries, too; the number of its entries. Raises StateError.
+        """Write the snapshot that has these entries, too; return how many it has. Raises StateError.
 
-        They may be asked for twice. Entries of the file number `left` are of users who left. Of rows in doubt
-        nobody knows what their users have now, but for what comes later; refused ones change nothing.
-        `unchanged` are those whom the run found as they were.
+        `entries` may be called twice; those of the file number `left` are of users who left. What users of
+        rows in doubt have is unknown, but for what comes later; refused rows change nothing. `unchanged` are
+        the users whose values the run found to be the same.
         """
-        return self.renew_as(path, self.stamp(job, run_id), entries, left, unchanged)
-
-    def renew_as(
-        self,
-        path: Path,
-        stamp: Stamp,
-        entries: Callable[[], Iterable[Entries]],
-        left: int,
-        unchanged: Bits | None = None,
-    ) -> int:
-        """The same, with a stamp of the caller's."""
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
-        links = Links(self.snapshot)
+        links = DeviceLinks(self.snapshot)
         for entry in entries() if self.layout.paired else ():
             if entry.file != left:
-                links.look_at(entry.keys)
-        with Renewal(path, self.layout, stamp, old=self.snapshot, unchanged=unchanged) as renewal:
+                links.collect(entry.keys)
+        with SnapshotWriter(path, self.layout, header, old=self.snapshot, unchanged=unchanged) as renewal:
             for entry in entries():
                 if entry.end == "refused":
                     continue
-                keys = entry.keys if entry.file == left else links.follow(entry.keys)
-                if entry.file == left:
+                has_left = entry.file == left
+                keys = entry.keys if has_left else links.resolve(entry.keys)
+                if has_left:
                     # What is unset by a device is unset for its user, whose own row may have been refused.
-                    renewal.empty(owners_of(keys, self.snapshot))
+                    renewal.empty(device_owners(keys, self.snapshot))
                 if entry.end == "in_doubt":
-                    # Of users who left all is in doubt: their fingerprints are of nothing.
-                    renewal.doubt(
-                        keys, entry.fingerprints[:, :0] if entry.file == left else entry.fingerprints
-                    )
-                elif entry.file == left:
+                    # Fingerprints of users who left are of nothing.
+                    renewal.invalidate(keys, entry.fingerprints[:, :0] if has_left else entry.fingerprints)
+                elif has_left:
                     renewal.forget(keys[:, 0])
                 else:
                     renewal.add(keys, entry.fingerprints)
             return renewal.finish()
 
 
-NOTHING = DiffBase()
+NOTHING: Final = DiffBase()
 
 
 @contextmanager
-def diff_base_of(job: Job, folder: StateFolder, *, full: bool = False) -> Iterator[DiffBase]:
-    """What a run of the job compares with, while it is open.
+def open_diff_base(job: Job, folder: StateDir, *, full: bool = False) -> Iterator[DiffBase]:
+    """What a run of the job compares with, while it is open. Raises StaleCheckpointError if it is unreadable.
 
-    Raises StaleCheckpointError where the snapshot can't be read.
+    `folder` is the job's; see `destination_folder`.
     """
-    layout = layout_of(job.identification, job.changes)
-    snapshot = Snapshot.open(folder.snapshot) if layout else None
-    if layout is None or snapshot is None:
-        yield DiffBase(layout, full=full)
-        return
-    with snapshot:
-        yield _fitting(layout, snapshot, job, full=full)
+    endpoint, layout = job.destination.endpoint, layout_of(job.identification, job.changes)
+    path = destination_folder(folder, endpoint).snapshot
+    with (Snapshot.open(path) if layout else None) or nullcontext() as snapshot:
+        if layout is None:
+            yield DiffBase(full=full)
+            return
+        number = snapshot.header.number + 1 if snapshot else 1
+        problem = None
+        if snapshot is None:
+            other = None if path.exists() else _first_endpoint(folder)
+            problem = other and f"is of another destination, {other}, and stays"
+        elif snapshot.header.endpoint != endpoint:
+            problem = f"is of another destination, {snapshot.header.endpoint}"
+        elif snapshot.mode != layout.mode:
+            problem = f"was made with `changes: {snapshot.mode}`"
+        if problem:
+            warning = Warned("other_snapshot", f"the snapshot {problem}: everything counts as new")
+            yield DiffBase(layout, None, full, number, (warning,))
+        elif snapshot is None:
+            yield DiffBase(layout, full=full)
+        else:
+            yield DiffBase(replace(layout, hashing=snapshot.hashing), snapshot, full, number)
 
 
-def _fitting(layout: Layout, snapshot: Snapshot, job: Job, *, full: bool) -> DiffBase:
-    number = snapshot.stamp.number + 1
-    misfit = _misfit(snapshot, layout, job)
-    if misfit is None:
-        return DiffBase(replace(layout, hashing=snapshot.hashing), snapshot, full, number)
-    warning = Warned("other_snapshot", f"the snapshot {misfit}: everything counts as new")
-    return DiffBase(layout, None, full, number, (warning,))
+def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
+    """The folder with the files of users at an endpoint: the plain names belong to the first endpoint.
+
+    Raises StaleCheckpointError if the snapshot can't be read.
+    """
+    first = _first_endpoint(folder)
+    other = folder.beside(blake2b(endpoint.encode(), digest_size=6).hexdigest())
+    return folder if first == endpoint or (first is None and not other.snapshot.exists()) else other
 
 
-def _misfit(snapshot: Snapshot, layout: Layout, job: Job) -> str | None:
-    """Why a snapshot tells nothing to this job."""
-    if snapshot.stamp.endpoint != job.destination.endpoint:
-        return f"is of another destination, {snapshot.stamp.endpoint}"
-    if snapshot.mode != layout.mode:
-        return f"was made with `changes: {snapshot.mode}`"
-    return None
+def remove_oldest(folder: StateDir) -> None:
+    """Keep the files of a few destinations only; to one used again after long everything is sent anew."""
+    with suppress(OSError):
+        found = sorted(folder.path.glob("snapshot-*.arrow"), key=lambda path: path.stat().st_mtime)
+        for path in found[:-_MOST_DESTINATIONS]:
+            path.unlink()
+            path.with_name(path.name.replace("snapshot", "ids", 1)).unlink(missing_ok=True)
 
 
-__all__ = ["NOTHING", "DiffBase", "diff_base_of"]
+def _first_endpoint(folder: StateDir) -> str | None:
+    with Snapshot.open(folder.snapshot) or nullcontext() as snapshot:
+        return None if snapshot is None else snapshot.header.endpoint

@@ -1,4 +1,4 @@
-"""When digests of whole files are made: at once where that is quick or has to be known, else meanwhile."""
+"""Digests of whole files: made at the start if that is quick or they are needed, else while rows are sent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from etl.reader import Source
 
 # Reading so much takes less than a tenth of a second.
 QUICK_BYTES: Final = 64_000_000
-_PATIENCE_SECONDS: Final = 2.0
+_JOIN_SECONDS: Final = 2.0
 
 Keep = Callable[[Mapping[int, str]], None]
 
 
 def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
-    """The digests that are known before anything is sent: of all files where they are `needed`."""
+    """The digests made before anything is sent; those of all files if they are `needed`."""
     if not source.repeatable:
         return {}
     weights = [source.weight(file) for file in range(len(source.files))]
@@ -29,7 +29,7 @@ def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
 
 
 def same_content(source: Source, digests: Mapping[int, str], file: int) -> bool | None:
-    """Whether a file still has its digest; None where nobody knows."""
+    """Whether a file still has its digest; None if that is unknown."""
     if file not in digests:
         return None
     digest = _digest(source, file, anywhere=False)
@@ -38,10 +38,10 @@ def same_content(source: Source, digests: Mapping[int, str], file: int) -> bool 
 
 @contextmanager
 def digests_meanwhile(source: Source, known: Mapping[int, str], keep: Keep) -> Iterator[None]:
-    """Make those digests that aren't known yet in a thread, and `keep` each, while the context is open.
+    """Make the other digests in a thread, and `keep` each, while the context is open.
 
-    Without them a file whose time changes counts as another one. Tables in memory are left out: making theirs
-    takes more than reading a file does.
+    Without its digest, a file whose time changes counts as another one. Tables in memory are left out: their
+    digests take longer than reading a file.
     """
     local = [file for file, known_as in enumerate(source.files) if known_as.modified is not None]
     left = [file for file in local if file not in known and source.weight(file) is not None]
@@ -49,23 +49,23 @@ def digests_meanwhile(source: Source, known: Mapping[int, str], keep: Keep) -> I
         yield
         return
     stop = threading.Event()
-    thread = threading.Thread(target=_make, args=(source, left, keep, stop), name="digest", daemon=True)
+
+    def make() -> None:
+        for file in left:
+            with suppress(EtlError, OSError):
+                digest = source.digest(file, stop.is_set)
+                if digest is not None:
+                    keep({file: digest})
+
+    thread = threading.Thread(target=make, name="digest", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join(_PATIENCE_SECONDS)  # it may be stuck in a network file system
-
-
-def _make(source: Source, files: list[int], keep: Keep, stop: threading.Event) -> None:
-    for file in files:
-        with suppress(EtlError, OSError):
-            digest = source.digest(file, stop.is_set)
-            if digest is not None:
-                keep({file: digest})
+        thread.join(_JOIN_SECONDS)  # it may be stuck in a network file system
 
 
 def _digest(source: Source, file: int, *, anywhere: bool) -> str | None:
-    """A digest as far as one can be had; a file without a time is fetched for it where that is allowed."""
+    """A digest if one can be made; a file without a time is only fetched for it if that is allowed."""
     return source.digest(file, anywhere=anywhere and source.files[file].modified is None)

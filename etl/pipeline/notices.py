@@ -1,4 +1,4 @@
-"""What a user should know of a job and of how a run went, besides the counts."""
+"""Warnings about a job, a source and what a run sent, besides the counts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable
 from etl import amplitude
 from etl.job import Job
 from etl.mapper import holds_bytes
-from etl.model import Chunk, Tally, Warned
+from etl.model import Chunk, Tally
 from etl.reader import Source
+from etl.run_events import Warned
 
 
 class LargeNumbers:
@@ -16,33 +17,33 @@ class LargeNumbers:
 
     def __init__(self, warn: Callable[[Warned], None]) -> None:
         self._warn = warn
-        self._told: frozenset[str] = frozenset()
+        self._warned: frozenset[str] = frozenset()
 
     def look(self, chunk: Chunk) -> None:
-        """Look at a chunk that is to be sent."""
-        for name in sorted(chunk.large - self._told):
-            words = (
+        """Check a chunk that is to be sent."""
+        for name in sorted(chunk.large - self._warned):
+            text = (
                 f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
                 "browsers show them with other digits; as text (`type: string`) they keep them"
             )
-            self._warn(Warned("large_numbers", words))
-        self._told |= chunk.large
+            self._warn(Warned("large_numbers", text))
+        self._warned |= chunk.large
 
 
 def uncounted_events(tally: Tally) -> str:
-    """What it means that the server counted fewer events than were sent."""
+    """The warning about events that the server did not count."""
     return (
         f"the server counted {tally.uncounted:,} fewer events than it was sent and said it took; events that "
         "it had from an earlier try may be among them"
     )
 
 
-def warnings_of(job: Job) -> list[Warned]:
-    """What a user should know of a job before it is run."""
+def job_warnings(job: Job) -> list[Warned]:
+    """Warnings about a job, before it is run."""
     found = []
     identification = job.identification
     unrepeatable = sorted(amplitude.UNREPEATABLE & set(identification.operators))
-    if unrepeatable and not amplitude.TRANSPORTS[job.destination.transport].counts_once:
+    if unrepeatable and not amplitude.TRANSPORT_RULES[job.destination.transport].counts_once:
         names = ", ".join(unrepeatable)
         found.append(
             Warned(
@@ -57,18 +58,18 @@ def warnings_of(job: Job) -> list[Warned]:
 
 
 def source_warnings(job: Job, source: Source) -> list[Warned]:
-    """What a user should know of a source before a job is run on it."""
+    """Warnings about a source, before a job is run on it."""
     found = list(source.warnings)
     for name in amplitude.ID_FIELDS:
         spec = job.identification.fields.get(name)
         if spec is not None and spec.column is not None and not spec.transform:
             kinds = (source.schema(file).field(spec.column).type for file in _files_with(source, spec.column))
             if any(holds_bytes(kind) for kind in kinds):
-                words = (
+                text = (
                     f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
                     "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
                 )
-                found.append(Warned("binary_id", words))
+                found.append(Warned("binary_id", text))
     return found
 
 

@@ -1,17 +1,23 @@
-"""What is looked at before anything is sent: no rows, too few rows, or the very source of the last run."""
+"""What is checked before a run sends anything: too few rows, a repeated source, too many changed users."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 
 from etl import amplitude
-from etl.checkpoint import PastRun, StateFolder, mark_of, past_of
-from etl.errors import EtlError, RepeatedSourceError, TooFewRowsError, UsageError
+from etl.checkpoint import Checkpoint, PastRun, StateDir, mark_of, past_of
+from etl.errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
 from etl.job import Job
-from etl.model import Warned
+from etl.model import CommittedRows, RowRange, SkippedCounts, Tally, counts_of
 from etl.pipeline.digests import first_digests
+from etl.pipeline.row_pipeline import RowPipeline
 from etl.pipeline.settings import RowMinimum, Settings
 from etl.reader import Source
+from etl.run_events import Warned
+from etl.snapshot import DiffedBatch, FinalChanges, Layout
 
 
 def increments_of(job: Job) -> list[str]:
@@ -19,10 +25,13 @@ def increments_of(job: Job) -> list[str]:
     return sorted(amplitude.UNREPEATABLE & set(job.identification.operators))
 
 
-def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int) -> int | None:
-    """How many rows the last finished run had; where none is remembered, as many as there are known `users`.
+# --- rows ------------------------------------------------------------------------------------------------
 
-    None where there is nothing to compare with: rejects sent again are no export of everybody.
+
+def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int) -> int | None:
+    """How many rows the last finished run had; if that is unknown, as many as there are known `users`.
+
+    None if there is nothing to compare with: rejects that are sent again are no export of all users.
     """
     if source.holds_rejects:
         return None
@@ -31,9 +40,9 @@ def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int
 
 
 def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> None:
-    """Raise TooFewRowsError for a source without rows where the last run had some, or with too few of them.
+    """Raise TooFewRowsError for a source with too few rows, or with none where the last run had some.
 
-    Of a stream nobody knows that before it is sent: a UsageError, where more than one row is demanded.
+    Raises UsageError for a stream of which more than one row is required: it can't be counted first.
     """
     needed = 1 if last else 0
     if minimum is not None:
@@ -45,11 +54,11 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
             )
     if needed <= 1:
         if needed and source.has_rows() is False:
-            raise too_few(last)
+            raise no_rows_error(last)
         return
     rows = source.count_rows(needed)
     if rows == 0:
-        raise too_few(last)
+        raise no_rows_error(last)
     if rows < needed:
         what = f"{minimum} of them" if minimum and minimum.percent is not None else f"{needed:,}"
         before = f"the last finished run had {last:,}, " if last is not None else ""
@@ -59,7 +68,7 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
         )
 
 
-def too_few(last: int | None) -> TooFewRowsError:
+def no_rows_error(last: int | None) -> TooFewRowsError:
     """The error for a source without rows."""
     before = f", and the last finished run had {last:,}" if last else ""
     return TooFewRowsError(
@@ -68,44 +77,20 @@ def too_few(last: int | None) -> TooFewRowsError:
     )
 
 
-def demands_rows(settings: Settings, last: int | None) -> bool:
+def requires_rows(settings: Settings, last: int | None) -> bool:
     """Whether a source without any row is refused."""
-    if settings.min_rows is None:
-        return bool(last)
-    return (settings.min_rows.rows(last) or 0) > 0
+    return bool(last) if settings.min_rows is None else (settings.min_rows.rows(last) or 0) > 0
 
 
-def refusal(
-    job: Job, source: Source, folder: StateFolder, settings: Settings, *, users: int, rows: int
-) -> EtlError | None:
-    """The error with which a new run would refuse a source, of which `rows` were read; None: it wouldn't."""
-    past = past_of(folder.checkpoint)
-    last = last_rows(source, job.destination.endpoint, past, users)
-    if rows == 0 and demands_rows(settings, last):
-        return too_few(last)
-    try:
-        check_rows(source, settings.min_rows, last)
-        digests = first_digests(source, needed=True) if increments_of(job) else {}
-        check_repeat(job, source, past, digests, again=settings.again)
-    except (TooFewRowsError, RepeatedSourceError) as error:
-        return error
-    return None
-
-
-def marks_of(source: Source, digests: Mapping[int, str]) -> list[str | None]:
-    """A text for the content of each file, as in `PastRun`."""
-    return [
-        mark_of((file.name, file.size, file.modified, file.sample), digests.get(number))
-        for number, file in enumerate(source.files)
-    ]
+# --- a source that was sent before -----------------------------------------------------------------------
 
 
 def check_repeat(
     job: Job, source: Source, past: Sequence[PastRun], digests: Mapping[int, str], *, again: bool
 ) -> tuple[Warned, ...]:
-    """Raise RepeatedSourceError where increments of this very source were sent by the last finished run.
+    """Raise RepeatedSourceError if the last finished run sent increments of this very source.
 
-    Where only some of its files were, or it is meant (`again`), the warnings say so.
+    If it sent only some of the files, or `again` allows it, the warnings say so.
     """
     names, endpoint = ", ".join(increments_of(job)), job.destination.endpoint
     if not names or not source.repeatable or source.has_rows() is False:
@@ -121,3 +106,147 @@ def check_repeat(
         which = "these files" if "all" in found else "some of these files"
         return (Warned("again", f"{which} were sent before, and {names} count again"),)
     return ()
+
+
+def marks_of(source: Source, digests: Mapping[int, str]) -> list[str | None]:
+    """A text for the content of each file, as in `PastRun`."""
+    return [
+        mark_of((file.name, file.size, file.modified, file.sample), digests.get(number))
+        for number, file in enumerate(source.files)
+    ]
+
+
+def refusal(
+    job: Job, source: Source, folder: StateDir, settings: Settings, *, users: int, rows: int
+) -> EtlError | None:
+    """The error with which a new run would refuse a source, of which `rows` were read; else None."""
+    past = past_of(folder.checkpoint)
+    last = last_rows(source, job.destination.endpoint, past, users)
+    if rows == 0 and requires_rows(settings, last):
+        return no_rows_error(last)
+    try:
+        check_rows(source, settings.min_rows, last)
+        digests = first_digests(source, needed=True) if increments_of(job) else {}
+        check_repeat(job, source, past, digests, again=settings.again)
+    except (TooFewRowsError, RepeatedSourceError) as error:
+        return error
+    return None
+
+
+# --- changed users ---------------------------------------------------------------------------------------
+
+
+class Precheck:
+    """What differs from the snapshot after all rows of a source, and the ranges in which nothing is sent.
+
+    `final` is complete once the whole source was added.
+    """
+
+    def __init__(self, final: FinalChanges, layout: Layout) -> None:
+        self.final = final
+        self._counts = any(bundle.unrepeatable for bundle in layout.bundles)
+        self._must_send = False  # a row that is sent whatever the other rows have
+        self._same: list[RowRange] = []  # nothing differs, and nothing is rejected
+        self._overwritten: list[RowRange] = []  # the same, or what differs is overwritten by a later row
+        self._ends: dict[int, int] = {}
+        self._skipped: list[tuple[RowRange, SkippedCounts]] = []  # of batches that have some
+
+    def add(self, compared: DiffedBatch) -> None:
+        """Add a batch that was compared as if every difference were to be sent."""
+        mapped, seen, ids = compared.mapped, compared.seen, compared.ids
+        assert seen is not None and ids is not None  # noqa: S101, PT018 - there is a snapshot
+        batch = mapped.batch
+        self.final.add(seen, ids)
+        self._ends[batch.file] = batch.stop
+        if len(mapped.kept):
+            self._must_send |= self._counts or bool((seen.unknown & ~seen.overtaken).any())
+        if not mapped.rejects:
+            row_range = RowRange(batch.file, batch.first, batch.stop)
+            if mapped.skipped:
+                self._skipped.append((row_range, counts_of(mapped.skipped)))
+            for ranges in (self._overwritten, self._same)[: 1 if len(mapped.kept) else 2]:
+                last = ranges[-1] if ranges else RowRange(-1)
+                if (last.file, last.stop) == (batch.file, batch.first):
+                    ranges[-1] = RowRange(batch.file, last.first, batch.stop)
+                else:
+                    ranges.append(row_range)
+
+    def committed(self) -> list[CommittedRows]:
+        """The ranges at the start and the end of each file in which nothing is sent, as committed.
+
+        Other ranges would leave gaps, and chunks end at each of them.
+        """
+        ranges = self._same
+        if not self._must_send and self.final.changed() == 0:
+            ranges = self._overwritten
+        elif self.final.reaches_back:
+            ranges = []
+        found = []
+        for one in ranges:
+            stop = one.stop or one.first
+            if one.first == 1 or stop == self._ends[one.file]:
+                skipped = Counter[tuple[str, str]]()
+                for part, counts in self._skipped:  # a range is made of whole batches
+                    if part.file == one.file and one.first <= part.first < stop:
+                        for column, reason, count in counts:
+                            skipped[column, reason] += count
+                rows = Tally(rows=stop - one.first, unchanged=stop - one.first)
+                flat = tuple((column, reason, count) for (column, reason), count in skipped.items())
+                found.append(CommittedRows(one, rows, skipped=flat))
+        return found
+
+    def check(self, most: float, pipeline: RowPipeline) -> None:
+        """Raise TooManyChangesError if more than `most` percent of the known users changed.
+
+        Users in doubt count in neither number: they are sent anyway.
+        """
+        changed, known = self.final.changed(pipeline.diff_base.in_doubt), pipeline.diff_base.certain
+        if changed * 100 > most * known:
+            raise TooManyChangesError(
+                f"{changed:,} of {known:,} known users changed, and --max-changes is {most:g}%; "
+                "nothing was sent",
+                hint="look at it with `propsync check`; if it is right, run with --max-changes 100%",
+            )
+
+
+def precheck(pipeline: RowPipeline, path: Path) -> Precheck | None:
+    """Read, map and compare the whole source, and send nothing.
+
+    None if there is nothing to compare with, or the source can be read only once. What doesn't fit in memory
+    is written beside `path`, and removed in the end.
+    """
+    diff_base, differ = pipeline.diff_base, pipeline.differ()
+    if differ is None or diff_base.layout is None or diff_base.snapshot is None or diff_base.full:
+        return None
+    if not pipeline.source.repeatable:
+        return None
+    with FinalChanges(diff_base.snapshot, diff_base.layout, path) as final:
+        found = Precheck(final, diff_base.layout)
+        for row_range in pipeline.rows.files():
+            with closing(pipeline.compared(row_range, differ)) as batches:
+                for compared in batches:
+                    found.add(compared)
+        final.finish()
+    return found
+
+
+def check_changes(
+    pipeline: RowPipeline, folder: StateDir, checkpoint: Checkpoint, settings: Settings, *, begun: bool
+) -> FinalChanges | None:
+    """What differs after all rows, if that can be found out; the rest is committed at once.
+
+    For a run that was `begun` by another process, all of the source is read again: it must decide as before.
+    Raises TooManyChangesError if too many users changed, unless the run was begun.
+    """
+    began = settings.clock.now()
+    if pipeline.diff_base.run_id == checkpoint.progress().run_id:
+        return None  # everything is sent, and the snapshot written
+    found = precheck(pipeline, folder.snapshot)
+    if found is None:
+        return None
+    most = pipeline.diff_base.most_changes(pipeline.job, settings.max_changes)
+    if most is not None and most < 100 and not begun:
+        found.check(most, pipeline)
+    checkpoint.commit([] if begun else found.committed(), Tally(), settings.clock.now() - began)
+    checkpoint.keep_unchanged(bytes(found.final.unchanged))
+    return found.final

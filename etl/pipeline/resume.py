@@ -1,36 +1,44 @@
-"""How a run begins: what becomes of an unfinished one, what is looked at first, and the files it needs."""
+"""How a run begins: whether an unfinished one is resumed, the checks before a new one, and their files."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from etl.checkpoint import (
     Checkpoint,
     Flight,
-    InFlight,
+    InFlightContents,
+    InFlightFile,
     PastRun,
     Progress,
     RunMark,
-    StateFolder,
-    left_by,
+    StateDir,
     publish_rejects,
+    read_in_flight,
 )
+from etl.encoder import Limits
 from etl.errors import StaleCheckpointError
-from etl.model import Noted, Warned
-from etl.pipeline.about import About
-from etl.pipeline.destinations import at_destination, destination_diff_base
-from etl.pipeline.diff_base import DiffBase
+from etl.job import Job
+from etl.pipeline.diff_base import DiffBase, destination_folder, open_diff_base
 from etl.pipeline.digests import first_digests, same_content
-from etl.pipeline.doubt import complete, forget_everyone, keep_accepted, restarted_id, snapshot_id, unsettled
-from etl.pipeline.leavers import forget_ids
-from etl.pipeline.lost import doubt_lost, found_whole, is_same_run, lost_remedy, source_mark
+from etl.pipeline.invalidate import (
+    JobFacts,
+    base_id,
+    invalidate_lost,
+    keep_accepted,
+    remove_snapshot,
+    restarted_id,
+    uncommitted_flights,
+    write_snapshot,
+)
 from etl.pipeline.own_rejects import keep_rejects, reads_rejects
 from etl.pipeline.precheck import check_repeat, check_rows, increments_of, last_rows
-from etl.pipeline.production import Production
+from etl.pipeline.removed_users import forget_ids
 from etl.pipeline.settings import Settings
 from etl.pipeline.unfinished import (
     Decision,
@@ -40,202 +48,244 @@ from etl.pipeline.unfinished import (
     difference,
     files_of,
     identity,
-    remedy,
-    told,
+    lost_hint,
+    restart_message,
+    source_mark,
+    stop_hint,
 )
+from etl.reader import Source
+from etl.run_events import Noted, Warned
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A run's files, open. `folder` is that of its destination; `notes` are to be told at its start.
+class OpenRun:
+    """The files of a run, open. `folder` is that of its destination; `notes` are reported at its start.
 
-    `last_rows` is how many rows the last finished run had; None where there is nothing to compare with.
+    `last_rows` is how many rows the last finished run had; None if there is nothing to compare with.
     `resent` is how many chunks an earlier process may have sent that aren't committed.
     """
 
     checkpoint: Checkpoint
-    in_flight: InFlight
+    in_flight: InFlightFile
     diff_base: DiffBase
-    folder: StateFolder
+    folder: StateDir
     resent: float = 0
     last_rows: int | None = None
     notes: tuple[Warned | Noted, ...] = ()
 
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.checkpoint.progress().run_id
+
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """With what a new run is to begin. `same`: the mark of a lost run that it is to repeat."""
+class _NewRun:
+    """What a new run begins with. `same`: the mark of a lost run that it repeats."""
 
     number: int
     past: tuple[PastRun, ...]
-    digests: Mapping[int, str]
     last_rows: int | None
     notes: tuple[Warned | Noted, ...]
     same: RunMark | None = None
 
 
 @contextmanager
-def begun(production: Production, folder: StateFolder, settings: Settings) -> Iterator[Begun]:
+def open_run(
+    job: Job, source: Source, limits: Limits, folder: StateDir, settings: Settings
+) -> Iterator[OpenRun]:
     """Resume the unfinished run of a folder, or begin a new one.
 
     Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
-    there is nothing to be sent; then all is as it was.
+    there is nothing to be sent; then nothing was changed.
     """
-    beginning = _Beginning(production, folder, settings)
-    with beginning.load() or nullcontext() as found:
-        unfinished, flights = beginning.look_at(found)
-        decision = beginning.decide(found, unfinished)
+    opening = _Opening(job, source, limits, folder, settings)
+    with opening.load() or nullcontext() as found:
+        unfinished, flights = opening.examine(found)
+        decision = opening.decide(found, unfinished)
         if found is not None and decision == "resume":
-            with beginning.resumed(found, flights) as run:
+            with opening.resumed(found, flights) as run:
                 yield run
             return
-        plan = beginning.plan(found, unfinished, decision, flights)
-    with beginning.new(plan) as run:
+        new = opening.prepared(found, unfinished, decision, flights)
+    with opening.begun(new) as run:
         yield run
 
 
-class _Beginning:
-    def __init__(self, production: Production, folder: StateFolder, settings: Settings) -> None:
-        self._production = production
+def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
+    """The checkpoint of a folder; None if there is none and none is missing.
+
+    Raises StaleCheckpointError for one that is damaged, or lacks what a process saw committed.
+    """
+    found = Checkpoint.load(folder.checkpoint)
+    problem = None
+    if found is None:
+        if left is not None and not left.finished and (left.commits or left.flights or not left.known):
+            problem = "is gone, and its run isn't finished"
+    else:
+        with ExitStack() as stack:
+            stack.enter_context(found)
+            progress = found.progress()
+            mine = left if left is not None and left.mark.run_id == progress.run_id else None
+            if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
+                problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
+            if problem is None:
+                stack.pop_all()
+    if problem is not None:
+        raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
+    return found
+
+
+class _Opening:
+    def __init__(
+        self, job: Job, source: Source, limits: Limits, folder: StateDir, settings: Settings
+    ) -> None:
+        self._job = job
+        self._source = source
+        self._limits = limits
         self._folder = folder
         self._settings = settings
-        self._job, self._source = production.job, production.source
-        self._expected = identity(self._job, self._source, production.limits, full=settings.full)
-        self._left = left_by(folder.in_flight)
-        self._lost: StaleCheckpointError | None = None
+        self._expected = identity(job, source, limits, full=settings.full)
+        self._increments = increments_of(job)
+        self._left = read_in_flight(folder.in_flight)
+        self._lost = False
         self._digests: Mapping[int, str] | None = None
 
     def load(self) -> Checkpoint | None:
-        """The folder's checkpoint, whole; None where there is none, or where a lost one is given up."""
+        """The folder's checkpoint, whole; None if there is none, or if a lost one is given up."""
         try:
-            return found_whole(self._folder, self._left)
+            return load_checkpoint(self._folder, self._left)
         except StaleCheckpointError as error:
-            if not self._settings.restart:
-                raise self._advised(error) from error
-            self._lost = error
-            return None
+            if self._settings.restart:
+                self._lost = True
+                return None
+            if not error.damaged:
+                raise
+            hint = lost_hint(self._job, self._increments, self._left, same=self._same_run() is not None)
+            raise StaleCheckpointError(error.message, hint=hint, damaged=True) from error
 
-    def look_at(self, found: Checkpoint | None) -> tuple[Unfinished | None, tuple[Flight, ...] | None]:
-        """What is known of an unfinished run, and who was in flight (None: nobody knows)."""
+    def examine(self, found: Checkpoint | None) -> tuple[Unfinished | None, tuple[Flight, ...] | None]:
+        """What is known of an unfinished run, and the users in flight (None: unknown)."""
         progress = None if found is None else found.progress()
         if found is None or progress is None or progress.finished:
             return None, ()
-        about, digests = About.read(progress.about), found.digests()
-        flights = unsettled(self._left, progress, found)
+        facts, digests = JobFacts.read(progress.about), found.digests()
+        flights = uncommitted_flights(self._left, progress, found)
         how = difference(
             progress.identity, self._expected, lambda file: same_content(self._source, digests, file)
         )
-        made_by = snapshot_id(self._folder, about)
+        made_by = base_id(self._folder, facts)
         if how is None and made_by not in {progress.base, progress.run_id}:
-            path = at_destination(self._folder, about.endpoint).snapshot
+            path = destination_folder(self._folder, facts.endpoint).snapshot
             how = Difference("snapshot", f"that compares with another snapshot than {path}, as it is now")
         return Unfinished(
             difference=how,
             accepted=found.arrived(),
             in_flight=None if flights is None else sum(len(flight.keys) for flight in flights),
-            counts=about.counts or bool(increments_of(self._job)),
+            counts=facts.counts or bool(self._increments),
             complete=progress.complete,
             folded=made_by == restarted_id(progress.run_id),
         ), flights
 
     def decide(self, found: Checkpoint | None, unfinished: Unfinished | None) -> Decision:
-        """What becomes of it. Raises StaleCheckpointError where that is not for us to say."""
+        """What becomes of it. Raises StaleCheckpointError where a person has to decide."""
         if found is None or unfinished is None:
             return "begin"
         settings = self._settings
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
         if decision == "stop":
-            how, names = unfinished.difference, increments_of(self._job) if unfinished.counts else []
+            how = unfinished.difference
             raise StaleCheckpointError(
-                f"{self._folder.checkpoint} keeps an unfinished run {how.words if how else ''}".rstrip(),
-                hint=remedy(
+                f"{self._folder.checkpoint} keeps an unfinished run {how.text if how else ''}".rstrip(),
+                hint=stop_hint(
                     unfinished,
                     can_finish=self._can_finish(found.progress(), how),
-                    increments=names or (["increments"] if unfinished.counts else []),
+                    increments=(self._increments or ["increments"]) if unfinished.counts else [],
                 ),
             )
         return decision
 
     @contextmanager
-    def resumed(self, found: Checkpoint, flights: tuple[Flight, ...] | None) -> Iterator[Begun]:
-        """Go on with the unfinished run."""
+    def resumed(self, found: Checkpoint, flights: tuple[Flight, ...] | None) -> Iterator[OpenRun]:
+        """Continue the unfinished run."""
         progress = found.progress()
-        with destination_diff_base(self._job, self._folder, full=self._settings.full) as diff_base:
+        with open_diff_base(self._job, self._folder, full=self._settings.full) as diff_base:
             mark = self._mark(progress.run_id, progress.number, progress.base, found.digests())
             if self._left is not None and self._left.mark.run_id == progress.run_id:
                 mark = replace(self._left.mark, boot=mark.boot)
             mark = replace(mark, unknown=flights is None)
-            with self._in_flight(mark, flights or (), progress.commits) as in_flight:
-                own = at_destination(self._folder, self._job.destination.endpoint)
-                most = self._settings.concurrency if flights is None else len(flights)
-                yield Begun(found, in_flight, replace(diff_base, number=progress.number), own, most)
+            with self._in_flight(mark, kept=flights or (), commits=progress.commits) as in_flight:
+                resent = self._settings.concurrency if flights is None else len(flights)
+                diff_base = replace(diff_base, number=progress.number)
+                yield OpenRun(found, in_flight, diff_base, self._own_folder(), resent)
 
-    def plan(
+    def prepared(
         self,
         found: Checkpoint | None,
         unfinished: Unfinished | None,
         decision: Decision,
         flights: tuple[Flight, ...] | None,
-    ) -> _Plan:
-        """Look at the source, and then do what is to be done with the run before; see `begun`."""
+    ) -> _NewRun:
+        """Check the source, and then deal with the run before; see `open_run`."""
+        job, source, settings = self._job, self._source, self._settings
         if found is not None and decision == "finish":
             self._finish(found)
         past = () if found is None else found.past()
-        job, source, settings = self._job, self._source, self._settings
-        with destination_diff_base(job, self._folder) as diff_base:
+        with open_diff_base(job, self._folder) as diff_base:
             number, users = diff_base.number, diff_base.users
         last = last_rows(source, job.destination.endpoint, past, users)
         check_rows(source, settings.min_rows, last)
         notes: list[Warned | Noted] = []
         notes += check_repeat(job, source, past, self._known_digests(), again=settings.again)
-        same = self._left.mark if self._lost and self._left and self._is_same() else None
-        if self._lost is not None and same is None:
-            doubt_lost(self._folder, self._left, job)
-        if found is not None and unfinished is not None:
-            if decision == "restart":
+        same = self._same_run() if self._lost else None
+        if self._lost and same is None:
+            invalidate_lost(self._folder, self._left, job)
+        if found is not None:
+            number = max(number, found.progress().number + 1)
+            if unfinished is not None and decision == "restart":
                 keep_accepted(self._folder, found, flights)
-                notes.append(Warned("restarted", told(unfinished, increments_of(job))))
-            elif decision == "begin":
+                notes.append(Warned("restarted", restart_message(unfinished, self._increments)))
+            elif unfinished is not None and decision == "begin":
                 notes.append(Noted("dropped", "an unfinished run of which nothing was accepted is dropped"))
-            number = max(number, found.progress().number + 1)
-        elif found is not None:
-            number = max(number, found.progress().number + 1)
-        return _Plan(number, past, self._known_digests(), last, tuple(notes), same)
+        return _NewRun(number, past, last, tuple(notes), same)
 
     @contextmanager
-    def new(self, plan: _Plan) -> Iterator[Begun]:
+    def begun(self, new: _NewRun) -> Iterator[OpenRun]:
         """Begin a new run."""
-        job, folder = self._job, self._folder
-        own = at_destination(folder, job.destination.endpoint)
+        job, folder, same = self._job, self._folder, new.same
         keep_rejects(self._source, folder)
         with (
-            destination_diff_base(job, folder, full=self._settings.full) as diff_base,
+            open_diff_base(job, folder, full=self._settings.full) as diff_base,
             Checkpoint.create(
                 folder.checkpoint,
                 self._expected,
-                number=plan.same.number if plan.same else plan.number,
+                number=same.number if same else new.number,
                 base=diff_base.run_id,
-                run_id=plan.same.run_id if plan.same else None,
-                about=About.of(job, self._source).plain(),
-                past=plan.past,
+                run_id=same.run_id if same else None,
+                about=JobFacts.of(job, self._source).plain(),
+                past=new.past,
             ) as checkpoint,
         ):
-            progress = checkpoint.progress()
-            mark = self._mark(progress.run_id, progress.number, diff_base.run_id, plan.digests)
-            if plan.same is not None:
-                # What the lost checkpoint had is sent again in time; until then nobody knows who has what.
-                mark = replace(mark, began=plan.same.began, unknown=True)
-            with self._in_flight(mark, (), 0) as in_flight:
-                checkpoint.keep_digests(plan.digests)
+            progress, digests = checkpoint.progress(), self._known_digests()
+            mark = self._mark(progress.run_id, progress.number, diff_base.run_id, digests)
+            if same is not None:
+                # What the lost checkpoint had will be sent again; until then it is unknown who has what.
+                mark = replace(mark, began=same.began, unknown=True)
+            with self._in_flight(mark) as in_flight:
+                checkpoint.keep_digests(digests)
                 if diff_base.layout is None:
-                    forget_everyone(own)
+                    remove_snapshot(self._own_folder())
                 diff_base = replace(diff_base, number=progress.number)
-                resent = math.inf if plan.same else 0
-                yield Begun(checkpoint, in_flight, diff_base, own, resent, plan.last_rows, plan.notes)
+                resent = math.inf if same else 0
+                yield OpenRun(
+                    checkpoint, in_flight, diff_base, self._own_folder(), resent, new.last_rows, new.notes
+                )
 
-    def _in_flight(self, mark: RunMark, kept: tuple[Flight, ...], commits: int) -> InFlight:
-        users = self._production.limits.identifications
-        return InFlight.begin(self._folder.in_flight, mark, users=users, kept=kept, commits=commits)
+    def _in_flight(self, mark: RunMark, **kept: Any) -> InFlightFile:
+        return InFlightFile.begin(self._folder.in_flight, mark, users=self._limits.identifications, **kept)
+
+    def _own_folder(self) -> StateDir:
+        return destination_folder(self._folder, self._job.destination.endpoint)
 
     def _mark(self, run_id: str, number: int, base: str, digests: Mapping[int, str]) -> RunMark:
         return RunMark(
@@ -243,52 +293,53 @@ class _Beginning:
             number=number,
             source=source_mark(self._expected, base, digests),
             endpoint=self._job.destination.endpoint,
-            counts=bool(increments_of(self._job)),
+            counts=bool(self._increments),
         )
 
     def _known_digests(self) -> Mapping[int, str]:
         """Digests of the source's files, made once."""
         if self._digests is None:
-            self._digests = first_digests(self._source, needed=bool(increments_of(self._job)))
+            self._digests = first_digests(self._source, needed=bool(self._increments))
         return self._digests
 
+    def _same_run(self) -> RunMark | None:
+        """The mark of the lost run, if this one would send the same, byte for byte."""
+        if self._left is None or self._left.finished:
+            return None
+        base = base_id(self._folder, JobFacts.of(self._job, self._source))
+        same = self._left.mark.source == source_mark(self._expected, base, self._known_digests())
+        return self._left.mark if same else None
+
     def _finish(self, found: Checkpoint) -> None:
-        """Finish a run of which every row has its end."""
+        """Finish a run of which every row is committed."""
         progress = found.progress()
-        own = at_destination(self._folder, About.read(progress.about).endpoint)
+        facts = JobFacts.read(progress.about)
+        own = destination_folder(self._folder, facts.endpoint)
         if not reads_rejects(self._source, self._folder):  # else they are what is to be sent now
             publish_rejects(self._folder.rejects, found.rejects(), run=progress.number)
-        gone = complete(self._folder, found)
+        gone = write_snapshot(self._folder, found)
         if own.ids.exists():
-            production = self._production.on(DiffBase(number=progress.number)).within(progress.run_id)
-            forget_ids(production, own, gone)
+            forget_ids(own, DiffBase(number=progress.number).header(self._job, progress.run_id), gone)
         found.finish()
 
-    def _is_same(self) -> bool:
-        base = snapshot_id(self._folder, About.of(self._job, self._source))
-        return is_same_run(self._left, source_mark(self._expected, base, self._known_digests()))
-
-    def _advised(self, error: StaleCheckpointError) -> StaleCheckpointError:
-        if not error.damaged:
-            return error
-        hint = lost_remedy(self._job, self._left, same=self._is_same())
-        return StaleCheckpointError(error.message, hint=hint, damaged=True)
-
     def _can_finish(self, progress: Progress, how: Difference | None) -> bool:
-        """Whether the files that an unfinished run began with are still there."""
-        if how is not None and how.kind == "snapshot":
+        """Whether the files that an unfinished run began with are still there, as far as can be told."""
+        if how is not None and how.cause == "snapshot":
             return False
-        files = files_of(progress.identity)
-        return None not in files and all(self._is_there(*file) for file in files if file)
+        for file in files_of(progress.identity):
+            if file is None:
+                return False
+            name, size, modified = file
+            if size is None or "://" in name:
+                continue  # a table, or something far away
+            if not any(_is_file(path, size, modified) for path in (Path(name), self._job.folder / name)):
+                return False
+        return True
 
-    def _is_there(self, name: str, size: int | None, modified: int | None) -> bool:
-        if size is None or "://" in name:
-            return True  # a table, or something far away: as far as can be told
-        for path in (Path(name), self._job.folder / name):
-            try:
-                state = path.stat()
-            except OSError:
-                continue
-            if (state.st_size, state.st_mtime_ns) == (size, modified):
-                return True
+
+def _is_file(path: Path, size: int, modified: int | None) -> bool:
+    try:
+        state = path.stat()
+    except OSError:
         return False
+    return (state.st_size, state.st_mtime_ns) == (size, modified)

@@ -1,70 +1,65 @@
-"""`run`: the job, from its checkpoint to its summary."""
+"""`run`: the job, from its checkpoint to its summary, in the order in which the data moves."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-from etl.checkpoint import Checkpoint, StateFolder, publish_rejects
+from etl.checkpoint import StateDir, publish_rejects
 from etl.ending import Ending, ended
 from etl.errors import EtlError, InterruptedRunError, SourceError, StateError
 from etl.interrupts import held
 from etl.job import Job
-from etl.model import Ended, Event, Listener, Started, Summary, Warned
-from etl.pipeline.ahead import Arriving, made_ahead
-from etl.pipeline.apart import Made, made_apart, may_fork
-from etl.pipeline.destinations import forget_oldest
+from etl.model import Chunk
+from etl.pipeline.diff_base import remove_oldest
 from etl.pipeline.digests import digests_meanwhile
-from etl.pipeline.journey import travel
-from etl.pipeline.leavers import Leavers, forget_ids
-from etl.pipeline.looking import look_for_changes, look_for_leavers
-from etl.pipeline.loops import run_async
-from etl.pipeline.notices import source_warnings, uncounted_events, warnings_of
+from etl.pipeline.notices import job_warnings, source_warnings, uncounted_events
 from etl.pipeline.own_rejects import drop_kept, reads_rejects, with_kept
-from etl.pipeline.precheck import demands_rows, too_few
-from etl.pipeline.production import Production
-from etl.pipeline.resume import Begun, begun
+from etl.pipeline.precheck import check_changes, no_rows_error, requires_rows
+from etl.pipeline.prefetch import ChunkStream, prefetch_chunks
+from etl.pipeline.removed_users import RemovedUsers, StreamNotes, find_removed_users, forget_ids
+from etl.pipeline.resume import OpenRun, open_run
+from etl.pipeline.row_pipeline import JobSource, RowPipeline
+from etl.pipeline.send_loop import send_all
 from etl.pipeline.settings import Settings, at_endpoint
-from etl.pipeline.streamed import StreamNotes
+from etl.pipeline.worker_process import may_fork, worker_process
 from etl.ranges import RangeSet
 from etl.reader import Source
-from etl.snapshot import Bits
+from etl.run_events import Ended, Event, Listener, Started, Summary, Timing, Warned
+from etl.sender.transports import TRANSPORTS, HttpTransport
+from etl.snapshot import BitSet, FinalChanges
 
-if TYPE_CHECKING:
-    from etl.sender.http import Http
-
-# Bytes of a source from which on a second process saves more time than it takes.
+# Bytes of a source from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20
 
 Status = Literal["finished", "stopped", "interrupted"]
 
 
-def ignore(event: Event) -> None:
-    """The listener who doesn't listen."""
+def no_listener(event: Event) -> None:
+    """The listener of a run to which nobody listens."""
 
 
 def run_job(
-    job: Job, source: Source, key: str, *, settings: Settings, listener: Listener = ignore
+    job: Job, source: Source, key: str, *, settings: Settings, listener: Listener = no_listener
 ) -> Summary:
-    """Send the source as the job says, taking up an unfinished run; the summary is the whole job's.
+    """Send the source as the job says, resuming an unfinished run; the summary is the whole job's.
 
-    Raises EtlError where the run can't begin or can't go on. In each case the listener hears `Ended`, with
-    the summary so far and the reason.
+    Raises EtlError if the run can't begin or can't go on. In each case the listener gets `Ended`, with the
+    summary so far and the reason.
     """
     with Ending(job.name, listener) as ending:
-        return ended(_run_job(job, source, key, settings=settings, listener=ending))
+        return ended(_run_job(job, source, key, settings, ending))
 
 
-def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener: Listener) -> Summary:
-    from etl.sender.transports import TRANSPORTS
-
+def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: Listener) -> Summary:
     job = at_endpoint(job, settings)
-    folder = StateFolder(settings.state_dir or job.state_dir)
-    source = with_kept(source, folder)
+    folder = StateDir(settings.state_dir or job.state_dir)
     limits = settings.limits(job.destination.transport)
-    production = Production.of(job, source, limits)
+    rows = JobSource(job, with_kept(source, folder))
     transport = TRANSPORTS[job.destination.transport](
         job.destination.endpoint,
         key,
@@ -73,8 +68,10 @@ def _run_job(job: Job, source: Source, key: str, *, settings: Settings, listener
         trust_status=job.destination.trust_status,
     )
     folder.prepare()
-    with folder.hold() as lock, begun(production, folder, settings) as run:
-        return _Run(production.on(run.diff_base), transport, lock, run, settings, listener).to_its_end()
+    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings) as run:
+        pipeline = RowPipeline(job, rows, run.diff_base, run.run_id, limits=limits)
+        with find_removed_users(pipeline, run.folder, record=True) as removed:
+            return _Run(pipeline, transport, run, removed, settings, listener).run(lock)
 
 
 class _Run:
@@ -82,195 +79,198 @@ class _Run:
 
     def __init__(
         self,
-        production: Production,
-        transport: Http,
-        lock: int,
-        run: Begun,
+        pipeline: RowPipeline,
+        transport: HttpTransport,
+        run: OpenRun,
+        removed: RemovedUsers | None,
         settings: Settings,
         listener: Listener,
     ) -> None:
-        checkpoint = run.checkpoint
-        self._production = production.within(checkpoint.progress().run_id)
+        self._pipeline = pipeline
+        self._source = pipeline.source
         self._transport = transport
         self._run = run
-        self._folder = run.folder
-        self._lock = lock
-        self._checkpoint = checkpoint
+        self._checkpoint = run.checkpoint
+        self._removed = removed
         self._settings = settings
         self._listener = listener
-        self._ranges = RangeSet(checkpoint.committed(), checkpoint.held())
+        self._ranges = RangeSet(run.checkpoint.committed(), run.checkpoint.held())
         self._resumed_rows = self._ranges.rows()
-        self._resumed = checkpoint.progress().tally
-        self._leavers: Leavers | None = None
-        self._notes = StreamNotes(self._production, run.folder)
+        self._resumed = run.checkpoint.progress().tally
+        self._final: FinalChanges | None = None
+        self._notes = StreamNotes(pipeline, run.folder)
+        self._timing: Timing | None = None
 
-    def to_its_end(self) -> Summary:
-        with look_for_leavers(self._production, self._folder, record=True) as leavers:
-            self._leavers = leavers
-            self._look_first()
-            # Before anyone listens: the terminal's thread would forbid a second process.
-            with self._arriving() as arriving, self._digests(), self._notes:
-                return self._told(arriving)
-
-    def _look_first(self) -> None:
-        """Before a run sends anything: whether too much has changed, or too many have left."""
-        if self._leavers is not None:
-            self._leavers.check(self._production.diff_base.most_absent(self._settings.max_absent))
+    def run(self, lock: int) -> Summary:
+        """Check how much has changed or left, send what is left, and finish; `lock` is its descriptor."""
+        if self._removed is not None:
+            self._removed.check(self._pipeline.diff_base.most_absent(self._settings.max_absent))
         begun = next(self._ranges.committed(), None) is not None
-        self._production = look_for_changes(
-            self._production, self._folder, self._checkpoint, self._settings, begun=begun
+        self._final = check_changes(
+            self._pipeline, self._run.folder, self._checkpoint, self._settings, begun=begun
         )
         if not begun:
             self._ranges = RangeSet(self._checkpoint.committed())
-
-    def _told(self, arriving: Arriving) -> Summary:
-        self._tell_start()
-        status: Status = "stopped"
-        try:
-            status = "finished" if self._travel(arriving) else "interrupted"
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            status = "interrupted"
-        finally:
-            with held():
-                summary = self._tell_end("finished" if self._has_finished() else status)
+        digests = self._checkpoint.digests()
+        # The stream first: the terminal's thread would forbid a second process.
+        with (
+            self._open_stream(lock) as stream,
+            digests_meanwhile(self._source, digests, self._checkpoint.keep_digests),
+            self._notes,
+        ):
+            self._report_start()
+            status: Status = "stopped"
+            try:
+                sent = run_async(lambda: self._send(stream))
+                if sent:
+                    self._finish()
+                status = "finished" if sent else "interrupted"
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                status = "interrupted"
+            finally:
+                with held():
+                    summary = self._report_end(status)
         if summary.status == "interrupted":
             raise InterruptedRunError(
                 "interrupted; the checkpoint is kept", hint="run the same command again to resume"
             )
         return summary
 
-    def _has_finished(self) -> bool:
-        """What is on the disk counts, also where a signal came just after it got there."""
-        with suppress(EtlError):
-            return self._checkpoint.progress().finished
-        return False
+    def _open_stream(self, lock: int) -> AbstractContextManager[ChunkStream]:
+        """The chunks of what is left; from a worker process if that is asked for, or pays."""
+        pays = self._settings.rate is None and (self._source.total_bytes() or 0) >= _WORTH_A_PROCESS
+        wanted = pays if self._settings.processes is None else self._settings.processes == 2
+        if wanted and self._source.repeatable and may_fork():
+            self._source.fetch()
+            return worker_process(self._chunks, closing=lock)
+        return nullcontext(partial(prefetch_chunks, self._chunks()))
 
-    def _travel(self, arriving: Arriving) -> bool:
-        """Send what is left; True once every row has its end and the source is still what it was."""
-        if not run_async(lambda: self._send(arriving)):
-            return False
-        source = self._production.source
-        changed = source.changed(self._checkpoint.digests())
+    def _chunks(self) -> Iterator[list[Chunk]]:
+        files = len(self._source.files)
+        left = [row_range for file in range(files) for row_range in self._ranges.gaps(file)]
+        held, sent = self._ranges.held, self._checkpoint.sent
+        yield from self._pipeline.chunks(left, final=self._final, sent=sent, held=held, watch=self._notes.add)
+        if self._removed is not None:
+            yield from self._removed.chunks(self._ranges.gaps(files), held)
+
+    async def _send(self, stream: ChunkStream) -> bool:
+        run = self._run
+        async with self._transport as transport:
+            return await send_all(
+                stream,
+                transport,
+                run.checkpoint,
+                self._settings,
+                self._listener,
+                run.in_flight,
+                resent=run.resent,
+                on_timing=self._keep_timing,
+            )
+
+    def _keep_timing(self, timing: Timing) -> None:
+        self._timing = timing
+
+    def _finish(self) -> None:
+        """Publish rejects, write the snapshot, finish the checkpoint; raises if the source has changed."""
+        source, checkpoint, folder = self._source, self._checkpoint, self._run.folder
+        changed = source.changed(checkpoint.digests())
         if changed is not None:
             raise SourceError(
                 f"the source changed while it was read: {changed}",
                 hint="run again once it is whole; what changed is sent then",
             )
-        if not source.repeatable:
-            self._check_stream()
-        self._notes.keep(self._checkpoint)
-        # In this order: what is published twice is the same, what is forgotten is lost.
-        self._checkpoint.complete()
-        self._publish()
-        self._renew()
-        self._checkpoint.finish()
-        self._run.in_flight.finished()
-        drop_kept(self._folder)
-        forget_oldest(self._folder)
-        return True
-
-    def _check_stream(self) -> None:
-        """Of a stream nobody knows before its end that it has no rows."""
         last = self._run.last_rows
-        if self._checkpoint.progress().tally.rows == 0 and demands_rows(self._settings, last):
-            raise too_few(last)
+        empty = not source.repeatable and not checkpoint.progress().tally.rows
+        if empty and requires_rows(self._settings, last):
+            raise no_rows_error(last)
+        self._notes.keep(checkpoint)
+        # In this order: what is published twice is the same, what is forgotten is lost.
+        checkpoint.complete()
+        self._publish()
+        self._write_snapshot()
+        checkpoint.finish()
+        self._run.in_flight.finished()
+        drop_kept(folder)
+        remove_oldest(folder)
 
-    def _renew(self) -> None:
-        diff_base, run_id = self._production.diff_base, self._checkpoint.progress().run_id
-        # It may be written already, where the run was killed just after that.
-        if diff_base.layout is not None and diff_base.run_id != run_id:
-            left = len(self._production.source.files)
-            path, job = self._folder.snapshot, self._production.job
-            diff_base.renew(path, job, run_id, self._checkpoint.sent, left, self._unchanged())
-            if self._leavers is not None and self._leavers.count:
-                keys = (e.keys[:, 0] for e in self._checkpoint.sent((left, 0)) if e.end == "accepted")
-                forget_ids(self._production, self._folder, keys)
+    def _write_snapshot(self) -> None:
+        diff_base, checkpoint, folder = self._run.diff_base, self._checkpoint, self._run.folder
+        # It may be written already, if the run was killed just after that.
+        if diff_base.layout is None or diff_base.run_id == self._pipeline.run_id:
+            return
+        data, old, removed = checkpoint.unchanged(), diff_base.snapshot, len(self._source.files)
+        unchanged = None if data is None or old is None else BitSet.read(len(old), data)
+        header = diff_base.header(self._pipeline.job, self._pipeline.run_id)
+        diff_base.renew(folder.snapshot, header, checkpoint.sent, removed, unchanged)
+        if self._removed is not None and self._removed.count:
+            sent = checkpoint.sent((removed, 0))
+            forget_ids(folder, header, (some.keys[:, 0] for some in sent if some.end == "accepted"))
 
-    def _unchanged(self) -> Bits | None:
-        """Whom the run found as they were; None where everybody was sent something."""
-        diff_base, data = self._production.diff_base, self._checkpoint.unchanged()
-        return (
-            None if data is None or diff_base.snapshot is None else Bits.read(len(diff_base.snapshot), data)
-        )
+    def _publish(self) -> None:
+        number = self._checkpoint.progress().number
+        publish_rejects(self._run.folder.rejects, self._checkpoint.rejects(), run=number)
 
-    def _digests(self) -> AbstractContextManager[None]:
-        checkpoint = self._checkpoint
-        return digests_meanwhile(self._production.source, checkpoint.digests(), checkpoint.keep_digests)
-
-    def _arriving(self) -> AbstractContextManager[Arriving]:
-        """The chunks of what is left; where it is asked for or pays, from a process of their own."""
-        source = self._production.source
-        pays = self._settings.rate is None and (source.total_bytes() or 0) >= _WORTH_A_PROCESS
-        wanted = pays if self._settings.processes is None else self._settings.processes == 2
-        if wanted and source.repeatable and may_fork():
-            source.fetch()
-            return made_apart(self._chunks, concurrency=self._settings.concurrency, closing=self._lock)
-        return nullcontext(partial(made_ahead, self._chunks()))
-
-    def _chunks(self) -> Made:
-        files = range(len(self._production.source.files))
-        gaps = [gap for file in files for gap in self._ranges.gaps(file)]
-        yield from self._production.chunks(gaps, self._checkpoint.sent, self._ranges.held, self._notes.take)
-        if self._leavers is not None:
-            yield from self._leavers.chunks(self._ranges.gaps(len(files)), self._ranges.held)
-
-    async def _send(self, arriving: Arriving) -> bool:
-        async with self._transport as transport:
-            return await travel(
-                arriving,
-                transport,
-                self._checkpoint,
-                self._settings,
-                self._listener,
-                self._run.in_flight,
-                resent=self._run.resent,
-            )
-
-    def _tell_start(self) -> None:
-        source, job = self._production.source, self._production.job
-        self._listener(
-            Started(
-                job.name,
-                job.destination.endpoint,
-                len(source.files),
-                source.total_rows(),
-                source.total_bytes(),
-                self._resumed,
-            )
-        )
-        left = self._leavers.warnings() if self._leavers else ()
-        found = (*warnings_of(job), *source_warnings(job, source))
-        for note in (*found, *self._production.diff_base.warnings, *self._run.notes, *left):
+    def _report_start(self) -> None:
+        source, job = self._source, self._pipeline.job
+        rows, size = source.total_rows(), source.total_bytes()
+        files, endpoint = len(source.files), job.destination.endpoint
+        self._listener(Started(job.name, endpoint, files, rows, size, self._resumed))
+        removed = self._removed.warnings() if self._removed else ()
+        found = (*job_warnings(job), *source_warnings(job, source), *self._run.diff_base.warnings)
+        for note in (*found, *self._run.notes, *removed):
             self._listener(note)
 
-    def _tell_end(self, status: Status) -> Summary:
+    def _report_end(self, status: Status) -> Summary:
+        with suppress(EtlError):  # what is on the disk counts, also if a signal came just after that
+            status = "finished" if self._checkpoint.progress().finished else status
         # An unfinished run whose source is its own rejects file still needs that file as it is.
-        if status != "finished" and not self._reads_rejects():
+        if status != "finished" and not reads_rejects(self._source, self._run.folder):
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
                 self._publish()
-        summary = summary_of(self._production.job, self._checkpoint, self._resumed_rows, status)
+        progress = self._checkpoint.progress()
+        timing = None if self._timing is None else self._pipeline.rows.times.add_to(self._timing)
+        summary = Summary(
+            self._pipeline.job.name,
+            progress.tally,
+            progress.seconds,
+            self._resumed_rows,
+            status,
+            self._checkpoint.rejects_by_code(),
+            skipped_values=self._checkpoint.skipped_values(),
+            timing=timing,
+        )
         if summary.tally.uncounted:
             self._listener(Warned("uncounted", uncounted_events(summary.tally)))
         self._listener(Ended(summary))
         return summary
 
-    def _publish(self) -> None:
-        number = self._checkpoint.progress().number
-        publish_rejects(self._folder.rejects, self._checkpoint.rejects(), run=number)
 
-    def _reads_rejects(self) -> bool:
-        return reads_rejects(self._production.source, self._folder)
+def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
+    """Run a coroutine to its end, also if a loop is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(make())
+    loops: list[asyncio.AbstractEventLoop] = []
 
+    async def noted() -> bool:
+        loops.append(asyncio.get_running_loop())
+        return await make()
 
-def summary_of(job: Job, checkpoint: Checkpoint, resumed_rows: int, status: Status) -> Summary:
-    """The whole job's summary, as its checkpoint tells it."""
-    progress = checkpoint.progress()
-    return Summary(
-        job.name,
-        progress.tally,
-        progress.seconds,
-        resumed_rows,
-        status,
-        checkpoint.rejects_by_code(),
-        skipped_values=checkpoint.skipped_values(),
-    )
+    def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    with ThreadPoolExecutor(1, "propsync") as thread:
+        running = thread.submit(lambda: asyncio.run(noted()))
+        try:
+            # In short waits: a signal that another thread was given is only seen between them.
+            while wait([running], timeout=0.2).not_done:
+                pass
+            return running.result()
+        except KeyboardInterrupt:
+            # The rows under way belong to the checkpoint that the caller is about to close.
+            for loop in loops:
+                loop.call_soon_threadsafe(cancel_all, loop)
+            wait([running])
+            raise

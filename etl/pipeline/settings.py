@@ -1,4 +1,4 @@
-"""How a run is to be done, as against what is to be done (which is the job's)."""
+"""The settings of a run: how it sends, while the job says what it sends."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from etl import amplitude
 from etl.encoder import Limits
 from etl.errors import Fault, JobError, UsageError
 from etl.job import Job, endpoint
-from etl.sender import Clock, Waits
+from etl.sender import Backoff, Clock
 
 
 @dataclass(frozen=True, slots=True)
 class RejectLimit:
-    """How many rejects are too many: more than `count` rows, or more than `percent` of the rows."""
+    """The most rejects that a run may have: `count` rows, or `percent` of the rows."""
 
     count: int | None = None
     percent: float | None = None
 
     def exceeded(self, rejected: int, rows: int, *, ended: bool) -> bool:
-        """Judge a run so far; a percentage only from 1,000 rows on, or at the end."""
+        """Whether there are more; a percentage only counts from 1,000 rows on, or at the end."""
         if self.count is not None and rejected > self.count:
             return True
         enough = ended or rows >= 1000
@@ -34,13 +34,13 @@ class RejectLimit:
 
 @dataclass(frozen=True, slots=True)
 class RowMinimum:
-    """How few rows are too few: less than `count`, or than `percent` of the last finished run's."""
+    """The least number of rows: `count`, or `percent` of the rows of the last finished run."""
 
     count: int | None = None
     percent: float | None = None
 
     def rows(self, last: int | None) -> int | None:
-        """So many are enough, where the last run had `last`; None where there is nothing to compare with."""
+        """The least number if the last run had `last` rows; None if there is nothing to compare with."""
         if self.count is not None:
             return self.count
         if self.percent is None or last is None:
@@ -58,18 +58,18 @@ USUAL_ABSENT: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The knobs of a run; the defaults honour the documented limits of Amplitude's smallest plan.
+    """The settings of a run; the defaults stay within the documented limits of Amplitude's smallest plan.
 
     `rate` is in identifications a second and `requests_per_second` in requests; None means no limit.
-    `concurrency` is how many chunks are under way at once, `batch_size` the most identifications of a
-    request (None: the transport's usual), `max_outage` in seconds. `endpoint` and `state_dir` None: the
-    job's. `progress_every` is the least time in seconds between two tellings of progress. With two
-    `processes`, rows are read and encoded in one and sent by the other, where that is safe; None: where it
-    pays. `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
-    the users known; None: `USUAL_CHANGES` and `USUAL_ABSENT`, where these are many. `min_rows` None: any row
-    at all, where the last run had some. `on_source_change` is what becomes of an unfinished run of another
-    source or job; None: it is restarted, unless increments would count twice. `again` sends increments once
-    more that the last run sent.
+    `concurrency` is how many chunks are in flight at once, `batch_size` the most identifications of a
+    request (None: the transport's default), `max_outage` in seconds. `endpoint` and `state_dir` None: the
+    job's. `progress_every` is the least time in seconds between two `Progressed` events. With two
+    `processes`, rows are read and encoded in one and sent by the other, if that is safe; None: if it pays.
+    `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
+    the known users; None: `USUAL_CHANGES` and `USUAL_ABSENT`, if these are many. `min_rows` None: one row,
+    if the last run had some. `on_source_change` is what becomes of an unfinished run of another source or
+    job; None: it is restarted, unless increments would count twice. `again` sends increments once more that
+    the last run sent.
     """
 
     endpoint: str | None = None
@@ -82,7 +82,7 @@ class Settings:
     max_outage: float = 1800.0
     restart: bool = False
     allow_http: bool = False
-    waits: Waits = Waits()
+    waits: Backoff = Backoff()
     progress_every: float = 0.2
     full: bool = False
     max_changes: float | None = None
@@ -104,8 +104,8 @@ class Settings:
                 raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")
 
     def limits(self, transport: amplitude.TransportName) -> Limits:
-        """What a request may hold. Raises UsageError for a batch size that the transport doesn't take."""
-        rules = amplitude.TRANSPORTS[transport]
+        """The limits of a request. Raises UsageError for a batch size that the transport doesn't take."""
+        rules = amplitude.TRANSPORT_RULES[transport]
         size = self.batch_size or rules.batch_size
         if size > rules.most:
             raise UsageError(
@@ -117,7 +117,7 @@ class Settings:
 
 
 class Options(TypedDict, total=False):
-    """The fields of `Settings` as keyword arguments, for those who call the library."""
+    """The fields of `Settings` as keyword arguments of the library."""
 
     endpoint: str | None
     state_dir: Path | None
@@ -129,7 +129,7 @@ class Options(TypedDict, total=False):
     max_outage: float
     restart: bool
     allow_http: bool
-    waits: Waits
+    waits: Backoff
     progress_every: float
     full: bool
     max_changes: float | None
@@ -145,7 +145,7 @@ class Options(TypedDict, total=False):
 def at_endpoint(job: Job, settings: Settings) -> Job:
     """The job with the settings' endpoint in place of its own, if they name one.
 
-    Raises UsageError for what is no endpoint, JobError where Amplitude itself would be trusted by its status.
+    Raises UsageError for an invalid endpoint, JobError if Amplitude itself would be trusted by its status.
     """
     if settings.endpoint is not None:
         try:

@@ -1,4 +1,4 @@
-"""`status`: what the state folder of a job says, without touching it."""
+"""`status`: the state of a job, read from its folder without changing it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from etl.checkpoint import Checkpoint, StateFolder
+from etl.checkpoint import Checkpoint, StateDir
 from etl.job import Job
-from etl.pipeline.destinations import at_destination
+from etl.pipeline.diff_base import destination_folder
 from etl.ranges import RangeSet
 from etl.snapshot import Snapshot
-
-
-def _snapshot(path: Path) -> dict[str, object] | None:
-    """What the snapshot knows, how big it is, and how old (in seconds); None where there is none."""
-    snapshot = Snapshot.open(path)
-    if snapshot is None:
-        return None
-    with snapshot:
-        created = datetime.fromisoformat(snapshot.stamp.created)
-        return {
-            "entries": len(snapshot),
-            "bytes": path.stat().st_size,
-            "changes": snapshot.mode,
-            "endpoint": snapshot.stamp.endpoint,
-            "written": snapshot.stamp.created,
-            "age_seconds": round((datetime.now(UTC) - created).total_seconds()),
-        }
 
 
 def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
@@ -35,11 +18,11 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
 
     Raises StaleCheckpointError if the checkpoint can't be read.
     """
-    folder = StateFolder(state_dir or job.state_dir)
+    folder = StateDir(state_dir or job.state_dir)
     found: dict[str, object] = {
         "job": job.name,
         "state_dir": str(folder.path),
-        "snapshot": _snapshot(at_destination(folder, job.destination.endpoint).snapshot)
+        "snapshot": _snapshot(destination_folder(folder, job.destination.endpoint).snapshot)
         or _snapshot(folder.snapshot),
     }
     checkpoint = Checkpoint.load(folder.checkpoint)
@@ -62,4 +45,21 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
             "rejects_by_code": checkpoint.rejects_by_code(),
             "skipped_values": checkpoint.skipped_values(),
             "safe_points": {name: ranges.safe_point(file) for file, name in enumerate(names)},
+        }
+
+
+def _snapshot(path: Path) -> dict[str, object] | None:
+    """The size, kind and age (in seconds) of a snapshot; None if there is none."""
+    snapshot = Snapshot.open(path)
+    if snapshot is None:
+        return None
+    with snapshot:
+        created = datetime.fromisoformat(snapshot.header.created)
+        return {
+            "entries": len(snapshot),
+            "bytes": path.stat().st_size,
+            "changes": snapshot.mode,
+            "endpoint": snapshot.header.endpoint,
+            "written": snapshot.header.created,
+            "age_seconds": round((datetime.now(UTC) - created).total_seconds()),
         }

@@ -1,34 +1,40 @@
-"""What becomes of an unfinished run when the next one is to begin: the rules, on plain facts. No I/O."""
+"""What becomes of an unfinished run when the next one begins: the rules, on plain facts. No I/O."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeAlias, cast
 from uuid import uuid4
 
-from etl.checkpoint import Identity
+from etl.amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
+from etl.checkpoint import InFlightContents, RunIdentity
 from etl.encoder import Limits
 from etl.job import Job, fingerprint
 from etl.reader import Source
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
-_CUT = 2
+_CUT: Final = 2
+# An hour less than the server remembers events, for the run itself.
+_REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
 
-Decision = Literal["begin", "resume", "restart", "finish", "stop"]
-Kind = Literal["endpoint", "transport", "job", "full", "limits", "source", "snapshot"]
-# Whether a file's content is what it was, by its number; None where nobody knows.
-SameContent = Callable[[int], bool | None]
-_Entry = Sequence[object]  # name, size, time and sample of a file; a stream has a number only
+Decision: TypeAlias = Literal["begin", "resume", "restart", "finish", "stop"]
+Cause: TypeAlias = Literal["endpoint", "transport", "job", "full", "limits", "source", "snapshot"]
+# Whether the content of a file, by its number, is still the same; None if that is unknown.
+SameContent: TypeAlias = Callable[[int], bool | None]
+_Entry: TypeAlias = Sequence[object]  # name, size, time and sample of a file; a stream has a number only
 _NAME, _SIZE, _TIME, _SAMPLE = range(4)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How the unfinished run differs from the one that is asked for; `words` are the end of a sentence."""
+    """How the unfinished run differs from the one that begins; `text` is the end of a sentence."""
 
-    kind: Kind
-    words: str
+    cause: Cause
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +42,9 @@ class Unfinished:
     """What is known of an unfinished run.
 
     `accepted` rows arrived, or are committed and may have. `in_flight` users may have been sent something
-    that isn't committed; None: nobody knows who. `counts`: there are increments in its job or in the present
-    one. `complete`: every row has its end. `folded`: the snapshot has what was accepted, so it can't be
-    resumed.
+    that isn't committed; None if they are unknown. `counts`: there are increments in its job or in the
+    present one. `complete`: every row is committed. `folded`: the snapshot has what was accepted, so the run
+    can't be resumed.
     """
 
     difference: Difference | None
@@ -52,29 +58,30 @@ class Unfinished:
 def decide(
     found: Unfinished, *, restart: bool = False, on_change: Literal["stop", "restart"] | None = None
 ) -> Decision:
-    """Say what becomes of it.
+    """Decide what becomes of it.
 
-    `resume` it; `finish` it without its source, and begin; `restart`: keep what was accepted, and begin;
-    `begin` as if it had never been; or `stop`, because only a person can tell.
+    `resume` it; `finish` it without its source, and begin a new run; `restart`: keep what was accepted, and
+    begin; `begin` as if it had never been; or `stop`, because a person has to decide.
     """
     if found.folded:
         return "restart"
-    if found.complete:
-        return "resume" if found.difference is None and not restart else "finish"
     if found.difference is None and not restart:
         return "resume"
+    if found.complete:
+        return "finish"
     if found.accepted == 0 and found.in_flight == 0:
         return "begin"
     if restart or found.difference is None:
         return "restart"
-    if found.difference.kind == "snapshot":
+    if found.difference.cause == "snapshot":
         return "stop"
-    if on_change is None:
-        return "stop" if found.counts else "restart"
-    return on_change
+    return on_change or ("stop" if found.counts else "restart")
 
 
-def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> Identity:
+# --- what a run is identified by -------------------------------------------------------------------------
+
+
+def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> RunIdentity:
     """What decides which bytes are sent: the job's fingerprint, where to, the limits, the files, `--full`."""
     files = [[file.name, file.size, file.modified, file.sample] for file in source.files]
     if not source.repeatable:
@@ -89,21 +96,30 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
     }
 
 
-def entries_of(found: Identity) -> list[_Entry]:
+def entries_of(found: RunIdentity) -> list[_Entry]:
     """The files of an identity."""
     return cast("list[_Entry]", found["source"])
 
 
-def difference(found: Identity, expected: Identity, same_content: SameContent) -> Difference | None:
-    """How two runs differ; None where both send the same bytes."""
-    for kind, words in _CAUSES.items():
-        if found.get(kind) != expected[kind]:
-            return Difference(kind, words(found, expected))
-    other = _source_difference(entries_of(found), entries_of(expected), same_content)
-    return None if other is None else Difference("source", other)
+def files_of(found: RunIdentity) -> list[tuple[str, int | None, int | None] | None]:
+    """Name, size and time of each file of a run; None for a stream."""
+    return [
+        cast("tuple[str, int | None, int | None]", tuple(entry[:_SAMPLE])) if len(entry) > 1 else None
+        for entry in entries_of(found)
+    ]
 
 
-_CAUSES: Final[Mapping[Kind, Callable[[Identity, Identity], str]]] = {
+def source_mark(expected: RunIdentity, base: str, digests: Mapping[int, str]) -> str:
+    """A digest of all that decides which bytes a run sends; of a file its content rather than its time."""
+    files = [
+        [*entry[:2], *([digests[number]] if number in digests else entry[2:])]
+        for number, entry in enumerate(entries_of(expected))
+    ]
+    text = json.dumps([{**expected, "source": files}, base], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_CAUSES: Final[Mapping[Cause, Callable[[RunIdentity, RunIdentity], str]]] = {
     "endpoint": lambda was, now: f"to another destination: {was.get('endpoint')}, not {now['endpoint']}",
     "transport": lambda was, now: f"over another transport: {was.get('transport')}, not {now['transport']}",
     "job": lambda _, __: (
@@ -114,40 +130,42 @@ _CAUSES: Final[Mapping[Kind, Callable[[Identity, Identity], str]]] = {
 }
 
 
-def _size(found: Identity) -> object:
-    return cast("Mapping[str, object]", found.get("limits", {})).get("identifications")
-
-
-def _source_difference(
-    found: Sequence[_Entry], expected: Sequence[_Entry], same_content: SameContent
-) -> str | None:
-    """How the files differ, as the end of a sentence; a new time alone is no difference."""
-    if any(len(entry) == 1 for entry in (*found, *expected)):
-        return "of another source: a stream such as stdin can't be resumed"
-    before, after = ([entry[_NAME] for entry in entries] for entries in (found, expected))
+def difference(found: RunIdentity, expected: RunIdentity, same_content: SameContent) -> Difference | None:
+    """How two runs differ; None if both send the same bytes. A new time of a file alone is no difference."""
+    for cause, describe in _CAUSES.items():
+        if found.get(cause) != expected[cause]:
+            return Difference(cause, describe(found, expected))
+    old, new = entries_of(found), entries_of(expected)
+    if any(len(entry) == 1 for entry in (*old, *new)):
+        return Difference("source", "of another source: a stream such as stdin can't be resumed")
+    before, after = [entry[_NAME] for entry in old], [entry[_NAME] for entry in new]
     if gone := [name for name in before if name not in after]:
-        return f"of another source: {gone[0]} isn't among the files any more"
+        return Difference("source", f"of another source: {gone[0]} isn't among the files any more")
     if before != after:
-        new = next((name for name in after if name not in before), "a file")
-        return f"of another source: {new} is new, or the order differs"
-    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-        if not _is_same(number, one, other, same_content):
-            return f"of another source: {one[_NAME]} has changed (its size, time or content)"
+        name = next((name for name in after if name not in before), "a file")
+        return Difference("source", f"of another source: {name} is new, or the order differs")
+    for number, (one, other) in enumerate(zip(old, new, strict=True)):
+        same = (one[_SIZE], one[_SAMPLE]) == (other[_SIZE], other[_SAMPLE])
+        if same and one[_TIME] != other[_TIME]:
+            same = same_content(number) is True
+        elif same and one[_TIME] is None:  # what has no time may have other rows in the middle
+            same = same_content(number) is not False
+        if not same:
+            text = f"of another source: {one[_NAME]} has changed (its size, time or content)"
+            return Difference("source", text)
     return None
 
 
-def _is_same(number: int, one: _Entry, other: _Entry, same_content: SameContent) -> bool:
-    if (one[_SIZE], one[_SAMPLE]) != (other[_SIZE], other[_SAMPLE]):
-        return False
-    if one[_TIME] != other[_TIME]:
-        return same_content(number) is True
-    # What has no time may have other rows in between.
-    return one[_TIME] is not None or same_content(number) is not False
+def _size(found: RunIdentity) -> object:
+    return cast("Mapping[str, object]", found.get("limits", {})).get("identifications")
 
 
-def remedy(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) -> str:
-    """What to do where it stops; to finish it is only advised where that can be done."""
-    if found.difference is not None and found.difference.kind == "snapshot":
+# --- messages --------------------------------------------------------------------------------------------
+
+
+def stop_hint(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) -> str:
+    """What to do if the decision is to stop; finishing the run is only advised if that is possible."""
+    if found.difference is not None and found.difference.cause == "snapshot":
         return "bring that snapshot back, or drop the run with --restart"
     names = ", ".join(increments)
     begin = "with --on-source-change restart it is given up, and this one begins"
@@ -158,14 +176,14 @@ def remedy(found: Unfinished, *, can_finish: bool, increments: Sequence[str]) ->
     return f"what it began with is gone, so it can't be finished; {begin}"
 
 
-def told(found: Unfinished, increments: Sequence[str]) -> str:
-    """What it means that a run was restarted, for people."""
-    which = f" {found.difference.words}" if found.difference else ""
+def restart_message(found: Unfinished, increments: Sequence[str]) -> str:
+    """What it means that a run was restarted."""
+    which = f" {found.difference.text}" if found.difference else ""
     text = f"an unfinished run{which} was given up; "
     if found.folded:
         return f"{text}what it had accepted is kept"
     if found.in_flight is None:
-        text += "nobody knows which users were in flight, so everybody is sent"
+        text += "the users in flight are unknown, so all users are sent"
     else:
         text += f"the {found.accepted:,} rows it had accepted are kept"
         text += f", and {found.in_flight:,} users in flight are sent again" if found.in_flight else ""
@@ -174,9 +192,20 @@ def told(found: Unfinished, increments: Sequence[str]) -> str:
     return text
 
 
-def files_of(found: Identity) -> list[tuple[str, int | None, int | None] | None]:
-    """Name, size and time of each file of a run; None for what comes only once."""
-    return [
-        cast("tuple[str, int | None, int | None]", tuple(entry[:_SAMPLE])) if len(entry) > 1 else None
-        for entry in entries_of(found)
-    ]
+def lost_hint(job: Job, increments: Sequence[str], left: InFlightContents | None, *, same: bool) -> str:
+    """What to do about a lost checkpoint; `same`: this run would send what the lost one sent."""
+    if not increments and (left is None or not left.mark.counts):
+        return "run with --restart: it begins anew, and what arrived before arrives once more, as it was"
+    once = TRANSPORT_RULES[job.destination.transport].counts_once and left is not None and not left.finished
+    if once and left is not None and time.time() - left.mark.began < _REMEMBERED_SECONDS:
+        if same:
+            return "run with --restart: the same events are sent again, and what had arrived counts once"
+        return (
+            "run with the source and the job file that it began with, and --restart: the same events are "
+            "sent again, and what had arrived counts once; then run this one"
+        )
+    what = ", ".join(increments) or "increments"
+    return (
+        "put the file back from a copy, if there is one; with --restart everything is sent again, "
+        f"and {what} of what had arrived counts twice"
+    )

@@ -1,7 +1,7 @@
-"""Text in any encoding becomes UTF-8, and bytes that are no text are marked, not lost and not guessed at.
+"""Text in any encoding becomes UTF-8; bytes that are no text are marked, and neither lost nor guessed.
 
-A byte order mark says more about a file than its reader can, so it wins over the encoding that was asked for.
-Files that were joined have such marks at the start of later lines, too; there they are dropped.
+A byte order mark wins over the encoding of the job. Files that were joined have such marks at the start of
+later lines, too; there they are dropped.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import Final
+from typing import Final, TypeVar
 
 from etl.errors import SourceError
-from etl.reader.faults import translated
-from etl.reader.formats import Input
+from etl.reader.files import UnpackedFile, source_errors
 
 MARK: Final = f"\x1a{uuid.uuid4().hex}\x1a"
 MARK_BYTES: Final = MARK.encode()
 BLOCK: Final = 1 << 21
+BLANK: Final = b" \t\r\n"
+MAX_RECORD: Final = 1 << 25
 _MARKING: Final = "propsync-mark"
 _BOM: Final = codecs.BOM_UTF8
 _BOMS_AT_LINE_STARTS: Final = re.compile(rb"(?<=[\r\n])(?:\xef\xbb\xbf)+")
@@ -30,20 +31,21 @@ _ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_Found = TypeVar("_Found")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    shown = "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end])
-    return MARK + shown, error.end
+    digits = "".join(f"\\x{byte:02x}" for byte in error.object[error.start : error.end])
+    return MARK + digits, error.end
 
 
 codecs.register_error(_MARKING, _mark)
 
 
-def marked(data: bytes) -> bytes:
-    """The same bytes if they are UTF-8; otherwise each bad one as MARK and its digits."""
+def mark_bad_bytes(data: bytes) -> bytes:
+    """Return the bytes if they are UTF-8; otherwise each bad one becomes MARK and its hex digits."""
     if data.isascii():
         return data
     try:
@@ -54,7 +56,7 @@ def marked(data: bytes) -> bytes:
 
 
 def encoding_name(encoding: str) -> str:
-    """Python's own name of a text encoding; SourceError if it knows none of that name."""
+    """Return Python's name of a text encoding; SourceError if there is none of that name."""
     try:
         name = codecs.lookup(encoding).name
         b"a".decode(name, "replace")
@@ -64,24 +66,29 @@ def encoding_name(encoding: str) -> str:
     return "utf-8" if name in ("utf-8-sig", "ascii") else name
 
 
-def text_chunks(given: Input, encoding: str, size: int = BLOCK) -> Generator[bytes, None, None]:
-    """The file as UTF-8, about `size` bytes at a time; bad bytes of UTF-8 stay in.
+def text_chunks(given: UnpackedFile, encoding: str, size: int = BLOCK) -> Generator[bytes, None, None]:
+    """Yield the file as UTF-8, about `size` bytes at a time; bad bytes of UTF-8 are kept.
 
     Byte order marks at the start of a line are left out.
     """
-    with translated(given.name), closing(given.open()) as stream:
+    with source_errors(given.name), closing(given.open()) as stream:
         begin = b""
         while len(begin) < len(codecs.BOM_UTF32_LE) and (more := stream.read(size)):
             begin += more
-        told = next(((mark, name) for mark, name in _ORDER_MARKS if begin.startswith(mark)), (b"", encoding))
-        if told[1] == "utf-8":
-            yield from _without_order_marks(_raw(begin, lambda: stream.read(size)))
-        else:
-            yield from _without_order_marks(_recoded(begin, lambda: stream.read(size), told[1]))
+        encoding = next((name for mark, name in _ORDER_MARKS if begin.startswith(mark)), encoding)
+        yield from _without_order_marks(_as_utf8(begin, lambda: stream.read(size), encoding))
+
+
+def _as_utf8(chunk: bytes, read: Callable[[], bytes], encoding: str) -> Iterator[bytes]:
+    decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)(_MARKING)
+    while chunk:
+        yield decoder.decode(chunk).encode(errors="backslashreplace") if decoder else chunk
+        chunk = read()
+    if decoder:
+        yield decoder.decode(b"", final=True).encode(errors="backslashreplace")
 
 
 def _without_order_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks without byte order marks at the start of a line."""
     kept, at_start = b"", True
     for chunk in chunks:
         data, kept = kept + chunk if kept else chunk, b""
@@ -97,16 +104,38 @@ def _without_order_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield kept
 
 
-def _raw(begin: bytes, read: Callable[[], bytes]) -> Iterator[bytes]:
-    while begin:
-        yield begin
-        begin = read()
+class ReadBuffer:
+    """The part of a stream that was read and not yet taken: `data`; `final`: the stream ends with it."""
 
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self.data = b""
+        self.final = False
 
-def _recoded(begin: bytes, read: Callable[[], bytes], encoding: str) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(encoding)(_MARKING)
-    chunk = begin
-    while chunk:
-        yield decoder.decode(chunk).encode(errors="backslashreplace")
-        chunk = read()
-    yield decoder.decode(b"", final=True).encode(errors="backslashreplace")
+    @property
+    def full(self) -> bool:
+        """Whether it holds more than one record may have: 32 MiB."""
+        return len(self.data) > MAX_RECORD
+
+    def grow(self) -> None:
+        """Read until it is about twice as long, or one chunk longer, or final."""
+        added: list[bytes] = []
+        missing = max(1, len(self.data))
+        while missing > 0 and not self.final:
+            chunk = next(self._chunks, None)
+            self.final = chunk is None
+            added.append(chunk or b"")
+            missing -= len(added[-1])
+        self.data = b"".join((self.data, *added))
+
+    def take(self, count: int) -> None:
+        """Drop `count` bytes at the beginning."""
+        self.data = self.data[count:]
+
+    def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
+        """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""
+        while (found := find()) is None:
+            if self.full:
+                raise too_long
+            self.grow()
+        return found

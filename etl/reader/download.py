@@ -1,7 +1,7 @@
-"""A file at a web address on its way into a temporary file, over as many connections as that takes.
+"""Files at http and https addresses: copied to a temporary file, and read from the copy as often as needed.
 
-Sending may take hours, and a connection seldom lasts so long. So who reads on gets all of a file copied at
-once, and a connection that breaks is followed by another, which goes on where that one stood.
+Sending may take hours, and a connection seldom lasts so long. So a read beyond the file's head copies all of
+it at once, and a connection that breaks is followed by another, which continues where that one stopped.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO, Final, cast
+from typing import Final, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from etl.errors import SourceError, StateError
+import pyarrow as pa
 
-_AT_ONCE: Final = 1 << 18
-_HEAD: Final = 1 << 24  # enough for a look at a file
+from etl.errors import SourceError, StateError
+from etl.reader.files import InputFile, positioned_stream
+
+_CHUNK: Final = 1 << 18
+_HEAD: Final = 1 << 24  # enough to recognize a file
 _PARTIAL: Final = 206
 _NOT_THAT_PART: Final = 416
 _GONE: Final = frozenset({404, 410})
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "propsync"}
-_WRITTEN_AS_IT_IS: Final = "%/:?#[]@!$&'()*+,;=~"
+_SAFE_IN_URL: Final = "%/:?#[]@!$&'()*+,;=~"
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -44,132 +47,142 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-_USUAL: Final = Patience()
+class WebFile(InputFile):
+    """A file at a web address, copied to a file without a name, which is gone with this process.
 
-
-class Download:
-    """The bytes of an address in a file without a name, which is gone with this process.
-
-    `have` bytes from the beginning are there, and `told` is what the server said of the file.
+    `name` is the address without its user and query, which may be secrets. `have` bytes are copied.
     """
 
+    repeatable = True
+
     def __init__(self, name: str, address: str, patience: Patience | None = None) -> None:
-        self._name, self._address, self._patience = name, address, patience or _USUAL
+        self.name, self._address, self._patience = name, address, patience or Patience()
         self._lock = threading.Lock()
-        self._file = _temporary_file(name)
+        with _writing(name):
+            self._copy = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
         self._answer: HTTPResponse | None = None
-        self._size: int | None = None
         self._validator: str | None = None
-        self.told: tuple[int | None, int | None] = (None, None)
+        self._state: tuple[int | None, int | None] = (None, None)
         self.have = 0
-        self.whole = False
+        self._whole = False
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything was copied."""
-        return self.whole or self.have > 0
+    def open(self) -> pa.NativeFile:
+        """Open a stream over the copy, which can be read at any position."""
+        self._need(1)
+        return positioned_stream(self._read_at, self.fetch)
 
-    def read_at(self, start: int, count: int) -> bytes:
+    def fetch(self) -> int:
+        """Copy all of it, and return its size."""
+        self._need(None)
+        return self.have
+
+    def state(self) -> tuple[int | None, int | None]:
+        """Ask the server for the size and the time of change.
+
+        If it doesn't answer any more, since addresses may be signed for an hour, those of the whole copy.
+        """
+        if not self._whole and self.have == 0:
+            self._need(1)
+            return self._state
+        try:
+            with closing(self._request({})) as answer:
+                return _state_in(answer.headers)
+        except (OSError, HTTPException, ValueError) as error:
+            if not self._whole:
+                raise _request_error(self.name, error) from error
+            return self._state
+
+    def _read_at(self, start: int, count: int) -> bytes:
         """At most `count` bytes from position `start`; b"" at the end."""
-        self.need(start + count)
-        return os.pread(self._file.fileno(), count, start)
+        self._need(start + count)
+        return os.pread(self._copy.fileno(), count, start)
 
-    def need(self, until: int | None) -> None:
+    def _need(self, until: int | None) -> None:
         """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError, StateError."""
         everything = until is None or until > _HEAD
         with self._lock:
-            while not self.whole and (everything or self.have < (until or 0)):
+            while not self._whole and (everything or self.have < (until or 0)):
                 self._copy_more()
 
     def _copy_more(self) -> None:
-        """Append some bytes, over a new connection where the last one failed."""
+        """Append some bytes, over a new connection if the last one failed."""
         for wait in (*self._patience.waits, None):
             try:
-                return self._append(self._next())
-            except (OSError, HTTPException) as error:
-                if isinstance(error, HTTPError):
-                    error.close()
+                if self._answer is None:
+                    self._answer = self._connected()
+                chunk, size = self._answer.read1(_CHUNK), self._state[0]
+                if not chunk and size is not None and self.have < size:
+                    raise ConnectionResetError(f"it ended after {self.have:,} of {size:,} bytes")
+                return self._append(chunk)
+            except (OSError, HTTPException, ValueError) as error:  # ValueError: it is not an address
                 self._drop()
-                if self.have == 0 or wait is None or not _passing(error):
+                passing = not isinstance(error, HTTPError) or error.code in _PASSING
+                if self.have == 0 or wait is None or not passing:
                     raise self._failure(error, tried=self.have > 0 and wait is None) from error
                 self._patience.sleep(wait)
         return None
 
-    def _next(self) -> bytes:
-        """The next bytes of the connection; b"" where the file ends."""
-        if self._answer is None:
-            self._answer = self._connected()
-        chunk = self._answer.read1(_AT_ONCE)
-        if not chunk and self._size is not None and self.have < self._size:
-            raise ConnectionResetError(f"it ended after {self.have:,} of {self._size:,} bytes")
-        return chunk
-
     def _append(self, chunk: bytes) -> None:
-        with _writing(self._name):
+        with _writing(self.name):
             at = 0
             while at < len(chunk):
-                at += os.pwrite(self._file.fileno(), chunk[at:], self.have + at)
+                at += os.pwrite(self._copy.fileno(), chunk[at:], self.have + at)
         self.have += len(chunk)
         if not chunk:
-            self.whole = True
+            self._whole = True
             self._drop()
 
     def _connected(self) -> HTTPResponse:
         """An answer whose next byte is the one after those that are there."""
         if self.have == 0:
-            answer = ask(self._name, self._address, self._patience)
-            self._note(answer.headers)
+            answer = self._request({})
+            self._state = _state_in(answer.headers)
+            tag = answer.headers.get("ETag", "")
+            self._validator = tag if tag.startswith('"') else answer.headers.get("Last-Modified")
+            if self._state[0] is not None and self._state[0] > shutil.disk_usage(tempfile.gettempdir()).free:
+                raise _no_room(self.name)
             return answer
         headers = {"Range": f"bytes={self.have}-"}
         if self._validator is not None:
             headers["If-Range"] = self._validator
-        answer = _opened(self._address, self._patience, headers)
+        answer = self._request(headers)
         if answer.status == _PARTIAL:
             self._check_range(answer.headers.get("Content-Range", ""))
-        elif told_by(answer.headers)[0] == self._size:
+        elif _state_in(answer.headers)[0] == self._state[0]:
             self._skip(answer)
         else:
             raise self._changed()
         return answer
 
-    def _note(self, headers: HTTPMessage) -> None:
-        self.told = told_by(headers)
-        self._size = self.told[0]
-        tag = headers.get("ETag", "")
-        self._validator = tag if tag.startswith('"') else headers.get("Last-Modified")
-        folder = tempfile.gettempdir()
-        if self._size is not None and self._size > shutil.disk_usage(folder).free:
-            raise _no_room(self._name)
-
-    def _check_range(self, told: str) -> None:
-        """Whether the answer begins where it should, and is of a file as long as before."""
-        span, _, size = told.removeprefix("bytes ").partition("/")
+    def _check_range(self, content_range: str) -> None:
+        """Raise SourceError unless the answer begins where it should, and is of a file as long as before."""
+        span, _, size = content_range.removeprefix("bytes ").partition("/")
         if span.partition("-")[0].strip() != str(self.have):
             raise SourceError(
-                f"{self._name} can't be read on: the server sent another part than was asked for",
+                f"{self.name}: the download can't be resumed: the server sent another part of it",
                 hint="download it first",
             )
-        if self._size is not None and size.strip() not in {"*", str(self._size)}:
+        if self._state[0] is not None and size.strip() not in {"*", str(self._state[0])}:
             raise self._changed()
 
     def _skip(self, answer: HTTPResponse) -> None:
-        """From a server that sends whole files only: pass over what is there, if it is still the same."""
+        """Skip what is there, of an answer with the whole file, if it is still the same."""
         at = 0
         while at < self.have:
-            chunk = answer.read1(min(_AT_ONCE, self.have - at))
+            chunk = answer.read1(min(_CHUNK, self.have - at))
             if not chunk:
                 raise ConnectionResetError(f"it ended after {at:,} bytes")
-            if chunk != os.pread(self._file.fileno(), len(chunk), at):
+            if chunk != os.pread(self._copy.fileno(), len(chunk), at):
                 raise self._changed()
             at += len(chunk)
 
     def _changed(self) -> SourceError:
-        return SourceError(f"{self._name} changed while it was being read", hint="run again once it is whole")
+        return SourceError(f"{self.name} changed while it was being read", hint="run again once it is whole")
 
     def _failure(self, error: Exception, *, tried: bool) -> SourceError:
+        failure = _request_error(self.name, error)
         if isinstance(error, HTTPError) and error.code == _NOT_THAT_PART:
             return self._changed()
-        failure = _as_source_error(self._name, error)
         if tried:
             where = f"after {self.have:,} bytes, {len(self._patience.waits) + 1} times in a row"
             hint = "download it first, or have it served by a server that sends parts of files (Range)"
@@ -181,32 +194,25 @@ class Download:
             self._answer.close()
             self._answer = None
 
-
-def ask(name: str, address: str, patience: Patience | None = None) -> HTTPResponse:
-    """The answer to the first question; SourceError if it is none."""
-    try:
-        return _opened(address, patience or _USUAL, {})
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, HTTPError):
+    def _request(self, headers: dict[str, str]) -> HTTPResponse:
+        parts = urlsplit(self._address)
+        user, _, host = parts.netloc.rpartition("@")
+        path, query = (quote(part, safe=_SAFE_IN_URL) for part in (parts.path, parts.query))
+        url = urlunsplit((parts.scheme, host.encode("idna").decode(), path, query, ""))
+        request = Request(url, headers=headers | _HEADERS)  # noqa: S310 - http and https
+        if user:  # for this server alone, not for one that it redirects to
+            request.add_unredirected_header(
+                "Authorization", f"Basic {b64encode(unquote(user).encode()).decode()}"
+            )
+        try:
+            return cast("HTTPResponse", urlopen(request, timeout=self._patience.silence))  # noqa: S310
+        except HTTPError as error:
             error.close()
-        raise _as_source_error(name, error) from error
+            raise
 
 
-def _opened(address: str, patience: Patience, headers: dict[str, str]) -> HTTPResponse:
-    parts = urlsplit(address)
-    user, _, host = parts.netloc.rpartition("@")
-    path, query = (quote(part, safe=_WRITTEN_AS_IT_IS) for part in (parts.path, parts.query))
-    url = urlunsplit((parts.scheme, host.encode("idna").decode(), path, query, ""))
-    request = Request(url, headers=headers | _HEADERS)  # noqa: S310 - http and https
-    if user:  # for this server alone, wherever it sends us
-        request.add_unredirected_header(
-            "Authorization", f"Basic {b64encode(unquote(user).encode()).decode()}"
-        )
-    return cast("HTTPResponse", urlopen(request, timeout=patience.silence))  # noqa: S310
-
-
-def told_by(headers: HTTPMessage) -> tuple[int | None, int | None]:
-    """Size and time of change, as headers tell them."""
+def _state_in(headers: HTTPMessage) -> tuple[int | None, int | None]:
+    """Size and time of change in an answer's headers."""
     size, changed = headers.get("Content-Length", ""), headers.get("Last-Modified")
     try:
         modified = int(parsedate_to_datetime(changed).timestamp()) * 10**9 if changed else None
@@ -215,12 +221,7 @@ def told_by(headers: HTTPMessage) -> tuple[int | None, int | None]:
     return int(size) if size.isdecimal() else None, modified
 
 
-def _passing(error: Exception) -> bool:
-    """Whether another try may help."""
-    return not isinstance(error, HTTPError) or error.code in _PASSING
-
-
-def _as_source_error(name: str, error: Exception) -> SourceError:
+def _request_error(name: str, error: Exception) -> SourceError:
     if type(error) is URLError and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, HTTPError) and error.code in _GONE:
@@ -233,11 +234,6 @@ def _as_source_error(name: str, error: Exception) -> SourceError:
     elif isinstance(error, ConnectionResetError) and len(error.args) == 1:
         what = str(error)
     return SourceError(f"{name} can't be read: {what}", hint="try again, or download it first")
-
-
-def _temporary_file(name: str) -> IO[bytes]:
-    with _writing(name):
-        return tempfile.TemporaryFile(prefix="propsync-")
 
 
 @contextmanager
@@ -254,8 +250,7 @@ def _writing(name: str) -> Iterator[None]:
 
 
 def _no_room(name: str) -> StateError:
-    folder = tempfile.gettempdir()
     return StateError(
-        f"{name} can't be copied: there is no room in {folder}",
+        f"{name} can't be copied: there is no room in {tempfile.gettempdir()}",
         hint="set TMPDIR to a folder with more room, or download the file first",
     )

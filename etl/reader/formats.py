@@ -1,97 +1,139 @@
-"""What kind of file it is: by the end of its name where that says it, otherwise by its first bytes."""
+"""Which reader reads a file: by the end of its name if that is known, otherwise by its first bytes.
+
+A new format is a `FileReader` and an entry in `READERS`.
+"""
 
 from __future__ import annotations
 
 import re
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
-
+from etl.arrow.originals import CODEC_ENDINGS
 from etl.errors import SourceError
-from etl.file_names import PACKED, format_and_codec, format_named
-from etl.model import Format
-from etl.reader.faults import translated
-from etl.reader.file_kinds import kind_of
-from etl.reader.places import SNIFFED, Place, exactly
+from etl.reader.csv_reader import CsvReader
+from etl.reader.decoding import BLANK
+from etl.reader.file_reader import FileReader
+from etl.reader.files import SNIFFED, InputFile, UnpackedFile, read_fully, source_errors
+from etl.reader.ndjson_reader import NdjsonReader
+from etl.reader.parquet_reader import ParquetReader
+
+READERS: Final[dict[str, type[FileReader]]] = {
+    "csv": CsvReader,
+    "parquet": ParquetReader,
+    "ndjson": NdjsonReader,
+}
 
 _JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
-_PACKED_BEGIN: Final = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x04\x22\x4d\x18": "lz4",
-}
+_CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _BZIP2: Final = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
-_PARQUET: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
-_BLANK: Final = b" \t\r\n"
 
+_UNPACK: Final = "unpack it first, for example with: {}"
+_UNZIP, _UNTAR = _UNPACK.format("unzip FILE"), _UNPACK.format("tar -xf FILE")
+_EXPORT: Final = "write its rows as CSV or Parquet, for example with {}"
+_SAVE: Final = "save the sheet as CSV, or write its rows as Parquet"
+_AGAIN: Final = "look at its first lines, and export or download it again"
+_ARROW: Final = _EXPORT.format("pyarrow.parquet.write_table")
+_DUCKDB: Final = _EXPORT.format("DuckDB: COPY (SELECT ...) TO 'users.parquet'")
+_DECRYPT: Final = "decrypt it first, for example with: {} -d FILE"
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A place, what its bytes are packed with (None: nothing), and what is in them."""
-
-    place: Place
-    codec: str | None
-    format: Format
-
-    @property
-    def name(self) -> str:
-        """The place's name."""
-        return self.place.name
-
-    def open(self) -> pa.NativeFile:
-        """A new stream over the unpacked bytes."""
-        raw = self.place.open()
-        return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
+# Files that can't be read here: how they begin, what they are, and what to do. The first that fits counts.
+_FOREIGN: Final = tuple(
+    (re.compile(begin, re.DOTALL), what, remedy)
+    for begin, what, remedy in (
+        (rb"PK\x03\x04.*(xl/|\[Content_Types\]\.xml)", "an Excel workbook", _SAVE),
+        (rb"PK\x03\x04.*opendocument", "an OpenDocument sheet", _SAVE),
+        (rb"PK\x03\x04", "a zip archive or an Excel workbook", f"{_UNZIP}, or save it as CSV"),
+        (rb".{257}ustar[\0 ]", "a tar archive", f"{_UNTAR}, and name the files in it"),
+        (rb"ORC.*\0", "an ORC file", _EXPORT.format("pyarrow.orc")),
+        (rb"FEA1.*\0", "an old Feather file", _ARROW),
+        (rb"(?=.*\0).{8}DUCK", "a DuckDB database", _DUCKDB),
+        (rb"\xfd7zXZ\0", "packed with xz", _UNPACK.format("xz -d FILE")),
+        (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK.format("7z x FILE")),
+        (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK.format("unrar x FILE")),
+        (rb"LZIP\x01", "packed with lzip", _UNPACK.format("lzip -d FILE")),
+        (rb"\x1f\x9d", "packed with compress", _UNPACK.format("uncompress FILE")),
+        (rb"\xff\x06\0\0sNaPpY", "packed with Snappy", _UNPACK.format("snzip -d FILE")),
+        (rb"\x5d\0\0\x80\0", "packed with LZMA", _UNPACK.format("xz -d FILE")),
+        (rb"\x1f\x8b", "packed twice", _UNPACK.format("gzip -d FILE")),
+        (rb"\x28\xb5\x2f\xfd", "packed twice", _UNPACK.format("zstd -d FILE")),
+        (rb"PK\x05\x06", "an empty zip archive", _AGAIN),
+        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", _SAVE),
+        (rb"ARROW1\0\0", "an Arrow (Feather) file", _ARROW),
+        (rb"\xff\xff\xff\xff", "an Arrow stream", _ARROW),
+        (rb"Obj\x01", "an Avro file", _DUCKDB),
+        (rb"SQLite format 3\0", "a SQLite database", _EXPORT.format("sqlite3 -header -csv FILE 'SELECT'")),
+        (rb"\x89HDF\r\n\x1a\n", "an HDF5 file", _EXPORT.format("pandas.read_hdf")),
+        (rb"\x93NUMPY", "a NumPy array", _EXPORT.format("pandas")),
+        (rb"\$FL2@", "an SPSS file", _EXPORT.format("pandas.read_spss")),
+        (rb"PGDMP\x01", "a PostgreSQL dump", _EXPORT.format("pg_restore, and psql's \\copy")),
+        (rb"%PDF-", "a PDF document", _AGAIN),
+        (rb"-----BEGIN PGP MESSAGE", "encrypted by PGP", _DECRYPT.format("gpg")),
+        (rb"age-encryption\.org/v1", "encrypted by age", _DECRYPT.format("age")),
+        (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer", "fetch the file with: git lfs pull"),
+        (
+            rb"(?:\xef\xbb\xbf)?\s*(?i:<!doctype html|<html|<head|<body)",
+            "an HTML page, perhaps a sign-in page or an error",
+            _AGAIN,
+        ),
+        (rb"(?:\xef\xbb\xbf)?\s*(?i:<\?xml|<Error>)", "an XML document", _AGAIN),
+        (
+            rb"(?:\xef\xbb\xbf)?\s*(?:-- (?:MySQL|MariaDB|PostgreSQL|phpMyAdmin)"
+            rb"|(?:INSERT INTO|CREATE TABLE|DROP TABLE)\s)",
+            "an SQL dump",
+            _EXPORT.format("a query of that database"),
+        ),
+    )
+)  # fmt: skip
 
 
 def is_data_file(name: str) -> bool:
     """Whether the name ends as that of a file with rows, packed or not."""
-    return format_named(name) is not None
+    return _by_name(name)[0] is not None
 
 
-def ending(name: str) -> str:
-    """The end of a file's name with its dot, both ends of a packed one; "" where it has none."""
+def name_ending(name: str) -> str:
+    """Return the end of a file's name with its dot, both ends of a packed one; "" if it has none."""
     parts = name.lower().lstrip(".").split(".")[1:]
-    return "".join(f".{part}" for part in parts[-2 if len(parts) > 1 and parts[-1] in PACKED else -1 :])
+    packed = len(parts) > 1 and parts[-1] in CODEC_ENDINGS
+    return "".join(f".{part}" for part in parts[-2 if packed else -1 :])
 
 
-def recognise(place: Place) -> Input:
-    """Look at the name and the first bytes of a place; SourceError if it can't hold rows."""
-    by_name, packed = format_and_codec(place.name)
-    codec = _codec(_begin(Input(place, None, "csv")), packed)
-    head = _begin(Input(place, codec, "csv"))
-    return Input(place, codec, _format(place.name, by_name, head))
+def _by_name(name: str) -> tuple[type[FileReader] | None, str | None]:
+    """The reader and the codec that the end of a name means; None if it means none."""
+    parts = name.lower().rpartition("/")[2].split(".")[1:]
+    codec = CODEC_ENDINGS.get(parts.pop()) if parts and parts[-1] in CODEC_ENDINGS else None
+    readers = READERS.values() if parts else ()
+    return next((reader for reader in readers if parts[-1] in reader.endings), None), codec
 
 
-def _begin(given: Input) -> bytes:
-    with translated(given.name), closing(given.open()) as stream:
-        return exactly(stream, SNIFFED)
-
-
-def _codec(head: bytes, named: str | None) -> str | None:
-    """Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no mark of its own."""
-    for begin, codec in _PACKED_BEGIN.items():
-        if head.startswith(begin):
-            return codec
-    if _BZIP2.match(head):
-        return "bz2"
-    return named if named == "brotli" and head else None
-
-
-def _format(name: str, by_name: Format | None, head: bytes) -> Format:
-    if _PARQUET.match(head):
-        return "parquet"
-    other = kind_of(head)
-    if other is not None:
-        raise SourceError(f"{name} is {other.name}", hint=other.remedy)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
-    if _JSON_NAME.search(name.lower()) and text.startswith(b"["):
+def recognize(file: InputFile) -> tuple[UnpackedFile, type[FileReader]]:
+    """Look at the name and the first bytes of a file; SourceError if it can't hold rows."""
+    named, codec_named = _by_name(file.name)
+    head = _head(UnpackedFile(file))
+    # Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no magic bytes.
+    codec = next((codec for begin, codec in _CODECS.items() if head.startswith(begin)), None)
+    if codec is None and _BZIP2.match(head):
+        codec = "bz2"
+    elif codec is None and codec_named == "brotli" and head:
+        codec = codec_named
+    given = UnpackedFile(file, codec)
+    head = _head(given)
+    claimed = next((reader for reader in READERS.values() if reader.claims(head)), None)
+    if claimed is not None:
+        return given, claimed
+    for pattern, what, remedy in _FOREIGN:
+        if pattern.match(head):
+            raise SourceError(f"{file.name} is {what}", hint=remedy)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
+    if _JSON_NAME.search(file.name.lower()) and text.startswith(b"["):
         hint = "write one object a line, for example with: jq -c '.[]'"
-        raise SourceError(f"{name} holds one JSON list", hint=hint)
-    if by_name == "parquet" and (b"\0" in head or b"PAR1".startswith(head)):
-        return by_name  # a damaged one: read as one, it is named as damaged
-    if by_name == "parquet" or by_name is None:
-        return "ndjson" if text.startswith(b"{") else "csv"
-    return by_name
+        raise SourceError(f"{file.name} holds one JSON list", hint=hint)
+    if named is not None and named.may_read(head):
+        return given, named
+    return given, NdjsonReader if text.startswith(b"{") else CsvReader
+
+
+def _head(given: UnpackedFile) -> bytes:
+    with source_errors(given.name), closing(given.open()) as stream:
+        return read_fully(stream, SNIFFED)

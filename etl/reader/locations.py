@@ -1,4 +1,4 @@
-"""Which files a location means: one, those of a folder, or what a pattern matches, in a stable order."""
+"""Which files a location names: one, those of a folder, or those that match a pattern, in a stable order."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from urllib.parse import unquote, urlsplit
 from pyarrow import fs
 
 from etl.errors import SourceError
-from etl.reader.faults import translated
-from etl.reader.formats import ending, is_data_file
-from etl.reader.places import Piped, Place, Stored
-from etl.reader.web import Web, web_name
-from etl.wording import counted
+from etl.reader.files import InputFile, PipedFile, StoredFile, source_errors
+from etl.reader.formats import is_data_file, name_ending
+from etl.text import counted
 
-_MAGIC = re.compile(r"[*?\[]")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_WILDCARD: Final = re.compile(r"[*?\[]")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _NAMED: Final = 5  # endings that a message names
 NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
-def find(location: str, folder: Path, left_out: Counter[str] | None = None) -> list[Place]:
-    """The places that a location names, at least one; a relative path starts at `folder`.
+def find_files(location: str, folder: Path, left_out: Counter[str] | None = None) -> list[InputFile]:
+    """Find the files that a location names, at least one; a relative path starts at `folder`.
 
     `left_out` counts the files in folders that are left out because their endings aren't known, by ending.
     """
@@ -37,10 +35,12 @@ def find(location: str, folder: Path, left_out: Counter[str] | None = None) -> l
     if not location:
         raise SourceError("a source is empty", hint="name a file, a folder or a pattern")
     if location == "-":
-        return [Piped("stdin", _standard_input)]
+        return [PipedFile("stdin", _standard_input)]
     scheme = location.partition("://")[0].lower() if _SCHEME.match(location) else ""
     if scheme in ("http", "https"):
-        return [Web(web_name(location), location)]
+        from etl.reader.download import WebFile  # here, as loading Python's HTTP client takes time
+
+        return [WebFile(public_address(location), location)]
     if scheme == "file":
         search = _Search(fs.LocalFileSystem(), "", location, left_out)
         return search.find(unquote(urlsplit(location).path))
@@ -51,20 +51,26 @@ def find(location: str, folder: Path, left_out: Counter[str] | None = None) -> l
     return _Search(fs.LocalFileSystem(), start, location, left_out).find(path.as_posix())
 
 
-def left_out_sentence(location: str, left_out: Counter[str]) -> str:
-    """What a user should know of the files that were left out of a folder or pattern."""
+def public_address(address: str) -> str:
+    """Return the address without its user and query, which may be secrets."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def left_out_message(location: str, left_out: Counter[str]) -> str:
+    """Return the warning about files that were left out of a folder or pattern."""
     endings = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     named = ", ".join(f"{ending or 'no ending'} ({count:,})" for ending, count in endings[:_NAMED])
     more = f" and {len(endings) - _NAMED:,} more" if len(endings) > _NAMED else ""
     return (
-        f"{web_name(location) if '://' in location else location}: "
+        f"{public_address(location) if '://' in location else location}: "
         f"{counted(left_out.total(), 'file is', 'files are')} left out, as their endings are not those of "
         f"data files: {named}{more}; a pattern such as `folder/*` takes any ending"
     )
 
 
 def partitions(name: str) -> dict[str, str | None]:
-    """The `key=value` folders above a file, as Hive and Spark write them; their null is None."""
+    """Return the `key=value` folders above a file, as Hive and Spark write them; their null is None."""
     found: dict[str, str | None] = {}
     for part in name.split("/")[:-1]:
         key, sign, value = part.partition("=")
@@ -73,74 +79,93 @@ def partitions(name: str) -> dict[str, str | None]:
     return found
 
 
-def _find_in_store(location: str, scheme: str, left_out: Counter[str]) -> list[Place]:
+def _find_in_store(location: str, scheme: str, left_out: Counter[str]) -> list[InputFile]:
     """Files in a store such as S3. A `?` begins the store's settings, so it is no wildcard here."""
     address, _, settings = location.partition("?")
-    fixed = _MAGIC.split(address)[0].rpartition("/")[0] if _MAGIC.search(address) else address
-    shown = web_name(location)
-    with translated(shown):
+    fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
+    shown = public_address(location)
+    with source_errors(shown):
         system, path = fs.FileSystem.from_uri(f"{fixed}?{settings}" if settings else fixed)
     found = _Search(system, "", shown, left_out).find(path + unquote(address[len(fixed) :]))
-    return [replace(place, name=f"{scheme}://{place.path}") for place in found if isinstance(place, Stored)]
+    return [replace(file, name=f"{scheme}://{file.path}") for file in found if isinstance(file, StoredFile)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Finds the files of one `location`; `start` is what a relative path begins at, and no part of a name."""
+    """Finds the files of one `location`; a relative path starts at `start`, which is no part of a name."""
 
     system: fs.FileSystem
     start: str
     location: str
     left_out: Counter[str]
 
-    def find(self, path: str) -> list[Place]:
-        with translated(self.location):
+    def find(self, path: str) -> list[InputFile]:
+        with source_errors(self.location):
             info = self.system.get_file_info(self.start + path)
-            if info.type == fs.FileType.NotFound and _MAGIC.search(path):
-                return self._matched(path)
-            return list(self._files(info))
-
-    def _matched(self, pattern: str) -> list[Place]:
-        found = sorted(self._expand("/" if pattern.startswith("/") else "", pattern.split("/")))
-        infos = self.system.get_file_info([self.start + path for path in found])
-        there = [info for info in infos if info.type != fs.FileType.NotFound]
-        places = [place for info in there for place in self._files(info, alone=False)]
-        if not places:
+            if info.type != fs.FileType.NotFound or not _WILDCARD.search(path):
+                return list(self._files(info))
+            matching = sorted(self._expand("/" if path.startswith("/") else "", path.split("/")))
+            infos = self.system.get_file_info([self.start + one for one in matching])
+            found = [
+                file
+                for info in infos
+                if info.type != fs.FileType.NotFound
+                for file in self._files(info, alone=False)
+            ]
+        if not found:
             hint = "check the pattern; quote it in a shell"
             raise SourceError(f"{self.location} matches no file", hint=hint)
-        return places
+        return found
 
     def _expand(self, done: str, parts: list[str]) -> Iterator[str]:
-        """The paths that begin with `done` and go on as the pattern's `parts` say."""
+        """The paths that begin with `done` and go on as the pattern's `parts` require."""
         if not parts:
             yield done.removesuffix("/")
-        elif not _MAGIC.search(parts[0]):
+        elif not _WILDCARD.search(parts[0]):
             yield from self._expand(f"{done}{parts[0]}/" if parts[0] else done, parts[1:])
         else:
-            for name, is_folder in _listed(self.system, self.start + done):
-                if parts[0] == "**" and is_folder and _visible(name):
-                    yield from self._expand(f"{done}{name}/", parts)
-                elif parts[0] != "**" and _matches(name, parts[0]) and (is_folder or len(parts) == 1):
+            for name, is_folder in self._listed(self.start + done):
+                if parts[0] == "**":
+                    if is_folder and _visible(name):
+                        yield from self._expand(f"{done}{name}/", parts)
+                elif (
+                    fnmatchcase(name, parts[0])
+                    and (_visible(name) or name[0] == parts[0][0])
+                    and (is_folder or len(parts) == 1)
+                ):
                     yield from self._expand(f"{done}{name}/", parts[1:])
             if parts[0] == "**":
                 yield from self._expand(done, parts[1:] or ["*"])
 
-    def _files(self, info: fs.FileInfo, *, alone: bool = True) -> Iterator[Place]:
+    def _listed(self, path: str) -> list[tuple[str, bool]]:
+        """Names in a folder, and whether each is a folder; sorted."""
+        selector = fs.FileSelector(path.rstrip("/") or ("/" if path else "."), allow_not_found=True)
+        if self.system.get_file_info(selector.base_dir).type != fs.FileType.Directory:
+            return []
+        infos = self.system.get_file_info(selector)
+        return sorted((info.base_name, info.type == fs.FileType.Directory) for info in infos)
+
+    def _files(self, info: fs.FileInfo, *, alone: bool = True) -> Iterator[InputFile]:
         name = info.path.removeprefix(self.start).removeprefix("./")
         if info.type == fs.FileType.NotFound:
             hint = f"check the path; it was looked for at {Path(info.path).absolute()}"
             raise SourceError(f"{self.location} is not there", hint=hint)
         if info.type == fs.FileType.Directory:
-            places = list(self._below(info.path))
-            if alone and not places:
-                raise SourceError(f"the folder {self.location} holds no data files", hint=self._hint())
-            yield from places
+            files = list(self._below(info.path))
+            if alone and not files:
+                hint = "name its files by a pattern such as folder/* if they have unusual endings"
+                if self.left_out:
+                    seen = ", ".join(sorted(one or "no ending" for one in self.left_out)[:_NAMED])
+                    count = counted(self.left_out.total(), "file is", "files are")
+                    hint = f"{count} in it with other endings ({seen}); {hint}"
+                raise SourceError(f"the folder {self.location} holds no data files", hint=hint)
+            yield from files
         elif info.type == fs.FileType.File:
-            yield Stored(name, self.system, info.path)
+            yield StoredFile(name, self.system, info.path)
         else:
-            yield Piped(name, partial(_open_pipe, info.path))
+            yield PipedFile(name, partial(_open_pipe, info.path))
 
-    def _below(self, path: str) -> Iterator[Place]:
+    def _below(self, path: str) -> Iterator[InputFile]:
         infos = self.system.get_file_info(fs.FileSelector(path))
         for info in sorted(infos, key=lambda info: info.base_name):
             if not _visible(info.base_name):
@@ -148,27 +173,7 @@ class _Search:
             if info.type == fs.FileType.Directory or is_data_file(info.base_name):
                 yield from self._files(info, alone=False)
             else:
-                self.left_out[ending(info.base_name)] += 1
-
-    def _hint(self) -> str:
-        names = "name its files by a pattern such as folder/* if they have unusual endings"
-        if not self.left_out:
-            return names
-        seen = ", ".join(sorted(one or "no ending" for one in self.left_out)[:_NAMED])
-        files = counted(self.left_out.total(), "file is", "files are")
-        return f"{files} in it with other endings ({seen}); {names}"
-
-
-def _listed(system: fs.FileSystem, path: str) -> list[tuple[str, bool]]:
-    selector = fs.FileSelector(path.rstrip("/") or ("/" if path else "."), allow_not_found=True)
-    if system.get_file_info(selector.base_dir).type != fs.FileType.Directory:
-        return []
-    infos = system.get_file_info(selector)
-    return sorted((info.base_name, info.type == fs.FileType.Directory) for info in infos)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) and (_visible(name) or name[0] == pattern[0])
+                self.left_out[name_ending(info.base_name)] += 1
 
 
 def _visible(name: str) -> bool:
@@ -181,7 +186,7 @@ def _open_pipe(path: str) -> IO[bytes]:
 
 
 def _standard_input() -> IO[bytes]:
-    """Without its buffer, in which bytes could wait that the system knows nothing of."""
+    """Standard input without its buffer: the system doesn't know of bytes that wait there."""
     if sys.stdin is None:
         raise SourceError("stdin is closed", hint="give the command its input, or name a file")
     raw: IO[bytes] = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)

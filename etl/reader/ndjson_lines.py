@@ -1,60 +1,84 @@
-"""The lines of NDJSON: blocks of them, the object in each, and what a line looks like that holds none."""
+"""The lines of NDJSON and of reject files: blocks of them, the object in each, blocks that pyarrow reads.
+
+The rows of a reject file are read as they were read from their first source, which a reject's `origin` tells.
+Typed values come out of it if the line has them as they were; an edited value is one of the column's type if
+it can be, and else what it is in JSON.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import json as arrow_json
 
-from etl.arrow.exact_json import has_digits, load
+from etl.arrow.exact_json import EXACT_FLOAT, dump_json, has_digits, load_json
+from etl.arrow.originals import (
+    CSV_ORIGIN,
+    arrow_row,
+    join_origin,
+    origin_by_name,
+    origin_schema,
+    original_values,
+)
 from etl.errors import SourceError
-from etl.reader.json_values import MisfitError, json_text
-from etl.reader.pieces import shown
+from etl.reader.decoding import BLANK
+from etl.reader.file_reader import excerpt
+from etl.reader.json_types import ColumnScan, MisfitError, checked_json
 
 Row = dict[str, Any]
 
-_MARK: Final = b"\xef\xbb\xbf"
-_BLANK: Final = b" \t\r\n"
-_LONG: Final = 16  # digits, as many as a whole number has at least that a float doesn't hold
+_LONG: Final = 16  # digits; a whole number that a float doesn't hold has at least so many
 _DEEP: Final = 200
 _HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
+_REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
+_OTHER_KEYS: Final = frozenset({"run", "origin"})
+_NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
-class Block(NamedTuple):
-    """Whole lines. `lines` counts those that aren't blank; `neat` says that each begins and ends in braces.
+class LineBlock(NamedTuple):
+    """Whole lines. `size` counts those that aren't blank; `neat`: each begins and ends with braces.
 
-    `starts` (int32, shape (lines,)) is where they begin, if they are neat.
+    `starts` (int32, shape (size,)) is where they begin, if they are neat.
     """
 
     data: bytes
-    lines: int
+    size: int
     neat: bool
-    starts: np.ndarray
+    starts: NDArray[np.int32]
 
     @property
     def long(self) -> bool:
         """Whether there may be whole numbers in it that a float doesn't hold."""
         return has_digits(self.data, _LONG)
 
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines that aren't blank."""
+        return (line for line in self.data.split(b"\n") if line.strip())
+
     def originals(self) -> pa.BinaryArray:
-        """The lines of a neat block as they stand, with their ends, without a copy."""
+        """Return the lines of a neat block, with their line ends, without a copy."""
         ends = np.append(self.starts, np.int32(len(self.data)))
         return pa.Array.from_buffers(
-            pa.binary(), self.lines, [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
+            pa.binary(), self.size, [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
         )
 
 
-class Line(NamedTuple):
-    """What stands in a line that isn't blank: an object, or why there is none.
+class JsonLine(NamedTuple):
+    """The object in a line that isn't blank, or why there is none.
 
-    `plain` says that all of it can be used: no text that is none, no number beyond every float. `origin` is
-    that of a reject (`model.Reject`).
+    `plain`: all of it can be used; it has no text that is no UTF-8, and no number beyond every float.
+    `origin` is that of a reject (`model.Reject`).
     """
 
     text: bytes
@@ -64,18 +88,19 @@ class Line(NamedTuple):
     origin: str = ""
 
 
-def block_of(data: bytes) -> Block:
-    """Cut whole lines."""
+def block_of(data: bytes) -> LineBlock:
+    """Make a block of whole lines."""
     codes = np.frombuffer(data, dtype=np.uint8)
     starts = np.concatenate(([0], np.flatnonzero(codes == ord("\n")) + 1))
     starts = starts[starts < len(codes)].astype(np.int32)
     if _neat(codes, starts):
-        return Block(data, len(starts), neat=True, starts=starts)
-    return Block(data, sum(1 for line in data.split(b"\n") if line.strip()), neat=False, starts=starts[:0])
+        return LineBlock(data, len(starts), neat=True, starts=starts)
+    size = sum(1 for line in data.split(b"\n") if line.strip())
+    return LineBlock(data, size, neat=False, starts=starts[:0])
 
 
-def _neat(codes: np.ndarray, starts: np.ndarray) -> bool:
-    """Whether every line begins with a brace and ends with one, without which it may go on in the next."""
+def _neat(codes: NDArray[np.uint8], starts: NDArray[np.int32]) -> bool:
+    """Whether every line begins with a brace and ends with one; otherwise it may go on in the next line."""
     if not len(starts) or not (codes[starts] == ord("{")).all():
         return False
     ends = np.append(starts[1:] - 1, len(codes) - (codes[-1] == ord("\n")))
@@ -83,37 +108,32 @@ def _neat(codes: np.ndarray, starts: np.ndarray) -> bool:
     return bool((codes[np.maximum(last, 0)] == ord("}")).all())
 
 
-def texts_of(block: Block) -> Iterator[bytes]:
-    """The lines that aren't blank."""
-    return (line for line in block.data.split(b"\n") if line.strip())
+def read_line(text: bytes, *, long: bool = True) -> JsonLine:
+    """Read the object in a line. The last value of a repeated key counts.
 
-
-def read_line(text: bytes, *, long: bool = True) -> Line:
-    """The object in a line. Of a key that is there twice, the last value counts.
-
-    `long` False says that no number in it has as many digits as 64 bits may have.
+    `long` False: no number in it has as many digits as 64 bits may have.
     """
     row: object = None
+    plain = True
     try:
         row = orjson.loads(text)
         if not long and isinstance(row, dict):
-            return Line(text, row)
-        plain = True
+            return JsonLine(text, row)
     except orjson.JSONDecodeError:
         plain = False
     try:
-        row = load(text)
+        row = load_json(text)
     except RecursionError:
-        return Line(text, None, "the value is nested too deep")
+        return JsonLine(text, None, "the value is nested too deep")
     except ValueError:
         pass
-    return Line(text, row, plain=plain) if isinstance(row, dict) else Line(text, None, not_json(text))
+    return JsonLine(text, row, plain=plain) if isinstance(row, dict) else JsonLine(text, None, not_json(text))
 
 
 def not_json(text: bytes) -> str:
-    """What a line without an object looks like."""
+    """Describe a line without an object."""
     line = text.decode(errors="backslashreplace").strip()
-    quoted = shown(line)
+    quoted = excerpt(line)
     with suppress(ValueError, RecursionError):
         found, end = json.JSONDecoder().raw_decode(line)
         rest = line[end:].lstrip()
@@ -126,55 +146,233 @@ def not_json(text: bytes) -> str:
     return f"{quoted} is not a JSON object"
 
 
-def picked(line: Line, columns: Sequence[str]) -> list[object]:
-    """The line's values of these columns, null where it has none; MisfitError where one can't be text."""
+def line_values(line: JsonLine, columns: Sequence[str]) -> list[object]:
+    """Return the line's values of these columns, None if it has none; MisfitError if one can't be text."""
     row = line.row or {}
     values = [row.get(name) for name in columns]
     if not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP:
         for name, value in zip(columns, values, strict=True):
-            _check_text(name, value)
+            try:
+                checked_json(value).encode()
+            except UnicodeEncodeError as error:
+                bad = error.object.encode("utf-8", "backslashreplace").decode()
+                raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
+            except MisfitError as misfit:
+                raise MisfitError(f"column {name}: {misfit}") from None
     return values
 
 
-def _check_text(name: str, value: object) -> None:
-    try:
-        json_text(value).encode()
-    except UnicodeEncodeError as error:
-        bad = error.object.encode("utf-8", "backslashreplace").decode()
-        raise MisfitError(f"column {name}: {shown(bad)} is not UTF-8 text") from None
-    except MisfitError as misfit:
-        raise MisfitError(f"column {name}: {misfit}") from None
-
-
 def refuse_other_json(name: str, head: bytes) -> None:
-    """Raise SourceError where a file begins like JSON that isn't one object a line."""
-    text = head.removeprefix(_MARK).lstrip(_BLANK)
+    """Raise SourceError if a file begins like JSON that isn't one object a line."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
     line = text.partition(b"\n")[0].strip()
-    if text[:1] == b"[" and _is_list(line):
+    if text[:1] == b"[" and _begins_list(line):
         raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
-    if text[:1] == b"{" and not _is_object(line) and _spans_lines(text):
+    if text[:1] != b"{":
+        return
+    with suppress(ValueError, RecursionError):
+        if isinstance(load_json(line), dict):
+            return
+    decoded = text.decode(errors="replace")
+    try:
+        several = "\n" in decoded[: json.JSONDecoder().raw_decode(decoded)[1]]
+    except (ValueError, RecursionError):  # as far as can be seen
+        several = re.match(r'\{\s*\r?\n\s+"(?:[^"\\\n]|\\.)*"\s*:', decoded) is not None
+    if several:
         raise SourceError(f"{name} is JSON with its objects over several lines", hint=f"{_HINT} .")
 
 
-def _is_list(line: bytes) -> bool:
+def _begins_list(line: bytes) -> bool:
     """Whether a line begins a list of objects that fills the file."""
     with suppress(orjson.JSONDecodeError):
         found = orjson.loads(line)
         return isinstance(found, list) and any(isinstance(element, dict) for element in found)
-    return line == b"[" or line[1:].lstrip(_BLANK)[:1] == b"{"
+    return line == b"[" or line[1:].lstrip(BLANK)[:1] == b"{"
 
 
-def _is_object(line: bytes) -> bool:
-    with suppress(ValueError, RecursionError):
-        return isinstance(load(line), dict)
-    return False
+def read_exactly(
+    block: LineBlock, schema: pa.Schema, *, others: Literal["ignore", "error"]
+) -> pa.RecordBatch | None:
+    """Read the block with pyarrow; None if it can't, or if the result isn't exactly what the JSON means.
 
-
-def _spans_lines(text: bytes) -> bool:
-    """Whether the first object ends in a later line, or looks so as far as can be seen."""
-    decoded = text.decode(errors="replace")
+    pyarrow takes NaN for a number, and accepts two objects on a line. `others` is about columns, and keys
+    inside objects, that the schema doesn't have.
+    """
+    data = block.data
+    holds_no_json = (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
+    if not block.neat or not len(schema) or holds_no_json:
+        return None
     try:
-        end = json.JSONDecoder().raw_decode(decoded)[1]
-    except (ValueError, RecursionError):
-        return re.match(r'\{\s*\r?\n\s+"(?:[^"\\\n]|\\.)*"\s*:', decoded) is not None
-    return "\n" in decoded[:end]
+        table = arrow_json.read_json(
+            pa.BufferReader(data),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
+        )
+        table.validate(full=True)
+    except pa.ArrowException:
+        return None
+    batches = table.combine_chunks().to_batches()
+    if len(batches) != 1 or table.num_rows != block.size:
+        return None
+    floats = [values for column in batches[0].columns for values in _floats(column)]
+    if any(((values == 0) & np.signbit(values)).any() for values in floats):
+        return None  # it may be -0 or -0.0, and as a whole number the former is 0
+    rounded = any((np.abs(values) >= EXACT_FLOAT).any() for values in floats) and block.long
+    return None if rounded else batches[0]
+
+
+def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
+    """The floats of a column, also those in lists and objects; a null is NaN."""
+    if pa.types.is_floating(column.type):
+        yield column.to_numpy(zero_copy_only=False)
+    elif pa.types.is_struct(column.type):
+        for member in column.flatten():
+            yield from _floats(member)
+    elif pa.types.is_nested(column.type):
+        yield from _floats(column.flatten())
+
+
+# --- reject files ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RejectGroup:
+    """Consecutive lines whose rows are read alike; `text`: as the text of CSV.
+
+    `typed` has the columns whose values are known exactly, a value for each line; None: no value is typed.
+    """
+
+    lines: list[tuple[bytes, JsonLine]]
+    text: bool = False
+    typed: Mapping[str, pa.Array] | None = None
+
+    def scan(self) -> ColumnScan:
+        """Scan the columns of the lines."""
+        found = ColumnScan()
+        for _, line in self.lines:
+            if line.row is not None:
+                found.add(line.row, long=True)
+        return found
+
+
+def is_reject(row: Row) -> bool:
+    """Whether an object is a line of a reject file."""
+    return row.keys() - _OTHER_KEYS == _REJECT_KEYS
+
+
+def origin_of(reject: Row) -> str:
+    """Return what the values of a reject were read from; a missing origin follows from the source's name."""
+    origin = reject.get("origin")
+    return origin if isinstance(origin, str) and origin else origin_by_name(str(reject.get("source")))
+
+
+def rejected_row(line: JsonLine) -> JsonLine:
+    """Return the row in a line of a reject file, as it was rejected."""
+    reject = line.row or {}
+    values = reject.get("values")
+    if isinstance(values, dict):
+        origin = origin_of(reject)
+        text = join_origin(dump_json(values).encode("utf-8", "surrogateescape"), origin)
+        return JsonLine(text, values, plain=line.plain, origin=origin)
+    quoted = excerpt(line.text.decode(errors="backslashreplace"))
+    return line._replace(row=None, reason=f"{quoted} holds no rejected row")
+
+
+def run_of(line: bytes) -> int:
+    """Return the number of the run that rejected the row of this line; -1 if the line has none."""
+    run = (read_line(line).row or {}).get("run")
+    return run if isinstance(run, int) and 0 <= run < 1 << 32 else -1
+
+
+def group_rejects(lines: Iterable[tuple[bytes, JsonLine]], columns: Sequence[str]) -> Iterator[RejectGroup]:
+    """Group the lines of a block, in their order; `typed` has those of these columns."""
+
+    def shared(pair: tuple[bytes, JsonLine]) -> str:
+        origin = pair[1].origin
+        return origin if origin == CSV_ORIGIN else origin_schema(origin)  # "" for bad lines and JSON
+
+    for kind, group in groupby(lines, shared):
+        if kind in {CSV_ORIGIN, ""}:
+            yield RejectGroup(list(group), text=kind == CSV_ORIGIN)
+            continue
+        for good, decoded in groupby(map(_decoded, group), lambda found: found[1] is not None):
+            found = list(decoded)
+            pairs = [pair for pair, _ in found]
+            if good:
+                rows = pa.Table.from_batches([row for _, row in found]).combine_chunks().to_batches()[0]
+                yield from _split_typed(pairs, rows, columns)
+            else:
+                yield RejectGroup(pairs)
+
+
+def _decoded(pair: tuple[bytes, JsonLine]) -> tuple[tuple[bytes, JsonLine], pa.RecordBatch | None]:
+    text, line = pair
+    try:
+        return pair, arrow_row(line.origin)
+    except ValueError as error:
+        reason = f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
+        return (text, line._replace(row=None, reason=reason)), None
+
+
+def _split_typed(
+    pairs: list[tuple[bytes, JsonLine]], rows: pa.RecordBatch, columns: Sequence[str]
+) -> Iterator[RejectGroup]:
+    """Lines with the typed `rows` of their origins, split where other columns are typed."""
+    before = [read_line(text.encode()).row or {} for text in original_values(rows, range(rows.num_rows))]
+    now = [line.row or {} for _, line in pairs]
+    typed: dict[str, tuple[pa.Array, NDArray[np.bool_]]] = {
+        name: _typed_column(
+            rows.column(name), [row.get(name) for row in before], [row.get(name) for row in now]
+        )
+        for name in columns
+        if name in rows.schema.names
+    }
+    marks = [untyped.tolist() for _, untyped in typed.values()]
+    shapes = list(zip(*marks, strict=True)) if marks else [()] * len(pairs)
+    first = 0
+    for shape, group in groupby(shapes):
+        count = len(list(group))
+        exact = {
+            name: values.slice(first, count)
+            for (name, (values, _)), untyped in zip(typed.items(), shape, strict=True)
+            if not untyped
+        }
+        yield RejectGroup(pairs[first : first + count], typed=exact)
+        first += count
+
+
+def _typed_column(
+    values: pa.Array, before: list[object], now: list[object]
+) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """The values with the edited ones among them, and a mask of those that aren't of the column's type."""
+    places, edited = np.arange(len(values)), list[pa.Array]()
+    untyped = np.zeros(len(values), dtype=np.bool_)
+    for place, (old, new) in enumerate(zip(before, now, strict=True)):
+        if old == new:
+            continue
+        one = _of_type(new, values.type)
+        if one is None:
+            untyped[place] = True
+        else:
+            places[place] = len(values) + len(edited)
+            edited.append(one)
+    if edited:
+        values = pa.concat_arrays([values, *edited]).take(pa.array(places))
+    return values, untyped
+
+
+def _of_type(value: object, kind: pa.DataType) -> pa.Array | None:
+    """An edited value as one of the column's type; None if it can't be one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        if value is None:
+            return pa.nulls(1, kind)
+        if isinstance(value, str) and pa.types.is_temporal(kind):
+            return pa.array([value]).cast(kind)
+        if number and pa.types.is_decimal(kind):
+            return pa.array([Decimal(str(value))], kind)
+        if number and (pa.types.is_integer if isinstance(value, int) else pa.types.is_floating)(kind):
+            return pa.array([value], kind)
+    except (pa.ArrowException, ArithmeticError, ValueError, TypeError):
+        pass
+    return None

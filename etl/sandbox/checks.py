@@ -1,12 +1,13 @@
-"""Check identifications against the API's rules before any of them is applied."""
+"""The rules of the API for identifications, the refusals that break them cause, and their answers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
-from etl.sandbox.answers import RequestRefusedError
 from etl.sandbox.api_rules import (
     DEEPEST_VALUE,
     ID_KEYS,
@@ -22,7 +23,7 @@ from etl.sandbox.api_rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Identification: TypeAlias = dict[str, Json]
@@ -32,8 +33,50 @@ _KEYED_OPERATORS: Final = _OPERATORS - {"$clearAll"}
 _NUMBERS: Final = frozenset({int, float, type(None)})
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it is sent; JSON where `text` is an object. `reason` is empty for a success."""
+
+    status: int
+    text: str
+    reason: str = ""
+
+
+class RequestRefusedError(Exception):
+    """The request is answered with `status` and nothing of it is applied.
+
+    `message` and, in a JSON answer, `details` go to the client; `reason` is the message without what may not
+    be kept, such as a key.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        reason: str | None = None,
+        details: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = message if reason is None else reason
+        self.details = details
+
+    def as_answer(self) -> Answer:
+        """Answer as the Identify API does: these two messages as bare text, all others as JSON."""
+        if self.message in {"missing_event", "invalid_api_key"}:
+            return Answer(self.status, self.message, self.reason)
+        return self.as_json_answer()
+
+    def as_json_answer(self) -> Answer:
+        """Answer with a JSON object, as the event APIs always do."""
+        body = {"code": self.status, "error": self.message, **self.details}
+        return Answer(self.status, orjson.dumps(body).decode(), self.reason)
+
+
 class MissingIdError(RequestRefusedError):
-    """An identification names nobody."""
+    """An identification without an id."""
 
 
 class IdLengthError(RequestRefusedError):
@@ -72,22 +115,18 @@ def broken_rules(
     if not given:
         yield ID_KEYS[0], MissingIdError(400, "missing_event")
         return
-    for field in given:
-        yield from _broken(field, _check_id, identification[field], min_id_length)
     for field, value in identification.items():
-        if field in TEXT_KEYS and not isinstance(value, str | None):
-            yield field, RequestRefusedError(400, f"{field} must be a string")
-    yield from _broken("groups", _check_groups, identification.get("groups"))
-    yield from _broken("user_properties", _check_properties, identification.get("user_properties"))
-
-
-def _broken(
-    field: str, examine: Callable[..., None], *values: object
-) -> Iterator[tuple[str, RequestRefusedError]]:
-    try:
-        examine(*values)
-    except RequestRefusedError as error:
-        yield field, error
+        try:
+            if field in given:
+                _check_id(value, min_id_length)
+            elif field == "groups":
+                _check_groups(value)
+            elif field == "user_properties":
+                _check_properties(value)
+            elif field in TEXT_KEYS:
+                _require(isinstance(value, str | None), f"{field} must be a string")
+        except RequestRefusedError as error:
+            yield field, error
 
 
 def _check_id(given: Json, min_length: int) -> None:
@@ -101,10 +140,7 @@ def _check_id(given: Json, min_length: int) -> None:
 
 
 def _check_groups(groups: Json) -> None:
-    if groups is None:
-        return
-    if not isinstance(groups, dict):
-        raise RequestRefusedError(400, "groups must be an object")
+    groups = _object({} if groups is None else groups, "groups")
     values = [v for value in groups.values() for v in (value if isinstance(value, list) else [value])]
     _require(not any(isinstance(v, dict | list) for v in values), "a group must be a value or a list")
     _require(len(groups) <= MOST_GROUP_TYPES, f"more than {MOST_GROUP_TYPES} group types")
@@ -112,10 +148,7 @@ def _check_groups(groups: Json) -> None:
 
 
 def _check_properties(properties: Json) -> None:
-    if properties is None:
-        return
-    if not isinstance(properties, dict):
-        raise RequestRefusedError(400, "user_properties must be an object")
+    properties = _object({} if properties is None else properties, "user_properties")
     operators = _OPERATORS & properties.keys()
     if operators:
         _require(len(operators) == len(properties), "plain user_properties beside operators")
@@ -124,41 +157,39 @@ def _check_properties(properties: Json) -> None:
     _require(len(properties) <= MOST_PROPERTIES, f"more than {MOST_PROPERTIES} user_properties")
     for name, value in properties.items():
         _require(name[:1] != "$", "unknown operator in user_properties")
-        if isinstance(value, dict | list):
-            _check_depth(value, 1)
+        _check_depth(value, 1)
 
 
 def _check_operators(updates: dict[str, Json]) -> None:
     seen: set[str] = set()
     count = 0
     for operator in _KEYED_OPERATORS & updates.keys():
-        operands = updates[operator]
-        if not isinstance(operands, dict):
-            raise RequestRefusedError(400, f"{operator} must be an object")
+        operands = _object(updates[operator], operator)
         seen.update(operands)
         count += len(operands)
-        _check_operands(operator, operands)
+        if operator == "$add":
+            _require(all(type(v) in _NUMBERS for v in operands.values()), "$add takes numbers")
+        for value in operands.values():
+            # The value of a list operator becomes an item of a list, or several.
+            _check_depth(value, 2 if operator in ITEM_OPERATORS and isinstance(value, dict) else 1)
     _require(count == len(seen), "two operators on one user property")
     _require(count <= MOST_PROPERTIES, f"more than {MOST_PROPERTIES} user_properties")
 
 
-def _check_operands(operator: str, operands: dict[str, Json]) -> None:
-    if operator == "$add":
-        numbers = all(type(value) in _NUMBERS for value in operands.values())
-        _require(numbers, "$add takes numbers")
-    for value in operands.values():
-        if isinstance(value, dict | list):
-            # The value of a list operator becomes an item of a list, or several.
-            _check_depth(value, 2 if operator in ITEM_OPERATORS and isinstance(value, dict) else 1)
-
-
-def _check_depth(value: dict[str, Json] | list[Json], depth: int) -> None:
+def _check_depth(value: Json, depth: int) -> None:
+    if not isinstance(value, dict | list):
+        return
     _require(depth <= DEEPEST_VALUE, f"user_properties deeper than {DEEPEST_VALUE}")
     listed = isinstance(value, list)
     for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, dict | list):
-            _require(not (listed and isinstance(item, list)), "a list inside a list")
-            _check_depth(item, depth + 1)
+        _require(not (listed and isinstance(item, list)), "a list inside a list")
+        _check_depth(item, depth + 1)
+
+
+def _object(value: Json, name: str) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        raise RequestRefusedError(400, f"{name} must be an object")
+    return value
 
 
 def _require(holds: bool, message: str) -> None:

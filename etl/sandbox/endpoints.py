@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final
 
 import orjson
+from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 
-from etl.sandbox.answers import Answer, RequestRefusedError
 from etl.sandbox.api_rules import IDENTIFICATION_KEYS, SHORTEST_ID
-from etl.sandbox.checks import check, parse_identifications
-from etl.sandbox.request_bodies import read_form
+from etl.sandbox.checks import Answer, RequestRefusedError, check, parse_identifications
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Set
-
-    from aiohttp import web
 
     from etl.sandbox.checks import Identification
     from etl.sandbox.event_endpoint import InsertIdMemory
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from etl.sandbox.profiles import Profiles, UserKey
     from etl.sandbox.sandbox_options import SandboxOptions
     from etl.sandbox.stats import Stats
+
+
+_UNBOUNDED: Final = 2**40
+_URLENCODED: Final = "application/x-www-form-urlencoded"
+_MULTIPART: Final = "multipart/form-data"
 
 
 @dataclass(slots=True)
@@ -59,21 +65,13 @@ class ParsedRequest:
     min_id_length: int = SHORTEST_ID
 
 
-class Endpoint(Protocol):
-    """A path that takes updates. `parse` and `take` raise RequestRefusedError."""
-
-    async def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
-        """Parse a request whose body is read, and check its key."""
-
-    def take(self, parsed: ParsedRequest) -> Answer:
-        """Check everything in a request, then apply it."""
-
-    def refuse(self, error: RequestRefusedError) -> Answer:
-        """Word a refusal as the API does."""
-
-
 class IdentifyEndpoint:
-    """`POST /identify`."""
+    """`POST /identify`.
+
+    `parse` and `take` raise RequestRefusedError, and `refuse` words that as the API does.
+    """
+
+    refuse = staticmethod(RequestRefusedError.as_answer)
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
@@ -98,9 +96,11 @@ class IdentifyEndpoint:
         state, identifications = self._state, parsed.identifications
         if state.options.sink:
             return Answer(200, "success")
+        options = state.options
         names = [user_id or device_id for user_id, device_id in parsed.users]
-        self._refuse_poison(parsed, names)
-        if len(identifications) > state.options.max_identifications:
+        if not options.poison_users.isdisjoint(names) or any(t in parsed.text for t in options.poison_texts):
+            raise RequestRefusedError(options.poison_status, "request blocked")
+        if len(identifications) > options.max_identifications:
             raise RequestRefusedError(413, "too many identifications in one request")
         for identification in identifications:
             check(identification)
@@ -109,15 +109,6 @@ class IdentifyEndpoint:
             state.apply(name, identification)
         state.stats.identifications += len(names)
         return Answer(200, "success")
-
-    def refuse(self, error: RequestRefusedError) -> Answer:
-        """Answer with bare text or JSON."""
-        return error.as_answer()
-
-    def _refuse_poison(self, parsed: ParsedRequest, names: list[str]) -> None:
-        options = self._state.options
-        if not options.poison_users.isdisjoint(names) or any(t in parsed.text for t in options.poison_texts):
-            raise RequestRefusedError(options.poison_status, "request blocked")
 
     def _throttle(self, names: list[str], users: Collection[UserKey]) -> None:
         """Refuse a repeated, hot or quick user, and too many identifications a second."""
@@ -133,22 +124,43 @@ class IdentifyEndpoint:
         limiter.admit_identifications(len(names))
 
 
-class ProfileEndpoint:
-    """`GET /v1/userprofile`."""
+def find_profile(state: SandboxState, query: Mapping[str, str], authorization: str) -> Answer:
+    """`GET /v1/userprofile` with this Authorization header. Raises RequestRefusedError."""
+    state.limiter.admit_read(authorization)
+    user_id, device_id = query.get("user_id"), query.get("device_id")
+    if not (user_id or device_id):
+        raise RequestRefusedError(400, "user_id or device_id is needed")
+    found = state.profiles.find(user_id or None, device_id)
+    if found is None:
+        raise RequestRefusedError(404, "no such user_id or device_id")
+    profile = found.as_json()
+    if query.get("get_amp_props", "").lower() != "true":
+        profile["amp_props"] = None
+    return Answer(200, orjson.dumps({"userData": profile}).decode())
 
-    def __init__(self, state: SandboxState) -> None:
-        self._state = state
 
-    def answer(self, query: Mapping[str, str], authorization: str) -> Answer:
-        """Look up a profile by the query and the Authorization header. Raises RequestRefusedError."""
-        self._state.limiter.admit_read(authorization)
-        user_id, device_id = query.get("user_id"), query.get("device_id")
-        if not (user_id or device_id):
-            raise RequestRefusedError(400, "user_id or device_id is needed")
-        found = self._state.profiles.find(user_id or None, device_id)
-        if found is None:
-            raise RequestRefusedError(404, "no such user_id or device_id")
-        profile = found.as_json()
-        if query.get("get_amp_props", "").lower() != "true":
-            profile["amp_props"] = None
-        return Answer(200, orjson.dumps({"userData": profile}).decode())
+async def read_form(request: web.Request) -> dict[str, str]:
+    """Read the fields of a form, urlencoded or multipart. Raises RequestRefusedError where there is none."""
+    try:
+        if request.content_type == _URLENCODED:
+            pairs = await request.post()
+            return {name: value for name, value in pairs.items() if isinstance(value, str)}
+        if request.content_type == _MULTIPART:
+            return await _read_parts(request)
+    except (ValueError, LookupError, HttpProcessingError, web.HTTPException) as error:
+        raise RequestRefusedError(400, "missing_event") from error
+    raise RequestRefusedError(400, "missing_event")
+
+
+async def _read_parts(request: web.Request) -> dict[str, str]:
+    loop = asyncio.get_running_loop()
+    # The body was read whole before, for its digest and its size, so it is streamed once more.
+    stream = StreamReader(BaseProtocol(loop), _UNBOUNDED, loop=loop)
+    stream.feed_data(await request.read())
+    stream.feed_eof()
+    fields: dict[str, str] = {}
+    reader = MultipartReader(request.headers, stream)
+    while (part := await reader.next()) is not None:
+        if isinstance(part, BodyPartReader) and part.name is not None:
+            fields[part.name] = (await part.read(decode=True)).decode()
+    return fields

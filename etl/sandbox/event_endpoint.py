@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
-from etl.sandbox.answers import Answer, RequestRefusedError
 from etl.sandbox.api_rules import (
     BATCH,
     BATCH_EVENTS_PER_SECOND,
+    DAILY_EVENTS,
     EVENT_KEYS,
+    GROUP_IDENTIFY_EVENT,
     HTTP_V2_EVENTS_PER_SECOND,
     ID_KEYS,
     IDENTIFY_EVENT,
     INSERT_ID_SECONDS,
+    SHORTEST_ID,
 )
-from etl.sandbox.checks import trimmed_id
+from etl.sandbox.checks import (
+    Answer,
+    IdLengthError,
+    MissingIdError,
+    RequestRefusedError,
+    broken_rules,
+    trimmed_id,
+)
 from etl.sandbox.endpoints import ParsedRequest
-from etl.sandbox.event_errors import (
-    INVALID,
-    SILENCED,
-    EventError,
-    find_event_errors,
-    refusal_of_events,
-    throttled_events,
-)
-from etl.sandbox.request_bodies import parse_upload, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence, Set
 
     from aiohttp import web
 
     from etl.sandbox.checks import Identification
     from etl.sandbox.endpoints import SandboxState
+    from etl.sandbox.limiter import Limiter
     from etl.sandbox.profiles import UserKey
+    from etl.sandbox.sandbox_options import Offenders
 
+# The keys of a 400 (Batch: Response codes, 400).
+INVALID: Final = "events_with_invalid_fields"
+MISSING: Final = "events_with_missing_fields"
+ID_LENGTH: Final = "events_with_invalid_id_lengths"
+SILENCED: Final = "silenced_events"
+
+_JSON: Final = "application/json"
+_GZIP: Final = 16 + zlib.MAX_WBITS
 # A quote inside a JSON string is escaped, so this is never part of one.
 _EVENT_MARK: Final = '"event_type":'
 # The kind of id that an insert_id belongs to, that id, and the insert_id.
@@ -44,7 +56,12 @@ InsertKey: TypeAlias = tuple[str, str, str]
 
 
 class EventEndpoint:
-    """`POST /batch` or `/2/httpapi`; `wall` gives seconds."""
+    """`POST /batch` or `/2/httpapi`; `wall` gives seconds.
+
+    `parse` and `take` raise RequestRefusedError, and `refuse` words that as the API does.
+    """
+
+    refuse = staticmethod(RequestRefusedError.as_json_answer)
 
     def __init__(self, path: str, state: SandboxState, wall: Callable[[], float]) -> None:
         self._is_batch = path == BATCH
@@ -83,10 +100,6 @@ class EventEndpoint:
         self._state.stats.repeated_users += len(users) - len(set(users))
         return self._success({"all": len(events), "new": new, "none": 0}[options.ingested], parsed.text)
 
-    def refuse(self, error: RequestRefusedError) -> Answer:
-        """Answer with JSON."""
-        return error.as_json_answer()
-
     def _success(self, ingested: int, text: str) -> Answer:
         body = {
             "code": 200,
@@ -97,29 +110,20 @@ class EventEndpoint:
         return Answer(200, orjson.dumps(body).decode())
 
     def _refuse_events(self, events: Sequence[Identification], min_id_length: int) -> None:
-        options, poisoned = self._state.options, list(self._poisoned(events))
-        if poisoned and options.poison_status == 403:
-            # A firewall stands before what knows of events, so it names none.
-            raise RequestRefusedError(403, "request blocked")
-        silenced = [
-            EventError(index, SILENCED, "", "a silenced user")
-            for index, event in enumerate(events)
-            if not options.silenced_users.isdisjoint(_ids(event).values())
-        ]
-        errors = [*find_event_errors(events, min_id_length), *poisoned, *silenced]
+        options, errors = self._state.options, find_event_errors(events, min_id_length)
+        for index, event in enumerate(events):
+            ids = _ids(event)
+            fields = [field for field, given in ids.items() if given in options.poison_users]
+            written = orjson.dumps(event).decode() if options.poison_texts else ""
+            fields += ["user_properties"] * any(text in written for text in options.poison_texts)
+            if fields and options.poison_status == 403:
+                # A firewall stands before what knows of events, so it names none.
+                raise RequestRefusedError(403, "request blocked")
+            errors += [EventError(index, INVALID, field, "request blocked") for field in fields]
+            if not options.silenced_users.isdisjoint(ids.values()):
+                errors.append(EventError(index, SILENCED, "", "a silenced user"))
         if errors:
             raise refusal_of_events(errors, options.offenders)
-
-    def _poisoned(self, events: Sequence[Identification]) -> Iterator[EventError]:
-        users, texts = self._state.options.poison_users, self._state.options.poison_texts
-        if not (users or texts):
-            return
-        for index, event in enumerate(events):
-            written = orjson.dumps(event).decode() if texts else ""
-            fields = [field for field, given in _ids(event).items() if given in users]
-            if any(text in written for text in texts):
-                fields.append("user_properties")
-            yield from (EventError(index, INVALID, field, "request blocked") for field in fields)
 
     def _apply(self, event: Identification, user: UserKey) -> bool:
         """Apply an event and return True, or False where its insert_id came before."""
@@ -178,3 +182,158 @@ def insert_key(event: Identification) -> InsertKey | None:
 
 def _ids(event: Identification) -> dict[str, str]:
     return {field: given for field in ID_KEYS if (given := trimmed_id(event, field)) is not None}
+
+
+# --- the body of an upload --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The fields of an upload of events; the events are objects that are not checked yet."""
+
+    api_key: str
+    events: list[Identification]
+    min_id_length: int
+
+
+def unpack(body: bytes, encoding: str, max_bytes: int) -> str:
+    """Decode the text of a body of at most `max_bytes` unpacked bytes. Raises RequestRefusedError."""
+    encoding = encoding.strip().lower()
+    if encoding == "gzip":
+        body = _unzip(body, max_bytes)
+    elif encoding not in {"", "identity"}:
+        raise RequestRefusedError(400, "unknown content encoding")
+    if len(body) > max_bytes:
+        raise RequestRefusedError(413, "payload too large")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestRefusedError(400, "the body is not UTF-8") from error
+
+
+def parse_upload(text: str, content_type: str) -> Upload:
+    """Read the fields of an upload. Raises RequestRefusedError."""
+    if content_type != _JSON:
+        raise RequestRefusedError(400, f"the content type must be {_JSON}")
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError as error:  # also for NaN, infinities and lone surrogates
+        raise RequestRefusedError(400, "the body is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise RequestRefusedError(400, "the body is not a JSON object")
+    for field in ("api_key", "events"):
+        if not parsed.get(field):
+            raise RequestRefusedError(400, "a required field is missing", details={"missing_field": field})
+    key, events = parsed["api_key"], parsed["events"]
+    if not isinstance(key, str):
+        raise RequestRefusedError(400, "api_key must be a string")
+    if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
+        raise RequestRefusedError(400, "events must be a list of objects")
+    return Upload(key, events, _read_min_id_length(parsed.get("options")))
+
+
+def _read_min_id_length(options: object) -> int:
+    if not isinstance(options, dict | None):
+        raise RequestRefusedError(400, "options must be an object")
+    length = (options or {}).get("min_id_length", SHORTEST_ID)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise RequestRefusedError(400, "min_id_length must be a whole number above 0")
+    return length
+
+
+def _unzip(body: bytes, max_bytes: int) -> bytes:
+    """Unpack all members of a gzip body, but no more than a byte above `max_bytes`."""
+    unpacked = b""
+    try:
+        while body and len(unpacked) <= max_bytes:
+            member = zlib.decompressobj(_GZIP)
+            unpacked += member.decompress(body, max_bytes + 1 - len(unpacked))
+            if not member.eof and len(unpacked) <= max_bytes:
+                raise RequestRefusedError(400, "the gzipped body ends too early")
+            body = member.unused_data
+    except zlib.error as error:
+        raise RequestRefusedError(400, "the body is not gzipped") from error
+    return unpacked
+
+
+# --- events that are refused or throttled ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventError:
+    """A fault of the event at `index`: `kind` is the answer's key for it, `field` empty where silenced."""
+
+    index: int
+    kind: str
+    field: str
+    message: str
+
+
+def find_event_errors(events: Sequence[Identification], min_id_length: int) -> list[EventError]:
+    """Find what is wrong with events, in their order."""
+    return [error for index, event in enumerate(events) for error in _errors_of(index, event, min_id_length)]
+
+
+def refusal_of_events(errors: Sequence[EventError], offenders: Offenders) -> RequestRefusedError:
+    """Make the 400 that names the events of all errors, only the first of them, or none."""
+    first = min(errors, key=lambda error: error.index)
+    details: dict[str, Any] = {}
+    for error in {"all": errors, "first": [first], "none": []}[offenders]:
+        if error.kind == SILENCED:
+            details.setdefault(SILENCED, []).append(error.index)
+        else:
+            details.setdefault(error.kind, {}).setdefault(error.field, []).append(error.index)
+    return RequestRefusedError(400, "invalid events", reason=first.message, details=details)
+
+
+def throttled_events(
+    events: Sequence[Identification], quota_users: Set[str], limiter: Limiter, eps_threshold: int
+) -> RequestRefusedError | None:
+    """Make the 429 for the users and devices who may not have more events now, if there are any.
+
+    Their rates are given as one above what is allowed. Events of those over their day are throttled as well.
+    """
+    by_id: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+    users, devices = by_id
+    for index, event in enumerate(events):
+        for indexes, field in zip(by_id, ID_KEYS, strict=True):
+            if (given := trimmed_id(event, field)) is not None:
+                indexes.setdefault(given, []).append(index)
+    ids = users.keys() | devices.keys()
+    over = quota_users & ids
+    throttled = {*limiter.hot(ids), *limiter.quick(ids)} - over
+    if not (over or throttled):
+        return None
+
+    def rates(named: Set[str], allowed: int) -> dict[str, int]:
+        return dict.fromkeys(sorted(named), allowed + 1)
+
+    refused = over | throttled
+    details = {
+        "eps_threshold": eps_threshold,
+        "throttled_users": rates(throttled & users.keys(), eps_threshold),
+        "throttled_devices": rates(throttled & devices.keys(), eps_threshold),
+        "exceeded_daily_quota_users": rates(over & users.keys(), DAILY_EVENTS),
+        "exceeded_daily_quota_devices": rates(over & devices.keys(), DAILY_EVENTS),
+        "throttled_events": sorted({i for indexes in by_id for u in refused for i in indexes.get(u, ())}),
+    }
+    return RequestRefusedError(429, "too many events of some users or devices", details=details)
+
+
+def _errors_of(index: int, event: Identification, min_id_length: int) -> Iterator[EventError]:
+    event_type, time = event.get("event_type"), event.get("time")
+    if event_type is None or event_type == "":
+        yield EventError(index, MISSING, "event_type", "an event without event_type")
+    for field in ("event_type", "insert_id"):
+        if not isinstance(event.get(field), str | None):
+            yield EventError(index, INVALID, field, f"{field} must be a string")
+    if time is not None and (isinstance(time, bool) or not isinstance(time, int) or time < 0):
+        yield EventError(index, INVALID, "time", "time must be whole milliseconds")
+    if not isinstance(event.get("event_properties"), dict | None):
+        yield EventError(index, INVALID, "event_properties", "event_properties must be an object")
+    for field, error in broken_rules(event, min_id_length):
+        if not isinstance(error, MissingIdError):
+            kind = ID_LENGTH if isinstance(error, IdLengthError) else INVALID
+            yield EventError(index, kind, field, error.message)
+        elif event_type != GROUP_IDENTIFY_EVENT:  # which is about a group, and needs no user
+            yield from (EventError(index, MISSING, name, "an event without an id") for name in ID_KEYS)

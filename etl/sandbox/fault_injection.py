@@ -33,7 +33,7 @@ FAULT_KINDS: Final[Mapping[str, Moment]] = {
     "empty": "before",
     "portal": "before",
 }
-# Of these answers nobody knows whether the request was applied.
+# After these answers it is unknown whether the request was applied.
 _AMBIGUOUS_STATUSES: Final = frozenset({500, 502, 504})
 _NAME: Final = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<moment>before|after))?")
 _SHARE: Final = re.compile(r"(\d*\.?\d+(?:e-\d+)?)(%?)")
@@ -190,12 +190,21 @@ async def respond_with_fault(
     if fault.kind in _PAGES:
         status, page = _PAGES[fault.kind]
         return web.Response(status=status, text=page, content_type="text/html")
-    if fault.kind == "oversized":
-        return await _send_oversized(request)
+    if fault.kind in {"oversized", "truncate"}:
+        oversized = fault.kind == "oversized"
+        length = {} if oversized else {"Content-Length": "7"}
+        response = web.StreamResponse(
+            status=502 if oversized else 200, headers={"Content-Type": "text/plain", **length}
+        )
+        await response.prepare(request)
+        for piece in [_PIECE] * (OVERSIZED_BYTES // len(_PIECE)) if oversized else [b"succ"]:
+            if not has_hung_up(request):
+                await response.write(piece)
+        if request.transport is not None and not oversized:
+            request.transport.close()
+        return response
     if fault.status is not None:
         return web.Response(status=fault.status, text=f"sandbox fault {fault.kind}", headers=headers)
-    if fault.kind == "truncate":
-        return await _truncate(request)
     if fault.kind == "stall":
         # Nothing notifies a handler when its client hangs up.
         while not has_hung_up(request) and not stopping.is_set():  # noqa: ASYNC110
@@ -205,22 +214,3 @@ async def respond_with_fault(
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         request.transport.abort()
     return web.Response()  # goes nowhere; the server wants one
-
-
-async def _truncate(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": "7", "Content-Type": "text/plain"})
-    await response.prepare(request)
-    await response.write(b"succ")
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
-async def _send_oversized(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(status=502, headers={"Content-Type": "text/plain"})
-    await response.prepare(request)
-    for _ in range(OVERSIZED_BYTES // len(_PIECE)):
-        if has_hung_up(request):
-            break
-        await response.write(_PIECE)
-    return response

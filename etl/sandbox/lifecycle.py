@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
-from etl.sandbox.control_paths import change_behaviour, control_routes
 from etl.sandbox.fault_injection import SandboxError
 from etl.sandbox.sandbox_options import SandboxOptions
 from etl.sandbox.server import Clocks, Server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from types import TracebackType
-
-    from etl.sandbox.profiles import Profiles
-    from etl.sandbox.stats import RequestRecord, Stats
 
 HOST: Final = "127.0.0.1"
 # What is read at all; the sandbox's own limit is below it, and answered in good order.
@@ -30,7 +25,7 @@ _DEFAULTS = SandboxOptions()
 _SHUTDOWN_SECONDS = 1.0
 
 
-class Sandbox:
+class Sandbox(Server):
     """A stand-in for Amplitude on this machine: `async with Sandbox(options) as sandbox: ... sandbox.url`.
 
     `clock` (monotonic) drives limits and outages, `wall` stamps the journal and `sleep` makes latency;
@@ -45,73 +40,45 @@ class Sandbox:
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._server = Server(options, Clocks(clock, wall, sleep))
+        super().__init__(options, Clocks(clock, wall, sleep))
         self._runner: web.AppRunner | None = None
         self._port = options.port
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=_READ_BYTES)
-        app.add_routes([*self._server.routes(), *control_routes(self._server)])
+        app.add_routes(self.routes())
         # A compressed body stays compressed until its path opens it, within bounds or not at all.
         self._runner = web.AppRunner(
             app, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
         )
         await self._runner.setup()
-        await self._listen(self._runner)
+        try:
+            await web.TCPSite(self._runner, HOST, self._port).start()
+        except OSError as error:
+            await self.__aexit__()
+            message = f"port {self._port} can't be had on {HOST}: {error.strerror or error}"
+            raise SandboxError(message, hint="choose another --port, or 0 for a free one") from error
+        self._port = self._runner.addresses[0][1]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.stopping.set()
+    async def __aexit__(self, *_: object) -> None:
+        self.stopping.set()
         if self._runner is not None:
             await self._runner.cleanup()
-        self._server.journal.close()
+        self.journal.close()
 
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""
         return f"http://{HOST}:{self._port}"
 
-    @property
-    def profiles(self) -> Profiles:
-        """The users and devices known by now."""
-        return self._server.profiles
-
-    @property
-    def stats(self) -> Stats:
-        """The counts by now."""
-        return self._server.stats
-
-    @property
-    def requests(self) -> tuple[RequestRecord, ...]:
-        """The requests with updates answered by now; empty unless the options say `record`."""
-        return tuple(self._server.journal.records)
-
-    def change(self, **values: object) -> None:
-        """Change options, and `outage` or `outage_seconds`, as the control path does. Raises SandboxError."""
-        change_behaviour(self._server, values)
-
-    def reset(self) -> None:
-        """Forget every profile, count and record; options and an outage stay."""
-        self._server.reset()
-
     def begin_outage(self, kind: str = "reset-before", *, seconds: float | None = None) -> None:
         """Let all requests meet a fault such as `503`, for a while or until `end_outage`."""
-        self._server.outage.begin(kind, seconds)
+        self.outage.begin(kind, seconds)
 
     def end_outage(self) -> None:
         """Let requests through again."""
-        self._server.outage.end()
-
-    async def _listen(self, runner: web.AppRunner) -> None:
-        try:
-            await web.TCPSite(runner, HOST, self._port).start()
-        except OSError as error:
-            await self.__aexit__(None, None, None)
-            message = f"port {self._port} can't be had on {HOST}: {error.strerror or error}"
-            raise SandboxError(message, hint="choose another --port, or 0 for a free one") from error
-        self._port = runner.addresses[0][1]
+        self.outage.end()
 
 
 @contextmanager
@@ -127,16 +94,23 @@ def running_sandbox(
     async def enter() -> Sandbox:
         return await Sandbox(options, clock=clock, wall=wall, sleep=sleep).__aenter__()
 
-    with _running_loop() as loop:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    try:
         sandbox = asyncio.run_coroutine_threadsafe(enter(), loop).result()
         try:
             yield sandbox
         finally:
-            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(None, None, None), loop).result()
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> None:
-    """Run until cancelled, interrupted or terminated; `ready` hears the base URL once requests are taken."""
+    """Run until cancelled, interrupted or terminated; `ready` gets the base URL once requests are taken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with Sandbox(options) as sandbox:
@@ -148,16 +122,3 @@ async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> Non
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, LONGEST_STRING, TEXT_KEYS
+from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, LONGEST_STRING, ORDERED_OPERATORS, TEXT_KEYS
 from etl.sandbox.checks import Identification, Json, trimmed_id
-from etl.sandbox.property_operators import Properties, update
 
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]
+Properties: TypeAlias = dict[str, Json]
 NOBODY: Final[UserKey] = (None, "")  # of an identification without a usable id
 _FAMILIES: Final = (DEVICE_KEYS, LOCATION_KEYS)
+_ADDABLE: Final = frozenset({int, float})
 
 
 @dataclass(slots=True)
@@ -64,10 +66,17 @@ class Profiles:
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
             update(profile.properties, properties)
-        if isinstance(groups, dict):
-            profile.groups.update(_named_groups(groups))
-        if not TEXT_KEYS.isdisjoint(identification):
-            _set_fields(profile.fields, identification)
+        for name, value in groups.items() if isinstance(groups, dict) else ():
+            # A null or an empty list names no group, and a type can't be unset.
+            named: list[Json] = [one for one in _listed(value) if one is not None]
+            if named:
+                profile.groups[name] = named
+        given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
+        for family in _FAMILIES:
+            if not family.isdisjoint(given):
+                for name in family:
+                    profile.fields.pop(name, None)
+        profile.fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
         """Find the profile of a user; without a user_id, that of a device or of its user."""
@@ -113,21 +122,82 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
     into.fields = {**anonymous.fields, **into.fields}
 
 
-def _set_fields(fields: dict[str, str], identification: Identification) -> None:
-    given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
-    for family in _FAMILIES:
-        if not given.keys().isdisjoint(family):
-            for name in family:
-                fields.pop(name, None)
-    fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
+# --- operators -------------------------------------------------------------------------------------------
 
 
-def _named_groups(groups: dict[str, Json]) -> dict[str, list[Json]]:
-    """List the groups of each type; a null or an empty list names none, and a type can't be unset."""
-    named: dict[str, list[Json]] = {}
-    for name, value in groups.items():
-        given = value if isinstance(value, list) else [value]
-        values: list[Json] = [one for one in given if one is not None]
-        if values:
-            named[name] = values
-    return named
+def update(properties: Properties, updates: Mapping[str, Json]) -> None:
+    """Apply checked user_properties: operators in the server's order, or plain keys as $set."""
+    if updates.keys().isdisjoint(ORDERED_OPERATORS):
+        updates = {"$set": dict(updates)}
+    for operator in ORDERED_OPERATORS:
+        operands = updates.get(operator)
+        if operator == "$clearAll" and operator in updates:
+            properties.clear()
+        for name, value in operands.items() if isinstance(operands, dict) else ():
+            if operator == "$unset":
+                properties.pop(name, None)
+            elif value is not None:
+                changed = _changed(operator, properties.get(name), value)
+                if changed is not None:
+                    properties[name] = changed
+
+
+def _changed(operator: str, present: Json, value: Json) -> Json:
+    """The value that an operator makes of the present one; None for a property that stays absent."""
+    if operator in {"$set", "$setOnce"}:
+        return cut(value) if operator == "$set" or present is None else present
+    if operator == "$add":
+        return _added(0 if present is None else present, value)
+    given, listed = _cut_list(_listed(value)), _listed(present)
+    if operator == "$remove":
+        kept = [item for item in listed if not _holds(given, item)]
+        return kept if isinstance(present, list) else present
+    if operator in {"$preInsert", "$postInsert"}:
+        new: list[Json] = []
+        for item in given:
+            if not _holds(listed, item) and not _holds(new, item):
+                new.append(item)
+        given = new
+    return [*given, *listed] if operator in {"$prepend", "$preInsert"} else [*listed, *given]
+
+
+def _added(present: Any, value: Any) -> Json:
+    if type(value) not in _ADDABLE or type(present) not in _ADDABLE:
+        return present  # type: ignore[no-any-return]
+    total: int | float = present + value
+    # Beyond 64 bits a JSON reader keeps the size of a whole number, not its digits.
+    return total if -(2**63) <= total < 2**64 else float(total)
+
+
+def cut(value: Json) -> Json:
+    """Cut a value's strings to what is stored, at any depth; anything else stays unchanged.
+
+    A list ends before the item that would take its strings over the same length.
+    """
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_STRING else value[:LONGEST_STRING]
+    if isinstance(value, dict):
+        return {name: cut(item) for name, item in value.items()}
+    return _cut_list(value) if isinstance(value, list) else value
+
+
+def _cut_list(items: list[Json]) -> list[Json]:
+    kept: list[Json] = []
+    room = LONGEST_STRING
+    for item in map(cut, items):
+        room -= len(item) if isinstance(item, str) else 0
+        if room < 0:
+            break
+        kept.append(item)
+    return kept
+
+
+def _listed(value: Json) -> list[Json]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _holds(items: list[Json], wanted: Json) -> bool:
+    # True equals 1 in Python; in JSON it doesn't.
+    return any(item == wanted and isinstance(item, bool) == isinstance(wanted, bool) for item in items)

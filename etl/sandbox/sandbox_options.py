@@ -18,7 +18,6 @@ from etl.sandbox.api_rules import (
     MOST_IDENTIFY_BYTES,
     THROTTLE_WINDOW_SECONDS,
 )
-from etl.sandbox.event_errors import Offenders
 from etl.sandbox.fault_injection import FaultRule, SandboxError, parse_fault
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def _check_shares(rules: tuple[FaultRule, ...]) -> tuple[FaultRule, ...]:
     return rules
 
 
+Offenders: TypeAlias = Literal["all", "first", "none"]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
 Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
 # Of JSON these are arrays.

@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+import orjson
 from aiohttp import web
 
-from etl.sandbox.answers import Answer, RequestRefusedError
 from etl.sandbox.api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
-from etl.sandbox.endpoints import Endpoint, IdentifyEndpoint, ParsedRequest, ProfileEndpoint, SandboxState
+from etl.sandbox.checks import Answer, RequestRefusedError
+from etl.sandbox.endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
 from etl.sandbox.event_endpoint import EventEndpoint, InsertIdMemory
-from etl.sandbox.fault_injection import FaultInjector, InjectedFault, Outage, has_hung_up, respond_with_fault
+from etl.sandbox.fault_injection import (
+    FaultInjector,
+    InjectedFault,
+    Outage,
+    SandboxError,
+    has_hung_up,
+    respond_with_fault,
+)
 from etl.sandbox.limiter import Limiter
 from etl.sandbox.profiles import NOBODY, Profiles
 from etl.sandbox.stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from etl.sandbox.sandbox_options import SandboxOptions
 
+Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
 _NOTHING: Final = ParsedRequest()
 _UNAPPLIED: Final = Answer(0, "")
 
@@ -38,7 +47,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """What became of a request: its answer, or the fault that stands for it."""
+    """The outcome of a request: its answer, or the fault that stands for it."""
 
     path: str
     digest: bytes
@@ -59,7 +68,7 @@ class RequestOutcome:
 
 
 class Server:
-    """The handlers of Amplitude's paths, and the state they share."""
+    """The handlers of all paths, and the state they share."""
 
     def __init__(self, options: SandboxOptions, clocks: Clocks) -> None:
         self.stats = Stats()
@@ -68,9 +77,19 @@ class Server:
         self.journal = Journal(options.journal, keep=lambda: self.options.record)
         self._clocks = clocks
         self._in_flight = RequestsInFlight()
-        self._state = self._new_state(options)
-        self._endpoints = self._new_endpoints()
+        self._begin(options)
+
+    def _begin(self, options: SandboxOptions) -> None:
+        """Begin without any profile; the counts go on."""
+        clock = self._clocks.monotonic
+        limiter, inserts = Limiter(options, clock), InsertIdMemory(clock)
+        self._state = SandboxState(options, limiter, self.stats, Profiles(), inserts)
         self._injector = FaultInjector(options.faults, options.seed)
+        self._endpoints: dict[str, Endpoint] = {
+            IDENTIFY: IdentifyEndpoint(self._state),
+            BATCH: EventEndpoint(BATCH, self._state, self._clocks.wall),
+            HTTP_V2: EventEndpoint(HTTP_V2, self._state, self._clocks.wall),
+        }
 
     @property
     def options(self) -> SandboxOptions:
@@ -82,16 +101,28 @@ class Server:
         """The users and devices known by now."""
         return self._state.profiles
 
-    def routes(self) -> list[web.RouteDef]:
-        """Amplitude's paths."""
-        return [
-            *(web.post(path, self.update) for path in self._endpoints),
-            web.get(USER_PROFILE, self.profile),
-        ]
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """The requests with updates answered by now; empty unless the options have `record`."""
+        return tuple(self.journal.records)
 
-    def change(self, values: Mapping[str, object]) -> None:
-        """Continue with other options, given as JSON has them; limits count anew. Raises SandboxError."""
-        options = self.options.changed(values)
+    def change(self, **values: object) -> None:
+        """Change options by name; limits count anew, and nothing changes if one value is wrong.
+
+        `outage` names a fault that all requests meet, for `outage_seconds` if given; None ends it.
+        Raises SandboxError.
+        """
+        options = self.options.changed(
+            {name: value for name, value in values.items() if name not in {"outage", "outage_seconds"}}
+        )
+        outage, seconds = values.get("outage"), values.get("outage_seconds")
+        if not isinstance(outage, str | None) or not isinstance(seconds, int | float | None):
+            hint = 'such as "503"'
+            raise SandboxError("outage takes the name of a fault, outage_seconds a number", hint=hint)
+        if outage is not None:
+            self.outage.begin(outage, seconds)
+        elif "outage" in values:
+            self.outage.end()
         self._state.options = options
         self._state.limiter = Limiter(options, self._clocks.monotonic)
         self._injector = FaultInjector(options.faults, options.seed)
@@ -100,9 +131,9 @@ class Server:
         """Forget every profile, count and record; options and an outage stay."""
         self.stats.reset()
         self.journal.records.clear()
-        self._state = self._new_state(self.options)
-        self._endpoints = self._new_endpoints()
-        self._injector = FaultInjector(self.options.faults, self.options.seed)
+        self._begin(self.options)
+
+    # --- Amplitude's paths ---
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         """`POST /identify`, `/batch` or `/2/httpapi`."""
@@ -121,9 +152,7 @@ class Server:
         """`GET /v1/userprofile`; only an outage lets it fail."""
         self.stats.reads += 1
         try:
-            answer = ProfileEndpoint(self._state).answer(
-                request.query, request.headers.get("Authorization", "")
-            )
+            answer = find_profile(self._state, request.query, request.headers.get("Authorization", ""))
         except RequestRefusedError as error:
             answer = error.as_answer()
         return await self._respond(request, self.outage.fault, answer)
@@ -137,24 +166,24 @@ class Server:
             return RequestOutcome(path, b"", 0, _NOTHING, endpoint.refuse(too_large))
         wanted = self.options.faults or self.journal.wanted
         digest = hashlib.sha256(body).digest() if wanted else b""
-        parsed, refused = _NOTHING, None
+        parsed, answer = _NOTHING, None
         try:
             parsed = await endpoint.parse(request, body)
         except RequestRefusedError as error:
-            refused = endpoint.refuse(error)
+            answer = endpoint.refuse(error)
         users = frozenset(parsed.users) - {NOBODY}
         self.stats.concurrent_users += self._in_flight.set_users(open_request, users)
         # Also without latency: requests that came together are noticed only if all get a turn.
         await self._clocks.sleep(self.options.latency)
         fault = self.outage.fault or self._injector.draw(digest)
         if fault is not None and not fault.applied:
-            return RequestOutcome(path, digest, len(body), parsed, _UNAPPLIED, fault)
-        if refused is None:
+            answer = _UNAPPLIED
+        if answer is None:
             try:
-                refused = self._endpoints[path].take(parsed)
+                answer = self._endpoints[path].take(parsed)
             except RequestRefusedError as error:
-                refused = endpoint.refuse(error)
-        return RequestOutcome(path, digest, len(body), parsed, refused, fault)
+                answer = endpoint.refuse(error)
+        return RequestOutcome(path, digest, len(body), parsed, answer, fault)
 
     def _count(self, received: float, outcome: RequestOutcome) -> None:
         fault, status, parsed = outcome.fault, outcome.status, outcome.parsed
@@ -187,18 +216,53 @@ class Server:
         headers = {"Retry-After": f"{seconds:g}"} if status == 429 and seconds is not None else {}
         if fault is not None:
             return await respond_with_fault(request, fault, headers, self.stopping)
-        content_type = "application/json" if answer.text.startswith("{") else "text/plain"
-        return web.Response(
-            status=answer.status, text=answer.text, content_type=content_type, headers=headers
-        )
+        kind = "application/json" if answer.text.startswith("{") else "text/plain"
+        return web.Response(status=answer.status, text=answer.text, content_type=kind, headers=headers)
 
-    def _new_state(self, options: SandboxOptions) -> SandboxState:
-        clock = self._clocks.monotonic
-        return SandboxState(options, Limiter(options, clock), self.stats, Profiles(), InsertIdMemory(clock))
+    # --- the sandbox's own paths, which faults, latency and limits don't touch ---
 
-    def _new_endpoints(self) -> Mapping[str, Endpoint]:
-        return {
-            IDENTIFY: IdentifyEndpoint(self._state),
-            BATCH: EventEndpoint(BATCH, self._state, self._clocks.wall),
-            HTTP_V2: EventEndpoint(HTTP_V2, self._state, self._clocks.wall),
+    async def show(self, request: web.Request) -> web.Response:
+        """`GET /_sandbox/stats`, `profiles`, `requests` or `faults`: what the sandbox holds."""
+        shown: dict[str, Callable[[], object]] = {
+            "stats": self.stats.as_json,
+            "profiles": self.profiles.as_json,
+            "requests": lambda: self.journal.records,
+            "faults": self.options.as_json,
         }
+        name = request.match_info["name"]
+        if name not in shown:
+            raise web.HTTPNotFound
+        return _json(shown[name]())
+
+    async def change_options(self, request: web.Request) -> web.Response:
+        """`POST /_sandbox/faults`: change how the sandbox behaves."""
+        error, hint = "the body isn't an object", "send an object of options"
+        try:
+            values = orjson.loads(await request.read())
+            if isinstance(values, dict):
+                self.change(**values)
+                return _json(self.options.as_json())
+        except orjson.JSONDecodeError:
+            error = "the body isn't JSON"
+        except SandboxError as wrong:
+            error, hint = wrong.message, wrong.hint
+        return _json({"error": error, "hint": hint}, status=400)
+
+    async def forget(self, _: web.Request) -> web.Response:
+        """`POST /_sandbox/reset`."""
+        self.reset()
+        return _json({})
+
+    def routes(self) -> list[web.RouteDef]:
+        """All paths."""
+        return [
+            *(web.post(path, self.update) for path in self._endpoints),
+            web.get(USER_PROFILE, self.profile),
+            web.get("/_sandbox/{name}", self.show),
+            web.post("/_sandbox/faults", self.change_options),
+            web.post("/_sandbox/reset", self.forget),
+        ]
+
+
+def _json(value: object, *, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")

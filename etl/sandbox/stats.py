@@ -65,7 +65,7 @@ class RequestRecord:
 
     `received` is in seconds since the epoch; `sha256` is the hex digest of the body as it came, and `size`
     its bytes. `identifications` counts what was in it, for the event APIs events of any type. `status` is
-    None where no whole answer was given. `reason` says why the answer isn't success, `fault` what was done
+    None where no whole answer was given. `reason` is why the answer isn't success, `fault` what was done
     to the request on purpose.
     """
 
@@ -115,7 +115,7 @@ class Journal:
 
 @dataclass(slots=True, eq=False)
 class OpenRequest:
-    """A request from its first byte to its answer. `is_gone` says whether its client has hung up."""
+    """A request from its first byte to its answer. `is_gone` returns whether its client has hung up."""
 
     began: int
     is_gone: Callable[[], bool]

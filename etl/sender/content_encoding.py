@@ -1,6 +1,6 @@
 """Answers that come compressed, though nobody asked for it. No I/O.
 
-Only a proxy or relay does that, and what it says has to be read all the same. What is unpacked is bounded,
+Only a proxy or relay does that, and its answer has to be read all the same. What is decompressed is bounded,
 so that a small answer can't fill the memory.
 """
 
@@ -18,7 +18,7 @@ _MOST_LAYERS: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 
-def unpacked(body: bytes, encodings: Sequence[str], most: int) -> bytes | None:
+def decompressed(body: bytes, encodings: Sequence[str], most: int) -> bytes | None:
     """What a body holds, at most `most` bytes of it; None where it isn't what its Content-Encodings say.
 
     `encodings` are the values of all such headers, in order.

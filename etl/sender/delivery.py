@@ -1,30 +1,23 @@
 """A part of a chunk until each of its identifications has its end: accepted, or handed back.
 
-Refused content is halved until the bad rows stand alone, or is taken out where the answer says which it is;
-`refusals` tells whether it was the content. A part that keeps failing while others pass is halved until the
-user who is throttled stands alone, and then set apart: it goes on in a task of its own. Anyone an answer
-names as throttled is set apart at once. From then on `heat` has one clock for all rows of that user.
-
-What becomes of a part is told to its watcher as soon as it is known. An outcome that a method returns only
-says that the part is done with; None says that the same is to be sent again.
+Refused content is halved until the bad rows stand alone, or is taken out where the answer names it;
+`refusals` decides whether it was the content. A part that keeps failing while others pass is halved until the
+user who is throttled stands alone, and then parked: others go ahead. Users whom an answer names as throttled
+are parked at once. From then on `HotUsers` has one clock for all rows of that user.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from etl.errors import DestinationError, EtlError
-from etl.model import Body, Chunk, End, Tally
-from etl.responses import (
+from etl.amplitude.responses import (
     Accepted,
+    Failure,
     KeyRefused,
+    Refusal,
     Refused,
     RefusedSome,
     SlowDown,
@@ -33,104 +26,70 @@ from etl.responses import (
     TooBig,
     TryAgain,
     Verdict,
+    describe,
     fate_of,
-    said,
 )
-from etl.sender.heat import Heat
-from etl.sender.named import by_fault, crowd_of, meant
-from etl.sender.outcome import DONE, Outcome, handed_back, refused, stopped, taken, troubles, uncounted
-from etl.sender.pacing import Clock, Rate
+from etl.errors import DestinationError
+from etl.model import Body, Chunk, Tally
+from etl.sender.backoff import Clock
+from etl.sender.offenders import HotUsers, offenders_of, places_by_fault, verdict_for
+from etl.sender.outcome import accepted, handed_back, metered, refused, stopped
 from etl.sender.parts import halves, only, others
-from etl.sender.pause import GRACE_SECONDS, Pause, StoppedError
-from etl.sender.refusals import Refusal, Refusals
-from etl.sender.roles import Flights, Pace, Transport, Unrecorded, Watcher
-from etl.sender.turns import Turns
+from etl.sender.pause import Pause
+from etl.sender.portions import ChunkInFlight
+from etl.sender.protocols import InFlightRecord, Sending, Transport, Watcher
+from etl.sender.rate import FixedRate, RateLimiter
+from etl.sender.refusals import Refusals, Turns
+from etl.sender.timing import SlotState, SlotTimes
+from etl.sender.user_order import Places
 
 # A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
 # request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
-# `failure_share` says when it is not. In an outage nobody can say: after so many a part may be halved.
+# `FailureShare` tells when it is not. In an outage nobody can tell: after so many a part may be halved.
 _THROTTLED_PATIENCE: Final = 3
 _FAILED_PATIENCE: Final = 10
-# Throttled more often in a row than this, a part can't blame the pace at which all of them go.
-_PACE_PATIENCE: Final = 2
+# Throttled more often in a row than this, a part can't blame the rate at which all of them go.
+_RATE_PATIENCE: Final = 2
 # So often in a row those whom an answer names are taken out of a part; an answer may name only the first.
 _MOST_ROUNDS: Final = 5
 
 
-@dataclass(slots=True)
-class _Trouble:
-    """How a part has failed so far.
-
-    `since` is when it first failed, `passes` what others had got through at its last failure. `by_chance`
-    is how many of its last failures chance may explain, and `halved`: it is half of a part that failed too
-    often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: what it holds may
-    have been taken by an earlier try. `doubted`: nobody knows of one of these tries whether it arrived.
-    `refused` is how many requests had been accepted when a request with what it holds was first refused.
-    `parked`: it was set apart, and has a task of its own.
-    """
-
-    failures: int = 0
-    since: float = math.inf
-    passes: int = 0
-    apart_since: float | None = None
-    by_chance: int = 0
-    halved: bool = False
-    rounds: int = 0
-    tried: bool = False
-    doubted: bool = False
-    refused: int | None = None
-    parked: bool = False
-
-    @property
-    def end(self) -> End:
-        """What has become of rows that the server doesn't take in the end."""
-        return "in_doubt" if self.doubted else "refused"
-
-    def afresh(self, *, failures: int = 0, rounds: int = 0) -> _Trouble:
-        """That of a smaller part, which begins anew; what became of what it holds stays known."""
-        return _Trouble(
-            failures=failures,
-            rounds=rounds,
-            tried=self.tried,
-            doubted=self.doubted,
-            refused=self.refused,
-        )
-
-
 class Delivery:
-    """Sends parts within the rates, the shared pause, and at most `slots` requests at once.
+    """Sends parts within the rates and the shared pause, and no more requests at once than there are slots.
 
-    `resent` chunks may have been taken before this process began, and so be counted as none. `heat` knows
-    whom the destination keeps refusing while others pass.
+    `resent` chunks may have been taken before this process began, and so be counted as none.
     """
 
     def __init__(
         self,
         transport: Transport,
+        watcher: Watcher,
         *,
         pause: Pause,
-        requests: Rate,
-        identifications: Pace,
-        slots: int,
+        requests: FixedRate,
+        identifications: RateLimiter,
+        times: SlotTimes,
         clock: Clock,
         outage: float,
-        flights: Flights | None = None,
+        record: InFlightRecord,
         resent: float = 0,
     ) -> None:
-        self._flights = flights or Unrecorded()
         self._transport = transport
+        self._watcher = watcher
         self._pause = pause
         self._requests = requests
         self._identifications = identifications
-        self._turns = Turns(slots)
+        self._turns = Turns(times.count)
+        self._times = times
         self._refusals = Refusals(pause, self._turns)
-        self.heat = Heat(clock, outage)
+        self.hot_users = HotUsers(clock, outage)
         self._clock = clock
         self._outage = outage
-        self._meter = Tally()
+        self._record = record
         self._resent = resent
         self._known: set[tuple[int, int]] = set()
         self._halved_at = (-1, -1)
+        self._meter = Tally()
 
     def read_meter(self) -> Tally:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
@@ -138,94 +97,85 @@ class Delivery:
         return meter
 
     def conclude(self) -> None:
-        """Nothing else is left to be sent: rows that wait to hear whether they are rejects are told.
+        """Nothing else is left to be sent: rows that are held are rejects.
 
         Raises DestinationError where nothing was accepted since, and they are too many for that.
         """
         self._refusals.conclude()
 
-    async def deliver(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble | None = None, *, turn: bool = False
-    ) -> Outcome:
-        """Send a part until there is an end for each of its rows, or until the rest of it is set apart.
+    def begin(self, part: Chunk, chunk: ChunkInFlight) -> None:
+        """Send a part in a task of its own."""
+        self._deliver(Sending(part, chunk, parked_since=self.hot_users.since(part.keys)))
 
-        With `turn` it has its turn already.
-        Raises DestinationError when the run can't go on, StoppedError when it is told to stop.
+    def _deliver(self, sending: Sending, *, turn: bool = False, throttled: SlowDown | None = None) -> None:
+        self._watcher.spawn(self._send(sending, turn=turn, throttled=throttled))
+
+    async def _send(self, sending: Sending, *, turn: bool, throttled: SlowDown | None) -> None:
+        """Send a part until it has its end, or its smaller parts have tasks of their own.
+
+        With `turn` it has its turn already; if it is `throttled`, it is parked first. Raises DestinationError
+        when the run can't go on, StoppedError when it is told to stop.
         """
-        trouble, outcome = trouble or _Trouble(apart_since=self.heat.since(part.keys)), None
-        request = await self._transport.pack(part.body)
-        while outcome is None:
+        part = sending.part
+        again = throttled is None or await self._park(sending, throttled)
+        request = await self._transport.pack(part.body) if again else ()
+        while again:
             if not turn:
-                await self._pause.over()
-                expected = self._refusals.are_expected(trouble.refused)
-                place = await self._turns.take(part.users, may_cut=not trouble.tried, last=expected)
+                if self._pause.active:
+                    with self._watcher.during(sending, "pause"):
+                        await self._pause.over()
+                with self._watcher.during(sending, "request"):  # of those that have their turn
+                    expected = self._refusals.are_expected(sending.refused)
+                    place = await self._turns.take(part.users, may_cut=not sending.tried, last=expected)
                 if place is not None:
-                    return await self._send_one_first(part, watcher, trouble, place)
+                    one = np.array([place])
+                    self._deliver(replace(sending, part=only(part, one)), turn=True)
+                    self._deliver(replace(sending, part=only(part, others(part, one))))
+                    return
             turn = False
-            attempt = await self._attempt(part, request, trouble)
-            if attempt is not None:
-                outcome = await self._follow(part, watcher, trouble, *attempt)
-        return outcome
+            attempt = await self._attempt(sending, request)
+            again = attempt is None or await self._follow(sending, *attempt)
 
-    async def _follow(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: Verdict
-    ) -> Outcome | None:
-        """What a verdict leads to; None means that the same is to be sent again."""
-        match verdict:
-            case Accepted():
-                self.heat.clear(part.keys)
-                counts = self._counts_right(part, trouble, verdict)
-                return self._end(part, watcher, (taken if counts else uncounted)(part, verdict))
-            case Refused() | TooBig() | KeyRefused():
-                return await self._refuse(part, watcher, trouble, verdict)
-            case RefusedSome():
-                return await self._refuse_some(part, watcher, trouble, verdict)
-            case SlowDown() | TryAgain():
-                return await self._fail(part, watcher, trouble, started, verdict)
-            case SlowDownSome():
-                return await self._hold_some(part, watcher, trouble, verdict)
-            case Stop():
-                raise stopped(verdict)
-
-    async def _attempt(self, part: Chunk, request: Body, trouble: _Trouble) -> tuple[float, Verdict] | None:
-        """One request in its turn, as soon as the rates let it through; None if a pause begins before."""
+    async def _attempt(self, sending: Sending, request: Body) -> tuple[float, Verdict] | None:
+        """Send one request in its turn, as soon as the rates let it through; None if a pause begins."""
         try:
-            wait = max(self._requests.book(1), self._identifications.book(part.users))
+            wait = max(self._requests.book(1), self._identifications.book(sending.part.users))
             if wait > 0:
-                await self._pause.sleep(wait)
-            return None if self._pause.active else await self._post(part, request, trouble)
+                await self._sleep(sending, wait, "rate")
+            if self._pause.active:
+                return None
+            with self._watcher.during(sending, "request"):
+                return await self._post(sending, request)
         finally:
             self._turns.give_back()
 
-    async def _post(self, part: Chunk, request: Body, trouble: _Trouble) -> tuple[float, Verdict]:
-        started = self._clock.now()
-        self._meter += Tally(requests=1, retries=int(trouble.failures > 0))
-        verdict = await self._answer(part, request)
-        trouble.doubted |= fate_of(verdict) == "lost"
-        self._meter += troubles(verdict)
-        if not (isinstance(verdict, TryAgain) and verdict.unsent):
-            self._meter += Tally(bytes=sum(map(len, request)))
-        self._note(verdict, trouble)
-        if not isinstance(verdict, SlowDown | TryAgain):
-            apart = trouble.halved or trouble.apart_since is not None
-            self._pause.passed(started, 0 if apart else trouble.by_chance)
-            trouble.by_chance = 0
+    async def _post(self, sending: Sending, request: Body) -> tuple[float, Verdict]:
+        part, started = sending.part, self._clock.now()
+        self._meter += Tally(requests=1, retries=int(sending.failures > 0))
+        # Known to be in flight until there is an answer: for good, if none comes.
+        self._record.began(part)
+        try:
+            verdict = verdict_for(part, await self._transport.post(request))
+        except DestinationError:  # it never left
+            self._record.ended(part, "refused")
+            raise
+        fate = fate_of(verdict)
+        self._record.ended(part, fate)
+        sending.doubted |= fate == "lost"
+        latency = self._clock.now() - started
+        if not (unsent := isinstance(verdict, TryAgain) and verdict.unsent):
+            self._times.answered(latency)
+        self._meter += metered(verdict) + Tally(bytes=0 if unsent else sum(map(len, request)))
+        self._note(verdict, sending)
+        if not isinstance(verdict, Failure):
+            singled_out = sending.halved or sending.parked_since is not None
+            self._pause.passed(started, 0 if singled_out else sending.by_chance)
+            sending.by_chance = 0
             if not isinstance(verdict, SlowDownSome):
-                self._identifications.passed(part.users, self._clock.now() - started)
+                self._identifications.passed(part.users, latency)
         return started, verdict
 
-    async def _answer(self, part: Chunk, request: Body) -> Verdict:
-        """Send a request, known to be under way until there is an answer: for good, if none comes."""
-        self._flights.began(part)
-        try:
-            verdict = meant(part, await self._transport.post(request))
-        except DestinationError:  # it never left
-            self._flights.ended(part, "refused")
-            raise
-        self._flights.ended(part, fate_of(verdict))
-        return verdict
-
-    def _note(self, verdict: Verdict, trouble: _Trouble) -> None:
+    def _note(self, verdict: Verdict, sending: Sending) -> None:
         """Whether others may go side by side, one by one, or not at all."""
         match verdict:
             case Accepted():
@@ -236,22 +186,36 @@ class Delivery:
                 self._pause.stop()
                 raise stopped(verdict)
             case Refused() | RefusedSome() | TooBig() | KeyRefused():
-                expected = self._refusals.are_expected(trouble.refused)
-                trouble.refused = self._refusals.acceptances if trouble.refused is None else trouble.refused
+                expected = self._refusals.are_expected(sending.refused)
+                sending.refused = self._refusals.acceptances if sending.refused is None else sending.refused
                 self._refusals.refused(expected=expected)
             case Stop():
                 self._pause.stop()
+                raise stopped(verdict)
 
-    async def _send_one_first(self, part: Chunk, watcher: Watcher, trouble: _Trouble, place: int) -> Outcome:
-        one = np.array([place])
-        return await self._both(
-            self.deliver(only(part, one), watcher, replace(trouble), turn=True),
-            self.deliver(only(part, others(part, one)), watcher, replace(trouble)),
-        )
+    async def _follow(self, sending: Sending, started: float, verdict: Verdict) -> bool:
+        """What a verdict leads to; whether the same is to be sent again."""
+        match verdict:
+            case Accepted():
+                self.hot_users.clear(sending.part.keys)
+                counted = self._counts_right(sending, verdict)
+                self._watcher.finished(sending, accepted(sending.part, verdict, counted=counted))
+            case Refused() | TooBig() | KeyRefused():
+                await self._refuse(sending, verdict)
+            case RefusedSome():
+                await self._refuse_some(sending, verdict)
+            case SlowDownSome():
+                return await self._slow_some(sending, verdict)
+            case SlowDown():
+                return await self._throttle(sending, started, verdict)
+            case TryAgain():
+                return await self._retry(sending, started, verdict)
+        return False
 
-    def _counts_right(self, part: Chunk, trouble: _Trouble, verdict: Accepted) -> bool:
+    def _counts_right(self, sending: Sending, verdict: Accepted) -> bool:
         """Whether the server counted what was sent, or may have had some of it before."""
-        if verdict.ingested in {None, part.users} or trouble.tried:
+        part = sending.part
+        if verdict.ingested in {None, part.users} or sending.tried:
             return True
         place = (part.file, part.first)
         if (verdict.ingested or 0) > part.users or (place not in self._known and not self._resent):
@@ -261,236 +225,177 @@ class Delivery:
         self._known.add(place)
         return True
 
-    async def _refuse(self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal) -> Outcome:
-        if part.users > 1:
-            return await self._halve(part, watcher, trouble.afresh())
-        return await self._hand_back_refused(part, watcher, trouble, verdict)
+    # --- refused -----------------------------------------------------------------------------------------
 
-    async def _hand_back_refused(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: Refusal, fault: str = ""
-    ) -> Outcome:
-        """Hand back rows that were refused each by itself, once it is known that it was for the rows."""
-        expected = self._refusals.are_expected(trouble.refused)
-        await self._refusals.hold(part, verdict, watcher, expected=expected)
-        return self._end(part, watcher, refused(part, verdict, fault, trouble.end))
+    async def _refuse(self, sending: Sending, verdict: Refusal, fault: str | None = None) -> None:
+        """Halve a refused part; hand back what was refused by itself, once it is known to be for its rows.
 
-    async def _refuse_some(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: RefusedSome
-    ) -> Outcome:
-        """Hand back those whom the answer names, and send the rest; not for ever by ones and twos."""
-        whole = Refused(verdict.status, verdict.words)
-        if trouble.rounds >= _MOST_ROUNDS:
-            return await self._refuse(part, watcher, trouble, whole)
-        at_fault = by_fault(part, verdict)
-        return await self._both(
-            *(
-                self._hand_back_refused(only(part, places), watcher, trouble, whole, fault)
-                for fault, places in at_fault.items()
-            ),
-            self._deliver_rest(part, watcher, trouble, others(part, *at_fault.values())),
+        With a `fault` the answer named every identification of the part.
+        """
+        if sending.part.users > 1 and fault is None:
+            for part in halves(sending.part):
+                self._deliver(sending.afresh(part))
+            return
+        self._watcher.held(sending)
+        expected = self._refusals.are_expected(sending.refused)
+        await self._refusals.hold(
+            sending.part, verdict, expected=expected, release=lambda: self._watcher.released(sending)
         )
+        self._watcher.finished(sending, refused(sending.part, verdict, fault or "", sending.end))
 
-    async def _hold_some(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDownSome
-    ) -> Outcome | None:
+    async def _refuse_some(self, sending: Sending, verdict: RefusedSome) -> None:
+        """Hand back those whom the answer names, and send the rest; not for ever by ones and twos."""
+        whole = Refused(verdict.status, verdict.message)
+        if sending.rounds >= _MOST_ROUNDS:
+            await self._refuse(sending, whole)
+            return
+        at_fault = places_by_fault(sending.part, verdict)
+        for fault, places in at_fault.items():
+            named = replace(sending, part=only(sending.part, places))
+            self._watcher.spawn(self._refuse(named, whole, fault))
+        self._deliver_rest(sending, others(sending.part, *at_fault.values()))
+
+    def _deliver_rest(self, sending: Sending, places: Places) -> None:
+        if len(places):
+            self._deliver(sending.afresh(only(sending.part, places), rounds=sending.rounds + 1))
+
+    # --- failed ------------------------------------------------------------------------------------------
+
+    async def _slow_some(self, sending: Sending, verdict: SlowDownSome) -> bool:
         """Hand back who is over the quota, let the throttled wait alone, and send the rest meanwhile."""
-        crowd = crowd_of(part, verdict)
-        slow = SlowDown(verdict.retry_after, verdict.words, verdict.asked)
-        if trouble.rounds >= _MOST_ROUNDS:
-            trouble.failures += 1
-            return await self._fail_alone(part, watcher, trouble, slow)
-        if len(crowd.throttled) == part.users:
-            trouble.failures += 1
-            return await self._park(part, watcher, trouble, slow)
-        if len(crowd.over_quota):
-            words = f"over its quota for the day; the server answered 429: {verdict.words}"
-            over_quota = only(part, crowd.over_quota)
-            self._end(over_quota, watcher, handed_back(over_quota, "daily_quota", words, trouble.end))
-        if len(crowd.throttled):
-            await self._park(only(part, crowd.throttled), watcher, trouble.afresh(failures=1), slow)
-        return await self._deliver_rest(part, watcher, trouble, crowd.others)
+        part, offenders = sending.part, offenders_of(sending.part, verdict)
+        slow = SlowDown(verdict.retry_after, verdict.message, verdict.asked)
+        if sending.rounds >= _MOST_ROUNDS:
+            sending.failures += 1
+            return await self._throttle_alone(sending, slow)
+        if len(offenders.throttled) == part.users:
+            sending.failures += 1
+            return await self._park(sending, slow)
+        if len(offenders.over_quota):
+            reason = f"over its quota for the day; the server answered 429: {verdict.message}"
+            over = replace(sending, part=only(part, offenders.over_quota))
+            self._watcher.finished(over, handed_back(over.part, "daily_quota", reason, over.end))
+        if len(offenders.throttled):
+            self._deliver(sending.afresh(only(part, offenders.throttled), failures=1), throttled=slow)
+        self._deliver_rest(sending, offenders.others)
+        return False
 
-    async def _deliver_rest(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, places: NDArray[np.int64]
-    ) -> Outcome:
-        if not len(places):
-            return DONE
-        rest = trouble.afresh(rounds=trouble.rounds + 1)
-        return await self.deliver(only(part, places), watcher, rest)
-
-    async def _park(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
-    ) -> Outcome | None:
-        """Set a part apart: it waits and is sent again in a task of its own, and holds up nothing else."""
-        if trouble.parked:
-            return await self._wait_alone(part, watcher, trouble, verdict)
-        since = self._clock.now() if trouble.apart_since is None else trouble.apart_since
-        self.heat.prove(part.keys, since, verdict)
-        trouble.apart_since, trouble.parked = self.heat.since(part.keys), True
-        watcher.set_apart(part, self._go_on_alone(part, watcher, trouble, verdict))
-        return DONE
-
-    async def _go_on_alone(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown | TryAgain
-    ) -> None:
-        if await self._wait_alone(part, watcher, trouble, verdict) is None:
-            await self.deliver(part, watcher, trouble)
-
-    async def _fail(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: SlowDown | TryAgain
-    ) -> Outcome | None:
-        """After a failure: wait with all others or alone; an outcome means that the part is done with.
+    async def _throttle(self, sending: Sending, started: float, verdict: SlowDown) -> bool:
+        """After a throttling: wait with all others or alone; whether the same is to be sent again.
 
         The first throttling is taken for everyone's. After a second one others are let ahead. If it goes on
         while others pass, the part itself is at fault: it is halved until its one user is found.
         """
-        others_pass = trouble.failures > 0 and self._pause.passes > trouble.passes
-        trouble.failures += 1
-        trouble.since = min(trouble.since, self._clock.now())
-        trouble.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
-        trouble.passes = self._pause.passes
-        if isinstance(verdict, TryAgain):
-            return await self._try_again(part, watcher, trouble, started, verdict, others_pass=others_pass)
-        if self._too_fast(part, trouble):
-            self._pause.begin()
-            if (wait := min(self._pause.respite(verdict, trouble.failures), self._pause.left)) > 0:
-                await self._pause.sleep(wait)
-            return None
-        if others_pass or trouble.apart_since is not None:
-            return await self._fail_alone(part, watcher, trouble, verdict)
-        slowed = self._pause.left > 0
-        if trouble.failures == 2 and slowed and watcher.probe(part):
-            await self._pause.sleep(min(self._pause.wait(verdict, trouble.failures), self._pause.left))
-            return None
-        if slowed and part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE and self._may_try_halves():
-            return await self._halve(part, watcher, trouble)
-        self._pause.failed(started, verdict)
-        return None
+        pause = self._pause
+        others_pass = self._count_failure(sending, verdict)
+        patient = sending.failures <= _RATE_PATIENCE and sending.parked_since is None and pause.left > 0
+        if patient and self._identifications.refused(sending.part.users):  # all go too fast
+            pause.begin()
+            if (wait := min(pause.respite(verdict, sending.failures), pause.left)) > 0:
+                await self._sleep(sending, wait)
+            return True
+        if others_pass or sending.parked_since is not None:
+            return await self._throttle_alone(sending, verdict)
+        if sending.failures == 2 and pause.left > 0 and self._watcher.probe(sending):
+            await self._sleep(sending, min(pause.wait(verdict, sending.failures), pause.left))
+            return True
+        if sending.failures >= _THROTTLED_PATIENCE and self._may_try_halves(sending):
+            return self._halve(sending)
+        pause.failed(started, verdict)
+        return True
 
-    async def _try_again(
-        self,
-        part: Chunk,
-        watcher: Watcher,
-        trouble: _Trouble,
-        started: float,
-        verdict: TryAgain,
-        *,
-        others_pass: bool,
-    ) -> Outcome | None:
-        """After a failure that may be chance: the part waits alone while chance explains it.
+    async def _throttle_alone(self, sending: Sending, verdict: SlowDown) -> bool:
+        if sending.parked_since is None:
+            sending.parked_since = self._clock.now()
+        return await self._single_out(sending, verdict, sure=sending.failures >= _THROTTLED_PATIENCE)
 
-        Then it is at fault itself, if others pass, or else it is an outage.
+    async def _retry(self, sending: Sending, started: float, verdict: TryAgain) -> bool:
+        """After a failure that may be chance: wait alone while chance explains it.
+
+        Then the part itself is at fault, if others pass, or else it is an outage. Whether the same is to be
+        sent again.
         """
-        trouble.by_chance += 1
-        no_chance = trouble.halved or self._pause.share.is_no_chance(trouble.by_chance)
-        # Of what passes after the first failure nothing tells of an outage, also if nothing else is left now.
-        up = others_pass or self._pause.was_up_after(trouble.since)
-        if trouble.apart_since is not None or (up and no_chance):
-            return await self._fail_apart(part, watcher, trouble, started, verdict)
+        pause = self._pause
+        others_pass = self._count_failure(sending, verdict)
+        sending.by_chance += 1
+        no_chance = sending.halved or pause.share.is_no_chance(sending.by_chance)
+        # Of what passes after the first failure nothing points to an outage, even if nothing else is left.
+        up = others_pass or pause.was_up_after(sending.since)
+        if sending.parked_since is not None or (up and no_chance):
+            wait = pause.wait_alone(started, verdict, sending.by_chance)
+            sure = pause.share.tells_halves_apart(sending.by_chance)
+            sending.halved |= sure
+            return await self._single_out(sending, verdict, sure=sure, seconds=wait)
         asked = bool(verdict.retry_after)
-        if (asked and not others_pass) or (not asked and self._pause.is_outage()):
+        if (asked and not others_pass) or (not asked and pause.is_outage()):
             # What failed before anything had passed may have been chance as well.
-            trouble.by_chance *= up or not self._pause.passes
-            often = part.users > 1 and trouble.failures >= _FAILED_PATIENCE and self._pause.left > 0
-            if often and self._may_try_halves():
-                trouble.halved = True
-                return await self._halve(part, watcher, trouble)
-            self._pause.failed(started, verdict)
-            return None
-        wait = self._pause.wait_alone(started, verdict, trouble.by_chance)
-        await self._pause.sleep(min(wait, self._pause.left))
-        return None
+            sending.by_chance *= up or not pause.passes
+            if sending.failures >= _FAILED_PATIENCE and self._may_try_halves(sending):
+                sending.halved = True
+                return self._halve(sending)
+            pause.failed(started, verdict)
+            return True
+        wait = pause.wait_alone(started, verdict, sending.by_chance)
+        await self._sleep(sending, min(wait, pause.left))
+        return True
 
-    async def _fail_apart(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, started: float, verdict: TryAgain
-    ) -> Outcome | None:
-        """After a failure of a part that is at fault itself: it is halved, or waits for its end."""
-        wait = self._pause.wait_alone(started, verdict, trouble.by_chance)
-        if self._pause.share.tells_halves_apart(trouble.by_chance):
-            if part.users > 1:
-                trouble.halved = True
-                return await self._halve(part, watcher, trouble)
-            return await self._park(part, watcher, trouble, verdict)
-        return await self._wait_alone(part, watcher, trouble, verdict, wait)
+    def _count_failure(self, sending: Sending, verdict: Failure) -> bool:
+        """Note a failure; whether others passed since the one before."""
+        others_pass = sending.failures > 0 and self._pause.passes > sending.passes
+        sending.failures += 1
+        sending.since = min(sending.since, self._clock.now())
+        sending.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
+        sending.passes = self._pause.passes
+        return others_pass
 
-    def _too_fast(self, part: Chunk, trouble: _Trouble) -> bool:
-        """Whether a throttling tells of the pace of all, rather than of this part or of an outage."""
-        patient = trouble.failures <= _PACE_PATIENCE and trouble.apart_since is None and self._pause.left > 0
-        return patient and self._identifications.refused(part.users)
-
-    def _may_try_halves(self) -> bool:
+    def _may_try_halves(self, sending: Sending) -> bool:
         """Whether a part may be halved though nobody passes: once in each pause.
 
         While nobody passes, nobody can tell a hot user from a destination that throttles all. If one of the
         halves passes, it was a user.
         """
+        if sending.part.users == 1 or self._pause.left <= 0:
+            return False
         tried, self._halved_at = self._halved_at, (self._pause.passes, self._pause.failures)
         return tried != self._halved_at
 
-    async def _fail_alone(
-        self, part: Chunk, watcher: Watcher, trouble: _Trouble, verdict: SlowDown
-    ) -> Outcome | None:
-        if trouble.apart_since is None:
-            trouble.apart_since = self._clock.now()
-        if part.users > 1 and trouble.failures >= _THROTTLED_PATIENCE:
-            return await self._halve(part, watcher, trouble)
-        if trouble.failures >= _THROTTLED_PATIENCE:
-            return await self._park(part, watcher, trouble, verdict)
-        return await self._wait_alone(part, watcher, trouble, verdict)
+    async def _single_out(
+        self, sending: Sending, verdict: Failure, *, sure: bool, seconds: float | None = None
+    ) -> bool:
+        """The part itself is at fault: if that is `sure`, it is halved, or parked where it is one user's."""
+        if sure and sending.part.users > 1:
+            return self._halve(sending)
+        if sure:
+            return await self._park(sending, verdict)
+        return await self._wait_alone(sending, verdict, seconds)
 
-    async def _wait_alone(
-        self,
-        part: Chunk,
-        watcher: Watcher,
-        trouble: _Trouble,
-        verdict: SlowDown | TryAgain,
-        seconds: float | None = None,
-    ) -> Outcome | None:
+    def _halve(self, sending: Sending) -> bool:
+        for part in halves(sending.part):
+            self._deliver(replace(sending, part=part, rounds=0, by_chance=0))
+        return False
+
+    async def _park(self, sending: Sending, verdict: Failure) -> bool:
+        """The part waits and is sent again by itself, and holds up nothing else."""
+        if not sending.parked:
+            since = self._clock.now() if sending.parked_since is None else sending.parked_since
+            self.hot_users.prove(sending.part.keys, since, verdict)
+            sending.parked_since, sending.parked = self.hot_users.since(sending.part.keys), True
+            self._watcher.park(sending)
+        return await self._wait_alone(sending, verdict)
+
+    async def _wait_alone(self, sending: Sending, verdict: Failure, seconds: float | None = None) -> bool:
+        """Wait without the others, and hand back the part once its outage is too long."""
         now = self._clock.now()
-        trouble.apart_since = now if trouble.apart_since is None else trouble.apart_since
-        end = trouble.apart_since + self._outage
+        sending.parked_since = now if sending.parked_since is None else sending.parked_since
+        end = sending.parked_since + self._outage
         if now >= end:
-            words = f"the server kept answering: {said(verdict)}"
-            return self._end(part, watcher, handed_back(part, "transient", words, trouble.end))
-        wait = self._pause.wait(verdict, trouble.failures) if seconds is None else seconds
-        await self._pause.sleep(min(wait, end - now))
-        return None
+            reason = f"the server kept answering: {describe(verdict)}"
+            self._watcher.finished(sending, handed_back(sending.part, "transient", reason, sending.end))
+            return False
+        wait = self._pause.wait(verdict, sending.failures) if seconds is None else seconds
+        await self._sleep(sending, min(wait, end - now))
+        return True
 
-    async def _halve(self, part: Chunk, watcher: Watcher, trouble: _Trouble) -> Outcome:
-        half = replace(trouble, rounds=0, by_chance=0)
-        return await self._both(*(self.deliver(each, watcher, replace(half)) for each in halves(part)))
-
-    async def _both(self, *parts: Coroutine[None, None, Outcome]) -> Outcome:
-        """Bring several parts to their end, side by side.
-
-        Where the run stops or can't go on, requests in flight are let end: nobody would know of them.
-        """
-        tasks: list[asyncio.Task[Exception | None]] = []
-        async with asyncio.TaskGroup() as group:
-            tasks += [group.create_task(self._beside(part, tasks)) for part in parts]
-        errors = [task.result() for task in tasks if not task.cancelled()]
-        for error in errors:
-            if error is not None and not isinstance(error, StoppedError):
-                raise error
-        if any(errors):
-            raise StoppedError
-        return DONE
-
-    async def _beside(
-        self, sending: Coroutine[None, None, Outcome], tasks: list[asyncio.Task[Exception | None]]
-    ) -> Exception | None:
-        """Send one of several parts; the error that kept it from its end, if any."""
-        try:
-            await sending
-        except StoppedError as stopped:
-            return stopped
-        except EtlError as error:
-            self._pause.stop()
-            for task in tasks:
-                asyncio.get_running_loop().call_later(GRACE_SECONDS, task.cancel)
-            return error
-        return None
-
-    def _end(self, part: Chunk, watcher: Watcher, outcome: Outcome) -> Outcome:
-        watcher.finished(part, outcome)
-        return DONE
+    async def _sleep(self, sending: Sending, seconds: float, state: SlotState = "pause") -> None:
+        with self._watcher.during(sending, state):
+            await self._pause.sleep(seconds)

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.model import Chunk, End, Reject, Sent, Tally
-from etl.responses import Accepted
-from etl.values import originals, pick_rows
+from etl.arrow.originals import take_rows
+from etl.model import Chunk
 
 # The objects of a chunk of one row, and of what carries it; about.
 _FEW_ARRAYS: Final = 16 << 10
@@ -19,7 +18,7 @@ _FEW_CUTS: Final = 8  # a chunk that lacks fewer rows is put together of slices,
 _NO_ROWS: Final = pa.record_batch([], names=[])
 
 
-def whole(chunk: Chunk) -> Chunk:
+def without_rejects(chunk: Chunk) -> Chunk:
     """All identifications of a chunk, without the rejects that it commits with."""
     return replace(chunk, rejects=(), unsent=(), skipped=())
 
@@ -90,7 +89,7 @@ def _rows(rows: pa.RecordBatch, chosen: NDArray[np.int64]) -> pa.RecordBatch:
     """The rows at the ascending positions `chosen`; a copy."""
     cuts = np.flatnonzero(np.diff(chosen) != 1)
     if not len(chosen) or len(cuts) >= _FEW_CUTS:
-        return pick_rows(rows, chosen)
+        return take_rows(rows, chosen)
     firsts, lasts = chosen[np.append(0, cuts + 1)], chosen[np.append(cuts, len(chosen) - 1)]
     slices = zip(firsts.tolist(), lasts.tolist(), strict=True)
     # With nothing behind it, as a single slice would be given back as it is.
@@ -103,31 +102,3 @@ def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
     left = np.ones(part.users, dtype=np.bool_)
     left[np.concatenate(taken)] = False
     return np.flatnonzero(left)
-
-
-def accepted(part: Chunk, verdict: Accepted) -> Tally:
-    """What an accepted part adds: one row of each user is accepted, the others were merged into it."""
-    uncounted = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
-    return Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=uncounted)
-
-
-def sent(part: Chunk, end: End = "accepted") -> tuple[Sent, ...]:
-    """What the snapshot is to know of a part. It owns what it has: it may wait for long to be committed."""
-    if part.fingerprints is None or len(part.numbers) == 0:
-        return ()
-    return (Sent(part.numbers.copy(), part.keys[part.owners], part.fingerprints.copy(), end),)
-
-
-def rejected(part: Chunk, code: str, reason: str) -> tuple[Reject, ...]:
-    """Every row of a part, handed back."""
-    rows = originals(
-        part.rows,
-        np.arange(part.rows.num_rows),
-        source=part.source,
-        text=part.text,
-        keep_empty=part.keep_empty,
-    )
-    return tuple(
-        Reject(part.source, int(number), code, reason, row.values, origin=row.origin)
-        for number, row in zip(part.numbers, rows, strict=True)
-    )

@@ -1,8 +1,8 @@
-"""One pause for all where the destination is away or throttles; a failure among successes waits alone.
+"""One pause for all while the destination is away or throttles; a failure among successes waits alone.
 
-Whatever passes shows that the destination is up: then a failure is chance, and who failed goes again after
+Whatever passes shows that the destination is up: then a failure is chance, and the request goes again after
 about the time that a success takes. It is an outage when nothing has passed for a while, and more failed in a
-row than chance explains (see `failure_share`); until something has passed, the first failure counts as one.
+row than chance explains (see `FailureShare`); until something has passed, the first failure counts as one.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import asyncio
 import math
 from typing import Any, Final
 
-from etl.amplitude import THROTTLE_SECONDS
+from etl.amplitude.limits import THROTTLE_SECONDS
+from etl.amplitude.responses import Failure, SlowDown, TryAgain, describe
 from etl.errors import DestinationError
-from etl.model import Listener, Paused, Recovered
-from etl.responses import SlowDown, TryAgain, said
-from etl.sender.failure_share import FailureShare
-from etl.sender.pacing import Clock, Waits, backoff
-from etl.wording import span
+from etl.run_events import Listener, Paused, Recovered
+from etl.sender.backoff import Backoff, Clock, FailureShare
+from etl.text import span
 
 # Nothing passes for so long in an outage: seconds, or latencies of a success where these are more. Successes
 # that are still under way, and a burst of failures, take less.
@@ -29,8 +28,6 @@ _EARLY_FAILURES: Final = 8
 # Of the longest outage, silence and a wait after a 5xx are no more than these shares.
 _SILENT_SHARE: Final = 1 / 4
 _WAIT_SHARE: Final = 1 / 30
-# So long requests under way may take to end when the run can't go on.
-GRACE_SECONDS: Final = 2.0
 
 
 class StoppedError(Exception):
@@ -38,7 +35,7 @@ class StoppedError(Exception):
 
 
 class Pause:
-    """The state of the destination as all lanes see it; `stopped` is set once the run is to end.
+    """The state of the destination as all requests see it; `stopped` is set once the run is to end.
 
     `failures` is how many failures made all wait since a request last passed; each counts once for all the
     requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
@@ -48,24 +45,24 @@ class Pause:
     def __init__(
         self,
         clock: Clock,
-        waits: Waits,
+        backoff: Backoff,
         *,
         outage: float,
         listener: Listener,
         throttle_seconds: float = THROTTLE_SECONDS,
     ) -> None:
         self._clock = clock
-        self._waits = waits
-        self._throttle_seconds = throttle_seconds if waits.throttle is None else waits.throttle
+        self._backoff = backoff
+        self._throttle_seconds = throttle_seconds if backoff.throttle is None else backoff.throttle
         self._outage = outage
         self._listener = listener
-        self._longest = min(waits.longest, _WAIT_SHARE * outage)
+        self._longest = min(backoff.longest, _WAIT_SHARE * outage)
         self._until = clock.now()
         self.failures = 0
         self.passes = 0
         self._last_failure = float("-inf")
         self._since: float | None = None
-        self._told: float | None = None  # when the outage began that others have heard of
+        self._outage_since: float | None = None  # when the outage began that others have heard of
         self.share = FailureShare()
         self._by_chance = 0  # failures since something last passed, as far as chance may explain them
         self._last_pass = float("-inf")
@@ -122,9 +119,9 @@ class Pause:
         latency = now - started
         self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
         self.failures, self._by_chance, self._since, self._last_pass = 0, 0, None, now
-        if self._told is not None and now >= self._until:
-            self._listener(Recovered(now - self._told))
-            self._told = None
+        if self._outage_since is not None and now >= self._until:
+            self._listener(Recovered(now - self._outage_since))
+            self._outage_since = None
 
     def was_up_after(self, moment: float) -> bool:
         """Whether a request that began after that moment passed."""
@@ -153,8 +150,8 @@ class Pause:
     def wait_alone(self, started: float, verdict: TryAgain, failures: int) -> float:
         """How long a request waits that started at `started` and failed, while others pass, in seconds.
 
-        The failure and the wait take as long as a success does, so that a lane which fails is no faster than
-        one which does not. What fails more often in a row than usual waits longer, doubling.
+        The failure and the wait take as long as a success does, so that a request which fails is no faster
+        than one which does not. What fails more often in a row than usual waits longer, doubling.
         """
         if verdict.retry_after:
             return self.wait(verdict, 1)
@@ -162,9 +159,9 @@ class Pause:
         doublings = self.share.doublings(failures)
         spent = self._clock.now() - started
         pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - spent)
-        return max(pace, backoff(doublings, self._waits.retry, self._longest, chance) if doublings else 0.0)
+        return max(pace, self._backoff.seconds(doublings, chance, self._longest) if doublings else 0.0)
 
-    def failed(self, started: float, verdict: SlowDown | TryAgain) -> None:
+    def failed(self, started: float, verdict: Failure) -> None:
         """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
 
         Raises DestinationError once nothing has passed for so long.
@@ -174,7 +171,13 @@ class Pause:
         since = now if self._since is None else self._since
         end = since + self._outage
         if now >= end:
-            raise self._given_up(now - since, verdict)
+            asked = verdict.retry_after
+            hint = "run the same command again once it is back; what is committed is kept"
+            if asked is not None and asked > self._outage:
+                longest = span(self._outage)
+                hint = f"the server asked to wait {span(asked)}, and --max-outage is {longest}; {hint}"
+            message = f"the destination took nothing for {span(now - since)}: {describe(verdict)}"
+            raise DestinationError(message, hint=hint)
         if started < self._last_failure:
             return
         self.failures += 1
@@ -183,39 +186,29 @@ class Pause:
         rounds = math.ceil(self.failures / _EARLY_FAILURES) if early else self.failures
         until = min(now + self.wait(verdict, rounds), end)
         self._until = max(self._until, until)
-        self._told = since if self._told is None else self._told
+        self._outage_since = since if self._outage_since is None else self._outage_since
         self._listener(
-            Paused(said(verdict), until - now, now - since, self.failures, verdict.status, end - now)
-        )
-
-    def _given_up(self, seconds: float, verdict: SlowDown | TryAgain) -> DestinationError:
-        asked = verdict.retry_after
-        longer = asked is not None and asked > self._outage
-        hint = "run the same command again once it is back; what is committed is kept"
-        if asked is not None and longer:
-            hint = f"the server asked to wait {span(asked)}, and --max-outage is {span(self._outage)}; {hint}"
-        return DestinationError(
-            f"the destination took nothing for {span(seconds)}: {said(verdict)}", hint=hint
+            Paused(describe(verdict), until - now, now - since, self.failures, verdict.status, end - now)
         )
 
     def respite(self, verdict: SlowDown, failures: int) -> float:
-        """How long a request waits alone after its `failures`th refusal in a row by too high a pace.
+        """How long a request waits alone after its `failures`th refusal in a row by too high a rate.
 
-        It goes again at once, in its turn at the new pace, unless the server says otherwise or that failed.
+        It goes again at once, in its turn at the new rate, unless the server says otherwise or that failed.
         """
         if verdict.retry_after is not None:
             return self.wait(verdict, 1)
         if failures == 1:
             return 0.0
-        return backoff(failures - 1, self._waits.retry, self._waits.longest, self._clock.chance())
+        return self._backoff.seconds(failures - 1, self._clock.chance())
 
-    def wait(self, verdict: SlowDown | TryAgain, failures: int) -> float:
+    def wait(self, verdict: Failure, failures: int) -> float:
         """How long to wait after the `failures`th failure in a row, in seconds."""
         chance = self._clock.chance()
         asked = verdict.retry_after
         if isinstance(verdict, TryAgain) and asked is None:
-            return backoff(failures, self._waits.retry, self._longest, chance)
+            return self._backoff.seconds(failures, chance, self._longest)
         base = self._throttle_seconds if asked is None else asked
         # Never earlier than asked for; the spread keeps processes from coming back as one.
-        more = backoff(failures - 1, self._waits.retry, self._waits.longest, chance) if failures > 1 else 0.0
+        more = self._backoff.seconds(failures - 1, chance) if failures > 1 else 0.0
         return base * (1 + 0.25 * chance) + more

@@ -1,37 +1,35 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
-from etl.snapshot.bits import Bits
-from etl.snapshot.differ import Compared, Differ
-from etl.snapshot.distinct import DistinctUsers
+from etl.snapshot.bit_set import BitSet
+from etl.snapshot.comparison import DeviceLinks, UnchangedUsers, device_owners
+from etl.snapshot.diff import DiffedBatch, Differ
+from etl.snapshot.file import Snapshot
 from etl.snapshot.final_changes import FinalChanges
 from etl.snapshot.fingerprints import fingerprints_of
-from etl.snapshot.ids import IdsRenewal, KnownIds
-from etl.snapshot.layout import Bundle, Layout, layout_of
-from etl.snapshot.links import Links, owners_of
-from etl.snapshot.presence import Absent, Presence
-from etl.snapshot.renewal import Renewal
-from etl.snapshot.snapshot_file import Snapshot
-from etl.snapshot.stamp import Stamp
-from etl.snapshot.unchanged import Unchanged
+from etl.snapshot.known_ids import AbsentUsers, KnownIds, KnownIdsWriter, SeenUsers
+from etl.snapshot.layout import FieldGroup, Layout, layout_of
+from etl.snapshot.sorted_file import SnapshotHeader
+from etl.snapshot.spill_buffer import DistinctUsers
+from etl.snapshot.writer import SnapshotWriter
 
 __all__ = [
-    "Absent",
-    "Bits",
-    "Bundle",
-    "Compared",
+    "AbsentUsers",
+    "BitSet",
+    "DeviceLinks",
+    "DiffedBatch",
     "Differ",
     "DistinctUsers",
+    "FieldGroup",
     "FinalChanges",
-    "IdsRenewal",
     "KnownIds",
+    "KnownIdsWriter",
     "Layout",
-    "Links",
-    "Presence",
-    "Renewal",
+    "SeenUsers",
     "Snapshot",
-    "Stamp",
-    "Unchanged",
+    "SnapshotHeader",
+    "SnapshotWriter",
+    "UnchangedUsers",
+    "device_owners",
     "fingerprints_of",
     "layout_of",
-    "owners_of",
 ]

@@ -1,49 +1,46 @@
-"""What differs from the snapshot once all rows of an export have had their say.
+"""What differs from the snapshot at the end of an export.
 
-A row that says something new is no change yet: where a later row of the same user gives back what the
-snapshot has, the user ends as they began, and nothing has to be sent. So the whole export is looked through
-first. One bit is kept for each entry and column: 13 columns of 20 million users take 33 MB. And of each user
-of whom a row differs two bytes of who it is, as two may share a key.
+A row with a new value is no change yet: where a later row of the same user restores what the snapshot has,
+the user ends unchanged, and nothing has to be sent. So the whole export is read first. One bit is kept for
+each entry and column: 13 columns of 20 million users take 33 MB. And for each user with a row that differs,
+two bytes of a hash of the id, as two users may share a key.
 
-- In most columns the last row of a user has the last word: the bit says whether it differs.
+- In most columns the last row of a user decides: the bit is whether it differs.
 - In a cumulative column every row counts. Those that differ are gathered by user, beside the snapshot if they
-  are many, and in the end made one fingerprint, which is compared.
+are   many, and at the end combined to one fingerprint, which is compared.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
 
-from etl.leaves import valid
-from etl.snapshot.bits import Bits
-from etl.snapshot.columns import Entries, added_entries, added_rows, added_schema
-from etl.snapshot.fingerprints import whose
+from etl.arrow.structs import valid_mask
+from etl.snapshot.bit_set import BitSet
+from etl.snapshot.comparison import UnchangedUsers
+from etl.snapshot.fingerprints import owner_hashes
 from etl.snapshot.layout import LINK
-from etl.snapshot.merging import last_given
-from etl.snapshot.spill import Spill, parts
-from etl.snapshot.unchanged import Unchanged
+from etl.snapshot.snapshot_entries import added_entries, added_schema, last_fingerprints
+from etl.snapshot.spill_buffer import SpillBuffer, binary_column
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
     from etl.snapshot.comparison import Comparison
+    from etl.snapshot.file import Snapshot
     from etl.snapshot.layout import Layout
-    from etl.snapshot.snapshot_file import Snapshot
 
 
 class FinalChanges:
-    """Takes all rows of an export in source order, compared with a snapshot; then tells what differs.
+    """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
 
-    Use it as a context manager until it is `finish`ed; what it knows by then stays. StateError where rows
-    don't fit into memory and can't be written beside `path`.
+    Use it as a context manager until it is `finish`ed; what it knows then stays. StateError where rows don't
+    fit into memory and can't be written beside `path`.
     """
 
     def __init__(self, snapshot: Snapshot, layout: Layout, path: Path) -> None:
@@ -51,27 +48,24 @@ class FinalChanges:
         self._snapshot = snapshot
         self._layout = layout
         self._every = layout.cumulative
-        self._differs = [Bits(n) for _ in layout.names]
-        self._touched, self._any = Bits(n), False  # of which a row differed; whether there is one
-        self._users = Bits(n)  # those of the touched that are no devices beside a user
-        self._steady = Bits(n)  # of which a row was as before in the cumulative columns
-        self._owners = np.zeros(n, dtype=np.uint16)  # of the touched entries
-        self._strangers: list[NDArray[np.int64]] = []  # whose entries are more than one's
-        self._rows = Spill(path, added_schema(layout))
-        self._unchanged = Unchanged(snapshot)
-        self._open = ExitStack()
+        self._differs = [BitSet(n) for _ in layout.names]
+        self._touched, self._any = BitSet(n), False  # entries with a row that differed; whether there is one
+        self._users = BitSet(n)  # touched entries that are not of a device beside a user
+        self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
+        self._owners = np.zeros(n, dtype=np.uint16)  # hashes of the ids of touched entries
+        self._strangers: list[NDArray[np.int64]] = []  # entries that several users share
+        self._rows = SpillBuffer(path, added_schema(layout))
+        self._unchanged = UnchangedUsers(snapshot)
+        self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._rows)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+    def __exit__(self, *error: object) -> None:
+        self._rows.__exit__(*error)
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
-        """Take the n rows that come next, and the columns of their ids."""
+        """Take the next n rows, and the columns of their ids."""
         self._unchanged.add(seen)
         if self._every.any():
             self._gather(seen)
@@ -84,7 +78,7 @@ class FinalChanges:
             self._any = True
             self._touched.add(seen.positions[rows][differs])
         if self._any:
-            # Of these the rows that are as before count as well: they may be the last.
+            # Of these, unchanged rows count as well: they may be the last.
             told = there & self._touched.has(seen.positions)
             self._users.add(seen.positions[told[:, 0], 0])
             if not self._every.all():
@@ -92,34 +86,35 @@ class FinalChanges:
 
     def finish(self) -> None:
         """All rows were taken."""
+        # What is sent to one user of a shared entry doesn't decide what another one has.
         for column in np.flatnonzero(~self._every) if self._strangers else ():
             self._differs[column].add(np.concatenate(self._strangers))
-        size = self._rows.rows * sum(field.type.byte_width for field in self._rows.schema)
-        for first, stop in parts(size):
-            added = added_entries(self._rows.taken(first, stop), self._layout, 0)
-            if len(added):
-                self._compare(last_given(added, self._every))
+        for rows in self._rows.parts():
+            if rows.num_rows:
+                entries = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
+                found = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
+                differs = (entries.fingerprints != 0) & ~found.equal
+                self.unchanged.add(found.positions[~differs.any(axis=1)])
+                for column in np.flatnonzero(self._every):
+                    self._differs[column].add(found.positions[differs[:, column]])
 
-    def changed(self, apart: Bits | None = None) -> int:
-        """How many of the users that the snapshot knows are to be sent something that isn't an increment.
+    def changed(self, apart: BitSet | None = None) -> int:
+        """How many of the known users are to be sent something that isn't an increment.
 
-        Where devices are compared, too, how many of these, if they are more. Entries that are `apart` don't
-        count.
+        Where devices are compared, too, how many of these, if they are more. Entries in `apart` don't count.
         """
-        changed = self._counted()
+        changed = BitSet(len(self._snapshot))
+        for name, differs in zip(self._layout.names, self._differs, strict=True):
+            if name in self._layout.counted:
+                changed.update(differs)
         if apart is not None:
-            changed.part(apart)
+            changed.subtract(apart)
         users = changed.shared(self._users)
         return max(users, len(changed) - users)
 
     @property
-    def unchanged(self) -> Bits:
-        """The entries in which something was found as it was."""
-        return self._unchanged.entries
-
-    @property
     def reaches_back(self) -> bool:
-        """Whether rows that are as before are to be sent because of later ones."""
+        """Whether unchanged rows are to be sent because of later ones."""
         columns = np.flatnonzero(self._every)
         return any(self._differs[column].shared(self._steady) for column in columns)
 
@@ -136,7 +131,7 @@ class FinalChanges:
             given = (seen.fingerprints[:, column] != 0)[:, None]
             stays = given & self._differs[column].has(seen.positions)
             differs[:, :, column] = np.where(there, stays, differs[:, :, column])
-        # With a cumulative column, a row that is as before may be one of those that go.
+        # With a cumulative column, an unchanged row may be one of those that go.
         other = seen.other | differs[:, :, self._every].any(axis=(1, 2)) if self._every.any() else seen.other
         return replace(seen, differs=differs, other=other)
 
@@ -152,18 +147,20 @@ class FinalChanges:
         rows, entries = np.nonzero(differs)
         if len(rows):
             fingerprints = seen.fingerprints[rows] * self._every
-            self._rows.add(added_rows(seen.keys[rows, entries], fingerprints, self._rows.schema))
+            self._rows.add(seen.keys[rows, entries], binary_column(fingerprints))
 
     def _judge(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
         """Of each entry and column the last row that gives it counts. `cells` are numbers in (n, w)."""
-        entries = seen.positions.shape[1]
         positions = seen.positions.ravel()[cells]
-        rows, entry = np.divmod(cells, entries)
-        own = ids.take(pa.array(rows))
-        owners = whose(own, self._layout)[np.arange(len(rows)), entry]
-        # Whoever a device that is named alone belongs to is nobody else.
-        named = (entry == 1) | valid(own.column("user_id")) if entries == 2 else np.ones(len(rows), np.bool_)
-        self._find_strangers(positions[named], owners[named])
+        rows, entry = np.divmod(cells, seen.positions.shape[1])
+        own_ids = ids.take(pa.array(rows))
+        owners = owner_hashes(own_ids, self._layout)[np.arange(len(rows)), entry]
+        if seen.positions.shape[1] == 2:
+            # The owner of a device that is named alone is the same user.
+            named = (entry == 1) | valid_mask(own_ids.column("user_id"))
+            self._find_strangers(positions[named], owners[named])
+        else:
+            self._find_strangers(positions, owners)
         differs = seen.differs.reshape(-1, len(self._every))[cells]
         given = seen.fingerprints[rows] != 0
         if LINK in self._layout.names:  # which is the device's
@@ -179,24 +176,8 @@ class FinalChanges:
             self._differs[column].remove(positions[last[~now]])
 
     def _find_strangers(self, positions: NDArray[np.int64], owners: NDArray[np.uint16]) -> None:
-        """Users who share a key: what the one is told is not the last word on the other."""
         new = self._owners[positions] == 0
         self._owners[positions[new]] = owners[new]
         other = self._owners[positions] != owners
         if other.any():
             self._strangers.append(positions[other])
-
-    def _compare(self, entries: Entries) -> None:
-        found = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
-        differs = (entries.fingerprints != 0) & ~found.equal
-        self.unchanged.add(found.positions[~differs.any(axis=1)])
-        for column in np.flatnonzero(self._every):
-            self._differs[column].add(found.positions[differs[:, column]])
-
-    def _counted(self) -> Bits:
-        """The entries that differ in a column in which that is a reason to send."""
-        changed = Bits(len(self._snapshot))
-        for name, bits in zip(self._layout.names, self._differs, strict=True):
-            if name in self._layout.counted:
-                changed.unite(bits)
-        return changed

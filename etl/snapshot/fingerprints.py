@@ -1,34 +1,35 @@
-"""Fingerprints of identifications: equal ones say the same of the same user, in any process and version.
+"""Fingerprints of identifications: equal ones are of equal values of one user, in any process and version.
 
-A fingerprint covers what a bundle is called, its values, which of its leaves are there, and the id itself:
-two users who share a key still have different fingerprints. 0 means that nothing is given.
+A fingerprint covers the name of a field group, its values, which of its fields are given, and the id itself,
+so two users who share a key have different fingerprints. 0 means that nothing is given.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
-from etl.keys import hash_texts
-from etl.leaves import leaves, valid
-from etl.snapshot.hashes import How, hash_values, salt_of
-from etl.snapshot.number_hashes import Hashes
+from etl.arrow.hashing import hash_texts
+from etl.arrow.structs import valid_mask, value_columns
+from etl.snapshot.value_hashes import Hashes, HashRules, hash_values, salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from etl.json_lines import Splice
-    from etl.leaves import Path
+    from etl.arrow.json_lines import Splice
+    from etl.arrow.structs import FieldPath
     from etl.model import Fingerprints
-    from etl.snapshot.layout import Bundle, Layout
+    from etl.snapshot.layout import FieldGroup, Layout
 
 _LAST: Final = np.uint64(0xFF51AFD7ED558CCD)
 _HALF: Final = np.uint64(32)
-# Other seeds than those of the keys, so that users with one key differ here.
+_ONE: Final = np.uint64(1)
+# Words of seeds other than those of the keys, so that users with one key differ here. (Hashed when needed: an
+# Arrow array that is made while modules are imported looks for pandas.)
 _USER, _DEVICE, _LINK = (("whose", name) for name in ("user_id", "device_id", "link"))
 
 
@@ -37,29 +38,32 @@ def fingerprints_of(
 ) -> Fingerprints:
     """Fingerprints of shape (n, p), in the order of `layout.names`.
 
-    `splice` is what makes marked strings the JSON that they stand for: marks differ from process to process.
+    `splice` replaces marked strings by the JSON that they stand for, as marks differ from process to process.
     """
-    hashed = _Hashed(identifications, How(splice, layout.hashing))
+    hashed = _RowHashes(identifications, HashRules(splice, layout.hashing))
     if layout.mode == "user":
-        return hashed.fingerprints(layout.compared).reshape(-1, 1)
+        return hashed.of_all(layout.compared).reshape(-1, 1)
     fingerprints = np.empty((identifications.num_rows, len(layout.names)), dtype=layout.dtype)
-    for place, bundle in enumerate(layout.compared):
-        fingerprints[:, place] = hashed.of(bundle)
+    for place, group in enumerate(layout.compared):
+        fingerprints[:, place] = hashed.finish(*hashed.sum(group))
     if layout.paired:
-        fingerprints[:, -1] = hashed.link()
+        device = identifications.column("device_id")
+        fingerprints[:, -1] = hashed.finish(hash_texts(device, salt_of(_LINK)), valid_mask(device))
     return fingerprints
 
 
-def whose(ids: pa.RecordBatch, layout: Layout) -> NDArray[np.uint16]:
-    """Of n rows with these ids a hash of whom each of their entries is of, never 0; shape (n, w)."""
-    hashed = _Hashed(ids, How())
-    entries = [hashed.who, hashed.device()] if layout.paired else [hashed.who]
+def owner_hashes(ids: pa.RecordBatch, layout: Layout) -> NDArray[np.uint16]:
+    """Of n rows with these ids a hash of the owner of each of their entries, never 0; shape (n, w)."""
+    entries = [_RowHashes(ids, HashRules()).user]
+    if layout.paired:
+        device = ids.column("device_id")
+        entries.append(np.where(valid_mask(device), hash_texts(device, salt_of(_DEVICE)), entries[0]))
     words = np.stack([(own * _LAST) >> np.uint64(48) for own in entries], axis=1)
-    return np.maximum(words, np.uint64(1)).astype(np.uint16)
+    return np.maximum(words, _ONE).astype(np.uint16)
 
 
 def whole_fingerprints(fingerprints: Fingerprints, layout: Layout) -> Fingerprints:
-    """One fingerprint for all columns that count, of `fingerprints` (shape (n, p)), as shape (n,).
+    """One fingerprint for all columns that count, of `fingerprints` (shape (n, p)); shape (n,).
 
     It is 0 for a row that gives none. In user mode it is the only one there is.
     """
@@ -73,93 +77,77 @@ def whole_fingerprints(fingerprints: Fingerprints, layout: Layout) -> Fingerprin
     there = total != 0
     total *= _LAST
     total >>= _HALF
-    return np.where(there, np.maximum(total, np.uint64(1)), np.uint64(0)).astype(layout.dtype)
+    return np.where(there, np.maximum(total, _ONE), np.uint64(0)).astype(layout.dtype)
 
 
-def given(identifications: pa.RecordBatch, paths: tuple[Path, ...]) -> NDArray[np.bool_]:
+def given(identifications: pa.RecordBatch, paths: tuple[FieldPath, ...]) -> NDArray[np.bool_]:
     """Which rows have a value under one of the paths; shape (n,)."""
-    found = dict(leaves(identifications))
+    found = dict(value_columns(identifications))
     return _any_valid([found[path] for path in paths if path in found], identifications.num_rows)
 
 
-class _Hashed:
-    """The leaves of n identifications, and a hash of who each is about."""
+class _RowHashes:
+    """The value columns of n identifications, and a hash of each row's user, or else of its device."""
 
-    def __init__(self, identifications: pa.RecordBatch, how: How) -> None:
-        self._n = identifications.num_rows
-        self._ids = identifications
-        self._leaves: Mapping[Path, pa.Array] = dict(leaves(identifications))
-        self._how = how
-        self.who = self._whose()
+    def __init__(self, identifications: pa.RecordBatch, rules: HashRules) -> None:
+        self._rows = identifications
+        self._columns: Mapping[FieldPath, pa.Array] = dict(value_columns(identifications))
+        self._rules = rules
+        names = identifications.schema.names
+        if "user_id" in names:
+            user = identifications.column("user_id")
+            self.user = hash_texts(user, salt_of(_USER))
+            if "device_id" in names and user.null_count:
+                alone = ~valid_mask(user)
+                self.user[alone] = hash_texts(identifications.column("device_id"), salt_of(_DEVICE))[alone]
+        else:
+            self.user = hash_texts(identifications.column("device_id"), salt_of(_DEVICE))
 
-    def of(self, bundle: Bundle) -> NDArray[np.uint32]:
-        """32-bit fingerprints of a bundle; shape (n,)."""
-        total, there = self._total(bundle)
-        return self._half(total, there)
-
-    def link(self) -> NDArray[np.uint32]:
-        """32-bit fingerprints of whose device each is."""
-        device = self._ids.column("device_id")
-        return self._half(hash_texts(device, salt_of(_LINK)), valid(device))
-
-    def device(self) -> Hashes:
-        """A hash of the device's id, or of the user's where there is none."""
-        device = self._ids.column("device_id")
-        return np.where(valid(device), hash_texts(device, salt_of(_DEVICE)), self.who)
-
-    def fingerprints(self, compared: tuple[Bundle, ...]) -> Hashes:
-        """64-bit fingerprints of all bundles together. Where none is given, a link still counts."""
-        totals = [self._total(bundle) for bundle in compared]
-        there = np.logical_or.reduce([some for _, some in totals]) if totals else np.zeros(self._n, np.bool_)
-        total = np.zeros(self._n, np.uint64)
-        for hashed, _ in totals:
+    def sum(self, group: FieldGroup) -> tuple[Hashes, NDArray[np.bool_]]:
+        """The sums of the hashes of a group's values, and which rows have one at all."""
+        n = self._rows.num_rows
+        columns = [(path, self._columns[path]) for path in group.paths if path in self._columns]
+        total: Hashes = np.zeros(n, dtype=np.uint64)
+        for path, column in columns:
+            if column.null_count == n:
+                continue
+            hashed = hash_values(column, salt_of(path), self._rules)
+            if column.null_count:
+                hashed[~valid_mask(column)] = 0
             total += hashed
-        if all(name in self._ids.schema.names for name in ("user_id", "device_id")):
-            user, device = self._ids.column("user_id"), self._ids.column("device_id")
-            alone = ~there & valid(user) & valid(device)
-            total[alone] += hash_texts(device, salt_of(_LINK))[alone]
-            there |= alone
-        mixed = (total ^ self.who) * _LAST
-        mixed ^= mixed >> _HALF
-        return np.where(there, np.maximum(mixed, np.uint64(1)), np.uint64(0))
+        return total, _any_valid([column for _, column in columns], n)
 
-    def _half(self, total: Hashes, there: NDArray[np.bool_]) -> NDArray[np.uint32]:
-        total = total ^ self.who
+    def finish(self, total: Hashes, there: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """32-bit fingerprints of such sums."""
+        total = total ^ self.user
         total *= _LAST
         total >>= _HALF
-        halved = np.maximum(total, np.uint64(1)).astype("<u4")
+        halved = np.maximum(total, _ONE).astype("<u4")
         return halved if there.all() else np.where(there, halved, np.uint32(0))
 
-    def _total(self, bundle: Bundle) -> tuple[Hashes, NDArray[np.bool_]]:
-        """The sum of the hashes of a bundle's values, and where there is one at all."""
-        columns = [(path, self._leaves[path]) for path in bundle.paths if path in self._leaves]
-        total: Hashes = np.zeros(self._n, dtype=np.uint64)
-        for path, column in columns:
-            if column.null_count == self._n:
-                continue
-            hashed = hash_values(column, salt_of(path), self._how)
-            if column.null_count:
-                hashed[~valid(column)] = 0
+    def of_all(self, groups: tuple[FieldGroup, ...]) -> Hashes:
+        """64-bit fingerprints of all groups together. Where nothing is given, a link still counts."""
+        total = np.zeros(self._rows.num_rows, np.uint64)
+        there = np.zeros(self._rows.num_rows, np.bool_)
+        for group in groups:
+            hashed, some = self.sum(group)
             total += hashed
-        return total, _any_valid([column for _, column in columns], self._n)
-
-    def _whose(self) -> Hashes:
-        """A hash of the user's id, or of the device's where there is no user."""
-        names: Any = self._ids.schema.names
-        if "user_id" not in names:
-            return hash_texts(self._ids.column("device_id"), salt_of(_DEVICE))
-        user = self._ids.column("user_id")
-        who = hash_texts(user, salt_of(_USER))
-        if "device_id" in names and user.null_count:
-            nameless = ~valid(user)
-            who[nameless] = hash_texts(self._ids.column("device_id"), salt_of(_DEVICE))[nameless]
-        return who
+            there |= some
+        if all(name in self._rows.schema.names for name in ("user_id", "device_id")):
+            user, device = self._rows.column("user_id"), self._rows.column("device_id")
+            alone = ~there & valid_mask(user) & valid_mask(device)
+            total[alone] += hash_texts(device, salt_of(_LINK))[alone]
+            there |= alone
+        mixed = (total ^ self.user) * _LAST
+        mixed ^= mixed >> _HALF
+        return np.where(there, np.maximum(mixed, _ONE), np.uint64(0))
 
 
 def _any_valid(columns: list[pa.Array], n: int) -> NDArray[np.bool_]:
-    if not columns:
-        return np.zeros(n, dtype=np.bool_)
+    """Which of n rows have a value in one of the columns."""
     if any(column.null_count == 0 for column in columns):
         return np.ones(n, dtype=np.bool_)
-    some: NDArray[np.bool_] = np.logical_or.reduce([valid(column) for column in columns])
+    some = np.zeros(n, dtype=np.bool_)
+    for column in columns:
+        some |= valid_mask(column)
     return some

@@ -78,7 +78,7 @@ def test_a_refused_key_in_gzip_costs_one_request(
 
 REFUSALS = [(403, PAGE), (400, b"no"), (413, b"large")]
 PACES: list[tuple[str, ...]] = [(), ("--rate", "1000")]
-TRANSPORTS = ["identify", "batch"]
+TRANSPORT_RULES = ["identify", "batch"]
 # Of all combinations each answer by each transport, and each pace.
 FEW = {(403, "identify", 1), (403, "batch", 0), (400, "identify", 0), (400, "batch", 1)}
 FEW |= {(413, "identify", 1), (413, "batch", 0)}
@@ -93,7 +93,7 @@ FEW |= {(413, "identify", 1), (413, "batch", 0)}
             transport,
             marks=() if (refusal[0], transport, len(pace) // 2) in FEW else pytest.mark.soak,
         )
-        for refusal, pace, transport in product(REFUSALS, PACES, TRANSPORTS)
+        for refusal, pace, transport in product(REFUSALS, PACES, TRANSPORT_RULES)
     ],
 )
 def test_who_is_refused_everything_stops_cheaply_and_can_go_on(

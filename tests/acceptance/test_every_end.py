@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from etl.checkpoint import StateFolder
+from etl.checkpoint import StateDir
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import send
@@ -206,7 +206,7 @@ def test_no_channel_still_tells_of_the_night_before(night: Night, end: str) -> N
 
 
 def test_another_run_is_active(night: Night) -> None:
-    folder = StateFolder(night.folder / ".propsync" / "job")
+    folder = StateDir(night.folder / ".propsync" / "job")
     folder.prepare()
     with folder.hold():
         check(night, night(), 6, "stopped")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from etl.cli.console import printable_json
 from etl.sandbox import Sandbox
-from etl.wording import one_line, printable, visible
+from etl.text import one_line, printable, visible
 from tests.commands import QUICK, Finished, Propsync
+from tests.examples import examples
 
 HOSTILE = "\x1b[31mred\x1b[2J\u202e\u2066\x9b1A\x07\x7f\r\nFORGED: all is well\n\u2028FORGED"
 # As a part of a file's name: no slash, no NUL, and not too long.
@@ -65,7 +66,11 @@ def test_hostile_names_are_shown_printable_by_every_command(
     all_commands(propsync, sandbox, tmp_path, HOSTILE, HOSTILE)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(8, least=4),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(name=NAMES, column=CONTROLS.filter(lambda text: "\0" not in text and "\ud800" not in text))
 def test_any_name_is_shown_printable_by_every_command(
     propsync: Propsync, sandbox: Sandbox, tmp_path: Path, name: str, column: str

@@ -35,7 +35,7 @@ def imported(stderr: str) -> set[str]:
 LOOK = """
 import pkgutil, sys
 import etl
-from etl.cli.pandas_import import _NO_PANDAS, keep_out
+from etl.cli.process_setup import _NO_PANDAS, keep_out
 asked = []
 type(_NO_PANDAS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
 keep_out()
@@ -60,7 +60,7 @@ def test_a_plain_job_does_without_pandas(propsync: Propsync, sandbox: Sandbox, j
     assert "pandas.core" not in imported(finished.err)
 
 
-@pytest.mark.parametrize(("command", "needed"), [("check", "pyarrow.lib"), ("status", "etl.job.loader")])
+@pytest.mark.parametrize(("command", "needed"), [("check", "pyarrow.lib"), ("status", "etl.job.loading")])
 def test_what_sends_nothing_does_without_either(
     propsync: Propsync, job: Path, command: str, needed: str
 ) -> None:

@@ -198,7 +198,7 @@ def late(*_: object) -> None:
 
 
 def stop_in_the_snapshot() -> None:
-    patch("etl.pipeline.run._Run._renew", late).start()
+    patch("etl.pipeline.run._Run._write_snapshot", late).start()
 
 
 def stop_after_the_commit() -> None:
@@ -208,7 +208,7 @@ def stop_after_the_commit() -> None:
         finish(checkpoint)
         late()
 
-    patch("etl.pipeline.run.Checkpoint.finish", finish_and_be_stopped).start()
+    patch("etl.checkpoint.Checkpoint.finish", finish_and_be_stopped).start()
 
 
 @pytest.mark.parametrize(("stop", "code"), [(stop_in_the_snapshot, 130), (stop_after_the_commit, 0)])

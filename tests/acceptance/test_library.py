@@ -13,7 +13,7 @@ import pytest
 
 from etl import Job, plan, preview, run
 from etl.errors import DestinationError, JobError, SourceError, UsageError
-from etl.model import Ended, Event, Started, Summary
+from etl.run_events import Ended, Event, Started, Summary
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.commands import KEY

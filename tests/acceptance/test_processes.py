@@ -81,7 +81,7 @@ def test_a_reader_that_dies_is_told_and_the_run_taken_up(
     sandbox.change(latency="0ms")
     finished = propsync.process(*run(sandbox, job))
     # Whether it had handed over everything by then is chance; it never ends in silence.
-    assert died.code == 3 or (died.code == 7 and "ended before its time" in died.err)
+    assert died.code == 3 or (died.code == 7 and "ended early" in died.err)
     assert finished.code == 3
     assert finished.summary["accepted"] + finished.summary["unchanged"] == ROWS - 2
     assert len(sandbox.profiles) == ROWS - 2

@@ -89,9 +89,9 @@ def test_killed_again_and_again_exactly_what_changed_arrives(
 
 END = {
     "the rejects are written": "etl.pipeline.run.publish_rejects",
-    "the snapshot is begun": "etl.snapshot.renewal.Renewal.__enter__",
+    "the snapshot is begun": "etl.snapshot.writer.Renewal.__enter__",
     "the snapshot is renamed": "pathlib.Path.replace",
-    "the snapshot is written": "etl.snapshot.renewal.Renewal.finish",
+    "the snapshot is written": "etl.snapshot.writer.Renewal.finish",
     "the run is finished": "etl.checkpoint.store.Checkpoint.finish",
 }
 
@@ -130,7 +130,7 @@ def test_killed_at_its_end_it_ends_all_the_same(
 
 def _die(arguments: tuple[object, ...], folder: Path, point: str, after: bool) -> None:
     """Run the command in this process until it is killed before or after a call."""
-    from etl.__main__ import run_command
+    from etl.__main__ import run_command_line
 
     os.environ["AMPLITUDE_API_KEY"] = KEY
     os.chdir(folder)
@@ -142,7 +142,7 @@ def _die(arguments: tuple[object, ...], folder: Path, point: str, after: bool) -
         os.kill(os.getpid(), signal.SIGKILL)
 
     with patch(END[point], dying):
-        run_command([str(argument) for argument in arguments])
+        run_command_line([str(argument) for argument in arguments])
 
 
 # --- the state folder ------------------------------------------------------------------------------------

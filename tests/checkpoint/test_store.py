@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etl.checkpoint import Checkpoint
+from etl.checkpoint import Checkpoint, PastRun, past_of
 from etl.errors import ExitCode, StaleCheckpointError, StateError
 from etl.model import CommittedRows, RowRange, Tally
-from tests.checkpoint.making import IDENTITY, committed, reject
+from tests.checkpoint.builders import IDENTITY, committed, reject
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_there_is_none_before_it_was_begun(path: Path) -> None:
     assert Checkpoint.load(path) is None
 
 
-def test_settling_adds_up_and_survives_reopening(path: Path) -> None:
+def test_commits_add_up_and_survives_reopening(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
         checkpoint.commit([committed(1, 10), committed(21, 5, rejects=(reject(22),))], Tally(requests=3), 1.5)
         checkpoint.commit([committed(11, 10)], Tally(requests=1, retries=1, bytes=99), 0.5)
@@ -57,7 +57,7 @@ def test_rejects_come_in_source_order_and_are_counted_by_code(path: Path) -> Non
         assert checkpoint.rejects_by_code() == {"missing_id": 2, "bad_date": 1}
 
 
-def test_a_chunk_is_never_settled_twice(path: Path) -> None:
+def test_a_chunk_is_never_committed_twice(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
         checkpoint.commit([committed(1, 10)], Tally(), 0)
         with pytest.raises(StateError):
@@ -114,15 +114,23 @@ def test_a_newer_version_is_refused(path: Path) -> None:
         loaded(path)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_damage_anywhere_is_refused_or_harmless(path: Path, seed: int) -> None:
+CHUNKS = [committed(first, 20, rejects=(reject(first),)) for first in range(1, 4000, 20)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A checkpoint file with all chunks."""
+    path = tmp_path_factory.mktemp("state") / "checkpoint.sqlite"
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        chunks = [committed(first, 20, rejects=(reject(first),)) for first in range(1, 4000, 20)]
-        for at in range(0, len(chunks), 50):
-            checkpoint.commit(chunks[at : at + 50], Tally(requests=1), 0.1)
-        expected = list(checkpoint.committed())
+        for at in range(0, len(CHUNKS), 50):
+            checkpoint.commit(CHUNKS[at : at + 50], Tally(requests=1), 0.1)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_anywhere_is_refused_or_harmless(path: Path, whole: bytes, seed: int) -> None:
     chance = random.Random(seed)
-    content = bytearray(path.read_bytes())
+    content = bytearray(whole)
     if seed % 2:
         del content[chance.randrange(1, len(content)) :]
     else:
@@ -131,8 +139,8 @@ def test_damage_anywhere_is_refused_or_harmless(path: Path, seed: int) -> None:
     path.write_bytes(content)
     # A flipped byte in free space or inside a text may go unnoticed; damaged structure never does.
     with suppress(StaleCheckpointError), loaded(path) as again:
-        assert list(again.committed()) == expected
-        assert len(list(again.rejects())) == len(chunks)
+        assert list(again.committed()) == [chunk.row_range for chunk in CHUNKS]
+        assert len(list(again.rejects())) == len(CHUNKS)
 
 
 @contextmanager
@@ -146,7 +154,7 @@ def _files_end_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_loses_nothing_that_was_settled(path: Path) -> None:
+def test_a_full_disk_loses_nothing_that_was_committed(path: Path) -> None:
     with Checkpoint.create(path, IDENTITY) as checkpoint:
         checkpoint.commit([committed(1, 10)], Tally(), 0)
         with _files_end_at(path.with_name(path.name + "-wal").stat().st_size):
@@ -198,3 +206,79 @@ def test_an_unfinished_one_of_the_version_before_is_resumed(tmp_path: Path) -> N
         assert list(again.held()) == []
         again.commit([replace(committed(11, 5), held=np.array([12]))], Tally(), 0.0)
         assert len(list(again.held())) == 1
+
+
+ABOUT = {"endpoint": "http://here", "files": 1, "counts": True, "resent": False}
+
+
+def test_a_finished_run_is_remembered_by_the_next_one(path: Path) -> None:
+    older = PastRun("http://there", resent=True, rows=3, number=1, counted=False, marks=("x", None))
+    identity = {"source": [["a.csv", 5, None, "x"], ["b.csv", 6, None, "y"]]}
+    with Checkpoint.create(path, identity, number=2, about=ABOUT, past=[older]) as checkpoint:
+        # Rows of further files are users who left.
+        checkpoint.commit([committed(1, 10), committed(1, 2, file=1)], Tally(), 0.0)
+        checkpoint.keep_digests({0: "abc"})
+        assert checkpoint.digests() == {0: "abc"}
+        checkpoint.complete()
+        assert checkpoint.progress().complete
+        checkpoint.finish()
+    this = PastRun("http://here", resent=False, rows=10, number=2, counted=True, marks=("5:abc",))
+    assert set(past_of(path)) == {older, this}
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    with loaded(path) as again:
+        assert set(again.past()) == {older, this}
+    Checkpoint.discard(path)
+    assert past_of(path) == ()
+
+
+def test_what_was_skipped_or_unchanged_is_remembered(path: Path) -> None:
+    with Checkpoint.create(path, IDENTITY) as checkpoint:
+        assert checkpoint.unchanged() is None
+        for data, first in ((b"old", 1), (b"new", 11)):
+            skipped = (("fee", "bad_number", 2), ("day", "bad_date", first))
+            checkpoint.commit([replace(committed(first, 10), skipped=skipped)], Tally(), 0.0)
+            checkpoint.keep_unchanged(data)
+        assert checkpoint.skipped_values() == {"day": {"bad_date": 12}, "fee": {"bad_number": 4}}
+        assert checkpoint.unchanged() == b"new"
+        assert checkpoint.arrived() == 20
+        checkpoint.finish()
+        assert checkpoint.unchanged() is None
+
+
+OLDER = "DROP TABLE held; DROP TABLE past; DROP TABLE digests; ALTER TABLE run DROP COLUMN about;"
+OLDER += "ALTER TABLE run DROP COLUMN commits; PRAGMA user_version = 3;"
+
+
+@pytest.mark.parametrize(
+    ("finished", "older", "refused"),
+    [
+        (True, OLDER, None),
+        (False, OLDER, "older propsync"),
+        (True, "PRAGMA user_version = 2", "older propsync"),
+        (True, "DELETE FROM run", "names no run"),
+        (
+            False,
+            "DROP TABLE skipped; DROP TABLE unchanged; ALTER TABLE tally DROP COLUMN swallowed;"
+            "ALTER TABLE rejects DROP COLUMN origin",
+            None,
+        ),
+    ],
+)
+def test_a_checkpoint_of_an_older_version_is_upgraded_or_refused(
+    path: Path, finished: bool, older: str, refused: str | None
+) -> None:
+    with Checkpoint.create(path, IDENTITY) as checkpoint:
+        checkpoint.commit([committed(1, 10, rejects=(reject(3),))], Tally(), 0.0)
+        if finished:
+            checkpoint.finish()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(older)
+    if refused is not None:
+        with pytest.raises(StaleCheckpointError, match=refused):
+            loaded(path)
+        return
+    for _ in range(2):
+        with loaded(path) as again:
+            assert again.progress().finished == finished
+            assert (again.skipped_values(), again.unchanged(), again.past()) == ({}, None, ())
+            assert list(again.rejects()) == [reject(3)]

@@ -15,8 +15,8 @@ from tests.commands import REPOSITORY
 BATCHES = """
 import resource, sys
 if sys.argv[1] == "configured":
-    from etl.cli.allocation import settle_allocation
-    settle_allocation()
+    from etl.cli.process_setup import configure_allocation
+    configure_allocation()
 
 def batch():
     written = b"x" * (6 << 20)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from etl.__main__ import run_command
+from etl.__main__ import run_command_line
 from tests.docs.pages import ROOT
 from tests.docs.screen import Terminal
 
@@ -25,6 +25,8 @@ _REAL = (("region: eu", "region: {url}"), ("/srv/propsync", "."))
 _REAL_URL = "https://api.eu.amplitude.com"
 # Numbers before a unit of time or speed, moments, and what a page leaves out.
 _VARIES = re.compile(r"(\d[\d,.]*(?= (?:s|rows/s)\b)|(?<=seconds\":)\d[\d.]*|\d{4}-\d\d-\d\dT[\d:.]+|\.\.\.)")
+# The sentence about where the time went differs from run to run; pages show it or not.
+_TIME_SPENT = re.compile(r"\s+Time: (?:[^.]|\.\d)*\.")
 _SHIM = '#!/bin/sh\nexec "{python}" -m etl "$@"\n'
 
 
@@ -48,6 +50,7 @@ def fits(shown: str, said: str) -> bool:
 
     `...` stands for anything: in a line, or for whole lines.
     """
+    shown, said = _TIME_SPENT.sub("", shown), _TIME_SPENT.sub("", said)
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "..." else _line_pattern(line) + r"\n"
         for line in shown.rstrip().splitlines()
@@ -75,7 +78,7 @@ class Console:
         self._code = 0
         self._exported: dict[str, str] = {}
         self._tools: dict[str, Callable[[list[str]], int]] = {
-            "propsync": run_command,
+            "propsync": run_command_line,
             "cat": self._cat,
             "curl": self._curl,
             "echo": self._echo,

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-STAGES = ("reader", "mapper", "changes", "encoder", "sender")
+STAGES = ("reader", "mapper", "snapshot", "encoder", "sender")
 # What makes a reject or passes a code on to what does, and at which place it takes the code.
 _TAKES_CODE_AT = {"Reject": 2, "Fault": 0, "faults_of": 0, "_UnfitError": 0, "_reject": 1, "handed_back": 1}
 
@@ -19,7 +19,10 @@ def reject_codes(package: Path) -> set[str]:
 
 
 def _codes(file: Path) -> Iterator[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    if not any(f"{name}(" in text for name in _TAKES_CODE_AT):
+        return
+    tree = ast.parse(text)
     for scope in ast.walk(tree):
         if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
             for given in _given_codes(scope):

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from etl.__main__ import run_command
+from etl.__main__ import run_command_line
 from tests.docs.pages import ROOT
 
 DEMO = ROOT / "docs" / "demo.py"
@@ -43,7 +43,7 @@ def in_this_process(folder: Path) -> str:
     def run(command: list[str], *, env: dict[str, str], check: bool) -> subprocess.CompletedProcess[str]:
         assert command[:3] == [sys.executable, "-m", "etl"]
         with patch.dict(os.environ, env):
-            return subprocess.CompletedProcess(command, run_command(command[3:]))
+            return subprocess.CompletedProcess(command, run_command_line(command[3:]))
 
     with (
         contextlib.chdir(folder),

@@ -12,13 +12,14 @@ import click
 import pytest
 
 from etl import errors
-from etl.amplitude import DEFAULT_REQUESTS_PER_SECOND, TRANSPORTS
-from etl.cli import propsync
+from etl.amplitude.limits import DEFAULT_REQUESTS_PER_SECOND, TRANSPORT_RULES
+from etl.cli.app import propsync
 from etl.errors import EtlError, ExitCode
-from etl.listeners.metrics import Reading, metrics_text
+from etl.listeners.metrics import MetricValues, metrics_text
 from etl.listeners.summary import summary_dict
-from etl.model import Summary, Tally
+from etl.model import Tally
 from etl.pipeline import Settings
+from etl.run_events import Summary, Timing
 from tests.docs.pages import DOCS, README, ROOT, blocks, prose, table, user_pages
 from tests.docs.playing import steps
 from tests.docs.source_codes import reject_codes
@@ -105,12 +106,13 @@ def test_the_summary_has_the_keys_in_the_table() -> None:
 
 
 def test_metrics_are_those_of_the_program() -> None:
-    reading = Reading(
+    reading = MetricValues(
         "",
         source_rows=1,
         rejects_by_code={"code": 1},
         skipped_values={"column": {"code": 1}},
         last_success=1.0,
+        timing=Timing(latency=(0.1, 0.2, 0.3)),
     )
     written = set(re.findall(r"^# TYPE (\w+)", metrics_text(reading), re.MULTILINE))
     assert set(re.findall(r"\bpropsync_[a-z_]+", RUNNING.read_text(encoding="utf-8"))) == written
@@ -130,7 +132,10 @@ def test_errors_are_those_of_the_program() -> None:
 def test_defaults_are_those_of_the_command() -> None:
     told = {row[0].split()[0]: row[1] for row in table(RUNNING, "option")}
     assert float(told.pop("--requests-per-second")) == DEFAULT_REQUESTS_PER_SECOND  # it depends on --rate
-    identify, batch = TRANSPORTS["identify"], TRANSPORTS["batch"]  # and these on the job's transport
+    identify, batch = (
+        TRANSPORT_RULES["identify"],
+        TRANSPORT_RULES["batch"],
+    )  # and these on the job's transport
     assert told.pop("--batch-size") == f"{identify.batch_size}; with batch {batch.batch_size}"
     waits = f"{identify.throttle_seconds:g}; with batch {batch.throttle_seconds:g}"
     assert told.pop("--throttle-wait") == waits

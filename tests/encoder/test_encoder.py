@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl import amplitude
 from etl.encoder import Limits
 from etl.model import Chunk, Mapped
-from tests.encoder.making import body_of, chunks_of, mapped_of, mapper_of, sent_by
+from tests.encoder.builders import body_of, chunks_of, mapped_of, mapper_of, sent_by
 from tests.examples import examples
 
 JOB = {"user_id": "id", "user_properties": {"plan": "plan", "score": {"column": "score", "type": "integer"}}}
@@ -40,6 +40,7 @@ def as_text(chunk: Chunk) -> tuple[object, ...]:
 
 
 @given(st.lists(ROW, max_size=30))
+@settings(max_examples=examples(100), deadline=None)
 def test_every_row_is_sent_merged_unchanged_or_rejected(rows: list[dict[str, object]]) -> None:
     chunks = chunks_of(mapped_of(MAPPER, table_of(rows)), LIMITS)
     first = 1
@@ -66,6 +67,7 @@ def test_chunks_are_the_same_however_rows_were_batched(
 
 
 @given(st.lists(ROW, max_size=30), st.data())
+@settings(max_examples=examples(100), deadline=None)
 def test_encoding_from_any_border_gives_the_same_chunks_again(
     rows: list[dict[str, object]], data: st.DataObject
 ) -> None:
@@ -83,6 +85,7 @@ def _from(mapped: list[Mapped], first: int) -> list[Mapped]:
 
 
 @given(st.lists(ROW, max_size=30))
+@settings(max_examples=examples(100), deadline=None)
 def test_places_in_the_body_name_each_identification(rows: list[dict[str, object]]) -> None:
     for chunk in chunks_of(mapped_of(MAPPER, table_of(rows)), LIMITS):
         starts = [0, *chunk.ends[:-1].tolist()] if chunk.users else []

@@ -11,12 +11,13 @@ import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
 from etl.encoder import form
 from etl.encoder.form import form_escape
+from tests.examples import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 HOSTILE = "%41+&api_key=x;=\x7f\"\\é€😀\u2028 </script>' OR 1=1 %%"
@@ -64,6 +65,7 @@ def test_three_independent_parsers_read_hostile_text_back() -> None:
 
 
 @given(TEXT)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_text_comes_back(text: str) -> None:
     body, value = body_of(text)
     assert json.loads(read_by_urllib(body)) == {"v": value}
@@ -71,6 +73,7 @@ def test_any_text_comes_back(text: str) -> None:
 
 
 @given(TEXT)
+@settings(max_examples=examples(100), deadline=None)
 def test_never_longer_than_percent_encoding(text: str) -> None:
     line = json.dumps({"v": text}, ensure_ascii=False)
     assert len(form_escape(line.encode())) <= len(urlencode({"": line})) - 1
@@ -88,6 +91,7 @@ def test_a_space_is_a_plus_and_a_plus_is_none() -> None:
 
 
 @given(TEXT)
+@settings(max_examples=examples(100), deadline=None)
 def test_no_raw_space_or_control_stands_in_a_body(text: str) -> None:
     body, _ = body_of(text)
     assert all(0x21 <= byte <= 0x7E for byte in body)
@@ -125,6 +129,7 @@ def lines_of(texts: list[str]) -> list[bytes]:
 
 
 @given(WRITTEN, st.integers(1, 40))
+@settings(max_examples=examples(100), deadline=None)
 def test_lines_are_in_ascii_and_each_depends_on_itself_alone(texts: list[str], at_once: int) -> None:
     """Whatever stands beside a line, on a resume other lines do: its bytes stay the same."""
     lines = lines_of(texts)
@@ -138,6 +143,7 @@ def test_lines_are_in_ascii_and_each_depends_on_itself_alone(texts: list[str], a
 
 
 @given(st.lists(LETTERS.filter(lambda letter: letter not in "%\x7f")).map("".join))
+@settings(max_examples=examples(100), deadline=None)
 def test_escapes_are_those_of_the_standard_library(text: str) -> None:
     (line,) = lines_of([text])
     assert form_escape(line).decode().replace("+", " ") == json.dumps({"v": text}) + "\n"

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Encoder, Limits
-from etl.encoder.held import RowSizes
+from etl.encoder.cutter import RowSizes
 from etl.model import Mapped, Reject
-from tests.encoder.making import chunks_of, mapped_of, mapper_of
-from tests.mapper.zoo import ZOO
+from tests.encoder.builders import chunks_of, mapped_of, mapper_of
+from tests.mapper.arrow_samples import ARROW_SAMPLES
 
 JOB = {"user_id": "id", "user_properties": {"n": {"column": "n", "type": "integer"}}}
 
@@ -72,9 +72,9 @@ def test_batches_move_no_border(bad: bool, breaks: set[int]) -> None:
     assert borders(mapped_of(mapper_of(JOB), rows, breaks)) == whole
 
 
-@pytest.mark.parametrize("kind", ZOO)
+@pytest.mark.parametrize("kind", ARROW_SAMPLES)
 def test_the_size_of_a_row_depends_on_the_row_alone(kind: str) -> None:
-    column, _ = ZOO[kind]
+    column, _ = ARROW_SAMPLES[kind]
     rows = pa.RecordBatch.from_arrays([column], names=["v"])
     alone = [RowSizes(rows.slice(at, 1)).together(0, 1) for at in range(rows.num_rows)]
     assert RowSizes(rows).each(0, rows.num_rows).tolist() == alone

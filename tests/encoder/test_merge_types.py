@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.arrow.json_lines import json_lines
 from etl.encoder import FormEncoding, Limits
-from etl.encoder.merge_limits import WHOLE, merge_shares
-from etl.json_lines import json_lines
+from etl.encoder.merge import WHOLE_SHARE, merge_shares
 from etl.mapper import Mapper, splice_json
 from etl.model import Mapped
 from etl.sandbox.checks import check
 from etl.sandbox.profiles import Profiles
-from tests.encoder.making import Identification, chunks_of, mapped_of, mapper_of, sent_by
+from tests.encoder.builders import Identification, chunks_of, mapped_of, mapper_of, sent_by
 
 USERS = ["user-1", "user-2"]
 LIST_OPERATORS = ["$append", "$prepend", "$preInsert", "$postInsert", "$remove"]
@@ -192,7 +192,7 @@ def test_a_share_depends_on_the_number_not_on_its_type() -> None:
         return [int(share) for share in found[:, 0]]
 
     assert shares(pa.int8()) == shares(pa.int64()) == shares(pa.uint64())
-    assert 0 < shares(pa.int64())[2] < WHOLE
+    assert 0 < shares(pa.int64())[2] < WHOLE_SHARE
 
 
 def test_a_list_s_share_is_that_of_its_strings_however_they_are_written() -> None:
@@ -207,4 +207,4 @@ def test_a_list_s_share_is_that_of_its_strings_however_they_are_written() -> Non
 
     plain = shares("v", pa.array([["ä", "b"], ["c\x00"]]))
     assert plain == shares({"column": "v", "type": "json"}, pa.array(['["ä","b",5]', '["c\\u0000",{"a":1}]']))
-    assert plain == [3 * WHOLE // 1024, 2 * WHOLE // 1024]
+    assert plain == [3 * WHOLE_SHARE // 1024, 2 * WHOLE_SHARE // 1024]

@@ -8,12 +8,13 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Limits, pieces
 from etl.model import Batch, Mapped, Reject
-from tests.encoder.making import body_of, chunks_of
+from tests.encoder.builders import body_of, chunks_of
+from tests.examples import examples
 
 FIRST = 101
 
@@ -53,6 +54,7 @@ KINDS = st.lists(st.sampled_from(["sent", "sent", "unchanged", "refused", "unrea
 
 
 @given(KINDS, st.integers(1, 12))
+@settings(max_examples=examples(100), deadline=None)
 def test_pieces_put_together_are_the_batch(kinds: list[str], rows: int) -> None:
     mapped = mapped_of(kinds)
     parts = list(pieces(mapped, rows=rows))
@@ -78,6 +80,7 @@ def test_pieces_put_together_are_the_batch(kinds: list[str], rows: int) -> None:
 
 
 @given(KINDS, st.integers(1, 12), st.integers(1, 7))
+@settings(max_examples=examples(100), deadline=None)
 def test_chunks_are_the_same_in_pieces(kinds: list[str], rows: int, limit: int) -> None:
     mapped, limits = mapped_of(kinds), Limits(identifications=limit)
     whole = chunks_of([mapped], limits, first=FIRST)

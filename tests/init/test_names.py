@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from etl.init.names import amplitude_field, id_name, is_code, is_device_id, personal, words_of
+from etl.init.names import amplitude_field, id_name, is_code, is_device_id, name_words, personal
 
 
 @pytest.mark.parametrize("name", ["customer_id", "customerId", "Customer ID", "CUSTOMER-ID"])
 def test_words_do_not_depend_on_the_way_of_writing(name: str) -> None:
-    assert words_of(name) == ("customer", "id")
+    assert name_words(name) == ("customer", "id")
 
 
 @pytest.mark.parametrize(

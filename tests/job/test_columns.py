@@ -5,8 +5,8 @@ import time
 import pytest
 
 from etl.errors import JobError
-from etl.job import check_columns
-from tests.job.writing import job
+from etl.job import check_columns, check_repeated, missing_columns
+from tests.job.job_texts import job
 
 TEXT = """\
 identification:
@@ -58,3 +58,26 @@ def test_thousands_of_unknown_columns_are_told_at_once() -> None:
         check_columns(made, [f"column_{i}_y" for i in range(5000)])
     assert time.monotonic() - begun < 2
     assert len(caught.value.faults) == 1000
+
+
+def test_a_column_that_a_file_has_twice_is_a_fault_of_the_line_that_names_it() -> None:
+    check_repeated(job(TEXT), "users.csv", {"other": [1, 2]})
+    with pytest.raises(
+        JobError, match=r"job\.yml:5: users\.csv has `plan_nam` in columns 2, 3 and 5"
+    ) as caught:
+        check_repeated(job(TEXT), "users.csv", {"plan_nam": [2, 3, 5]})
+    assert "skip_rows: 1" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["plan"], "has no column `plan`, which other files of the source have; did you mean `plan_name`?"),
+        (["a", "b"], "has no columns `a`, `b`, which other files of the source have"),
+        ([f"c{number}" for number in range(11)], "`c9`, ..., which other files"),
+    ],
+)
+def test_columns_that_one_file_lacks_are_an_error_of_the_source(missing: list[str], message: str) -> None:
+    error = missing_columns("b.csv", missing, ["id", "plan_name"])
+    assert message in str(error)
+    assert "missing: null" in str(error.hint)

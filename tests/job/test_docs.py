@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from etl.amplitude import FIELDS, OPERATORS, TIME_FIELD
+from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
 from etl.job import parse_job
-from etl.job.bare import Tree, plain
-from etl.job.document import read_document
-from etl.job.json_schema import job_schema
-from etl.job.schema import STEP_WORDS, ColumnShape, IdentificationShape, JobShape, StepShape
+from etl.job.column_spec import STEP_WORDS
+from etl.job.loading import read_document
+from etl.job.scalars import Data, resolved
+from etl.job.spec import job_schema
+from tests.job.job_texts import keys
 
 PAGE = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -20,12 +21,12 @@ ENVIRON = {"EXPORT_FOLDER": "exports"}
 
 def whole(block: str) -> str:
     """An excerpt put where it belongs: at the top level, or else into the identification."""
-    keys = read_document(block).data.keys()
-    if "identification" in keys:
+    given = read_document(block).data.keys()
+    if "identification" in given:
         return block
-    if keys <= JobShape.model_fields.keys():
+    if given <= keys():
         return f"{block}identification: {{user_id: id}}\n"
-    assert keys <= IdentificationShape.model_fields.keys(), keys
+    assert given <= keys("Identification"), given
     indented = "".join(f"  {line}\n" for line in block.splitlines())
     return f"identification:\n  user_id: id\n{indented}"
 
@@ -37,7 +38,7 @@ def test_every_example_is_a_job(block: str) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_example_passes_the_schema(block: str) -> None:
-    data: Tree = plain(read_document(whole(block)).data)
+    data: Data = resolved(read_document(whole(block)).data)
     Draft202012Validator(job_schema()).validate(data)
 
 
@@ -46,9 +47,9 @@ def test_there_are_examples() -> None:
 
 
 def test_every_key_is_in_the_page() -> None:
-    keys = {*JobShape.model_fields, *FIELDS, TIME_FIELD, *OPERATORS, *ColumnShape.model_fields, *STEP_WORDS}
-    assert {key for key in keys if f"`{key}`" not in PAGE} == set()
-    assert {key for key in StepShape.model_fields if f"`{{{key}: " not in PAGE} == set()
+    known = {*keys(), *FIELDS, TIME_FIELD, *OPERATORS, *keys("ColumnSpec"), *STEP_WORDS}
+    assert {key for key in known if f"`{key}`" not in PAGE} == set()
+    assert {key for key in keys("StepArgument") if f"`{{{key}: " not in PAGE} == set()
 
 
 def test_the_messages_in_the_page_are_what_is_told() -> None:

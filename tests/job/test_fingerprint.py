@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.job import fingerprint
-from tests.job.writing import job
+from tests.job.job_texts import job
 
 IDENTIFICATION = (
     "identification: {user_id: id, user_properties: {a: {column: b, transform: [trim, lower]}}}\n"

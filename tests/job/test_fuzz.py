@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from etl.errors import EtlError, JobError
 from etl.job import fingerprint, job_from_dict, parse_job
-from etl.job.schema import ColumnShape, IdentificationShape, JobShape, OperatorsShape
 from tests.examples import examples
+from tests.job.job_texts import keys
 
 VALID = """\
 name: nightly
@@ -44,10 +44,10 @@ SIGNS = st.sampled_from(
 )
 KEYS = sorted(
     {
-        *JobShape.model_fields,
-        *IdentificationShape.model_fields,
-        *ColumnShape.model_fields,
-        *(str(field.alias) for field in OperatorsShape.model_fields.values()),
+        *keys(),
+        *keys("Identification"),
+        *keys("ColumnSpec"),
+        *keys("Operators"),
         *("prefix", "replace", "date_format", "region", "transport", "delimiter", "api_key", "$x", ""),
     }
 )
@@ -84,7 +84,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 
 
 @given(at=st.integers(0, len(VALID)), length=st.integers(0, 8), sign=SIGNS | st.text(max_size=3))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(180), deadline=None)
 def test_no_slip_of_the_pen_breaks_the_reader(at: int, length: int, sign: str) -> None:
     parse(VALID[:at] + sign + VALID[at + length :])
 
@@ -98,7 +98,7 @@ def test_no_shuffling_of_lines_breaks_the_reader(lines: list[str], indent: str) 
 
 
 @given(TREES, TREES, TREES)
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(180), deadline=None)
 def test_no_data_breaks_the_door(identification: object, properties: object, other: object) -> None:
     data = {"source": other, "csv": other, "destination": other, "name": other}
     with contextlib.suppress(EtlError):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from etl.listeners.log import LogListener
 from etl.listeners.summary import summary_dict
-from etl.model import Ended, Event, Paused, Progressed, Recovered, Tally, Warned
+from etl.model import Tally
+from etl.run_events import Ended, Event, Paused, Progressed, Recovered, Warned
 
-from .playing import HOSTILE, TALLY, Clock, started, summary
+from .events import HOSTILE, TALLY, TIMING, Clock, started, summary
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -161,6 +163,17 @@ def test_numbers_without_a_value_are_null() -> None:
     played.tell(Paused("503", math.inf, math.nan))
     assert played.data[0]["seconds"] is None
     assert played.data[0]["outage_seconds"] is None
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_last_line_says_where_the_time_went(log_format: Literal["text", "json"]) -> None:
+    played = Played(log_format)
+    played.tell(Ended(replace(summary(), timing=TIMING)))
+    if log_format == "json":
+        assert played.data[-1]["timing"]["rate"] == 610.0
+        assert played.data[-1]["timing"]["latency"] == {"p50": 0.08, "p95": 0.2, "p99": 1.5}
+    else:
+        assert " Time: 61 % waiting for the rate limit, 22 % for answers, 10 % for " in played.lines[-1]
 
 
 def test_text_lines_are_for_people() -> None:

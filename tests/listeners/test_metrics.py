@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from etl.errors import StateError, UsageError
-from etl.listeners.metrics import MetricsListener, Reading, metrics_text
-from etl.model import Ended, Paused, Progressed, Recovered, Tally
+from etl.listeners.metrics import MetricsListener, MetricValues, metrics_text
+from etl.model import Tally
+from etl.run_events import Ended, Paused, Progressed, Recovered
+from tests.examples import examples
 
-from .playing import BEGAN, TALLY, Clock, started, summary
+from .events import BEGAN, TALLY, TIMING, Clock, started, summary
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -62,6 +65,16 @@ def test_says_what_was_counted(played: Played) -> None:
     assert played.value("run_seconds") == 250
     assert played.value("source_rows") == 2_000_000
     assert played.value("last_success_timestamp_seconds") == BEGAN.timestamp() + 250
+
+
+def test_says_where_the_time_went_at_the_end(played: Played) -> None:
+    played.tell(started())
+    assert played.value("stage_seconds_total", stage="rate") is None
+    played.tell(Ended(replace(summary(), timing=TIMING)))
+    stages = ("source", "map", "diff", "encode", "idle", "user", "rate", "pause", "request", "commit")
+    seconds = [played.value("stage_seconds_total", stage=stage) for stage in stages]
+    assert seconds == [getattr(TIMING, stage) for stage in stages]
+    assert [played.value("answer_seconds", quantile=q) for q in ("0.5", "0.95", "0.99")] == [0.08, 0.2, 1.5]
 
 
 def test_is_there_from_the_start_with_the_rows_of_earlier_runs(played: Played) -> None:
@@ -145,9 +158,10 @@ def test_a_full_disk_is_told_and_the_next_write_tried(played: Played) -> None:
     assert lost.value("rows_total", outcome="accepted") == 900_000
 
 
+@settings(max_examples=examples(100))
 @given(st.text(), st.dictionaries(st.text(), st.integers(1, 10**15), max_size=3))
 def test_any_name_arrives_as_it_is(job: str, codes: dict[str, int]) -> None:
-    found = samples(metrics_text(Reading(job, rejects_by_code=codes)))
+    found = samples(metrics_text(MetricValues(job, rejects_by_code=codes)))
     assert {dict(labels)["job"] for _, labels in found} == {job}
     rejects = {
         dict(labels)["code"]: value
@@ -178,6 +192,7 @@ def test_the_version_is_told(played: Played) -> None:
     assert 'propsync_build_info{job="nightly",version="' in played.path.read_text()
 
 
+@settings(max_examples=examples(100))
 @given(st.text(min_size=1).filter(str.isprintable))
 def test_a_run_that_could_not_begin_keeps_the_success_of_any_job(job: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

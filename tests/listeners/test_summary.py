@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
-from etl.listeners.summary import summary_dict, summary_text
-from etl.model import Summary, Tally
-from etl.wording import columns
+from etl.listeners.summary import summary_dict, summary_text, time_spent
+from etl.model import Tally
+from etl.run_events import Summary, Timing
+from etl.text import columns
 
-from .playing import HOSTILE, summary
+from .events import HOSTILE, TIMING, summary
 
 KEYS = "rows accepted unchanged merged rejected requests retries throttled bytes seconds resumed_rows status"
 
@@ -16,7 +18,7 @@ KEYS = "rows accepted unchanged merged rejected requests retries throttled bytes
 def test_the_keys_are_the_promised_ones_in_order() -> None:
     assert list(summary_dict(summary())) == [
         *(*KEYS.split(), "in_doubt", "uncounted", "job", "rejects_by_code"),
-        *("exit_code", "reason", "hint", "skipped_values"),
+        *("exit_code", "reason", "hint", "skipped_values", "seconds_by", "timing"),
     ]
 
 
@@ -91,3 +93,52 @@ def test_values_left_out_are_listed_by_column_and_reason() -> None:
     assert "    since: bad_date  1,200" in lines
     empty = summary_text(Summary("job", Tally(rows=5, accepted=5), 1.0, 0, "finished"), width=80)
     assert "left out" not in empty
+
+
+def test_the_data_says_where_the_time_went() -> None:
+    data = json.loads(json.dumps(summary_dict(replace(summary(), timing=TIMING))))
+    numbers = {name: value for name, value in asdict(TIMING).items() if name != "latency"}
+    assert data["timing"] == {**numbers, "latency": {"p50": 0.08, "p95": 0.2, "p99": 1.5}}
+    assert data["seconds_by"] == {name: value for name, value in numbers.items() if name != "slots"}
+    unanswered = summary_dict(replace(summary(), timing=Timing(slots=8, idle=3.0)))
+    assert unanswered["timing"] == {**asdict(Timing(slots=8, idle=3.0)), "latency": {}}
+    never_sent = summary_dict(summary())
+    assert (never_sent["timing"], never_sent["seconds_by"]) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("timing", "sentence"),
+    [
+        (
+            TIMING,
+            "61 % waiting for the rate limit, 22 % for answers, 10 % for rows to send, "
+            "4 % for the checkpoint, 3 % for earlier rows of the same users",
+        ),
+        (
+            Timing(request=6, rate=2, pause=2, latency=(0.08, 0.2, 1.5)),
+            "60 % waiting for answers (half within 80 ms, 99 % within 1.5 s), 20 % for the rate limit, "
+            "20 % for pauses after a 429 or an outage",
+        ),
+        (Timing(request=1), "100 % waiting for answers"),
+        (
+            Timing(source=9, map=1, diff=2, encode=3, idle=7, request=3, latency=(1.0, 1.0, 1.0)),
+            "70 % waiting for rows to send (mostly reading), 30 % for answers",
+        ),
+        (Timing(map=9, encode=3, idle=1), "100 % waiting for rows to send (mostly mapping)"),
+        (
+            Timing(diff=9, encode=3, idle=1),
+            "100 % waiting for rows to send (mostly comparing with the snapshot)",
+        ),
+        (Timing(encode=3, idle=1), "100 % waiting for rows to send (mostly encoding)"),
+        (Timing(idle=1), "100 % waiting for rows to send"),
+        (Timing(commit=999, user=1), "100 % waiting for the checkpoint"),
+        (Timing(source=5), None),
+        (Timing(), None),
+        (None, None),
+    ],
+)
+def test_one_sentence_says_where_the_time_went(timing: Timing | None, sentence: str | None) -> None:
+    assert time_spent(timing) == sentence
+    text = summary_text(replace(summary(), timing=timing), width=300)
+    assert ("Time: " in text) == (sentence is not None)
+    assert f"  Time: {sentence}." in text.splitlines() or sentence is None

@@ -11,7 +11,8 @@ import orjson
 import pyarrow as pa
 from arro3.io import write_ndjson
 
-from etl.job.spec import ColumnSpec, Identification
+from etl.job.column_spec import ColumnSpec
+from etl.job.identification_spec import Identification
 from etl.mapper import Mapper, splice_json
 from etl.model import Batch, Mapped
 

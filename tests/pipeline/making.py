@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl import Job
-from etl.model import Listener, Summary
 from etl.pipeline import Settings, run_job
-from etl.pipeline.run import ignore
+from etl.pipeline.run import no_listener
 from etl.reader import open_source
+from etl.run_events import Listener, Summary
 from etl.sandbox import Sandbox
-from etl.sender import Waits
+from etl.sender import Backoff
 
 KEY = "0123456789abcdef-secret"
-QUICK = Waits(retry=0.01, throttle=0.02, longest=0.1)
+QUICK = Backoff(retry=0.01, throttle=0.02, longest=0.1)
 IDENTIFICATION = {
     "user_id": "id",
     "platform": "platform",
@@ -100,7 +100,7 @@ def run_once(
     sandbox: Sandbox,
     source: Path,
     *,
-    listener: Listener = ignore,
+    listener: Listener = no_listener,
     job: Job | None = None,
     **settings: Any,
 ) -> Summary:

@@ -13,13 +13,13 @@ from unittest.mock import patch
 
 from etl import Job
 from etl.checkpoint import Checkpoint
-from etl.model import Event, Listener, Progressed, Summary
 from etl.pipeline import Settings, run_job
 from etl.pipeline import run as run_module
-from etl.pipeline.run import ignore
+from etl.pipeline.run import no_listener
 from etl.reader import open_source
+from etl.run_events import Event, Listener, Progressed, Summary
 from etl.sandbox import Sandbox
-from etl.snapshot import Renewal
+from etl.snapshot import SnapshotWriter
 from tests.pipeline.making import KEY, QUICK, law_holds
 
 Row = dict[str, Any]
@@ -59,7 +59,7 @@ def night(job: Job, sandbox: Sandbox, rows: Sequence[Row], **settings: Any) -> S
 
 
 def send(
-    job: Job, sandbox: Sandbox, paths: Sequence[Path], *, listener: Listener = ignore, **settings: Any
+    job: Job, sandbox: Sandbox, paths: Sequence[Path], *, listener: Listener = no_listener, **settings: Any
 ) -> Summary:
     """Run the job on files."""
     usual: dict[str, Any] = {"endpoint": sandbox.url, "rate": None, "requests_per_second": None}
@@ -111,7 +111,7 @@ def killed(point: str, number: int = 1) -> Iterator[Listener]:
         for name, owner, attribute in (
             ("committ", Checkpoint, "commit"),
             ("publish", run_module, "publish_rejects"),
-            ("renew", Renewal, "finish"),
+            ("renew", SnapshotWriter, "finish"),
             ("finish", Checkpoint, "finish"),
         ):
             if point.startswith(name):

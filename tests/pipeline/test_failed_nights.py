@@ -13,17 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.checkpoint import InFlight, database, in_flight, store
+from etl.amplitude.responses import Verdict
+from etl.checkpoint import InFlightFile, database, in_flight_file, store
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job import Job
-from etl.model import Body, Event, Listener, Noted, Started, Summary, Warned
-from etl.pipeline import RejectLimit, Settings, destinations, digests, doubt, resume, run_job
+from etl.model import Body
+from etl.pipeline import RejectLimit, Settings, diff_base, digests, invalidate, resume, run_job
 from etl.pipeline import run as run_module
-from etl.pipeline.run import ignore
+from etl.pipeline.run import no_listener
 from etl.reader import open_source
-from etl.responses import Verdict
+from etl.run_events import Event, Listener, Noted, Started, Summary, Warned
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
-from etl.sender.http import Http
+from etl.sender.transports import HttpTransport
 from etl.snapshot import KnownIds
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import (
@@ -54,26 +55,26 @@ def strict() -> Iterator[Sandbox]:
 def no_farewell() -> Iterator[None]:
     """Processes that end as by `kill -9`: what is in flight isn't tidied up."""
 
-    def gone(self: InFlight, *_: object) -> None:
+    def gone(self: InFlightFile, *_: object) -> None:
         os.close(self._file)
 
-    with patch.object(InFlight, "__exit__", gone):
+    with patch.object(InFlightFile, "__exit__", gone):
         yield
 
 
 @contextmanager
 def dying_after(requests: int) -> Iterator[None]:
     """Die as by `kill -9` when so many requests were applied, before the last one's answer is heard."""
-    whole, left = Http.post, [requests]
+    whole, left = HttpTransport.post, [requests]
 
-    async def post(self: Http, request: Body) -> Verdict:
+    async def post(self: HttpTransport, request: Body) -> Verdict:
         verdict = await whole(self, request)
         left[0] -= 1
         if left[0] == 0:
             raise KilledError
         return verdict
 
-    with no_farewell(), patch.object(Http, "post", post):
+    with no_farewell(), patch.object(HttpTransport, "post", post):
         yield
 
 
@@ -91,13 +92,13 @@ def dying_at(step: str) -> Iterator[None]:
 
         return call
 
-    keep = doubt.keep_accepted
+    keep = invalidate.keep_accepted
     name, owner, other = {
         "keep": ("keep_accepted", resume, before),
         "kept": ("keep_accepted", resume, after(keep)),
-        "create": ("make", store, before),
-        "created": ("make", store, after(database.make)),
-        "begin": ("begin", InFlight, before),
+        "create": ("create_database", store, before),
+        "created": ("create_database", store, after(database.create_database)),
+        "begin": ("begin", InFlightFile, before),
     }[step]
     with patch.object(owner, name, other):
         yield
@@ -264,7 +265,7 @@ def test_in_flight_and_then_refused_is_in_doubt(tmp_path: Path, sandbox: Sandbox
     with dying_after(1), pytest.raises(KilledError):
         night(job, sandbox, users(range(3), plan="x"), batch_size=1, concurrency=1)
     sandbox.change(poison_users=["user-00000"])
-    with patch.object(in_flight, "_boot_id", lambda: "another boot") if power_cut else nullcontext():
+    with patch.object(in_flight_file, "_boot_id", lambda: "another boot") if power_cut else nullcontext():
         assert night(job, sandbox, users(range(3), plan="x"), batch_size=1).tally.rejected == 1
     sandbox.change(poison_users=[])
     night(job, sandbox, users(range(3)))
@@ -300,10 +301,10 @@ def test_after_a_power_cut_everybody_is_in_doubt(tmp_path: Path, sandbox: Sandbo
     night(job, sandbox, users(range(KNOWN)))
     with dying_after(2), pytest.raises(KilledError):
         night(job, sandbox, second(job), batch_size=10, concurrency=1)
-    with patch.object(in_flight, "_boot_id", lambda: "another boot"):
+    with patch.object(in_flight_file, "_boot_id", lambda: "another boot"):
         summary = night(job, sandbox, third(job), listener=heard.append)
     assert summary.tally.accepted == KNOWN
-    assert ["everybody is sent" in event.message for event in heard if isinstance(event, Warned)] == [True]
+    assert ["all users are sent" in event.message for event in heard if isinstance(event, Warned)] == [True]
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -315,7 +316,7 @@ def test_who_leaves_after_a_power_cut_is_unset_too(tmp_path: Path, sandbox: Sand
     with dying_after(2), pytest.raises(KilledError):
         night(job, sandbox, users(range(20)), batch_size=2, concurrency=1)
     quiet(sandbox)
-    with patch.object(in_flight, "_boot_id", lambda: "another boot"):
+    with patch.object(in_flight_file, "_boot_id", lambda: "another boot"):
         night(job, sandbox, users(range(2, 20)), max_absent=100.0)
     plans = {name: row.get("plan") for name, row in held(sandbox).items()}
     assert plans == {f"user-{n:05}": f"plan {n % 3}" if n >= 2 else None for n in range(20)}
@@ -392,7 +393,7 @@ def test_destinations_that_come_and_go_leave_no_more_than_a_few_files(
 ) -> None:
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(3)))
-    with patch.object(destinations, "_MOST_ASIDE", 2):
+    with patch.object(diff_base, "_MOST_DESTINATIONS", 2):
         for _ in range(4):
             with running_sandbox() as other:
                 night(job, other, users(range(3)))
@@ -465,7 +466,7 @@ def test_a_table_with_another_middle_is_another_one(tmp_path: Path, sandbox: San
     tables = [pa.Table.from_pylist(users(range(100))) for _ in range(2)]
     tables += [pa.Table.from_pylist([*users(range(50)), *users([50], plan="x"), *users(range(51, 100))])]
 
-    def run(table: pa.Table, listener: Listener = ignore, **more: Any) -> Summary:
+    def run(table: pa.Table, listener: Listener = no_listener, **more: Any) -> Summary:
         usual: dict[str, Any] = {"rate": None, "waits": QUICK, "batch_size": 10, "progress_every": 0.0}
         chosen = Settings(endpoint=sandbox.url, **(usual | more))
         return run_job(job, open_source([table]), KEY, settings=chosen, listener=listener)

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import csv
 
 from etl import Job, plan, preview
-from etl.model import Summary
+from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.pipeline.making import run_once, sent_bodies
 from tests.pipeline.nights import KilledError, killed, quiet

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.checkpoint import Checkpoint, left_by
+from etl.checkpoint import Checkpoint, read_in_flight
 from etl.errors import DestinationError, EtlError
-from etl.model import Event, Progressed, Tally
-from etl.pipeline.doubt import unsettled
+from etl.model import Tally
+from etl.pipeline.invalidate import uncommitted_flights
 from etl.ranges import RangeSet
+from etl.run_events import Event, Progressed
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.examples import examples
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, users
 
 HOT = "user-hot"
@@ -97,7 +99,10 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
             assert left == [number for number, row in enumerate(rows, start=1) if row["id"] == HOT]
             assert lawful(found.progress().tally)
             assert RangeSet(found.committed(), found.held()).rows() == 870
-            in_doubt = unsettled(left_by(job.state_dir / "in_flight"), found.progress(), found) or ()
+            in_doubt = (
+                uncommitted_flights(read_in_flight(job.state_dir / "in_flight"), found.progress(), found)
+                or ()
+            )
             assert sum(len(flight.keys) for flight in in_doubt) <= 1
         sandbox.change(hot_users=[])
         before = len(sandbox.requests)
@@ -117,7 +122,7 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
     st.sampled_from(["committing", "committed"]),
     st.integers(0, 60),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12, least=5), deadline=None)
 def test_counters_and_profiles_end_as_undisturbed_whatever_is_hot_and_killed(
     count: int, cycle: list[int], hot: set[int], kills: list[int], point: str, tries: int
 ) -> None:

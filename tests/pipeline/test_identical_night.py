@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 import etl
 from etl.job import Job
-from etl.model import Batch, RowRange, Summary
+from etl.model import Batch, RowRange
 from etl.pipeline import Settings, run_job
 from etl.reader import Source, open_source
+from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.examples import examples
 from tests.pipeline.making import KEY, QUICK, law_holds
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, send, users, write
 
@@ -91,7 +93,9 @@ def jobs(folder: Path, name: str, changes: str, transport: str) -> tuple[Job, Jo
 HOW: dict[str, Any] = {"max_changes": 100.0, "concurrency": 2}
 
 
-@settings(max_examples=12, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(12, least=5), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(
     name=st.sampled_from(sorted(IDENTIFICATIONS)),
     changes=st.sampled_from(sorted(CHANGES)),
@@ -145,7 +149,9 @@ def shown(sandbox: Sandbox, changes: str) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=12, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(12, least=5), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(
     name=st.sampled_from(sorted(IDENTIFICATIONS)),
     changes=st.sampled_from(sorted(CHANGES)),

@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 from etl import Job
 from etl.encoder import Limits
 from etl.errors import JobError
-from etl.model import Chunk, RowRange, Summary
-from etl.pipeline.production import Production
-from etl.reader import open_source, source
-from etl.reader.formats import Input
-from etl.reader.ndjson_file import NdjsonFile
+from etl.model import Chunk, RowRange
+from etl.pipeline.row_pipeline import JobSource, RowPipeline
+from etl.reader import open_source
+from etl.reader.file_reader import ReadOptions
+from etl.reader.files import UnpackedFile
+from etl.reader.formats import READERS
+from etl.reader.ndjson_reader import NdjsonReader
+from etl.run_events import Summary
 from etl.sandbox import Sandbox
 from tests.examples import examples
 from tests.pipeline.making import run_once
@@ -115,18 +118,18 @@ def expected(text: str) -> dict[str, Any] | set[str]:
 
 @contextmanager
 def blocks_of(block: int, look: int) -> Iterator[None]:
-    class Small(NdjsonFile):
-        def __init__(self, given: Input) -> None:
-            super().__init__(given, block, look)
+    class Small(NdjsonReader):
+        def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+            super().__init__(given, options, block, look)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "NdjsonFile", Small)
+        patch.setitem(READERS, "ndjson", Small)
         yield
 
 
 def chunks_of(path: Path, job: dict[str, Any] = JOB) -> list[Chunk]:
     made = Job.of(job, folder=path.parent)
-    production = Production.of(made, open_source([path]), Limits(identifications=3))
+    production = RowPipeline(made, open_source([path]), limits=Limits(identifications=3))
     return [chunk for chunks in production.chunks([RowRange(0)]) for chunk in chunks]
 
 
@@ -251,8 +254,8 @@ def test_a_column_that_one_day_lacks_is_null_there(tmp_path: Path, sandbox: Sand
         (tmp_path / name).write_text("\n".join(lines))
     job = job_in(tmp_path, {"plan": "plan", "left": {"column": "left", "type": "date"}})
     for order in (["days"], ["days/2.ndjson", "days/1.ndjson"]):
-        forecasted = Production.of(job, open_source(order, folder=tmp_path), Limits())
-        assert len(list(forecasted.files())) == 2
+        rows = JobSource(job, open_source(order, folder=tmp_path))
+        assert len(list(rows.files())) == 2
     run_once(tmp_path, sandbox, tmp_path / "days", job=job)
     assert held(sandbox) == {
         "user-1": {"plan": "a", "left": "2024-01-01"},
@@ -261,7 +264,7 @@ def test_a_column_that_one_day_lacks_is_null_there(tmp_path: Path, sandbox: Sand
         "user-4": {"plan": "b"},
     }
     with pytest.raises(JobError, match=r"no column `lefft`.*did you mean `left`"):
-        Production.of(job_in(tmp_path, {"left": "lefft"}), open_source([tmp_path / "days"]), Limits())
+        JobSource(job_in(tmp_path, {"left": "lefft"}), open_source([tmp_path / "days"]))
 
 
 def test_another_row_changes_nothing_of_what_was_sent(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -364,11 +367,11 @@ def test_a_text_in_place_of_a_number_makes_nobody_new(tmp_path: Path, sandbox: S
 def test_memory_doesn_t_grow_with_the_variety_of_keys(tmp_path: Path, properties: str) -> None:
     script = (
         "import json, resource, sys; from etl import Job; from etl.encoder import Limits\n"
-        "from etl.model import RowRange; from etl.pipeline.production import Production\n"
+        "from etl.model import RowRange; from etl.pipeline.row_pipeline import RowPipeline\n"
         "from etl.reader import open_source\n"
         "who = {'user_id': 'id', 'user_properties': json.loads(sys.argv[2])}\n"
         "job = Job.of({'identification': who, 'changes': 'off'})\n"
-        "made = Production.of(job, open_source([sys.argv[1]]), Limits()).chunks([RowRange(0)])\n"
+        "made = RowPipeline(job, open_source([sys.argv[1]]), limits=Limits()).chunks([RowRange(0)])\n"
         "assert sum(chunk.users for chunks in made for chunk in chunks) == 4000\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

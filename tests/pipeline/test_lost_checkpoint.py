@@ -15,7 +15,7 @@ import pytest
 from etl.checkpoint import Checkpoint
 from etl.errors import StaleCheckpointError
 from etl.job import Job
-from etl.pipeline import lost, status_of
+from etl.pipeline import status_of, unfinished
 from etl.sandbox import Sandbox
 from tests.pipeline.nights import KilledError, held, job_in, night, quiet, send, users, write
 from tests.pipeline.test_failed_nights import dying_after
@@ -141,7 +141,7 @@ def test_where_it_can_t_be_put_right_the_hint_says_so(tmp_path: Path, sandbox: S
     late = counting(tmp_path / "batch")
     path = kill_in_mid_run(late, sandbox, users(range(ROWS)))
     emptied(checkpoint_of(late))
-    with patch.object(lost, "_REMEMBERED_SECONDS", -1), pytest.raises(StaleCheckpointError) as caught:
+    with patch.object(unfinished, "_REMEMBERED_SECONDS", -1), pytest.raises(StaleCheckpointError) as caught:
         send(late, sandbox, [path], batch_size=10)
     assert "counts twice" in str(caught.value.hint)
 

@@ -12,7 +12,7 @@ import pytest
 
 from etl import Job
 from etl.errors import JobError
-from etl.model import Summary
+from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.pipeline.making import run_once, sent_bodies
 from tests.pipeline.nights import KilledError, arrived, killed

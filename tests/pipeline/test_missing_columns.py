@@ -12,7 +12,7 @@ import pytest
 from etl.errors import ExitCode, JobError, SourceError
 from etl.job import Job
 from etl.pipeline import Settings
-from etl.pipeline.rehearse import forecast, preview
+from etl.pipeline.plan import plan_job, preview_rows
 from etl.reader import open_source
 from etl.sandbox import Sandbox
 from tests.pipeline.nights import Row, held, job_in, send, write
@@ -55,7 +55,7 @@ def test_the_file_is_named_and_nothing_is_sent(
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_check_and_preview_name_it_too(tmp_path: Path, ending: str) -> None:
     job, source = job_of(tmp_path), open_source(files(tmp_path, ending))
-    for look in (lambda: forecast(job, source, settings=Settings()), lambda: list(preview(job, source))):
+    for look in (lambda: plan_job(job, source, settings=Settings()), lambda: list(preview_rows(job, source))):
         with pytest.raises(SourceError, match="left_on"):
             look()
 
@@ -63,7 +63,7 @@ def test_check_and_preview_name_it_too(tmp_path: Path, ending: str) -> None:
 def test_a_name_that_is_nearly_the_same_is_suggested(tmp_path: Path) -> None:
     paths = files(tmp_path, ".csv", [{"id": "user-2", "plan": "free", "Left_on": ""}])
     with pytest.raises(SourceError, match="did you mean `Left_on`"):
-        forecast(job_of(tmp_path), open_source(paths), settings=Settings())
+        plan_job(job_of(tmp_path), open_source(paths), settings=Settings())
 
 
 @pytest.mark.parametrize(("ending", "missing"), [(".csv", "null"), (".parquet", "null"), (".ndjson", "fail")])
@@ -93,7 +93,7 @@ def test_a_null_that_unsets_does_so_in_that_file(tmp_path: Path, sandbox: Sandbo
 def test_a_column_that_no_file_has_is_a_fault_of_the_job(tmp_path: Path, ending: str, missing: str) -> None:
     identification = {"user_id": "id", "user_properties": {"plan": "plam"}}
     with pytest.raises(JobError, match="the source has no column `plam`"):
-        forecast(
+        plan_job(
             job_in(tmp_path, identification, missing=missing),
             open_source(files(tmp_path, ending)),
             settings=Settings(),

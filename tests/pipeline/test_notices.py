@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl import Job
-from etl.model import Event, Warned
-from etl.pipeline import Settings, forecast
+from etl.pipeline import Settings, plan_job
 from etl.reader import open_source
+from etl.run_events import Event, Warned
 from etl.sandbox import Sandbox
 from tests.pipeline.making import counting_job_in, run_once
 
@@ -70,7 +70,7 @@ def test_numbers_that_browsers_show_wrong_are_told_once_for_each_property(
     tmp_path: Path, sandbox: Sandbox, offset: int, names: list[str]
 ) -> None:
     users, job = write_numbers(tmp_path / "users.parquet", offset), numbers_job(tmp_path)
-    planned = forecast(job, open_source([users]), settings=Settings(batch_size=50)).warnings
+    planned = plan_job(job, open_source([users]), settings=Settings(batch_size=50)).warnings
     heard: list[Event] = []
     run_once(tmp_path, sandbox, users, job=job, listener=heard.append)
     told = [event for event in heard if isinstance(event, Warned)]

@@ -3,52 +3,58 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from etl import Job, run
-from etl.model import Summary
+from etl.checkpoint import Checkpoint
+from etl.pipeline import run as run_module
+from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.forking import forks
 
 DOCUMENT = {
     "name": "t",
     "identification": {"user_id": "id", "user_properties": {"$set": {"plan": "plan"}, "$add": {"n": "n"}}},
 }
-KILLED = """
-import json, os, sys
-from pathlib import Path
-from etl import Job, run
-from etl.pipeline import run as runs
-from etl.checkpoint import Checkpoint
-folder, endpoint, point = sys.argv[1:]
-def killing(before, done=None):
-    def killed(*args, **named):
-        if done is not None:
-            done(*args, **named)
+
+
+def die(folder: Path, endpoint: str, point: str) -> None:
+    """Run the job on its own rejects; the process ends before or after a step."""
+    where, name = {
+        "complete": (Checkpoint, "complete"),
+        "publish": (run_module, "publish_rejects"),
+        "finish": (Checkpoint, "finish"),
+    }[point.split()[1]]
+    step = getattr(where, name)
+
+    def killed(*arguments: Any, **named: Any) -> None:
+        if point.startswith("after"):
+            step(*arguments, **named)
         os._exit(9)
-    return killed
-where, name = {"complete": (Checkpoint, "complete"), "publish": (runs, "publish_rejects"),
-               "finish": (Checkpoint, "finish")}[point.split()[1]]
-done = getattr(where, name) if point.startswith("after") else None
-setattr(where, name, killing(point, done))
-job = Job.of(json.loads(Path(folder, "job.json").read_text()), folder=Path(folder))
-run(job, str(job.state_dir / "rejects.ndjson"), key="k" * 10, endpoint=endpoint, rate=None, processes=1)
-"""
+
+    setattr(where, name, killed)
+    run_on_rejects(folder, endpoint)
 
 
-def again(folder: Path, sandbox: Sandbox) -> Summary:
+def ended_at(folder: Path, sandbox: Sandbox, point: str) -> int | None:
+    process = forks().Process(target=die, args=(folder, sandbox.url, point))
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+def run_on_rejects(folder: Path, endpoint: str) -> Summary:
     job = Job.of(DOCUMENT, folder=folder)
-    return run(
-        job, str(job.state_dir / "rejects.ndjson"), key="k" * 10, endpoint=sandbox.url, rate=None, processes=1
-    )
+    source = str(job.state_dir / "rejects.ndjson")
+    return run(job, source, key="k" * 10, endpoint=endpoint, rate=None, processes=1)
 
 
 def rejected(folder: Path, sandbox: Sandbox, still_bad: str) -> Path:
     """A night with two rejects, of which the first was corrected in place."""
-    (folder / "job.json").write_text(json.dumps(DOCUMENT))
     (folder / "users.csv").write_text("id,plan,n\nuser-1,a,1\nx,b,10\ny,c,100\n")
     run(
         Job.of(DOCUMENT, folder=folder),
@@ -74,10 +80,9 @@ POINTS = ["before complete", "after complete", "after publish", "before finish"]
 def test_the_same_command_ends_it_as_if_undisturbed(point: str, still_bad: str, tmp_path: Path) -> None:
     with running_sandbox(SandboxOptions()) as sandbox:
         path = rejected(tmp_path, sandbox, still_bad)
-        command = [sys.executable, "-c", KILLED, str(tmp_path), sandbox.url, point]
-        assert subprocess.run(command, check=False).returncode == 9
+        assert ended_at(tmp_path, sandbox, point) == 9
         if point != "after finish":  # then there is a new run, with what is left
-            summary = again(tmp_path, sandbox)
+            summary = run_on_rejects(tmp_path, sandbox.url)
             assert (summary.status, summary.tally.accepted) == ("finished", 2 - (still_bad == "y"))
             assert summary.tally.rejected == (still_bad == "y")
         left = [json.loads(line) for line in path.read_text().splitlines()]
@@ -91,9 +96,8 @@ def test_the_same_command_ends_it_as_if_undisturbed(point: str, still_bad: str, 
 def test_rejects_that_were_corrected_after_the_kill_are_sent(tmp_path: Path) -> None:
     with running_sandbox(SandboxOptions()) as sandbox:
         path = rejected(tmp_path, sandbox, "y")
-        command = [sys.executable, "-c", KILLED, str(tmp_path), sandbox.url, "after publish"]
-        assert subprocess.run(command, check=False).returncode == 9
+        assert ended_at(tmp_path, sandbox, "after publish") == 9
         path.write_text(path.read_text().replace('"id":"y"', '"id":"user-3"'))
-        assert again(tmp_path, sandbox).tally.accepted == 1
+        assert run_on_rejects(tmp_path, sandbox.url).tally.accepted == 1
         counts = {user: found.properties["n"] for user, found in sandbox.profiles.users.items()}
         assert counts == {"user-1": 1, "user-2": 10, "user-3": 100}

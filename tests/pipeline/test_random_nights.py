@@ -19,6 +19,7 @@ from etl.errors import EtlError, StaleCheckpointError
 from etl.job import Job
 from etl.pipeline import RejectLimit
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.examples import examples
 from tests.pipeline.making import KEY
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, users
 from tests.pipeline.test_failed_nights import dying_after, dying_at
@@ -134,7 +135,7 @@ def live_through(folder: Path, own: Sandbox, other: Sandbox, fates: list[str], s
 
 
 @settings(
-    max_examples=12,
+    max_examples=examples(12, least=5),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )

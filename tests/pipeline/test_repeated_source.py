@@ -13,9 +13,9 @@ import pytest
 
 from etl.errors import RepeatedSourceError, StateError
 from etl.job import Job
-from etl.model import Event, Summary, Warned
-from etl.pipeline import Settings, forecast, run_job
+from etl.pipeline import Settings, plan_job, run_job
 from etl.reader import open_source
+from etl.run_events import Event, Summary, Warned
 from etl.sandbox import Sandbox, running_sandbox
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import KilledError, held, job_in, killed, quiet, send, users, write
@@ -50,7 +50,7 @@ def test_the_very_source_of_the_last_run_is_refused(
             send(job, sandbox, [path])
         assert caught.value.exit_code == 4
         assert "--again" in str(caught.value.hint)
-    told = forecast(job, open_source([path]), settings=Settings(endpoint=sandbox.url)).refused
+    told = plan_job(job, open_source([path]), settings=Settings(endpoint=sandbox.url)).refused
     assert isinstance(told, RepeatedSourceError)
     assert held(sandbox) == before
     heard: list[Event] = []

@@ -14,10 +14,10 @@ import pytest
 
 from etl.errors import TooFewRowsError, TooManyChangesError, UsageError
 from etl.job import Job
-from etl.model import Ended, Event, Listener, Summary, Warned
-from etl.pipeline import RowMinimum, Settings, forecast, run_job
-from etl.pipeline.run import ignore
+from etl.pipeline import RowMinimum, Settings, plan_job, run_job
+from etl.pipeline.run import no_listener
 from etl.reader import open_source
+from etl.run_events import Ended, Event, Listener, Summary, Warned
 from etl.sandbox import Sandbox
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import arrived, held, job_in, night, send, users, write
@@ -28,7 +28,7 @@ NONE = RowMinimum(count=0)
 
 
 def run(
-    job: Job, sandbox: Sandbox, *sources: object, listener: Listener = ignore, **settings: Any
+    job: Job, sandbox: Sandbox, *sources: object, listener: Listener = no_listener, **settings: Any
 ) -> Summary:
     chosen = Settings(endpoint=sandbox.url, rate=None, waits=QUICK, batch_size=50, **settings)
     return run_job(job, open_source(sources, csv=job.csv), KEY, settings=chosen, listener=listener)
@@ -72,7 +72,7 @@ def test_no_rows_where_there_were_some_stop_the_run(
     assert "--min-rows 0" in str(caught.value.hint)
     ends = [event.summary for event in heard if isinstance(event, Ended)]
     assert [(end.exit_code, end.tally.rows, end.tally.requests) for end in ends] == [(4, 0, 0)] * 2
-    told = forecast(job, open_source(given), settings=Settings(endpoint=sandbox.url)).refused
+    told = plan_job(job, open_source(given), settings=Settings(endpoint=sandbox.url)).refused
     assert isinstance(told, TooFewRowsError)
     assert sandbox.stats.requests == 0
     # The night after is compared with the last that went well.
@@ -86,7 +86,7 @@ def test_so_do_tables_and_streams_without_rows(tmp_path: Path, sandbox: Sandbox,
     arrived(sandbox)
     with pytest.raises(TooFewRowsError, match="no rows"):
         run(job, sandbox, empty_tables()[number])
-    told = forecast(job, open_source([empty_tables()[number]]), settings=Settings(endpoint=sandbox.url))
+    told = plan_job(job, open_source([empty_tables()[number]]), settings=Settings(endpoint=sandbox.url))
     assert isinstance(told.refused, TooFewRowsError)
     assert sandbox.stats.requests == 0
     assert night(job, sandbox, users(range(6))).tally.accepted == 1
@@ -115,11 +115,11 @@ def test_a_first_night_may_be_empty(tmp_path: Path, sandbox: Sandbox, content: s
 
 
 def test_whoever_was_told_of_by_a_baseline_counts_as_a_run(tmp_path: Path, sandbox: Sandbox) -> None:
-    from etl.pipeline import baseline
+    from etl.pipeline import record_baseline
 
     job = job_in(tmp_path / "job")
     path = write(job.folder / "users.ndjson", users(range(5)))
-    baseline(job, open_source([path]), settings=Settings(endpoint=sandbox.url))
+    record_baseline(job, open_source([path]), settings=Settings(endpoint=sandbox.url))
     with pytest.raises(TooFewRowsError):
         night(job, sandbox, [])
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl import plan, run
-from etl.checkpoint import Checkpoint, StateFolder
+from etl.checkpoint import Checkpoint, StateDir
 from etl.errors import (
     DestinationError,
     InterruptedRunError,
@@ -26,8 +26,9 @@ from etl.errors import (
     StaleCheckpointError,
     TooManyRejectsError,
 )
-from etl.model import Ended, Event, Progressed, RowRange, Started, Summary
+from etl.model import RowRange
 from etl.pipeline import RejectLimit
+from etl.run_events import Ended, Event, Progressed, Started, Summary
 from etl.sandbox import FaultRule, SandboxOptions, parse_fault, running_sandbox
 from tests.pipeline.making import (
     KEY,
@@ -62,7 +63,7 @@ def faults(*texts: str) -> tuple[FaultRule, ...]:
     return tuple(parse_fault(text) for text in texts)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 def test_faults_change_nothing_but_the_number_of_requests(tmp_path: Path, users: Path, seed: int) -> None:
     profiles, calm, bodies = undisturbed(tmp_path, users)
     options = SandboxOptions(
@@ -139,7 +140,7 @@ class _Breaker:
 
 
 def _settled_rows(folder: Path) -> int:
-    checkpoint = Checkpoint.load(StateFolder(folder / ".propsync" / "job").checkpoint)
+    checkpoint = Checkpoint.load(StateDir(folder / ".propsync" / "job").checkpoint)
     if checkpoint is None:
         return 0
     with checkpoint:
@@ -346,7 +347,7 @@ def test_the_plan_says_what_the_run_does(tmp_path: Path, users: Path) -> None:
 def test_settled_stretches_tile_the_file(tmp_path: Path, users: Path) -> None:
     with running_sandbox(RECORD) as sandbox:
         run_once(tmp_path, sandbox, users)
-    checkpoint = Checkpoint.load(StateFolder(tmp_path / ".propsync" / "job").checkpoint)
+    checkpoint = Checkpoint.load(StateDir(tmp_path / ".propsync" / "job").checkpoint)
     assert checkpoint is not None
     with checkpoint:
         stop = 1

@@ -9,7 +9,7 @@ import pytest
 
 from etl import Job
 from etl.pipeline import Settings
-from etl.pipeline.rehearse import forecast
+from etl.pipeline.plan import plan_job
 from etl.pipeline.status import status_of
 from etl.reader import open_source
 from etl.sandbox import Sandbox
@@ -61,7 +61,7 @@ def test_rows_arrive_without_them(tmp_path: Path, sandbox: Sandbox) -> None:
 def test_a_look_before_tells_the_same(tmp_path: Path) -> None:
     job = job_in(tmp_path, IDENTIFICATION)
     source = open_source([write(tmp_path / "users.csv", rows_of(900))])
-    assert forecast(job, source, settings=Settings()).skipped_values == expected(900)
+    assert plan_job(job, source, settings=Settings()).skipped_values == expected(900)
 
 
 @pytest.mark.parametrize("after", [1, 4])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.pipeline.unfinished import Difference, Unfinished, decide, difference, remedy
+from etl.pipeline.unfinished import Difference, Unfinished, decide, difference, stop_hint
 
 SOURCE = Difference("source", "of another source: users.csv has changed")
 SNAPSHOT = Difference("snapshot", "that compares with another snapshot")
@@ -90,7 +90,7 @@ FILE: list[object] = ["users.csv", 100, 5, "abc"]
 
 
 @pytest.mark.parametrize(
-    ("now", "kind", "words"),
+    ("now", "cause", "text"),
     [
         (run_of(FILE, endpoint="https://there"), "endpoint", "https://here, not https://there"),
         (run_of(FILE, transport="batch"), "transport", "identify, not batch"),
@@ -104,10 +104,10 @@ FILE: list[object] = ["users.csv", 100, 5, "abc"]
         (run_of(["stdin", None, None, "abc"], ["2f"]), "source", "a stream such as stdin can't be resumed"),
     ],
 )
-def test_how_two_runs_differ(now: dict[str, object], kind: str, words: str) -> None:
+def test_how_two_runs_differ(now: dict[str, object], cause: str, text: str) -> None:
     found = difference(run_of(FILE), now, lambda file: None)
     assert found is not None
-    assert (found.kind, words in found.words) == (kind, True), found.words
+    assert (found.cause, text in found.text) == (cause, True), found.text
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_of_a_table_in_memory_the_content_decides_as_far_as_it_is_known() -> Non
 
 def test_the_hint_never_asks_for_what_cannot_be_done() -> None:
     stopped = Unfinished(difference=SOURCE, accepted=3, counts=True)
-    gone, there = (remedy(stopped, can_finish=can, increments=["$add"]) for can in (False, True))
+    gone, there = (stop_hint(stopped, can_finish=can, increments=["$add"]) for can in (False, True))
     assert "finish that run" in there
     assert "finish that run" not in gone
     for hint in (gone, there):

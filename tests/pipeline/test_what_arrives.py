@@ -11,10 +11,10 @@ import pytest
 
 from etl import Job
 from etl.errors import JobError, StaleCheckpointError, UsageError
-from etl.model import Event, Warned
-from etl.pipeline import Settings, baseline
-from etl.pipeline.rehearse import forecast
+from etl.pipeline import Settings, record_baseline
+from etl.pipeline.plan import plan_job
 from etl.reader import open_source
+from etl.run_events import Event, Warned
 from etl.sandbox import Sandbox, running_sandbox
 from tests.pipeline.nights import (
     IDENTIFICATION,
@@ -378,7 +378,7 @@ def test_what_is_kept_is_for_its_owner_only(tmp_path: Path, sandbox: Sandbox) ->
 
 def record(job: Job, sandbox: Sandbox, rows: list[Row]) -> Any:
     path = write(job.folder / "users.ndjson", rows)
-    return baseline(job, open_source([str(path)]), settings=Settings(endpoint=sandbox.url))
+    return record_baseline(job, open_source([str(path)]), settings=Settings(endpoint=sandbox.url))
 
 
 def test_after_a_baseline_only_what_changed_since_is_sent(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -418,7 +418,7 @@ def test_the_plan_tells_what_will_arrive(tmp_path: Path, sandbox: Sandbox) -> No
     export = [*changed(users(range(20)), range(4), plan="other"), *users([50])]
     path = write(tmp_path / "users.ndjson", export)
     before = {file.name: file.read_bytes() for file in job.state_dir.iterdir()}
-    found = forecast(job, open_source([str(path)]), settings=Settings(endpoint=sandbox.url, batch_size=50))
+    found = plan_job(job, open_source([str(path)]), settings=Settings(endpoint=sandbox.url, batch_size=50))
     assert {file.name: file.read_bytes() for file in job.state_dir.iterdir()} == before
     assert found.changes is not None
     assert (found.changes.new, found.changes.changed, found.changes.unchanged) == (1, 4, 16)

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import TooManyRejectsError
-from etl.model import Event, Warned
 from etl.pipeline import Settings
-from etl.pipeline.rehearse import forecast
+from etl.pipeline.plan import plan_job
 from etl.pipeline.settings import RejectLimit
 from etl.reader import open_source
+from etl.run_events import Event, Warned
 from etl.sandbox import Sandbox
 from tests.pipeline.nights import held, job_in, send
 
@@ -133,7 +133,7 @@ def test_check_and_run_say_what_a_folder_leaves_out(tmp_path: Path, sandbox: San
     (folder / "a.csv").write_text("id,note\nuser-1,x\n")
     (folder / "b.csv.xz").write_bytes(b"")
     job, heard = job_in(tmp_path, IDENTIFICATION), list[Event]()
-    found = forecast(job, open_source([folder]), settings=Settings())
+    found = plan_job(job, open_source([folder]), settings=Settings())
     send(job, sandbox, [folder], listener=heard.append)
     for warnings in (found.warnings, [event for event in heard if isinstance(event, Warned)]):
         assert [(one.code, ".xz (1)" in one.message) for one in warnings] == [("left_out", True)]

@@ -13,10 +13,11 @@ import pyarrow as pa
 from etl.job.spec import CsvOptions
 from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
-from etl.reader.csv_file import CsvFile
-from etl.reader.formats import recognise
-from etl.reader.locations import find
-from etl.reader.pieces import Piece
+from etl.reader.csv_reader import CsvReader
+from etl.reader.file_reader import FileReader, ReadOptions, RowSpan, RowSpans
+from etl.reader.files import UnpackedFile
+from etl.reader.formats import recognize
+from etl.reader.locations import find_files
 
 Row = dict[str, Any]
 
@@ -36,7 +37,7 @@ def batches(source: Source, file: int = 0, first: int = 1, stop: int | None = No
     return list(source.read(RowRange(file, first, stop)))
 
 
-def rows_of(found: Iterable[Batch | Piece]) -> dict[int, Row]:
+def rows_of(found: Iterable[Batch]) -> dict[int, Row]:
     """Row number to values, of the good rows."""
     return {
         int(number): row
@@ -45,7 +46,7 @@ def rows_of(found: Iterable[Batch | Piece]) -> dict[int, Row]:
     }
 
 
-def rejects_of(found: Iterable[Batch | Piece]) -> list[Reject]:
+def rejects_of(found: Iterable[Batch]) -> list[Reject]:
     return [reject for batch in found for reject in batch.rejects]
 
 
@@ -57,10 +58,24 @@ def read(
     return rows_of(found), rejects_of(found)
 
 
-def csv_pieces(path: Path, block: int, **options: Any) -> list[Piece]:
+def unpacked(path: Path) -> UnpackedFile:
+    return recognize(find_files(str(path), Path())[0])[0]
+
+
+def csv_reader(path: Path, block: int = 1 << 21, **options: Any) -> CsvReader:
+    return CsvReader(unpacked(path), ReadOptions(CsvOptions(**options)), block)
+
+
+def blocks(reader: FileReader, columns: Sequence[str], *spans: RowSpan, exact: bool = False) -> list[Batch]:
+    """The batches of a reader, of all rows unless there are spans."""
+    read = reader.exact_batches if exact else reader.batches
+    return list(read(RowSpans(spans or [(1, None)]), columns))
+
+
+def csv_batches(path: Path, block: int, **options: Any) -> list[Batch]:
     """A CSV file read with blocks of so many bytes."""
-    file = CsvFile(recognise(find(str(path), Path())[0]), CsvOptions(**options), block)
-    return list(file.pieces(1, None, file.schema().names))
+    file = csv_reader(path, block, **options)
+    return blocks(file, file.schema().names)
 
 
 def csv_text(rows: Sequence[Sequence[str]], **dialect: Any) -> str:

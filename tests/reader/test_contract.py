@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
@@ -30,12 +30,7 @@ IN_FOLDERS: list[Row] = [{**row, "dt": "2024-01-01", "kind": "a b"} for row in R
 ESCAPED: list[Row] = [{**row, "plan": f'{row["plan"]}\n,"\\'} for row in TEXT]
 BATCH = 6
 
-anything = settings(
-    max_examples=25,
-    deadline=None,
-    database=None,  # several classes share each test, so an example of one is none of another
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-)
+anything = settings(max_examples=25, deadline=None, database=None)
 bounds = st.integers(min_value=1, max_value=N + 5)
 
 
@@ -67,26 +62,21 @@ class SourceContract:
         assert {batch.source for batch in found} == {source.files[0].name}
         assert {batch.text for batch in found} == {self.text}
 
-    @anything
-    @given(first=bounds, length=st.none() | st.integers(0, N + 5))
-    def test_any_stretch_is_that_part_of_the_whole(
-        self, source: Source, first: int, length: int | None
-    ) -> None:
-        stop = None if length is None else first + length
-        end = N + 1 if stop is None else stop
-        found, whole = batches(source, 0, first, stop), batches(source)
-        assert rows_of(found) == {n: row for n, row in rows_of(whole).items() if first <= n < end}
-        assert rejects_of(found) == [r for r in rejects_of(whole) if first <= r.row < end]
+    def test_any_range_is_that_part_of_the_whole_and_its_batches_tile_it(self, source: Source) -> None:
+        rows, rejects = rows_of(batches(source)), rejects_of(batches(source))
 
-    @anything
-    @given(first=bounds, length=st.none() | st.integers(0, N + 5))
-    def test_batches_tile_the_stretch(self, source: Source, first: int, length: int | None) -> None:
-        stop = None if length is None else first + length
-        found = batches(source, 0, first, stop)
-        end = min(N + 1, N + 1 if stop is None else stop)
-        assert [batch.first for batch in found[:1]] == ([first] if first < end else [])
-        assert [batch.stop for batch in found[-1:]] == ([end] if first < end else [])
-        assert all(left.stop == right.first for left, right in pairwise(found))
+        @anything
+        @given(first=bounds, length=st.none() | st.integers(0, N + 5))
+        def check(first: int, length: int | None) -> None:
+            found = batches(source, 0, first, None if length is None else first + length)
+            end = N + 1 if length is None else min(N + 1, first + length)
+            assert rows_of(found) == {n: row for n, row in rows.items() if first <= n < end}
+            assert rejects_of(found) == [reject for reject in rejects if first <= reject.row < end]
+            assert [batch.first for batch in found[:1]] == ([first] if first < end else [])
+            assert [batch.stop for batch in found[-1:]] == ([end] if first < end else [])
+            assert all(left.stop == right.first for left, right in pairwise(found))
+
+        check()
 
     def test_every_row_of_a_batch_is_good_or_rejected(self, source: Source) -> None:
         for batch in batches(source):

@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from etl.errors import SourceError
 from etl.reader import open_source
-from etl.reader.locations import find, partitions
+from etl.reader.locations import find_files, partitions
 from tests.reader.reading import batches, rows_of, written
 
 
@@ -192,7 +192,7 @@ def test_files_in_a_store_are_named_without_its_secrets(
 
 
 def test_a_web_address_is_one_place_named_without_its_secrets() -> None:
-    (place,) = find("https://user:word@host.example/a/b.csv?token=abc#x", Path())
+    (place,) = find_files("https://user:word@host.example/a/b.csv?token=abc#x", Path())
     assert place.name == "https://host.example/a/b.csv"
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox.answers import RequestRefusedError
-from etl.sandbox.request_bodies import parse_upload, unpack
+from etl.sandbox.checks import RequestRefusedError
+from etl.sandbox.event_endpoint import parse_upload, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,17 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import pytest
 
-from etl.responses import Accepted, Refused, SlowDown, Stop, TooBig, TryAgain, judge
+from etl.amplitude.responses import (
+    Accepted,
+    Refused,
+    Response,
+    SlowDown,
+    Stop,
+    TooBig,
+    TryAgain,
+    Verdict,
+    classify_response,
+)
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 from etl.sandbox.api_rules import TEXT_KEYS
 from etl.sandbox.fault_injection import OVERSIZED_BYTES
@@ -20,9 +30,13 @@ from etl.sandbox.fault_injection import OVERSIZED_BYTES
 from .client import FORM, HandClock, Reply, call, control, identify, post_form, read_back, user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 NASTY = "a&b=c+d%20%\x00\x7f\"\\ é 漢字 \U0001f600 <script>alert(1)</script> ' OR 1=1; --\r\n\t"
+
+
+def judge(status: int, headers: Mapping[str, str], body: bytes, *, key: str) -> Verdict:
+    return classify_response(Response(status, headers, body, (key,)))
 
 
 @pytest.fixture

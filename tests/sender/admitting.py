@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl.amplitude import THROTTLE_SECONDS
+from etl.amplitude.limits import THROTTLE_SECONDS
+from etl.amplitude.responses import Accepted, SlowDown, Verdict
 from etl.model import Body, Chunk
-from etl.responses import Accepted, SlowDown, Verdict
 
 SIZE = 500
 

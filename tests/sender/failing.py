@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from etl.amplitude.responses import Accepted, TryAgain, Verdict
 from etl.model import Body
-from etl.responses import Accepted, TryAgain, Verdict
 
 FAILED = TryAgain(False, "503 no backend", status=503)
 

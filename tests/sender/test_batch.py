@@ -11,19 +11,19 @@ import zlib
 import aiohttp
 import pytest
 
+from etl.amplitude.responses import Accepted, KeyRefused, RefusedSome, SlowDownSome, TryAgain, Verdict
 from etl.model import Body
-from etl.responses import Accepted, KeyRefused, RefusedSome, SlowDownSome, TryAgain, Verdict
-from etl.sender import batch as module
-from etl.sender.batch import Batch
-from tests.sender.answering import Raw, answering, status
+from etl.sender import transports as module
+from etl.sender.transports import BatchTransport
+from tests.sender.raw_server import Raw, answering, status
 
 KEY = 'k"é\\y=0123456789'
 BODY = '[{"event_type":"$identify","insert_id":"0a","user_id":"usér-1"}]'.encode()
 QUICK = aiohttp.ClientTimeout(total=2, sock_connect=0.3, sock_read=0.3)
 
 
-def batch_to(url: str) -> Batch:
-    return Batch(url, KEY, connections=2, timeout=QUICK)
+def batch_to(url: str) -> BatchTransport:
+    return BatchTransport(url, KEY, connections=2, timeout=QUICK)
 
 
 def verdict_on(raw: Raw) -> Verdict:
@@ -97,4 +97,4 @@ def test_answers_name_events_or_the_key() -> None:
     assert bad == RefusedSome(400, "bad", {0: "invalid value in time"})
     key = verdict_on(Raw(status("400 Bad", json.dumps({"error": f"Invalid API key: {KEY}"}).encode())))
     assert isinstance(key, KeyRefused)
-    assert "0123456789" not in key.words
+    assert "0123456789" not in key.message

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.amplitude.responses import SlowDown, TryAgain, Verdict
+from etl.errors import DestinationError
 from etl.model import Chunk, Reject
-from etl.responses import SlowDown, TryAgain, Verdict
-from etl.sender import Waits, lanes
-from tests.sender.serving import Destination, Journey, carry_all, chunk_of
-from tests.sender.virtual import run_virtual
+from etl.sender import Backoff, sender
+from tests.examples import examples
+from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of
+from tests.sender.virtual_time import run_virtual
 
 OUTAGE = 300.0
 
@@ -33,10 +35,10 @@ def chunks_of(users: list[list[str]]) -> list[Chunk]:
     return found
 
 
-def ends(journey: Journey) -> dict[int, str]:
+def ends(carried: Carried) -> dict[int, str]:
     """Of each row how its end was told for the snapshot, or why it is a reject."""
     return {
-        reject.row: f"{reject.code}: {reject.reason}" for _, end in journey.commits for reject in end.rejects
+        reject.row: f"{reject.code}: {reject.reason}" for _, end in carried.commits for reject in end.rejects
     }
 
 
@@ -44,13 +46,13 @@ def test_all_rows_of_a_user_throttled_for_good_end_together() -> None:
     users = with_hot(200, 20)
     calm = run_virtual(carry_all(chunks_of(users), Destination()))
     server = Destination(hot=frozenset(["hot-user"]))
-    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))
-    assert journey.total.tally.accepted == 200 * 19
-    assert [reject.code for reject in journey.rejects] == ["transient"] * 200
-    assert sum("not sent" in reason for reason in ends(journey).values()) == 199
+    carried = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))
+    assert carried.total.tally.accepted == 200 * 19
+    assert [reject.code for reject in carried.rejects] == ["transient"] * 200
+    assert sum("not sent" in reason for reason in ends(carried).values()) == 199
     others = max(time for user, time in server.times.items())
     assert others <= calm.seconds + 60
-    assert journey.seconds <= OUTAGE + 120
+    assert carried.seconds <= OUTAGE + 120
     # What was found out once isn't found out for each chunk.
     assert sum("hot-user" in some for _, some in server.requests) < 40
 
@@ -58,11 +60,11 @@ def test_all_rows_of_a_user_throttled_for_good_end_together() -> None:
 def test_others_are_committed_as_they_go() -> None:
     users = with_hot(100, 20)
     server = Destination(hot=frozenset(["hot-user"]))
-    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, stop_after=100))
-    committed = sum(len(chunk.numbers) for chunk, _ in journey.commits)
+    carried = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, stop_after=100))
+    committed = sum(len(chunk.numbers) for chunk, _ in carried.commits)
     assert committed == 100 * 19
-    assert journey.seconds < 101
-    assert all(held == [first] for first, held in journey.left.items())
+    assert carried.seconds < 101
+    assert all(held == [first] for first, held in carried.left.items())
 
 
 def test_what_is_not_sent_of_a_chunk_does_not_wait_for_its_hot_user() -> None:
@@ -72,12 +74,12 @@ def test_what_is_not_sent_of_a_chunk_does_not_wait_for_its_hot_user() -> None:
     late = Reject("rows.csv", 8, "missing_id", "there is none", "{}")
     chunks.append(replace(chunk_of(["hot-user"], 7), stop=12, rejects=(late,)))
     server = Destination(hot=frozenset(["hot-user"]))
-    journey = run_virtual(carry_all(chunks, server, outage=OUTAGE, stop_after=100))
-    last = [chunk for chunk, _ in journey.commits if chunk.first == 7]
+    carried = run_virtual(carry_all(chunks, server, outage=OUTAGE, stop_after=100))
+    last = [chunk for chunk, _ in carried.commits if chunk.first == 7]
     assert [(chunk.unchanged, chunk.rejects, chunk.again) for chunk in last] == [(3, (late,), False)]
-    assert journey.left[7] == [7]
-    journey = run_virtual(carry_all(chunks, server, outage=OUTAGE))
-    last = [chunk for chunk, _ in journey.commits if chunk.first == 7]
+    assert carried.left[7] == [7]
+    carried = run_virtual(carry_all(chunks, server, outage=OUTAGE))
+    last = [chunk for chunk, _ in carried.commits if chunk.first == 7]
     assert [(chunk.unchanged, chunk.rejects, chunk.again) for chunk in last] == [
         (3, (late,), False),
         (0, (), True),
@@ -91,8 +93,8 @@ def test_a_user_who_is_taken_again_is_hot_no_more() -> None:
 
     users = with_hot(60, 5)
     server = Destination(answer=answer, latency=20.0)
-    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, lanes=8))
-    assert journey.total.tally.accepted == 60 * 5
+    carried = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, slots=8))
+    assert carried.total.tally.accepted == 60 * 5
     assert server.overlaps == 0
 
 
@@ -110,25 +112,25 @@ def test_a_row_that_fails_otherwise_is_no_reason_not_to_try_the_next_one_of_its_
     for place in range(50, 2000, 100):
         users[place] = ["hot-user"]
     server = Destination(answer=answer, latency=2.0)
-    waits = Waits(longest=20.0)
-    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, waits=waits))
-    assert 0 < journey.total.tally.rejected < 20
-    assert journey.total.tally.accepted + journey.total.tally.rejected == 2000
-    assert not any("not sent" in reason for reason in ends(journey).values())
+    waits = Backoff(longest=20.0)
+    carried = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE, backoff=waits))
+    assert 0 < carried.total.tally.rejected < 20
+    assert carried.total.tally.accepted + carried.total.tally.rejected == 2000
+    assert not any("not sent" in reason for reason in ends(carried).values())
     assert len(times) < 80
 
 
 def test_what_waits_is_bounded_and_what_is_hot_for_longer_holds_up_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "MOST_APART", 20)
+    monkeypatch.setattr(sender, "MOST_PARKED", 20)
     users = with_hot(100, 5)
     server = Destination(hot=frozenset(["hot-user"]))
-    journey = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))
+    carried = run_virtual(carry_all(chunks_of(users), server, outage=OUTAGE))
     begun = {user for time, some in server.requests for user in some if time < OUTAGE / 2}
     assert len(begun) <= 5 * 30  # then the source waits
-    assert journey.total.tally.accepted == 100 * 4
-    assert journey.seconds < OUTAGE + 120
+    assert carried.total.tally.accepted == 100 * 4
+    assert carried.seconds < OUTAGE + 120
 
 
 @given(
@@ -139,7 +141,7 @@ def test_what_waits_is_bounded_and_what_is_hot_for_longer_holds_up_no_more(
     st.floats(0, 700) | st.none(),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_every_row_ends_once_in_order_whatever_is_hot_refused_or_fails(
     users: list[list[int]],
     hot: set[int],
@@ -159,25 +161,25 @@ def test_every_row_ends_once_in_order_whatever_is_hot_refused_or_fails(
         return TryAgain(True, "502") if chance.random() < 0.2 else None
 
     server = Destination(answer=answer, poison=poison, latency=1.0)
-    journey = Journey()
+    carried = Carried()
     failed = False
     try:
         run_virtual(
             carry_all(
                 chunks_of(names),
                 server,
-                lanes=count,
+                slots=count,
                 outage=OUTAGE,
                 stop_after=stop_after,
-                journey=journey,
+                carried=carried,
             )
         )
-    except ExceptionGroup:
+    except DestinationError:
         failed = True  # nobody passed
     assert server.overlaps == 0
     rows: dict[str, list[int]] = defaultdict(list)
-    rejects = {reject.row for _, end in journey.commits for reject in end.rejects}
-    for chunk, end in journey.commits:
+    rejects = {reject.row for _, end in carried.commits for reject in end.rejects}
+    for chunk, end in carried.commits:
         tally = end.tally
         assert len(chunk.numbers) == tally.accepted + tally.merged + tally.rejected
         for number in chunk.numbers.tolist():

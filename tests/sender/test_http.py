@@ -15,12 +15,23 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.amplitude.responses import (
+    Accepted,
+    KeyRefused,
+    Refused,
+    Response,
+    SlowDown,
+    Stop,
+    TooBig,
+    TryAgain,
+    Verdict,
+)
 from etl.errors import DestinationError, UsageError
-from etl.responses import Accepted, KeyRefused, Refused, SlowDown, Stop, TooBig, TryAgain, Verdict
-from etl.sender.content_encoding import unpacked
-from etl.sender.identify import Identify
+from etl.sender.content_encoding import decompressed
+from etl.sender.http import Answer, HttpSession
+from etl.sender.transports import IdentifyTransport
 from tests.examples import examples
-from tests.sender.answering import Raw, answering, status
+from tests.sender.raw_server import Raw, answering, status
 
 KEY = "k+e&y=0123456789"
 BODY = b'[{"user_id":"user-1"}]'
@@ -28,7 +39,7 @@ QUICK = aiohttp.ClientTimeout(total=2, sock_connect=0.3, sock_read=0.3)
 
 
 async def post_to(url: str, *, allow_http: bool = False, body: bytes = BODY) -> Verdict:
-    async with Identify(url, KEY, connections=2, timeout=QUICK, allow_http=allow_http) as identify:
+    async with IdentifyTransport(url, KEY, connections=2, timeout=QUICK, allow_http=allow_http) as identify:
         return await identify.post(await identify.pack((body,)))
 
 
@@ -90,8 +101,8 @@ def test_a_lost_or_broken_answer_leaves_the_outcome_open(raw: Raw) -> None:
     verdict = verdict_on(raw)
     assert isinstance(verdict, TryAgain)
     assert verdict.in_doubt
-    assert KEY not in verdict.words
-    assert 0 < len(verdict.words) < 600
+    assert KEY not in verdict.message
+    assert 0 < len(verdict.message) < 600
 
 
 def test_an_endless_answer_is_cut_off() -> None:
@@ -100,7 +111,7 @@ def test_an_endless_answer_is_cut_off() -> None:
     )
     verdict = verdict_on(raw)
     assert isinstance(verdict, TryAgain)
-    assert len(verdict.words) <= 600
+    assert len(verdict.message) <= 600
 
 
 def test_a_refused_connection_leaves_nothing_open() -> None:
@@ -117,7 +128,7 @@ def test_a_name_that_can_t_be_resolved_leaves_nothing_open(monkeypatch: pytest.M
     verdict = asyncio.run(post_to("https://amplitude.invalid"))
     assert isinstance(verdict, TryAgain)
     assert not verdict.in_doubt
-    assert "amplitude.invalid" in verdict.words
+    assert "amplitude.invalid" in verdict.message
 
 
 def test_a_wrong_certificate_is_no_outage() -> None:
@@ -142,7 +153,7 @@ def test_no_tls_at_the_other_end_is_tried_again() -> None:
     assert isinstance(verdict, TryAgain)
     assert verdict.unsent
     assert not verdict.in_doubt
-    assert verdict.words == "no connection to 127.0.0.1: the TLS handshake failed: wrong version number"
+    assert verdict.message == "no connection to 127.0.0.1: the TLS handshake failed: wrong version number"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +172,7 @@ def test_no_tls_at_the_other_end_is_tried_again() -> None:
 def test_what_ends_a_run_says_why(answer: bytes, kind: type[Stop], words: str) -> None:
     verdict = verdict_on(Raw(answer))
     assert type(verdict) is kind
-    assert verdict.words == words
+    assert verdict.message == words
 
 
 def test_nothing_compressed_is_asked_for() -> None:
@@ -211,7 +222,7 @@ def test_a_200_that_cannot_be_unpacked_is_no_usable_answer(body: bytes, encoding
     verdict = verdict_on(Raw(status("200 OK", body, f"Content-Encoding: {encoding}")))
     assert isinstance(verdict, TryAgain)
     assert verdict.in_doubt
-    assert verdict.words.startswith("no usable answer: 200 ")
+    assert verdict.message.startswith("no usable answer: 200 ")
 
 
 def test_what_cannot_be_unpacked_is_quoted_as_it_is() -> None:
@@ -234,21 +245,21 @@ def test_an_answer_that_unpacks_without_end_is_bounded() -> None:
 @given(st.binary(max_size=200))
 @settings(max_examples=examples(30))
 def test_unpacking_noise_never_raises_nor_grows(encodings: list[str], noise: bytes) -> None:
-    found = unpacked(gzip.compress(noise) + noise, encodings, 1000)
+    found = decompressed(gzip.compress(noise) + noise, encodings, 1000)
     assert found is None or len(found) <= 1000
 
 
 @pytest.mark.parametrize("url", ["http://example.com", "http://10.0.0.1:80"])
 def test_plain_http_to_another_machine_is_refused_unless_told(url: str) -> None:
     with pytest.raises(UsageError, match="in the clear"):
-        Identify(url, KEY, connections=1)
-    Identify(url, KEY, connections=1, allow_http=True)
+        IdentifyTransport(url, KEY, connections=1)
+    IdentifyTransport(url, KEY, connections=1, allow_http=True)
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "api2.amplitude.com", ""])
 def test_what_is_no_base_url_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="no base URL"):
-        Identify(url, KEY, connections=1)
+    with pytest.raises(UsageError, match="is not a base URL"):
+        IdentifyTransport(url, KEY, connections=1)
 
 
 def test_the_environment_s_proxy_is_used_for_other_machines_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,5 +280,29 @@ def test_the_environment_s_proxy_is_used_for_other_machines_only(monkeypatch: py
 def test_what_is_packed_is_the_request_body() -> None:
     raw = Raw()
     verdict_on(raw)
-    packed = asyncio.run(Identify("http://127.0.0.1", KEY, connections=1).pack((BODY,)))
+    packed = asyncio.run(IdentifyTransport("http://127.0.0.1", KEY, connections=1).pack((BODY,)))
     assert b"".join(packed) == raw.requests[0].partition(b"\r\n\r\n")[2]
+
+
+def test_a_session_asks_with_get_and_another_key_too() -> None:
+    """Not only transports use it: another endpoint, another key, another method."""
+
+    async def ask(raw: Raw) -> Answer:
+        async with (
+            answering(raw),
+            HttpSession(raw.url, connections=1, secrets=("s3cret-key",), timeout=QUICK) as session,
+        ):
+            return await session.request(
+                "GET", "/1/userprofile?user_id=1", headers={"Authorization": "s3cret-key"}
+            )
+
+    raw = Raw(status("200 OK", b'{"userData": {}}'))
+    found = asyncio.run(ask(raw))
+    assert isinstance(found, Response)
+    assert (found.status, found.body) == (200, b'{"userData": {}}')
+    assert raw.requests[0].startswith(b"GET /1/userprofile?user_id=1 HTTP/1.1")
+    assert b"Authorization: s3cret-key" in raw.requests[0]
+    assert "s3cret-key" not in repr(found)
+    lost = asyncio.run(ask(Raw(b"")))
+    assert isinstance(lost, TryAgain)
+    assert "s3cret-key" not in lost.message

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.batch_answer import Named
-from etl.keys import user_keys
-from etl.model import Chunk, Event, Paused
-from etl.responses import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
-from etl.sender.named import by_fault, crowd_of, meant
-from tests.examples import examples
-from tests.sender.serving import Destination, carry_all, chunk_of
-from tests.sender.virtual import run_virtual
+from etl.amplitude.answers import Named
+from etl.amplitude.responses import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
+from etl.arrow.hashing import user_keys
+from etl.model import Chunk
+from etl.run_events import Event, Paused
+from etl.sender.offenders import offenders_of, places_by_fault, verdict_for
+from tests.sender.fake_server import Destination, carry_all, chunk_of, few
+from tests.sender.virtual_time import run_virtual
 
 Answer = Callable[[list[str], float], Verdict | None]
 
@@ -52,12 +52,12 @@ def slowing(hot: Iterable[str], *, until: float = math.inf, retry_after: float |
 
 
 @given(st.sets(st.integers(0, 499), max_size=60))
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=few(30), deadline=None)
 def test_rows_that_are_named_cost_one_request_in_all(bad: set[int]) -> None:
     users = names(500)
     server = Destination(answer=refusing(users[n] for n in bad))
-    journey = run_virtual(carry_all([chunk_of(users)], server))
-    assert [reject.row for reject in journey.rejects] == [n + 1 for n in sorted(bad)]
+    carried = run_virtual(carry_all([chunk_of(users)], server))
+    assert [reject.row for reject in carried.rejects] == [n + 1 for n in sorted(bad)]
     assert server.accepted == [user for n, user in enumerate(users) if n not in bad]
     assert len(server.requests) == 1 + (len(bad) > 0)
 
@@ -67,21 +67,21 @@ def test_a_named_row_is_handed_back_with_what_is_wrong_with_it() -> None:
         faults = {1: "missing user_id", 2: "silenced", 99: "nobody"}
         return RefusedSome(400, "bad events", faults) if len(users) == 4 else None
 
-    journey = run_virtual(carry_all([chunk_of(names(4))], Destination(answer=answer)))
-    assert [(reject.row, reject.code, reject.reason) for reject in journey.rejects] == [
+    carried = run_virtual(carry_all([chunk_of(names(4))], Destination(answer=answer)))
+    assert [(reject.row, reject.code, reject.reason) for reject in carried.rejects] == [
         (2, "malformed", "the server answered 400: bad events: missing user_id"),
         (3, "malformed", "the server answered 400: bad events: silenced"),
     ]
-    assert journey.total.tally.accepted == 2
+    assert carried.total.tally.accepted == 2
 
 
 @given(st.sets(st.integers(0, 499), max_size=40))
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=few(30), deadline=None)
 def test_where_only_the_first_is_named_requests_stay_few(bad: set[int]) -> None:
     users = names(500)
     server = Destination(answer=refusing((users[n] for n in bad), first_only=True))
-    journey = run_virtual(carry_all([chunk_of(users)], server))
-    assert [reject.row for reject in journey.rejects] == [n + 1 for n in sorted(bad)]
+    carried = run_virtual(carry_all([chunk_of(users)], server))
+    assert [reject.row for reject in carried.rejects] == [n + 1 for n in sorted(bad)]
     assert sorted(server.accepted) == [user for n, user in enumerate(users) if n not in bad]
     # One request for each that is named, one for each part that is left, and every sixth one halves.
     k = len(bad)
@@ -93,11 +93,11 @@ def test_names_that_help_nobody_lead_to_halving(places: list[int]) -> None:
     def answer(users: list[str], now: float) -> Verdict | None:
         return RefusedSome(400, "bad", dict.fromkeys(places, "x")) if "user-0042" in users else None
 
-    journey = run_virtual(carry_all([chunk_of(names(500))], Destination(answer=answer)))
-    assert [(reject.row, reject.reason) for reject in journey.rejects] == [
+    carried = run_virtual(carry_all([chunk_of(names(500))], Destination(answer=answer)))
+    assert [(reject.row, reject.reason) for reject in carried.rejects] == [
         (43, "the server answered 400: bad")
     ]
-    assert journey.total.tally.accepted == 499
+    assert carried.total.tally.accepted == 499
 
 
 def test_a_named_hot_user_waits_alone_and_nobody_else_waits_at_all() -> None:
@@ -109,12 +109,12 @@ def test_a_named_hot_user_waits_alone_and_nobody_else_waits_at_all() -> None:
         carry_all([chunk_of(names(2000)[at : at + 100], at + 1) for at in range(0, 2000, 100)], Destination())
     )
     server = Destination(answer=slowing(["hot-user"], until=600), throttle_seconds=30.0)
-    journey = run_virtual(carry_all(chunks, server, listener=heard.append))
+    carried = run_virtual(carry_all(chunks, server, listener=heard.append))
     others = max(time for user, time in server.times.items() if user != "hot-user")
     assert others <= 2 * calm.seconds + 1
     assert server.accepted.count("hot-user") == 20
     assert server.overlaps == 0
-    assert journey.total.tally.accepted == 2000
+    assert carried.total.tally.accepted == 2000
     assert not [event for event in heard if isinstance(event, Paused)]
 
 
@@ -134,10 +134,10 @@ def test_a_named_user_waits_as_long_as_is_said(retry_after: float | None, least:
 
 def test_a_named_user_who_is_throttled_for_ever_is_handed_back() -> None:
     server = Destination(answer=slowing(["user-0007", "user-0008"]))
-    journey = run_virtual(carry_all([chunk_of(names(20))], server, outage=600))
-    assert [(reject.row, reject.code) for reject in journey.rejects] == [(8, "transient"), (9, "transient")]
-    assert journey.total.tally.accepted == 18
-    assert 600 <= journey.seconds <= 800
+    carried = run_virtual(carry_all([chunk_of(names(20))], server, outage=600))
+    assert [(reject.row, reject.code) for reject in carried.rejects] == [(8, "transient"), (9, "transient")]
+    assert carried.total.tally.accepted == 18
+    assert 600 <= carried.seconds <= 800
 
 
 def test_who_is_over_the_quota_of_the_day_is_handed_back_at_once() -> None:
@@ -146,19 +146,19 @@ def test_who_is_over_the_quota_of_the_day_is_handed_back_at_once() -> None:
         places = tuple(place for place, user in enumerate(users) if user in quota.users)
         return SlowDownSome(None, "too many", Named((), (), places), quota) if places else None
 
-    journey = run_virtual(carry_all([chunk_of(names(9))], Destination(answer=answer)))
-    assert [(reject.row, reject.code) for reject in journey.rejects] == [
+    carried = run_virtual(carry_all([chunk_of(names(9))], Destination(answer=answer)))
+    assert [(reject.row, reject.code) for reject in carried.rejects] == [
         (3, "daily_quota"),
         (4, "daily_quota"),
     ]
-    assert journey.rejects[0].reason == "over its quota for the day; the server answered 429: too many"
-    assert journey.total.tally.accepted == 7
-    assert journey.seconds < 1
+    assert carried.rejects[0].reason == "over its quota for the day; the server answered 429: too many"
+    assert carried.total.tally.accepted == 7
+    assert carried.seconds < 1
 
 
 @given(st.lists(st.sampled_from(names(12)), min_size=1, max_size=40), st.integers(1, 6), st.integers(1, 4))
-@settings(max_examples=examples(40), deadline=None)
-def test_users_keep_their_order_whoever_is_held(users: list[str], size: int, lanes: int) -> None:
+@settings(max_examples=few(40), deadline=None)
+def test_users_keep_their_order_whoever_is_held(users: list[str], size: int, slots: int) -> None:
     parts = [list(dict.fromkeys(users[at : at + size])) for at in range(0, len(users), size)]
     chunks, first = [], 1
     for part in parts:
@@ -172,9 +172,9 @@ def test_users_keep_their_order_whoever_is_held(users: list[str], size: int, lan
         return SlowDownSome(None, "slow", Named((found[tries % len(found)],)), Named()) if tries % 3 else None
 
     server = Destination(answer=answer)
-    journey = run_virtual(carry_all(chunks, server, lanes=lanes))
+    carried = run_virtual(carry_all(chunks, server, slots=slots))
     assert server.overlaps == 0
-    assert journey.total.tally.accepted == sum(map(len, parts))
+    assert carried.total.tally.accepted == sum(map(len, parts))
 
 
 def test_one_hot_user_after_the_other_is_found_in_bounded_time() -> None:
@@ -185,8 +185,8 @@ def test_one_hot_user_after_the_other_is_found_in_bounded_time() -> None:
         return SlowDownSome(None, "slow", Named((found[0],)), Named()) if found and now < 100 else None
 
     server = Destination(answer=answer)
-    journey = run_virtual(carry_all([chunk_of(names(40))], server))
-    assert journey.total.tally.accepted == 40
+    carried = run_virtual(carry_all([chunk_of(names(40))], server))
+    assert carried.total.tally.accepted == 40
     assert len(server.requests) < 400
 
 
@@ -197,16 +197,16 @@ def test_rows_that_are_not_counted_as_they_were_sent_are_handed_back_in_doubt(co
 
     chunks = [chunk_of(names(10)), chunk_of(names(20)[10:], 11)]
     chunks = [replace(chunk, fingerprints=np.ones((10, 1), np.uint32)) for chunk in chunks]
-    journey = run_virtual(carry_all(chunks, Destination(answer=answer)))
-    assert [(reject.row, reject.code) for reject in journey.rejects] == [
+    carried = run_virtual(carry_all(chunks, Destination(answer=answer)))
+    assert [(reject.row, reject.code) for reject in carried.rejects] == [
         (n, "uncounted") for n in range(1, 11)
     ]
-    assert journey.rejects[0].reason == f"the server answered 200 and counted {counted} of 10 events"
-    tally = journey.total.tally
+    assert carried.rejects[0].reason == f"the server answered 200 and counted {counted} of 10 events"
+    tally = carried.total.tally
     assert (tally.accepted, tally.rejected, tally.in_doubt) == (10, 10, 1)
     assert tally.uncounted == max(0, 10 - counted)
-    assert {sent.end for sent in journey.committed[1].sent} == {"in_doubt"}
-    assert {sent.end for sent in journey.committed[11].sent} == {"accepted"}
+    assert {sent.end for sent in carried.committed[1].sent} == {"in_doubt"}
+    assert {sent.end for sent in carried.committed[11].sent} == {"accepted"}
 
 
 @pytest.mark.parametrize("first", [TryAgain(False, "502"), SlowDown(None, "slow")])
@@ -218,9 +218,9 @@ def test_what_a_later_try_counts_too_few_of_is_accepted_and_counted(first: Verdi
         tries += 1
         return first if tries == 1 else Accepted(len(users) - 2)
 
-    journey = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
-    assert not journey.rejects
-    assert (journey.total.tally.accepted, journey.total.tally.uncounted) == (10, 2)
+    carried = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
+    assert not carried.rejects
+    assert (carried.total.tally.accepted, carried.total.tally.uncounted) == (10, 2)
 
 
 def test_after_a_lost_answer_parts_of_the_request_may_have_been_counted_too() -> None:
@@ -234,19 +234,19 @@ def test_after_a_lost_answer_parts_of_the_request_may_have_been_counted_too() ->
             return TryAgain(False, "502")
         return RefusedSome(400, "bad", {3: "x"}) if tries == 2 else Accepted(0)
 
-    journey = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
-    assert [(reject.row, reject.code) for reject in journey.rejects] == [(4, "malformed")]
-    assert (journey.total.tally.accepted, journey.total.tally.uncounted) == (9, 9)
+    carried = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
+    assert [(reject.row, reject.code) for reject in carried.rejects] == [(4, "malformed")]
+    assert (carried.total.tally.accepted, carried.total.tally.uncounted) == (9, 9)
 
 
 def test_a_run_that_goes_on_may_have_sent_as_much_as_was_under_way() -> None:
     """The events of at most as many chunks as can have been in flight may be known from before."""
     chunks = [chunk_of(names(50)[at : at + 10], at + 1) for at in range(0, 50, 10)]
     server = Destination(answer=lambda users, now: Accepted(len(users) // 2))
-    journey = run_virtual(carry_all(chunks, server, resent=3))
-    assert journey.total.tally.accepted == 30
-    assert {reject.code for reject in journey.rejects} == {"uncounted"}
-    assert len(journey.rejects) == 20
+    carried = run_virtual(carry_all(chunks, server, resent=3))
+    assert carried.total.tally.accepted == 30
+    assert {reject.code for reject in carried.rejects} == {"uncounted"}
+    assert len(carried.rejects) == 20
 
 
 def keyed(columns: dict[str, list[str | None]]) -> Chunk:
@@ -259,16 +259,16 @@ def test_users_and_devices_are_told_apart() -> None:
     same = ["same-id-1", "same-id-2", None]
     slow = SlowDownSome(None, "slow", Named(("same-id-1",), ("same-id-2",), (2, 9)), Named())
     users, devices = keyed({"user_id": same}), keyed({"device_id": same})
-    assert crowd_of(users, slow).throttled.tolist() == [0, 2]
-    assert crowd_of(devices, slow).throttled.tolist() == [1, 2]
+    assert offenders_of(users, slow).throttled.tolist() == [0, 2]
+    assert offenders_of(devices, slow).throttled.tolist() == [1, 2]
     both = keyed({"user_id": ["same-id-2", None, "other-1"], "device_id": [None, "same-id-2", "same-id-1"]})
-    assert crowd_of(both, slow).throttled.tolist() == [1, 2]
+    assert offenders_of(both, slow).throttled.tolist() == [1, 2]
 
 
 def test_over_the_quota_counts_for_more_than_throttled() -> None:
     part = chunk_of(names(4))
     both = SlowDownSome(None, "slow", Named(("user-0001", "user-0002"), (), (0,)), Named(("user-0001",)))
-    crowd = crowd_of(part, both)
+    crowd = offenders_of(part, both)
     assert [places.tolist() for places in (crowd.over_quota, crowd.throttled, crowd.others)] == [
         [1],
         [0, 2],
@@ -278,8 +278,10 @@ def test_over_the_quota_counts_for_more_than_throttled() -> None:
 
 def test_a_verdict_that_names_nobody_of_a_part_is_about_all_of_it() -> None:
     part = chunk_of(names(4))
-    assert meant(part, RefusedSome(400, "bad", {4: "x"})) == Refused(400, "bad")
-    assert meant(part, SlowDownSome(3.0, "slow", Named(("stranger",)), Named())) == SlowDown(3.0, "slow")
+    assert verdict_for(part, RefusedSome(400, "bad", {4: "x"})) == Refused(400, "bad")
+    assert verdict_for(part, SlowDownSome(3.0, "slow", Named(("stranger",)), Named())) == SlowDown(
+        3.0, "slow"
+    )
     some = RefusedSome(400, "bad", {4: "x", 3: "y", 0: "y"})
-    assert meant(part, some) is some
-    assert {fault: places.tolist() for fault, places in by_fault(part, some).items()} == {"y": [0, 3]}
+    assert verdict_for(part, some) is some
+    assert {fault: places.tolist() for fault, places in places_by_fault(part, some).items()} == {"y": [0, 3]}

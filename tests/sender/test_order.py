@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.sender.order import Claim, Order
+from etl.sender.user_order import Claim, UserOrder
+from tests.examples import examples
 
 # Multiples of 2**20 fall in one slot: strangers who look alike at first sight.
 KEYS = st.lists(
@@ -28,15 +29,17 @@ def keys(values: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
     return np.array(values, np.uint64).reshape(-1, 1)
 
 
-def enter(order: Order, users: list[int]) -> Claim:
-    return order.enter(np.arange(len(users)), keys(users))
+def enter(order: UserOrder[Claim], users: list[int]) -> Claim:
+    claim = Claim(np.arange(len(users)), keys(users))
+    order.enter(claim)
+    return claim
 
 
 @dataclass
 class Model:
     """Claims by brute force: of any two that share a key the later one waits, if need be for one between."""
 
-    order: Order = field(default_factory=Order)
+    order: UserOrder[Claim] = field(default_factory=UserOrder)
     claims: list[Claim] = field(default_factory=list)
 
     def must_wait(self, claim: Claim) -> bool:
@@ -55,7 +58,7 @@ class Model:
 
 
 @given(st.lists(KEYS, max_size=12), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_claim_waits_exactly_as_long_as_an_earlier_one_shares_a_user(
     chunks: list[list[int]], data: st.DataObject
 ) -> None:
@@ -72,7 +75,7 @@ def test_a_claim_waits_exactly_as_long_as_an_earlier_one_shares_a_user(
                 chosen[chance.sample(range(len(chosen)), chance.randrange(1, len(chosen)))] = True
                 model.claims.append(model.order.split(claim, chosen))
             elif act == "apart":
-                model.order.set_apart(claim)
+                model.order.park(claim)
             elif act == "leave":
                 model.claims.remove(claim)
                 model.order.leave(claim)
@@ -87,8 +90,9 @@ def test_a_claim_waits_exactly_as_long_as_an_earlier_one_shares_a_user(
 
 
 @given(KEYS, st.data())
+@settings(max_examples=examples(100), deadline=None)
 def test_of_a_claim_those_wait_whose_users_are_under_way(users: list[int], data: st.DataObject) -> None:
-    order = Order()
+    order = UserOrder[Claim]()
     first = enter(order, data.draw(st.lists(st.sampled_from(users), min_size=1)))
     claim = enter(order, users)
     under_way = set(first.keys.ravel().tolist())
@@ -115,12 +119,12 @@ def calls(act: Callable[[], object]) -> int:
 @pytest.mark.parametrize("act", ["enter", "leave"])
 def test_what_one_costs_does_not_depend_on_how_many_wait(act: str) -> None:
     def cost(waiting: int) -> int:
-        order, claims = Order(), []
+        order, claims = UserOrder[Claim](), []
         for number in range(waiting):
             claim = enter(order, [0, 1000 + number])
             chosen = np.array([True, False])
             held = order.split(claim, chosen)
-            order.set_apart(held)
+            order.park(held)
             order.leave(claim)
             claims.append(held)
         if act == "leave":
@@ -132,11 +136,11 @@ def test_what_one_costs_does_not_depend_on_how_many_wait(act: str) -> None:
 
 
 def test_whoever_leaves_wakes_the_next_and_nobody_else() -> None:
-    order = Order()
+    order = UserOrder[Claim]()
     claims = []
     for _ in range(50):
         claims.append(enter(order, [7]))
-        order.set_apart(claims[-1])
+        order.park(claims[-1])
     for one, following in itertools.pairwise(claims):
         assert order.queue(7)[0] is one
         assert order.leave(one) == [following]

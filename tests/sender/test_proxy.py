@@ -10,15 +10,16 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 import trustme
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.amplitude.responses import Accepted, Stop, TryAgain, Verdict
 from etl.errors import UsageError
 from etl.model import Body
-from etl.responses import Accepted, Stop, TryAgain, Verdict
-from etl.sender.identify import Identify
 from etl.sender.proxy import Proxy, proxy_for, proxy_secrets
-from tests.sender.answering import Raw, answering, status
+from etl.sender.transports import IdentifyTransport
+from tests.examples import examples
+from tests.sender.raw_server import Raw, answering, status
 
 QUICK = aiohttp.ClientTimeout(total=2, sock_connect=0.5, sock_read=0.5)
 US = "https://api2.amplitude.com"
@@ -118,14 +119,15 @@ def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(name: str, value: 
     assert int(caught.value.exit_code) == 2
 
 
-def identify_to(endpoint: str, environ: Mapping[str, str]) -> Identify:
+def identify_to(endpoint: str, environ: Mapping[str, str]) -> IdentifyTransport:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)
-        return Identify(endpoint, "key", connections=1, timeout=QUICK, allow_http=True)
+        return IdentifyTransport(endpoint, "key", connections=1, timeout=QUICK, allow_http=True)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip))
+@settings(max_examples=examples(100), deadline=None)
 def test_whatever_stands_in_a_variable_nothing_of_it_is_shown(value: str) -> None:
     proxy = proxy_for(US, {"HTTPS_PROXY": f"http://bob:{value}@proxy:3128"})
     assert proxy is not None
@@ -183,10 +185,10 @@ def test_a_tunnel_is_asked_for_with_the_login_and_nothing_of_the_request() -> No
 def test_a_proxy_that_asks_for_a_login_stops_the_run_and_is_named(variable: str, endpoint: str) -> None:
     verdict = sent_through(Raw(status("407 Who", b"bob:s3cretpw?")), variable, "bob:s3cretpw@{}", endpoint)
     assert type(verdict) is Stop
-    assert variable in verdict.words
-    assert "407" in verdict.words
+    assert variable in verdict.message
+    assert "407" in verdict.message
     assert "s3cretpw" not in repr(verdict)
-    assert "key" not in (verdict.words + verdict.hint).lower()
+    assert "key" not in (verdict.message + verdict.hint).lower()
 
 
 def test_a_proxy_that_repeats_the_password_is_not_quoted() -> None:
@@ -194,8 +196,8 @@ def test_a_proxy_that_repeats_the_password_is_not_quoted() -> None:
     page = f"no access for bob:s3cret/pw, s3cret%2Fpw ({login})"
     verdict = sent_through(Raw(status("503 No", page.encode())), "HTTP_PROXY", "bob:s3cret%2Fpw@{}")
     assert isinstance(verdict, TryAgain)
-    assert "s3cret" not in verdict.words
-    assert login not in verdict.words
+    assert "s3cret" not in verdict.message
+    assert login not in verdict.message
 
 
 def test_a_proxy_that_is_away_leaves_nothing_sent() -> None:
@@ -262,7 +264,7 @@ def test_no_login_of_the_netrc_file_is_sent(tmp_path: object, monkeypatch: pytes
     async def ask() -> None:
         async with answering(raw):
             body: Body = (b"x",)
-            async with Identify(raw.url, "key", connections=1, timeout=QUICK) as identify:
+            async with IdentifyTransport(raw.url, "key", connections=1, timeout=QUICK) as identify:
                 await identify.post(body)
 
     asyncio.run(ask())

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.amplitude.responses import KeyRefused, Refused, RefusedSome, SlowDown, TooBig, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk
-from etl.responses import KeyRefused, Refused, RefusedSome, SlowDown, TooBig, Verdict
-from tests.examples import examples
-from tests.sender.serving import Destination, Journey, carry_all, chunk_of
-from tests.sender.virtual import run_virtual
+from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of, few
+from tests.sender.virtual_time import run_virtual
 
 Answer = Callable[[list[str], float], Verdict | None]
 
@@ -43,26 +42,21 @@ EVERYTHING: dict[str, Answer] = {
 }
 
 
-def stopped(chunks: list[Chunk], server: Destination, lanes: int) -> tuple[DestinationError, Journey]:
-    journey = Journey()
-    with pytest.raises(ExceptionGroup) as caught:
-        run_virtual(carry_all(chunks, server, lanes=lanes, journey=journey))
-    found = caught.value.subgroup(DestinationError)
-    error: BaseException = found or caught.value
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, DestinationError)
-    return error, journey
+def stopped(chunks: list[Chunk], server: Destination, slots: int) -> tuple[DestinationError, Carried]:
+    carried = Carried()
+    with pytest.raises(DestinationError) as caught:
+        run_virtual(carry_all(chunks, server, slots=slots, carried=carried))
+    return caught.value, carried
 
 
-@pytest.mark.parametrize("lanes", [1, 8, 64])
+@pytest.mark.parametrize("slots", [1, 8, 64])
 @pytest.mark.parametrize("size", [7, 100, 2000])
 @pytest.mark.parametrize("answer", EVERYTHING.values(), ids=EVERYTHING)
-def test_who_is_refused_everything_stops_within_sixty_requests(answer: Answer, size: int, lanes: int) -> None:
+def test_who_is_refused_everything_stops_within_sixty_requests(answer: Answer, size: int, slots: int) -> None:
     server = Destination(answer=answer)
-    error, journey = stopped(chunks_of(names(2000), size), server, lanes)
+    error, carried = stopped(chunks_of(names(2000), size), server, slots)
     assert len(server.requests) <= 60
-    assert not journey.committed
+    assert not carried.committed
     assert "in a row were answered 4" in error.message
     assert "rows.csv row " in error.message
     assert error.hint
@@ -77,30 +71,30 @@ def test_the_message_has_the_server_s_words_and_some_of_the_rows() -> None:
     )
 
 
-@pytest.mark.parametrize("lanes", [1, 8])
+@pytest.mark.parametrize("slots", [1, 8])
 @pytest.mark.parametrize("answer", EVERYTHING.values(), ids=EVERYTHING)
-def test_so_does_who_is_refused_everything_in_the_middle_of_a_run(answer: Answer, lanes: int) -> None:
+def test_so_does_who_is_refused_everything_in_the_middle_of_a_run(answer: Answer, slots: int) -> None:
     server = Destination(answer=lambda users, now: answer(users, now) if now > 0.25 else None)
     users = names(3000)
-    _, journey = stopped(chunks_of(users, 100), server, lanes)
+    _, carried = stopped(chunks_of(users, 100), server, slots)
     refused = [when for when, _ in server.requests if when > 0.15]
     assert len(refused) <= 60
-    assert not journey.rejects
-    committed = {user for first in journey.committed for user in users[first - 1 : first + 99]}
+    assert not carried.rejects
+    committed = {user for first in carried.committed for user in users[first - 1 : first + 99]}
     assert committed <= set(server.accepted)
 
 
 @given(st.integers(1, 19), st.integers(1, 30), st.integers(1, 8), st.sampled_from(list(EVERYTHING)))
-@settings(max_examples=examples(30), deadline=None)
-def test_a_few_rows_that_are_all_bad_are_rejects(count: int, size: int, lanes: int, kind: str) -> None:
+@settings(max_examples=few(30), deadline=None)
+def test_a_few_rows_that_are_all_bad_are_rejects(count: int, size: int, slots: int, kind: str) -> None:
     server = Destination(answer=EVERYTHING[kind])
-    journey = run_virtual(carry_all(chunks_of(names(count), size), server, lanes=lanes))
-    assert [reject.row for reject in journey.rejects] == list(range(1, count + 1))
-    assert {reject.code for reject in journey.rejects} == {"too_big" if kind == "413" else "malformed"}
+    carried = run_virtual(carry_all(chunks_of(names(count), size), server, slots=slots))
+    assert [reject.row for reject in carried.rejects] == list(range(1, count + 1))
+    assert {reject.code for reject in carried.rejects} == {"too_big" if kind == "413" else "malformed"}
 
 
 @given(st.integers(0, 900), st.integers(20, 150), st.sampled_from([50, 100, 500, 2000]), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=few(25), deadline=None)
 def test_bad_rows_side_by_side_are_rejects_as_long_as_others_are_good(
     begin: int, count: int, size: int, named: bool
 ) -> None:
@@ -115,8 +109,8 @@ def test_bad_rows_side_by_side_are_rejects_as_long_as_others_are_good(
         return Refused(400, "bad") if places else None
 
     server = Destination(answer=answer)
-    journey = run_virtual(carry_all(chunks_of(users, size), server, lanes=8))
-    assert [reject.row for reject in journey.rejects] == list(range(begin + 1, begin + len(bad) + 1))
+    carried = run_virtual(carry_all(chunks_of(users, size), server, slots=8))
+    assert [reject.row for reject in carried.rejects] == list(range(begin + 1, begin + len(bad) + 1))
     assert sorted(server.accepted) == sorted(set(users) - bad)
 
 
@@ -126,14 +120,14 @@ def test_thirty_bad_rows_at_the_start_with_one_in_each_later_request_are_rejects
     users = names(2000)
     bad = {*range(30), *range(35, 2000, 10)}
     server = Destination(poison=frozenset(users[n] for n in bad))
-    journey = run_virtual(carry_all(chunks_of(users, size), server, lanes=8))
-    assert [reject.row for reject in journey.rejects] == [n + 1 for n in sorted(bad)]
-    assert journey.total.tally.accepted == 2000 - len(bad)
+    carried = run_virtual(carry_all(chunks_of(users, size), server, slots=8))
+    assert [reject.row for reject in carried.rejects] == [n + 1 for n in sorted(bad)]
+    assert carried.total.tally.accepted == 2000 - len(bad)
 
 
 @given(st.sets(st.integers(0, 199), max_size=60), st.integers(1, 60), st.integers(1, 8))
-@settings(max_examples=20, deadline=None)
-def test_wherever_bad_rows_stand_the_others_arrive(bad: set[int], size: int, lanes: int) -> None:
+@settings(max_examples=few(20), deadline=None)
+def test_wherever_bad_rows_stand_the_others_arrive(bad: set[int], size: int, slots: int) -> None:
     users = names(300)
     server = Destination(poison=frozenset(users[n] for n in bad))
     longest = max(
@@ -141,8 +135,8 @@ def test_wherever_bad_rows_stand_the_others_arrive(bad: set[int], size: int, lan
     )
     if longest >= 12:  # enough to end a run where no more than these are known yet
         return
-    journey = run_virtual(carry_all(chunks_of(users, size), server, lanes=lanes))
-    assert [reject.row for reject in journey.rejects] == [n + 1 for n in sorted(bad)]
+    carried = run_virtual(carry_all(chunks_of(users, size), server, slots=slots))
+    assert [reject.row for reject in carried.rejects] == [n + 1 for n in sorted(bad)]
     assert sorted(server.accepted) == [user for n, user in enumerate(users) if n not in bad]
 
 
@@ -150,8 +144,8 @@ def test_wherever_bad_rows_stand_the_others_arrive(bad: set[int], size: int, lan
 def test_a_quarter_of_a_file_that_fits_one_request_may_be_bad(begin: int) -> None:
     bad = range(begin, begin + 25)
     server = Destination(poison=frozenset(names(100)[n] for n in bad))
-    journey = run_virtual(carry_all([chunk_of(names(100))], server, lanes=8))
-    assert [reject.row for reject in journey.rejects] == [n + 1 for n in bad]
+    carried = run_virtual(carry_all([chunk_of(names(100))], server, slots=8))
+    assert [reject.row for reject in carried.rejects] == [n + 1 for n in bad]
 
 
 def test_refusals_that_are_not_alike_are_counted_apart() -> None:
@@ -161,7 +155,7 @@ def test_refusals_that_are_not_alike_are_counted_apart() -> None:
     server = Destination(answer=answer)
     stopped(chunks_of(names(500), 1), server, 1)
     assert 39 <= len(server.requests) <= 60
-    few = run_virtual(carry_all(chunks_of(names(38), 1), Destination(answer=answer), lanes=1))
+    few = run_virtual(carry_all(chunks_of(names(38), 1), Destination(answer=answer), slots=1))
     assert len(few.rejects) == 38
 
 
@@ -170,23 +164,23 @@ def test_rows_that_wait_to_be_rejects_are_not_settled_if_the_run_stops() -> None
         return Refused(400, "bad") if "user-0000" in users else SlowDown(60.0, "slow")
 
     server = Destination(answer=answer)
-    journey = run_virtual(carry_all(chunks_of(names(3), 1), server, lanes=1, stop_after=5.0))
-    assert sorted(journey.committed) == [-1]
+    carried = run_virtual(carry_all(chunks_of(names(3), 1), server, slots=1, stop_after=5.0))
+    assert sorted(carried.committed) == [-1]
 
 
 def test_rows_that_wait_hold_up_nobody_and_are_settled_once_another_is_accepted() -> None:
     bad = frozenset(names(5))
     server = Destination(poison=bad)
-    journey = run_virtual(carry_all(chunks_of(names(8), 1), server, lanes=1))
-    assert [reject.row for reject in journey.rejects] == [1, 2, 3, 4, 5]
-    assert sorted(first for first in journey.committed if first > 0) == list(range(1, 9))
+    carried = run_virtual(carry_all(chunks_of(names(8), 1), server, slots=1))
+    assert [reject.row for reject in carried.rejects] == [1, 2, 3, 4, 5]
+    assert sorted(first for first in carried.committed if first > 0) == list(range(1, 9))
 
 
 def test_a_user_whose_every_row_is_bad_keeps_its_order_and_ends() -> None:
     chunks = [chunk_of(["user-0001"], first) for first in range(1, 8)]
     server = Destination(answer=EVERYTHING["400"])
-    journey = run_virtual(carry_all(chunks, server, lanes=4))
-    assert [reject.row for reject in journey.rejects] == list(range(1, 8))
+    carried = run_virtual(carry_all(chunks, server, slots=4))
+    assert [reject.row for reject in carried.rejects] == list(range(1, 8))
     assert server.overlaps == 0
 
 
@@ -197,9 +191,9 @@ def test_a_hot_user_beside_bad_rows_blocks_neither() -> None:
         return Refused(400, "bad") if {"user-0002", "user-0050"} & set(users) else None
 
     server = Destination(answer=answer)
-    journey = run_virtual(carry_all(chunks_of(names(60), 10), server, lanes=2))
-    assert [reject.row for reject in journey.rejects] == [3, 51]
-    assert journey.total.tally.accepted == 58
+    carried = run_virtual(carry_all(chunks_of(names(60), 10), server, slots=2))
+    assert [reject.row for reject in carried.rejects] == [3, 51]
+    assert carried.total.tally.accepted == 58
 
 
 # --- the key ---------------------------------------------------------------------------------------------
@@ -218,9 +212,9 @@ def test_a_key_that_was_never_good_costs_one_request() -> None:
 
 def test_a_row_that_makes_the_server_speak_of_the_key_is_a_reject_once_the_key_was_good() -> None:
     server = Destination(answer=lambda users, now: invalid_key(users, now) if "user-0250" in users else None)
-    journey = run_virtual(carry_all(chunks_of(names(500), 100), server))
-    assert [(reject.row, reject.code) for reject in journey.rejects] == [(251, "malformed")]
-    assert journey.total.tally.accepted == 499
+    carried = run_virtual(carry_all(chunks_of(names(500), 100), server))
+    assert [(reject.row, reject.code) for reject in carried.rejects] == [(251, "malformed")]
+    assert carried.total.tally.accepted == 499
 
 
 @pytest.mark.parametrize("left", [1, 5, 19, 1500])
@@ -228,8 +222,8 @@ def test_a_key_that_is_withdrawn_ends_the_run_however_little_is_left(left: int) 
     users = names(1000 + left)
     late = frozenset(users[1000:])
     server = Destination(answer=lambda found, now: invalid_key(found, now) if late & set(found) else None)
-    error, journey = stopped(chunks_of(users, 100), server, 4)
+    error, carried = stopped(chunks_of(users, 100), server, 4)
     assert "refuses the API key" in error.message
     assert error.hint == "check the API key"
-    assert not journey.rejects
+    assert not carried.rejects
     assert len(server.requests) <= 10 + 60

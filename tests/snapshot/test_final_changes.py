@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.arrow.hashing import user_keys
 from etl.job import Job
-from etl.keys import user_keys
 from etl.mapper import Mapper
 from etl.model import Mapped
-from etl.snapshot import Compared, Differ, FinalChanges, Snapshot, spill
+from etl.snapshot import DiffedBatch, Differ, FinalChanges, Snapshot
+from etl.snapshot.spill_buffer import SpillBuffer
 from tests.examples import examples
-from tests.snapshot.making import (
+from tests.snapshot.builders import (
     Row,
     batch_of,
     differ_for,
@@ -32,7 +33,7 @@ from tests.snapshot.making import (
     sent_by,
 )
 from tests.snapshot.profiles import Profiles
-from tests.snapshot.test_differ import EXPORTS, JOBS, SCHEMA, in_full, taken, user, without
+from tests.snapshot.test_diff import EXPORTS, JOBS, SCHEMA, in_full, taken, user, without
 
 REPEATABLE = {name: job for name, job in JOBS.items() if "increments" not in name} | {
     "ignoring": job_of(
@@ -65,7 +66,9 @@ def looked(job: Job, snapshot: Snapshot | None, batches: Sequence[Mapped], path:
     return differ_for(job, snapshot, final=final)
 
 
-def night(job: Job, rows: Sequence[Row], path: Path, number: int, ends: Sequence[int] = ()) -> list[Compared]:
+def night(
+    job: Job, rows: Sequence[Row], path: Path, number: int, ends: Sequence[int] = ()
+) -> list[DiffedBatch]:
     """What goes of an export; all of it is accepted."""
     with tempfile.TemporaryDirectory() as folder, opened_if_any(path) as snapshot:
         batches = mapped_of(job, rows, SCHEMA, ends)
@@ -74,9 +77,14 @@ def night(job: Job, rows: Sequence[Row], path: Path, number: int, ends: Sequence
     return compared
 
 
-@pytest.mark.parametrize("held", [0, 10**6])
-@settings(max_examples=examples(60))
-@given(name=NAMES, exports=st.lists(EXPORTS, min_size=1, max_size=4), ends=ENDS, again=ENDS)
+@settings(max_examples=examples(120, 24))
+@given(
+    held=st.sampled_from([0, 10**6]),
+    name=NAMES,
+    exports=st.lists(EXPORTS, min_size=1, max_size=4),
+    ends=ENDS,
+    again=ENDS,
+)
 def test_the_same_export_again_sends_nothing_whatever_came_before(
     held: int, name: str, exports: list[list[Row]], ends: list[int], again: list[int]
 ) -> None:
@@ -84,7 +92,7 @@ def test_the_same_export_again_sends_nothing_whatever_came_before(
     changed, full = Profiles(), Profiles()
     ignoring = {"seen"} if job.changes.ignore else set()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spill.Spill.__init__, "__kwdefaults__", {"held_bytes": held})
+        patch.setattr(SpillBuffer.__init__, "__kwdefaults__", {"held_bytes": held})
         path = Path(folder, "snapshot.arrow")
         for number, export in enumerate(exports, start=1):
             compared = night(job, export, path, number, ends)
@@ -95,11 +103,11 @@ def test_the_same_export_again_sends_nothing_whatever_came_before(
             assert taken(night(job, export, path, number, again)) == []
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(60, 15))
 @given(
     name=NAMES, night_before=EXPORTS, export=EXPORTS, ends=ENDS, cut=st.integers(0, 8), again=st.booleans()
 )
-def test_what_goes_depends_neither_on_batches_nor_on_where_a_run_was_taken_up(
+def test_what_goes_depends_neither_on_batches_nor_on_where_a_run_was_resumed(
     name: str,
     night_before: list[Row],
     export: list[Row],
@@ -126,13 +134,13 @@ def test_what_goes_depends_neither_on_batches_nor_on_where_a_run_was_taken_up(
         assert fingerprints == [row for some in whole for row in fingerprints_of(some)]
 
 
-def fingerprints_of(compared: Compared) -> list[list[int]]:
+def fingerprints_of(compared: DiffedBatch) -> list[list[int]]:
     assert compared.mapped.fingerprints is not None
     found: list[list[int]] = compared.mapped.fingerprints.tolist()
     return found
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(60, 15))
 @given(
     name=NAMES, exports=st.lists(EXPORTS, min_size=2, max_size=4), count=st.sampled_from([1, 2]), ends=ENDS
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from etl.leaves import leaves
-from etl.snapshot import Bundle, layout_of
-from tests.snapshot.making import job_of, layout_for, mapped_of
+from etl.arrow.structs import value_columns
+from etl.snapshot import FieldGroup, layout_of
+from tests.snapshot.builders import job_of, layout_for, mapped_of
 
 EVERYTHING = {
     "user_id": "id",
@@ -28,7 +28,7 @@ EVERYTHING = {
 COLUMNS = ["id", "version", "country", "region", "dma", "company", "plan", "seats", "orders"]
 
 
-def names(job_bundles: tuple[Bundle, ...]) -> list[str]:
+def names(job_bundles: tuple[FieldGroup, ...]) -> list[str]:
     return [bundle.name for bundle in job_bundles]
 
 
@@ -59,7 +59,7 @@ def test_every_value_of_an_identification_is_in_one_bundle() -> None:
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     row = dict.fromkeys(COLUMNS, "12345")
     (mapped,) = mapped_of(job, [row | {"orders": 1}], schema.set(8, pa.field("orders", pa.int64())))
-    found = [path for path, _ in leaves(mapped.identifications) if path != ("user_id",)]
+    found = [path for path, _ in value_columns(mapped.identifications) if path != ("user_id",)]
     paths = [path for bundle in layout_for(job).bundles for path in bundle.paths]
     assert sorted(paths) == sorted(found)
 

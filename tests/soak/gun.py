@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from etl import Job
-from etl.model import Summary
+from etl.run_events import Summary
 from etl.sandbox import Sandbox
 from tests.pipeline.making import run_once, sent_bodies
 

@@ -9,16 +9,14 @@ from pathlib import Path
 import aiohttp
 
 from etl import Job
+from etl.amplitude.responses import Verdict
 from etl.encoder import Limits
 from etl.job import parse_job
 from etl.model import RowRange
-from etl.pipeline.production import Production
+from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
-from etl.responses import Verdict
-from etl.sender.batch import Batch
-from etl.sender.http import Http
-from etl.sender.identify import Identify
-from tests.sender.answering import Raw, answering, status
+from etl.sender.transports import BatchTransport, HttpTransport, IdentifyTransport
+from tests.sender.raw_server import Raw, answering, status
 from tests.soak.fuzzing import SAMPLES, Case, mutate
 
 KEY = "0123456789abcdef-secret"
@@ -77,10 +75,10 @@ def server_answers(chance: random.Random, folder: Path) -> None:
     asyncio.run(ask())
 
 
-def _transport_to(url: str, chance: random.Random) -> Http:
+def _transport_to(url: str, chance: random.Random) -> HttpTransport:
     if chance.random() < 0.5:
-        return Identify(url, KEY, connections=1, timeout=_QUICK)
-    return Batch(url, KEY, connections=1, timeout=_QUICK)
+        return IdentifyTransport(url, KEY, connections=1, timeout=_QUICK)
+    return BatchTransport(url, KEY, connections=1, timeout=_QUICK)
 
 
 def _account_for(chance: random.Random, folder: Path, job: str, source: str) -> None:
@@ -91,7 +89,7 @@ def _account_for(chance: random.Random, folder: Path, job: str, source: str) -> 
 
 def _produce(job: Job, path: Path) -> None:
     """Read, map and encode all of a file; every row has its place in one chunk."""
-    production = Production.of(job, open_source([path], csv=job.csv), Limits(identifications=50))
+    production = RowPipeline(job, open_source([path], csv=job.csv), limits=Limits(identifications=50))
     first = 1
     for chunks in production.chunks([RowRange(0)]):
         for chunk in chunks:

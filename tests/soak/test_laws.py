@@ -14,17 +14,17 @@ import pytest
 
 from bench import data
 from etl import Job, run
+from etl.amplitude.responses import SlowDown, TryAgain, Verdict
 from etl.encoder import Limits
 from etl.model import Chunk
-from etl.responses import SlowDown, TryAgain, Verdict
 from etl.sandbox import SandboxOptions, running_sandbox
-from tests.encoder.making import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
+from tests.encoder.builders import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.encoder.test_merge import EVERYTHING, SCHEMA, WORDS_GIVEN, profiles_after
 from tests.sender.failing import Failing, by_chance
-from tests.sender.serving import Destination, carry_all, chunk_of
+from tests.sender.fake_server import Destination, carry_all, chunk_of
 from tests.sender.test_failing import LATENCY, share_of_throughput
 from tests.sender.test_failing import chunks_of as single_chunks
-from tests.sender.virtual import run_virtual
+from tests.sender.virtual_time import run_virtual
 from tests.soak.proof import Proof
 
 KEY = "0123456789abcdef-secret"
@@ -72,7 +72,7 @@ def test_never_two_requests_in_flight_for_one_user(proof: Proof) -> None:
         count = chance.randrange(1, 30)
         chunks, first = _chunks([chance.sample(users, chance.randrange(1, len(users))) for _ in range(count)])
         server = Destination(answer=_failing(chance), latency=chance.uniform(0.01, 2))
-        journey = run_virtual(carry_all(chunks, server, lanes=chance.randrange(1, 9)))
+        journey = run_virtual(carry_all(chunks, server, slots=chance.randrange(1, 9)))
         if server.overlaps or journey.total.tally.accepted != first - 1:
             violations.append(f"seed {seed}")
     proof.add("3 in order: one request at a time for each user", 1000, violations)
@@ -156,14 +156,14 @@ def test_a_share_of_failures_costs_that_share(proof: Proof) -> None:
     violations = []
     for seed in range(60):
         chance = random.Random(seed)
-        share, lanes = chance.uniform(0.1, 0.9), chance.choice([1, 2, 8, 16, 64])
+        share, slots = chance.uniform(0.1, 0.9), chance.choice([1, 2, 8, 16, 64])
         failing = chance.choice([0.001, 0.05, LATENCY, 10 * LATENCY])
-        count = lanes * chance.randint(25, 40) + 100
+        count = slots * chance.randint(25, 40) + 100
         server = Failing(by_chance(share, seed), latency=LATENCY, failing=failing)
-        journey = run_virtual(carry_all(single_chunks(count), server, lanes=lanes, outage=1800))
-        got = share_of_throughput(server, journey, count, lanes, share)
+        journey = run_virtual(carry_all(single_chunks(count), server, slots=slots, outage=1800))
+        got = share_of_throughput(server, journey, count, slots, share)
         if journey.total.tally.accepted != count or got < 0.6:
-            violations.append(f"seed {seed}: share {share:.2f}, {lanes} lanes, {failing} s: {got:.2f}")
+            violations.append(f"seed {seed}: share {share:.2f}, {slots} slots, {failing} s: {got:.2f}")
     proof.add("5 a share of failures costs that share, and never the run", 60, violations)
     assert violations == []
 

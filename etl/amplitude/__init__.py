@@ -1,0 +1,7 @@
+"""What Amplitude takes (`limits`, `operators`) and what it answers (`responses`, `answers`). No I/O.
+
+Source: Amplitude's Identify, Batch Event Upload and HTTP V2 API pages unless a comment says otherwise.
+"""
+
+from etl.amplitude.limits import *  # noqa: F403 - so that the rest may write `amplitude.MAX_DEPTH`
+from etl.amplitude.operators import *  # noqa: F403

@@ -1,0 +1,111 @@
+"""Every limit of Amplitude's endpoints, and the rules of each transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+TransportName: TypeAlias = Literal["identify", "batch"]
+
+REGIONS: Final[Mapping[str, str]] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
+IDENTIFY_PATH: Final = "/identify"
+BATCH_PATH: Final = "/batch"
+
+
+def is_amplitude(endpoint: str) -> bool:
+    """Whether a base URL is one of Amplitude's own."""
+    return (urlsplit(endpoint).hostname or "").rstrip(".") in {
+        urlsplit(url).hostname for url in REGIONS.values()
+    }
+
+
+# --- limits ----------------------------------------------------------------------------------------------
+
+MIN_ID_LENGTH: Final = 5
+MAX_ID_LENGTH: Final = 1024
+# Refused whatever their case, besides the empty string.
+REFUSED_IDS: Final = frozenset(
+    {
+        "anonymous",
+        "nil",
+        "none",
+        "null",
+        "n/a",
+        "na",
+        "undefined",
+        "unknown",
+        "{}",
+        "lmy47d",
+        "0",
+        "-1",
+        "00000000-0000-0000-0000-000000000000",
+    }
+)
+MAX_STRING_LENGTH: Final = 1024  # characters; of a property value, and of all strings of a list together
+MAX_DEPTH: Final = 40
+MAX_PROPERTIES: Final = 1000  # in one identification; the SDKs' bound
+MAX_GROUP_TYPES: Final = 5
+MAX_GROUP_VALUES: Final = 10
+MAX_SAFE_INTEGER: Final = 2**53  # above it a browser loses digits
+
+# Undocumented for /identify: group identify takes 1024, and HTTP V2's 1 MB applies by reference.
+DEFAULT_BATCH_SIZE: Final = 500
+MAX_BATCH_SIZE: Final = 1000
+MAX_BODY_BYTES: Final = 900_000
+MAX_EVENTS: Final = 2000
+MAX_EVENTS_BYTES: Final = 19_000_000  # of the 20 MB that /batch takes, before compression
+
+# The smallest plan.
+DEFAULT_REQUESTS_PER_SECOND: Final = 100.0
+DEFAULT_RATE: Final = 1000.0  # identifications a second
+MAX_UPDATES_PER_USER_HOUR: Final = 1800  # above it a user's updates are dropped silently
+
+THROTTLE_SECONDS: Final = 15.0  # the Identify page's wait after a 429
+BATCH_THROTTLE_SECONDS: Final = 30.0  # the Batch page's
+INSERT_ID_DAYS: Final = 7  # so long an insert_id that came before is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportRules:
+    """What a way into Amplitude takes, and how it is to be treated.
+
+    `batch_size` identifications a request are usual and `most` allowed, in `body_bytes` of the array of
+    them; `frame_bytes` are around it and the key, and all is compressed if `gzipped`. `throttle_seconds` is
+    the wait after a 429 that doesn't say. `counts_once`: the server knows what it had before, so that a
+    resend changes nothing.
+    """
+
+    path: str
+    batch_size: int
+    most: int
+    body_bytes: int
+    frame_bytes: int
+    gzipped: bool
+    throttle_seconds: float
+    counts_once: bool
+
+
+TRANSPORT_RULES: Final[Mapping[TransportName, TransportRules]] = {
+    "identify": TransportRules(
+        path=IDENTIFY_PATH,
+        batch_size=DEFAULT_BATCH_SIZE,
+        most=MAX_BATCH_SIZE,
+        body_bytes=MAX_BODY_BYTES,
+        frame_bytes=len("api_key=&identification="),
+        gzipped=False,
+        throttle_seconds=THROTTLE_SECONDS,
+        counts_once=False,
+    ),
+    "batch": TransportRules(
+        path=BATCH_PATH,
+        batch_size=MAX_EVENTS,
+        most=MAX_EVENTS,
+        body_bytes=MAX_EVENTS_BYTES,
+        frame_bytes=len('{"api_key":"","events":}'),
+        gzipped=True,
+        throttle_seconds=BATCH_THROTTLE_SECONDS,
+        counts_once=True,
+    ),
+}

@@ -1,0 +1,246 @@
+"""What an answer of Amplitude means: the verdict. No I/O.
+
+The status decides; a 200 is an acceptance only if its body confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, TypeAlias
+
+from etl.amplitude.answers import (
+    Named,
+    Payload,
+    blotted,
+    event_faults,
+    has_code_200,
+    ingested_of,
+    is_success,
+    json_object,
+    one_printable_line,
+    over_quota_by,
+    quote_answer,
+    redirect_target,
+    refuses_key,
+    seconds_to_wait,
+    throttled_by,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The request was taken. `ingested` is how many events the server counted; None: it doesn't count."""
+
+    ingested: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The content is at fault: halve until the bad rows stand alone. `message` is the server's text."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSome:
+    """Nothing was taken, because some events are at fault: `faults` has the fault of each, by index."""
+
+    status: int
+    message: str
+    faults: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TooBig:
+    """The request is too big: halve."""
+
+    message: str
+    status: int = 413
+
+
+@dataclass(frozen=True, slots=True)
+class SlowDown:
+    """Nothing of the request was taken; send the same bytes later.
+
+    `retry_after` is in seconds, `asked` is the text of the header.
+    """
+
+    retry_after: float | None
+    message: str
+    asked: str = ""
+    status: int = 429
+
+
+@dataclass(frozen=True, slots=True)
+class SlowDownSome:
+    """Nothing was taken, because some users are too fast: those `over_quota` are out for the day.
+
+    The other `throttled` ones are to be sent later, and those that are not named at once.
+    """
+
+    retry_after: float | None
+    message: str
+    throttled: Named
+    over_quota: Named
+    asked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """No usable answer; send the same bytes later. `in_doubt`: the request may have been applied.
+
+    `unsent`: not a byte of it left this machine. `status` None: there was no answer at all. `applied` is
+    `in_doubt` of a transport over which a resend counts once, so that nothing is in doubt.
+    """
+
+    in_doubt: bool
+    message: str
+    retry_after: float | None = None
+    asked: str = ""
+    status: int | None = None
+    unsent: bool = False
+    applied: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No request of this run can succeed. `hint` is the remedy."""
+
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRefused(Stop):
+    """The API key is invalid."""
+
+    status: int = 401
+
+
+Refusal: TypeAlias = Refused | TooBig | KeyRefused
+Failure: TypeAlias = SlowDown | TryAgain
+Verdict: TypeAlias = Accepted | Refused | RefusedSome | TooBig | SlowDown | SlowDownSome | TryAgain | Stop
+
+_CHECK_KEY: Final = "check the API key, and that the project lives in the region of `destination.region`"
+_CHECK_URL: Final = (
+    "check the base URL (`destination.region` or --endpoint), and what stands between here and it, such as "
+    "a proxy or a portal"
+)
+_IN_ANSWERS: Final = 60  # characters of a Retry-After that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer over HTTP. `headers` is looked up by names such as `Retry-After` and should ignore case.
+
+    `secrets`, such as the API key, are blotted out of the verdict's message: servers echo them. `now`
+    (seconds since 1970) is what a Retry-After in the form of a date is read against. With `trust_status` any
+    2xx is an acceptance.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    now: float | None = None
+    trust_status: bool = False
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the status alone makes it an acceptance."""
+        return self.trust_status and 200 <= self.status < 300
+
+    @property
+    def wait(self) -> float | None:
+        """The seconds that it asks to wait."""
+        return seconds_to_wait(self.headers, self.now)
+
+    @property
+    def asked(self) -> str:
+        """The text of its Retry-After header."""
+        text = one_printable_line(self.headers.get("Retry-After") or "")
+        return blotted(text, *self.secrets)[:_IN_ANSWERS]
+
+
+def classify_response(response: Response) -> Verdict:
+    """The verdict of an answer of the Identify API; its message has at most 500 characters."""
+    if response.is_trusted:
+        return Accepted()
+    if response.status == 200 and is_success(response.body, json_object(response.body)):
+        return Accepted()
+    return _failure(response, quote_answer(response.body, *response.secrets))
+
+
+def classify_batch_response(response: Response) -> Verdict:
+    """The verdict of an answer of the Batch API; like `classify_response`, but its JSON may name events.
+
+    A 200 is an acceptance only as the JSON object, with the count of ingested events. A body that isn't the
+    JSON it should be names nobody. Nothing is in doubt: its insert_ids make a resend count once.
+    """
+    if response.is_trusted:
+        return Accepted()
+    status, secrets = response.status, response.secrets
+    payload: Payload = json_object(response.body) if status in {200, 400, 429} else {}
+    if status == 200 and has_code_200(payload):
+        return Accepted(ingested_of(payload))
+    # The server's own sentence; the rest of its answer may list the ids of strangers.
+    error = payload.get("error")
+    message = quote_answer(error.encode() if isinstance(error, str) and error else response.body, *secrets)
+    if status == 400 and (faults := event_faults(payload)):
+        quoted = {at: quote_answer(", ".join(found).encode(), *secrets) for at, found in faults.items()}
+        return RefusedSome(status, message, quoted)
+    throttled, over_quota = throttled_by(payload), over_quota_by(payload)
+    if status == 429 and (throttled or over_quota):
+        return SlowDownSome(response.wait, message, throttled, over_quota, response.asked)
+    verdict = _failure(response, message)
+    if isinstance(verdict, TryAgain):
+        return replace(verdict, in_doubt=False, applied=verdict.in_doubt)
+    return verdict
+
+
+def _failure(response: Response, message: str) -> Verdict:
+    """The verdict of an answer that isn't an acceptance; the status decides."""
+    status = response.status
+    answer = f"{status} {message}".rstrip()
+    if status == 401 or (status == 400 and refuses_key(response.body)):
+        return KeyRefused(message, _CHECK_KEY, status)
+    if status == 413:
+        return TooBig(message)
+    if status == 429:
+        return SlowDown(response.wait, message, response.asked)
+    if status in {400, 403}:
+        return Refused(status, message)
+    if status == 200:  # from a proxy, portal or relay on the way, not from Amplitude
+        return TryAgain(True, f"no usable answer: {status} {message or 'with an empty body'}", status=status)
+    if status in {408, 425} or status >= 500:
+        # 503 is documented as not accepted; of 500, 502 and 504 nobody knows.
+        in_doubt = status not in {408, 425, 503}
+        return TryAgain(in_doubt, answer, response.wait, response.asked, status)
+    # Amplitude itself never answers so; the key is not to blame.
+    if 300 <= status < 400:
+        target = redirect_target(response.headers.get("Location") or "", *response.secrets)
+        to = f" to {target}" if target else ""
+        return Stop(f"unexpected answer {status}, a redirect{to}", f"redirects aren't followed: {_CHECK_URL}")
+    if 200 <= status < 300:
+        remedy = "a relay of your own that answers so needs `trust_status: true` under `destination`"
+        return Stop(f"unexpected answer {answer}, which doesn't say that anything was accepted", remedy)
+    return Stop(f"unexpected answer {answer}", _CHECK_URL)
+
+
+# What became of a request: of one that is lost nobody knows whether it was applied.
+Fate: TypeAlias = Literal["applied", "lost", "refused"]
+
+
+def fate_of(verdict: Verdict) -> Fate:
+    """What became of a request with this verdict."""
+    if isinstance(verdict, TryAgain):
+        return "lost" if verdict.in_doubt or verdict.applied else "refused"
+    return "applied" if isinstance(verdict, Accepted) else "refused"
+
+
+def describe(verdict: SlowDown | SlowDownSome | TryAgain) -> str:
+    """The server's message, with its status and for how long it asked to wait."""
+    message = verdict.message if isinstance(verdict, TryAgain) else f"429 {verdict.message}".rstrip()
+    return f"{message} (Retry-After: {verdict.asked})" if verdict.asked else message

@@ -1,0 +1,100 @@
+"""Record batches as JSON lines, and JSON text that travels through string columns into these lines.
+
+Arrow columns have one type, a JSON value may have any. So JSON text travels between two marks, which are
+drawn at random in each process, so that no source can forge them; `splice_json` puts it into the lines.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from arro3.io import write_ndjson
+
+# Changes the text of JSON lines, but not where they end: for example, puts in what Arrow has no type for.
+Splice: TypeAlias = Callable[[bytes], bytes]
+
+_OPEN: Final = f"\x00{secrets.token_hex(8)}("
+_CLOSE: Final = f"){secrets.token_hex(8)}\x00"
+_OPEN_IN_JSON: Final = orjson.dumps(_OPEN)[:-1]
+_CLOSE_IN_JSON: Final = orjson.dumps(_CLOSE)[1:]
+
+
+def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Splice | None = None) -> bytes:
+    """Return a JSON object and a newline for each row; nulls are left out unless `explicit_nulls`."""
+    stream = io.BytesIO()
+    if rows.num_rows:
+        if any(_has_struct_offset(column) for column in rows.columns):
+            rows = pa.RecordBatch.from_arrays(list(map(_rebuilt, rows.columns)), names=rows.schema.names)
+        write_ndjson(rows, stream, explicit_nulls=explicit_nulls)
+    return splice(stream.getvalue()) if splice else stream.getvalue()
+
+
+def json_texts(values: pa.Array) -> pa.Array:
+    """Write each value as JSON text, shape (n,); null stays null. Costs a Python object a row."""
+    lines = json_lines(pa.record_batch([values], names=["v"]))
+    # A line is {"v":...}, or {} for a null.
+    texts = [line[5:-1] or None for line in lines.split(b"\n")[:-1]]
+    return pa.array(texts, pa.binary()).cast(pa.string())
+
+
+def _has_struct_offset(column: pa.Array) -> bool:
+    """Whether structs begin in the middle of their buffers.
+
+    arro3 (seen in 0.9) applies the offset of a struct within a struct twice, and reads past its end.
+    """
+    if not pa.types.is_struct(column.type):
+        return False
+    fields = [column.field(number) for number in range(column.type.num_fields)]
+    structs = [field for field in fields if pa.types.is_struct(field.type)]
+    return any(column.offset or field.offset or _has_struct_offset(field) for field in structs)
+
+
+def _rebuilt(column: pa.Array) -> pa.Array:
+    """The same values; structs are built anew from their fields, which aren't copied."""
+    if not pa.types.is_struct(column.type) or not column.type.num_fields:
+        return column
+    fields = [_rebuilt(column.field(number)) for number in range(column.type.num_fields)]
+    nulls = column.is_null() if column.null_count else None
+    return pa.StructArray.from_arrays(fields, fields=list(column.type), mask=nulls)
+
+
+def mark_json(texts: pa.Array) -> pa.Array:
+    """Mark JSON texts for `splice_json`; null stays null."""
+    return pc.binary_join_element_wise(_OPEN, texts, _CLOSE, "")
+
+
+def mark_json_text(text: str) -> str:
+    """Mark one JSON text for `splice_json`."""
+    return f"{_OPEN}{text}{_CLOSE}"
+
+
+def strip_marks(texts: pa.Array) -> pa.Array:
+    """Remove the marks, so that marked JSON becomes plain text."""
+    return pc.replace_substring(pc.replace_substring(texts, _OPEN, ""), _CLOSE, "")
+
+
+def as_marked_text(values: pa.Array) -> pa.Array:
+    """Write values of any type as strings: text as it is, everything else as its marked JSON."""
+    return values if pa.types.is_string(values.type) else mark_json(json_texts(values))
+
+
+def unmark_json(text: str) -> str | None:
+    """Return the JSON text in a marked string; None if the string isn't marked."""
+    return text[len(_OPEN) : -len(_CLOSE)] if text.startswith(_OPEN) and text.endswith(_CLOSE) else None
+
+
+def splice_json(lines: bytes) -> bytes:
+    """Replace every marked string in JSON lines by the JSON value that it holds."""
+    head, *tail = lines.split(_OPEN_IN_JSON)
+    parts = [head]
+    for piece in tail:
+        escaped, rest = piece.split(_CLOSE_IN_JSON, 1)
+        plain = b"\\" not in escaped
+        parts += [escaped if plain else orjson.loads(b'"%b"' % escaped).encode(), rest]
+    return b"".join(parts) if tail else lines

@@ -1,0 +1,280 @@
+"""The file `in_flight`: which users have a request in flight, for the process that comes after `kill -9`.
+
+Before a chunk is first sent, its users are written into a free slot; once it is committed, the slot is free
+again. The writes aren't synced, so they take microseconds: they outlive the process, but not a power cut.
+That shows in the system's boot id, and then it is unknown who was in flight. A slot that was only half
+written was never sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from etl.arrow.hashing import keys_in, without_users
+from etl.errors import StaleCheckpointError
+from etl.state_files import replacing_file, state_error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from etl.amplitude.responses import Fate
+    from etl.model import Chunk
+
+_MAGIC: Final = b"prsyfly1"
+_HEAD: Final = struct.Struct("<8sII")  # the magic bytes, and length and checksum of a JSON object
+_SLOT: Final = struct.Struct("<IIIIQQ")  # checksum, keys, width, file, first, stop
+_NUMBERS: Final = struct.Struct("<QQQ")
+_NUMBER: Final = struct.Struct("<Q")
+_BLOCK: Final = 4096  # bytes of the header; those of a slot are a multiple of it
+_OPEN, _COMMITS, _FINISHED = 4000, 4008, 4016  # places of these numbers in the header
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_KEY_BYTES: Final = 16  # of a user and a device
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """Users in flight of a chunk, the rows `first` to `stop - 1` of a file; `keys` has the shape (k, w)."""
+
+    file: int
+    first: int
+    stop: int
+    keys: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMark:
+    """The run that a file belongs to. `source` is a digest of everything that decides which bytes it sends.
+
+    `counts`: the job has increments. `unknown`: more users may be in flight than the slots name.
+    """
+
+    run_id: str
+    number: int
+    source: str
+    endpoint: str = ""
+    counts: bool = False
+    began: float = field(default_factory=time.time)
+    unknown: bool = False
+    boot: str = field(default_factory=lambda: _boot_id())
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightContents:
+    """The file of the last process: its run, how many transactions it committed, and who was in flight.
+
+    `known` False: others may have been in flight, too, as the machine was restarted meanwhile.
+    """
+
+    mark: RunMark
+    commits: int
+    finished: bool
+    known: bool
+    flights: tuple[Flight, ...]
+
+
+class InFlightFile:
+    """The file of an active run; only the event loop's thread may use it. Use it as a context manager.
+
+    On exit the slots are cleared of chunks of which every request was refused. Other slots stay: their users
+    may have anything.
+    """
+
+    def __init__(self, path: Path, descriptor: int, slot_bytes: int, *, unknown: bool = False) -> None:
+        self._path = path
+        self._unknown = unknown
+        self._file = descriptor
+        self._slot_bytes = slot_bytes
+        self._free: list[int] = []
+        self._used = 0
+        self._chunks: dict[tuple[int, int], _ChunkSlots] = {}
+
+    @classmethod
+    def begin(
+        cls, path: Path, mark: RunMark, *, users: int, kept: Sequence[Flight] = (), commits: int = 0
+    ) -> Self:
+        """Begin a file for requests of at most so many users; `kept` were in flight. Raises StateError."""
+        most = max([users, *(len(flight.keys) for flight in kept)])
+        slot_bytes = -(-(_SLOT.size + most * _KEY_BYTES) // _BLOCK) * _BLOCK
+        text = json.dumps({"slot_bytes": slot_bytes, **asdict(mark)}).encode()
+        header = _HEAD.pack(_MAGIC, len(text), zlib.crc32(text)) + text
+        with replacing_file(path) as file:
+            file.write(header.ljust(_OPEN, b"\0") + _NUMBERS.pack(1, commits, 0))
+            for number, flight in enumerate(kept):
+                file.seek(_BLOCK + number * slot_bytes)
+                file.write(_pack(flight))
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise state_error(path, error) from error
+        found = cls(path, descriptor, slot_bytes, unknown=mark.unknown)
+        found._used = len(kept)
+        for number, flight in enumerate(kept):
+            chunk = found._chunks.setdefault((flight.file, flight.first), _ChunkSlots())
+            chunk.arrived.append(flight.keys)
+            chunk.inherited.append(flight.keys)
+            chunk.slots[number] = flight
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            with suppress(OSError):  # then more users count as in flight than were
+                for chunk in self._chunks.values():
+                    if not chunk.arrived and not chunk.requests:
+                        for number in chunk.slots:
+                            self._put(number, None)
+                self._write(_NUMBER.pack(0), _OPEN)
+                os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+    def began(self, part: Chunk) -> None:
+        """A request with the users of a part is about to be sent. Raises StateError."""
+        chunk = self._chunks.setdefault((part.file, part.first), _ChunkSlots())
+        named = [flight.keys[:, 0] for flight in chunk.slots.values()]
+        if not named or not keys_in(part.keys[:, 0], np.concatenate(named)).all():
+            number = self._free.pop() if self._free else self._used
+            self._used = max(self._used, number + 1)
+            flight = Flight(part.file, part.first, part.stop, part.keys)
+            try:
+                self._put(number, flight)
+            except OSError as error:
+                raise state_error(self._path, error) from error
+            chunk.slots[number] = flight
+        chunk.requests += 1
+
+    def ended(self, part: Chunk, fate: Fate) -> None:
+        """The request was answered, or never sent."""
+        chunk = self._chunks[part.file, part.first]
+        chunk.requests -= 1
+        if fate != "refused":
+            chunk.arrived.append(part.keys)
+
+    def inherited(self, chunk: Chunk) -> bool:
+        """Whether an earlier process may have sent users of the chunk without reading the answer."""
+        found = self._chunks.get((chunk.file, chunk.first), _ChunkSlots())
+        return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in found.inherited)
+
+    def committed(self, chunk: Chunk, commits: int) -> None:
+        """The chunk is committed, in transaction number `commits`; its slots are free again.
+
+        Where rows of it are held, only the users who were committed are not in flight any more.
+        """
+        place = (chunk.file, chunk.first)
+        with suppress(OSError):
+            if chunk.held is not None or chunk.again:
+                self._remove_users(place, chunk.keys[:, 0])
+            if chunk.held is None and (found := self._chunks.pop(place, None)):
+                self._free += found.slots
+            self._write(_NUMBER.pack(commits), _COMMITS)
+
+    def finished(self) -> None:
+        """The run is finished."""
+        self._chunks.clear()
+        with suppress(OSError):
+            self._write(_NUMBER.pack(1), _FINISHED)
+
+    def _remove_users(self, place: tuple[int, int], gone: NDArray[np.uint64]) -> None:
+        """These users of a chunk are not in flight any more; slots without any are cleared, and free."""
+        chunk = self._chunks.get(place, _ChunkSlots())
+        for lists in (chunk.arrived, chunk.inherited):
+            lists[:] = [left for keys in lists if len(left := without_users(keys, gone))]
+        for number, flight in list(chunk.slots.items()):
+            keys = without_users(flight.keys, gone)
+            if len(keys) == len(flight.keys):
+                continue
+            if len(keys):
+                chunk.slots[number] = replace(flight, keys=keys)
+                self._put(number, chunk.slots[number])
+            else:
+                self._put(number, None)
+                del chunk.slots[number]
+                self._free.append(number)
+
+    def _put(self, number: int, flight: Flight | None) -> None:
+        data = bytes(_SLOT.size) if flight is None else _pack(flight)
+        self._write(data, _BLOCK + number * self._slot_bytes)
+
+    def _write(self, data: bytes, place: int) -> None:
+        while data:
+            written = os.pwrite(self._file, data, place)
+            data, place = data[written:], place + written
+
+
+def read_in_flight(path: Path) -> InFlightContents | None:
+    """What the last process left at `path`; None where there is no such file, or none of ours.
+
+    Raises StaleCheckpointError where it can't be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StaleCheckpointError(f"{path} can't be read: {error.strerror}") from error
+    try:
+        magic, length, checksum = _HEAD.unpack_from(data)
+        text = data[_HEAD.size : _HEAD.size + length]
+        if magic != _MAGIC or zlib.crc32(text) != checksum:
+            return None
+        fields = json.loads(text)
+        slot_bytes = int(fields.pop("slot_bytes"))
+        mark = RunMark(**fields)
+        is_open, commits, finished = _NUMBERS.unpack_from(data, _OPEN)
+    except (ValueError, KeyError, TypeError, struct.error):
+        return None
+    known = not mark.unknown and (not is_open or mark.boot == _boot_id())
+    slots = (_unpack(data[place : place + slot_bytes]) for place in range(_BLOCK, len(data), slot_bytes))
+    flights = tuple(flight for flight in slots if flight is not None)
+    return InFlightContents(replace(mark, unknown=not known), commits, bool(finished), known, flights)
+
+
+@dataclass(slots=True)
+class _ChunkSlots:
+    """The slots of a chunk by their number. `arrived`: users whose requests were applied, or may have been.
+
+    `inherited`: users whom an earlier process sent without reading the answer. `requests`: how many are
+    without one.
+    """
+
+    slots: dict[int, Flight] = field(default_factory=dict)
+    arrived: list[NDArray[np.uint64]] = field(default_factory=list)
+    inherited: list[NDArray[np.uint64]] = field(default_factory=list)
+    requests: int = 0
+
+
+def _pack(flight: Flight) -> bytes:
+    keys = np.ascontiguousarray(flight.keys, "<u8")
+    rest = _SLOT.pack(0, *keys.shape, flight.file, flight.first, flight.stop)[4:] + keys.tobytes()
+    return zlib.crc32(rest).to_bytes(4, "little") + rest
+
+
+def _unpack(slot: bytes) -> Flight | None:
+    """Read a slot; None where it is empty or was not written whole."""
+    if len(slot) < _SLOT.size:
+        return None
+    checksum, count, width, file, first, stop = _SLOT.unpack_from(slot)
+    end = _SLOT.size + count * width * 8
+    if not count or end > len(slot) or zlib.crc32(slot[4:end]) != checksum:
+        return None
+    keys = np.frombuffer(slot, "<u8", count * width, _SLOT.size)
+    return Flight(file, first, stop, keys.reshape(count, width))
+
+
+def _boot_id() -> str:
+    with suppress(OSError):
+        return _BOOT.read_text().strip()
+    return ""

@@ -1,0 +1,141 @@
+"""The state folder of a job: private, writable, and used by one run at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shlex
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from etl.errors import ActiveRunError, StateError
+from etl.state_files import fresh_name, state_error
+
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+# Names of unfinished files of earlier versions, with the letters of the module tempfile; not all digits: a
+# date.
+_OLD_DRAFT: Final = re.compile(r"rejects\.ndjson(?!_|\d{8})[a-z0-9_]{8}")
+
+
+class StateDir:
+    """The paths of the files in a state folder; nothing is created before `prepare`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.sqlite"
+        self.rejects = path / "rejects.ndjson"
+        self.kept_rejects = path / "rejects-sent.ndjson"
+        self.snapshot = path / "snapshot.arrow"
+        self.ids = path / "ids.arrow"
+        self.in_flight = path / "in_flight"
+        self.lock = path / "lock"
+
+    def beside(self, mark: str) -> StateDir:
+        """The same folder, with the snapshot and the ids of another destination, named with a mark."""
+        found = StateDir(self.path)
+        found.snapshot = self.path / f"snapshot-{mark}.arrow"
+        found.ids = self.path / f"ids-{mark}.arrow"
+        return found
+
+    def prepare(self) -> None:
+        """Create the folder (0700) and make sure that only this user can write to it. Raises StateError.
+
+        Another user who can write here could replace files by links, and read rejects. root may use anybody's
+        folder: it can write to all of them anyway, and a volume in a container often belongs to a user of the
+        host.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.path.stat()
+            if found.st_uid != os.geteuid() != 0:
+                raise StateError(
+                    f"the state folder {self.path} belongs to another user (uid {found.st_uid}); this is "
+                    f"uid {os.geteuid()}",
+                    hint="run as that user, or name a folder of your own, such as a new one inside it, with "
+                    "--state-dir",
+                )
+            if found.st_mode & _OTHERS_WRITE:
+                mode = f"{stat.S_IMODE(found.st_mode):04o}"
+                raise StateError(
+                    f"others can write to the state folder {self.path} (mode {mode})",
+                    hint=f"chmod go-w {shlex.quote(str(self.path))}, or name a new folder with --state-dir",
+                )
+            with tempfile.TemporaryFile(dir=self.path) as probe:
+                probe.write(b"\0" * 4096)
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as error:
+            raise state_error(self.path, error) from error
+
+    @contextmanager
+    def hold(self) -> Iterator[int]:
+        """Lock the folder against other runs; the lock's descriptor. Raises ActiveRunError with the holder.
+
+        The operating system releases the lock when the process ends. Unfinished files of a killed process are
+        removed: they may hold rows, and nothing reads them.
+        """
+        with os.fdopen(self._open_lock(os.O_CREAT), "r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ActiveRunError(_holder(self.path, lock.read()), hint="wait for it to end") from None
+            except OSError as error:
+                raise state_error(self.lock, error) from error
+            since = datetime.now(UTC).isoformat()
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+            try:
+                os.ftruncate(lock.fileno(), 0)
+                os.pwrite(lock.fileno(), json.dumps(owner).encode(), 0)
+            except OSError as error:
+                raise state_error(self.lock, error) from error
+            files = (self.rejects, self.kept_rejects, self.snapshot, self.ids)
+            drafts = {fresh_name(path).name for path in files}
+            with suppress(OSError):
+                for path in self.path.iterdir():
+                    if path.name in drafts or _OLD_DRAFT.fullmatch(path.name):
+                        path.unlink()
+            yield lock.fileno()
+
+    def holder(self) -> str | None:
+        """The run that holds the folder now, as a sentence; None if there is none."""
+        try:
+            with os.fdopen(self._open_lock(), "r+") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return _holder(self.path, lock.read())
+        except (OSError, StateError):
+            return None
+        return None
+
+    def _open_lock(self, flags: int = 0) -> int:
+        try:
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StateError(
+                    f"{self.lock} is a link, and not a lock of propsync",
+                    hint="find out who made it, and remove it",
+                ) from error
+            raise state_error(self.lock, error) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StateError(f"{self.lock} is no file", hint="find out who made it, and remove it")
+        return descriptor
+
+
+def _holder(path: Path, text: str) -> str:
+    who = "another process"
+    with suppress(ValueError, KeyError, TypeError):
+        owner = json.loads(text)
+        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    return f"another run of this job is active: {who} holds {path}"

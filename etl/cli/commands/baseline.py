@@ -1,0 +1,47 @@
+"""`propsync baseline`: record a source as sent, without sending it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etl.cli.console import show_json, show_lines
+from etl.cli.options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and_source
+from etl.errors import ExitCode
+
+
+@click.command(
+    "baseline",
+    short_help="Record a source as sent, without sending it.",
+    epilog="\b\nExamples\n"
+    "  propsync baseline job.yml\n"
+    "  propsync baseline job.yml exports/2024-05-01.parquet --json",
+)
+@JOB
+@SOURCES
+@ENDPOINT
+@STATE_DIR
+@JSON_FLAG
+def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
+    """Record the source as sent, so that the next run sends only what has changed since.
+
+    For those who brought their users to Amplitude by other means. Needs no key. Rows that could not be sent
+    are not recorded either; exit code 3 if there are any.
+    """
+    from etl.pipeline import Settings, record_baseline
+
+    loaded, source = load_job_and_source(job, sources)
+    found = record_baseline(loaded, source, settings=Settings(**flags))
+    if as_json:
+        show_json(found)
+    else:
+        codes = found.rejects_by_code.most_common()
+        show_lines(
+            [
+                f"{found.job}: {found.rows:,} rows read, {found.entries:,} users in the snapshot",
+                *(f"  not recorded, {code}: {count:,}" for code, count in codes),
+            ]
+        )
+    return ExitCode.REJECTS if found.rejected else ExitCode.DONE

@@ -1,0 +1,141 @@
+"""`propsync check`: do everything but send, and show the plan, as text for people and as JSON for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli import options
+from etl.cli.console import show_json, show_lines
+from etl.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from etl.pipeline import Changed, Plan
+
+
+@click.command(
+    "check",
+    short_help="Do everything that `run` does except sending.",
+    epilog="\b\nExamples\n"
+    "  propsync check job.yml\n"
+    "  propsync check job.yml exports/new.csv --rate 3000 --json",
+)
+@options.JOB
+@options.SOURCES
+@options.rate_options
+@options.row_options
+@options.STATE_DIR
+@options.JSON_FLAG
+def check_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
+    """Do everything that `run` does except sending, and show what it would come to.
+
+    Users new, changed and unchanged since the last run, changes by property with examples, rejects by reason,
+    requests, bytes and the time at the given rate. Needs no key, touches no state. Exit code 3 if rows would
+    be rejected, 4 if `run` would refuse the source for its number of rows, or because it was sent already.
+    """
+    from etl.pipeline import plan_job
+
+    loaded, source = options.load_job_and_source(job, sources)
+    found = plan_job(loaded, source, settings=options.settings_of(**flags))
+    show_plan(found, as_json=as_json)
+    return exit_code_of(found)
+
+
+def exit_code_of(plan: Plan) -> ExitCode:
+    """Return the exit code of a plan. Raises the error with which `run` would refuse the source."""
+    if plan.refused is not None:
+        raise plan.refused
+    return ExitCode.REJECTS if plan.tally.rejected else ExitCode.DONE
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print a plan on stdout."""
+    if as_json:
+        show_json(plan_dict(plan))
+    else:
+        show_lines(_plan_lines(plan))
+
+
+def plan_dict(plan: Plan) -> dict[str, object]:
+    """Return a plan as one JSON object."""
+    changes = plan.changes
+    counts = ("rows", "accepted", "unchanged", "merged", "rejected", "requests", "bytes")
+    return {
+        **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},
+        **{name: getattr(plan.tally, name) for name in counts},
+        "seconds": round(plan.seconds, 3),
+        "rejects_by_code": dict(plan.rejects_by_code),
+        "skipped_values": plan.skipped_values,
+        "users": plan.users,
+        "changes": changes
+        and {
+            "new": changes.new,
+            "changed": changes.changed,
+            "unchanged": changes.unchanged,
+            "by_property": {
+                name: {
+                    "changed": change.changed,
+                    "new": change.new,
+                    "examples": [{"user": e.user, "old": "unknown", "new": e.new} for e in change.examples],
+                }
+                for name, change in changes.by_property.items()
+            },
+        },
+        "warnings": [{"code": warning.code, "message": warning.message} for warning in plan.warnings],
+    }
+
+
+def is_compressed(plan: Plan) -> bool:
+    """Whether the bytes of a plan are compressed before they are sent."""
+    from etl.amplitude.limits import TRANSPORT_RULES
+
+    return TRANSPORT_RULES[plan.transport].gzipped
+
+
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    from etl.listeners.summary import skipped_lines
+    from etl.text import counted, size, span
+
+    tally = plan.tally
+    yield f"{plan.job}: {counted(plan.files, 'file')} to {plan.endpoint}"
+    yield ""
+    yield f"  rows           {tally.rows:>13,}"
+    yield f"    to be sent   {tally.accepted:>13,}"
+    yield f"    unchanged    {tally.unchanged:>13,}"
+    yield f"    merged       {tally.merged:>13,}"
+    yield f"    rejected     {tally.rejected:>13,}"
+    yield ""
+    yield f"  requests       {tally.requests:>13,}"
+    yield f"  bytes          {size(tally.bytes):>13}{'  before compression' * is_compressed(plan)}"
+    yield f"  time           {span(plan.seconds):>13}  at the given rate"
+    yield ""
+    yield from _changes_lines(plan.changes, plan.users)
+    for code, count in plan.rejects_by_code.most_common():
+        yield ""
+        yield f"  {code}: {count:,}"
+        yield from (f"    {r.source} row {r.row:,}: {r.reason}" for r in plan.examples[code])
+    yield from skipped_lines(plan.skipped_values)
+    yield from [""] * bool(plan.warnings)
+    yield from (f"  warning: {warning.message}" for warning in plan.warnings)
+
+
+def _changes_lines(changes: Changed | None, users: int) -> Iterator[str]:
+    """The users, and the properties that change for known ones; a first run has nothing to compare with."""
+    import orjson
+
+    if changes is None or changes.new == users:
+        yield f"  users          {users:>13,}"
+    else:
+        yield f"  users new      {changes.new:>13,}"
+        yield f"    changed      {changes.changed:>13,}"
+        yield f"    unchanged    {changes.unchanged:>13,}"
+    for name, change in changes.by_property.items() if changes else ():
+        if change.changed:
+            yield ""
+            yield f"  {name}: {change.changed:,} changed"
+            for example in change.examples:
+                yield f"    {example.user}: unknown -> {orjson.dumps(example.new).decode()}"

@@ -1,0 +1,121 @@
+"""`propsync run`: send the source as the job file says."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli import options
+from etl.cli.commands.check import exit_code_of, is_compressed, plan_dict, show_plan
+from etl.cli.console import Invocation, pass_invocation
+from etl.cli.options import PATH, option, switch
+from etl.cli.reporter import Channels, RunReporter
+from etl.errors import EtlError
+from etl.interrupts import release
+
+if TYPE_CHECKING:
+    from etl.pipeline import Plan
+
+
+class _RunCommand(click.Command):
+    """`run`, which also reports a command line that can't be read on the channels that it names."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command line. Raises click.UsageError, or click.exceptions.Exit once that is reported."""
+        words = list(args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            invocation = parent.find_object(Invocation) if parent else None
+            if invocation is None:
+                raise
+            lenient = dict.fromkeys(("resilient_parsing", "ignore_unknown_options", "allow_extra_args"), True)
+            given = super().make_context(info_name, words, parent, **lenient).params
+            channels = {part.name: given[part.name] for part in fields(Channels) if given.get(part.name)}
+            with RunReporter(invocation, Channels(**channels), given.get("job")) as reporter:
+                with suppress(EtlError):  # the command line is reported, not a second fault
+                    reporter.open(dry_run=bool(given.get("dry_run")))
+                raise
+            raise click.exceptions.Exit(reporter.exit_code) from error
+
+
+@click.command(
+    "run",
+    cls=_RunCommand,
+    epilog="\b\nExamples\n"
+    "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
+    "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
+    "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
+    "  propsync run job.yml --endpoint http://127.0.0.1:8900 --rate max    (to a sandbox)",
+)
+@options.JOB
+@options.SOURCES
+@options.rate_options
+@options.sending_options
+@options.row_options
+@options.STATE_DIR
+@switch("--dry-run", "Send nothing: show what the run would do, as `check` does.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object on stdout.")
+@option(
+    "--report", "FILE.html", PATH, "Write a page about the run, or with --dry-run about what it would do."
+)
+@option("--metrics-file", "FILE", PATH, "Keep Prometheus metrics there.")
+@option("--log-format", None, click.Choice(["text", "json"]), "Log lines in place of the progress bar.")
+@pass_invocation
+def run_command(
+    invocation: Invocation,
+    /,
+    job: Path,
+    sources: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    report: Path | None,
+    metrics_file: Path | None,
+    log_format: str | None,
+    **flags: Any,
+) -> int:
+    """Send the source as the JOB file says. The same command again resumes an unfinished run.
+
+    The API key comes from AMPLITUDE_API_KEY, or from where the job file says. Rejected rows are kept in
+    rejects.ndjson in the state folder; once fixed, that file is a source.
+    """
+    channels = Channels(as_json, report, metrics_file, log_format)
+    with RunReporter(invocation, channels, job) as reporter:
+        reporter.open(dry_run=dry_run)
+        # A signal while these are imported waits for `release`: half a library is no use for the rest.
+        from etl.job import read_api_key
+        from etl.pipeline import plan_job, run_job
+
+        release()
+        loaded, source = options.load_job_and_source(job, sources)
+        settings = options.settings_of(handle_signals=True, **flags)
+        if dry_run:
+            plan = plan_job(loaded, source, settings=settings)
+            _show_dry_run(invocation, channels, plan)
+            reporter.exit_code = exit_code_of(plan)
+        else:
+            reporter.state_dir = settings.state_dir or loaded.state_dir
+            reporter.repeatable = source.repeatable
+            key = read_api_key(loaded, os.environ)
+            run_job(loaded, source, key, settings=settings, listener=reporter)
+    return reporter.exit_code
+
+
+def _show_dry_run(invocation: Invocation, channels: Channels, plan: Plan) -> None:
+    """Show what the run would do, on stdout and as a page."""
+    show_plan(plan, as_json=channels.as_json)
+    if channels.report is not None:
+        from etl.listeners.output_file import write_whole
+        from etl.listeners.report import plan_page  # needs jinja2
+
+        write_whole(channels.report, plan_page(plan_dict(plan), compressed=is_compressed(plan)))
+    if channels.metrics_file is not None:
+        message = f"{channels.metrics_file} stays as it is: a dry run is no run of the job"
+        invocation.message("warned", f"warning: {message}", code="dry_run", message=message)

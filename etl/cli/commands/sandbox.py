@@ -1,0 +1,78 @@
+"""`propsync sandbox`: serve a stand-in for Amplitude on this machine."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+import click
+
+from etl.cli.console import show_lines
+from etl.cli.options import PATH, option, parse_duration, switch, with_options
+from etl.errors import UsageError
+
+# Each sets the field of SandboxOptions that has its name; what isn't given keeps that field's default.
+# fmt: off
+_FLAGS: Final = with_options(
+    option("--port", "N", int, "0 takes a free one.  [default: 0]"),
+    option("--api-key", "KEY", str, "The only API key that is right. May be repeated.", multiple=True),
+    option("--fault", "KIND:SHARE", str,
+           "Let a share of requests fail, such as 503:5%. May be repeated; the kinds are below.",
+           multiple=True),
+    option("--latency", "DURATION", parse_duration, "Wait before each answer, such as 80ms."),
+    option("--seed", "N", int, "Another seed brings other faults.  [default: 0]"),
+    option("--identifications-per-second", "N", float, "Answer 429 above this rate."),
+    option("--hot-user", "ID", str, "Answer 429 to requests with this user. May be repeated.", multiple=True),
+    option("--poison-user", "ID", str, "Answer 400 to requests with this user. May be repeated.",
+           multiple=True),
+    switch("--sink", "Answer success to everything, unread: to measure speed."),
+    switch("--record", "Remember requests, for /_sandbox/requests."),
+    option("--journal", "FILE", PATH, "Append a line about each request."),
+)
+# fmt: on
+_FIELDS: Final = {
+    "api_key": "api_keys",
+    "fault": "faults",
+    "hot_user": "hot_users",
+    "poison_user": "poison_users",
+}
+
+
+@click.command(
+    "sandbox",
+    short_help="Serve a stand-in for Amplitude on this machine.",
+    epilog="\b\nKinds of faults\n"
+    "  400 to 599  answer with that status\n"
+    "  reset       break the connection without an answer\n"
+    "  stall       never answer\n"
+    "  truncate    answer 200, and end before the body does\n"
+    "  html        answer 502 with an HTML page\n"
+    "  oversized   answer 502 with 8 MiB of text\n"
+    "  empty       answer 200 without a body\n"
+    "  portal      answer 200 with the sign-in page of a portal\n"
+    "  Add -before or -after to a kind to ignore the request or to apply it first: reset-after:1%\n"
+    "\n\b\nExamples\n"
+    "  propsync sandbox --port 8900\n"
+    "  propsync sandbox --port 8900 --fault 503:5% --fault reset-after:1% --latency 80ms --seed 7\n"
+    "  curl -H 'Authorization: Api-Key any' \\\n"
+    "    'http://127.0.0.1:8900/v1/userprofile?user_id=user-1&get_amp_props=true'\n"
+    "\nLimits, quotas and more can be changed while it runs: POST /_sandbox/faults, see docs/sandbox.md.",
+)
+@_FLAGS
+def sandbox_command(**given: Any) -> None:
+    """Serve a stand-in for Amplitude on this machine until Ctrl-C.
+
+    It takes identifications at /identify and events at /batch and /2/httpapi as Amplitude would, keeps
+    profiles, and serves them back at /v1/userprofile. By default every key is good, nothing fails
+    and no speed is too high.
+    """
+    import asyncio
+
+    from etl.sandbox import SandboxError, make_options, serve
+
+    values = {_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(serve(make_options(values), ready=lambda url: show_lines([f"sandbox at {url}"])))
+    except SandboxError as error:
+        raise UsageError(error.message, hint=error.hint) from error

@@ -1,0 +1,23 @@
+"""`propsync schema`: print the JSON Schema of the job file."""
+
+from __future__ import annotations
+
+import click
+
+from etl.cli.console import show_file
+
+
+@click.command(
+    "schema",
+    short_help="Print the JSON Schema of the job file.",
+    epilog="\b\nExamples\n"
+    "  propsync schema > job.schema.json\n"
+    "  and as the job file's first line: # yaml-language-server: $schema=job.schema.json",
+)
+def schema_command() -> None:
+    """Print the JSON Schema of the job file, with which editors complete and check it."""
+    import orjson
+
+    from etl.job.spec import job_schema
+
+    show_file(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())

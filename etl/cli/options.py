@@ -1,0 +1,213 @@
+"""The arguments and options that several commands share, and how they become a job, a source and settings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import click
+
+from etl.cli.console import current
+from etl.cli.process_setup import allow_pandas
+from etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from etl.job import Job
+    from etl.pipeline import RejectLimit, RowMinimum, Settings
+    from etl.reader import Source
+
+Decorator: TypeAlias = Callable[[Any], Any]
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+# --- values of options: a wrong one is refused with an example --------------------------------------------
+
+
+def parse_duration(text: str) -> float:
+    """Read `90s`, `30m`, `2h`, `500ms` or a plain number of seconds as seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip(), re.ASCII)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a duration; use e.g. 90s, 30m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_rate(text: str) -> float:
+    """Read a number above 0; `max` is infinity."""
+    if text == "max":
+        return float("inf")
+    rate = float(text) if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) else 0.0
+    if not rate > 0:
+        raise click.BadParameter(f"{text!r} is not a rate; use a number above 0, or max")
+    return rate
+
+
+def parse_endpoint(text: str) -> str:
+    """Read a base URL or the name of a region; a wrong one isn't shown, as it may hold a password."""
+    from etl.job import endpoint  # here and below: `--help` has no use for pydantic and Arrow
+
+    try:
+        return endpoint(text)
+    except ValueError as error:
+        raise click.BadParameter(f"it {error}; use e.g. https://api2.amplitude.com") from error
+
+
+def parse_percent(text: str) -> float:
+    """Read `5%` or `0.5%` as a percentage."""
+    count, percent = _count_or_percent(text)
+    if count is not None or percent is None or percent > 100:
+        raise click.BadParameter(f"{text!r} is not a share; use e.g. 50%")
+    return percent
+
+
+def parse_row_minimum(text: str) -> RowMinimum:
+    """Read `1000` rows or `90%` of the last run's rows."""
+    from etl.pipeline import RowMinimum
+
+    count, percent = _count_or_percent(text)
+    if count is None and percent is None:
+        raise click.BadParameter(f"{text!r} is not a minimum; use rows like 1000, or a share like 90%")
+    return RowMinimum(count=count, percent=percent)
+
+
+def parse_reject_limit(text: str) -> RejectLimit:
+    """Read `100` rows or `0.5%` of the rows."""
+    from etl.pipeline import RejectLimit
+
+    count, percent = _count_or_percent(text)
+    if (count is None and percent is None) or (percent or 0) > 100:
+        raise click.BadParameter(f"{text!r} is not a limit; use rows like 100, or a share like 0.5%")
+    return RejectLimit(count=count, percent=percent)
+
+
+def _count_or_percent(text: str) -> tuple[int | None, float | None]:
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
+    if match is None:
+        return None, None
+    return (int(match[1]), None) if match[1] else (None, float(match[2]))
+
+
+# --- the options ------------------------------------------------------------------------------------------
+
+
+def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
+    """Make an option of click with its help, which shows the default if there is one."""
+    shown = "default" in more
+    return click.option(flag, metavar=metavar, type=type, help=text, show_default=shown, **more)
+
+
+def switch(flag: str, text: str) -> Decorator:
+    """Make an option that is on or off."""
+    return click.option(flag, is_flag=True, help=text)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Make a decorator that adds options, shown in this order."""
+    return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
+
+
+PATH = click.Path(path_type=Path)
+JOB = click.argument("job", type=PATH)
+SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+# A table: option, metavar, type, help.
+# fmt: off
+ENDPOINT = option("--endpoint", "URL", parse_endpoint, "A base URL in place of the job's region.")
+STATE_DIR = option("--state-dir", None, click.Path(path_type=Path, file_okay=False),
+                   "Where checkpoint and rejects are kept.  [default: .propsync/NAME beside the job file]")
+# Which rows are sent.
+row_options = with_options(
+    switch("--full", "Send every row, whatever earlier runs sent."),
+    option("--min-rows", "N|P%", parse_row_minimum,
+           "Stop (exit 4), before anything is sent, when the source has fewer rows, or a smaller share of "
+           "the last run's; 0 for none.  [default: 1, where the last run had some]"),
+    switch("--again", "Send $add, $append and $prepend of the very source of the last run."),
+)
+# How many requests there are, and how long they take.
+rate_options = with_options(
+    ENDPOINT,
+    option("--rate", "N|max", parse_rate, "Identifications a second; max for as many as are admitted.",
+           default="1000"),
+    option("--requests-per-second", "N|max", parse_rate,
+           "Requests a second; max for no limit.  [default: 100, with --rate max none]"),
+    option("--batch-size", "N", click.IntRange(1, 2000),
+           "The most identifications of a request.  [default: 500, with `transport: batch` 2000]"),
+)
+# What only a command that sends needs.
+sending_options = with_options(
+    option("--concurrency", "N", click.IntRange(1, 1000), "How many requests may be in flight.", default=8),
+    option("--max-rejects", "N|P%", parse_reject_limit,
+           "Stop (exit 4) when more rows, or a greater share, are rejected."),
+    option("--max-outage", "DURATION", parse_duration,
+           "Stop (exit 5) when the destination is away for longer.", default="30m"),
+    option("--max-changes", "P%", parse_percent,
+           "Stop (exit 4), before anything is sent, when more of the known users changed.  [default: 90%, "
+           "where a thousand are known and the job is the same]"),
+    option("--max-absent", "P%", parse_percent,
+           "With `absent: unset`: stop (exit 4), before anything is sent, when more of the known users are "
+           "missing.  [default: 10%, where ten are known]"),
+    option("--on-source-change", None, click.Choice(["stop", "restart"]),
+           "What becomes of an unfinished run of another source, job or destination: stop (exit 7), or keep "
+           "what it had accepted and begin.  [default: restart; with $add, $append or $prepend stop]"),
+    switch("--restart", "Give up the unfinished run, keep what it had accepted, and begin."),
+    option("--retry-wait", "SECONDS", parse_duration,
+           "First pause after a failed try; it grows with each failure.", default="1"),
+    option("--throttle-wait", "SECONDS", parse_duration,
+           "Pause after a 429 without Retry-After.  [default: 15, with `transport: batch` 30]"),
+    option("--processes", None, click.Choice(["1", "2"]),
+           "Send from the process that reads, or from a second one.  [default: what is faster]"),
+    switch("--allow-http", "Let the key go over plain http to another machine."),
+)
+# fmt: on
+
+
+# --- what they become -------------------------------------------------------------------------------------
+
+
+def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
+    """Load the job and open its source; sources of the command line are relative to the working directory."""
+    from etl.job import load_job
+    from etl.reader import open_source
+
+    job = load_job(job_file, environ=os.environ)
+    current().set_job(job)
+    if job.transform:
+        allow_pandas()
+    if not (sources or job.source):
+        raise UsageError(f"{job_file} has no source", hint="add `source:` to it, or name one behind it")
+    source = open_source(sources or job.source, csv=job.csv, folder=Path() if sources else job.folder)
+    return job, source
+
+
+def settings_of(
+    *,
+    rate: float,
+    requests_per_second: float | None = None,
+    retry_wait: float = 1.0,
+    throttle_wait: float | None = None,
+    max_rejects: Any = None,
+    processes: str | None = None,
+    **others: Any,
+) -> Settings:
+    """Turn flags into settings; without a limit on identifications there is none on requests unless given."""
+    from etl.pipeline import RejectLimit, Settings
+    from etl.sender import Backoff
+
+    count: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
+    if requests_per_second or rate == float("inf"):
+        others["requests_per_second"] = _finite(requests_per_second or rate)
+    return Settings(
+        rate=_finite(rate),
+        waits=Backoff(retry=retry_wait, throttle=throttle_wait),
+        max_rejects=max_rejects or RejectLimit(),
+        processes=count[processes],
+        **others,
+    )
+
+
+def _finite(rate: float) -> float | None:
+    return None if rate == float("inf") else rate

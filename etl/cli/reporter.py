@@ -1,0 +1,178 @@
+"""The events and the end of `propsync run`, reported on every channel, whatever ended the run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from etl.cli.console import Invocation, as_error, show_json, show_lines
+from etl.ending import ended, not_begun
+from etl.errors import EtlError, JobError
+from etl.interrupts import heard_by
+from etl.run_events import Ended, Event, Listener, Started, Summary, Warned
+from etl.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_T = TypeVar("_T", Event, Summary)
+
+_NAMELESS: Final = "propsync"
+_STREAM: Final = "a stream can't be resumed: send the whole of it again, with --restart"
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Where a run is reported, besides by its exit code."""
+
+    as_json: bool = False
+    report: Path | None = None
+    metrics_file: Path | None = None
+    log_format: str | None = None
+
+
+class RunReporter:
+    """A listener that reports the end when the block is left; no error leaves the block, but an exit code.
+
+    The end is reported with its reason on every channel, also if the run could not begin. `state_dir` and
+    `repeatable` are to be set as soon as they are known; a dry run sets `exit_code` itself.
+    """
+
+    def __init__(self, invocation: Invocation, channels: Channels, job_file: Path | None) -> None:
+        self._invocation = invocation
+        self._channels = channels
+        self._files: list[Listener] = []
+        self._lines: list[Listener] = []
+        self._stack = ExitStack()
+        self._listener: Listener = lambda _: None
+        self._summary: Summary | None = None
+        self._began = False
+        self.exit_code = 0
+        self.state_dir: Path | None = None
+        self.repeatable = True
+        invocation.as_json_lines = channels.log_format == "json"
+        invocation.job = visible(job_file.stem if job_file else "") or _NAMELESS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None and self._summary is None:
+            return False  # a dry run, which has shown all there is
+        # The files first, and no signal comes between: they must not show a run that still goes on.
+        with heard_by(lambda *_: None):
+            known = None if error is None else as_error(error)
+            if isinstance(known, JobError) and known.job:
+                self._invocation.job = known.job
+            summary = self._redacted(ended(self._summary or not_begun(self._invocation.job), known))
+            self.exit_code = summary.exit_code
+            failures = self._end_files(summary)
+        with suppress(KeyboardInterrupt):  # a second signal stops the messages, too
+            self._end_lines(summary, error, failures)
+        return True
+
+    def open(self, *, dry_run: bool = False) -> None:
+        """Open the channels; a dry run leaves the metrics as they are.
+
+        Raises UsageError or StateError if a file can't be written.
+        """
+        from etl.listeners import compose  # here and below: each listener has its own library
+
+        writers: list[tuple[Path, Callable[[Path], Listener]]] = []
+        if self._channels.metrics_file is not None and not dry_run:
+            from etl.listeners.metrics import MetricsListener
+
+            writers.append((self._channels.metrics_file, MetricsListener))
+        if self._channels.report is not None:
+            from etl.listeners.report import ReportListener
+
+            writers.append((self._channels.report, partial(ReportListener, command=self._next_command)))
+        failures: list[EtlError] = []
+        for path, writer in writers:
+            try:
+                self._files.append(writer(path))
+            except EtlError as error:
+                failures.append(error)
+        if not dry_run:
+            self._lines.append(self._for_people())
+        self._listener = compose(*self._files, *self._lines)
+        if failures:
+            raise failures[0]
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on; the end is kept until the command is over."""
+        if isinstance(event, Ended):
+            self._summary = event.summary
+            return
+        self._began = self._began or isinstance(event, Started)
+        self._listener(self._redacted(event))
+
+    def _for_people(self) -> Listener:
+        """A bar on a terminal or log lines elsewhere, never both."""
+        if self._channels.log_format is None and sys.stderr.isatty():
+            from etl.listeners.terminal import TerminalListener, has_cursor
+
+            if has_cursor(sys.stderr):
+                return self._stack.enter_context(TerminalListener(sys.stderr))
+        from etl.listeners.log import LogListener
+
+        as_json = self._channels.log_format == "json"
+        return LogListener(sys.stderr, "json" if as_json else "text", job=self._invocation.job)
+
+    def _end_files(self, summary: Summary) -> list[Exception]:
+        failed = []
+        for listener in self._files:
+            try:
+                listener(Ended(summary))
+            except Exception as error:  # noqa: BLE001 - the run is over, whatever goes wrong in reporting
+                failed.append(error)
+        return failed
+
+    def _end_lines(self, summary: Summary, error: BaseException | None, failures: list[Exception]) -> None:
+        from etl.listeners import compose
+        from etl.listeners.summary import summary_dict, summary_text
+
+        listener, message = compose(*self._lines), self._invocation.message
+        for failure in failures:
+            listener(Warned("listener_failed", self._invocation.redacted(str(failure))))
+        if self._began:
+            listener(Ended(summary))
+        self._stack.close()
+        if self._channels.as_json:
+            show_json(summary_dict(summary))
+        elif self._began:
+            width = min(shutil.get_terminal_size().columns, 100)
+            show_lines(summary_text(summary, width=width).split("\n"))
+        if summary.tally.rejected and self.state_dir is not None:
+            path = str(self.state_dir / "rejects.ndjson")
+            message("rejects", f"rejects: {path}", path=path)
+        if summary.status != "finished":
+            command = self._next_command()
+            if self._began and command is not None:
+                message("unfinished", f"to resume it: {command}", command=command)
+            elif self._began:
+                message("unfinished", _STREAM, message=_STREAM)
+            self._invocation.failure(error or KeyboardInterrupt(), summary)
+        elif isinstance(error, Exception):
+            text = f"the run has finished; afterwards something went wrong: {as_error(error)}"
+            message("warned", f"propsync: {text}", message=text)
+
+    def _next_command(self) -> str | None:
+        return self._invocation.resume_command() if self.repeatable else None
+
+    def _redacted(self, event: _T) -> _T:
+        """The event without the API key in any of its texts."""
+        texts: dict[str, Any] = {
+            part.name: self._invocation.redacted(text)
+            for part in fields(event)
+            if isinstance(text := getattr(event, part.name), str)
+        }
+        return replace(event, **texts)

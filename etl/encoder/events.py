@@ -1,0 +1,101 @@
+"""Identifications as events; a resend and a resumed run give an event the same id, and no other event has it.
+
+An insert_id is 64 hex digits: the run (32), the file (6) and row (10) it ends at, and a hash of the line
+(16). By the place no two of a run are the same, and by the run none of two runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.amplitude.operators import IDENTIFY_EVENT
+from etl.arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
+from etl.arrow.json_lines import Splice
+from etl.encoder.lines import Lines, write_lines
+
+_BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
+_AFTER: Final = b'",'
+_ROW_BITS: Final = 40
+_PAIRS: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
+_HALF: Final = np.uint64(32)
+
+
+@dataclass(frozen=True, slots=True)
+class EventEncoding:
+    """Plain JSON of `$identify` events of the run `run_id` (32 hex digits)."""
+
+    run_id: str
+    splice: Splice | None = None
+
+    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
+        """Write events, each with an insert_id."""
+        splices = [self.splice] if self.splice else []
+        return as_events(write_lines(identifications, *splices), self.run_id, file, numbers)
+
+
+def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) -> Lines:
+    """Put event_type and insert_id into lines that have neither.
+
+    `run_id` has 32 hex digits, `numbers` (int64, shape (k,)) are the rows of file number `file` at which the
+    k identifications end. None of the result depends on what other lines there are.
+    """
+    if not len(numbers):
+        return lines
+    heads = _heads(lines, run_id, file, numbers)
+    moved = np.arange(len(numbers) + 1) * heads.shape[1]
+    # Every line begins with a brace. Taken from behind it, a line ends with the brace of the next one; so
+    # heads go between lines, and only the first brace and the last end are an exception.
+    ends = np.append(lines.ends[:-1], lines.ends[-1] - 1)
+    between = pa.scalar(b"", pa.large_binary())
+    joined = pc.binary_join_element_wise(_binaries(moved, heads), _binaries(ends, lines.buffer[1:]), between)
+    tail = memoryview(joined.buffers()[2])[: ends[-1] + moved[-1]]
+    return Lines(memoryview(b"".join([b"{", tail])), lines.ends + moved)
+
+
+def hash_lines(lines: Lines) -> NDArray[np.uint64]:
+    """Hash each line to 64 bits; shape (k,)."""
+    data = np.concatenate([np.frombuffer(lines.buffer, np.uint8), np.zeros(8, np.uint8)])
+    words = word_view(data)
+    starts, sizes = lines.ends[:-1], lines.sizes()
+    hashed = sizes.astype(np.uint64) * LENGTH_FACTOR
+    whole = int(sizes.min()) // 8 * 8
+    for done in range(0, whole, 8):
+        hashed = _mixed(hashed, words[starts + done])
+    for done in range(whole, int(sizes.max()), 8):
+        rows = np.flatnonzero(sizes > done)
+        word = words[starts[rows] + done] & LOW_BYTE_MASKS[np.minimum(sizes[rows] - done, 8)]
+        hashed[rows] = _mixed(hashed[rows], word)
+    return mix_bits(hashed)
+
+
+def _mixed(hashed: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = (hashed ^ word) * WORD_FACTOR
+    return mixed ^ (mixed >> _HALF)
+
+
+def _heads(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """What goes behind the brace of each line; shape (k, w)."""
+    before = _BEFORE + run_id.encode()
+    places = numbers.astype(np.uint64) | np.uint64(file << _ROW_BITS)
+    columns = [_hex(places), _hex(hash_lines(lines))]
+    ends = [np.frombuffer(text, np.uint8) for text in (before, _AFTER)]
+    spread = [np.broadcast_to(end, (len(numbers), len(end))) for end in ends]
+    return np.concatenate([spread[0], *columns, spread[1]], axis=1)
+
+
+def _hex(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Each word as 16 hex digits; shape (k, 16)."""
+    big_endian = words.astype(">u8").view(np.uint8).reshape(-1, 8)
+    return _PAIRS[big_endian].view(np.uint8)
+
+
+def _binaries(ends: NDArray[np.int64], data: memoryview | NDArray[np.uint8]) -> pa.Array:
+    """Pieces of data as an Arrow array, without a copy."""
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)

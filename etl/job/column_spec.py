@@ -1,0 +1,380 @@
+"""One column spec of a job: where a value comes from and what is done to it.
+
+A frozen dataclass is what the file says and what the program uses: pydantic reads the file into it by the
+annotations, and Python code makes it without them. A validator is called only for a key that the file has; it
+sees the keys declared before its own in `info.data`, and `_role(info)` is what the spec is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from etl.amplitude.limits import MAX_GROUP_VALUES
+from etl.amplitude.operators import LIST_OPERATORS
+from etl.job import words
+from etl.job.annotations import SECTION, NullWords, Text, as_list_of, optional, written_as
+from etl.job.problems import Problem, ProblemsError, clipped, did_you_mean
+from etl.job.scalars import ConstantType, Data, ValueType, constant_faults, constant_text, is_blank
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Verb: TypeAlias = Literal[
+    "trim", "lower", "upper", "hex", "uuid", "sha256", "prefix", "replace", "date_format"
+]
+StepWord: TypeAlias = Literal["trim", "lower", "upper", "hex", "uuid", "sha256"]
+Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
+# What a spec is for: an id, another field, the time or a group of the identification, or an operator.
+SpecRole: TypeAlias = Literal["id", "field", "time", "group"] | str
+
+STEP_WORDS: Final[tuple[StepWord, ...]] = get_args(StepWord)
+# What an editor takes a plain scalar for.
+_SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
+_STRING_TYPES: Final = ("string", "number", "integer", "boolean", "date", "datetime")
+_ROLE_TYPES: Final[Mapping[SpecRole, tuple[str, tuple[ValueType, ...]]]] = {
+    "id": ("Amplitude takes only text here", _STRING_TYPES),
+    "field": ("Amplitude takes only text here", _STRING_TYPES),
+    "group": ("a group is text or a list of text", (*_STRING_TYPES, "list")),
+    "time": ("`time` is a time", ("datetime", "date", "number", "integer")),
+    "$add": ("`$add` adds numbers", ("number", "integer")),
+}
+
+
+# --- steps -----------------------------------------------------------------------------------------------
+
+
+def _different(formats: list[str]) -> list[str]:
+    for number, one in enumerate(formats):
+        if one in formats[:number]:
+            raise ValueError(f"has `{clipped(one)}` twice")
+    return formats
+
+
+_Formats: TypeAlias = Annotated[
+    list[Annotated[str, AfterValidator(words.date_format)]],
+    Field(min_length=1),
+    AfterValidator(_different),
+    as_list_of(str),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StepArgument:
+    """A step of a transform that has an argument; exactly one key."""
+
+    __pydantic_config__ = ConfigDict(**SECTION, json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    prefix: Annotated[Text | None, Field(examples=["crm-"])] = None
+    """Puts this text before the value."""
+    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = None
+    """Wherever a key stands in the value it becomes what stands beside the key."""
+    date_format: Annotated[_Formats | None, Field(examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]])] = None
+    """Reads the text as a date of this format (strptime); of several formats the first that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a column's transform."""
+
+    # `prefix` and `date_format` have one string in `argument`, `replace` has pairs (from, to) in `pairs`:
+    # wherever `from` stands in the value it becomes `to`, one pair after the other. `formats` has those of a
+    # `date_format` with several, of which the first that fits counts.
+    verb: Verb
+    argument: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+    formats: tuple[str, ...] = ()
+
+
+def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
+    with_argument = StepArgument.__slots__
+    for word in STEP_WORDS:
+        if value == word:
+            return Step(word)
+        if isinstance(value, dict) and [*value] == [word]:
+            raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
+    if isinstance(value, str):
+        if value in with_argument:
+            raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
+        known = (*STEP_WORDS, *with_argument)
+        remedy = f"the steps are {', '.join(known)}{did_you_mean(value, known)}"
+        raise ValueError(f"has no step `{clipped(value)}`; {remedy}")  # noqa: TRY004 - pydantic wants it
+    if isinstance(value, dict) and len(value) == 1:
+        return _step_with_argument(handler(value))
+    raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
+
+
+def _step_with_argument(given: StepArgument) -> Step:
+    if given.replace is not None:
+        return Step("replace", pairs=tuple(given.replace.items()))
+    if given.prefix is not None:
+        return Step("prefix", given.prefix)
+    first, *others = given.date_format or ("",)
+    return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
+
+
+_StepEntry: TypeAlias = Annotated[
+    Step,
+    written_as(Annotated[StepArgument, WrapValidator(_step, json_schema_input_type=StepWord | StepArgument)]),
+]
+
+
+# --- what the keys of one spec mean together -------------------------------------------------------------
+
+
+def _role(info: ValidationInfo) -> SpecRole:
+    context: dict[str, Any] = info.context  # type: ignore[assignment]
+    return str(context["role"])
+
+
+def _constant_type(info: ValidationInfo) -> ConstantType:
+    """What a constant, a default or a word's value must be in the spec's role."""
+    role, given = _role(info), info.data.get("type")
+    if role in {"id", "field"}:
+        return "string"
+    if role == "time":
+        return "datetime"
+    if role == "group":
+        return "texts"
+    return "number" if given is None and role == "$add" else given
+
+
+def _constant(value: Data, info: ValidationInfo) -> str | None:
+    """The JSON text of a `value` or `default`."""
+    role, key = _role(info), "value" if info.field_name == "constant" else "default"
+    if key == "value" and info.data.get("column") is not None:
+        message = "`column` and `value` exclude each other: a value comes from the source or is a constant"
+        raise ValueError(message)
+    if is_blank(value):
+        if key == "default":
+            return None
+        message = "is null, which Amplitude ignores; leave the property out, or list it under `$unset`"
+        raise ValueError(message)
+    found = constant_faults(value, _constant_type(info))
+    if role in LIST_OPERATORS and isinstance(value, dict):
+        found.append("must be a list or one value for a list")
+    if role == "group" and isinstance(value, list) and len(value) > MAX_GROUP_VALUES:
+        found.append(f"has more than {MAX_GROUP_VALUES} groups of one type")
+    if found:
+        raise ProblemsError([Problem((), f"`{key}` {fault}") for fault in found])
+    return constant_text(value, _constant_type(info))
+
+
+def _type(given: ValueType | None, info: ValidationInfo) -> ValueType | None:
+    why, allowed = _ROLE_TYPES.get(_role(info), ("", ()))
+    if allowed and given is not None and given not in allowed:
+        raise ValueError(f"can't be `{given}`: {why}; use {' or '.join(allowed)}")
+    return given
+
+
+def _parts(value: object) -> object:
+    return str(value).split(".") if isinstance(value, str) else value
+
+
+def _of_column(value: object, info: ValidationInfo) -> object:
+    """A key that is for columns, not for constants, and only in some places or beside some types."""
+    role, type_, key = _role(info), info.data.get("type"), info.field_name
+    # A key that fails is not in `data`, so "" stands for one that is given and wrong.
+    if info.data.get("column", "") is None and info.data.get("constant", "") is not None:
+        raise ValueError("does nothing for a constant; take it out")
+    if key == "null" and value == "unset" and role != "$set":
+        raise ValueError("`null: unset` can't be used here; only a property under `$set` can be unset")
+    if key == "empty" and value == "keep" and type_ not in {None, "string"}:
+        raise ValueError("`empty: keep` is for text: empty text is no value of another type")
+    if key == "separator" and type_ != "list":
+        raise ValueError("does nothing without `type: list`")
+    if key == "mangled" and role != "id":
+        raise ValueError("can't be used here; only `user_id` and `device_id` are ids")
+    if key == "invalid" and value == "skip" and role == "id":
+        raise ValueError("`invalid: skip` can't be used here; a row without its id is a reject")
+    return value
+
+
+def _date_formats(info: ValidationInfo) -> list[str]:
+    steps = [step for step in info.data.get("transform", ()) if step.verb == "date_format"]
+    return [one for step in steps for one in step.formats or (step.argument,)]
+
+
+def _is_dated(info: ValidationInfo) -> bool:
+    given = info.data.get("type")
+    return given in {"date", "datetime"} or (given is None and _role(info) == "time")
+
+
+def _unit(given: Unit | None, info: ValidationInfo) -> Unit | None:
+    if _date_formats(info):
+        raise ValueError("does nothing beside `date_format`: it is for numbers")
+    if not _is_dated(info):
+        raise ValueError("does nothing without `type: datetime` or `type: date`")
+    return given
+
+
+def _time_zone(given: str, info: ValidationInfo) -> str:
+    formats, dated, type_ = _date_formats(info), _is_dated(info), info.data.get("type")
+    if not formats and not dated:
+        raise ValueError("does nothing without `type: datetime` or `type: date`")
+    if info.data.get("unit", "") is not None and type_ != "date":
+        raise ValueError("does nothing beside `unit`: numbers since 1970 count in UTC")
+    if formats and not any(map(words.has_time, formats)) and (type_ == "date" or not dated):
+        raise ValueError("does nothing here: the dates of `date_format` have no time")
+    if formats and info.data["transform"][-1].verb != "date_format":
+        raise ValueError("needs `date_format` to be the last step")
+    return given
+
+
+def _values(given: dict[str, Data] | None, info: ValidationInfo) -> tuple[tuple[str, str], ...]:
+    """The trimmed words with the JSON text of what each stands for, sorted."""
+    if given is None:
+        return ()
+    type_ = info.data.get("type")
+    if _role(info) in {"id", "time"}:
+        raise ValueError("can't be used here; an id and a time are no words")
+    if type_ not in {None, "string", "number", "integer", "boolean"}:
+        raise ValueError(f"can't be used with `type: {type_}`; leave the type out")
+    problems, meanings = [], {}
+    for key, value in given.items():
+        word, found = key.strip(), []
+        if word in meanings:
+            found.append(f"`{clipped(word)}` stands in `values` twice; spaces around it don't count")
+        if isinstance(value, list | dict):
+            found.append(f"`{clipped(key)}` must stand for text, a number, true, false or null")
+        elif not is_blank(value):
+            found += [f"`{clipped(key)}` {fault}" for fault in constant_faults(value, _constant_type(info))]
+        problems += [Problem((key,), message) for message in found]
+        usable = not found and not is_blank(value)
+        meanings[word] = constant_text(value, _constant_type(info)) if usable else "null"
+    if problems:
+        raise ProblemsError(problems)
+    return tuple(sorted(meanings.items()))
+
+
+def _of_number(given: str, info: ValidationInfo) -> str:
+    type_ = info.data.get("type") or ("number" if _role(info) == "$add" else None)
+    if info.data.get("values", "") != ():
+        raise ValueError("does nothing beside `values`, which has a value for each text")
+    if type_ not in {"number", "integer"}:
+        raise ValueError("does nothing without `type: number` or `type: integer`")
+    if info.field_name == "thousands" and given == info.data.get("decimal"):
+        raise ValueError(f"`thousands` and `decimal` are both `{given}`; give another sign for one of them")
+    return given
+
+
+_OfColumn: Final = AfterValidator(_of_column)
+_OfNumber: Final = AfterValidator(_of_number)
+_Parts: TypeAlias = Annotated[
+    list[Text], Field(min_length=1), AfterValidator(tuple), BeforeValidator(_parts, Text | list[Text])
+]
+_Words: TypeAlias = Annotated[dict[str, Any], Field(min_length=1)]
+_TimeZone: TypeAlias = Annotated[str, AfterValidator(words.time_zone), _OfColumn, AfterValidator(_time_zone)]
+_Thousands: TypeAlias = Annotated[str, AfterValidator(words.thousands_sign), _OfColumn, _OfNumber]
+_Stripped: TypeAlias = Annotated[str, AfterValidator(words.stripped_signs), _OfColumn, _OfNumber]
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What becomes of ids."""
+
+    __pydantic_config__ = SECTION
+
+    mangled: Literal["reject", "keep"] = "reject"
+    """What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has mangled: the
+    row is rejected, or the id is sent as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """Where a value comes from and what is done to it: transform, type, default, null, in this order."""
+
+    __pydantic_config__ = SECTION
+
+    # Exactly one of `column` and `constant` is given. `constant`, `default` and what `values` have for each
+    # word are JSON text of the type that the place takes. `nulls` has the words of the job, too.
+    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = None
+    """The source's column."""
+    type: Annotated[ValueType | None, AfterValidator(_type)] = None
+    """What the value becomes; by default what the source has."""
+    constant: Annotated[
+        str | None, PlainValidator(_constant, Any), Field(alias="value", examples=["crm"])
+    ] = None
+    """A constant instead of a column."""
+    path: Annotated[
+        tuple[str, ...],
+        optional(_Parts, ()),
+        _OfColumn,
+        Field(examples=["$oid", "profile.plan", ["a.b", "c"]]),
+    ] = ()
+    """Where in an object of the column the value stands: parts with dots between, or a list."""
+    transform: Annotated[tuple[_StepEntry, ...], as_list_of(_StepEntry), _OfColumn] = ()
+    """Steps in order, such as [trim, lower, sha256]."""
+    default: Annotated[str | None, PlainValidator(_constant, Any), _OfColumn, Field(examples=["free", 0])] = (
+        None
+    )
+    """Stands for a null."""
+    null: Annotated[Literal["skip", "unset"], _OfColumn] = "skip"
+    """What becomes of a null: the property is left alone, or unset (only under $set)."""
+    empty: Annotated[Literal["null", "keep"], _OfColumn] = "null"
+    """What an empty CSV field is: a null, or empty text."""
+    too_long: Annotated[Literal["reject", "truncate"], _OfColumn] = "reject"
+    """What becomes of text that is too long for Amplitude: the row is rejected, or it is cut."""
+    separator: Annotated[Text, _OfColumn, Field(examples=[";"])] = ","
+    """Parts text into a list; for `type: list`."""
+    mangled: Annotated[
+        Literal["reject", "keep"],
+        optional(Annotated[Ids, AfterValidator(lambda ids: ids.mangled)], "reject"),
+        _OfColumn,
+        Field(alias="ids"),
+    ] = "reject"
+    """What becomes of ids; only for user_id and device_id."""
+    nulls: Annotated[NullWords, _OfColumn, Field(examples=[["unknown", "-"]])] = ()
+    """Texts that mean null in this column, besides those of the job."""
+    invalid: Annotated[Literal["reject", "skip"], _OfColumn] = "reject"
+    """What becomes of a value that doesn't fit: its row is rejected, or the row goes without it. Not for
+    ids."""
+    unit: Annotated[Unit | None, _OfColumn, AfterValidator(_unit)] = None
+    """What numbers count since 1970, for dates and times: seconds, or parts of a second."""
+    timezone: Annotated[_TimeZone | None, Field(examples=["Europe/Berlin"])] = None
+    """The zone of times that don't say theirs; with `type: date`, days are those there."""
+    values: Annotated[
+        tuple[tuple[str, str], ...],
+        written_as(Annotated[_Words | None, _OfColumn, AfterValidator(_values)]),
+        Field(examples=[{"yes": True, "no": False}]),
+    ] = ()
+    """What each text stands for: text, a number, true, false or null. Other texts don't fit."""
+    decimal: Annotated[
+        str, AfterValidator(words.decimal_sign), _OfColumn, _OfNumber, Field(examples=[","])
+    ] = "."
+    """The decimal sign of numbers in text."""
+    thousands: Annotated[str, optional(_Thousands, ""), Field(examples=[".", " "])] = ""
+    """The sign between groups of three digits, in numbers in text."""
+    strip: Annotated[str, optional(_Stripped, ""), Field(examples=["€ ", "%"])] = ""
+    """Characters that are taken off both ends of the text before it is read as a number."""
+
+
+def column_entry(role: SpecRole) -> WrapValidator:
+    """Annotates a ColumnSpec in a role: the file has a mapping, or only the column's name."""
+
+    def read(value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> ColumnSpec:
+        context: dict[str, Any] = info.context  # type: ignore[assignment]
+        context["role"] = role
+        if isinstance(value, str) and value:
+            value = {"column": value}
+        if isinstance(value, dict):
+            spec: ColumnSpec = handler(value)
+            type_: ValueType | None = "number" if role == "$add" and spec.type is None else spec.type
+            nulls = sorted({*context.get("nulls", ()), *spec.nulls}) if spec.column is not None else ()
+            return replace(spec, type=type_, nulls=tuple(nulls))
+        raise ValueError("must be a column's name, or a mapping such as {column: NAME}")
+
+    word: Any = Annotated[str, WithJsonSchema(_SCALAR)]
+    return WrapValidator(read, json_schema_input_type=word | ColumnSpec)

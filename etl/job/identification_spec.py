@@ -1,0 +1,252 @@
+"""The identification of a job: Amplitude's fields, groups and properties with column specs for values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from etl import amplitude
+from etl.job.annotations import SECTION, Flag, written_as
+from etl.job.column_spec import ColumnSpec, SpecRole, column_entry
+from etl.job.problems import KeyPath, Problem, clipped
+from etl.job.scalars import Data, blank_is_empty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The keys of the file, each with what an editor says of it; in the order of Identification.fields.
+_FIELDS: Final = {
+    "user_id": "Who: the id of your user. This or device_id is needed.",
+    "device_id": "Who: the id of the device.",
+    "app_version": "The version of the app.",
+    "platform": "The platform. Of the device family.",
+    "os_name": "The operating system. Of the device family.",
+    "os_version": "The operating system's version. Of the device family.",
+    "device_brand": "The device's brand. Of the device family.",
+    "device_manufacturer": "Who made the device. Of the device family.",
+    "device_model": "The device's model. Of the device family.",
+    "carrier": "The mobile carrier. Of the device family.",
+    "country": "The user's country. Of the place family.",
+    "region": "The user's region. Of the place family.",
+    "city": "The user's city. Of the place family.",
+    "dma": "The designated market area. Of the place family.",
+    "language": "The user's language.",
+    "paying": "Whether the user pays: the text true or false.",
+    "start_version": "The version of the app that the user first had.",
+    "time": "When it became so; only with `transport: batch`.",
+}
+_OPERATORS: Final = {
+    "$set": "Overwrites.",
+    "$setOnce": "Sets what isn't set yet.",
+    "$add": "Adds a number.",
+    "$append": "Puts values at a list's end.",
+    "$prepend": "Puts values at a list's beginning.",
+    "$preInsert": "Puts values that aren't there yet at a list's beginning.",
+    "$postInsert": "Puts values that aren't there yet at a list's end.",
+    "$remove": "Takes values out of a list.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """The identification of Amplitude's Identify API with column specs in place of values.
+
+    `fields` has the ids, the string fields and the `time` by their API names; `groups` by group type;
+    `operators` by operator and property, in the order of amplitude.OPERATORS and without $unset and
+    $clearAll, which are the same for every row: `unset` names the properties, `clear_all` says whether.
+    """
+
+    fields: Mapping[str, ColumnSpec]
+    groups: Mapping[str, ColumnSpec] = field(default_factory=dict)
+    operators: Mapping[str, Mapping[str, ColumnSpec]] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    clear_all: bool = False
+
+    def located(self) -> Iterator[tuple[KeyPath, ColumnSpec]]:
+        """Every column spec with its path below `identification`."""
+        yield from (((name,), spec) for name, spec in self.fields.items())
+        yield from ((("groups", name), spec) for name, spec in self.groups.items())
+        for operator, properties in self.operators.items():
+            yield from ((("user_properties", operator, name), spec) for name, spec in properties.items())
+
+    def specs(self) -> list[tuple[str, ColumnSpec]]:
+        """Every column spec with its path in the job file, such as `user_properties.$set.plan`."""
+        return [(".".join(map(str, path)), spec) for path, spec in self.located()]
+
+    def columns(self) -> tuple[str, ...]:
+        """The source columns that the identification needs, each once, in order of first use."""
+        return tuple(dict.fromkeys(spec.column for _, spec in self.specs() if spec.column is not None))
+
+
+# --- how the file writes it ------------------------------------------------------------------------------
+
+
+def _by_operator(properties: object) -> Any:
+    """User properties with operators for keys: plain keys mean $set; beside operators they are left out."""
+    if not isinstance(properties, dict):
+        return blank_is_empty(properties)
+    operators = {key: value for key, value in properties.items() if key.startswith("$")}
+    return operators if operators or not properties else {"$set": properties}
+
+
+# What is wrong with a name is said of all names together.
+_Name: TypeAlias = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
+
+
+def _field_role(name: str) -> SpecRole:
+    if name in amplitude.ID_FIELDS:
+        return "id"
+    return "time" if name == amplitude.TIME_FIELD else "field"
+
+
+def _columns(role: SpecRole) -> Any:
+    column = Annotated[ColumnSpec, column_entry(role)]
+    return Annotated[dict[str, column], BeforeValidator(blank_is_empty)]
+
+
+def _section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
+    """The class of a section of the file by the type and description of each key; absent keys are None."""
+    return make_dataclass(
+        name,
+        [
+            (key.lstrip("$"), Annotated[type_ | None, Field(alias=key, description=description)], None)
+            for key, (type_, description) in keys.items()
+        ],
+        namespace={"__doc__": doc, "__pydantic_config__": {**SECTION, **config}},
+        frozen=True,
+    )
+
+
+_OperatorKeys: Final = _section(
+    "Operators",
+    "User properties by operator; a property may stand under one of them only.",
+    {
+        "$clearAll": (Flag, "Removes all properties of the user first."),
+        "$unset": (list[_Name], "Names of properties to remove."),
+        **{name: (_columns(name), description) for name, description in _OPERATORS.items()},
+    },
+)
+# For the JSON Schema alone: properties without operators.
+_PlainProperties: Final = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[^$]")], Annotated[ColumnSpec, column_entry("$set")]],
+    Field(json_schema_extra={"additionalProperties": False}),
+]
+_IdentificationKeys: Final = _section(
+    "Identification",
+    "The identification of Amplitude's Identify API with column specs in place of values.",
+    {
+        **{
+            name: (Annotated[ColumnSpec, column_entry(_field_role(name))], description)
+            for name, description in _FIELDS.items()
+        },
+        "groups": (_columns("group"), "The user's groups by group type; at most 5 types."),
+        "user_properties": (
+            Annotated[
+                _OperatorKeys,
+                BeforeValidator(_by_operator, json_schema_input_type=_OperatorKeys | _PlainProperties),
+            ],
+            "Properties (meaning $set), or operators with properties; never both.",
+        ),
+    },
+    json_schema_extra={"anyOf": [{"required": ["user_id"]}, {"required": ["device_id"]}]},
+)
+
+
+def _identification(keys: Any) -> Identification:
+    operators = keys.user_properties or _OperatorKeys()
+    columns = {
+        name: getattr(operators, name.lstrip("$")) for name in amplitude.OPERATORS if name in _OPERATORS
+    }
+    return Identification(
+        fields={name: spec for name in _FIELDS if (spec := getattr(keys, name)) is not None},
+        groups=dict(sorted((keys.groups or {}).items())),
+        operators={name: dict(sorted(specs.items())) for name, specs in columns.items() if specs},
+        unset=tuple(sorted(operators.unset or ())),
+        clear_all=bool(operators.clearAll),
+    )
+
+
+IdentificationEntry: TypeAlias = Annotated[
+    Identification, written_as(Annotated[_IdentificationKeys, AfterValidator(_identification)])
+]
+
+
+# --- what the keys mean together -------------------------------------------------------------------------
+
+
+def identification_problems(
+    identification: Identification, given: Mapping[str, Data], *, partial_families: bool
+) -> Iterator[Problem]:
+    """What is wrong with the sense of an identification; `given` is what the file has of it.
+
+    Paths begin below `identification`.
+    """
+    if not any(name in identification.fields for name in amplitude.ID_FIELDS):
+        yield Problem(
+            (), "neither `user_id` nor `device_id` is given; Amplitude needs one to know whose update it is"
+        )
+    for path, spec in identification.located():
+        if spec.column is None and spec.constant is None:
+            yield Problem(path, f"`{clipped(str(path[-1]))}` needs a `column`, or a `value` for a constant")
+    for family in () if partial_families else amplitude.FAMILIES:
+        present = [name for name in given if name in family]
+        missing = ", ".join(f"`{name}`" for name in family if name not in given)
+        if present and missing:
+            names = ", ".join(f"`{name}`" for name in present)
+            message = (
+                f"{names} without {missing}: Amplitude updates them together, and sets to null those not "
+                "given. Give all of them, or allow it with `partial_families: reset` at the top level"
+            )
+            yield Problem((present[0],), message)
+    for number, name in enumerate(_mapping(given.get("groups"))):
+        if not name.strip():
+            yield Problem(("groups", name), "a group type has no name")
+        if number == amplitude.MAX_GROUP_TYPES:
+            message = f"is one group type too many: Amplitude takes {amplitude.MAX_GROUP_TYPES}"
+            yield Problem(("groups", name), f"`{clipped(name)}` {message}")
+    properties = _mapping(given.get("user_properties"))
+    yield from _property_problems(properties)
+
+
+def _mapping(value: Data) -> dict[str, Data]:
+    return value if isinstance(value, dict) else {}
+
+
+def _property_problems(properties: dict[str, Data]) -> Iterator[Problem]:
+    by_operator = _by_operator(properties)
+    for name in properties if by_operator.keys() <= properties.keys() else ():
+        if name not in by_operator:
+            message = "stands beside operators, which Amplitude refuses; put it under `$set`"
+            yield Problem(("user_properties", name), f"`{clipped(name)}` {message}")
+    operator_of: dict[str, str] = {}
+    for number, (operator, name, key) in enumerate(_named(by_operator)):
+        shown, path = f"`{clipped(name)}`", ("user_properties", operator, key)
+        before = operator_of.get(name)
+        operator_of.setdefault(name, operator)
+        if before == operator:
+            yield Problem(path, f"{shown} is listed twice under `{operator}`")
+        elif before:
+            message = f"stands under `{before}` and `{operator}`; a property takes one operator only"
+            yield Problem(path, f"{shown} {message}")
+        if not name.strip():
+            yield Problem(path, "a property has no name")
+        elif name.startswith("$"):
+            message = "is no name for a property: names that begin with `$` are operators"
+            yield Problem(path, f"{shown} {message}")
+        elif len(name) > amplitude.MAX_STRING_LENGTH:
+            yield Problem(path, f"{shown} is longer than {amplitude.MAX_STRING_LENGTH} characters")
+        if number == amplitude.MAX_PROPERTIES:
+            message = f"is one property too many: at most {amplitude.MAX_PROPERTIES:,} can be sent"
+            yield Problem(path, f"{shown} {message}")
+
+
+def _named(by_operator: Mapping[str, Data]) -> Iterator[tuple[str, str, str | int]]:
+    """Operator and name of every property, and its key or its place in the list of $unset."""
+    for operator, given in by_operator.items():
+        if isinstance(given, list):
+            yield from ((operator, str(name), place) for place, name in enumerate(given))
+        else:
+            yield from ((operator, name, name) for name in _mapping(given))

@@ -1,0 +1,152 @@
+"""What is wrong with a job file, where, and what to do: problems have a path, faults a line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from etl.errors import Fault
+from etl.job.scalars import is_blank
+from etl.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+KeyPath: TypeAlias = "tuple[str | int, ...]"
+
+DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
+MAX_COMPARED: Final = 80  # characters; a longer word is no misspelling of a known one
+MIN_BEGINNING: Final = 3  # characters of a word that was cut short
+MAX_SHOWN: Final = 60
+# Of a file with more problems nobody reads the suggestions, and they take time.
+MAX_SUGGESTIONS: Final = 100
+_SECRET: Final = re.compile("apikey(?!env$|file$)|secret|password|token|writekey|^key$")
+_TYPE_MESSAGES: Final = {
+    "string_type": "must be text",
+    "string_too_short": "is empty",
+    "dataclass_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "too_short": "is empty",
+    "bool_type": "must be true or false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong at a path of the job file; `line` is given if the path alone doesn't lead to it."""
+
+    path: KeyPath
+    message: str
+    line: int | None = None
+
+
+class ProblemsError(ValueError):
+    """Raised by a validator that found several problems, with paths relative to what it validates."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` is probably a misspelling of, whatever its case, or None."""
+    if len(word) > MAX_COMPARED:
+        return None
+    folded = word.casefold()
+    by_folded = {name.casefold(): name for name in known}
+    found = get_close_matches(folded, by_folded, n=1, cutoff=0.7)
+    if not found and len(word) >= MIN_BEGINNING:
+        found = [name for name in by_folded if name.startswith(folded)]
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message: "; did you mean `plan`?", or nothing."""
+    name = nearest(word, known)
+    return f"; did you mean `{name}`?" if name is not None else ""
+
+
+def clipped(text: str) -> str:
+    """Foreign text as one printable line of at most 60 characters."""
+    line = one_line(text)
+    return line if len(line) <= MAX_SHOWN else f"{line[: MAX_SHOWN - 3]}..."
+
+
+def line_of(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
+    """The line of a path, or else of the nearest mapping or list around it.
+
+    `$set` may be left out in a file, so its properties are looked up without it too.
+    """
+    for stop in range(len(path), 0, -1):
+        part = path[:stop]
+        line = lines.get(part) or lines.get(tuple(key for key in part if key != "$set"))
+        if line is not None:
+            return line
+    return None
+
+
+def faults(problems: Iterable[Problem], lines: Mapping[KeyPath, int]) -> list[Fault]:
+    """The faults to show, each once. Without lines (a job from a dict) the message has the path."""
+    found: dict[Fault, None] = {}
+    for problem in problems:
+        if lines or not problem.path:
+            fault = Fault(problem.message, problem.line or line_of(problem.path, lines))
+        else:
+            where = ".".join(str(key) for key in problem.path)
+            fault = Fault(f"{clipped(where)}: {problem.message}")
+        found[fault] = None
+    return list(found)
+
+
+def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]) -> Iterator[Problem]:
+    """All problems of a validation, as sentences. `remedy` ends the message about an unknown key."""
+    for number, details in enumerate(error.errors(include_url=False)):
+        path = tuple(key for key in details["loc"] if key != "[key]")
+        found = details.get("ctx", {}).get("error")
+        if isinstance(found, ProblemsError):
+            yield from (Problem((*path, *one.path), one.message) for one in found.problems)
+        elif details["type"] == "unexpected_keyword_argument":
+            key = str(path[-1])
+            if len(path) <= 2 and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
+                yield Problem(path, _secret_key(key))
+            else:
+                end = remedy(path) if number < MAX_SUGGESTIONS else ""
+                yield Problem(path, f"unknown key `{clipped(key)}`{end}")
+        else:
+            # An item of a list goes by the list's name.
+            name = next((key for key in reversed(path) if isinstance(key, str)), "job")
+            missing = details["type"] == "missing"
+            yield Problem(path[:-1] if missing else path, _message(f"`{clipped(name)}`", details))
+
+
+def _message(name: str, details: ErrorDetails) -> str:
+    type_, given = details["type"], details["input"]
+    if type_ == "missing":
+        return f"{name} is missing"
+    if type_ == "value_error":
+        end = str(details["ctx"]["error"])
+        return end if end.startswith("`") else f"{name} {end}"
+    if type_ != "literal_error":
+        return f"{name} {_TYPE_MESSAGES.get(type_, details['msg'])}"
+    choices = re.findall(r"'([^']*)'", details["ctx"]["expected"])
+    *others, last = [f"`{choice}`" for choice in choices]
+    allowed = f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
+    if is_blank(given):
+        return f"{name} is empty; it {allowed}"
+    if not isinstance(given, str):
+        return f"{name} {allowed}"
+    return f"{name} is `{clipped(given)}`; it {allowed}{did_you_mean(given, choices)}"
+
+
+def _secret_key(key: str) -> str:
+    return (
+        f"`{clipped(key)}`: secrets can't stand in a job file. Put the API key into the environment variable "
+        f"{DEFAULT_KEY_VARIABLE}, or name another variable with `api_key_env`, or a file with `api_key_file`"
+    )

@@ -1,0 +1,144 @@
+"""The scalars of a job file: what YAML's core schema reads, and constants as the JSON text that is sent."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import orjson
+
+from etl import amplitude
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Data: TypeAlias = "dict[str, Data] | list[Data] | str | int | float | bool | None"
+ValueType: TypeAlias = Literal["string", "number", "integer", "boolean", "date", "datetime", "list", "json"]
+# What a constant must be in the place where it stands; None is anything that Amplitude stores.
+ConstantType: TypeAlias = ValueType | Literal["texts"] | None
+
+_NULL = re.compile(r"null|Null|NULL|~|")
+_BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
+_MAX_DIGITS: Final = 300  # Python refuses to read integers of thousands of digits
+_MAX_INTEGER: Final = 2**63
+_EXPECTED: Final = {
+    "string": "text",
+    "texts": "text or a list of text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "date": "a date such as 2024-12-31",
+    "datetime": "a time such as 2024-12-31T23:59:59Z",
+    "list": "a list",
+}
+_PYTHON_TYPES: Final[dict[ConstantType, tuple[type, ...]]] = {
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "list": (list,),
+}
+
+
+class PlainScalar(str):
+    """A scalar without quotes. As a str it is its text, so `no`, `2024` and `1.10` can name columns."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str | int | float | bool | None:
+        """null, a boolean, a number or text; an integer of over 300 digits is infinite."""
+        if _NULL.fullmatch(self):
+            return None
+        if _BOOLEAN.fullmatch(self):
+            return self.lower() == "true"
+        if _INTEGER.fullmatch(self):
+            base = {"0o": 8, "0x": 16}.get(self[:2], 10)
+            return int(self, base) if len(self) <= _MAX_DIGITS else math.inf
+        if _NUMBER.fullmatch(self):
+            return float(self)
+        return math.nan if _NOT_FINITE.fullmatch(self) else str(self)
+
+
+def resolved(data: Data) -> Data:
+    """The same data with the value of every plain scalar in its place."""
+    if isinstance(data, PlainScalar):
+        return data.value
+    if isinstance(data, dict):
+        return {key: resolved(value) for key, value in data.items()}
+    return [resolved(value) for value in data] if isinstance(data, list) else data
+
+
+def is_blank(value: object) -> bool:
+    """Whether a key has no value: `csv:` with nothing after it, or null."""
+    return value is None or (isinstance(value, PlainScalar) and value.value is None)
+
+
+def blank_is_empty(value: object) -> object:
+    """A key with nothing after it is an empty mapping."""
+    return {} if is_blank(value) else value
+
+
+def resolved_scalar(value: object) -> object:
+    """A plain scalar as its value, for keys that take true, false or a number."""
+    return value.value if isinstance(value, PlainScalar) else value
+
+
+def constant_text(value: Data, type_: ConstantType) -> str:
+    """A constant without faults as the JSON text that is sent."""
+    return orjson.dumps(_typed(value, type_), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def constant_faults(value: Data, type_: ConstantType) -> list[str]:
+    """What is wrong with a constant, as ends of sentences about it."""
+    try:
+        typed = _typed(value, type_)
+    except (ValueError, OverflowError):
+        return [f"must be {_EXPECTED[str(type_)]}"]
+    return list(dict.fromkeys(_limit_faults(typed, depth=1)))
+
+
+def _typed(value: Data, type_: ConstantType) -> Data:
+    """The constant as its type has it. Raises ValueError or OverflowError if it isn't of the type."""
+    if type_ == "texts" and isinstance(value, list):
+        return [_typed(item, "string") for item in value]
+    if type_ in {"string", "texts", "date", "datetime"}:
+        if not isinstance(value, str):
+            raise ValueError("not text")
+        return _date_text(value, type_) if type_ in {"date", "datetime"} else str(value)
+    read = resolved(value)
+    types = _PYTHON_TYPES.get(type_)
+    if types and (not isinstance(read, types) or (isinstance(read, bool) and type_ != "boolean")):
+        raise ValueError("not of the type")
+    return read
+
+
+def _date_text(text: str, type_: ConstantType) -> str:
+    """An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text."""
+    from etl.dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
+
+    return (normalize_date if type_ == "date" else normalize_datetime)(text)
+
+
+def _limit_faults(value: Data, depth: int) -> Iterator[str]:
+    longest = amplitude.MAX_STRING_LENGTH
+    if depth > amplitude.MAX_DEPTH:
+        yield f"is nested deeper than {amplitude.MAX_DEPTH} levels"
+        return
+    if isinstance(value, list):
+        if any(isinstance(item, list) for item in value):
+            yield "has a list inside a list, which Amplitude refuses"
+        if sum(len(item) for item in value if isinstance(item, str)) > longest:
+            yield f"is a list of more than {longest} characters in all"
+    elif isinstance(value, str) and len(value) > longest:
+        yield f"is longer than {longest} characters"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield "is not a finite number, so JSON can't hold it"
+    elif isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
+        yield "is too big a number; quote it to make it text"
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        yield from _limit_faults(item, depth + 1)

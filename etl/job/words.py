@@ -1,0 +1,246 @@
+"""How single words of a job file must be written: names, signs, dates, zones, endpoints, variables.
+
+Each function returns the word as it is kept, or raises ValueError with the end of a sentence about the key.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+import zoneinfo
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
+
+from etl import amplitude
+from etl.job.problems import clipped, did_you_mean
+from etl.job.scalars import resolved_scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_SKIPPED: Final = 10_000
+MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
+# What strptime of Python and of pandas both read, each by itself and alike on every machine: so without weeks
+# (%U %V %W, which need partners) and without the locale's own formats (%c %x %X).
+DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
+KNOWN_ENCODINGS: Final = ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030")
+
+_NAME = re.compile(r"\w[\w.-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}")
+# What such a variable holds belongs only where the key is asked for: paths and URLs are shown.
+_SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd)$")
+_SHORTEST_SECRET: Final = 8
+_REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+
+
+def job_name(text: str) -> str:
+    """The name of a job, which names its state folder."""
+    name = unicodedata.normalize("NFC", text)
+    if not _NAME.fullmatch(name):
+        raise ValueError("may have letters, digits, `_`, `-` and `.`, and begins with a letter, digit or `_`")
+    if len(name) > MAX_NAME:
+        raise ValueError(f"may have at most {MAX_NAME} characters")
+    return name
+
+
+def variable_name(text: str) -> str:
+    """The name of an environment variable that holds a key; never shown, in case it is the key itself."""
+    if _LIKE_A_KEY.fullmatch(text):
+        raise ValueError("looks like a key; give the name of the environment variable that holds it")
+    if not _VARIABLE.fullmatch(text):
+        raise ValueError("must be the name of an environment variable: letters, digits and `_`")
+    return text
+
+
+def function_name(text: str) -> str:
+    """The name of a Python function: `package.module:function`."""
+    module, colon, function = text.partition(":")
+    parts = [*module.split("."), *function.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise ValueError("must name a Python function as `package.module:function`")
+    return text
+
+
+def delimiter(text: str) -> str:
+    r"""One character; a tab may be written `tab` or `\t`, and others by their code, as `\x01`."""
+    if text in {"tab", "\\t"}:
+        return "\t"
+    if code := re.fullmatch(r"\\x([0-9a-fA-F]{2})", text):
+        text = chr(int(code[1], 16))
+    if len(text) != 1 or (text.isascii() and text.isalnum()) or text in "\r\n\0\x1a":
+        raise ValueError('must be one character such as ";" or "|" (in quotes), or `tab`')
+    return text
+
+
+def quote_sign(text: str) -> str:
+    """The one character around CSV fields."""
+    if not _is_sign(text):
+        raise ValueError("must be one character")
+    return text
+
+
+def escape_sign(text: str) -> str:
+    """The one character that takes the meaning of the next one away."""
+    if not _is_sign(text) or text.isalnum():
+        raise ValueError(r'must be one character such as "\\" (a backslash in double quotes)')
+    return text
+
+
+def csv_header(value: object) -> tuple[str, ...] | Literal[False] | None:
+    """The names of columns, or False for a file without a header."""
+    resolved = resolved_scalar(value)
+    if resolved is False or resolved is None:
+        return resolved
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ValueError("must be a list of the columns' names, or false where the file has no header")
+    if "" in value:
+        raise ValueError("has a column without a name")
+    if twice := [name for place, name in enumerate(value) if name in value[:place]]:
+        raise ValueError(f"has `{clipped(twice[0])}` twice")
+    return tuple(value)
+
+
+def line_count(value: object) -> int:
+    """A number of lines to skip."""
+    number = resolved_scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_SKIPPED:
+        raise ValueError(f"must be a number of lines, at most {MAX_SKIPPED:,}")
+    return number
+
+
+def encoding(text: str) -> str:
+    """A text encoding that Python knows, by the name Python gives it."""
+    try:
+        b"a".decode(text)
+    except UnicodeError:
+        pass  # it is known, though it can't read a single byte
+    except (LookupError, ValueError) as error:
+        near = did_you_mean(text, KNOWN_ENCODINGS)
+        raise ValueError(
+            f"is `{clipped(text)}`, which is no text encoding that Python knows{near}"
+        ) from error
+    return codecs.lookup(text).name
+
+
+def date_format(text: str) -> str:
+    """A format of strptime directives, with a year among them."""
+    directives = [match[1] for match in re.finditer(r"%(.?)", text, re.DOTALL)]
+    for directive in directives:
+        if directive not in DATE_DIRECTIVES:
+            raise ValueError(
+                f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
+            )
+        if directive != "%" and directives.count(directive) > 1:
+            raise ValueError(f"has `%{directive}` twice")
+    if not {"y", "Y"} & set(directives):
+        raise ValueError("must have the year in it, as `%Y` or `%y`")
+    return text
+
+
+def has_time(format_: str) -> bool:
+    """Whether a date format reads a time of day."""
+    return not frozenset("HIMSfp").isdisjoint(re.findall(r"%(.)", format_))
+
+
+def time_zone(text: str) -> str:
+    """A time zone of the IANA database by its name."""
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:
+        known = sorted(zoneinfo.available_timezones())
+        same = [name for name in known if name.lower() == text.lower()]
+        near = f"; did you mean `{same[0]}`?" if same else did_you_mean(text, known)
+        remedy = f"use a name such as Europe/Berlin or UTC{near}"
+        raise ValueError(f"is `{clipped(text)}`, which is no time zone; {remedy}") from error
+    return text
+
+
+def decimal_sign(text: str) -> str:
+    """The decimal sign of numbers."""
+    if not _stands_between_digits(text) or text.isspace():
+        raise ValueError('must be one sign such as ","')
+    return text
+
+
+def thousands_sign(text: str) -> str:
+    """The sign between groups of digits."""
+    if not _stands_between_digits(text):
+        raise ValueError('must be one sign such as "." or " "')
+    return text
+
+
+def stripped_signs(text: str) -> str:
+    """Characters around numbers; none that belongs to a number."""
+    if not text or any(sign.isdigit() or sign in "+-" for sign in text):
+        raise ValueError(
+            "must be characters such as `€`, and neither digits nor `+` nor `-`: they make the number"
+        )
+    return text
+
+
+def endpoint(text: str) -> str:
+    """`us`, `eu` or a base URL, as a base URL without a slash at its end.
+
+    Errors never show the URL, as it may hold secrets.
+    """
+    if text in amplitude.REGIONS:
+        return amplitude.REGIONS[text]
+    if not re.match(r"(?i)https?://", text):
+        near = did_you_mean(text, amplitude.REGIONS) if len(text) <= 4 else ""
+        raise ValueError(f"must be `us`, `eu` or a base URL that begins with http:// or https://{near}")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("is no base URL: its host or port can't be read") from error
+    if not host or port == 0 or re.search(r"[\s\x00-\x1f\x7f\\]", text):
+        raise ValueError("is no base URL: its host or port is missing, or it has blanks in it")
+    if "@" in parts.netloc:
+        raise ValueError("must be a base URL without a user or password")
+    if "?" in text or "#" in text:
+        raise ValueError("must be a base URL without a query (`?`) or fragment (`#`)")
+    return text.rstrip("/")
+
+
+def names_secret(name: str) -> bool:
+    """Whether a variable of this name holds a key, a token or a password."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str:
+    """The text with the value of each variable for its `${VAR}` and a dollar sign for `$$`.
+
+    A variable that holds a secret is refused: that of the job's key, any that has the key in it, and any that
+    has such a name.
+    """
+    return _REFERENCE.sub(lambda match: _replacement(match, environ, key_variable), text)
+
+
+def _replacement(match: re.Match[str], environ: Mapping[str, str], key_variable: str) -> str:
+    if match[0] == "$$":
+        return "$"
+    name = match[1]
+    if not match[2]:
+        raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"has `${{{clipped(name)}}}`, which is no name of an environment variable")
+    key = environ.get(key_variable, "").strip()
+    holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
+    if name == key_variable or names_secret(name) or holds_key:
+        raise ValueError(
+            f"has `${{{clipped(name)}}}`, which holds a secret, and this value is shown in messages and kept "
+            "in files; use a variable of another name, without a key, token or password in it"
+        )
+    if name not in environ:
+        raise ValueError(f"needs the environment variable {clipped(name)}, which is not set")
+    return environ[name]
+
+
+def _stands_between_digits(text: str) -> bool:
+    return len(text) == 1 and not text.isalnum() and text not in "+-" and unicodedata.category(text) != "Cc"
+
+
+def _is_sign(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text.isprintable() and not text.isspace()

@@ -1,0 +1,178 @@
+"""The values of a column on their way to Amplitude, the issues found in them, and what issues do to rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.arrow.exact_json import dump_json, is_json, load_json
+from etl.arrow.originals import plain_text, python_value, to_json
+from etl.model import Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RowMask: TypeAlias = NDArray[np.bool_]
+_SHOWN_CHARACTERS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ValueIssue:
+    """What is wrong with the values of some rows.
+
+    `rows` (bool, shape (n,)) marks them. In `message`, {} stands for the value, quoted from `shown`
+    (shape (n,)) or, where that is None, from the source column.
+    """
+
+    code: str
+    rows: RowMask
+    message: str
+    shown: pa.Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnValues:
+    """Values of a column, shape (n,), null where there is none. `raw`: they are JSON text, not strings."""
+
+    values: pa.Array
+    issues: tuple[ValueIssue, ...] = ()
+    raw: bool = False
+
+    def map(self, function: Callable[[pa.Array], pa.Array]) -> ColumnValues:
+        """Apply a function that finds no issues to the values."""
+        return ColumnValues(function(self.values), self.issues)
+
+    def then(self, step: Callable[[pa.Array], ColumnValues]) -> ColumnValues:
+        """Apply a step to the values; the issues found before stay."""
+        after = step(self.values)
+        return ColumnValues(after.values, self.issues + after.issues, after.raw)
+
+
+def issues_of(code: str, rows: pa.Array | RowMask, message: str) -> tuple[ValueIssue, ...]:
+    """One issue for the marked rows, or none where no row is marked; a null mark counts as false."""
+    mask = rows if isinstance(rows, np.ndarray) else as_mask(rows)
+    return (ValueIssue(code, mask, message),) if mask.any() else ()
+
+
+def blank_bad(values: pa.Array, bad: pa.Array | RowMask, code: str, message: str) -> ColumnValues:
+    """The values without the marked ones, which are an issue; a null mark counts as false."""
+    mask = bad if isinstance(bad, np.ndarray) else as_mask(bad)
+    return ColumnValues(blank_out(values, mask), issues_of(code, mask, message))
+
+
+def as_mask(marks: pa.Array) -> RowMask:
+    """Boolean marks as a numpy array; null counts as false."""
+    filled = marks.fill_null(False) if marks.null_count else marks
+    mask: RowMask = filled.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def blank_out(values: pa.Array, rows: pa.Array | RowMask) -> pa.Array:
+    """The values with null in the marked rows."""
+    marks = pa.array(rows) if isinstance(rows, np.ndarray) else rows
+    return pc.if_else(marks, pa.scalar(None, values.type), values)
+
+
+def empty_to_null(values: pa.Array) -> ColumnValues:
+    """Empty strings as null; other types as they are."""
+    if not pa.types.is_string(values.type):
+        return ColumnValues(values)
+    empty = pc.equal(pc.binary_length(values), 0)
+    return ColumnValues(blank_out(values, empty) if pc.any(empty).as_py() else values)
+
+
+def words_to_null(values: pa.Array, words: tuple[str, ...]) -> ColumnValues:
+    """Texts that mean null as null, compared without the blanks around them; other types as they are."""
+    if not pa.types.is_string(values.type):
+        return ColumnValues(values)
+    meant = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(words, pa.string()))
+    return ColumnValues(blank_out(values, meant) if pc.any(meant).as_py() else values)
+
+
+def text_layout(
+    texts: pa.StringArray,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Where each text begins and stops in the bytes of the column, and these bytes; nulls have none."""
+    _, offset_buffer, data = texts.buffers()
+    if not len(texts) or data is None:
+        nothing = np.zeros(len(texts), dtype=np.int64)
+        return nothing, nothing, np.zeros(0, dtype=np.uint8)
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    low, high = int(offsets[0]), int(offsets[-1])
+    ends = offsets.astype(np.int64) - low
+    starts, stops = ends[:-1], ends[1:]
+    if texts.null_count:
+        stops = np.where(as_mask(texts.is_valid()), stops, starts)
+    return starts, stops, np.frombuffer(data, np.uint8)[low:high]
+
+
+class RowIssues:
+    """The first issue of each of n rows. Add issues in the order in which they count."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._first = np.full(n, -1, dtype=np.int64)
+        self._issues: list[tuple[str, ValueIssue, pa.Array | None]] = []
+
+    def add(self, prefix: str, issues: tuple[ValueIssue, ...], source: pa.Array | None) -> None:
+        """Add issues of a column. `prefix` begins their messages; values are quoted from `source`."""
+        for issue in issues:
+            self._first[issue.rows & (self._first < 0)] = len(self._issues)
+            self._issues.append((prefix, issue, source))
+
+    @property
+    def rows(self) -> RowMask:
+        """Which rows have an issue; bool, shape (n,)."""
+        marks: RowMask = self._first >= 0
+        return marks
+
+    def reasons(self) -> Iterator[tuple[int, str, str]]:
+        """Row, code and reason of every row with an issue, ascending by row."""
+        for row in np.flatnonzero(self.rows).tolist():
+            prefix, issue, source = self._issues[self._first[row]]
+            shown = source if issue.shown is None else issue.shown
+            quoted = "" if shown is None else quote_value(shown, row)
+            yield row, issue.code, f"{prefix}: {issue.message.replace('{}', quoted)}"
+
+
+class SkippedValues:
+    """The values of n rows that `invalid: skip` leaves out; `rows` has the mask of each spec's place."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, RowMask] = {}
+        self._by_reason: dict[tuple[str, str], list[RowMask]] = {}
+
+    def skip(self, place: str, column: str, read: ColumnValues) -> ColumnValues:
+        """The values without those that have an issue. Of several issues of a value the first counts."""
+        seen = np.zeros(len(read.values), dtype=np.bool_)
+        for issue in read.issues:
+            self._by_reason.setdefault((column, issue.code), []).append(issue.rows & ~seen)
+            seen |= issue.rows
+        self.rows[place] = seen
+        return ColumnValues(blank_out(read.values, seen), raw=read.raw)
+
+    def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
+        """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""
+        found = []
+        for (column, code), masks in self._by_reason.items():
+            rows = np.sort(np.concatenate([numbers[mask & kept] for mask in masks]))
+            if len(rows):
+                found.append(Skipped(column, code, rows))
+        return tuple(found)
+
+
+def quote_value(values: pa.Array, row: int) -> str:
+    """One value as a printable line of at most 60 characters; text in quotes."""
+    value = python_value(values, row)
+    if is_json(values.type):
+        value = load_json(str(value))
+    nested = isinstance(value, (dict, list))
+    text = (dump_json(value) if is_json(values.type) else to_json(value)) if nested else plain_text(value)
+    cut = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "\u2026"
+    line = "".join(c if c.isprintable() else " " for c in cut)
+    return line if nested else f'"{line}"'

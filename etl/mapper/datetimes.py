@@ -1,0 +1,256 @@
+"""Columns of dates and times: texts, Arrow's own types, and numbers since 1970.
+
+The types date and datetime become date32 and timestamp[s] in UTC. The time of an event becomes whole
+milliseconds since 1970. `etl.dates` reads the texts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl import dates
+from etl.arrow.json_lines import json_texts
+from etl.mapper.column_values import ColumnValues, RowMask, as_mask, blank_bad, blank_out, issues_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from etl.job.column_spec import Unit
+
+NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
+NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"
+DATE_OUT_OF_RANGE: Final = "{} is not in the years 1 to 9999"
+NOT_AN_EVENT_TIME: Final = (
+    "{} is neither a time from 1970 on, such as 2024-12-31T23:59:59Z, nor one in seconds or milliseconds"
+)
+
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_UNIT_NAMES: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_COUNT: Final = r"^(?P<sign>[+-]?)0*(?P<whole>\d{1,19})(?:\.(?P<part>\d*))?$"
+_DIGITS: Final = r"^\d+(?:\.\d*)?$"
+_FRACTION: Final = r":\d\d[.,](?P<digits>\d{1,3})"
+_FIRST, _LAST = dates.FIRST_SECOND * 1000, dates.LAST_SECOND * 1000 + 999
+
+
+# --- the types date and datetime -------------------------------------------------------------------------
+
+
+def to_dates(values: pa.Array, zone: str | None = None) -> ColumnValues:
+    """ISO texts, date32 and timestamps as date32.
+
+    Without a `zone`, the date of a text with a time is the one that is written, and that of a timestamp is in
+    UTC. With a `zone`, a time that has a zone of its own is an instant, and the date is that on a clock in
+    `zone`.
+    """
+    if pa.types.is_date(values.type):
+        return check_days(values)
+    if pa.types.is_timestamp(values.type):
+        times = to_seconds(values)
+        if zone is not None and values.type.tz is not None:
+            valid = as_mask(times.values.is_valid())
+            times = times.map(lambda utc: _timestamps(dates.to_local(_integers(utc), zone), valid))
+        return times.map(_days)
+    seconds, valid = dates.read_iso(values, zone, local=True)
+    issues = issues_of("bad_date", as_mask(values.is_valid()) & ~valid, NOT_A_DATE)
+    return ColumnValues(_days(_timestamps(seconds, valid)), issues)
+
+
+def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
+    """ISO texts with or without a time, date32 and timestamps as timestamp[s] in UTC.
+
+    A time without a zone is in `zone`, and so is the midnight at which a day begins.
+    """
+    if pa.types.is_date(values.type):
+        midnights = check_days(values).map(lambda days: days.cast(pa.timestamp("s")))
+        return midnights if zone is None else midnights.then(lambda times: to_seconds(times, zone))
+    if pa.types.is_timestamp(values.type):
+        return to_seconds(values, zone)
+    seconds, valid = dates.read_iso(values, zone)
+    issues = issues_of("bad_datetime", as_mask(values.is_valid()) & ~valid, NOT_A_DATETIME)
+    return ColumnValues(_timestamps(seconds, valid), issues)
+
+
+def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = None) -> ColumnValues:
+    """Texts in the first of several strptime formats that fits, as date32.
+
+    If a format has a time, all become timestamp[s] in UTC. A time without a zone is in `zone`; the type of
+    the result then has the zone UTC, so that no later step takes it for a time without one.
+    """
+    seconds, valid = dates.read_formats(texts, formats, zone)
+    times = _timestamps(seconds, valid)
+    if not any(map(dates.has_time, formats)):
+        times = _days(times)
+    elif zone is not None:
+        times = times.cast(pa.timestamp("s", "UTC"))
+    message = f"{{}} is not a date written as {' or '.join(formats)}"
+    return ColumnValues(times, issues_of("bad_date", as_mask(texts.is_valid()) & ~valid, message))
+
+
+def check_days(values: pa.Array) -> ColumnValues:
+    """date32 as it is; a date that is not in the years 1 to 9999 is an issue."""
+    numbers = values.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
+    bad = (numbers < dates.FIRST_DAY) | (numbers > dates.LAST_DAY)
+    return blank_bad(values, bad, "bad_date", DATE_OUT_OF_RANGE) if bad.any() else ColumnValues(values)
+
+
+def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
+    """Timestamps of any unit and zone as timestamp[s] in UTC. Fractions are rounded down, also before 1970.
+
+    A timestamp of a type without a zone is in `zone`.
+    """
+    seconds, _, valid = _split_timestamps(values, zone)
+    result = _timestamps(seconds, valid & as_mask(values.is_valid()))
+    return ColumnValues(result, issues_of("bad_datetime", ~valid, DATE_OUT_OF_RANGE))
+
+
+def datetime_texts(values: pa.Array) -> pa.Array:
+    """timestamp[s] as `YYYY-MM-DDTHH:MM:SS`."""
+    return pc.replace_substring(values.cast(pa.string()), " ", "T", max_replacements=1)
+
+
+# --- numbers since 1970 ----------------------------------------------------------------------------------
+
+
+def epoch_times(values: pa.Array, unit: Unit) -> ColumnValues:
+    """Numbers since 1970 as timestamp[ms] in UTC; dates and timestamps as they are."""
+    if pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
+        return ColumnValues(values)
+    return epoch_milliseconds(values, unit).map(lambda counts: counts.cast(pa.timestamp("ms", "UTC")))
+
+
+def epoch_milliseconds(values: pa.Array, unit: Unit) -> ColumnValues:
+    """Integers, floats, decimals and texts of digits as int64. Anything else is an issue; NaN is null."""
+    kind = values.type
+    present = as_mask(values.is_valid())
+    if pa.types.is_integer(kind):
+        counts = _integers(values, safe=False)
+        fits = present & (counts >= 0) if pa.types.is_uint64(kind) else present  # beyond 63 bits they wrap
+        milliseconds, valid = _floor(np.abs(np.where(fits, counts, 0)), counts < 0, fits, unit)
+    elif pa.types.is_floating(kind):
+        present = present & ~as_mask(pc.is_nan(values))
+        floats = values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        # The nearest thousandth first: 0.29 times 1000 is a little less than 290.
+        rounded = np.floor(np.round(floats * (1000 / _PER_SECOND[unit]), 3))
+        valid = np.isfinite(floats) & (rounded >= _FIRST) & (rounded <= _LAST)
+        milliseconds = np.where(valid, rounded, 0).astype(np.int64)
+    else:
+        texts = json_texts(values) if pa.types.is_decimal(kind) else values
+        texts = texts if pa.types.is_string(texts.type) else pa.nulls(len(values), pa.string())
+        found = pc.extract_regex(texts, _COUNT)
+        negative, whole, part = found.flatten()
+        counts = pc.if_else(pc.equal(whole, ""), "0", whole).fill_null("0").cast(pa.uint64()).to_numpy()
+        fits = as_mask(found.is_valid()) & (counts < np.uint64(2**63))
+        counts = np.where(fits, counts, np.uint64(0)).astype(np.int64)
+        part = part.fill_null("")
+        thousandths = _integers(pc.utf8_rpad(pc.utf8_slice_codeunits(part, 0, 3), 3, padding="0"))
+        rest = as_mask(pc.match_substring_regex(part, r"^\d{3}\d*[1-9]" if unit == "s" else "[1-9]"))
+        milliseconds, valid = _floor(counts, as_mask(pc.equal(negative, "-")), fits, unit, thousandths, rest)
+    message = f"{{}} is not a number of {_UNIT_NAMES[unit]} since 1970, or not in the years 1 to 9999"
+    issues = issues_of("bad_datetime", present & ~valid, message)
+    return ColumnValues(pa.array(milliseconds, mask=~valid), issues)
+
+
+def _floor(
+    counts: dates.Integers,
+    negative: RowMask,
+    fits: RowMask,
+    unit: Unit,
+    thousandths: Any = 0,
+    rest: Any = False,
+) -> dates.Instants:
+    """Counts without their sign in milliseconds, rounded down, and which are in the years 1 to 9999.
+
+    `thousandths` (int64, shape (n,)) are those of a second; `rest` (bool, shape (n,)) marks more behind them.
+    """
+    if unit == "s":
+        milliseconds, more = np.minimum(counts, dates.LAST_SECOND + 1) * 1000 + thousandths, rest
+    else:
+        milliseconds, remainders = np.divmod(counts, _PER_SECOND[unit] // 1000)
+        more = rest | (remainders > 0)
+    milliseconds = np.where(negative, -milliseconds - more, milliseconds)
+    valid = fits & (milliseconds >= _FIRST) & (milliseconds <= _LAST)
+    return np.where(valid, milliseconds, 0), valid
+
+
+# --- the time of an event --------------------------------------------------------------------------------
+
+
+def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None = None) -> ColumnValues:
+    """Texts, timestamps, days and numbers as int64. Anything else is an issue, and a time before 1970.
+
+    A time without a zone is in `zone`. Numbers count in `unit`, or else in seconds or milliseconds by their
+    size.
+    """
+    kind = values.type
+    temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
+    if unit is not None and not temporal:
+        return epoch_milliseconds(values, unit).then(
+            lambda counts: blank_bad(counts, pc.less(counts, 0), "bad_datetime", NOT_AN_EVENT_TIME)
+        )
+    milliseconds = np.zeros(len(values), dtype=np.int64)
+    valid: RowMask = np.zeros(len(values), dtype=np.bool_)
+    if pa.types.is_string(kind):
+        digits = as_mask(pc.match_substring_regex(values, _DIGITS))
+        numbers, numbers_valid = _read_numbers(blank_out(values, ~digits).cast(pa.float64()))
+        written = blank_out(values, digits)
+        seconds, valid = dates.read_iso(written, zone)
+        valid &= seconds >= 0
+        found = pc.struct_field(pc.extract_regex(written, _FRACTION), "digits").fill_null("")
+        fractions = _integers(pc.utf8_rpad(found, 3, padding="0"))
+        milliseconds = np.where(digits, numbers, np.where(valid, seconds, 0) * 1000 + fractions)
+        valid = np.where(digits, numbers_valid, valid)
+    elif temporal:
+        times = values if pa.types.is_timestamp(kind) else values.cast(pa.timestamp("s"))
+        seconds, fractions, valid = _split_timestamps(times, zone)
+        valid = valid & as_mask(values.is_valid()) & (seconds >= 0)
+        milliseconds = np.where(valid, seconds, 0) * 1000 + fractions
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        if pa.types.is_floating(kind):
+            values = blank_out(values, pc.is_nan(values))
+        milliseconds, valid = _read_numbers(values.cast(pa.float64(), safe=False))
+    issues = issues_of("bad_datetime", as_mask(values.is_valid()) & ~valid, NOT_AN_EVENT_TIME)
+    return ColumnValues(pa.array(milliseconds, mask=~valid), issues)
+
+
+def _read_numbers(values: pa.Array) -> dates.Instants:
+    """Milliseconds of numbers that are seconds or milliseconds by their size, and which are either."""
+    numbers: NDArray[np.float64] = values.fill_null(0.0).to_numpy(zero_copy_only=False)
+    # Numbers that can only be meant so: 1973 to 2286, and 2001 to 2286. A date without dashes is neither.
+    seconds = (numbers >= 1e8) & (numbers < 1e10)
+    valid = seconds | ((numbers >= 1e12) & (numbers < 1e13))
+    return np.round(np.where(valid, numbers, 0.0) * np.where(seconds, 1000.0, 1.0)).astype(np.int64), valid
+
+
+# --- Arrow's types ---------------------------------------------------------------------------------------
+
+
+def _split_timestamps(values: pa.Array, zone: str | None) -> tuple[dates.Integers, dates.Integers, RowMask]:
+    """Seconds in UTC, milliseconds of the fraction, and which are in the years 1 to 9999; nulls are."""
+    per_second = _PER_SECOND[values.type.unit]
+    seconds, rest = np.divmod(_integers(values), per_second)
+    valid = dates.in_years(seconds)
+    if zone is not None and values.type.tz is None:
+        seconds, exist = dates.to_utc(np.where(valid, seconds, 0), zone)
+        valid = valid & exist & dates.in_years(seconds)
+    return seconds, rest * 1000 // per_second, valid
+
+
+def _timestamps(seconds: dates.Integers, valid: RowMask) -> pa.Array:
+    return pa.array(seconds, mask=~valid).cast(pa.timestamp("s"))
+
+
+def _days(times: pa.Array) -> pa.Array:
+    """timestamp[s] as date32."""
+    numbers = np.floor_divide(_integers(times), dates.SECONDS_PER_DAY).astype(np.int32)
+    return pa.array(numbers, mask=as_mask(times.is_null())).cast(pa.date32())
+
+
+def _integers(values: pa.Array, *, safe: bool = True) -> dates.Integers:
+    """Values as int64, zero for null; shape (n,)."""
+    numbers: dates.Integers = values.cast(pa.int64(), safe=safe).fill_null(0).to_numpy(zero_copy_only=False)
+    return numbers

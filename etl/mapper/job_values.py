@@ -1,0 +1,111 @@
+"""Values that stand in the job file: constants, defaults for nulls, and what the words of `values` mean."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.arrow.json_lines import json_texts, splice_json
+from etl.mapper.column_values import ColumnValues, issues_of
+from etl.mapper.datetimes import to_dates, to_datetimes, to_milliseconds
+from etl.mapper.lists import is_list
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+NOT_A_WORD: Final = "{} is none of the texts in `values`"
+
+# Pairs of a word and the JSON text that it stands for.
+Words: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def constant_value(text: str) -> ColumnValues:
+    """One JSON text as a value of its own type, shape (1,); raw where Arrow has no one type for it."""
+    value = orjson.loads(text)
+    if value is None:
+        return ColumnValues(pa.nulls(1, pa.string()))
+    one_type = not isinstance(value, dict)
+    if isinstance(value, list):
+        one_type = {type(element) for element in value} in ({str}, {int}, {float}, {bool})
+    return ColumnValues(pa.array([value])) if one_type else ColumnValues(pa.array([text]), raw=True)
+
+
+def fill_default(found: ColumnValues, default: str) -> ColumnValues:
+    """Nulls replaced by a default. If the values' type can't hold it, all become raw JSON.
+
+    Which of the two depends on the type and the default only, never on the values.
+    """
+    values = found.values
+    scalar = None if found.raw else _scalar(orjson.loads(default), values.type)
+    if scalar is None:
+        texts = values if found.raw else json_texts(values)
+        if is_list(values.type):  # whose elements may be marked JSON
+            texts = pa.array(
+                [text and splice_json(text.encode()).decode() for text in texts.to_pylist()], pa.string()
+            )
+        return ColumnValues(texts.fill_null(default), found.issues, raw=True)
+    return ColumnValues(pc.if_else(values.is_null(), scalar, values), found.issues)
+
+
+def fill_default_time(found: ColumnValues, default: str) -> ColumnValues:
+    """Nulls replaced by a default, the JSON text of a time, in milliseconds since 1970."""
+    time = to_milliseconds(constant_value(default).values).values[0]
+    return ColumnValues(pc.if_else(found.values.is_null(), time, found.values), found.issues)
+
+
+def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
+    """The value as a scalar of a column's type; None where it isn't one."""
+    if pa.types.is_string(kind):
+        if isinstance(value, (list, dict)):
+            return None
+        return pa.scalar(value if isinstance(value, str) else orjson.dumps(value).decode())
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        if not isinstance(value, str):
+            return None
+        found = (to_dates if pa.types.is_date(kind) else to_datetimes)(pa.array([value]))
+        return None if found.issues else found.values[0]
+    if pa.types.is_boolean(kind) != isinstance(value, bool):
+        return None
+    if pa.types.is_decimal(kind) and isinstance(value, float):
+        value = Decimal(str(value))  # type: ignore[assignment]
+    if is_list(kind) and not isinstance(value, list):
+        value = [value]
+    try:
+        scalar = pa.scalar(value, type=kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    # Arrow makes integers of floats without an error.
+    return scalar if scalar.as_py() == value else None
+
+
+def read_words(texts: pa.Array, words: Words) -> ColumnValues:
+    """What trimmed texts stand for; a text that is not among the words is an issue.
+
+    Where the words stand for values of several types, the result is raw.
+    """
+    known, meant, raw = _word_tables(words)
+    places = pc.index_in(pc.utf8_trim_whitespace(texts), value_set=known)
+    unknown = pc.and_not(texts.is_valid(), places.is_valid())
+    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, NOT_A_WORD), raw=raw)
+
+
+def have_several_types(words: Words) -> bool:
+    """Whether words stand for values of several types, for which Arrow has no type."""
+    values = [orjson.loads(text) for _, text in words if text != "null"]
+    return len({"number" if type(value) in {int, float} else type(value).__name__ for value in values}) > 1
+
+
+@lru_cache(maxsize=256)
+def _word_tables(words: Words) -> tuple[pa.Array, pa.Array, bool]:
+    """The words, what each stands for, and whether that is JSON text."""
+    known = pa.array([word for word, _ in words], pa.string())
+    texts = [text for _, text in words]
+    if have_several_types(words):
+        return known, pa.array([None if text == "null" else text for text in texts], pa.string()), True
+    meant = pa.array([orjson.loads(text) for text in texts])
+    return known, meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant, False

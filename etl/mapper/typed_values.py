@@ -1,0 +1,295 @@
+"""Values of typed sources: each Arrow type as one of a few, fit for JSON and for Amplitude, or as text.
+
+The few are booleans, integers, floats, decimals, strings of valid UTF-8, date32, timestamps, lists, structs
+and maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.amplitude.limits import MAX_DEPTH
+from etl.arrow.json_lines import json_texts, strip_marks
+from etl.arrow.originals import is_textual
+from etl.mapper.column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of
+from etl.mapper.datetimes import check_days, datetime_texts, to_seconds
+from etl.mapper.lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
+from etl.mapper.numbers import check_finite
+
+if TYPE_CHECKING:
+    from etl.job.column_spec import Step
+
+TOO_DEEP: Final = f"{{}} is nested deeper than {MAX_DEPTH} levels"
+_NOT_TEXT: Final = "{} is binary data, not UTF-8 text"
+_NOT_HEX: Final = "{} is neither bytes nor hexadecimal digits"
+_NOT_UUID: Final = "{} is not a UUID, which has 16 bytes"
+
+_HEX_DIGITS: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
+_HEX: Final = r"(?i)^(?:\\x|0x)?((?:[0-9a-f]{2})+)$"
+
+
+# --- one of a few types ----------------------------------------------------------------------------------
+
+
+def plain_values(values: pa.Array) -> ColumnValues:
+    """Decode dictionaries, runs, views, extensions, binaries and rare types; the top level only."""
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        is_uuid = kind.extension_name == "arrow.uuid"
+        return uuid_of(values.storage) if is_uuid else plain_values(values.storage)
+    if pa.types.is_dictionary(kind):
+        return plain_values(values.dictionary_decode())
+    if pa.types.is_run_end_encoded(kind):
+        return plain_values(pc.run_end_decode(values))
+    if is_textual(kind):
+        return _strings(values)
+    if pa.types.is_null(kind) or pa.types.is_time(kind):
+        values = values.cast(pa.string())
+    elif pa.types.is_float16(kind):
+        values = values.cast(pa.float32())
+    elif pa.types.is_date64(kind):
+        milliseconds = values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        days = np.clip(np.floor_divide(milliseconds, 86_400_000), -(2**31), 2**31 - 1).astype(np.int32)
+        values = pa.array(days, mask=as_mask(values.is_null())).cast(pa.date32())
+    elif pa.types.is_duration(kind) or pa.types.is_interval(kind):
+        values = pc.utf8_trim(json_texts(values), characters='"')
+    elif pa.types.is_union(kind):
+        texts = [None if value is None else str(value) for value in values.to_pylist()]
+        values = pa.array(texts, pa.string())
+    return ColumnValues(values)
+
+
+def _strings(values: pa.Array) -> ColumnValues:
+    """Arrow doesn't check the strings of a Parquet file; a cast from binary does."""
+    if not pa.types.is_binary(values.type):
+        values = values.cast(pa.binary())
+    try:
+        return ColumnValues(values.cast(pa.string()))
+    except pa.ArrowInvalid:
+        texts: list[str | None] = []
+    for value in values.to_pylist():
+        try:
+            texts.append(None if value is None else value.decode("utf-8"))
+        except UnicodeDecodeError:
+            texts.append(None)
+    strings = pa.array(texts, pa.string())
+    bad = pc.and_not(strings.is_null(), values.is_null())
+    return ColumnValues(strings, issues_of("bad_text", bad, _NOT_TEXT))
+
+
+# --- values that keep their type -------------------------------------------------------------------------
+
+
+def native_values(values: pa.Array, too_long: TooLong) -> ColumnValues:
+    """Clean plain values at every level; the type of the result depends on their type alone."""
+    if _depth(values.type) > MAX_DEPTH:
+        nothing = pa.nulls(len(values), pa.string())
+        return ColumnValues(nothing, issues_of("too_deep", values.is_valid(), TOO_DEEP))
+    return _clean(values, too_long)
+
+
+def _clean(values: pa.Array, too_long: TooLong) -> ColumnValues:
+    kind = values.type
+    if pa.types.is_string(kind):
+        return fit_strings(values, too_long)
+    if pa.types.is_floating(kind):
+        return check_finite(values)
+    if pa.types.is_date(kind):
+        return check_days(values)
+    if pa.types.is_timestamp(kind):
+        return to_seconds(values)
+    if is_list(kind):
+        return _clean_lists(values, too_long)
+    if pa.types.is_struct(kind):
+        members = [_clean_plain(child, too_long) for child in values.flatten()]
+        pairs = [(field.name, member.values) for field, member in zip(kind, members, strict=True)]
+        issues = tuple(issue for member in members for issue in member.issues)
+        return ColumnValues(struct_of(pairs, len(values)), issues)
+    return _clean_maps(values, too_long) if pa.types.is_map(kind) else ColumnValues(values)
+
+
+def _clean_plain(values: pa.Array, too_long: TooLong) -> ColumnValues:
+    return plain_values(values).then(lambda simple: _clean(simple, too_long))
+
+
+def _clean_lists(values: pa.Array, too_long: TooLong) -> ColumnValues:
+    """Lists without nulls. Of a list of lists only an empty one can be sent."""
+    lists = flatten_lists(values)
+    elements = plain_values(lists.elements)
+    if is_list(elements.values.type):
+        present = as_mask(lists.elements.is_valid())
+        empty = lists.rebuild(pa.nulls(len(present), pa.string()), np.zeros(len(present), np.bool_))
+        (issue,) = lists.issues_of_lists((ValueIssue("nested_list", present, NESTED_LIST),))
+        return ColumnValues(empty, issues_of(issue.code, issue.rows, issue.message))
+    strings = pa.types.is_string(elements.values.type)
+    if not strings:  # the strings of a list count together
+        elements = elements.then(lambda simple: _clean(simple, too_long))
+    rebuilt = lists.rebuild(elements.values, as_mask(elements.values.is_valid()))
+    found = ColumnValues(rebuilt, lists.issues_of_lists(elements.issues))
+    return found.then(lambda some: fit_lists(some, too_long)) if strings else found
+
+
+def _clean_maps(maps: pa.Array, too_long: TooLong) -> ColumnValues:
+    """Maps with their keys as text, without the members that are null."""
+    # The same buffers read as lists of pairs, as Arrow doesn't flatten maps.
+    pairs = pa.StructArray.from_arrays([maps.keys, maps.items], names=["key", "value"])
+    kind, layout = pa.list_(pairs.type), maps.buffers()[:2]
+    lists = flatten_lists(
+        pa.Array.from_buffers(kind, len(maps), layout, offset=maps.offset, children=[pairs])
+    )
+    keys, items = lists.elements.flatten()
+    names = plain_values(keys).then(scalar_texts)
+    members = _clean_plain(items, too_long)
+    kind = pa.map_(pa.string(), members.values.type)
+    # Fields as the type has them: Arrow ends the process where they differ.
+    fields = [kind.key_field, kind.item_field]
+    pairs = pa.StructArray.from_arrays([names.values, members.values], fields=fields)
+    rebuilt = lists.rebuild(pairs, as_mask(members.values.is_valid()))
+    result = pa.Array.from_buffers(kind, len(rebuilt), rebuilt.buffers()[:2], children=[rebuilt.values])
+    return ColumnValues(result, lists.issues_of_lists(names.issues + members.issues))
+
+
+def struct_of(members: Iterable[tuple[str, pa.Array]], n: int) -> pa.Array:
+    """A struct array of n objects, null where all members are null; without members, n nulls."""
+    names, columns = zip(*members, strict=True) if (members := list(members)) else ((), ())
+    if not columns:
+        return pa.nulls(n, pa.string())
+    return pa.StructArray.from_arrays(list(columns), names=list(names), mask=all_null(columns, n))
+
+
+def all_null(columns: Iterable[pa.Array], n: int) -> pa.Array:
+    """Which rows are null in every column; boolean, shape (n,)."""
+    columns = list(columns)
+    if any(column.null_count == 0 for column in columns):
+        return pa.repeat(pa.scalar(value=False), n)
+    return reduce(pc.and_, (column.is_null() for column in columns), pa.repeat(pa.scalar(value=True), n))
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Levels of nesting: 0 for a single value, 1 for a list or object of such."""
+    kind = _stored_type(kind)
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    if pa.types.is_map(kind):
+        inner = [kind.item_type]
+    return 1 + max((_depth(part) for part in inner), default=0) if inner else 0
+
+
+# --- values as text --------------------------------------------------------------------------------------
+
+
+def as_text(values: pa.Array) -> ColumnValues:
+    """Plain values as strings; lists and objects as their JSON."""
+    if _depth(values.type) == 0:
+        return scalar_texts(values)
+    return native_values(values, "reject").map(json_texts)
+
+
+def element_texts(values: pa.Array) -> ColumnValues:
+    """Plain values as strings; lists as lists of strings, without nulls."""
+    if not is_list(values.type):
+        return as_text(values)
+    lists = flatten_lists(values)
+    texts = as_text(lists.elements)
+    rebuilt = lists.rebuild(strip_marks(texts.values), as_mask(texts.values.is_valid()))
+    return ColumnValues(rebuilt, lists.issues_of_lists(texts.issues))
+
+
+def scalar_texts(values: pa.Array) -> ColumnValues:
+    """Plain single values as strings: 17.0 as `17`, decimals with all digits, times as Amplitude has them."""
+    kind = values.type
+    if pa.types.is_string(kind):
+        return ColumnValues(values)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return ColumnValues(values.cast(pa.string()))
+    if pa.types.is_floating(kind):
+        # Whole floats without a point: pandas makes floats of integers with gaps.
+        checked = check_finite(values)
+        floats = checked.values.to_numpy(zero_copy_only=False)
+        integral = (np.abs(floats) <= 2**53) & (floats == np.floor(floats))
+        digits = pa.array(np.where(integral, floats, 0).astype(np.int64)).cast(pa.string())
+        return checked.map(lambda some: pc.if_else(pa.array(integral), digits, some.cast(pa.string())))
+    if pa.types.is_date(kind):
+        return check_days(values).map(lambda days: days.cast(pa.string()))
+    if pa.types.is_timestamp(kind):
+        return to_seconds(values).map(datetime_texts)
+    return ColumnValues(json_texts(values))
+
+
+# --- bytes as text ---------------------------------------------------------------------------------------
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are bytes of one length, and so never text; not for Arrow's own UUIDs."""
+    return bool(pa.types.is_fixed_size_binary(_stored_type(kind, or_uuid=True)))
+
+
+def may_hold_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are bytes, of which old writers make texts, too."""
+    kind, types = _stored_type(kind), pa.types
+    variable = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    return variable or bool(types.is_fixed_size_binary(kind))
+
+
+def _stored_type(kind: pa.DataType, *, or_uuid: bool = False) -> pa.DataType:
+    """The type without extensions, dictionaries and runs; `or_uuid`: or Arrow's own type of UUIDs."""
+    if isinstance(kind, pa.BaseExtensionType) and not (or_uuid and kind.extension_name == "arrow.uuid"):
+        return _stored_type(kind.storage_type, or_uuid=or_uuid)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _stored_type(kind.value_type, or_uuid=or_uuid)
+    return kind
+
+
+def decode_source(
+    values: pa.Array, steps: tuple[Step, ...], *, ids: bool
+) -> tuple[ColumnValues, tuple[Step, ...]]:
+    """Plain values of a source, and the steps that are left: only the first step can be for bytes.
+
+    Ids that are bytes of one length become hexadecimal digits without a step.
+    """
+    verb = steps[0].verb if steps else None
+    if verb in {"hex", "uuid"} and may_hold_bytes(values.type):
+        return (hex_of if verb == "hex" else uuid_of)(values), steps[1:]
+    return (hex_of if ids and holds_bytes(values.type) else plain_values)(values), steps
+
+
+def hex_of(values: pa.Array) -> ColumnValues:
+    """Bytes, for which `may_hold_bytes` is true, as lower-case hexadecimal digits."""
+    if isinstance(values.type, pa.BaseExtensionType):
+        return hex_of(values.storage)
+    if pa.types.is_dictionary(values.type):
+        return hex_of(values.dictionary_decode())
+    if pa.types.is_run_end_encoded(values.type):
+        return hex_of(pc.run_end_decode(values))
+    values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
+    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
+    data = values.buffers()[2]
+    codes = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data else np.zeros(0, np.uint8)
+    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)]
+    starts = ((offsets - offsets[0]) * 2).astype(np.int32)
+    texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(starts), pa.py_buffer(digits.tobytes()))
+    return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)
+
+
+def uuid_of(values: pa.Array) -> ColumnValues:
+    """Bytes, for which `may_hold_bytes` is true, as UUIDs; 16 of them each."""
+    return hex_of(values).then(uuid_text)
+
+
+def hex_text(texts: pa.Array) -> ColumnValues:
+    r"""Texts of hexadecimal digits in lower case; a beginning `\x` or `0x` is taken off."""
+    digits = pc.utf8_lower(pc.replace_substring_regex(texts, _HEX, r"\1"))
+    return blank_bad(digits, pc.invert(pc.match_substring_regex(texts, _HEX)), "bad_bytes", _NOT_HEX)
+
+
+def uuid_text(texts: pa.Array) -> ColumnValues:
+    """Texts of UUIDs, with dashes and braces or without, as they are usually written."""
+    digits = pc.replace_substring_regex(pc.utf8_lower(texts), r"^(?:urn:uuid:|\\x|0x)|[-{}]", "")
+    bad = pc.invert(pc.match_substring_regex(digits, "^[0-9a-f]{32}$"))
+    dashed = pc.replace_substring_regex(digits, "^(.{8})(.{4})(.{4})(.{4})(.{12})$", r"\1-\2-\3-\4-\5")
+    return blank_bad(dashed, bad, "bad_bytes", _NOT_UUID)

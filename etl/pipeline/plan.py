@@ -1,0 +1,285 @@
+"""`check` and `preview`: everything that `run` does, but sending."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from etl.amplitude.limits import TRANSPORT_RULES, TransportName
+from etl.amplitude.operators import ID_FIELDS
+from etl.arrow.hashing import user_keys
+from etl.arrow.json_lines import Splice, json_lines
+from etl.checkpoint import StateDir
+from etl.errors import EtlError
+from etl.job import Job
+from etl.model import Chunk, Reject, RowRange, Tally
+from etl.pipeline.diff_base import DiffBase, destination_folder, open_diff_base
+from etl.pipeline.notices import LargeNumbers, job_warnings, source_warnings
+from etl.pipeline.precheck import precheck, refusal
+from etl.pipeline.removed_users import find_removed_users
+from etl.pipeline.row_pipeline import JobSource, RowPipeline
+from etl.pipeline.settings import Settings, at_endpoint
+from etl.reader import Source
+from etl.run_events import Warned
+from etl.snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
+
+_EXAMPLES: Final = 3
+_KEY_BYTES: Final = 32  # of Amplitude's API keys
+
+_Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A user and the value to be sent. The value sent before is unknown, only that it was another."""
+
+    user: str
+    new: object
+
+
+@dataclass(slots=True)
+class Change:
+    """How many users would get another value of a property (or family, or group).
+
+    `changed`: known users for whom it differs. `new`: new users who have it.
+    """
+
+    changed: int = 0
+    new: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Changed:
+    """Users of an export, each counted once: `new` ones, known ones who `changed`, and all others.
+
+    A user of whom only an increment is sent has not changed.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    by_property: dict[str, Change] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run of the job would do, unless the server refuses rows.
+
+    `tally.requests` and `tally.bytes` (of request bodies, before they are compressed) are those of a run
+    without retries; `examples` has up to three rejects for each code, `skipped_values` counts
+    values that are left out by the job's wish, by column and reason. `seconds` is what the rates allow.
+    `users` are counted once each. `changes` None: nothing is compared. `refused` is the error with which a
+    run would stop before it sent anything.
+    """
+
+    job: str
+    endpoint: str
+    transport: TransportName
+    files: int
+    tally: Tally = Tally()
+    seconds: float = 0.0
+    rejects_by_code: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Reject]] = field(default_factory=dict)
+    skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
+    warnings: list[Warned] = field(default_factory=list)
+    users: int = 0
+    changes: Changed | None = None
+    refused: EtlError | None = None
+
+    def add(self, chunk: Chunk, overhead: int) -> None:
+        """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
+        sent = chunk.users > 0
+        self.tally += Tally(
+            rows=chunk.stop - chunk.first,
+            accepted=chunk.users,
+            unchanged=chunk.unchanged,
+            merged=len(chunk.numbers) - chunk.users,
+            rejected=len(chunk.rejects),
+            requests=int(sent),
+            bytes=(sum(map(len, chunk.body)) + overhead) * sent,
+        )
+        for column, reason, count in chunk.skipped:
+            by_reason = self.skipped_values.setdefault(column, {})
+            by_reason[reason] = by_reason.get(reason, 0) + count
+        for reject in chunk.rejects:
+            self.rejects_by_code[reject.code] += 1
+            examples = self.examples.setdefault(reject.code, [])
+            if len(examples) < _EXAMPLES:
+                examples.append(reject)
+
+
+def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
+    """Read, map, compare and encode the whole source; send nothing, and leave the state folder alone.
+
+    Raises EtlError like `run_job`.
+    """
+    job = at_endpoint(job, settings)
+    folder = StateDir(settings.state_dir or job.state_dir)
+    destination = job.destination
+    own, scratch = destination_folder(folder, destination.endpoint), _scratch(folder)
+    limits = settings.limits(destination.transport)
+    rules = TRANSPORT_RULES[destination.transport]
+    with open_diff_base(job, folder, full=settings.full) as diff_base:
+        pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
+        found = Plan(job.name, destination.endpoint, destination.transport, len(source.files))
+        found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
+        with (
+            find_removed_users(pipeline, own, record=False) as removed,
+            UserCount(diff_base, scratch, pipeline.rows.splice) as users,
+        ):
+            first = precheck(pipeline, scratch)
+            final = None if first is None else first.final
+            made = pipeline.chunks(pipeline.rows.files(), final=final, watch=users.add)
+            unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
+            large = LargeNumbers(found.warnings.append)
+            for chunk in chain.from_iterable(chain(made, unsetting)):
+                found.add(chunk, rules.frame_bytes + _KEY_BYTES)
+                large.look(chunk)
+            found.warnings += removed.warnings() if removed else ()
+            found.users, found.changes = users.total()
+        rates = (found.tally.accepted, settings.rate), (found.tally.requests, settings.requests_per_second)
+        found.seconds = max(count / rate if rate else 0.0 for count, rate in rates)
+        found.refused = refusal(
+            job, pipeline.source, folder, settings, users=diff_base.users, rows=found.tally.rows
+        )
+        return found
+
+
+def _scratch(folder: StateDir) -> Path:
+    """A path beside which temporary files may be written."""
+    with suppress(OSError):
+        return Path(tempfile.gettempdir(), "propsync")
+    return folder.snapshot  # the system has no folder for them
+
+
+def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
+    """The first `count` identifications, one JSON text each, before rows of one user are merged."""
+    rows = JobSource(job, source)
+    for row_range in rows.files():
+        for batch in rows.read(row_range):
+            identifications = rows.mapper.map(batch).identifications
+            if count > 0 and identifications.num_rows:
+                text = json_lines(identifications.slice(0, count), splice=rows.splice)
+                lines = text.decode().rstrip("\n").split("\n")
+                yield from lines
+                count -= len(lines)
+            if count <= 0:
+                return
+
+
+class UserCount:
+    """Counts the users of batches as they are compared: those of rows that describe an update.
+
+    Use it as a context manager. What doesn't fit in memory is written beside `path`.
+    """
+
+    def __init__(self, diff_base: DiffBase, path: Path, splice: Splice | None = None) -> None:
+        layout, n = diff_base.layout, 0 if diff_base.snapshot is None else len(diff_base.snapshot)
+        self._snapshot = diff_base.snapshot
+        self._splice = splice
+        self._compares = layout is not None
+        self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
+        self._bundles = layout.compared if layout and layout.mode == "property" else ()
+        self._new = DistinctUsers(path, len(self._bundles))
+        self._seen, self._changed = BitSet(n), BitSet(n)
+        self._by_bundle = [BitSet(n) for _ in self._bundles]
+        self._examples: list[list[Example]] = [[] for _ in self._bundles]
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(self._new)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def add(self, compared: DiffedBatch) -> None:
+        """Count a batch."""
+        keys, positions, there, changed = self._users(compared)
+        self._seen.add(positions[there])
+        self._changed.add(positions[there & changed])
+        left = np.arange(len(keys)) if compared.rows is None else compared.rows
+        fresh = positions[left] < 0
+        fingerprints = compared.mapped.fingerprints
+        columns = len(self._bundles)
+        given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
+        self._new.add(keys[left[fresh]], given[fresh])
+        for number, bundle in enumerate(self._bundles):
+            changes = compared.changes[:, number]
+            if changes.any():
+                self._by_bundle[number].add(positions[left[changes]])
+                if len(self._examples[number]) < _EXAMPLES:
+                    self._add_examples(self._examples[number], bundle, compared, changes, positions[left])
+
+    def total(self) -> tuple[int, Changed | None]:
+        """How many users there are, and how many of them are new or changed; None if nothing is compared."""
+        new, new_by_bundle = self._new.count()
+        seen, changed = len(self._seen), len(self._changed)
+        found = Changed(new, changed, seen - changed)
+        columns = zip(self._bundles, self._by_bundle, new_by_bundle, self._examples, strict=True)
+        for bundle, known, fresh, examples in columns:
+            if len(known) or fresh:
+                found.by_property[bundle.name] = Change(len(known), fresh, examples)
+        return new + seen, found if self._compares else None
+
+    def _users(self, compared: DiffedBatch) -> tuple[NDArray[np.uint64], NDArray[np.int64], _Mask, _Mask]:
+        """Of each row its user's key and place in the snapshot, whether it counts and whether it changes.
+
+        Rows that a later run has overtaken are rejects.
+        """
+        seen = compared.seen
+        if seen is not None:
+            changed = seen.changed(self._counted)
+            return seen.keys[:, 0], seen.positions[:, 0], ~seen.overtaken, changed
+        keys = user_keys(compared.mapped.identifications)[:, 0]
+        nowhere, all_rows = np.full(len(keys), -1, dtype=np.int64), np.ones(len(keys), dtype=np.bool_)
+        positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
+        return keys, positions, all_rows, all_rows
+
+    def _add_examples(
+        self,
+        examples: list[Example],
+        bundle: FieldGroup,
+        compared: DiffedBatch,
+        changes: _Mask,
+        positions: NDArray[np.int64],
+    ) -> None:
+        """Add known users who change, as one wants to look at those; of each the last row, which counts."""
+        rows = np.flatnonzero(changes)[::-1]
+        last = rows[np.unique(positions[rows], return_index=True)[1]]
+        picked = compared.mapped.identifications.take(pa.array(np.sort(last))).slice(0, _EXAMPLES)
+        for line in json_lines(picked, splice=self._splice).splitlines():
+            found: dict[str, Any] = orjson.loads(line)
+            user = str(next(found[name] for name in ID_FIELDS if name in found))
+            if len(examples) < _EXAMPLES and user not in {example.user for example in examples}:
+                examples.append(Example(user, _value(bundle, found)))
+
+
+def _value(bundle: FieldGroup, found: dict[str, Any]) -> object:
+    """The values of a bundle in an identification: one alone, several by name, or "unset"."""
+    values = {}
+    for path in bundle.paths:
+        if path[1:2] != ("$unset",):
+            value: Any = found
+            for name in path:
+                value = value.get(name) if isinstance(value, dict) else None
+            values[path[-1]] = value
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        return "unset"
+    return next(iter(given.values())) if len(values) == 1 else given

@@ -1,0 +1,207 @@
+"""Users who left: the snapshot has them, and the export doesn't. With `absent: unset` they are unset.
+
+A snapshot has only keys of users, so their ids are kept in a file beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from etl import amplitude
+from etl.arrow.hashing import user_keys
+from etl.checkpoint import Checkpoint, StateDir
+from etl.errors import TooManyChangesError
+from etl.model import Batch, Chunk, Mapped, RowRange
+from etl.pipeline.row_pipeline import HeldOf, RowPipeline
+from etl.run_events import Warned
+from etl.snapshot import (
+    AbsentUsers,
+    DiffedBatch,
+    KnownIds,
+    KnownIdsWriter,
+    SeenUsers,
+    SnapshotHeader,
+    UnchangedUsers,
+)
+
+# In place of a file's name, since these rows are in no file.
+SOURCE: Final = "users who left"
+
+
+class RemovedUsers:
+    """The users who left, in the order of the snapshot; each counts as a row behind the last file.
+
+    There are `count` of them. `unread` rows of the export name no readable user, so those could be among the
+    users who left. `spared` users would have left if the export named anybody at all; it doesn't.
+    """
+
+    def __init__(
+        self, pipeline: RowPipeline, seen: SeenUsers | None, ids: KnownIds | None, *, named: int, unread: int
+    ) -> None:
+        self._pipeline = pipeline
+        self._seen = seen
+        self._ids = ids
+        found = sum(len(absent.keys) for absent in self._absent())
+        self.count, self.spared, self.unread = (found, 0, unread) if named else (0, found, unread)
+
+    def check(self, most: float | None) -> None:
+        """Raise TooManyChangesError if more than `most` percent of the known users left."""
+        # The number of users is an estimate where there are devices, too.
+        count, known = self.count, max(self.count, self._pipeline.diff_base.users)
+        if most is not None and count * 100 > most * known:
+            raise TooManyChangesError(
+                f"{count:,} of {known:,} known users aren't in the export, and --max-absent is {most:g}%; "
+                "nothing was sent",
+                hint="is the export whole? If these users left, run with --max-absent 100%",
+            )
+
+    def warnings(self) -> Iterator[Warned]:
+        """What a user should know before properties are unset."""
+        if self.spared:
+            text = f"the export names nobody, so nobody is unset; {self.spared:,} users are known"
+            yield Warned("nobody", text)
+        if self.count:
+            yield Warned("absent", f"{self.count:,} users aren't in the export: their properties are unset")
+        if self.count and self.unread:
+            text = f"{self.unread:,} rows name no readable user; such a user counts as one who left"
+            yield Warned("unread", text)
+
+    def chunks(self, ranges: Iterable[RowRange], held: HeldOf = lambda _: None) -> Iterator[list[Chunk]]:
+        """The requests that unset the job's properties for the users in these ranges."""
+        for row_range in ranges:
+            yield from self._pipeline.encoded(row_range, self._mapped(row_range), held(row_range))
+
+    def _mapped(self, row_range: RowRange) -> Iterator[Mapped]:
+        row = 1
+        for absent in self._absent() if self.count else ():
+            stop = row + len(absent.keys)
+            low, high = max(row, row_range.first), min(stop, row_range.stop or stop)
+            if low < high:
+                yield self._unsetting(absent.ids.slice(low - row, high - low), row_range.file, low)
+            row = stop
+
+    def _unsetting(self, ids: pa.RecordBatch, file: int, first: int) -> Mapped:
+        """Rows that unset all properties of the job: `{"$unset": {property: "-", ...}}`."""
+        identification, layout = self._pipeline.job.identification, self._pipeline.diff_base.layout
+        assert layout is not None  # noqa: S101 - nobody leaves where nothing is compared
+        n = ids.num_rows
+        batch = Batch(SOURCE, file, first, first + n, np.arange(first, first + n, dtype=np.int64), ids)
+        own = ids.select([name for name in amplitude.ID_FIELDS if name in identification.fields])
+        names = [name for properties in identification.operators.values() for name in properties]
+        value = pa.array([amplitude.UNSET_VALUE] * n, pa.string())
+        unset = pa.StructArray.from_arrays([value] * len(names), names=names)
+        operators = pa.StructArray.from_arrays([unset], names=["$unset"])
+        columns, header = [*own.columns, operators], [*own.schema.names, "user_properties"]
+        identifications = pa.RecordBatch.from_arrays(columns, names=header)
+        fingerprints = np.zeros((n, len(layout.names)), dtype=layout.dtype)
+        return Mapped(batch, np.arange(n), identifications, (), fingerprints=fingerprints)
+
+    def _absent(self) -> Iterator[AbsentUsers]:
+        if self._seen is not None and self._ids is not None:
+            yield from self._seen.absent(self._ids)
+
+
+@contextmanager
+def find_removed_users(
+    pipeline: RowPipeline, folder: StateDir, *, record: bool
+) -> Iterator[RemovedUsers | None]:
+    """The users who left; None if the job keeps them, or if the source can't have all users.
+
+    `record`: ids are kept, so that users who leave later are known by id.
+    """
+    source, snapshot = pipeline.source, pipeline.diff_base.snapshot
+    if pipeline.job.changes.absent == "keep" or not source.repeatable:
+        yield None
+        return
+    seen = SeenUsers(snapshot) if snapshot is not None and not source.holds_rejects else None
+    named = unread = 0
+    if record or not source.holds_rejects:
+        with renewed_ids(folder, _header(pipeline)) if record else nullcontext() as renewal:
+            for row_range in pipeline.rows.files():
+                with closing(pipeline.rows.prefetched(row_range)) as batches:
+                    for batch in batches:
+                        ids = pipeline.rows.mapper.ids(batch)
+                        named += ids.num_rows
+                        unread += batch.stop - batch.first - ids.num_rows
+                        if renewal is not None:
+                            renewal.add(ids)
+                        if seen is not None:
+                            seen.see(user_keys(ids))
+            if renewal is not None:
+                renewal.finish()
+    if source.holds_rejects:
+        yield None
+        return
+    with KnownIds.open(folder.ids) or nullcontext() as known:
+        yield RemovedUsers(pipeline, seen, known, named=named, unread=unread)
+
+
+def forget_ids(folder: StateDir, header: SnapshotHeader, keys: Iterable[NDArray[np.uint64]]) -> None:
+    """Remove the ids of users who left, once their properties are unset."""
+    with renewed_ids(folder, header) as renewal:
+        for some in keys:
+            renewal.forget(some)
+        renewal.finish()
+
+
+@contextmanager
+def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWriter]:
+    """The ids of users, open for being written anew."""
+    with (
+        KnownIds.open(folder.ids) or nullcontext() as old,
+        KnownIdsWriter(folder.ids, header, old=old) as renewal,
+    ):
+        yield renewal
+
+
+def _header(pipeline: RowPipeline) -> SnapshotHeader:
+    return pipeline.diff_base.header(pipeline.job, pipeline.run_id)
+
+
+class StreamNotes:
+    """What is noted of a source that can be read only once, while its rows are sent.
+
+    These are the users whose values are the same, and with `absent: unset` all ids. Of other sources nothing
+    is noted. Use it as a context manager.
+    """
+
+    def __init__(self, pipeline: RowPipeline, folder: StateDir) -> None:
+        once, snapshot = not pipeline.source.repeatable, pipeline.diff_base.snapshot
+        compares = once and snapshot is not None and not pipeline.diff_base.full
+        self._unchanged = UnchangedUsers(snapshot) if compares and snapshot is not None else None
+        self._keeps_ids = once and pipeline.job.changes.absent == "unset"
+        self._ids: KnownIdsWriter | None = None
+        self._pipeline = pipeline
+        self._folder = folder
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._keeps_ids:
+            self._ids = self._open.enter_context(renewed_ids(self._folder, _header(self._pipeline)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def add(self, compared: DiffedBatch) -> None:
+        """Note a batch."""
+        if self._unchanged is not None and compared.seen is not None:
+            self._unchanged.add(compared.seen)
+        if self._ids is not None:
+            self._ids.add(compared.mapped.identifications if compared.ids is None else compared.ids)
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Write the notes, after the last batch. Raises StateError."""
+        if self._unchanged is not None:
+            checkpoint.keep_unchanged(bytes(self._unchanged.entries))
+        if self._ids is not None:
+            self._ids.finish()

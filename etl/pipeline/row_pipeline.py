@@ -1,0 +1,325 @@
+"""Stages 1 to 4, READ, MAP, DIFF and ENCODE: rows of a source become chunks, batch by batch."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import groupby
+from time import perf_counter
+from typing import Final, Literal, TypeAlias, TypeVar
+
+import numpy as np
+
+from etl.arrow.json_lines import Splice
+from etl.checkpoint import SentEntries
+from etl.encoder import Encoder, Encoding, Limits, pieces
+from etl.errors import SourceError
+from etl.job import Job, check_columns, check_repeated, lacking, missing_columns
+from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
+from etl.model import Batch, Chunk, HeldRows, Mapped, RowRange
+from etl.pipeline.device_owners import DeviceOwners
+from etl.pipeline.diff_base import NOTHING, DiffBase
+from etl.pipeline.prefetch import prefetched
+from etl.pipeline.settings import Settings
+from etl.reader import Source
+from etl.reader.file_reader import merge_spans
+from etl.run_events import Timing
+from etl.sender.parts import only
+from etl.sender.transports import TRANSPORTS
+from etl.snapshot import DiffedBatch, Differ, FinalChanges
+
+T = TypeVar("T")
+# The entries of chunks accepted earlier that begin at or after one place, and before another.
+SentBetween: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], Iterable[SentEntries]]
+# The held rows of a range; None where the whole range is left.
+HeldOf: TypeAlias = Callable[[RowRange], HeldRows | None]
+Stage: TypeAlias = Literal["source", "map", "diff", "encode", "idle"]
+
+_STAGES: Final[tuple[Stage, ...]] = ("source", "map", "diff", "encode", "idle")
+# In place of a run's id, and as long.
+NO_RUN: Final = "0" * 32
+
+
+class _Nested(threading.local):
+    seconds = 0.0
+
+
+class StageTimes:
+    """The busy seconds of each stage, in memory that a worker process shares with its parent.
+
+    A stage that waits for the one before it is not busy: time inside an inner `stage` belongs to that alone.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = np.frombuffer(mmap.mmap(-1, 8 * len(_STAGES)), np.float64)
+        self._nested = _Nested()
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Measure the block."""
+        outer, self._nested.seconds, began = self._nested.seconds, 0.0, perf_counter()
+        try:
+            yield
+        finally:
+            seconds = perf_counter() - began
+            self._seconds[_STAGES.index(stage)] += seconds - self._nested.seconds
+            self._nested.seconds = outer + seconds
+
+    def each(self, stage: Stage, items: Iterable[T]) -> Generator[T, None, None]:
+        """Yield the items; what it takes to get each one is measured."""
+        rest = iter(items)
+        try:
+            while True:
+                with self.stage(stage):
+                    item = next(rest, None)
+                if item is None:
+                    return
+                yield item
+        finally:
+            if isinstance(rest, Generator):
+                rest.close()
+
+    def add_to(self, timing: Timing) -> Timing:
+        """The timing with the seconds so far of the stages."""
+        source, mapping, diff, encode, _ = self._seconds.tolist()
+        return replace(timing, source=source, map=mapping, diff=diff, encode=encode)
+
+
+class JobSource:
+    """A source as a job reads it: columns are checked, the transform is loaded. Raises EtlError."""
+
+    def __init__(self, job: Job, source: Source) -> None:
+        transform = load_transform(job.transform, job.folder) if job.transform else None
+        self.job = job
+        self.source = _with_all_columns(job, source, strict=transform is None)
+        self.mapper = Mapper(job.identification, transform=transform)
+        self.times = StageTimes()
+
+    @property
+    def splice(self) -> Splice | None:
+        """The function that puts raw JSON values into JSON lines; None if there are none."""
+        raw = self.mapper.has_raw_json or any(file.format == "ndjson" for file in self.source.files)
+        return splice_json if raw else None
+
+    def files(self) -> Iterator[RowRange]:
+        """Each file as one range."""
+        return (RowRange(file) for file in range(len(self.source.files)))
+
+    def read(self, *ranges: RowRange) -> Iterator[Batch]:
+        """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them."""
+        file = ranges[0].file
+        if self.mapper.has_transform:
+            whole = [(one.first, one.stop) for one in map(framed, ranges)]
+            batches = frames(self.source.read_spans(file, merge_spans(whole)))
+        elif len(ranges) == 1:
+            batches = self.source.read(ranges[0], used=self.mapper.columns)
+        else:
+            spans = [(one.first, one.stop) for one in ranges]
+            batches = self.source.read_spans(file, spans, used=self.mapper.columns)
+        return self.times.each("source", batches)
+
+    def prefetched(self, *ranges: RowRange) -> Generator[Batch, None, None]:
+        """As `read`, in a thread of its own."""
+        return prefetched(self.read(*ranges))
+
+    def mapped(self, row_range: RowRange, batches: Iterable[Batch] | None = None) -> Iterator[Mapped]:
+        """The batches of a range, mapped; `batches` are those that were read of it."""
+        if batches is None:
+            with closing(self.prefetched(row_range)) as read:
+                yield from self.mapped(row_range, read)
+            return
+        for batch in self.times.each("idle", batches):
+            with self.times.stage("map"):
+                mapped = within(self.mapper.map(batch), row_range)
+            yield mapped
+
+
+class RowPipeline:
+    """Makes the chunks of a source for one run of a job; needs neither a checkpoint nor a sender.
+
+    `diff_base` is what rows are compared with, `run_id` goes into the insert_ids of events, and `limits` are
+    those of a request (None: the usual ones of the job's transport). Raises EtlError for a source that the
+    job doesn't fit.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        source: Source | JobSource,
+        diff_base: DiffBase = NOTHING,
+        run_id: str = NO_RUN,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self.rows = source if isinstance(source, JobSource) else JobSource(job, source)
+        self.job = job
+        self.diff_base = diff_base
+        self.run_id = run_id
+        self.limits = limits or Settings().limits(job.destination.transport)
+
+    @property
+    def source(self) -> Source:
+        """The source, with every column that the job needs."""
+        return self.rows.source
+
+    def chunks(
+        self,
+        ranges: Iterable[RowRange],
+        *,
+        final: FinalChanges | None = None,
+        sent: SentBetween | None = None,
+        held: HeldOf = lambda _: None,
+        watch: Callable[[DiffedBatch], None] | None = None,
+    ) -> Iterator[list[Chunk]]:
+        """Read the ranges in order; yield the chunks of each piece of a batch as a list.
+
+        `final` is what a look at the whole source showed. `sent` gives what the run sent before, `held` the
+        held rows of a range, to which its chunks are then cut down. `watch` is called with every batch.
+        """
+        differ, owners = self.differ(final), DeviceOwners()
+        done = (0, 0)
+        for _, group in groupby(ranges, lambda one: one.file):
+            of_file = list(group)
+            with closing(self.rows.prefetched(*of_file)) as read:
+                for row_range, batches in _by_range(read, of_file):
+                    place = (row_range.file, row_range.first)
+                    if differ is not None and sent is not None:
+                        for entries in sent(done, place):
+                            differ.mark(entries.keys)
+                            owners.learn(entries.keys)
+                    done = place
+                    mapped = self._left(row_range, batches, differ, owners, watch)
+                    for chunks in self.encoded(row_range, mapped, held(row_range)):
+                        yield list(owners.on(chunks))
+
+    def compared(
+        self, row_range: RowRange, differ: Differ | None, batches: Iterable[Batch] | None = None
+    ) -> Generator[DiffedBatch, None, None]:
+        """The batches of a range, mapped and compared; without a differ, all rows are left."""
+        mapped = self.rows.mapped(row_range, batches)
+        if differ is not None:
+            yield from self.rows.times.each("diff", differ.each(mapped))
+            return
+        for some in mapped:
+            n = len(some.kept)
+            yield DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
+
+    def encoded(
+        self, row_range: RowRange, batches: Iterable[Mapped], held: HeldRows | None = None
+    ) -> Iterator[list[Chunk]]:
+        """The chunks of a range, a list for each piece of a batch; only the `held` rows of each, if given."""
+        encoder = Encoder(first=row_range.first, limits=self.limits, encoding=self._encoding())
+        stage = self.rows.times.stage
+        for mapped in batches:
+            for piece in pieces(mapped):
+                with stage("encode"):
+                    chunks = _only_held(encoder.feed(piece), held)
+                yield chunks
+        with stage("encode"):
+            chunks = _only_held(encoder.finish(), held)
+        yield chunks
+
+    def differ(self, final: FinalChanges | None = None) -> Differ | None:
+        """What compares rows with the snapshot, in source order; None if nothing is compared."""
+        diff_base = self.diff_base
+        if diff_base.layout is None:
+            return None
+        return Differ(
+            diff_base.layout, diff_base.snapshot, full=diff_base.full, final=final, splice=self.rows.splice
+        )
+
+    def _left(
+        self,
+        row_range: RowRange,
+        batches: Iterable[Batch],
+        differ: Differ | None,
+        owners: DeviceOwners,
+        watch: Callable[[DiffedBatch], None] | None,
+    ) -> Iterator[Mapped]:
+        """What is left to send of each batch; rows that aren't sent show whose a device is, too."""
+        for compared in self.compared(row_range, differ, batches):
+            if compared.seen is not None:
+                owners.learn(compared.seen.keys)
+            if watch is not None:
+                watch(compared)
+            yield compared.mapped
+
+    def _encoding(self) -> Encoding:
+        """How the job's transport writes an identification."""
+        return TRANSPORTS[self.job.destination.transport].encoding(self.run_id, self.rows.splice)
+
+
+def _by_range(
+    batches: Iterator[Batch], ranges: Sequence[RowRange]
+) -> Iterator[tuple[RowRange, Iterator[Batch]]]:
+    """Each range with the batches that have rows of it; both ascend, a batch may overlap several ranges."""
+    kept: Batch | None = None
+
+    def overlapping(row_range: RowRange) -> Iterator[Batch]:
+        nonlocal kept
+        stop = row_range.stop
+        while (batch := kept or next(batches, None)) is not None:
+            kept = batch
+            if stop is not None and batch.first >= stop:
+                return
+            if batch.stop > row_range.first:
+                yield batch
+            if stop is None or batch.stop <= stop:
+                kept = None
+            if stop is not None and batch.stop >= stop:
+                return
+
+    return ((row_range, overlapping(row_range)) for row_range in ranges)
+
+
+def _only_held(chunks: Iterable[Chunk], held: HeldRows | None) -> list[Chunk]:
+    """The chunks; if rows of their range are `held`, only these, encoded as they were in the whole chunk.
+
+    Raises SourceError if the source has no such rows any more.
+    """
+    if held is None:
+        return list(chunks)
+    found = []
+    for chunk in chunks:
+        part = only(chunk, np.unique(chunk.owners[np.isin(chunk.numbers, held.rows)]))
+        row_range = RowRange(chunk.file, chunk.first, chunk.stop)
+        if row_range != held.row_range or not np.array_equal(part.numbers, held.rows):
+            raise SourceError(
+                f"{chunk.source} has other rows than before from {held.row_range.first:,} on",
+                hint="the source changed after the run began; run with --restart to begin a new one",
+            )
+        found.append(replace(part, again=True))
+    return found
+
+
+def _with_all_columns(job: Job, source: Source, *, strict: bool) -> Source:
+    """The source with every column that the job names in every file, null where a file may lack it.
+
+    `strict`: a missing column is an error; otherwise the job's transform may still make it.
+    """
+    names = [source.names(file) for file in range(len(source.files))]
+    # A file of nothing lacks nothing.
+    files = [file for file, own in enumerate(names) if own or not source.is_empty(file)]
+    known = list(dict.fromkeys(name for file in files for name in names[file]))
+    if files and strict and not source.holds_rejects:
+        for file in files:
+            check_repeated(job, source.files[file].name, source.repeated(file))
+        wanted = late = lacking(job, known)
+        for file, found in enumerate(source.files):  # in NDJSON a column may come late
+            if late and found.format == "ndjson":
+                late = source.lacks(file, late)
+        there = [*known, *(name for name in wanted if name not in late)]
+        check_columns(job, there, "; ".join(source.remarks()) if lacking(job, there) else "")
+    for file in files:
+        in_rows = source.files[file].format == "ndjson"
+        missing = [name for name in lacking(job, names[file]) if name in known]
+        if strict and in_rows:
+            continue  # what a row lacks is null in it, and it may yet have what none had so far
+        if missing and (job.missing == "null" or in_rows or not names[file]):
+            source = source.with_columns(file, missing)
+        elif missing and strict:
+            raise missing_columns(source.files[file].name, missing, names[file])
+    return source

@@ -1,0 +1,200 @@
+"""A second process that makes the chunks: one interpreter's lock is too little for making and sending.
+
+The worker is a fork: it starts at once, and shares what is loaded by then. It ends with its parent, and never
+runs on in the code that forked. Chunks come in memory files: their bodies and rows, which are nearly all of
+them, are not copied, and their memory is freed when nothing refers to them any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import mmap
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields
+from functools import partial
+from operator import attrgetter
+from typing import Final, NamedTuple, NoReturn
+
+import pyarrow as pa
+
+from etl.errors import EtlError, SourceError
+from etl.interrupts import STOPPING
+from etl.model import Body, Chunk
+from etl.pipeline.prefetch import ChunkStream, one_ahead, prefetch_chunks
+
+MakeChunks = Callable[[], Iterator[list[Chunk]]]
+
+_SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
+_HEAD: Final = struct.Struct("<Q")  # a message: the size of the pickle at the start of its memory file
+_LISTS_AHEAD: Final = 3  # lists of chunks that the worker makes before the parent takes them
+_ALIGNMENT: Final = 64  # as Arrow wants its buffers
+_FIELDS: Final = tuple(field.name for field in fields(Chunk) if field.name not in {"body", "rows"})
+_values_of: Final = attrgetter(*_FIELDS)
+
+
+class _Failure(NamedTuple):  # an error of the worker, pickled if it can be, and its traceback
+    pickled: bytes
+    text: str
+
+
+def may_fork() -> bool:
+    """Whether a fork is safe here: on Linux, if no other thread of Python runs."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+@contextmanager
+def worker_process(make: MakeChunks, *, closing: int) -> Iterator[ChunkStream]:
+    """What `make()` yields, made in a child process until the context ends; its errors are raised here.
+
+    If the system has no descriptor or process to spare, chunks are made in this process. The child closes the
+    descriptor `closing` at once: a lock that it shared would outlive its owner.
+    """
+    with ExitStack() as stack:
+        try:
+            os.close(os.memfd_create("chunks"))
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(ours).setblocking(False)
+            with theirs:
+                pid = _fork(partial(_be_worker, make, theirs, os.getpid(), (ours.fileno(), closing)))
+        except OSError:
+            stream: ChunkStream = partial(prefetch_chunks, make())
+        else:
+            # A process that nobody has waited for stays, even after its end.
+            stack.callback(os.waitpid, pid, 0)
+            stack.callback(os.kill, pid, signal.SIGKILL)
+            stream = partial(one_ahead, partial(_receive, ours))
+        yield stream
+
+
+def _fork(be_worker: Callable[[], NoReturn]) -> int:
+    """Fork; a Ctrl-C meanwhile waits, as in the child it would raise in the parent's code."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        return os.fork() or be_worker()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _be_worker(make: MakeChunks, parent: socket.socket, parent_id: int, unwanted: Iterable[int]) -> NoReturn:
+    """Make chunks and send them. Whatever happens, the process ends here: the code above is the parent's."""
+    try:
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # the parent ends the run
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        with suppress(OSError, AttributeError):  # end with the parent, also in a long calculation
+            ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent_id:
+            os._exit(0)
+        gc.freeze()  # looking for garbage in what is there by now would copy it from the parent
+        for descriptor in unwanted:
+            os.close(descriptor)
+        _send_all(make, parent)
+    finally:
+        os._exit(0)
+
+
+def _send_all(make: MakeChunks, parent: socket.socket) -> None:
+    sent = 0
+    try:
+        for chunks in filter(None, make()):
+            if sent >= _LISTS_AHEAD:
+                parent.recv(1)  # the parent took a list
+            buffers: list[Body] = []
+            for chunk in chunks:
+                buffers += (chunk.body, (memoryview(chunk.rows.serialize()),))
+            sizes = [sum(map(len, pieces)) for pieces in buffers]
+            values = [(chunk.rows.schema.serialize().to_pybytes(), _values_of(chunk)) for chunk in chunks]
+            _send(parent, (sizes, values), buffers)
+            sent += 1
+        _send(parent, None)
+    except ConnectionError:
+        pass  # the parent has ended
+    except BaseException as error:  # noqa: BLE001 - raised again in the parent
+        pickled = b""
+        with suppress(Exception):  # somebody else's class can fail in any way
+            pickled = pickle.dumps(error, protocol=5)
+        with suppress(ConnectionError):
+            _send(parent, _Failure(pickled, "".join(traceback.format_exception(error))))
+
+
+def _send(parent: socket.socket, found: object, buffers: Iterable[Body] = ()) -> None:
+    """Send a memory file: a pickle and, each at an aligned place, buffers in pieces."""
+    head = pickle.dumps(found, protocol=5)
+    with open(os.memfd_create("chunks"), "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(head)
+        for pieces in buffers:
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            file.writelines(pieces)
+        file.flush()
+        socket.send_fds(parent, [_HEAD.pack(len(head))], [file.fileno()])
+
+
+async def _receive(worker: socket.socket) -> list[Chunk] | None:
+    """The next list of chunks; None after the last. Raises the worker's error."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(worker, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(worker)
+    try:
+        message, descriptors, _, _ = socket.recv_fds(worker, _HEAD.size, 1)
+    except ConnectionResetError:  # it has ended: raised once, before the last messages are returned
+        message, descriptors, _, _ = socket.recv_fds(worker, _HEAD.size, 1)
+    if not descriptors:
+        raise SourceError(
+            "the process that reads the source ended early",
+            hint="it may have run out of memory; run the same command again, what is committed is kept",
+        )
+    memory = _mapped(descriptors[0])
+    (place,) = _HEAD.unpack(message)
+    found = pickle.loads(memory[:place])  # noqa: S301 - our own child
+    if isinstance(found, _Failure):
+        raise _error(found)
+    if found is None:
+        return None
+    with suppress(ConnectionError):  # it has ended after its last list
+        worker.send(b".")
+    buffers: list[memoryview] = []
+    sizes, values = found
+    for size in sizes:
+        place += -place % _ALIGNMENT
+        buffers.append(memory[place : place + size])
+        place += size
+    chunks = []
+    for body, rows, (schema, others) in zip(buffers[::2], buffers[1::2], values, strict=True):
+        batch = pa.ipc.read_record_batch(pa.py_buffer(rows), pa.ipc.read_schema(pa.py_buffer(schema)))
+        chunks.append(Chunk(body=(body,), rows=batch, **dict(zip(_FIELDS, others, strict=True))))
+    return chunks
+
+
+def _mapped(descriptor: int) -> memoryview:
+    with open(descriptor, "rb") as file:
+        try:
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            return memoryview(mmap.mmap(descriptor, 0, flags, mmap.PROT_READ))
+        except OSError:  # no descriptor or address space to spare
+            return memoryview(file.read())
+
+
+def _error(failure: _Failure) -> BaseException:
+    """The error to raise here. What isn't an Exception would end more than this run."""
+    found = None
+    with suppress(Exception):  # somebody else's class can fail in any way
+        found = pickle.loads(failure.pickled)  # noqa: S301 - our own child
+    if isinstance(found, Exception | KeyboardInterrupt):
+        if not isinstance(found, EtlError):
+            found.add_note(f"in the process that reads the source:\n{failure.text}")
+        return found
+    return RuntimeError(f"the process that reads the source failed:\n{failure.text}")

@@ -1,0 +1,323 @@
+"""Whole CSV records become columns, and records that are no rows become rejects.
+
+A sentinel record is parsed after the records. If it comes back as a record of its own, the block ended
+between records; if a quoted value swallowed it, the block didn't. Bad lines are replaced by records with a
+field too many, which pyarrow hands back with their numbers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from etl.arrow.originals import CSV_ORIGIN, origin_by_name
+from etl.job.spec import CsvOptions
+from etl.model import Batch, Reject
+from etl.reader.csv_dialect import DELIMITERS, BadLine, CsvDialect
+from etl.reader.decoding import MARK, MARK_BYTES, mark_bad_bytes
+from etl.reader.file_reader import excerpt
+
+# Letters and digits, which no delimiter and no quote is.
+SENTINEL: Final = uuid.uuid4().hex
+EXTRA: Final = "extra fields"
+# Noncharacters, which Unicode keeps for use inside of programs: for escapes, and for the delimiter.
+_ESCAPED: Final = "\ufdd0"
+_OWN: Final = "\ufdd1"
+_SEPARATOR: Final = "\x1f"
+_LETTERS: Final = "eqwabdfghijk"
+
+_Pairs = Sequence[tuple[str, str]]
+
+
+class Substitution:
+    r"""Replaces what pyarrow can't read before it parses, and brings it back in the values.
+
+    An escape character, such as the backslash that Spark and MySQL write, takes away the meaning of a quote,
+    itself, the delimiter or a line end; before anything else it is a character like any other, so `\N` and
+    `C:\temp` stay. pyarrow would remove every escape character, so each escaped character becomes two
+    characters that no text has. Delimiters beyond ASCII, such as `§`, become ASCII's own separator. If a text
+    has one of the substitutes itself, that is replaced as well.
+
+    `escape` is the escape character, or "". `delimiter` is the one that is read; None if it isn't known, and
+    then each that it may be can be escaped.
+    """
+
+    def __init__(self, options: CsvOptions, delimiter: str | None) -> None:
+        """`delimiter` is the one that the file has."""
+        replaced = delimiter is not None and not delimiter.isascii()
+        self.delimiter = _SEPARATOR if replaced else delimiter
+        self.escape = options.escape
+        own = ((_OWN, f"{_OWN}b"), (_SEPARATOR, f"{_OWN}a"))
+        self._delimiters: _Pairs = (*own, (delimiter or "", _SEPARATOR)) if replaced else ()
+        # The escape character comes first, as pairs of it are read from the left, and CRLF before CR.
+        delimiters = (self.delimiter,) if self.delimiter else DELIMITERS
+        texts = (self.escape, options.quote, "\r\n", "\r", "\n", *delimiters) if self.escape else ()
+        self._escapes: _Pairs = [
+            (text, _ESCAPED + letter) for text, letter in zip(texts, _LETTERS, strict=False) if text
+        ]
+
+    def replace(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+        """Replace in UTF-8 text that comes in chunks."""
+        if self._delimiters:
+            signs = [text.encode() for text, _ in (self._delimiters[0], self._delimiters[-1])]
+            chunks = _in_chunks(
+                chunks,
+                lambda data: max(_begun(data, sign) for sign in signs),
+                lambda data: _replaced(data, self._delimiters),
+            )
+        if self.escape:
+            pairs = [
+                (_ESCAPED, f"{_ESCAPED}x"),
+                *((self.escape + text, sign) for text, sign in self._escapes),
+            ]
+            chunks = _in_chunks(chunks, self._unfinished, lambda data: _replaced(data, pairs))
+        return chunks
+
+    def _unfinished(self, data: bytes) -> int:
+        """How many bytes at the end may belong to an escape, or a sign, that the next chunk finishes."""
+        if begun := _begun(data, _ESCAPED.encode()):
+            return begun
+        stop = len(data) - data.endswith(b"\r")
+        run = stop - len(data[:stop].rstrip(self.escape.encode()))
+        return (run % 2) * (1 + len(data) - stop)
+
+    def as_written(self, data: bytes) -> bytes:
+        """Bring the text back as the file has it."""
+        return _replaced(data, self._back(self.escape))
+
+    def as_meant(self, data: bytes) -> bytes:
+        """Bring the text back without escape characters."""
+        return _replaced(data, self._back(""))
+
+    def line_ends(self, data: bytes) -> int:
+        """Count the line ends that were replaced in the text."""
+        if _ESCAPED.encode() not in data:
+            return 0
+        return sum(data.count(sign.encode()) for text, sign in self._escapes if text.strip("\r\n") == "")
+
+    def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
+        """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""
+        pairs = [pair for pair in self._back("") if pair[0].encode() in data]
+        if not pairs:
+            return rows
+        columns = []
+        for column in rows.columns:
+            for sign, text in pairs:
+                if pc.any(pc.match_substring(column, sign)).as_py():
+                    column = pc.replace_substring(column, sign, text)
+            columns.append(column)
+        return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+    def _back(self, before: str) -> _Pairs:
+        """The substitutes with what they stand for, `before` each escaped character; in this order."""
+        escapes = [(sign, before + text) for text, sign in self._escapes]
+        own = [(f"{_ESCAPED}x", _ESCAPED)] if self.escape else []
+        return (*escapes, *own, *((sign, text) for text, sign in reversed(self._delimiters)))
+
+
+def _in_chunks(
+    chunks: Iterable[bytes], unfinished: Callable[[bytes], int], replace: Callable[[bytes], bytes]
+) -> Generator[bytes, None, None]:
+    """Replace chunk by chunk; what is `unfinished` at the end of a chunk waits for the next one."""
+    kept = b""
+    for chunk in chunks:
+        data = kept + chunk
+        begun = len(data) - unfinished(data)
+        data, kept = data[:begun], data[begun:]
+        if data:
+            yield replace(data)
+    if kept:
+        yield replace(kept)
+
+
+def _replaced(data: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
+    for old, new in pairs:
+        data = data.replace(old.encode(), new.encode())
+    return data
+
+
+def _begun(data: bytes, sign: bytes) -> int:
+    """How many bytes at the end may begin the sign."""
+    return next((n for n in range(len(sign) - 1, 0, -1) if data.endswith(sign[:n])), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvLayout:
+    """How the records of one file are written, and the `names` of its columns.
+
+    `header` has the names as the file has them; it is empty if a record that repeats it can't be recognized.
+    """
+
+    dialect: CsvDialect
+    substitution: Substitution
+    names: list[str]
+    header: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBlock:
+    """What pyarrow made of a block of records.
+
+    `rows` are those with as many fields as there are names; `ragged` has number (from 1, in the block) and
+    text of the others, and `bad` number and line of each bad line. `whole`: the block ended between records.
+    `dirty`: it has marked bytes. `headers` are the positions in `rows` of records that repeat the header.
+    """
+
+    rows: pa.RecordBatch
+    ragged: list[tuple[int, str]]
+    bad: list[tuple[int, BadLine]]
+    whole: bool
+    dirty: bool
+    headers: list[int]
+
+    @property
+    def records(self) -> int:
+        """How many records and bad lines the block has."""
+        return int(self.rows.num_rows) + len(self.ragged) + len(self.bad)
+
+
+def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequence[str]) -> ParsedBlock:
+    """Parse a block that begins with a record; `columns` are some of the header's names."""
+    misfits: list[tuple[int, str]] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        misfits.append((row.number or 0, row.text))
+        return "skip"
+
+    delimiter, names = layout.dialect.delimiter, layout.names
+    parts, begin = list[bytes](), 0
+    for place, line in enumerate(bad):
+        parts += (block[begin : line.begin], f"{SENTINEL}{place}{delimiter * len(names)}".encode())
+        begin = line.end
+    records = b"".join((*parts, block[begin:])) if bad else block
+    sentinel = SENTINEL + delimiter * (len(names) - 1)
+    data = b"".join((mark_bad_bytes(records), b"\n", sentinel.encode(), b"\n"))
+    included = list(dict.fromkeys([names[0], *columns]))
+    table = csv.read_csv(
+        pa.BufferReader(data),
+        # Without threads, because only then pyarrow numbers the misfits.
+        read_options=csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+        parse_options=csv.ParseOptions(
+            delimiter=delimiter, quote_char=layout.dialect.quote or False, invalid_row_handler=note
+        ),
+        convert_options=csv.ConvertOptions(
+            include_columns=included,
+            column_types=dict.fromkeys(included, pa.string()),
+            check_utf8=False,
+            null_values=[],
+        ),
+    )
+    batches = table.combine_chunks().to_batches()
+    rows = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    whole = rows.num_rows > 0 and rows.column(0)[-1].as_py() == SENTINEL
+    rows = layout.substitution.restore(rows.slice(0, rows.num_rows - whole), block)
+    headers = _header_positions(rows, dict(zip(names, layout.header, strict=False)))
+    if headers and len(included) < len(names):
+        headers = parse(block, bad, layout, names).headers
+    ours = {
+        number: bad[int(text[len(SENTINEL) :].partition(delimiter)[0])]
+        for number, text in misfits
+        if text.startswith(SENTINEL)
+    }
+    ragged = [(number, text) for number, text in misfits if number not in ours]
+    dirty = MARK_BYTES in data
+    return ParsedBlock(rows.select(list(columns)), ragged, list(ours.items()), whole, dirty, headers)
+
+
+def _header_positions(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]:
+    """Positions of the rows whose values are the header's names, in all columns that are there."""
+    if not header:
+        return []
+    first = header[rows.schema.names[0]]
+    found = np.flatnonzero(pc.equal(rows.column(0), first).to_numpy(zero_copy_only=False))
+    for name in rows.schema.names[1:] if len(found) else ():
+        same = pc.equal(rows.column(name).take(pa.array(found)), header[name])
+        found = found[same.to_numpy(zero_copy_only=False)]
+    return [int(place) for place in found]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRejects:
+    """Makes the rejects of one file, with everything that could be read of the record."""
+
+    source: str
+    layout: CsvLayout
+    encoding: str
+
+    def ragged(self, row: int, text: str) -> Reject:
+        """Reject a record with more or fewer fields than the header."""
+        layout, names = self.layout, self.layout.names
+        split = layout.dialect.split(text.encode().replace(MARK_BYTES, b""))
+        fields = [layout.substitution.as_meant(field.encode()).decode() for field in split]
+        written = layout.substitution.as_written(text.encode()).decode().replace(MARK, "")
+        count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
+        values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
+        if len(fields) > len(names):
+            extra = EXTRA
+            while extra in names:
+                extra += "_"
+            values[extra] = fields[len(names) :]
+        return self._reject(row, "ragged", f"{count}: {excerpt(written)}", values)
+
+    def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
+        """Reject a line that begins a record whose quotes are wrong; `number` is its number in the file.
+
+        Its fields can't be separated for sure, so the line is kept as it is.
+        """
+        text = mark_bad_bytes(self.layout.substitution.as_written(line)).replace(MARK_BYTES, b"").decode()
+        last = number + bad.lines - 1
+        where = f"line {number}" if bad.lines == 1 else f"lines {number} to {last} ({bad.lines:,} lines)"
+        reason = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
+        if bad.lines == 1:
+            reason += f", {where}"
+        else:
+            rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
+            reason += (
+                f", so the record would span {where}; its first line is rejected, and {rest} read as records"
+            )
+        escaped = f"\\{self.layout.dialect.quote}"
+        if not self.layout.substitution.escape and escaped in text:  # as Spark and MySQL write them
+            reason += f'; if {escaped} stands for a quote, add `csv: {{escape: "\\\\"}}` to the job file'
+        values, swallowed = {"line": text}, bad.lines - 1
+        if bad.fault == "stray":
+            return self._reject(row, "stray_quote", reason, values, swallowed)
+        return self._reject(row, "unclosed_quote", reason, values, swallowed)
+
+    def repeated_header(self, row: int) -> Reject:
+        """Reject a record that has the header's names for values."""
+        reason = "this record repeats the header, as happens where files are joined"
+        values = dict(zip(self.layout.names, self.layout.header, strict=True))
+        return self._reject(row, "repeated_header", reason, values)
+
+    def badly_encoded(self, batch: Batch) -> list[Reject]:
+        """Reject the good rows of the batch that have marked bytes in them."""
+        bad = np.zeros(batch.rows.num_rows, dtype=np.bool_)
+        for column in batch.rows.columns:
+            bad |= pc.match_substring(column, MARK).to_numpy(zero_copy_only=False)
+        found = []
+        for row, marked in zip(batch.numbers[bad], batch.rows.filter(pa.array(bad)).to_pylist(), strict=True):
+            name = next(name for name, value in marked.items() if MARK in value)
+            values = {name: value.replace(MARK, "") for name, value in marked.items()}
+            reason = f"column {name}: {excerpt(values[name])} is not {self.encoding}; say the file's encoding"
+            found.append(self._reject(int(row), "bad_encoding", reason, values))
+        return found
+
+    def _reject(
+        self,
+        row: int,
+        code: str,
+        reason: str,
+        values: dict[str, str] | dict[str, str | list[str]],
+        swallowed: int = 0,
+    ) -> Reject:
+        text = orjson.dumps(values).decode()
+        origin = "" if origin_by_name(self.source) == CSV_ORIGIN else CSV_ORIGIN
+        return Reject(self.source, row, code, reason, text, swallowed, origin=origin)

@@ -1,0 +1,322 @@
+"""CSV: every record of a file is a row of strings or a reject, whatever it contains."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pyarrow as pa
+
+from etl.arrow.originals import CSV_ENDINGS
+from etl.errors import SourceError
+from etl.model import Batch
+from etl.reader import decoding
+from etl.reader.csv_dialect import (
+    LINE_END,
+    CsvDialect,
+    WholeRecords,
+    count_line_ends,
+    first_record,
+    likeliest_delimiter,
+    line_end,
+)
+from etl.reader.csv_parser import CsvLayout, CsvRejects, ParsedBlock, Substitution, parse
+from etl.reader.decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
+from etl.reader.file_reader import FileReader, ReadOptions, RowSpans, reject_rows
+from etl.reader.files import UnpackedFile, source_errors
+
+if TYPE_CHECKING:
+    from etl.job.spec import CsvOptions
+
+_HEADER_BLOCK: Final = 1 << 16
+# As spreadsheets write it above the header.
+_SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
+_SEP_BYTES: Final = 5
+_CHECKED_LINES: Final = 6
+# What no column is called: addresses, numbers and dates, UUIDs.
+_VALUE: Final = re.compile(
+    r"[^@\s]+@[^@\s]+\.\w+|[+-]?\d+[.,]\d+|\d{5,}|\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d{2,4}"
+    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|https?://.*"
+)
+
+
+class _Top(NamedTuple):
+    """What stands above the rows of a file.
+
+    `first` is the first record, which is the header unless the job has one, without its line end;
+    `delimiter` is the one that a line `sep=` names, and `line` the number of the line after all that.
+    """
+
+    first: str
+    delimiter: str | None
+    line: int
+
+
+class CsvReader(FileReader):
+    """Reads one CSV file. All columns are strings and never null; `block` is in bytes."""
+
+    format = "csv"
+    endings = CSV_ENDINGS
+    text = True
+
+    def __init__(self, given: UnpackedFile, options: ReadOptions, block: int = BLOCK) -> None:
+        super().__init__(given, options)
+        self._block = block
+        self._csv = checked(options.csv)
+        self._known_delimiter: str | None = None  # None: it is guessed from the header
+        self._encoding = encoding_name(self._csv.encoding)
+        top = self._peek()
+        if self._csv.delimiter is None and top.delimiter is not None:
+            self._csv = checked(replace(self._csv, delimiter=top.delimiter))
+            top = self._peek()
+        quote, delimiter = self._csv.quote, self._known_delimiter
+        if delimiter is None:
+            tabs = ".tsv" in self.name.lower() and "\t" in top.first
+            delimiter = "\t" if tabs else likeliest_delimiter(top.first, quote)
+        dialect = CsvDialect(delimiter, quote)
+        self._header = self._header_names(top.first, dialect)
+        self._names, self.repeated = unique_names(self._header)
+        if self._known_delimiter is None:
+            self._substitution = Substitution(self._csv, delimiter)
+        header = [] if self._csv.header is False else self._header
+        self._layout = CsvLayout(dialect, self._substitution, self._names, header)
+        self._rejects = CsvRejects(self.name, self._layout, self._encoding)
+
+    def schema(self) -> pa.Schema:
+        """Return the header's names, all of type string; none for a file without a header."""
+        return pa.schema([(name, pa.string()) for name in self._names])
+
+    def total_rows(self) -> int | None:
+        """Return None, unless the file has no header: only reading tells."""
+        return None if self._names else 0
+
+    def remark(self) -> str | None:
+        """Return why the header may be none: other numbers of fields below it, or names that are values."""
+        if self._csv.header is not None:
+            return None
+        lines = [line for line in LINE_END.split(self._after)[:_CHECKED_LINES] if line]
+        if lines:
+            dialect = self._layout.dialect
+            if self._known_delimiter is None and len(self._header) == 1:
+                delimiter = likeliest_delimiter(lines[0].decode("utf-8", "replace"), dialect.quote)
+                dialect = CsvDialect(delimiter, dialect.quote)
+            (fields, _), *_ = Counter(len(dialect.split(line)) for line in lines).most_common(1)
+            if fields > len(self._header):
+                names = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
+                return (
+                    f"the header has {names}, and the lines after it have {fields} fields: if lines stand "
+                    "above the header, say how many with `csv: {skip_rows: N}`"
+                )
+        value = next((name for name in self._header if _VALUE.fullmatch(name.strip())), None)
+        if value is None:
+            return None
+        return (
+            f"the header looks like data (`{value}`): if the file has none, name its columns with "
+            "`csv: {header: [NAME, ...]}`"
+        )
+
+    # --- the header --------------------------------------------------------------------------------------
+
+    def _peek(self) -> _Top:
+        """Read what stands above the rows; the rest of the first block is kept for `remark`."""
+        self._substitution = Substitution(self._csv, self._csv.delimiter)
+        self._known_delimiter = self._substitution.delimiter
+        with closing(self._chunks(min(self._block, _HEADER_BLOCK))) as chunks:
+            buffer = ReadBuffer(chunks)
+            top = self._take_top(buffer)
+            self._after = buffer.data[:_HEADER_BLOCK]
+        return top
+
+    def _take_top(self, buffer: ReadBuffer) -> _Top:
+        """Take what stands above the rows."""
+        buffer.grow()
+        delimiter, line = self._take_lines(buffer)
+        begin, end = buffer.grow_until(
+            lambda: first_record(buffer.data, self._csv.quote, self._known_delimiter, final=buffer.final),
+            SourceError(
+                f"{self.name}: the header is longer than 32 MiB",
+                hint="if a quote in it is never closed, correct it",
+            ),
+        )
+        first = mark_bad_bytes(buffer.data[begin:end]).decode()
+        if MARK in first:
+            hint = "say the file's encoding, for example latin-1"
+            raise SourceError(
+                f"{self.name}: the header is not in the encoding that the file should have", hint=hint
+            )
+        if "\0" in first:
+            hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
+            raise SourceError(f"{self.name}: the header holds NUL bytes, so this is no CSV file", hint=hint)
+        if self._csv.header is not None:
+            return _Top(first, delimiter, line)
+        if buffer.data.endswith(b"\r", end) and not buffer.final:
+            buffer.grow()  # to see whether it is CRLF
+        stop = line_end(buffer.data, end)
+        line += count_line_ends(buffer.data, 0, stop)
+        buffer.take(stop)
+        return _Top(first, delimiter, line)
+
+    def _take_lines(self, buffer: ReadBuffer) -> tuple[str | None, int]:
+        """Take the lines to skip; the first may name the delimiter, and is taken in any case then.
+
+        Returns the delimiter, and the number of the line after them.
+        """
+        count = self._csv.skip_rows
+        if count == 0 and len(buffer.data) > _SEP_BYTES and b"sep=" not in buffer.data[:_SEP_BYTES].lower():
+            return None, 1
+
+        def line_stop() -> int | None:
+            found = LINE_END.search(buffer.data)
+            if buffer.final or (found is not None and found.end() < len(buffer.data)):
+                return found.end() if found is not None else len(buffer.data)
+            return None
+
+        taken, delimiter = 0, None
+        while taken < count or taken == 0:
+            stop = buffer.grow_until(
+                line_stop,
+                SourceError(f"{self.name}: the first line is longer than 32 MiB", hint="is it CSV at all?"),
+            )
+            if taken == 0:
+                found = _SEP_LINE.fullmatch(buffer.data[:stop].rstrip(b"\r\n").decode("utf-8", "replace"))
+                delimiter = found[1] if found else None
+                if count == 0 and found is None:
+                    break
+            buffer.take(stop)
+            taken += 1
+        return delimiter, 1 + taken
+
+    def _header_names(self, first: str, dialect: CsvDialect) -> list[str]:
+        """The columns' names as the header or the job has them; SourceError for wrong quotes in it."""
+        if isinstance(self._csv.header, tuple):
+            return list(self._csv.header)
+        fields = dialect.split(first.encode()) if first else []
+        if self._csv.header is False:
+            return [str(number) for number in range(1, len(fields) + 1)]
+        if first and not dialect.is_sound(first.encode()):
+            hint = "correct it; write a quote inside of quotes twice, or after the character of `csv.escape`"
+            raise SourceError(
+                f"{self.name}: in the header a quote is never closed, or text follows a closing one",
+                hint=hint,
+            )
+        return [self._substitution.as_meant(name.encode()).decode() for name in fields]
+
+    # --- the rows ----------------------------------------------------------------------------------------
+
+    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+        """Yield the blocks of records with wanted ones; the others are only counted."""
+        if not self._names:
+            return
+        with closing(self._chunks(self._block)) as chunks:
+            buffer = ReadBuffer(chunks)
+            line = self._take_top(buffer).line
+            row, before = 1, b""
+            while (following := spans.next(row)) is not None:
+                while not buffer.final and len(buffer.data) < self._block:
+                    buffer.grow()
+                if not buffer.data:
+                    return
+                records = self._whole_records(buffer, row)
+                block = buffer.data[: records.end]
+                parsed = self._parsed(block, records, row, columns, following)
+                line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
+                if row + parsed.records > following:
+                    yield self._batch(parsed, block, row, line)
+                row, line, before = row + parsed.records, line + self._line_ends(block), block[-1:]
+                buffer.take(records.end)
+
+    def _chunks(self, size: int) -> Generator[bytes, None, None]:
+        return self._substitution.replace(text_chunks(self.given, self._encoding, size))
+
+    def _whole_records(self, buffer: ReadBuffer, row: int) -> WholeRecords:
+        """The next whole records of the buffer, which begins with row number `row`."""
+        size = 2 * self._block
+        while True:
+            # Not more than a block if the buffer grew for a record that has been taken since.
+            view = min(len(buffer.data) if len(buffer.data) <= size else size // 2, decoding.MAX_RECORD)
+            final, full = buffer.final and view == len(buffer.data), view >= decoding.MAX_RECORD
+            records = self._layout.dialect.whole_records(buffer.data, view, final=final, full=full)
+            if records.end:
+                return records
+            if full:
+                hint = "its line never ends: is it CSV at all?"
+                raise SourceError(f"{self.name}: row {row} is longer than 32 MiB", hint=hint)
+            size *= 2
+            if len(buffer.data) < size:
+                buffer.grow()
+
+    def _parsed(
+        self, block: bytes, records: WholeRecords, row: int, columns: Sequence[str], first: int
+    ) -> ParsedBlock:
+        """The block's records; of those that end before row `first` only as much as counting needs."""
+        parsed = None
+        with source_errors(self.name, f"in row {row} or after it"):
+            if row < first:
+                parsed = parse(block, records.bad, self._layout, self._names[:1])
+            if parsed is None or (parsed.whole and row + parsed.records > first):
+                parsed = parse(block, records.bad, self._layout, columns)
+        if not parsed.whole:
+            raise SourceError(f"{self.name}: the records after row {row} can't be separated")
+        return parsed
+
+    def _batch(self, parsed: ParsedBlock, block: bytes, row: int, line: int) -> Batch:
+        """The block's rows and rejects; `row` and `line` are the numbers of its first row and line."""
+        rejects = [self._rejects.ragged(row + number - 1, text) for number, text in parsed.ragged]
+        seen = 0
+        for number, bad in parsed.bad:
+            line, seen = line + self._line_ends(block[seen : bad.begin]), bad.begin
+            text = block[bad.begin : bad.end]
+            rejects.append(self._rejects.bad_line(row + number - 1, bad, text, line))
+        rejects.sort(key=lambda reject: reject.row)
+        batch = self.batch(row, parsed.rows, rejects)
+        repeated = [self._rejects.repeated_header(int(batch.numbers[place])) for place in parsed.headers]
+        batch = reject_rows(batch, repeated)
+        return reject_rows(batch, self._rejects.badly_encoded(batch)) if parsed.dirty else batch
+
+    def _line_ends(self, block: bytes) -> int:
+        return count_line_ends(block) + self._substitution.line_ends(block)
+
+
+def checked(options: CsvOptions) -> CsvOptions:
+    """Return the options; SourceError if the delimiter, the quote or the escape character can't be one."""
+    delimiter, quote, escape = options.delimiter, options.quote, options.escape
+    if delimiter is not None and (
+        len(delimiter) != 1
+        or (delimiter.isascii() and delimiter.isalnum())
+        or delimiter in ("\r", "\n", "\0", "\x1a", quote)
+    ):
+        raise SourceError(
+            f"{delimiter!r} can't be the CSV delimiter", hint="give one character such as ; or |"
+        )
+    if len(quote) > 1 or not quote.isascii() or quote.isalnum() or quote in ("\r", "\n", "\0"):
+        raise SourceError(f"{quote!r} can't be the CSV quote", hint="give one character, or nothing for none")
+    usable = len(escape) == 1 and escape.isascii() and escape.isprintable() and not escape.isalnum()
+    if escape and (not usable or escape in (" ", quote, delimiter)):
+        hint = "give one character such as \\, and neither the delimiter nor the quote"
+        raise SourceError(f"{escape!r} can't be the CSV escape character", hint=hint)
+    return options
+
+
+def unique_names(header: list[str]) -> tuple[list[str], dict[str, list[int]]]:
+    """Make the names unique, and return the places (from 1) of each that stands there several times.
+
+    A name that is repeated or empty gets its place, so that no column can be taken for another.
+    """
+    counts = Counter(header)
+    names, taken = list[str](), set(header)
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(header, 1):
+        unique = name
+        if counts[name] > 1:
+            places.setdefault(name, []).append(place)
+        if counts[name] > 1 or not name.strip():
+            unique = f"{name.strip() or 'no name'} (column {place})"
+        while unique != name and unique in taken:
+            unique += "'"
+        taken.add(unique)
+        names.append(unique)
+    return names, {name: where for name, where in places.items() if name.strip()}

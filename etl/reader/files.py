@@ -1,0 +1,282 @@
+"""Where the bytes of a source come from: stored files and pipes, what goes wrong with them, their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import select
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final, TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from etl.errors import SourceError
+
+try:
+    # Ten times as fast as zlib's.
+    from isal.isal_zlib import crc32
+except ImportError:  # there is none for this kind of processor
+    from zlib import crc32
+
+HEAD: Final = 1 << 20
+SNIFFED: Final = 1 << 12
+_END: Final = 1 << 16
+# How often Python checks for a signal while a pipe is silent.
+_POLL_MILLISECONDS: Final = 100
+
+_ERRORS: Final = (
+    (FileNotFoundError, "is not there", "check the path; relative paths start at the job file's folder"),
+    (PermissionError, "may not be read by this user", "give this user the right to read it"),
+)
+_MESSAGES: Final = (
+    ("Truncated compressed stream", "ends in the middle of its compressed data", "copy or export it again"),
+    ("decompress failed", "holds damaged compressed data", "copy or export it again"),
+    ("inflate failed", "holds damaged compressed data", "copy or export it again"),
+    ("decrypt", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
+    ("encrypted", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
+)
+
+Stopped = Callable[[], bool]
+_Item = TypeVar("_Item")
+
+
+def as_source_error(error: BaseException, name: str, position: str = "") -> SourceError:
+    """Convert an error of pyarrow or the system; `position` says where reading was, e.g. `after row 12`."""
+    where = f"{name} ({position})" if position else name
+    known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
+    known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
+    if known:
+        what, hint = known[0]
+        return SourceError(f"{where} {what}", hint=hint)
+    lines = str(error).strip().splitlines()
+    brief = lines[0][:200] if lines else type(error).__name__
+    return SourceError(f"{where} can't be read: {brief}", hint="copy or export it again")
+
+
+@contextmanager
+def source_errors(name: str, position: str = "") -> Iterator[None]:
+    """Raise SourceError for any error of pyarrow or the system with the file called `name`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, UnicodeError, OverflowError) as error:
+        raise as_source_error(error, name, position) from error
+
+
+def guarded(items: Iterable[_Item], name: str, position: str = "") -> Iterator[_Item]:
+    """Yield the same items; only errors raised while the next one is made become SourceErrors."""
+    iterator = iter(items)
+    while True:
+        with source_errors(name, position):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
+class InputFile:
+    """Something that bytes can be read from.
+
+    `name` is shown to users and holds no secrets. `repeatable`: it can be read from its beginning again and
+    again. `seekable`: its streams can be read at any position. `local_path` is None for what isn't a file of
+    this machine.
+    """
+
+    __slots__ = ()
+    name: str
+    repeatable: bool
+    seekable: bool = True
+    local_path: Path | None = None
+
+    def open(self) -> pa.NativeFile:
+        """Open a new stream over the raw bytes; SourceError if there is none."""
+        raise NotImplementedError
+
+    def state(self) -> tuple[int | None, int | None]:
+        """Return its size in bytes and its time of change in ns since the epoch, as far as they are known."""
+        return None, None
+
+    def identity(self) -> object:
+        """Return what is equal for two mentions of the same file."""
+        return self.name
+
+    def fetch(self) -> int | None:
+        """Copy all of it from the web, and return its size; None for what isn't there."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile(InputFile):
+    """A file in a file system: this machine's, or a store such as S3."""
+
+    name: str
+    system: fs.FileSystem
+    path: str
+    repeatable: bool = True
+
+    @property
+    def local_path(self) -> Path | None:  # type: ignore[override]
+        """Its path on this machine, without links."""
+        return Path(self.path).resolve() if self.system.type_name == "local" else None
+
+    def open(self) -> pa.NativeFile:
+        """Open a new stream that can be read at any position."""
+        with source_errors(self.name):
+            return self.system.open_input_file(self.path)
+
+    def state(self) -> tuple[int | None, int | None]:
+        """Ask the file system."""
+        with source_errors(self.name):
+            info = self.system.get_file_info(self.path)
+        if info.type == fs.FileType.NotFound:
+            raise SourceError(f"{self.name} is not there", hint="check the path")
+        return info.size, info.mtime_ns
+
+    def identity(self) -> object:
+        """Return the file system and the path."""
+        return self.system.type_name, self.local_path or self.path
+
+
+class PipedFile(InputFile):
+    """Standard input or a named pipe: it can be opened again only until more than its first MiB was read."""
+
+    repeatable = False
+    seekable = False
+
+    def __init__(self, name: str, start: Callable[[], IO[bytes]]) -> None:
+        """`start` opens the stream, which must not be buffered."""
+        self.name = name
+        self._start = start
+        self._raw: IO[bytes] | None = None
+        self._head = b""
+        self._spent = False
+
+    def open(self) -> pa.NativeFile:
+        """Open a new stream from the beginning; SourceError if the beginning is gone."""
+        if self._spent:
+            raise SourceError(f"{self.name} was read already", hint="save it to a file and name that file")
+        return positioned_stream(self._read_at)
+
+    def _read_at(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from position `start`; b"" at the end."""
+        if start < len(self._head):
+            return self._head[start : start + count]
+        if len(self._head) >= HEAD or self._spent:
+            return self._next(count)
+        chunk = self._next(min(count, HEAD - len(self._head)))
+        self._head += chunk
+        return chunk
+
+    def _next(self, count: int) -> bytes:
+        with source_errors(self.name):
+            if self._raw is None:
+                self._raw = self._start()
+            with suppress(io.UnsupportedOperation):  # it has no descriptor
+                poll = select.poll()
+                poll.register(self._raw.fileno(), select.POLLIN)
+                # In short intervals: a Ctrl-C just before the wait would not end it.
+                while not poll.poll(_POLL_MILLISECONDS):
+                    pass
+            chunk = self._raw.read(count)
+        self._spent = self._spent or len(self._head) >= HEAD
+        return chunk
+
+
+def positioned_stream(
+    read_at: Callable[[int, int], bytes], size: Callable[[], int] | None = None
+) -> pa.NativeFile:
+    """Make a stream over `read_at(start, count)`; it can seek if `size()` is given."""
+    return pa.PythonFile(_PositionedStream(read_at, size), mode="r")
+
+
+class _PositionedStream(io.RawIOBase):
+    def __init__(self, read_at: Callable[[int, int], bytes], size: Callable[[], int] | None = None) -> None:
+        super().__init__()
+        self._read_at = read_at
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._size is not None
+
+    def read(self, count: int = -1) -> bytes:
+        if count < 0:
+            count = HEAD if self._size is None else self._size() - self._at
+        chunk = self._read_at(self._at, count)
+        self._at += len(chunk)
+        return chunk
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END and self._size is not None:
+            offset += self._size()
+        self._at = offset + (self._at if whence == io.SEEK_CUR else 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedFile:
+    """A file and the codec that it is compressed with; None for none."""
+
+    file: InputFile
+    codec: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.file.name
+
+    def open(self) -> pa.NativeFile:
+        """Open a new stream over the uncompressed bytes."""
+        raw = self.file.open()
+        return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
+
+
+def read_fully(stream: pa.NativeFile, count: int) -> bytes:
+    """Read `count` bytes, fewer only at the end: a pipe returns what it has."""
+    chunks: list[bytes] = []
+    while count and (chunk := stream.read(count)):
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
+
+
+def ends_digest(file: InputFile) -> str:
+    """Return a hex digest over the first and last 64 KiB; of a pipe, which may be slow, over the first 4."""
+    digest = hashlib.blake2b(digest_size=16)
+    with source_errors(file.name), closing(file.open()) as stream:
+        digest.update(read_fully(stream, _END if file.repeatable else SNIFFED))
+        if isinstance(file, StoredFile):
+            stream.seek(max(0, stream.size() - _END))
+            digest.update(read_fully(stream, _END))
+    return digest.hexdigest()
+
+
+def file_checksum(file: InputFile, stopped: Stopped = lambda: False) -> str | None:
+    """Return the checksum of a file's bytes as they are stored; None if `stopped`."""
+
+    def blocks() -> Iterator[bytes]:
+        with source_errors(file.name), closing(file.open()) as stream:
+            while block := stream.read(HEAD):
+                yield block
+
+    return checksum(blocks(), stopped)
+
+
+def checksum(blocks: Iterable[bytes | memoryview], stopped: Stopped) -> str | None:
+    """Return the checksum of all bytes, 8 hex digits; None if `stopped`."""
+    found = 0
+    for block in blocks:
+        if stopped():
+            return None
+        found = crc32(block, found)
+    return f"{found:08x}"

@@ -1,0 +1,146 @@
+"""Parquet: only the columns that are asked for and the row groups that hold wanted rows are read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from etl.errors import StateError
+from etl.model import Batch
+from etl.reader.arrow_values import plain_batches, plain_schema
+from etl.reader.file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from etl.reader.files import HEAD, InputFile, StoredFile, UnpackedFile, guarded, source_errors
+
+_BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
+_BUFFER: Final = 1 << 16
+_TAIL: Final = 8
+
+
+class ParquetReader(FileReader):
+    """Reads one Parquet file. Columns keep their types; dictionaries have those of their values."""
+
+    format = "parquet"
+    endings = ("parquet", "pq")
+
+    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+        super().__init__(given, options)
+        self._spool: IO[bytes] | None = None
+        self._file = self._seekable(given)
+        with source_errors(self.name), closing(self._file.open()) as stream:
+            opened = _opened(stream)
+            self._metadata, self._schema = opened.metadata, opened.schema_arrow
+
+    @classmethod
+    def claims(cls, head: bytes) -> bool:
+        """Whether it begins with Parquet's magic bytes."""
+        return _BEGIN.match(head) is not None
+
+    @classmethod
+    def may_read(cls, head: bytes) -> bool:
+        """Whether it may be a damaged Parquet file, which is reported as such, and is no text."""
+        return b"\0" in head or b"PAR1".startswith(head)
+
+    def schema(self) -> pa.Schema:
+        """Return the columns as they will be read."""
+        return plain_schema(self._schema)
+
+    def total_rows(self) -> int | None:
+        """Return the number of rows in the footer."""
+        return int(self._metadata.num_rows)
+
+    def sample(self) -> str:
+        """Return a hex digest over the footer, which has every column chunk's place, size and statistics."""
+        with source_errors(self.name), closing(self._file.open()) as stream:
+            size = stream.size()
+            length = int.from_bytes(stream.read_at(_TAIL, size - _TAIL)[:4], "little")
+            footer = stream.read_at(length + _TAIL, size - _TAIL - length)
+        return hashlib.blake2b(footer, digest_size=16).hexdigest()
+
+    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+        """Yield the rows of the row groups that have wanted rows."""
+        for groups, row in self._groups(spans):
+            with source_errors(self.name), closing(self._file.open()) as stream:
+                yield from plain_batches(self.name, row, self._read_groups(stream, groups, row, columns))
+
+    def _groups(self, spans: RowSpans) -> list[tuple[list[int], int]]:
+        """Which row groups to read, neighbours together, with the number of their first row."""
+        found, row, last = list[tuple[list[int], int]](), 1, -1
+        for group in range(self._metadata.num_row_groups):
+            end = row + self._metadata.row_group(group).num_rows
+            if any(spans.within(row, end)):
+                if last != group - 1 or not found:
+                    found.append(([], row))
+                found[-1][0].append(group)
+                last = group
+            row = end
+        return found
+
+    def _read_groups(
+        self, stream: pa.NativeFile, groups: list[int], row: int, columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        found = [self._metadata.row_group(group) for group in groups]
+        size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
+        rows = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
+        with source_errors(self.name):
+            batches = _opened(stream, self._metadata).iter_batches(
+                rows, row_groups=groups, columns=list(columns), use_threads=False
+            )
+        for batch in guarded(batches, self.name, f"in row {row} or after it"):
+            yield batch.select(list(columns))
+
+    def _seekable(self, given: UnpackedFile) -> InputFile:
+        """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
+        if given.file.seekable and given.codec is None:
+            return given.file
+        with _writing(self.name):
+            self._spool, path = _temporary()
+        with source_errors(self.name), closing(given.open()) as stream:
+            while chunk := stream.read(HEAD):
+                with _writing(self.name):
+                    self._spool.write(chunk)
+        with _writing(self.name):
+            self._spool.flush()
+        return StoredFile(self.name, fs.LocalFileSystem(), path)
+
+
+def _temporary() -> tuple[IO[bytes], str]:
+    """A new temporary file, and the path under which it can be opened again; without a name if possible.
+
+    A file with a name stays on the disk when the process is killed.
+    """
+    unnamed = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
+    path = Path(f"/proc/self/fd/{unnamed.fileno()}")
+    if path.exists():
+        return unnamed, str(path)
+    unnamed.close()
+    named = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+    return named, named.name
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    """Blame the temporary folder, not the file, for errors while its copy is written."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"{name} is packed or comes through a pipe and needs a temporary copy, which can't be written: "
+            f"{error.strerror or error}",
+            hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
+        ) from error
+
+
+def _opened(stream: pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
+    return pq.ParquetFile(
+        stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us"
+    )

@@ -1,0 +1,126 @@
+"""The events that a listener gets during a run, and the summary at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from etl.model import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one process of a run went, in seconds.
+
+    `source`, `map`, `diff` and `encode` are what each stage that makes chunks was busy. Sending has `slots`
+    requests at once, and each slot is at each moment in one state, so the sum of the next six is `slots`
+    times the duration: `idle` (no chunk is ready), `user` (an earlier chunk with the same user is not
+    committed yet), `rate` (the rate limit), `pause` (the destination slows the run down, or is away),
+    `request` (an answer is awaited) and `commit` (the checkpoint is written). `latency` has the 50th, 95th
+    and 99th percentile of the time to an answer; it is empty if no request was answered.
+    """
+
+    source: float = 0.0
+    map: float = 0.0
+    diff: float = 0.0
+    encode: float = 0.0
+    slots: int = 0
+    idle: float = 0.0
+    user: float = 0.0
+    rate: float = 0.0
+    pause: float = 0.0
+    request: float = 0.0
+    commit: float = 0.0
+    latency: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The result of a run; the counts are those of the whole job since its checkpoint began.
+
+    `exit_code`, `reason` and `hint` (None where the code is 0) are decided by `etl.ending`. `skipped_values`
+    counts values that were left out as the job asks, by column and reason. `timing` is of the last process,
+    None if it never began to send.
+    """
+
+    job: str
+    tally: Tally
+    seconds: float
+    resumed_rows: int
+    status: Literal["finished", "stopped", "interrupted"]
+    rejects_by_code: dict[str, int] = field(default_factory=dict)
+    exit_code: int = 0
+    reason: str | None = None
+    hint: str | None = None
+    skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
+    timing: Timing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run begins. `total_rows` is None if the source would have to be read for it."""
+
+    job: str
+    endpoint: str
+    files: int
+    total_rows: int | None
+    total_bytes: int | None
+    resumed: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Chunks were committed: the whole job's tally so far. At most a few times a second."""
+
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The destination slows the run down or is away: `seconds` until the next try.
+
+    `attempt` counts the tries that failed in a row (0: they aren't counted), `status` is that of the answer
+    (None: there was none), and `seconds_left` how long the run goes on if nothing gets through.
+    """
+
+    reason: str
+    seconds: float
+    outage_seconds: float
+    attempt: int = 0
+    status: int | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The destination takes requests again after `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a user should know that doesn't stop the run. `code` is stable, `message` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that happened as it should. The fields are those of `Warned`."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run is over; this comes even if it could not begin and there was no `Started`."""
+
+    summary: Summary
+
+
+Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Noted | Ended
+Listener: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,204 @@
+"""How fast identifications may go: at a fixed rate, or at one that is learned from refusals.
+
+Think of the destination as a bucket that fills with L identifications a second. A refusal shows that it held
+less than one request. So between two refusals L lies between (taken - one request) and (taken + one request)
+over the time between, and the longer that is, the better L is known. After each refusal the rate starts
+slightly below the admitted rate as known so far, comes up to it, lingers there, and then searches upwards
+faster and faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final, Protocol
+
+from etl.amplitude.limits import DEFAULT_RATE
+from etl.sender.backoff import Clock
+
+# Never slower than this, in identifications a second: a quarter of what the smallest plan admits. Refusals by
+# chance, which tell of no limit, would otherwise lower the rate without end.
+_LEAST_RATE: Final = DEFAULT_RATE / 4
+# How far below the admitted rate a search begins.
+_STEP_BACK: Final = 0.03
+# A search is back at the admitted rate after so many seconds, or requests if they take longer: about twice as
+# much between two refusals keeps the share of refused requests near one in a hundred.
+_RETURN_SECONDS: Final = 5.0
+_RETURN_REQUESTS: Final = 30
+# Refusals that are rarer than one in so many returns are the price of searching; no reason to go slower.
+_RARE: Final = 3
+# After such a lull, in seconds or requests, the bucket is full, and what came before says nothing any more.
+_LULL_SECONDS: Final = 1.0
+_LULL_REQUESTS: Final = 4
+# Between two answers the destination may have had so many times the usual jitter less time than we had.
+_JITTERS: Final = 4.0
+# So many refusals are kept to measure from.
+_MARKS: Final = 32
+# A search that has come so far (1 is where it began, 2 its return, 3 a quarter more) has found new room.
+_FAR: Final = 2.0
+# What was taken within so many seconds is the first guess of what is admitted.
+_RECENT_SECONDS: Final = 1.0
+_LEAST_SECONDS: Final = 0.25
+# So many refusals in a row, over so many seconds, are no sign of the rate: nothing is admitted at all.
+_SILENT_REFUSALS: Final = 4
+_SILENT_SECONDS: Final = 3.0
+
+
+class RateLimiter(Protocol):
+    """How fast identifications may go."""
+
+    def book(self, amount: int) -> float:
+        """Book `amount` identifications; the seconds to wait before they may pass."""
+
+    def passed(self, amount: int, latency: float) -> None:
+        """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
+
+    def refused(self, amount: int) -> bool:
+        """A request with `amount` identifications was throttled; whether the rate may be the reason."""
+
+
+class FixedRate:
+    """Lets `amount` units through at an even `per_second`; None means no limit.
+
+    Takers book and then wait, so they pass in the order in which they booked. A late wake-up is made up for
+    as far as `slack` seconds.
+    """
+
+    def __init__(self, per_second: float | None, clock: Clock, *, slack: float = 0.05) -> None:
+        self.per_second = per_second
+        self._clock = clock
+        self._slack = slack
+        self._next = clock.now()
+
+    def book(self, amount: int) -> float:
+        """Book `amount` units; the seconds to wait before they may pass."""
+        if self.per_second is None:
+            return 0.0
+        now = self._clock.now()
+        at = max(self._next, now - self._slack)
+        self._next = at + amount / self.per_second
+        return max(0.0, at - now)
+
+    def passed(self, amount: int, latency: float) -> None:
+        """A fixed rate learns nothing."""
+
+    def refused(self, amount: int) -> bool:
+        """A fixed rate is never the reason of a refusal."""
+        return False
+
+
+class AdaptiveRate:
+    """Books identifications like `FixedRate`, at a rate that it learns; no limit until a first refusal."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._now = clock.now
+        self._began = clock.now()
+        self._rate = FixedRate(None, clock)
+        self._admitted: float | None = None
+        # What was admitted when something last passed: a silent destination is no reason to forget it.
+        self._before: float | None = None
+        self._binding = False
+        self._progress = -1.0
+        # Refusals to measure from: when, and what had been taken until then.
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
+        self._taken = 0
+        self._latency: float | None = None
+        self._jitter = 0.0
+        self._recent: deque[tuple[float, int]] = deque()
+        self._recently_taken = 0
+        self._in_a_row = 0
+        self._last_passed = float("-inf")
+
+    @property
+    def per_second(self) -> float | None:
+        """Identifications a second that are let through now; None means no limit."""
+        return self._rate.per_second
+
+    def book(self, amount: int) -> float:
+        """Book `amount` identifications; the seconds to wait before they may pass."""
+        wait = self._rate.book(amount)
+        self._binding = wait > 0
+        return wait
+
+    def passed(self, amount: int, latency: float) -> None:
+        """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
+        now = self._now()
+        if self._latency is None:
+            self._latency, self._jitter = latency, latency / 2
+        self._jitter += (abs(latency - self._latency) - self._jitter) / 8
+        self._latency += (latency - self._latency) / 8
+        if self._is_silent(now):
+            # Having refused everything for a while proves little about the rate: go on nearly as before.
+            self._marks.clear()
+            if self._before is None:
+                self._admitted = self._rate.per_second = None
+            else:
+                self._set(self._before / 2, progress=-1.0)
+        elif self._is_lull(now, amount):
+            self._marks.clear()
+        self._in_a_row = 0
+        self._last_passed = now
+        self._before = self._admitted
+        self._taken += amount
+        self._recent.append((now, amount))
+        self._recently_taken += amount
+        self._drop_old(now)
+        # A rate that holds nobody up proves nothing about what would be admitted beyond it.
+        if self._admitted is not None and self._binding:
+            self._set(self._admitted, progress=self._progress + amount / _return(self._admitted, amount))
+
+    def refused(self, amount: int) -> bool:
+        """A request with `amount` identifications was throttled; whether the rate may be the reason.
+
+        It is not where nothing passes at all.
+        """
+        now = self._now()
+        self._in_a_row += 1
+        if self._is_silent(now):
+            return False
+        if self._admitted is not None and self._is_lull(now, amount):
+            return True  # it was refused though little was asked for: no measure of how much is admitted
+        if self._admitted is None or self._progress > _FAR:
+            self._marks.clear()
+            self._drop_old(now)
+            seconds = min(max(now - self._began, _LEAST_SECONDS), _RECENT_SECONDS)
+            self._set(self._recently_taken / seconds, progress=-1.0)
+        else:
+            self._set(self._narrowed(now, amount, self._admitted), progress=-1.0)
+        self._marks.append((now, self._taken))
+        return True
+
+    def _is_lull(self, now: float, amount: int) -> bool:
+        usual = amount / self._admitted if self._admitted else 0.0
+        return now - self._last_passed > max(_LULL_SECONDS, _LULL_REQUESTS * usual)
+
+    def _is_silent(self, now: float) -> bool:
+        since = now - self._last_passed
+        never = self._last_passed < self._began
+        return never or (self._in_a_row >= _SILENT_REFUSALS and since > _SILENT_SECONDS)
+
+    def _narrowed(self, now: float, amount: int, admitted: float) -> float:
+        """What is admitted, by a refusal now, by those before, and by what was thought until now."""
+        rare = _RARE * _return(admitted, amount)
+        while self._marks and self._taken - self._marks[0][1] >= rare:
+            since, taken = self._marks.popleft()
+            admitted = max(admitted, (self._taken - taken - amount) / (now - since))
+        for since, taken in self._marks:
+            elapsed = now - since - _JITTERS * self._jitter
+            if elapsed > 0:
+                admitted = min(admitted, (self._taken - taken + amount) / elapsed)
+        return admitted
+
+    def _set(self, admitted: float, *, progress: float) -> None:
+        self._progress = progress
+        self._admitted = admitted = max(admitted, _LEAST_RATE)
+        self._rate.per_second = admitted * math.exp(_STEP_BACK * progress**3)
+
+    def _drop_old(self, now: float) -> None:
+        while self._recent and self._recent[0][0] <= now - _RECENT_SECONDS:
+            self._recently_taken -= self._recent.popleft()[1]
+
+
+def _return(admitted: float, amount: int) -> float:
+    """How many identifications a search takes to come back to what is admitted."""
+    return max(_RETURN_SECONDS * admitted, float(_RETURN_REQUESTS * amount))

@@ -1,0 +1,281 @@
+"""Stage 3, DIFF: what is left of each row once it has been compared with the snapshot.
+
+The profiles end as they would if every row were sent in full, and what is left of a row doesn't depend on how
+the rows were batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from etl.amplitude.operators import ID_FIELDS
+from etl.arrow.hashing import user_keys
+from etl.arrow.originals import original_rows, rows_with_originals
+from etl.arrow.structs import nest_columns, value_columns
+from etl.model import Mapped, Reject
+from etl.snapshot.bit_set import BitSet
+from etl.snapshot.comparison import Comparison, compare, with_owners
+from etl.snapshot.fingerprints import fingerprints_of, given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from etl.arrow.json_lines import Splice
+    from etl.arrow.structs import FieldPath
+    from etl.model import Fingerprints
+    from etl.snapshot.file import Snapshot
+    from etl.snapshot.final_changes import FinalChanges
+    from etl.snapshot.layout import Layout
+
+# Rows looked up together: a share of the snapshot's entries, and no more than memory can hold.
+_SHARE: Final = 200
+_MOST: Final = 65_536
+_HELD_BYTES: Final = 48_000_000
+_ROUNDS: Final = 8  # a longer chain of users and devices is followed row by row
+
+
+@dataclass(frozen=True, slots=True)
+class DiffedBatch:
+    """What is left of a mapped batch of n rows, k rows of it.
+
+    `mapped` has only what is to be sent, with its fingerprints, and rejects for rows that a later run
+    overtook. `new` (shape (k,)) marks rows of users that the snapshot doesn't know, `changes` (shape (k, p))
+    the fingerprints that differ in rows of known users; `unchanged` counts rows that gave nothing new. `seen`
+    is the comparison of all n rows, `ids` are theirs, and `rows` (shape (k,)) are those that are left; None
+    where nothing was compared.
+    """
+
+    mapped: Mapped
+    new: NDArray[np.bool_]
+    changes: NDArray[np.bool_]
+    unchanged: int
+    seen: Comparison | None = None
+    ids: pa.RecordBatch | None = None
+    rows: NDArray[np.int64] | None = None
+
+
+class Differ:
+    """Compares batches in source order; it remembers which users had a row sent in this run.
+
+    With `full`, or without a snapshot, everything is sent. `final` is what differs in the end, where the
+    whole source was read before. `splice` is that of `fingerprints_of`. Raises ValueError for a snapshot of
+    another mode.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        snapshot: Snapshot | None = None,
+        *,
+        full: bool = False,
+        final: FinalChanges | None = None,
+        splice: Splice | None = None,
+    ) -> None:
+        if snapshot is not None and snapshot.mode != layout.mode:
+            raise ValueError(f"the snapshot is by {snapshot.mode}, not by {layout.mode}")
+        self._layout = layout
+        self._snapshot = snapshot
+        self._full = full
+        self._final = final
+        self._splice = splice
+        self._counted = np.isin(layout.names, layout.counted)
+        self._sent = BitSet(0 if snapshot is None else len(snapshot))
+
+    def mark(self, keys: NDArray[np.uint64]) -> None:
+        """Record that users of shape (m, w) had rows sent in this run, before the rows that come next."""
+        if self._snapshot is not None and not self._full:
+            for column in with_owners(keys, self._snapshot).T:
+                self._sent.add(self._snapshot.find(column))
+
+    def each(self, batches: Iterable[Mapped]) -> Iterator[DiffedBatch]:
+        """Compare batches one by one. With a big snapshot, several are looked up together.
+
+        A snapshot is sorted by key and an export isn't, so even a few rows are all over the file.
+        """
+        at_once = min(len(self._snapshot) // _SHARE, _MOST) if self._snapshot and not self._full else 0
+        gathered: list[Mapped] = []
+        for mapped in batches:
+            gathered.append(mapped)
+            rows = sum(len(some.kept) for some in gathered)
+            if rows >= at_once or sum(some.batch.rows.nbytes for some in gathered) > _HELD_BYTES:
+                yield from self._together(gathered)
+                gathered = []
+        yield from self._together(gathered)
+
+    def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
+        fingerprints = [
+            fingerprints_of(mapped.identifications, self._layout, self._splice) for mapped in batches
+        ]
+        if self._snapshot is None or self._full:
+            for mapped, own in zip(batches, fingerprints, strict=True):
+                new = np.full(len(own), self._snapshot is None)
+                yield DiffedBatch(replace(mapped, fingerprints=own), new, np.zeros(own.shape, np.bool_), 0)
+        elif batches:
+            keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
+            runs = [
+                np.full(len(mapped.kept), -1) if mapped.batch.runs is None else mapped.batch.runs[mapped.kept]
+                for mapped in batches
+            ]
+            seen = compare(
+                np.concatenate(fingerprints),
+                with_owners(keys, self._snapshot),
+                self._snapshot,
+                self._layout,
+                np.concatenate(runs),
+            )
+            stop = 0
+            for mapped in batches:
+                start, stop = stop, stop + len(mapped.kept)
+                yield self._diff(mapped, seen.take(slice(start, stop)))
+
+    def _diff(self, mapped: Mapped, seen: Comparison) -> DiffedBatch:
+        """What is left of a batch, after all the rows before it."""
+        if self._final is not None:
+            seen = self._final.narrowed(seen)
+        may, changed = ~seen.overtaken, seen.changed(self._counted)
+        before = self._sent.has(seen.positions).any(axis=1)
+        groups = [group for group in self._layout.bundles if group.unrepeatable]
+        increments = given(mapped.identifications, tuple(path for group in groups for path in group.paths))
+        alone = (may & (changed | before)) | increments
+        after = before | later_rows(seen.positions, alone, may=may)
+        going = alone | (may & after)
+        rows = np.flatnonzero(going)
+        late = np.flatnonzero(seen.overtaken & changed & ~going)
+        sent, unknown = seen.take(slice(0)), np.empty(0, np.bool_)
+        differing = np.empty((0, seen.fingerprints.shape[1]), np.bool_)
+        identifications = mapped.identifications.slice(0, 0)
+        whole = unknown
+        if len(rows):  # of most batches on most nights there are none
+            sent, unknown = seen.take(rows), seen.unknown[rows] & may[rows]
+            self._sent.add(sent.positions.ravel())
+            differing = sent.differing & (may & changed)[rows, None]
+            whole = may[rows] & (after[rows] | unknown | sent.relinked(self._layout))
+            identifications = keep_changed(mapped.identifications, rows, self._keeps(differing, whole))
+        left = replace(
+            mapped,
+            kept=mapped.kept[rows],
+            identifications=identifications,
+            fingerprints=self._recorded(sent, differing | whole[:, None]),
+            rejects=_with_superseded(mapped, late, seen.runs[late]),
+        )
+        names = mapped.identifications.schema.names
+        ids = mapped.identifications.select([name for name in ID_FIELDS if name in names])
+        unchanged = len(going) - len(rows) - len(late)
+        return DiffedBatch(left, unknown, differing & ~unknown[:, None], unchanged, seen, ids, rows)
+
+    def _recorded(self, seen: Comparison, sent: NDArray[np.bool_]) -> Fingerprints:
+        """The fingerprints that the snapshot is to have of rows of which `sent` (shape (k, p)) goes.
+
+        Shape (k, p), or (k, 2p) where each of a row's entries has its own. In a cumulative column an entry
+        gets all of a run's fingerprints or none: with a part of them it would differ the next night.
+        """
+        if self._final is None or not self._layout.cumulative.any():
+            return seen.fingerprints * sent
+        entries = seen.positions.shape[1] if self._layout.paired else 1
+        recorded = np.repeat(sent[:, None], entries, axis=1)
+        every = self._layout.cumulative
+        recorded[:, :, every] &= (seen.differs | (seen.positions < 0)[:, :, None])[:, :entries, every]
+        fingerprints: Fingerprints = (seen.fingerprints[:, None] * recorded).reshape(
+            len(sent), entries * sent.shape[1]
+        )
+        return fingerprints
+
+    def _keeps(
+        self, differing: NDArray[np.bool_], whole: NDArray[np.bool_]
+    ) -> list[tuple[tuple[FieldPath, ...], NDArray[np.bool_]]]:
+        """The paths of each field group, and in which of the rows that are sent it stays."""
+        places = {group: place for place, group in enumerate(self._layout.compared)}
+        keeps = []
+        for group in self._layout.bundles:
+            if group.unrepeatable:
+                keep = np.ones(len(whole), dtype=np.bool_)
+            elif self._layout.mode == "user":
+                keep = whole | differing.any(axis=1)
+            else:
+                keep = whole | differing[:, places[group]]
+            keeps.append((group.paths, keep))
+        return keeps
+
+
+def later_rows(
+    positions: NDArray[np.int64], sent: NDArray[np.bool_], *, may: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which of n rows come after a row of the same user that is sent; shape (n,).
+
+    They must be sent in full, or the older row would decide what the later one leaves out as unchanged.
+    `positions` (shape (n, w)) are each row's users, -1 for none. `sent` rows are sent by themselves; a later
+    row is sent, too, where it `may`, and then has later rows of its own.
+    """
+    after = np.zeros(len(sent), dtype=np.bool_)
+    for _ in range(_ROUNDS):
+        rows = np.flatnonzero(sent | (after & may))
+        if not len(rows):
+            return after
+        users, place = np.unique(positions[rows], return_index=True)
+        first = rows[place // positions.shape[1]]
+        at = np.minimum(np.searchsorted(users, positions), len(users) - 1)
+        earlier = (users[at] == positions) & (first[at] < np.arange(len(sent))[:, None])
+        wider: NDArray[np.bool_] = (earlier & (positions >= 0)).any(axis=1)
+        # With one id, a later row shares its user with the row before it: nobody is added.
+        if positions.shape[1] == 1 or np.array_equal(wider, after):
+            return wider
+        after = wider
+    found: set[int] = set()
+    for row, own in enumerate(positions.tolist()):
+        after[row] = not found.isdisjoint(own)
+        if sent[row] or (after[row] and may[row]):
+            found.update(position for position in own if position >= 0)
+    return after
+
+
+def keep_changed(
+    identifications: pa.RecordBatch,
+    rows: NDArray[np.int64],
+    keeps: Sequence[tuple[tuple[FieldPath, ...], NDArray[np.bool_]]],
+) -> pa.RecordBatch:
+    """The m `rows` of the identifications, of the same type, with only the values that changed.
+
+    `keeps` has for paths in which of the m rows their values stay (shape (m,)); elsewhere they become null.
+    """
+    if len(rows) < identifications.num_rows:
+        identifications = identifications.take(pa.array(rows))
+    if all(keep.all() for _, keep in keeps):
+        return identifications
+    columns = dict(value_columns(identifications))
+    everything = np.arange(len(rows))
+    for paths, keep in keeps:
+        chosen = None if keep.all() else pa.array(everything, mask=~keep)
+        for path in paths:
+            if chosen is not None and path in columns:
+                columns[path] = columns[path].take(chosen)
+    arrays = [nest_columns(field, (field.name,), columns) for field in identifications.schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=identifications.schema)
+
+
+def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:
+    """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
+    if len(rows) == 0:
+        return mapped.rejects
+    batch, positions = mapped.batch, mapped.kept[rows]
+    found = original_rows(
+        rows_with_originals(batch),
+        positions,
+        source=batch.source,
+        text=batch.text,
+        keep_empty=mapped.keep_empty,
+    )
+    late = []
+    numbers = batch.numbers[positions].tolist()
+    for number, (rejected, accepted), row in zip(numbers, runs.tolist(), found, strict=True):
+        reason = (
+            f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found "
+            "that Amplitude has them; to send the row in spite of that, run with --full"
+        )
+        late.append(Reject(batch.source, number, "superseded", reason, row.values, origin=row.origin))
+    return tuple(sorted([*mapped.rejects, *late], key=lambda reject: reject.row))

@@ -1,0 +1,158 @@
+"""Which users of the snapshot are absent from an export, and their ids.
+
+A snapshot has only keys, so a job that unsets the properties of removed users keeps their ids in a file
+beside it: for each user the one id by which it is known, that of the user, or of the device where a row names
+no user. Unsetting by both would link a device to a user anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.amplitude.operators import ID_FIELDS
+from etl.arrow.hashing import user_keys
+from etl.snapshot.bit_set import BitSet, KeyFilter
+from etl.snapshot.sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
+from etl.snapshot.spill_buffer import KEY, KEY_FIELD, lowest_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from etl.snapshot.file import Snapshot
+
+_KIND: Final = "list of ids"
+_LOSS: Final = "then writes it anew, and leaves alone who left before"
+_SCHEMA: Final = pa.schema([KEY_FIELD, *(pa.field(name, pa.string()) for name in ID_FIELDS)])
+_ENTRY_BYTES: Final = 64  # about
+_ROWS: Final = 16_384
+
+
+class KnownIds(SortedFile):
+    """The ids of earlier runs. Use it as a context manager; one thread at a time."""
+
+    @classmethod
+    def open(cls, path: Path) -> Self | None:
+        """Open the ids at `path`; None where there are none. Raises StaleCheckpointError."""
+        return cls(path, _KIND, loss=_LOSS) if path.exists() else None
+
+    def of(self, keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.uint64], pa.RecordBatch]]:
+        """Those of the ascending keys that are known, in pieces: m keys with their `user_id` and `device_id`.
+
+        Each row has one of the two.
+        """
+        for span, part in self.split(keys):
+            at, hit = part.search(keys[span])
+            if hit.any():
+                rows = part.rows.take(pa.array(at[hit]))
+                yield keys[span][hit], rows.select(ID_FIELDS)
+
+    def sorted_keys(self) -> Iterator[NDArray[np.uint64]]:
+        """All keys in ascending order, in pieces."""
+        return (part.keys for part in self.partitions)
+
+    def entries(self, low: int, high: int) -> list[pa.RecordBatch]:
+        """The entries with keys from `low` to `high - 1`, in their order."""
+        return list(self.between(low, high))
+
+
+class KnownIdsWriter(SortedFileWriter):
+    """Takes ids and writes them in place of the old ones; see `SortedFileWriter`."""
+
+    def __init__(self, path: Path, header: SnapshotHeader, *, old: KnownIds | None = None) -> None:
+        super().__init__(path, _SCHEMA, old)
+        self._schema = _SCHEMA.with_metadata(FileMetadata(_KIND, header).pack())
+
+    def add(self, identifications: pa.RecordBatch) -> None:
+        """Add the ids of n identifications, each of which has one; their other columns don't matter."""
+        keys = user_keys(identifications)[:, 0]
+        unknown = np.ones(len(keys), np.bool_) if self._old is None else self._old.find(keys) < 0
+        rows = np.flatnonzero(unknown)
+        if len(rows):
+            names = identifications.schema.names
+            none = pa.nulls(identifications.num_rows, pa.string())
+            ids = [identifications.column(name) if name in names else none for name in ID_FIELDS]
+            user, device = (column.take(pa.array(rows)) for column in ids)
+            alone = pc.if_else(user.is_valid(), pa.scalar(None, pa.string()), device)
+            self._added.add(keys[rows], user, alone)
+
+    def finish(self) -> int:
+        """Write the new file in place of the old one; the number of its entries."""
+        if self._old is not None and not self._added.rows and not self._forgotten.rows:
+            return len(self._old)
+        return self._write(self._schema, _ENTRY_BYTES)
+
+    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
+        """The ids of the buckets `first` to `stop - 1`: of each key the last that was added."""
+        old = [] if self._old is None else self._old.between(*lowest_keys(first, stop))
+        columns = [batch.columns for batch in (*old, self._added.read(first, stop))]
+        keys, *ids = (pa.concat_arrays(parts) for parts in zip(*columns, strict=True))
+        numbers = keys.to_numpy()
+        order = np.argsort(numbers, kind="stable")
+        last = np.ones(len(order), dtype=np.bool_)
+        last[:-1] = numbers[order][1:] != numbers[order][:-1]
+        stay = order[last]
+        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
+        stay = stay[~np.isin(numbers[stay], gone)]
+        arrays = [column.take(pa.array(stay)) for column in (keys, *ids)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentUsers:
+    """m users absent from an export: `keys` (uint64, shape (m,)), and `ids` (`user_id` or `device_id`)."""
+
+    keys: NDArray[np.uint64]
+    ids: pa.RecordBatch
+
+
+class SeenUsers:
+    """The users that an export names: a bit for each entry of the snapshot, and one for devices alone.
+
+    A row of a device alone is about the user to whom the device is linked, so that user is seen, too. And a
+    device isn't absent while its user is seen.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._seen = BitSet(len(snapshot))
+        self._alone = BitSet(len(snapshot))
+        self._new = KeyFilter()  # users whom the snapshot doesn't know, who may have devices that it knows
+
+    def see(self, keys: NDArray[np.uint64]) -> None:
+        """Add users of shape (n, w): every row of the export counts, also one that is rejected."""
+        positions = [self._snapshot.find(column) for column in keys.T]
+        for column in positions:
+            self._seen.add(column)
+        if keys.shape[1] == 2:
+            self._alone.add(positions[0][keys[:, 0] == keys[:, 1]])
+            self._new.add(keys[positions[0] < 0, 0])
+
+    def absent(self, ids: KnownIds) -> Iterator[AbsentUsers]:
+        """The known users of the snapshot who weren't seen; in ascending order of keys, in batches."""
+        for first, owners in self._snapshot.owners() if len(self._alone) else ():
+            linked = np.flatnonzero(owners)
+            named = linked[self._alone.has(first + linked)]
+            self._seen.add(self._snapshot.find(owners[named]))
+        pieces = zip(self._snapshot.sorted_keys(), self._snapshot.owners(), strict=True)
+        for (first, keys), (_, owners) in pieces:
+            for start in range(0, len(keys), _ROWS):
+                part = slice(start, min(start + _ROWS, len(keys)))
+                seen = self._seen.has(np.arange(first + part.start, first + part.stop))
+                gone = np.flatnonzero(~seen)
+                linked = gone[owners[part][gone] != 0]
+                users = owners[part][linked]
+                positions = self._snapshot.find(users)
+                there = self._seen.has(positions)
+                # Rarely also a user who wasn't seen and is new; then a device isn't unset.
+                there |= (positions < 0) & self._new.has(users)
+                gone = np.setdiff1d(gone, linked[there], assume_unique=True)
+                for found, rows in ids.of(keys[part][gone]):
+                    yield AbsentUsers(found, rows)

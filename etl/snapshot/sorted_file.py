@@ -1,0 +1,250 @@
+"""Arrow files in which users are sorted by their keys, in partitions: mapped into memory, and written anew.
+
+Mapped pages that were read count as memory of the process, so they are released from time to time.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from etl.errors import StaleCheckpointError
+from etl.snapshot.spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
+from etl.snapshot.value_hashes import FIRST_HASHING, NEWEST_HASHING
+from etl.state_files import fresh_name, replacing_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SNAPSHOT_VERSION: Final = 2  # 1 had neither doubts nor links, so it is read as one without any
+PARTITION_BYTES: Final = 16_000_000
+_METADATA: Final = b"propsync"
+_MAPPED_BYTES: Final = 32_000_000  # of mapped pages that were read
+_STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHeader:
+    """The run that wrote a file: `number` counts the runs of the job, `run_id` names it everywhere."""
+
+    number: int
+    run_id: str
+    endpoint: str
+    job: str
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@dataclass(frozen=True, slots=True)
+class FileMetadata:
+    """The metadata of a file; `kind` is the kind of file; `mode`, `names` and `hashing` are a layout's."""
+
+    kind: str
+    header: SnapshotHeader
+    mode: str = ""
+    names: Sequence[str] = ()
+    hashing: int = FIRST_HASHING  # of files that don't say it
+
+    def pack(self) -> dict[bytes, bytes]:
+        """The metadata as Arrow stores it."""
+        plain = asdict(self)
+        plain["stamp"] = plain.pop("header")
+        return {_METADATA: json.dumps({"version": SNAPSHOT_VERSION, **plain}, sort_keys=True).encode()}
+
+
+class Partition:
+    """Entries `first` to `first + len(keys) - 1` of a file; `keys` (uint64) ascend and are distinct."""
+
+    def __init__(self, first: int, rows: pa.RecordBatch) -> None:
+        self.first = first
+        self.rows = rows
+        self.keys: NDArray[np.uint64] = rows.column(KEY).to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """The numbers of a column, shape (m,), not copied."""
+        numbers: NDArray[Any] = self.rows.column(name).to_numpy()
+        return numbers
+
+    def search(self, needles: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The places of n ascending keys, and which of them are there; elsewhere the place has no meaning.
+
+        Halving what is left between two kept keys, for all needles at once, reads memory less often than a
+        binary search for each.
+        """
+        at = np.maximum(np.searchsorted(self._kept, needles, side="right") - 1, 0) * _STRIDE
+        last, step = len(self.keys) - 1, _STRIDE // 2
+        while step:
+            ahead = np.minimum(at + step, last)
+            at += (ahead - at) * (self.keys[ahead] <= needles)
+            step //= 2
+        return at, self.keys[at] == needles
+
+    @cached_property
+    def _kept(self) -> NDArray[np.uint64]:
+        return self.keys[::_STRIDE].copy()
+
+
+class SortedFile:
+    """A mapped file and its partitions, in ascending order of keys. Use it as a context manager."""
+
+    def __init__(self, path: Path, kind: str, *, loss: str) -> None:
+        """Map the file; `loss` is what the next run does without it.
+
+        Raises StaleCheckpointError where the file is damaged, newer, or of another kind.
+        """
+        self._read_bytes = 0
+        try:
+            with path.open("rb") as file:
+                self._mapped: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            reader = pa.ipc.open_file(pa.py_buffer(self._mapped))
+            fields = json.loads((reader.schema.metadata or {})[_METADATA])
+            newer = int(fields.pop("version")) > SNAPSHOT_VERSION
+            newer |= int(fields.get("hashing", FIRST_HASHING)) > NEWEST_HASHING
+            if not newer:
+                header = SnapshotHeader(**fields.pop("stamp"))
+                self.metadata = FileMetadata(header=header, **fields)
+                self.partitions = list(_partitions(reader))
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise _unusable(path, f"is damaged or no {kind} of propsync ({error})", loss) from error
+        if newer:
+            raise _unusable(path, "was written by a newer propsync", loss, "update propsync, or ")
+        if self.metadata.kind != kind:
+            raise _unusable(path, f"is no {kind} of propsync, but a {self.metadata.kind}", loss)
+        self._bounds = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.partitions)
+
+    def __bool__(self) -> bool:
+        return True  # also without entries
+
+    def close(self) -> None:
+        """Release the file; arrays made of it stay valid."""
+        self.partitions = []
+        self._mapped = None
+
+    def split(self, keys: NDArray[np.uint64]) -> Iterator[tuple[slice, Partition]]:
+        """Ascending keys by the partition that they would be in."""
+        if not self.partitions:
+            return
+        cuts = [0, *np.searchsorted(keys, self._bounds).tolist(), len(keys)]
+        for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=True):
+            if high > low:
+                yield slice(low, high), part
+                self.release(8 * len(part))
+
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Positions of n keys, shape (n,); -1 for those that are unknown."""
+        positions = np.full(len(keys), -1, dtype=np.int64)
+        order = np.argsort(keys)
+        needles = keys[order]
+        for span, part in self.split(needles):
+            at, hit = part.search(needles[span])
+            positions[order[span]] = np.where(hit, at + part.first, -1)
+        return positions
+
+    def between(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
+        """The entries with keys from `low` to `high - 1`, in order, in pieces, not copied."""
+        for part in self.partitions:
+            if int(part.keys[-1]) < low or int(part.keys[0]) >= high:
+                continue
+            start = int(np.searchsorted(part.keys, np.uint64(low)))
+            stop = int(np.searchsorted(part.keys, np.uint64(high - 1), side="right"))
+            yield part.rows.slice(start, stop - start)
+            self.release(part.rows.nbytes)
+
+    def release(self, size: int) -> None:
+        """Count bytes that were read, about; release the mapped pages when they are many."""
+        self._read_bytes += size
+        if self._read_bytes > _MAPPED_BYTES:
+            self._read_bytes = 0
+            if self._mapped is not None and hasattr(self._mapped, "madvise"):
+                self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class SortedFileWriter(ABC):
+    """Writes a file anew from an older one, from rows that are added, and without keys that are forgotten.
+
+    `added` is the schema of added rows, whose first column is the key. Use it as a context manager. Until
+    `finish` has returned, the old file stays. StateError where the folder can't be written.
+    """
+
+    def __init__(self, path: Path, added: pa.Schema, old: SortedFile | None) -> None:
+        self._path = path
+        self._old = old
+        self._added = SpillBuffer(path, added)
+        self._forgotten = SpillBuffer(path, pa.schema([KEY_FIELD]))
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with write_errors(self._path):
+            fresh_name(self._path).unlink(missing_ok=True)
+        self._open.enter_context(self._added)
+        self._open.enter_context(self._forgotten)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def forget(self, keys: NDArray[np.uint64]) -> None:
+        """Leave out what the old file has of these m users. What is added for them stays."""
+        self._forgotten.add(keys)
+
+    @abstractmethod
+    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
+        """The new entries of the buckets `first` to `stop - 1`, ascending by key."""
+
+    @property
+    def _most(self) -> int:
+        """How many entries the new file has at most."""
+        return self._added.rows + (0 if self._old is None else len(self._old))
+
+    def _write(self, schema: pa.Schema, entry_bytes: int) -> int:
+        """Replace the old file; the number of the new entries, of about so many bytes each."""
+        entries = 0
+        with (
+            write_errors(self._path),
+            replacing_file(self._path) as file,
+            pa.ipc.new_file(file, schema) as writer,
+        ):
+            for first, stop in bucket_ranges(self._most * entry_bytes, PARTITION_BYTES):
+                rows = self._partition(first, stop)
+                entries += rows.num_rows
+                if rows.num_rows:
+                    writer.write_batch(rows)
+        return entries
+
+
+def _partitions(reader: pa.ipc.RecordBatchFileReader) -> Iterator[Partition]:
+    first, before = 0, -1
+    for number in range(reader.num_record_batches):
+        rows = reader.get_batch(number)
+        rows.validate()
+        part = Partition(first, rows)
+        if len(part) == 0 or int(part.keys[0]) <= before:
+            raise ValueError("its partitions are out of order")
+        yield part
+        first, before = first + len(part), int(part.keys[-1])
+
+
+def _unusable(path: Path, what: str, loss: str, before: str = "") -> StaleCheckpointError:
+    return StaleCheckpointError(f"{path} {what}", hint=f"{before}delete the file; the next run {loss}")

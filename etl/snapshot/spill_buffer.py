@@ -1,0 +1,199 @@
+"""Rows on their way to a file sorted by key, when they may be more than memory can hold.
+
+The rest goes to an unnamed file, sorted into buckets by the highest bits of the key, so that the rows of any
+range of buckets can be read back alone, in the order in which they were added.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from etl.errors import EtlError
+from etl.state_files import state_error
+
+KEY: Final = "key"
+KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
+BUCKETS: Final = 256
+_SHIFT: Final = np.uint64(64 - 8)
+_HELD_BYTES: Final = 32_000_000
+
+
+class SpillBuffer:
+    """Takes rows whose first column is the key (uint64), in order; returns them by bucket.
+
+    Use it as a context manager. The file, if one is needed, is beside `path`. StateError where that can't
+    be written.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, *, held_bytes: int = _HELD_BYTES) -> None:
+        self._path = path
+        self.schema = schema
+        self._held_bytes = held_bytes
+        self._held: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._file: IO[bytes] | None = None
+        self._flushes: list[NDArray[np.int64]] = []  # of each: where its buckets begin in the file
+        self._sorted: tuple[pa.RecordBatch, NDArray[np.int64]] | None = None
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held, self._sorted = [], None
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, *columns: pa.Array | NDArray[np.uint64]) -> None:
+        """Add rows, column by column."""
+        arrays = [pa.array(some) if isinstance(some, np.ndarray) else some for some in columns]
+        rows = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        self._held.append(rows)
+        self.rows += rows.num_rows
+        self._bytes += rows.nbytes
+        if self._bytes > self._held_bytes:
+            self._flush()
+
+    def read(self, first: int, stop: int) -> pa.RecordBatch:
+        """The rows of the buckets `first` to `stop - 1`, in their order. No row may be added after this."""
+        if self._file is None:
+            if self._sorted is None:
+                self._sorted = self._sort()
+            rows, begins = self._sorted
+            return rows.slice(int(begins[first]), int(begins[stop] - begins[first]))
+        self._flush()
+        pieces = []
+        with write_errors(self._path):
+            for begins in self._flushes:
+                self._file.seek(int(begins[first]))
+                data = pa.py_buffer(self._file.read(int(begins[stop] - begins[first])))
+                for start, end in zip(begins[first:stop], begins[first + 1 :], strict=False):
+                    if end > start:
+                        piece = data.slice(int(start - begins[first]), int(end - start))
+                        pieces.append(pa.ipc.read_record_batch(piece, self.schema))
+            return _joined(pieces, self.schema)
+
+    def parts(self) -> Iterator[pa.RecordBatch]:
+        """All rows, bucket by bucket, in parts that fit into memory."""
+        width = sum(field.type.byte_width for field in self.schema)
+        for first, stop in bucket_ranges(self.rows * width):
+            yield self.read(first, stop)
+
+    def _sort(self) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
+        """The rows in memory by bucket, and where each bucket begins and the last ends."""
+        rows = _joined(self._held, self.schema)
+        buckets = (rows.column(0).to_numpy() >> _SHIFT).astype(np.uint8)
+        order = np.argsort(buckets, kind="stable")
+        self._held, self._bytes = [], 0
+        return rows.take(pa.array(order)), np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        rows, begins = self._sort()
+        with write_errors(self._path):
+            if self._file is None:
+                # Without a name, no other process can open it, and it is gone with this one.
+                self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - closed on exit
+            places = np.empty(BUCKETS + 1, dtype=np.int64)
+            places[0] = self._file.seek(0, 2)
+            for bucket, (low, high) in enumerate(zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)):
+                written = self._file.write(rows.slice(low, high - low).serialize()) if high > low else 0
+                places[bucket + 1] = places[bucket] + written
+        self._flushes.append(places)
+
+
+class DistinctUsers:
+    """Counts users by their keys, and those of whom a row is marked in each of c columns.
+
+    Use it as a context manager. StateError where keys don't fit into memory and can't be written beside
+    `path`.
+    """
+
+    def __init__(self, path: Path, columns: int = 0) -> None:
+        self._columns = columns
+        marks = pa.field("marks", pa.binary((columns + 7) // 8 or 1))
+        self._rows = SpillBuffer(path, pa.schema([KEY_FIELD, marks]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._rows.__exit__(*error)
+
+    def add(self, keys: NDArray[np.uint64], marks: NDArray[np.bool_]) -> None:
+        """Add rows: `keys` of shape (m,), `marks` of shape (m, c)."""
+        if len(keys):
+            packed = np.packbits(marks, axis=1) if self._columns else np.zeros((len(keys), 1), np.uint8)
+            self._rows.add(keys, binary_column(packed))
+
+    def count(self) -> tuple[int, list[int]]:
+        """How many users there are, and how many of them are marked in each column."""
+        users, marked = 0, np.zeros(self._columns, dtype=np.int64)
+        for rows in self._rows.parts():
+            if rows.num_rows:
+                keys = rows.column(0).to_numpy()
+                order = np.argsort(keys, kind="stable")
+                starts = np.flatnonzero(np.concatenate([[True], np.diff(keys[order]) != 0]))
+                packed = matrix(rows.column(1), np.dtype(np.uint8))[order]
+                together = np.bitwise_or.reduceat(packed, starts, axis=0)
+                users += len(starts)
+                marked += np.unpackbits(together, axis=1)[:, : self._columns].sum(axis=0, dtype=np.int64)
+        return users, marked.tolist()
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Raise a StateError for what fails while `path` is written."""
+    try:
+        yield
+    except EtlError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise state_error(path, error) from error
+
+
+def bucket_ranges(size: int, part_bytes: int = _HELD_BYTES) -> Iterator[tuple[int, int]]:
+    """All buckets in ranges (first, stop), of about `part_bytes` where all of them together have `size`."""
+    count = 1
+    while count < BUCKETS and size > count * part_bytes:
+        count *= 2
+    step = BUCKETS // count
+    return ((first, first + step) for first in range(0, BUCKETS, step))
+
+
+def lowest_keys(first: int, stop: int) -> tuple[int, int]:
+    """The lowest keys of two buckets; that of bucket `BUCKETS` is beyond all keys."""
+    width = 2**64 // BUCKETS
+    return first * width, stop * width
+
+
+def binary_column(numbers: NDArray[np.unsignedinteger]) -> pa.FixedSizeBinaryArray:
+    """Rows of numbers (shape (n, k)) as n values of fixed size."""
+    data = pa.py_buffer(np.ascontiguousarray(numbers))
+    kind = pa.binary(numbers.shape[1] * numbers.itemsize)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(numbers), [None, data])
+
+
+def matrix(
+    column: pa.FixedSizeBinaryArray, kind: np.dtype[np.unsignedinteger]
+) -> NDArray[np.unsignedinteger]:
+    """The numbers of `binary_column`, not copied."""
+    width = column.type.byte_width // kind.itemsize
+    numbers = np.frombuffer(column.buffers()[1] or b"", dtype=kind)
+    return numbers[column.offset * width : (column.offset + len(column)) * width].reshape(len(column), width)
+
+
+def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    whole = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
+    return whole[0] if whole else pa.RecordBatch.from_pylist([], schema)

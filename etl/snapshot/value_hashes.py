@@ -1,0 +1,348 @@
+"""64-bit hashes of values, the same in every process, on every machine, from every batch.
+
+Values that are equal in JSON have the same hash, and values that differ in JSON have different ones: 5, 5.0
+and 5.00 are one number, a date is the text that is sent for it, and the order of an object's members doesn't
+count. No I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Context, Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.arrow.exact_json import load_json
+from etl.arrow.hashing import hash_texts
+from etl.arrow.json_lines import Splice, json_lines
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Hashes: TypeAlias = NDArray[np.uint64]
+
+# Versions of the rules. The first one took times by their numbers, floats by their doubles, and rare types by
+# their JSON text. A snapshot keeps the version that it began with, or all its users would count as changed.
+FIRST_HASHING: Final = 1
+NEWEST_HASHING: Final = 2
+
+# Odd numbers: of the golden ratio, and of the last round of Stafford's thirteenth mixer.
+GOLDEN_RATIO: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIXER: Final = np.uint64(0x94D049BB133111EB)
+_HALF: Final = np.uint64(32)
+_BITS: Final = 2**64
+# The type of a value, which is hashed with its bits.
+_NUMBER, _WIDE, _BOOLEAN, _TIME, _LIST, _JSON, _OBJECT, _MEMBER, _NAMES, _NEGATIVE = (
+    int(GOLDEN_RATIO) * n % _BITS for n in range(2, 12)
+)
+_NULL: Final = int(_MIXER)  # as an element of a list
+_EXACT: Final = 2**53  # up to here every whole number is a double with all its digits
+_EXACT_DIGITS: Final = 15  # a decimal with no more digits is written like its nearest double
+_WHOLE: Final = pa.decimal128(38, 0)
+_DIGITS: Final = Context(prec=100)
+_NUL: Final = "\x00"
+_LISTS: Final = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
+
+class HashRules(NamedTuple):
+    """`splice` replaces marked strings in JSON lines by their JSON; `version` is one of the above."""
+
+    splice: Splice | None = None
+    version: int = NEWEST_HASHING
+
+
+_NEWEST: Final = HashRules()
+
+
+@lru_cache(maxsize=4096)
+def salt_of(words: tuple[str, ...]) -> int:
+    """A seed that only this sequence of words has."""
+    return int(hash_texts(pa.array([_NUL.join(words)]))[0])
+
+
+def mix_bits(bits: NDArray[Any], salt: int) -> Hashes:
+    """Hash n words."""
+    hashed: Hashes = bits ^ np.uint64(salt)
+    hashed *= GOLDEN_RATIO
+    hashed ^= hashed >> _HALF
+    hashed *= _MIXER
+    return hashed
+
+
+def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hashes:
+    """Hash each value; shape (n,). The hashes of nulls have no meaning."""
+    kind, first = values.type, rules.version == FIRST_HASHING
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        values, kind = values.cast(pa.string()), pa.string()
+    if pa.types.is_string(kind):
+        return _hash_texts(values, salt, rules)
+    if pa.types.is_boolean(kind):
+        return mix_bits(_dense(values).astype(np.uint64), salt ^ _BOOLEAN)
+    if pa.types.is_integer(kind):
+        return _hash_integers(_dense(values), salt, all_digits=first)
+    if pa.types.is_floating(kind):
+        if pa.types.is_float64(kind) or first:
+            return _hash_doubles(_dense(values).astype("<f8"), salt)
+        return _hash_singles(_dense(values).astype("<f4"), salt)
+    if pa.types.is_temporal(kind):
+        return _hash_times(values, salt, rules)
+    if any(is_it(kind) for is_it in _LISTS):
+        return _hash_lists(values, salt, rules)
+    return _hash_json_texts(values, salt, rules) if first else _hash_rare(values, salt, rules)
+
+
+def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    kind = values.type
+    if pa.types.is_decimal(kind):
+        return _hash_decimals(values, salt)
+    if pa.types.is_struct(kind):
+        names = (hash_texts(pa.array([field.name]), _NAMES) for field in kind)
+        pairs = zip(names, values.flatten(), strict=True)
+        total = sum((_hash_members(own, members, salt, rules) for own, members in pairs), _zeros(values))
+        return mix_bits(total, salt ^ _OBJECT)
+    if pa.types.is_map(kind):
+        lists = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+        keys, members = lists.flatten().flatten()
+        hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, rules)
+        return mix_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)
+    if pa.types.is_dictionary(kind):
+        return _take(hash_values(values.dictionary, salt, rules), values.indices)
+    if pa.types.is_run_end_encoded(kind):
+        return hash_values(pc.run_end_decode(values), salt, rules)
+    if isinstance(kind, pa.BaseExtensionType):
+        return hash_values(values.storage, salt, rules)
+    return _hash_by_json(values, salt, rules)
+
+
+def _hash_texts(texts: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    hashed = hash_texts(texts, salt)
+    _, offsets, data = texts.buffers()
+    if data is not None and len(texts):
+        ends = np.frombuffer(offsets, np.int32)
+        letters = np.frombuffer(data, np.uint8)[ends[texts.offset] : ends[texts.offset + len(texts)]]
+        if not letters.all():  # only a text with a NUL can be marked
+            rows = np.flatnonzero(pc.match_substring(texts, _NUL).fill_null(fill_value=False))
+            by_json = _hash_json_texts if rules.version == FIRST_HASHING else _hash_by_json
+            hashed[rows] = by_json(texts.take(pa.array(rows)), salt, rules)
+    return hashed
+
+
+def _hash_times(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    """Dates and times as the texts that are sent for them."""
+    kind = values.type
+    if rules.version == FIRST_HASHING and kind.bit_width in {32, 64}:
+        whole = pa.int32() if kind.bit_width == 32 else pa.int64()
+        own = int(hash_texts(pa.array([str(kind)]), _TIME % 2**32)[0])
+        return mix_bits(_dense(values.view(whole)).astype("<i8").view("<u8"), salt ^ own)
+    if pa.types.is_date32(kind):  # of which there are few
+        days = values.dictionary_encode()
+        return _take(hash_texts(days.dictionary.cast(pa.string()), salt), days.indices)
+    if kind == pa.timestamp("s"):
+        # Arrow writes a space where JSON has a T.
+        texts = values.fill_null(pa.scalar(0).cast(kind)).cast(pa.string())
+        _, offsets, data = texts.buffers()
+        letters = np.frombuffer(data or b"", np.uint8).copy()
+        letters[letters == ord(" ")] = ord("T")
+        sent = pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(letters), offset=texts.offset)
+        return hash_texts(sent, salt)
+    return _hash_by_json(values, salt, rules)
+
+
+def _hash_lists(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    lengths, flat = _lengths(values), values.flatten()
+    elements = hash_values(flat, salt ^ _LIST, rules)
+    if flat.null_count:
+        elements[np.asarray(flat.is_null())] = _NULL
+    return _sum_elements(elements, lengths, salt)
+
+
+def _sum_elements(elements: Hashes, lengths: NDArray[np.int64], salt: int) -> Hashes:
+    """Hashes of lists of these lengths, from those of their elements and their places."""
+    places = np.arange(len(elements)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    elements = mix_bits(elements + places.astype(np.uint64) * GOLDEN_RATIO, salt)
+    return mix_bits(_sums(elements, lengths), salt ^ _LIST)
+
+
+def _hash_members(names: Hashes, members: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    """Members of objects with the hashes of their names; 0 for null, as such a member is left out."""
+    hashed = mix_bits(hash_values(members, _salt_in_object(salt), rules) ^ names, salt ^ _MEMBER)
+    if members.null_count:
+        hashed[np.asarray(members.is_null())] = 0
+    return hashed
+
+
+def _salt_in_object(salt: int) -> int:
+    return (salt * int(_MIXER) + _OBJECT) % _BITS
+
+
+def _take(hashed: Hashes, indices: pa.Array) -> Hashes:
+    """The hashes at these places; any for a null."""
+    if len(hashed) == 0:
+        return _zeros(indices)
+    taken: Hashes = hashed[indices.fill_null(0).to_numpy(zero_copy_only=False)]
+    return taken
+
+
+def _lengths(lists: pa.Array) -> NDArray[np.int64]:
+    lengths: NDArray[Any] = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    return lengths.astype(np.int64)
+
+
+def _sums(elements: Hashes, lengths: NDArray[np.int64]) -> Hashes:
+    """Sums over lists of these lengths, which stand one behind the other."""
+    ends = np.cumsum(lengths)
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(elements, dtype=np.uint64)])
+    total: Hashes = sums[ends] - sums[ends - lengths]
+    return total
+
+
+def _zeros(values: pa.Array) -> Hashes:
+    return np.zeros(len(values), dtype=np.uint64)
+
+
+def _dense(values: pa.Array) -> NDArray[Any]:
+    """Values as a numpy array of the same type, with zeros for nulls."""
+    if values.null_count:
+        values = values.fill_null(pa.scalar(0).cast(values.type))
+    dense: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return dense
+
+
+# --- numbers: 0.1 as a float, a double or a decimal is 0.1, as that stands in the JSON ----------------------
+
+
+def _hash_integers(values: NDArray[Any], salt: int, *, all_digits: bool) -> Hashes:
+    """Hash n integers; with `all_digits`, the first rule, a big one is never equal to a double."""
+    hashed = _hash_doubles(values.astype("<f8"), salt)
+    if values.itemsize == 8 and len(values):
+        wide = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
+        if len(wide) and not all_digits:
+            wide = wide[~_written_as_doubles(values[wide])]
+        if len(wide):
+            hashed[wide] = _hash_wide(values[wide], salt)
+    return hashed
+
+
+def _written_as_doubles(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of n big integers have the digits with which their nearest doubles are written."""
+    alike = np.zeros(len(values), dtype=np.bool_)
+    # A double has 17 digits at most, an integer of 64 bits 19 or 20: most can't be alike.
+    rows = np.flatnonzero((np.abs(values.astype("<f8")) < 1e17) | (values % 10 == 0))
+    if len(rows):
+        doubles = pa.array(values[rows].astype("<f8")).cast(pa.string()).cast(_WHOLE)
+        alike[rows] = pc.equal(doubles, pa.array(values[rows]).cast(_WHOLE)).to_numpy(zero_copy_only=False)
+    return alike
+
+
+def _hash_wide(values: NDArray[Any], salt: int) -> Hashes:
+    """Hash big integers by their bits, which a negative one shares with a large unsigned one."""
+    if values.dtype.kind == "u":
+        return mix_bits(values.astype("<u8"), salt ^ _WIDE)
+    bits = values.astype("<i8").view("<u8") ^ np.where(values < 0, np.uint64(_NEGATIVE), np.uint64(0))
+    return mix_bits(bits, salt ^ _WIDE)
+
+
+def _hash_doubles(values: NDArray[Any], salt: int) -> Hashes:
+    zeroed: NDArray[Any] = values + 0.0  # -0.0 becomes 0.0
+    return mix_bits(zeroed.view("<u8"), salt ^ _NUMBER)
+
+
+def _hash_singles(values: NDArray[Any], salt: int) -> Hashes:
+    """Hash n floats of 32 bits, which are written with fewer digits than the same doubles."""
+    doubles = values.astype("<f8")
+    rows = np.flatnonzero((doubles != np.floor(doubles)) | (np.abs(doubles) >= 2**24))
+    if len(rows):
+        written = pa.array(values[rows], pa.float32()).cast(pa.string()).cast(pa.float64())
+        doubles[rows] = written.to_numpy(zero_copy_only=False)
+    return _hash_doubles(doubles, salt)
+
+
+def _hash_decimals(values: pa.Array, salt: int) -> Hashes:
+    texts = values.cast(pa.string()).fill_null("0")
+    hashed = _hash_doubles(texts.cast(pa.float64()).to_numpy(zero_copy_only=False), salt)
+    if values.type.precision > _EXACT_DIGITS:
+        # Without the zeros that fill up the scale; with sign and point a text may be longer than its digits.
+        lengths = pc.utf8_length(pc.utf8_rtrim(texts, "0")).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(lengths > _EXACT_DIGITS).tolist():
+            hashed[row] = _hash_decimal(Decimal(texts[row].as_py()), salt)
+    return hashed
+
+
+def _hash_decimal(value: Decimal, salt: int) -> int:
+    """Hash one decimal; like a double, if that is written with the same digits."""
+    double = float(value)
+    if Decimal(repr(double)) == value:
+        return int(_hash_doubles(np.array([double]), salt)[0])
+    if value == value.to_integral_value(context=_DIGITS) and -(2**63) <= value < 2**64:
+        kind = np.dtype(np.int64 if value < 0 else np.uint64)
+        return int(_hash_wide(np.array([int(value)], kind), salt)[0])
+    return int(hash_texts(pa.array([str(_DIGITS.normalize(value))]), salt ^ _WIDE)[0])
+
+
+# --- values one by one, by their JSON: rare types and marked strings -------------------------------------
+
+
+def _hash_by_json(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    # A line is {"v":...}, or {} for a null.
+    texts = [line[5:-1] or b"null" for line in _json_of(values, rules).split(b"\n")[:-1]]
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    hashed = _hash_parsed([load_json(text) for text in places], salt)
+    return hashed[[places[text] for text in texts]]
+
+
+def _hash_json_texts(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    """The first rule: the hash of the JSON as a text."""
+    if len(values) == 0:
+        return _zeros(values)
+    lines = _json_of(values, rules)
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines))
+    return hash_texts(texts, salt ^ _JSON)
+
+
+def _json_of(values: pa.Array, rules: HashRules) -> bytes:
+    return json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=rules.splice)
+
+
+def _hash_parsed(values: Sequence[JsonValue], salt: int) -> Hashes:
+    """Hash values as columns of their types are hashed; those of one type together."""
+    hashed = np.full(len(values), _NULL, dtype=np.uint64)
+    rows_of: dict[type, list[int]] = {}
+    for row, value in enumerate(values):
+        rows_of.setdefault(type(value), []).append(row)
+    for kind, rows in rows_of.items():
+        own: list[Any] = [values[row] for row in rows]
+        if kind is str:
+            hashed[rows] = hash_texts(pa.array(own, pa.string()), salt)
+        elif kind is bool:
+            hashed[rows] = mix_bits(np.array(own, dtype=np.uint64), salt ^ _BOOLEAN)
+        elif kind is list:
+            lengths = np.array([len(elements) for elements in own])
+            elements = _hash_parsed([element for elements in own for element in elements], salt ^ _LIST)
+            hashed[rows] = _sum_elements(elements, lengths, salt)
+        elif kind is dict:
+            objects = [[(name, m) for name, m in members.items() if m is not None] for members in own]
+            flat = [pair for members in objects for pair in members]
+            names = hash_texts(pa.array([name for name, _ in flat], pa.string()), _NAMES)
+            members = _hash_parsed([member for _, member in flat], _salt_in_object(salt))
+            total = _sums(mix_bits(members ^ names, salt ^ _MEMBER), np.array([len(m) for m in objects]))
+            hashed[rows] = mix_bits(total, salt ^ _OBJECT)
+        elif kind is int or kind is float:
+            wide = [kind is int and abs(number) > _EXACT for number in own]
+            doubles = [0.0 if is_wide else float(number) for number, is_wide in zip(own, wide, strict=True)]
+            hashed[rows] = _hash_doubles(np.array(doubles), salt)
+            for place in np.flatnonzero(wide).tolist():
+                hashed[rows[place]] = _hash_decimal(Decimal(own[place]), salt)
+    return hashed

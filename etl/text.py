@@ -1,0 +1,107 @@
+"""How numbers, durations, sizes and foreign text are written for people: the same everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from unicodedata import combining, east_asian_width
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
+
+
+def one_line(text: str) -> str:
+    """Write foreign text as one printable line, so that it can't move the cursor or forge a log line."""
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """Replace every blank by a space, and every other character that can't be printed by its escape."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else _escape(c) for c in text)
+
+
+def visible(text: str) -> str:
+    """Write a line with escapes for all that can't be printed, also for a line end."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def columns(text: str) -> int:
+    """Count the columns that a text takes on a terminal; a wide letter takes two."""
+    return sum(2 if east_asian_width(c) in "WF" else not combining(c) for c in text)
+
+
+def filled(phrases: Iterable[str], width: int, joint: int = 1) -> list[list[str]]:
+    """Distribute phrases over lines of at most `width` columns, `joint` columns apart.
+
+    A phrase is never broken; one that is wider than `width` has a line of its own.
+    """
+    lines: list[list[str]] = []
+    used = width
+    for phrase in phrases:
+        used += joint + columns(phrase)
+        if used > width:
+            lines.append([])
+            used = columns(phrase)
+        lines[-1].append(phrase)
+    return lines
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun, such as `1 row` or `1,200 rows`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size(count: int) -> str:
+    """Write bytes in the unit that keeps them short; a KB is 1000 bytes."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    digits = 1 if unit and value < 99.95 else 0
+    return f"{value:,.{digits}f} {_UNITS[unit]}"
+
+
+def span(seconds: float) -> str:
+    """Write a duration by its two largest units; below ten seconds with one decimal."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(min(seconds, 1e12))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400:,} d {whole % 86400 // 3600:02} h"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part in percent. Only nothing is 0 % and only all is 100 %, however long the table."""
+    if part <= 0 or whole <= 0:
+        return "0 %"
+    if part >= whole:
+        return "100 %"
+    percent = 100 * part / whole
+    if percent < 0.1:
+        return "<0.1 %"
+    return ">99.9 %" if percent >= 99.95 else f"{percent:.1f} %"
+
+
+def per_second(rows: float, seconds: float) -> str:
+    """Write a rate of rows; over no time at all it is 0."""
+    return f"{rows / seconds if seconds > 0 else 0.0:,.0f} rows/s"
+
+
+def address(endpoint: str) -> str:
+    """Write an endpoint so that it may be shown: a user, password or query in the URL is left out."""
+    try:
+        parts = urlsplit(one_line(endpoint))
+        _ = parts.port  # raises where the port is not a number, which may be half a password
+    except ValueError:
+        return "(not a URL)"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

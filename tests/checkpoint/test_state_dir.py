@@ -1,0 +1,134 @@
+"""One run at a time; a dead one holds up nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from etl.checkpoint import StateDir
+from etl.errors import ActiveRunError, StateError
+
+HOLD = """
+import sys
+from pathlib import Path
+from etl.checkpoint import StateDir
+folder = StateDir(Path(sys.argv[1]))
+folder.prepare()
+with folder.hold():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "state")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def end(process: subprocess.Popen[str], number: int) -> None:
+    os.kill(process.pid, number)
+    process.wait()
+
+
+def test_a_second_run_is_told_who_holds_it_since_when(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    folder = StateDir(tmp_path / "state")
+    with pytest.raises(ActiveRunError, match=rf"process {holder.pid} on .* since 20"), folder.hold():
+        pass
+    assert f"process {holder.pid}" in str(folder.holder())
+    end(holder, signal.SIGKILL)
+    assert folder.holder() is None
+    with folder.hold():
+        assert f"process {os.getpid()}" in folder.lock.read_text().replace('"pid": ', "process ")
+
+
+def test_holding_ends_with_the_block(tmp_path: Path) -> None:
+    folder = StateDir(tmp_path)
+    for _ in range(2):
+        with folder.hold():
+            pass
+
+
+def test_prepared_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = StateDir(tmp_path / "deep" / "state")
+    folder.prepare()
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    assert list(folder.path.iterdir()) == []
+    with folder.hold():
+        assert stat.S_IMODE(folder.lock.stat().st_mode) == 0o600
+
+
+def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match=r"can't be written.*file") as caught:
+        StateDir(tmp_path / "file" / "state").prepare()
+    assert "--state-dir" in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777, 0o722, 0o755, 0o700])
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a state"
+    path.mkdir()
+    path.chmod(mode)
+    if mode & 0o022:
+        with pytest.raises(StateError, match="others can write to the state folder") as caught:
+            StateDir(path).prepare()
+        assert f"chmod go-w '{path}'" in str(caught.value.hint)
+        assert list(path.iterdir()) == []
+        path.chmod(mode & ~0o022)
+    StateDir(path).prepare()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused_unless_by_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, -1)
+    StateDir(path).prepare()
+    monkeypatch.setattr(os, "geteuid", lambda: 23456)
+    with pytest.raises(StateError, match=r"belongs to another user \(uid 12345\); this is uid 23456"):
+        StateDir(path).prepare()
+
+
+def test_the_lock_is_opened_without_following_a_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    folder = StateDir(tmp_path / "state")
+    folder.prepare()
+    folder.lock.symlink_to(precious)
+    with pytest.raises(StateError, match="is a link"), folder.hold():
+        pass
+    assert folder.holder() is None
+    assert precious.read_text() == "keep me"
+    folder.lock.unlink()
+    os.mkfifo(folder.lock)
+    with pytest.raises(StateError, match="is no file"), folder.hold():
+        pass
+
+
+def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path: Path) -> None:
+    folder = StateDir(tmp_path)
+    drafts = ["rejects.ndjson.new", "snapshot.arrow.new", "ids.arrow.new", "rejects.ndjsonab1_x9zq"]
+    kept = [
+        *("rejects.ndjson", "snapshot.arrow", "rejects.ndjson.bak", "rejects.ndjson_backup1"),
+        *("rejects.ndjson20240501", "fixed.new", "rejects.ndjson-fixed"),
+    ]
+    for name in (*drafts, *kept):
+        (tmp_path / name).touch()
+    with folder.hold():
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "lock"])

@@ -1,0 +1,76 @@
+"""What flags take, and what they say of anything else."""
+
+from __future__ import annotations
+
+import math
+
+import click
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from etl.cli.options import (
+    parse_duration,
+    parse_endpoint,
+    parse_percent,
+    parse_rate,
+    parse_reject_limit,
+    parse_row_minimum,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("500ms", 0.5), ("15", 15), ("0.05", 0.05), ("1.5m", 90)],
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+def test_a_rate_is_a_number_or_max() -> None:
+    assert parse_rate("max") == math.inf
+    assert parse_rate("2.5") == 2.5
+
+
+def test_a_reject_limit_is_rows_or_a_share() -> None:
+    assert (parse_reject_limit("100").count, parse_reject_limit("100").percent) == (100, None)
+    assert (parse_reject_limit("0.5%").count, parse_reject_limit("0.5%").percent) == (None, 0.5)
+    assert parse_reject_limit("100 %").percent == 100
+
+
+def test_a_share_is_a_percentage() -> None:
+    assert (parse_percent("50%"), parse_percent("0.5 %"), parse_percent("100%"), parse_percent("0%")) == (
+        50,
+        0.5,
+        100,
+        0,
+    )
+    for wrong in ("50", "101%", "-1%", "%", "5%%"):
+        with pytest.raises(click.BadParameter, match=r"use e\.g\. 50%"):
+            parse_percent(wrong)
+
+
+@given(st.text().filter(lambda text: not any("0" <= letter <= "9" for letter in text)))
+@example("-1")
+@example("1e")
+@example("1 000")
+def test_anything_else_is_told_with_an_example(text: str) -> None:
+    for take, sample in (
+        (parse_duration, "90s"),
+        (parse_rate, "max"),
+        (parse_reject_limit, "0.5%"),
+        (parse_percent, "50%"),
+        (parse_row_minimum, "90%"),
+    ):
+        if text != "max":
+            with pytest.raises(click.BadParameter, match=sample):
+                take(text)
+
+
+def test_an_endpoint_is_a_base_url_or_a_region() -> None:
+    assert parse_endpoint("eu") == "https://api.eu.amplitude.com"
+    assert parse_endpoint("http://127.0.0.1:8900/") == "http://127.0.0.1:8900"
+    for wrong in ("127.0.0.1:8900", "ftp://host", "https://host?key=1", "https://me:pw@host", "https://"):
+        with pytest.raises(click.BadParameter, match=r"use e\.g\. https://") as caught:
+            parse_endpoint(wrong)
+        assert "pw" not in caught.value.message

@@ -1,0 +1,68 @@
+"""Small real sources, what is proposed for them, and what the mapper then makes of their rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from etl.init import Proposal, propose
+from etl.job import ColumnSpec, CsvOptions, Job, check_columns, parse_job
+from etl.mapper import Mapper
+from etl.model import RowRange
+from etl.reader import Source, open_source
+
+
+def csv_source(
+    folder: Path, text: str | bytes, name: str = "users.csv", csv: CsvOptions | None = None
+) -> Source:
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / name).write_bytes(content)
+    return open_source([name], folder=folder, csv=csv)
+
+
+def column_source(folder: Path, values: Sequence[str], column: str = "v") -> Source:
+    """A CSV file with sound ids and one more column."""
+    rows = "".join(f'user-{number},"{value}"\n' for number, value in enumerate(values, start=100))
+    return csv_source(folder, f'user_id,"{column}"\n{rows}')
+
+
+def table_source(columns: Mapping[str, object]) -> Source:
+    return open_source([pa.table(dict(columns))])
+
+
+_last: list[tuple[Source, Proposal]] = []  # most tests look at several parts of one proposal
+
+
+def proposed(source: Source) -> Proposal:
+    if not _last or _last[0][0] is not source:
+        _last[:] = [(source, propose(source, locations=["users.csv"], name="users"))]
+    return _last[0][1]
+
+
+def job_of(proposal: Proposal, source: Source, folder: Path = Path()) -> Job:
+    job = parse_job(proposal.text, name="users.yml", folder=folder)
+    for file in range(len(source.files)):
+        check_columns(job, source.schema(file).names)
+    return job
+
+
+def spec_of(source: Source, name: str = "v") -> ColumnSpec:
+    """How the proposed job sets a property."""
+    return job_of(proposed(source), source).identification.operators["$set"][name]
+
+
+def properties_of(source: Source) -> dict[str, ColumnSpec]:
+    return dict(job_of(proposed(source), source).identification.operators.get("$set", {}))
+
+
+def rejects_of(job: Job, source: Source) -> Counter[str]:
+    """Rejects by code when the job's rows are read and mapped."""
+    mapper = Mapper(job.identification)
+    found: Counter[str] = Counter()
+    for file in range(len(source.files)):
+        for batch in source.read(RowRange(file), used=mapper.columns):
+            found.update(reject.code for reject in mapper.map(batch).rejects)
+    return found

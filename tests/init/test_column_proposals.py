@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from etl.init.column_proposals import ColumnProposal, PropertyLine
+from etl.init.facts import read_facts
+from etl.init.id_choice import choose_id
+from etl.init.job_text import identification_lines
+from etl.init.text_types import DATE_FORMATS, LIKE_A_DATE
+from etl.job import ColumnSpec, Step, parse_job
+from etl.reader import open_source
+from tests.init.proposals import (
+    column_source,
+    csv_source,
+    job_of,
+    properties_of,
+    proposed,
+    spec_of,
+    table_source,
+)
+
+USERS = [f"person-{number}" for number in range(6)]
+CARDS = [
+    "6759521864920116",
+    "6767119071901597",
+    "3576031598965625",
+    "4111 1111 1111 1111",
+    "4111111111111111",
+    "",
+]
+HASH = (Step("trim"), Step("lower"), Step("sha256"))
+
+
+def flat(text: str) -> str:
+    return " ".join(text.replace("#", "").split())
+
+
+@pytest.mark.parametrize("name", ["cc", "number_on_file"])
+def test_card_numbers_are_never_sent(name: str) -> None:
+    source = table_source({"user_id": USERS, name: CARDS})
+    proposal = proposed(source)
+    assert properties_of(source) == {}
+    assert f"# {name}_sha256: {{column: {name}, transform: [trim, lower, sha256]}}" in proposal.text
+    assert any("hashed or left out" in note and name in note for note in proposal.notes)
+
+
+def test_card_numbers_that_are_numbers_are_found_too() -> None:
+    numbers = [int(card) for card in CARDS[:3]] * 2
+    assert properties_of(table_source({"user_id": USERS, "n": pa.array(numbers, pa.int64())})) == {}
+
+
+@pytest.mark.parametrize("name", ["password", "api_key", "ssn", "pin"])
+def test_secrets_are_never_sent(name: str) -> None:
+    assert properties_of(table_source({"user_id": USERS, name: list("abcdef")})) == {}
+
+
+def test_mail_addresses_are_hashed() -> None:
+    source = table_source({"user_id": USERS, "contact": [f"p{n}@example.com" for n in range(6)]})
+    assert properties_of(source) == {"contact_sha256": ColumnSpec(column="contact", transform=HASH)}
+    assert "# contact: contact" in proposed(source).text
+
+
+def test_a_hash_does_not_take_another_property_s_name() -> None:
+    mails = [f"p{n}@example.com" for n in range(6)]
+    source = table_source({"user_id": USERS, "email_sha256": list("abcdef"), "email": mails})
+    assert set(properties_of(source)) == {"email_sha256", "email_sha256_"}
+
+
+def test_empty_mail_addresses_are_not_hashed_to_one_value() -> None:
+    mails = [*[f"p{n}@example.com" for n in range(5)], ""]
+    assert properties_of(table_source({"user_id": USERS, "email": mails})) == {}
+    assert "all get the same hash" in flat(proposed(table_source({"user_id": USERS, "email": mails})).text)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("first_name", list("abcdef")),
+        ("phone", ["123456"] * 6),
+        ("v", ["+49 170 1234567"] * 6),
+        ("v", ["192.168.0.1"] * 6),
+        ("birthday", ["2000-01-01"] * 6),
+        ("street", list("abcdef")),
+    ],
+)
+def test_other_personal_data_is_pointed_out(name: str, values: list[str]) -> None:
+    source = table_source({"user_id": USERS, name: values})
+    assert set(properties_of(source)) == {name}
+    assert f"Personal data: {name}" in proposed(source).text
+    assert any(name in note for note in proposed(source).notes)
+
+
+def test_mail_as_a_name_for_something_else_is_no_mail() -> None:
+    assert set(properties_of(table_source({"user_id": USERS, "email": [True, False] * 3}))) == {"email"}
+
+
+def test_an_empty_column_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    source = column_source(tmp_path, ["", "", ""])
+    assert properties_of(source) == {}
+    assert "v is left out: it has no value in any row." in proposed(source).text
+
+
+def test_a_constant_column_is_told(tmp_path: Path) -> None:
+    assert "v has the same value in every row" in proposed(column_source(tmp_path, ["x", "x"])).text
+
+
+def test_free_text_is_told(tmp_path: Path) -> None:
+    values = [f"a long remark about the customer, number {n}, which goes on" for n in range(60)]
+    assert "v is free text" in proposed(column_source(tmp_path, values)).text
+
+
+def test_a_family_is_mapped_whole_or_not_at_all(tmp_path: Path) -> None:
+    part = csv_source(tmp_path, "user_id,country,city\nperson-1,DE,Bonn\n")
+    assert set(properties_of(part)) == {"country", "city"}
+    assert "partial_families: reset" in proposed(part).text
+    whole = csv_source(tmp_path, "user_id,Country,region,city,DMA,plan\nperson-1,DE,NW,Bonn,x,pro\n")
+    fields = job_of(proposed(whole), whole).identification.fields
+    assert {name: spec.column for name, spec in fields.items()} == {
+        "user_id": "user_id",
+        "country": "Country",
+        "region": "region",
+        "city": "city",
+        "dma": "DMA",
+    }
+    assert set(properties_of(whole)) == {"plan"}
+
+
+def test_an_empty_column_completes_a_family_but_fills_no_field_alone(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, "user_id,country,region,city,dma,language\nperson-1,DE,NW,Bonn,,\n")
+    fields = job_of(proposed(source), source).identification.fields
+    assert set(fields) == {"user_id", "country", "region", "city", "dma"}
+
+
+def test_fields_of_no_family_are_mapped_by_themselves(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, "user_id,language,paying\nperson-1,de,yes\n")
+    assert job_of(proposed(source), source).identification.fields["language"].column == "language"
+    assert set(properties_of(source)) == {"paying"}
+
+
+def test_columns_that_some_files_lack_are_left_out() -> None:
+    tables = [pa.table({"user_id": USERS, "a": USERS}), pa.table({"user_id": USERS, "b": USERS})]
+    source = open_source(tables)
+    assert properties_of(source) == {}
+    assert "a is left out: some files lack it" in flat(proposed(source).text)
+
+
+def test_names_that_amplitude_reserves_are_changed() -> None:
+    source = table_source(
+        {
+            "user_id": USERS,
+            "$plan": list("abcdef"),
+            "plan": list("abcdef"),
+            "$": list("abcdef"),
+            "<<": list("abcdef"),
+        }
+    )
+    assert {name: spec.column for name, spec in properties_of(source).items()} == {
+        "plan": "$plan",
+        "plan_": "plan",
+        "column $": "$",
+        "column <<": "<<",
+    }
+
+
+def test_no_more_properties_are_proposed_than_amplitude_takes() -> None:
+    names = [f"c{number}" for number in range(1003)]
+    lines = [(PropertyLine(name, ColumnSpec(column=name)),) for name in names]
+    proposals = [ColumnProposal(name, (), line) for name, line in zip(names, lines, strict=True)]
+    facts = read_facts(table_source({"user_id": USERS}), prefix="user-")
+    text = "\n".join(identification_lines(choose_id(facts, "user-"), {}, [], proposals))
+    job = parse_job(text, name="users.yml", folder=Path())
+    assert len(job.identification.operators["$set"]) == 1000
+    assert "left out" in text
+
+
+def dated(format_: str, kind: str = "date") -> dict[str, object]:
+    return {"type": kind, "transform": (Step("date_format", format_),)}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1", "-2", "30", ""], {"type": "integer"}),
+        (["0", "1", "1"], {"type": "integer"}),
+        (["1", "2.5", ".5", "1e3"], {"type": "number"}),
+        (["true", "False"], {"type": "boolean"}),
+        (["y", "n", ""], {"type": "boolean"}),
+        (["2024-02-29", "1999-01-01"], {"type": "date"}),
+        (["2024-02-29T10:00:00Z", "1999-01-01 00:00"], {"type": "datetime"}),
+        (["2024-02-29", "2024-02-29T10:00:00+02:00"], {"type": "datetime"}),
+        (["3/8/1971", "1/16/1968"], dated("%m/%d/%Y")),
+        (["3/8/1971", "16/1/1968"], dated("%d/%m/%Y")),
+        (["31.12.1999", "1.2.2000"], dated("%d.%m.%Y")),
+        (["2001/12/31"], dated("%Y/%m/%d")),
+        (["7-Jan-2020", "31-May-2021"], dated("%d-%b-%Y")),
+        (["1 May 2020", "2 May 2021"], dated("%d %b %Y")),
+        (["March 1, 2020"], dated("%B %d, %Y")),
+        (["20240131", "19991231"], dated("%Y%m%d")),
+        (["31/12/1999 23:59"], dated("%d/%m/%Y %H:%M", "datetime")),
+        (["12/31/1999 11:59 PM"], dated("%m/%d/%Y %I:%M %p", "datetime")),
+        (["25/12/98"], dated("%d/%m/%y")),
+        (["a;b", "c; d e;f", "g"], {"type": "list", "separator": ";"}),
+        (["a|b", "c|d"], {"type": "list", "separator": "|"}),
+        (['{""a"": 1}', "[1, 2]", ""], {"type": "json"}),
+        (["12,5", "1,25", "3"], {"type": "number", "transform": (Step("replace", pairs=((",", "."),)),)}),
+        (["1,234.5", "12"], {"type": "number", "transform": (Step("replace", pairs=((",", ""),)),)}),
+    ],
+)
+def test_a_type_is_proposed_that_every_value_has(
+    tmp_path: Path, values: list[str], expected: dict[str, object]
+) -> None:
+    assert spec_of(column_source(tmp_path, values)) == ColumnSpec(column="v", **expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["00123", "45678"],
+        ["+4912345678"],
+        ["12345678901234567"],
+        ["1", "two"],
+        ["y", "y"],
+        ["f", "f"],
+        ["30/2/2020"],
+        ["3/8/1971", "8/3/1971"],
+        ["01/02/03"],
+        ["1,234", "5,678"],
+        ["2024-02-30"],
+        ["12345678", "20240101"],
+        ["{not json}"],
+        ["[[1]]"],
+        ["nan", "inf"],
+        ["0x10", "7"],
+        ["I came; I saw, and then what I did was go home", "so"],
+        [" 1", "2"],
+    ],
+)
+def test_what_is_doubtful_stays_text(tmp_path: Path, values: list[str]) -> None:
+    spec = spec_of(column_source(tmp_path, values))
+    assert (spec.transform, spec.type) in {((), None), ((), "integer")}
+    assert spec.type is None or values == ["12345678", "20240101"]
+
+
+def test_a_doubt_between_two_formats_is_told_with_both(tmp_path: Path) -> None:
+    text = proposed(column_source(tmp_path, ["3/8/1971", "8/3/1971"])).text
+    assert '{date_format: "%m/%d/%Y"}' in text
+    assert '{date_format: "%d/%m/%Y"}' in text
+
+
+def test_a_type_that_nearly_fits_is_only_told_with_the_place_of_the_first_misfit(tmp_path: Path) -> None:
+    source = column_source(tmp_path, [*["5"] * 250, "five", *["7"] * 150, "seven"])
+    text = proposed(source).text
+    assert spec_of(source) == ColumnSpec(column="v")
+    assert "# v: {column: v, type: integer}" in text
+    assert "2 of 402 values are not fit for `integer` (the first in row 251)" in " ".join(
+        text.replace("#", "").split()
+    )
+
+
+def test_a_type_that_fits_too_few_is_not_told(tmp_path: Path) -> None:
+    text = proposed(column_source(tmp_path, [*["5"] * 50, "five"])).text
+    assert "integer" not in text
+
+
+@pytest.mark.parametrize("name", ["zip", "app_version_code", "phone"])
+def test_codes_are_not_counted_with(tmp_path: Path, name: str) -> None:
+    assert spec_of(column_source(tmp_path, ["10115", "80331"], name), name).type is None
+
+
+def test_leading_zeros_are_told(tmp_path: Path) -> None:
+    assert "leading zeros" in proposed(column_source(tmp_path, ["00123", "45678"])).text
+
+
+def test_types_of_a_file_that_has_types_are_kept() -> None:
+    source = table_source(
+        {"user_id": ["user-1", "user-2"], "v": [1.5, 2.5], "s": ["1", "2"], "t": ["true", "false"]}
+    )
+    assert {spec_of(source, name).type for name in "vst"} == {None}
+    assert "double" in proposed(source).text
+
+
+def test_dates_in_text_of_a_file_that_has_types_are_read_too() -> None:
+    source = table_source({"user_id": ["user-1", "user-2"], "v": ["16/1/1968", ""]})
+    assert spec_of(source) == ColumnSpec(column="v", **dated("%d/%m/%Y"))  # type: ignore[arg-type]
+
+
+def test_long_text_is_cut_rather_than_rejected(tmp_path: Path) -> None:
+    source = column_source(tmp_path, ["x" * 1025, "short"])
+    assert spec_of(source) == ColumnSpec(column="v", too_long="truncate")
+    assert "1 value of more than 1,024 characters" in proposed(source).text
+
+
+def test_a_column_whose_values_cannot_be_sent_is_left_out_with_the_reason() -> None:
+    source = table_source(
+        {"user_id": ["user-1", "user-2"], "v": [1.0, float("inf")], "w": pa.array([[[1]], None])}
+    )
+    text = proposed(source).text
+    assert "1 not_finite; the first is row 2" in text
+    assert "1 nested_list; the first is row 1" in text
+    assert proposed(source).rejects == {}
+
+
+@pytest.mark.parametrize("format_", DATE_FORMATS)
+def test_what_a_format_writes_it_reads_and_counts_as_like_a_date(format_: str) -> None:
+    texts = pa.array(
+        [
+            datetime(year, month, 28, 23, 59, 58).strftime(format_)
+            for year in (1999, 2024)
+            for month in range(1, 13)
+        ]
+    )
+    assert not DATE_FORMATS[format_].misfits(texts).any()
+    assert pc.all(pc.match_substring_regex(texts, LIKE_A_DATE)).as_py()
+
+
+def test_misfits_after_the_first_batches_are_seen(tmp_path: Path) -> None:
+    rows = "".join(f"user-{number},{number}\n" for number in range(4_000))
+    (tmp_path / "users.csv").write_text(f"user_id,v\n{rows}user-x,x\n")
+    source = open_source(["users.csv"], folder=tmp_path, batch_rows=1000)
+    assert spec_of(source) == ColumnSpec(column="v")
+    assert "(the first in row 4,001)" in " ".join(proposed(source).text.replace("#", "").split())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.init.job_text import in_quotes, quoted, spec_text
+from etl.job import ColumnSpec, Step, parse_job
+from etl.job.problems import clipped
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(texts)
+def test_any_text_reads_back_as_itself_by_any_yaml_reader(text: str) -> None:
+    for written in (quoted(text), in_quotes(text)):
+        assert yaml.safe_load(f"k: {written}") == {"k": text}
+        assert yaml.safe_load(f"{written}: v") == {text: "v"}
+        assert "\n" not in written
+
+
+@pytest.mark.parametrize(
+    "word", ["yes", "No", "null", "~", "12", "1e3", "", "a: b", "#x", "- a", "*a", ".inf", "a\x85b"]
+)
+def test_what_yaml_would_misread_is_quoted(word: str) -> None:
+    assert quoted(word).startswith('"')
+
+
+@pytest.mark.parametrize("word", ["plan", "exports/users.csv", "../users.csv", "/data/users-1.parquet"])
+def test_plain_words_stay_bare(word: str) -> None:
+    assert quoted(word) == word
+
+
+@given(st.text())
+def test_a_comment_never_leaves_its_line(text: str) -> None:
+    assert clipped(text).isprintable()
+    assert len(clipped(text)) <= 60
+
+
+steps = st.one_of(
+    st.sampled_from(["trim", "lower", "upper", "sha256"]).map(lambda word: Step(word)),  # type: ignore[arg-type]
+    texts.map(lambda text: Step("prefix", text)),
+    st.dictionaries(texts, texts, min_size=1, max_size=2).map(
+        lambda pairs: Step("replace", pairs=tuple(pairs.items()))
+    ),
+    st.just(Step("date_format", "%d/%m/%Y")),
+)
+specs = st.builds(
+    ColumnSpec,
+    column=texts,
+    transform=st.lists(steps, max_size=3).map(tuple),
+    type=st.sampled_from([None, "integer", "date", "json"]),
+    too_long=st.sampled_from(["reject", "truncate"]),
+) | st.builds(
+    ColumnSpec, column=texts, type=st.just("list"), separator=st.sampled_from([";", "|", '"', "\t"])
+)
+
+
+@given(specs)
+def test_a_written_spec_is_read_as_the_same_spec(spec: ColumnSpec) -> None:
+    text = f"identification:\n  user_id: u\n  user_properties:\n    p: {spec_text(spec)}\n"
+    job = parse_job(text, name="j.yml", folder=Path())
+    assert job.identification.operators["$set"]["p"] == spec

@@ -1,0 +1,148 @@
+"""Values of typed sources keep their types, bytes become text, and no kind of Arrow array fails."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.amplitude.operators import STRING_FIELDS
+from etl.arrow.originals import original_values
+from etl.job.column_spec import ColumnSpec, Step
+from etl.job.identification_spec import Identification
+from etl.job.scalars import ValueType
+from etl.mapper import Mapper
+from tests.mapper.arrow_samples import ARROW_SAMPLES
+from tests.mapper.mapping import USER, batch_of, outcomes, sent, with_users
+
+SPECS = {str(type_): ColumnSpec(column="v", type=type_) for type_ in (None, *get_args(ValueType))}
+SINGLE = {name: spec for name, spec in SPECS.items() if name not in {"list", "json"}}
+LISTED = {name: SPECS[name] for name in ("None", "number", "list", "json")}
+# What holds the values in types of their own, and what holds them as text.
+TYPED = Identification(USER, groups=SPECS, operators={"$set": SPECS, "$append": LISTED})
+AS_TEXT = [
+    Identification({**USER, **dict(zip(STRING_FIELDS, SINGLE.values(), strict=False))}),
+    *(Identification({"device_id": spec}, unset=("x",)) for spec in SINGLE.values()),
+]
+
+
+@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+def test_values_keep_their_type_in_slices_too(kind: str) -> None:
+    array, expected = ARROW_SAMPLES[kind]
+    assert outcomes(array) == expected
+    if not pa.types.is_union(array.type):
+        array, expected = pa.concat_arrays([array, array]), expected * 2
+    assert outcomes(array.slice(1)) == expected[1:]
+
+
+@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+def test_no_kind_of_array_fails_anywhere_and_the_type_never_depends_on_the_values(kind: str) -> None:
+    whole = with_users(ARROW_SAMPLES[kind][0])
+    nothing = with_users(ARROW_SAMPLES[kind][0].slice(0, 0))
+    for identification in (TYPED, *AS_TEXT):
+        mapped = Mapper(identification).map(whole)
+        rejected = [reject.row for reject in mapped.rejects]
+        assert len(mapped.kept) == len(sent(mapped))
+        assert len({*(mapped.kept + 1).tolist(), *rejected}) == len(mapped.kept) + len(rejected)
+        if identification is TYPED:
+            assert Mapper(TYPED).map(nothing).identifications.schema == mapped.identifications.schema
+
+
+def test_numbers_arrive_digit_by_digit() -> None:
+    found: list[Any] = outcomes(pa.array([2**53 + 1, -(2**63)]))
+    assert found == [2**53 + 1, -(2**63)]
+
+
+HEX, UUID = (Step("hex"),), (Step("uuid"),)
+BYTES = [bytes.fromhex("0f8fad5bd9cb469fa16570867728950e"), None, b"\x00" * 15 + b"\xff"]
+DIGITS = ["0f8fad5bd9cb469fa16570867728950e", None, "000000000000000000000000000000ff"]
+UUIDS = ["0f8fad5b-d9cb-469f-a165-70867728950e", None, "00000000-0000-0000-0000-0000000000ff"]
+
+FIXED = {
+    "fixed": pa.array(BYTES, pa.binary(16)),
+    "a slice": pa.array([b"x" * 16, *BYTES, b"y" * 16], pa.binary(16)).slice(1, 3),
+    "dictionary": pa.array(BYTES, pa.binary(16)).dictionary_encode(),
+}
+ANY = {
+    **FIXED,
+    "run ends": pc.run_end_encode(pa.array(BYTES, pa.binary())),
+    "binary": pa.array(BYTES, pa.binary()),
+    "large": pa.array(BYTES, pa.large_binary()),
+    "view": pa.array(BYTES, pa.binary_view()),
+    "a slice of binary": pa.array([b"x", *BYTES, None], pa.binary()).slice(1, 3),
+    "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array(BYTES, pa.binary(16))),
+}
+
+
+def ids(values: pa.Array, steps: tuple[Step, ...] = ()) -> list[str | None]:
+    spec = ColumnSpec(column="u", transform=steps)
+    job = Identification({"user_id": spec}, operators={"$set": {"p": ColumnSpec(constant='"x"')}})
+    mapped = Mapper(job).map(batch_of({"u": values}))
+    found: list[str | None] = [None] * len(values)
+    for place, one in zip(mapped.kept.tolist(), sent(mapped), strict=True):
+        found[place] = one["user_id"]
+    return found
+
+
+def test_ids_of_bytes_of_one_length_are_their_digits() -> None:
+    assert [ids(values) for values in FIXED.values()] == [DIGITS] * len(FIXED)
+
+
+def test_ids_of_arrows_own_type_are_uuids() -> None:
+    assert ids(ANY["uuid"]) == UUIDS
+
+
+def test_texts_that_old_writers_call_binary_stay_texts() -> None:
+    assert ids(pa.array([b"user-1", b"user-2"], pa.binary())) == ["user-1", "user-2"]
+
+
+def test_a_job_says_how_bytes_are_written() -> None:
+    for name, values in ANY.items():
+        for steps, expected in ((HEX, DIGITS), (UUID, UUIDS)):
+            assert ids(values, steps) == expected, name
+            assert outcomes(values, transform=steps) == expected, name
+
+
+def test_later_steps_see_the_text() -> None:
+    steps = (*HEX, Step("upper"), Step("prefix", "u-"))
+    assert ids(pa.array([b"\xab\xcd"], pa.binary(2)), steps) == ["u-ABCD"]
+
+
+@given(st.lists(st.none() | st.binary(min_size=1, max_size=40)))
+def test_digits_are_those_that_python_writes(values: list[bytes | None]) -> None:
+    expected = [None if value is None else value.hex() for value in values]
+    assert outcomes(pa.array(values, pa.binary()), transform=HEX) == expected
+
+
+@given(st.lists(st.none() | st.uuids()))
+def test_uuids_are_those_that_python_writes(values: list[uuid.UUID | None]) -> None:
+    expected = [None if value is None else str(value) for value in values]
+    assert outcomes(pa.array([v and v.bytes for v in values], pa.binary(16)), transform=UUID) == expected
+    forms = (str, lambda v: f"{{{v}}}".upper(), lambda v: v.hex, lambda v: v.urn, lambda v: rf"\x{v.hex}")
+    texts = [None if value is None else form(value) for form in forms for value in values]
+    assert outcomes(texts, transform=UUID) == expected * len(forms)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0F8f", "0f8f"), (r"\x0f8f", "0f8f"), ("0x0F", "0f"), ("0f8", "<bad_bytes>"), ("user", "<bad_bytes>")],
+)
+def test_text_has_digits_or_is_a_reject(text: str, expected: str) -> None:
+    assert outcomes([text], transform=HEX) == [expected]
+
+
+@pytest.mark.parametrize("value", [b"\xff" * 15, b"\xff" * 17])
+def test_a_uuid_has_16_bytes(value: bytes) -> None:
+    assert outcomes(pa.array([value], pa.binary()), transform=UUID) == ["<bad_bytes>"]
+
+
+def test_a_reject_has_the_digits_that_would_have_been_sent() -> None:
+    (values,) = original_values(batch_of({"u": FIXED["fixed"]}).rows, [0])
+    assert json.loads(values) == {"u": DIGITS[0]}
+    assert ids(pa.array([json.loads(values)["u"]])) == DIGITS[:1]

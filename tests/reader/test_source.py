@@ -1,0 +1,89 @@
+"""A source shows what it holds, how much, and whether it changed, without reading more than it must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etl.job.spec import CsvOptions
+from etl.model import RowRange
+from etl.reader import open_source
+from etl.reader.file_reader import RowSpans, merge_spans
+from tests.reader.reading import batches, opened, rows_of, written
+
+TABLE = pa.table({"id": ["user-1", "user-2", "user-3"]})
+
+
+def folder_of(tmp_path: Path) -> Path:
+    written(tmp_path, "users/a.csv", "id,n,n\nuser-1,1,2\nuser-2,3\n")
+    written(tmp_path, "users/b.ndjson", '{"id": "user-3"}\n{"n": 1}\n')
+    pq.write_table(TABLE, tmp_path / "users" / "c.parquet")
+    written(tmp_path, "users/d.csv", "\n")
+    return tmp_path / "users"
+
+
+def test_counts_good_and_bad_rows_until_there_are_enough(tmp_path: Path) -> None:
+    source = open_source([folder_of(tmp_path)])
+    assert source.count_rows(100) == 7
+    assert source.count_rows(3) == 3
+    assert source.has_rows()
+    assert source.total_rows() is None
+    assert open_source([TABLE, TABLE]).total_rows() == 6
+    assert source.total_bytes() == sum(path.stat().st_size for path in (tmp_path / "users").iterdir())
+    assert [source.is_empty(file) for file in range(4)] == [False, False, False, True]
+    assert open_source([TABLE.to_reader()]).has_rows() is None
+
+
+def test_columns_can_be_looked_up_and_added(tmp_path: Path) -> None:
+    source = open_source([folder_of(tmp_path)])
+    assert source.names(0) == ["id", "n (column 2)", "n (column 3)"]
+    assert source.repeated(0) == {"n": [2, 3]}
+    assert source.lacks(1, ["id", "n", "other"]) == ["other"]
+    wider = source.with_columns(2, ["plan"])
+    assert rows_of(batches(wider, 2))[1] == {"id": "user-1", "plan": None}
+    source.fetch()  # nothing is from the web
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("id;n\n1;2\n", None),
+        ("Title\nid,n\n1,2\n", "the header has 1 name, and the lines after it have 2 fields"),
+        ("user@example.com,x\n", "the header looks like data (`user@example.com`)"),
+    ],
+)
+def test_a_header_that_may_be_none_is_remarked(tmp_path: Path, text: str, remark: str | None) -> None:
+    found = opened(written(tmp_path, "x.csv", text)).remarks()
+    assert [remark in one for one in found if remark] == [True] * (remark is not None)
+    assert open_source([tmp_path / "x.csv"], csv=CsvOptions(header=("a", "b"))).remarks() == []
+
+
+def test_a_file_can_be_read_from_a_copy_under_its_name(tmp_path: Path) -> None:
+    path, copy = written(tmp_path, "x.csv", "id\nuser-1\n"), written(tmp_path, "y.csv", "id\nuser-2\n")
+    source = open_source([path])
+    assert source.path(0) == path.resolve()
+    assert open_source([TABLE]).path(0) is None
+    kept = source.kept(0, copy)
+    assert kept.files[0].name == str(path)
+    assert rows_of(kept.read(RowRange(0))) == {1: {"id": "user-2"}}
+
+
+def test_equal_content_has_an_equal_digest(tmp_path: Path) -> None:
+    first, second = written(tmp_path, "x.csv", "id\nuser-1\n"), written(tmp_path, "y.csv", "id\nuser-1\n")
+    source = open_source([first, second, TABLE, TABLE.slice(1), TABLE.to_reader()])
+    digests = [source.digest(file) for file in range(5)]
+    assert digests[0] == digests[1] is not None
+    assert digests[2] not in (digests[3], None)
+    assert digests[4] is None
+    assert [source.weight(file) is None for file in range(5)] == [False, False, False, False, True]
+    assert source.digest(0, lambda: True) is None
+    first.write_text("id\nuser-2\n")
+    assert source.digest(0) is None
+
+
+def test_spans_that_overlap_are_merged() -> None:
+    assert merge_spans([(1, 4), (2, 3), (3, 6), (8, None), (9, 12)]) == [(1, 6), (8, None)]
+    assert list(RowSpans([(1, 6), (3, 3), (8, None)]).within(5, 10)) == [(5, 6), (8, 10)]

@@ -1,0 +1,140 @@
+"""What is found in a snapshot is what was written, wherever it stands."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.snapshot import FieldGroup, Layout, Snapshot, SnapshotWriter, sorted_file
+from tests.snapshot.builders import header, opened
+
+N = 3000
+LAYOUT = Layout("property", tuple(FieldGroup(name, ((name,),), ignored=name == "c") for name in "abc"))
+BY_USER = Layout("user", LAYOUT.bundles)
+
+
+def keys_of(numbers: Any) -> Any:
+    """Keys all over, the lowest and the highest among them."""
+    keys = np.asarray(numbers, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return np.where(np.asarray(numbers) == 1, np.uint64(2**64 - 1), keys)
+
+
+def fingerprints_of(numbers: Any, layout: Layout) -> Any:
+    columns = np.arange(1, len(layout.names) + 1)
+    return (np.asarray(numbers)[:, None] * 10 + columns).astype(layout.dtype)
+
+
+def write(folder: Path, layout: Layout) -> Path:
+    """A snapshot of the users 0 to N - 1, of which the last 100 came with a second run."""
+    path = folder / f"{layout.mode}.arrow"
+    for number, users in ((1, np.arange(N)), (2, np.arange(N - 100, N))):
+        old = Snapshot.open(path)
+        with SnapshotWriter(path, layout, header(number), old=old) as fresh:
+            fresh.add(keys_of(users).reshape(-1, 1), fingerprints_of(users, layout))
+            fresh.finish()
+    return path
+
+
+@pytest.fixture(scope="module", params=[LAYOUT, BY_USER], ids=["property", "user"])
+def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_file, "PARTITION_BYTES", 10_000)
+        # So that pages are given back all the time.
+        patch.setattr(sorted_file, "_MAPPED_BYTES", 1)
+        with opened(write(tmp_path_factory.mktemp("state"), request.param)) as found:
+            yield found
+
+
+def layout_of(snapshot: Snapshot) -> Layout:
+    return LAYOUT if snapshot.mode == "property" else BY_USER
+
+
+USERS = st.lists(st.integers(0, 2 * N), max_size=50)
+
+
+@given(users=USERS)
+def test_who_is_known_is_found_and_nobody_else(snapshot: Snapshot, users: list[int]) -> None:
+    positions = snapshot.find(keys_of(users))
+    assert (positions >= 0).tolist() == [user < N for user in users]
+    everyone = np.sort(keys_of(np.arange(N)))
+    assert [int(everyone[position]) for position in positions if position >= 0] == [
+        int(keys_of(user)) for user in users if user < N
+    ]
+
+
+@given(users=USERS, changed=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 2), st.integers(0, 1))))
+def test_prints_are_compared_one_by_one(snapshot: Snapshot, users: list[int], changed: Any) -> None:
+    layout = layout_of(snapshot)
+    fingerprints = fingerprints_of(np.array(users, dtype=np.int64), layout)
+    for row, column, value in changed:
+        if row < len(users) and column < len(layout.names):
+            fingerprints[row, column] = value
+    found = snapshot.look_up(keys_of(users), fingerprints, layout)
+    assert found.positions.tolist() == snapshot.find(keys_of(users)).tolist()
+    counted = np.isin(layout.names, layout.counted)
+    stored = fingerprints_of(np.array(users, dtype=np.int64), layout)
+    for row, user in enumerate(users):
+        own = [bool(equal) for equal in found.equal[row]]
+        truth = (fingerprints[row] == stored[row]) & (user < N)
+        assert user < N or not any(own)
+        given_and_counted = counted & (fingerprints[row] != 0)
+        assert [e for e, c in zip(own, given_and_counted, strict=True) if c] == truth[
+            given_and_counted
+        ].tolist()
+        if user < N and not truth[given_and_counted].all():  # or else what is ignored counts as equal
+            ignored = ~counted & (fingerprints[row] != 0)
+            assert [e for e, c in zip(own, ignored, strict=True) if c] == truth[ignored].tolist()
+
+
+def test_of_an_unknown_user_nothing_is_equal_however_little_is_given(snapshot: Snapshot) -> None:
+    layout = layout_of(snapshot)
+    nothing = np.zeros((2, len(layout.names)), dtype=layout.dtype)
+    assert snapshot.look_up(keys_of([2, 2 * N]), nothing, layout).equal.any(axis=1).tolist() == [True, False]
+
+
+def test_runs_are_those_that_had_a_user_accepted_last(snapshot: Snapshot) -> None:
+    users = [0, N - 101, N - 100, N - 1, N + 5]
+    assert snapshot.runs(snapshot.find(keys_of(users))).tolist() == [1, 1, 2, 2, -1]
+
+
+def test_a_column_that_the_snapshot_lacks_is_never_equal_and_others_are_still_compared(
+    tmp_path: Path,
+) -> None:
+    wider = Layout("property", (FieldGroup("d", (("d",),)), *LAYOUT.bundles[::-1]))
+    with opened(write(tmp_path, LAYOUT)) as snapshot:
+        users = np.arange(20)
+        fingerprints = np.concatenate(
+            [np.ones((20, 1)), fingerprints_of(users, LAYOUT)[:, ::-1]], axis=1
+        ).astype("<u4")
+        fingerprints[3, 2] = 1
+        equal = snapshot.look_up(keys_of(users), fingerprints, wider).equal
+    wanted = np.ones((20, 4), dtype=bool)
+    wanted[:, 0] = wanted[3, 2] = False
+    assert equal.tolist() == wanted.tolist()
+
+
+def test_all_keys_come_in_order_with_their_positions(snapshot: Snapshot) -> None:
+    for first, keys in snapshot.sorted_keys():
+        assert snapshot.find(keys).tolist() == list(range(first, first + len(keys)))
+    assert len(snapshot) == N
+
+
+def test_a_closed_snapshot_lets_go_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped: list[Any] = []
+    real = mmap.mmap
+
+    def keep(*args: Any, **others: Any) -> Any:
+        mapped.append(real(*args, **others))
+        return mapped[-1]
+
+    monkeypatch.setattr("etl.snapshot.sorted_file.mmap.mmap", keep)
+    snapshot = opened(write(tmp_path, LAYOUT))
+    snapshot.find(keys_of([1, 2]))
+    snapshot.close()
+    mapped[-1].close()  # fails while anybody looks into it
