@@ -166,11 +166,11 @@ def reader_of_object(given: Any, batch_rows: int) -> TableReader | StreamReader:
     if hasattr(given, "__arrow_c_array__"):
         with source_errors("the table"):
             return TableReader("table", pa.table(pa.record_batch(given)), batch_rows)
-    raise SourceError(f"a {type(given).__name__} is no source", hint=_remedy(given))
+    raise SourceError(f"a {type(given).__name__} is not a source", hint=_remedy(given))
 
 
 def _remedy(given: Any) -> str:
-    """What to write in place of an object that is no source."""
+    """What to write in place of an object that is not a source."""
     if isinstance(given, dict):
         return "make a table of it: pyarrow.table(data)"
     if isinstance(given, list) and all(isinstance(row, dict) for row in given):

@@ -35,10 +35,10 @@ def imported(stderr: str) -> set[str]:
 LOOK = """
 import pkgutil, sys
 import etl
-from etl.cli.process_setup import _NO_PANDAS, keep_out
+from etl.cli.process_setup import _NO_PANDAS, block_pandas
 asked = []
 type(_NO_PANDAS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
-keep_out()
+block_pandas()
 for module in pkgutil.walk_packages(etl.__path__, "etl."):
     if not module.name.endswith("__main__"):
         __import__(module.name)

@@ -54,7 +54,7 @@ def test_what_is_in_flight_is_settled_and_the_rest_kept(
     assert 0 < stopped.summary["rows"] < ROWS
     assert holds_the_law(stopped.summary)
     assert stopped.summary["accepted"] == len(sandbox.profiles)
-    assert "to take it up again: propsync run" in stopped.err
+    assert "to resume it: propsync run" in stopped.err
 
     sandbox.change(latency="0ms")
     finished = propsync(*run(sandbox, job), "--json")
@@ -134,7 +134,7 @@ def test_the_command_to_take_it_up_does_not_drop_the_checkpoint(
     sandbox.begin_outage("503")
     stopped = propsync(*run(sandbox, job), "--restart", "--max-outage", "0.05s")
     assert stopped.code == 5
-    (line,) = [line for line in stopped.err.splitlines() if "take it up again" in line]
+    (line,) = [line for line in stopped.err.splitlines() if "to resume it" in line]
     assert "--restart" not in line
     assert "--batch-size 100" in line
 
@@ -145,8 +145,8 @@ def test_a_stream_is_not_said_to_be_taken_up(propsync: Propsync, sandbox: Sandbo
         *run(sandbox, job), "-", "--max-outage", "0.05s", stdin="id,plan,score\nuser-1,a,1\n"
     )
     assert stopped.code == 5
-    assert "a stream can't be taken up" in stopped.err
-    assert "to take it up again" not in stopped.err
+    assert "a stream can't be resumed" in stopped.err
+    assert "to resume it" not in stopped.err
 
 
 TOLD = ("--json", "--metrics-file", "run.prom", "--report", "run.html")

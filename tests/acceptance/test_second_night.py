@@ -89,9 +89,9 @@ def test_killed_again_and_again_exactly_what_changed_arrives(
 
 END = {
     "the rejects are written": "etl.pipeline.run.publish_rejects",
-    "the snapshot is begun": "etl.snapshot.writer.Renewal.__enter__",
+    "the snapshot is begun": "etl.snapshot.writer.SnapshotWriter.__enter__",
     "the snapshot is renamed": "pathlib.Path.replace",
-    "the snapshot is written": "etl.snapshot.writer.Renewal.finish",
+    "the snapshot is written": "etl.snapshot.writer.SnapshotWriter.finish",
     "the run is finished": "etl.checkpoint.store.Checkpoint.finish",
 }
 
@@ -137,9 +137,11 @@ def _die(arguments: tuple[object, ...], folder: Path, point: str, after: bool) -
     whole = pkgutil.resolve_name(END[point])
 
     def dying(*given: Any, **named: Any) -> Any:
-        if after:
-            whole(*given, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
+        begins = given[:1] == (Path(folder, ".propsync", "job", "in_flight.new"),)
+        found = whole(*given, **named) if after or begins else None
+        if not begins:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
 
     with patch(END[point], dying):
         run_command_line([str(argument) for argument in arguments])

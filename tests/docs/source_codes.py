@@ -8,7 +8,16 @@ from pathlib import Path
 
 STAGES = ("reader", "mapper", "snapshot", "encoder", "sender")
 # What makes a reject or passes a code on to what does, and at which place it takes the code.
-_TAKES_CODE_AT = {"Reject": 2, "Fault": 0, "faults_of": 0, "_UnfitError": 0, "_reject": 1, "handed_back": 1}
+_TAKES_CODE_AT = {
+    "Reject": 2,
+    "ValueIssue": 0,
+    "issues_of": 0,
+    "blank_bad": 2,
+    "_load": 1,
+    "_UnfitError": 0,
+    "_reject": 1,
+    "handed_back": 1,
+}
 
 
 def reject_codes(package: Path) -> set[str]:

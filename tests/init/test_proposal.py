@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl import preview
 from etl.errors import SourceError
 from etl.init import Proposal, propose, propose_job
 from etl.job import Job, load_job
 from etl.model import RowRange
-from etl.pipeline import Settings
+from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
 from etl.reader import open_source
 from tests.examples import examples
@@ -227,7 +226,7 @@ def proposal_of(*locations: str) -> tuple[Proposal, Job]:
 
 
 def sent(job: Job) -> list[str]:
-    return list(preview(job, open_source(job.source, csv=job.csv), count=100))
+    return list(preview_rows(job, open_source(job.source, csv=job.csv), count=100))
 
 
 def rejects(job: Job) -> dict[str, int]:

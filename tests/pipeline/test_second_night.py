@@ -239,7 +239,7 @@ def test_every_row_of_every_night_counts_and_counts_once(
 def keyed_by(keys: Callable[[pa.RecordBatch], Keys]) -> Iterator[None]:
     """Other keys, wherever there are keys."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("encoder", "snapshot.differ"):
+        for module in ("encoder.encoder", "snapshot.diff"):
             patch.setattr(f"etl.{module}.user_keys", keys)
         yield
 

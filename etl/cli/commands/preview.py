@@ -24,11 +24,11 @@ from etl.cli.options import JOB, SOURCES, load_job_and_source
 )
 def preview_command(job: Path, sources: tuple[str, ...], count: int) -> None:
     """Show the first identifications as they would be sent, one JSON object a line."""
-    from etl import preview
+    from etl.pipeline import preview_rows
 
     loaded, source = load_job_and_source(job, sources)
     shown = 0
-    for line in preview(loaded, source, count=count):
+    for line in preview_rows(loaded, source, count=count):
         show(printable_json(line))
         shown += 1
     if shown == 0:
