@@ -2,13 +2,15 @@
 
 The worker is a fork: it starts at once, and shares what is loaded by then. It ends with its parent, and never
 runs on in the code that forked. Chunks come in memory files: their bodies and rows, which are nearly all of
-them, are not copied, and their memory is freed when nothing refers to them any more.
+them, are not copied. When nothing in the parent refers to a file any more, the worker writes the next chunks
+into it, as memory that the system has given once is cheaper than new memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -19,25 +21,30 @@ import struct
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
-from typing import Final, NamedTuple, NoReturn
+from typing import BinaryIO, Final, NamedTuple, NoReturn
 
 import pyarrow as pa
 
 from etl.errors import EtlError, SourceError
 from etl.interrupts import STOPPING
-from etl.model import Body, Chunk
+from etl.model import Body, Chunk, Piece
 from etl.pipeline.prefetch import ChunkStream, one_ahead, prefetch_chunks
 
 MakeChunks = Callable[[], Iterator[list[Chunk]]]
 
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
-_HEAD: Final = struct.Struct("<Q")  # a message: the size of the pickle at the start of its memory file
+_HEAD: Final = struct.Struct("<IQ")  # a message: the number of its memory file, the size of the pickle in it
+_NUMBER: Final = struct.Struct(
+    "<I"
+)  # an answer: the number of a free file; b".": a list was taken
 _LISTS_AHEAD: Final = 3  # lists of chunks that the worker makes before the parent takes them
+_MOST_PIECES: Final = 1024  # IOV_MAX
 _ALIGNMENT: Final = 64  # as Arrow wants its buffers
 _FIELDS: Final = tuple(field.name for field in fields(Chunk) if field.name not in {"body", "rows"})
 _values_of: Final = attrgetter(*_FIELDS)
@@ -104,20 +111,72 @@ def _be_worker(make: MakeChunks, parent: socket.socket, parent_id: int, unwanted
         os._exit(0)
 
 
+class _MemoryFiles:
+    """The worker's memory files: those that the parent has released are used again."""
+
+    def __init__(self, parent: socket.socket) -> None:
+        self._parent = parent
+        self._files: list[BinaryIO] = []
+        self._free: list[int] = []
+        self._ahead = 0
+
+    def wait(self) -> None:
+        """Wait until the parent has taken enough lists. Raises ConnectionError if it has ended."""
+        while self._ahead >= _LISTS_AHEAD:
+            self._answer(self._parent.recv(_NUMBER.size))
+        with suppress(BlockingIOError):
+            while True:
+                self._answer(self._parent.recv(_NUMBER.size, socket.MSG_DONTWAIT))
+
+    def _answer(self, answer: bytes) -> None:
+        if not answer:
+            raise ConnectionResetError
+        if len(answer) == _NUMBER.size:
+            self._free += _NUMBER.unpack(answer)
+        else:
+            self._ahead -= 1
+
+    def send(self, found: object, buffers: Iterable[Body] = ()) -> None:
+        """Send a pickle and, each at an aligned place, buffers in pieces."""
+        head = pickle.dumps(found, protocol=5)
+        if not self._free:
+            self._free.append(len(self._files))
+            self._files.append(open(os.memfd_create("chunks"), "wb", buffering=0))  # noqa: PTH123, SIM115
+        number = self._free.pop()
+        file = self._files[number]
+        file.seek(0)
+        pieces: list[Piece] = [head]
+        place = len(head)
+        for body in buffers:
+            pieces += (bytes(-place % _ALIGNMENT), *body)
+            place += -place % _ALIGNMENT + sum(map(len, body))
+        _write_all(file.fileno(), pieces)
+        if place < os.fstat(file.fileno()).st_size // 2:
+            file.truncate(place)  # one large list must not keep its memory for the whole run
+        socket.send_fds(self._parent, [_HEAD.pack(number, len(head))], [file.fileno()])
+        self._ahead += 1
+
+
+def _write_all(descriptor: int, pieces: list[Piece]) -> None:
+    for first in range(0, len(pieces), _MOST_PIECES):
+        some = pieces[first : first + _MOST_PIECES]
+        left = sum(map(len, some)) - os.writev(descriptor, some)
+        if left:  # a write of over 2 GB, or no memory: the system says so at the next one
+            raise OSError(errno.ENOSPC, "a memory file can't grow")
+
+
 def _send_all(make: MakeChunks, parent: socket.socket) -> None:
-    sent = 0
+    files = _MemoryFiles(parent)
     try:
         for chunks in filter(None, make()):
-            if sent >= _LISTS_AHEAD:
-                parent.recv(1)  # the parent took a list
+            files.wait()
             buffers: list[Body] = []
             for chunk in chunks:
                 buffers += (chunk.body, (memoryview(chunk.rows.serialize()),))
             sizes = [sum(map(len, pieces)) for pieces in buffers]
             values = [(chunk.rows.schema.serialize().to_pybytes(), _values_of(chunk)) for chunk in chunks]
-            _send(parent, (sizes, values), buffers)
-            sent += 1
-        _send(parent, None)
+            files.send((sizes, values), buffers)
+        files.send(None)
     except ConnectionError:
         pass  # the parent has ended
     except BaseException as error:  # noqa: BLE001 - raised again in the parent
@@ -125,19 +184,7 @@ def _send_all(make: MakeChunks, parent: socket.socket) -> None:
         with suppress(Exception):  # somebody else's class can fail in any way
             pickled = pickle.dumps(error, protocol=5)
         with suppress(ConnectionError):
-            _send(parent, _Failure(pickled, "".join(traceback.format_exception(error))))
-
-
-def _send(parent: socket.socket, found: object, buffers: Iterable[Body] = ()) -> None:
-    """Send a memory file: a pickle and, each at an aligned place, buffers in pieces."""
-    head = pickle.dumps(found, protocol=5)
-    with open(os.memfd_create("chunks"), "wb") as file:  # noqa: PTH123 - a descriptor
-        file.write(head)
-        for pieces in buffers:
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-            file.writelines(pieces)
-        file.flush()
-        socket.send_fds(parent, [_HEAD.pack(len(head))], [file.fileno()])
+            files.send(_Failure(pickled, "".join(traceback.format_exception(error))))
 
 
 async def _receive(worker: socket.socket) -> list[Chunk] | None:
@@ -157,15 +204,15 @@ async def _receive(worker: socket.socket) -> list[Chunk] | None:
             "the process that reads the source ended early",
             hint="it may have run out of memory; run the same command again, what is committed is kept",
         )
-    memory = _mapped(descriptors[0])
-    (place,) = _HEAD.unpack(message)
+    number, place = _HEAD.unpack(message)
+    memory = _mapped(descriptors[0], partial(_release, worker, number))
     found = pickle.loads(memory[:place])  # noqa: S301 - our own child
     if isinstance(found, _Failure):
         raise _error(found)
     if found is None:
         return None
     with suppress(ConnectionError):  # it has ended after its last list
-        worker.send(b".")
+        await loop.sock_sendall(worker, b".")
     buffers: list[memoryview] = []
     sizes, values = found
     for size in sizes:
@@ -179,13 +226,23 @@ async def _receive(worker: socket.socket) -> list[Chunk] | None:
     return chunks
 
 
-def _mapped(descriptor: int) -> memoryview:
+def _mapped(descriptor: int, release: Callable[[], None]) -> memoryview:
+    """The content of a memory file, which is released when nothing refers to it any more."""
     with open(descriptor, "rb") as file:
         try:
             flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            return memoryview(mmap.mmap(descriptor, 0, flags, mmap.PROT_READ))
+            memory = mmap.mmap(descriptor, 0, flags, mmap.PROT_READ)
         except OSError:  # no descriptor or address space to spare
-            return memoryview(file.read())
+            found = memoryview(file.read())
+            release()
+            return found
+        weakref.finalize(memory, release).atexit = False
+        return memoryview(memory)
+
+
+def _release(worker: socket.socket, number: int) -> None:
+    with suppress(OSError):  # it has ended, or the socket is closed
+        worker.send(_NUMBER.pack(number))
 
 
 def _error(failure: _Failure) -> BaseException:
