@@ -96,6 +96,30 @@ def test_chunks_come_as_they_were_made(size: int, hold: int) -> None:
         assert_same(after, before)
 
 
+def files_of_the_worker() -> int:
+    """How many memory files the child of this process has open."""
+    (child,) = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    links = (os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir())
+    return sum("memfd:chunks" in link for link in links)
+
+
+@pytest.mark.parametrize("kept", [0, 20])
+def test_memory_that_is_free_is_used_again_and_other_memory_is_left_alone(kept: int) -> None:
+    held: list[Chunk] = []
+    most = 0
+
+    def see(came: Chunk) -> None:
+        nonlocal most
+        most = max(most, files_of_the_worker())
+        if len(held) < kept:
+            held.append(came)
+
+    apart(lambda: ([chunk(number)] for number in range(COUNT)), see)
+    assert kept < most <= kept + 8
+    for number, came in enumerate(held):
+        assert_same(came, chunk(number))
+
+
 def test_what_the_child_raises_is_raised_here() -> None:
     def broken() -> Iterator[list[Chunk]]:
         yield [chunk(1)]
