@@ -99,7 +99,7 @@ def test_chunks_come_as_they_were_made(size: int, hold: int) -> None:
 def files_of_the_worker() -> int:
     """How many memory files the child of this process has open."""
     (child,) = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
-    links = (os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir())
+    links = (str(link.readlink()) for link in Path(f"/proc/{child}/fd").iterdir())
     return sum("memfd:chunks" in link for link in links)
 
 
