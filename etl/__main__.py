@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from etl.interrupts import leave_at_once, watch
+    from .interrupts import leave_at_once, watch
 
     watch()
     code = 130
@@ -21,8 +21,8 @@ def main() -> None:
 
 
 def _run_process() -> int:
-    from etl.cli.console import make_sturdy
-    from etl.cli.process_setup import block_pandas, configure_allocation
+    from .cli.console import make_sturdy
+    from .cli.process_setup import block_pandas, configure_allocation
 
     make_sturdy()
     configure_allocation()
@@ -34,8 +34,8 @@ def run_command_line(arguments: list[str]) -> int:
     """Run the command line and return the exit code. Messages for the user go to stderr."""
     import click
 
-    from etl.cli.app import propsync
-    from etl.cli.console import Invocation
+    from .cli.app import propsync
+    from .cli.console import Invocation
 
     invocation = Invocation(tuple(arguments), secrets=[os.environ.get("AMPLITUDE_API_KEY", "")])
     try:
@@ -51,7 +51,7 @@ def _leave(code: int) -> None:
     """End the process. The code is decided, and further signals do not change it."""
     import threading
 
-    from etl.interrupts import ignore
+    from .interrupts import ignore
 
     sys.stdout.flush()
     sys.stderr.flush()

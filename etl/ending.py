@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
-from etl.errors import EtlError, ExitCode
-from etl.model import Tally
-from etl.run_events import Ended, Event, Listener, Summary
-from etl.text import counted, visible
+from .errors import EtlError, ExitCode
+from .model import Tally
+from .run_events import Ended, Event, Listener, Summary
+from .text import counted, visible
 
 if TYPE_CHECKING:
     from types import TracebackType

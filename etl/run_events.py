@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from etl.model import Tally
+from .model import Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from etl.errors import StateError
+from .errors import StateError
 
 
 @contextmanager

@@ -3,5 +3,5 @@
 Source: Amplitude's Identify, Batch Event Upload and HTTP V2 API pages unless a comment says otherwise.
 """
 
-from etl.amplitude.limits import *  # noqa: F403 - so that the rest may write `amplitude.MAX_DEPTH`
-from etl.amplitude.operators import *  # noqa: F403
+from .limits import *  # noqa: F403 - so that the rest may write `amplitude.MAX_DEPTH`
+from .operators import *  # noqa: F403

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
-from etl.amplitude.answers import (
+from .answers import (
     Named,
     Payload,
     blotted,

@@ -18,14 +18,14 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.arrow.json_lines import json_lines
+from .json_lines import json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
-    from etl.model import Batch
+    from ..model import Batch
 
 # What a reject's values were read from.
 JSON_ORIGIN: Final = "json"

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl import amplitude
+from .. import amplitude
 
 FieldPath = tuple[str, ...]
 

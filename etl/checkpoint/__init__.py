@@ -1,10 +1,10 @@
 """Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
-from etl.checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
-from etl.checkpoint.records import PastRun, SentEntries, mark_of
-from etl.checkpoint.reject_file import publish_rejects, reject_lines
-from etl.checkpoint.state_dir import StateDir
-from etl.checkpoint.store import Checkpoint, Progress, RunIdentity, past_of
+from .in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
+from .records import PastRun, SentEntries, mark_of
+from .reject_file import publish_rejects, reject_lines
+from .state_dir import StateDir
+from .store import Checkpoint, Progress, RunIdentity, past_of
 
 __all__ = [
     "Checkpoint",

@@ -10,9 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from etl.errors import StaleCheckpointError
-from etl.model import Tally
-from etl.state_files import create_private, fresh_name, state_error, sync_folder
+from ..errors import StaleCheckpointError
+from ..model import Tally
+from ..state_files import create_private, fresh_name, state_error, sync_folder
 
 CHECKPOINT_VERSION: Final = 5
 _APPLICATION: Final = 0x70727379  # "prsy": the file is ours

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
-from etl.arrow.hashing import keys_in, without_users
-from etl.errors import StaleCheckpointError
-from etl.state_files import replacing_file, state_error
+from ..arrow.hashing import keys_in, without_users
+from ..errors import StaleCheckpointError
+from ..state_files import replacing_file, state_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.amplitude.responses import Fate
-    from etl.model import Chunk
+    from ..amplitude.responses import Fate
+    from ..model import Chunk
 
 _MAGIC: Final = b"prsyfly1"
 _HEAD: Final = struct.Struct("<8sII")  # the magic bytes, and length and checksum of a JSON object

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.model import End, Fingerprints, RowRange, Sent
+    from ..model import End, Fingerprints, RowRange, Sent
 
 # How many past runs are kept, each to another endpoint.
 MOST_PAST: Final = 32

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from etl.model import Reject
-from etl.state_files import replacing_file
+from ..model import Reject
+from ..state_files import replacing_file
 
 
 def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:

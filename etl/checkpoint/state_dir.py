@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from etl.errors import ActiveRunError, StateError
-from etl.state_files import fresh_name, state_error
+from ..errors import ActiveRunError, StateError
+from ..state_files import fresh_name, state_error
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # Names of unfinished files of earlier versions, with the letters of the module tempfile; not all digits: a

@@ -17,7 +17,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from etl.checkpoint.database import (
+from ..model import CommittedRows, HeldRows, Reject, RowRange, Tally
+from ..state_files import state_error
+from .database import (
     COUNTS,
     connect,
     create_database,
@@ -25,9 +27,7 @@ from etl.checkpoint.database import (
     stale_checkpoint,
     verify_database,
 )
-from etl.checkpoint.records import MOST_PAST, PastRun, SentEntries, mark_of, pack_sent, unpack_sent
-from etl.model import CommittedRows, HeldRows, Reject, RowRange, Tally
-from etl.state_files import state_error
+from .records import MOST_PAST, PastRun, SentEntries, mark_of, pack_sent, unpack_sent
 
 _BEHIND_ALL: Final = (1 << 62, 0)  # a place (file, row) after the last one
 _FINISHED, _COMPLETE = 1, 2  # of the column `finished`

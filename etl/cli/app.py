@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from etl.cli.commands.baseline import baseline_command
-from etl.cli.commands.check import check_command
-from etl.cli.commands.init import init_command
-from etl.cli.commands.preview import preview_command
-from etl.cli.commands.run import run_command
-from etl.cli.commands.sandbox import sandbox_command
-from etl.cli.commands.schema import schema_command
-from etl.cli.commands.status import status_command
-from etl.interrupts import release
+from ..interrupts import release
+from .commands.baseline import baseline_command
+from .commands.check import check_command
+from .commands.init import init_command
+from .commands.preview import preview_command
+from .commands.run import run_command
+from .commands.sandbox import sandbox_command
+from .commands.schema import schema_command
+from .commands.status import status_command
 
 # With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
 _HELP = """Carry user properties from CSV and Parquet exports into Amplitude.

@@ -19,16 +19,16 @@ from urllib.parse import quote
 
 import click
 
-from etl.ending import FAULT, ended, not_begun
-from etl.errors import EtlError, StateError, UsageError
-from etl.text import visible
+from ..ending import FAULT, ended, not_begun
+from ..errors import EtlError, StateError, UsageError
+from ..text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Literal, TextIO
 
-    from etl.job import Job
-    from etl.run_events import Summary
+    from ..job import Job
+    from ..run_events import Summary
 
 _UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
 _SHORTEST_SECRET: Final = 8  # redacting anything shorter would make holes in ordinary words
@@ -111,7 +111,7 @@ class Invocation:
 
     def set_job(self, job: Job) -> None:
         """Note a job's name and its key, so that no message shows the key, wherever it may come from."""
-        from etl.job import read_api_key
+        from ..job import read_api_key
 
         self.job = job.name
         with suppress(EtlError):
@@ -152,8 +152,8 @@ class Invocation:
 
     def _trace(self, error: BaseException) -> str:
         """The trace of a fault of ours, which may hold anything that was in memory."""
-        from etl.job.words import names_secret
-        from etl.sender.proxy import proxy_secrets
+        from ..job.words import names_secret
+        from ..sender.proxy import proxy_secrets
 
         found = {value for name, value in os.environ.items() if names_secret(name)}
         found.update(proxy_secrets(os.environ))
@@ -165,7 +165,7 @@ class Invocation:
         self, level: Literal["info", "error"], event: str, text: str, fields: Mapping[str, object]
     ) -> None:
         if self.as_json_lines:
-            from etl.listeners.log import JsonFormatter, log_record
+            from ..listeners.log import JsonFormatter, log_record
 
             record = log_record(level, event, self.job, text, fields, datetime.now(UTC))
             text = JsonFormatter().format(record)

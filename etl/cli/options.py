@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from etl.cli.console import current
-from etl.cli.process_setup import allow_pandas
-from etl.errors import UsageError
+from ..errors import UsageError
+from .console import current
+from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
-    from etl.job import Job
-    from etl.pipeline import RejectLimit, RowMinimum, Settings
-    from etl.reader import Source
+    from ..job import Job
+    from ..pipeline import RejectLimit, RowMinimum, Settings
+    from ..reader import Source
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
@@ -48,7 +48,7 @@ def parse_rate(text: str) -> float:
 
 def parse_endpoint(text: str) -> str:
     """Read a base URL or the name of a region; a wrong one isn't shown, as it may hold a password."""
-    from etl.job import endpoint  # here and below: `--help` has no use for pydantic and Arrow
+    from ..job import endpoint  # here and below: `--help` has no use for pydantic and Arrow
 
     try:
         return endpoint(text)
@@ -66,7 +66,7 @@ def parse_percent(text: str) -> float:
 
 def parse_row_minimum(text: str) -> RowMinimum:
     """Read `1000` rows or `90%` of the last run's rows."""
-    from etl.pipeline import RowMinimum
+    from ..pipeline import RowMinimum
 
     count, percent = _count_or_percent(text)
     if count is None and percent is None:
@@ -76,7 +76,7 @@ def parse_row_minimum(text: str) -> RowMinimum:
 
 def parse_reject_limit(text: str) -> RejectLimit:
     """Read `100` rows or `0.5%` of the rows."""
-    from etl.pipeline import RejectLimit
+    from ..pipeline import RejectLimit
 
     count, percent = _count_or_percent(text)
     if (count is None and percent is None) or (percent or 0) > 100:
@@ -170,8 +170,8 @@ sending_options = with_options(
 
 def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
     """Load the job and open its source; sources of the command line are relative to the working directory."""
-    from etl.job import load_job
-    from etl.reader import open_source
+    from ..job import load_job
+    from ..reader import open_source
 
     job = load_job(job_file, environ=os.environ)
     current().set_job(job)
@@ -194,8 +194,8 @@ def settings_of(
     **others: Any,
 ) -> Settings:
     """Turn flags into settings; without a limit on identifications there is none on requests unless given."""
-    from etl.pipeline import RejectLimit, Settings
-    from etl.sender import Backoff
+    from ..pipeline import RejectLimit, Settings
+    from ..sender import Backoff
 
     count: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
     if requests_per_second or rate == float("inf"):

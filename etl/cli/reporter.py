@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from etl.cli.console import Invocation, as_error, show_json, show_lines
-from etl.ending import ended, not_begun
-from etl.errors import EtlError, JobError
-from etl.interrupts import heard_by
-from etl.run_events import Ended, Event, Listener, Started, Summary, Warned
-from etl.text import visible
+from ..ending import ended, not_begun
+from ..errors import EtlError, JobError
+from ..interrupts import heard_by
+from ..run_events import Ended, Event, Listener, Started, Summary, Warned
+from ..text import visible
+from .console import Invocation, as_error, show_json, show_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,15 +84,15 @@ class RunReporter:
 
         Raises UsageError or StateError if a file can't be written.
         """
-        from etl.listeners import compose  # here and below: each listener has its own library
+        from ..listeners import compose  # here and below: each listener has its own library
 
         writers: list[tuple[Path, Callable[[Path], Listener]]] = []
         if self._channels.metrics_file is not None and not dry_run:
-            from etl.listeners.metrics import MetricsListener
+            from ..listeners.metrics import MetricsListener
 
             writers.append((self._channels.metrics_file, MetricsListener))
         if self._channels.report is not None:
-            from etl.listeners.report import ReportListener
+            from ..listeners.report import ReportListener
 
             writers.append((self._channels.report, partial(ReportListener, command=self._next_command)))
         failures: list[EtlError] = []
@@ -118,11 +118,11 @@ class RunReporter:
     def _for_people(self) -> Listener:
         """A bar on a terminal or log lines elsewhere, never both."""
         if self._channels.log_format is None and sys.stderr.isatty():
-            from etl.listeners.terminal import TerminalListener, has_cursor
+            from ..listeners.terminal import TerminalListener, has_cursor
 
             if has_cursor(sys.stderr):
                 return self._stack.enter_context(TerminalListener(sys.stderr))
-        from etl.listeners.log import LogListener
+        from ..listeners.log import LogListener
 
         as_json = self._channels.log_format == "json"
         return LogListener(sys.stderr, "json" if as_json else "text", job=self._invocation.job)
@@ -137,8 +137,8 @@ class RunReporter:
         return failed
 
     def _end_lines(self, summary: Summary, error: BaseException | None, failures: list[Exception]) -> None:
-        from etl.listeners import compose
-        from etl.listeners.summary import summary_dict, summary_text
+        from ..listeners import compose
+        from ..listeners.summary import summary_dict, summary_text
 
         listener, message = compose(*self._lines), self._invocation.message
         for failure in failures:

@@ -1,9 +1,9 @@
 """Stage 4, ENCODE: mapped identifications to chunks, whose bodies fit Amplitude's limits."""
 
-from etl.encoder.cutter import Limits
-from etl.encoder.encoder import Encoder, pieces
-from etl.encoder.events import EventEncoding
-from etl.encoder.form import FormEncoding
-from etl.encoder.lines import Encoding
+from .cutter import Limits
+from .encoder import Encoder, pieces
+from .events import EventEncoding
+from .form import FormEncoding
+from .lines import Encoding
 
 __all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pieces"]

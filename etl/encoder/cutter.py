@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.amplitude.limits import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
-from etl.arrow.hashing import Keys
-from etl.encoder.merge import WHOLE_SHARE, Shares
-from etl.model import Reject
+from ..amplitude.limits import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
+from ..arrow.hashing import Keys
+from ..model import Reject
+from .merge import WHOLE_SHARE, Shares
 
 Sizes = NDArray[np.int64]
 

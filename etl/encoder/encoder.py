@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.arrow.hashing import Keys, user_keys
-from etl.arrow.originals import original_rows, rows_with_originals, take_rows
-from etl.encoder.cutter import NOTHING_HELD, Held, Limits, RowSizes, cut_chunks, held_of
-from etl.encoder.form import FormEncoding
-from etl.encoder.lines import Encoding, Lines, array_body
-from etl.encoder.merge import Shares, group_users, join_identifications, merge_rows, merge_shares
-from etl.model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
+from ..arrow.hashing import Keys, user_keys
+from ..arrow.originals import original_rows, rows_with_originals, take_rows
+from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
+from .cutter import NOTHING_HELD, Held, Limits, RowSizes, cut_chunks, held_of
+from .form import FormEncoding
+from .lines import Encoding, Lines, array_body
+from .merge import Shares, group_users, join_identifications, merge_rows, merge_shares
 
 if TYPE_CHECKING:
-    from etl.model import Fingerprints
+    from ..model import Fingerprints
 
 # Smaller pieces of a batch take longer; chunks of larger ones come to the sender in bursts.
 _PIECE_ROWS: Final = 8192

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.amplitude.operators import IDENTIFY_EVENT
-from etl.arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
-from etl.arrow.json_lines import Splice
-from etl.encoder.lines import Lines, write_lines
+from ..amplitude.operators import IDENTIFY_EVENT
+from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
+from ..arrow.json_lines import Splice
+from .lines import Lines, write_lines
 
 _BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
 _AFTER: Final = b'",'

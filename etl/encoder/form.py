@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.arrow.json_lines import Splice
-from etl.encoder.lines import Lines, write_lines
+from ..arrow.json_lines import Splice
+from .lines import Lines, write_lines
 
 # In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
 _ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))

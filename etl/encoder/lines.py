@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.arrow.json_lines import Splice, json_lines
-from etl.model import Body
+from ..arrow.json_lines import Splice, json_lines
+from ..model import Body
 
 _AT_ONCE: Final = 1 << 20
 _START: Final = np.zeros(1, dtype=np.int64)

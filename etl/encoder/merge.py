@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.amplitude.limits import MAX_STRING_LENGTH
-from etl.amplitude.operators import ID_FIELDS, LIST_OPERATORS
-from etl.arrow.exact_json import dump_json, load_json
-from etl.arrow.json_lines import Splice, as_marked_text, json_lines, mark_json, unmark_json
-from etl.arrow.structs import FieldPath, field_groups, nest_columns, valid_mask, value_columns
+from ..amplitude.limits import MAX_STRING_LENGTH
+from ..amplitude.operators import ID_FIELDS, LIST_OPERATORS
+from ..arrow.exact_json import dump_json, load_json
+from ..arrow.json_lines import Splice, as_marked_text, json_lines, mark_json, unmark_json
+from ..arrow.structs import FieldPath, field_groups, nest_columns, valid_mask, value_columns
 
 Indices = NDArray[np.int64]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from etl.init.proposal import Proposal, propose, propose_job
+from .proposal import Proposal, propose, propose_job
 
 __all__ = ["Proposal", "propose", "propose_job"]

@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from etl.amplitude.limits import MAX_STRING_LENGTH
-from etl.init.names import Personal, is_code, part_of_family, personal
-from etl.init.text_types import date_spec, one_meaning
-from etl.job import ColumnSpec, Step
-from etl.job.problems import clipped
-from etl.text import counted
+from ..amplitude.limits import MAX_STRING_LENGTH
+from ..job import ColumnSpec, Step
+from ..job.problems import clipped
+from ..text import counted
+from .names import Personal, is_code, part_of_family, personal
+from .text_types import date_spec, one_meaning
 
 if TYPE_CHECKING:
-    from etl.init.facts import ColumnFacts, SourceFacts
-    from etl.init.text_types import Trial
+    from .facts import ColumnFacts, SourceFacts
+    from .text_types import Trial
 
 HASH: Final = (Step("trim"), Step("lower"), Step("sha256"))
 _MISSING: Final = "Put `missing: null` at the top level to have it null in their rows, and take the # off:"

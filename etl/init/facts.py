@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.limits import MAX_ID_LENGTH, MAX_STRING_LENGTH
-from etl.arrow.exact_json import is_json, json_as_text
-from etl.arrow.hashing import hash_texts
-from etl.init.text_types import DATE_FORMATS, LIKE_A_DATE, SHAPES, TYPES, Trial, Values
-from etl.job import ColumnSpec
-from etl.mapper.column import Column
-from etl.mapper.column_values import quote_value
-from etl.mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
-from etl.model import RowRange
+from ..amplitude.limits import MAX_ID_LENGTH, MAX_STRING_LENGTH
+from ..arrow.exact_json import is_json, json_as_text
+from ..arrow.hashing import hash_texts
+from ..job import ColumnSpec
+from ..mapper.column import Column
+from ..mapper.column_values import quote_value
+from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
+from ..model import RowRange
+from .text_types import DATE_FORMATS, LIKE_A_DATE, SHAPES, TYPES, Trial, Values
 
 if TYPE_CHECKING:
-    from etl.model import Batch
-    from etl.reader import Source
+    from ..model import Batch
+    from ..reader import Source
 
 WORDS: Final = 12  # different values that are remembered themselves
 ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")

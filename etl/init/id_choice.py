@@ -6,18 +6,18 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from etl.amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
-from etl.errors import SourceError
-from etl.init.names import id_name, is_device_id, personal
-from etl.job import ColumnSpec, Step
-from etl.job.problems import clipped
-from etl.mapper.ids import REMEDY
-from etl.text import counted
+from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
+from ..errors import SourceError
+from ..job import ColumnSpec, Step
+from ..job.problems import clipped
+from ..mapper.ids import REMEDY
+from ..text import counted
+from .names import id_name, is_device_id, personal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etl.init.facts import ColumnFacts, SourceFacts
+    from .facts import ColumnFacts, SourceFacts
 
 # From the best reason to choose a column to the worst. A mail address comes before an id that only counts
 # the rows, since such a number is often made by the export and another in the next one.

@@ -7,19 +7,19 @@ import shlex
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from etl.amplitude.limits import MAX_PROPERTIES
-from etl.init.id_choice import id_rejects, id_remarks, is_mail
-from etl.job import CsvOptions
-from etl.job.problems import clipped
-from etl.text import counted, visible
+from ..amplitude.limits import MAX_PROPERTIES
+from ..job import CsvOptions
+from ..job.problems import clipped
+from ..text import counted, visible
+from .id_choice import id_rejects, id_remarks, is_mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from etl.init.column_proposals import ColumnProposal
-    from etl.init.facts import SourceFacts
-    from etl.init.id_choice import IdChoice
-    from etl.job import ColumnSpec, Step
+    from ..job import ColumnSpec, Step
+    from .column_proposals import ColumnProposal
+    from .facts import SourceFacts
+    from .id_choice import IdChoice
 
 _WIDTH: Final = 110
 _LINK: Final = "a device id beside a user id links the two for good. Take the # off only if you want that:"

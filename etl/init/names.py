@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from etl.amplitude.operators import FAMILIES, STRING_FIELDS
-from etl.job.problems import clipped
+from ..amplitude.operators import FAMILIES, STRING_FIELDS
+from ..job.problems import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

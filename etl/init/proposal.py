@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final
 
-from etl.amplitude.limits import MIN_ID_LENGTH
-from etl.errors import SourceError
-from etl.init.column_proposals import propose_column
-from etl.init.facts import SourceFacts, read_facts
-from etl.init.id_choice import choose_id
-from etl.init.job_text import (
+from ..amplitude.limits import MIN_ID_LENGTH
+from ..errors import SourceError
+from ..job import ColumnSpec, CsvOptions
+from ..reader import Source, open_source
+from ..text import counted
+from .column_proposals import propose_column
+from .facts import SourceFacts, read_facts
+from .id_choice import choose_id
+from .job_text import (
     destination_lines,
     header_lines,
     identification_lines,
@@ -23,10 +26,7 @@ from etl.init.job_text import (
     proposal_notes,
     source_lines,
 )
-from etl.init.names import columns_by_field, is_device_id, mappable
-from etl.job import ColumnSpec, CsvOptions
-from etl.reader import Source, open_source
-from etl.text import counted
+from .names import columns_by_field, is_device_id, mappable
 
 # In this order: UTF-8 text is seldom anything else, and latin-1 takes any bytes.
 OLD_ENCODINGS: Final = ("cp1252", "latin-1")

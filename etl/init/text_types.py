@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.job import ColumnSpec, Step
-from etl.mapper.column import Column
+from ..job import ColumnSpec, Step
+from ..mapper.column import Column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from etl.job.problems import Problem, ProblemsError, clipped
-from etl.job.scalars import resolved_scalar
+from .problems import Problem, ProblemsError, clipped
+from .scalars import resolved_scalar
 
 # Of every section of a job file. The text below a key is for editors: the JSON Schema has it.
 SECTION: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from etl.errors import UsageError
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from etl.job.spec import Job
+    from .spec import Job
 
 MAX_KEY_BYTES: Final = 4096
 # What people put where the key alone belongs, and the remedy; none of these is a key of Amplitude.

@@ -22,12 +22,12 @@ from pydantic import (
     WrapValidator,
 )
 
-from etl.amplitude.limits import MAX_GROUP_VALUES
-from etl.amplitude.operators import LIST_OPERATORS
-from etl.job import words
-from etl.job.annotations import SECTION, NullWords, Text, as_list_of, optional, written_as
-from etl.job.problems import Problem, ProblemsError, clipped, did_you_mean
-from etl.job.scalars import ConstantType, Data, ValueType, constant_faults, constant_text, is_blank
+from ..amplitude.limits import MAX_GROUP_VALUES
+from ..amplitude.operators import LIST_OPERATORS
+from . import words
+from .annotations import SECTION, NullWords, Text, as_list_of, optional, written_as
+from .problems import Problem, ProblemsError, clipped, did_you_mean
+from .scalars import ConstantType, Data, ValueType, constant_faults, constant_text, is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

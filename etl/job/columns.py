@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from etl.errors import Fault, JobError, SourceError
-from etl.job.problems import clipped, did_you_mean
+from ..errors import Fault, JobError, SourceError
+from .problems import clipped, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from etl.job.spec import Job
+    from .spec import Job
 
 MAX_LISTED: Final = 10
 MAX_UNKNOWN: Final = 20  # when more are wrong it is the wrong source, and near names take time to find

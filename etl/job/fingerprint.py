@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
-from etl.job.column_spec import ColumnSpec, Step
-from etl.job.identification_spec import Identification
-from etl.job.spec import Changes, CsvOptions, Destination, Job
+from .column_spec import ColumnSpec, Step
+from .identification_spec import Identification
+from .spec import Changes, CsvOptions, Destination, Job
 
 FINGERPRINT_VERSION = 1
 

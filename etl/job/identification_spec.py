@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from etl import amplitude
-from etl.job.annotations import SECTION, Flag, written_as
-from etl.job.column_spec import ColumnSpec, SpecRole, column_entry
-from etl.job.problems import KeyPath, Problem, clipped
-from etl.job.scalars import Data, blank_is_empty
+from .. import amplitude
+from .annotations import SECTION, Flag, written_as
+from .column_spec import ColumnSpec, SpecRole, column_entry
+from .problems import KeyPath, Problem, clipped
+from .scalars import Data, blank_is_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from etl.job.problems import KeyPath, did_you_mean, nearest
+from .problems import KeyPath, did_you_mean, nearest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

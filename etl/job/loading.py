@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from etl.errors import Fault, JobError, UsageError
-from etl.job.problems import KeyPath, Problem, clipped
-from etl.job.scalars import Data, PlainScalar
+from ..errors import Fault, JobError, UsageError
+from .problems import KeyPath, Problem, clipped
+from .scalars import Data, PlainScalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

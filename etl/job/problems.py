@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from etl.errors import Fault
-from etl.job.scalars import is_blank
-from etl.text import one_line
+from ..errors import Fault
+from ..text import one_line
+from .scalars import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import orjson
 
-from etl import amplitude
+from .. import amplitude
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ def _typed(value: Data, type_: ConstantType) -> Data:
 
 def _date_text(text: str, type_: ConstantType) -> str:
     """An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text."""
-    from etl.dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
+    from ..dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
 
     return (normalize_date if type_ == "date" else normalize_datetime)(text)
 

@@ -23,16 +23,16 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from etl import amplitude
-from etl.amplitude.limits import TransportName
-from etl.amplitude.operators import UNREPEATABLE
-from etl.errors import JobError
-from etl.job import words
-from etl.job.annotations import SECTION, Flag, NullWords, Text, as_list_of, optional
-from etl.job.identification_spec import IdentificationEntry, identification_problems
-from etl.job.json_schema import editor_schema, unknown_key_remedy
-from etl.job.loading import Document, UnreadableError, document_of, read_document, read_file
-from etl.job.problems import (
+from .. import amplitude
+from ..amplitude.limits import TransportName
+from ..amplitude.operators import UNREPEATABLE
+from ..errors import JobError
+from . import words
+from .annotations import SECTION, Flag, NullWords, Text, as_list_of, optional
+from .identification_spec import IdentificationEntry, identification_problems
+from .json_schema import editor_schema, unknown_key_remedy
+from .loading import Document, UnreadableError, document_of, read_document, read_file
+from .problems import (
     DEFAULT_KEY_VARIABLE,
     KeyPath,
     Problem,
@@ -42,7 +42,7 @@ from etl.job.problems import (
     line_of,
     validation_problems,
 )
-from etl.job.scalars import Data, blank_is_empty, is_blank
+from .scalars import Data, blank_is_empty, is_blank
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]

@@ -12,9 +12,9 @@ import zoneinfo
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from etl import amplitude
-from etl.job.problems import clipped, did_you_mean
-from etl.job.scalars import resolved_scalar
+from .. import amplitude
+from .problems import clipped, did_you_mean
+from .scalars import resolved_scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from etl.run_events import Event, Listener, Warned
-from etl.text import one_line
+from ..run_events import Event, Listener, Warned
+from ..text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from etl.listeners.phrases import (
+from ..model import Tally
+from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Warned
+from ..text import address, counted, one_line, share, span
+from .phrases import (
     ProgressRate,
     pause_phrases,
     problem_phrases,
@@ -17,10 +20,7 @@ from etl.listeners.phrases import (
     rows_text,
     started_text,
 )
-from etl.listeners.summary import ROW_ENDS, effort, headline, notes, summary_dict, tally_dict
-from etl.model import Tally
-from etl.run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Warned
-from etl.text import address, counted, one_line, share, span
+from .summary import ROW_ENDS, effort, headline, notes, summary_dict, tally_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

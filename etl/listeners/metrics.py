@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, TypeAlias, get_args, get_type_hints
 
-from etl.listeners.output_file import check_writable, write_whole
-from etl.listeners.summary import PERCENTILES, ROW_ENDS, seconds_by
-from etl.model import Tally
-from etl.run_events import Ended, Event, Paused, Progressed, Recovered, Started, Summary, Timing
+from ..model import Tally
+from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Summary, Timing
+from .output_file import check_writable, write_whole
+from .summary import PERCENTILES, ROW_ENDS, seconds_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from etl.errors import StateError, UsageError
+from ..errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from etl.listeners.summary import trouble_phrases
-from etl.text import address, counted, one_line, size, span
+from ..text import address, counted, one_line, size, span
+from .summary import trouble_phrases
 
 if TYPE_CHECKING:
-    from etl.model import Tally
-    from etl.run_events import Paused, Recovered, Started
+    from ..model import Tally
+    from ..run_events import Paused, Recovered, Started
 
 
 class ProgressRate:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from etl.listeners.output_file import check_writable, write_whole
-from etl.listeners.phrases import workload
-from etl.listeners.summary import (
+from ..run_events import Ended, Event, Recovered, Started, Summary, Warned
+from ..text import address, counted, per_second, printable, share, size, span
+from .output_file import check_writable, write_whole
+from .phrases import workload
+from .summary import (
     ROW_ENDS,
     answer_time,
     by_count,
@@ -21,8 +23,6 @@ from etl.listeners.summary import (
     seconds_by,
     time_spent,
 )
-from etl.run_events import Ended, Event, Recovered, Started, Summary, Warned
-from etl.text import address, counted, per_second, printable, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Final
 
-from etl.text import counted, filled, one_line, per_second, share, size, span
+from ..text import counted, filled, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from etl.model import Tally
-    from etl.run_events import Summary, Timing
+    from ..model import Tally
+    from ..run_events import Summary, Timing
 
 ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")

@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from etl.listeners.phrases import ProgressRate, pause_phrases, problem_phrases, rows_text, started_text
-from etl.model import Tally
-from etl.run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
-from etl.text import filled, one_line, share, span
+from ..model import Tally
+from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
+from ..text import filled, one_line, share, span
+from .phrases import ProgressRate, pause_phrases, problem_phrases, rows_text, started_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

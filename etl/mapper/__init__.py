@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from etl.arrow.json_lines import splice_json
-from etl.mapper.mapper import Mapper
-from etl.mapper.transform_function import framed, frames, load_transform, within
-from etl.mapper.typed_values import holds_bytes
+from ..arrow.json_lines import splice_json
+from .mapper import Mapper
+from .transform_function import framed, frames, load_transform, within
+from .typed_values import holds_bytes
 
 __all__ = ["Mapper", "framed", "frames", "holds_bytes", "load_transform", "splice_json", "within"]

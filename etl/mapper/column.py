@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
-from etl import amplitude
-from etl.arrow.exact_json import is_json
-from etl.arrow.json_lines import mark_json
-from etl.mapper.column_values import ColumnValues, empty_to_null, issues_of, words_to_null
-from etl.mapper.datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
-from etl.mapper.ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
-from etl.mapper.job_values import constant_value, fill_default, fill_default_time, read_words
-from etl.mapper.json_columns import at_path, fill_nulls, read_json, stable_type
-from etl.mapper.json_values import clean_nested, json_element_texts, mark_elements, parse_json, parse_lists
-from etl.mapper.lists import count_groups, fit_strings, to_lists
-from etl.mapper.numbers import parse_booleans, to_numbers
-from etl.mapper.steps import apply_steps
-from etl.mapper.typed_values import as_text, decode_source, element_texts, native_values
+from .. import amplitude
+from ..arrow.exact_json import is_json
+from ..arrow.json_lines import mark_json
+from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
+from .datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
+from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
+from .job_values import constant_value, fill_default, fill_default_time, read_words
+from .json_columns import at_path, fill_nulls, read_json, stable_type
+from .json_values import clean_nested, json_element_texts, mark_elements, parse_json, parse_lists
+from .lists import count_groups, fit_strings, to_lists
+from .numbers import parse_booleans, to_numbers
+from .steps import apply_steps
+from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
-    from etl.job.column_spec import ColumnSpec
+    from ..job.column_spec import ColumnSpec
 
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
 

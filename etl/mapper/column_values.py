@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.arrow.exact_json import dump_json, is_json, load_json
-from etl.arrow.originals import plain_text, python_value, to_json
-from etl.model import Skipped
+from ..arrow.exact_json import dump_json, is_json, load_json
+from ..arrow.originals import plain_text, python_value, to_json
+from ..model import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl import dates
-from etl.arrow.json_lines import json_texts
-from etl.mapper.column_values import ColumnValues, RowMask, as_mask, blank_bad, blank_out, issues_of
+from .. import dates
+from ..arrow.json_lines import json_texts
+from .column_values import ColumnValues, RowMask, as_mask, blank_bad, blank_out, issues_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from etl.job.column_spec import Unit
+    from ..job.column_spec import Unit
 
 NOT_A_DATE: Final = "{} is not a date like 2024-12-31"
 NOT_A_DATETIME: Final = "{} is not a date and time like 2024-12-31T23:59:59Z"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
-from etl.mapper.typed_values import all_null, struct_of
+from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
+from .typed_values import all_null, struct_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from etl.job.identification_spec import Identification
-    from etl.mapper.column_values import RowMask
+    from ..job.identification_spec import Identification
+    from .column_values import RowMask
 
 
 def build_identifications(

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
-from etl.mapper.column_values import (
+from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
+from .column_values import (
     ColumnValues,
     RowMask,
     ValueIssue,
@@ -24,12 +24,12 @@ from etl.mapper.column_values import (
     issues_of,
     text_layout,
 )
-from etl.mapper.numbers import check_finite
-from etl.mapper.steps import apply_steps
-from etl.mapper.typed_values import as_text
+from .numbers import check_finite
+from .steps import apply_steps
+from .typed_values import as_text
 
 if TYPE_CHECKING:
-    from etl.job.column_spec import Step
+    from ..job.column_spec import Step
 
 REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
 SCIENTIFIC_ID: Final = f"{{}} is a number in scientific notation, which loses digits{REMEDY}"

@@ -10,10 +10,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.arrow.json_lines import json_texts, splice_json
-from etl.mapper.column_values import ColumnValues, issues_of
-from etl.mapper.datetimes import to_dates, to_datetimes, to_milliseconds
-from etl.mapper.lists import is_list
+from ..arrow.json_lines import json_texts, splice_json
+from .column_values import ColumnValues, issues_of
+from .datetimes import to_dates, to_datetimes, to_milliseconds
+from .lists import is_list
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

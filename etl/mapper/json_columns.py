@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.limits import MAX_SAFE_INTEGER
-from etl.arrow.exact_json import (
+from ..amplitude.limits import MAX_SAFE_INTEGER
+from ..arrow.exact_json import (
     JsonKind,
     RowIndices,
     dump_json,
@@ -22,15 +22,15 @@ from etl.arrow.exact_json import (
     json_column,
     load_json,
 )
-from etl.arrow.json_lines import as_marked_text, unmark_json
-from etl.errors import SourceError
-from etl.mapper.column_values import ColumnValues, ValueIssue, empty_to_null, issues_of, words_to_null
-from etl.mapper.lists import flatten_lists, is_list
-from etl.mapper.numbers import loses_digits
-from etl.mapper.typed_values import plain_values
+from ..arrow.json_lines import as_marked_text, unmark_json
+from ..errors import SourceError
+from .column_values import ColumnValues, ValueIssue, empty_to_null, issues_of, words_to_null
+from .lists import flatten_lists, is_list
+from .numbers import loses_digits
+from .typed_values import plain_values
 
 if TYPE_CHECKING:
-    from etl.job.column_spec import ColumnSpec
+    from ..job.column_spec import ColumnSpec
 
 NOT_AN_OBJECT: Final = "{} is not an object, so `path` leads nowhere in it"
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
-from etl.arrow.exact_json import dump_json, load_json
-from etl.arrow.json_lines import mark_json, mark_json_text
-from etl.mapper.column_values import ColumnValues, ValueIssue, as_mask, blank_out, text_layout
-from etl.mapper.lists import LIST_TOO_LONG, NESTED_LIST, STRING_TOO_LONG, TooLong, fit_lists, flatten_lists
-from etl.mapper.numbers import NOT_FINITE
-from etl.mapper.typed_values import TOO_DEEP
+from ..amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
+from ..arrow.exact_json import dump_json, load_json
+from ..arrow.json_lines import mark_json, mark_json_text
+from .column_values import ColumnValues, ValueIssue, as_mask, blank_out, text_layout
+from .lists import LIST_TOO_LONG, NESTED_LIST, STRING_TOO_LONG, TooLong, fit_lists, flatten_lists
+from .numbers import NOT_FINITE
+from .typed_values import TOO_DEEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

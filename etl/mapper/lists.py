@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.limits import MAX_GROUP_VALUES, MAX_STRING_LENGTH
-from etl.mapper.column_values import ColumnValues, RowMask, ValueIssue, as_mask, issues_of
+from ..amplitude.limits import MAX_GROUP_VALUES, MAX_STRING_LENGTH
+from .column_values import ColumnValues, RowMask, ValueIssue, as_mask, issues_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

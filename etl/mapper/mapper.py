@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from etl.arrow.exact_json import is_json
-from etl.arrow.originals import original_rows, rows_with_originals
-from etl.errors import SourceError, TransformError
-from etl.mapper.column import Column
-from etl.mapper.column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
-from etl.mapper.identification import build_identifications, without_update
-from etl.mapper.job_values import have_several_types
-from etl.mapper.json_columns import loses_marked_digits
-from etl.mapper.numbers import loses_digits
-from etl.mapper.transform_function import Transform, apply_transform
-from etl.mapper.typed_values import all_null
-from etl.model import Batch, Mapped, Reject
+from ..arrow.exact_json import is_json
+from ..arrow.originals import original_rows, rows_with_originals
+from ..errors import SourceError, TransformError
+from ..model import Batch, Mapped, Reject
+from .column import Column
+from .column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
+from .identification import build_identifications, without_update
+from .job_values import have_several_types
+from .json_columns import loses_marked_digits
+from .numbers import loses_digits
+from .transform_function import Transform, apply_transform
+from .typed_values import all_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from etl.job.identification_spec import Identification
+    from ..job.identification_spec import Identification
 
 
 class Mapper:

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.limits import MAX_SAFE_INTEGER
-from etl.arrow.json_lines import json_texts
-from etl.mapper.column_values import ColumnValues, as_mask, blank_bad, empty_to_null, issues_of, text_layout
-from etl.mapper.lists import is_list
+from ..amplitude.limits import MAX_SAFE_INTEGER
+from ..arrow.json_lines import json_texts
+from .column_values import ColumnValues, as_mask, blank_bad, empty_to_null, issues_of, text_layout
+from .lists import is_list
 
 if TYPE_CHECKING:
-    from etl.job.column_spec import ColumnSpec
+    from ..job.column_spec import ColumnSpec
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^[+-]?\d+$"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.mapper.column_values import ColumnValues, empty_to_null
-from etl.mapper.datetimes import parse_formats
-from etl.mapper.typed_values import as_text, hex_text, uuid_text
+from .column_values import ColumnValues, empty_to_null
+from .datetimes import parse_formats
+from .typed_values import as_text, hex_text, uuid_text
 
 if TYPE_CHECKING:
-    from etl.job.column_spec import Step
+    from ..job.column_spec import Step
 
 
 def apply_steps(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from etl.errors import TransformError, UsageError
-from etl.model import Batch, RowRange
+from ..errors import TransformError, UsageError
+from ..model import Batch, RowRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from etl.model import Mapped
+    from ..model import Mapped
 
 Transform: TypeAlias = "Callable[[pd.DataFrame], pd.DataFrame]"
 

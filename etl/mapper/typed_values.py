@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.limits import MAX_DEPTH
-from etl.arrow.json_lines import json_texts, strip_marks
-from etl.arrow.originals import is_textual
-from etl.mapper.column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of
-from etl.mapper.datetimes import check_days, datetime_texts, to_seconds
-from etl.mapper.lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
-from etl.mapper.numbers import check_finite
+from ..amplitude.limits import MAX_DEPTH
+from ..arrow.json_lines import json_texts, strip_marks
+from ..arrow.originals import is_textual
+from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of
+from .datetimes import check_days, datetime_texts, to_seconds
+from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
+from .numbers import check_finite
 
 if TYPE_CHECKING:
-    from etl.job.column_spec import Step
+    from ..job.column_spec import Step
 
 TOO_DEEP: Final = f"{{}} is nested deeper than {MAX_DEPTH} levels"
 _NOT_TEXT: Final = "{} is binary data, not UTF-8 text"

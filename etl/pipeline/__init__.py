@@ -1,11 +1,11 @@
 """The way of a job's rows, from the source to the committed checkpoint, and the calls that start it."""
 
-from etl.pipeline.baseline import Recorded, record_baseline
-from etl.pipeline.plan import Changed, Plan, plan_job, preview_rows
-from etl.pipeline.row_pipeline import RowPipeline
-from etl.pipeline.run import run_job
-from etl.pipeline.settings import RejectLimit, RowMinimum, Settings
-from etl.pipeline.status import status_of
+from .baseline import Recorded, record_baseline
+from .plan import Changed, Plan, plan_job, preview_rows
+from .row_pipeline import RowPipeline
+from .run import run_job
+from .settings import RejectLimit, RowMinimum, Settings
+from .status import status_of
 
 __all__ = [
     "Changed",

@@ -7,18 +7,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from etl.arrow.hashing import user_keys
-from etl.checkpoint import StateDir, read_in_flight
-from etl.errors import StaleCheckpointError, UsageError
-from etl.job import Job
-from etl.pipeline.diff_base import destination_folder, open_diff_base
-from etl.pipeline.invalidate import uncommitted_flights
-from etl.pipeline.removed_users import renewed_ids
-from etl.pipeline.resume import load_checkpoint
-from etl.pipeline.row_pipeline import JobSource
-from etl.pipeline.settings import Settings, at_endpoint
-from etl.reader import Source
-from etl.snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
+from ..arrow.hashing import user_keys
+from ..checkpoint import StateDir, read_in_flight
+from ..errors import StaleCheckpointError, UsageError
+from ..job import Job
+from ..reader import Source
+from ..snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
+from .diff_base import destination_folder, open_diff_base
+from .invalidate import uncommitted_flights
+from .removed_users import renewed_ids
+from .resume import load_checkpoint
+from .row_pipeline import JobSource
+from .settings import Settings, at_endpoint
 
 
 @dataclass(slots=True)

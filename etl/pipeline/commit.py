@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from etl.checkpoint import Checkpoint
-from etl.errors import TooManyRejectsError
-from etl.model import Chunk, CommittedRows, RowRange, Tally
-from etl.pipeline.settings import RejectLimit
-from etl.run_events import Listener, Progressed
-from etl.sender import Clock, Outcome
+from ..checkpoint import Checkpoint
+from ..errors import TooManyRejectsError
+from ..model import Chunk, CommittedRows, RowRange, Tally
+from ..run_events import Listener, Progressed
+from ..sender import Clock, Outcome
+from .settings import RejectLimit
 
 
 class Committer:

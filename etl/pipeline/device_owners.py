@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from etl.arrow.hashing import Keys
-from etl.model import Chunk
+from ..arrow.hashing import Keys
+from ..model import Chunk
 
 # New pairs are sorted once there are so many, or when somebody asks.
 _UNSORTED: Final = 1 << 16

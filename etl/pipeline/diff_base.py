@@ -13,11 +13,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from etl.checkpoint import SentEntries, StateDir
-from etl.job import Job, fingerprint
-from etl.pipeline.settings import USUAL_ABSENT, USUAL_CHANGES
-from etl.run_events import Warned
-from etl.snapshot import (
+from ..checkpoint import SentEntries, StateDir
+from ..job import Job, fingerprint
+from ..run_events import Warned
+from ..snapshot import (
     BitSet,
     DeviceLinks,
     Layout,
@@ -27,6 +26,7 @@ from etl.snapshot import (
     device_owners,
     layout_of,
 )
+from .settings import USUAL_ABSENT, USUAL_CHANGES
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
 INVALIDATED: Final = ""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from etl.errors import EtlError
-from etl.reader import Source
+from ..errors import EtlError
+from ..reader import Source
 
 # Reading so much takes less than a tenth of a second.
 QUICK_BYTES: Final = 64_000_000

@@ -12,15 +12,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.arrow.hashing import without_users
-from etl.checkpoint import Checkpoint, Flight, InFlightContents, Progress, SentEntries, StateDir
-from etl.job import Job, fingerprint
-from etl.model import RowRange
-from etl.pipeline.diff_base import INVALIDATED, DiffBase, destination_folder
-from etl.pipeline.precheck import increments_of
-from etl.ranges import RangeSet
-from etl.reader import Source
-from etl.snapshot import (
+from ..arrow.hashing import without_users
+from ..checkpoint import Checkpoint, Flight, InFlightContents, Progress, SentEntries, StateDir
+from ..job import Job, fingerprint
+from ..model import RowRange
+from ..ranges import RangeSet
+from ..reader import Source
+from ..snapshot import (
     BitSet,
     FieldGroup,
     KnownIds,
@@ -30,7 +28,9 @@ from etl.snapshot import (
     SnapshotWriter,
     layout_of,
 )
-from etl.state_files import state_error
+from ..state_files import state_error
+from .diff_base import INVALIDATED, DiffBase, destination_folder
+from .precheck import increments_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from etl import amplitude
-from etl.job import Job
-from etl.mapper import holds_bytes
-from etl.model import Chunk, Tally
-from etl.reader import Source
-from etl.run_events import Warned
+from .. import amplitude
+from ..job import Job
+from ..mapper import holds_bytes
+from ..model import Chunk, Tally
+from ..reader import Source
+from ..run_events import Warned
 
 
 class LargeNumbers:

@@ -11,11 +11,11 @@ import shutil
 from contextlib import nullcontext, suppress
 from itertools import zip_longest
 
-from etl.checkpoint import Checkpoint, StateDir, reject_lines
-from etl.errors import EtlError
-from etl.pipeline.unfinished import entries_of
-from etl.reader import Source
-from etl.state_files import fresh_name, state_error, sync_folder
+from ..checkpoint import Checkpoint, StateDir, reject_lines
+from ..errors import EtlError
+from ..reader import Source
+from ..state_files import fresh_name, state_error, sync_folder
+from .unfinished import entries_of
 
 
 def reads_rejects(source: Source, folder: StateDir) -> bool:

@@ -17,23 +17,23 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.amplitude.limits import TRANSPORT_RULES, TransportName
-from etl.amplitude.operators import ID_FIELDS
-from etl.arrow.hashing import user_keys
-from etl.arrow.json_lines import Splice, json_lines
-from etl.checkpoint import StateDir
-from etl.errors import EtlError
-from etl.job import Job
-from etl.model import Chunk, Reject, RowRange, Tally
-from etl.pipeline.diff_base import DiffBase, destination_folder, open_diff_base
-from etl.pipeline.notices import LargeNumbers, job_warnings, source_warnings
-from etl.pipeline.precheck import precheck, refusal
-from etl.pipeline.removed_users import find_removed_users
-from etl.pipeline.row_pipeline import JobSource, RowPipeline
-from etl.pipeline.settings import Settings, at_endpoint
-from etl.reader import Source
-from etl.run_events import Warned
-from etl.snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
+from ..amplitude.limits import TRANSPORT_RULES, TransportName
+from ..amplitude.operators import ID_FIELDS
+from ..arrow.hashing import user_keys
+from ..arrow.json_lines import Splice, json_lines
+from ..checkpoint import StateDir
+from ..errors import EtlError
+from ..job import Job
+from ..model import Chunk, Reject, RowRange, Tally
+from ..reader import Source
+from ..run_events import Warned
+from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
+from .diff_base import DiffBase, destination_folder, open_diff_base
+from .notices import LargeNumbers, job_warnings, source_warnings
+from .precheck import precheck, refusal
+from .removed_users import find_removed_users
+from .row_pipeline import JobSource, RowPipeline
+from .settings import Settings, at_endpoint
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from etl import amplitude
-from etl.checkpoint import Checkpoint, PastRun, StateDir, mark_of, past_of
-from etl.errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
-from etl.job import Job
-from etl.model import CommittedRows, RowRange, SkippedCounts, Tally, counts_of
-from etl.pipeline.digests import first_digests
-from etl.pipeline.row_pipeline import RowPipeline
-from etl.pipeline.settings import RowMinimum, Settings
-from etl.reader import Source
-from etl.run_events import Warned
-from etl.snapshot import DiffedBatch, FinalChanges, Layout
+from .. import amplitude
+from ..checkpoint import Checkpoint, PastRun, StateDir, mark_of, past_of
+from ..errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
+from ..job import Job
+from ..model import CommittedRows, RowRange, SkippedCounts, Tally, counts_of
+from ..reader import Source
+from ..run_events import Warned
+from ..snapshot import DiffedBatch, FinalChanges, Layout
+from .digests import first_digests
+from .row_pipeline import RowPipeline
+from .settings import RowMinimum, Settings
 
 
 def increments_of(job: Job) -> list[str]:

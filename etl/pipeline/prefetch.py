@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iter
 from contextlib import aclosing, closing, nullcontext, suppress
 from typing import Any, TypeAlias, TypeVar
 
-from etl.model import Chunk
+from ..model import Chunk
 
 T = TypeVar("T")
 _Asked: TypeAlias = "queue.SimpleQueue[asyncio.Future[T | None] | None]"

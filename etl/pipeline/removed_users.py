@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl import amplitude
-from etl.arrow.hashing import user_keys
-from etl.checkpoint import Checkpoint, StateDir
-from etl.errors import TooManyChangesError
-from etl.model import Batch, Chunk, Mapped, RowRange
-from etl.pipeline.row_pipeline import HeldOf, RowPipeline
-from etl.run_events import Warned
-from etl.snapshot import (
+from .. import amplitude
+from ..arrow.hashing import user_keys
+from ..checkpoint import Checkpoint, StateDir
+from ..errors import TooManyChangesError
+from ..model import Batch, Chunk, Mapped, RowRange
+from ..run_events import Warned
+from ..snapshot import (
     AbsentUsers,
     DiffedBatch,
     KnownIds,
@@ -30,6 +29,7 @@ from etl.snapshot import (
     SnapshotHeader,
     UnchangedUsers,
 )
+from .row_pipeline import HeldOf, RowPipeline
 
 # In place of a file's name, since these rows are in no file.
 SOURCE: Final = "users who left"

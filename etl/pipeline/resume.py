@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from etl.checkpoint import (
+from ..checkpoint import (
     Checkpoint,
     Flight,
     InFlightContents,
@@ -21,12 +21,14 @@ from etl.checkpoint import (
     publish_rejects,
     read_in_flight,
 )
-from etl.encoder import Limits
-from etl.errors import StaleCheckpointError
-from etl.job import Job
-from etl.pipeline.diff_base import DiffBase, destination_folder, open_diff_base
-from etl.pipeline.digests import first_digests, same_content
-from etl.pipeline.invalidate import (
+from ..encoder import Limits
+from ..errors import StaleCheckpointError
+from ..job import Job
+from ..reader import Source
+from ..run_events import Noted, Warned
+from .diff_base import DiffBase, destination_folder, open_diff_base
+from .digests import first_digests, same_content
+from .invalidate import (
     JobFacts,
     base_id,
     invalidate_lost,
@@ -36,11 +38,11 @@ from etl.pipeline.invalidate import (
     uncommitted_flights,
     write_snapshot,
 )
-from etl.pipeline.own_rejects import keep_rejects, reads_rejects
-from etl.pipeline.precheck import check_repeat, check_rows, increments_of, last_rows
-from etl.pipeline.removed_users import forget_ids
-from etl.pipeline.settings import Settings
-from etl.pipeline.unfinished import (
+from .own_rejects import keep_rejects, reads_rejects
+from .precheck import check_repeat, check_rows, increments_of, last_rows
+from .removed_users import forget_ids
+from .settings import Settings
+from .unfinished import (
     Decision,
     Difference,
     Unfinished,
@@ -53,8 +55,6 @@ from etl.pipeline.unfinished import (
     source_mark,
     stop_hint,
 )
-from etl.reader import Source
-from etl.run_events import Noted, Warned
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,23 +13,23 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from etl.arrow.json_lines import Splice
-from etl.checkpoint import SentEntries
-from etl.encoder import Encoder, Encoding, Limits, pieces
-from etl.errors import SourceError
-from etl.job import Job, check_columns, check_repeated, lacking, missing_columns
-from etl.mapper import Mapper, framed, frames, load_transform, splice_json, within
-from etl.model import Batch, Chunk, HeldRows, Mapped, RowRange
-from etl.pipeline.device_owners import DeviceOwners
-from etl.pipeline.diff_base import NOTHING, DiffBase
-from etl.pipeline.prefetch import prefetched
-from etl.pipeline.settings import Settings
-from etl.reader import Source
-from etl.reader.file_reader import merge_spans
-from etl.run_events import Timing
-from etl.sender.parts import only
-from etl.sender.transports import TRANSPORTS
-from etl.snapshot import DiffedBatch, Differ, FinalChanges
+from ..arrow.json_lines import Splice
+from ..checkpoint import SentEntries
+from ..encoder import Encoder, Encoding, Limits, pieces
+from ..errors import SourceError
+from ..job import Job, check_columns, check_repeated, lacking, missing_columns
+from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
+from ..model import Batch, Chunk, HeldRows, Mapped, RowRange
+from ..reader import Source
+from ..reader.file_reader import merge_spans
+from ..run_events import Timing
+from ..sender.parts import only
+from ..sender.transports import TRANSPORTS
+from ..snapshot import DiffedBatch, Differ, FinalChanges
+from .device_owners import DeviceOwners
+from .diff_base import NOTHING, DiffBase
+from .prefetch import prefetched
+from .settings import Settings
 
 T = TypeVar("T")
 # The entries of chunks accepted earlier that begin at or after one place, and before another.

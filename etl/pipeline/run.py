@@ -9,29 +9,29 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Final, Literal
 
-from etl.checkpoint import StateDir, publish_rejects
-from etl.ending import Ending, ended
-from etl.errors import EtlError, InterruptedRunError, SourceError, StateError
-from etl.interrupts import held
-from etl.job import Job
-from etl.model import Chunk
-from etl.pipeline.diff_base import remove_oldest
-from etl.pipeline.digests import digests_meanwhile
-from etl.pipeline.notices import job_warnings, source_warnings, uncounted_events
-from etl.pipeline.own_rejects import drop_kept, reads_rejects, with_kept
-from etl.pipeline.precheck import check_changes, no_rows_error, requires_rows
-from etl.pipeline.prefetch import ChunkStream, prefetch_chunks
-from etl.pipeline.removed_users import RemovedUsers, StreamNotes, find_removed_users, forget_ids
-from etl.pipeline.resume import OpenRun, open_run
-from etl.pipeline.row_pipeline import JobSource, RowPipeline
-from etl.pipeline.send_loop import send_all
-from etl.pipeline.settings import Settings, at_endpoint
-from etl.pipeline.worker_process import may_fork, worker_process
-from etl.ranges import RangeSet
-from etl.reader import Source
-from etl.run_events import Ended, Event, Listener, Started, Summary, Timing, Warned
-from etl.sender.transports import TRANSPORTS, HttpTransport
-from etl.snapshot import BitSet, FinalChanges
+from ..checkpoint import StateDir, publish_rejects
+from ..ending import Ending, ended
+from ..errors import EtlError, InterruptedRunError, SourceError, StateError
+from ..interrupts import held
+from ..job import Job
+from ..model import Chunk
+from ..ranges import RangeSet
+from ..reader import Source
+from ..run_events import Ended, Event, Listener, Started, Summary, Timing, Warned
+from ..sender.transports import TRANSPORTS, HttpTransport
+from ..snapshot import BitSet, FinalChanges
+from .diff_base import remove_oldest
+from .digests import digests_meanwhile
+from .notices import job_warnings, source_warnings, uncounted_events
+from .own_rejects import drop_kept, reads_rejects, with_kept
+from .precheck import check_changes, no_rows_error, requires_rows
+from .prefetch import ChunkStream, prefetch_chunks
+from .removed_users import RemovedUsers, StreamNotes, find_removed_users, forget_ids
+from .resume import OpenRun, open_run
+from .row_pipeline import JobSource, RowPipeline
+from .send_loop import send_all
+from .settings import Settings, at_endpoint
+from .worker_process import may_fork, worker_process
 
 # Bytes of a source from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20

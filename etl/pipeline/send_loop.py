@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from etl.checkpoint import Checkpoint, InFlightFile
-from etl.interrupts import heard_by
-from etl.model import Chunk
-from etl.pipeline.commit import Committer
-from etl.pipeline.notices import LargeNumbers
-from etl.pipeline.prefetch import ChunkStream
-from etl.pipeline.settings import Settings
-from etl.run_events import Listener, Timing
-from etl.sender import Outcome, Sender, Transport
+from ..checkpoint import Checkpoint, InFlightFile
+from ..interrupts import heard_by
+from ..model import Chunk
+from ..run_events import Listener, Timing
+from ..sender import Outcome, Sender, Transport
+from .commit import Committer
+from .notices import LargeNumbers
+from .prefetch import ChunkStream
+from .settings import Settings
 
 
 def _ignore(timing: Timing) -> None:

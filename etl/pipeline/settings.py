@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypedDict
 
-from etl import amplitude
-from etl.encoder import Limits
-from etl.errors import Fault, JobError, UsageError
-from etl.job import Job, endpoint
-from etl.sender import Backoff, Clock
+from .. import amplitude
+from ..encoder import Limits
+from ..errors import Fault, JobError, UsageError
+from ..job import Job, endpoint
+from ..sender import Backoff, Clock
 
 
 @dataclass(frozen=True, slots=True)

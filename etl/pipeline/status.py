@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from etl.checkpoint import Checkpoint, StateDir
-from etl.job import Job
-from etl.pipeline.diff_base import destination_folder
-from etl.ranges import RangeSet
-from etl.snapshot import Snapshot
+from ..checkpoint import Checkpoint, StateDir
+from ..job import Job
+from ..ranges import RangeSet
+from ..snapshot import Snapshot
+from .diff_base import destination_folder
 
 
 def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 from uuid import uuid4
 
-from etl.amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
-from etl.checkpoint import InFlightContents, RunIdentity
-from etl.encoder import Limits
-from etl.job import Job, fingerprint
-from etl.reader import Source
+from ..amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
+from ..checkpoint import InFlightContents, RunIdentity
+from ..encoder import Limits
+from ..job import Job, fingerprint
+from ..reader import Source
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
 _CUT: Final = 2

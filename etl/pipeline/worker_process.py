@@ -31,18 +31,16 @@ from typing import BinaryIO, Final, NamedTuple, NoReturn
 
 import pyarrow as pa
 
-from etl.errors import EtlError, SourceError
-from etl.interrupts import STOPPING
-from etl.model import Body, Chunk, Piece
-from etl.pipeline.prefetch import ChunkStream, one_ahead, prefetch_chunks
+from ..errors import EtlError, SourceError
+from ..interrupts import STOPPING
+from ..model import Body, Chunk, Piece
+from .prefetch import ChunkStream, one_ahead, prefetch_chunks
 
 MakeChunks = Callable[[], Iterator[list[Chunk]]]
 
 _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
 _HEAD: Final = struct.Struct("<IQ")  # a message: the number of its memory file, the size of the pickle in it
-_NUMBER: Final = struct.Struct(
-    "<I"
-)  # an answer: the number of a free file; b".": a list was taken
+_NUMBER: Final = struct.Struct("<I")  # an answer: the number of a free file; b".": a list was taken
 _LISTS_AHEAD: Final = 3  # lists of chunks that the worker makes before the parent takes them
 _MOST_PIECES: Final = 1024  # IOV_MAX
 _ALIGNMENT: Final = 64  # as Arrow wants its buffers

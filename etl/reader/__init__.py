@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from etl.reader.source import Source, open_source
+from .source import Source, open_source
 
 __all__ = ["Source", "open_source"]

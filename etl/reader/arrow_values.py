@@ -14,9 +14,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.errors import SourceError
-from etl.model import Batch, Reject
-from etl.reader.file_reader import batch_of, excerpt, reject_rows
+from ..errors import SourceError
+from ..model import Batch, Reject
+from .file_reader import batch_of, excerpt, reject_rows
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 _BYTES: Final = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}

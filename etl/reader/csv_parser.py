@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from etl.arrow.originals import CSV_ORIGIN, origin_by_name
-from etl.job.spec import CsvOptions
-from etl.model import Batch, Reject
-from etl.reader.csv_dialect import DELIMITERS, BadLine, CsvDialect
-from etl.reader.decoding import MARK, MARK_BYTES, mark_bad_bytes
-from etl.reader.file_reader import excerpt
+from ..arrow.originals import CSV_ORIGIN, origin_by_name
+from ..job.spec import CsvOptions
+from ..model import Batch, Reject
+from .csv_dialect import DELIMITERS, BadLine, CsvDialect
+from .decoding import MARK, MARK_BYTES, mark_bad_bytes
+from .file_reader import excerpt
 
 # Letters and digits, which no delimiter and no quote is.
 SENTINEL: Final = uuid.uuid4().hex

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
 
-from etl.arrow.originals import CSV_ENDINGS
-from etl.errors import SourceError
-from etl.model import Batch
-from etl.reader import decoding
-from etl.reader.csv_dialect import (
+from ..arrow.originals import CSV_ENDINGS
+from ..errors import SourceError
+from ..model import Batch
+from . import decoding
+from .csv_dialect import (
     LINE_END,
     CsvDialect,
     WholeRecords,
@@ -24,13 +24,13 @@ from etl.reader.csv_dialect import (
     likeliest_delimiter,
     line_end,
 )
-from etl.reader.csv_parser import CsvLayout, CsvRejects, ParsedBlock, Substitution, parse
-from etl.reader.decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
-from etl.reader.file_reader import FileReader, ReadOptions, RowSpans, reject_rows
-from etl.reader.files import UnpackedFile, source_errors
+from .csv_parser import CsvLayout, CsvRejects, ParsedBlock, Substitution, parse
+from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
+from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
+from .files import UnpackedFile, source_errors
 
 if TYPE_CHECKING:
-    from etl.job.spec import CsvOptions
+    from ..job.spec import CsvOptions
 
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.

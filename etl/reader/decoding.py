@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Final, TypeVar
 
-from etl.errors import SourceError
-from etl.reader.files import UnpackedFile, source_errors
+from ..errors import SourceError
+from .files import UnpackedFile, source_errors
 
 MARK: Final = f"\x1a{uuid.uuid4().hex}\x1a"
 MARK_BYTES: Final = MARK.encode()

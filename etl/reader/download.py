@@ -25,8 +25,8 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 
-from etl.errors import SourceError, StateError
-from etl.reader.files import InputFile, positioned_stream
+from ..errors import SourceError, StateError
+from .files import InputFile, positioned_stream
 
 _CHUNK: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough to recognize a file

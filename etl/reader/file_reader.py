@@ -13,10 +13,10 @@ from typing import ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.arrow.originals import take_rows
-from etl.job.spec import CsvOptions
-from etl.model import Batch, Reject
-from etl.reader.files import UnpackedFile, ends_digest
+from ..arrow.originals import take_rows
+from ..job.spec import CsvOptions
+from ..model import Batch, Reject
+from .files import UnpackedFile, ends_digest
 
 EXCERPT: Final = 60
 # Of a batch's values: 16,384 rows of 1 kB. Wider rows come in batches of fewer.

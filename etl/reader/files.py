@@ -14,7 +14,7 @@ from typing import IO, Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from etl.errors import SourceError
+from ..errors import SourceError
 
 try:
     # Ten times as fast as zlib's.

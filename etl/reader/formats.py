@@ -9,14 +9,14 @@ import re
 from contextlib import closing
 from typing import Final
 
-from etl.arrow.originals import CODEC_ENDINGS
-from etl.errors import SourceError
-from etl.reader.csv_reader import CsvReader
-from etl.reader.decoding import BLANK
-from etl.reader.file_reader import FileReader
-from etl.reader.files import SNIFFED, InputFile, UnpackedFile, read_fully, source_errors
-from etl.reader.ndjson_reader import NdjsonReader
-from etl.reader.parquet_reader import ParquetReader
+from ..arrow.originals import CODEC_ENDINGS
+from ..errors import SourceError
+from .csv_reader import CsvReader
+from .decoding import BLANK
+from .file_reader import FileReader
+from .files import SNIFFED, InputFile, UnpackedFile, read_fully, source_errors
+from .ndjson_reader import NdjsonReader
+from .parquet_reader import ParquetReader
 
 READERS: Final[dict[str, type[FileReader]]] = {
     "csv": CsvReader,

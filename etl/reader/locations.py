@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 from pyarrow import fs
 
-from etl.errors import SourceError
-from etl.reader.files import InputFile, PipedFile, StoredFile, source_errors
-from etl.reader.formats import is_data_file, name_ending
-from etl.text import counted
+from ..errors import SourceError
+from ..text import counted
+from .files import InputFile, PipedFile, StoredFile, source_errors
+from .formats import is_data_file, name_ending
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -38,7 +38,7 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
         return [PipedFile("stdin", _standard_input)]
     scheme = location.partition("://")[0].lower() if _SCHEME.match(location) else ""
     if scheme in ("http", "https"):
-        from etl.reader.download import WebFile  # here, as loading Python's HTTP client takes time
+        from .download import WebFile  # here, as loading Python's HTTP client takes time
 
         return [WebFile(public_address(location), location)]
     if scheme == "file":

@@ -16,11 +16,11 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
-from etl.errors import SourceError
-from etl.model import Batch
-from etl.reader.arrow_values import plain_batches, plain_schema, plain_type
-from etl.reader.file_reader import FileReader, RowSpans
-from etl.reader.files import guarded, source_errors
+from ..errors import SourceError
+from ..model import Batch
+from .arrow_values import plain_batches, plain_schema, plain_type
+from .file_reader import FileReader, RowSpans
+from .files import guarded, source_errors
 
 _AGAIN: Final = "make a new stream, or read it into a table first: reader.read_all()"
 _GENERAL: Final = "give paths, addresses, DataFrames, Arrow tables, or streams or generators of these"

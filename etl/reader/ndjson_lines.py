@@ -22,8 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import json as arrow_json
 
-from etl.arrow.exact_json import EXACT_FLOAT, dump_json, has_digits, load_json
-from etl.arrow.originals import (
+from ..arrow.exact_json import EXACT_FLOAT, dump_json, has_digits, load_json
+from ..arrow.originals import (
     CSV_ORIGIN,
     arrow_row,
     join_origin,
@@ -31,10 +31,10 @@ from etl.arrow.originals import (
     origin_schema,
     original_values,
 )
-from etl.errors import SourceError
-from etl.reader.decoding import BLANK
-from etl.reader.file_reader import excerpt
-from etl.reader.json_types import ColumnScan, MisfitError, checked_json
+from ..errors import SourceError
+from .decoding import BLANK
+from .file_reader import excerpt
+from .json_types import ColumnScan, MisfitError, checked_json
 
 Row = dict[str, Any]
 

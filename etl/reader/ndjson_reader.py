@@ -16,14 +16,14 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.arrow.exact_json import JSON
-from etl.arrow.originals import CSV_ORIGIN
-from etl.errors import SourceError
-from etl.model import Batch, Reject
-from etl.reader.decoding import BLOCK, ReadBuffer, text_chunks
-from etl.reader.file_reader import FileReader, ReadOptions, RowSpans
-from etl.reader.files import HEAD, UnpackedFile
-from etl.reader.json_types import (
+from ..arrow.exact_json import JSON
+from ..arrow.originals import CSV_ORIGIN
+from ..errors import SourceError
+from ..model import Batch, Reject
+from .decoding import BLOCK, ReadBuffer, text_chunks
+from .file_reader import FileReader, ReadOptions, RowSpans
+from .files import HEAD, UnpackedFile
+from .json_types import (
     ColumnScan,
     MisfitError,
     as_column,
@@ -33,7 +33,7 @@ from etl.reader.json_types import (
     resolved_type,
     type_of,
 )
-from etl.reader.ndjson_lines import (
+from .ndjson_lines import (
     JsonLine,
     LineBlock,
     RejectGroup,

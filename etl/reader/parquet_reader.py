@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from etl.errors import StateError
-from etl.model import Batch
-from etl.reader.arrow_values import plain_batches, plain_schema
-from etl.reader.file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
-from etl.reader.files import HEAD, InputFile, StoredFile, UnpackedFile, guarded, source_errors
+from ..errors import StateError
+from ..model import Batch
+from .arrow_values import plain_batches, plain_schema
+from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from .files import HEAD, InputFile, StoredFile, UnpackedFile, guarded, source_errors
 
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-from etl.errors import SourceError
-from etl.job.spec import CsvOptions
-from etl.model import Batch, RowRange, SourceFile
-from etl.reader.file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
-from etl.reader.files import (
+from ..errors import SourceError
+from ..job.spec import CsvOptions
+from ..model import Batch, RowRange, SourceFile
+from ..run_events import Warned
+from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
+from .files import (
     SNIFFED,
     InputFile,
     Stopped,
@@ -27,10 +28,9 @@ from etl.reader.files import (
     read_fully,
     source_errors,
 )
-from etl.reader.formats import recognize
-from etl.reader.locations import find_files, left_out_message, partitions
-from etl.reader.memory import StreamReader, TableReader, reader_of_object
-from etl.run_events import Warned
+from .formats import recognize
+from .locations import find_files, left_out_message, partitions
+from .memory import StreamReader, TableReader, reader_of_object
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
-from etl.sandbox.api_rules import (
+from .api_rules import (
     DEEPEST_VALUE,
     ID_KEYS,
     ITEM_OPERATORS,

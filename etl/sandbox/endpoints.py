@@ -13,18 +13,18 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
-from etl.sandbox.api_rules import IDENTIFICATION_KEYS, SHORTEST_ID
-from etl.sandbox.checks import Answer, RequestRefusedError, check, parse_identifications
+from .api_rules import IDENTIFICATION_KEYS, SHORTEST_ID
+from .checks import Answer, RequestRefusedError, check, parse_identifications
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Set
 
-    from etl.sandbox.checks import Identification
-    from etl.sandbox.event_endpoint import InsertIdMemory
-    from etl.sandbox.limiter import Limiter
-    from etl.sandbox.profiles import Profiles, UserKey
-    from etl.sandbox.sandbox_options import SandboxOptions
-    from etl.sandbox.stats import Stats
+    from .checks import Identification
+    from .event_endpoint import InsertIdMemory
+    from .limiter import Limiter
+    from .profiles import Profiles, UserKey
+    from .sandbox_options import SandboxOptions
+    from .stats import Stats
 
 
 _UNBOUNDED: Final = 2**40

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
-from etl.sandbox.api_rules import (
+from .api_rules import (
     BATCH,
     BATCH_EVENTS_PER_SECOND,
     DAILY_EVENTS,
@@ -20,7 +20,7 @@ from etl.sandbox.api_rules import (
     INSERT_ID_SECONDS,
     SHORTEST_ID,
 )
-from etl.sandbox.checks import (
+from .checks import (
     Answer,
     IdLengthError,
     MissingIdError,
@@ -28,18 +28,18 @@ from etl.sandbox.checks import (
     broken_rules,
     trimmed_id,
 )
-from etl.sandbox.endpoints import ParsedRequest
+from .endpoints import ParsedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence, Set
 
     from aiohttp import web
 
-    from etl.sandbox.checks import Identification
-    from etl.sandbox.endpoints import SandboxState
-    from etl.sandbox.limiter import Limiter
-    from etl.sandbox.profiles import UserKey
-    from etl.sandbox.sandbox_options import Offenders
+    from .checks import Identification
+    from .endpoints import SandboxState
+    from .limiter import Limiter
+    from .profiles import UserKey
+    from .sandbox_options import Offenders
 
 # The keys of a 400 (Batch: Response codes, 400).
 INVALID: Final = "events_with_invalid_fields"

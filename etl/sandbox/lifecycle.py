@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
-from etl.sandbox.fault_injection import SandboxError
-from etl.sandbox.sandbox_options import SandboxOptions
-from etl.sandbox.server import Clocks, Server
+from .fault_injection import SandboxError
+from .sandbox_options import SandboxOptions
+from .server import Clocks, Server
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
-from etl.sandbox.checks import RequestRefusedError
+from .checks import RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from etl.sandbox.sandbox_options import SandboxOptions
+    from .sandbox_options import SandboxOptions
 
 _HOUR_SECONDS: Final = 3600.0
 

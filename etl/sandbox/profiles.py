@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, LONGEST_STRING, ORDERED_OPERATORS, TEXT_KEYS
-from etl.sandbox.checks import Identification, Json, trimmed_id
+from .api_rules import DEVICE_KEYS, LOCATION_KEYS, LONGEST_STRING, ORDERED_OPERATORS, TEXT_KEYS
+from .checks import Identification, Json, trimmed_id
 
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from etl.sandbox.api_rules import (
+from .api_rules import (
     MOST_BATCH_BYTES,
     MOST_EVENTS,
     MOST_IDENTIFICATIONS,
     MOST_IDENTIFY_BYTES,
     THROTTLE_WINDOW_SECONDS,
 )
-from etl.sandbox.fault_injection import FaultRule, SandboxError, parse_fault
+from .fault_injection import FaultRule, SandboxError, parse_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

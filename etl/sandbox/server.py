@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import orjson
 from aiohttp import web
 
-from etl.sandbox.api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
-from etl.sandbox.checks import Answer, RequestRefusedError
-from etl.sandbox.endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
-from etl.sandbox.event_endpoint import EventEndpoint, InsertIdMemory
-from etl.sandbox.fault_injection import (
+from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
+from .checks import Answer, RequestRefusedError
+from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
+from .event_endpoint import EventEndpoint, InsertIdMemory
+from .fault_injection import (
     FaultInjector,
     InjectedFault,
     Outage,
@@ -22,14 +22,14 @@ from etl.sandbox.fault_injection import (
     has_hung_up,
     respond_with_fault,
 )
-from etl.sandbox.limiter import Limiter
-from etl.sandbox.profiles import NOBODY, Profiles
-from etl.sandbox.stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
+from .limiter import Limiter
+from .profiles import NOBODY, Profiles
+from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from etl.sandbox.sandbox_options import SandboxOptions
+    from .sandbox_options import SandboxOptions
 
 Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
 _NOTHING: Final = ParsedRequest()

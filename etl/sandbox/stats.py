@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from etl.sandbox.fault_injection import SandboxError
+from .fault_injection import SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
     from pathlib import Path
 
-    from etl.sandbox.profiles import UserKey
+    from .profiles import UserKey
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from etl.amplitude.responses import (
+from ..amplitude.responses import (
     Accepted,
     Failure,
     KeyRefused,
@@ -29,19 +29,19 @@ from etl.amplitude.responses import (
     describe,
     fate_of,
 )
-from etl.errors import DestinationError
-from etl.model import Body, Chunk, Tally
-from etl.sender.backoff import Clock
-from etl.sender.offenders import HotUsers, offenders_of, places_by_fault, verdict_for
-from etl.sender.outcome import accepted, handed_back, metered, refused, stopped
-from etl.sender.parts import halves, only, others
-from etl.sender.pause import Pause
-from etl.sender.portions import ChunkInFlight
-from etl.sender.protocols import InFlightRecord, Sending, Transport, Watcher
-from etl.sender.rate import FixedRate, RateLimiter
-from etl.sender.refusals import Refusals, Turns
-from etl.sender.timing import SlotState, SlotTimes
-from etl.sender.user_order import Places
+from ..errors import DestinationError
+from ..model import Body, Chunk, Tally
+from .backoff import Clock
+from .offenders import HotUsers, offenders_of, places_by_fault, verdict_for
+from .outcome import accepted, handed_back, metered, refused, stopped
+from .parts import halves, only, others
+from .pause import Pause
+from .portions import ChunkInFlight
+from .protocols import InFlightRecord, Sending, Transport, Watcher
+from .rate import FixedRate, RateLimiter
+from .refusals import Refusals, Turns
+from .timing import SlotState, SlotTimes
+from .user_order import Places
 
 # A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
 # request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from etl.amplitude.answers import quote_answer
-from etl.amplitude.responses import Response, Stop, TryAgain
-from etl.errors import DestinationError, UsageError
-from etl.model import Body
-from etl.sender.content_encoding import decompressed, looks_packed
-from etl.sender.proxy import Proxy, proxy_for
+from ..amplitude.answers import quote_answer
+from ..amplitude.responses import Response, Stop, TryAgain
+from ..errors import DestinationError, UsageError
+from ..model import Body
+from .content_encoding import decompressed, looks_packed
+from .proxy import Proxy, proxy_for
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.amplitude.answers import Named
-from etl.amplitude.responses import Failure, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict, describe
-from etl.arrow.hashing import DEVICE_SEED, USER_SEED, Keys, hash_texts, keys_in
-from etl.model import Chunk
-from etl.sender.backoff import Clock
-from etl.sender.user_order import Chosen, Places
+from ..amplitude.answers import Named
+from ..amplitude.responses import Failure, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict, describe
+from ..arrow.hashing import DEVICE_SEED, USER_SEED, Keys, hash_texts, keys_in
+from ..model import Chunk
+from .backoff import Clock
+from .user_order import Chosen, Places
 
 # Of more hot users at once those that were found first are forgotten, and tried again.
 _MOST: Final = 100_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etl.amplitude.responses import (
+from ..amplitude.responses import (
     Accepted,
     KeyRefused,
     Refusal,
@@ -17,9 +17,9 @@ from etl.amplitude.responses import (
     TryAgain,
     Verdict,
 )
-from etl.arrow.originals import original_rows
-from etl.errors import DestinationError
-from etl.model import Chunk, End, Reject, Sent, Tally
+from ..arrow.originals import original_rows
+from ..errors import DestinationError
+from ..model import Chunk, End, Reject, Sent, Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.arrow.originals import take_rows
-from etl.model import Chunk
+from ..arrow.originals import take_rows
+from ..model import Chunk
 
 # The objects of a chunk of one row, and of what carries it; about.
 _FEW_ARRAYS: Final = 16 << 10

@@ -11,12 +11,12 @@ import asyncio
 import math
 from typing import Any, Final
 
-from etl.amplitude.limits import THROTTLE_SECONDS
-from etl.amplitude.responses import Failure, SlowDown, TryAgain, describe
-from etl.errors import DestinationError
-from etl.run_events import Listener, Paused, Recovered
-from etl.sender.backoff import Backoff, Clock, FailureShare
-from etl.text import span
+from ..amplitude.limits import THROTTLE_SECONDS
+from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
+from ..errors import DestinationError
+from ..run_events import Listener, Paused, Recovered
+from ..text import span
+from .backoff import Backoff, Clock, FailureShare
 
 # Nothing passes for so long in an outage: seconds, or latencies of a success where these are more. Successes
 # that are still under way, and a burst of failures, take less.

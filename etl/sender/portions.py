@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.model import Chunk
-from etl.sender.outcome import Outcome
-from etl.sender.parts import only, places, without_rejects, without_rows
-from etl.sender.timing import Slot
-from etl.sender.user_order import Chosen, Claim
+from ..model import Chunk
+from .outcome import Outcome
+from .parts import only, places, without_rejects, without_rows
+from .timing import Slot
+from .user_order import Chosen, Claim
 
 # What is awaited with an outcome once rows have their end; returns once they are committed.
 Commit = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from etl.amplitude.responses import Fate, Verdict
-from etl.model import Body, Chunk, End
-from etl.sender.outcome import Outcome
-from etl.sender.portions import ChunkInFlight
-from etl.sender.timing import SlotState
+from ..amplitude.responses import Fate, Verdict
+from ..model import Body, Chunk, End
+from .outcome import Outcome
+from .portions import ChunkInFlight
+from .timing import SlotState
 
 
 class Transport(Protocol):

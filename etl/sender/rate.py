@@ -13,8 +13,8 @@ import math
 from collections import deque
 from typing import Final, Protocol
 
-from etl.amplitude.limits import DEFAULT_RATE
-from etl.sender.backoff import Clock
+from ..amplitude.limits import DEFAULT_RATE
+from .backoff import Clock
 
 # Never slower than this, in identifications a second: a quarter of what the smallest plan admits. Refusals by
 # chance, which tell of no limit, would otherwise lower the rate without end.

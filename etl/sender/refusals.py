@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from etl.amplitude.responses import KeyRefused, Refusal
-from etl.errors import DestinationError
-from etl.model import Chunk
-from etl.sender.pause import Pause, StoppedError
+from ..amplitude.responses import KeyRefused, Refusal
+from ..errors import DestinationError
+from ..model import Chunk
+from .pause import Pause, StoppedError
 
 # So many rows that were refused alone and alike are no bad rows, if nothing was accepted in between.
 _MOST_ALIKE: Final = 20

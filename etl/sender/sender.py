@@ -15,20 +15,20 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from etl.errors import EtlError
-from etl.model import Chunk, Tally
-from etl.run_events import Event, Listener, Timing
-from etl.sender.backoff import Backoff, Clock
-from etl.sender.delivery import Delivery
-from etl.sender.outcome import Outcome, never_sent
-from etl.sender.parts import bytes_of, only, places
-from etl.sender.pause import Pause
-from etl.sender.portions import ChunkInFlight, Commit, Portion
-from etl.sender.protocols import InFlightRecord, NoRecord, Sending, Transport
-from etl.sender.rate import AdaptiveRate, FixedRate, RateLimiter
-from etl.sender.tasks import OrderlyTasks
-from etl.sender.timing import SlotState, SlotTimes
-from etl.sender.user_order import Chosen, UserOrder
+from ..errors import EtlError
+from ..model import Chunk, Tally
+from ..run_events import Event, Listener, Timing
+from .backoff import Backoff, Clock
+from .delivery import Delivery
+from .outcome import Outcome, never_sent
+from .parts import bytes_of, only, places
+from .pause import Pause
+from .portions import ChunkInFlight, Commit, Portion
+from .protocols import InFlightRecord, NoRecord, Sending, Transport
+from .rate import AdaptiveRate, FixedRate, RateLimiter
+from .tasks import OrderlyTasks
+from .timing import SlotState, SlotTimes
+from .user_order import Chosen, UserOrder
 
 # So many portions, with so many bytes, may be parked before no chunk is begun any more.
 MOST_PARKED: Final = 4096

@@ -8,8 +8,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
-from etl.errors import EtlError
-from etl.sender.pause import StoppedError
+from ..errors import EtlError
+from .pause import StoppedError
 
 # So long requests in flight may take to end when the sender can't go on.
 GRACE_SECONDS: Final = 2.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, TypeAlias
 
-from etl.run_events import Timing
+from ..run_events import Timing
 
 SlotState: TypeAlias = Literal["idle", "user", "rate", "pause", "request", "commit"]
 

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import quote
 
-from etl.amplitude.limits import TRANSPORT_RULES, TransportName, TransportRules
-from etl.amplitude.responses import Response, TryAgain, Verdict, classify_batch_response, classify_response
-from etl.arrow.json_lines import Splice
-from etl.encoder import Encoding, EventEncoding, FormEncoding
-from etl.model import Body
+from ..amplitude.limits import TRANSPORT_RULES, TransportName, TransportRules
+from ..amplitude.responses import Response, TryAgain, Verdict, classify_batch_response, classify_response
+from ..arrow.json_lines import Splice
+from ..encoder import Encoding, EventEncoding, FormEncoding
+from ..model import Body
 
 if TYPE_CHECKING:
     import aiohttp
@@ -55,7 +55,7 @@ class HttpTransport(ABC):
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> None:
         # Imported here: aiohttp takes 0.14 s, and a plan, which asks for the encoding, sends nothing.
-        from etl.sender.http import HttpSession
+        from .http import HttpSession
 
         self._key = key
         self._trust_status = trust_status

@@ -10,7 +10,7 @@ from typing import Final, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from etl.arrow.hashing import Keys, keys_in
+from ..arrow.hashing import Keys, keys_in
 
 Places = NDArray[np.int64]
 Chosen = NDArray[np.bool_]

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from etl.snapshot.bit_set import BitSet, KeyFilter
-from etl.snapshot.layout import LINK
+from .bit_set import BitSet, KeyFilter
+from .layout import LINK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.model import Fingerprints
-    from etl.snapshot.file import Snapshot
-    from etl.snapshot.layout import Layout
+    from ..model import Fingerprints
+    from .file import Snapshot
+    from .layout import Layout
 
 _MOST_LINKS: Final = 500_000  # of one run in memory; without its link only a device's own entry counts
 

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.amplitude.operators import ID_FIELDS
-from etl.arrow.hashing import user_keys
-from etl.arrow.originals import original_rows, rows_with_originals
-from etl.arrow.structs import nest_columns, value_columns
-from etl.model import Mapped, Reject
-from etl.snapshot.bit_set import BitSet
-from etl.snapshot.comparison import Comparison, compare, with_owners
-from etl.snapshot.fingerprints import fingerprints_of, given
+from ..amplitude.operators import ID_FIELDS
+from ..arrow.hashing import user_keys
+from ..arrow.originals import original_rows, rows_with_originals
+from ..arrow.structs import nest_columns, value_columns
+from ..model import Mapped, Reject
+from .bit_set import BitSet
+from .comparison import Comparison, compare, with_owners
+from .fingerprints import fingerprints_of, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from etl.arrow.json_lines import Splice
-    from etl.arrow.structs import FieldPath
-    from etl.model import Fingerprints
-    from etl.snapshot.file import Snapshot
-    from etl.snapshot.final_changes import FinalChanges
-    from etl.snapshot.layout import Layout
+    from ..arrow.json_lines import Splice
+    from ..arrow.structs import FieldPath
+    from ..model import Fingerprints
+    from .file import Snapshot
+    from .final_changes import FinalChanges
+    from .layout import Layout
 
 # Rows looked up together: a share of the snapshot's entries, and no more than memory can hold.
 _SHARE: Final = 200

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, Literal, Self, cast
 import numpy as np
 import pyarrow as pa
 
-from etl.snapshot.bit_set import BitSet
-from etl.snapshot.fingerprints import whole_fingerprints
-from etl.snapshot.snapshot_entries import (
+from .bit_set import BitSet
+from .fingerprints import whole_fingerprints
+from .snapshot_entries import (
     IN_DOUBT,
     OWNER,
     PRINTS,
@@ -23,8 +23,8 @@ from etl.snapshot.snapshot_entries import (
     added_schema,
     required_field,
 )
-from etl.snapshot.sorted_file import FileMetadata, SnapshotHeader, SortedFile
-from etl.snapshot.spill_buffer import KEY, KEY_FIELD, binary_column, matrix
+from .sorted_file import FileMetadata, SnapshotHeader, SortedFile
+from .spill_buffer import KEY, KEY_FIELD, binary_column, matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from etl.model import Fingerprints
-    from etl.snapshot.layout import Layout
-    from etl.snapshot.sorted_file import Partition
+    from ..model import Fingerprints
+    from .layout import Layout
+    from .sorted_file import Partition
 
 _RUN, _WHOLE = "run", "whole"  # columns
 _SNAPSHOT: Final = "snapshot"

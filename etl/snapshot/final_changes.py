@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import pyarrow as pa
 
-from etl.arrow.structs import valid_mask
-from etl.snapshot.bit_set import BitSet
-from etl.snapshot.comparison import UnchangedUsers
-from etl.snapshot.fingerprints import owner_hashes
-from etl.snapshot.layout import LINK
-from etl.snapshot.snapshot_entries import added_entries, added_schema, last_fingerprints
-from etl.snapshot.spill_buffer import SpillBuffer, binary_column
+from ..arrow.structs import valid_mask
+from .bit_set import BitSet
+from .comparison import UnchangedUsers
+from .fingerprints import owner_hashes
+from .layout import LINK
+from .snapshot_entries import added_entries, added_schema, last_fingerprints
+from .spill_buffer import SpillBuffer, binary_column
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from etl.snapshot.comparison import Comparison
-    from etl.snapshot.file import Snapshot
-    from etl.snapshot.layout import Layout
+    from .comparison import Comparison
+    from .file import Snapshot
+    from .layout import Layout
 
 
 class FinalChanges:

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.arrow.hashing import hash_texts
-from etl.arrow.structs import valid_mask, value_columns
-from etl.snapshot.value_hashes import Hashes, HashRules, hash_values, salt_of
+from ..arrow.hashing import hash_texts
+from ..arrow.structs import valid_mask, value_columns
+from .value_hashes import Hashes, HashRules, hash_values, salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from etl.arrow.json_lines import Splice
-    from etl.arrow.structs import FieldPath
-    from etl.model import Fingerprints
-    from etl.snapshot.layout import FieldGroup, Layout
+    from ..arrow.json_lines import Splice
+    from ..arrow.structs import FieldPath
+    from ..model import Fingerprints
+    from .layout import FieldGroup, Layout
 
 _LAST: Final = np.uint64(0xFF51AFD7ED558CCD)
 _HALF: Final = np.uint64(32)

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.amplitude.operators import ID_FIELDS
-from etl.arrow.hashing import user_keys
-from etl.snapshot.bit_set import BitSet, KeyFilter
-from etl.snapshot.sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
-from etl.snapshot.spill_buffer import KEY, KEY_FIELD, lowest_keys
+from ..amplitude.operators import ID_FIELDS
+from ..arrow.hashing import user_keys
+from .bit_set import BitSet, KeyFilter
+from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
+from .spill_buffer import KEY, KEY_FIELD, lowest_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from etl.snapshot.file import Snapshot
+    from .file import Snapshot
 
 _KIND: Final = "list of ids"
 _LOSS: Final = "then writes it anew, and leaves alone who left before"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from etl.amplitude.operators import (
+from ..amplitude.operators import (
     DEVICE_FAMILY,
     ID_FIELDS,
     LIST_OPERATORS,
@@ -20,14 +20,14 @@ from etl.amplitude.operators import (
     TIME_FIELD,
     UNREPEATABLE,
 )
-from etl.arrow.structs import FieldPath, field_groups
-from etl.snapshot.value_hashes import NEWEST_HASHING
+from ..arrow.structs import FieldPath, field_groups
+from .value_hashes import NEWEST_HASHING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.job.identification_spec import Identification
-    from etl.job.spec import Changes
+    from ..job.identification_spec import Identification
+    from ..job.spec import Changes
 
 LINK: Final = "device_id"  # the column of a job with both ids: which device belongs to which user
 _PROPERTIES: Final = "user_properties"

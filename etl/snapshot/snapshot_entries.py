@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from etl.snapshot.spill_buffer import KEY, KEY_FIELD, matrix
-from etl.snapshot.value_hashes import GOLDEN_RATIO, mix_bits
+from .spill_buffer import KEY, KEY_FIELD, matrix
+from .value_hashes import GOLDEN_RATIO, mix_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from etl.model import Fingerprints
-    from etl.snapshot.layout import Layout
+    from ..model import Fingerprints
+    from .layout import Layout
 
 PRINTS, OWNER, _DOUBT = "prints", "owner", "doubt"  # columns
 IN_DOUBT: Final = np.uint32(1 << 31)  # in a run's number

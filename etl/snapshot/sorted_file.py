@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import pyarrow as pa
 
-from etl.errors import StaleCheckpointError
-from etl.snapshot.spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
-from etl.snapshot.value_hashes import FIRST_HASHING, NEWEST_HASHING
-from etl.state_files import fresh_name, replacing_file
+from ..errors import StaleCheckpointError
+from ..state_files import fresh_name, replacing_file
+from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
+from .value_hashes import FIRST_HASHING, NEWEST_HASHING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

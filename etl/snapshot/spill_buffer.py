@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from etl.errors import EtlError
-from etl.state_files import state_error
+from ..errors import EtlError
+from ..state_files import state_error
 
 KEY: Final = "key"
 KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)

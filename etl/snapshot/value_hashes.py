@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from etl.arrow.exact_json import load_json
-from etl.arrow.hashing import hash_texts
-from etl.arrow.json_lines import Splice, json_lines
+from ..arrow.exact_json import load_json
+from ..arrow.hashing import hash_texts
+from ..arrow.json_lines import Splice, json_lines
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

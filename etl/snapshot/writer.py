@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from etl.snapshot.comparison import device_keys
-from etl.snapshot.file import no_entries, snapshot_rows, snapshot_schema
-from etl.snapshot.snapshot_entries import (
+from .comparison import device_keys
+from .file import no_entries, snapshot_rows, snapshot_schema
+from .snapshot_entries import (
     IN_DOUBT,
     SnapshotEntries,
     added_entries,
@@ -20,19 +20,19 @@ from etl.snapshot.snapshot_entries import (
     last_certain,
     merge_entries,
 )
-from etl.snapshot.sorted_file import SortedFileWriter
-from etl.snapshot.spill_buffer import KEY, KEY_FIELD, SpillBuffer, binary_column, lowest_keys
+from .sorted_file import SortedFileWriter
+from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, binary_column, lowest_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from etl.model import Fingerprints
-    from etl.snapshot.bit_set import BitSet
-    from etl.snapshot.file import Snapshot
-    from etl.snapshot.layout import Layout
-    from etl.snapshot.sorted_file import SnapshotHeader
+    from ..model import Fingerprints
+    from .bit_set import BitSet
+    from .file import Snapshot
+    from .layout import Layout
+    from .sorted_file import SnapshotHeader
 
 
 class SnapshotWriter(SortedFileWriter):

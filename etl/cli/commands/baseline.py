@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from etl.cli.console import show_json, show_lines
-from etl.cli.options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and_source
-from etl.errors import ExitCode
+from ...errors import ExitCode
+from ..console import show_json, show_lines
+from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and_source
 
 
 @click.command(
@@ -30,7 +30,7 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
     For those who brought their users to Amplitude by other means. Needs no key. Rows that could not be sent
     are not recorded either; exit code 3 if there are any.
     """
-    from etl.pipeline import Settings, record_baseline
+    from ...pipeline import Settings, record_baseline
 
     loaded, source = load_job_and_source(job, sources)
     found = record_baseline(loaded, source, settings=Settings(**flags))

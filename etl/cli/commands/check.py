@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli import options
-from etl.cli.console import show_json, show_lines
-from etl.errors import ExitCode
+from ...errors import ExitCode
+from .. import options
+from ..console import show_json, show_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etl.pipeline import Changed, Plan
+    from ...pipeline import Changed, Plan
 
 
 @click.command(
@@ -37,7 +37,7 @@ def check_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: A
     requests, bytes and the time at the given rate. Needs no key, touches no state. Exit code 3 if rows would
     be rejected, 4 if `run` would refuse the source for its number of rows, or because it was sent already.
     """
-    from etl.pipeline import plan_job
+    from ...pipeline import plan_job
 
     loaded, source = options.load_job_and_source(job, sources)
     found = plan_job(loaded, source, settings=options.settings_of(**flags))
@@ -91,14 +91,14 @@ def plan_dict(plan: Plan) -> dict[str, object]:
 
 def is_compressed(plan: Plan) -> bool:
     """Whether the bytes of a plan are compressed before they are sent."""
-    from etl.amplitude.limits import TRANSPORT_RULES
+    from ...amplitude.limits import TRANSPORT_RULES
 
     return TRANSPORT_RULES[plan.transport].gzipped
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
-    from etl.listeners.summary import skipped_lines
-    from etl.text import counted, size, span
+    from ...listeners.summary import skipped_lines
+    from ...text import counted, size, span
 
     tally = plan.tally
     yield f"{plan.job}: {counted(plan.files, 'file')} to {plan.endpoint}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from etl.cli.console import current, show_file
-from etl.errors import UsageError
+from ...errors import UsageError
+from ..console import current, show_file
 
 
 @click.command(
@@ -26,7 +26,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     It says which column is the identity and why, gives each column the type that all its values have, and
     points out personal data. Read it before you run it.
     """
-    from etl.init import propose_job
+    from ...init import propose_job
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")

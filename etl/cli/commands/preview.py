@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from etl.cli.console import current, printable_json, show
-from etl.cli.options import JOB, SOURCES, load_job_and_source
+from ..console import current, printable_json, show
+from ..options import JOB, SOURCES, load_job_and_source
 
 
 @click.command(
@@ -24,7 +24,7 @@ from etl.cli.options import JOB, SOURCES, load_job_and_source
 )
 def preview_command(job: Path, sources: tuple[str, ...], count: int) -> None:
     """Show the first identifications as they would be sent, one JSON object a line."""
-    from etl.pipeline import preview_rows
+    from ...pipeline import preview_rows
 
     loaded, source = load_job_and_source(job, sources)
     shown = 0

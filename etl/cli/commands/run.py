@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli import options
-from etl.cli.commands.check import exit_code_of, is_compressed, plan_dict, show_plan
-from etl.cli.console import Invocation, pass_invocation
-from etl.cli.options import PATH, option, switch
-from etl.cli.reporter import Channels, RunReporter
-from etl.errors import EtlError
-from etl.interrupts import release
+from ...errors import EtlError
+from ...interrupts import release
+from .. import options
+from ..console import Invocation, pass_invocation
+from ..options import PATH, option, switch
+from ..reporter import Channels, RunReporter
+from .check import exit_code_of, is_compressed, plan_dict, show_plan
 
 if TYPE_CHECKING:
-    from etl.pipeline import Plan
+    from ...pipeline import Plan
 
 
 class _RunCommand(click.Command):
@@ -90,8 +90,8 @@ def run_command(
     with RunReporter(invocation, channels, job) as reporter:
         reporter.open(dry_run=dry_run)
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
-        from etl.job import read_api_key
-        from etl.pipeline import plan_job, run_job
+        from ...job import read_api_key
+        from ...pipeline import plan_job, run_job
 
         release()
         loaded, source = options.load_job_and_source(job, sources)
@@ -112,8 +112,8 @@ def _show_dry_run(invocation: Invocation, channels: Channels, plan: Plan) -> Non
     """Show what the run would do, on stdout and as a page."""
     show_plan(plan, as_json=channels.as_json)
     if channels.report is not None:
-        from etl.listeners.output_file import write_whole
-        from etl.listeners.report import plan_page  # needs jinja2
+        from ...listeners.output_file import write_whole
+        from ...listeners.report import plan_page  # needs jinja2
 
         write_whole(channels.report, plan_page(plan_dict(plan), compressed=is_compressed(plan)))
     if channels.metrics_file is not None:

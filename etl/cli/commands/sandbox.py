@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 
-from etl.cli.console import show_lines
-from etl.cli.options import PATH, option, parse_duration, switch, with_options
-from etl.errors import UsageError
+from ...errors import UsageError
+from ..console import show_lines
+from ..options import PATH, option, parse_duration, switch, with_options
 
 # Each sets the field of SandboxOptions that has its name; what isn't given keeps that field's default.
 # fmt: off
@@ -68,7 +68,7 @@ def sandbox_command(**given: Any) -> None:
     """
     import asyncio
 
-    from etl.sandbox import SandboxError, make_options, serve
+    from ...sandbox import SandboxError, make_options, serve
 
     values = {_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
     try:

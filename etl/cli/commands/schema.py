@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from etl.cli.console import show_file
+from ..console import show_file
 
 
 @click.command(
@@ -18,6 +18,6 @@ def schema_command() -> None:
     """Print the JSON Schema of the job file, with which editors complete and check it."""
     import orjson
 
-    from etl.job.spec import job_schema
+    from ...job.spec import job_schema
 
     show_file(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from etl.cli.console import current, show_json, show_lines
-from etl.cli.options import JOB, JSON_FLAG, STATE_DIR
-from etl.errors import EtlError
+from ...errors import EtlError
+from ..console import current, show_json, show_lines
+from ..options import JOB, JSON_FLAG, STATE_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etl.job import Job
+    from ...job import Job
 
 _MOST_FILES: Final = 10
 
@@ -28,8 +28,8 @@ _MOST_FILES: Final = 10
 @JSON_FLAG
 def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
     """Show what is committed, what is left, and what was rejected. It changes nothing."""
-    from etl.job import load_job
-    from etl.pipeline import status_of
+    from ...job import load_job
+    from ...pipeline import status_of
 
     loaded = load_job(job, environ=os.environ)
     current().set_job(loaded)
@@ -44,7 +44,7 @@ def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
 
 def _rows_left(job: Job, found: dict[str, Any]) -> int | None:
     """The rows not committed yet, where the job's own source is there and has a number of rows."""
-    from etl.reader import open_source
+    from ...reader import open_source
 
     try:
         total = open_source(job.source, csv=job.csv, folder=job.folder).total_rows() if job.source else None
@@ -54,7 +54,7 @@ def _rows_left(job: Job, found: dict[str, Any]) -> int | None:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from etl.text import size, span
+    from ...text import size, span
 
     yield f"{found['job']}: {found['status']}"
     if found.get("active"):

@@ -1,0 +1,131 @@
+"""The calls that the command makes, for scripts and notebooks; `etl` and `propsync` export them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .errors import EtlError
+    from .job import Job
+    from .pipeline.baseline import Recorded
+    from .pipeline.plan import Plan
+    from .pipeline.settings import Options, RejectLimit, RowMinimum, Settings
+    from .reader import Source
+    from .run_events import Listener, Summary
+
+__all__ = [
+    "EtlError",
+    "Job",
+    "Plan",
+    "Recorded",
+    "RejectLimit",
+    "RowMinimum",
+    "Settings",
+    "Summary",
+    "__version__",
+    "baseline",
+    "plan",
+    "preview",
+    "run",
+]
+
+__version__: str
+
+# Imported when they are first asked for: the command shows its help without them.
+_HOMES: Final = {
+    "EtlError": ".errors",
+    "Plan": ".pipeline.plan",
+    "Job": ".job",
+    "Recorded": ".pipeline.baseline",
+    "RejectLimit": ".pipeline.settings",
+    "RowMinimum": ".pipeline.settings",
+    "Settings": ".pipeline.settings",
+    "Summary": ".run_events",
+}
+
+
+def run(
+    job: Job,
+    source: object = None,
+    *,
+    key: str | None = None,
+    listener: Listener | None = None,
+    settings: Settings | None = None,
+    **options: Unpack[Options],
+) -> Summary:
+    """Send a source as the job says, resuming an unfinished run; the summary counts the whole job.
+
+    `source` None is the job's own. `key` None: from where the job says it is. `options` are the fields of
+    `Settings` (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
+    Raises EtlError where the run can't begin or can't go on.
+    """
+    from .job import read_api_key
+    from .pipeline import run_job
+    from .pipeline.run import no_listener
+
+    return run_job(
+        job,
+        _open(job, source),
+        read_api_key(job, os.environ) if key is None else key,
+        settings=_settings(settings, options),
+        listener=listener or no_listener,
+    )
+
+
+def plan(
+    job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
+) -> Plan:
+    """Say what `run` would do: what changed, rejects by reason, requests, bytes, seconds. Sends nothing."""
+    from .pipeline import plan_job
+
+    return plan_job(job, _open(job, source), settings=_settings(settings, options))
+
+
+def baseline(
+    job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
+) -> Recorded:
+    """Record a source as sent, without sending it, so that the next run sends only what changed since."""
+    from .pipeline import record_baseline as record
+
+    return record(job, _open(job, source), settings=_settings(settings, options))
+
+
+def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
+    """The first identifications as JSON text, one each."""
+    from .pipeline import preview_rows as first
+
+    return first(job, _open(job, source), count=count)
+
+
+def _settings(settings: Settings | None, options: Options) -> Settings:
+    from dataclasses import replace
+
+    from .pipeline.settings import Settings
+
+    return Settings(**options) if settings is None else replace(settings, **options)
+
+
+def _open(job: Job, source: object) -> Source:
+    from .reader import open_source
+
+    if source is None:
+        return open_source(job.source, csv=job.csv, folder=job.folder)
+    locations = source if isinstance(source, list | tuple) else [source]
+    return open_source(locations, csv=job.csv)
+
+
+if not TYPE_CHECKING:  # which knows the names, and no others
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("propsync")
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name], __package__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,14 @@
+"""propsync under its own name: the modules of the folder `etl` beside this one.
+
+A project that has an `etl` of its own imports `propsync`; elsewhere both names work. A program should use one
+of them: each name loads the modules for itself, so `propsync.EtlError` and `etl.EtlError` are two classes.
+"""
+
+from pathlib import Path
+
+# The submodules of this package are those of `etl`, in which all imports are relative.
+__path__ = [str(Path(__file__).resolve().parent.parent / "etl")]
+
+from .library import __all__ as __all__
+from .library import __getattr__ as __getattr__
+from .library import baseline, plan, preview, run  # noqa: F401
