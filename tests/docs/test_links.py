@@ -42,3 +42,21 @@ def test_every_document_is_in_the_list() -> None:
 
 def test_links_are_found() -> None:
     assert len(links(ROOT / "README.md")) > 5
+
+
+_PAGES_THAT_NAME_FILES = ("ARCHITECTURE.md", "RELIABILITY.md", "docs/glossary.md")
+# A module or package below `etl`, without or with its ending, or with a name in it: `sender/pause`, `ranges.py`.
+_MODULE = re.compile(r"`(?:etl/)?((?:[a-z_]+/)+[a-z_]*|[a-z_]+\.py)(?:\.py)?(?:\.[A-Za-z_]+)?`")
+_TEST = re.compile(r"(?<![\w/])((?:tests/[\w/]*)?test_\w+)(?:\.py)?")
+
+
+@pytest.mark.parametrize("page", _PAGES_THAT_NAME_FILES)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    for found in _TEST.findall(text):
+        there = (ROOT / f"{found}.py").exists() if "/" in found else found in tests
+        assert there, f"{page} names {found}"
+    for found in _MODULE.findall(text):
+        homes = (ROOT / "etl" / found, ROOT / found, ROOT / "etl" / f"{found}.py", ROOT / f"{found}.py")
+        assert any(home.exists() for home in homes), f"{page} names {found}"
