@@ -30,8 +30,8 @@ def integer(text: str) -> object:
 
 def boolean(text: str) -> object:
     words = {
-        **dict.fromkeys(["true", "t", "yes", "y", "1"], True),
-        **dict.fromkeys(["false", "f", "no", "n", "0"], False),
+        **dict.fromkeys(["true", "t", "yes", "y", "on", "1", "1.0"], True),
+        **dict.fromkeys(["false", "f", "no", "n", "off", "0", "0.0"], False),
     }
     return words.get(text.lower(), "<bad_boolean>")
 
