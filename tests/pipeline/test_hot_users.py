@@ -122,7 +122,7 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
     st.sampled_from(["committing", "committed"]),
     st.integers(0, 60),
 )
-@settings(max_examples=examples(12, least=5), deadline=None)
+@settings(max_examples=examples(12, 3), deadline=None)
 def test_counters_and_profiles_end_as_undisturbed_whatever_is_hot_and_killed(
     count: int, cycle: list[int], hot: set[int], kills: list[int], point: str, tries: int
 ) -> None:

@@ -82,7 +82,7 @@ def test_eighty_gaps_cost_the_bytes_of_one_pass(name: str, tmp_path: Path) -> No
 SPANS = st.lists(st.integers(1, 400), min_size=2, max_size=24, unique=True).map(sorted)
 
 
-@settings(max_examples=examples(25, least=8), deadline=None)
+@settings(max_examples=examples(25, 5), deadline=None)
 @given(borders=SPANS, open_end=st.booleans(), step=st.sampled_from([1, 2]))
 @pytest.mark.parametrize("name", ["users.csv", "users.csv.gz", "users.ndjson", "users.parquet"])
 def test_gaps_have_the_bodies_that_they_have_alone(
