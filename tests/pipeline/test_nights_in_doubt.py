@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from etl.reader import open_source
 from etl.run_events import Summary
 from etl.sender import Backoff, Clock
 from tests.examples import combinations, examples, rarely
-from tests.pipeline.making import KEY, law_holds
+from tests.pipeline.making import KEY, PatientTime, law_holds
 from tests.pipeline.nights import KilledError, Row, killed, write
 from tests.pipeline.test_second_night import MEMORY
 from tests.pipeline.unreliable_server import FATES, Fate, UnreliableServer, running_unreliable_server
@@ -33,21 +32,6 @@ from tests.pipeline.unreliable_server import FATES, Fate, UnreliableServer, runn
 USERS = 9
 QUICK = Backoff(retry=0.001, throttle=0.002, longest=0.004)
 NEVER: dict[str, Any] = {"max_changes": 100.0, "max_absent": 100.0, "max_rejects": RejectLimit(percent=100.0)}
-
-
-class PatientTime:
-    """Seconds, of which a stretch nobody looked at counts 5 ms at most.
-
-    So an outage of 0.1 s never is one in which a busy machine gave nobody the time to answer.
-    """
-
-    def __init__(self) -> None:
-        self._now, self._last = 0.0, time.monotonic()
-
-    def __call__(self) -> float:
-        last, self._last = self._last, time.monotonic()
-        self._now += min(self._last - last, 0.005)
-        return self._now
 
 
 @pytest.fixture(scope="module")
