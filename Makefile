@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test lint types layers unit soak bench samples clean
+.PHONY: demo test lint types layers unit coverage soak bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -25,7 +25,11 @@ layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= --cov-fail-under 95
+
+# What the tests leave out of the last `make test`, by file.
+coverage: $(STAMP)
+	$(BIN)/coverage report
 
 # The same tests with all examples of every property, and what takes longer than two minutes; bounded, and
 # ends with a table: law, cases tried, violations.
@@ -50,4 +54,4 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,29 @@ settings.load_profile("same" if os.environ.get("CI") else "other")
 _MEMORY = Path("/dev/shm")
 if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+# What a shell starts in the background ignores Ctrl-C, and so would tests of it and all that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A child that tests fork hands in no coverage, so that measuring it would only take time.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: sys.settrace(None))
+
+# What starts processes hardly runs code of ours in this one.
+_UNMEASURED = ("tests/soak/", "tests/bench/", "tests/docs/", "tests/test_house.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no coverage where it would take long and prove little.
+
+    Random examples are slow to trace, and what they reach is chance: what must be covered has a test that
+    names it.
+    """
+    for item in items:
+        if hasattr(getattr(item, "obj", None), "hypothesis") or item.nodeid.startswith(_UNMEASURED):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session", autouse=True)

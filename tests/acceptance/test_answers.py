@@ -16,6 +16,7 @@ import trustme
 from tests.acceptance import exports
 from tests.acceptance.standing_in import Reply, StandIn, failing_handshakes, standing_in, taking
 from tests.commands import KEY, QUICK, Finished, Propsync
+from tests.examples import combinations
 
 BATCH = "destination: {transport: batch}\n"
 
@@ -38,22 +39,22 @@ def send(propsync: Propsync, server: StandIn, job: Path, *flags: str) -> Finishe
 PAGE = b"<html><head><title>Sign in</title></head><body>...</body></html>"
 
 
-@pytest.mark.parametrize(
-    ("body", "encoding"),
-    [
-        (b"", ""),
-        (PAGE, ""),
-        (gzip.compress(PAGE, mtime=0), "gzip"),
-        (b"success", "gzip"),
-        (b"invalid_api_key", ""),
-        (b'{"code":400,"error":"no"}', ""),
-        (b"queued", ""),
-    ],
-)
-@pytest.mark.parametrize("transport", ["identify", "batch"])
+BODIES = [
+    (b"", ""),
+    (PAGE, ""),
+    (gzip.compress(PAGE, mtime=0), "gzip"),
+    (b"success", "gzip"),
+    (b"invalid_api_key", ""),
+    (b'{"code":400,"error":"no"}', ""),
+    (b"queued", ""),
+]
+
+
+@pytest.mark.parametrize(("answer", "transport"), combinations(BODIES, ["identify", "batch"]))
 def test_a_200_that_does_not_say_so_is_no_acceptance_and_the_next_run_sends_all(
-    propsync: Propsync, server: StandIn, tmp_path: Path, body: bytes, encoding: str, transport: str
+    propsync: Propsync, server: StandIn, tmp_path: Path, answer: tuple[bytes, str], transport: str
 ) -> None:
+    body, encoding = answer
     job = write(tmp_path, 2, f"destination: {{transport: {transport}}}\n")
     server.says(200, body, **({"Content_Encoding": encoding} if encoding else {}))
     night = send(propsync, server, job, "--max-outage", "0.2s")

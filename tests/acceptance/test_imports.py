@@ -14,6 +14,7 @@ import pytest
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.commands import QUICK, REPOSITORY, Propsync
+from tests.examples import rarely
 
 # What pandas alone knows: a missing value among objects, which Arrow must see as none.
 TRANSFORM = """
@@ -60,7 +61,10 @@ def test_a_plain_job_does_without_pandas(propsync: Propsync, sandbox: Sandbox, j
     assert "pandas.core" not in imported(finished.err)
 
 
-@pytest.mark.parametrize(("command", "needed"), [("check", "pyarrow.lib"), ("status", "etl.job.loading")])
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [("check", "pyarrow.lib"), pytest.param("status", "etl.job.loading", marks=pytest.mark.soak)],
+)
 def test_what_sends_nothing_does_without_either(
     propsync: Propsync, job: Path, command: str, needed: str
 ) -> None:
@@ -70,7 +74,7 @@ def test_what_sends_nothing_does_without_either(
     assert not {"aiohttp", "pandas.core"} & imported(finished.err)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["2", *rarely("1")])
 def test_a_transform_has_it_whole(
     propsync: Propsync, sandbox: Sandbox, tmp_path: Path, processes: str
 ) -> None:

@@ -24,8 +24,9 @@ from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
 from tests.acceptance.test_exit_faults import can_be_written
 from tests.commands import QUICK, SECONDS, Finished, Propsync, Running, until
+from tests.examples import rarely
 
-ROWS = 5_000
+ROWS = 2_500
 LIMITS = ("--batch-size", "100", "--concurrency", "4")
 
 
@@ -39,7 +40,7 @@ def job(tmp_path: Path) -> Path:
     return exports.write_job(tmp_path, source="users.csv")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, *rarely(signal.SIGTERM)])
 def test_what_is_in_flight_is_settled_and_the_rest_kept(
     propsync: Propsync, sandbox: Sandbox, job: Path, number: signal.Signals
 ) -> None:
@@ -170,7 +171,7 @@ def hears_signals(running: Running) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is seen in /proc alone")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *rarely(signal.SIGHUP)])
 def test_a_signal_while_it_still_loads_is_told_as_any_other(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

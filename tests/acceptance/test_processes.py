@@ -12,6 +12,7 @@ from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import holds_the_law
 from tests.commands import QUICK, Propsync, until
+from tests.examples import combinations, rarely
 from tests.reader.web_server import Behaviour, serving
 
 ROWS = 5_000
@@ -103,7 +104,7 @@ def test_what_it_meets_in_the_source_is_told_as_ever(
     assert one == two != []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, *rarely(signal.SIGTERM)])
 def test_ctrl_c_is_for_both(propsync: Propsync, sandbox: Sandbox, job: Path, number: signal.Signals) -> None:
     sandbox.change(latency="100ms")
     with propsync.begin(*run(sandbox, job), before=os.setsid) as running:
@@ -159,11 +160,13 @@ def test_the_second_gives_a_transform_the_frames_that_the_first_would(
     assert two.summary["accepted"] == 9_000
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize(("function", "error"), [("leaving", "SystemExit"), ("unlike", "Unlike")])
+@pytest.mark.parametrize(
+    ("processes", "left"), combinations(["1", "2"], [("leaving", "SystemExit"), ("unlike", "Unlike")])
+)
 def test_a_transform_that_leaves_is_one_error(
-    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, function: str, error: str, processes: str
+    propsync: Propsync, sandbox: Sandbox, tmp_path: Path, left: tuple[str, str], processes: str
 ) -> None:
+    function, error = left
     command = propsync.process if processes == "2" else propsync
     ended = command(*run(sandbox, transforming(tmp_path, function), processes))
     assert ended.code == 7

@@ -92,7 +92,8 @@ def test_a_closed_stdin_is_no_source(job: Path, tmp_path: Path, environment: dic
     assert "stdin is closed" in finished.stderr
 
 
-def test_a_working_directory_that_is_gone(
+@pytest.mark.soak  # as below, but begun there
+def test_a_working_directory_that_was_gone_before(
     sandbox: Sandbox, job: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     run = f"propsync run {job} --endpoint {sandbox.url} {' '.join(QUICK)} --json"
@@ -109,6 +110,14 @@ def leave_for_nowhere() -> None:
     gone.mkdir()
     os.chdir(gone)
     Path("../gone").rmdir()
+
+
+def test_a_working_directory_that_is_gone(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
+    run = ("run", job, "--endpoint", sandbox.url, *QUICK, "--json")
+    with propsync.begin(*run, before=leave_for_nowhere) as running:
+        finished = running.wait()
+    assert finished.code == finished.summary["exit_code"] == 3
+    assert len(sandbox.profiles) == 39
 
 
 def test_a_file_in_a_working_directory_that_is_gone(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,18 @@ def sent_bodies(sandbox: Sandbox) -> Counter[str]:
 def law_holds(summary: Summary) -> bool:
     tally = summary.tally
     return tally.rows == tally.accepted + tally.unchanged + tally.merged + tally.rejected
+
+
+class PatientTime:
+    """Seconds, of which a stretch nobody looked at counts 5 ms at most.
+
+    So a short outage never is one in which a busy machine gave nobody the time to answer.
+    """
+
+    def __init__(self) -> None:
+        self._now, self._last = 0.0, time.monotonic()
+
+    def __call__(self) -> float:
+        last, self._last = self._last, time.monotonic()
+        self._now += min(self._last - last, 0.005)
+        return self._now

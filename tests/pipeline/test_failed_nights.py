@@ -26,6 +26,7 @@ from etl.run_events import Event, Listener, Noted, Started, Summary, Warned
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender.transports import HttpTransport
 from etl.snapshot import KnownIds
+from tests.examples import combinations
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import (
     KilledError,
@@ -170,8 +171,10 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize("fails", FAILURES)
-@pytest.mark.parametrize("identification", [None, COUNTING], ids=["repeatable", "counting"])
+@pytest.mark.parametrize(
+    ("fails", "identification"),
+    combinations(FAILURES, [None, COUNTING], also=[(elsewhere_killed, None)]),
+)
 def test_the_next_night_sends_what_changed_since_the_first(
     tmp_path: Path, strict: Sandbox, fails: Callable[[Job, Sandbox], None], identification: Any
 ) -> None:
@@ -275,8 +278,7 @@ def test_in_flight_and_then_refused_is_in_doubt(tmp_path: Path, sandbox: Sandbox
 STEPS = ["keep", "kept", "create", "created", "begin"]
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(("step", "restart"), combinations(STEPS, [False, True]))
 def test_killed_while_it_begins_anew_it_begins_anew_all_the_same(
     tmp_path: Path, sandbox: Sandbox, step: str, restart: bool
 ) -> None:

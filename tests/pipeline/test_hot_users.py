@@ -20,7 +20,9 @@ from etl.pipeline.invalidate import uncommitted_flights
 from etl.ranges import RangeSet
 from etl.run_events import Event, Progressed
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from etl.sender import Clock
 from tests.examples import examples
+from tests.pipeline.making import PatientTime
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, users
 
 HOT = "user-hot"
@@ -44,6 +46,10 @@ def export(count: int, every: int, hot: str = HOT) -> list[Row]:
     return rows
 
 
+def patient() -> Clock:
+    return Clock(now=PatientTime())
+
+
 def lawful(tally: Tally) -> bool:
     return tally.rows == tally.accepted + tally.unchanged + tally.merged + tally.rejected
 
@@ -51,7 +57,7 @@ def lawful(tally: Tally) -> bool:
 def test_a_user_who_is_throttled_for_good_costs_one_outage_and_no_other_row(tmp_path: Path) -> None:
     job, rows, heard = job_in(tmp_path / "job"), export(900, 30), list[Event]()
     with throttling(HOT) as sandbox:
-        summary = night(job, sandbox, rows, max_outage=0.6, listener=heard.append)
+        summary = night(job, sandbox, rows, max_outage=0.6, listener=heard.append, clock=patient())
         assert set(held(sandbox)) == {row["id"] for row in rows} - {HOT}
         assert sandbox.stats.concurrent_users == 0
     assert (summary.tally.accepted, summary.rejects_by_code) == (870, {"transient": 30})
@@ -70,7 +76,7 @@ def test_what_a_snapshot_knows_of_a_user_who_was_never_sent_stays(tmp_path: Path
     with throttling() as sandbox:
         night(job, sandbox, rows)
         sandbox.change(hot_users=[HOT])
-        second = night(job, sandbox, changed, max_outage=0.4, max_changes=100)
+        second = night(job, sandbox, changed, max_outage=0.4, max_changes=100, clock=patient())
         assert second.rejects_by_code == {"transient": 1}
         sandbox.change(hot_users=[])
         third = night(job, sandbox, changed)
@@ -122,7 +128,7 @@ def test_an_interrupted_run_leaves_the_rows_of_a_hot_user_and_no_others(tmp_path
     st.sampled_from(["committing", "committed"]),
     st.integers(0, 60),
 )
-@settings(max_examples=examples(12, least=5), deadline=None)
+@settings(max_examples=examples(12, 3), deadline=None)
 def test_counters_and_profiles_end_as_undisturbed_whatever_is_hot_and_killed(
     count: int, cycle: list[int], hot: set[int], kills: list[int], point: str, tries: int
 ) -> None:

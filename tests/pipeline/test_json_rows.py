@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from etl import Job
 from etl.encoder import Limits
 from etl.errors import JobError
-from etl.model import Chunk, RowRange
+from etl.model import Chunk, Reject, RowRange
 from etl.pipeline.row_pipeline import JobSource, RowPipeline
 from etl.reader import open_source
 from etl.reader.file_reader import ReadOptions
@@ -28,7 +29,7 @@ from etl.reader.formats import READERS
 from etl.reader.ndjson_reader import NdjsonReader
 from etl.run_events import Summary
 from etl.sandbox import Sandbox
-from tests.examples import examples
+from tests.examples import examples, rarely
 from tests.pipeline.making import run_once
 
 JOB: dict[str, Any] = {
@@ -160,6 +161,10 @@ def same(found: object, wanted: object) -> bool:
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)
 
 
+def rejects_of(chunk: Chunk) -> list[Reject]:
+    return [replace(reject, reason="") for reject in chunk.rejects]
+
+
 some = settings(
     max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -184,7 +189,8 @@ def test_each_row_is_what_it_says_whatever_stands_around_it(
     for text, one, other in zip(lines, results, wanted, strict=True):
         assert same(one, other), text
     assert [(c.first, c.stop) for c in cut] == [(c.first, c.stop) for c in whole]
-    assert [c.rejects for c in cut] == [c.rejects for c in whole]
+    # But for the words: of an infinite number among others, they have it as the type of its block shows it.
+    assert [rejects_of(c) for c in cut] == [rejects_of(c) for c in whole]
     if look > 60:  # with other looks, a whole number may be written with a point or without
         assert bodies(cut) == bodies(whole)
     for reject in (reject for chunk in whole for reject in chunk.rejects):
@@ -363,7 +369,7 @@ def test_a_text_in_place_of_a_number_makes_nobody_new(tmp_path: Path, sandbox: S
     assert {user: props["plan"] for user, props in held(sandbox).items()} == dict.fromkeys(users, "pro")
 
 
-@pytest.mark.parametrize("properties", ['{"plan": "plan"}', '{"plan": "plan", "carts": "carts"}'])
+@pytest.mark.parametrize("properties", ['{"plan": "plan", "carts": "carts"}', *rarely('{"plan": "plan"}')])
 def test_memory_doesn_t_grow_with_the_variety_of_keys(tmp_path: Path, properties: str) -> None:
     script = (
         "import json, resource, sys; from etl import Job; from etl.encoder import Limits\n"

@@ -17,6 +17,7 @@ from etl.errors import StaleCheckpointError
 from etl.job import Job
 from etl.pipeline import status_of, unfinished
 from etl.sandbox import Sandbox
+from tests.examples import combinations
 from tests.pipeline.nights import KilledError, held, job_in, night, quiet, send, users, write
 from tests.pipeline.test_failed_nights import dying_after
 
@@ -78,8 +79,10 @@ def kill_in_mid_run(job: Job, sandbox: Sandbox, rows: list[dict[str, Any]]) -> P
     return path
 
 
-@pytest.mark.parametrize("loss", [emptied, torn, overwritten, gone, gone_with_its_log, without_its_log])
-@pytest.mark.parametrize("nights", [0, 1])
+LOSSES = [emptied, torn, overwritten, gone, gone_with_its_log, without_its_log]
+
+
+@pytest.mark.parametrize(("loss", "nights"), combinations(LOSSES, [0, 1]))
 def test_increments_over_batch_count_once_after_what_the_message_advises(
     tmp_path: Path, sandbox: Sandbox, loss: Callable[[Path], None], nights: int
 ) -> None:

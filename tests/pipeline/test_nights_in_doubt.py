@@ -22,12 +22,12 @@ from etl.job import Job
 from etl.pipeline import RejectLimit, Settings, record_baseline, run_job
 from etl.reader import open_source
 from etl.run_events import Summary
-from etl.sender import Backoff
-from tests.examples import examples
-from tests.pipeline.fickle import FATES, Fate, Fickle, running_fickle
-from tests.pipeline.making import KEY, law_holds
+from etl.sender import Backoff, Clock
+from tests.examples import combinations, examples, rarely
+from tests.pipeline.making import KEY, PatientTime, law_holds
 from tests.pipeline.nights import KilledError, Row, killed, write
 from tests.pipeline.test_second_night import MEMORY
+from tests.pipeline.unreliable_server import FATES, Fate, UnreliableServer, running_unreliable_server
 
 USERS = 9
 QUICK = Backoff(retry=0.001, throttle=0.002, longest=0.004)
@@ -35,8 +35,8 @@ NEVER: dict[str, Any] = {"max_changes": 100.0, "max_absent": 100.0, "max_rejects
 
 
 @pytest.fixture(scope="module")
-def fickle() -> Iterator[Fickle]:
-    with running_fickle() as found:
+def server() -> Iterator[UnreliableServer]:
+    with running_unreliable_server() as found:
         yield found
 
 
@@ -49,15 +49,16 @@ def job_in(folder: Path, changes: str = "property", *, both: bool = False, **oth
     return Job.of({**data, "identification": identification, **others}, folder=folder)
 
 
-def send(job: Job, fickle: Fickle, path: Path, **settings: Any) -> Summary:
+def send(job: Job, server: UnreliableServer, path: Path, **settings: Any) -> Summary:
     usual: dict[str, Any] = {
-        "endpoint": fickle.url,
+        "endpoint": server.url,
         "rate": None,
         "requests_per_second": None,
         "waits": QUICK,
     }
     usual |= {
-        "max_outage": 0.15 if fickle.fates else 20.0,
+        "max_outage": 0.1 if server.fates else 20.0,
+        "clock": Clock(now=PatientTime()),
         "batch_size": 2,
         "concurrency": 2,
         "progress_every": 0.0,
@@ -70,8 +71,8 @@ def send(job: Job, fickle: Fickle, path: Path, **settings: Any) -> Summary:
     return summary
 
 
-def night(job: Job, fickle: Fickle, rows: list[Row], **settings: Any) -> Summary:
-    return send(job, fickle, write(job.folder / "users.ndjson", rows), **settings)
+def night(job: Job, server: UnreliableServer, rows: list[Row], **settings: Any) -> Summary:
+    return send(job, server, write(job.folder / "users.ndjson", rows), **settings)
 
 
 def row(number: int, plan: str | None = "a", score: int | None = 1, *, device: bool = False) -> Row:
@@ -86,6 +87,7 @@ def name(number: int) -> str:
 # --- one at a time ---------------------------------------------------------------------------------------
 
 CHANGES = ["property", "user"]
+WAYS = ["whole", "twice", "killed", "finished elsewhere", "given up", "piped"]
 LOST = ["lost", "lost, not applied", "lost, then refused", "lost, then over quota"]
 OTHERS = [row(number) for number in range(2, USERS)]
 
@@ -94,150 +96,151 @@ def changed(rows: list[Row], plan: str = "changed") -> list[Row]:
     return [{**one, "plan": plan} for one in rows]
 
 
-@pytest.mark.parametrize("changes", CHANGES)
-@pytest.mark.parametrize("fate", LOST)
-@pytest.mark.parametrize("transport", ["identify", "batch"])
+@pytest.mark.parametrize(("changes", "fate", "transport"), combinations(CHANGES, LOST, ["identify", "batch"]))
 def test_accepted_and_then_in_doubt_is_in_doubt(
-    tmp_path: Path, fickle: Fickle, changes: str, fate: Fate, transport: str
+    tmp_path: Path, server: UnreliableServer, changes: str, fate: Fate, transport: str
 ) -> None:
     """Both in one night: the first row of a user is accepted, of the second nobody knows."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", changes, destination={"transport": transport})
-    night(job, fickle, [row(1, "first"), *OTHERS])
-    fickle.begin({"user-1 second": fate})
-    found = night(job, fickle, [row(1, "then"), row(1, "second"), *changed(OTHERS)], batch_size=1)
+    night(job, server, [row(1, "first"), *OTHERS])
+    server.begin({"user-1 second": fate})
+    found = night(job, server, [row(1, "then"), row(1, "second"), *changed(OTHERS)], batch_size=1)
     assert (found.tally.rejected, found.tally.accepted) == (1, 1 + len(OTHERS))
     for accepted in (1, 0):
-        fickle.begin({})
-        assert night(job, fickle, [row(1, "then"), *changed(OTHERS)]).tally.accepted == accepted
-        assert fickle.users[name(1)] == {"plan": "then", "score": 1}
+        server.begin({})
+        assert night(job, server, [row(1, "then"), *changed(OTHERS)]).tally.accepted == accepted
+        assert server.users[name(1)] == {"plan": "then", "score": 1}
 
 
-@pytest.mark.parametrize("changes", CHANGES)
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
-@pytest.mark.parametrize("fate", LOST[2:])
+@pytest.mark.parametrize(("changes", "batch_size", "fate"), combinations(CHANGES, [1, 4, 100], LOST[2:]))
 def test_known_and_then_in_doubt_is_in_doubt_and_nobody_else_is(
-    tmp_path: Path, fickle: Fickle, changes: str, batch_size: int, fate: Fate
+    tmp_path: Path, server: UnreliableServer, changes: str, batch_size: int, fate: Fate
 ) -> None:
     """Over two nights; whoever was in a request with that user was told apart in the end."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", changes, destination={"transport": "batch"})
-    night(job, fickle, [row(1), *OTHERS])
-    fickle.begin({name(1): fate})
-    found = night(job, fickle, [*OTHERS[:4], row(1, "b"), *changed(OTHERS[4:])], batch_size=batch_size)
+    night(job, server, [row(1), *OTHERS])
+    server.begin({name(1): fate})
+    found = night(job, server, [*OTHERS[:4], row(1, "b"), *changed(OTHERS[4:])], batch_size=batch_size)
     assert found.tally.rejected == 1
-    fickle.begin({})
-    again = night(job, fickle, [row(1), *OTHERS[:4], *changed(OTHERS[4:])])
+    server.begin({})
+    again = night(job, server, [row(1), *OTHERS[:4], *changed(OTHERS[4:])])
     assert again.tally.accepted == 1
-    assert fickle.users[name(1)] == {"plan": "a", "score": 1}
+    assert server.users[name(1)] == {"plan": "a", "score": 1}
 
 
-def test_of_a_property_that_was_not_in_the_request_nobody_doubts(tmp_path: Path, fickle: Fickle) -> None:
-    fickle.reset()
+def test_of_a_property_that_was_not_in_the_request_nobody_doubts(
+    tmp_path: Path, server: UnreliableServer
+) -> None:
+    server.reset()
     job = job_in(tmp_path / "job")
-    night(job, fickle, [row(1), *OTHERS])
-    fickle.begin({name(1): "lost, then refused"})
-    night(job, fickle, [row(1, "b"), *changed(OTHERS)])
-    fickle.begin({})
-    fickle.users[name(1)] = {"plan": "?", "score": "?"}
-    night(job, fickle, [row(1), *changed(OTHERS)])
-    assert fickle.users[name(1)] == {"plan": "a", "score": "?"}
+    night(job, server, [row(1), *OTHERS])
+    server.begin({name(1): "lost, then refused"})
+    night(job, server, [row(1, "b"), *changed(OTHERS)])
+    server.begin({})
+    server.users[name(1)] = {"plan": "?", "score": "?"}
+    night(job, server, [row(1), *changed(OTHERS)])
+    assert server.users[name(1)] == {"plan": "a", "score": "?"}
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_refused_without_a_doubt_leaves_what_was_known(tmp_path: Path, fickle: Fickle, changes: str) -> None:
-    fickle.reset()
-    job = job_in(tmp_path / "job", changes)
-    night(job, fickle, [row(1), *OTHERS])
-    fickle.begin({name(1): "refused"})
-    assert night(job, fickle, [row(1, "b"), *changed(OTHERS)]).tally.rejected == 1
-    fickle.begin({})
-    assert night(job, fickle, [row(1), *changed(OTHERS)]).tally.accepted == 0
-
-
-@pytest.mark.parametrize("fate", LOST)
-@pytest.mark.parametrize("known", [True, False])
-def test_in_doubt_before_they_left_they_are_unset_like_all_others(
-    tmp_path: Path, fickle: Fickle, fate: Fate, known: bool
+def test_refused_without_a_doubt_leaves_what_was_known(
+    tmp_path: Path, server: UnreliableServer, changes: str
 ) -> None:
-    fickle.reset()
+    server.reset()
+    job = job_in(tmp_path / "job", changes)
+    night(job, server, [row(1), *OTHERS])
+    server.begin({name(1): "refused"})
+    assert night(job, server, [row(1, "b"), *changed(OTHERS)]).tally.rejected == 1
+    server.begin({})
+    assert night(job, server, [row(1), *changed(OTHERS)]).tally.accepted == 0
+
+
+@pytest.mark.parametrize(("fate", "known"), combinations(LOST, [True, False]))
+def test_in_doubt_before_they_left_they_are_unset_like_all_others(
+    tmp_path: Path, server: UnreliableServer, fate: Fate, known: bool
+) -> None:
+    server.reset()
     job = job_in(tmp_path / "job")
-    night(job, fickle, [*([row(1)] if known else []), *OTHERS])
-    fickle.begin({name(1): fate})
+    night(job, server, [*([row(1)] if known else []), *OTHERS])
+    server.begin({name(1): fate})
     with suppress(DestinationError):  # or else the row is a reject
-        night(job, fickle, [*changed(OTHERS), row(1, "b")])
-    fickle.begin({})
-    night(job, fickle, changed(OTHERS))
-    assert fickle.users.get(name(1), {}) == {}
-    assert night(job, fickle, changed(OTHERS)).tally.rows == len(OTHERS)
+        night(job, server, [*changed(OTHERS), row(1, "b")])
+    server.begin({})
+    night(job, server, changed(OTHERS))
+    assert server.users.get(name(1), {}) == {}
+    assert night(job, server, changed(OTHERS)).tally.rows == len(OTHERS)
 
 
 @pytest.mark.parametrize("fate", ["lost", "lost, not applied"])
 def test_in_doubt_while_they_are_unset_they_are_unset_again(
-    tmp_path: Path, fickle: Fickle, fate: Fate
+    tmp_path: Path, server: UnreliableServer, fate: Fate
 ) -> None:
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job")
-    night(job, fickle, [row(1), *OTHERS])
-    fickle.begin({name(1): fate})
+    night(job, server, [row(1), *OTHERS])
+    server.begin({name(1): fate})
     with suppress(DestinationError):
-        night(job, fickle, changed(OTHERS))
-    fickle.begin({})
-    night(job, fickle, changed(OTHERS))
-    assert fickle.users[name(1)] == {}
+        night(job, server, changed(OTHERS))
+    server.begin({})
+    night(job, server, changed(OTHERS))
+    assert server.users[name(1)] == {}
     # And whoever comes back meanwhile is sent whole.
-    night(job, fickle, [row(1), *changed(OTHERS)])
-    fickle.begin({name(1): fate})
+    night(job, server, [row(1), *changed(OTHERS)])
+    server.begin({name(1): fate})
     with suppress(DestinationError):
-        night(job, fickle, OTHERS)
-    fickle.begin({})
-    night(job, fickle, [row(1), *OTHERS])
-    assert fickle.users[name(1)] == {"plan": "a", "score": 1}
+        night(job, server, OTHERS)
+    server.begin({})
+    night(job, server, [row(1), *OTHERS])
+    assert server.users[name(1)] == {"plan": "a", "score": 1}
 
 
 @pytest.mark.parametrize("changes", CHANGES)
 def test_known_by_a_baseline_only_they_are_unset_like_all_others(
-    tmp_path: Path, fickle: Fickle, changes: str
+    tmp_path: Path, server: UnreliableServer, changes: str
 ) -> None:
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", changes)
-    fickle.users = {name(1): {"plan": "a", "score": 1, "of others": 1}}
+    server.users = {name(1): {"plan": "a", "score": 1, "of others": 1}}
     path = write(job.folder / "users.ndjson", [row(1), *OTHERS])
-    record_baseline(job, open_source([path]), settings=Settings(endpoint=fickle.url))
-    assert night(job, fickle, OTHERS).tally.accepted == 1
-    assert fickle.users == {name(1): {"of others": 1}}
+    record_baseline(job, open_source([path]), settings=Settings(endpoint=server.url))
+    assert night(job, server, OTHERS).tally.accepted == 1
+    assert server.users == {name(1): {"of others": 1}}
 
 
-def test_sent_only_as_a_mended_reject_they_are_unset_like_all_others(tmp_path: Path, fickle: Fickle) -> None:
+def test_sent_only_as_a_mended_reject_they_are_unset_like_all_others(
+    tmp_path: Path, server: UnreliableServer
+) -> None:
     """With the bad id nobody could know them before."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job")
-    night(job, fickle, [{**row(1), "id": "1.2E+5"}, *OTHERS])
+    night(job, server, [{**row(1), "id": "1.2E+5"}, *OTHERS])
     text = (job.state_dir / "rejects.ndjson").read_text()
     mended = job.folder / "mended.ndjson"
     mended.write_text(text.replace("1.2E+5", name(1)))
-    assert send(job, fickle, mended).tally.accepted == 1
-    assert night(job, fickle, OTHERS).tally.accepted == 1
-    assert fickle.users[name(1)] == {}
+    assert send(job, server, mended).tally.accepted == 1
+    assert night(job, server, OTHERS).tally.accepted == 1
+    assert server.users[name(1)] == {}
 
 
-@pytest.mark.parametrize("share", [5, 50, 95])
+@pytest.mark.parametrize("share", [50, *rarely(5, 95)])
 def test_who_is_in_doubt_counts_neither_as_changed_nor_as_known(
-    tmp_path: Path, fickle: Fickle, share: int
+    tmp_path: Path, server: UnreliableServer, share: int
 ) -> None:
     """So many doubts let no wrong night through, and stop no right one."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", destination={"transport": "batch"})
     everybody = [row(number) for number in range(100)]
-    night(job, fickle, everybody)
-    fickle.begin({name(number): "lost, then over quota" for number in range(share)})
-    night(job, fickle, changed(everybody, "b"), batch_size=100)
-    fickle.begin({})
+    night(job, server, everybody)
+    server.begin({name(number): "lost, then over quota" for number in range(share)})
+    night(job, server, changed(everybody, "b"), batch_size=100)
+    server.begin({})
     with pytest.raises(TooManyChangesError, match=f"of {100 - share} known users changed"):
-        night(job, fickle, changed(everybody, "c"), max_changes=40.0)
-    assert fickle.updates == 0
+        night(job, server, changed(everybody, "c"), max_changes=40.0)
+    assert server.updates == 0
     right = [*everybody[:share], *changed(everybody[share:], "b")]
-    assert night(job, fickle, right, max_changes=1.0).tally.accepted == share
+    assert night(job, server, right, max_changes=1.0).tally.accepted == share
 
 
 # --- devices ---------------------------------------------------------------------------------------------
@@ -248,54 +251,55 @@ def device(number: int, plan: str = "a") -> Row:
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_a_user_whose_device_is_there_has_not_left(tmp_path: Path, fickle: Fickle, changes: str) -> None:
+def test_a_user_whose_device_is_there_has_not_left(
+    tmp_path: Path, server: UnreliableServer, changes: str
+) -> None:
     """Rows that name a device alone are about the user it was linked to, some nights ago."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", changes, both=True)
-    night(job, fickle, [row(1, device=True), *OTHERS])
+    night(job, server, [row(1, device=True), *OTHERS])
     for plan in ("b", "c"):
-        night(job, fickle, [device(1, plan), *OTHERS])
-        assert fickle.users[name(1)]["plan"] == plan
-    fickle.begin({})
-    assert night(job, fickle, OTHERS).tally.rejected == 0
-    assert fickle.users[name(1)] == {}
-    assert night(job, fickle, OTHERS).tally.rows == len(OTHERS)
+        night(job, server, [device(1, plan), *OTHERS])
+        assert server.users[name(1)]["plan"] == plan
+    server.begin({})
+    assert night(job, server, OTHERS).tally.rejected == 0
+    assert server.users[name(1)] == {}
+    assert night(job, server, OTHERS).tally.rows == len(OTHERS)
 
 
-def test_a_device_is_not_unset_while_its_user_is_there(tmp_path: Path, fickle: Fickle) -> None:
-    fickle.reset()
+def test_a_device_is_not_unset_while_its_user_is_there(tmp_path: Path, server: UnreliableServer) -> None:
+    server.reset()
     job = job_in(tmp_path / "job", both=True)
-    night(job, fickle, [row(1, device=True), *OTHERS])
-    night(job, fickle, [row(1), device(1), *OTHERS])
+    night(job, server, [row(1, device=True), *OTHERS])
+    night(job, server, [row(1), device(1), *OTHERS])
     for _ in range(2):
-        night(job, fickle, [row(1), *OTHERS])
-        assert fickle.users[name(1)] == {"plan": "a", "score": 1}
+        night(job, server, [row(1), *OTHERS])
+        assert server.users[name(1)] == {"plan": "a", "score": 1}
 
 
-@pytest.mark.parametrize("changes", CHANGES)
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize(("changes", "recorded"), combinations(CHANGES, [False, True]))
 def test_what_a_device_alone_was_told_its_user_has(
-    tmp_path: Path, fickle: Fickle, changes: str, recorded: bool
+    tmp_path: Path, server: UnreliableServer, changes: str, recorded: bool
 ) -> None:
     """So the user's own old value is sent again, by whichever night or baseline it is known."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", changes, both=True)
     rows = [row(1, device=True), device(1, "b"), *OTHERS]
-    night(job, fickle, rows)
+    night(job, server, rows)
     if recorded:
         (job.state_dir / "snapshot.arrow").unlink()
         source = open_source([job.folder / "users.ndjson"])
-        record_baseline(job, source, settings=Settings(endpoint=fickle.url))
-    assert night(job, fickle, rows).tally.accepted == 0
-    assert night(job, fickle, [row(1), *OTHERS]).tally.accepted == 1
-    assert fickle.users[name(1)]["plan"] == "a"
+        record_baseline(job, source, settings=Settings(endpoint=server.url))
+    assert night(job, server, rows).tally.accepted == 0
+    assert night(job, server, [row(1), *OTHERS]).tally.accepted == 1
+    assert server.users[name(1)]["plan"] == "a"
 
 
-def test_a_link_of_a_snapshot_that_knew_none_is_learnt(tmp_path: Path, fickle: Fickle) -> None:
+def test_a_link_of_a_snapshot_that_knew_none_is_learnt(tmp_path: Path, server: UnreliableServer) -> None:
     """One that an earlier version wrote is read, and has what it had."""
-    fickle.reset()
+    server.reset()
     job = job_in(tmp_path / "job", both=True)
-    night(job, fickle, [row(1, device=True), *OTHERS])
+    night(job, server, [row(1, device=True), *OTHERS])
     path = job.state_dir / "snapshot.arrow"
     with pa.ipc.open_file(path.read_bytes()) as reader:
         table = reader.read_all().drop_columns(["owner"])
@@ -303,67 +307,68 @@ def test_a_link_of_a_snapshot_that_knew_none_is_learnt(tmp_path: Path, fickle: F
     table = table.replace_schema_metadata(metadata)
     with pa.ipc.new_file(path, table.schema) as writer:
         writer.write_table(table)
-    assert night(job, fickle, [row(1, device=True), *OTHERS]).tally.accepted == 0
-    night(job, fickle, [row(1, "b", device=True), *OTHERS])
-    night(job, fickle, [device(1, "b"), *OTHERS])
-    assert fickle.users[name(1)]["plan"] == "b"
+    assert night(job, server, [row(1, device=True), *OTHERS]).tally.accepted == 0
+    night(job, server, [row(1, "b", device=True), *OTHERS])
+    night(job, server, [device(1, "b"), *OTHERS])
+    assert server.users[name(1)]["plan"] == "b"
 
 
 # --- rejects sent again ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", CHANGES)
-@pytest.mark.parametrize("way", ["whole", "twice", "killed", "finished elsewhere", "given up", "piped"])
+@pytest.mark.parametrize(("changes", "way"), combinations(CHANGES, WAYS))
 def test_a_reject_never_overwrites_what_a_later_run_found_unchanged(
-    tmp_path: Path, fickle: Fickle, changes: str, way: str
+    tmp_path: Path, server: UnreliableServer, changes: str, way: str
 ) -> None:
-    fickle.reset()
+    server.reset()
     job, path = job_in(tmp_path / "job", changes), tmp_path / "mended.ndjson"
-    night(job, fickle, [row(1), *OTHERS])
-    fickle.begin({name(1): "refused"})
-    assert night(job, fickle, [row(1, "late"), *OTHERS[1:], row(2, "b")]).tally.rejected == 1
+    night(job, server, [row(1), *OTHERS])
+    server.begin({name(1): "refused"})
+    assert night(job, server, [row(1, "late"), *OTHERS[1:], row(2, "b")]).tally.rejected == 1
     path.write_bytes((job.state_dir / "rejects.ndjson").read_bytes())
-    fickle.begin({})
+    server.begin({})
     rows = [row(1), *OTHERS]
     if way == "twice":  # in the end it is as it was
         rows = [row(1, "b"), *rows]
-    find_unchanged(job, fickle, rows, way)
-    summary = send(job, fickle, path)
+    find_unchanged(job, server, rows, way)
+    summary = send(job, server, path)
     assert summary.rejects_by_code == {"superseded": 1}
-    assert fickle.users[name(1)] == {"plan": "a", "score": 1}
-    assert send(job, fickle, path, full=True).tally.accepted == 1
-    assert fickle.users[name(1)] == {"plan": "late", "score": 1}
+    assert server.users[name(1)] == {"plan": "a", "score": 1}
+    assert send(job, server, path, full=True).tally.accepted == 1
+    assert server.users[name(1)] == {"plan": "late", "score": 1}
 
 
-def find_unchanged(job: Job, fickle: Fickle, rows: list[Row], way: str) -> None:
+def find_unchanged(job: Job, server: UnreliableServer, rows: list[Row], way: str) -> None:
     if way in {"killed", "finished elsewhere"}:
         with killed("renewing") as listener, pytest.raises(KilledError):
-            night(job, fickle, rows, listener=listener)
+            night(job, server, rows, listener=listener)
     if way == "given up":
         with killed("told") as listener, pytest.raises(KilledError):
-            night(job, fickle, [*rows, *(row(number) for number in range(100, 110))], listener=listener)
+            night(job, server, [*rows, *(row(number) for number in range(100, 110))], listener=listener)
     elif way == "piped":
         batches = pa.RecordBatchReader.from_batches(TYPES, pa.Table.from_pylist(rows, TYPES).to_batches())
-        how = Settings(endpoint=fickle.url, rate=None, waits=QUICK)
+        how = Settings(endpoint=server.url, rate=None, waits=QUICK)
         run_job(job, open_source([batches]), KEY, settings=how)
     elif way != "finished elsewhere":
-        night(job, fickle, rows)
+        night(job, server, rows)
 
 
 TYPES = pa.schema({"id": pa.string(), "device": pa.string(), "plan": pa.string(), "score": pa.int64()})
 
 
-def test_a_reject_of_the_run_that_found_the_rest_unchanged_is_sent(tmp_path: Path, fickle: Fickle) -> None:
+def test_a_reject_of_the_run_that_found_the_rest_unchanged_is_sent(
+    tmp_path: Path, server: UnreliableServer
+) -> None:
     """Nobody knows their order: it goes after all others, as ever."""
-    fickle.reset()
+    server.reset()
     job, path = job_in(tmp_path / "job"), tmp_path / "mended.ndjson"
-    night(job, fickle, [row(1), *OTHERS])
-    fickle.begin({"user-1 b": "refused"})
-    assert night(job, fickle, [row(1, None), row(1, "b"), *changed(OTHERS)]).tally.rejected == 1
-    fickle.begin({})
+    night(job, server, [row(1), *OTHERS])
+    server.begin({"user-1 b": "refused"})
+    assert night(job, server, [row(1, None), row(1, "b"), *changed(OTHERS)]).tally.rejected == 1
+    server.begin({})
     path.write_bytes((job.state_dir / "rejects.ndjson").read_bytes())
-    assert send(job, fickle, path).tally.accepted == 1
-    assert fickle.users[name(1)] == {"plan": "b", "score": 1}
+    assert send(job, server, path).tally.accepted == 1
+    assert server.users[name(1)] == {"plan": "b", "score": 1}
 
 
 # --- all of it -------------------------------------------------------------------------------------------
@@ -374,7 +379,7 @@ class History:
     """Nights of a job, and which run had its say last on each user: it sent something, or found it there."""
 
     job: Job
-    fickle: Fickle
+    server: UnreliableServer
     chance: random.Random
     both: bool
     rejects: list[Path] = field(default_factory=list)
@@ -392,32 +397,32 @@ class History:
     def good(self) -> None:
         """A night on which all goes well, after which Amplitude has what the export says."""
         rows = self._export()
-        self.fickle.begin({})
-        night(self.job, self.fickle, rows)
+        self.server.begin({})
+        night(self.job, self.server, rows)
         wanted: dict[str, Row] = {}
         for one in rows:
             own = {key: one[key] for key in ("plan", "score") if one[key] is not None}
             user = one["id"] or one["device"].replace("device", "user")
             wanted.setdefault(user, {}).update(own)
-        for user, found in self.fickle.users.items():
+        for user, found in self.server.users.items():
             assert {**found, **wanted[user]} == found if user in wanted else found == {}, user
-        again = night(self.job, self.fickle, rows)
+        again = night(self.job, self.server, rows)
         if self.both:  # a link that came with a device's first own row is known a night later
-            again = night(self.job, self.fickle, rows)
+            again = night(self.job, self.server, rows)
         assert again.tally.accepted == 0
         self.said = {user: self._number() for user, own in wanted.items() if own}
 
     def _night(self, kind: str) -> None:
         users = [name(number) for number in range(USERS)]
         bad = self.chance.sample(users, self.chance.randint(1, 3))
-        self.fickle.begin({user: self.chance.choice(FATES) for user in bad} if kind != "killed" else {})
+        self.server.begin({user: self.chance.choice(FATES) for user in bad} if kind != "killed" else {})
         point = self.chance.choice(["told", "committed", "renewing", "renewed"])
         dying = killed(point, self.chance.randint(1, 3)) if kind == "killed" else nullcontext()
         with suppress(EtlError, KilledError), dying as listener:
             how = {"listener": listener} if listener else {}
             night(
                 self.job,
-                self.fickle,
+                self.server,
                 self._export(sure=False),
                 batch_size=self.chance.choice([1, 2, 5]),
                 **how,
@@ -429,20 +434,20 @@ class History:
         rows = self._export()
         try:
             path = write(self.job.folder / "users.ndjson", rows)
-            record_baseline(self.job, open_source([path]), settings=Settings(endpoint=self.fickle.url))
+            record_baseline(self.job, open_source([path]), settings=Settings(endpoint=self.server.url))
         except StaleCheckpointError:
             return
         for one in rows:
             own = {key: one[key] for key in ("plan", "score") if one[key] is not None}
             ids = {"user_id": one["id"], "device_id": one["device"]}
-            self.fickle.put(*([{**ids, "user_properties": {"$set": own}}] if own else []))
+            self.server.put(*([{**ids, "user_properties": {"$set": own}}] if own else []))
 
     def _send_rejects(self) -> None:
         """Those of any night before: nobody is sent something older than what a later run had to say."""
         if not self.rejects:
             return
         path = self.chance.choice(self.rejects)
-        self.fickle.begin({})
+        self.server.begin({})
         rejects = [json.loads(line) for line in path.read_text().splitlines()]
         runs: dict[str, int] = {}
         for one in rejects:
@@ -450,12 +455,12 @@ class History:
             runs[user] = max(runs.get(user, 0), one["run"])
         # Who left since is forgotten, and may be brought back by a reject.
         late = {
-            user for user, run in runs.items() if run < self.said.get(user, 0) and self.fickle.users[user]
+            user for user, run in runs.items() if run < self.said.get(user, 0) and self.server.users[user]
         }
-        before = {user: dict(self.fickle.users[user]) for user in late}
+        before = {user: dict(self.server.users[user]) for user in late}
         with suppress(EtlError):
-            send(self.job, self.fickle, path)
-        assert {user: self.fickle.users[user] for user in late} == before
+            send(self.job, self.server, path)
+        assert {user: self.server.users[user] for user in late} == before
 
     def _keep_rejects(self) -> None:
         found = self.job.state_dir / "rejects.ndjson"
@@ -475,7 +480,7 @@ class History:
         """
         numbers = self.chance.sample(range(USERS), self.chance.randint(4, USERS))
         numbers += self.chance.sample(numbers, self.chance.randint(0, 2))
-        rows, linked = [], set(self.fickle.owners)
+        rows, linked = [], set(self.server.owners)
         # A row of a user alone and one of the device alone have no order among themselves within a run.
         paired = set(self.chance.sample(numbers, len(numbers) // 2)) if self.both else set()
         for number in numbers:
@@ -492,12 +497,14 @@ class History:
 KINDS = ["bad", "bad", "killed", "rejects", "rejects", "good"]
 
 
-def live(fickle: Fickle, changes: str, both: bool, kinds: list[str], seed: int, transport: str) -> None:
+def live(
+    server: UnreliableServer, changes: str, both: bool, kinds: list[str], seed: int, transport: str
+) -> None:
     """A series of nights; a good one finds everything as the export says."""
-    fickle.reset()
+    server.reset()
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         job = job_in(Path(folder, "job"), changes, both=both, destination={"transport": transport})
-        history = History(job, fickle, random.Random(seed), both)
+        history = History(job, server, random.Random(seed), both)
         for kind in kinds:
             if kind == "good":
                 history.good()
@@ -505,8 +512,7 @@ def live(fickle: Fickle, changes: str, both: bool, kinds: list[str], seed: int, 
                 history.live(kind)
 
 
-@pytest.mark.parametrize("both", [False, True], ids=["one id", "both ids"])
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize(("both", "changes"), combinations([False, True], CHANGES))
 @settings(
     max_examples=examples(6, least=2),  # `make soak` lives through hundreds
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -519,6 +525,12 @@ def live(fickle: Fickle, changes: str, both: bool, kinds: list[str], seed: int, 
     transport=st.sampled_from(["identify", "batch"]),
 )
 def test_a_good_night_sets_all_right_whatever_came_before(
-    fickle: Fickle, changes: str, both: bool, kinds: list[str], begins: str, seed: int, transport: str
+    server: UnreliableServer,
+    changes: str,
+    both: bool,
+    kinds: list[str],
+    begins: str,
+    seed: int,
+    transport: str,
 ) -> None:
-    live(fickle, changes, both, [begins, *kinds, "good"], seed, transport)
+    live(server, changes, both, [begins, *kinds, "good"], seed, transport)

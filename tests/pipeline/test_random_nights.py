@@ -135,7 +135,7 @@ def live_through(folder: Path, own: Sandbox, other: Sandbox, fates: list[str], s
 
 
 @settings(
-    max_examples=examples(12, least=5),
+    max_examples=examples(12, 3),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )

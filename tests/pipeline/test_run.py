@@ -43,12 +43,13 @@ from tests.pipeline.making import (
 )
 
 RECORD = SandboxOptions(record=True)
+ROWS = 1_500
 
 
 @pytest.fixture
 def users(tmp_path: Path) -> Path:
     path = tmp_path / "users.csv"
-    write_csv(path, rows_of(3000, users=700, bad=29))
+    write_csv(path, rows_of(ROWS, users=700, bad=29))
     return path
 
 
@@ -90,16 +91,16 @@ def test_faults_change_nothing_but_the_number_of_requests(tmp_path: Path, users:
 def test_every_row_is_accounted_for(tmp_path: Path, users: Path) -> None:
     _, summary, _ = undisturbed(tmp_path, users)
     assert law_holds(summary)
-    assert summary.tally.rows == 3000
-    assert summary.tally.rejected == 3000 // 29
+    assert summary.tally.rows == ROWS
+    assert summary.tally.rejected == ROWS // 29
     lines = (tmp_path / "undisturbed" / "rejects.ndjson").read_text().splitlines()
-    assert [json.loads(line)["row"] for line in lines] == list(range(29, 3001, 29))
+    assert [json.loads(line)["row"] for line in lines] == list(range(29, ROWS + 1, 29))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_run_cut_short_is_taken_up_where_it_stands(tmp_path: Path, kind: str) -> None:
     source = tmp_path / f"users.{kind}"
-    rows = rows_of(3000, users=700, bad=29)
+    rows = rows_of(ROWS, users=700, bad=29)
     if kind == "csv":
         write_csv(source, rows)
     else:
@@ -178,7 +179,7 @@ def test_a_finished_job_begins_anew(tmp_path: Path, users: Path) -> None:
     with running_sandbox(RECORD) as sandbox:
         first = run_once(tmp_path, sandbox, users)
         second = run_once(tmp_path, sandbox, users, full=True)
-        assert second.tally.rows == first.tally.rows == 3000
+        assert second.tally.rows == first.tally.rows == ROWS
         assert second.resumed_rows == 0
         assert set(sent_bodies(sandbox).values()) == {2}
 
@@ -204,7 +205,7 @@ def test_an_unfinished_run_is_taken_up_only_as_it_was(
         assert "finish that run first" in str(caught.value)
         assert "--on-source-change restart" in str(caught.value)
         summary = run_once(tmp_path, sandbox, users, restart=True)
-        assert summary.tally.rows == 3000
+        assert summary.tally.rows == ROWS
 
 
 def test_another_source_is_refused_by_name(tmp_path: Path, users: Path) -> None:
@@ -241,23 +242,23 @@ def test_a_source_that_goes_away_while_it_is_read_stops_the_run(tmp_path: Path, 
         with pytest.raises(SourceError, match=r"users\.csv"):
             run_once(tmp_path, sandbox, users, listener=remove)
         (tmp_path / "elsewhere").rename(users)
-        assert run_once(tmp_path, sandbox, users).tally.rows == 3000
+        assert run_once(tmp_path, sandbox, users).tally.rows == ROWS
 
 
 def test_a_hot_user_is_set_apart_over_the_wire(tmp_path: Path) -> None:
     source = tmp_path / "users.csv"
-    rows = rows_of(3000, users=3000)
+    rows = rows_of(ROWS, users=ROWS)
     for row in rows[17::150]:
         row["id"] = "user-hot"
     write_csv(source, rows)
     profiles, _, _ = undisturbed(tmp_path, source)
-    options = replace(RECORD, hot_users=frozenset(["user-hot"]), hot_tries=40)
+    options = replace(RECORD, hot_users=frozenset(["user-hot"]), hot_tries=12)
     with running_sandbox(options) as sandbox:
         summary = run_once(tmp_path, sandbox, source)
         assert sandbox.profiles.as_json() == profiles
         assert sandbox.stats.concurrent_users == 0
     assert summary.tally.rejected == 0
-    assert summary.tally.throttled == 40
+    assert summary.tally.throttled == 12
     assert law_holds(summary)
 
 
@@ -284,7 +285,7 @@ def test_too_many_rejects_stop_the_run(tmp_path: Path, users: Path) -> None:
         assert heard[-1].summary.status == "stopped"
         assert law_holds(heard[-1].summary)
         summary = run_once(tmp_path, sandbox, users, max_rejects=RejectLimit(percent=50))
-        assert summary.tally.rows == 3000
+        assert summary.tally.rows == ROWS
 
 
 def test_an_empty_source_is_finished_at_once(tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ def test_it_runs_where_a_loop_runs_already(tmp_path: Path, users: Path) -> None:
         return run(job_in(tmp_path), users, key=KEY, endpoint=url, rate=None, waits=QUICK)
 
     with running_sandbox(RECORD) as sandbox:
-        assert asyncio.run(notebook(sandbox.url)).tally.rows == 3000
+        assert asyncio.run(notebook(sandbox.url)).tally.rows == ROWS
 
 
 def test_the_plan_says_what_the_run_does(tmp_path: Path, users: Path) -> None:
@@ -354,7 +355,7 @@ def test_settled_stretches_tile_the_file(tmp_path: Path, users: Path) -> None:
         for row_range in checkpoint.committed():
             assert row_range == RowRange(0, stop, row_range.stop)
             stop = row_range.stop or 0
-        assert stop == 3001
+        assert stop == ROWS + 1
         assert checkpoint.progress().finished
 
 
@@ -375,5 +376,5 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
             loop.run_until_complete(notebook(sandbox.url))
         loop.close()
         assert set(threading.enumerate()) <= others
-        assert 0 < _settled_rows(tmp_path) < 3000
-        assert run_once(tmp_path, sandbox, users, batch_size=10).tally.rows == 3000
+        assert 0 < _settled_rows(tmp_path) < ROWS
+        assert run_once(tmp_path, sandbox, users, batch_size=10).tally.rows == ROWS

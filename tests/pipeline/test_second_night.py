@@ -19,7 +19,7 @@ from etl.arrow.hashing import Keys
 from etl.errors import StaleCheckpointError
 from etl.pipeline import RowMinimum
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
-from tests.examples import examples
+from tests.examples import examples, rarely
 from tests.pipeline.nights import POINTS, KilledError, Row, job_in, killed, quiet, send, write
 from tests.snapshot.builders import few_keys
 
@@ -199,7 +199,7 @@ def _shown(sandbox: Sandbox, ignoring: bool) -> dict[str, Any]:
     return everyone
 
 
-@settings(max_examples=examples(25, least=8), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25, 5), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=5))
 def test_after_every_night_all_is_as_if_everything_had_been_sent(
     pair: tuple[Sandbox, Sandbox], nights: list[Night]
@@ -222,7 +222,7 @@ COUNTING = {
 }
 
 
-@settings(max_examples=examples(15, least=5), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4))
 def test_every_row_of_every_night_counts_and_counts_once(
     pair: tuple[Sandbox, Sandbox], nights: list[Night]
@@ -244,8 +244,8 @@ def keyed_by(keys: Callable[[pa.RecordBatch], Keys]) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@settings(max_examples=examples(8, least=4), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("count", [1, *rarely(2)])
+@settings(max_examples=examples(8, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4))
 def test_users_with_one_key_are_never_taken_for_each_other(
     pair: tuple[Sandbox, Sandbox], count: int, nights: list[Night]
@@ -267,7 +267,7 @@ IDS = st.builds(
 ) | st.sampled_from([{"id": "", "device": "device-8"}, {"id": "", "device": "device-9"}])
 
 
-@settings(max_examples=examples(10, least=4), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(10, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4), data=st.data())
 def test_so_it_is_where_users_have_devices(
     pair: tuple[Sandbox, Sandbox], nights: list[Night], data: st.DataObject

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import sys
@@ -13,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from etl.errors import EtlError
+from tests.forking import forks
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 # The longest that one case may take, in seconds; far more than any did.
 PATIENCE = 60.0
-_FORKS = multiprocessing.get_context("forkserver")
 
 Case = Callable[[random.Random, Path], None]
 
@@ -53,7 +52,7 @@ _FOREIGN = [
 def fuzz(target: str, *, seconds: float, seed: int, least: int = 1) -> tuple[int, list[str]]:
     """Try cases of a target until the time is over, but `least`; how many, and what went wrong."""
     with tempfile.TemporaryDirectory() as folder:
-        process = _FORKS.Process(target=_try_cases, args=(target, seconds, seed, least, Path(folder)))
+        process = forks().Process(target=_try_cases, args=(target, seconds, seed, least, Path(folder)))
         process.start()
         process.join(seconds + PATIENCE)
         hung = process.is_alive()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -20,13 +19,12 @@ from typing import Any
 from etl import Job
 from etl.run_events import Summary
 from etl.sandbox import Sandbox
+from tests.forking import forks
 from tests.pipeline.making import run_once, sent_bodies
 
 BATCH = 500
 LANES = 4
 _REPOSITORY = Path(__file__).parents[2]
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["etl.pipeline", "etl.reader", "tests.pipeline.making"])
 
 
 @dataclass
@@ -77,7 +75,7 @@ def shoot(
 
 def _run_and_kill(arguments: tuple[object, ...], wait: float | None) -> bool:
     """Whether the run was killed before its end."""
-    process = _FORKS.Process(target=_run, args=arguments)
+    process = forks().Process(target=_run, args=arguments)
     process.start()
     process.join(wait)
     if process.is_alive() and process.pid is not None:

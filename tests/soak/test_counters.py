@@ -48,9 +48,9 @@ def shot_at(folder: Path, rows: int, seed: int, kills: int) -> tuple[Toll, int]:
 
 
 def test_a_few_kills_and_faults_count_nothing_twice(tmp_path: Path) -> None:
-    toll, _ = shot_at(tmp_path, 12_000, 41, 6)
+    toll, _ = shot_at(tmp_path, 12_000, 41, 3)
     assert toll.violations == []
-    assert toll.kills > 3
+    assert toll.kills > 0
 
 
 @pytest.mark.soak

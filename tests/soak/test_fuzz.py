@@ -10,8 +10,8 @@ from tests.soak.targets import TARGETS
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_rubbish_for_a_second_leaves_no_trace(target: str) -> None:
-    cases, faults = fuzz(target, seconds=1, seed=1, least=4)
+def test_rubbish_leaves_no_trace(target: str) -> None:
+    cases, faults = fuzz(target, seconds=0.2, seed=1, least=4)
     assert faults == []
     assert cases >= 4
 

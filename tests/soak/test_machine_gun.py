@@ -64,15 +64,15 @@ def _rows(summary: Summary) -> object:
 
 
 def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
-    toll = judge(tmp_path, "csv", 12_000, 1, 6)
+    toll = judge(tmp_path, "csv", 8_000, 1, 3)
     assert toll.violations == []
-    assert toll.kills > 3
+    assert toll.kills > 0
 
 
 def test_death_inside_the_checkpoint_s_writes_loses_nothing(tmp_path: Path) -> None:
-    toll = judge(tmp_path, "parquet", 12_000, 2, 6, in_checkpoint=True)
+    toll = judge(tmp_path, "parquet", 8_000, 2, 3, in_checkpoint=True)
     assert toll.violations == []
-    assert toll.kills > 3
+    assert toll.kills > 0
 
 
 @pytest.mark.soak

@@ -7,8 +7,8 @@ import traceback
 
 import pytest
 
-from tests.pipeline.fickle import running_fickle
 from tests.pipeline.test_nights_in_doubt import CHANGES, KINDS, live
+from tests.pipeline.unreliable_server import running_unreliable_server
 from tests.soak.proof import Proof
 
 CASES = 150
@@ -19,14 +19,14 @@ CASES = 150
 @pytest.mark.parametrize("changes", CHANGES)
 def test_long_histories_of_doubt_end_right(changes: str, both: bool, proof: Proof) -> None:
     violations = []
-    with running_fickle() as fickle:
+    with running_unreliable_server() as server:
         for seed in range(CASES):
             chosen = random.Random(seed)
             kinds = [chosen.choice(["good", "bad", "baseline"])]
             kinds += chosen.choices(KINDS, k=chosen.randint(2, 6))
             transport = chosen.choice(["identify", "batch"])
             try:
-                live(fickle, changes, both, [*kinds, "good"], seed, transport)
+                live(server, changes, both, [*kinds, "good"], seed, transport)
             except AssertionError:
                 violations.append(f"{seed} {transport} {kinds}: {traceback.format_exc(limit=-2)}")
     proof.add("7 what may not be there is never taken for known", CASES, violations)

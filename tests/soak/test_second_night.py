@@ -92,11 +92,13 @@ def _one_night(
     return toll
 
 
-@pytest.mark.parametrize(("kind", "in_checkpoint"), [("csv", False), ("parquet", True)])
+@pytest.mark.parametrize(
+    ("kind", "in_checkpoint"), [("csv", False), pytest.param("parquet", True, marks=pytest.mark.soak)]
+)
 def test_a_few_kills_a_night_leave_nobody_out(tmp_path: Path, kind: str, in_checkpoint: bool) -> None:
-    toll = shot_at(tmp_path, rows=8_000, nights=3, kills=2, seed=61, kind=kind, in_checkpoint=in_checkpoint)
+    toll = shot_at(tmp_path, rows=6_000, nights=2, kills=2, seed=61, kind=kind, in_checkpoint=in_checkpoint)
     assert toll.violations == []
-    assert toll.kills > 3
+    assert toll.kills > 1
 
 
 @pytest.mark.soak

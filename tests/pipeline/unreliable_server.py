@@ -21,7 +21,7 @@ FATES: tuple[Fate, ...] = (
 
 
 @dataclass
-class Fickle:
+class UnreliableServer:
     """`fates` says what becomes of the updates of a user, or of "user plan"; of others all goes well.
 
     `users` are the properties of each user, `owners` whose each device is; a device without a user is a user.
@@ -94,9 +94,9 @@ class Fickle:
 
 
 @contextmanager
-def running_fickle() -> Iterator[Fickle]:
+def running_unreliable_server() -> Iterator[UnreliableServer]:
     """One that listens on this machine."""
-    found = Fickle()
+    found = UnreliableServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

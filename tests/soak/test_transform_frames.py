@@ -10,7 +10,7 @@ import pytest
 from etl.sandbox import running_sandbox
 from tests.pipeline.making import sent_bodies
 from tests.pipeline.nights import KilledError, killed, quiet
-from tests.pipeline.test_frames import RECORD, expected, send, source
+from tests.pipeline.test_transform_frames import RECORD, expected, send, source
 from tests.soak.proof import Proof
 
 __all__ = ["expected", "source"]

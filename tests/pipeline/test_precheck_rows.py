@@ -19,6 +19,7 @@ from etl.pipeline.run import no_listener
 from etl.reader import open_source
 from etl.run_events import Ended, Event, Listener, Summary, Warned
 from etl.sandbox import Sandbox
+from tests.examples import combinations
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import arrived, held, job_in, night, send, users, write
 
@@ -53,10 +54,10 @@ def empty_tables() -> list[object]:
     return [SCHEMA.empty_table(), pa.table({}), frame, pd.DataFrame(), SCHEMA.empty_table().to_reader()]
 
 
-@pytest.mark.parametrize(
-    "kind", ["csv", "csv header", "csv.gz", "ndjson", "ndjson blank", "parquet", "parquet in a folder"]
-)
-@pytest.mark.parametrize("absent", ["keep", "unset"])
+EMPTY = ["csv", "csv header", "csv.gz", "ndjson", "ndjson blank", "parquet", "parquet in a folder"]
+
+
+@pytest.mark.parametrize(("kind", "absent"), combinations(EMPTY, ["keep", "unset"]))
 def test_no_rows_where_there_were_some_stop_the_run(
     tmp_path: Path, sandbox: Sandbox, kind: str, absent: str
 ) -> None:
@@ -124,8 +125,9 @@ def test_whoever_was_told_of_by_a_baseline_counts_as_a_run(tmp_path: Path, sandb
         night(job, sandbox, [])
 
 
-@pytest.mark.parametrize("known", [3, 12])
-@pytest.mark.parametrize("export", [[], [{"id": None, "plan": "x", "score": 1}] * 3])
+@pytest.mark.parametrize(
+    ("known", "export"), combinations([3, 12], [[], [{"id": None, "plan": "x", "score": 1}] * 3])
+)
 def test_an_export_that_names_nobody_unsets_nobody(
     tmp_path: Path, sandbox: Sandbox, known: int, export: list[dict[str, Any]]
 ) -> None:
@@ -141,22 +143,22 @@ def test_an_export_that_names_nobody_unsets_nobody(
     assert held(sandbox)["user-00000"] == {}
 
 
-@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet", "table"])
-@pytest.mark.parametrize(
-    ("minimum", "rows", "enough"),
-    [
-        (RowMinimum(percent=90), 89, False),
-        (RowMinimum(percent=90), 90, True),
-        (RowMinimum(percent=200), 199, False),
-        (RowMinimum(count=50), 49, False),
-        (RowMinimum(count=50), 50, True),
-        (NONE, 1, True),
-        (RowMinimum(percent=0), 1, True),
-    ],
-)
+MINIMA = [
+    (RowMinimum(percent=90), 89, False),
+    (RowMinimum(percent=90), 90, True),
+    (RowMinimum(percent=200), 199, False),
+    (RowMinimum(count=50), 49, False),
+    (RowMinimum(count=50), 50, True),
+    (NONE, 1, True),
+    (RowMinimum(percent=0), 1, True),
+]
+
+
+@pytest.mark.parametrize(("kind", "case"), combinations(["csv", "ndjson", "parquet", "table"], MINIMA))
 def test_too_few_rows_stop_the_run_before_anything_is_sent(
-    tmp_path: Path, sandbox: Sandbox, kind: str, minimum: RowMinimum, rows: int, enough: bool
+    tmp_path: Path, sandbox: Sandbox, kind: str, case: tuple[RowMinimum, int, bool]
 ) -> None:
+    minimum, rows, enough = case
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(100)))
     arrived(sandbox)
