@@ -47,3 +47,12 @@ def test_a_project_with_an_etl_of_its_own_uses_propsync(tmp_path: Path, sandbox:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"2 {etl.__version__}\n"), done.stderr
     assert sandbox.stats.identifications == 2
+
+
+def test_both_names_in_one_program_read_bytes_that_are_not_text() -> None:
+    from propsync.reader import decoding as other  # type: ignore[import-not-found]
+
+    from etl.reader import decoding as one
+
+    for module in (one, other):
+        assert module.mark_bad_bytes(b"a\xff") == b"a" + module.MARK_BYTES + b"\\xff"

@@ -64,6 +64,8 @@ class Committer:
         async with self._writing:
             if any(committed is mine for committed in self._waiting):
                 await self.flush()
+            if self._error is not None:  # the transaction of another chunk had this one in it
+                raise self._error
         self.judge(ended=False)
 
     async def flush(self) -> None:

@@ -21,7 +21,7 @@ MARK_BYTES: Final = MARK.encode()
 BLOCK: Final = 1 << 21
 BLANK: Final = b" \t\r\n"
 MAX_RECORD: Final = 1 << 25
-_MARKING: Final = "propsync-mark"
+_MARKING: Final = f"propsync-mark-{MARK}"  # its own, as the package may be loaded under two names
 _BOM: Final = codecs.BOM_UTF8
 _BOMS_AT_LINE_STARTS: Final = re.compile(rb"(?<=[\r\n])(?:\xef\xbb\xbf)+")
 _ORDER_MARKS: Final = (
