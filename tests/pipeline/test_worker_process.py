@@ -101,8 +101,11 @@ def files_of_the_worker() -> int:
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     count = 0
     for child in children:
-        for link in Path(f"/proc/{child}/fd").iterdir():
-            with suppress(FileNotFoundError):  # closed meanwhile
+        links: list[Path] = []
+        with suppress(OSError):  # it has ended meanwhile
+            links = list(Path(f"/proc/{child}/fd").iterdir())
+        for link in links:
+            with suppress(OSError):  # closed meanwhile
                 count += "memfd:chunks" in str(link.readlink())
     return count
 
