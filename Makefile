@@ -25,7 +25,7 @@ layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= --cov-fail-under 95
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under 95
 
 # What the tests leave out of the last `make test`, by file.
 coverage: $(STAMP)

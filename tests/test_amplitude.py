@@ -91,7 +91,8 @@ def test_any_other_200_is_no_usable_answer(body: bytes) -> None:
 @settings(max_examples=examples(100), deadline=None)
 def test_no_noise_is_an_acceptance(noise: bytes) -> None:
     stripped = noise.strip().strip(b"\"'").lower()
-    assert isinstance(judged(200, noise), TryAgain) or stripped == b"success"
+    accepted = stripped == b"success" or b'"code"' in noise  # these are no noise
+    assert isinstance(judged(200, noise), TryAgain) or accepted
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])

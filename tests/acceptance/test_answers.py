@@ -57,7 +57,7 @@ def test_a_200_that_does_not_say_so_is_no_acceptance_and_the_next_run_sends_all(
     body, encoding = answer
     job = write(tmp_path, 2, f"destination: {{transport: {transport}}}\n")
     server.says(200, body, **({"Content_Encoding": encoding} if encoding else {}))
-    night = send(propsync, server, job, "--max-outage", "0.2s")
+    night = send(propsync, server, job, "--max-outage", "0.1s")
     assert night.code == 5
     assert night.summary["accepted"] == night.summary["rejected"] == 0
     assert "no usable answer: 200 " in night.err

@@ -68,16 +68,17 @@ def test_whoever_was_sent_something_is_named_until_it_is_committed(
     path = tmp_path_factory.mktemp("state") / "in_flight"
     opened, commits = begin(path), 0
     under_way: dict[int, int] = {}
-    sent, doubtful = set[int](), set[int]()
+    sent, doubtful, done = set[int](), set[int](), set[int]()
     for step, number in steps:
         part = chunk(number)
-        if step == "send":
+        if step == "send" and number not in done:  # what is committed isn't sent again
             opened.began(part)
             under_way[number] = under_way.get(number, 0) + 1
             sent.add(number)
         elif step == "commit" and not under_way.get(number):
             commits += 1
             opened.committed(part, commits)
+            done.add(number)
             sent.discard(number)
             doubtful.discard(number)
         elif step in {"refused", "lost"} and under_way.get(number):

@@ -23,6 +23,7 @@ from etl.model import Mapped
 from etl.sandbox.checks import check
 from etl.sandbox.profiles import Profiles
 from tests.encoder.builders import Identification, chunks_of, mapped_of, mapper_of, sent_by
+from tests.examples import combinations, examples
 
 USERS = ["user-1", "user-2"]
 LIST_OPERATORS = ["$append", "$prepend", "$preInsert", "$postInsert", "$remove"]
@@ -112,7 +113,7 @@ def assert_merging_changes_nothing(mapper: Mapper, rows: pa.Table, window: int) 
 
 @pytest.mark.parametrize(("kind", "values"), NUMBERS, ids=[str(kind) for kind, _ in NUMBERS])
 @given(st.data())
-@settings(max_examples=12)
+@settings(max_examples=examples(12, 6))
 def test_sums(kind: pa.DataType, values: st.SearchStrategy[Any], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.tuples(st.sampled_from(USERS), st.none() | values), min_size=1, max_size=8))
     numbers = [
@@ -123,11 +124,13 @@ def test_sums(kind: pa.DataType, values: st.SearchStrategy[Any], data: st.DataOb
     assert_merging_changes_nothing(mapper, table, data.draw(st.sampled_from([2, 100])))
 
 
-@pytest.mark.parametrize("operator", LIST_OPERATORS)
-@pytest.mark.parametrize(("kind", "values"), ELEMENTS, ids=[str(kind) for kind, _ in ELEMENTS])
+@pytest.mark.parametrize(("element", "operator"), combinations(ELEMENTS, LIST_OPERATORS))
 @given(st.data())
 @settings(max_examples=6)
-def test_lists(kind: pa.DataType, values: st.SearchStrategy[Any], operator: str, data: st.DataObject) -> None:
+def test_lists(
+    element: tuple[pa.DataType, st.SearchStrategy[Any]], operator: str, data: st.DataObject
+) -> None:
+    kind, values = element
     lists = st.none() | st.lists(values, max_size=3)
     rows = data.draw(st.lists(st.tuples(st.sampled_from(USERS), lists), min_size=1, max_size=6))
     table = pa.table(
@@ -157,7 +160,7 @@ JSONS = st.sampled_from(
 
 @pytest.mark.parametrize("operator", LIST_OPERATORS)
 @given(st.lists(st.tuples(st.sampled_from(USERS), st.none() | JSONS), min_size=1, max_size=8))
-@settings(max_examples=20)
+@settings(max_examples=examples(20, 8))
 def test_lists_of_any_json(operator: str, rows: list[tuple[str, str | None]]) -> None:
     table = pa.table({"id": [user for user, _ in rows], "v": pa.array([row[1] for row in rows], pa.string())})
     mapper = mapper_of(

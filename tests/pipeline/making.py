@@ -123,15 +123,16 @@ def law_holds(summary: Summary) -> bool:
 
 
 class PatientTime:
-    """Seconds, of which a stretch nobody looked at counts 5 ms at most.
+    """Seconds, of which a stretch nobody looked at counts no more than `most`: the longest wait.
 
     So a short outage never is one in which a busy machine gave nobody the time to answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: float) -> None:
+        self._most = most
         self._now, self._last = 0.0, time.monotonic()
 
     def __call__(self) -> float:
         last, self._last = self._last, time.monotonic()
-        self._now += min(self._last - last, 0.005)
+        self._now += min(self._last - last, self._most)
         return self._now

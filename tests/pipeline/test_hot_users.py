@@ -47,7 +47,7 @@ def export(count: int, every: int, hot: str = HOT) -> list[Row]:
 
 
 def patient() -> Clock:
-    return Clock(now=PatientTime())
+    return Clock(now=PatientTime(0.1))
 
 
 def lawful(tally: Tally) -> bool:

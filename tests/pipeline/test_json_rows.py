@@ -29,7 +29,7 @@ from etl.reader.formats import READERS
 from etl.reader.ndjson_reader import NdjsonReader
 from etl.run_events import Summary
 from etl.sandbox import Sandbox
-from tests.examples import examples, rarely
+from tests.examples import examples
 from tests.pipeline.making import run_once
 
 JOB: dict[str, Any] = {
@@ -369,7 +369,8 @@ def test_a_text_in_place_of_a_number_makes_nobody_new(tmp_path: Path, sandbox: S
     assert {user: props["plan"] for user, props in held(sandbox).items()} == dict.fromkeys(users, "pro")
 
 
-@pytest.mark.parametrize("properties", ['{"plan": "plan", "carts": "carts"}', *rarely('{"plan": "plan"}')])
+@pytest.mark.soak
+@pytest.mark.parametrize("properties", ['{"plan": "plan"}', '{"plan": "plan", "carts": "carts"}'])
 def test_memory_doesn_t_grow_with_the_variety_of_keys(tmp_path: Path, properties: str) -> None:
     script = (
         "import json, resource, sys; from etl import Job; from etl.encoder import Limits\n"

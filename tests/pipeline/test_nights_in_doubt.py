@@ -58,7 +58,7 @@ def send(job: Job, server: UnreliableServer, path: Path, **settings: Any) -> Sum
     }
     usual |= {
         "max_outage": 0.1 if server.fates else 20.0,
-        "clock": Clock(now=PatientTime()),
+        "clock": Clock(now=PatientTime(0.005)),
         "batch_size": 2,
         "concurrency": 2,
         "progress_every": 0.0,

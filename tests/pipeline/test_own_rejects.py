@@ -70,12 +70,14 @@ def rejected(folder: Path, sandbox: Sandbox, still_bad: str) -> Path:
     return path
 
 
-POINTS = ["before complete", "after complete", "after publish", "before finish"]
-
-
 @pytest.mark.parametrize(
     ("point", "still_bad"),
-    [*((point, "y") for point in POINTS), ("after publish", "user-3"), ("after finish", "y")],
+    [
+        *((point, "y") for point in ("before complete", "after publish", "before finish")),
+        pytest.param("after complete", "y", marks=pytest.mark.soak),
+        ("after publish", "user-3"),
+        ("after finish", "y"),
+    ],
 )
 def test_the_same_command_ends_it_as_if_undisturbed(point: str, still_bad: str, tmp_path: Path) -> None:
     with running_sandbox(SandboxOptions()) as sandbox:

@@ -188,8 +188,8 @@ def test_a_finished_job_begins_anew(tmp_path: Path, users: Path) -> None:
     ("change", "words"),
     [
         ({"batch_size": 60}, "--batch-size 50, not 60"),
-        ({"endpoint": "http://127.0.0.1:9"}, "another destination"),
-        ({"full": True}, "begun without --full"),
+        pytest.param({"endpoint": "http://127.0.0.1:9"}, "another destination", marks=pytest.mark.soak),
+        pytest.param({"full": True}, "begun without --full", marks=pytest.mark.soak),
     ],
 )
 def test_an_unfinished_run_is_taken_up_only_as_it_was(

@@ -45,7 +45,7 @@ def table() -> pa.Table:
     )
 
 
-@pytest.fixture(scope="module", params=["csv", "parquet", *rarely("ndjson")])
+@pytest.fixture(scope="module", params=["csv", *rarely("parquet", "ndjson")])
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("rows") / f"users.{request.param}"
     rows = table()

@@ -31,11 +31,11 @@ def sent_for(server: Admitting, seconds: float, size: int = SIZE) -> Admitting:
     ("limit", "latency", "jitter", "burst", "size"),
     [
         (5000, 0.08, 0.0, 1.0, SIZE),
-        (5000, 0.08, 0.06, 1.0, SIZE),
+        pytest.param(5000, 0.08, 0.06, 1.0, SIZE, marks=pytest.mark.soak),
         (5000, 0.08, 0.06, 0.3, SIZE),
         (5000, 0.08, 0.02, 10.0, SIZE),
         (5000, 0.08, 0.02, 1.0, 100),
-        (1000, 0.08, 0.02, 1.0, SIZE),
+        pytest.param(1000, 0.08, 0.02, 1.0, SIZE, marks=pytest.mark.soak),
         (20_000, 0.08, 0.02, 1.0, SIZE),
     ],
 )

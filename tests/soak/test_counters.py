@@ -47,6 +47,7 @@ def shot_at(folder: Path, rows: int, seed: int, kills: int) -> tuple[Toll, int]:
     return toll, again
 
 
+@pytest.mark.soak
 def test_a_few_kills_and_faults_count_nothing_twice(tmp_path: Path) -> None:
     toll, _ = shot_at(tmp_path, 12_000, 41, 3)
     assert toll.violations == []
