@@ -2,8 +2,8 @@
 
     python -m bench [all|same|peers|memory|checkpoint|limits|nights|help|report] [--rows N] [--rounds N]
 
-Each part keeps its figures below .cache/bench; `report` fingerprints them and writes docs/performance.md, and
-`all` does all. This process imports nothing big: see `bench.children`.
+Each part keeps its figures below .cache/bench; `report` writes docs/performance.md of them, and `all`
+does all. This process imports nothing big: see `bench.children`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from pathlib import Path
 from bench import results
 from bench.children import BenchError, ran
 from bench.contenders import (
+    CHECKPOINT,
     KEY,
     OTHERS,
     ROOT,
-    SETTLING,
     STAGES,
     WHOLE,
     Contender,
     Sample,
     measure,
     propsync,
+    versions,
 )
-from bench.environments import CACHE, versions
-from bench.limits import burst, by_second, control, rates, requests
+from bench.limits import burst, control, rates, requests
 from bench.nights import MODES, nights
 from bench.recorder import differences
 from bench.report import write_report
+from bench.results import CACHE
 from bench.sink import Sink, recording, sandbox, sink
 
 # Short runs come more often, between the long ones: one of them says little on a machine that others share.
@@ -125,7 +126,7 @@ def measure_peers(rows: int, rounds: int) -> None:
 def measure_checkpoint(rows: int, rounds: int) -> None:
     """The whole run with its checkpoint on disk, with none, and with fingerprints of everybody, too."""
     with sink(CACHE / "nginx") as to:
-        results.keep("checkpoint", rounds_of(SETTLING, to, rows, rounds))
+        results.keep("checkpoint", rounds_of(CHECKPOINT, to, rows, rounds))
 
 
 def measure_memory(rows: int, _: int) -> None:
@@ -158,14 +159,10 @@ def measure_nights(rows: int, _: int) -> None:
     """Nights on which nothing changed, or one user in 50, after one on which everybody was new."""
     found = []
     for night in nights(rows, file_of):
-        found.append(asdict(night))
+        found.append(night)
         print(
-            f"  {night.users:>12,} users by {night.mode:<9}{night.users / night.same:>10,.0f} rows/s "
-            f"unchanged, {night.share:.2f} of produce, {night.megabytes_same:.0f} MB, "
-            f"{night.bytes / night.users:.0f} bytes a user; {night.arrived:,} changed "
-            f"{night.changed:.1f} s, "
-            f"{night.megabytes_changed:.0f} MB; renewal {night.renewal:.1f} s",
-            flush=True,
+            " ",
+            *(f"{name} {round(value, 2):,}" if name != "mode" else value for name, value in night.items()),
         )
     results.keep("nights", found)
 
@@ -207,7 +204,6 @@ def measure_limits(rows: int, _: int) -> None:
         {
             **asdict(judged),
             "limit": limit,
-            "by_second": by_second(met),
             "steady_low": min(tens),
             "steady_high": max(tens),
             "burst": burst(steady),

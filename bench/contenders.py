@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.children import BenchError, Ran, ran
-from bench.environments import CACHE, python_of
+from bench.results import CACHE
 from bench.sink import Counts, Sink
 
 KEY = {"AMPLITUDE_API_KEY": "bench-key-0123456789"}
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).with_name("peers")
+# What each peer needs in its own virtual environment.
+NEEDS = {
+    "drt": ("drt-core==1.2.1", "duckdb==1.4.*"),
+    "sdk": ("amplitude-analytics==1.3.0", "pyarrow"),
+    "script": ("pandas", "pyarrow", "aiohttp"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +86,19 @@ def whole(kind: str, batch: int) -> Contender:
     )
 
 
-def peer(
-    name: str, environment: str, script: str, share: float, *arguments: str, batch: int = 1000
-) -> Contender:
+def peer(name: str, script: str, share: float) -> Contender:
     """Another program, in its own environment."""
     return Contender(
-        name,
-        lambda url, file: [python_of(environment), PEERS / script, url, file("parquet"), *arguments],
-        share=share,
-        batch=batch,
+        name, lambda url, file: [python_of(name), PEERS / script, url, file("parquet")], share=share
     )
 
 
-def unsettled() -> Contender:
+def uncommitted() -> Contender:
     """propsync without writing the checkpoint."""
 
     def command(url: str, file: Callable[[str], Path]) -> list[str | Path]:
         words = propsync(url, file("parquet"))
-        return [words[0], "-m", "bench.stages", "unsettled", *words[3:]]
+        return [words[0], "-m", "bench.stages", "uncommitted", *words[3:]]
 
     return Contender("no-checkpoint", command, counts=False, environment=KEY)
 
@@ -115,12 +117,11 @@ def first_night() -> Contender:
 STAGES = [stage(name) for name in ("bare", "read", "map", "produce")]
 WHOLE = [whole("parquet", 1000), whole("parquet", 500), whole("csv", 1000), whole("world.parquet", 1000)]
 OTHERS = [
-    peer("drt", "drt", "drt_run.py", 0.1, "lifted"),
-    peer("drt-as-it-comes", "drt", "drt_run.py", 0.01, "as-it-comes", batch=100),
-    peer("sdk", "sdk", "sdk.py", 0.05),
-    peer("script", "script", "script.py", 0.2),
+    peer("drt", "drt_run.py", 0.1),
+    peer("sdk", "sdk.py", 0.05),
+    peer("script", "script.py", 0.2),
 ]
-SETTLING = [whole("parquet", 1000), unsettled(), first_night()]
+CHECKPOINT = [whole("parquet", 1000), uncommitted(), first_night()]
 
 
 def measure(contender: Contender, sink: Sink, rows: int, file: Callable[[str, int], Path]) -> Sample:
@@ -146,3 +147,29 @@ def _check(contender: Contender, rows: int, came: Counts, took: Ran) -> None:
     for name in ("rows", "accepted"):
         if contender.counts and took.told.get(name, rows) != rows:
             raise BenchError(f"{contender.name} says {dict(took.told)}, not {rows:,} rows")
+
+
+def python_of(peer: str) -> Path:
+    """The interpreter of a peer's environment, which is made if there is none yet."""
+    folder = CACHE / "venvs" / peer
+    stamp, python = folder / ".needs", folder / "bin" / "python"
+    needs = "\n".join(NEEDS[peer])
+    if not stamp.exists() or stamp.read_text() != needs:
+        print(f"setting up {peer}: {', '.join(NEEDS[peer])}", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *NEEDS[peer]], check=True)
+        stamp.write_text(needs)
+    return python
+
+
+def versions(peer: str) -> str:
+    """What is installed of what the peer needs, as `name version, ...`."""
+    code = (
+        "import sys; from importlib.metadata import version;"
+        "print(', '.join(f'{name} {version(name)}' for name in sys.argv[1:]))"
+    )
+    names = [need.split("=")[0] for need in NEEDS[peer]]
+    done = subprocess.run([python_of(peer), "-c", code, *names], check=True, capture_output=True, text=True)
+    return done.stdout.strip()

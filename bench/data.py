@@ -36,8 +36,7 @@ _WORDS = {
     "app_version": [f"{major}.{minor}.0" for major in range(1, 6) for minor in range(20)],
     "language": ["English", "German", "French", "Portuguese", "Japanese"],
 }
-
-
+_CSV = pa_csv.WriteOptions(quoting_style="needed")
 _OWN_NAMES = {"Portuguese": "Português", "Japanese": "日本語"}
 
 
@@ -65,19 +64,19 @@ def _group(number: int) -> pa.Table:
 
 def write(path: Path, rows: int) -> None:
     """Write the first `rows` users; in pieces, so that any number of them takes the same memory."""
-    _WRITERS["".join(path.suffixes)](path, rows)
-
-
-def _write_parquet(path: Path, rows: int) -> None:
-    with pq.ParquetWriter(path, _group(0).schema) as writer:
+    kind, schema = "".join(path.suffixes), _group(0).schema
+    if kind == ".expected":
+        with path.open("w", encoding="utf-8") as file:
+            for table in groups(rows):
+                file.writelines(json.dumps(row) + "\n" for row in table.to_pylist())
+        return
+    with (
+        pa_csv.CSVWriter(path, schema, write_options=_CSV)
+        if kind == ".csv"
+        else pq.ParquetWriter(path, schema) as writer
+    ):
         for table in groups(rows):
-            writer.write_table(table)
-
-
-def _write_world(path: Path, rows: int) -> None:
-    with pq.ParquetWriter(path, _group(0).schema) as writer:
-        for table in groups(rows):
-            writer.write_table(_in_the_world(table))
+            writer.write_table(_CHANGES.get(kind, lambda same: same)(table))
 
 
 def _in_the_world(table: pa.Table) -> pa.Table:
@@ -88,34 +87,13 @@ def _in_the_world(table: pa.Table) -> pa.Table:
     return table.set_column(table.schema.get_field_index("language"), "language", names)
 
 
-def _write_changed(path: Path, rows: int) -> None:
-    with pq.ParquetWriter(path, _group(0).schema) as writer:
-        for table in groups(rows):
-            other = pc.if_else(pa.array(np.arange(len(table)) % EVERY == 0), "changed", table["plan"])
-            writer.write_table(table.set_column(table.schema.get_field_index("plan"), "plan", other))
+def _changed(table: pa.Table) -> pa.Table:
+    """The same users, of whom every 50th has another plan."""
+    other = pc.if_else(pa.array(np.arange(len(table)) % EVERY == 0), "changed", table["plan"])
+    return table.set_column(table.schema.get_field_index("plan"), "plan", other)
 
 
-def _write_csv(path: Path, rows: int) -> None:
-    options = pa_csv.WriteOptions(quoting_style="needed")
-    with pa_csv.CSVWriter(path, _group(0).schema, write_options=options) as writer:
-        for table in groups(rows):
-            writer.write_table(table)
-
-
-def _write_expected(path: Path, rows: int) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for table in groups(rows):
-            for row in table.to_pylist():
-                file.write(json.dumps(row) + "\n")
-
-
-_WRITERS = {
-    ".parquet": _write_parquet,
-    ".world.parquet": _write_world,
-    ".changed.parquet": _write_changed,
-    ".csv": _write_csv,
-    ".expected": _write_expected,
-}
+_CHANGES = {".world.parquet": _in_the_world, ".changed.parquet": _changed}
 
 
 def job(kind: str) -> dict[str, object]:

@@ -9,45 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.children import BenchError, Ran, ran
 from bench.contenders import KEY, ROOT
-from bench.environments import CACHE
+from bench.results import CACHE
 from bench.sink import recording
 
 MODES = ("user", "property")
 ROUNDS = {1: 3, 10: 2, 20: 2}  # by millions of users
 LONGEST = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Night:
-    """So many users, compared as `mode` says. Times are in seconds; memory is of all processes, in MB.
-
-    `first` is writing the snapshot of them from nothing, with reading and mapping; `same` a night on which
-    nothing changed, `share` its rate as a share of that of reading, mapping and encoding alone, and
-    `share_whole` the same with the start and the end of both, in which the snapshot is written anew;
-    `changed` a night with one in 50 changed; `renewal` the writing of its snapshot alone, `renewal_first`
-    that of a snapshot in which all are new. `largest_same` and `largest_changed` are peaks of one process.
-    """
-
-    mode: str
-    users: int
-    arrived: int
-    first: float
-    same: float
-    produce: float
-    share: float
-    share_whole: float
-    changed: float
-    renewal: float
-    renewal_first: float
-    bytes: int
-    megabytes_first: float
-    megabytes_same: float
-    megabytes_changed: float
-    largest_same: float
-    largest_changed: float
 
 
 @dataclass(slots=True)
@@ -75,9 +46,14 @@ class _Job:
         return self.propsync("run", file, "--rate", "max", "--batch-size", "1000")
 
 
-def nights(million: int, file_of: Callable[[str, int], Path]) -> Iterator[Night]:
+def nights(million: int, file_of: Callable[[str, int], Path]) -> Iterator[dict[str, Any]]:
     """Measure both modes at each step; `million` is what counts as one, so that it can be tried in small.
 
+    Times are in seconds; memory is of all processes, in MB. `first` is writing the snapshot from nothing,
+    with reading and mapping; `same` a night on which nothing changed, `share` its rate as a share of that of
+    reading, mapping and encoding alone, and `share_whole` the same with the start and the end of both;
+    `changed` a night with one in 50 changed; `renewal` the writing of its snapshot alone, `renewal_first`
+    that of a snapshot in which all are new. `largest_same` and `largest_changed` are peaks of one process.
     Raises BenchError where anything else arrived than what changed.
     """
     for step, rounds in ROUNDS.items():
@@ -89,7 +65,7 @@ def nights(million: int, file_of: Callable[[str, int], Path]) -> Iterator[Night]
             changed.unlink()
 
 
-def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[Night]:
+def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[dict[str, Any]]:
     jobs = [_Job(mode) for mode in MODES]
     produced: list[Ran] = []
     shutil.rmtree(CACHE / "nights", ignore_errors=True)
@@ -103,30 +79,29 @@ def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[Night]:
                 job.same.append(job.night(file))
             produced.append(_child("bench.stages", "produce", CACHE / "parquet.yml", file))
         size = [(job.state / "snapshot.arrow").stat().st_size for job in jobs]
-        renewal = [_child("bench.renewals", job.state / "snapshot.arrow") for job in jobs]
+        renewal = [_child("bench.stages", "renewals", job.state / "snapshot.arrow") for job in jobs]
         other = [job.night(changed) for job in jobs]
     arrived = [_arrived(job, changed, night) for job, night in zip(jobs, other, strict=True)]
     shutil.rmtree(CACHE / "nights")
     return [
-        Night(
-            mode=job.mode,
-            users=users,
-            arrived=arrived[i],
-            first=first[i].wall,
-            same=statistics.median(one.told["seconds"] for one in job.same),
-            produce=statistics.median(one.told["seconds"] for one in produced),
-            share=share_of(job.same, produced, lambda one: one.told["seconds"]),
-            share_whole=share_of(job.same, produced, lambda one: one.wall),
-            changed=other[i].told["seconds"],
-            renewal=renewal[i].told["some"],
-            renewal_first=renewal[i].told["everybody"],
-            bytes=size[i],
-            megabytes_first=first[i].together,
-            megabytes_same=max(one.together for one in job.same),
-            megabytes_changed=other[i].together,
-            largest_same=max(one.megabytes for one in job.same),
-            largest_changed=other[i].megabytes,
-        )
+        {
+            "mode": job.mode,
+            "users": users,
+            "arrived": arrived[i],
+            "first": first[i].wall,
+            "same": statistics.median(one.told["seconds"] for one in job.same),
+            "share": share_of(job.same, produced, lambda one: one.told["seconds"]),
+            "share_whole": share_of(job.same, produced, lambda one: one.wall),
+            "changed": other[i].told["seconds"],
+            "renewal": renewal[i].told["some"],
+            "renewal_first": renewal[i].told["everybody"],
+            "bytes": size[i],
+            "megabytes_first": first[i].together,
+            "megabytes_same": max(one.together for one in job.same),
+            "megabytes_changed": other[i].together,
+            "largest_same": max(one.megabytes for one in job.same),
+            "largest_changed": other[i].megabytes,
+        }
         for i, job in enumerate(jobs)
     ]
 

@@ -1,16 +1,13 @@
-"""docs/performance.md: the figures as tables, each target and whether it holds, and the plots."""
+"""docs/performance.md: the figures as tables, and each target with whether it holds."""
 
 from __future__ import annotations
 
 import statistics
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import results
-from bench.environments import python_of
-from bench.results import at_least, costs_of, holding, median, rate, spread
 
 NAMES = {
     "bare": "reading and writing JSON alone, one thread",
@@ -22,7 +19,6 @@ NAMES = {
     "propsync-csv-1000": "**propsync**, CSV, 1,000 a request",
     "propsync-world-1000": "**propsync**, Parquet, texts outside ASCII",
     "drt": "drt-core, limits lifted",
-    "drt-as-it-comes": "drt-core, as it comes",
     "sdk": "amplitude-analytics (official SDK)",
     "script": "pandas, json, aiohttp",
 }
@@ -31,20 +27,10 @@ _HEADING = "| what | measured | target | |\n|---|---|---|---|"
 
 
 def write_report(root: Path) -> None:
-    """Print the tables, and write the page and the plots."""
-    found = results.load()
-    page = "\n".join(lines(found)) + "\n"
+    """Print the page and write it."""
+    page = "\n".join(lines(results.load())) + "\n"
     print(page)
     (root / "docs" / "performance.md").write_text(page, encoding="utf-8")
-    (root / "docs" / "img").mkdir(exist_ok=True)
-    plots: list[str | Path] = [
-        python_of("plots"),
-        root / "bench" / "plots.py",
-        results.FILE,
-        root / "docs" / "img",
-        "svg",
-    ]
-    subprocess.run(plots, check=True)
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -139,8 +125,6 @@ def _speed(found: Mapping[str, Any]) -> Iterator[str]:
             f"| {median(samples, 'megabytes'):,.0f} MB | {f'{size:,.0f}' if size else ''} |"
         )
     yield ""
-    yield "![Rows a second by program](img/speed.svg)"
-    yield ""
     used = dict.fromkeys(", ".join(found["versions"].values()).split(", "))
     yield f"Versions: {', '.join(used)}.\nEach sent the same users: {_same(found['same'])}"
 
@@ -162,7 +146,6 @@ def _memory(memory: list[dict[str, float]]) -> Iterator[str]:
             f"| {one['rows']:,} | {one['together']:.0f} MB | {one['megabytes']:.0f} MB | {each:.2f} "
             f"| {1e6 / each:,.0f} |"
         )
-    yield from ["", "![Memory and time by rows](img/memory.svg)"]
 
 
 def _limits(limits: Mapping[str, Any]) -> Iterator[str]:
@@ -172,13 +155,9 @@ def _limits(limits: Mapping[str, Any]) -> Iterator[str]:
         f"{limits['seconds']:.0f} seconds,\n{limits['admitted_share']:.1%} of what could go in went in, and "
         f"{limits['refused_share']:.1%} of the requests were refused."
     )
-    yield from ["", "![Offered and admitted](img/limits.svg)"]
 
 
-_Nights = list[dict[str, Any]]
-
-
-def night_targets(nights: _Nights) -> Iterator[str]:
+def night_targets(nights: list[dict[str, Any]]) -> Iterator[str]:
     """A line for each target, at the most users that were measured."""
     for night in [night for night in nights if night["users"] == nights[-1]["users"]]:
         who = f"{night['users']:,} users, `changes: {night['mode']}`:"
@@ -196,7 +175,7 @@ def night_targets(nights: _Nights) -> Iterator[str]:
             yield holding(f"{who} the snapshot", f"{each:.1f} bytes a user", "under 24", each < 24)
 
 
-def night_lines(nights: _Nights, checkpoint: Mapping[str, Any]) -> Iterator[str]:
+def night_lines(nights: list[dict[str, Any]], checkpoint: Mapping[str, Any]) -> Iterator[str]:
     """The section, line by line."""
     yield (
         "*Baseline* records everybody (`propsync baseline`: it writes the snapshot and sends nothing).\n"
@@ -234,7 +213,7 @@ def night_lines(nights: _Nights, checkpoint: Mapping[str, Any]) -> Iterator[str]
         )
 
 
-def _night_memory(nights: _Nights) -> Iterator[str]:
+def _night_memory(nights: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         "Peak memory of both processes together and, in brackets, of the larger, with what is mapped of the\n"
         "snapshot and of the export:\n"
@@ -247,3 +226,37 @@ def _night_memory(nights: _Nights) -> Iterator[str]:
             f"| {night['megabytes_same']:.0f} MB ({night['largest_same']:.0f}) "
             f"| {night['megabytes_changed']:.0f} MB ({night['largest_changed']:.0f}) |"
         )
+
+
+# --- figures of samples ------------------------------------------------------------
+
+
+def median(samples: Sequence[dict[str, Any]], name: str) -> float:
+    """The middle of a figure."""
+    return float(statistics.median(sample[name] for sample in samples))
+
+
+def rate(samples: Sequence[dict[str, Any]], seconds: str) -> float:
+    """Rows a second, by the middle of `seconds` or `wall`."""
+    return float(samples[0]["rows"] / median(samples, seconds))
+
+
+def spread(samples: Sequence[dict[str, Any]], seconds: str) -> float:
+    """How far the slowest run is from the fastest, as a share of the middle one."""
+    values = [sample[seconds] for sample in samples]
+    return float((max(values) - min(values)) / statistics.median(values))
+
+
+def holding(what: str, measured: str, target: str, holds: bool) -> str:
+    """A target, and whether it holds."""
+    return f"| {what} | {measured} | {target} | {'holds' if holds else 'missed'} |"
+
+
+def at_least(what: str, share: float, least: float) -> str:
+    """A target for a share of something."""
+    return holding(what, f"{share:.2f}", f"at least {least}", share >= least)
+
+
+def costs_of(found: Mapping[str, Any], one: str, other: str) -> list[float]:
+    """How much longer than the other one takes, as a share, in each pair of runs one after the other."""
+    return [own["wall"] / its["wall"] - 1 for own, its in zip(found[one], found[other], strict=True)]

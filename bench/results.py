@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import statistics
 import sys
-from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.environments import CACHE
-
+CACHE = Path(__file__).parents[1] / ".cache" / "bench"
 FILE = CACHE / "results.json"
 
 
@@ -42,34 +39,3 @@ def machine() -> dict[str, str]:
         "python": sys.version.split()[0],
         "libraries": ", ".join(f"{name} {version(name)}" for name in names),
     }
-
-
-def median(samples: Sequence[dict[str, Any]], name: str) -> float:
-    """The middle of a figure."""
-    return float(statistics.median(sample[name] for sample in samples))
-
-
-def rate(samples: Sequence[dict[str, Any]], seconds: str) -> float:
-    """Rows a second, by the middle of `seconds` or `wall`."""
-    return float(samples[0]["rows"] / median(samples, seconds))
-
-
-def spread(samples: Sequence[dict[str, Any]], seconds: str) -> float:
-    """How far the slowest run is from the fastest, as a share of the middle one."""
-    values = [sample[seconds] for sample in samples]
-    return float((max(values) - min(values)) / statistics.median(values))
-
-
-def holding(what: str, measured: str, target: str, holds: bool) -> str:
-    """A target, and whether it holds."""
-    return f"| {what} | {measured} | {target} | {'holds' if holds else 'missed'} |"
-
-
-def at_least(what: str, share: float, least: float) -> str:
-    """A target for a share of something."""
-    return holding(what, f"{share:.2f}", f"at least {least}", share >= least)
-
-
-def costs_of(found: Mapping[str, Any], one: str, other: str) -> list[float]:
-    """How much longer than the other one takes, as a share, in each pair of runs one after the other."""
-    return [own["wall"] / its["wall"] - 1 for own, its in zip(found[one], found[other], strict=True)]

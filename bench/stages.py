@@ -1,10 +1,12 @@
 """What a part of the way takes, without the rest: rows a second inside one process.
 
     python -m bench.stages STAGE JOB FILE
+    python -m bench.stages renewals SNAPSHOT
 
 The stages: `bare` reads Parquet and writes its rows as JSON lines on one thread, with nothing else, which is
 the limit; `read`, `map` and `produce` go one stage further each; `produce` is all before sending.
-`unsettled` is the whole of `propsync run`, whose arguments follow, without writing the checkpoint.
+`uncommitted` is the whole of `propsync run`, whose arguments follow, without writing the checkpoint.
+`renewals` is writing a snapshot.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from etl.cli.process_setup import block_pandas, configure_allocation
 
 FIELDS = ("platform", "os_name", "app_version", "language")
+_ROWS = 16_384
 
 
 def bare(path: Path) -> None:
@@ -63,7 +66,40 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     return {"bare": lambda: bare(path), "read": read, "map": read_and_map, "produce": produce}
 
 
-def run_unsettled(arguments: list[str]) -> None:
+def renewals(path: Path) -> dict[str, float]:
+    """The seconds it takes to write the snapshot at `path`, which stays as it is, without anything else.
+
+    `some`: anew, with every 50th user changed; `everybody`: from nothing, with the same users.
+    """
+    import numpy as np
+
+    from bench.data import EVERY
+    from bench.results import CACHE
+    from etl.job import load_job
+    from etl.snapshot import Snapshot, SnapshotWriter, layout_of
+
+    random, copy, found = np.random.default_rng(5), path.with_name("copy.arrow"), {}
+    with Snapshot.open(path) or sys.exit("no snapshot") as old:
+        job = load_job(CACHE / f"{old.mode}.yml", environ={})
+        layout = layout_of(job.identification, job.changes) or sys.exit("nothing is compared")
+        # An export is in no order that a snapshot knows of.
+        keys = random.permutation(np.concatenate([keys for _, keys in old.sorted_keys()]))
+        fingerprints = random.integers(1, 2**32, (_ROWS, len(layout.names))).astype(layout.dtype)
+        for name, some, before in (("some", keys[::EVERY].copy(), old), ("everybody", keys, None)):
+            start = time.perf_counter()
+            with SnapshotWriter(copy, layout, old.header, old=before) as writer:
+                for first in range(0, len(some), _ROWS):
+                    rows = some[first : first + _ROWS].reshape(-1, 1)
+                    writer.add(rows, fingerprints[: len(rows)])
+                entries = writer.finish()
+            found[name] = time.perf_counter() - start
+            if entries != len(old):
+                raise RuntimeError(f"{entries:,} entries of {len(old):,}")
+            copy.unlink()
+    return found
+
+
+def run_uncommitted(arguments: list[str]) -> None:
     """Run the command as it is, but for the checkpoint: nothing is written for a committed chunk."""
     from etl.__main__ import main as propsync
     from etl.checkpoint import Checkpoint
@@ -76,9 +112,12 @@ def run_unsettled(arguments: list[str]) -> None:
 def main() -> None:
     stage, *arguments = sys.argv[1:]
     configure_allocation()  # before Arrow is imported, as the command does
-    if stage == "unsettled":
-        run_unsettled(arguments)
+    if stage == "uncommitted":
+        run_uncommitted(arguments)
     block_pandas()  # as the command does: else the first conversion would import pandas, and be timed
+    if stage == "renewals":
+        print(json.dumps(renewals(Path(arguments[0]))))
+        return
     work = stages(*map(Path, arguments))[stage]
     if stage == "bare":
         import arro3.io  # noqa: F401 - imports are no part of the work

@@ -13,7 +13,7 @@ from .text import counted, visible
 if TYPE_CHECKING:
     from types import TracebackType
 
-FAULT: Final = "this is a fault of propsync, please report it"
+FAULT: Final = "this is a bug in propsync; please report it"
 GO_ON: Final = "run the same command again"
 _REJECTS: Final = "see the rejects for the reasons; once fixed, that file is a source"
 

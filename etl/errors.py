@@ -53,7 +53,7 @@ class UsageError(EtlError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong in a job file. `line` is 1-based; None where the file has no line for it."""
+    """One thing that is wrong in a job file. `line` is 1-based; None where the file has no line for it."""
 
     message: str
     line: int | None = None
@@ -90,25 +90,25 @@ class TooManyRejectsError(EtlError):
 
 
 class TooManyChangesError(EtlError):
-    """More users changed, or left, than the caller allowed; nothing was sent."""
+    """More users changed, or were removed, than the caller allowed; nothing was sent."""
 
     exit_code = ExitCode.TOO_MANY_REJECTS
 
 
 class TooFewRowsError(EtlError):
-    """The source has fewer rows than the caller demands, or none where there were some; nothing was sent."""
+    """The source has fewer rows than the caller demands, or none; nothing was sent."""
 
     exit_code = ExitCode.TOO_MANY_REJECTS
 
 
 class RepeatedSourceError(EtlError):
-    """The last finished run had this very source, and its increments would count twice; nothing was sent."""
+    """The last finished run had the same source, and its increments would count twice; nothing was sent."""
 
     exit_code = ExitCode.TOO_MANY_REJECTS
 
 
 class DestinationError(EtlError):
-    """The destination refuses the key, or is away for longer than allowed; the checkpoint is kept."""
+    """The destination refused the key or every row, or was unavailable too long; the checkpoint is kept."""
 
     exit_code = ExitCode.DESTINATION
 

@@ -1,6 +1,6 @@
 """drt with its DuckDB source and its Amplitude destination. Runs in a virtual environment of its own.
 
-    python drt_run.py URL FILE lifted|as-it-comes
+    python drt_run.py URL FILE
 
 drt leaves out columns that are named like fields of the API (platform, os_name ...): it can't send those. So
 that it carries the same values, they go as properties whose names begin with `field_`.
@@ -19,7 +19,7 @@ FIELDS = ("platform", "os_name", "app_version", "language")
 LIFTED = "  batch_size: 1000\n  rate_limit: {requests_per_second: 0}\n"
 
 
-def write_project(folder: Path, path: str, mode: str) -> None:
+def write_project(folder: Path, path: str) -> None:
     renamed = ", ".join(f"{name} AS field_{name}" for name in FIELDS)
     query = f"SELECT id AS user_id, * EXCLUDE (id, {', '.join(FIELDS)}), {renamed} FROM '{path}'"
     (folder / ".drt").mkdir()
@@ -29,13 +29,13 @@ def write_project(folder: Path, path: str, mode: str) -> None:
     (folder / "syncs" / "users.yml").write_text(
         f"name: users\nmodel: |\n  {query}\n"
         "destination:\n  type: amplitude\n  api_key_env: AMPLITUDE_API_KEY\n  endpoint: identify\n"
-        f"sync:\n  mode: full\n{LIFTED if mode == 'lifted' else ''}"
+        f"sync:\n  mode: full\n{LIFTED}"
     )
 
 
-def send(url: str, path: str, mode: str) -> float:
+def send(url: str, path: str) -> float:
     with tempfile.TemporaryDirectory() as name:
-        write_project(Path(name), path, mode)
+        write_project(Path(name), path)
         os.environ |= {"HOME": name, "DO_NOT_TRACK": "1", "AMPLITUDE_API_KEY": "bench-key-0123456789"}
         os.chdir(name)
         import drt.destinations.amplitude as destination  # type: ignore[import-not-found]

@@ -17,11 +17,7 @@ FIELDS = ("platform", "os_name", "app_version", "language")
 
 
 def send(url: str, path: str) -> int:
-    config = Config(
-        flush_queue_size=1000,
-        server_url=f"{url}/2/httpapi",
-        event_log_level=EventLogLevel.NONE,
-    )
+    config = Config(flush_queue_size=1000, server_url=f"{url}/2/httpapi", event_log_level=EventLogLevel.NONE)
     client = Amplitude("bench-key-0123456789", config)
     rows = 0
     for batch in pq.ParquetFile(path).iter_batches():

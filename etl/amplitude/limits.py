@@ -74,7 +74,7 @@ class TransportRules:
     `batch_size` identifications a request are usual and `most` allowed, in `body_bytes` of the array of
     them; `frame_bytes` are around it and the key, and all is compressed if `gzipped`. `throttle_seconds` is
     the wait after a 429 that doesn't say. `counts_once`: the server knows what it had before, so that a
-    resend changes nothing.
+    resend changes nothing. `takes_time`: an identification may have the field `time`.
     """
 
     path: str
@@ -85,6 +85,7 @@ class TransportRules:
     gzipped: bool
     throttle_seconds: float
     counts_once: bool
+    takes_time: bool
 
 
 TRANSPORT_RULES: Final[Mapping[TransportName, TransportRules]] = {
@@ -97,6 +98,7 @@ TRANSPORT_RULES: Final[Mapping[TransportName, TransportRules]] = {
         gzipped=False,
         throttle_seconds=THROTTLE_SECONDS,
         counts_once=False,
+        takes_time=False,
     ),
     "batch": TransportRules(
         path=BATCH_PATH,
@@ -107,5 +109,6 @@ TRANSPORT_RULES: Final[Mapping[TransportName, TransportRules]] = {
         gzipped=True,
         throttle_seconds=BATCH_THROTTLE_SECONDS,
         counts_once=True,
+        takes_time=True,
     ),
 }

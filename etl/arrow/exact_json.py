@@ -9,7 +9,7 @@ import json
 import math
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeGuard
+from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import orjson
@@ -103,23 +103,16 @@ def dump_json(value: Any) -> str:
 
     Raises RecursionError if it is nested too deep to be written.
     """
-    if _has_infinity(value):
-        text = json.dumps(_with_words(value), ensure_ascii=False, separators=(",", ":"))
-        return text.replace(f'"{_INFINITE}"', "1e999").replace(f'"-{_INFINITE}"', "-1e999")
     try:
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value).decode()
+        if "null" not in text:
+            return text
+        text = orjson.dumps(_with_words(value)).decode()  # orjson writes infinite numbers as null
     except orjson.JSONEncodeError as error:  # beyond 64 bits, half a surrogate pair, or nested too deep
         if "ecursion" in str(error):
             raise RecursionError from error
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _has_infinity(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isinf(value)
-    if isinstance(value, dict):
-        return any(map(_has_infinity, value.values()))
-    return isinstance(value, list) and any(map(_has_infinity, value))
+        text = json.dumps(_with_words(value), ensure_ascii=False, separators=(",", ":"))
+    return text.replace(f'"{_INFINITE}"', "1e999").replace(f'"-{_INFINITE}"', "-1e999")
 
 
 def _with_words(value: Any) -> Any:
@@ -131,13 +124,9 @@ def _with_words(value: Any) -> Any:
     return [_with_words(element) for element in value] if isinstance(value, list) else value
 
 
-def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
 _DECODER: Final = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) <= _MOST_DIGITS else float(digits),
-    parse_constant=_refuse,
+    parse_constant=int,  # a ValueError: NaN and Infinity are not JSON
 )
 
 
@@ -166,19 +155,15 @@ def _classified(text: str) -> tuple[str, object]:
         return "text", orjson.loads(text)
     if first in "{n":
         return "nested", text
-    if first == "[":
-        return _classified_list(text)
     if first in "tf":
         return "boolean", first == "t"
-    if not text.lstrip("-").isdigit():
-        return "float", float(text)
-    number = int(text)
-    if number in _INT64:
-        return "whole", number
-    return ("unsigned", number) if number in _UINT64 else ("huge", text)
-
-
-def _classified_list(text: str) -> tuple[str, object]:
+    if first != "[":
+        if not text.lstrip("-").isdigit():
+            return "float", float(text)
+        number = int(text)
+        if number in _INT64:
+            return "whole", number
+        return ("unsigned", number) if number in _UINT64 else ("huge", text)
     elements: list[Any] = load_json(text)
     kinds = {type(element) for element in elements if element is not None}
     if kinds == {int, float} and all(

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .structs import valid_mask
+
 Keys = NDArray[np.uint64]
 
 # Odd constants of splitmix64 and of MurmurHash3's 64-bit finaliser.
@@ -16,28 +18,6 @@ LENGTH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 WORD_FACTOR = np.uint64(0xD6E8FEB86659FD93)
 _MIX_FACTORS = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
 LOW_BYTE_MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)
-
-# The seeds of each kind of id: the same text has another key as a device than as a user.
-USER_SEED, DEVICE_SEED = 1, 2
-
-
-def user_keys(identifications: pa.RecordBatch) -> Keys:
-    """Return keys of shape (n, w): w is 1 for a job with one id column, 2 (user, device) for one with both.
-
-    Two users never share a key because an id is missing: a row without a user repeats its device's key, and
-    one without a device has a key there that no device has.
-    """
-    columns = [
-        (identifications.column(name), seed)
-        for name, seed in (("user_id", USER_SEED), ("device_id", DEVICE_SEED))
-        if name in identifications.schema.names
-    ]
-    keys = [hash_texts(ids, seed) for ids, seed in columns]
-    if len(keys) == 1:
-        return keys[0].reshape(-1, 1)
-    absent = [_nulls(ids) for ids, _ in columns]
-    user, device = np.where(absent[0], keys[1], keys[0]), np.where(absent[1], ~keys[0], keys[1])
-    return np.stack([user, device], axis=1)
 
 
 def keys_in(keys: Keys, others: Keys) -> NDArray[np.bool_]:
@@ -61,7 +41,15 @@ def without_users(keys: Keys, gone: Keys) -> Keys:
 
 def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     """Hash each string (UTF-8) to 64 bits; shape (n,). Nulls hash as the empty string."""
-    starts, lengths, data = _text_layout(texts)
+    _, offset_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    low, high = (int(offsets[0]), int(offsets[-1])) if len(texts) else (0, 0)
+    data = np.zeros(high - low + 8, dtype=np.uint8)  # with room for one word more
+    if high > low:
+        data[:-8] = np.frombuffer(data_buffer, np.uint8)[low:high]
+    starts, lengths = offsets[:-1].astype(np.int64) - low, np.diff(offsets).astype(np.int64)
+    if texts.null_count:
+        lengths[~valid_mask(texts)] = 0
     hashed = lengths.astype(np.uint64) * LENGTH_FACTOR + np.uint64(seed)
     words = word_view(data)
     rows: slice | NDArray[np.int64] = slice(None)
@@ -80,28 +68,8 @@ def word_view(data: NDArray[np.uint8]) -> Keys:
     return np.ndarray(shape=(len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
 
 
-def _text_layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """The start of each string in the bytes, its length, and the bytes with room for one word more."""
-    _, offset_buffer, data_buffer = texts.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    low, high = (int(offsets[0]), int(offsets[-1])) if len(texts) else (0, 0)
-    data = np.zeros(high - low + 8, dtype=np.uint8)
-    if high > low:
-        data[:-8] = np.frombuffer(data_buffer, np.uint8)[low:high]
-    starts = offsets[:-1].astype(np.int64) - low
-    lengths = np.diff(offsets).astype(np.int64)
-    if texts.null_count:
-        lengths[_nulls(texts)] = 0
-    return starts, lengths, data
-
-
 def mix_bits(hashed: Keys) -> Keys:
     """Let every bit of a 64-bit word influence every other; shape (n,)."""
     for factor in _MIX_FACTORS:
         hashed = (hashed ^ (hashed >> np.uint64(33))) * factor
     return hashed ^ (hashed >> np.uint64(33))
-
-
-def _nulls(values: pa.Array) -> NDArray[np.bool_]:
-    mask: NDArray[np.bool_] = values.is_null().to_numpy(zero_copy_only=False)
-    return mask

@@ -46,13 +46,8 @@ _EXACT_IN_JSON: Final = (
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()),
 )
 _TEXTUAL: Final = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_binary_view,
-    pa.types.is_fixed_size_binary,
+    *(pa.string(), pa.large_string(), pa.string_view()),
+    *(pa.binary(), pa.large_binary(), pa.binary_view()),
 )
 
 
@@ -121,13 +116,11 @@ def original_values(
     in the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is written as
     text. A row's text doesn't depend on the other rows.
     """
-    if len(positions) == 0:
-        return []
-    if rows.schema.names == [_ORIGINAL]:
-        return [one.values for one in _split_originals(rows, positions)]
     names, alone = rows.schema.names, len(positions) == 1
     columns = [take_values(column, positions) for column in rows.columns]
-    if alone or not any(map(_has_infinity, columns)):  # an infinity would make text of a whole column
+    floats = (column for column in columns if pa.types.is_floating(column.type))
+    # An infinity would make text of a whole column.
+    if alone or not any(np.isinf(column.to_numpy(zero_copy_only=False)).any() for column in floats):
         columns = [_for_json(column) for column in columns]
         if text:
             columns = [
@@ -146,39 +139,30 @@ def original_values(
     return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
 
 
-def _has_infinity(column: pa.Array) -> bool:
-    floating = pa.types.is_floating(column.type)
-    return floating and bool(np.isinf(column.to_numpy(zero_copy_only=False)).any())
-
-
 def _for_json(column: pa.Array) -> pa.Array:
     """Infinities and bytes as text; NaN is null. Bytes that are no text have the bad ones written out."""
     kind = column.type
     if pa.types.is_floating(kind):
-        nan = pa.array(np.isnan(column.to_numpy(zero_copy_only=False)))
-        column = column.cast(pa.string()) if _has_infinity(column) else column
-        return pc.if_else(nan, pa.scalar(None, column.type), column)
+        numbers = column.to_numpy(zero_copy_only=False)
+        column = column.cast(pa.string()) if np.isinf(numbers).any() else column
+        return pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, column.type), column)
     if not is_textual(kind):
         return column
-    # Bytes of one length are ids more often than texts, and as ids they are sent in hexadecimal digits.
-    text_of = _text_or_hex if pa.types.is_fixed_size_binary(kind) else plain_text
     column = column.cast(pa.binary())
     try:
         return column.cast(pa.string())
     except pa.ArrowInvalid:
-        return pa.array([None if value is None else text_of(value) for value in column.to_pylist()])
-
-
-def _text_or_hex(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.hex()
+        values = column.to_pylist()
+    texts = [None if value is None else plain_text(value) for value in values]
+    if pa.types.is_fixed_size_binary(kind):  # ids more often than texts, and sent in hexadecimal digits
+        for place, (text, value) in enumerate(zip(texts, values, strict=True)):
+            texts[place] = text if text is None or text.encode() == value else value.hex()
+    return pa.array(texts)
 
 
 def is_textual(kind: pa.DataType) -> bool:
     """Whether values of this type are texts, or bytes that are likely to be text."""
-    return any(is_it(kind) for is_it in _TEXTUAL)
+    return kind in _TEXTUAL or bool(pa.types.is_fixed_size_binary(kind))
 
 
 def take_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
@@ -234,12 +218,11 @@ def plain_text(value: object) -> str:
 def arrow_origins(rows: pa.RecordBatch) -> list[str]:
     """Return an origin for each row, from which `arrow_row` restores its typed values."""
     typed = [place for place, kind in enumerate(rows.schema.types) if kind not in _EXACT_IN_JSON]
-    odd = {}  # of columns of doubles: the values for which JSON has no number
-    for place, column in enumerate(rows.columns):
-        if column.type == pa.float64():
-            marks = np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
-            if marks.any():
-                odd[place] = marks
+    odd = {  # of columns of doubles: the values for which JSON has no number
+        place: np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
+        for place, column in enumerate(rows.columns)
+        if column.type == pa.float64()
+    }
     schemas: dict[tuple[int, ...], str] = {}
     found = []
     for row in range(rows.num_rows):
@@ -253,8 +236,8 @@ def arrow_origins(rows: pa.RecordBatch) -> list[str]:
             names=[rows.schema.names[place] for place in places],
         )
         if places not in schemas:
-            schemas[places] = _packed(one.schema.serialize())
-        found.append(f"{_ARROW}{schemas[places]}.{_packed(one.serialize())}")
+            schemas[places] = b64encode(zlib.compress(one.schema.serialize(), 6)).decode()
+        found.append(f"{_ARROW}{schemas[places]}.{b64encode(zlib.compress(one.serialize(), 6)).decode()}")
     return found
 
 
@@ -279,10 +262,6 @@ def arrow_row(origin: str) -> pa.RecordBatch:
 @lru_cache(64)
 def _read_schema(text: str) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(_unpacked(text)))
-
-
-def _packed(data: pa.Buffer) -> str:
-    return b64encode(zlib.compress(data, 6)).decode()
 
 
 def _unpacked(text: str) -> bytes:

@@ -2,8 +2,7 @@
 
 from .in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
 from .records import PastRun, SentEntries, mark_of
-from .reject_file import publish_rejects, reject_lines
-from .state_dir import StateDir
+from .state_dir import StateDir, publish_rejects, reject_lines
 from .store import Checkpoint, Progress, RunIdentity, past_of
 
 __all__ = [

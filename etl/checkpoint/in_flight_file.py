@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -132,10 +133,9 @@ class InFlightFile:
     def __exit__(self, *_: object) -> None:
         try:
             with suppress(OSError):  # then more users count as in flight than were
-                for chunk in self._chunks.values():
-                    if not chunk.arrived and not chunk.requests:
-                        for number in chunk.slots:
-                            self._put(number, None)
+                refused = (one for one in self._chunks.values() if not one.arrived and not one.requests)
+                for number in chain.from_iterable(chunk.slots for chunk in refused):
+                    self._put(number, None)
                 self._write(_NUMBER.pack(0), _OPEN)
                 os.fsync(self._file)
         finally:
@@ -176,9 +176,20 @@ class InFlightFile:
         place = (chunk.file, chunk.first)
         with suppress(OSError):
             if chunk.held is not None or chunk.again:
-                self._remove_users(place, chunk.keys[:, 0])
-            if chunk.held is None and (found := self._chunks.pop(place, None)):
-                self._free += found.slots
+                found, gone = self._chunks.get(place, _ChunkSlots()), chunk.keys[:, 0]
+                for lists in (found.arrived, found.inherited):
+                    lists[:] = [left for keys in lists if len(left := without_users(keys, gone))]
+                for number, flight in list(found.slots.items()):
+                    keys = without_users(flight.keys, gone)
+                    if not len(keys):
+                        self._put(number, None)
+                        del found.slots[number]
+                        self._free.append(number)
+                    elif len(keys) < len(flight.keys):
+                        found.slots[number] = replace(flight, keys=keys)
+                        self._put(number, found.slots[number])
+            if chunk.held is None and place in self._chunks:
+                self._free += self._chunks.pop(place).slots
             self._write(_NUMBER.pack(commits), _COMMITS)
 
     def finished(self) -> None:
@@ -186,23 +197,6 @@ class InFlightFile:
         self._chunks.clear()
         with suppress(OSError):
             self._write(_NUMBER.pack(1), _FINISHED)
-
-    def _remove_users(self, place: tuple[int, int], gone: NDArray[np.uint64]) -> None:
-        """These users of a chunk are not in flight any more; slots without any are cleared, and free."""
-        chunk = self._chunks.get(place, _ChunkSlots())
-        for lists in (chunk.arrived, chunk.inherited):
-            lists[:] = [left for keys in lists if len(left := without_users(keys, gone))]
-        for number, flight in list(chunk.slots.items()):
-            keys = without_users(flight.keys, gone)
-            if len(keys) == len(flight.keys):
-                continue
-            if len(keys):
-                chunk.slots[number] = replace(flight, keys=keys)
-                self._put(number, chunk.slots[number])
-            else:
-                self._put(number, None)
-                del chunk.slots[number]
-                self._free.append(number)
 
     def _put(self, number: int, flight: Flight | None) -> None:
         data = bytes(_SLOT.size) if flight is None else _pack(flight)

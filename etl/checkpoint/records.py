@@ -43,23 +43,17 @@ def pack_sent(chunk: RowRange, pieces: Sequence[Sent]) -> Iterator[tuple[Any, ..
         order = np.argsort(np.concatenate([piece.numbers for piece in own]), kind="stable")
         keys = np.concatenate([piece.keys for piece in own])[order]
         fingerprints = np.concatenate([piece.fingerprints for piece in own])[order]
-        blobs = (
-            np.ascontiguousarray(some, some.dtype.newbyteorder("<")).tobytes()
-            for some in (keys, fingerprints)
+        little = (
+            some.astype(some.dtype.newbyteorder("<"), copy=False).tobytes() for some in (keys, fingerprints)
         )
-        yield chunk.file, chunk.first, len(order), fingerprints.dtype.itemsize, *blobs, end
+        yield chunk.file, chunk.first, len(order), fingerprints.dtype.itemsize, *little, end
 
 
 def unpack_sent(row: tuple[Any, ...]) -> SentEntries:
     """Read a row of the table `sent`. Raises ValueError where the bytes don't fit."""
     file, first, rows, width, keys, fingerprints, end = row
-    return SentEntries(
-        file,
-        first,
-        np.frombuffer(keys, "<u8").reshape(rows, -1),
-        np.frombuffer(fingerprints, np.dtype(f"<u{width}")).reshape(rows, -1),
-        end,
-    )
+    numbers = np.frombuffer(fingerprints, np.dtype(f"<u{width}")).reshape(rows, -1)
+    return SentEntries(file, first, np.frombuffer(keys, "<u8").reshape(rows, -1), numbers, end)
 
 
 @dataclass(frozen=True, slots=True)

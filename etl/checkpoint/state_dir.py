@@ -11,14 +11,17 @@ import shlex
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from ..errors import ActiveRunError, StateError
-from ..state_files import fresh_name, state_error
+from ..model import Reject
+from ..state_files import fresh_name, replacing_file, state_error
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # Names of unfinished files of earlier versions, with the letters of the module tempfile; not all digits: a
@@ -42,8 +45,7 @@ class StateDir:
     def beside(self, mark: str) -> StateDir:
         """The same folder, with the snapshot and the ids of another destination, named with a mark."""
         found = StateDir(self.path)
-        found.snapshot = self.path / f"snapshot-{mark}.arrow"
-        found.ids = self.path / f"ids-{mark}.arrow"
+        found.snapshot, found.ids = self.path / f"snapshot-{mark}.arrow", self.path / f"ids-{mark}.arrow"
         return found
 
     def prepare(self) -> None:
@@ -84,17 +86,13 @@ class StateDir:
         removed: they may hold rows, and nothing reads them.
         """
         with os.fdopen(self._open_lock(os.O_CREAT), "r+") as lock:
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat()}
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ActiveRunError(_holder(self.path, lock.read()), hint="wait for it to end") from None
-            except OSError as error:
-                raise state_error(self.lock, error) from error
-            since = datetime.now(UTC).isoformat()
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-            try:
                 os.ftruncate(lock.fileno(), 0)
                 os.pwrite(lock.fileno(), json.dumps(owner).encode(), 0)
+            except BlockingIOError:
+                raise ActiveRunError(_holder(self.path, lock.read()), hint="wait for it to end") from None
             except OSError as error:
                 raise state_error(self.lock, error) from error
             files = (self.rejects, self.kept_rejects, self.snapshot, self.ids)
@@ -107,14 +105,11 @@ class StateDir:
 
     def holder(self) -> str | None:
         """The run that holds the folder now, as a sentence; None if there is none."""
-        try:
-            with os.fdopen(self._open_lock(), "r+") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return _holder(self.path, lock.read())
-        except (OSError, StateError):
-            return None
+        with suppress(OSError, StateError), os.fdopen(self._open_lock(), "r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(self.path, lock.read())
         return None
 
     def _open_lock(self, flags: int = 0) -> int:
@@ -139,3 +134,22 @@ def _holder(path: Path, text: str) -> str:
         owner = json.loads(text)
         who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
     return f"another run of this job is active: {who} holds {path}"
+
+
+def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
+    """Replace the file by these rejects, one JSON object a line, in their order. Raises StateError.
+
+    `run` is the number of the run that rejected them.
+    """
+    with replacing_file(path) as file:
+        file.writelines(reject_lines(rejects, run=run))
+
+
+def reject_lines(rejects: Iterable[Reject], *, run: int) -> Iterator[bytes]:
+    """The lines of the file; `values` is the row as it was read."""
+    for reject in rejects:
+        known = {"source": reject.source, "row": reject.row, "code": reject.code, "reason": reject.reason}
+        entry = {**known, "values": orjson.Fragment(reject.values), "run": run}
+        if reject.origin:
+            entry["origin"] = reject.origin
+        yield orjson.dumps(entry) + b"\n"

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, cast
 from uuid import uuid4
@@ -130,15 +130,16 @@ class Checkpoint:
         """The state of the run."""
         with self._reading() as connection:
             query = "SELECT identity, began, seconds, finished, id, number, base, about, commits FROM run"
-            row = connection.execute(query).fetchone()
-            identity, began, seconds, finished, run_id, number, base, about, commits = row
-            counts = connection.execute(f"SELECT {', '.join(COUNTS)} FROM tally").fetchone()
+            identity, began, seconds, finished, run_id, number, base, about, commits = connection.execute(
+                query
+            ).fetchone()
+            tally = Tally(*connection.execute(f"SELECT {', '.join(COUNTS)} FROM tally").fetchone())
             return Progress(
                 json.loads(identity),
                 began,
                 seconds,
                 finished == _FINISHED,
-                Tally(*counts),
+                tally,
                 run_id,
                 number,
                 base,
@@ -211,11 +212,20 @@ class Checkpoint:
         total = meter
         with self._writing() as connection:
             for chunk in chunks:
-                _commit_range(connection, chunk)
-                file = chunk.row_range.file
+                place = astuple(chunk.row_range)
+                if not chunk.again:
+                    connection.execute("INSERT INTO settled VALUES (?, ?, ?)", place)
+                if chunk.held is not None:
+                    held = (*place, chunk.held.astype("<i8").tobytes())
+                    connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", held)
+                elif chunk.again:  # it had held rows before
+                    connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
                 connection.executemany(
                     "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    ((file, r.row, r.source, r.code, r.reason, r.values, r.origin) for r in chunk.rejects),
+                    (
+                        (place[0], r.row, r.source, r.code, r.reason, r.values, r.origin)
+                        for r in chunk.rejects
+                    ),
                 )
                 entries = pack_sent(chunk.row_range, chunk.sent)
                 connection.executemany("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
@@ -344,19 +354,3 @@ def _remember(connection: sqlite3.Connection, runs: Iterable[PastRun]) -> None:
         "INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)",
         ((r.endpoint, r.resent, r.rows, r.number, r.counted, json.dumps(r.marks)) for r in runs),
     )
-
-
-def _commit_range(connection: sqlite3.Connection, chunk: CommittedRows) -> None:
-    """Record a chunk as committed, and which of its rows are held. `again`: it had held rows before."""
-    where = chunk.row_range
-    place = (where.file, where.first, where.stop)
-    if not chunk.again:
-        connection.execute("INSERT INTO settled VALUES (?, ?, ?)", place)
-    if chunk.held is not None:
-        rows = chunk.held.astype("<i8").tobytes()
-        connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", (*place, rows))
-    elif chunk.again:
-        connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
-
-
-__all__ = ["Checkpoint", "Progress", "RunIdentity", "past_of"]

@@ -23,14 +23,16 @@ unchanged, merged into another row of its user, or handed back with the reason.
 \b
 Exit codes
   0    every row accepted, unchanged or merged
-  1    a fault of propsync (with a trace)
+  1    a bug in propsync (with a traceback)
   2    the command line or the job file is wrong; nothing was sent
   3    finished, and some rows were rejected
-  4    stopped by a guard: rejects, changes, users who left, too few rows, a source sent before
-  5    stopped by the destination: the key or everything refused, or away too long
+  4    stopped by a guard: too many rejects, changes or removed users, too
+       few rows, or a source that was already sent
+  5    stopped by the destination: the API key or every row was refused, or
+       it was unavailable for too long
   6    another run of this job is active
-  7    the source can't be read, or isn't the one the checkpoint is of
-  8    the state folder can't be written, or others can write to it
+  7    the source can't be read, or isn't the source of the checkpoint
+  8    the state folder can't be written, or other users can write to it
   130  interrupted; the checkpoint is kept
 
 \b
@@ -55,7 +57,7 @@ class _Group(click.Group):
     epilog="\b\nExamples\n"
     "  propsync init users.csv -o job.yml    write a job file\n"
     "  propsync check job.yml                see what it would do\n"
-    "  propsync run job.yml                  do it; the API key is in AMPLITUDE_API_KEY",
+    "  propsync run job.yml                  do it, with AMPLITUDE_API_KEY set",
 )
 @click.version_option(package_name="propsync", prog_name="propsync")
 @click.pass_context

@@ -127,13 +127,8 @@ class Invocation:
         `summary` is that of the run, where the command is one.
         """
         summary = summary or ended(not_begun(self.job), as_error(error))
-        fields = {
-            "message": summary.reason,
-            "hint": summary.hint,
-            "exit_code": summary.exit_code,
-            "status": summary.status,
-            "reason": summary.reason,
-        }
+        names = ("hint", "exit_code", "status", "reason")
+        fields = {"message": summary.reason, **{name: getattr(summary, name) for name in names}}
         if isinstance(error, EtlError):
             hint = f"\n  {summary.hint}" if summary.hint else ""
             self._write("error", "failed", f"propsync: {summary.reason}{hint}", fields)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
+_COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -58,37 +59,30 @@ def parse_endpoint(text: str) -> str:
 
 def parse_percent(text: str) -> float:
     """Read `5%` or `0.5%` as a percentage."""
-    count, percent = _count_or_percent(text)
-    if count is not None or percent is None or percent > 100:
+    match = _COUNT_OR_PERCENT.fullmatch(text.strip())
+    if match is None or match[1] or float(match[2]) > 100:
         raise click.BadParameter(f"{text!r} is not a share; use e.g. 50%")
-    return percent
+    return float(match[2])
 
 
 def parse_row_minimum(text: str) -> RowMinimum:
     """Read `1000` rows or `90%` of the last run's rows."""
     from ..pipeline import RowMinimum
 
-    count, percent = _count_or_percent(text)
-    if count is None and percent is None:
+    match = _COUNT_OR_PERCENT.fullmatch(text.strip())
+    if match is None:
         raise click.BadParameter(f"{text!r} is not a minimum; use rows like 1000, or a share like 90%")
-    return RowMinimum(count=count, percent=percent)
+    return RowMinimum(int(match[1])) if match[1] else RowMinimum(percent=float(match[2]))
 
 
 def parse_reject_limit(text: str) -> RejectLimit:
     """Read `100` rows or `0.5%` of the rows."""
     from ..pipeline import RejectLimit
 
-    count, percent = _count_or_percent(text)
-    if (count is None and percent is None) or (percent or 0) > 100:
+    match = _COUNT_OR_PERCENT.fullmatch(text.strip())
+    if match is None or float(match[2] or 0) > 100:
         raise click.BadParameter(f"{text!r} is not a limit; use rows like 100, or a share like 0.5%")
-    return RejectLimit(count=count, percent=percent)
-
-
-def _count_or_percent(text: str) -> tuple[int | None, float | None]:
-    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
-    if match is None:
-        return None, None
-    return (int(match[1]), None) if match[1] else (None, float(match[2]))
+    return RejectLimit(int(match[1])) if match[1] else RejectLimit(percent=float(match[2]))
 
 
 # --- the options ------------------------------------------------------------------------------------------
@@ -113,54 +107,55 @@ def with_options(*options: Decorator) -> Decorator:
 PATH = click.Path(path_type=Path)
 JOB = click.argument("job", type=PATH)
 SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 # A table: option, metavar, type, help.
 # fmt: off
-ENDPOINT = option("--endpoint", "URL", parse_endpoint, "A base URL in place of the job's region.")
+ENDPOINT = option("--endpoint", "URL", parse_endpoint, "Base URL to use instead of the job's region.")
 STATE_DIR = option("--state-dir", None, click.Path(path_type=Path, file_okay=False),
-                   "Where checkpoint and rejects are kept.  [default: .propsync/NAME beside the job file]")
+                   "Folder of the checkpoint and the rejects.  [default: .propsync/NAME beside the job file]")
 # Which rows are sent.
 row_options = with_options(
-    switch("--full", "Send every row, whatever earlier runs sent."),
+    switch("--full", "Send every row, also those that are unchanged since the last run."),
     option("--min-rows", "N|P%", parse_row_minimum,
-           "Stop (exit 4), before anything is sent, when the source has fewer rows, or a smaller share of "
-           "the last run's; 0 for none.  [default: 1, where the last run had some]"),
-    switch("--again", "Send $add, $append and $prepend of the very source of the last run."),
+           "Stop (exit 4) before sending if the source has fewer rows than N, or than P% of the last run's; "
+           "0: no minimum.  [default: 1 if the last run had rows]"),
+    switch("--again",
+           "Send the source of the last run again, although the job has $add, $append or $prepend."),
 )
 # How many requests there are, and how long they take.
 rate_options = with_options(
     ENDPOINT,
-    option("--rate", "N|max", parse_rate, "Identifications a second; max for as many as are admitted.",
+    option("--rate", "N|max", parse_rate, "Identifications per second; max: as many as are accepted.",
            default="1000"),
     option("--requests-per-second", "N|max", parse_rate,
-           "Requests a second; max for no limit.  [default: 100, with --rate max none]"),
+           "Requests per second; max: no limit.  [default: 100; max with --rate max]"),
     option("--batch-size", "N", click.IntRange(1, 2000),
-           "The most identifications of a request.  [default: 500, with `transport: batch` 2000]"),
+           "Most identifications in one request; 500 by default, 2000 with `transport: batch`."),
 )
 # What only a command that sends needs.
 sending_options = with_options(
-    option("--concurrency", "N", click.IntRange(1, 1000), "How many requests may be in flight.", default=8),
+    option("--concurrency", "N", click.IntRange(1, 1000), "Most requests in flight at once.", default=8),
     option("--max-rejects", "N|P%", parse_reject_limit,
-           "Stop (exit 4) when more rows, or a greater share, are rejected."),
+           "Stop (exit 4) if more than N rows, or P% of the rows, are rejected."),
     option("--max-outage", "DURATION", parse_duration,
-           "Stop (exit 5) when the destination is away for longer.", default="30m"),
+           "Stop (exit 5) if the destination is unavailable for longer.", default="30m"),
     option("--max-changes", "P%", parse_percent,
-           "Stop (exit 4), before anything is sent, when more of the known users changed.  [default: 90%, "
-           "where a thousand are known and the job is the same]"),
+           "Stop (exit 4) before sending if more than P% of the known users changed.  [default: 90% if at "
+           "least 1000 are known and the job is the same]"),
     option("--max-absent", "P%", parse_percent,
-           "With `absent: unset`: stop (exit 4), before anything is sent, when more of the known users are "
-           "missing.  [default: 10%, where ten are known]"),
+           "With `absent: unset`: stop (exit 4) before sending if more than P% of the known users are "
+           "missing.  [default: 10% if at least 10 are known]"),
     option("--on-source-change", None, click.Choice(["stop", "restart"]),
-           "What becomes of an unfinished run of another source, job or destination: stop (exit 7), or keep "
-           "what it had accepted and begin.  [default: restart; with $add, $append or $prepend stop]"),
-    switch("--restart", "Give up the unfinished run, keep what it had accepted, and begin."),
+           "If an unfinished run has another source, job or destination: stop (exit 7), or restart, which "
+           "keeps what it had accepted.  [default: restart; stop if the job has $add, $append or $prepend]"),
+    switch("--restart", "Give up the unfinished run, keep what it had accepted, and start over."),
     option("--retry-wait", "SECONDS", parse_duration,
-           "First pause after a failed try; it grows with each failure.", default="1"),
+           "Pause after a first failed try; it grows with each further one.", default="1"),
     option("--throttle-wait", "SECONDS", parse_duration,
-           "Pause after a 429 without Retry-After.  [default: 15, with `transport: batch` 30]"),
+           "Pause after a 429 without Retry-After.  [default: 15; 30 with `transport: batch`]"),
     option("--processes", None, click.Choice(["1", "2"]),
-           "Send from the process that reads, or from a second one.  [default: what is faster]"),
-    switch("--allow-http", "Let the key go over plain http to another machine."),
+           "Read and send in one process, or in two.  [default: the faster]"),
+    switch("--allow-http", "Allow the API key to be sent over plain HTTP to another machine."),
 )
 # fmt: on
 
@@ -198,16 +193,14 @@ def settings_of(
     from ..sender import Backoff
 
     count: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
-    if requests_per_second or rate == float("inf"):
-        others["requests_per_second"] = _finite(requests_per_second or rate)
+    unlimited = float("inf")
+    if requests_per_second or rate == unlimited:
+        requests = requests_per_second or rate
+        others["requests_per_second"] = None if requests == unlimited else requests
     return Settings(
-        rate=_finite(rate),
+        rate=None if rate == unlimited else rate,
         waits=Backoff(retry=retry_wait, throttle=throttle_wait),
         max_rejects=max_rejects or RejectLimit(),
         processes=count[processes],
         **others,
     )
-
-
-def _finite(rate: float) -> float | None:
-    return None if rate == float("inf") else rate

@@ -74,7 +74,12 @@ class RunReporter:
                 self._invocation.job = known.job
             summary = self._redacted(ended(self._summary or not_begun(self._invocation.job), known))
             self.exit_code = summary.exit_code
-            failures = self._end_files(summary)
+            failures = []
+            for listener in self._files:
+                try:
+                    listener(Ended(summary))
+                except Exception as failure:  # noqa: BLE001 - the run is over, whatever goes wrong in reporting
+                    failures.append(failure)
         with suppress(KeyboardInterrupt):  # a second signal stops the messages, too
             self._end_lines(summary, error, failures)
         return True
@@ -126,15 +131,6 @@ class RunReporter:
 
         as_json = self._channels.log_format == "json"
         return LogListener(sys.stderr, "json" if as_json else "text", job=self._invocation.job)
-
-    def _end_files(self, summary: Summary) -> list[Exception]:
-        failed = []
-        for listener in self._files:
-            try:
-                listener(Ended(summary))
-            except Exception as error:  # noqa: BLE001 - the run is over, whatever goes wrong in reporting
-                failed.append(error)
-        return failed
 
     def _end_lines(self, summary: Summary, error: BaseException | None, failures: list[Exception]) -> None:
         from ..listeners import compose

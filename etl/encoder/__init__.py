@@ -2,8 +2,6 @@
 
 from .cutter import Limits
 from .encoder import Encoder, pieces
-from .events import EventEncoding
-from .form import FormEncoding
-from .lines import Encoding
+from .encoding import Encoding, EventEncoding, FormEncoding
 
 __all__ = ["Encoder", "Encoding", "EventEncoding", "FormEncoding", "Limits", "pieces"]

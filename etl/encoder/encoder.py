@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow.hashing import Keys, user_keys
+from ..arrow.hashing import Keys
 from ..arrow.originals import original_rows, rows_with_originals, take_rows
 from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
-from .cutter import NOTHING_HELD, Held, Limits, RowSizes, cut_chunks, held_of
-from .form import FormEncoding
-from .lines import Encoding, Lines, array_body
+from ..subject import user_keys
+from .cutter import NOTHING_HELD, Limits, RowSizes, cut_chunks, held_of
+from .encoding import Encoding, FormEncoding, Lines, array_body
 from .merge import Shares, group_users, join_identifications, merge_rows, merge_shares
 
 if TYPE_CHECKING:
@@ -80,8 +80,12 @@ class Encoder:
 
     def feed(self, mapped: Mapped) -> Iterator[Chunk]:
         """Take a batch; yield the chunks that are certain by now."""
-        if self._batch is not None and not _fit_one_chunk(self._batch, mapped):
-            yield from self.finish()
+        before = self._batch
+        # Rows of JSON always fit into one chunk: the types of their columns mean nothing.
+        if before and (before.batch.originals is None or mapped.batch.originals is None):
+            schemas = (before.identifications.schema, before.batch.rows.schema)
+            if schemas != (mapped.identifications.schema, mapped.batch.rows.schema):
+                yield from self.finish()
         part, oversized = self._encode(mapped)
         self._batch = mapped
         self._parts.append(part)
@@ -136,7 +140,12 @@ class Encoder:
 
     def _cut(self, *, complete: bool) -> Iterator[Chunk]:
         numbers = _gathered(self._parts, "numbers", _NO_NUMBERS)
-        done = 0
+        done, held = 0, NOTHING_HELD
+        # What the chunks would keep beside their bodies, where it can be enough to end one.
+        together = sum(part.of.row_sizes.together(part.start, part.end) for part in self._parts)
+        if self._rejects or together > self._limits.held_bytes:
+            row_sizes = [part.of.row_sizes.each(part.start, part.end) for part in self._parts]
+            held = held_of(numbers, np.concatenate([_NO_NUMBERS, *row_sizes]), self._rejects)
         for border in cut_chunks(
             numbers,
             _gathered(self._parts, "sizes", _NO_NUMBERS),
@@ -146,19 +155,11 @@ class Encoder:
             complete=complete,
             limits=self._limits,
             shares=_gathered(self._parts, "shares", None),
-            held=self._held(numbers),
+            held=held,
         ):
             yield self._chunk(self._between(border.start, border.end), border.stop)
             done = border.end
         self._parts = self._between(done, len(numbers))
-
-    def _held(self, numbers: NDArray[np.int64]) -> Held:
-        """What the chunks would keep beside their bodies, where it can be enough to end one."""
-        together = sum(part.of.row_sizes.together(part.start, part.end) for part in self._parts)
-        if not self._rejects and together <= self._limits.held_bytes:
-            return NOTHING_HELD
-        sizes = [part.of.row_sizes.each(part.start, part.end) for part in self._parts]
-        return held_of(numbers, np.concatenate([_NO_NUMBERS, *sizes]), self._rejects)
 
     def _between(self, start: int, end: int) -> list[_Part]:
         found, before = [], 0
@@ -261,14 +262,6 @@ def _gathered(parts: list[_Part], name: str, nothing: Any) -> Any:
     arrays = ((getattr(part.of, name), part) for part in parts)
     found = [array[part.start : part.end] for array, part in arrays if array is not None]
     return np.concatenate(found) if found else nothing
-
-
-def _fit_one_chunk(one: Mapped, other: Mapped) -> bool:
-    """Whether rows of both can go into one chunk. Those of JSON always can: their types mean nothing."""
-    if one.batch.originals is not None and other.batch.originals is not None:
-        return True
-    schemas = ((one.identifications, other.identifications), (one.batch.rows, other.batch.rows))
-    return all(before.schema.equals(after.schema) for before, after in schemas)
 
 
 def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Reject]:

@@ -21,10 +21,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..amplitude.limits import MAX_STRING_LENGTH
-from ..amplitude.operators import ID_FIELDS, LIST_OPERATORS
+from ..amplitude.operators import LIST_OPERATORS
 from ..arrow.exact_json import dump_json, load_json
 from ..arrow.json_lines import Splice, as_marked_text, json_lines, mark_json, unmark_json
 from ..arrow.structs import FieldPath, field_groups, nest_columns, valid_mask, value_columns
+from ..subject import subject_of
 
 Indices = NDArray[np.int64]
 
@@ -56,11 +57,10 @@ _MOST_CHARACTERS: Final = MAX_STRING_LENGTH  # of all strings in a list; the ser
 def group_users(identifications: pa.RecordBatch) -> Indices:
     """Number the users 0..k-1 in order of appearance; shape (n,). Compares ids, not keys."""
     codes = np.zeros(identifications.num_rows, dtype=np.int64)
-    for name in ID_FIELDS:
-        if name in identifications.schema.names:
-            encoded = identifications.column(name).dictionary_encode(null_encoding="encode")
-            indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-            codes = codes * (len(encoded.dictionary) + 1) + indices
+    for _, ids in subject_of(identifications).columns(identifications):
+        encoded = ids.dictionary_encode(null_encoding="encode")
+        indices = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = codes * (len(encoded.dictionary) + 1) + indices
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -78,26 +78,23 @@ def join_identifications(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     for batch in batches:
         for path, values in value_columns(batch):
             together.setdefault(path, []).append(values)
-    found = {path: pa.concat_arrays(_of_one_type(columns)) for path, columns in together.items()}
+    found = {}
+    for path, columns in together.items():
+        if any(column.type != columns[0].type for column in columns):
+            lists = all(pa.types.is_list(column.type) for column in columns)
+            columns = [_text_lists(column) if lists else as_marked_text(column) for column in columns]
+        found[path] = pa.concat_arrays(columns)
     return pa.RecordBatch.from_arrays(
         [nest_columns(field, (field.name,), found) for field in batches[0].schema],
         names=batches[0].schema.names,
     )
 
 
-def _of_one_type(columns: list[pa.Array]) -> list[pa.Array]:
-    if all(column.type == columns[0].type for column in columns):
-        return columns
-    if not all(pa.types.is_list(column.type) for column in columns):
-        return [as_marked_text(column) for column in columns]
-    found = []
-    for column in columns:
-        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        found.append(
-            pa.ListArray.from_arrays(offsets, as_marked_text(column.flatten()), mask=column.is_null())
-        )
-    return found
+def _text_lists(column: pa.Array) -> pa.Array:
+    """Lists of any type as lists of marked text."""
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, as_marked_text(column.flatten()), mask=column.is_null())
 
 
 def merge_rows(
@@ -112,10 +109,10 @@ def merge_rows(
     last_only = ("user_properties", "$clearAll") in found
     window = _Window(groups, int(groups.max()) + 1, splice)
     merged: dict[FieldPath, pa.Array] = {}
-    for bundle in field_groups(list(found)):
-        columns = [found[path] for path in bundle]
-        wiped = last_only and bundle[0][0] == "user_properties"
-        merged |= zip(bundle, window.merge(bundle[0], columns, wiped=wiped), strict=True)
+    for group in field_groups(list(found)):
+        columns = [found[path] for path in group]
+        wiped = last_only and group[0][0] == "user_properties"
+        merged |= zip(group, window.merge(group[0], columns, wiped=wiped), strict=True)
     arrays = [nest_columns(field, (field.name,), merged) for field in identifications.schema]
     return pa.RecordBatch.from_arrays(arrays, names=identifications.schema.names)
 
@@ -129,7 +126,7 @@ class _Window:
     splice: Splice | None
 
     def merge(self, path: FieldPath, columns: list[pa.Array], *, wiped: bool) -> list[pa.Array]:
-        """Merge a bundle of columns whose values stand or fall together; `path` is the first one's."""
+        """Merge a group of columns whose values are set together; `path` is the first one's."""
         operator = path[1] if path[0] == "user_properties" else "$set"
         if wiped:
             return self._take(columns, self._pick(np.ones(len(self.groups), dtype=np.bool_)))
@@ -155,20 +152,24 @@ class _Window:
 
     def _total(self, column: pa.Array) -> pa.Array:
         """Sums by user; null where every row is null. Whole numbers have a whole sum, if they are all."""
-        if pa.types.is_string(column.type):
-            return self._marked_total(column)
-        table = pa.table({"user": self.groups, "value": _summable(column)})
+        kind = column.type
+        if pa.types.is_string(kind):  # marked
+            totals: list[int | float | None] = [None] * self.users
+            for user, text in zip(self.groups.tolist(), column.to_pylist(), strict=True):
+                if text is not None:
+                    totals[user] = (totals[user] or 0) + load_json(unmark_json(text) or text)
+            texts = [None if total is None else dump_json(total) for total in totals]
+            return mark_json(pa.array(texts, pa.string()))
+        # The numbers as the server reads them, in a type that holds the sums that `merge_shares` allows.
+        if pa.types.is_decimal256(kind):
+            column = column.cast(pa.decimal256(76, kind.scale))
+        elif pa.types.is_decimal(kind):
+            column = column.cast(pa.decimal128(38, kind.scale))
+        elif pa.types.is_floating(kind) and kind.bit_width < 64:
+            column = column.cast(pa.string()).cast(pa.float64())  # a 0.1 of 32 bits is written as 0.1
+        table = pa.table({"user": self.groups, "value": column})
         sums = table.group_by("user", use_threads=False).aggregate([("value", "sum")]).sort_by("user")
         return sums["value_sum"].combine_chunks()
-
-    def _marked_total(self, column: pa.Array) -> pa.Array:
-        totals: list[int | float | None] = [None] * self.users
-        for user, text in zip(self.groups.tolist(), column.to_pylist(), strict=True):
-            if text is not None:
-                totals[user] = (totals[user] or 0) + load_json(unmark_json(text) or text)
-        return mark_json(
-            pa.array([None if total is None else dump_json(total) for total in totals], pa.string())
-        )
 
     def _joined(self, column: pa.Array, operator: str) -> pa.Array:
         """Each user's lists one behind the other; null where all are null."""
@@ -188,18 +189,6 @@ class _Window:
         offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
         taken = values.take(pa.array(places[by_user]))
         return pa.ListArray.from_arrays(offsets, taken, type=column.type, mask=pa.array(absent))
-
-
-def _summable(column: pa.Array) -> pa.Array:
-    """The numbers as the server reads them, in a type that holds the sums that `merge_limits` allows."""
-    kind = column.type
-    if pa.types.is_decimal256(kind):
-        return column.cast(pa.decimal256(76, kind.scale))
-    if pa.types.is_decimal(kind):
-        return column.cast(pa.decimal128(38, kind.scale))
-    if pa.types.is_floating(kind) and kind.bit_width < 64:
-        return column.cast(pa.string()).cast(pa.float64())  # 0.1 in 32 bits is written, and read, as 0.1
-    return column
 
 
 def _codes(values: pa.Array, splice: Splice | None) -> Indices:

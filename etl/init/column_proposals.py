@@ -112,7 +112,7 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
         note.append(f"{'' if facts.ids.distinct.exact else 'about '}{facts.distinct:,} different")
     if facts.missing:
         note.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
-    lines = [_commented(facts, proposed.nearly)] if proposed.nearly else []
+    lines = [PropertyLine(_property(facts.name), proposed.nearly, active=False)] if proposed.nearly else []
     lines.append(PropertyLine(_property(facts.name), proposed.spec, note=", ".join(note)))
     return ColumnProposal(facts.name, tuple(remarks), tuple(lines), about)
 
@@ -147,7 +147,11 @@ def _unusable(facts: ColumnFacts) -> str | None:
 
 
 def _left_out(facts: ColumnFacts, remark: str, spec: ColumnSpec) -> ColumnProposal:
-    return ColumnProposal(facts.name, (remark,), (_commented(facts, spec),) if facts.name else ())
+    return ColumnProposal(
+        facts.name,
+        (remark,),
+        (PropertyLine(_property(facts.name), spec, active=False),) if facts.name else (),
+    )
 
 
 def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
@@ -162,12 +166,12 @@ def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
         remark += " Leave it out; if you must tell values apart, send a hash:"
     name = f"{_property(facts.name)}_{'hash' if facts.name.endswith('sha256') else 'sha256'}"
     hashed = PropertyLine(name, ColumnSpec(column=facts.name, transform=HASH), active=safe)
-    lines = (_commented(facts, ColumnSpec(column=facts.name)), hashed) if mail else (hashed,)
+    lines = (
+        (PropertyLine(_property(facts.name), ColumnSpec(column=facts.name), active=False), hashed)
+        if mail
+        else (hashed,)
+    )
     return ColumnProposal(facts.name, (remark,), lines, about)
-
-
-def _commented(facts: ColumnFacts, spec: ColumnSpec) -> PropertyLine:
-    return PropertyLine(_property(facts.name), spec, active=False)
 
 
 def _property(column: str) -> str:
@@ -206,7 +210,7 @@ def _fitting_type(facts: ColumnFacts, plain: ColumnSpec) -> ProposedType | None:
             "some values have leading zeros, a plus sign or more than 15 digits, which a number would lose"
         )
         return ProposedType(plain, "text", f"{name} stays text: {reason}.")
-    fitting = [type_ for type_ in _types_to_try(facts) if tried[type_].perfect]
+    fitting = [type_ for type_ in (_TYPES if facts.untyped else _TYPES_OF_STRINGS) if tried[type_].perfect]
     if is_code(facts.name) and any("integer" in type_ or "number" in type_ for type_ in fitting):
         return ProposedType(plain, "text", f"{name} stays text: nobody counts with such numbers.")
     if tuple(fitting[:2]) == _COMMAS:
@@ -224,7 +228,9 @@ def _nearly_fitting_type(facts: ColumnFacts, plain: ColumnSpec) -> ProposedType 
     """What all but less than 1 % of the values fit: for a remark only."""
     if is_code(facts.name):
         return None
-    trials = {type_: facts.types_tried[type_] for type_ in _types_to_try(facts)} | facts.formats
+    trials = {
+        type_: facts.types_tried[type_] for type_ in (_TYPES if facts.untyped else _TYPES_OF_STRINGS)
+    } | facts.formats
     likely = {name: trial for name, trial in trials.items() if name != "boolean" and trial.likely}
     if not likely:
         return None
@@ -245,10 +251,6 @@ def _nearly_fitting_type(facts: ColumnFacts, plain: ColumnSpec) -> ProposedType 
         return ProposedType(plain, "text", remark)
     remark += " With the line below such rows would be rejects:"
     return ProposedType(plain, "text", remark, _spec_of(trial, plain))
-
-
-def _types_to_try(facts: ColumnFacts) -> tuple[str, ...]:
-    return _TYPES if facts.untyped else _TYPES_OF_STRINGS
 
 
 def _spec_of(trial: Trial, plain: ColumnSpec) -> ColumnSpec:

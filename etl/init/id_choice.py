@@ -15,8 +15,6 @@ from ..text import counted
 from .names import id_name, is_device_id, personal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .facts import ColumnFacts, SourceFacts
 
 # From the best reason to choose a column to the worst. A mail address comes before an id that only counts
@@ -76,7 +74,13 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
     if not possible:
         hint = "add a column that says whose data a row is, such as user_id"
         raise SourceError("no column of the source can identify a user", hint=hint)
-    chosen, *others = sorted(possible, key=_rank)
+
+    def rank(facts: ColumnFacts) -> tuple[int, float, bool]:
+        # Less is better: the reason, then how many rows lack an id of their own, then a name without meaning.
+        own = _present_share(facts) * _distinct_share(facts)
+        return [*_WHY].index(_reason(facts)), 1 - own, id_name(facts.name) is None
+
+    chosen, *others = sorted(possible, key=rank)
     by_device = is_device_id(chosen.name)
     spec, rejects = _as_id(chosen, prefix)
     return IdChoice(
@@ -96,12 +100,6 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
 def is_mail(facts: ColumnFacts) -> bool:
     """Whether the column holds mail addresses: by its values, or where there are none by its name."""
     return facts.shapes["mail"].likely or (not facts.present and personal(facts.name) == "mail")
-
-
-def _rank(facts: ColumnFacts) -> tuple[int, float, bool]:
-    """Less is better: the reason, then how many rows lack an id of their own, then a name without meaning."""
-    own = _present_share(facts) * _distinct_share(facts)
-    return [*_WHY].index(_reason(facts)), 1 - own, id_name(facts.name) is None
 
 
 def _present_share(facts: ColumnFacts) -> float:
@@ -169,7 +167,17 @@ def id_remarks(choice: IdChoice) -> list[str]:
     if facts.bytes:
         remarks.append(_BYTES)
     if any(step.verb == "prefix" for step in choice.spec.transform):
-        remarks += _prefix_remarks(choice)
+        short = counted(ids.faults["short_id"], "row has an id", "rows have an id")
+        remarks += [
+            f"{short} of fewer than {MIN_ID_LENGTH} characters, which Amplitude refuses: hence the prefix.",
+            "Everything else that sends data of these users to Amplitude must use the same prefix.",
+        ]
+        if ids.refused:
+            words = counted(ids.refused.total(), "row has an id", "rows have ids")
+            remarks.append(
+                f"{words} that may stand for no user ({_refused_words(choice)}): with the prefix, all rows "
+                "of a word become one user. Take them out of the source first."
+            )
     if ids.repeat:
         number = f"{'' if ids.distinct.exact else 'about '}{ids.distinct.count:,}"
         remarks.append(
@@ -178,19 +186,6 @@ def id_remarks(choice: IdChoice) -> list[str]:
         )
     remarks += id_rejects(choice)
     return [*remarks, _MANGLED] if ids.mangled else remarks
-
-
-def _prefix_remarks(choice: IdChoice) -> Iterator[str]:
-    ids = choice.facts.ids
-    short = counted(ids.faults["short_id"], "row has an id", "rows have an id")
-    yield f"{short} of fewer than {MIN_ID_LENGTH} characters, which Amplitude refuses: hence the prefix."
-    yield "Everything else that sends data of these users to Amplitude must use the same prefix."
-    if ids.refused:
-        words = counted(ids.refused.total(), "row has an id", "rows have ids")
-        yield (
-            f"{words} that may stand for no user ({_refused_words(choice)}): with the prefix, all rows of a "
-            "word become one user. Take them out of the source first."
-        )
 
 
 def id_rejects(choice: IdChoice) -> list[str]:

@@ -16,7 +16,7 @@ from .id_choice import id_rejects, id_remarks, is_mail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ..job import ColumnSpec, Step
+    from ..job import ColumnSpec
     from .column_proposals import ColumnProposal
     from .facts import SourceFacts
     from .id_choice import IdChoice
@@ -39,31 +39,33 @@ _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\
 
 def quoted(text: str) -> str:
     """The text as a YAML scalar, in quotes only where it needs them."""
-    if _BARE.fullmatch(text) and text.lower() not in _WORDS:
-        return text
-    return in_quotes(text)
+    return text if _BARE.fullmatch(text) and text.lower() not in _WORDS else in_quotes(text)
 
 
 def in_quotes(text: str) -> str:
     """The text as a double-quoted YAML scalar; PyYAML would leave signs in it that turn text around."""
-    return '"' + "".join(_ESCAPES.get(sign) or _escaped(sign) for sign in text) + '"'
-
-
-def _escaped(sign: str) -> str:
-    code = ord(sign)
-    if sign.isprintable():
-        return sign
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    signs = []
+    for sign in text:
+        code = ord(sign)
+        by_code = (
+            f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+        )
+        signs.append(_ESCAPES.get(sign) or (sign if sign.isprintable() else by_code))
+    return f'"{"".join(signs)}"'
 
 
 def spec_text(spec: ColumnSpec) -> str:
     """A column spec as one line of YAML: a bare column, or a mapping of what isn't the default."""
     column = quoted(spec.column or "")
     parts = [f"column: {column}"]
-    if spec.transform:
-        parts.append(f"transform: [{', '.join(map(_step_text, spec.transform))}]")
+    steps = []
+    for step in spec.transform:
+        argument = in_quotes(step.argument) if step.argument else ""
+        if step.pairs:
+            argument = f"{{{', '.join(f'{in_quotes(old)}: {in_quotes(new)}' for old, new in step.pairs)}}}"
+        steps.append(f"{{{step.verb}: {argument}}}" if argument else step.verb)
+    if steps:
+        parts.append(f"transform: [{', '.join(steps)}]")
     if spec.type is not None:
         parts.append(f"type: {spec.type}")
     if spec.type == "list":
@@ -71,13 +73,6 @@ def spec_text(spec: ColumnSpec) -> str:
     if spec.too_long != "reject":
         parts.append(f"too_long: {spec.too_long}")
     return column if len(parts) == 1 else f"{{{', '.join(parts)}}}"
-
-
-def _step_text(step: Step) -> str:
-    if step.pairs:
-        pairs = ", ".join(f"{in_quotes(old)}: {in_quotes(new)}" for old, new in step.pairs)
-        return f"{{replace: {{{pairs}}}}}"
-    return f"{{{step.verb}: {in_quotes(step.argument)}}}" if step.argument else step.verb
 
 
 def comment(text: str, indent: int) -> Iterator[str]:
@@ -136,7 +131,7 @@ def identification_lines(
     devices: Sequence[str],
     proposals: Sequence[ColumnProposal],
 ) -> Iterator[str]:
-    """The key `identification`."""
+    """The keys `identification` and `destination`."""
     yield "identification:"
     for remark in id_remarks(choice):
         yield from comment(remark, 2)
@@ -151,10 +146,7 @@ def identification_lines(
         yield from comment("Fields of Amplitude's own:", 2)
         yield from (f"  {name}: {spec_text(spec)}" for name, spec in fields.items())
     yield from _property_lines(proposals)
-
-
-def destination_lines() -> Iterator[str]:
-    """The key `destination`."""
+    yield ""
     yield "destination:"
     yield "  region: us   # or eu: where your Amplitude project is"
     yield from comment(_TRANSPORT, 2)
@@ -167,7 +159,7 @@ def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
     for proposal in proposals:
         if len(active) >= MAX_PROPERTIES:
             yield from comment(_TOO_MANY, 4)
-            return
+            break
         for remark in proposal.remarks:
             yield from comment(remark, 4)
         for line in proposal.lines:

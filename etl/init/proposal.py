@@ -19,7 +19,6 @@ from .column_proposals import propose_column
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id
 from .job_text import (
-    destination_lines,
     header_lines,
     identification_lines,
     job_text,
@@ -63,9 +62,15 @@ def propose_job(locations: Sequence[str], output: Path | None) -> Proposal:
     Reads all of it, twice if it turns out not to be UTF-8. Raises SourceError.
     """
     reading = _read_likeliest(locations)
-    name = output.name if output else f"{_stem(reading.source.files[0].name)}.yml"
+    name = output.name if output else f"{PurePath(reading.source.files[0].name).name.partition('.')[0]}.yml"
     folder = output.parent if output else Path()
-    written = [_seen_from(folder, location) for location in locations]
+    # In a job file, relative paths are relative to its folder.
+    written = [
+        location
+        if location == "-" or "://" in location or location.startswith(("/", "~"))
+        else Path(os.path.relpath(location, folder)).as_posix()
+        for location in locations
+    ]
     return _proposal(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
 
 
@@ -88,7 +93,7 @@ def propose(
 
 def id_prefix(source: Source) -> str:
     """The prefix of ids that are too short: the first long word of the first file's name, and a dash."""
-    stem = _stem(source.files[0].name) if source.files else ""
+    stem = PurePath(source.files[0].name).name.partition(".")[0] if source.files else ""
     words = [word.lower() for word in re.findall(r"[^\W_]+", stem)]
     long = [word for word in words if len(word) >= MIN_ID_LENGTH - 2 and not word.isdigit()]
     return f"{[*long, 'user'][0][:_MAX_NAME]}-"
@@ -98,17 +103,6 @@ def proposed_name(text: str) -> str:
     """The text as the name of a job."""
     name = re.sub(r"[^\w.-]+", "-", text).lstrip("-.")[:_MAX_NAME].rstrip("-.")
     return name or "users"
-
-
-def _stem(name: str) -> str:
-    return PurePath(name).name.partition(".")[0]
-
-
-def _seen_from(folder: Path, location: str) -> str:
-    """A relative path as it must be written in a file in `folder`; anything else as it is."""
-    if location == "-" or "://" in location or location.startswith(("/", "~")):
-        return location
-    return Path(os.path.relpath(location, folder)).as_posix()
 
 
 # --- how the files are written ---------------------------------------------------------------------------
@@ -135,7 +129,12 @@ def _read_likeliest(locations: Sequence[str]) -> _Reading:
         escaped = replace(csv, escape="\\")
         again = open_source(locations, csv=escaped)
         after = read_facts(again, prefix=prefix)
-        if _is_better(after, facts):
+        # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
+        misread, misread_before = (
+            sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts)
+        )
+        readable, readable_before = (one.rows - one.unreadable.total() for one in (after, facts))
+        if misread < misread_before and readable > readable_before:
             before, now = facts.unreadable.total(), after.unreadable.total()
             remark = f"without `escape`, {counted(before, 'row')} can't be read; with it, {now:,}"
             source, facts, csv = again, after, escaped
@@ -154,13 +153,6 @@ def _open_likeliest(locations: Sequence[str]) -> tuple[Source, CsvOptions]:
         except SourceError as error:
             failures.append(error)
     raise failures[0]
-
-
-def _is_better(facts: SourceFacts, before: SourceFacts) -> bool:
-    """Whether fewer rows have wrong quotes or another number of fields, and no other rows are lost."""
-    misread, misread_before = (sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (facts, before))
-    readable, readable_before = (one.rows - one.unreadable.total() for one in (facts, before))
-    return misread < misread_before and readable > readable_before
 
 
 def _with_delimiter(options: CsvOptions, source: Source, locations: Sequence[str]) -> CsvOptions:
@@ -203,7 +195,6 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
         header_lines([file.name for file in source.files], facts, file),
         [f"name: {proposed_name(name)}", *source_lines(locations, reading.csv, reading.remark)],
         identification_lines(choice, fields, devices, proposals),
-        destination_lines(),
     )
     notes = [*proposal_notes(facts, choice, proposals)]
     notes += [f"csv.escape: {reading.remark}"] if reading.remark else []

@@ -171,25 +171,22 @@ def _separated(sign: str) -> str:
     return rf"^{word}(?:[{sign}](?:{word})?)+$"
 
 
-def _number_without(sign: str, by: str) -> ColumnSpec:
-    return ColumnSpec(type="number", transform=(Step("replace", pairs=((sign, by),)),))
-
-
 DATE_FORMATS: Final[Mapping[str, TextType]] = {
     **{format_: TextType(_date_gate(format_), spec=date_spec(format_)) for format_ in _date_formats()},
     "%Y%m%d": TextType(_COMPACT, spec=date_spec("%Y%m%d")),
 }
+_NUMBER: Final = ColumnSpec(type="number")
 # At most 15 digits: what has more is a code, and would lose digits as a number in a browser.
 TYPES: Final[Mapping[str, TextType]] = {
     "integer": TextType(r"^-?(?:0|[1-9]\d{0,14})$", spec=ColumnSpec(type="integer")),
-    "number": TextType(
-        r"^-?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$", spec=ColumnSpec(type="number")
-    ),
+    "number": TextType(r"^-?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$", spec=_NUMBER),
     "number with commas for points": TextType(
-        r"^-?(?:0|[1-9]\d{0,14})(?:,\d+)?$", spec=_number_without(",", ".")
+        r"^-?(?:0|[1-9]\d{0,14})(?:,\d+)?$",
+        spec=replace(_NUMBER, transform=(Step("replace", pairs=((",", "."),)),)),
     ),
     "number with commas between thousands": TextType(
-        r"^-?[1-9]\d{0,2}(?:,\d{3})*(?:\.\d+)?$", spec=_number_without(",", "")
+        r"^-?[1-9]\d{0,2}(?:,\d{3})*(?:\.\d+)?$",
+        spec=replace(_NUMBER, transform=(Step("replace", pairs=((",", ""),)),)),
     ),
     "boolean": TextType(r"^[A-Za-z01]{1,5}$", spec=ColumnSpec(type="boolean")),
     "date": TextType(r"^\d{4}-\d\d-\d\d$", spec=ColumnSpec(type="date")),

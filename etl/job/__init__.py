@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from .api_key import read_api_key
 from .column_spec import ColumnSpec, Step
-from .columns import check_columns, check_repeated, lacking, missing_columns
-from .fingerprint import fingerprint
 from .identification_spec import Identification
+from .problems import check_columns, check_repeated, lacking, missing_columns
 from .scalars import ValueType
-from .spec import CsvOptions, Destination, Job, job_from_dict, load_job, parse_job
+from .spec import CsvOptions, Destination, Job, fingerprint, job_from_dict, load_job, parse_job
 from .words import endpoint
 
 __all__ = [

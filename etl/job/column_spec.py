@@ -25,9 +25,9 @@ from pydantic import (
 from ..amplitude.limits import MAX_GROUP_VALUES
 from ..amplitude.operators import LIST_OPERATORS
 from . import words
-from .annotations import SECTION, NullWords, Text, as_list_of, optional, written_as
 from .problems import Problem, ProblemsError, clipped, did_you_mean
 from .scalars import ConstantType, Data, ValueType, constant_faults, constant_text, is_blank
+from .words import SECTION, NullWords, Text, as_list_of, optional, written_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,23 +100,20 @@ class Step:
 
 def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
     with_argument = StepArgument.__slots__
+    known = (*STEP_WORDS, *with_argument)
     for word in STEP_WORDS:
         if value == word:
             return Step(word)
         if isinstance(value, dict) and [*value] == [word]:
             raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
+    if isinstance(value, str) and value in with_argument:
+        raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
     if isinstance(value, str):
-        if value in with_argument:
-            raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
-        known = (*STEP_WORDS, *with_argument)
         remedy = f"the steps are {', '.join(known)}{did_you_mean(value, known)}"
         raise ValueError(f"has no step `{clipped(value)}`; {remedy}")  # noqa: TRY004 - pydantic wants it
-    if isinstance(value, dict) and len(value) == 1:
-        return _step_with_argument(handler(value))
-    raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
-
-
-def _step_with_argument(given: StepArgument) -> Step:
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
+    given: StepArgument = handler(value)
     if given.replace is not None:
         return Step("replace", pairs=tuple(given.replace.items()))
     if given.prefix is not None:
@@ -179,10 +176,6 @@ def _type(given: ValueType | None, info: ValidationInfo) -> ValueType | None:
     return given
 
 
-def _parts(value: object) -> object:
-    return str(value).split(".") if isinstance(value, str) else value
-
-
 def _of_column(value: object, info: ValidationInfo) -> object:
     """A key that is for columns, not for constants, and only in some places or beside some types."""
     role, type_, key = _role(info), info.data.get("type"), info.field_name
@@ -202,33 +195,27 @@ def _of_column(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _date_formats(info: ValidationInfo) -> list[str]:
-    steps = [step for step in info.data.get("transform", ()) if step.verb == "date_format"]
-    return [one for step in steps for one in step.formats or (step.argument,)]
-
-
-def _is_dated(info: ValidationInfo) -> bool:
-    given = info.data.get("type")
-    return given in {"date", "datetime"} or (given is None and _role(info) == "time")
-
-
-def _unit(given: Unit | None, info: ValidationInfo) -> Unit | None:
-    if _date_formats(info):
+def _of_date(given: str | None, info: ValidationInfo) -> str | None:
+    """The `unit` or the `timezone` of a column of dates or times."""
+    role, type_, steps = _role(info), info.data.get("type"), info.data.get("transform", ())
+    formats = [
+        one for step in steps if step.verb == "date_format" for one in step.formats or (step.argument,)
+    ]
+    dated = type_ in {"date", "datetime"} or (type_ is None and role == "time")
+    if info.field_name == "unit" and formats:
         raise ValueError("does nothing beside `date_format`: it is for numbers")
-    if not _is_dated(info):
+    if not dated and (info.field_name == "unit" or not formats):
         raise ValueError("does nothing without `type: datetime` or `type: date`")
-    return given
-
-
-def _time_zone(given: str, info: ValidationInfo) -> str:
-    formats, dated, type_ = _date_formats(info), _is_dated(info), info.data.get("type")
-    if not formats and not dated:
-        raise ValueError("does nothing without `type: datetime` or `type: date`")
+    if info.field_name == "unit":
+        return given
     if info.data.get("unit", "") is not None and type_ != "date":
         raise ValueError("does nothing beside `unit`: numbers since 1970 count in UTC")
-    if formats and not any(map(words.has_time, formats)) and (type_ == "date" or not dated):
-        raise ValueError("does nothing here: the dates of `date_format` have no time")
-    if formats and info.data["transform"][-1].verb != "date_format":
+    if formats and (type_ == "date" or not dated):
+        from ..dates import has_time  # it needs pyarrow, and few jobs need it
+
+        if not any(map(has_time, formats)):
+            raise ValueError("does nothing here: the dates of `date_format` have no time")
+    if formats and steps[-1].verb != "date_format":
         raise ValueError("needs `date_format` to be the last step")
     return given
 
@@ -271,13 +258,16 @@ def _of_number(given: str, info: ValidationInfo) -> str:
 
 
 _OfColumn: Final = AfterValidator(_of_column)
+_OfDate: Final = AfterValidator(_of_date)
 _OfNumber: Final = AfterValidator(_of_number)
 _Parts: TypeAlias = Annotated[
-    list[Text], Field(min_length=1), AfterValidator(tuple), BeforeValidator(_parts, Text | list[Text])
+    list[Text],
+    Field(min_length=1),
+    AfterValidator(tuple),
+    BeforeValidator(lambda given: given.split(".") if isinstance(given, str) else given, Text | list[Text]),
 ]
 _Words: TypeAlias = Annotated[dict[str, Any], Field(min_length=1)]
-_TimeZone: TypeAlias = Annotated[str, AfterValidator(words.time_zone), _OfColumn, AfterValidator(_time_zone)]
-_Thousands: TypeAlias = Annotated[str, AfterValidator(words.thousands_sign), _OfColumn, _OfNumber]
+_TimeZone: TypeAlias = Annotated[str, AfterValidator(words.time_zone), _OfColumn, _OfDate]
 _Stripped: TypeAlias = Annotated[str, AfterValidator(words.stripped_signs), _OfColumn, _OfNumber]
 
 
@@ -341,7 +331,7 @@ class ColumnSpec:
     invalid: Annotated[Literal["reject", "skip"], _OfColumn] = "reject"
     """What becomes of a value that doesn't fit: its row is rejected, or the row goes without it. Not for
     ids."""
-    unit: Annotated[Unit | None, _OfColumn, AfterValidator(_unit)] = None
+    unit: Annotated[Unit | None, _OfColumn, _OfDate] = None
     """What numbers count since 1970, for dates and times: seconds, or parts of a second."""
     timezone: Annotated[_TimeZone | None, Field(examples=["Europe/Berlin"])] = None
     """The zone of times that don't say theirs; with `type: date`, days are those there."""
@@ -351,11 +341,11 @@ class ColumnSpec:
         Field(examples=[{"yes": True, "no": False}]),
     ] = ()
     """What each text stands for: text, a number, true, false or null. Other texts don't fit."""
-    decimal: Annotated[
-        str, AfterValidator(words.decimal_sign), _OfColumn, _OfNumber, Field(examples=[","])
-    ] = "."
+    decimal: Annotated[words.DecimalSign, _OfColumn, _OfNumber, Field(examples=[","])] = "."
     """The decimal sign of numbers in text."""
-    thousands: Annotated[str, optional(_Thousands, ""), Field(examples=[".", " "])] = ""
+    thousands: Annotated[
+        str, optional(Annotated[words.ThousandsSign, _OfColumn, _OfNumber], ""), Field(examples=[".", " "])
+    ] = ""
     """The sign between groups of three digits, in numbers in text."""
     strip: Annotated[str, optional(_Stripped, ""), Field(examples=["€ ", "%"])] = ""
     """Characters that are taken off both ends of the text before it is read as a number."""

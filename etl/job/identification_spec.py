@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from .. import amplitude
-from .annotations import SECTION, Flag, written_as
 from .column_spec import ColumnSpec, SpecRole, column_entry
 from .problems import KeyPath, Problem, clipped
 from .scalars import Data, blank_is_empty
+from .words import SECTION, Flag, written_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_ROLES: Final[Mapping[str, SpecRole]] = {"user_id": "id", "device_id": "id", amplitude.TIME_FIELD: "time"}
 # The keys of the file, each with what an editor says of it; in the order of Identification.fields.
 _FIELDS: Final = {
     "user_id": "Who: the id of your user. This or device_id is needed.",
@@ -96,12 +97,6 @@ def _by_operator(properties: object) -> Any:
 _Name: TypeAlias = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
 
 
-def _field_role(name: str) -> SpecRole:
-    if name in amplitude.ID_FIELDS:
-        return "id"
-    return "time" if name == amplitude.TIME_FIELD else "field"
-
-
 def _columns(role: SpecRole) -> Any:
     column = Annotated[ColumnSpec, column_entry(role)]
     return Annotated[dict[str, column], BeforeValidator(blank_is_empty)]
@@ -139,7 +134,7 @@ _IdentificationKeys: Final = _section(
     "The identification of Amplitude's Identify API with column specs in place of values.",
     {
         **{
-            name: (Annotated[ColumnSpec, column_entry(_field_role(name))], description)
+            name: (Annotated[ColumnSpec, column_entry(_ROLES.get(name, "field"))], description)
             for name, description in _FIELDS.items()
         },
         "groups": (_columns("group"), "The user's groups by group type; at most 5 types."),
@@ -201,28 +196,33 @@ def identification_problems(
                 "given. Give all of them, or allow it with `partial_families: reset` at the top level"
             )
             yield Problem((present[0],), message)
-    for number, name in enumerate(_mapping(given.get("groups"))):
+    groups, properties = (
+        part if isinstance(part := given.get(key), dict) else {} for key in ("groups", "user_properties")
+    )
+    for number, name in enumerate(groups):
         if not name.strip():
             yield Problem(("groups", name), "a group type has no name")
         if number == amplitude.MAX_GROUP_TYPES:
             message = f"is one group type too many: Amplitude takes {amplitude.MAX_GROUP_TYPES}"
             yield Problem(("groups", name), f"`{clipped(name)}` {message}")
-    properties = _mapping(given.get("user_properties"))
-    yield from _property_problems(properties)
-
-
-def _mapping(value: Data) -> dict[str, Data]:
-    return value if isinstance(value, dict) else {}
-
-
-def _property_problems(properties: dict[str, Data]) -> Iterator[Problem]:
     by_operator = _by_operator(properties)
     for name in properties if by_operator.keys() <= properties.keys() else ():
         if name not in by_operator:
             message = "stands beside operators, which Amplitude refuses; put it under `$set`"
             yield Problem(("user_properties", name), f"`{clipped(name)}` {message}")
+    yield from _property_problems(by_operator)
+
+
+def _property_problems(by_operator: Mapping[str, Data]) -> Iterator[Problem]:
+    # A property's key is its name, or its place in the list of $unset.
+    named: list[tuple[str, str, str | int]] = []
+    for operator, given in by_operator.items():
+        if isinstance(given, list):
+            named += [(operator, str(name), place) for place, name in enumerate(given)]
+        elif isinstance(given, dict):
+            named += [(operator, name, name) for name in given]
     operator_of: dict[str, str] = {}
-    for number, (operator, name, key) in enumerate(_named(by_operator)):
+    for number, (operator, name, key) in enumerate(named):
         shown, path = f"`{clipped(name)}`", ("user_properties", operator, key)
         before = operator_of.get(name)
         operator_of.setdefault(name, operator)
@@ -241,12 +241,3 @@ def _property_problems(properties: dict[str, Data]) -> Iterator[Problem]:
         if number == amplitude.MAX_PROPERTIES:
             message = f"is one property too many: at most {amplitude.MAX_PROPERTIES:,} can be sent"
             yield Problem(path, f"{shown} {message}")
-
-
-def _named(by_operator: Mapping[str, Data]) -> Iterator[tuple[str, str, str | int]]:
-    """Operator and name of every property, and its key or its place in the list of $unset."""
-    for operator, given in by_operator.items():
-        if isinstance(given, list):
-            yield from ((operator, str(name), place) for place, name in enumerate(given))
-        else:
-            yield from ((operator, name, name) for name in _mapping(given))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -73,7 +73,13 @@ def unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
                 return f"; it belongs under `{section}`"
     owner = schema
     for key in path[:-1]:
-        owner = _inner(owner, key, schema)
+        parts = _alternatives(owner, schema)
+        if isinstance(key, int):
+            owner = next((one["items"] for one in parts if "items" in one), owner)
+        else:
+            named = (one["properties"][key] for one in parts if key in one.get("properties", ()))
+            unnamed = (one["additionalProperties"] for one in parts if one.get("additionalProperties"))
+            owner = next(chain(named, unnamed), {})
     # Steps without an argument are words in place of a mapping.
     known = _keys_of(owner, schema)
     known += [word for one in _alternatives(owner, schema) for word in one.get("enum", ())]
@@ -94,15 +100,3 @@ def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> list[dict[str
 
 def _keys_of(part: dict[str, Any], schema: dict[str, Any]) -> list[str]:
     return [key for one in _alternatives(part, schema) for key in one.get("properties", ())]
-
-
-def _inner(part: dict[str, Any], key: str | int, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of what stands at a key of a mapping, or at a place of a list."""
-    found = _alternatives(part, schema)
-    if isinstance(key, int):
-        return next((one["items"] for one in found if "items" in one), part)
-    for one in found:
-        if key in one.get("properties", ()):
-            inner: dict[str, Any] = one["properties"][key]
-            return inner
-    return next((one["additionalProperties"] for one in found if one.get("additionalProperties")), {})

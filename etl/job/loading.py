@@ -216,24 +216,22 @@ class _DocumentBuilder:
             self._problems.append(Problem(path, _TAG, self._line(event)))
         if anchor is not None:
             self._anchored[anchor] = None
-        value = self._value(event, path)
+        if not isinstance(event, yaml.ScalarEvent) and len(path) >= MAX_NESTING:
+            raise UnreadableError(_TOO_DEEP, self._line(event))
+        value: Data
+        if isinstance(event, yaml.ScalarEvent):
+            value = self._text(event)
+        elif isinstance(event, yaml.MappingStartEvent):
+            value = self._mapping(path)
+        else:
+            value = []
+            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+                place = (*path, len(value))
+                self._lines[place] = self._line(event)
+                value.append(self._node(event, place))
         if anchor is not None:
             self._anchored[anchor] = value, self._parts - before
         return value
-
-    def _value(self, event: yaml.Event, path: KeyPath) -> Data:
-        if isinstance(event, yaml.ScalarEvent):
-            return self._text(event)
-        if len(path) >= MAX_NESTING:
-            raise UnreadableError(_TOO_DEEP, self._line(event))
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(path)
-        values: list[Data] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            place = (*path, len(values))
-            self._lines[place] = self._line(event)
-            values.append(self._node(event, place))
-        return values
 
     def _mapping(self, path: KeyPath) -> dict[str, Data]:
         values: dict[str, Data] = {}
@@ -293,11 +291,11 @@ def _as_yaml(text: str) -> str:
         json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return _ESCAPED_PAIR.sub(_one_escape, text.replace("\t", " "))
 
+    def one_escape(match: re.Match[str]) -> str:
+        if match[1] is None:  # an escaped backslash
+            return match[0]
+        high, low = int(match[1], 16) - 0xD800, int(match[2], 16) - 0xDC00
+        return f"\\U{0x10000 + high * 0x400 + low:08X}"
 
-def _one_escape(match: re.Match[str]) -> str:
-    if match[1] is None:  # an escaped backslash
-        return match[0]
-    high, low = int(match[1], 16) - 0xD800, int(match[2], 16) - 0xDC00
-    return f"\\U{0x10000 + high * 0x400 + low:08X}"
+    return _ESCAPED_PAIR.sub(one_escape, text.replace("\t", " "))

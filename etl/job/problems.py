@@ -1,4 +1,7 @@
-"""What is wrong with a job file, where, and what to do: problems have a path, faults a line."""
+"""What is wrong with a job file or with the columns of its source, where, and what to do.
+
+Problems have a path in the file, faults a line.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ..errors import Fault
+from ..errors import Fault, JobError, SourceError
 from ..text import one_line
 from .scalars import is_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
+
+    from .spec import Job
 
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 
@@ -23,9 +28,15 @@ DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
 MAX_COMPARED: Final = 80  # characters; a longer word is no misspelling of a known one
 MIN_BEGINNING: Final = 3  # characters of a word that was cut short
 MAX_SHOWN: Final = 60
+MAX_LISTED: Final = 10
+MAX_UNKNOWN: Final = 20  # when more are wrong it is the wrong source, and near names take time to find
 # Of a file with more problems nobody reads the suggestions, and they take time.
 MAX_SUGGESTIONS: Final = 100
 _SECRET: Final = re.compile("apikey(?!env$|file$)|secret|password|token|writekey|^key$")
+_NO_SECRETS: Final = (
+    ": secrets can't stand in a job file. Put the API key into the environment variable "
+    f"{DEFAULT_KEY_VARIABLE}, or name another variable with `api_key_env`, or a file with `api_key_file`"
+)
 _TYPE_MESSAGES: Final = {
     "string_type": "must be text",
     "string_too_short": "is empty",
@@ -115,7 +126,7 @@ def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]
         elif details["type"] == "unexpected_keyword_argument":
             key = str(path[-1])
             if len(path) <= 2 and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
-                yield Problem(path, _secret_key(key))
+                yield Problem(path, f"`{clipped(key)}`{_NO_SECRETS}")
             else:
                 end = remedy(path) if number < MAX_SUGGESTIONS else ""
                 yield Problem(path, f"unknown key `{clipped(key)}`{end}")
@@ -145,8 +156,61 @@ def _message(name: str, details: ErrorDetails) -> str:
     return f"{name} is `{clipped(given)}`; it {allowed}{did_you_mean(given, choices)}"
 
 
-def _secret_key(key: str) -> str:
-    return (
-        f"`{clipped(key)}`: secrets can't stand in a job file. Put the API key into the environment variable "
-        f"{DEFAULT_KEY_VARIABLE}, or name another variable with `api_key_env`, or a file with `api_key_file`"
+# --- the columns of the source ---------------------------------------------------------------------------
+
+
+def check_columns(job: Job, columns: Sequence[str], remark: str = "") -> None:
+    """Raise JobError if the job names columns that aren't among `columns`, those of the source.
+
+    `remark` is what is odd about the source.
+    """
+    lacks = lacking(job, columns)
+    unknown = [(path, spec.column) for path, spec in job.identification.specs() if spec.column in lacks]
+    found = []
+    for path, column in unknown:
+        near = did_you_mean(column or "", columns if len(unknown) <= MAX_UNKNOWN else ())
+        message = f"the source has no column `{clipped(column or '')}` (for `{clipped(path)}`){near}"
+        found.append(Fault(message, job.lines.get(path)))
+    if not found:
+        return
+    listed = "the source has no columns"
+    if columns:
+        names = ", ".join(clipped(name) for name in columns[:MAX_LISTED])
+        listed = f"the source has the columns {names}{', ...' if len(columns) > MAX_LISTED else ''}"
+    raise JobError(job.file, found, hint=f"{remark}; {listed}" if remark else listed)
+
+
+def check_repeated(job: Job, file: str, repeated: Mapping[str, Sequence[int]]) -> None:
+    """Raise JobError if the job names a column that a file has several times.
+
+    `repeated` has the places (from 1) of such columns in the file.
+    """
+    found = []
+    for path, spec in job.identification.specs():
+        places = repeated.get(spec.column or "")
+        if places:
+            where = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
+            message = f"{file} has `{clipped(spec.column or '')}` in columns {where} (for `{clipped(path)}`)"
+            found.append(Fault(message, job.lines.get(path)))
+    if found:
+        hint = "rename all but one, or name the columns with `csv: {header: [NAME, ...], skip_rows: 1}`"
+        raise JobError(job.file, found, hint=hint)
+
+
+def lacking(job: Job, columns: Sequence[str]) -> list[str]:
+    """The columns that the job names and that aren't among `columns`."""
+    known = frozenset(columns)
+    return [column for column in job.identification.columns() if column not in known]
+
+
+def missing_columns(file: str, missing: Sequence[str], columns: Sequence[str]) -> SourceError:
+    """The error that a file lacks columns which other files of the source have; it has `columns`."""
+    several = len(missing) > 1
+    names = ", ".join(f"`{clipped(name)}`" for name in missing[:MAX_LISTED])
+    names += ", ..." if len(missing) > MAX_LISTED else ""
+    near = "" if several else did_you_mean(missing[0], columns)
+    noun, them, are = ("columns", "them", "they are") if several else ("column", "it", "it is")
+    return SourceError(
+        f"{file} has no {noun} {names}, which other files of the source have{near}",
+        hint=f"export the file with {them}, or add `missing: null` to the job file: {are} null in its rows",
     )

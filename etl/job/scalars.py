@@ -108,19 +108,17 @@ def _typed(value: Data, type_: ConstantType) -> Data:
     if type_ in {"string", "texts", "date", "datetime"}:
         if not isinstance(value, str):
             raise ValueError("not text")
-        return _date_text(value, type_) if type_ in {"date", "datetime"} else str(value)
+        if type_ in {"string", "texts"}:
+            return str(value)
+        # An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text.
+        from ..dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
+
+        return (normalize_date if type_ == "date" else normalize_datetime)(value)
     read = resolved(value)
     types = _PYTHON_TYPES.get(type_)
     if types and (not isinstance(read, types) or (isinstance(read, bool) and type_ != "boolean")):
         raise ValueError("not of the type")
     return read
-
-
-def _date_text(text: str, type_: ConstantType) -> str:
-    """An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text."""
-    from ..dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
-
-    return (normalize_date if type_ == "date" else normalize_datetime)(text)
 
 
 def _limit_faults(value: Data, depth: int) -> Iterator[str]:

@@ -1,15 +1,21 @@
-"""A job: what its file says, checked, as one frozen structure that the rest of the program uses."""
+"""A job: what its file says, checked, as one frozen structure that the rest of the program uses.
+
+A new key of a job is a field here, with its type, its default, and the text that editors show.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import InitVar, dataclass, field, replace
+from contextlib import suppress
+from dataclasses import MISSING, InitVar, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
+import orjson
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -28,13 +34,11 @@ from ..amplitude.limits import TransportName
 from ..amplitude.operators import UNREPEATABLE
 from ..errors import JobError
 from . import words
-from .annotations import SECTION, Flag, NullWords, Text, as_list_of, optional
 from .identification_spec import IdentificationEntry, identification_problems
 from .json_schema import editor_schema, unknown_key_remedy
 from .loading import Document, UnreadableError, document_of, read_document, read_file
 from .problems import (
     DEFAULT_KEY_VARIABLE,
-    KeyPath,
     Problem,
     clipped,
     did_you_mean,
@@ -43,6 +47,7 @@ from .problems import (
     validation_problems,
 )
 from .scalars import Data, blank_is_empty, is_blank
+from .words import SECTION, Flag, NullWords, Text, as_list_of, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
@@ -50,15 +55,14 @@ Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
+FINGERPRINT_VERSION: Final = 1
+# Whatever else a key of a job is, the fingerprint has it.
+_SENDS_NOTHING: Final = ("name", "source", "api_key_env", "api_key_file", "folder", "file", "lines")
 
 
 def _expanded(text: str, info: ValidationInfo) -> str:
     context: dict[str, Any] = info.context  # type: ignore[assignment]
     return words.expanded(text, context["environ"], key_variable=context["key_variable"])
-
-
-def _endpoint(text: str, info: ValidationInfo) -> str:
-    return words.endpoint(_expanded(text, info))
 
 
 def _kept_as(name: str) -> AfterValidator:
@@ -71,33 +75,11 @@ def _kept_as(name: str) -> AfterValidator:
     return AfterValidator(keep)
 
 
-def _not_the_quote(escape: str, info: ValidationInfo) -> str:
-    # Two quotes stand for one anyway.
-    return "" if escape == info.data.get("quote") else escape
-
-
-def _missing(value: object) -> object:
-    # YAML's null, as a file and as data have it, is the word.
-    return "null" if is_blank(value) else value
-
-
-def _changes(value: object) -> object:
-    # A word says what is compared.
-    return {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
-
-
-def _with_absent(changes: Changes, info: ValidationInfo) -> Changes:
-    context: dict[str, Any] = info.context  # type: ignore[assignment]
-    return replace(changes, absent=context.get("absent", "keep"))
-
-
 Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), StringConstraints(min_length=1)]
-_Escape: TypeAlias = Annotated[str, AfterValidator(words.escape_sign)]
 _Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
 _Region: Final = Field(
     alias="region", default="us", validate_default=True, examples=["us", "eu", "http://127.0.0.1:8080"]
 )
-_MISSING: Final = {"enum": ["fail", "null", None], "default": "fail"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +97,15 @@ class CsvOptions:
         Text, AfterValidator(words.encoding), Field(examples=["utf-8", "latin-1", "cp1252"])
     ] = "utf-8"
     """The text encoding."""
-    quote: Annotated[str, AfterValidator(words.quote_sign)] = '"'
+    quote: words.QuoteSign = '"'
     """The sign around fields."""
-    escape: Annotated[str, optional(_Escape, ""), AfterValidator(_not_the_quote), Field(examples=["\\"])] = ""
+    escape: Annotated[
+        str,
+        optional(words.EscapeSign, ""),
+        # Two quotes stand for one anyway.
+        AfterValidator(lambda escape, info: "" if escape == info.data.get("quote") else escape),
+        Field(examples=["\\"]),
+    ] = ""
     """The character that stands before quotes, itself, delimiters and line ends in values."""
     header: Annotated[
         tuple[Text, ...] | Literal[False] | None,
@@ -136,7 +124,7 @@ class Destination:
     __pydantic_config__ = SECTION
 
     # Once read, `endpoint` is a base URL without a slash at its end.
-    endpoint: Annotated[Text, AfterValidator(_endpoint), _Region]
+    endpoint: Annotated[Text, AfterValidator(_expanded), AfterValidator(words.endpoint), _Region]
     """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
     transport: TransportName = "identify"
     """How: identify is the Identify API; batch is $identify events over the Batch API, which count once
@@ -186,7 +174,12 @@ class Job:
         Annotated[NullWords, _kept_as("nulls"), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
     ] = ()
     """Texts that mean null in any text column, compared without the spaces around them."""
-    missing: Annotated[Missing, BeforeValidator(_missing), WithJsonSchema(_MISSING)] = "fail"
+    # YAML's null, as a file and as data have it, is the word.
+    missing: Annotated[
+        Missing,
+        BeforeValidator(lambda value: "null" if is_blank(value) else value),
+        WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
+    ] = "fail"
     """What it means that a file lacks a column which other files have: the run stops before anything is sent,
     or the column is null there. In NDJSON it is always null."""
     transform: Annotated[
@@ -207,8 +200,14 @@ class Job:
     """`unset` unsets the job's properties for users who were in the last export and left."""
     changes: Annotated[
         Changes,
-        BeforeValidator(_changes, ChangesBy | Changes),
-        AfterValidator(_with_absent),
+        # A word says what is compared.
+        BeforeValidator(
+            lambda value: (
+                {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
+            ),
+            ChangesBy | Changes,
+        ),
+        AfterValidator(lambda changes, info: replace(changes, absent=info.context.get("absent", "keep"))),
         Field(examples=["user", {"ignore": ["last_login_at"]}], validate_default=True),
     ] = Changes()
     """What is compared with the last run: every property, users as a whole, or nothing (off)."""
@@ -283,13 +282,15 @@ def job_from_dict(
 
 def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, str]) -> Job:
     data, problems, job = document.data, list(document.problems), None
-    default = PurePath(name).stem
+    default = stated = PurePath(name).stem
     try:
-        default = words.job_name(default)
+        default = stated = words.job_name(default)
     except ValueError as error:
         message = f"the file's name can't name the job: a name {error}. Add a line `name: NAME`"
         problems += [] if "name" in data else [Problem((), message)]
-        default = ""
+        default = stated = ""
+    with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
+        stated = words.job_name(str(data["name"]))
     context = {"environ": environ, "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))}
     try:
         job = _adapter().validate_python(data, context=context)
@@ -298,26 +299,42 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
     else:
         problems += _job_problems(job, data)
     if problems or job is None:
-        raise JobError(name, faults(problems, document.lines), job=_stated_name(data) or default)
-    lines = dict(_spec_lines(job, document.lines))
+        raise JobError(name, faults(problems, document.lines), job=stated)
+    lines = {}
+    for path, _ in job.identification.located():
+        if line := line_of(("identification", *path, "column"), document.lines):
+            lines[".".join(map(str, path))] = line
+    if trust := document.lines.get(("destination", "trust_status")):
+        lines["destination.trust_status"] = trust
     return replace(job, name=job.name or default, folder=folder, file=name, lines=lines)
 
 
-def _stated_name(data: Mapping[str, Data]) -> str | None:
-    """The name that a file gives its job, also where the rest of it is wrong."""
-    try:
-        return words.job_name(str(data["name"]))
-    except (KeyError, ValueError):
-        return None
+def fingerprint(job: Job) -> str:
+    """64 hex digits of a hash over everything in a job that changes what is sent.
 
+    What is taken for an acceptance changes nothing of it. Of a `transform` function only the name counts.
+    """
 
-def _spec_lines(job: Job, lines: Mapping[KeyPath, int]) -> Iterator[tuple[str, int]]:
-    for path, _ in job.identification.located():
-        line = line_of(("identification", *path, "column"), lines)
-        if line is not None:
-            yield ".".join(map(str, path)), line
-    if trust := lines.get(("destination", "trust_status")):
-        yield "destination.trust_status", trust
+    def given(part: Any) -> dict[str, Any]:
+        # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
+        defaults = {
+            one.name: one.default if one.default_factory is MISSING else one.default_factory()
+            for one in fields(part)
+        }
+        return {key: value for key in defaults if (value := getattr(part, key)) != defaults[key]}
+
+    content: dict[str, object] = {
+        "version": FINGERPRINT_VERSION,
+        "identification": job.identification,
+        "destination": replace(job.destination, trust_status=False),
+        "csv": job.csv,
+        "changes": job.changes,
+        "transform": job.transform,
+        "partial_families": job.partial_families,
+    }
+    content |= {key: value for key, value in given(job).items() if key not in {*content, *_SENDS_NOTHING}}
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+    return hashlib.sha256(orjson.dumps(content, default=given, option=options)).hexdigest()
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------
@@ -328,7 +345,8 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
     if "api_key_env" in data and "api_key_file" in data:
         message = "`api_key_env` and `api_key_file` exclude each other: give one of them"
         yield Problem(("api_key_file",), message)
-    if job.destination.transport == "identify" and amplitude.TIME_FIELD in job.identification.fields:
+    takes_time = amplitude.TRANSPORT_RULES[job.destination.transport].takes_time
+    if amplitude.TIME_FIELD in job.identification.fields and not takes_time:
         message = (
             "`time` needs `transport: batch`: the Identify API takes no time. Add it to `destination`, or "
             "take the time out"
@@ -341,13 +359,8 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
         partial_families=job.partial_families == "reset",
     )
     yield from (replace(problem, path=("identification", *problem.path)) for problem in found)
-    yield from _changes_problems(job, data)
-
-
-def _changes_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
-    operators = job.identification.operators
+    operators, changes = job.identification.operators, job.changes
     unrepeatable = ", ".join(sorted(name for name in operators if name in UNREPEATABLE))
-    changes = job.changes
     if changes.by == "user" and unrepeatable:
         message = (
             f"`changes: user` sends users whole or not at all, and {unrepeatable} must go for every row: use "
@@ -356,19 +369,17 @@ def _changes_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
         yield Problem(("changes", "by"), message)
     if changes.by == "off" and changes.ignore:
         yield Problem(("changes", "ignore"), "`ignore` does nothing with `off`: nothing is compared")
-    if changes.absent == "unset":
-        why = []
-        if changes.by == "off":
-            why.append("needs to know who was there before: not with `changes: off`")
-        if unrepeatable:
-            why.append(
-                f"can't be used with {unrepeatable}: a user who isn't in an export of increments hasn't left"
-            )
-        if not operators:
-            why.append("has nothing to unset: the job sets no user property")
-        yield from (Problem(("absent",), f"`absent: unset` {reason}") for reason in why)
-    if changes.ignore:
-        yield from _ignore_problems(job, data["changes"])
+    reasons = {
+        "needs to know who was there before: not with `changes: off`": changes.by == "off",
+        f"can't be used with {unrepeatable}: a user who isn't in an export of increments hasn't left": bool(
+            unrepeatable
+        ),
+        "has nothing to unset: the job sets no user property": not operators,
+    }
+    for reason, holds in reasons.items() if changes.absent == "unset" else ():
+        if holds:
+            yield Problem(("absent",), f"`absent: unset` {reason}")
+    yield from _ignore_problems(job, data.get("changes"))
 
 
 def _ignore_problems(job: Job, given: Data) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
-"""How single words of a job file must be written: names, signs, dates, zones, endpoints, variables.
+"""How keys and single words of a job file must be written: what annotates a key, and what checks a word.
 
-Each function returns the word as it is kept, or raises ValueError with the end of a sentence about the key.
+A check returns the word as it is kept, or raises ValueError with the end of a sentence about the key.
 """
 
 from __future__ import annotations
@@ -9,11 +9,21 @@ import codecs
 import re
 import unicodedata
 import zoneinfo
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    GetPydanticSchema,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+)
+
 from .. import amplitude
-from .problems import clipped, did_you_mean
+from .problems import Problem, ProblemsError, clipped, did_you_mean
 from .scalars import resolved_scalar
 
 if TYPE_CHECKING:
@@ -33,6 +43,83 @@ _LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}")
 _SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd)$")
 _SHORTEST_SECRET: Final = 8
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+
+# Of every section of a job file. The text below a key is for editors: the JSON Schema has it.
+SECTION: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+# --- what annotates a key --------------------------------------------------------------------------------
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+_NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
+Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved_scalar, json_schema_input_type=bool)]
+
+
+def written_as(file_type: Any) -> GetPydanticSchema:
+    """Annotates a field that a file writes as `file_type`, whose validators make it what the field is."""
+    return GetPydanticSchema(lambda _, handler: handler.generate_schema(file_type))
+
+
+def optional(file_type: Any, absent: object) -> GetPydanticSchema:
+    """Annotates a field that a file writes as `file_type`, and that is `absent` where it is null."""
+    given = AfterValidator(lambda value: absent if value is None else value)
+    return written_as(Annotated[file_type | None, given])
+
+
+def as_list_of(item: Any) -> BeforeValidator:
+    """Annotates a list that a file may write as its one item, a text or a mapping."""
+
+    def as_list(value: object) -> object:
+        return [value] if isinstance(value, str | dict) else value
+
+    return BeforeValidator(as_list, item | list[item])
+
+
+def null_words(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Texts that mean null, without the spaces around them, which don't count."""
+    stripped = [word.strip() for word in given]
+    repeated = [
+        Problem((number,), f"`{clipped(word)}` stands in `nulls` twice; spaces around it don't count")
+        for number, word in enumerate(stripped)
+        if word in stripped[:number]
+    ]
+    if repeated:
+        raise ProblemsError(repeated)
+    if not given:
+        raise ValueError("is empty; list the texts that mean null, or take it out")
+    return tuple(stripped)
+
+
+NullWords: TypeAlias = Annotated[
+    tuple[Annotated[str, WithJsonSchema(_NULL_SCALAR)], ...],
+    AfterValidator(null_words),
+    as_list_of(str),
+    BeforeValidator(lambda value: [] if value == "" else value, str | list[str]),
+]
+
+
+def matching(pattern: str, fault: str) -> AfterValidator:
+    """Annotates text that must match a pattern; `fault` is what a message says of other text."""
+
+    def checked(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(fault)
+        return text
+
+    return AfterValidator(checked)
+
+
+# A sign that may stand between digits: no letter, no digit, no control character.
+_BETWEEN_DIGITS: Final = r"(?![^\W_])[^+\-\x00-\x1f\x7f-\x9f]"
+QuoteSign: TypeAlias = Annotated[str, matching("[!-~]", "must be one character")]
+EscapeSign: TypeAlias = Annotated[
+    str, matching(r"(?![^\W_])[!-~]", r'must be one character such as "\\" (a backslash in double quotes)')
+]
+DecimalSign: TypeAlias = Annotated[str, matching(rf"(?!\s){_BETWEEN_DIGITS}", 'must be one sign such as ","')]
+ThousandsSign: TypeAlias = Annotated[str, matching(_BETWEEN_DIGITS, 'must be one sign such as "." or " "')]
+
+
+# --- what checks a word ----------------------------------------------------------------------------------
 
 
 def job_name(text: str) -> str:
@@ -71,20 +158,6 @@ def delimiter(text: str) -> str:
         text = chr(int(code[1], 16))
     if len(text) != 1 or (text.isascii() and text.isalnum()) or text in "\r\n\0\x1a":
         raise ValueError('must be one character such as ";" or "|" (in quotes), or `tab`')
-    return text
-
-
-def quote_sign(text: str) -> str:
-    """The one character around CSV fields."""
-    if not _is_sign(text):
-        raise ValueError("must be one character")
-    return text
-
-
-def escape_sign(text: str) -> str:
-    """The one character that takes the meaning of the next one away."""
-    if not _is_sign(text) or text.isalnum():
-        raise ValueError(r'must be one character such as "\\" (a backslash in double quotes)')
     return text
 
 
@@ -139,11 +212,6 @@ def date_format(text: str) -> str:
     return text
 
 
-def has_time(format_: str) -> bool:
-    """Whether a date format reads a time of day."""
-    return not frozenset("HIMSfp").isdisjoint(re.findall(r"%(.)", format_))
-
-
 def time_zone(text: str) -> str:
     """A time zone of the IANA database by its name."""
     try:
@@ -154,20 +222,6 @@ def time_zone(text: str) -> str:
         near = f"; did you mean `{same[0]}`?" if same else did_you_mean(text, known)
         remedy = f"use a name such as Europe/Berlin or UTC{near}"
         raise ValueError(f"is `{clipped(text)}`, which is no time zone; {remedy}") from error
-    return text
-
-
-def decimal_sign(text: str) -> str:
-    """The decimal sign of numbers."""
-    if not _stands_between_digits(text) or text.isspace():
-        raise ValueError('must be one sign such as ","')
-    return text
-
-
-def thousands_sign(text: str) -> str:
-    """The sign between groups of digits."""
-    if not _stands_between_digits(text):
-        raise ValueError('must be one sign such as "." or " "')
     return text
 
 
@@ -215,32 +269,24 @@ def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str
     A variable that holds a secret is refused: that of the job's key, any that has the key in it, and any that
     has such a name.
     """
-    return _REFERENCE.sub(lambda match: _replacement(match, environ, key_variable), text)
 
+    def value(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        name = match[1]
+        if not match[2]:
+            raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(f"has `${{{clipped(name)}}}`, which is no name of an environment variable")
+        key = environ.get(key_variable, "").strip()
+        holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
+        if name == key_variable or names_secret(name) or holds_key:
+            raise ValueError(
+                f"has `${{{clipped(name)}}}`, which holds a secret, and this value is shown in messages and "
+                "kept in files; use a variable of another name, without a key, token or password in it"
+            )
+        if name not in environ:
+            raise ValueError(f"needs the environment variable {clipped(name)}, which is not set")
+        return environ[name]
 
-def _replacement(match: re.Match[str], environ: Mapping[str, str], key_variable: str) -> str:
-    if match[0] == "$$":
-        return "$"
-    name = match[1]
-    if not match[2]:
-        raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
-    if not _VARIABLE.fullmatch(name):
-        raise ValueError(f"has `${{{clipped(name)}}}`, which is no name of an environment variable")
-    key = environ.get(key_variable, "").strip()
-    holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
-    if name == key_variable or names_secret(name) or holds_key:
-        raise ValueError(
-            f"has `${{{clipped(name)}}}`, which holds a secret, and this value is shown in messages and kept "
-            "in files; use a variable of another name, without a key, token or password in it"
-        )
-    if name not in environ:
-        raise ValueError(f"needs the environment variable {clipped(name)}, which is not set")
-    return environ[name]
-
-
-def _stands_between_digits(text: str) -> bool:
-    return len(text) == 1 and not text.isalnum() and text not in "+-" and unicodedata.category(text) != "Cc"
-
-
-def _is_sign(text: str) -> bool:
-    return len(text) == 1 and text.isascii() and text.isprintable() and not text.isspace()
+    return _REFERENCE.sub(value, text)

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, TypeAlias, get_args, get_type_hints
 
@@ -35,6 +35,10 @@ _COSTS: Final = {
     "uncounted": "Events that were sent and taken, and that the server did not count.",
     "bytes": "Bytes of request bodies sent.",
 }
+
+
+# What the values have of a summary, under the same names.
+_OF_SUMMARY: Final = {one.name for one in fields(Summary)} - {"reason", "hint"}
 
 
 @dataclass(slots=True)
@@ -107,15 +111,10 @@ class MetricsListener:
         self._began = self._due = self._clock()
         kept = _kept(self._path)
         code = kept[_EXIT_CODE].get(event.job)
-        self._values = MetricValues(
-            event.job,
-            event.resumed,
-            event.resumed.rows,
-            event.total_rows,
-            last_success=kept[_LAST_SUCCESS].get(event.job),
-            exit_code=None if code is None else int(code),
-            last_run=kept[_LAST_RUN].get(event.job),
-        )
+        self._values = MetricValues(event.job, event.resumed, event.resumed.rows, event.total_rows)
+        self._values.last_success = kept[_LAST_SUCCESS].get(event.job)
+        self._values.exit_code = None if code is None else int(code)
+        self._values.last_run = kept[_LAST_RUN].get(event.job)
 
     def _end(self, summary: Summary) -> None:
         began, last_success, successes = bool(self._values.job), self._values.last_success, {}
@@ -127,18 +126,11 @@ class MetricsListener:
             last_success = successes.pop(summary.job, None)
         self._due = self._clock()
         self._values = MetricValues(
-            summary.job,
-            summary.tally,
-            summary.resumed_rows,
-            self._values.source_rows,
-            status=summary.status,
-            rejects_by_code=summary.rejects_by_code,
-            skipped_values=summary.skipped_values,
+            **{name: getattr(summary, name) for name in _OF_SUMMARY},
+            source_rows=self._values.source_rows,
             last_success=last_success,
-            exit_code=summary.exit_code,
             last_run=self._now(),
             successes=successes,
-            timing=summary.timing,
         )
 
 

@@ -48,20 +48,15 @@ class ProgressRate:
 
 def workload(event: Started) -> str:
     """Write how much there is to do, as far as the source knows it."""
-    text = counted(event.files, "file")
-    if event.total_rows is not None:
-        text += f", {counted(event.total_rows, 'row')}"
-    if event.total_bytes is not None:
-        text += f", {size(event.total_bytes)}"
-    return text
+    rows = "" if event.total_rows is None else f", {counted(event.total_rows, 'row')}"
+    total = "" if event.total_bytes is None else f", {size(event.total_bytes)}"
+    return f"{counted(event.files, 'file')}{rows}{total}"
 
 
 def started_text(event: Started) -> str:
     """Write the destination, how much there is to do, and where an unfinished run resumes."""
-    text = f"to {address(event.endpoint)}: {workload(event)}"
-    if event.resumed.rows:
-        text += f"; {counted(event.resumed.rows, 'row')} committed before"
-    return text
+    resumed = f"; {counted(event.resumed.rows, 'row')} committed before" if event.resumed.rows else ""
+    return f"to {address(event.endpoint)}: {workload(event)}{resumed}"
 
 
 def rows_text(tally: Tally, total_rows: int | None) -> str:

@@ -16,10 +16,10 @@ from .output_file import check_writable, write_whole
 from .phrases import workload
 from .summary import (
     ROW_ENDS,
+    answer_seconds,
     answer_time,
     by_count,
     headline,
-    latency_dict,
     seconds_by,
     time_spent,
 )
@@ -104,7 +104,7 @@ class ReportListener:
         total = (started.total_rows if started else None) or 0
         open_rows = max(total - tally.rows, 0) if summary.status != "finished" else 0
         if open_rows:
-            ends.append(("open", "unsettled", "left for the next run", open_rows, ""))
+            ends.append(("open", "not committed", "left for the next run", open_rows, ""))
         counts["open"] = open_rows
         rejected = summary.status == "finished" and tally.rejected
         bar, x = [], 0.0
@@ -113,7 +113,7 @@ class ReportListener:
             x += width
         timing = summary.timing
         seconds = {name: span(value) for name, value in seconds_by(timing).items()}
-        seconds |= {f"answer, {name}": answer_time(s) for name, s in latency_dict(timing).items()}
+        seconds |= {f"answer, {name}": answer_time(s) for name, s in answer_seconds(timing).items()}
         return PAGES.get_template("run.html").render(
             summary=summary,
             headline=headline(summary),

@@ -65,11 +65,11 @@ def summary_dict(summary: Summary) -> dict[str, object]:
         "hint": summary.hint,
         "skipped_values": summary.skipped_values,
         "seconds_by": seconds,
-        "answer_seconds": latency_dict(summary.timing),
+        "answer_seconds": answer_seconds(summary.timing),
     }
 
 
-def latency_dict(timing: Timing | None) -> dict[str, float]:
+def answer_seconds(timing: Timing | None) -> dict[str, float]:
     """Return the percentiles of the time to an answer, in seconds; empty if there was none."""
     latency = () if timing is None else timing.latency
     return {name: round(value, 6) for name, value in zip(PERCENTILES, latency, strict=False)}

@@ -13,12 +13,11 @@ from ..arrow.json_lines import mark_json
 from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
 from .datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
-from .job_values import constant_value, fill_default, fill_default_time, read_words
+from .job_values import apply_steps, constant_value, fill_default, fill_default_time, read_words
 from .json_columns import at_path, fill_nulls, read_json, stable_type
 from .json_values import clean_nested, json_element_texts, mark_elements, parse_json, parse_lists
 from .lists import count_groups, fit_strings, to_lists
 from .numbers import parse_booleans, to_numbers
-from .steps import apply_steps
 from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
@@ -46,10 +45,8 @@ class Column:
         role: Role = "field"
         if top in amplitude.ID_FIELDS:
             role = "id"
-        elif top == amplitude.TIME_FIELD:
-            role = "time"
-        elif top == "groups":
-            role = "group"
+        elif top in {amplitude.TIME_FIELD, "groups"}:
+            role = "group" if rest else "time"
         elif rest:
             role = "list" if rest[0] in amplitude.LIST_OPERATORS else "value"
         return cls(place, top, role, spec)

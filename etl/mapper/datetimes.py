@@ -108,11 +108,6 @@ def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
     return ColumnValues(result, issues_of("bad_datetime", ~valid, DATE_OUT_OF_RANGE))
 
 
-def datetime_texts(values: pa.Array) -> pa.Array:
-    """timestamp[s] as `YYYY-MM-DDTHH:MM:SS`."""
-    return pc.replace_substring(values.cast(pa.string()), " ", "T", max_replacements=1)
-
-
 # --- numbers since 1970 ----------------------------------------------------------------------------------
 
 

@@ -24,8 +24,8 @@ from .column_values import (
     issues_of,
     text_layout,
 )
+from .job_values import apply_steps
 from .numbers import check_finite
-from .steps import apply_steps
 from .typed_values import as_text
 
 if TYPE_CHECKING:

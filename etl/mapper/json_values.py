@@ -42,11 +42,7 @@ _T = TypeVar("_T")
 
 
 class _UnfitError(ValueError):
-    """The value can't be sent; the argument is code and message of the issue."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.issue: _Issue = code, message
+    """The value can't be sent; the arguments are code and message of the issue."""
 
 
 # --- the type json ---------------------------------------------------------------------------------------
@@ -64,8 +60,8 @@ def clean_nested(texts: pa.Array, too_long: TooLong) -> ColumnValues:
 
 def _rewrite(texts: pa.Array, read: Callable[[str], JsonValue], too_long: TooLong) -> ColumnValues:
     def rewrite(text: str) -> str | None:
-        value = read(text)
-        return None if value is None else dump_json(_fit(value, 0, too_long))
+        value = _fit(read(text), 0, too_long)
+        return None if value is None else dump_json(value)
 
     results, unfit = _apply_each(rewrite, texts)
     return ColumnValues(pa.array(results, pa.string()), _issues_by_row(unfit), raw=True)
@@ -75,15 +71,13 @@ def _apply_each(
     function: Callable[[str], _T | None], texts: pa.Array
 ) -> tuple[list[_T | None], list[_Issue | None]]:
     """The result of each text, None for null and for what can't be sent; and the issue of each text."""
-    results: list[_T | None] = []
-    unfit: list[_Issue | None] = []
-    for text in texts.to_pylist():
+    results: list[_T | None] = [None] * len(texts)
+    unfit: list[_Issue | None] = [None] * len(texts)
+    for row, text in enumerate(texts.to_pylist()):
         try:
-            results.append(None if text is None else function(text))
-            unfit.append(None)
+            results[row] = None if text is None else function(text)
         except _UnfitError as error:
-            results.append(None)
-            unfit.append(error.issue)
+            unfit[row] = error.args[0], error.args[1]
     return results, unfit
 
 
@@ -96,10 +90,10 @@ def _load(text: str, code: str, message: str) -> Any:
 
 def _issues_by_row(found: Sequence[_Issue | None]) -> tuple[ValueIssue, ...]:
     """The issues of n rows, each with all rows that have it."""
-    distinct = [issue for issue in dict.fromkeys(found) if issue is not None]
     return tuple(
-        ValueIssue(code, np.array([one == (code, message) for one in found], np.bool_), message)
-        for code, message in distinct
+        ValueIssue(issue[0], np.array([one == issue for one in found], np.bool_), issue[1])
+        for issue in dict.fromkeys(found)
+        if issue is not None
     )
 
 
@@ -177,9 +171,7 @@ def parse_lists(texts: pa.Array, separator: str, too_long: TooLong) -> ColumnVal
     source = np.arange(len(texts))
     source[bracketed] = len(texts) + places
     merged = pa.concat_arrays([parts.values, pa.array(read_lists, parts.values.type)]).take(pa.array(source))
-    by_row: list[_Issue | None] = [None] * len(texts)
-    for row, place in zip(np.flatnonzero(bracketed).tolist(), places.tolist(), strict=True):
-        by_row[row] = unfit[place]
+    by_row = [None if place < 0 else unfit[place] for place in (source - len(texts)).tolist()]
     return ColumnValues(merged, parts.issues + _issues_by_row(by_row))
 
 
@@ -193,8 +185,7 @@ def _postgres_elements(text: str) -> list[JsonValue]:
     elements: list[JsonValue] = []
     at, more = 0, bool(inner.strip())
     while more:
-        found = _ELEMENT.match(inner, at)
-        if found is None:
+        if (found := _ELEMENT.match(inner, at)) is None:
             raise _UnfitError("bad_list", NOT_A_LIST)
         quoted, bare, comma = found.groups()
         if quoted is not None or bare.upper() != "NULL":
@@ -214,11 +205,9 @@ def mark_elements(texts: pa.Array) -> pa.Array:
 
 def json_element_texts(texts: pa.Array) -> pa.Array:
     """JSON texts as lists of text: text without its quotes, any other element as its JSON."""
-    lists = [
-        elements and [str(load_json(one)) if one[0] == '"' else one for one in elements]
-        for elements in map(_element_texts, texts.to_pylist())
-    ]
-    return pa.array(lists, pa.list_(pa.string()))
+    parts = flatten_lists(pa.array(list(map(_element_texts, texts.to_pylist())), pa.list_(pa.string())))
+    elements = [str(load_json(one)) if one[0] == '"' else one for one in parts.elements.to_pylist()]
+    return parts.rebuild(pa.array(elements, pa.string()))
 
 
 def _element_texts(text: str | None) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
@@ -22,13 +22,7 @@ LIST_TOO_LONG: Final = f"the strings of {{}} have more than {MAX_STRING_LENGTH} 
 TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 NESTED_LIST: Final = "{} has a list inside a list"
 
-_LISTS: Final = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
+_LISTS: Final = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +44,9 @@ class FlatLists:
     def issues_of_lists(self, issues: tuple[ValueIssue, ...]) -> tuple[ValueIssue, ...]:
         """Issues of elements as issues of their lists."""
         owners = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        found = []
-        for issue in issues:
-            rows = np.zeros(len(self.lengths), dtype=np.bool_)
-            rows[owners[issue.rows]] = True
-            found.append(ValueIssue(issue.code, rows, issue.message))
-        return tuple(found)
+        n = len(self.lengths)
+        rows_of = (np.bincount(owners[issue.rows], minlength=n) > 0 for issue in issues)
+        return tuple(replace(one, rows=rows, shown=None) for one, rows in zip(issues, rows_of, strict=True))
 
     def rebuild(self, elements: pa.Array, keep: RowMask | None = None) -> pa.Array:
         """The lists with other elements, shape (m,); with `keep` only the marked ones of these."""
@@ -69,7 +60,7 @@ class FlatLists:
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether it is one of the list types that `flatten_lists` takes."""
-    return any(is_it(kind) for is_it in _LISTS)
+    return isinstance(kind, _LISTS)
 
 
 def flatten_lists(values: pa.Array) -> FlatLists:

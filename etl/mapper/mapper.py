@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
 from ..arrow.originals import original_rows, rows_with_originals
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject
 from .column import Column
 from .column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
-from .identification import build_identifications, without_update
 from .job_values import have_several_types
 from .json_columns import loses_marked_digits
 from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
-from .typed_values import all_null
+from .typed_values import all_null, struct_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..job.identification_spec import Identification
+    from .column_values import RowMask
 
 
 class Mapper:
@@ -77,10 +79,24 @@ class Mapper:
         """
         given = self._transformed(batch)
         row_issues, skipped = RowIssues(len(given.positions)), SkippedValues()
-        values = self._read_columns(given, row_issues, skipped)
+        values: dict[str, pa.Array] = {}
+        for column in self._columns:
+            spec = column.spec
+            read, source = self._read(column, given)
+            if spec.invalid == "skip" and read.issues:
+                read = skipped.skip(column.place, spec.column or column.name, read)
+            values[column.place] = read.values
+            row_issues.add(column.source_name, read.issues, read.values if source is None else source)
+            if column is self._ids[-1]:
+                missing = as_mask(all_null([values[one.place] for one in self._ids], row_issues.n))
+                sources = " and ".join(one.source_name for one in self._ids)
+                wanted = " or ".join(one.name for one in self._ids)
+                row_issues.add(sources, issues_of("missing_id", missing, f"there is no {wanted}"), None)
         identifications = build_identifications(self._identification, values, row_issues.n, skipped.rows)
         bad = row_issues.rows
-        chosen = ~bad & ~as_mask(without_update(identifications))
+        names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
+        updates = [identifications.column(name) for name in names]
+        chosen = ~bad & ~as_mask(all_null(updates, row_issues.n))
         if not chosen.all():
             identifications = identifications.filter(pa.array(chosen))
         return Mapped(
@@ -130,57 +146,29 @@ class Mapper:
             raise TransformError(f"the job's transform returned no column {name} ({batch.source})", hint=hint)
         return column.read(source, n, text=batch.text), source
 
-    def _read_columns(
-        self, given: _Given, row_issues: RowIssues, skipped: SkippedValues
-    ) -> dict[str, pa.Array]:
-        """The values of every spec by its place. Issues go to `row_issues` in the order of the specs.
-
-        Values with an issue are skipped instead if the spec has `invalid: skip`.
-        """
-        values: dict[str, pa.Array] = {}
-        for column in self._columns:
-            spec = column.spec
-            read, source = self._read(column, given)
-            if spec.invalid == "skip" and read.issues:
-                read = skipped.skip(column.place, spec.column or column.name, read)
-            values[column.place] = read.values
-            row_issues.add(column.source_name, read.issues, read.values if source is None else source)
-            if column is self._ids[-1]:
-                missing = as_mask(all_null([values[one.place] for one in self._ids], row_issues.n))
-                names = " and ".join(one.source_name for one in self._ids)
-                wanted = " or ".join(one.name for one in self._ids)
-                row_issues.add(names, issues_of("missing_id", missing, f"there is no {wanted}"), None)
-        return values
-
     def _large_numbers(self, rows: pa.RecordBatch, values: Mapping[str, pa.Array]) -> frozenset[str]:
         """The properties with whole numbers of too many digits; among JSON values those are marked text."""
-        found = set()
         json = {field.name for field in rows.schema if is_json(field.type)}
+        found = set()
         for column in self._columns:
-            if column.role in {"value", "list"}:
-                lose = loses_marked_digits if column.spec.path or column.spec.column in json else loses_digits
-                if lose(values[column.place]):
-                    found.add(column.place.split(".", 2)[2])
+            marked = column.spec.path or column.spec.column in json
+            lose = loses_marked_digits if marked else loses_digits
+            if column.role in {"value", "list"} and lose(values[column.place]):
+                found.add(column.place.split(".", 2)[2])
         return frozenset(found)
 
     def _rejects(self, given: _Given, row_issues: RowIssues) -> tuple[Reject, ...]:
         batch = given.batch
         found = [(int(given.positions[row]), code, reason) for row, code, reason in row_issues.reasons()]
-        dropped = np.ones(batch.rows.num_rows, dtype=np.bool_)
-        dropped[given.positions] = False
-        reason = "dropped by the job's transform"
-        found += [(position, "dropped", reason) for position in np.flatnonzero(dropped).tolist()]
-        positions = np.array([position for position, _, _ in sorted(found)], dtype=np.int64)
-        rows = original_rows(
-            rows_with_originals(batch),
-            positions,
-            source=batch.source,
-            text=batch.text,
-            keep_empty=self.keep_empty,
-        )
+        dropped = np.setdiff1d(np.arange(batch.rows.num_rows), given.positions).tolist()
+        found += [(position, "dropped", "dropped by the job's transform") for position in dropped]
+        found.sort()
+        positions = np.array([position for position, _, _ in found], dtype=np.int64)
+        whole, keep = rows_with_originals(batch), self.keep_empty
+        rows = original_rows(whole, positions, source=batch.source, text=batch.text, keep_empty=keep)
         rejects = [
             Reject(batch.source, int(batch.numbers[position]), code, reason, row.values, origin=row.origin)
-            for (position, code, reason), row in zip(sorted(found), rows, strict=True)
+            for (position, code, reason), row in zip(found, rows, strict=True)
         ]
         return tuple(sorted([*batch.rejects, *rejects], key=lambda reject: reject.row))
 
@@ -192,3 +180,38 @@ class _Given:
     batch: Batch
     rows: pa.RecordBatch
     positions: NDArray[np.int64]
+
+
+def build_identifications(
+    identification: Identification, values: Mapping[str, pa.Array], n: int, skipped: Mapping[str, RowMask]
+) -> pa.RecordBatch:
+    """Build n identifications. `values` (shape (n,) each) go by their places in `specs()`.
+
+    `skipped` marks rows whose value in a place is left out: it is not a null that `null: unset` is for.
+    """
+    fields = [name for name in (*ID_FIELDS, TIME_FIELD, *STRING_FIELDS) if name in identification.fields]
+    columns = {name: values[name] for name in fields}
+    if identification.groups:
+        groups = [(name, values[f"groups.{name}"]) for name in identification.groups]
+        columns["groups"] = struct_of(groups, n)
+    operators: list[tuple[str, pa.Array]] = []
+    for operator in OPERATORS:
+        properties = identification.operators.get(operator, {})
+        if operator == "$clearAll" and identification.clear_all:
+            operators.append((operator, pa.repeat(UNSET_VALUE, n)))
+        elif operator == "$unset":
+            unset = [(name, pa.repeat(UNSET_VALUE, n)) for name in identification.unset]
+            for name, spec in identification.operators.get("$set", {}).items():
+                if spec.null == "unset":  # where there is no value
+                    absent = values[place := f"user_properties.$set.{name}"].is_null()
+                    if place in skipped:
+                        absent = pc.and_not(absent, pa.array(skipped[place]))
+                    unset.append((name, pc.if_else(absent, UNSET_VALUE, pa.scalar(None, pa.string()))))
+            if unset:
+                operators.append((operator, struct_of(unset, n)))
+        elif properties:
+            members = [(name, values[f"user_properties.{operator}.{name}"]) for name in properties]
+            operators.append((operator, struct_of(members, n)))
+    if operators:
+        columns["user_properties"] = struct_of(operators, n)
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -76,10 +76,9 @@ def apply_transform(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch,
         raise _failure(transform, batch, f"returned {type(result).__name__}, not a DataFrame")
     labels = result.index.tolist()
     known = set(batch.numbers.tolist())
-    for label in labels:
-        if label not in known:
-            what = f"returned a row with the index {label!r}, which it wasn't given"
-            raise _failure(transform, batch, what)
+    if strange := [label for label in labels if label not in known]:
+        what = f"returned a row with the index {strange[0]!r}, which it wasn't given"
+        raise _failure(transform, batch, what)
     if len(set(labels)) < len(labels):
         raise _failure(transform, batch, "returned a row twice")
     positions = np.searchsorted(batch.numbers, np.array(labels, dtype=np.int64)).astype(np.int64)

@@ -7,6 +7,7 @@ and maps.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from ..amplitude.limits import MAX_DEPTH
 from ..arrow.json_lines import json_texts, strip_marks
 from ..arrow.originals import is_textual
 from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of
-from .datetimes import check_days, datetime_texts, to_seconds
+from .datetimes import check_days, to_seconds
 from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
 from .numbers import check_finite
 
@@ -40,13 +41,10 @@ _HEX: Final = r"(?i)^(?:\\x|0x)?((?:[0-9a-f]{2})+)$"
 def plain_values(values: pa.Array) -> ColumnValues:
     """Decode dictionaries, runs, views, extensions, binaries and rare types; the top level only."""
     kind = values.type
-    if isinstance(kind, pa.BaseExtensionType):
-        is_uuid = kind.extension_name == "arrow.uuid"
-        return uuid_of(values.storage) if is_uuid else plain_values(values.storage)
-    if pa.types.is_dictionary(kind):
-        return plain_values(values.dictionary_decode())
-    if pa.types.is_run_end_encoded(kind):
-        return plain_values(pc.run_end_decode(values))
+    if isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid":
+        return uuid_of(values.storage)
+    if (inner := _unwrapped(values)) is not values:
+        return plain_values(inner)
     if is_textual(kind):
         return _strings(values)
     if pa.types.is_null(kind) or pa.types.is_time(kind):
@@ -65,6 +63,15 @@ def plain_values(values: pa.Array) -> ColumnValues:
     return ColumnValues(values)
 
 
+def _unwrapped(values: pa.Array) -> pa.Array:
+    """Values without one extension, dictionary or runs around them."""
+    if isinstance(values.type, pa.BaseExtensionType):
+        return values.storage
+    if pa.types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    return pc.run_end_decode(values) if pa.types.is_run_end_encoded(values.type) else values
+
+
 def _strings(values: pa.Array) -> ColumnValues:
     """Arrow doesn't check the strings of a Parquet file; a cast from binary does."""
     if not pa.types.is_binary(values.type):
@@ -72,12 +79,10 @@ def _strings(values: pa.Array) -> ColumnValues:
     try:
         return ColumnValues(values.cast(pa.string()))
     except pa.ArrowInvalid:
-        texts: list[str | None] = []
-    for value in values.to_pylist():
-        try:
-            texts.append(None if value is None else value.decode("utf-8"))
-        except UnicodeDecodeError:
-            texts.append(None)
+        texts: list[str | None] = [None] * len(values)
+    for row, value in enumerate(values.to_pylist()):
+        with suppress(UnicodeDecodeError):
+            texts[row] = None if value is None else value.decode("utf-8")
     strings = pa.array(texts, pa.string())
     bad = pc.and_not(strings.is_null(), values.is_null())
     return ColumnValues(strings, issues_of("bad_text", bad, _NOT_TEXT))
@@ -217,7 +222,10 @@ def scalar_texts(values: pa.Array) -> ColumnValues:
     if pa.types.is_date(kind):
         return check_days(values).map(lambda days: days.cast(pa.string()))
     if pa.types.is_timestamp(kind):
-        return to_seconds(values).map(datetime_texts)
+        seconds = to_seconds(values)
+        return seconds.map(
+            lambda some: pc.replace_substring(some.cast(pa.string()), " ", "T", max_replacements=1)
+        )
     return ColumnValues(json_texts(values))
 
 
@@ -260,12 +268,8 @@ def decode_source(
 
 def hex_of(values: pa.Array) -> ColumnValues:
     """Bytes, for which `may_hold_bytes` is true, as lower-case hexadecimal digits."""
-    if isinstance(values.type, pa.BaseExtensionType):
-        return hex_of(values.storage)
-    if pa.types.is_dictionary(values.type):
-        return hex_of(values.dictionary_decode())
-    if pa.types.is_run_end_encoded(values.type):
-        return hex_of(pc.run_end_decode(values))
+    while (inner := _unwrapped(values)) is not values:
+        values = inner
     values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
     offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
     data = values.buffers()[2]

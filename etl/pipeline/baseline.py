@@ -7,15 +7,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from ..arrow.hashing import user_keys
 from ..checkpoint import StateDir, read_in_flight
 from ..errors import StaleCheckpointError, UsageError
 from ..job import Job
 from ..reader import Source
 from ..snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
-from .diff_base import destination_folder, open_diff_base
+from ..subject import user_keys
+from .diff_base import destination_folder, open_diff_base, renewed_ids
 from .invalidate import uncommitted_flights
-from .removed_users import renewed_ids
 from .resume import load_checkpoint
 from .row_pipeline import JobSource
 from .settings import Settings, at_endpoint

@@ -19,6 +19,8 @@ from ..run_events import Warned
 from ..snapshot import (
     BitSet,
     DeviceLinks,
+    KnownIds,
+    KnownIdsWriter,
     Layout,
     Snapshot,
     SnapshotHeader,
@@ -174,6 +176,16 @@ def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
     first = _first_endpoint(folder)
     other = folder.beside(blake2b(endpoint.encode(), digest_size=6).hexdigest())
     return folder if first == endpoint or (first is None and not other.snapshot.exists()) else other
+
+
+@contextmanager
+def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWriter]:
+    """The ids of the users at a destination, open for being written anew."""
+    with (
+        KnownIds.open(folder.ids) or nullcontext() as old,
+        KnownIdsWriter(folder.ids, header, old=old) as renewal,
+    ):
+        yield renewal
 
 
 def remove_oldest(folder: StateDir) -> None:

@@ -1,10 +1,10 @@
-"""What the snapshot keeps of a run that is not resumed: what was accepted, and which users are in doubt."""
+"""The snapshot and the ids after a run: finished, given up (what was accepted stays), or lost (in doubt)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Self
 from uuid import uuid4
@@ -29,7 +29,7 @@ from ..snapshot import (
     layout_of,
 )
 from ..state_files import state_error
-from .diff_base import INVALIDATED, DiffBase, destination_folder
+from .diff_base import INVALIDATED, DiffBase, destination_folder, renewed_ids
 from .precheck import increments_of
 
 
@@ -62,19 +62,18 @@ class JobFacts:
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Self:
-        """The inverse of `plain`."""
+        """The facts of plain data, as `asdict` made it."""
         layout = plain["layout"]
         if layout is not None:
-            bundles = (
-                FieldGroup(**{**bundle, "paths": tuple(tuple(path) for path in bundle["paths"])})
-                for bundle in layout["bundles"]
-            )
-            layout = Layout(layout["mode"], tuple(bundles), layout["paired"])
+            paths = [tuple(map(tuple, bundle["paths"])) for bundle in layout["bundles"]]
+            pairs = zip(layout["bundles"], paths, strict=True)
+            bundles = tuple(FieldGroup(**{**bundle, "paths": found}) for bundle, found in pairs)
+            layout = Layout(layout["mode"], bundles, layout["paired"])
         return cls(**{**plain, "layout": layout})
 
-    def plain(self) -> dict[str, Any]:
-        """All of it as plain data."""
-        return asdict(self)
+    def header(self, number: int, run_id: str) -> SnapshotHeader:
+        """The header of a snapshot that the run number `number` leaves."""
+        return SnapshotHeader(number, run_id, self.endpoint, self.fingerprint)
 
 
 def restarted_id(run_id: str) -> str:
@@ -122,7 +121,7 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
     if facts.layout is None:
         return
     own = destination_folder(folder, facts.endpoint)
-    header = SnapshotHeader(progress.number, restarted_id(progress.run_id), facts.endpoint, facts.fingerprint)
+    header = facts.header(progress.number, restarted_id(progress.run_id))
     with _fitting_snapshot(folder, facts) as old:
         old_id = "" if old is None else old.header.run_id
         if old_id == header.run_id:
@@ -142,22 +141,26 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
         diff_base.renew(own.snapshot, header, entries, facts.files, _unchanged(found, old))
 
 
-def write_snapshot(folder: StateDir, found: Checkpoint) -> Iterable[NDArray[np.uint64]]:
-    """Write the snapshot of a run of which nothing else is left to do; return the keys of users who left.
+def write_snapshot(folder: StateDir, found: Checkpoint) -> None:
+    """Write the snapshot of a run of which nothing else is left to do; forget the ids of removed users.
 
-    Raises StateError, StaleCheckpointError.
+    Doing it twice changes nothing. Raises StateError, StaleCheckpointError.
     """
     progress = found.progress()
     facts = JobFacts.read(progress.about)
     if facts.layout is None:
-        return []
+        return
+    own, header = destination_folder(folder, facts.endpoint), facts.header(progress.number, progress.run_id)
     with _fitting_snapshot(folder, facts) as old:
         if old is None or old.header.run_id != progress.run_id:
-            path = destination_folder(folder, facts.endpoint).snapshot
-            header = SnapshotHeader(progress.number, progress.run_id, facts.endpoint, facts.fingerprint)
-            diff_base = DiffBase(facts.layout, old)
-            diff_base.renew(path, header, found.sent, facts.files, _unchanged(found, old))
-    return (entries.keys[:, 0] for entries in found.sent((facts.files, 0)) if entries.end == "accepted")
+            diff_base, unchanged = DiffBase(facts.layout, old), _unchanged(found, old)
+            diff_base.renew(own.snapshot, header, found.sent, facts.files, unchanged)
+    if own.ids.exists():
+        with renewed_ids(own, header) as ids:
+            for entries in found.sent((facts.files, 0)):
+                if entries.end == "accepted":
+                    ids.forget(entries.keys[:, 0])
+            ids.finish()
 
 
 def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -> None:
@@ -177,15 +180,11 @@ def invalidate_all(folder: StateDir, layout: Layout | None, endpoint: str, numbe
     For the run `number`, of which nothing is known any more. Raises StateError, StaleCheckpointError.
     """
     with Snapshot.open(folder.snapshot) or nullcontext() as old:
-        if old is None:
-            if layout is not None and folder.ids.exists():
-                _invalidate(
-                    folder, layout, None, SnapshotHeader(number, uuid4().hex, endpoint, INVALIDATED), ()
-                )
-        elif layout is None or old.mode != layout.mode:
+        if old is not None and (layout is None or old.mode != layout.mode):
             remove_snapshot(folder)
-        else:
-            _invalidate(folder, layout, old, replace(old.header, run_id=uuid4().hex), ())
+        elif layout is not None and (old is not None or folder.ids.exists()):
+            header = old.header if old else SnapshotHeader(number, "", endpoint, INVALIDATED)
+            _invalidate(folder, layout, old, replace(header, run_id=uuid4().hex), ())
 
 
 def remove_snapshot(folder: StateDir) -> None:
@@ -227,9 +226,8 @@ def _invalidate(
         SnapshotWriter(folder.snapshot, layout, replace(header, job=INVALIDATED), old=old) as renewal,
         KnownIds.open(folder.ids) or nullcontext() as ids,
     ):
-        # The ids of a run are written before it sends anything.
-        known = (keys.reshape(-1, 1) for keys in ids.sorted_keys()) if ids is not None else iter(())
-        before = (keys.reshape(-1, 1) for _, keys in old.sorted_keys()) if old is not None else iter(())
+        before = (keys for _, keys in old.sorted_keys()) if old is not None else ()
+        known = ids.sorted_keys() if ids is not None else ()  # written before a run sends anything
         for keys in chain(before, sent, known):
-            renewal.invalidate(keys, np.empty((len(keys), 0), dtype=layout.dtype))
+            renewal.invalidate(keys.reshape(len(keys), -1), np.empty((len(keys), 0), dtype=layout.dtype))
         renewal.finish()

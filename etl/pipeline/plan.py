@@ -5,12 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -18,8 +17,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
-from ..amplitude.operators import ID_FIELDS
-from ..arrow.hashing import user_keys
 from ..arrow.json_lines import Splice, json_lines
 from ..checkpoint import StateDir
 from ..errors import EtlError
@@ -28,17 +25,15 @@ from ..model import Chunk, Reject, RowRange, Tally
 from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
+from ..subject import Subject, user_keys
 from .diff_base import DiffBase, destination_folder, open_diff_base
-from .notices import LargeNumbers, job_warnings, source_warnings
-from .precheck import precheck, refusal
+from .precheck import LargeNumbers, job_warnings, precheck, refusal, source_warnings
 from .removed_users import find_removed_users
 from .row_pipeline import JobSource, RowPipeline
 from .settings import Settings, at_endpoint
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
-
-_Mask: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +123,17 @@ def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
     """
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
-    destination = job.destination
-    own, scratch = destination_folder(folder, destination.endpoint), _scratch(folder)
-    limits = settings.limits(destination.transport)
+    destination, scratch = job.destination, folder.snapshot
+    with suppress(OSError):  # else the system has no folder for temporary files
+        scratch = Path(tempfile.gettempdir(), "propsync")
+    own, limits = destination_folder(folder, destination.endpoint), settings.limits(destination.transport)
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
         found = Plan(job.name, destination.endpoint, destination.transport, len(source.files))
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
-        with (
-            find_removed_users(pipeline, own, record=False) as removed,
-            UserCount(diff_base, scratch, pipeline.rows.splice) as users,
-        ):
+        users = UserCount(diff_base, scratch, pipeline.rows.splice)
+        with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
             made = pipeline.chunks(pipeline.rows.files(), final=final, watch=users.add)
@@ -158,13 +152,6 @@ def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
         return found
 
 
-def _scratch(folder: StateDir) -> Path:
-    """A path beside which temporary files may be written."""
-    with suppress(OSError):
-        return Path(tempfile.gettempdir(), "propsync")
-    return folder.snapshot  # the system has no folder for them
-
-
 def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
     """The first `count` identifications, one JSON text each, before rows of one user are merged."""
     rows = JobSource(job, source)
@@ -173,9 +160,8 @@ def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
             identifications = rows.mapper.map(batch).identifications
             if count > 0 and identifications.num_rows:
                 text = json_lines(identifications.slice(0, count), splice=rows.splice)
-                lines = text.decode().rstrip("\n").split("\n")
-                yield from lines
-                count -= len(lines)
+                yield from text.decode().rstrip("\n").split("\n")
+            count -= identifications.num_rows
             if count <= 0:
                 return
 
@@ -183,7 +169,8 @@ def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
 class UserCount:
     """Counts the users of batches as they are compared: those of rows that describe an update.
 
-    Use it as a context manager. What doesn't fit in memory is written beside `path`.
+    It counts while its `fresh` users, whom the snapshot doesn't know, are open. What of them doesn't fit in
+    memory is written beside `path`.
     """
 
     def __init__(self, diff_base: DiffBase, path: Path, splice: Splice | None = None) -> None:
@@ -193,42 +180,39 @@ class UserCount:
         self._compares = layout is not None
         self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
         self._bundles = layout.compared if layout and layout.mode == "property" else ()
-        self._new = DistinctUsers(path, len(self._bundles))
+        self.fresh = DistinctUsers(path, len(self._bundles))
         self._seen, self._changed = BitSet(n), BitSet(n)
         self._by_bundle = [BitSet(n) for _ in self._bundles]
         self._examples: list[list[Example]] = [[] for _ in self._bundles]
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._open.enter_context(self._new)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
 
     def add(self, compared: DiffedBatch) -> None:
-        """Count a batch."""
-        keys, positions, there, changed = self._users(compared)
+        """Count a batch. Rows that a later run has overtaken are rejects."""
+        seen = compared.seen
+        if seen is None:
+            keys = user_keys(compared.mapped.identifications)[:, 0]
+            nowhere = np.full(len(keys), -1, dtype=np.int64)
+            positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
+            there = changed = np.ones(len(keys), dtype=np.bool_)
+        else:
+            keys, positions = seen.keys[:, 0], seen.positions[:, 0]
+            there, changed = ~seen.overtaken, seen.changed(self._counted)
         self._seen.add(positions[there])
         self._changed.add(positions[there & changed])
         left = np.arange(len(keys)) if compared.rows is None else compared.rows
         fresh = positions[left] < 0
-        fingerprints = compared.mapped.fingerprints
-        columns = len(self._bundles)
+        fingerprints, columns = compared.mapped.fingerprints, len(self._bundles)
         given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
-        self._new.add(keys[left[fresh]], given[fresh])
-        for number, bundle in enumerate(self._bundles):
+        self.fresh.add(keys[left[fresh]], given[fresh])
+        for number in range(columns):
             changes = compared.changes[:, number]
             if changes.any():
                 self._by_bundle[number].add(positions[left[changes]])
                 if len(self._examples[number]) < _EXAMPLES:
-                    self._add_examples(self._examples[number], bundle, compared, changes, positions[left])
+                    self._add_examples(number, compared, positions[left])
 
     def total(self) -> tuple[int, Changed | None]:
         """How many users there are, and how many of them are new or changed; None if nothing is compared."""
-        new, new_by_bundle = self._new.count()
+        new, new_by_bundle = self.fresh.count()
         seen, changed = len(self._seen), len(self._changed)
         found = Changed(new, changed, seen - changed)
         columns = zip(self._bundles, self._by_bundle, new_by_bundle, self._examples, strict=True)
@@ -237,35 +221,15 @@ class UserCount:
                 found.by_property[bundle.name] = Change(len(known), fresh, examples)
         return new + seen, found if self._compares else None
 
-    def _users(self, compared: DiffedBatch) -> tuple[NDArray[np.uint64], NDArray[np.int64], _Mask, _Mask]:
-        """Of each row its user's key and place in the snapshot, whether it counts and whether it changes.
-
-        Rows that a later run has overtaken are rejects.
-        """
-        seen = compared.seen
-        if seen is not None:
-            changed = seen.changed(self._counted)
-            return seen.keys[:, 0], seen.positions[:, 0], ~seen.overtaken, changed
-        keys = user_keys(compared.mapped.identifications)[:, 0]
-        nowhere, all_rows = np.full(len(keys), -1, dtype=np.int64), np.ones(len(keys), dtype=np.bool_)
-        positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
-        return keys, positions, all_rows, all_rows
-
-    def _add_examples(
-        self,
-        examples: list[Example],
-        bundle: FieldGroup,
-        compared: DiffedBatch,
-        changes: _Mask,
-        positions: NDArray[np.int64],
-    ) -> None:
-        """Add known users who change, as one wants to look at those; of each the last row, which counts."""
-        rows = np.flatnonzero(changes)[::-1]
+    def _add_examples(self, number: int, compared: DiffedBatch, positions: NDArray[np.int64]) -> None:
+        """Add known users of whom a bundle changes, to be looked at; of each the last row, which counts."""
+        bundle, examples = self._bundles[number], self._examples[number]
+        rows = np.flatnonzero(compared.changes[:, number])[::-1]
         last = rows[np.unique(positions[rows], return_index=True)[1]]
         picked = compared.mapped.identifications.take(pa.array(np.sort(last))).slice(0, _EXAMPLES)
         for line in json_lines(picked, splice=self._splice).splitlines():
             found: dict[str, Any] = orjson.loads(line)
-            user = str(next(found[name] for name in ID_FIELDS if name in found))
+            user = str(found[Subject.of(found).lead])
             if len(examples) < _EXAMPLES and user not in {example.user for example in examples}:
                 examples.append(Example(user, _value(bundle, found)))
 
@@ -282,4 +246,4 @@ def _value(bundle: FieldGroup, found: dict[str, Any]) -> object:
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
         return "unset"
-    return next(iter(given.values())) if len(values) == 1 else given
+    return given if len(values) > 1 else next(iter(given.values()))

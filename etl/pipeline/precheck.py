@@ -1,9 +1,9 @@
-"""What is checked before a run sends anything: too few rows, a repeated source, too many changed users."""
+"""What is checked before a run sends anything: rows, a repeated source, changed users. And its warnings."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,13 +11,16 @@ from .. import amplitude
 from ..checkpoint import Checkpoint, PastRun, StateDir, mark_of, past_of
 from ..errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
 from ..job import Job
-from ..model import CommittedRows, RowRange, SkippedCounts, Tally, counts_of
+from ..mapper import holds_bytes
+from ..model import Chunk, CommittedRows, RowRange, SkippedCounts, Tally, counts_of
 from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import DiffedBatch, FinalChanges, Layout
-from .digests import first_digests
+from ..subject import Subject
 from .row_pipeline import RowPipeline
 from .settings import RowMinimum, Settings
+from .source_files import first_digests
+from .unfinished import entry_of
 
 
 def increments_of(job: Job) -> list[str]:
@@ -95,7 +98,7 @@ def check_repeat(
     names, endpoint = ", ".join(increments_of(job)), job.destination.endpoint
     if not names or not source.repeatable or source.has_rows() is False:
         return ()
-    marks = marks_of(source, digests)
+    marks = [mark_of(entry_of(file), digests.get(number)) for number, file in enumerate(source.files)]
     found = {run.overlap(marks) for run in past if run.endpoint == endpoint and run.counted}
     if "all" in found and not again:
         raise RepeatedSourceError(
@@ -106,14 +109,6 @@ def check_repeat(
         which = "these files" if "all" in found else "some of these files"
         return (Warned("again", f"{which} were sent before, and {names} count again"),)
     return ()
-
-
-def marks_of(source: Source, digests: Mapping[int, str]) -> list[str | None]:
-    """A text for the content of each file, as in `PastRun`."""
-    return [
-        mark_of((file.name, file.size, file.modified, file.sample), digests.get(number))
-        for number, file in enumerate(source.files)
-    ]
 
 
 def refusal(
@@ -191,7 +186,7 @@ class Precheck:
                         for column, reason, count in counts:
                             skipped[column, reason] += count
                 rows = Tally(rows=stop - one.first, unchanged=stop - one.first)
-                flat = tuple((column, reason, count) for (column, reason), count in skipped.items())
+                flat = tuple((*named, count) for named, count in skipped.items())
                 found.append(CommittedRows(one, rows, skipped=flat))
         return found
 
@@ -250,3 +245,57 @@ def check_changes(
     checkpoint.commit([] if begun else found.committed(), Tally(), settings.clock.now() - began)
     checkpoint.keep_unchanged(bytes(found.final.unchanged))
     return found.final
+
+
+# --- warnings ---------------------------------------------------------------------------------------------
+
+
+class LargeNumbers:
+    """Warns of each property with whole numbers that a browser shows with other digits, once."""
+
+    def __init__(self, warn: Callable[[Warned], None]) -> None:
+        self._warn = warn
+        self._warned: frozenset[str] = frozenset()
+
+    def look(self, chunk: Chunk) -> None:
+        """Check a chunk that is to be sent."""
+        for name in sorted(chunk.large - self._warned):
+            text = (
+                f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
+                "browsers show them with other digits; as text (`type: string`) they keep them"
+            )
+            self._warn(Warned("large_numbers", text))
+        self._warned |= chunk.large
+
+
+def job_warnings(job: Job) -> list[Warned]:
+    """Warnings about a job, before it is run."""
+    found = []
+    identification = job.identification
+    names = ", ".join(increments_of(job))
+    if names and not amplitude.TRANSPORT_RULES[job.destination.transport].counts_once:
+        text = (
+            f"{names}: what is sent again after a lost answer may count twice; over `transport: batch` it "
+            "counts once"
+        )
+        found.append(Warned("unrepeatable", text))
+    if Subject.of(identification.fields).link is not None:
+        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
+    return found
+
+
+def source_warnings(job: Job, source: Source) -> list[Warned]:
+    """Warnings about a source, before a job is run on it."""
+    found = list(source.warnings)
+    typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
+    for name in Subject.of(job.identification.fields).fields:
+        spec = job.identification.fields[name]
+        if spec.column is not None and not spec.transform:
+            files = (file for file in typed if spec.column in source.names(file))
+            if any(holds_bytes(source.schema(file).field(spec.column).type) for file in files):
+                text = (
+                    f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
+                    "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
+                )
+                found.append(Warned("binary_id", text))
+    return found

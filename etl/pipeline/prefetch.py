@@ -15,9 +15,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..model import Chunk
 
-T = TypeVar("T")
-_Asked: TypeAlias = "queue.SimpleQueue[asyncio.Future[T | None] | None]"
-_Ready: TypeAlias = "queue.Queue[tuple[T | None, BaseException | None]]"
+_T = TypeVar("_T")
+_Asked: TypeAlias = "queue.SimpleQueue[asyncio.Future[_T | None] | None]"
+_Ready: TypeAlias = "queue.Queue[tuple[_T | None, BaseException | None]]"
 
 # The chunks of a run as they get ready, until the event is set.
 ChunkStream: TypeAlias = Callable[[asyncio.Event], AsyncGenerator[list[Chunk], None]]
@@ -28,12 +28,12 @@ _JOIN_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 
 
-def prefetched(items: Iterator[T], *, depth: int = 2) -> Generator[T, None, None]:
+def prefetched(items: Iterator[_T], *, depth: int = 2) -> Generator[_T, None, None]:
     """Yield the items in order, while a thread gets up to `depth` more.
 
     Closing the generator ends the thread, unless it is stuck in `items`.
     """
-    ready: _Ready[T] = queue.Queue(depth)
+    ready: _Ready[_T] = queue.Queue(depth)
     stopped = threading.Event()
     threading.Thread(target=_fill, args=(items, ready, stopped), name="read", daemon=True).start()
     try:
@@ -51,10 +51,10 @@ def prefetched(items: Iterator[T], *, depth: int = 2) -> Generator[T, None, None
         stopped.set()
 
 
-def _fill(items: Iterator[T], ready: _Ready[T], stopped: threading.Event) -> None:
+def _fill(items: Iterator[_T], ready: _Ready[_T], stopped: threading.Event) -> None:
     """Put the items, and then None or the error that ended them, until it is stopped."""
 
-    def put(item: T | None, error: BaseException | None = None) -> bool:
+    def put(item: _T | None, error: BaseException | None = None) -> bool:
         while not stopped.is_set():
             with suppress(queue.Full):
                 ready.put((item, error), timeout=_POLL_SECONDS)
@@ -68,17 +68,17 @@ def _fill(items: Iterator[T], ready: _Ready[T], stopped: threading.Event) -> Non
         put(None, error)
 
 
-async def prefetch_chunks(made: Iterator[T], stopped: asyncio.Event) -> AsyncGenerator[T, None]:
+async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGenerator[_T, None]:
     """Yield the items in order, with one more in the making; end early once `stopped` is set.
 
     `made` is only touched by one thread. Its errors are raised here.
     """
-    asked: _Asked[T] = queue.SimpleQueue()
+    asked: _Asked[_T] = queue.SimpleQueue()
     thread = threading.Thread(target=_answer, args=(made, asked), name="produce", daemon=True)
     thread.start()
 
-    def ask() -> asyncio.Future[T | None]:
-        future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+    def ask() -> asyncio.Future[_T | None]:
+        future: asyncio.Future[_T | None] = asyncio.get_running_loop().create_future()
         asked.put(future)
         return future
 
@@ -92,8 +92,8 @@ async def prefetch_chunks(made: Iterator[T], stopped: asyncio.Event) -> AsyncGen
 
 
 async def one_ahead(
-    get: Callable[[], Awaitable[T | None]], stopped: asyncio.Event
-) -> AsyncGenerator[T, None]:
+    get: Callable[[], Awaitable[_T | None]], stopped: asyncio.Event
+) -> AsyncGenerator[_T, None]:
     """Yield what `get` returns until that is None, with one more requested; end early once `stopped`."""
     stopping = asyncio.ensure_future(stopped.wait())
     coming = asyncio.ensure_future(get())
@@ -110,10 +110,10 @@ async def one_ahead(
         coming.cancel()
 
 
-def _answer(made: Iterator[T], asked: _Asked[T]) -> None:
+def _answer(made: Iterator[_T], asked: _Asked[_T]) -> None:
     """Make an item for each future, until there is none; in a thread of its own."""
 
-    def resolve(future: asyncio.Future[T | None], item: T | None, error: BaseException | None) -> None:
+    def resolve(future: asyncio.Future[_T | None], item: _T | None, error: BaseException | None) -> None:
         if future.cancelled():
             return
         if error is None:

@@ -6,16 +6,14 @@ A snapshot has only keys of users, so their ids are kept in a file beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from types import TracebackType
-from typing import Final, Self
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from .. import amplitude
-from ..arrow.hashing import user_keys
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..model import Batch, Chunk, Mapped, RowRange
@@ -26,9 +24,10 @@ from ..snapshot import (
     KnownIds,
     KnownIdsWriter,
     SeenUsers,
-    SnapshotHeader,
     UnchangedUsers,
 )
+from ..subject import Subject, user_keys
+from .diff_base import renewed_ids
 from .row_pipeline import HeldOf, RowPipeline
 
 # In place of a file's name, since these rows are in no file.
@@ -93,7 +92,7 @@ class RemovedUsers:
         assert layout is not None  # noqa: S101 - nobody leaves where nothing is compared
         n = ids.num_rows
         batch = Batch(SOURCE, file, first, first + n, np.arange(first, first + n, dtype=np.int64), ids)
-        own = ids.select([name for name in amplitude.ID_FIELDS if name in identification.fields])
+        own = ids.select(Subject.of(identification.fields).fields)
         names = [name for properties in identification.operators.values() for name in properties]
         value = pa.array([amplitude.UNSET_VALUE] * n, pa.string())
         unset = pa.StructArray.from_arrays([value] * len(names), names=names)
@@ -123,7 +122,8 @@ def find_removed_users(
     seen = SeenUsers(snapshot) if snapshot is not None and not source.holds_rejects else None
     named = unread = 0
     if record or not source.holds_rejects:
-        with renewed_ids(folder, _header(pipeline)) if record else nullcontext() as renewal:
+        header = pipeline.diff_base.header(pipeline.job, pipeline.run_id)
+        with renewed_ids(folder, header) if record else nullcontext() as renewal:
             for row_range in pipeline.rows.files():
                 with closing(pipeline.rows.prefetched(row_range)) as batches:
                     for batch in batches:
@@ -143,65 +143,37 @@ def find_removed_users(
         yield RemovedUsers(pipeline, seen, known, named=named, unread=unread)
 
 
-def forget_ids(folder: StateDir, header: SnapshotHeader, keys: Iterable[NDArray[np.uint64]]) -> None:
-    """Remove the ids of users who left, once their properties are unset."""
-    with renewed_ids(folder, header) as renewal:
-        for some in keys:
-            renewal.forget(some)
-        renewal.finish()
-
-
-@contextmanager
-def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWriter]:
-    """The ids of users, open for being written anew."""
-    with (
-        KnownIds.open(folder.ids) or nullcontext() as old,
-        KnownIdsWriter(folder.ids, header, old=old) as renewal,
-    ):
-        yield renewal
-
-
-def _header(pipeline: RowPipeline) -> SnapshotHeader:
-    return pipeline.diff_base.header(pipeline.job, pipeline.run_id)
-
-
+@dataclass(frozen=True, slots=True)
 class StreamNotes:
     """What is noted of a source that can be read only once, while its rows are sent.
 
-    These are the users whose values are the same, and with `absent: unset` all ids. Of other sources nothing
-    is noted. Use it as a context manager.
+    These are the `unchanged` users, and with `absent: unset` all `ids`. Of other sources nothing is noted.
     """
 
-    def __init__(self, pipeline: RowPipeline, folder: StateDir) -> None:
-        once, snapshot = not pipeline.source.repeatable, pipeline.diff_base.snapshot
-        compares = once and snapshot is not None and not pipeline.diff_base.full
-        self._unchanged = UnchangedUsers(snapshot) if compares and snapshot is not None else None
-        self._keeps_ids = once and pipeline.job.changes.absent == "unset"
-        self._ids: KnownIdsWriter | None = None
-        self._pipeline = pipeline
-        self._folder = folder
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        if self._keeps_ids:
-            self._ids = self._open.enter_context(renewed_ids(self._folder, _header(self._pipeline)))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+    unchanged: UnchangedUsers | None
+    ids: KnownIdsWriter | None
 
     def add(self, compared: DiffedBatch) -> None:
         """Note a batch."""
-        if self._unchanged is not None and compared.seen is not None:
-            self._unchanged.add(compared.seen)
-        if self._ids is not None:
-            self._ids.add(compared.mapped.identifications if compared.ids is None else compared.ids)
+        if self.unchanged is not None and compared.seen is not None:
+            self.unchanged.add(compared.seen)
+        if self.ids is not None:
+            self.ids.add(compared.mapped.identifications if compared.ids is None else compared.ids)
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Write the notes, after the last batch. Raises StateError."""
-        if self._unchanged is not None:
-            checkpoint.keep_unchanged(bytes(self._unchanged.entries))
-        if self._ids is not None:
-            self._ids.finish()
+        if self.unchanged is not None:
+            checkpoint.keep_unchanged(bytes(self.unchanged.entries))
+        if self.ids is not None:
+            self.ids.finish()
+
+
+@contextmanager
+def open_notes(pipeline: RowPipeline, folder: StateDir) -> Iterator[StreamNotes]:
+    """The notes of a run on its source, as long as they can be written."""
+    diff_base, once = pipeline.diff_base, not pipeline.source.repeatable
+    snapshot = diff_base.snapshot if once and not diff_base.full else None
+    header = diff_base.header(pipeline.job, pipeline.run_id)
+    keeps_ids = once and pipeline.job.changes.absent == "unset"
+    with renewed_ids(folder, header) if keeps_ids else nullcontext() as ids:
+        yield StreamNotes(None if snapshot is None else UnchangedUsers(snapshot), ids)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ..checkpoint import (
     Checkpoint,
@@ -27,7 +28,6 @@ from ..job import Job
 from ..reader import Source
 from ..run_events import Noted, Warned
 from .diff_base import DiffBase, destination_folder, open_diff_base
-from .digests import first_digests, same_content
 from .invalidate import (
     JobFacts,
     base_id,
@@ -38,17 +38,16 @@ from .invalidate import (
     uncommitted_flights,
     write_snapshot,
 )
-from .own_rejects import keep_rejects, reads_rejects
 from .precheck import check_repeat, check_rows, increments_of, last_rows
-from .removed_users import forget_ids
 from .settings import Settings
+from .source_files import first_digests, keep_rejects, reads_rejects, same_content
 from .unfinished import (
     Decision,
     Difference,
     Unfinished,
     decide,
     difference,
-    files_of,
+    entries_of,
     identity,
     lost_hint,
     restart_message,
@@ -79,17 +78,6 @@ class OpenRun:
         return self.checkpoint.progress().run_id
 
 
-@dataclass(frozen=True, slots=True)
-class _NewRun:
-    """What a new run begins with. `same`: the mark of a lost run that it repeats."""
-
-    number: int
-    past: tuple[PastRun, ...]
-    last_rows: int | None
-    notes: tuple[Warned | Noted, ...]
-    same: RunMark | None = None
-
-
 @contextmanager
 def open_run(
     job: Job, source: Source, limits: Limits, folder: StateDir, settings: Settings
@@ -107,8 +95,8 @@ def open_run(
             with opening.resumed(found, flights) as run:
                 yield run
             return
-        new = opening.prepared(found, unfinished, decision, flights)
-    with opening.begun(new) as run:
+        opening.prepare(found, unfinished, decision, flights)
+    with opening.begun() as run:
         yield run
 
 
@@ -136,32 +124,46 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
     return found
 
 
+@dataclass
 class _Opening:
-    def __init__(
-        self, job: Job, source: Source, limits: Limits, folder: StateDir, settings: Settings
-    ) -> None:
-        self._job = job
-        self._source = source
-        self._limits = limits
-        self._folder = folder
-        self._settings = settings
-        self._expected = identity(job, source, limits, full=settings.full)
-        self._increments = increments_of(job)
-        self._left = read_in_flight(folder.in_flight)
-        self._lost = False
-        self._digests: Mapping[int, str] | None = None
+    """What a run begins with; `prepare` finds out the fields with defaults, for a new run.
+
+    `same`: the mark of a lost run that the new one repeats.
+    """
+
+    job: Job
+    source: Source
+    limits: Limits
+    folder: StateDir
+    settings: Settings
+    lost: bool = False
+    number: int = 1
+    past: tuple[PastRun, ...] = ()
+    last_rows: int | None = None
+    notes: tuple[Warned | Noted, ...] = ()
+    same: RunMark | None = None
+
+    def __post_init__(self) -> None:
+        self.expected = identity(self.job, self.source, self.limits, full=self.settings.full)
+        self.increments = increments_of(self.job)
+        self.left = read_in_flight(self.folder.in_flight)
+
+    @cached_property
+    def digests(self) -> Mapping[int, str]:
+        """Digests of the source's files."""
+        return first_digests(self.source, needed=bool(self.increments))
 
     def load(self) -> Checkpoint | None:
         """The folder's checkpoint, whole; None if there is none, or if a lost one is given up."""
         try:
-            return load_checkpoint(self._folder, self._left)
+            return load_checkpoint(self.folder, self.left)
         except StaleCheckpointError as error:
-            if self._settings.restart:
-                self._lost = True
+            if self.settings.restart:
+                self.lost = True
                 return None
             if not error.damaged:
                 raise
-            hint = lost_hint(self._job, self._increments, self._left, same=self._same_run() is not None)
+            hint = lost_hint(self.job, self.increments, self.left, same=self._same_run() is not None)
             raise StaleCheckpointError(error.message, hint=hint, damaged=True) from error
 
     def examine(self, found: Checkpoint | None) -> tuple[Unfinished | None, tuple[Flight, ...] | None]:
@@ -170,19 +172,19 @@ class _Opening:
         if found is None or progress is None or progress.finished:
             return None, ()
         facts, digests = JobFacts.read(progress.about), found.digests()
-        flights = uncommitted_flights(self._left, progress, found)
+        flights = uncommitted_flights(self.left, progress, found)
         how = difference(
-            progress.identity, self._expected, lambda file: same_content(self._source, digests, file)
+            progress.identity, self.expected, lambda file: same_content(self.source, digests, file)
         )
-        made_by = base_id(self._folder, facts)
+        made_by = base_id(self.folder, facts)
         if how is None and made_by not in {progress.base, progress.run_id}:
-            path = destination_folder(self._folder, facts.endpoint).snapshot
+            path = destination_folder(self.folder, facts.endpoint).snapshot
             how = Difference("snapshot", f"that compares with another snapshot than {path}, as it is now")
         return Unfinished(
             difference=how,
             accepted=found.arrived(),
             in_flight=None if flights is None else sum(len(flight.keys) for flight in flights),
-            counts=facts.counts or bool(self._increments),
+            counts=facts.counts or bool(self.increments),
             complete=progress.complete,
             folded=made_by == restarted_id(progress.run_id),
         ), flights
@@ -191,155 +193,127 @@ class _Opening:
         """What becomes of it. Raises StaleCheckpointError where a person has to decide."""
         if found is None or unfinished is None:
             return "begin"
-        settings = self._settings
+        settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
         if decision == "stop":
-            how = unfinished.difference
+            can_finish = self._can_finish(found.progress())
+            increments = (self.increments or ["increments"]) if unfinished.counts else []
             raise StaleCheckpointError(
-                f"{self._folder.checkpoint} keeps an unfinished run {how.text if how else ''}".rstrip(),
-                hint=stop_hint(
-                    unfinished,
-                    can_finish=self._can_finish(found.progress(), how),
-                    increments=(self._increments or ["increments"]) if unfinished.counts else [],
-                ),
+                f"{self.folder.checkpoint} keeps an unfinished run {how.text if how else ''}".rstrip(),
+                hint=stop_hint(unfinished, can_finish=can_finish, increments=increments),
             )
         return decision
 
     @contextmanager
     def resumed(self, found: Checkpoint, flights: tuple[Flight, ...] | None) -> Iterator[OpenRun]:
         """Continue the unfinished run."""
-        progress = found.progress()
-        with open_diff_base(self._job, self._folder, full=self._settings.full) as diff_base:
-            mark = self._mark(progress.run_id, progress.number, progress.base, found.digests())
-            if self._left is not None and self._left.mark.run_id == progress.run_id:
-                mark = replace(self._left.mark, boot=mark.boot)
-            mark = replace(mark, unknown=flights is None)
-            with self._in_flight(mark, kept=flights or (), commits=progress.commits) as in_flight:
-                resent = self._settings.concurrency if flights is None else len(flights)
+        progress, users = found.progress(), self.limits.identifications
+        with open_diff_base(self.job, self.folder, full=self.settings.full) as diff_base:
+            mark = self._mark(progress, progress.base, found.digests())
+            if self.left is not None and self.left.mark.run_id == progress.run_id:
+                mark = replace(self.left.mark, boot=mark.boot)
+            mark, path = replace(mark, unknown=flights is None), self.folder.in_flight
+            with InFlightFile.begin(
+                path, mark, users=users, kept=flights or (), commits=progress.commits
+            ) as in_flight:
+                resent = self.settings.concurrency if flights is None else len(flights)
                 diff_base = replace(diff_base, number=progress.number)
-                yield OpenRun(found, in_flight, diff_base, self._own_folder(), resent)
+                own = destination_folder(self.folder, self.job.destination.endpoint)
+                yield OpenRun(found, in_flight, diff_base, own, resent)
 
-    def prepared(
+    def prepare(
         self,
         found: Checkpoint | None,
         unfinished: Unfinished | None,
         decision: Decision,
         flights: tuple[Flight, ...] | None,
-    ) -> _NewRun:
+    ) -> None:
         """Check the source, and then deal with the run before; see `open_run`."""
-        job, source, settings = self._job, self._source, self._settings
-        if found is not None and decision == "finish":
-            self._finish(found)
-        past = () if found is None else found.past()
-        with open_diff_base(job, self._folder) as diff_base:
-            number, users = diff_base.number, diff_base.users
-        last = last_rows(source, job.destination.endpoint, past, users)
-        check_rows(source, settings.min_rows, last)
-        notes: list[Warned | Noted] = []
-        notes += check_repeat(job, source, past, self._known_digests(), again=settings.again)
-        same = self._same_run() if self._lost else None
-        if self._lost and same is None:
-            invalidate_lost(self._folder, self._left, job)
+        job, source, folder = self.job, self.source, self.folder
+        if found is not None and decision == "finish":  # every row is committed
+            if not reads_rejects(source, folder):  # else they are what is to be sent now
+                publish_rejects(folder.rejects, found.rejects(), run=found.progress().number)
+            write_snapshot(folder, found)
+            found.finish()
+        self.past = () if found is None else found.past()
+        with open_diff_base(job, folder) as diff_base:
+            self.number, users = diff_base.number, diff_base.users
+        self.last_rows = last_rows(source, job.destination.endpoint, self.past, users)
+        check_rows(source, self.settings.min_rows, self.last_rows)
+        self.notes = check_repeat(job, source, self.past, self.digests, again=self.settings.again)
+        if self.lost:
+            self.same = self._same_run()
+            if self.same is None:
+                invalidate_lost(folder, self.left, job)
         if found is not None:
-            number = max(number, found.progress().number + 1)
+            self.number = max(self.number, found.progress().number + 1)
             if unfinished is not None and decision == "restart":
-                keep_accepted(self._folder, found, flights)
-                notes.append(Warned("restarted", restart_message(unfinished, self._increments)))
+                keep_accepted(folder, found, flights)
+                self.notes += (Warned("restarted", restart_message(unfinished, self.increments)),)
             elif unfinished is not None and decision == "begin":
-                notes.append(Noted("dropped", "an unfinished run of which nothing was accepted is dropped"))
-        return _NewRun(number, past, last, tuple(notes), same)
+                text = "an unfinished run of which nothing was accepted is dropped"
+                self.notes += (Noted("dropped", text),)
 
     @contextmanager
-    def begun(self, new: _NewRun) -> Iterator[OpenRun]:
-        """Begin a new run."""
-        job, folder, same = self._job, self._folder, new.same
-        keep_rejects(self._source, folder)
+    def begun(self) -> Iterator[OpenRun]:
+        """Begin the new run that was prepared."""
+        job, folder, same = self.job, self.folder, self.same
+        keep_rejects(self.source, folder)
         with (
-            open_diff_base(job, folder, full=self._settings.full) as diff_base,
+            open_diff_base(job, folder, full=self.settings.full) as diff_base,
             Checkpoint.create(
                 folder.checkpoint,
-                self._expected,
-                number=same.number if same else new.number,
+                self.expected,
+                number=same.number if same else self.number,
                 base=diff_base.run_id,
                 run_id=same.run_id if same else None,
-                about=JobFacts.of(job, self._source).plain(),
-                past=new.past,
+                about=asdict(JobFacts.of(job, self.source)),
+                past=self.past,
             ) as checkpoint,
         ):
-            progress, digests = checkpoint.progress(), self._known_digests()
-            mark = self._mark(progress.run_id, progress.number, diff_base.run_id, digests)
+            progress = checkpoint.progress()
+            mark = self._mark(progress, diff_base.run_id, self.digests)
             if same is not None:
                 # What the lost checkpoint had will be sent again; until then it is unknown who has what.
                 mark = replace(mark, began=same.began, unknown=True)
-            with self._in_flight(mark) as in_flight:
-                checkpoint.keep_digests(digests)
+            with InFlightFile.begin(folder.in_flight, mark, users=self.limits.identifications) as in_flight:
+                checkpoint.keep_digests(self.digests)
+                own = destination_folder(folder, job.destination.endpoint)
                 if diff_base.layout is None:
-                    remove_snapshot(self._own_folder())
-                diff_base = replace(diff_base, number=progress.number)
-                resent = math.inf if same else 0
-                yield OpenRun(
-                    checkpoint, in_flight, diff_base, self._own_folder(), resent, new.last_rows, new.notes
-                )
+                    remove_snapshot(own)
+                diff_base, resent = replace(diff_base, number=progress.number), math.inf if same else 0
+                yield OpenRun(checkpoint, in_flight, diff_base, own, resent, self.last_rows, self.notes)
 
-    def _in_flight(self, mark: RunMark, **kept: Any) -> InFlightFile:
-        return InFlightFile.begin(self._folder.in_flight, mark, users=self._limits.identifications, **kept)
-
-    def _own_folder(self) -> StateDir:
-        return destination_folder(self._folder, self._job.destination.endpoint)
-
-    def _mark(self, run_id: str, number: int, base: str, digests: Mapping[int, str]) -> RunMark:
+    def _mark(self, progress: Progress, base: str, digests: Mapping[int, str]) -> RunMark:
         return RunMark(
-            run_id=run_id,
-            number=number,
-            source=source_mark(self._expected, base, digests),
-            endpoint=self._job.destination.endpoint,
-            counts=bool(self._increments),
+            run_id=progress.run_id,
+            number=progress.number,
+            source=source_mark(self.expected, base, digests),
+            endpoint=self.job.destination.endpoint,
+            counts=bool(self.increments),
         )
-
-    def _known_digests(self) -> Mapping[int, str]:
-        """Digests of the source's files, made once."""
-        if self._digests is None:
-            self._digests = first_digests(self._source, needed=bool(self._increments))
-        return self._digests
 
     def _same_run(self) -> RunMark | None:
         """The mark of the lost run, if this one would send the same, byte for byte."""
-        if self._left is None or self._left.finished:
+        if self.left is None or self.left.finished:
             return None
-        base = base_id(self._folder, JobFacts.of(self._job, self._source))
-        same = self._left.mark.source == source_mark(self._expected, base, self._known_digests())
-        return self._left.mark if same else None
+        base = base_id(self.folder, JobFacts.of(self.job, self.source))
+        same = self.left.mark.source == source_mark(self.expected, base, self.digests)
+        return self.left.mark if same else None
 
-    def _finish(self, found: Checkpoint) -> None:
-        """Finish a run of which every row is committed."""
-        progress = found.progress()
-        facts = JobFacts.read(progress.about)
-        own = destination_folder(self._folder, facts.endpoint)
-        if not reads_rejects(self._source, self._folder):  # else they are what is to be sent now
-            publish_rejects(self._folder.rejects, found.rejects(), run=progress.number)
-        gone = write_snapshot(self._folder, found)
-        if own.ids.exists():
-            forget_ids(own, DiffBase(number=progress.number).header(self._job, progress.run_id), gone)
-        found.finish()
-
-    def _can_finish(self, progress: Progress, how: Difference | None) -> bool:
+    def _can_finish(self, progress: Progress) -> bool:
         """Whether the files that an unfinished run began with are still there, as far as can be told."""
-        if how is not None and how.cause == "snapshot":
-            return False
-        for file in files_of(progress.identity):
-            if file is None:
+        for entry in entries_of(progress.identity):
+            if len(entry) == 1:  # a stream
                 return False
-            name, size, modified = file
+            name, size, modified, _ = cast("tuple[str, int | None, int | None, str]", entry)
             if size is None or "://" in name:
                 continue  # a table, or something far away
-            if not any(_is_file(path, size, modified) for path in (Path(name), self._job.folder / name)):
+            found = False
+            for path in (Path(name), self.job.folder / name):
+                with suppress(OSError):
+                    state = path.stat()
+                    found |= (state.st_size, state.st_mtime_ns) == (size, modified)
+            if not found:
                 return False
         return True
-
-
-def _is_file(path: Path, size: int, modified: int | None) -> bool:
-    try:
-        state = path.stat()
-    except OSError:
-        return False
-    return (state.st_size, state.st_mtime_ns) == (size, modified)

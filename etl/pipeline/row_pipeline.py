@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from time import perf_counter
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..arrow.hashing import Keys
 from ..arrow.json_lines import Splice
 from ..checkpoint import SentEntries
-from ..encoder import Encoder, Encoding, Limits, pieces
+from ..encoder import Encoder, Limits, pieces
 from ..errors import SourceError
 from ..job import Job, check_columns, check_repeated, lacking, missing_columns
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
@@ -26,12 +28,12 @@ from ..run_events import Timing
 from ..sender.parts import only
 from ..sender.transports import TRANSPORTS
 from ..snapshot import DiffedBatch, Differ, FinalChanges
-from .device_owners import DeviceOwners
+from ..subject import device_keys, names_device_alone
 from .diff_base import NOTHING, DiffBase
 from .prefetch import prefetched
 from .settings import Settings
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 # The entries of chunks accepted earlier that begin at or after one place, and before another.
 SentBetween: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], Iterable[SentEntries]]
 # The held rows of a range; None where the whole range is left.
@@ -39,6 +41,8 @@ HeldOf: TypeAlias = Callable[[RowRange], HeldRows | None]
 Stage: TypeAlias = Literal["source", "map", "diff", "encode", "idle"]
 
 _STAGES: Final[tuple[Stage, ...]] = ("source", "map", "diff", "encode", "idle")
+# New pairs are sorted once there are so many, or when somebody asks.
+_UNSORTED: Final = 1 << 16
 # In place of a run's id, and as long.
 NO_RUN: Final = "0" * 32
 
@@ -68,7 +72,7 @@ class StageTimes:
             self._seconds[_STAGES.index(stage)] += seconds - self._nested.seconds
             self._nested.seconds = outer + seconds
 
-    def each(self, stage: Stage, items: Iterable[T]) -> Generator[T, None, None]:
+    def each(self, stage: Stage, items: Iterable[_T]) -> Generator[_T, None, None]:
         """Yield the items; what it takes to get each one is measured."""
         rest = iter(items)
         try:
@@ -127,14 +131,66 @@ class JobSource:
 
     def mapped(self, row_range: RowRange, batches: Iterable[Batch] | None = None) -> Iterator[Mapped]:
         """The batches of a range, mapped; `batches` are those that were read of it."""
-        if batches is None:
-            with closing(self.prefetched(row_range)) as read:
-                yield from self.mapped(row_range, read)
+        with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
+            for batch in self.times.each("idle", read):
+                with self.times.stage("map"):
+                    mapped = within(self.mapper.map(batch), row_range)
+                yield mapped
+
+
+class DeviceOwners:
+    """Whose a device is, as rows of this run have shown: later rows of the device alone are that user's.
+
+    Pairs of keys, 16 bytes for each device; of a device's users the last one counts.
+
+    They are kept in sorted runs, each more than twice as long as the one after it.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[Keys, Keys]] = []
+        self._new: list[Keys] = []
+
+    def learn(self, keys: Keys) -> None:
+        """Add the keys of rows in source order; shape (n, w). Nothing is learned where w is 1."""
+        if keys.shape[1] == 2:
+            self._new.append(keys[device_keys(keys) != keys[:, 0]])  # rows that name both
+            if sum(map(len, self._new)) >= _UNSORTED:
+                self._sort()
+
+    def on(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The same chunks, with the owners of devices that are named alone. Their rows are learned, too."""
+        for chunk in chunks:
+            self.learn(chunk.keys)
+            linked = self.users(chunk.keys)
+            yield chunk if linked is None else replace(chunk, linked=linked)
+
+    def users(self, keys: Keys) -> Keys | None:
+        """The key of the user of each identification, shape (k,); None if these are the first of `keys`."""
+        alone = np.flatnonzero(names_device_alone(keys))
+        if not len(alone):
+            return None
+        self._sort()
+        found = keys[:, 0].copy()
+        for devices, users in self._runs:  # from the oldest on
+            places = np.searchsorted(devices, keys[alone, 1]).clip(max=len(devices) - 1)
+            known = devices[places] == keys[alone, 1]
+            found[alone[known]] = users[places[known]]
+        return None if np.array_equal(found, keys[:, 0]) else found
+
+    def _sort(self) -> None:
+        pairs = np.concatenate([np.empty((0, 2), np.uint64), *self._new])
+        self._new = []
+        if not len(pairs):
             return
-        for batch in self.times.each("idle", batches):
-            with self.times.stage("map"):
-                mapped = within(self.mapper.map(batch), row_range)
-            yield mapped
+        users, devices = pairs.T
+        while True:
+            devices, last = np.unique(devices[::-1], return_index=True)  # of equal ones the last stays
+            users = users[::-1][last]
+            if not self._runs or len(self._runs[-1][0]) > 2 * len(devices):
+                break
+            older = self._runs.pop()
+            devices, users = np.concatenate([older[0], devices]), np.concatenate([older[1], users])
+        self._runs.append((devices, users))
 
 
 class RowPipeline:
@@ -179,8 +235,16 @@ class RowPipeline:
         `final` is what a look at the whole source showed. `sent` gives what the run sent before, `held` the
         held rows of a range, to which its chunks are then cut down. `watch` is called with every batch.
         """
-        differ, owners = self.differ(final), DeviceOwners()
-        done = (0, 0)
+        differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
+
+        def left(compared: Iterable[DiffedBatch]) -> Iterator[Mapped]:
+            for some in compared:
+                if some.seen is not None:
+                    owners.learn(some.seen.keys)  # rows that aren't sent show whose a device is, too
+                if watch is not None:
+                    watch(some)
+                yield some.mapped
+
         for _, group in groupby(ranges, lambda one: one.file):
             of_file = list(group)
             with closing(self.rows.prefetched(*of_file)) as read:
@@ -191,7 +255,7 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = self._left(row_range, batches, differ, owners, watch)
+                    mapped = left(self.compared(row_range, differ, batches))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
 
@@ -211,45 +275,23 @@ class RowPipeline:
         self, row_range: RowRange, batches: Iterable[Mapped], held: HeldRows | None = None
     ) -> Iterator[list[Chunk]]:
         """The chunks of a range, a list for each piece of a batch; only the `held` rows of each, if given."""
-        encoder = Encoder(first=row_range.first, limits=self.limits, encoding=self._encoding())
-        stage = self.rows.times.stage
-        for mapped in batches:
-            for piece in pieces(mapped):
-                with stage("encode"):
-                    chunks = _only_held(encoder.feed(piece), held)
-                yield chunks
+        transport, stage = TRANSPORTS[self.job.destination.transport], self.rows.times.stage
+        encoding = transport.encoding(self.run_id, self.rows.splice)
+        encoder = Encoder(first=row_range.first, limits=self.limits, encoding=encoding)
+        for piece in chain.from_iterable(map(pieces, batches)):
+            with stage("encode"):
+                chunks = _only_held(encoder.feed(piece), held)
+            yield chunks
         with stage("encode"):
             chunks = _only_held(encoder.finish(), held)
         yield chunks
 
     def differ(self, final: FinalChanges | None = None) -> Differ | None:
         """What compares rows with the snapshot, in source order; None if nothing is compared."""
-        diff_base = self.diff_base
-        if diff_base.layout is None:
+        base, splice = self.diff_base, self.rows.splice
+        if base.layout is None:
             return None
-        return Differ(
-            diff_base.layout, diff_base.snapshot, full=diff_base.full, final=final, splice=self.rows.splice
-        )
-
-    def _left(
-        self,
-        row_range: RowRange,
-        batches: Iterable[Batch],
-        differ: Differ | None,
-        owners: DeviceOwners,
-        watch: Callable[[DiffedBatch], None] | None,
-    ) -> Iterator[Mapped]:
-        """What is left to send of each batch; rows that aren't sent show whose a device is, too."""
-        for compared in self.compared(row_range, differ, batches):
-            if compared.seen is not None:
-                owners.learn(compared.seen.keys)
-            if watch is not None:
-                watch(compared)
-            yield compared.mapped
-
-    def _encoding(self) -> Encoding:
-        """How the job's transport writes an identification."""
-        return TRANSPORTS[self.job.destination.transport].encoding(self.run_id, self.rows.splice)
+        return Differ(base.layout, base.snapshot, full=base.full, final=final, splice=splice)
 
 
 def _by_range(
@@ -260,16 +302,16 @@ def _by_range(
 
     def overlapping(row_range: RowRange) -> Iterator[Batch]:
         nonlocal kept
-        stop = row_range.stop
+        stop = math.inf if row_range.stop is None else row_range.stop
         while (batch := kept or next(batches, None)) is not None:
             kept = batch
-            if stop is not None and batch.first >= stop:
+            if batch.first >= stop:
                 return
             if batch.stop > row_range.first:
                 yield batch
-            if stop is None or batch.stop <= stop:
+            if batch.stop <= stop:
                 kept = None
-            if stop is not None and batch.stop >= stop:
+            if batch.stop >= stop:
                 return
 
     return ((row_range, overlapping(row_range)) for row_range in ranges)

@@ -13,7 +13,7 @@ from ..model import Chunk
 from ..run_events import Listener, Timing
 from ..sender import Outcome, Sender, Transport
 from .commit import Committer
-from .notices import LargeNumbers
+from .precheck import LargeNumbers
 from .prefetch import ChunkStream
 from .settings import Settings
 

@@ -14,6 +14,7 @@ from ..amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
 from ..checkpoint import InFlightContents, RunIdentity
 from ..encoder import Limits
 from ..job import Job, fingerprint
+from ..model import SourceFile
 from ..reader import Source
 
 # Raised whenever the same rows would be cut into other chunks or encoded to other bytes than before.
@@ -83,7 +84,7 @@ def decide(
 
 def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) -> RunIdentity:
     """What decides which bytes are sent: the job's fingerprint, where to, the limits, the files, `--full`."""
-    files = [[file.name, file.size, file.modified, file.sample] for file in source.files]
+    files = list(map(entry_of, source.files))
     if not source.repeatable:
         files.append([uuid4().hex])  # a stream is never the same again
     return {
@@ -96,17 +97,14 @@ def identity(job: Job, source: Source, limits: Limits, *, full: bool = False) ->
     }
 
 
+def entry_of(file: SourceFile) -> list[object]:
+    """What identifies a file: its name, size, time and sample."""
+    return [file.name, file.size, file.modified, file.sample]
+
+
 def entries_of(found: RunIdentity) -> list[_Entry]:
     """The files of an identity."""
     return cast("list[_Entry]", found["source"])
-
-
-def files_of(found: RunIdentity) -> list[tuple[str, int | None, int | None] | None]:
-    """Name, size and time of each file of a run; None for a stream."""
-    return [
-        cast("tuple[str, int | None, int | None]", tuple(entry[:_SAMPLE])) if len(entry) > 1 else None
-        for entry in entries_of(found)
-    ]
 
 
 def source_mark(expected: RunIdentity, base: str, digests: Mapping[int, str]) -> str:

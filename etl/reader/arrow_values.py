@@ -35,25 +35,21 @@ def plain_batches(name: str, first: int, batches: Iterable[pa.RecordBatch]) -> I
     """
     for given in batches:
         bad = _unreadable(name, first, given)
-        rows = given
-        if given.num_columns:
-            columns = [
-                _plain_column(name, *pair) for pair in zip(given.schema.names, given.columns, strict=True)
-            ]
-            rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names)
+        columns = []
+        for column, values in zip(given.schema.names, given.columns, strict=True):
+            try:
+                columns.append(plain_array(values))
+            except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                message = (
+                    f"{name}: column {column} is of the type {values.type}, which can't be read: {reason}"
+                )
+                hint = "cast the column to a plain type such as string, or leave it out"
+                raise SourceError(message, hint=hint) from error
+        rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
         batch = batch_of(name, first, rows)
         yield reject_rows(batch, [_reject(name, first + at, rows.slice(at, 1)) for at in bad])
         first = batch.stop
-
-
-def _plain_column(name: str, column: str, values: pa.Array) -> pa.Array:
-    try:
-        return plain_array(values)
-    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        hint = "cast the column to a plain type such as string, or leave it out"
-        message = f"{name}: column {column} is of the type {values.type}, which can't be read: {reason[:200]}"
-        raise SourceError(message, hint=hint) from error
 
 
 def _unreadable(name: str, first: int, rows: pa.RecordBatch, start: int = 0) -> list[int]:

@@ -11,7 +11,6 @@ import re
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 LINE_END: Final = re.compile(rb"\r\n|\r|\n")
@@ -60,6 +59,8 @@ class CsvDialect:
         self._records = re.compile(rb"(?:" + record + rb")*+")
         self._values = re.compile(rb"(?:" + value + delimiter + rb")*+")
         self._quoted = re.compile(quote + body if quote else rb"(?!)")
+        # Which bytes end a field, if they aren't in quotes.
+        self._ends_field = np.isin(np.arange(256), [ord(delimiter_text), _LF, _CR])
 
     def whole_records(self, data: bytes, view: int, *, final: bool, full: bool) -> WholeRecords:
         """Find the end of the whole records of `data[:view]`, which begins with a record; and its bad lines.
@@ -97,7 +98,13 @@ class CsvDialect:
         """Split one record without its line end into its fields, also if its quotes are wrong."""
         values: list[str] = []
         for found in self._fields.finditer(record):
-            values.append(self._unquoted(found[1].decode("utf-8", "backslashreplace")))
+            value = found[1].decode("utf-8", "backslashreplace")
+            if self.quote and value.startswith(self.quote):
+                mark = re.escape(self.quote)
+                inner = re.match(f"{mark}((?:[^{mark}]++|{mark}{mark})*+){mark}?", value)
+                body, end = (inner[1], inner.end()) if inner else (value, len(value))
+                value = body.replace(self.quote * 2, self.quote) + value[end:]
+            values.append(value)
             if found[2] is not None:
                 break
         return values
@@ -115,8 +122,8 @@ class CsvDialect:
             before[0] = _LF
         # A quote that is the file's last byte is its own neighbour, and fits.
         after = codes.take(quotes[1::2] + 1, mode="clip")
-        if not all((self._ends_field(some) | (some == ord(self.quote))).all() for some in (before, after)):
-            opening = self._ends_field(codes.take(quotes - 1, mode="clip"))
+        if not all((self._ends_field[some] | (some == ord(self.quote))).all() for some in (before, after)):
+            opening = self._ends_field[codes.take(quotes - 1, mode="clip")]
             return 0 if quotes[0] == 0 or opening.any() else end
         if len(quotes) % 2 == 0:
             return end
@@ -126,11 +133,6 @@ class CsvDialect:
         while (found := _last_line_end(data, stop)) and (inside := int(np.searchsorted(quotes, found))) % 2:
             stop = int(quotes[inside - 1])
         return found
-
-    def _ends_field(self, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which of these bytes end a field, if they aren't in quotes."""
-        ends: NDArray[np.bool_] = (codes == ord(self.delimiter)) | (codes == _LF) | (codes == _CR)
-        return ends
 
     def _fault_end(self, data: bytes, at: int, view: int, *, whole: bool) -> int | None:
         """Where the quote stands that is followed by other text, in the record at `at`; `view` for nowhere.
@@ -144,15 +146,6 @@ class CsvDialect:
             return closing
         return view if whole else None
 
-    def _unquoted(self, value: str) -> str:
-        if not self.quote or not value.startswith(self.quote):
-            return value
-        mark = re.escape(self.quote)
-        found = re.match(f"{mark}((?:[^{mark}]++|{mark}{mark})*+){mark}?", value)
-        end = found.end() if found else len(value)
-        body = found[1] if found else value
-        return body.replace(self.quote * 2, self.quote) + value[end:]
-
 
 def first_record(data: bytes, quote: str, delimiter: str | None, *, final: bool) -> tuple[int, int] | None:
     """Find the begin and end of the first record that isn't blank; None if `data` is too short.
@@ -161,9 +154,8 @@ def first_record(data: bytes, quote: str, delimiter: str | None, *, final: bool)
     """
     begin = _match_end(_BLANK_LINES, data, 0, len(data))
     pattern = rb"[^\r\n]*+"
-    if (
-        quote
-    ):  # a quote opens a name only where the line begins or after a character that may be the delimiter
+    # A quote opens a name only where the line begins or after a character that may be the delimiter.
+    if quote:
         mark, ends = re.escape(quote.encode()), re.escape((delimiter or "".join(DELIMITERS)).encode())
         quoted = mark + rb"(?:[^" + mark + rb"]++|" + mark + mark + rb")*+(?:" + mark + rb"|\Z)"
         pattern = (
@@ -204,7 +196,5 @@ def _match_end(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) ->
 
 def _last_line_end(data: bytes, before: int) -> int:
     """The position after the last line end that stands before `before`."""
-    if before <= 0:
-        return 0
     end = data.rfind(b"\n", 0, before) + 1
     return end or data.rfind(b"\r", 0, before) + 1

@@ -8,7 +8,7 @@ field too many, which pyarrow hands back with their numbers.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,11 @@ class Substitution:
         self._escapes: _Pairs = [
             (text, _ESCAPED + letter) for text, letter in zip(texts, _LETTERS, strict=False) if text
         ]
+        # The substitutes with what they stand for, in this order, with the escape characters and without.
+        rest = [(f"{_ESCAPED}x", _ESCAPED)] if self.escape else []
+        rest += [(sign, text) for text, sign in reversed(self._delimiters)]
+        self._written = [*((sign, self.escape + text) for text, sign in self._escapes), *rest]
+        self._meant = [*((sign, text) for text, sign in self._escapes), *rest]
 
     def replace(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
         """Replace in UTF-8 text that comes in chunks."""
@@ -74,28 +79,27 @@ class Substitution:
                 lambda data: _replaced(data, self._delimiters),
             )
         if self.escape:
-            pairs = [
-                (_ESCAPED, f"{_ESCAPED}x"),
-                *((self.escape + text, sign) for text, sign in self._escapes),
-            ]
-            chunks = _in_chunks(chunks, self._unfinished, lambda data: _replaced(data, pairs))
-        return chunks
+            escapes = [(self.escape + text, sign) for text, sign in self._escapes]
 
-    def _unfinished(self, data: bytes) -> int:
-        """How many bytes at the end may belong to an escape, or a sign, that the next chunk finishes."""
-        if begun := _begun(data, _ESCAPED.encode()):
-            return begun
-        stop = len(data) - data.endswith(b"\r")
-        run = stop - len(data[:stop].rstrip(self.escape.encode()))
-        return (run % 2) * (1 + len(data) - stop)
+            def unfinished(data: bytes) -> int:
+                """How many bytes at the end may belong to an escape or a sign that isn't whole yet."""
+                if begun := _begun(data, _ESCAPED.encode()):
+                    return begun
+                stop = len(data) - data.endswith(b"\r")
+                run = stop - len(data[:stop].rstrip(self.escape.encode()))
+                return (run % 2) * (1 + len(data) - stop)
+
+            pairs = [(_ESCAPED, f"{_ESCAPED}x"), *escapes]
+            chunks = _in_chunks(chunks, unfinished, lambda data: _replaced(data, pairs))
+        return chunks
 
     def as_written(self, data: bytes) -> bytes:
         """Bring the text back as the file has it."""
-        return _replaced(data, self._back(self.escape))
+        return _replaced(data, self._written)
 
     def as_meant(self, data: bytes) -> bytes:
         """Bring the text back without escape characters."""
-        return _replaced(data, self._back(""))
+        return _replaced(data, self._meant)
 
     def line_ends(self, data: bytes) -> int:
         """Count the line ends that were replaced in the text."""
@@ -105,7 +109,7 @@ class Substitution:
 
     def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
         """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""
-        pairs = [pair for pair in self._back("") if pair[0].encode() in data]
+        pairs = [pair for pair in self._meant if pair[0].encode() in data]
         if not pairs:
             return rows
         columns = []
@@ -115,12 +119,6 @@ class Substitution:
                     column = pc.replace_substring(column, sign, text)
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
-
-    def _back(self, before: str) -> _Pairs:
-        """The substitutes with what they stand for, `before` each escaped character; in this order."""
-        escapes = [(sign, before + text) for text, sign in self._escapes]
-        own = [(f"{_ESCAPED}x", _ESCAPED)] if self.escape else []
-        return (*escapes, *own, *((sign, text) for text, sign in reversed(self._delimiters)))
 
 
 def _in_chunks(
@@ -151,15 +149,81 @@ def _begun(data: bytes, sign: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CsvLayout:
-    """How the records of one file are written, and the `names` of its columns.
+    """How the records of one file are written, the `names` of its columns, and its rejects.
 
     `header` has the names as the file has them; it is empty if a record that repeats it can't be recognized.
+    A reject has everything that could be read of its record.
     """
 
+    source: str
+    encoding: str
     dialect: CsvDialect
     substitution: Substitution
     names: list[str]
     header: list[str]
+
+    def ragged(self, row: int, text: str) -> Reject:
+        """Reject a record with more or fewer fields than the header."""
+        names = self.names
+        split = self.dialect.split(text.encode().replace(MARK_BYTES, b""))
+        fields = [self.substitution.as_meant(field.encode()).decode() for field in split]
+        written = self.substitution.as_written(text.encode()).decode().replace(MARK, "")
+        count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
+        values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
+        if len(fields) > len(names):
+            extra = EXTRA
+            while extra in names:
+                extra += "_"
+            values[extra] = fields[len(names) :]
+        return self._reject(row, "ragged", f"{count}: {excerpt(written)}", values)
+
+    def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
+        """Reject a line that begins a record whose quotes are wrong; `number` is its number in the file.
+
+        Its fields can't be separated for sure, so the line is kept as it is.
+        """
+        text = mark_bad_bytes(self.substitution.as_written(line)).replace(MARK_BYTES, b"").decode()
+        last = number + bad.lines - 1
+        where = f"line {number}" if bad.lines == 1 else f"lines {number} to {last} ({bad.lines:,} lines)"
+        reason = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
+        if bad.lines == 1:
+            reason += f", {where}"
+        else:
+            rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
+            reason += (
+                f", so the record would span {where}; its first line is rejected, and {rest} read as records"
+            )
+        escaped = f"\\{self.dialect.quote}"
+        if not self.substitution.escape and escaped in text:  # as Spark and MySQL write them
+            reason += f'; if {escaped} stands for a quote, add `csv: {{escape: "\\\\"}}` to the job file'
+        code = "stray_quote" if bad.fault == "stray" else "unclosed_quote"
+        return self._reject(row, code, reason, {"line": text}, bad.lines - 1)
+
+    def repeated_header(self, row: int) -> Reject:
+        """Reject a record that has the header's names for values."""
+        reason = "this record repeats the header, as happens where files are joined"
+        values = dict(zip(self.names, self.header, strict=True))
+        return self._reject(row, "repeated_header", reason, values)
+
+    def badly_encoded(self, batch: Batch) -> list[Reject]:
+        """Reject the good rows of the batch that have marked bytes in them."""
+        bad = np.zeros(batch.rows.num_rows, dtype=np.bool_)
+        for column in batch.rows.columns:
+            bad |= pc.match_substring(column, MARK).to_numpy(zero_copy_only=False)
+        found = []
+        for row, marked in zip(batch.numbers[bad], batch.rows.filter(pa.array(bad)).to_pylist(), strict=True):
+            name = next(name for name, value in marked.items() if MARK in value)
+            values = {name: value.replace(MARK, "") for name, value in marked.items()}
+            reason = f"column {name}: {excerpt(values[name])} is not {self.encoding}; say the file's encoding"
+            found.append(self._reject(int(row), "bad_encoding", reason, values))
+        return found
+
+    def _reject(
+        self, row: int, code: str, reason: str, values: Mapping[str, str | list[str]], swallowed: int = 0
+    ) -> Reject:
+        text = orjson.dumps(values).decode()
+        origin = "" if origin_by_name(self.source) == CSV_ORIGIN else CSV_ORIGIN
+        return Reject(self.source, row, code, reason, text, swallowed, origin=origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,82 +306,3 @@ def _header_positions(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]
         same = pc.equal(rows.column(name).take(pa.array(found)), header[name])
         found = found[same.to_numpy(zero_copy_only=False)]
     return [int(place) for place in found]
-
-
-@dataclass(frozen=True, slots=True)
-class CsvRejects:
-    """Makes the rejects of one file, with everything that could be read of the record."""
-
-    source: str
-    layout: CsvLayout
-    encoding: str
-
-    def ragged(self, row: int, text: str) -> Reject:
-        """Reject a record with more or fewer fields than the header."""
-        layout, names = self.layout, self.layout.names
-        split = layout.dialect.split(text.encode().replace(MARK_BYTES, b""))
-        fields = [layout.substitution.as_meant(field.encode()).decode() for field in split]
-        written = layout.substitution.as_written(text.encode()).decode().replace(MARK, "")
-        count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
-        values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
-        if len(fields) > len(names):
-            extra = EXTRA
-            while extra in names:
-                extra += "_"
-            values[extra] = fields[len(names) :]
-        return self._reject(row, "ragged", f"{count}: {excerpt(written)}", values)
-
-    def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
-        """Reject a line that begins a record whose quotes are wrong; `number` is its number in the file.
-
-        Its fields can't be separated for sure, so the line is kept as it is.
-        """
-        text = mark_bad_bytes(self.layout.substitution.as_written(line)).replace(MARK_BYTES, b"").decode()
-        last = number + bad.lines - 1
-        where = f"line {number}" if bad.lines == 1 else f"lines {number} to {last} ({bad.lines:,} lines)"
-        reason = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
-        if bad.lines == 1:
-            reason += f", {where}"
-        else:
-            rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
-            reason += (
-                f", so the record would span {where}; its first line is rejected, and {rest} read as records"
-            )
-        escaped = f"\\{self.layout.dialect.quote}"
-        if not self.layout.substitution.escape and escaped in text:  # as Spark and MySQL write them
-            reason += f'; if {escaped} stands for a quote, add `csv: {{escape: "\\\\"}}` to the job file'
-        values, swallowed = {"line": text}, bad.lines - 1
-        if bad.fault == "stray":
-            return self._reject(row, "stray_quote", reason, values, swallowed)
-        return self._reject(row, "unclosed_quote", reason, values, swallowed)
-
-    def repeated_header(self, row: int) -> Reject:
-        """Reject a record that has the header's names for values."""
-        reason = "this record repeats the header, as happens where files are joined"
-        values = dict(zip(self.layout.names, self.layout.header, strict=True))
-        return self._reject(row, "repeated_header", reason, values)
-
-    def badly_encoded(self, batch: Batch) -> list[Reject]:
-        """Reject the good rows of the batch that have marked bytes in them."""
-        bad = np.zeros(batch.rows.num_rows, dtype=np.bool_)
-        for column in batch.rows.columns:
-            bad |= pc.match_substring(column, MARK).to_numpy(zero_copy_only=False)
-        found = []
-        for row, marked in zip(batch.numbers[bad], batch.rows.filter(pa.array(bad)).to_pylist(), strict=True):
-            name = next(name for name, value in marked.items() if MARK in value)
-            values = {name: value.replace(MARK, "") for name, value in marked.items()}
-            reason = f"column {name}: {excerpt(values[name])} is not {self.encoding}; say the file's encoding"
-            found.append(self._reject(int(row), "bad_encoding", reason, values))
-        return found
-
-    def _reject(
-        self,
-        row: int,
-        code: str,
-        reason: str,
-        values: dict[str, str] | dict[str, str | list[str]],
-        swallowed: int = 0,
-    ) -> Reject:
-        text = orjson.dumps(values).decode()
-        origin = "" if origin_by_name(self.source) == CSV_ORIGIN else CSV_ORIGIN
-        return Reject(self.source, row, code, reason, text, swallowed, origin=origin)

@@ -24,7 +24,7 @@ from .csv_dialect import (
     likeliest_delimiter,
     line_end,
 )
-from .csv_parser import CsvLayout, CsvRejects, ParsedBlock, Substitution, parse
+from .csv_parser import CsvLayout, ParsedBlock, Substitution, parse
 from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
 from .files import UnpackedFile, source_errors
@@ -83,8 +83,7 @@ class CsvReader(FileReader):
         if self._known_delimiter is None:
             self._substitution = Substitution(self._csv, delimiter)
         header = [] if self._csv.header is False else self._header
-        self._layout = CsvLayout(dialect, self._substitution, self._names, header)
-        self._rejects = CsvRejects(self.name, self._layout, self._encoding)
+        self._layout = CsvLayout(self.name, self._encoding, dialect, self._substitution, self._names, header)
 
     def schema(self) -> pa.Schema:
         """Return the header's names, all of type string; none for a file without a header."""
@@ -221,8 +220,14 @@ class CsvReader(FileReader):
                 if not buffer.data:
                     return
                 records = self._whole_records(buffer, row)
-                block = buffer.data[: records.end]
-                parsed = self._parsed(block, records, row, columns, following)
+                block, parsed = buffer.data[: records.end], None
+                with source_errors(self.name, f"in row {row} or after it"):
+                    if row < following:  # only as much as counting needs
+                        parsed = parse(block, records.bad, self._layout, self._names[:1])
+                    if parsed is None or (parsed.whole and row + parsed.records > following):
+                        parsed = parse(block, records.bad, self._layout, columns)
+                if not parsed.whole:
+                    raise SourceError(f"{self.name}: the records after row {row} can't be separated")
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
                 if row + parsed.records > following:
                     yield self._batch(parsed, block, row, line)
@@ -249,33 +254,19 @@ class CsvReader(FileReader):
             if len(buffer.data) < size:
                 buffer.grow()
 
-    def _parsed(
-        self, block: bytes, records: WholeRecords, row: int, columns: Sequence[str], first: int
-    ) -> ParsedBlock:
-        """The block's records; of those that end before row `first` only as much as counting needs."""
-        parsed = None
-        with source_errors(self.name, f"in row {row} or after it"):
-            if row < first:
-                parsed = parse(block, records.bad, self._layout, self._names[:1])
-            if parsed is None or (parsed.whole and row + parsed.records > first):
-                parsed = parse(block, records.bad, self._layout, columns)
-        if not parsed.whole:
-            raise SourceError(f"{self.name}: the records after row {row} can't be separated")
-        return parsed
-
     def _batch(self, parsed: ParsedBlock, block: bytes, row: int, line: int) -> Batch:
         """The block's rows and rejects; `row` and `line` are the numbers of its first row and line."""
-        rejects = [self._rejects.ragged(row + number - 1, text) for number, text in parsed.ragged]
+        rejects = [self._layout.ragged(row + number - 1, text) for number, text in parsed.ragged]
         seen = 0
         for number, bad in parsed.bad:
             line, seen = line + self._line_ends(block[seen : bad.begin]), bad.begin
             text = block[bad.begin : bad.end]
-            rejects.append(self._rejects.bad_line(row + number - 1, bad, text, line))
+            rejects.append(self._layout.bad_line(row + number - 1, bad, text, line))
         rejects.sort(key=lambda reject: reject.row)
         batch = self.batch(row, parsed.rows, rejects)
-        repeated = [self._rejects.repeated_header(int(batch.numbers[place])) for place in parsed.headers]
+        repeated = [self._layout.repeated_header(int(batch.numbers[place])) for place in parsed.headers]
         batch = reject_rows(batch, repeated)
-        return reject_rows(batch, self._rejects.badly_encoded(batch)) if parsed.dirty else batch
+        return reject_rows(batch, self._layout.badly_encoded(batch)) if parsed.dirty else batch
 
     def _line_ends(self, block: bytes) -> int:
         return count_line_ends(block) + self._substitution.line_ends(block)

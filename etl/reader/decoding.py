@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Final, TypeVar
 
 from ..errors import SourceError
@@ -76,16 +77,12 @@ def text_chunks(given: UnpackedFile, encoding: str, size: int = BLOCK) -> Genera
         while len(begin) < len(codecs.BOM_UTF32_LE) and (more := stream.read(size)):
             begin += more
         encoding = next((name for mark, name in _ORDER_MARKS if begin.startswith(mark)), encoding)
-        yield from _without_order_marks(_as_utf8(begin, lambda: stream.read(size), encoding))
-
-
-def _as_utf8(chunk: bytes, read: Callable[[], bytes], encoding: str) -> Iterator[bytes]:
-    decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)(_MARKING)
-    while chunk:
-        yield decoder.decode(chunk).encode(errors="backslashreplace") if decoder else chunk
-        chunk = read()
-    if decoder:
-        yield decoder.decode(b"", final=True).encode(errors="backslashreplace")
+        chunks: Iterator[bytes] = chain([begin], iter(lambda: stream.read(size), b""))
+        if encoding != "utf-8":
+            decode = codecs.getincrementaldecoder(encoding)(_MARKING).decode
+            texts = (decode(chunk, final=not chunk) for chunk in chain(chunks, [b""]))
+            chunks = (text.encode(errors="backslashreplace") for text in texts)
+        yield from _without_order_marks(chunks)
 
 
 def _without_order_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -102,35 +102,44 @@ class WebFile(InputFile):
         everything = until is None or until > _HEAD
         with self._lock:
             while not self._whole and (everything or self.have < (until or 0)):
-                self._copy_more()
+                chunk = self._next_chunk()
+                with _writing(self.name):
+                    at = 0
+                    while at < len(chunk):
+                        at += os.pwrite(self._copy.fileno(), chunk[at:], self.have + at)
+                self.have += len(chunk)
+                if not chunk:
+                    self._whole = True
+                    self._drop()
 
-    def _copy_more(self) -> None:
-        """Append some bytes, over a new connection if the last one failed."""
-        for wait in (*self._patience.waits, None):
+    def _next_chunk(self) -> bytes:
+        """The next bytes, over a new connection if the last one failed; b"" at the end."""
+        failures = 0
+        while True:
             try:
                 if self._answer is None:
                     self._answer = self._connected()
                 chunk, size = self._answer.read1(_CHUNK), self._state[0]
                 if not chunk and size is not None and self.have < size:
                     raise ConnectionResetError(f"it ended after {self.have:,} of {size:,} bytes")
-                return self._append(chunk)
             except (OSError, HTTPException, ValueError) as error:  # ValueError: it is not an address
                 self._drop()
-                passing = not isinstance(error, HTTPError) or error.code in _PASSING
-                if self.have == 0 or wait is None or not passing:
-                    raise self._failure(error, tried=self.have > 0 and wait is None) from error
-                self._patience.sleep(wait)
-        return None
-
-    def _append(self, chunk: bytes) -> None:
-        with _writing(self.name):
-            at = 0
-            while at < len(chunk):
-                at += os.pwrite(self._copy.fileno(), chunk[at:], self.have + at)
-        self.have += len(chunk)
-        if not chunk:
-            self._whole = True
-            self._drop()
+                code = error.code if isinstance(error, HTTPError) else None
+                if code == _NOT_THAT_PART:
+                    raise self._changed() from error
+                failure, last = _request_error(self.name, error), failures == len(self._patience.waits)
+                if self.have and last:
+                    where = f"after {self.have:,} bytes, {failures + 1} times in a row"
+                    hint = (
+                        "download it first, or have it served by a server that sends parts of files (Range)"
+                    )
+                    raise SourceError(f"{failure.message} ({where})", hint=hint) from error
+                if self.have == 0 or (code is not None and code not in _PASSING):
+                    raise failure from error
+                self._patience.sleep(self._patience.waits[failures])
+                failures += 1
+            else:
+                return chunk
 
     def _connected(self) -> HTTPResponse:
         """An answer whose next byte is the one after those that are there."""
@@ -147,27 +156,18 @@ class WebFile(InputFile):
             headers["If-Range"] = self._validator
         answer = self._request(headers)
         if answer.status == _PARTIAL:
-            self._check_range(answer.headers.get("Content-Range", ""))
-        elif _state_in(answer.headers)[0] == self._state[0]:
-            self._skip(answer)
-        else:
+            span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+            if span.partition("-")[0].strip() != str(self.have):
+                raise SourceError(
+                    f"{self.name}: the download can't be resumed: the server sent another part of it",
+                    hint="download it first",
+                )
+            if self._state[0] is not None and total.strip() not in {"*", str(self._state[0])}:
+                raise self._changed()
+            return answer
+        if _state_in(answer.headers)[0] != self._state[0]:
             raise self._changed()
-        return answer
-
-    def _check_range(self, content_range: str) -> None:
-        """Raise SourceError unless the answer begins where it should, and is of a file as long as before."""
-        span, _, size = content_range.removeprefix("bytes ").partition("/")
-        if span.partition("-")[0].strip() != str(self.have):
-            raise SourceError(
-                f"{self.name}: the download can't be resumed: the server sent another part of it",
-                hint="download it first",
-            )
-        if self._state[0] is not None and size.strip() not in {"*", str(self._state[0])}:
-            raise self._changed()
-
-    def _skip(self, answer: HTTPResponse) -> None:
-        """Skip what is there, of an answer with the whole file, if it is still the same."""
-        at = 0
+        at = 0  # skip what is there, if it is still the same
         while at < self.have:
             chunk = answer.read1(min(_CHUNK, self.have - at))
             if not chunk:
@@ -175,19 +175,10 @@ class WebFile(InputFile):
             if chunk != os.pread(self._copy.fileno(), len(chunk), at):
                 raise self._changed()
             at += len(chunk)
+        return answer
 
     def _changed(self) -> SourceError:
         return SourceError(f"{self.name} changed while it was being read", hint="run again once it is whole")
-
-    def _failure(self, error: Exception, *, tried: bool) -> SourceError:
-        failure = _request_error(self.name, error)
-        if isinstance(error, HTTPError) and error.code == _NOT_THAT_PART:
-            return self._changed()
-        if tried:
-            where = f"after {self.have:,} bytes, {len(self._patience.waits) + 1} times in a row"
-            hint = "download it first, or have it served by a server that sends parts of files (Range)"
-            return SourceError(f"{failure.message} ({where})", hint=hint)
-        return failure
 
     def _drop(self) -> None:
         if self._answer is not None:

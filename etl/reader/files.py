@@ -44,26 +44,22 @@ Stopped = Callable[[], bool]
 _Item = TypeVar("_Item")
 
 
-def as_source_error(error: BaseException, name: str, position: str = "") -> SourceError:
-    """Convert an error of pyarrow or the system; `position` says where reading was, e.g. `after row 12`."""
-    where = f"{name} ({position})" if position else name
-    known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
-    known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
-    if known:
-        what, hint = known[0]
-        return SourceError(f"{where} {what}", hint=hint)
-    lines = str(error).strip().splitlines()
-    brief = lines[0][:200] if lines else type(error).__name__
-    return SourceError(f"{where} can't be read: {brief}", hint="copy or export it again")
-
-
 @contextmanager
 def source_errors(name: str, position: str = "") -> Iterator[None]:
-    """Raise SourceError for any error of pyarrow or the system with the file called `name`."""
+    """Raise SourceError for any error of pyarrow or the system with the file called `name`.
+
+    `position` tells where reading was, e.g. `after row 12`.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeError, OverflowError) as error:
-        raise as_source_error(error, name, position) from error
+        known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
+        known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
+        brief = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        what, hint = known[0] if known else (f"can't be read: {brief}", "copy or export it again")
+        raise SourceError(
+            f"{name} ({position}) {what}" if position else f"{name} {what}", hint=hint
+        ) from error
 
 
 def guarded(items: Iterable[_Item], name: str, position: str = "") -> Iterator[_Item]:
@@ -165,13 +161,7 @@ class PipedFile(InputFile):
         """At most `count` bytes from position `start`; b"" at the end."""
         if start < len(self._head):
             return self._head[start : start + count]
-        if len(self._head) >= HEAD or self._spent:
-            return self._next(count)
-        chunk = self._next(min(count, HEAD - len(self._head)))
-        self._head += chunk
-        return chunk
-
-    def _next(self, count: int) -> bytes:
+        keep = not self._spent and len(self._head) < HEAD
         with source_errors(self.name):
             if self._raw is None:
                 self._raw = self._start()
@@ -181,8 +171,9 @@ class PipedFile(InputFile):
                 # In short intervals: a Ctrl-C just before the wait would not end it.
                 while not poll.poll(_POLL_MILLISECONDS):
                     pass
-            chunk = self._raw.read(count)
-        self._spent = self._spent or len(self._head) >= HEAD
+            chunk = self._raw.read(min(count, HEAD - len(self._head)) if keep else count)
+        self._spent = not keep
+        self._head += chunk if keep else b""
         return chunk
 
 
@@ -263,13 +254,8 @@ def ends_digest(file: InputFile) -> str:
 
 def file_checksum(file: InputFile, stopped: Stopped = lambda: False) -> str | None:
     """Return the checksum of a file's bytes as they are stored; None if `stopped`."""
-
-    def blocks() -> Iterator[bytes]:
-        with source_errors(file.name), closing(file.open()) as stream:
-            while block := stream.read(HEAD):
-                yield block
-
-    return checksum(blocks(), stopped)
+    with source_errors(file.name), closing(file.open()) as stream:
+        return checksum(iter(lambda: stream.read(HEAD), b""), stopped)
 
 
 def checksum(blocks: Iterable[bytes | memoryview], stopped: Stopped) -> str | None:

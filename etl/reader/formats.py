@@ -35,6 +35,9 @@ _SAVE: Final = "save the sheet as CSV, or write its rows as Parquet"
 _AGAIN: Final = "look at its first lines, and export or download it again"
 _ARROW: Final = _EXPORT.format("pyarrow.parquet.write_table")
 _DUCKDB: Final = _EXPORT.format("DuckDB: COPY (SELECT ...) TO 'users.parquet'")
+_QUERY: Final = _EXPORT.format("a query of that database")
+_PAGE: Final = "an HTML page, perhaps a sign-in page or an error"
+_START: Final = rb"(?:\xef\xbb\xbf)?\s*"
 _DECRYPT: Final = "decrypt it first, for example with: {} -d FILE"
 
 # Files that can't be read here: how they begin, what they are, and what to do. The first that fits counts.
@@ -71,52 +74,33 @@ _FOREIGN: Final = tuple(
         (rb"-----BEGIN PGP MESSAGE", "encrypted by PGP", _DECRYPT.format("gpg")),
         (rb"age-encryption\.org/v1", "encrypted by age", _DECRYPT.format("age")),
         (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer", "fetch the file with: git lfs pull"),
-        (
-            rb"(?:\xef\xbb\xbf)?\s*(?i:<!doctype html|<html|<head|<body)",
-            "an HTML page, perhaps a sign-in page or an error",
-            _AGAIN,
-        ),
-        (rb"(?:\xef\xbb\xbf)?\s*(?i:<\?xml|<Error>)", "an XML document", _AGAIN),
-        (
-            rb"(?:\xef\xbb\xbf)?\s*(?:-- (?:MySQL|MariaDB|PostgreSQL|phpMyAdmin)"
-            rb"|(?:INSERT INTO|CREATE TABLE|DROP TABLE)\s)",
-            "an SQL dump",
-            _EXPORT.format("a query of that database"),
-        ),
+        (_START + rb"(?i:<!doctype html|<html|<head|<body)", _PAGE, _AGAIN),
+        (_START + rb"(?i:<\?xml|<Error>)", "an XML document", _AGAIN),
+        (_START + rb"-- (MySQL|MariaDB|PostgreSQL|phpMyAdmin)", "an SQL dump", _QUERY),
+        (_START + rb"(INSERT INTO|CREATE TABLE|DROP TABLE)\s", "an SQL dump", _QUERY),
     )
 )  # fmt: skip
 
 
-def is_data_file(name: str) -> bool:
-    """Whether the name ends as that of a file with rows, packed or not."""
-    return _by_name(name)[0] is not None
-
-
-def name_ending(name: str) -> str:
-    """Return the end of a file's name with its dot, both ends of a packed one; "" if it has none."""
-    parts = name.lower().lstrip(".").split(".")[1:]
-    packed = len(parts) > 1 and parts[-1] in CODEC_ENDINGS
-    return "".join(f".{part}" for part in parts[-2 if packed else -1 :])
-
-
-def _by_name(name: str) -> tuple[type[FileReader] | None, str | None]:
-    """The reader and the codec that the end of a name means; None if it means none."""
-    parts = name.lower().rpartition("/")[2].split(".")[1:]
-    codec = CODEC_ENDINGS.get(parts.pop()) if parts and parts[-1] in CODEC_ENDINGS else None
-    readers = READERS.values() if parts else ()
-    return next((reader for reader in readers if parts[-1] in reader.endings), None), codec
+def reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
+    """Return the reader that the end of a file's name means, or None; and that end, `.csv` or `.csv.gz`."""
+    ending, *packed = name.lower().rpartition("/")[2].split(".")[:0:-1] or [""]
+    whole = f".{ending}" if ending else ""
+    if ending in CODEC_ENDINGS and packed:
+        ending, whole = packed[0], f".{packed[0]}{whole}"
+    return next((reader for reader in READERS.values() if ending in reader.endings), None), whole
 
 
 def recognize(file: InputFile) -> tuple[UnpackedFile, type[FileReader]]:
     """Look at the name and the first bytes of a file; SourceError if it can't hold rows."""
-    named, codec_named = _by_name(file.name)
+    named, ending = reader_by_name(file.name)
     head = _head(UnpackedFile(file))
     # Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no magic bytes.
     codec = next((codec for begin, codec in _CODECS.items() if head.startswith(begin)), None)
     if codec is None and _BZIP2.match(head):
         codec = "bz2"
-    elif codec is None and codec_named == "brotli" and head:
-        codec = codec_named
+    elif codec is None and ending.endswith(".br") and head:
+        codec = CODEC_ENDINGS["br"]
     given = UnpackedFile(file, codec)
     head = _head(given)
     claimed = next((reader for reader in READERS.values() if reader.claims(head)), None)

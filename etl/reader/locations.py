@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import unquote, urlsplit
@@ -18,11 +17,13 @@ from pyarrow import fs
 from ..errors import SourceError
 from ..text import counted
 from .files import InputFile, PipedFile, StoredFile, source_errors
-from .formats import is_data_file, name_ending
+from .formats import reader_by_name
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _NAMED: Final = 5  # endings that a message names
+# Files that hold no rows: hidden ones, and `_SUCCESS` and `_metadata`, which writers leave beside their data.
+_HIDDEN: Final = (".", "_")
 NULL_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -44,8 +45,16 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
     if scheme == "file":
         search = _Search(fs.LocalFileSystem(), "", location, left_out)
         return search.find(unquote(urlsplit(location).path))
-    if scheme:
-        return _find_in_store(location, scheme, left_out)
+    if scheme:  # a store such as S3; a `?` begins its settings, so it is no wildcard here
+        address, _, settings = location.partition("?")
+        fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
+        shown = public_address(location)
+        with source_errors(shown):
+            system, inside = fs.FileSystem.from_uri(f"{fixed}?{settings}" if settings else fixed)
+        found = _Search(system, "", shown, left_out).find(inside + unquote(address[len(fixed) :]))
+        return [
+            replace(file, name=f"{scheme}://{file.path}") for file in found if isinstance(file, StoredFile)
+        ]
     path = Path(location).expanduser()
     start = "" if path.is_absolute() or folder == Path() else f"{folder.as_posix()}/"
     return _Search(fs.LocalFileSystem(), start, location, left_out).find(path.as_posix())
@@ -79,17 +88,6 @@ def partitions(name: str) -> dict[str, str | None]:
     return found
 
 
-def _find_in_store(location: str, scheme: str, left_out: Counter[str]) -> list[InputFile]:
-    """Files in a store such as S3. A `?` begins the store's settings, so it is no wildcard here."""
-    address, _, settings = location.partition("?")
-    fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
-    shown = public_address(location)
-    with source_errors(shown):
-        system, path = fs.FileSystem.from_uri(f"{fixed}?{settings}" if settings else fixed)
-    found = _Search(system, "", shown, left_out).find(path + unquote(address[len(fixed) :]))
-    return [replace(file, name=f"{scheme}://{file.path}") for file in found if isinstance(file, StoredFile)]
-
-
 @dataclass(frozen=True, slots=True)
 class _Search:
     """Finds the files of one `location`; a relative path starts at `start`, which is no part of a name."""
@@ -106,12 +104,8 @@ class _Search:
                 return list(self._files(info))
             matching = sorted(self._expand("/" if path.startswith("/") else "", path.split("/")))
             infos = self.system.get_file_info([self.start + one for one in matching])
-            found = [
-                file
-                for info in infos
-                if info.type != fs.FileType.NotFound
-                for file in self._files(info, alone=False)
-            ]
+            there = (info for info in infos if info.type != fs.FileType.NotFound)
+            found = [file for info in there for file in self._files(info, alone=False)]
         if not found:
             hint = "check the pattern; quote it in a shell"
             raise SourceError(f"{self.location} matches no file", hint=hint)
@@ -124,26 +118,22 @@ class _Search:
         elif not _WILDCARD.search(parts[0]):
             yield from self._expand(f"{done}{parts[0]}/" if parts[0] else done, parts[1:])
         else:
-            for name, is_folder in self._listed(self.start + done):
+            path = self.start + done
+            selector = fs.FileSelector(path.rstrip("/") or ("/" if path else "."), allow_not_found=True)
+            listed = self.system.get_file_info(selector.base_dir).type == fs.FileType.Directory
+            for info in self.system.get_file_info(selector) if listed else ():
+                name, is_folder = info.base_name, info.type == fs.FileType.Directory
                 if parts[0] == "**":
-                    if is_folder and _visible(name):
+                    if is_folder and not name.startswith(_HIDDEN):
                         yield from self._expand(f"{done}{name}/", parts)
                 elif (
                     fnmatchcase(name, parts[0])
-                    and (_visible(name) or name[0] == parts[0][0])
+                    and (not name.startswith(_HIDDEN) or name[0] == parts[0][0])
                     and (is_folder or len(parts) == 1)
                 ):
                     yield from self._expand(f"{done}{name}/", parts[1:])
             if parts[0] == "**":
                 yield from self._expand(done, parts[1:] or ["*"])
-
-    def _listed(self, path: str) -> list[tuple[str, bool]]:
-        """Names in a folder, and whether each is a folder; sorted."""
-        selector = fs.FileSelector(path.rstrip("/") or ("/" if path else "."), allow_not_found=True)
-        if self.system.get_file_info(selector.base_dir).type != fs.FileType.Directory:
-            return []
-        infos = self.system.get_file_info(selector)
-        return sorted((info.base_name, info.type == fs.FileType.Directory) for info in infos)
 
     def _files(self, info: fs.FileInfo, *, alone: bool = True) -> Iterator[InputFile]:
         name = info.path.removeprefix(self.start).removeprefix("./")
@@ -151,7 +141,16 @@ class _Search:
             hint = f"check the path; it was looked for at {Path(info.path).absolute()}"
             raise SourceError(f"{self.location} is not there", hint=hint)
         if info.type == fs.FileType.Directory:
-            files = list(self._below(info.path))
+            files = list[InputFile]()
+            inside = self.system.get_file_info(fs.FileSelector(info.path))
+            for one in sorted(inside, key=lambda one: one.base_name):
+                reader, ending = reader_by_name(one.base_name)
+                if one.base_name.startswith(_HIDDEN):
+                    continue
+                if one.type == fs.FileType.Directory or reader is not None:
+                    files += self._files(one, alone=False)
+                else:
+                    self.left_out[ending] += 1
             if alone and not files:
                 hint = "name its files by a pattern such as folder/* if they have unusual endings"
                 if self.left_out:
@@ -163,26 +162,7 @@ class _Search:
         elif info.type == fs.FileType.File:
             yield StoredFile(name, self.system, info.path)
         else:
-            yield PipedFile(name, partial(_open_pipe, info.path))
-
-    def _below(self, path: str) -> Iterator[InputFile]:
-        infos = self.system.get_file_info(fs.FileSelector(path))
-        for info in sorted(infos, key=lambda info: info.base_name):
-            if not _visible(info.base_name):
-                continue
-            if info.type == fs.FileType.Directory or is_data_file(info.base_name):
-                yield from self._files(info, alone=False)
-            else:
-                self.left_out[name_ending(info.base_name)] += 1
-
-
-def _visible(name: str) -> bool:
-    """Hidden files, and the `_SUCCESS` and `_metadata` that writers leave beside their data, hold no rows."""
-    return not name.startswith((".", "_"))
-
-
-def _open_pipe(path: str) -> IO[bytes]:
-    return Path(path).open("rb", buffering=0)
+            yield PipedFile(name, lambda: Path(info.path).open("rb", buffering=0))  # noqa: SIM115
 
 
 def _standard_input() -> IO[bytes]:

@@ -51,11 +51,6 @@ _spent: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 _had_rows: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 
 
-def _remember(given: object, objects: WeakValueDictionary[int, Any]) -> None:
-    with suppress(TypeError):  # Python can't watch every object
-        objects[id(given)] = given
-
-
 class TableReader(FileReader):
     """Reads a table that can be read again: a pyarrow Table or RecordBatch, or a DataFrame."""
 
@@ -133,8 +128,9 @@ class StreamReader(FileReader):
         stream, self._stream = self._stream, None
         if stream is None:
             raise SourceError(f"{self.name} was read already", hint=_AGAIN)
-        if isinstance(self._given, pa.RecordBatchReader | Iterator):
-            _remember(self._given, _spent)
+        with suppress(TypeError):  # Python can't watch every object
+            if isinstance(self._given, pa.RecordBatchReader | Iterator):
+                _spent[id(self._given)] = self._given
         yield from plain_batches(self.name, 1, self._small(stream, list(columns)))
 
     def _small(self, stream: Iterable[pa.RecordBatch], columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -142,8 +138,9 @@ class StreamReader(FileReader):
         any_rows = False
         for batch in guarded(stream, self.name):
             for start in range(0, batch.num_rows, self._batch_rows):
-                if not any_rows:
-                    _remember(self._given, _had_rows)
+                with suppress(TypeError):
+                    if not any_rows:
+                        _had_rows[id(self._given)] = self._given
                 any_rows = True
                 yield batch.slice(start, self._batch_rows).select(columns)
         if not any_rows and _had_rows.get(id(self._given)) is self._given:
@@ -152,40 +149,53 @@ class StreamReader(FileReader):
 
 def reader_of_object(given: Any, batch_rows: int) -> TableReader | StreamReader:
     """Make a reader for an object; SourceError if it is no table and no stream of them."""
+    kind = type(given).__name__
     if isinstance(given, type):
         raise SourceError(f"{given.__name__} is a class and no source", hint="give an object of it")
     if _is_frame(given):
-        return TableReader("dataframe", _table_of_frame(given), batch_rows)
+        return TableReader("dataframe", _table(given, kind), batch_rows)
     if _spent.get(id(given)) is given:
         raise SourceError("the stream was read already: it comes only once", hint=_AGAIN)
-    stream = _stream_of(given, batch_rows)
+    # Some libraries have a compiled part with a dash before its name.
+    library = type(given).__module__.partition(".")[0].lstrip("_")
+    stream = _stream_of(given, library, batch_rows)
     if stream is not None:
         return StreamReader(*stream, batch_rows, given)
     if isinstance(given, pa.Table | pa.RecordBatch) or hasattr(given, "__arrow_c_stream__"):
-        return TableReader("table", _as_table(given, f"a {type(given).__name__}"), batch_rows)
+        return TableReader("table", _table(given, f"a {kind}"), batch_rows)
     if hasattr(given, "__arrow_c_array__"):
         with source_errors("the table"):
             return TableReader("table", pa.table(pa.record_batch(given)), batch_rows)
-    raise SourceError(f"a {type(given).__name__} is not a source", hint=_remedy(given))
-
-
-def _remedy(given: Any) -> str:
-    """What to write in place of an object that is not a source."""
+    calls = (
+        f"give {call}" for name, method, call in _REMEDIES if name in {"", library} and hasattr(given, method)
+    )
+    hint = next(calls, _GENERAL)
     if isinstance(given, dict):
-        return "make a table of it: pyarrow.table(data)"
-    if isinstance(given, list) and all(isinstance(row, dict) for row in given):
-        return "make a table of it: pyarrow.Table.from_pylist(rows)"
-    module = _library(given)
-    calls = (call for name, method, call in _REMEDIES if name in {"", module} and hasattr(given, method))
-    call = next(calls, None)
-    return _GENERAL if call is None else f"give {call}"
+        hint = "make a table of it: pyarrow.table(data)"
+    elif isinstance(given, list) and all(isinstance(row, dict) for row in given):
+        hint = "make a table of it: pyarrow.Table.from_pylist(rows)"
+    raise SourceError(f"a {kind} is not a source", hint=hint)
 
 
-def _stream_of(given: Any, batch_rows: int) -> tuple[pa.Schema, Iterable[pa.RecordBatch]] | None:
+def _stream_of(
+    given: Any, library: str, batch_rows: int
+) -> tuple[pa.Schema, Iterable[pa.RecordBatch]] | None:
     """The object as a stream with its schema; None if it is none, or has all its rows in memory."""
-    if (open_reader := _reader_opener(given, batch_rows)) is not None:
-        with source_errors("the stream"):
-            reader = open_reader()
+    datasets = sys.modules.get("pyarrow.dataset")
+    reader = None
+    with source_errors("the stream"):
+        if isinstance(given, pa.RecordBatchReader):
+            reader = given
+        elif datasets is not None and isinstance(given, datasets.Dataset):
+            ahead = {"batch_readahead": 1, "fragment_readahead": 1}  # as much as is held at once
+            reader = given.scanner(batch_size=batch_rows, **ahead).to_reader()
+        elif datasets is not None and isinstance(given, datasets.Scanner):
+            reader = given.to_reader()
+        elif hasattr(given, "to_arrow_batch_reader"):  # a scan of pyiceberg
+            reader = given.to_arrow_batch_reader()
+        elif hasattr(given, "__arrow_c_stream__") and (library in _LAZY or not hasattr(given, "__len__")):
+            reader = pa.RecordBatchReader.from_stream(given)
+    if reader is not None:
         return reader.schema, reader
     if hasattr(given, "collect_batches"):  # a LazyFrame of polars
         with source_errors("the LazyFrame"):
@@ -198,98 +208,62 @@ def _stream_of(given: Any, batch_rows: int) -> tuple[pa.Schema, Iterable[pa.Reco
     if first is None:
         hint = "give a table without rows, which has columns, if there may be nothing to send"
         raise SourceError("the stream has no batch, so its columns can't be known", hint=hint)
-    schema = _table(first, 1).schema
+    schema = _table(first, "batch 1 of the stream").schema
     return schema, _batches(schema, chain([first], given))
 
 
-def _reader_opener(given: Any, batch_rows: int) -> Callable[[], pa.RecordBatchReader] | None:
-    """What opens a reader over the object, if that reads it batch by batch."""
-    if isinstance(given, pa.RecordBatchReader):
-        return lambda: given
-    datasets = sys.modules.get("pyarrow.dataset")
-    if datasets is not None and isinstance(given, datasets.Dataset):
-        ahead = {"batch_readahead": 1, "fragment_readahead": 1}  # as much as is held at once
-        return lambda: given.scanner(batch_size=batch_rows, **ahead).to_reader()
-    if datasets is not None and isinstance(given, datasets.Scanner):
-        return lambda: given.to_reader()
-    if hasattr(given, "to_arrow_batch_reader"):  # a scan of pyiceberg
-        return lambda: given.to_arrow_batch_reader()
-    lazy = _library(given) in _LAZY
-    if hasattr(given, "__arrow_c_stream__") and (lazy or not hasattr(given, "__len__")):
-        return lambda: pa.RecordBatchReader.from_stream(given)
-    return None
-
-
-def _library(given: Any) -> str:
-    """The library that an object's type is from; some have a compiled part with a dash before its name."""
-    return type(given).__module__.partition(".")[0].lstrip("_")
-
-
 def _batches(schema: pa.Schema, items: Iterable[Any]) -> Iterator[pa.RecordBatch]:
+    """The items' batches with these columns and types; SourceError if that would change a value."""
+    hint = "let all batches have the same columns and types"
     for number, item in enumerate(items, start=1):
-        table = _table(item, number)
-        if not table.schema.equals(schema):
-            table = _with_schema(table, schema, number)
-        yield from table.to_batches()
+        what = f"batch {number} of the stream"
+        table = _table(item, what)
+        if table.schema.equals(schema):
+            yield from table.to_batches()
+            continue
+        if other := sorted(set(table.schema.names) ^ set(schema.names)):
+            message = f"{what} differs from the first one in the columns {', '.join(other)}"
+            raise SourceError(message, hint=hint)
+        arrays = []
+        for field in schema:
+            column = table.column(field.name)
+            here, there = plain_type(column.type), plain_type(field.type)
+            alike = (
+                here == there or pa.types.is_null(here) or any(same(here) and same(there) for same in _SAME)
+            )
+            with suppress(pa.ArrowException, ValueError):
+                if alike:
+                    arrays.append(column.cast(field.type))
+                    continue
+            types = f"as {column.type}, and the first one has it as {field.type}"
+            raise SourceError(f"{what} has column {field.name} {types}", hint=hint)
+        yield from pa.Table.from_arrays(arrays, schema=schema).to_batches()
 
 
-def _table(item: Any, number: int) -> pa.Table:
+def _table(item: Any, what: str) -> pa.Table:
+    """A DataFrame or an object with Arrow's stream interface as a table; SourceError if it can't be one."""
     if _is_frame(item):
-        return _table_of_frame(item)
-    if isinstance(item, pa.Table | pa.RecordBatch) or hasattr(item, "__arrow_c_stream__"):
-        return _as_table(item, f"batch {number} of the stream")
-    kind = type(item).__name__
+        try:
+            return pa.Table.from_pandas(item, preserve_index=False)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            reason = "; ".join(str(part) for part in error.args)
+            hint = "give each of its columns one type, for example with astype(str)"
+            raise SourceError(f"the DataFrame can't be a table: {reason}", hint=hint) from error
+    if isinstance(item, pa.Table):
+        return item
+    try:
+        if isinstance(item, pa.RecordBatch):
+            return pa.Table.from_batches([item])
+        if hasattr(item, "__arrow_c_stream__"):
+            return pa.table(item)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise SourceError(f"{what} can't be a table: {reason}", hint=_GENERAL) from error
     hint = "let the generator yield record batches, tables or DataFrames"
-    raise SourceError(f"batch {number} of the stream is a {kind}", hint=hint)
+    raise SourceError(f"{what} is a {type(item).__name__}", hint=hint)
 
 
 def _is_frame(given: Any) -> bool:
     """Whether it is a DataFrame of pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(given, pandas.DataFrame)
-
-
-def _table_of_frame(frame: Any) -> pa.Table:
-    """A DataFrame as a table, without its index; SourceError for columns of mixed types."""
-    try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        reason = "; ".join(str(part) for part in error.args)
-        hint = "give each of its columns one type, for example with astype(str)"
-        raise SourceError(f"the DataFrame can't be a table: {reason}", hint=hint) from error
-
-
-def _as_table(given: Any, what: str) -> pa.Table:
-    """An object with Arrow's stream interface as a table; SourceError if it streams no rows."""
-    if isinstance(given, pa.Table):
-        return given
-    try:
-        return pa.Table.from_batches([given]) if isinstance(given, pa.RecordBatch) else pa.table(given)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise SourceError(f"{what} can't be a table: {reason}", hint=_GENERAL) from error
-
-
-def _with_schema(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
-    """A table with the first one's columns and types, if that changes no value."""
-    hint = "let all batches have the same columns and types"
-    if set(table.schema.names) != set(schema.names):
-        other = sorted(set(table.schema.names) ^ set(schema.names))
-        message = f"batch {number} of the stream differs from the first one in the columns {', '.join(other)}"
-        raise SourceError(message, hint=hint)
-    arrays = []
-    for field in schema:
-        column = table.column(field.name)
-        array = None
-        with suppress(pa.ArrowException, ValueError):
-            one, other = plain_type(column.type), plain_type(field.type)
-            if one == other or pa.types.is_null(one) or any(same(one) and same(other) for same in _SAME):
-                array = column.cast(field.type)
-        if array is None:
-            message = (
-                f"batch {number} of the stream has column {field.name} as {column.type}, "
-                f"and the first one has it as {field.type}"
-            )
-            raise SourceError(message, hint=hint)
-        arrays.append(array)
-    return pa.Table.from_arrays(arrays, schema=schema)

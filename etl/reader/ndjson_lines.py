@@ -47,14 +47,13 @@ _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
 class LineBlock(NamedTuple):
-    """Whole lines. `size` counts those that aren't blank; `neat`: each begins and ends with braces.
+    """Whole lines; `size` counts those that aren't blank.
 
-    `starts` (int32, shape (size,)) is where they begin, if they are neat.
+    `starts` (int32, shape (size,)) is where they begin; empty unless each begins and ends with braces.
     """
 
     data: bytes
     size: int
-    neat: bool
     starts: NDArray[np.int32]
 
     @property
@@ -67,7 +66,7 @@ class LineBlock(NamedTuple):
         return (line for line in self.data.split(b"\n") if line.strip())
 
     def originals(self) -> pa.BinaryArray:
-        """Return the lines of a neat block, with their line ends, without a copy."""
+        """Return the lines of a block with `starts`, with their line ends, without a copy."""
         ends = np.append(self.starts, np.int32(len(self.data)))
         return pa.Array.from_buffers(
             pa.binary(), self.size, [None, pa.py_buffer(ends), pa.py_buffer(self.data)]
@@ -93,19 +92,14 @@ def block_of(data: bytes) -> LineBlock:
     codes = np.frombuffer(data, dtype=np.uint8)
     starts = np.concatenate(([0], np.flatnonzero(codes == ord("\n")) + 1))
     starts = starts[starts < len(codes)].astype(np.int32)
-    if _neat(codes, starts):
-        return LineBlock(data, len(starts), neat=True, starts=starts)
+    if len(starts) and (codes[starts] == ord("{")).all():
+        ends = np.append(starts[1:] - 1, len(codes) - (codes[-1] == ord("\n")))
+        last = ends - 1 - (codes[np.maximum(ends - 1, 0)] == ord("\r"))
+        # A line that ends otherwise may go on in the next line.
+        if (codes[np.maximum(last, 0)] == ord("}")).all():
+            return LineBlock(data, len(starts), starts)
     size = sum(1 for line in data.split(b"\n") if line.strip())
-    return LineBlock(data, size, neat=False, starts=starts[:0])
-
-
-def _neat(codes: NDArray[np.uint8], starts: NDArray[np.int32]) -> bool:
-    """Whether every line begins with a brace and ends with one; otherwise it may go on in the next line."""
-    if not len(starts) or not (codes[starts] == ord("{")).all():
-        return False
-    ends = np.append(starts[1:] - 1, len(codes) - (codes[-1] == ord("\n")))
-    last = ends - 1 - (codes[np.maximum(ends - 1, 0)] == ord("\r"))
-    return bool((codes[np.maximum(last, 0)] == ord("}")).all())
+    return LineBlock(data, size, starts[:0])
 
 
 def read_line(text: bytes, *, long: bool = True) -> JsonLine:
@@ -166,13 +160,17 @@ def refuse_other_json(name: str, head: bytes) -> None:
     """Raise SourceError if a file begins like JSON that isn't one object a line."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
     line = text.partition(b"\n")[0].strip()
-    if text[:1] == b"[" and _begins_list(line):
-        raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
-    if text[:1] != b"{":
-        return
+    found = None
     with suppress(ValueError, RecursionError):
-        if isinstance(load_json(line), dict):
-            return
+        found = load_json(line)
+    if text[:1] == b"[":
+        begins = line == b"[" or line[1:].lstrip(BLANK)[:1] == b"{"
+        if isinstance(found, list):
+            begins = any(isinstance(element, dict) for element in found)
+        if begins:
+            raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
+    if text[:1] != b"{" or isinstance(found, dict):
+        return
     decoded = text.decode(errors="replace")
     try:
         several = "\n" in decoded[: json.JSONDecoder().raw_decode(decoded)[1]]
@@ -180,14 +178,6 @@ def refuse_other_json(name: str, head: bytes) -> None:
         several = re.match(r'\{\s*\r?\n\s+"(?:[^"\\\n]|\\.)*"\s*:', decoded) is not None
     if several:
         raise SourceError(f"{name} is JSON with its objects over several lines", hint=f"{_HINT} .")
-
-
-def _begins_list(line: bytes) -> bool:
-    """Whether a line begins a list of objects that fills the file."""
-    with suppress(orjson.JSONDecodeError):
-        found = orjson.loads(line)
-        return isinstance(found, list) and any(isinstance(element, dict) for element in found)
-    return line == b"[" or line[1:].lstrip(BLANK)[:1] == b"{"
 
 
 def read_exactly(
@@ -200,7 +190,7 @@ def read_exactly(
     """
     data = block.data
     holds_no_json = (b"NaN" in data or b"Inf" in data) and _NO_JSON.search(data) is not None
-    if not block.neat or not len(schema) or holds_no_json:
+    if not len(block.starts) or not len(schema) or holds_no_json:
         return None
     try:
         table = arrow_json.read_json(
@@ -292,53 +282,54 @@ def group_rejects(lines: Iterable[tuple[bytes, JsonLine]], columns: Sequence[str
         return origin if origin == CSV_ORIGIN else origin_schema(origin)  # "" for bad lines and JSON
 
     for kind, group in groupby(lines, shared):
-        if kind in {CSV_ORIGIN, ""}:
-            yield RejectGroup(list(group), text=kind == CSV_ORIGIN)
-            continue
-        for good, decoded in groupby(map(_decoded, group), lambda found: found[1] is not None):
-            found = list(decoded)
-            pairs = [pair for pair, _ in found]
-            if good:
-                rows = pa.Table.from_batches([row for _, row in found]).combine_chunks().to_batches()[0]
-                yield from _split_typed(pairs, rows, columns)
-            else:
-                yield RejectGroup(pairs)
-
-
-def _decoded(pair: tuple[bytes, JsonLine]) -> tuple[tuple[bytes, JsonLine], pa.RecordBatch | None]:
-    text, line = pair
-    try:
-        return pair, arrow_row(line.origin)
-    except ValueError as error:
-        reason = f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
-        return (text, line._replace(row=None, reason=reason)), None
+        pairs, rows = list[tuple[bytes, JsonLine]](), list[pa.RecordBatch]()
+        for text, line in group:
+            if kind in {CSV_ORIGIN, ""}:
+                pairs.append((text, line))
+                continue
+            try:
+                rows.append(arrow_row(line.origin))
+                pairs.append((text, line))
+            except ValueError as error:
+                if rows:
+                    yield from _split_typed(pairs, rows, columns)
+                reason = (
+                    f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
+                )
+                yield RejectGroup([(text, line._replace(row=None, reason=reason))])
+                pairs, rows = [], []
+        if rows:
+            yield from _split_typed(pairs, rows, columns)
+        elif pairs:
+            yield RejectGroup(pairs, text=kind == CSV_ORIGIN)
 
 
 def _split_typed(
-    pairs: list[tuple[bytes, JsonLine]], rows: pa.RecordBatch, columns: Sequence[str]
+    pairs: list[tuple[bytes, JsonLine]], typed_rows: list[pa.RecordBatch], columns: Sequence[str]
 ) -> Iterator[RejectGroup]:
-    """Lines with the typed `rows` of their origins, split where other columns are typed."""
+    """Lines with the typed rows of their origins, split where other columns are typed."""
+    rows = pa.Table.from_batches(typed_rows).combine_chunks().to_batches()[0]
     before = [read_line(text.encode()).row or {} for text in original_values(rows, range(rows.num_rows))]
-    now = [line.row or {} for _, line in pairs]
     typed: dict[str, tuple[pa.Array, NDArray[np.bool_]]] = {
         name: _typed_column(
-            rows.column(name), [row.get(name) for row in before], [row.get(name) for row in now]
+            rows.column(name),
+            [row.get(name) for row in before],
+            [(line.row or {}).get(name) for _, line in pairs],
         )
         for name in columns
         if name in rows.schema.names
     }
     marks = [untyped.tolist() for _, untyped in typed.values()]
     shapes = list(zip(*marks, strict=True)) if marks else [()] * len(pairs)
-    first = 0
-    for shape, group in groupby(shapes):
-        count = len(list(group))
+    for shape, group in groupby(range(len(pairs)), shapes.__getitem__):
+        first, *more = group
+        stop = first + 1 + len(more)
         exact = {
-            name: values.slice(first, count)
+            name: values[first:stop]
             for (name, (values, _)), untyped in zip(typed.items(), shape, strict=True)
             if not untyped
         }
-        yield RejectGroup(pairs[first : first + count], typed=exact)
-        first += count
+        yield RejectGroup(pairs[first:stop], typed=exact)
 
 
 def _typed_column(

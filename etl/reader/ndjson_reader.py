@@ -70,7 +70,11 @@ class NdjsonReader(FileReader):
         super().__init__(given, options)
         self._block = block
         self._scanned_bytes = scanned if given.file.repeatable else HEAD // 2
-        first = self._first_object()
+        first: Row = {}
+        block_read = next((one for one in self._blocks() if one.size), None)
+        if block_read is not None:
+            refuse_other_json(self.name, block_read.data)
+            first = read_line(next(block_read.lines())).row or {}
         self.holds_rejects = is_reject(first)
         self.text = self.holds_rejects and origin_of(first) == CSV_ORIGIN
 
@@ -99,16 +103,48 @@ class NdjsonReader(FileReader):
 
         The columns are those of `schema`, and a row with a value of another type in any of them is a reject.
         """
+
+        def values_of(line: JsonLine) -> list[object]:
+            """The values of these columns; MisfitError if any value of the line doesn't fit its column."""
+            if not line.plain:
+                raise MisfitError(not_json(line.text))
+            values = line_values(line, self._schema.names)
+            found = {
+                field.name: fit_column(field.name, value, field.type)
+                for field, value in zip(self._schema, values, strict=True)
+            }
+            return [found[name] for name in columns]
+
         for block, row in self._wanted(spans):
-            yield self._strict(block, row, columns)
+            rows = None if self.holds_rejects else read_exactly(block, self._schema, others="error")
+            if rows is not None:
+                batch = self.batch(row, rows.select(list(columns)))
+                yield replace(batch, originals=block.originals())
+            else:
+                kinds = {name: self._schema.field(name).type for name in columns}
+                yield self._line_by_line(self._lines(block), row, values_of, kinds, pa.array)
 
     def exact_batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """As `batches`, but a value doesn't depend on other rows and other columns.
 
         Columns may have any names. One with values of several kinds comes as JSON, maybe not in all batches.
         """
+        kinds = {name: self._types.get(name, pa.string()) for name in columns}
+        schema = None if JSON in kinds.values() else pa.schema(list(kinds.items()))
         for block, row in self._wanted(spans):
-            yield from self._exact(block, row, columns)
+            if self.holds_rejects:
+                for group in group_rejects(self._lines(block), columns):
+                    yield self._rejects_read_again(group, row, columns)
+                    row += len(group.lines)
+                continue
+            rows = None if schema is None else read_exactly(block, schema, others="ignore")
+            if rows is not None:
+                yield replace(self.batch(row, rows), originals=block.originals())
+            else:
+                lines = self._lines(block)
+                yield self._line_by_line(
+                    lines, row, lambda line: line_values(line, columns), kinds, as_column
+                )
 
     def _wanted(self, spans: RowSpans) -> Iterator[tuple[LineBlock, int]]:
         """The blocks that have wanted rows, each with the number of its first row."""
@@ -138,13 +174,6 @@ class NdjsonReader(FileReader):
                     yield block
                     row += block.size
 
-    def _first_object(self) -> Row:
-        for block in self._blocks():
-            for text in block.lines():
-                refuse_other_json(self.name, block.data)
-                return read_line(text).row or {}
-        return {}
-
     def _lines(self, block: LineBlock) -> Iterator[tuple[bytes, JsonLine]]:
         """Each line, and the row in it; in a reject file the row that was rejected."""
         long = block.long
@@ -154,36 +183,34 @@ class NdjsonReader(FileReader):
 
     # --- the columns -------------------------------------------------------------------------------------
 
-    def _scanned(self) -> Iterator[tuple[LineBlock, bool]]:
-        """The blocks to scan; true for one after which there may be others that aren't scanned."""
+    def _scanned(self) -> Iterator[LineBlock]:
+        """The blocks to scan; after `_scanned_bytes` there may be others."""
         seen = 0
         for block in self._blocks():
             seen += len(block.data)
-            yield block, seen >= self._scanned_bytes
+            yield block
             if seen >= self._scanned_bytes:
                 return
 
     @cached_property
     def _scan(self) -> ColumnScan:
-        scan = ColumnScan()
-        for block, last in self._scanned():
+        scan, seen = ColumnScan(), 0
+        for block in self._scanned():
             long = block.long
+            seen += len(block.data)
             for _, line in self._lines(block):
                 if line.row is not None and line.plain:
                     scan.add(line.row, long=long)
                 elif line.row is not None:
                     scan.add_names(line.row)
-            if last:
-                scan.whole = False
+        scan.whole = scan.whole and seen < self._scanned_bytes
         return scan
 
     @cached_property
     def _types(self) -> dict[str, pa.DataType]:
         """The types as which columns can be read at full speed without changing any value; else JSON."""
-        return {
-            name: pa.string() if self.text else types.common_type()
-            for name, types in self._scan.columns.items()
-        }
+        found = self._scan.columns.items()
+        return {name: pa.string() if self.text else types.common_type() for name, types in found}
 
     @cached_property
     def _schema(self) -> pa.Schema:
@@ -195,7 +222,7 @@ class NdjsonReader(FileReader):
                 kinds[name] = pa.null()
             elif kind == JSON:
                 kinds[name] = pa.string()
-        for block, _ in self._scanned() if nested else ():
+        for block in self._scanned() if nested else ():
             for _, line in self._lines(block):
                 row = line.row if line.row is not None and line.plain else {}
                 for name in nested:
@@ -205,24 +232,8 @@ class NdjsonReader(FileReader):
 
     # --- the rows ----------------------------------------------------------------------------------------
 
-    def _exact(self, block: LineBlock, row: int, columns: Sequence[str]) -> Iterator[Batch]:
-        if self.holds_rejects:
-            for group in group_rejects(self._lines(block), columns):
-                batch = self._rejects_read_again(group, row, columns)
-                yield batch
-                row = batch.stop
-            return
-        kinds = {name: self._types.get(name, pa.string()) for name in columns}
-        if JSON not in kinds.values():
-            rows = read_exactly(block, pa.schema(list(kinds.items())), others="ignore")
-            if rows is not None:
-                yield replace(self.batch(row, rows), originals=block.originals())
-                return
-        lines = self._lines(block)
-        yield self._line_by_line(lines, row, lambda line: line_values(line, columns), kinds, as_column)
-
     def _rejects_read_again(self, group: RejectGroup, row: int, columns: Sequence[str]) -> Batch:
-        """Rows that are read alike."""
+        """The rows of a group, which are read alike."""
         known = (self._scan if group.typed is None else group.scan()).columns
         kinds = {
             name: known[name].common_type() if name in known and not group.text else pa.string()
@@ -237,26 +248,6 @@ class NdjsonReader(FileReader):
 
         batch = self._line_by_line(group.lines, row, values_of, kinds, as_column, group.typed or {})
         return replace(batch, text=group.text)
-
-    def _strict(self, block: LineBlock, row: int, columns: Sequence[str]) -> Batch:
-        rows = None if self.holds_rejects else read_exactly(block, self._schema, others="error")
-        if rows is not None:
-            batch = self.batch(row, rows.select(list(columns)))
-            return replace(batch, originals=block.originals())
-
-        def values_of(line: JsonLine) -> list[object]:
-            """The values of these columns; MisfitError if any value of the line doesn't fit its column."""
-            if not line.plain:
-                raise MisfitError(not_json(line.text))
-            values = line_values(line, self._schema.names)
-            found = {
-                field.name: fit_column(field.name, value, field.type)
-                for field, value in zip(self._schema, values, strict=True)
-            }
-            return [found[name] for name in columns]
-
-        kinds = {name: self._schema.field(name).type for name in columns}
-        return self._line_by_line(self._lines(block), row, values_of, kinds, pa.array)
 
     def _line_by_line(
         self,

@@ -6,7 +6,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Final
 
@@ -68,8 +68,15 @@ class ParquetReader(FileReader):
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
         for groups, row in self._groups(spans):
+            found = [self._metadata.row_group(group) for group in groups]
+            size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
+            most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
             with source_errors(self.name), closing(self._file.open()) as stream:
-                yield from plain_batches(self.name, row, self._read_groups(stream, groups, row, columns))
+                batches = _opened(stream, self._metadata).iter_batches(
+                    most, row_groups=groups, columns=list(columns), use_threads=False
+                )
+                batches = guarded(batches, self.name, f"in row {row} or after it")
+                yield from plain_batches(self.name, row, (batch.select(list(columns)) for batch in batches))
 
     def _groups(self, spans: RowSpans) -> list[tuple[list[int], int]]:
         """Which row groups to read, neighbours together, with the number of their first row."""
@@ -84,59 +91,31 @@ class ParquetReader(FileReader):
             row = end
         return found
 
-    def _read_groups(
-        self, stream: pa.NativeFile, groups: list[int], row: int, columns: Sequence[str]
-    ) -> Iterator[pa.RecordBatch]:
-        found = [self._metadata.row_group(group) for group in groups]
-        size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
-        rows = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
-        with source_errors(self.name):
-            batches = _opened(stream, self._metadata).iter_batches(
-                rows, row_groups=groups, columns=list(columns), use_threads=False
-            )
-        for batch in guarded(batches, self.name, f"in row {row} or after it"):
-            yield batch.select(list(columns))
-
     def _seekable(self, given: UnpackedFile) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
         if given.file.seekable and given.codec is None:
             return given.file
-        with _writing(self.name):
-            self._spool, path = _temporary()
-        with source_errors(self.name), closing(given.open()) as stream:
-            while chunk := stream.read(HEAD):
-                with _writing(self.name):
+        with source_errors(self.name):
+            stream = given.open()
+        try:
+            # Without a name if possible: a file with a name stays on the disk when the process is killed.
+            self._spool = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
+            path = f"/proc/self/fd/{self._spool.fileno()}"
+            if not Path(path).exists():
+                self._spool.close()
+                self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
+                path = self._spool.name
+            with closing(stream):
+                for chunk in guarded(iter(lambda: stream.read(HEAD), b""), self.name):
                     self._spool.write(chunk)
-        with _writing(self.name):
             self._spool.flush()
+        except OSError as error:
+            raise StateError(
+                f"{self.name} is packed or comes through a pipe and needs a temporary copy, which can't be "
+                f"written: {error.strerror or error}",
+                hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
+            ) from error
         return StoredFile(self.name, fs.LocalFileSystem(), path)
-
-
-def _temporary() -> tuple[IO[bytes], str]:
-    """A new temporary file, and the path under which it can be opened again; without a name if possible.
-
-    A file with a name stays on the disk when the process is killed.
-    """
-    unnamed = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
-    path = Path(f"/proc/self/fd/{unnamed.fileno()}")
-    if path.exists():
-        return unnamed, str(path)
-    unnamed.close()
-    named = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
-    return named, named.name
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[None]:
-    """Blame the temporary folder, not the file, for errors while its copy is written."""
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"{name} is packed or comes through a pipe and needs a temporary copy, which can't be written: "
-            f"{error.strerror or error}",
-            hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
-        ) from error
 
 
 def _opened(stream: pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:

@@ -52,15 +52,6 @@ class _Entry:
     def names(self) -> list[str]:
         return [*self.reader.names(), *self.added]
 
-    def known(self, columns: Sequence[str] | None) -> list[str]:
-        """The columns, all for None; SourceError if the file has no such column."""
-        names = self.schema().names
-        missing = [column for column in columns or () if column not in names]
-        if missing:
-            hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
-            raise SourceError(f"{self.file.name} has no column {', '.join(missing)}", hint=hint)
-        return list(names if columns is None else dict.fromkeys(columns))
-
     def complete(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
         """The rows with the folders' columns among them, in the order of `columns`."""
         arrays = [
@@ -80,26 +71,6 @@ class _Entry:
         alone = pc.replace_substring_regex(originals, rb"^\s*\{\s*\}", escaped + b"}")
         whole = pc.starts_with(alone, pattern=added)
         return pc.if_else(whole, alone, pc.replace_substring_regex(alone, rb"^\s*\{", escaped + b","))
-
-    def change(self, digest: str | None) -> str | None:
-        """A sentence that tells how the file changed since it was opened; None if it didn't.
-
-        A file that was written to is the same if it has this digest.
-        """
-        stored, then = self.stored, self.file
-        if stored is None or not stored.repeatable:
-            return None
-        try:
-            size, modified = stored.state()
-            if size != then.size:
-                return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
-            if modified != then.modified and (digest is None or file_checksum(stored) != digest):
-                return f"{then.name} was written to after it was opened"
-            if self.reader.sample() != then.sample:
-                return f"{then.name} has other content than when it was opened"
-        except SourceError as error:
-            return error.message
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +170,12 @@ class Source:
         entry = self._entries[file]
         if used is not None and entry.reader.open_columns:
             return self._batches(file, RowSpans(spans), list(dict.fromkeys(used)), exact=True)
-        return self._batches(file, RowSpans(spans), entry.known(columns), exact=False)
+        names = entry.schema().names
+        wanted = list(names if columns is None else dict.fromkeys(columns))
+        if missing := [column for column in wanted if column not in names]:
+            hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
+            raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
+        return self._batches(file, RowSpans(spans), wanted, exact=False)
 
     def _batches(self, file: int, spans: RowSpans, columns: list[str], *, exact: bool) -> Iterator[Batch]:
         entry = self._entries[file]
@@ -284,9 +260,23 @@ class Source:
 
         A file that was written to is the same if it has the digest that it had.
         """
-        known = digests or {}
-        changes = (entry.change(known.get(number)) for number, entry in enumerate(self._entries))
-        return next((change for change in changes if change is not None), None)
+        for number, entry in enumerate(self._entries):
+            stored, then = entry.stored, entry.file
+            if stored is None or not stored.repeatable:
+                continue
+            try:
+                size, modified = stored.state()
+                if size != then.size:
+                    return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
+                if modified != then.modified:
+                    digest = (digests or {}).get(number)
+                    if digest is None or file_checksum(stored) != digest:
+                        return f"{then.name} was written to after it was opened"
+                if entry.reader.sample() != then.sample:
+                    return f"{then.name} has other content than when it was opened"
+            except SourceError as error:
+                return error.message
+        return None
 
 
 def open_source(

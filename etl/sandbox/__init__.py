@@ -1,8 +1,8 @@
 """A stand-in for Amplitude on this machine, written from what is known of its APIs."""
 
 from .fault_injection import FaultRule, SandboxError, parse_fault
-from .lifecycle import Sandbox, running_sandbox, serve
 from .sandbox_options import SandboxOptions, make_options, parse_latency
+from .server import Sandbox, running_sandbox, serve
 
 __all__ = [
     "FaultRule",

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from email import message_from_bytes
+from email.policy import HTTP
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from aiohttp import BodyPartReader, MultipartReader, web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
+from aiohttp import web
 
-from .api_rules import IDENTIFICATION_KEYS, SHORTEST_ID
-from .checks import Answer, RequestRefusedError, check, parse_identifications
+from .api_rules import (
+    IDENTIFICATION_KEYS,
+    SHORTEST_ID,
+    Answer,
+    RequestRefusedError,
+    check,
+    parse_identifications,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Set
 
-    from .checks import Identification
+    from .api_rules import Identification
     from .event_endpoint import InsertIdMemory
     from .limiter import Limiter
     from .profiles import Profiles, UserKey
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from .stats import Stats
 
 
-_UNBOUNDED: Final = 2**40
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 
@@ -146,21 +149,16 @@ async def read_form(request: web.Request) -> dict[str, str]:
             pairs = await request.post()
             return {name: value for name, value in pairs.items() if isinstance(value, str)}
         if request.content_type == _MULTIPART:
-            return await _read_parts(request)
-    except (ValueError, LookupError, HttpProcessingError, web.HTTPException) as error:
+            # The body was read whole before, for its digest and its size, so it can't be streamed.
+            head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+            form = message_from_bytes(head + await request.read(), policy=HTTP)
+            parts = form.iter_parts() if not form.defects else ()
+            fields: dict[Any, Any] = {
+                part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
+                for part in parts
+            }
+            if fields:
+                return {name: content.decode() for name, content in fields.items() if name}
+    except (ValueError, LookupError, web.HTTPException) as error:
         raise RequestRefusedError(400, "missing_event") from error
     raise RequestRefusedError(400, "missing_event")
-
-
-async def _read_parts(request: web.Request) -> dict[str, str]:
-    loop = asyncio.get_running_loop()
-    # The body was read whole before, for its digest and its size, so it is streamed once more.
-    stream = StreamReader(BaseProtocol(loop), _UNBOUNDED, loop=loop)
-    stream.feed_data(await request.read())
-    stream.feed_eof()
-    fields: dict[str, str] = {}
-    reader = MultipartReader(request.headers, stream)
-    while (part := await reader.next()) is not None:
-        if isinstance(part, BodyPartReader) and part.name is not None:
-            fields[part.name] = (await part.read(decode=True)).decode()
-    return fields

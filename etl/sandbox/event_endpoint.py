@@ -19,8 +19,6 @@ from .api_rules import (
     IDENTIFY_EVENT,
     INSERT_ID_SECONDS,
     SHORTEST_ID,
-)
-from .checks import (
     Answer,
     IdLengthError,
     MissingIdError,
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from .checks import Identification
+    from .api_rules import Identification
     from .endpoints import SandboxState
     from .limiter import Limiter
     from .profiles import UserKey
@@ -229,16 +227,13 @@ def parse_upload(text: str, content_type: str) -> Upload:
         raise RequestRefusedError(400, "api_key must be a string")
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise RequestRefusedError(400, "events must be a list of objects")
-    return Upload(key, events, _read_min_id_length(parsed.get("options")))
-
-
-def _read_min_id_length(options: object) -> int:
+    options = parsed.get("options")
     if not isinstance(options, dict | None):
         raise RequestRefusedError(400, "options must be an object")
     length = (options or {}).get("min_id_length", SHORTEST_ID)
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise RequestRefusedError(400, "min_id_length must be a whole number above 0")
-    return length
+    return Upload(key, events, length)
 
 
 def _unzip(body: bytes, max_bytes: int) -> bytes:
@@ -271,7 +266,11 @@ class EventError:
 
 def find_event_errors(events: Sequence[Identification], min_id_length: int) -> list[EventError]:
     """Find what is wrong with events, in their order."""
-    return [error for index, event in enumerate(events) for error in _errors_of(index, event, min_id_length)]
+    return [
+        EventError(index, *found)
+        for index, event in enumerate(events)
+        for found in _errors_of(event, min_id_length)
+    ]
 
 
 def refusal_of_events(errors: Sequence[EventError], offenders: Offenders) -> RequestRefusedError:
@@ -293,47 +292,41 @@ def throttled_events(
 
     Their rates are given as one above what is allowed. Events of those over their day are throttled as well.
     """
-    by_id: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
-    users, devices = by_id
+    by_id: dict[str, dict[str, list[int]]] = {name: {} for name in ID_KEYS}
     for index, event in enumerate(events):
-        for indexes, field in zip(by_id, ID_KEYS, strict=True):
-            if (given := trimmed_id(event, field)) is not None:
-                indexes.setdefault(given, []).append(index)
-    ids = users.keys() | devices.keys()
+        for name, given in _ids(event).items():
+            by_id[name].setdefault(given, []).append(index)
+    ids = by_id["user_id"].keys() | by_id["device_id"].keys()
     over = quota_users & ids
     throttled = {*limiter.hot(ids), *limiter.quick(ids)} - over
     if not (over or throttled):
         return None
-
-    def rates(named: Set[str], allowed: int) -> dict[str, int]:
-        return dict.fromkeys(sorted(named), allowed + 1)
-
-    refused = over | throttled
-    details = {
-        "eps_threshold": eps_threshold,
-        "throttled_users": rates(throttled & users.keys(), eps_threshold),
-        "throttled_devices": rates(throttled & devices.keys(), eps_threshold),
-        "exceeded_daily_quota_users": rates(over & users.keys(), DAILY_EVENTS),
-        "exceeded_daily_quota_devices": rates(over & devices.keys(), DAILY_EVENTS),
-        "throttled_events": sorted({i for indexes in by_id for u in refused for i in indexes.get(u, ())}),
-    }
+    details: dict[str, Any] = {"eps_threshold": eps_threshold}
+    refused: set[int] = set()
+    for what, found in (("users", by_id["user_id"]), ("devices", by_id["device_id"])):
+        quick, full = sorted(throttled & found.keys()), sorted(over & found.keys())
+        details[f"throttled_{what}"] = dict.fromkeys(quick, eps_threshold + 1)
+        details[f"exceeded_daily_quota_{what}"] = dict.fromkeys(full, DAILY_EVENTS + 1)
+        refused.update(index for name in (*quick, *full) for index in found[name])
+    details["throttled_events"] = sorted(refused)
     return RequestRefusedError(429, "too many events of some users or devices", details=details)
 
 
-def _errors_of(index: int, event: Identification, min_id_length: int) -> Iterator[EventError]:
+def _errors_of(event: Identification, min_id_length: int) -> Iterator[tuple[str, str, str]]:
+    """Yield the kind, the field and the message of each fault of an event."""
     event_type, time = event.get("event_type"), event.get("time")
     if event_type is None or event_type == "":
-        yield EventError(index, MISSING, "event_type", "an event without event_type")
+        yield (MISSING, "event_type", "an event without event_type")
     for field in ("event_type", "insert_id"):
         if not isinstance(event.get(field), str | None):
-            yield EventError(index, INVALID, field, f"{field} must be a string")
+            yield (INVALID, field, f"{field} must be a string")
     if time is not None and (isinstance(time, bool) or not isinstance(time, int) or time < 0):
-        yield EventError(index, INVALID, "time", "time must be whole milliseconds")
+        yield (INVALID, "time", "time must be whole milliseconds")
     if not isinstance(event.get("event_properties"), dict | None):
-        yield EventError(index, INVALID, "event_properties", "event_properties must be an object")
+        yield (INVALID, "event_properties", "event_properties must be an object")
     for field, error in broken_rules(event, min_id_length):
         if not isinstance(error, MissingIdError):
             kind = ID_LENGTH if isinstance(error, IdLengthError) else INVALID
-            yield EventError(index, kind, field, error.message)
+            yield (kind, field, error.message)
         elif event_type != GROUP_IDENTIFY_EVENT:  # which is about a group, and needs no user
-            yield from (EventError(index, MISSING, name, "an event without an id") for name in ID_KEYS)
+            yield from ((MISSING, name, "an event without an id") for name in ID_KEYS)

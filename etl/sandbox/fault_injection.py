@@ -41,17 +41,12 @@ _SHARE: Final = re.compile(r"(\d*\.?\d+(?:e-\d+)?)(%?)")
 OVERSIZED_BYTES: Final = 8 * 2**20
 _PIECE: Final = b"x" * 2**16
 _STALL_CHECK_SECONDS: Final = 0.05
-_HTML: Final = (
-    "<!doctype html>\n<html><head><title>502</title></head><body><h1>Bad gateway</h1></body></html>\n"
-)
-_PORTAL: Final = (
-    "<!doctype html>\n<html><head><title>Sign in</title></head><body><form></form></body></html>\n"
-)
+_PAGE: Final = "<!doctype html>\n<html><head><title>{}</title></head><body>{}</body></html>\n"
 # Kinds that are a whole answer: its status and its page.
 _PAGES: Final[Mapping[str, tuple[int, str]]] = {
-    "html": (502, _HTML),
+    "html": (502, _PAGE.format("502", "<h1>Bad gateway</h1>")),
     "empty": (200, ""),
-    "portal": (200, _PORTAL),
+    "portal": (200, _PAGE.format("Sign in", "<form></form>")),
 }
 # Closing with this set sends a reset instead of an orderly end.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
-from .checks import RequestRefusedError
+from .api_rules import RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from .api_rules import DEVICE_KEYS, LOCATION_KEYS, LONGEST_STRING, ORDERED_OPERATORS, TEXT_KEYS
-from .checks import Identification, Json, trimmed_id
+from .api_rules import (
+    DEVICE_KEYS,
+    LOCATION_KEYS,
+    LONGEST_STRING,
+    ORDERED_OPERATORS,
+    TEXT_KEYS,
+    Identification,
+    Json,
+    trimmed_id,
+)
 
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]
@@ -88,20 +96,14 @@ class Profiles:
 
     def as_json(self) -> dict[str, object]:
         """Return every profile: `users` by user_id, and `devices` by device_id those without a user."""
-        return {
-            "users": {user_id: profile.as_json() for user_id, profile in self.users.items()},
-            "devices": {device_id: profile.as_json() for device_id, profile in self.devices.items()},
-        }
+        both = {"users": self.users, "devices": self.devices}
+        return {name: {key: p.as_json() for key, p in profiles.items()} for name, profiles in both.items()}
 
     def _profile(self, identification: Identification) -> Profile:
         user_id, device = self.key(identification)
         if user_id is None:
-            if device not in self.devices:
-                self.devices[device] = Profile(None, [device])
-            return self.devices[device]
-        profile = self.users.get(user_id)
-        if profile is None:
-            profile = self.users[user_id] = Profile(user_id)
+            return self.devices.setdefault(device, Profile(None, [device]))
+        profile = self.users.setdefault(user_id, Profile(user_id))
         device_id = trimmed_id(identification, "device_id")
         if device_id is not None and device_id not in profile.device_ids:
             profile.device_ids.append(device_id)

@@ -50,9 +50,7 @@ Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
 Names: TypeAlias = Annotated[frozenset[str], Strict(False)]
 Rule: TypeAlias = Annotated[FaultRule, BeforeValidator(lambda r: parse_fault(r) if isinstance(r, str) else r)]
 Seconds: TypeAlias = Annotated[
-    float,
-    Field(ge=0),
-    BeforeValidator(lambda s: parse_latency(s) if isinstance(s, str) else s),
+    float, Field(ge=0), BeforeValidator(lambda s: parse_latency(s) if isinstance(s, str) else s)
 ]
 
 

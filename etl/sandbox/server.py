@@ -1,17 +1,19 @@
-"""Take HTTP requests to the endpoints and answers back, with the delays and faults that were asked for."""
+"""The server of the sandbox: its paths, the delays and faults that were asked for, and the ways to run it."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypedDict, Unpack
 
 import orjson
 from aiohttp import web
 
-from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
-from .checks import Answer, RequestRefusedError
+from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
 from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
 from .event_endpoint import EventEndpoint, InsertIdMemory
 from .fault_injection import (
@@ -24,72 +26,93 @@ from .fault_injection import (
 )
 from .limiter import Limiter
 from .profiles import NOBODY, Profiles
+from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from .sandbox_options import SandboxOptions
-
+HOST: Final = "127.0.0.1"
 Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
-_NOTHING: Final = ParsedRequest()
+# What is read at all; the sandbox's own limit is below it, and answered in good order.
+_READ_BYTES: Final = 64 * 2**20
+_SHUTDOWN_SECONDS: Final = 1.0
+_DEFAULTS: Final = SandboxOptions()
 _UNAPPLIED: Final = Answer(0, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """`monotonic` and `wall` give seconds; `sleep` waits some."""
+class Clocks(TypedDict, total=False):
+    """`clock` (monotonic) drives limits and outages, `wall` stamps the journal, `sleep` makes latency."""
 
-    monotonic: Callable[[], float]
+    clock: Callable[[], float]
     wall: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOutcome:
-    """The outcome of a request: its answer, or the fault that stands for it."""
+class Sandbox:
+    """A stand-in for Amplitude on this machine: `async with Sandbox(options) as sandbox: ... sandbox.url`.
 
-    path: str
-    digest: bytes
-    size: int
-    parsed: ParsedRequest
-    answer: Answer
-    fault: InjectedFault | None = None
+    The clocks are in seconds. Raises SandboxError where the port is taken or the journal can't be opened.
+    """
 
-    @property
-    def status(self) -> int | None:
-        """The status that the client gets, if it gets one."""
-        return self.answer.status if self.fault is None else self.fault.status
-
-    @property
-    def applied(self) -> bool:
-        """Whether the request's identifications are in the profiles."""
-        return self.answer.status == 200
-
-
-class Server:
-    """The handlers of all paths, and the state they share."""
-
-    def __init__(self, options: SandboxOptions, clocks: Clocks) -> None:
+    def __init__(self, options: SandboxOptions = _DEFAULTS, **clocks: Unpack[Clocks]) -> None:
+        self._clock, self._wall = clocks.get("clock", time.monotonic), clocks.get("wall", time.time)
+        self._sleep = clocks.get("sleep", asyncio.sleep)
         self.stats = Stats()
-        self.outage = Outage(clocks.monotonic)
+        self.outage = Outage(self._clock)
         self.stopping = asyncio.Event()
         self.journal = Journal(options.journal, keep=lambda: self.options.record)
-        self._clocks = clocks
         self._in_flight = RequestsInFlight()
+        self._runner: web.AppRunner | None = None
+        self._port = options.port
         self._begin(options)
 
     def _begin(self, options: SandboxOptions) -> None:
         """Begin without any profile; the counts go on."""
-        clock = self._clocks.monotonic
-        limiter, inserts = Limiter(options, clock), InsertIdMemory(clock)
+        limiter, inserts = Limiter(options, self._clock), InsertIdMemory(self._clock)
         self._state = SandboxState(options, limiter, self.stats, Profiles(), inserts)
         self._injector = FaultInjector(options.faults, options.seed)
         self._endpoints: dict[str, Endpoint] = {
             IDENTIFY: IdentifyEndpoint(self._state),
-            BATCH: EventEndpoint(BATCH, self._state, self._clocks.wall),
-            HTTP_V2: EventEndpoint(HTTP_V2, self._state, self._clocks.wall),
+            BATCH: EventEndpoint(BATCH, self._state, self._wall),
+            HTTP_V2: EventEndpoint(HTTP_V2, self._state, self._wall),
         }
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=_READ_BYTES)
+        app.add_routes(
+            [
+                *(web.post(path, self.update) for path in self._endpoints),
+                web.get(USER_PROFILE, self.profile),
+                web.get("/_sandbox/{name}", self.show),
+                web.post("/_sandbox/faults", self.change_options),
+                web.post("/_sandbox/reset", self.forget),
+            ]
+        )
+        # A compressed body stays compressed until its path opens it, within bounds or not at all.
+        self._runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, HOST, self._port).start()
+        except OSError as error:
+            await self.__aexit__()
+            message = f"port {self._port} can't be had on {HOST}: {error.strerror or error}"
+            raise SandboxError(message, hint="choose another --port, or 0 for a free one") from error
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stopping.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self.journal.close()
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"http://{HOST}:{self._port}"
 
     @property
     def options(self) -> SandboxOptions:
@@ -105,6 +128,14 @@ class Server:
     def requests(self) -> tuple[RequestRecord, ...]:
         """The requests with updates answered by now; empty unless the options have `record`."""
         return tuple(self.journal.records)
+
+    def begin_outage(self, kind: str = "reset-before", *, seconds: float | None = None) -> None:
+        """Let all requests meet a fault such as `503`, for a while or until `end_outage`."""
+        self.outage.begin(kind, seconds)
+
+    def end_outage(self) -> None:
+        """Let requests through again."""
+        self.outage.end()
 
     def change(self, **values: object) -> None:
         """Change options by name; limits count anew, and nothing changes if one value is wrong.
@@ -124,12 +155,12 @@ class Server:
         elif "outage" in values:
             self.outage.end()
         self._state.options = options
-        self._state.limiter = Limiter(options, self._clocks.monotonic)
+        self._state.limiter = Limiter(options, self._clock)
         self._injector = FaultInjector(options.faults, options.seed)
 
     def reset(self) -> None:
         """Forget every profile, count and record; options and an outage stay."""
-        self.stats.reset()
+        self.stats = Stats()
         self.journal.records.clear()
         self._begin(self.options)
 
@@ -137,16 +168,16 @@ class Server:
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         """`POST /identify`, `/batch` or `/2/httpapi`."""
-        received = self._clocks.wall()
         open_request = self._in_flight.begin(lambda: has_hung_up(request))
         try:
-            outcome = await self._handle(request, open_request)
+            record, answer, fault = await self._handle(request, open_request, self._wall())
         except (ConnectionError, web.RequestPayloadError):
             return web.Response(status=400)  # the body broke off, so there was no request
         finally:
             self._in_flight.end(open_request)
-        self._count(received, outcome)
-        return await self._respond(request, outcome.fault, outcome.answer)
+        self.stats.count(record)
+        self.journal.add(record)
+        return await self._respond(request, fault, answer)
 
     async def profile(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/userprofile`; only an outage lets it fail."""
@@ -157,57 +188,50 @@ class Server:
             answer = error.as_answer()
         return await self._respond(request, self.outage.fault, answer)
 
-    async def _handle(self, request: web.Request, open_request: OpenRequest) -> RequestOutcome:
-        path, endpoint = request.path, self._endpoints[request.path]
+    async def _handle(
+        self, request: web.Request, open_request: OpenRequest, received: float
+    ) -> tuple[RequestRecord, Answer, InjectedFault | None]:
+        """Answer a request with updates; where it meets a fault, that stands for the answer."""
+        body, digest, parsed = b"", b"", ParsedRequest()
+        answer: Answer | None = None
+        fault = None
+        endpoint = self._endpoints[request.path]
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            too_large = RequestRefusedError(413, "payload too large")
-            return RequestOutcome(path, b"", 0, _NOTHING, endpoint.refuse(too_large))
-        wanted = self.options.faults or self.journal.wanted
-        digest = hashlib.sha256(body).digest() if wanted else b""
-        parsed, answer = _NOTHING, None
-        try:
-            parsed = await endpoint.parse(request, body)
-        except RequestRefusedError as error:
-            answer = endpoint.refuse(error)
-        users = frozenset(parsed.users) - {NOBODY}
-        self.stats.concurrent_users += self._in_flight.set_users(open_request, users)
-        # Also without latency: requests that came together are noticed only if all get a turn.
-        await self._clocks.sleep(self.options.latency)
-        fault = self.outage.fault or self._injector.draw(digest)
-        if fault is not None and not fault.applied:
-            answer = _UNAPPLIED
-        if answer is None:
+            answer = endpoint.refuse(RequestRefusedError(413, "payload too large"))
+        else:
+            if self.options.faults or self.journal.wanted:
+                digest = hashlib.sha256(body).digest()
             try:
-                answer = self._endpoints[path].take(parsed)
+                parsed = await endpoint.parse(request, body)
             except RequestRefusedError as error:
                 answer = endpoint.refuse(error)
-        return RequestOutcome(path, digest, len(body), parsed, answer, fault)
-
-    def _count(self, received: float, outcome: RequestOutcome) -> None:
-        fault, status, parsed = outcome.fault, outcome.status, outcome.parsed
-        self.stats.requests += 1
-        self.stats.accepted += outcome.applied
-        self.stats.bytes += outcome.size
-        if status is not None:
-            self.stats.statuses[status] += 1
-        if fault is not None:
-            self.stats.faults[str(fault)] += 1
-        if self.journal.wanted:
-            record = RequestRecord(
-                path=outcome.path,
-                received=received,
-                sha256=outcome.digest.hex(),
-                size=outcome.size,
-                identifications=len(parsed.identifications),
-                users=len(set(parsed.users)),
-                status=status,
-                applied=outcome.applied,
-                fault=None if fault is None else str(fault),
-                reason=outcome.answer.reason,
-            )
-            self.journal.add(record)
+            users = frozenset(parsed.users) - {NOBODY}
+            self.stats.concurrent_users += self._in_flight.set_users(open_request, users)
+            # Also without latency: requests that came together are noticed only if all get a turn.
+            await self._sleep(self.options.latency)
+            fault = self.outage.fault or self._injector.draw(digest)
+            if fault is not None and not fault.applied:
+                answer = _UNAPPLIED
+            if answer is None:
+                try:
+                    answer = self._endpoints[request.path].take(parsed)
+                except RequestRefusedError as error:
+                    answer = endpoint.refuse(error)
+        record = RequestRecord(
+            path=request.path,
+            received=received,
+            sha256=digest.hex(),
+            size=len(body),
+            identifications=len(parsed.identifications),
+            users=len(set(parsed.users)),
+            status=answer.status if fault is None else fault.status,
+            applied=answer.status == 200,
+            fault=None if fault is None else str(fault),
+            reason=answer.reason,
+        )
+        return record, answer, fault
 
     async def _respond(
         self, request: web.Request, fault: InjectedFault | None, answer: Answer
@@ -253,16 +277,40 @@ class Server:
         self.reset()
         return _json({})
 
-    def routes(self) -> list[web.RouteDef]:
-        """All paths."""
-        return [
-            *(web.post(path, self.update) for path in self._endpoints),
-            web.get(USER_PROFILE, self.profile),
-            web.get("/_sandbox/{name}", self.show),
-            web.post("/_sandbox/faults", self.change_options),
-            web.post("/_sandbox/reset", self.forget),
-        ]
-
 
 def _json(value: object, *, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
+
+
+@contextmanager
+def running_sandbox(options: SandboxOptions = _DEFAULTS, **clocks: Unpack[Clocks]) -> Iterator[Sandbox]:
+    """Run a Sandbox in a thread, for callers without an event loop, until the end of the block."""
+    sandbox = Sandbox(options, **clocks)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def serve(options: SandboxOptions, *, ready: Callable[[str], None]) -> None:
+    """Run until cancelled, interrupted or terminated; `ready` gets the base URL once requests are taken."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with Sandbox(options) as sandbox:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            ready(sandbox.url)
+            await stop.wait()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)

@@ -43,19 +43,21 @@ class Stats:
     unknown_keys: Counter[str] = field(default_factory=Counter)
     reads: int = 0
 
-    def reset(self) -> None:
-        """Count from nothing again."""
-        for name, value in ((one.name, getattr(Stats(), one.name)) for one in fields(self)):
-            setattr(self, name, value)
+    def count(self, record: RequestRecord) -> None:
+        """Count a request with updates."""
+        self.requests += 1
+        self.accepted += record.applied
+        self.bytes += record.size
+        if record.status is not None:
+            self.statuses[record.status] += 1
+        if record.fault is not None:
+            self.faults[record.fault] += 1
 
     def as_json(self) -> dict[str, object]:
         """Show the counts as JSON values; statuses become text."""
-        counts = {one.name: getattr(self, one.name) for one in fields(self)}
+        counts = ((one.name, getattr(self, one.name)) for one in fields(self))
         return {
-            name: {str(key): number for key, number in sorted(count.items())}
-            if isinstance(count, Counter)
-            else count
-            for name, count in counts.items()
+            n: {str(k): v for k, v in sorted(c.items())} if isinstance(c, Counter) else c for n, c in counts
         }
 
 

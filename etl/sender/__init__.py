@@ -1,8 +1,8 @@
 """Stage 5, SEND: chunks to Amplitude until every identification has a verdict, in order for each user."""
 
 from .backoff import Backoff, Clock
-from .outcome import Outcome
-from .protocols import Transport
+from .in_flight import Transport
+from .parts import Outcome
 from .rate import AdaptiveRate, FixedRate, RateLimiter
 from .sender import Sender
 

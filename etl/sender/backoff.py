@@ -1,7 +1,10 @@
-"""How long to wait after a failure: the clock, the waits of a user's choice, and what is more than chance.
+"""How long to wait after a failure: one pause for all in an outage; a failure among successes waits alone.
 
 Where one of three back ends is down, a third of all requests fails, and each passes when it is tried again.
-So one failure proves little; the odds of n failures in a row by chance are share ** n.
+So one failure proves little; the odds of n failures in a row by chance are share ** n. Whatever passes shows
+that the destination is up: then a failure is chance, and the request goes again after about the time that a
+success takes. It is an outage when nothing has passed for a while, and more failed in a row than chance
+explains; until something has passed, the first failure counts as one.
 """
 
 from __future__ import annotations
@@ -11,8 +14,14 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Final
+
+from ..amplitude.limits import THROTTLE_SECONDS
+from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
+from ..errors import DestinationError
+from ..run_events import Listener, Paused, Recovered
+from ..text import span
 
 # What passed long ago counts less: about so many requests that passed are remembered.
 _FADING: Final = 1 - 1 / 200
@@ -25,6 +34,20 @@ _PLAUSIBLE: Final = 3.0
 # One of the halves of a part at fault is at fault: less is needed to tell which, down to one try.
 _TELLING: Final = 2.0
 _LEAST_SHARE_OF_HALVES: Final = 0.01
+# Nothing passes for so long in an outage: seconds, or latencies of a success where these are more. Successes
+# that are still under way, and a burst of failures, take less.
+_SILENT_SECONDS: Final = 5.0
+_SILENT_LATENCIES: Final = 20
+# Until something has passed it is unknown how often requests fail, and one at a time is tried: waits double
+# only after so many failures each.
+_EARLY_FAILURES: Final = 8
+# Of the longest outage, silence and a wait after a 5xx are no more than these shares.
+_SILENT_SHARE: Final = 1 / 4
+_WAIT_SHARE: Final = 1 / 30
+
+
+class StoppedError(Exception):
+    """The run is stopping: no new attempt may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +111,177 @@ class FailureShare:
         """The odds of so many failures in a row are one in ten to this."""
         share = (self._failed + 1) / (self._failed + self._passed + 2)  # a half where nothing is known
         return -failures * math.log10(max(share, least))
+
+
+@dataclass(slots=True, eq=False)
+class Pause:
+    """The state of the destination as all requests see it; `stopped` is set once the run is to end.
+
+    `failures` is how many failures made all wait since a request last passed; each counts once for all the
+    requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
+    time in seconds without any success after a failure. `throttle_seconds`: the transport's wait after a 429.
+    """
+
+    clock: Clock
+    backoff: Backoff
+    _: KW_ONLY
+    outage: float
+    listener: Listener
+    throttle_seconds: float = THROTTLE_SECONDS
+    failures: int = 0
+    passes: int = 0
+    share: FailureShare = field(default_factory=FailureShare)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    _until: float = float("-inf")
+    _last_failure: float = float("-inf")
+    _since: float | None = None
+    _outage_since: float | None = None  # when the outage began that was reported
+    _by_chance: int = 0  # failures since something last passed, as far as chance may explain them
+    _last_pass: float = float("-inf")
+    _last_start: float = float("-inf")  # of what passed
+    _latency: float | None = None
+
+    def stop(self) -> None:
+        """Let no attempt begin from now on, and wake those that wait."""
+        self.stopped.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was told to stop."""
+        return self.stopped.is_set()
+
+    @property
+    def active(self) -> bool:
+        """Whether an attempt would have to wait now."""
+        return self.clock.now() < self._until or self.stopping
+
+    async def over(self) -> None:
+        """Wait until the pause is over; raises StoppedError if the run stops meanwhile."""
+        while (left := self._until - self.clock.now()) > 0:
+            await self.sleep(left)
+        if self.stopping:
+            raise StoppedError
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait alone; raises StoppedError if the run stops meanwhile."""
+        await self.unless_stopped(asyncio.ensure_future(self.clock.sleep(seconds)))
+        if self.stopping:
+            raise StoppedError
+
+    async def unless_stopped(self, future: asyncio.Future[Any]) -> bool:
+        """Wait for something; whether it came before the run stops. It is cancelled otherwise."""
+        stopper: asyncio.Future[Any] = asyncio.ensure_future(self.stopped.wait())
+        try:
+            await asyncio.wait({future, stopper}, return_when=asyncio.FIRST_COMPLETED)
+            return future.done()
+        finally:
+            future.cancel()
+            stopper.cancel()
+
+    def passed(self, started: float, failures: int = 0) -> None:
+        """A request that started at `started` was answered as one should be: the destination is up.
+
+        The same request had failed `failures` times before by chance.
+        """
+        now = self.clock.now()
+        self.passes += 1
+        self._last_start = max(self._last_start, started)
+        self.share.passed(failures)
+        latency = now - started
+        self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
+        self.failures, self._by_chance, self._since, self._last_pass = 0, 0, None, now
+        if self._outage_since is not None and now >= self._until:
+            self.listener(Recovered(now - self._outage_since))
+            self._outage_since = None
+
+    def was_up_after(self, moment: float) -> bool:
+        """Whether a request that began after that moment passed."""
+        return self._last_start > moment
+
+    @property
+    def left(self) -> float:
+        """Seconds until the longest outage is over, if nothing passes; from the first failure on."""
+        return self.outage if self._since is None else max(self._since + self.outage - self.clock.now(), 0)
+
+    def begin(self) -> float:
+        """A request failed, and nothing has passed since: an outage, if that goes on; when it began."""
+        self._since = self.clock.now() if self._since is None else self._since
+        return self._since
+
+    def is_outage(self) -> bool:
+        """Whether a failure by chance, which it counts, is one too many: nothing gets through any more."""
+        self.begin()
+        self._by_chance += 1
+        if self._latency is None or self.left <= 0:
+            return True
+        silent = min(max(_SILENT_SECONDS, _SILENT_LATENCIES * self._latency), _SILENT_SHARE * self.outage)
+        return self.share.is_no_chance(self._by_chance) and self.clock.now() - self._last_pass >= silent
+
+    def failed(self, started: float, verdict: Failure) -> None:
+        """A request that started at `started` failed: everyone waits, but not beyond the longest outage.
+
+        Raises DestinationError once nothing has passed for so long.
+        """
+        now, since = self.clock.now(), self.begin()
+        end = since + self.outage
+        if now >= end:
+            asked = verdict.retry_after
+            hint = "run the same command again once it is back; what is committed is kept"
+            if asked is not None and asked > self.outage:
+                longest = span(self.outage)
+                hint = f"the server asked to wait {span(asked)}, and --max-outage is {longest}; {hint}"
+            message = f"the destination took nothing for {span(now - since)}: {describe(verdict)}"
+            raise DestinationError(message, hint=hint)
+        if started < self._last_failure:
+            return
+        self.failures += 1
+        self._last_failure = now
+        early = self._latency is None and isinstance(verdict, TryAgain)
+        rounds = math.ceil(self.failures / _EARLY_FAILURES) if early else self.failures
+        until = min(now + self.wait(verdict, rounds), end)
+        self._until = max(self._until, until)
+        self._outage_since = since if self._outage_since is None else self._outage_since
+        self.listener(
+            Paused(describe(verdict), until - now, now - since, self.failures, verdict.status, end - now)
+        )
+
+    # --- waits in seconds --------------------------------------------------------------------------------
+
+    def wait(self, verdict: Failure, failures: int) -> float:
+        """How long to wait after the `failures`th failure in a row."""
+        chance = self.clock.chance()
+        asked = verdict.retry_after
+        if isinstance(verdict, TryAgain) and asked is None:
+            return self.backoff.seconds(failures, chance, self._longest)
+        if asked is None:
+            asked = self.throttle_seconds if self.backoff.throttle is None else self.backoff.throttle
+        # Never earlier than asked for; the spread keeps processes from coming back as one.
+        more = self.backoff.seconds(failures - 1, chance) if failures > 1 else 0.0
+        return asked * (1 + 0.25 * chance) + more
+
+    def wait_alone(self, started: float, verdict: TryAgain, failures: int) -> float:
+        """How long a request waits that started at `started` and failed, while others pass.
+
+        The failure and the wait take as long as a success does, so that a request which fails is no faster
+        than one which does not. What fails more often in a row than usual waits longer, doubling.
+        """
+        if verdict.retry_after:
+            return self.wait(verdict, 1)
+        chance = self.clock.chance()
+        doublings = self.share.doublings(failures)
+        pace = max(0.0, (self._latency or 0.0) * (0.5 + chance) - (self.clock.now() - started))
+        return max(pace, self.backoff.seconds(doublings, chance, self._longest) if doublings else 0.0)
+
+    def respite(self, verdict: SlowDown, failures: int) -> float:
+        """How long a request waits alone after its `failures`th refusal in a row by too high a rate.
+
+        It goes again at once, in its turn at the new rate, unless the server asks to wait or that failed.
+        """
+        if verdict.retry_after is not None:
+            return self.wait(verdict, 1)
+        return 0.0 if failures == 1 else self.backoff.seconds(failures - 1, self.clock.chance())
+
+    @property
+    def _longest(self) -> float:
+        """The longest wait after a 5xx."""
+        return min(self.backoff.longest, _WAIT_SHARE * self.outage)

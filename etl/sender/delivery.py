@@ -2,13 +2,13 @@
 
 Refused content is halved until the bad rows stand alone, or is taken out where the answer names it;
 `refusals` decides whether it was the content. A part that keeps failing while others pass is halved until the
-user who is throttled stands alone, and then parked: others go ahead. Users whom an answer names as throttled
+user who is throttled stands alone, and then parked: others go ahead. Users that an answer names as throttled
 are parked at once. From then on `HotUsers` has one clock for all rows of that user.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -31,84 +31,77 @@ from ..amplitude.responses import (
 )
 from ..errors import DestinationError
 from ..model import Body, Chunk, Tally
-from .backoff import Clock
-from .offenders import HotUsers, offenders_of, places_by_fault, verdict_for
-from .outcome import accepted, handed_back, metered, refused, stopped
-from .parts import halves, only, others
-from .pause import Pause
-from .portions import ChunkInFlight
-from .protocols import InFlightRecord, Sending, Transport, Watcher
+from .backoff import Clock, Pause
+from .in_flight import ChunkInFlight, InFlightRecord, Sending, Transport, Watcher
+from .parts import (
+    accepted,
+    halves,
+    handed_back,
+    offenders_of,
+    only,
+    others,
+    places_by_fault,
+    refused,
+    verdict_for,
+)
 from .rate import FixedRate, RateLimiter
-from .refusals import Refusals, Turns
+from .refusals import Refusals
+from .tasks import Turns
 from .timing import SlotState, SlotTimes
-from .user_order import Places
+from .user_order import HotUsers
 
 # A part that is throttled so often while others pass is halved: throttling names the cause, and refuses the
 # request as a whole. A 5xx may be chance, and what is resent after it should be the same bytes:
-# `FailureShare` tells when it is not. In an outage nobody can tell: after so many a part may be halved.
+# `FailureShare` tells when it is not. In an outage neither can be told: after so many a part may be halved.
 _THROTTLED_PATIENCE: Final = 3
 _FAILED_PATIENCE: Final = 10
 # Throttled more often in a row than this, a part can't blame the rate at which all of them go.
 _RATE_PATIENCE: Final = 2
-# So often in a row those whom an answer names are taken out of a part; an answer may name only the first.
+# So often in a row the users that an answer names are taken out of a part; it may name only the first.
 _MOST_ROUNDS: Final = 5
 
 
+@dataclass(slots=True, eq=False)
 class Delivery:
     """Sends parts within the rates and the shared pause, and no more requests at once than there are slots.
 
     `resent` chunks may have been taken before this process began, and so be counted as none.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        watcher: Watcher,
-        *,
-        pause: Pause,
-        requests: FixedRate,
-        identifications: RateLimiter,
-        times: SlotTimes,
-        clock: Clock,
-        outage: float,
-        record: InFlightRecord,
-        resent: float = 0,
-    ) -> None:
-        self._transport = transport
-        self._watcher = watcher
-        self._pause = pause
-        self._requests = requests
-        self._identifications = identifications
-        self._turns = Turns(times.count)
-        self._times = times
-        self._refusals = Refusals(pause, self._turns)
-        self.hot_users = HotUsers(clock, outage)
-        self._clock = clock
-        self._outage = outage
-        self._record = record
-        self._resent = resent
-        self._known: set[tuple[int, int]] = set()
-        self._halved_at = (-1, -1)
-        self._meter = Tally()
+    transport: Transport
+    watcher: Watcher
+    _: KW_ONLY
+    pause: Pause
+    requests: FixedRate
+    identifications: RateLimiter
+    times: SlotTimes
+    clock: Clock
+    outage: float
+    record: InFlightRecord | None
+    resent: float = 0
+    turns: Turns = field(init=False)
+    refusals: Refusals = field(init=False)
+    hot_users: HotUsers = field(init=False)
+    _known: set[tuple[int, int]] = field(default_factory=set)
+    _halved_at: tuple[int, int] = (-1, -1)
+    _meter: Tally = Tally()
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.times.count)
+        self.refusals = Refusals(self.pause, self.turns)
+        self.hot_users = HotUsers(self.clock, self.outage)
 
     def read_meter(self) -> Tally:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
         meter, self._meter = self._meter, Tally()
         return meter
 
-    def conclude(self) -> None:
-        """Nothing else is left to be sent: rows that are held are rejects.
-
-        Raises DestinationError where nothing was accepted since, and they are too many for that.
-        """
-        self._refusals.conclude()
-
     def begin(self, part: Chunk, chunk: ChunkInFlight) -> None:
         """Send a part in a task of its own."""
         self._deliver(Sending(part, chunk, parked_since=self.hot_users.since(part.keys)))
 
     def _deliver(self, sending: Sending, *, turn: bool = False, throttled: SlowDown | None = None) -> None:
-        self._watcher.spawn(self._send(sending, turn=turn, throttled=throttled))
+        self.watcher.spawn(self._send(sending, turn=turn, throttled=throttled))
 
     async def _send(self, sending: Sending, *, turn: bool, throttled: SlowDown | None) -> None:
         """Send a part until it has its end, or its smaller parts have tasks of their own.
@@ -118,88 +111,88 @@ class Delivery:
         """
         part = sending.part
         again = throttled is None or await self._park(sending, throttled)
-        request = await self._transport.pack(part.body) if again else ()
+        request = await self.transport.pack(part.body) if again else ()
         while again:
             if not turn:
-                if self._pause.active:
-                    with self._watcher.during(sending, "pause"):
-                        await self._pause.over()
-                with self._watcher.during(sending, "request"):  # of those that have their turn
-                    expected = self._refusals.are_expected(sending.refused)
-                    place = await self._turns.take(part.users, may_cut=not sending.tried, last=expected)
+                if self.pause.active:
+                    with self.watcher.during(sending, "pause"):
+                        await self.pause.over()
+                with self.watcher.during(sending, "request"):  # of those that have their turn
+                    expected = self.refusals.are_expected(sending.refused)
+                    place = await self.turns.take(part.users, may_cut=not sending.tried, last=expected)
                 if place is not None:
                     one = np.array([place])
                     self._deliver(replace(sending, part=only(part, one)), turn=True)
                     self._deliver(replace(sending, part=only(part, others(part, one))))
                     return
-            turn = False
-            attempt = await self._attempt(sending, request)
-            again = attempt is None or await self._follow(sending, *attempt)
-
-    async def _attempt(self, sending: Sending, request: Body) -> tuple[float, Verdict] | None:
-        """Send one request in its turn, as soon as the rates let it through; None if a pause begins."""
-        try:
-            wait = max(self._requests.book(1), self._identifications.book(sending.part.users))
-            if wait > 0:
-                await self._sleep(sending, wait, "rate")
-            if self._pause.active:
-                return None
-            with self._watcher.during(sending, "request"):
-                return await self._post(sending, request)
-        finally:
-            self._turns.give_back()
+            turn, answer = False, None
+            try:
+                wait = max(self.requests.book(1), self.identifications.book(part.users))
+                if wait > 0:
+                    await self._sleep(sending, wait, "rate")
+                if not self.pause.active:
+                    with self.watcher.during(sending, "request"):
+                        answer = await self._post(sending, request)
+            finally:
+                self.turns.give_back()
+            again = answer is None or await self._follow(sending, *answer)
 
     async def _post(self, sending: Sending, request: Body) -> tuple[float, Verdict]:
-        part, started = sending.part, self._clock.now()
+        part, started = sending.part, self.clock.now()
         self._meter += Tally(requests=1, retries=int(sending.failures > 0))
         # Known to be in flight until there is an answer: for good, if none comes.
-        self._record.began(part)
+        if self.record:
+            self.record.began(part)
         try:
-            verdict = verdict_for(part, await self._transport.post(request))
+            verdict = verdict_for(part, await self.transport.post(request))
         except DestinationError:  # it never left
-            self._record.ended(part, "refused")
+            if self.record:
+                self.record.ended(part, "refused")
             raise
         fate = fate_of(verdict)
-        self._record.ended(part, fate)
+        if self.record:
+            self.record.ended(part, fate)
         sending.doubted |= fate == "lost"
-        latency = self._clock.now() - started
-        if not (unsent := isinstance(verdict, TryAgain) and verdict.unsent):
-            self._times.answered(latency)
-        self._meter += metered(verdict) + Tally(bytes=0 if unsent else sum(map(len, request)))
+        latency = self.clock.now() - started
+        if not (isinstance(verdict, TryAgain) and verdict.unsent):
+            self.times.answered(latency)
+            self._meter += Tally(bytes=sum(map(len, request)))
+        throttled = isinstance(verdict, SlowDown | SlowDownSome)
+        in_doubt = isinstance(verdict, TryAgain) and verdict.in_doubt
+        self._meter += Tally(throttled=int(throttled), in_doubt=int(in_doubt))
         self._note(verdict, sending)
         if not isinstance(verdict, Failure):
             singled_out = sending.halved or sending.parked_since is not None
-            self._pause.passed(started, 0 if singled_out else sending.by_chance)
+            self.pause.passed(started, 0 if singled_out else sending.by_chance)
             sending.by_chance = 0
             if not isinstance(verdict, SlowDownSome):
-                self._identifications.passed(part.users, latency)
+                self.identifications.passed(part.users, latency)
         return started, verdict
 
     def _note(self, verdict: Verdict, sending: Sending) -> None:
-        """Whether others may go side by side, one by one, or not at all."""
+        """Decide whether others may go side by side, one by one, or not at all."""
         match verdict:
             case Accepted():
-                self._refusals.accepted()
+                self.refusals.accepted()
             case SlowDown() | SlowDownSome():
-                self._refusals.slowed_down()
-            case KeyRefused() if not self._refusals.acceptances:
-                self._pause.stop()
-                raise stopped(verdict)
+                self.refusals.slowed_down()
+            case Stop() if not (isinstance(verdict, KeyRefused) and self.refusals.acceptances):
+                self.pause.stop()
+                message = f"the run can't go on: {verdict.message}"
+                if isinstance(verdict, KeyRefused):
+                    answer = f"{verdict.status} {verdict.message}".rstrip()
+                    message = f"the destination refuses the API key: {answer}"
+                raise DestinationError(message, hint=verdict.hint)
             case Refused() | RefusedSome() | TooBig() | KeyRefused():
-                expected = self._refusals.are_expected(sending.refused)
-                sending.refused = self._refusals.acceptances if sending.refused is None else sending.refused
-                self._refusals.refused(expected=expected)
-            case Stop():
-                self._pause.stop()
-                raise stopped(verdict)
+                expected = self.refusals.are_expected(sending.refused)
+                sending.refused = self.refusals.acceptances if sending.refused is None else sending.refused
+                self.refusals.refused(expected=expected)
 
     async def _follow(self, sending: Sending, started: float, verdict: Verdict) -> bool:
-        """What a verdict leads to; whether the same is to be sent again."""
+        """Do what a verdict leads to; whether the same is to be sent again."""
         match verdict:
             case Accepted():
-                self.hot_users.clear(sending.part.keys)
-                counted = self._counts_right(sending, verdict)
-                self._watcher.finished(sending, accepted(sending.part, verdict, counted=counted))
+                self._accept(sending, verdict)
             case Refused() | TooBig() | KeyRefused():
                 await self._refuse(sending, verdict)
             case RefusedSome():
@@ -212,18 +205,18 @@ class Delivery:
                 return await self._retry(sending, started, verdict)
         return False
 
-    def _counts_right(self, sending: Sending, verdict: Accepted) -> bool:
-        """Whether the server counted what was sent, or may have had some of it before."""
-        part = sending.part
-        if verdict.ingested in {None, part.users} or sending.tried:
-            return True
+    def _accept(self, sending: Sending, verdict: Accepted) -> None:
+        """End a part; the server counted what was sent, unless it may have had some of it before."""
+        part, ingested = sending.part, verdict.ingested
+        self.hot_users.clear(part.keys)
+        counted = ingested in {None, part.users} or sending.tried
         place = (part.file, part.first)
-        if (verdict.ingested or 0) > part.users or (place not in self._known and not self._resent):
-            return False
-        # A kill leaves few such chunks.
-        self._resent -= place not in self._known
-        self._known.add(place)
-        return True
+        if not counted and (ingested or 0) < part.users and (place in self._known or self.resent):
+            # A kill leaves few such chunks.
+            self.resent -= place not in self._known
+            self._known.add(place)
+            counted = True
+        self.watcher.finished(sending, accepted(part, verdict, counted=counted))
 
     # --- refused -----------------------------------------------------------------------------------------
 
@@ -236,15 +229,13 @@ class Delivery:
             for part in halves(sending.part):
                 self._deliver(sending.afresh(part))
             return
-        self._watcher.held(sending)
-        expected = self._refusals.are_expected(sending.refused)
-        await self._refusals.hold(
-            sending.part, verdict, expected=expected, release=lambda: self._watcher.released(sending)
-        )
-        self._watcher.finished(sending, refused(sending.part, verdict, fault or "", sending.end))
+        self.watcher.held(sending)
+        part, expected = sending.part, self.refusals.are_expected(sending.refused)
+        await self.refusals.hold(part, verdict, lambda: self.watcher.released(sending), expected=expected)
+        self.watcher.finished(sending, refused(part, verdict, fault or "", sending.end))
 
     async def _refuse_some(self, sending: Sending, verdict: RefusedSome) -> None:
-        """Hand back those whom the answer names, and send the rest; not for ever by ones and twos."""
+        """Hand back the rows that the answer names, and send the rest, so often in a row."""
         whole = Refused(verdict.status, verdict.message)
         if sending.rounds >= _MOST_ROUNDS:
             await self._refuse(sending, whole)
@@ -252,17 +243,14 @@ class Delivery:
         at_fault = places_by_fault(sending.part, verdict)
         for fault, places in at_fault.items():
             named = replace(sending, part=only(sending.part, places))
-            self._watcher.spawn(self._refuse(named, whole, fault))
-        self._deliver_rest(sending, others(sending.part, *at_fault.values()))
-
-    def _deliver_rest(self, sending: Sending, places: Places) -> None:
-        if len(places):
-            self._deliver(sending.afresh(only(sending.part, places), rounds=sending.rounds + 1))
+            self.watcher.spawn(self._refuse(named, whole, fault))
+        if len(rest := others(sending.part, *at_fault.values())):
+            self._deliver(sending.afresh(only(sending.part, rest), rounds=sending.rounds + 1))
 
     # --- failed ------------------------------------------------------------------------------------------
 
     async def _slow_some(self, sending: Sending, verdict: SlowDownSome) -> bool:
-        """Hand back who is over the quota, let the throttled wait alone, and send the rest meanwhile."""
+        """Hand back users over the quota, let the throttled ones wait alone, and send the rest meanwhile."""
         part, offenders = sending.part, offenders_of(sending.part, verdict)
         slow = SlowDown(verdict.retry_after, verdict.message, verdict.asked)
         if sending.rounds >= _MOST_ROUNDS:
@@ -274,10 +262,11 @@ class Delivery:
         if len(offenders.over_quota):
             reason = f"over its quota for the day; the server answered 429: {verdict.message}"
             over = replace(sending, part=only(part, offenders.over_quota))
-            self._watcher.finished(over, handed_back(over.part, "daily_quota", reason, over.end))
+            self.watcher.finished(over, handed_back(over.part, "daily_quota", reason, over.end))
         if len(offenders.throttled):
             self._deliver(sending.afresh(only(part, offenders.throttled), failures=1), throttled=slow)
-        self._deliver_rest(sending, offenders.others)
+        if len(offenders.others):
+            self._deliver(sending.afresh(only(part, offenders.others), rounds=sending.rounds + 1))
         return False
 
     async def _throttle(self, sending: Sending, started: float, verdict: SlowDown) -> bool:
@@ -286,28 +275,30 @@ class Delivery:
         The first throttling is taken for everyone's. After a second one others are let ahead. If it goes on
         while others pass, the part itself is at fault: it is halved until its one user is found.
         """
-        pause = self._pause
+        pause = self.pause
         others_pass = self._count_failure(sending, verdict)
         patient = sending.failures <= _RATE_PATIENCE and sending.parked_since is None and pause.left > 0
-        if patient and self._identifications.refused(sending.part.users):  # all go too fast
+        if patient and self.identifications.refused(sending.part.users):  # all go too fast
             pause.begin()
             if (wait := min(pause.respite(verdict, sending.failures), pause.left)) > 0:
                 await self._sleep(sending, wait)
             return True
         if others_pass or sending.parked_since is not None:
             return await self._throttle_alone(sending, verdict)
-        if sending.failures == 2 and pause.left > 0 and self._watcher.probe(sending):
+        if sending.failures == 2 and pause.left > 0 and self.watcher.probe(sending):
             await self._sleep(sending, min(pause.wait(verdict, sending.failures), pause.left))
             return True
         if sending.failures >= _THROTTLED_PATIENCE and self._may_try_halves(sending):
-            return self._halve(sending)
+            return await self._single_out(sending, verdict)
         pause.failed(started, verdict)
         return True
 
     async def _throttle_alone(self, sending: Sending, verdict: SlowDown) -> bool:
         if sending.parked_since is None:
-            sending.parked_since = self._clock.now()
-        return await self._single_out(sending, verdict, sure=sending.failures >= _THROTTLED_PATIENCE)
+            sending.parked_since = self.clock.now()
+        if sending.failures >= _THROTTLED_PATIENCE:
+            return await self._single_out(sending, verdict)
+        return await self._wait_alone(sending, verdict)
 
     async def _retry(self, sending: Sending, started: float, verdict: TryAgain) -> bool:
         """After a failure that may be chance: wait alone while chance explains it.
@@ -315,7 +306,7 @@ class Delivery:
         Then the part itself is at fault, if others pass, or else it is an outage. Whether the same is to be
         sent again.
         """
-        pause = self._pause
+        pause = self.pause
         others_pass = self._count_failure(sending, verdict)
         sending.by_chance += 1
         no_chance = sending.halved or pause.share.is_no_chance(sending.by_chance)
@@ -323,16 +314,17 @@ class Delivery:
         up = others_pass or pause.was_up_after(sending.since)
         if sending.parked_since is not None or (up and no_chance):
             wait = pause.wait_alone(started, verdict, sending.by_chance)
-            sure = pause.share.tells_halves_apart(sending.by_chance)
-            sending.halved |= sure
-            return await self._single_out(sending, verdict, sure=sure, seconds=wait)
+            if pause.share.tells_halves_apart(sending.by_chance):
+                sending.halved = True
+                return await self._single_out(sending, verdict)
+            return await self._wait_alone(sending, verdict, wait)
         asked = bool(verdict.retry_after)
         if (asked and not others_pass) or (not asked and pause.is_outage()):
             # What failed before anything had passed may have been chance as well.
             sending.by_chance *= up or not pause.passes
             if sending.failures >= _FAILED_PATIENCE and self._may_try_halves(sending):
                 sending.halved = True
-                return self._halve(sending)
+                return await self._single_out(sending, verdict)
             pause.failed(started, verdict)
             return True
         wait = pause.wait_alone(started, verdict, sending.by_chance)
@@ -341,35 +333,28 @@ class Delivery:
 
     def _count_failure(self, sending: Sending, verdict: Failure) -> bool:
         """Note a failure; whether others passed since the one before."""
-        others_pass = sending.failures > 0 and self._pause.passes > sending.passes
+        others_pass = sending.failures > 0 and self.pause.passes > sending.passes
         sending.failures += 1
-        sending.since = min(sending.since, self._clock.now())
+        sending.since = min(sending.since, self.clock.now())
         sending.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
-        sending.passes = self._pause.passes
+        sending.passes = self.pause.passes
         return others_pass
 
     def _may_try_halves(self, sending: Sending) -> bool:
-        """Whether a part may be halved though nobody passes: once in each pause.
+        """Whether a part may be halved though no request passes: once in each pause.
 
-        While nobody passes, nobody can tell a hot user from a destination that throttles all. If one of the
-        halves passes, it was a user.
+        While none passes, a hot user and a destination that throttles all look the same. If one of the halves
+        passes, it was a user.
         """
-        if sending.part.users == 1 or self._pause.left <= 0:
+        if sending.part.users == 1 or self.pause.left <= 0:
             return False
-        tried, self._halved_at = self._halved_at, (self._pause.passes, self._pause.failures)
+        tried, self._halved_at = self._halved_at, (self.pause.passes, self.pause.failures)
         return tried != self._halved_at
 
-    async def _single_out(
-        self, sending: Sending, verdict: Failure, *, sure: bool, seconds: float | None = None
-    ) -> bool:
-        """The part itself is at fault: if that is `sure`, it is halved, or parked where it is one user's."""
-        if sure and sending.part.users > 1:
-            return self._halve(sending)
-        if sure:
+    async def _single_out(self, sending: Sending, verdict: Failure) -> bool:
+        """The part itself is at fault: halve it, or park it if it is one user's."""
+        if sending.part.users == 1:
             return await self._park(sending, verdict)
-        return await self._wait_alone(sending, verdict, seconds)
-
-    def _halve(self, sending: Sending) -> bool:
         for part in halves(sending.part):
             self._deliver(replace(sending, part=part, rounds=0, by_chance=0))
         return False
@@ -377,25 +362,25 @@ class Delivery:
     async def _park(self, sending: Sending, verdict: Failure) -> bool:
         """The part waits and is sent again by itself, and holds up nothing else."""
         if not sending.parked:
-            since = self._clock.now() if sending.parked_since is None else sending.parked_since
+            since = self.clock.now() if sending.parked_since is None else sending.parked_since
             self.hot_users.prove(sending.part.keys, since, verdict)
             sending.parked_since, sending.parked = self.hot_users.since(sending.part.keys), True
-            self._watcher.park(sending)
+            self.watcher.park(sending)
         return await self._wait_alone(sending, verdict)
 
     async def _wait_alone(self, sending: Sending, verdict: Failure, seconds: float | None = None) -> bool:
         """Wait without the others, and hand back the part once its outage is too long."""
-        now = self._clock.now()
+        now = self.clock.now()
         sending.parked_since = now if sending.parked_since is None else sending.parked_since
-        end = sending.parked_since + self._outage
+        end = sending.parked_since + self.outage
         if now >= end:
             reason = f"the server kept answering: {describe(verdict)}"
-            self._watcher.finished(sending, handed_back(sending.part, "transient", reason, sending.end))
+            self.watcher.finished(sending, handed_back(sending.part, "transient", reason, sending.end))
             return False
-        wait = self._pause.wait(verdict, sending.failures) if seconds is None else seconds
+        wait = self.pause.wait(verdict, sending.failures) if seconds is None else seconds
         await self._sleep(sending, min(wait, end - now))
         return True
 
     async def _sleep(self, sending: Sending, seconds: float, state: SlotState = "pause") -> None:
-        with self._watcher.during(sending, state):
-            await self._pause.sleep(seconds)
+        with self.watcher.during(sending, state):
+            await self.pause.sleep(seconds)

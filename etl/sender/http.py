@@ -10,8 +10,8 @@ import ssl
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
-from types import TracebackType
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -22,11 +22,16 @@ from ..amplitude.answers import quote_answer
 from ..amplitude.responses import Response, Stop, TryAgain
 from ..errors import DestinationError, UsageError
 from ..model import Body
-from .content_encoding import decompressed, looks_packed
-from .proxy import Proxy, proxy_for
+from .proxy import proxy_for
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=15, sock_read=60)
+# gzip or zlib, as the header of the data tells; and deflate without any.
+_WITH_HEADER: Final = 32 + zlib.MAX_WBITS
+_BARE: Final = -zlib.MAX_WBITS
+_FORMS: Final = {"gzip": (_WITH_HEADER,), "x-gzip": (_WITH_HEADER,), "deflate": (_WITH_HEADER, _BARE)}
+_MOST_LAYERS: Final = 4
+_GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNREADABLE: Final = b"with a body that is not what its Content-Encoding says"
 _BY_NUMBER: Final = {
     errno.ECONNREFUSED: "connection refused",
@@ -71,8 +76,20 @@ class HttpSession:
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> None:
         self._endpoint = endpoint.rstrip("/")
-        self._host = _checked_host(endpoint, allow_http=allow_http)
-        self._proxy = None if self._host in _LOOPBACK else _proxy(endpoint, self._host)
+        parts = urlsplit(endpoint)
+        self._host = host = parts.hostname or ""
+        if parts.scheme not in {"http", "https"} or not host:
+            raise UsageError(f"{endpoint} is not a base URL", hint="give one like https://api2.amplitude.com")
+        if parts.scheme == "http" and host not in _LOOPBACK and not allow_http:
+            raise UsageError(
+                f"{endpoint} would carry the API key in the clear",
+                hint="use https, or give --allow-http if the way to that host is safe",
+            )
+        of_system: Mapping[str, str] = {}  # on macOS and Windows, if the environment has no proxy
+        is_local = host in _LOOPBACK
+        if not is_local and sys.platform in {"darwin", "win32"} and not urllib.request.proxy_bypass(host):
+            of_system = urllib.request.getproxies()
+        self._proxy = None if is_local else proxy_for(endpoint, os.environ, of_system)
         self._headers = headers or {}
         self._secrets = (*secrets, *(self._proxy.secrets if self._proxy else ()))
         self._most_answer_bytes = most_answer_bytes
@@ -101,9 +118,7 @@ class HttpSession:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._session.close()
 
     async def request(
@@ -148,7 +163,7 @@ class HttpSession:
         if answer.status == 407:
             return self._refused_by_proxy(407)
         encodings = answer.headers.getall("Content-Encoding", [])
-        if answer.status != 200 and not encodings and looks_packed(body):
+        if answer.status != 200 and not encodings and body.startswith(_GZIP_MAGIC):
             encodings = ["gzip"]
         text = decompressed(body, encodings, self._most_answer_bytes)
         if text is None:
@@ -188,27 +203,6 @@ class _Pieces(aiohttp.Payload):
         return b"".join(self._value).decode(encoding, errors)
 
 
-def _checked_host(endpoint: str, *, allow_http: bool) -> str:
-    parts = urlsplit(endpoint)
-    host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or not host:
-        raise UsageError(f"{endpoint} is not a base URL", hint="give one like https://api2.amplitude.com")
-    if parts.scheme == "http" and host not in _LOOPBACK and not allow_http:
-        raise UsageError(
-            f"{endpoint} would carry the API key in the clear",
-            hint="use https, or give --allow-http if the way to that host is safe",
-        )
-    return host
-
-
-def _proxy(endpoint: str, host: str) -> Proxy | None:
-    """The proxy of the environment; on macOS and Windows else that of the system."""
-    of_system: Mapping[str, str] = {}
-    if sys.platform in {"darwin", "win32"} and not urllib.request.proxy_bypass(host):
-        of_system = urllib.request.getproxies()
-    return proxy_for(endpoint, os.environ, of_system)
-
-
 # --- errors, in words of our own: a library's text names its insides ------------------------------------
 
 
@@ -226,8 +220,7 @@ def _describe_error(error: BaseException) -> str:
             reason = getattr(one, "reason", None) or ""
             known = reason.lower().replace("_", " ") if re.fullmatch(r"[A-Z0-9_]{1,80}", reason) else ""
             return f"the TLS handshake failed: {known}".removesuffix(": ")
-    if isinstance(cause, OSError):
-        error = cause
+    error = cause if isinstance(cause, OSError) else error
     number = getattr(error, "errno", None)
     if isinstance(number, int) and number > 0:
         return _BY_NUMBER.get(number) or os.strerror(number).lower()
@@ -242,3 +235,42 @@ def _certificate_fault(error: BaseException) -> str | None:
         if isinstance(one, ssl.SSLCertVerificationError):
             return str(getattr(one, "verify_message", "") or "it could not be verified")
     return "it could not be verified" if isinstance(error, aiohttp.ClientConnectorCertificateError) else None
+
+
+# --- answers that come compressed, though they were not asked to: only a proxy or relay does that ---------
+
+
+def decompressed(body: bytes, encodings: Sequence[str], most: int) -> bytes | None:
+    """Decompress a body, up to `most` bytes of it; None if it isn't what its Content-Encodings say.
+
+    `encodings` are the values of all such headers, in order. With the bound a small answer can't fill the
+    memory.
+    """
+    names = [name for value in encodings for name in re.split(r"[\s,]+", value.lower()) if name]
+    layers = [name for name in reversed(names) if name != "identity"]
+    if len(layers) > _MOST_LAYERS:
+        return None
+    for name in layers:
+        texts = (_inflated(body, form, most) for form in _FORMS.get(name, ()))
+        text = next((text for text in texts if text is not None), None)
+        if text is None:
+            return None
+        body = text
+    return body
+
+
+def _inflated(body: bytes, form: int, most: int) -> bytes | None:
+    """All members of a compressed body, up to a bound; None for corrupt data, or data that breaks off."""
+    found = bytearray()
+    while body:
+        member = zlib.decompressobj(form)
+        try:
+            found += member.decompress(body, most - len(found))
+        except zlib.error:
+            return None
+        if len(found) >= most:
+            break
+        if not member.eof:
+            return None
+        body = member.unused_data.lstrip(b"\x00")  # padding
+    return bytes(found)

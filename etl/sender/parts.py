@@ -1,26 +1,88 @@
-"""Parts of a chunk: some of its identifications, sent by themselves. No I/O."""
+"""Parts of a chunk, which are sent by themselves, and what becomes of their rows. No I/O."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow.originals import take_rows
-from ..model import Chunk
+from ..amplitude.answers import Named
+from ..amplitude.responses import (
+    Accepted,
+    Refusal,
+    Refused,
+    RefusedSome,
+    SlowDown,
+    SlowDownSome,
+    TooBig,
+    Verdict,
+)
+from ..arrow.originals import original_rows, take_rows
+from ..model import Chunk, End, Reject, Sent, Tally
+from ..subject import id_keys
 
-# The objects of a chunk of one row, and of what carries it; about.
-_FEW_ARRAYS: Final = 16 << 10
-_FEW_CUTS: Final = 8  # a chunk that lacks fewer rows is put together of slices, not of rows
-_NO_ROWS: Final = pa.record_batch([], names=[])
+_FEW_RUNS: Final = 8  # fewer runs of rows are put together of slices, not of rows
 
 
-def without_rejects(chunk: Chunk) -> Chunk:
-    """All identifications of a chunk, without the rejects that it commits with."""
-    return replace(chunk, rejects=(), unsent=(), skipped=())
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of rows: a tally of accepted, merged and rejected ones, the rejects, and what was sent."""
+
+    tally: Tally = Tally()
+    rejects: tuple[Reject, ...] = ()
+    sent: tuple[Sent, ...] = ()
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(self.tally + other.tally, self.rejects + other.rejects, self.sent + other.sent)
+
+
+def accepted(part: Chunk, verdict: Accepted, *, counted: bool) -> Outcome:
+    """Every identification of the part was taken, unless the server did not count them (`counted` False).
+
+    One row of each user is accepted, the others were merged into it. If the count is wrong, it is unknown
+    which events arrived.
+    """
+    missing = 0 if verdict.ingested is None else max(0, part.users - verdict.ingested)
+    if not counted:
+        reason = f"the server answered 200 and counted {verdict.ingested:,} of {part.users:,} events"
+        doubt = Tally(in_doubt=1, uncounted=missing)
+        return Outcome(doubt) + handed_back(part, "uncounted", reason, "in_doubt")
+    tally = Tally(accepted=part.users, merged=len(part.numbers) - part.users, uncounted=missing)
+    return Outcome(tally, sent=_sent(part, "accepted"))
+
+
+def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused") -> Outcome:
+    """The rows of the part were refused for their content; `fault` is what the answer names.
+
+    Their `end` is `in_doubt` if an earlier try of them may have arrived.
+    """
+    reason = f"the server answered {refusal.status}: {refusal.message}".rstrip(": ")
+    reason = f"{reason}: {fault}" if fault else reason
+    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", reason, end)
+
+
+def handed_back(part: Chunk, code: str, reason: str, end: End = "refused") -> Outcome:
+    """Every row of the part is a reject."""
+    places = np.arange(part.rows.num_rows)
+    rows = original_rows(part.rows, places, source=part.source, text=part.text, keep_empty=part.keep_empty)
+    rejects = tuple(
+        Reject(part.source, int(number), code, reason, row.values, origin=row.origin)
+        for number, row in zip(part.numbers, rows, strict=True)
+    )
+    return Outcome(Tally(rejected=len(rejects)), rejects, _sent(part, end))
+
+
+def _sent(part: Chunk, end: End) -> tuple[Sent, ...]:
+    """What the snapshot keeps of a part. It owns its arrays: it may wait for long to be committed."""
+    if part.fingerprints is None or len(part.numbers) == 0:
+        return ()
+    return (Sent(part.numbers.copy(), part.keys[part.owners], part.fingerprints.copy(), end),)
+
+
+# --- parts -----------------------------------------------------------------------------------------------
 
 
 def places(part: Chunk) -> NDArray[np.int64]:
@@ -30,29 +92,17 @@ def places(part: Chunk) -> NDArray[np.int64]:
     return part.numbers[np.unique(part.owners, return_index=True)[1]]
 
 
-def without_rows(chunk: Chunk) -> Chunk:
-    """What is needed to commit rows of a chunk, without what is sent. It owns what it has."""
-    return replace(
-        chunk,
-        body=(),
-        ends=chunk.ends[:0].copy(),
-        keys=chunk.keys[:0].copy(),
-        numbers=chunk.numbers.copy(),
-        owners=chunk.owners[:0].copy(),
-        rows=_NO_ROWS,
-        fingerprints=None,
-    )
-
-
-def bytes_of(part: Chunk) -> int:
-    """About how much memory a part keeps that owns what it has."""
-    return sum(map(len, part.body)) + int(part.rows.nbytes) + _FEW_ARRAYS
-
-
 def halves(part: Chunk) -> tuple[Chunk, Chunk]:
     """The first and second half of a part with two identifications or more."""
     middle = part.users // 2
     return only(part, np.arange(middle)), only(part, np.arange(middle, part.users))
+
+
+def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of the part's identifications that aren't among those taken, ascending."""
+    left = np.ones(part.users, dtype=np.bool_)
+    left[np.concatenate(taken)] = False
+    return np.flatnonzero(left)
 
 
 def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
@@ -63,13 +113,19 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     starts = np.concatenate([[0], part.ends[:-1]]) + 1
     body = part.body[0] if len(part.body) == 1 else b"".join(part.body)
     # Neighbours stay side by side: a chunk without a few of its identifications is cut in a few places.
-    k = len(chosen)
-    cuts = np.flatnonzero(np.diff(chosen) != 1)
-    firsts, lasts = chosen[np.append(0, cuts + 1)[:k]], chosen[np.append(cuts, k - 1)[:k]]
+    firsts, lasts = _runs(chosen)
     pieces = [body[start:end] for start, end in zip(starts[firsts], part.ends[lasts], strict=True)]
     is_chosen = np.zeros(part.users, dtype=np.bool_)
     is_chosen[chosen] = True
     mask = is_chosen[part.owners]
+    positions = np.flatnonzero(mask)
+    starting, ending = _runs(positions)
+    if not len(positions) or len(starting) > _FEW_RUNS:
+        rows = take_rows(part.rows, positions)
+    else:
+        slices = [part.rows.slice(at, end - at + 1) for at, end in zip(starting, ending, strict=True)]
+        # With an empty one behind it, as a single slice would be returned without a copy.
+        rows = pa.concat_batches([*slices, part.rows.slice(0, 0)])
     return replace(
         part,
         body=(b"[" + b",".join(pieces) + b"]",),
@@ -77,7 +133,7 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
         keys=part.keys[chosen],
         numbers=part.numbers[mask],
         owners=np.searchsorted(chosen, part.owners[mask]),
-        rows=_rows(part.rows, np.flatnonzero(mask)),
+        rows=rows,
         rejects=(),
         unsent=(),
         skipped=(),
@@ -85,20 +141,54 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     )
 
 
-def _rows(rows: pa.RecordBatch, chosen: NDArray[np.int64]) -> pa.RecordBatch:
-    """The rows at the ascending positions `chosen`; a copy."""
-    cuts = np.flatnonzero(np.diff(chosen) != 1)
-    if not len(chosen) or len(cuts) >= _FEW_CUTS:
-        return take_rows(rows, chosen)
-    firsts, lasts = chosen[np.append(0, cuts + 1)], chosen[np.append(cuts, len(chosen) - 1)]
-    slices = zip(firsts.tolist(), lasts.tolist(), strict=True)
-    # With nothing behind it, as a single slice would be given back as it is.
-    parts = [*(rows.slice(first, last - first + 1) for first, last in slices), rows.slice(0, 0)]
-    return pa.concat_batches(parts)
+def _runs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last of each run of neighbours among ascending positions."""
+    gaps, count = np.flatnonzero(np.diff(chosen) != 1), len(chosen)
+    return chosen[np.append(0, gaps + 1)[:count]], chosen[np.append(gaps, count - 1)[:count]]
 
 
-def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of the part's identifications that aren't among those taken, ascending."""
-    left = np.ones(part.users, dtype=np.bool_)
-    left[np.concatenate(taken)] = False
-    return np.flatnonzero(left)
+# --- what an answer names ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offenders:
+    """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
+
+    over_quota: NDArray[np.int64]
+    throttled: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+
+def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
+    """The verdict as it concerns the part: one that names nobody of it is about the part as a whole."""
+    if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
+        return Refused(verdict.status, verdict.message)
+    if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
+        return SlowDown(verdict.retry_after, verdict.message)
+    return verdict
+
+
+def places_by_fault(part: Chunk, verdict: RefusedSome) -> dict[str, NDArray[np.int64]]:
+    """The places of the part's identifications at fault, ascending, by what is wrong with them."""
+    found: dict[str, list[int]] = {}
+    for place in sorted(verdict.faults):
+        if place < part.users:
+            found.setdefault(verdict.faults[place], []).append(place)
+    return {fault: np.array(places) for fault, places in found.items()}
+
+
+def offenders_of(part: Chunk, verdict: SlowDownSome) -> Offenders:
+    """The identifications that a 429 names; one that is over the quota and throttled is over the quota."""
+    over_quota = _are_named(part, verdict.over_quota)
+    throttled = _are_named(part, verdict.throttled) & ~over_quota
+    masks = (over_quota, throttled, ~(over_quota | throttled))
+    return Offenders(*(np.flatnonzero(mask) for mask in masks))
+
+
+def _are_named(part: Chunk, named: Named) -> NDArray[np.bool_]:
+    by_field = {"user_id": named.users, "device_id": named.devices}
+    hashed = [id_keys(field, pa.array(ids, pa.string())) for field, ids in by_field.items()]
+    found: NDArray[np.bool_] = np.asarray(np.isin(part.keys, np.concatenate(hashed)).any(axis=1))
+    indexes = np.array(named.indexes, dtype=np.int64)
+    found[indexes[indexes < part.users]] = True
+    return found

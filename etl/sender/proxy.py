@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -47,13 +47,18 @@ def proxy_for(
     proxy that can't be used, naming the variable and never what stands in it.
     """
     parts = urlsplit(endpoint)
-    if _is_exempt(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), environ):
+    host, scheme = (parts.hostname or "").lower().rstrip("."), parts.scheme
+    port = parts.port or (443 if scheme == "https" else 80)
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if any(_covers(entry, host, port) for entry in re.split(r"[\s,]+", exempt) if entry):
         return None
-    for variable in _names(parts.scheme, environ):
-        if value := environ.get(variable, "").strip():
-            return _parsed(value, f"the variable {variable}")
-    value = (system or {}).get(parts.scheme, "").strip()
-    return _parsed(value, "the system's proxy setting") if value else None
+    names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
+    if "REQUEST_METHOD" in environ and scheme == "http":
+        # In a CGI script, HTTP_PROXY is what the client of that script wrote into a header.
+        names.remove("HTTP_PROXY")
+    given = {f"the variable {name}": environ.get(name, "") for name in names}
+    given["the system's proxy setting"] = (system or {}).get(scheme, "")
+    return next((_parsed(value.strip(), name) for name, value in given.items() if value.strip()), None)
 
 
 def proxy_secrets(environ: Mapping[str, str]) -> set[str]:
@@ -67,15 +72,6 @@ def proxy_secrets(environ: Mapping[str, str]) -> set[str]:
     return found - {""}
 
 
-def _names(scheme: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """The variables to look at, in order."""
-    for name in (f"{scheme}_proxy", "all_proxy"):
-        yield name
-        # In a CGI script, HTTP_PROXY is what the client of that script wrote into a header.
-        if name != "http_proxy" or "REQUEST_METHOD" not in environ:
-            yield name.upper()
-
-
 def _parsed(value: str, variable: str) -> Proxy:
     scheme = _SCHEME.match(value)
     if scheme and scheme[1].lower() != "http":
@@ -86,19 +82,18 @@ def _parsed(value: str, variable: str) -> Proxy:
     address = _ADDRESS.fullmatch(place)
     if address is None:
         raise UsageError(f"{variable} does not name a proxy: its host or port can't be read", hint=_HINT)
-    host, port = address[1], address[2]
-    if port is None and scheme is None:
+    port = address[2] or (80 if scheme else None)
+    if port is None:
         raise UsageError(f"{variable} names a proxy without a port", hint=_HINT)
-    if port is not None and not 0 < int(port) < 2**16:
+    if not 0 < int(port) < 2**16:
         raise UsageError(f"{variable} names a proxy with a port that doesn't exist", hint=_HINT)
-    secrets = tuple(_secrets(login))
-    return Proxy(variable, f"http://{host}:{port or 80}", _basic(login), secrets)
+    return Proxy(variable, f"http://{address[1]}:{port}", _basic(login), tuple(_secrets(login)))
 
 
 def _split_login(value: str) -> tuple[str, str]:
     """User and password, which may hold anything, and the address behind them."""
-    rest = _SCHEME.sub("", value.strip(), count=1) if _SCHEME.match(value.strip()) else value.strip()
-    login, _, place = rest.rpartition("@")
+    scheme = _SCHEME.match(value.strip())
+    login, _, place = value.strip()[scheme.end() if scheme else 0 :].rpartition("@")
     return login, place
 
 
@@ -115,14 +110,8 @@ def _basic(login: str) -> str:
     return "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
 
 
-def _is_exempt(host: str, port: int, environ: Mapping[str, str]) -> bool:
-    """Whether a host is among those that the variable no_proxy lets go directly."""
-    name = host.lower().rstrip(".")
-    listed = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    return any(_covers(entry, name, port) for entry in re.split(r"[\s,]+", listed) if entry)
-
-
 def _covers(entry: str, host: str, port: int) -> bool:
+    """Whether an entry of the variable no_proxy lets requests to a host go directly."""
     if entry == "*":
         return True
     name = entry.lower()

@@ -25,9 +25,9 @@ _STEP_BACK: Final = 0.03
 # much between two refusals keeps the share of refused requests near one in a hundred.
 _RETURN_SECONDS: Final = 5.0
 _RETURN_REQUESTS: Final = 30
-# Refusals that are rarer than one in so many returns are the price of searching; no reason to go slower.
+# Refusals that are rarer than one in so many returns are the cost of searching; no reason to go slower.
 _RARE: Final = 3
-# After such a lull, in seconds or requests, the bucket is full, and what came before says nothing any more.
+# After such a lull, in seconds or requests, the bucket is full, and what came before tells nothing any more.
 _LULL_SECONDS: Final = 1.0
 _LULL_REQUESTS: Final = 4
 # Between two answers the destination may have had so many times the usual jitter less time than we had.
@@ -164,7 +164,16 @@ class AdaptiveRate:
             seconds = min(max(now - self._began, _LEAST_SECONDS), _RECENT_SECONDS)
             self._set(self._recently_taken / seconds, progress=-1.0)
         else:
-            self._set(self._narrowed(now, amount, self._admitted), progress=-1.0)
+            # What is admitted, by a refusal now, by those before, and by what was thought until now.
+            admitted, rare = self._admitted, _RARE * _return(self._admitted, amount)
+            while self._marks and self._taken - self._marks[0][1] >= rare:
+                since, taken = self._marks.popleft()
+                admitted = max(admitted, (self._taken - taken - amount) / (now - since))
+            for since, taken in self._marks:
+                elapsed = now - since - _JITTERS * self._jitter
+                if elapsed > 0:
+                    admitted = min(admitted, (self._taken - taken + amount) / elapsed)
+            self._set(admitted, progress=-1.0)
         self._marks.append((now, self._taken))
         return True
 
@@ -176,18 +185,6 @@ class AdaptiveRate:
         since = now - self._last_passed
         never = self._last_passed < self._began
         return never or (self._in_a_row >= _SILENT_REFUSALS and since > _SILENT_SECONDS)
-
-    def _narrowed(self, now: float, amount: int, admitted: float) -> float:
-        """What is admitted, by a refusal now, by those before, and by what was thought until now."""
-        rare = _RARE * _return(admitted, amount)
-        while self._marks and self._taken - self._marks[0][1] >= rare:
-            since, taken = self._marks.popleft()
-            admitted = max(admitted, (self._taken - taken - amount) / (now - since))
-        for since, taken in self._marks:
-            elapsed = now - since - _JITTERS * self._jitter
-            if elapsed > 0:
-                admitted = min(admitted, (self._taken - taken + amount) / elapsed)
-        return admitted
 
     def _set(self, admitted: float, *, progress: float) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""Whether rows are refused, or their sender; and whose request goes next until that is known.
+"""Whether rows are refused, or everything that is sent.
 
 A firewall, a proxy with a small limit or a key that was withdrawn refuses everything; to take that for bad
 rows would hand back a whole export. So a row that is refused alone is held until something else is accepted:
@@ -16,10 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from ..amplitude.responses import KeyRefused, Refusal
 from ..errors import DestinationError
 from ..model import Chunk
-from .pause import Pause, StoppedError
+from .backoff import Pause, StoppedError
+from .tasks import Turns
 
 # So many rows that were refused alone and alike are no bad rows, if nothing was accepted in between.
 _MOST_ALIKE: Final = 20
@@ -28,112 +31,29 @@ _MOST_ALIKE: Final = 20
 _PATIENCE: Final = 8
 _SUSPICIOUS: Final = 12
 _MOST_SHOWN: Final = 5
-# Steps of this share of a part never come back to places next to each other.
-_GOLDEN: Final = 0.6180339887
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """A part of `users` identifications that waits. Its turn comes with a place, if it is to be cut there."""
-
-    users: int
-    may_cut: bool
-    last: bool
-    come: asyncio.Future[int | None] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-
-class Turns:
-    """At most `count` requests at once; those that wait go in the order in which they came.
-
-    While `single` is set they go one by one, and the smallest part first: so a single row is found with few
-    requests. With `sampling` too, single rows are cut out of what waits, and go first: the rows that are
-    tried then are spread over all that is known, not next to each other.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.single = True
-        self.sampling = False
-        self._count = count
-        self._taken = 0
-        self._waiting: list[_Waiting] = []
-        self._cuts = 0
-
-    async def take(self, users: int, *, may_cut: bool, last: bool) -> int | None:
-        """Wait for a turn; give it back after the request. Where turns are `single`, some come last.
-
-        None: the part may be sent. A place: it is to be cut, and the identification there has the turn.
-        """
-        if not self._waiting and self._has_room():
-            self._taken += 1
-            return None
-        mine = _Waiting(users, may_cut, last)
-        self._waiting.append(mine)
-        self._admit()
-        try:
-            return await mine.come
-        except asyncio.CancelledError:
-            if mine in self._waiting:
-                self._waiting.remove(mine)
-            elif not mine.come.cancelled():
-                self.give_back()
-            raise
-
-    def give_back(self) -> None:
-        """The request with the turn has its verdict, or isn't sent."""
-        self._taken -= 1
-        self._admit()
-
-    def _has_room(self) -> bool:
-        return self._taken < (1 if self.single else self._count)
-
-    def _admit(self) -> None:
-        while self._waiting and self._has_room():
-            chosen, place = self._next()
-            self._waiting.remove(chosen)
-            if not chosen.come.done():  # its task may have been cancelled
-                self._taken += 1
-                chosen.come.set_result(place)
-
-    def _next(self) -> tuple[_Waiting, int | None]:
-        if not self.single:
-            return self._waiting[0], None
-        smallest = min(self._waiting, key=lambda one: (one.last, one.users))
-        whole = [one for one in self._waiting if one.may_cut and one.users > 1 and not one.last]
-        if not self.sampling or smallest.users == 1 or not whole:
-            return smallest, None
-        # The last of the largest is the farthest from what was refused.
-        largest = max(reversed(whole), key=lambda one: one.users)
-        self._cuts += 1
-        return largest, int(largest.users * ((_GOLDEN * self._cuts) % 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
-    """Rows that wait until it is known whether they are rejects."""
+    """Rows that wait until it is known whether they are rejects; `kind` is what alike refusals share."""
 
     part: Chunk
     refusal: Refusal
+    kind: object
     expected: bool
     release: Callable[[], None]
     rejected: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
-    @property
-    def kind(self) -> object:
-        """What refusals that are alike have in common."""
-        return KeyRefused if isinstance(self.refusal, KeyRefused) else self.refusal.status
-
 
 class Refusals:
-    """What was refused since something was last accepted; rules the `turns` by it."""
+    """What was refused since something was last accepted; sets the order of the `turns` by it."""
 
     def __init__(self, pause: Pause, turns: Turns) -> None:
         self._pause = pause
         self._turns = turns
         self._held: list[_Held] = []
         self._in_a_row = 0
-        self._welcome = False
+        self._key_is_good = False
         self.acceptances = 0
 
     def are_expected(self, since: int | None) -> bool:
@@ -143,32 +63,34 @@ class Refusals:
     def accepted(self) -> None:
         """A request was accepted: what was refused so far was refused for its rows."""
         self._in_a_row = 0
-        self._welcome = True
         self.acceptances += 1
-        self._rule_turns()
+        self.slowed_down()
         self._release()
 
     def slowed_down(self) -> None:
         """A request was throttled, which shows that the key is good."""
-        self._welcome = True
-        self._rule_turns()
+        self._key_is_good = True
+        self._set_turns()
 
     def refused(self, *, expected: bool) -> None:
-        """A request was refused for its content. Raises DestinationError if the sender is refused."""
+        """A request was refused for its content. Raises DestinationError if all requests are refused."""
         self._in_a_row += not expected
-        self._check()
+        self._set_turns()
+        if self._in_a_row >= _PATIENCE:
+            self._stop_if_alike()
 
     async def hold(
-        self, part: Chunk, refusal: Refusal, *, expected: bool, release: Callable[[], None]
+        self, part: Chunk, refusal: Refusal, release: Callable[[], None], *, expected: bool
     ) -> None:
         """Wait until the part's identifications, each refused by itself, are known to be rejects.
 
-        `release` is called as soon as they are. Raises DestinationError if the sender is refused,
+        `release` is called as soon as they are. Raises DestinationError if all requests are refused,
         StoppedError if the run stops meanwhile.
         """
-        mine = _Held(part, refusal, expected, release)
+        kind = KeyRefused if isinstance(refusal, KeyRefused) else refusal.status
+        mine = _Held(part, refusal, kind, expected, release)
         self._held.append(mine)
-        self._check()
+        self.refused(expected=True)  # its request was counted before
         if not await self._pause.unless_stopped(mine.rejected):
             raise StoppedError
 
@@ -178,14 +100,9 @@ class Refusals:
             self._stop_if_alike(key_too=True)
             self._release()
 
-    def _check(self) -> None:
-        self._rule_turns()
-        if self._in_a_row >= _PATIENCE:
-            self._stop_if_alike()
-
-    def _rule_turns(self) -> None:
+    def _set_turns(self) -> None:
         impatient = self._in_a_row >= _PATIENCE
-        self._turns.single = not self._welcome or impatient
+        self._turns.single = not self._key_is_good or impatient
         self._turns.sampling = impatient and max(self._alike().values(), default=0) >= _SUSPICIOUS
 
     def _alike(self) -> Counter[object]:
@@ -205,26 +122,21 @@ class Refusals:
 
     def _stop_if_alike(self, *, key_too: bool = False) -> None:
         for kind, count in self._alike().items():
-            if count >= _MOST_ALIKE or (key_too and kind is KeyRefused):
-                self._pause.stop()
-                raise _refused_sender(count, [o for o in self._held if not o.expected and o.kind == kind])
-
-
-def _refused_sender(count: int, held: list[_Held]) -> DestinationError:
-    refusal = held[-1].refusal
-    answer = f"{refusal.status} {refusal.message}".rstrip()
-    if isinstance(refusal, KeyRefused):
-        return DestinationError(
-            f"the destination refuses the API key, which it accepted before: {answer}", hint=refusal.hint
-        )
-    places = [(one.part.source, int(number)) for one in held[:_MOST_SHOWN] for number in one.part.numbers]
-    source = places[0][0]
-    rows = ", ".join(
-        f"{row:,}" for row in sorted(row for name, row in places if name == source)[:_MOST_SHOWN]
-    )
-    return DestinationError(
-        f"the destination refuses everything: {count:,} rows in a row were answered {answer}; among them "
-        f"{source} row {rows}",
-        hint="these rows are not rejects: check what stands between here and Amplitude, such as a firewall "
-        "or a limit on the size of requests, then run the same command again",
-    )
+            if count < _MOST_ALIKE and not (key_too and kind is KeyRefused):
+                continue
+            self._pause.stop()
+            held = [one for one in self._held if not one.expected and one.kind == kind]
+            refusal = held[-1].refusal
+            answer = f"{refusal.status} {refusal.message}".rstrip()
+            if isinstance(refusal, KeyRefused):
+                message = f"the destination refuses the API key, which it accepted before: {answer}"
+                raise DestinationError(message, hint=refusal.hint)
+            source = held[0].part.source
+            shown = [one.part.numbers for one in held[:_MOST_SHOWN] if one.part.source == source]
+            rows = ", ".join(f"{row:,}" for row in np.sort(np.concatenate(shown))[:_MOST_SHOWN].tolist())
+            raise DestinationError(
+                f"the destination refuses everything: {count:,} rows in a row were answered {answer}; among "
+                f"them {source} row {rows}",
+                hint="these rows are not rejects: check what stands between here and Amplitude, such as a "
+                "firewall or a limit on the size of requests, then run the same command again",
+            )

@@ -10,21 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
 
 from ..errors import EtlError
 from ..model import Chunk, Tally
-from ..run_events import Event, Listener, Timing
-from .backoff import Backoff, Clock
+from ..run_events import Listener, Timing
+from .backoff import Backoff, Clock, Pause
 from .delivery import Delivery
-from .outcome import Outcome, never_sent
-from .parts import bytes_of, only, places
-from .pause import Pause
-from .portions import ChunkInFlight, Commit, Portion
-from .protocols import InFlightRecord, NoRecord, Sending, Transport
+from .in_flight import ChunkInFlight, Commit, InFlightRecord, Portion, Sending, Transport
+from .parts import Outcome, handed_back, only, places
 from .rate import AdaptiveRate, FixedRate, RateLimiter
 from .tasks import OrderlyTasks
 from .timing import SlotState, SlotTimes
@@ -33,10 +29,8 @@ from .user_order import Chosen, UserOrder
 # So many portions, with so many bytes, may be parked before no chunk is begun any more.
 MOST_PARKED: Final = 4096
 MOST_PARKED_BYTES: Final = 64 << 20
-
-
-def _ignore(event: Event) -> None:
-    """Nobody listens."""
+# The objects of a chunk of one row, and of what carries it; about.
+_FEW_ARRAYS: Final = 16 << 10
 
 
 class Sender:
@@ -62,7 +56,7 @@ class Sender:
         max_outage: float = 1800.0,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
-        listener: Listener = _ignore,
+        listener: Listener = lambda event: None,
         record: InFlightRecord | None = None,
         resent: float = 0,
     ) -> None:
@@ -86,7 +80,7 @@ class Sender:
             times=self._times,
             clock=clock,
             outage=max_outage,
-            record=record or NoRecord(),
+            record=record,
             resent=resent,
         )
         self._hot_users = self._delivery.hot_users
@@ -104,11 +98,9 @@ class Sender:
         await self._tasks.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            await self._tasks.close(kind, error, trace, self.drain)
+            await self._tasks.close(error, self.drain)
         finally:
             self._timing = self._times.timing()
 
@@ -123,7 +115,8 @@ class Sender:
             self._times.free and self._parked < MOST_PARKED and self._parked_bytes < MOST_PARKED_BYTES
         ):
             self._times.hold_back(held=self._times.free > 0)
-            await self._change()
+            self._changed.clear()
+            await self._changed.wait()
         self._times.hold_back(held=False)
         if self.stopping:
             return
@@ -137,9 +130,10 @@ class Sender:
     async def drain(self) -> None:
         """Wait until every row that was given has its end and is committed, or the sender has stopped."""
         while self._unanswered and not self.stopping:
-            await self._change()
+            self._changed.clear()
+            await self._changed.wait()
         try:
-            self._delivery.conclude()
+            self._delivery.refusals.conclude()
         except EtlError as error:
             self._tasks.fail(error)
         await self._tasks.wait()
@@ -178,10 +172,6 @@ class Sender:
         """Run a task that sends or commits."""
         self._tasks.spawn(sending)
 
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
     # --- what the delivery reports -----------------------------------------------------------------------
 
     def during(self, sending: Sending, state: SlotState) -> AbstractContextManager[None]:
@@ -207,12 +197,12 @@ class Sender:
     def held(self, sending: Sending) -> None:
         """A part was refused, and waits; its users' later rows may be sent meanwhile."""
         portion = sending.chunk.portion_of(sending.part)
-        self._answered(sending.part.users)
+        self._unanswered -= sending.part.users
+        self._changed.set()
         portion.hold(sending.part)
         if portion.parked:
-            self._let_others_pass(self._split(portion, portion.where(places(sending.part))))
-        elif portion.only_held():
-            self._let_others_pass(portion)
+            portion = self._split(portion, portion.where(places(sending.part)))
+        self._follow(portion)
 
     def released(self, sending: Sending) -> None:
         """A part that was held waits no longer."""
@@ -226,7 +216,8 @@ class Sender:
         portion = sending.chunk.portion_of(part)
         if portion.parked:
             portion = self._split(portion, portion.where(places(part)))
-        self._answered(portion.end(part, outcome))
+        self._unanswered -= portion.end(part, outcome)
+        self._changed.set()
         if outcome.rejects and self._hot_users:
             # Rows that wait for a user whose time is over have their end without a request.
             for key in part.keys[self._hot_users.over(part.keys), 0].tolist():
@@ -286,7 +277,9 @@ class Sender:
         part, portion.part = portion.part, None
         assert part is not None  # noqa: S101 - it waits
         portion.given_up = True
-        self._answered(portion.end(part, never_sent(part, self._hot_users.message(part.keys))))
+        reason = f"not sent, as the server kept refusing this user: {self._hot_users.message(part.keys)}"
+        self._unanswered -= portion.end(part, handed_back(part, "transient", reason, "unsent"))
+        self._changed.set()
         self._commit_if_ended(portion)
 
     def _detach(self, portion: Portion) -> None:
@@ -307,10 +300,12 @@ class Sender:
         self._parked += 1
         self._order.park(portion)
         waiting = part if portion.part is None else portion.part
-        portion.bytes = 0 if waiting is None else bytes_of(waiting)
+        if waiting is not None:
+            portion.bytes = sum(map(len, waiting.body)) + int(waiting.rows.nbytes) + _FEW_ARRAYS
         self._parked_bytes += portion.bytes
         self._free_slot(portion)
-        self._proceed_after(portion)
+        for one in tuple(portion.after):
+            self._proceed(one)
 
     def _let_others_pass(self, portion: Portion) -> None:
         """What is left of a portion waits to see whether others are accepted; the rest is committed."""
@@ -329,7 +324,8 @@ class Sender:
                 for one in self._holding:
                     self._free_slot(one)
                 self._holding.clear()
-        self._proceed_after(waiting)
+        for one in tuple(waiting.after):
+            self._proceed(one)
         if waiting is not portion:
             self._commit_if_ended(portion)
 
@@ -343,10 +339,6 @@ class Sender:
             self._refused[other] = None
         self._parked += other.parked
         return other
-
-    def _proceed_after(self, portion: Portion) -> None:
-        for one in tuple(portion.after):
-            self._proceed(one)
 
     # --- committing --------------------------------------------------------------------------------------
 
@@ -377,13 +369,6 @@ class Sender:
         self._changed.set()
         for one in after:
             self._proceed(one)
-
-    # --- room --------------------------------------------------------------------------------------------
-
-    def _answered(self, users: int) -> None:
-        self._unanswered -= users
-        if not self._unanswered:
-            self._changed.set()
 
     def _free_slot(self, portion: Portion) -> None:
         if portion.slot is not None:

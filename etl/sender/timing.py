@@ -37,16 +37,13 @@ class SlotTimes:
 
     def take(self) -> Slot:
         """Take a free slot for a chunk, which waits for its users until it is sent."""
-        now = self._count_free()
-        self.free -= 1
-        slot = Slot(self, now)
+        slot = Slot(self, self._count_free(-1))
         self._slots[slot] = None
         return slot
 
     def give_back(self, slot: Slot) -> None:
         """The slot is free again."""
-        self._count_free()
-        self.free += 1
+        self._count_free(1)
         del self._slots[slot]
 
     def hold_back(self, *, held: bool) -> None:
@@ -55,10 +52,12 @@ class SlotTimes:
             self._count_free()
             self._free_state = "user" if held else "idle"
 
-    def _count_free(self) -> float:
+    def _count_free(self, more: int = 0) -> float:
+        """Add the time of the free slots, of which there are some more from now on."""
         now = self.now()
         self.seconds[self._free_state] += (now - self._last) * self.free
         self._last = now
+        self.free += more
         return now
 
     def answered(self, latency: float) -> None:
@@ -70,15 +69,12 @@ class SlotTimes:
         self._count_free()
         for slot in self._slots:
             slot.count()
-        return Timing(slots=self.count, **self.seconds, latency=self._percentiles())
-
-    def _percentiles(self) -> tuple[float, ...]:
-        total, reached, found = self._latencies.total(), 0, list[float]()
+        total, reached, latencies = self._latencies.total(), 0, list[float]()
         for number, count in sorted(self._latencies.items()):
             reached += count
-            while len(found) < len(_SHARES) and reached >= _SHARES[len(found)] * total:
-                found.append(math.exp((number - 0.5) * _CLASS))
-        return tuple(found)
+            while len(latencies) < len(_SHARES) and reached >= _SHARES[len(latencies)] * total:
+                latencies.append(math.exp((number - 0.5) * _CLASS))
+        return Timing(slots=self.count, **self.seconds, latency=tuple(latencies))
 
 
 class Slot:
@@ -121,11 +117,7 @@ class Slot:
         self._since = now
 
     def _show(self) -> None:
-        shown = self._state
-        for state in _BUSIEST:
-            if self._busy[state]:
-                shown = state
-                break
+        shown = next((state for state in _BUSIEST if self._busy[state]), self._state)
         if shown != self._shown and not self._released:
             self.count()
             self._shown = shown

@@ -10,7 +10,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import quote
 
@@ -91,10 +90,8 @@ class HttpTransport(ABC):
         await self._session.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._session.__aexit__(kind, error, trace)
+    async def __aexit__(self, *error: object) -> None:
+        await self._session.__aexit__(*error)
 
     async def post(self, request: Body) -> Verdict:
         """Send a request once. Raises DestinationError for a wrong certificate: trying again can't help."""

@@ -1,16 +1,18 @@
-"""Never two requests in flight for one user: which rows have to wait for which. No I/O."""
+"""Never two requests in flight for one user: which rows wait for which; users that are refused. No I/O."""
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..amplitude.responses import Failure, SlowDown, describe
 from ..arrow.hashing import Keys, keys_in
+from .backoff import Clock
 
 Places = NDArray[np.int64]
 Chosen = NDArray[np.bool_]
@@ -19,6 +21,8 @@ Chosen = NDArray[np.bool_]
 _BUCKETS: Final = 1 << 21
 # Counts up to more claims than can be in flight. Small, for the processor's caches.
 _COUNT: Final = np.uint16
+# Of more hot users at once those that were found first are forgotten, and tried again.
+_MOST_HOT: Final = 100_000
 _ticket_of: Final = attrgetter("ticket")
 
 
@@ -56,13 +60,7 @@ class Claim:
 
     def divide(self, chosen: Chosen) -> Self:
         """Take some, not all, of its identifications out of it; only `UserOrder.split` calls this."""
-        other = type(self)(
-            places=self.places[chosen],
-            keys=self.keys[chosen],
-            ticket=self.ticket,
-            parked=self.parked,
-            answered=self.answered,
-        )
+        other = replace(self, places=self.places[chosen], keys=self.keys[chosen], before={}, after={})
         self.places, self.keys = self.places[~chosen], self.keys[~chosen]
         return other
 
@@ -110,9 +108,8 @@ class UserOrder(Generic[C]):
         taken = counts > 0
         # Most chunks share nobody; the buckets show it for nearly all of their keys.
         suspects = users[taken[::2] & taken[1::2]]
-        if len(suspects):
-            for one in self._holders(suspects):
-                claim.wait_for(one)
+        for one in self._holders(suspects) if len(suspects) else ():
+            claim.wait_for(one)
         # A bucket that a claim has twice counts once, here and when it leaves.
         self._taken[claim.buckets] = counts + _COUNT(1)
         self._in_slots[claim] = None
@@ -200,3 +197,66 @@ class UserOrder(Generic[C]):
 def _buckets(keys: Keys) -> NDArray[np.intp]:
     """Two buckets for each key, side by side, from its two halves; shape (2n,)."""
     return (keys.view(np.uint32) & np.uint32(_BUCKETS - 1)).astype(np.intp)
+
+
+# --- users that the destination refuses ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Hot:
+    """Since when, the server's message, and whether that was about the user rather than a row."""
+
+    since: float
+    message: str
+    throttled: bool
+
+
+class HotUsers:
+    """Users by key whom the destination refuses while others pass: one clock for all rows of each of them.
+
+    A user is hot from the first proof until one of the user's rows is taken. `outage` is how many seconds
+    after the proof a user is given up. Then rows of a throttled user need no try any more. A user of whom a
+    request failed otherwise gets one for each row: it may have been that row.
+    """
+
+    def __init__(self, clock: Clock, outage: float) -> None:
+        self._clock = clock
+        self._outage = outage
+        self._users: dict[int, _Hot] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._users)
+
+    def prove(self, keys: Keys, since: float, verdict: Failure) -> None:
+        """Others passed while requests of these users (keys (k, w)) failed. The first proof counts."""
+        hot = _Hot(since, describe(verdict), isinstance(verdict, SlowDown))
+        for key in keys[:, 0].tolist():
+            self._users.setdefault(key, hot)
+        while len(self._users) > _MOST_HOT:
+            del self._users[next(iter(self._users))]
+
+    def clear(self, keys: Keys) -> None:
+        """Rows of these users were taken."""
+        for key in keys[self.known(keys), 0].tolist() if self._users else ():
+            del self._users[key]
+
+    def known(self, keys: Keys) -> Chosen:
+        """Which of these identifications are of hot users; shape (k,)."""
+        return keys_in(keys[:, 0], np.fromiter(self._users, np.uint64, len(self._users)))
+
+    def since(self, keys: Keys) -> float | None:
+        """Since when all of these users are hot, the last of them; None where one of them isn't."""
+        found = [self._users.get(key) for key in keys[:, 0].tolist()] if self._users else [None]
+        return None if None in found else max((hot.since for hot in found if hot), default=None)
+
+    def over(self, keys: Keys) -> Chosen:
+        """Which of these identifications are of throttled users whose time is over; shape (k,)."""
+        found = self.known(keys) if self._users else np.zeros(len(keys), np.bool_)
+        for place in np.flatnonzero(found).tolist():
+            hot = self._users[int(keys[place, 0])]
+            found[place] = hot.throttled and self._clock.now() >= hot.since + self._outage
+        return found
+
+    def message(self, keys: Keys) -> str:
+        """The server's message about the first of these users, who are hot."""
+        return self._users[int(keys[0, 0])].message

@@ -6,20 +6,27 @@ for the user's entry, too, or its values would be taken for unchanged when the u
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
+import pyarrow as pa
 
+from ..arrow.structs import valid_mask
+from ..subject import device_keys, names_device_alone, subject_of
 from .bit_set import BitSet, KeyFilter
-from .layout import LINK
+from .fingerprints import LINK, owner_hashes
+from .snapshot_entries import added_entries, added_schema, last_fingerprints
+from .spill_buffer import SpillBuffer, binary_column
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
     from .file import Snapshot
-    from .layout import Layout
+    from .fingerprints import Layout
 
 _MOST_LINKS: Final = 500_000  # of one run in memory; without its link only a device's own entry counts
 
@@ -132,7 +139,7 @@ def with_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArray[
     """The keys of rows (shape (n, w)), with its user in place of a linked device that is named alone."""
     if snapshot is None or keys.shape[1] == 1:
         return keys
-    alone = np.flatnonzero(_names_device_alone(keys))
+    alone = np.flatnonzero(names_device_alone(keys))
     if len(alone) == 0:
         return keys
     owners = snapshot.owners_at(snapshot.find(keys[alone, 0]))
@@ -163,7 +170,7 @@ class DeviceLinks:
     def collect(self, keys: NDArray[np.uint64]) -> None:
         """Take rows of the run, shape (n, w)."""
         keys = with_owners(keys, self._old)
-        self._alone.add(keys[_names_device_alone(keys), 0])
+        self._alone.add(keys[names_device_alone(keys), 0])
 
     def resolve(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The next rows, with its user in place of a device that is named alone."""
@@ -174,28 +181,155 @@ class DeviceLinks:
         links = np.flatnonzero((devices != keys[:, 0]) & self._alone.has(devices))
         for user, device in keys[links].tolist() if len(self._owners) < _MOST_LINKS else ():
             self._owners.setdefault(device, user)
-        alone = np.flatnonzero(_names_device_alone(keys))
+        alone = np.flatnonzero(names_device_alone(keys))
         if len(alone) and self._owners:
             keys = keys.copy()
             keys[alone, 0] = [self._owners.get(device, device) for device in keys[alone, 0].tolist()]
         return keys
 
 
-def device_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The second key of rows of shape (n, 2), which is the first again where a row has no device."""
-    second: NDArray[np.uint64] = np.where(keys[:, 1] == ~keys[:, 0], keys[:, 0], keys[:, 1])
-    return second
-
-
-def _names_device_alone(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which rows of a job with both ids name no user; shape (n,)."""
-    if keys.shape[1] == 1:
-        return np.zeros(len(keys), dtype=np.bool_)
-    alone: NDArray[np.bool_] = keys[:, 0] == keys[:, 1]
-    return alone
-
-
 def _any_entry(by_entry: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether it is true for one of the entries; they are on axis 1."""
     some: NDArray[Any] = by_entry[:, 0] if by_entry.shape[1] == 1 else np.asarray(by_entry.any(axis=1))
     return some
+
+
+class FinalChanges:
+    """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
+
+    Use it as a context manager until it is `finish`ed; what it knows then stays. StateError where rows don't
+    fit into memory and can't be written beside `path`.
+    """
+
+    def __init__(self, snapshot: Snapshot, layout: Layout, path: Path) -> None:
+        n = len(snapshot)
+        self._snapshot = snapshot
+        self._layout = layout
+        self._every = layout.cumulative
+        self._differs = [BitSet(n) for _ in layout.names]
+        self._touched, self._any = BitSet(n), False  # entries with a row that differed; whether there is one
+        self._users = BitSet(n)  # touched entries that are not of a device beside a user
+        self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
+        self._owners = np.zeros(n, dtype=np.uint16)  # hashes of the ids of touched entries
+        self._strangers: list[NDArray[np.int64]] = []  # entries that several users share
+        self._rows = SpillBuffer(path, added_schema(layout))
+        self._unchanged = UnchangedUsers(snapshot)
+        self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._rows.__exit__(*error)
+
+    def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
+        """Take the next n rows, and the columns of their ids."""
+        self._unchanged.add(seen)
+        if self._every.any():
+            self._gather(seen)
+        rows = np.flatnonzero(seen.other)
+        if len(rows) == 0 and not self._any:
+            return
+        there = (seen.positions >= 0) & ~seen.overtaken[:, None]
+        differs = there[rows] & seen.differs[rows].any(axis=2)
+        if differs.any():
+            self._any = True
+            self._touched.add(seen.positions[rows][differs])
+        if self._any:
+            # Of these, unchanged rows count as well: they may be the last.
+            told = there & self._touched.has(seen.positions)
+            self._users.add(seen.positions[told[:, 0], 0])
+            if not self._every.all():
+                self._judge(seen, np.flatnonzero(told.ravel()), ids)
+
+    def finish(self) -> None:
+        """All rows were taken."""
+        # What is sent to one user of a shared entry doesn't decide what another one has.
+        for column in np.flatnonzero(~self._every) if self._strangers else ():
+            self._differs[column].add(np.concatenate(self._strangers))
+        for rows in self._rows.parts():
+            if rows.num_rows:
+                entries = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
+                found = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
+                differs = (entries.fingerprints != 0) & ~found.equal
+                self.unchanged.add(found.positions[~differs.any(axis=1)])
+                for column in np.flatnonzero(self._every):
+                    self._differs[column].add(found.positions[differs[:, column]])
+
+    def changed(self, apart: BitSet | None = None) -> int:
+        """How many of the known users are to be sent something that isn't an increment.
+
+        Where devices are compared, too, how many of these, if they are more. Entries in `apart` don't count.
+        """
+        changed = BitSet(len(self._snapshot))
+        for name, differs in zip(self._layout.names, self._differs, strict=True):
+            if name in self._layout.counted:
+                changed.update(differs)
+        if apart is not None:
+            changed.subtract(apart)
+        users = changed.shared(self._users)
+        return max(users, len(changed) - users)
+
+    @property
+    def reaches_back(self) -> bool:
+        """Whether unchanged rows are to be sent because of later ones."""
+        columns = np.flatnonzero(self._every)
+        return any(self._differs[column].shared(self._steady) for column in columns)
+
+    def narrowed(self, seen: Comparison) -> Comparison:
+        """The same rows, with only those differences that stay in the end."""
+        there = (seen.positions >= 0) & ~seen.overtaken[:, None]
+        differs = seen.differs.copy()
+        rows = np.flatnonzero(seen.other)
+        own, positions, here = differs[rows], seen.positions[rows], there[rows]
+        for column in np.flatnonzero(~self._every):
+            own[:, :, column] &= ~here | self._differs[column].has(positions)
+        differs[rows] = own
+        for column in np.flatnonzero(self._every):
+            given = (seen.fingerprints[:, column] != 0)[:, None]
+            stays = given & self._differs[column].has(seen.positions)
+            differs[:, :, column] = np.where(there, stays, differs[:, :, column])
+        # With a cumulative column, an unchanged row may be one of those that go.
+        other = seen.other | differs[:, :, self._every].any(axis=(1, 2)) if self._every.any() else seen.other
+        return replace(seen, differs=differs, other=other)
+
+    def _gather(self, seen: Comparison) -> None:
+        """Keep the rows that differ in a cumulative column; of the others, that they are there."""
+        others = np.flatnonzero(seen.other)
+        differs = np.zeros(seen.positions.shape, dtype=np.bool_)
+        if len(others):
+            may = (seen.positions[others] >= 0) & ~seen.overtaken[others, None]
+            differs[others] = may & seen.differs[others][:, :, self._every].any(axis=2)
+        given = (seen.fingerprints[:, self._every] != 0).any(axis=1) & ~seen.overtaken
+        self._steady.add(seen.positions[given[:, None] & ~differs])
+        rows, entries = np.nonzero(differs)
+        if len(rows):
+            fingerprints = seen.fingerprints[rows] * self._every
+            self._rows.add(seen.keys[rows, entries], binary_column(fingerprints))
+
+    def _judge(self, seen: Comparison, cells: NDArray[np.int64], ids: pa.RecordBatch) -> None:
+        """Of each entry and column the last row that gives it counts. `cells` are numbers in (n, w)."""
+        positions = seen.positions.ravel()[cells]
+        rows, entry = np.divmod(cells, seen.positions.shape[1])
+        own_ids = ids.take(pa.array(rows))
+        owners = owner_hashes(own_ids, self._layout)[np.arange(len(rows)), entry]
+        named: NDArray[np.bool_] | slice = slice(None)
+        if seen.positions.shape[1] == 2:
+            # The owner of a device that is named alone is the same user.
+            named = (entry == 1) | valid_mask(own_ids.column(subject_of(own_ids).lead))
+        own, owner = positions[named], owners[named]
+        self._owners[own] = np.where(self._owners[own] == 0, owner, self._owners[own])
+        if (other := self._owners[own] != owner).any():
+            self._strangers.append(own[other])
+        differs = seen.differs.reshape(-1, len(self._every))[cells]
+        given = seen.fingerprints[rows] != 0
+        if LINK in self._layout.names:  # which is the device's
+            given[entry == 0, -1] = False
+        alone = len(np.unique(positions)) == len(positions)
+        for column in np.flatnonzero(~self._every):
+            last = np.flatnonzero(given[:, column])
+            if not alone:
+                last = last[len(last) - 1 - np.unique(positions[last][::-1], return_index=True)[1]]
+            now = differs[last, column]
+            self._differs[column].add(positions[last[now]])
+            self._differs[column].remove(positions[last[~now]])

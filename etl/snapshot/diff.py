@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from ..amplitude.operators import ID_FIELDS
-from ..arrow.hashing import user_keys
 from ..arrow.originals import original_rows, rows_with_originals
 from ..arrow.structs import nest_columns, value_columns
 from ..model import Mapped, Reject
+from ..subject import subject_of, user_keys
 from .bit_set import BitSet
 from .comparison import Comparison, compare, with_owners
 from .fingerprints import fingerprints_of, given
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from ..arrow.json_lines import Splice
     from ..arrow.structs import FieldPath
     from ..model import Fingerprints
+    from .comparison import FinalChanges
     from .file import Snapshot
-    from .final_changes import FinalChanges
-    from .layout import Layout
+    from .fingerprints import Layout
 
 # Rows looked up together: a share of the snapshot's entries, and no more than memory can hold.
 _SHARE: Final = 200
@@ -109,26 +108,21 @@ class Differ:
         yield from self._together(gathered)
 
     def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
-        fingerprints = [
-            fingerprints_of(mapped.identifications, self._layout, self._splice) for mapped in batches
-        ]
+        identifications = [mapped.identifications for mapped in batches]
+        fingerprints = [fingerprints_of(some, self._layout, self._splice) for some in identifications]
         if self._snapshot is None or self._full:
             for mapped, own in zip(batches, fingerprints, strict=True):
                 new = np.full(len(own), self._snapshot is None)
                 yield DiffedBatch(replace(mapped, fingerprints=own), new, np.zeros(own.shape, np.bool_), 0)
         elif batches:
-            keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
+            keys = np.concatenate([user_keys(some) for some in identifications])
             runs = [
                 np.full(len(mapped.kept), -1) if mapped.batch.runs is None else mapped.batch.runs[mapped.kept]
                 for mapped in batches
             ]
-            seen = compare(
-                np.concatenate(fingerprints),
-                with_owners(keys, self._snapshot),
-                self._snapshot,
-                self._layout,
-                np.concatenate(runs),
-            )
+            rejected = np.concatenate(runs)
+            owned = with_owners(keys, self._snapshot)
+            seen = compare(np.concatenate(fingerprints), owned, self._snapshot, self._layout, rejected)
             stop = 0
             for mapped in batches:
                 start, stop = stop, stop + len(mapped.kept)
@@ -147,10 +141,9 @@ class Differ:
         going = alone | (may & after)
         rows = np.flatnonzero(going)
         late = np.flatnonzero(seen.overtaken & changed & ~going)
-        sent, unknown = seen.take(slice(0)), np.empty(0, np.bool_)
-        differing = np.empty((0, seen.fingerprints.shape[1]), np.bool_)
+        sent, whole = seen.take(slice(0)), np.empty(0, np.bool_)
+        unknown, differing = whole, np.empty((0, seen.fingerprints.shape[1]), np.bool_)
         identifications = mapped.identifications.slice(0, 0)
-        whole = unknown
         if len(rows):  # of most batches on most nights there are none
             sent, unknown = seen.take(rows), seen.unknown[rows] & may[rows]
             self._sent.add(sent.positions.ravel())
@@ -164,8 +157,7 @@ class Differ:
             fingerprints=self._recorded(sent, differing | whole[:, None]),
             rejects=_with_superseded(mapped, late, seen.runs[late]),
         )
-        names = mapped.identifications.schema.names
-        ids = mapped.identifications.select([name for name in ID_FIELDS if name in names])
+        ids = mapped.identifications.select(subject_of(mapped.identifications).fields)
         unchanged = len(going) - len(rows) - len(late)
         return DiffedBatch(left, unknown, differing & ~unknown[:, None], unchanged, seen, ids, rows)
 
@@ -181,9 +173,8 @@ class Differ:
         recorded = np.repeat(sent[:, None], entries, axis=1)
         every = self._layout.cumulative
         recorded[:, :, every] &= (seen.differs | (seen.positions < 0)[:, :, None])[:, :entries, every]
-        fingerprints: Fingerprints = (seen.fingerprints[:, None] * recorded).reshape(
-            len(sent), entries * sent.shape[1]
-        )
+        columns = entries * sent.shape[1]
+        fingerprints: Fingerprints = (seen.fingerprints[:, None] * recorded).reshape(len(sent), columns)
         return fingerprints
 
     def _keeps(
@@ -195,10 +186,9 @@ class Differ:
         for group in self._layout.bundles:
             if group.unrepeatable:
                 keep = np.ones(len(whole), dtype=np.bool_)
-            elif self._layout.mode == "user":
-                keep = whole | differing.any(axis=1)
             else:
-                keep = whole | differing[:, places[group]]
+                own = slice(None) if self._layout.mode == "user" else [places[group]]
+                keep = whole | differing[:, own].any(axis=1)
             keeps.append((group.paths, keep))
         return keeps
 
@@ -263,13 +253,8 @@ def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.i
     if len(rows) == 0:
         return mapped.rejects
     batch, positions = mapped.batch, mapped.kept[rows]
-    found = original_rows(
-        rows_with_originals(batch),
-        positions,
-        source=batch.source,
-        text=batch.text,
-        keep_empty=mapped.keep_empty,
-    )
+    whole, keep = rows_with_originals(batch), mapped.keep_empty
+    found = original_rows(whole, positions, source=batch.source, text=batch.text, keep_empty=keep)
     late = []
     numbers = batch.numbers[positions].tolist()
     for number, (rejected, accepted), row in zip(numbers, runs.tolist(), found, strict=True):

@@ -1,18 +1,19 @@
-"""The snapshot: fingerprints of the values that Amplitude took last of each user. Its columns, and a reader.
+"""The snapshot: fingerprints of the values that Amplitude took last of each user; its reader and writer.
 
 Fingerprints by property are stored user by user, not property by property: a lookup reads one place in
 memory, not one for each property. Before them is one for them all, and for a user without a change only that
-is read.
+is read. The writer makes a new one of the old one and what was accepted since, partition by partition.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
 
+from ..subject import device_keys
 from .bit_set import BitSet
 from .fingerprints import whole_fingerprints
 from .snapshot_entries import (
@@ -20,21 +21,27 @@ from .snapshot_entries import (
     OWNER,
     PRINTS,
     SnapshotEntries,
+    added_entries,
     added_schema,
+    doubts_of,
+    forget_entries,
+    last_certain,
+    merge_entries,
     required_field,
 )
-from .sorted_file import FileMetadata, SnapshotHeader, SortedFile
-from .spill_buffer import KEY, KEY_FIELD, binary_column, matrix
+from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
+from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, binary_column, joined, lowest_keys, matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
-    from .layout import Layout
-    from .sorted_file import Partition
+    from .bit_set import BitSet
+    from .fingerprints import Layout
+    from .sorted_file import Partition, SnapshotHeader
 
 _RUN, _WHOLE = "run", "whole"  # columns
 _SNAPSHOT: Final = "snapshot"
@@ -79,25 +86,28 @@ class Snapshot(SortedFile):
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
         order = np.argsort(keys)
-        needles, wholes = keys[order], whole_fingerprints(fingerprints, layout)[order]
-        # In the order of the needles; put back at the end.
+        wholes = whole_fingerprints(fingerprints, layout)
         positions = np.full(len(keys), -1, dtype=np.int64)
         same = np.zeros(len(keys), dtype=np.bool_)
         equal = np.zeros(fingerprints.shape, dtype=np.bool_)
-        for span, part in self.split(needles):
-            at, hit = part.search(needles[span])
-            positions[span] = np.where(hit, at + part.first, -1)
+        for span, part in self.split(keys[order]):
+            rows = order[span]
+            at, hit = part.search(keys[rows])
+            positions[rows] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
-            same[span] = hit & ((wholes[span] == 0) | (part.column(_WHOLE)[at] == wholes[span]))
+            alike = hit & ((wholes[rows] == 0) | (part.column(_WHOLE)[at] == wholes[rows]))
+            same[rows] = alike
             self.release(wholes.itemsize * len(part))
-            rest = np.flatnonzero(hit & ~same[span])
+            rest = np.flatnonzero(hit & ~alike)
             if len(rest) and layout.mode == "property":
-                rows = order[span][rest]
-                equal[rows] = self._equal(part, at[rest], fingerprints[rows], layout)
-        equal[order[same]] = True
-        back, alike = np.empty_like(positions), np.empty_like(same)
-        back[order], alike[order] = positions, same
-        return EntryMatches(back, equal, alike)
+                stored = matrix(part.rows.column(PRINTS), layout.dtype)
+                here, there = self._columns_of(layout)
+                given = fingerprints[rows[rest]][:, here]
+                equal[rows[rest][:, None], here] = stored[at[rest]][:, there] == given
+                # However few are read: the system maps large pieces around each.
+                self.release(stored.nbytes)
+        equal[same] = True
+        return EntryMatches(positions, equal, same)
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
@@ -123,7 +133,17 @@ class Snapshot(SortedFile):
 
     def entries(self, low: int, high: int, layout: Layout) -> SnapshotEntries:
         """The entries with keys from `low` to `high - 1`, in their order, with the columns of `layout`."""
-        return _entries_of(list(self.between(low, high)), self.names, layout)
+        rows = joined(list(self.between(low, high)), self.schema)
+        fingerprints = np.zeros((rows.num_rows, len(layout.names)), dtype=layout.dtype)
+        if layout.mode == "user":
+            fingerprints[:, 0] = rows.column(_WHOLE).to_numpy()
+        else:
+            here, there = self._columns_of(layout)
+            fingerprints[:, here] = matrix(rows.column(PRINTS), layout.dtype)[:, there]
+        owners = _stored_owners(rows) if layout.paired else None
+        return SnapshotEntries(
+            rows.column(KEY).to_numpy(), rows.column(_RUN).to_numpy(), fingerprints, owners
+        )
 
     def sorted_keys(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
         """All keys in ascending order, in pieces, each with the position of its first."""
@@ -144,16 +164,10 @@ class Snapshot(SortedFile):
             if len(here):
                 yield part, here
 
-    def _equal(
-        self, part: Partition, at: NDArray[np.int64], fingerprints: Fingerprints, layout: Layout
-    ) -> NDArray[np.bool_]:
-        stored = _stored_fingerprints(part.rows, layout)
-        here, there = _common_columns(layout.names, self.names)
-        equal = np.zeros(fingerprints.shape, dtype=np.bool_)
-        equal[:, here] = stored[at][:, there] == fingerprints[:, here]
-        # However few are read: the system maps large pieces around each.
-        self.release(stored.nbytes)
-        return equal
+    def _columns_of(self, layout: Layout) -> tuple[list[int], list[int]]:
+        """The places, in the layout and in the file, of the columns that both have."""
+        here = [place for place, name in enumerate(layout.names) if name in self.names]
+        return here, [self.names.index(layout.names[place]) for place in here]
 
 
 def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.Schema:
@@ -178,27 +192,6 @@ def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def no_entries(layout: Layout) -> SnapshotEntries:
-    """The entries of an empty snapshot."""
-    keys, fingerprints = np.empty(0, np.uint64), np.empty((0, len(layout.names)), dtype=layout.dtype)
-    return SnapshotEntries(keys, np.empty(0, np.uint32), fingerprints, keys if layout.paired else None)
-
-
-def _entries_of(pieces: Sequence[pa.RecordBatch], names: Sequence[str], layout: Layout) -> SnapshotEntries:
-    """Rows of a snapshot with the columns `names` as entries with those of `layout`, 0 where it lacks one."""
-    rows = pa.Table.from_batches(pieces).combine_chunks().to_batches()[:1] if pieces else []
-    if not rows:
-        return no_entries(layout)
-    stored = _stored_fingerprints(rows[0], layout)
-    fingerprints = np.zeros((len(stored), len(layout.names)), dtype=layout.dtype)
-    here, there = _common_columns(layout.names, names)
-    fingerprints[:, here] = stored[:, there]
-    owners = _stored_owners(rows[0]) if layout.paired else None
-    return SnapshotEntries(
-        rows[0].column(KEY).to_numpy(), rows[0].column(_RUN).to_numpy(), fingerprints, owners
-    )
-
-
 def _stored_owners(rows: pa.RecordBatch) -> NDArray[np.uint64]:
     """The users to whom the devices among a snapshot's rows are linked; shape (m,). Old ones have none."""
     if OWNER not in rows.schema.names:
@@ -207,16 +200,98 @@ def _stored_owners(rows: pa.RecordBatch) -> NDArray[np.uint64]:
     return owners
 
 
-def _stored_fingerprints(rows: pa.RecordBatch, layout: Layout) -> Fingerprints:
-    """The fingerprints of a snapshot's rows, in the snapshot's own order of columns, not copied."""
-    if layout.mode == "user":
-        whole: Fingerprints = rows.column(_WHOLE).to_numpy().reshape(-1, 1)
-        return whole
-    return matrix(rows.column(PRINTS), layout.dtype)
+class SnapshotWriter(SortedFileWriter):
+    """Takes what was sent, in source order, and writes a new snapshot of it and the old one.
 
+    `unchanged` are the entries of the old one that the run confirmed: it sent nothing for them, but they get
+    its number. See `SortedFileWriter`. Raises ValueError for an old snapshot of another mode.
+    """
 
-def _common_columns(names: Sequence[str], stored: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Places of the names that are in both, in the one and in the other."""
-    places = {name: place for place, name in enumerate(stored)}
-    both = [(place, places[name]) for place, name in enumerate(names) if name in places]
-    return [here for here, _ in both], [there for _, there in both]
+    def __init__(
+        self,
+        path: Path,
+        layout: Layout,
+        header: SnapshotHeader,
+        *,
+        old: Snapshot | None = None,
+        unchanged: BitSet | None = None,
+    ) -> None:
+        if old is not None and old.mode != layout.mode:
+            raise ValueError(f"the snapshot is by {old.mode}, not by {layout.mode}")
+        super().__init__(path, added_schema(layout, sent=True), old)
+        self._layout = layout
+        self._number = header.number
+        self._emptied = SpillBuffer(path, pa.schema([KEY_FIELD]))
+        self._snapshot = old
+        self._unchanged = unchanged
+        # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
+        self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
+
+    def add(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
+        """Add rows that were accepted: `keys` of shape (m, w), `fingerprints` of shape (m, p).
+
+        0 keeps what was before. Of two rows of a user the later one counts; in cumulative columns, all do. A
+        row with two ids makes an entry for each, both with these fingerprints, or, of shape (m, 2p), each
+        with its own.
+        """
+        self._take(keys, fingerprints, doubtful=False)
+
+    def invalidate(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
+        """Add rows that were sent without knowing whether they arrived; as in `add`.
+
+        What these users have in the columns that are given is unknown, whatever was added before; so it is in
+        all columns where `fingerprints` has none (shape (m, 0)), and in cumulative ones, since a row that
+        goes because of another is not recorded in them. What is added later counts again.
+        """
+        columns = len(self._layout.names)
+        given = fingerprints != 0 if fingerprints.shape[1] else np.ones((len(keys), columns), dtype=np.bool_)
+        if columns:  # a job with nothing but increments has none
+            given |= np.tile(self._layout.cumulative, given.shape[1] // columns)
+        self._take(keys, given, doubtful=True)
+
+    def empty(self, keys: NDArray[np.uint64]) -> None:
+        """What these m users have is unknown, as far as they stay in the snapshot."""
+        self._emptied.add(keys)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._open.enter_context(self._emptied)
+        return self
+
+    def finish(self) -> int:
+        """Write the new snapshot in place of the old one; the number of its entries."""
+        return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
+
+    def _take(self, keys: NDArray[np.uint64], fingerprints: NDArray[Any], *, doubtful: bool) -> None:
+        users, owners = keys[:, 0], np.zeros(len(keys), dtype=np.uint64)
+        if keys.shape[1] == 2:
+            devices = device_keys(keys)
+            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
+            # A link that is in doubt counts: to take a device for a user's does no harm.
+            owners = np.stack([owners, users], axis=1).ravel()[places]
+            users = np.stack([users, devices], axis=1).ravel()[places]
+            columns = len(self._layout.names)
+            own = fingerprints.shape[1] > columns
+            fingerprints = fingerprints.reshape(-1, columns)[places] if own else fingerprints[places // 2]
+        prints = binary_column(fingerprints.astype(self._layout.dtype))
+        doubts = np.full(len(users), doubtful, dtype=np.uint8)
+        self._added.add(users, prints, doubts, *([owners] if self._layout.paired else []))
+
+    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
+        rows = self._added.read(first, stop)
+        new = added_entries(rows, self._layout, self._number)
+        stay = new.take(slice(0))
+        if self._snapshot is not None:
+            stay = self._snapshot.entries(*lowest_keys(first, stop), self._layout)
+            if self._unchanged is not None and len(stay):
+                place = int(self._snapshot.find(stay.keys[:1])[0])
+                seen = self._unchanged.has(np.arange(place, place + len(stay)))
+                runs = np.where(seen, (stay.runs & IN_DOUBT) | np.uint32(self._number), stay.runs)
+                stay = replace(stay, runs=runs)
+        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
+        stay = forget_entries(stay, gone)
+        if self._emptied.rows:
+            unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
+            stay = stay.without_fingerprints(unknown_users).in_doubt(unknown_users)
+        new, unknown = last_certain(new, doubts_of(rows), self._layout.cumulative)
+        return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS
-from ..arrow.hashing import user_keys
+from ..subject import names_device_alone, user_keys
 from .bit_set import BitSet, KeyFilter
+from .snapshot_entries import group_starts
 from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
 from .spill_buffer import KEY, KEY_FIELD, lowest_keys
 
@@ -96,9 +97,7 @@ class KnownIdsWriter(SortedFileWriter):
         keys, *ids = (pa.concat_arrays(parts) for parts in zip(*columns, strict=True))
         numbers = keys.to_numpy()
         order = np.argsort(numbers, kind="stable")
-        last = np.ones(len(order), dtype=np.bool_)
-        last[:-1] = numbers[order][1:] != numbers[order][:-1]
-        stay = order[last]
+        stay = order[group_starts(numbers[order][::-1])[::-1]]
         gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
         stay = stay[~np.isin(numbers[stay], gone)]
         arrays = [column.take(pa.array(stay)) for column in (keys, *ids)]
@@ -132,7 +131,7 @@ class SeenUsers:
         for column in positions:
             self._seen.add(column)
         if keys.shape[1] == 2:
-            self._alone.add(positions[0][keys[:, 0] == keys[:, 1]])
+            self._alone.add(positions[0][names_device_alone(keys)])
             self._new.add(keys[positions[0] < 0, 0])
 
     def absent(self, ids: KnownIds) -> Iterator[AbsentUsers]:
@@ -141,8 +140,9 @@ class SeenUsers:
             linked = np.flatnonzero(owners)
             named = linked[self._alone.has(first + linked)]
             self._seen.add(self._snapshot.find(owners[named]))
-        pieces = zip(self._snapshot.sorted_keys(), self._snapshot.owners(), strict=True)
-        for (first, keys), (_, owners) in pieces:
+        for (first, keys), (_, owners) in zip(
+            self._snapshot.sorted_keys(), self._snapshot.owners(), strict=True
+        ):
             for start in range(0, len(keys), _ROWS):
                 part = slice(start, min(start + _ROWS, len(keys)))
                 seen = self._seen.has(np.arange(first + part.start, first + part.stop))

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from .spill_buffer import KEY, KEY_FIELD, matrix
-from .value_hashes import GOLDEN_RATIO, mix_bits
+from .value_hashes import GOLDEN_RATIO, hash_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
-    from .layout import Layout
+    from .fingerprints import Layout
 
 PRINTS, OWNER, _DOUBT = "prints", "owner", "doubt"  # columns
 IN_DOUBT: Final = np.uint32(1 << 31)  # in a run's number
@@ -41,7 +41,7 @@ class SnapshotEntries:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, places: NDArray[Any]) -> SnapshotEntries:
+    def take(self, places: NDArray[Any] | slice) -> SnapshotEntries:
         """The entries at these places, or where the mask is true."""
         owners = None if self.owners is None else self.owners[places]
         return SnapshotEntries(self.keys[places], self.runs[places], self.fingerprints[places], owners)
@@ -64,18 +64,14 @@ class SnapshotEntries:
         return replace(self, fingerprints=np.where(mask, nothing, self.fingerprints))
 
 
-# --- rows that were added
-# ------------------------------------------------------------------------------------
+# --- rows that were added --------------------------------------------------------------------------------
 
 
 def added_schema(layout: Layout, *, sent: bool = False) -> pa.Schema:
     """Rows of an export: a key and its fingerprints. `sent` ones: also a doubt, and the owner of a device."""
     fields = [KEY_FIELD, required_field(PRINTS, pa.binary(layout.dtype.itemsize * len(layout.names)))]
-    if sent:
-        fields += [
-            required_field(_DOUBT, pa.uint8()),
-            *([required_field(OWNER, pa.uint64())] if layout.paired else []),
-        ]
+    fields += [required_field(_DOUBT, pa.uint8())] if sent else []
+    fields += [required_field(OWNER, pa.uint64())] if sent and layout.paired else []
     return pa.schema(fields)
 
 
@@ -98,8 +94,7 @@ def required_field(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
 
-# --- merged
-# ------------------------------------------------------------------------------------------------------
+# --- merged ----------------------------------------------------------------------------------------------
 
 
 def last_fingerprints(
@@ -111,7 +106,7 @@ def last_fingerprints(
     are of one run.
     """
     entries = entries.take(np.argsort(entries.keys, kind="stable"))
-    first = _group_starts(entries.keys)
+    first = group_starts(entries.keys)
     if first.all():
         return entries
     starts = np.flatnonzero(first)
@@ -140,7 +135,7 @@ def last_certain(
         return last_fingerprints(entries, cumulative), None
     order = np.argsort(entries.keys, kind="stable")
     entries, doubts = entries.take(order), doubts[order]
-    first = _group_starts(entries.keys)
+    first = group_starts(entries.keys)
     rows = np.arange(len(entries))[:, None]
     marks = np.where(doubts[:, None] & (entries.fingerprints != 0), rows, -1)
     last = np.maximum.reduceat(marks, np.flatnonzero(first), axis=0)
@@ -193,10 +188,10 @@ def forget_entries(entries: SnapshotEntries, gone: NDArray[np.uint64]) -> Snapsh
     return entries.without_fingerprints(leave).take(~leave | (entries.owners != 0))
 
 
-def _group_starts(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which of n ascending keys differ from the one before; shape (n,)."""
-    first = np.ones(len(keys), dtype=np.bool_)
-    first[1:] = keys[1:] != keys[:-1]
+def group_starts(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of n values differ from the one before; shape (n,)."""
+    first = np.ones(len(values), dtype=np.bool_)
+    first[1:] = values[1:] != values[:-1]
     return first
 
 
@@ -207,17 +202,16 @@ def _combine(fingerprints: Fingerprints, groups: NDArray[np.int64], n: int) -> F
     """
     rows = np.flatnonzero(fingerprints)
     own, groups = fingerprints[rows].astype(np.uint64), groups[rows]
-    other = np.ones(len(rows), dtype=np.bool_)
-    other[1:] = (groups[1:] != groups[:-1]) | (own[1:] != own[:-1])
+    other = group_starts(groups) | group_starts(own)
     own, groups = own[other], groups[other]
     found = np.zeros(n, dtype=fingerprints.dtype)
     if len(own) == 0:
         return found
-    starts = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
+    starts = np.flatnonzero(group_starts(groups))
     counts = np.diff([*starts.tolist(), len(own)])
     places = np.arange(len(own)) - np.repeat(starts, counts)
     # Hashed with their places, so that the order counts.
-    sums = np.add.reduceat(mix_bits(own + places.astype(np.uint64) * GOLDEN_RATIO, _TOGETHER), starts)
-    together = mix_bits(sums, _TOGETHER) >> np.uint64(64 - 8 * fingerprints.dtype.itemsize)
+    sums = np.add.reduceat(hash_bits(own + places.astype(np.uint64) * GOLDEN_RATIO, _TOGETHER), starts)
+    together = hash_bits(sums, _TOGETHER) >> np.uint64(64 - 8 * fingerprints.dtype.itemsize)
     found[groups[starts]] = np.where(counts == 1, own[starts], np.maximum(together, np.uint64(1)))
     return found

@@ -115,7 +115,7 @@ class SortedFile:
             newer |= int(fields.get("hashing", FIRST_HASHING)) > NEWEST_HASHING
             if not newer:
                 header = SnapshotHeader(**fields.pop("stamp"))
-                self.metadata = FileMetadata(header=header, **fields)
+                self.schema, self.metadata = reader.schema, FileMetadata(header=header, **fields)
                 self.partitions = list(_partitions(reader))
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise _unusable(path, f"is damaged or no {kind} of propsync ({error})", loss) from error
@@ -198,8 +198,8 @@ class SortedFileWriter(ABC):
     def __enter__(self) -> Self:
         with write_errors(self._path):
             fresh_name(self._path).unlink(missing_ok=True)
-        self._open.enter_context(self._added)
-        self._open.enter_context(self._forgotten)
+        for rows in (self._added, self._forgotten):
+            self._open.enter_context(rows)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,11 +213,6 @@ class SortedFileWriter(ABC):
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         """The new entries of the buckets `first` to `stop - 1`, ascending by key."""
 
-    @property
-    def _most(self) -> int:
-        """How many entries the new file has at most."""
-        return self._added.rows + (0 if self._old is None else len(self._old))
-
     def _write(self, schema: pa.Schema, entry_bytes: int) -> int:
         """Replace the old file; the number of the new entries, of about so many bytes each."""
         entries = 0
@@ -226,7 +221,8 @@ class SortedFileWriter(ABC):
             replacing_file(self._path) as file,
             pa.ipc.new_file(file, schema) as writer,
         ):
-            for first, stop in bucket_ranges(self._most * entry_bytes, PARTITION_BYTES):
+            most = self._added.rows + (0 if self._old is None else len(self._old))
+            for first, stop in bucket_ranges(most * entry_bytes, PARTITION_BYTES):
                 rows = self._partition(first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:

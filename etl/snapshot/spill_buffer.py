@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -65,9 +66,7 @@ class SpillBuffer:
     def read(self, first: int, stop: int) -> pa.RecordBatch:
         """The rows of the buckets `first` to `stop - 1`, in their order. No row may be added after this."""
         if self._file is None:
-            if self._sorted is None:
-                self._sorted = self._sort()
-            rows, begins = self._sorted
+            rows, begins = self._sorted = self._sorted or self._sort()
             return rows.slice(int(begins[first]), int(begins[stop] - begins[first]))
         self._flush()
         pieces = []
@@ -75,11 +74,10 @@ class SpillBuffer:
             for begins in self._flushes:
                 self._file.seek(int(begins[first]))
                 data = pa.py_buffer(self._file.read(int(begins[stop] - begins[first])))
-                for start, end in zip(begins[first:stop], begins[first + 1 :], strict=False):
-                    if end > start:
-                        piece = data.slice(int(start - begins[first]), int(end - start))
-                        pieces.append(pa.ipc.read_record_batch(piece, self.schema))
-            return _joined(pieces, self.schema)
+                bounds = (begins[first : stop + 1] - begins[first]).tolist()
+                slices = (data.slice(low, high - low) for low, high in pairwise(bounds) if high > low)
+                pieces += [pa.ipc.read_record_batch(some, self.schema) for some in slices]
+            return joined(pieces, self.schema)
 
     def parts(self) -> Iterator[pa.RecordBatch]:
         """All rows, bucket by bucket, in parts that fit into memory."""
@@ -89,7 +87,7 @@ class SpillBuffer:
 
     def _sort(self) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
         """The rows in memory by bucket, and where each bucket begins and the last ends."""
-        rows = _joined(self._held, self.schema)
+        rows = joined(self._held, self.schema)
         buckets = (rows.column(0).to_numpy() >> _SHIFT).astype(np.uint8)
         order = np.argsort(buckets, kind="stable")
         self._held, self._bytes = [], 0
@@ -105,7 +103,7 @@ class SpillBuffer:
                 self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - closed on exit
             places = np.empty(BUCKETS + 1, dtype=np.int64)
             places[0] = self._file.seek(0, 2)
-            for bucket, (low, high) in enumerate(zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)):
+            for bucket, (low, high) in enumerate(pairwise(begins.tolist())):
                 written = self._file.write(rows.slice(low, high - low).serialize()) if high > low else 0
                 places[bucket + 1] = places[bucket] + written
         self._flushes.append(places)
@@ -142,7 +140,7 @@ class DistinctUsers:
             if rows.num_rows:
                 keys = rows.column(0).to_numpy()
                 order = np.argsort(keys, kind="stable")
-                starts = np.flatnonzero(np.concatenate([[True], np.diff(keys[order]) != 0]))
+                starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
                 packed = matrix(rows.column(1), np.dtype(np.uint8))[order]
                 together = np.bitwise_or.reduceat(packed, starts, axis=0)
                 users += len(starts)
@@ -163,10 +161,9 @@ def write_errors(path: Path) -> Iterator[None]:
 
 def bucket_ranges(size: int, part_bytes: int = _HELD_BYTES) -> Iterator[tuple[int, int]]:
     """All buckets in ranges (first, stop), of about `part_bytes` where all of them together have `size`."""
-    count = 1
-    while count < BUCKETS and size > count * part_bytes:
-        count *= 2
-    step = BUCKETS // count
+    step = BUCKETS
+    while step > 1 and size > BUCKETS // step * part_bytes:
+        step //= 2
     return ((first, first + step) for first in range(0, BUCKETS, step))
 
 
@@ -192,7 +189,8 @@ def matrix(
     return numbers[column.offset * width : (column.offset + len(column)) * width].reshape(len(column), width)
 
 
-def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+def joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    """Batches as one; without any, a batch without rows."""
     if len(batches) == 1:
         return batches[0]
     whole = pa.Table.from_batches(batches, schema).combine_chunks().to_batches()

@@ -40,19 +40,13 @@ _BITS: Final = 2**64
 _NUMBER, _WIDE, _BOOLEAN, _TIME, _LIST, _JSON, _OBJECT, _MEMBER, _NAMES, _NEGATIVE = (
     int(GOLDEN_RATIO) * n % _BITS for n in range(2, 12)
 )
-_NULL: Final = int(_MIXER)  # as an element of a list
+_NULL = _IN_OBJECT = int(_MIXER)  # as an element of a list; the factor of the salts of members
 _EXACT: Final = 2**53  # up to here every whole number is a double with all its digits
 _EXACT_DIGITS: Final = 15  # a decimal with no more digits is written like its nearest double
 _WHOLE: Final = pa.decimal128(38, 0)
 _DIGITS: Final = Context(prec=100)
 _NUL: Final = "\x00"
-_LISTS: Final = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
+_LISTS: Final = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
 class HashRules(NamedTuple):
@@ -71,7 +65,7 @@ def salt_of(words: tuple[str, ...]) -> int:
     return int(hash_texts(pa.array([_NUL.join(words)]))[0])
 
 
-def mix_bits(bits: NDArray[Any], salt: int) -> Hashes:
+def hash_bits(bits: NDArray[Any], salt: int) -> Hashes:
     """Hash n words."""
     hashed: Hashes = bits ^ np.uint64(salt)
     hashed *= GOLDEN_RATIO
@@ -88,7 +82,7 @@ def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hash
     if pa.types.is_string(kind):
         return _hash_texts(values, salt, rules)
     if pa.types.is_boolean(kind):
-        return mix_bits(_dense(values).astype(np.uint64), salt ^ _BOOLEAN)
+        return hash_bits(_dense(values).astype(np.uint64), salt ^ _BOOLEAN)
     if pa.types.is_integer(kind):
         return _hash_integers(_dense(values), salt, all_digits=first)
     if pa.types.is_floating(kind):
@@ -97,9 +91,12 @@ def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hash
         return _hash_singles(_dense(values).astype("<f4"), salt)
     if pa.types.is_temporal(kind):
         return _hash_times(values, salt, rules)
-    if any(is_it(kind) for is_it in _LISTS):
-        return _hash_lists(values, salt, rules)
-    return _hash_json_texts(values, salt, rules) if first else _hash_rare(values, salt, rules)
+    if isinstance(kind, _LISTS):
+        elements = hash_values(flat := values.flatten(), salt ^ _LIST, rules)
+        if flat.null_count:
+            elements[np.asarray(flat.is_null())] = _NULL
+        return _hash_lists(elements, _lengths(values), salt)
+    return _hash_by_json(values, salt, rules) if first else _hash_rare(values, salt, rules)
 
 
 def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
@@ -108,16 +105,19 @@ def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
         return _hash_decimals(values, salt)
     if pa.types.is_struct(kind):
         names = (hash_texts(pa.array([field.name]), _NAMES) for field in kind)
-        pairs = zip(names, values.flatten(), strict=True)
-        total = sum((_hash_members(own, members, salt, rules) for own, members in pairs), _zeros(values))
-        return mix_bits(total, salt ^ _OBJECT)
+        total = np.zeros(len(values), dtype=np.uint64)
+        for own, members in zip(names, values.flatten(), strict=True):
+            total += _hash_members(own, members, salt, rules)
+        return hash_bits(total, salt ^ _OBJECT)
     if pa.types.is_map(kind):
         lists = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         keys, members = lists.flatten().flatten()
         hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, rules)
-        return mix_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)
+        return hash_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)
     if pa.types.is_dictionary(kind):
-        return _take(hash_values(values.dictionary, salt, rules), values.indices)
+        distinct: Hashes = np.append(hash_values(values.dictionary, salt, rules), np.uint64(0))
+        taken: Hashes = distinct[values.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+        return taken
     if pa.types.is_run_end_encoded(kind):
         return hash_values(pc.run_end_decode(values), salt, rules)
     if isinstance(kind, pa.BaseExtensionType):
@@ -133,8 +133,7 @@ def _hash_texts(texts: pa.Array, salt: int, rules: HashRules) -> Hashes:
         letters = np.frombuffer(data, np.uint8)[ends[texts.offset] : ends[texts.offset + len(texts)]]
         if not letters.all():  # only a text with a NUL can be marked
             rows = np.flatnonzero(pc.match_substring(texts, _NUL).fill_null(fill_value=False))
-            by_json = _hash_json_texts if rules.version == FIRST_HASHING else _hash_by_json
-            hashed[rows] = by_json(texts.take(pa.array(rows)), salt, rules)
+            hashed[rows] = _hash_by_json(texts.take(pa.array(rows)), salt, rules)
     return hashed
 
 
@@ -144,10 +143,11 @@ def _hash_times(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
     if rules.version == FIRST_HASHING and kind.bit_width in {32, 64}:
         whole = pa.int32() if kind.bit_width == 32 else pa.int64()
         own = int(hash_texts(pa.array([str(kind)]), _TIME % 2**32)[0])
-        return mix_bits(_dense(values.view(whole)).astype("<i8").view("<u8"), salt ^ own)
+        return hash_bits(_dense(values.view(whole)).astype("<i8").view("<u8"), salt ^ own)
     if pa.types.is_date32(kind):  # of which there are few
         days = values.dictionary_encode()
-        return _take(hash_texts(days.dictionary.cast(pa.string()), salt), days.indices)
+        texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
+        return _hash_rare(texts, salt, rules)
     if kind == pa.timestamp("s"):
         # Arrow writes a space where JSON has a T.
         texts = values.fill_null(pa.scalar(0).cast(kind)).cast(pa.string())
@@ -159,39 +159,21 @@ def _hash_times(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
     return _hash_by_json(values, salt, rules)
 
 
-def _hash_lists(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
-    lengths, flat = _lengths(values), values.flatten()
-    elements = hash_values(flat, salt ^ _LIST, rules)
-    if flat.null_count:
-        elements[np.asarray(flat.is_null())] = _NULL
-    return _sum_elements(elements, lengths, salt)
-
-
-def _sum_elements(elements: Hashes, lengths: NDArray[np.int64], salt: int) -> Hashes:
+def _hash_lists(elements: Hashes, lengths: NDArray[np.int64], salt: int) -> Hashes:
     """Hashes of lists of these lengths, from those of their elements and their places."""
     places = np.arange(len(elements)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    elements = mix_bits(elements + places.astype(np.uint64) * GOLDEN_RATIO, salt)
-    return mix_bits(_sums(elements, lengths), salt ^ _LIST)
+    elements = hash_bits(elements + places.astype(np.uint64) * GOLDEN_RATIO, salt)
+    return hash_bits(_sums(elements, lengths), salt ^ _LIST)
 
 
 def _hash_members(names: Hashes, members: pa.Array, salt: int, rules: HashRules) -> Hashes:
     """Members of objects with the hashes of their names; 0 for null, as such a member is left out."""
-    hashed = mix_bits(hash_values(members, _salt_in_object(salt), rules) ^ names, salt ^ _MEMBER)
+    hashed = hash_bits(
+        hash_values(members, (salt * _IN_OBJECT + _OBJECT) % _BITS, rules) ^ names, salt ^ _MEMBER
+    )
     if members.null_count:
         hashed[np.asarray(members.is_null())] = 0
     return hashed
-
-
-def _salt_in_object(salt: int) -> int:
-    return (salt * int(_MIXER) + _OBJECT) % _BITS
-
-
-def _take(hashed: Hashes, indices: pa.Array) -> Hashes:
-    """The hashes at these places; any for a null."""
-    if len(hashed) == 0:
-        return _zeros(indices)
-    taken: Hashes = hashed[indices.fill_null(0).to_numpy(zero_copy_only=False)]
-    return taken
 
 
 def _lengths(lists: pa.Array) -> NDArray[np.int64]:
@@ -207,10 +189,6 @@ def _sums(elements: Hashes, lengths: NDArray[np.int64]) -> Hashes:
     return total
 
 
-def _zeros(values: pa.Array) -> Hashes:
-    return np.zeros(len(values), dtype=np.uint64)
-
-
 def _dense(values: pa.Array) -> NDArray[Any]:
     """Values as a numpy array of the same type, with zeros for nulls."""
     if values.null_count:
@@ -223,39 +201,37 @@ def _dense(values: pa.Array) -> NDArray[Any]:
 
 
 def _hash_integers(values: NDArray[Any], salt: int, *, all_digits: bool) -> Hashes:
-    """Hash n integers; with `all_digits`, the first rule, a big one is never equal to a double."""
+    """Hash n integers; with `all_digits`, the first rule, a big one is never equal to a double.
+
+    Otherwise it is where the nearest double is written with the same digits.
+    """
     hashed = _hash_doubles(values.astype("<f8"), salt)
-    if values.itemsize == 8 and len(values):
-        wide = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
-        if len(wide) and not all_digits:
-            wide = wide[~_written_as_doubles(values[wide])]
-        if len(wide):
-            hashed[wide] = _hash_wide(values[wide], salt)
+    wide = (
+        np.flatnonzero((values > _EXACT) | (values < -_EXACT)) if values.itemsize == 8 else np.empty(0, int)
+    )
+    if len(wide) and not all_digits:
+        # A double has 17 digits at most, an integer of 64 bits 19 or 20: most can't be alike.
+        own = values[wide]
+        rows = np.flatnonzero((np.abs(own.astype("<f8")) < 1e17) | (own % 10 == 0))
+        doubles = pa.array(own[rows].astype("<f8")).cast(pa.string()).cast(_WHOLE)
+        alike = pc.equal(doubles, pa.array(own[rows]).cast(_WHOLE)).to_numpy(zero_copy_only=False)
+        wide = np.delete(wide, rows[alike])
+    if len(wide):
+        hashed[wide] = _hash_wide(values[wide], salt)
     return hashed
-
-
-def _written_as_doubles(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of n big integers have the digits with which their nearest doubles are written."""
-    alike = np.zeros(len(values), dtype=np.bool_)
-    # A double has 17 digits at most, an integer of 64 bits 19 or 20: most can't be alike.
-    rows = np.flatnonzero((np.abs(values.astype("<f8")) < 1e17) | (values % 10 == 0))
-    if len(rows):
-        doubles = pa.array(values[rows].astype("<f8")).cast(pa.string()).cast(_WHOLE)
-        alike[rows] = pc.equal(doubles, pa.array(values[rows]).cast(_WHOLE)).to_numpy(zero_copy_only=False)
-    return alike
 
 
 def _hash_wide(values: NDArray[Any], salt: int) -> Hashes:
     """Hash big integers by their bits, which a negative one shares with a large unsigned one."""
     if values.dtype.kind == "u":
-        return mix_bits(values.astype("<u8"), salt ^ _WIDE)
+        return hash_bits(values.astype("<u8"), salt ^ _WIDE)
     bits = values.astype("<i8").view("<u8") ^ np.where(values < 0, np.uint64(_NEGATIVE), np.uint64(0))
-    return mix_bits(bits, salt ^ _WIDE)
+    return hash_bits(bits, salt ^ _WIDE)
 
 
 def _hash_doubles(values: NDArray[Any], salt: int) -> Hashes:
     zeroed: NDArray[Any] = values + 0.0  # -0.0 becomes 0.0
-    return mix_bits(zeroed.view("<u8"), salt ^ _NUMBER)
+    return hash_bits(zeroed.view("<u8"), salt ^ _NUMBER)
 
 
 def _hash_singles(values: NDArray[Any], salt: int) -> Hashes:
@@ -294,26 +270,14 @@ def _hash_decimal(value: Decimal, salt: int) -> int:
 
 
 def _hash_by_json(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+    lines = json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=rules.splice)
+    if rules.version == FIRST_HASHING:  # the JSON as a text
+        return hash_texts(pa.array(lines.splitlines(keepends=True), pa.string()), salt ^ _JSON)
     # A line is {"v":...}, or {} for a null.
-    texts = [line[5:-1] or b"null" for line in _json_of(values, rules).split(b"\n")[:-1]]
+    texts = [line[5:-1] or b"null" for line in lines.splitlines()]
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     hashed = _hash_parsed([load_json(text) for text in places], salt)
     return hashed[[places[text] for text in texts]]
-
-
-def _hash_json_texts(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
-    """The first rule: the hash of the JSON as a text."""
-    if len(values) == 0:
-        return _zeros(values)
-    lines = _json_of(values, rules)
-    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1
-    offsets = np.concatenate([[0], ends]).astype(np.int32)
-    texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(lines))
-    return hash_texts(texts, salt ^ _JSON)
-
-
-def _json_of(values: pa.Array, rules: HashRules) -> bytes:
-    return json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=rules.splice)
 
 
 def _hash_parsed(values: Sequence[JsonValue], salt: int) -> Hashes:
@@ -327,18 +291,18 @@ def _hash_parsed(values: Sequence[JsonValue], salt: int) -> Hashes:
         if kind is str:
             hashed[rows] = hash_texts(pa.array(own, pa.string()), salt)
         elif kind is bool:
-            hashed[rows] = mix_bits(np.array(own, dtype=np.uint64), salt ^ _BOOLEAN)
+            hashed[rows] = hash_bits(np.array(own, dtype=np.uint64), salt ^ _BOOLEAN)
         elif kind is list:
             lengths = np.array([len(elements) for elements in own])
             elements = _hash_parsed([element for elements in own for element in elements], salt ^ _LIST)
-            hashed[rows] = _sum_elements(elements, lengths, salt)
+            hashed[rows] = _hash_lists(elements, lengths, salt)
         elif kind is dict:
             objects = [[(name, m) for name, m in members.items() if m is not None] for members in own]
             flat = [pair for members in objects for pair in members]
             names = hash_texts(pa.array([name for name, _ in flat], pa.string()), _NAMES)
-            members = _hash_parsed([member for _, member in flat], _salt_in_object(salt))
-            total = _sums(mix_bits(members ^ names, salt ^ _MEMBER), np.array([len(m) for m in objects]))
-            hashed[rows] = mix_bits(total, salt ^ _OBJECT)
+            members = _hash_parsed([member for _, member in flat], (salt * _IN_OBJECT + _OBJECT) % _BITS)
+            total = _sums(hash_bits(members ^ names, salt ^ _MEMBER), np.array([len(m) for m in objects]))
+            hashed[rows] = hash_bits(total, salt ^ _OBJECT)
         elif kind is int or kind is float:
             wide = [kind is int and abs(number) > _EXACT for number in own]
             doubles = [0.0 if is_wide else float(number) for number, is_wide in zip(own, wide, strict=True)]

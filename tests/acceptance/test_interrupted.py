@@ -199,7 +199,7 @@ def late(*_: object) -> None:
 
 
 def stop_in_the_snapshot() -> None:
-    patch("etl.pipeline.run._Run._write_snapshot", late).start()
+    patch("etl.pipeline.run.write_snapshot", late).start()
 
 
 def stop_after_the_commit() -> None:

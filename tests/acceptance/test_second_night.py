@@ -89,9 +89,9 @@ def test_killed_again_and_again_exactly_what_changed_arrives(
 
 END = {
     "the rejects are written": "etl.pipeline.run.publish_rejects",
-    "the snapshot is begun": "etl.snapshot.writer.SnapshotWriter.__enter__",
+    "the snapshot is begun": "etl.snapshot.file.SnapshotWriter.__enter__",
     "the snapshot is renamed": "pathlib.Path.replace",
-    "the snapshot is written": "etl.snapshot.writer.SnapshotWriter.finish",
+    "the snapshot is written": "etl.snapshot.file.SnapshotWriter.finish",
     "the run is finished": "etl.checkpoint.store.Checkpoint.finish",
 }
 

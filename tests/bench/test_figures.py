@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bench.children import BenchError, ran, told
-from bench.limits import Request, burst, by_second, control, rates, requests
+from bench.limits import Request, burst, control, rates, requests
 from bench.sink import Counts, counts
 
 
@@ -59,11 +59,6 @@ def test_a_gap_and_a_burst_are_seen() -> None:
     assert min(rates(gap, 10.0)) == pytest.approx(8.0)
     assert burst(evenly(8, 1, 5)) == 8
     assert burst([*evenly(8, 1, 5), Request(4.9, 7, admitted=True)]) == 15
-
-
-def test_seconds_add_up() -> None:
-    met = [Request(0.1, 5, admitted=True), Request(0.9, 5, admitted=False), Request(2.0, 1, admitted=True)]
-    assert by_second(met) == [(10, 5), (0, 0), (1, 1)]
 
 
 def test_what_a_program_tells_is_in_its_last_line() -> None:

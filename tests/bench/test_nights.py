@@ -13,8 +13,7 @@ from bench.children import Ran
 from bench.data import EVERY, GROUP, job, write
 from bench.nights import MODES, share_of
 from bench.recorder import Record, compared
-from bench.report import night_lines, night_targets
-from bench.results import costs_of
+from bench.report import costs_of, night_lines, night_targets
 from etl.job import parse_job
 
 USERS = 220
@@ -114,7 +113,7 @@ def test_pairs_of_runs_are_compared_one_by_one() -> None:
 
 
 def night(users: int, **others: float) -> dict[str, Any]:
-    times = dict.fromkeys(("first", "same", "produce", "changed", "renewal", "renewal_first"), users / 1e6)
+    times = dict.fromkeys(("first", "same", "changed", "renewal", "renewal_first"), users / 1e6)
     sizes = ("megabytes_first", "megabytes_same", "megabytes_changed", "largest_same", "largest_changed")
     shares = {"share": 1.2, "share_whole": 1.1, "bytes": 20 * users, "arrived": users // 50}
     return {"mode": "user", "users": users} | times | dict.fromkeys(sizes, 300.0) | shares | others

@@ -59,8 +59,17 @@ def _words(given: ast.expr, scope: ast.AST, tree: ast.Module) -> Iterator[str]:
             for node in ast.walk(_function(tree, name)):
                 if isinstance(node, ast.Return) and node.value is not None:
                     yield from _words(node.value, scope, tree)
-        case ast.Name():
+        case ast.Name(id=name):
+            yield from _assigned(name, scope, tree)
             yield from _first_of_rows(scope)
+
+
+def _assigned(name: str, scope: ast.AST, tree: ast.Module) -> Iterator[str]:
+    """The texts that a function assigns to a name of its own."""
+    for node in ast.walk(scope):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=ast.IfExp() as value) if target == name:
+                yield from _words(value, scope, tree)
 
 
 def _function(tree: ast.Module, name: str) -> ast.AST:

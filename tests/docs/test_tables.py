@@ -89,8 +89,8 @@ def test_every_command_typed_is_understood(command: str) -> None:
 
 def test_exit_codes_are_the_same_everywhere() -> None:
     readme = {int(code): meaning for code, meaning in table(README, "code")}
-    told = re.findall(r"^ +(\d+) +(\S.*)$", propsync.get_help(COMMAND), re.MULTILINE)
-    assert readme == {int(code): meaning.replace("`", "") for code, meaning in told}
+    told = re.findall(r"^ +(\d+) +(\S.*(?:\n {7,}\S.*)*)$", propsync.get_help(COMMAND), re.MULTILINE)
+    assert readme == {int(code): " ".join(meaning.split()) for code, meaning in told}
     assert set(readme) == {int(code) for code in ExitCode}
     assert {int(row[0]) for row in table(RUNNING, "exit")} == set(readme)
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
-from etl.encoder import form
-from etl.encoder.form import form_escape
+from etl.encoder import encoding
+from etl.encoder.encoding import form_escape
 from tests.examples import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -134,7 +134,7 @@ def test_lines_are_in_ascii_and_each_depends_on_itself_alone(texts: list[str], a
     """Whatever stands beside a line, on a resume other lines do: its bytes stay the same."""
     lines = lines_of(texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(form, "_AT_ONCE", at_once)
+        patch.setattr(encoding, "_PART_BYTES", at_once)
         together = form_escape(b"".join(lines))
     assert together == b"".join(map(form_escape, lines))
     assert together.isascii()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Limits
-from etl.sandbox.checks import check
+from etl.sandbox.api_rules import check
 from etl.sandbox.profiles import Profiles
 from tests.encoder.builders import Identification, chunks_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.examples import examples

@@ -20,7 +20,7 @@ from etl.encoder import FormEncoding, Limits
 from etl.encoder.merge import WHOLE_SHARE, merge_shares
 from etl.mapper import Mapper, splice_json
 from etl.model import Mapped
-from etl.sandbox.checks import check
+from etl.sandbox.api_rules import check
 from etl.sandbox.profiles import Profiles
 from tests.encoder.builders import Identification, chunks_of, mapped_of, mapper_of, sent_by
 from tests.examples import combinations, examples

@@ -98,7 +98,7 @@ def test_an_unfinished_run_says_how_to_go_on_and_what_is_left(tmp_path: Path) ->
     assert "nightly stopped, exit code 2" in text
     assert "This run is unfinished job.yml:3: a job.yml:5: b mend <both> What is committed is kept." in text
     assert "propsync run 'my job.yml'" in text
-    assert "unsettled left for the next run 1,000,000" in text
+    assert "not committed left for the next run 1,000,000" in text
 
 
 def test_a_run_that_ends_before_it_starts_is_told_too(tmp_path: Path) -> None:
@@ -175,10 +175,13 @@ def test_any_text_arrives_as_text_in_elements_and_in_attributes(text: str) -> No
 def test_says_where_the_time_went(tmp_path: Path) -> None:
     timed = Ended(replace(summary(), timing=TIMING))
     text = Outline(report(tmp_path, [started(), timed])).text
-    assert "Where the time went 61 % waiting for the rate limit, 22 % for answers, 10 % for rows" in text
+    assert (
+        "Seconds by stage and by wait 61 % waiting for the rate limit, 22 % for answers, 10 % for rows"
+        in text
+    )
     for words in ("source 11 s map 12 s", "rate 10 min 10 s", "answer, p50 80 ms answer, p95 200 ms"):
         assert words in text
-    assert "Where the time went" not in Outline(report(tmp_path, [started(), Ended(summary())])).text
+    assert "Seconds by stage" not in Outline(report(tmp_path, [started(), Ended(summary())])).text
 
 
 PLAN = {

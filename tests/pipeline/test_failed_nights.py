@@ -18,7 +18,7 @@ from etl.checkpoint import InFlightFile, database, in_flight_file, store
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job import Job
 from etl.model import Body
-from etl.pipeline import RejectLimit, Settings, diff_base, digests, invalidate, resume, run_job
+from etl.pipeline import RejectLimit, Settings, diff_base, invalidate, resume, run_job, source_files
 from etl.pipeline import run as run_module
 from etl.pipeline.run import no_listener
 from etl.reader import open_source
@@ -443,7 +443,7 @@ def test_a_large_file_gets_its_digest_while_it_is_sent(tmp_path: Path, sandbox: 
     path = write(job.folder / "users.ndjson", users(range(2_000)))
     sandbox.change(latency="5ms")
     with (
-        patch.object(digests, "QUICK_BYTES", 0),
+        patch.object(source_files, "QUICK_BYTES", 0),
         killed("told", 20) as listener,
         pytest.raises(KilledError),
     ):

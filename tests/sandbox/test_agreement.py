@@ -16,7 +16,7 @@ from etl import Job, amplitude, preview, run
 from etl.amplitude.limits import TransportName
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, api_rules, running_sandbox
-from etl.sandbox.checks import RequestRefusedError, check
+from etl.sandbox.api_rules import RequestRefusedError, check
 
 IDENTIFY = "https://amplitude.com/docs/apis/analytics/identify"
 BATCH = "https://amplitude.com/docs/apis/analytics/batch-event-upload"

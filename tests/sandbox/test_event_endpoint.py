@@ -27,7 +27,7 @@ from etl.sandbox.event_endpoint import (
 )
 
 from .client import HandClock, control, event, identify, numbered, post_json, read_back, upload, user
-from .test_checks import BAD, GOOD
+from .test_api_rules import BAD, GOOD
 
 PATHS = ("/batch", "/2/httpapi")
 DAY = 86_400.0

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, TEXT_KEYS
-from etl.sandbox.checks import Json
+from etl.sandbox.api_rules import DEVICE_KEYS, LOCATION_KEYS, TEXT_KEYS, Json
 from etl.sandbox.profiles import Profile, Profiles, Properties, update
 
 FIELD_UPDATES = st.lists(

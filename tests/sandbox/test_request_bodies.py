@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox.checks import RequestRefusedError
+from etl.sandbox.api_rules import RequestRefusedError
 from etl.sandbox.event_endpoint import parse_upload, unpack
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from tests.sender.virtual_time import virtual_clock
 
 
 def few(full: int) -> int:
-    """Examples of a property that takes long: a third in `make test`, all in `make soak`; see `examples`."""
-    return full if examples(full * 100) == full * 100 else max(full // 3, 5)
+    """Examples of a property that takes long: a sixth in `make test`, all in `make soak`."""
+    return full if examples(full * 100) == full * 100 else max(full // 6, 5)
 
 
 @dataclass

@@ -27,8 +27,7 @@ from etl.amplitude.responses import (
     Verdict,
 )
 from etl.errors import DestinationError, UsageError
-from etl.sender.content_encoding import decompressed
-from etl.sender.http import Answer, HttpSession
+from etl.sender.http import Answer, HttpSession, decompressed
 from etl.sender.transports import IdentifyTransport
 from tests.examples import examples
 from tests.sender.raw_server import Raw, answering, status

@@ -16,7 +16,8 @@ from etl.errors import DestinationError
 from etl.model import Chunk
 from etl.run_events import Event, Paused
 from etl.sender import AdaptiveRate, Backoff, Clock, FixedRate, RateLimiter
-from tests.sender.fake_server import Destination, carry_all, chunk_of, few
+from tests.examples import examples
+from tests.sender.fake_server import Destination, carry_all, chunk_of
 from tests.sender.virtual_time import run_virtual
 
 LATENCY = 0.1
@@ -49,7 +50,7 @@ def gave_up(server: Destination, chunks: list[Chunk], *, outage: float, slots: i
     st.sampled_from([0.0, 2.0]),
     st.sampled_from([AdaptiveRate, lambda clock: FixedRate(None, clock)]),
 )
-@settings(max_examples=few(60), deadline=None)
+@settings(max_examples=examples(60, 8), deadline=None)
 def test_a_run_gives_up_when_the_outage_is_over_and_not_before(
     failure: Verdict, outage: float, slots: int, good: float, pace: Callable[[Clock], RateLimiter]
 ) -> None:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from etl.arrow.hashing import user_keys
 from etl.arrow.json_lines import json_lines
 from etl.job import Job
 from etl.mapper import Mapper, splice_json
@@ -29,6 +28,7 @@ from etl.snapshot import (
     SnapshotWriter,
     layout_of,
 )
+from etl.subject import user_keys
 
 Row = Mapping[str, Any]
 Identification = dict[str, Any]

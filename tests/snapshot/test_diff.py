@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.hashing import user_keys
 from etl.job import Job
 from etl.mapper import Mapper
 from etl.snapshot import DiffedBatch, Snapshot, diff
 from etl.snapshot.diff import later_rows
+from etl.subject import user_keys
 from tests.examples import examples
 from tests.snapshot.builders import (
     Row,

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.hashing import user_keys
 from etl.errors import StaleCheckpointError
 from etl.snapshot import KnownIds, KnownIdsWriter, SeenUsers, sorted_file
 from etl.snapshot.spill_buffer import SpillBuffer
+from etl.subject import user_keys
 from tests.examples import examples
 from tests.snapshot.builders import differ_for, header, job_of, mapped_of, opened, renewed
 

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from etl.arrow.hashing import user_keys
 from etl.arrow.json_lines import json_lines, mark_json
 from etl.checkpoint import StateDir
 from etl.job import Job, fingerprint
@@ -25,6 +24,7 @@ from etl.model import Batch
 from etl.sandbox import Sandbox
 from etl.snapshot import SnapshotHeader, SnapshotWriter, fingerprints_of
 from etl.snapshot.value_hashes import FIRST_HASHING, HashRules, hash_values
+from etl.subject import user_keys
 from tests.examples import examples
 from tests.pipeline.nights import job_in, send
 from tests.snapshot.builders import layout_for, opened

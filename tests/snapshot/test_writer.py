@@ -228,7 +228,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from etl import state_files
-from etl.snapshot import FieldGroup, Layout, Snapshot, SnapshotHeader, SnapshotWriter, writer
+from etl.snapshot import FieldGroup, Layout, Snapshot, SnapshotHeader, SnapshotWriter, file
 def write(path, calls):
     left = [calls]
     def dying(real):
@@ -241,7 +241,7 @@ def write(path, calls):
     state_files.os.fsync = dying(os.fsync)
     state_files.os.open = dying(os.open)
     Path.replace = dying(Path.replace)
-    writer.snapshot_rows = dying(writer.snapshot_rows)
+    file.snapshot_rows = dying(file.snapshot_rows)
     layout = Layout("property", (FieldGroup("$set.a", (("user_properties", "$set", "a"),)),))
     header = SnapshotHeader(2, "run-2", "x", "test")
     with Snapshot.open(path) as old, SnapshotWriter(path, layout, header, old=old) as fresh:

@@ -20,10 +20,10 @@ from etl.model import Chunk
 from etl.sandbox import SandboxOptions, running_sandbox
 from tests.encoder.builders import chunks_of, mapped_of, mapper_of, one_by_one, sent_by
 from tests.encoder.test_merge import EVERYTHING, SCHEMA, WORDS_GIVEN, profiles_after
-from tests.sender.failing import Failing, by_chance
+from tests.sender.failing_server import FailingServer, by_chance
 from tests.sender.fake_server import Destination, carry_all, chunk_of
-from tests.sender.test_failing import LATENCY, share_of_throughput
-from tests.sender.test_failing import chunks_of as single_chunks
+from tests.sender.test_chance_failures import LATENCY, share_of_throughput
+from tests.sender.test_chance_failures import chunks_of as single_chunks
 from tests.sender.virtual_time import run_virtual
 from tests.soak.proof import Proof
 
@@ -159,7 +159,7 @@ def test_a_share_of_failures_costs_that_share(proof: Proof) -> None:
         share, slots = chance.uniform(0.1, 0.9), chance.choice([1, 2, 8, 16, 64])
         failing = chance.choice([0.001, 0.05, LATENCY, 10 * LATENCY])
         count = slots * chance.randint(25, 40) + 100
-        server = Failing(by_chance(share, seed), latency=LATENCY, failing=failing)
+        server = FailingServer(by_chance(share, seed), latency=LATENCY, failing=failing)
         journey = run_virtual(carry_all(single_chunks(count), server, slots=slots, outage=1800))
         got = share_of_throughput(server, journey, count, slots, share)
         if journey.total.tally.accepted != count or got < 0.6:

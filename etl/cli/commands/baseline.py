@@ -27,8 +27,8 @@ from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and
 def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
     """Record the source as sent, so that the next run sends only what has changed since.
 
-    For those who brought their users to Amplitude by other means. Needs no key. Rows that could not be sent
-    are not recorded either; exit code 3 if there are any.
+    For users that were brought to Amplitude by other means. It needs no API key. Rows that can't be sent are
+    not recorded; exit code 3 if there are any.
     """
     from ...pipeline import Settings, record_baseline
 

@@ -14,7 +14,7 @@ from ..console import show_json, show_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...pipeline import Changed, Plan
+    from ...pipeline import Plan
 
 
 @click.command(
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 @options.STATE_DIR
 @options.JSON_FLAG
 def check_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
-    """Do everything that `run` does except sending, and show what it would come to.
+    """Do everything that `run` does except sending, and show the plan.
 
-    Users new, changed and unchanged since the last run, changes by property with examples, rejects by reason,
-    requests, bytes and the time at the given rate. Needs no key, touches no state. Exit code 3 if rows would
-    be rejected, 4 if `run` would refuse the source for its number of rows, or because it was sent already.
+    The plan has the users that are new, changed and unchanged since the last run, changes by property with
+    examples, rejects by reason, requests, bytes, and the time at the given rate. It needs no API key and
+    changes no state. Exit code 3 if rows would be rejected, 4 if `run` would refuse the source because it has
+    too few rows or was already sent.
     """
     from ...pipeline import plan_job
 
@@ -97,6 +98,8 @@ def is_compressed(plan: Plan) -> bool:
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
+    import orjson
+
     from ...listeners.summary import skipped_lines
     from ...text import counted, size, span
 
@@ -104,31 +107,16 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     yield f"{plan.job}: {counted(plan.files, 'file')} to {plan.endpoint}"
     yield ""
     yield f"  rows           {tally.rows:>13,}"
-    yield f"    to be sent   {tally.accepted:>13,}"
-    yield f"    unchanged    {tally.unchanged:>13,}"
-    yield f"    merged       {tally.merged:>13,}"
-    yield f"    rejected     {tally.rejected:>13,}"
+    for name in ("accepted", "unchanged", "merged", "rejected"):
+        yield f"    {'to be sent' if name == 'accepted' else name:<13}{getattr(tally, name):>13,}"
     yield ""
     yield f"  requests       {tally.requests:>13,}"
     yield f"  bytes          {size(tally.bytes):>13}{'  before compression' * is_compressed(plan)}"
     yield f"  time           {span(plan.seconds):>13}  at the given rate"
     yield ""
-    yield from _changes_lines(plan.changes, plan.users)
-    for code, count in plan.rejects_by_code.most_common():
-        yield ""
-        yield f"  {code}: {count:,}"
-        yield from (f"    {r.source} row {r.row:,}: {r.reason}" for r in plan.examples[code])
-    yield from skipped_lines(plan.skipped_values)
-    yield from [""] * bool(plan.warnings)
-    yield from (f"  warning: {warning.message}" for warning in plan.warnings)
-
-
-def _changes_lines(changes: Changed | None, users: int) -> Iterator[str]:
-    """The users, and the properties that change for known ones; a first run has nothing to compare with."""
-    import orjson
-
-    if changes is None or changes.new == users:
-        yield f"  users          {users:>13,}"
+    changes = plan.changes  # a first run has nothing to compare with
+    if changes is None or changes.new == plan.users:
+        yield f"  users          {plan.users:>13,}"
     else:
         yield f"  users new      {changes.new:>13,}"
         yield f"    changed      {changes.changed:>13,}"
@@ -139,3 +127,10 @@ def _changes_lines(changes: Changed | None, users: int) -> Iterator[str]:
             yield f"  {name}: {change.changed:,} changed"
             for example in change.examples:
                 yield f"    {example.user}: unknown -> {orjson.dumps(example.new).decode()}"
+    for code, count in plan.rejects_by_code.most_common():
+        yield ""
+        yield f"  {code}: {count:,}"
+        yield from (f"    {r.source} row {r.row:,}: {r.reason}" for r in plan.examples[code])
+    yield from skipped_lines(plan.skipped_values)
+    yield from [""] * bool(plan.warnings)
+    yield from (f"  warning: {warning.message}" for warning in plan.warnings)

@@ -23,8 +23,8 @@ from ..console import current, show_file
 def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
     """Read the whole SOURCE and write a commented job file for it.
 
-    It says which column is the identity and why, gives each column the type that all its values have, and
-    points out personal data. Read it before you run it.
+    The job file names the column that identifies the user and says why, gives each column the type that all
+    its values have, and marks personal data. Read it before you run it.
     """
     from ...init import propose_job
 

@@ -20,10 +20,10 @@ from ..options import JOB, SOURCES, load_job_and_source
 @JOB
 @SOURCES
 @click.option(
-    "-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many of them."
+    "-n", "count", metavar="N", type=click.IntRange(min=1), default=5, show_default=True, help="How many."
 )
 def preview_command(job: Path, sources: tuple[str, ...], count: int) -> None:
-    """Show the first identifications as they would be sent, one JSON object a line."""
+    """Show the first identifications as they would be sent, one JSON object per line."""
     from ...pipeline import preview_rows
 
     loaded, source = load_job_and_source(job, sources)

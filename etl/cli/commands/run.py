@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,9 +17,6 @@ from ..console import Invocation, pass_invocation
 from ..options import PATH, option, switch
 from ..reporter import Channels, RunReporter
 from .check import exit_code_of, is_compressed, plan_dict, show_plan
-
-if TYPE_CHECKING:
-    from ...pipeline import Plan
 
 
 class _RunCommand(click.Command):
@@ -53,7 +50,7 @@ class _RunCommand(click.Command):
     "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
     "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
     "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
-    "  propsync run job.yml --endpoint http://127.0.0.1:8900 --rate max    (to a sandbox)",
+    "  propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
 )
 @options.JOB
 @options.SOURCES
@@ -61,13 +58,11 @@ class _RunCommand(click.Command):
 @options.sending_options
 @options.row_options
 @options.STATE_DIR
-@switch("--dry-run", "Send nothing: show what the run would do, as `check` does.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object on stdout.")
-@option(
-    "--report", "FILE.html", PATH, "Write a page about the run, or with --dry-run about what it would do."
-)
-@option("--metrics-file", "FILE", PATH, "Keep Prometheus metrics there.")
-@option("--log-format", None, click.Choice(["text", "json"]), "Log lines in place of the progress bar.")
+@switch("--dry-run", "Send nothing; show what the run would do, as `check` does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout.")
+@option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
+@option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
+@option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
 @pass_invocation
 def run_command(
     invocation: Invocation,
@@ -83,8 +78,8 @@ def run_command(
 ) -> int:
     """Send the source as the JOB file says. The same command again resumes an unfinished run.
 
-    The API key comes from AMPLITUDE_API_KEY, or from where the job file says. Rejected rows are kept in
-    rejects.ndjson in the state folder; once fixed, that file is a source.
+    The API key is taken from AMPLITUDE_API_KEY, or from where the job file says. Rejected rows are kept in
+    rejects.ndjson in the state folder; once they are fixed, that file is a source.
     """
     channels = Channels(as_json, report, metrics_file, log_format)
     with RunReporter(invocation, channels, job) as reporter:
@@ -98,7 +93,15 @@ def run_command(
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
             plan = plan_job(loaded, source, settings=settings)
-            _show_dry_run(invocation, channels, plan)
+            show_plan(plan, as_json=as_json)
+            if report is not None:
+                from ...listeners.output_file import write_whole
+                from ...listeners.report import plan_page  # needs jinja2
+
+                write_whole(report, plan_page(plan_dict(plan), compressed=is_compressed(plan)))
+            if metrics_file is not None:
+                message = f"{metrics_file} stays as it is: a dry run is no run of the job"
+                invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
             reporter.exit_code = exit_code_of(plan)
         else:
             reporter.state_dir = settings.state_dir or loaded.state_dir
@@ -106,16 +109,3 @@ def run_command(
             key = read_api_key(loaded, os.environ)
             run_job(loaded, source, key, settings=settings, listener=reporter)
     return reporter.exit_code
-
-
-def _show_dry_run(invocation: Invocation, channels: Channels, plan: Plan) -> None:
-    """Show what the run would do, on stdout and as a page."""
-    show_plan(plan, as_json=channels.as_json)
-    if channels.report is not None:
-        from ...listeners.output_file import write_whole
-        from ...listeners.report import plan_page  # needs jinja2
-
-        write_whole(channels.report, plan_page(plan_dict(plan), compressed=is_compressed(plan)))
-    if channels.metrics_file is not None:
-        message = f"{channels.metrics_file} stays as it is: a dry run is no run of the job"
-        invocation.message("warned", f"warning: {message}", code="dry_run", message=message)

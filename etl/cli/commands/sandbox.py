@@ -14,20 +14,20 @@ from ..options import PATH, option, parse_duration, switch, with_options
 # Each sets the field of SandboxOptions that has its name; what isn't given keeps that field's default.
 # fmt: off
 _FLAGS: Final = with_options(
-    option("--port", "N", int, "0 takes a free one.  [default: 0]"),
-    option("--api-key", "KEY", str, "The only API key that is right. May be repeated.", multiple=True),
+    option("--port", "N", int, "Port to listen on; 0: any free port.  [default: 0]"),
+    option("--api-key", "KEY", str, "Accept only this API key. May be repeated.", multiple=True),
     option("--fault", "KIND:SHARE", str,
-           "Let a share of requests fail, such as 503:5%. May be repeated; the kinds are below.",
+           "Let a share of the requests fail, such as 503:5%. May be repeated; the kinds are below.",
            multiple=True),
     option("--latency", "DURATION", parse_duration, "Wait before each answer, such as 80ms."),
-    option("--seed", "N", int, "Another seed brings other faults.  [default: 0]"),
+    option("--seed", "N", int, "Seed that decides which requests fail.  [default: 0]"),
     option("--identifications-per-second", "N", float, "Answer 429 above this rate."),
     option("--hot-user", "ID", str, "Answer 429 to requests with this user. May be repeated.", multiple=True),
     option("--poison-user", "ID", str, "Answer 400 to requests with this user. May be repeated.",
            multiple=True),
-    switch("--sink", "Answer success to everything, unread: to measure speed."),
-    switch("--record", "Remember requests, for /_sandbox/requests."),
-    option("--journal", "FILE", PATH, "Append a line about each request."),
+    switch("--sink", "Answer success to everything without reading it, to measure speed."),
+    switch("--record", "Keep records of all requests, for /_sandbox/requests."),
+    option("--journal", "FILE", PATH, "Append one line per request to this file."),
 )
 # fmt: on
 _FIELDS: Final = {
@@ -50,10 +50,10 @@ _FIELDS: Final = {
     "  oversized   answer 502 with 8 MiB of text\n"
     "  empty       answer 200 without a body\n"
     "  portal      answer 200 with the sign-in page of a portal\n"
-    "  Add -before or -after to a kind to ignore the request or to apply it first: reset-after:1%\n"
+    "  With -before the request is not applied, with -after it is: reset-after:1%\n"
     "\n\b\nExamples\n"
     "  propsync sandbox --port 8900\n"
-    "  propsync sandbox --port 8900 --fault 503:5% --fault reset-after:1% --latency 80ms --seed 7\n"
+    "  propsync sandbox --fault 503:5% --fault reset-after:1% --latency 80ms\n"
     "  curl -H 'Authorization: Api-Key any' \\\n"
     "    'http://127.0.0.1:8900/v1/userprofile?user_id=user-1&get_amp_props=true'\n"
     "\nLimits, quotas and more can be changed while it runs: POST /_sandbox/faults, see docs/sandbox.md.",

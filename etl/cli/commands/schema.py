@@ -12,7 +12,8 @@ from ..console import show_file
     short_help="Print the JSON Schema of the job file.",
     epilog="\b\nExamples\n"
     "  propsync schema > job.schema.json\n"
-    "  and as the job file's first line: # yaml-language-server: $schema=job.schema.json",
+    "  and as the first line of the job file:\n"
+    "  # yaml-language-server: $schema=job.schema.json",
 )
 def schema_command() -> None:
     """Print the JSON Schema of the job file, with which editors complete and check it."""

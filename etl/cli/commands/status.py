@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,6 @@ from ..options import JOB, JSON_FLAG, STATE_DIR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...job import Job
-
 _MOST_FILES: Final = 10
 
 
@@ -27,33 +26,28 @@ _MOST_FILES: Final = 10
 @STATE_DIR
 @JSON_FLAG
 def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Show what is committed, what is left, and what was rejected. It changes nothing."""
+    """Show what is committed, what is left, and what was rejected. Nothing is changed."""
     from ...job import load_job
     from ...pipeline import status_of
+    from ...reader import open_source
 
     loaded = load_job(job, environ=os.environ)
     current().set_job(loaded)
-    found = status_of(loaded, state_dir=state_dir)
+    found: dict[str, Any] = status_of(loaded, state_dir=state_dir)
     if found["status"] == "unfinished":
-        found["rows_left"] = _rows_left(loaded, found)
+        found["rows_left"] = None
+        with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
+            source = loaded.source and open_source(loaded.source, csv=loaded.csv, folder=loaded.folder)
+            if source and (total := source.total_rows()) is not None:
+                found["rows_left"] = max(total - found["rows"], 0)
     if as_json:
         show_json(found)
     else:
         show_lines(_lines(found))
 
 
-def _rows_left(job: Job, found: dict[str, Any]) -> int | None:
-    """The rows not committed yet, where the job's own source is there and has a number of rows."""
-    from ...reader import open_source
-
-    try:
-        total = open_source(job.source, csv=job.csv, folder=job.folder).total_rows() if job.source else None
-    except EtlError:
-        return None
-    return None if total is None else max(total - int(found["rows"]), 0)
-
-
 def _lines(found: dict[str, Any]) -> Iterator[str]:
+    from ...listeners.summary import ROW_ENDS, aligned
     from ...text import size, span
 
     yield f"{found['job']}: {found['status']}"
@@ -68,29 +62,25 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         return
     yield f"  began         {found['began']}, {span(found['seconds'])} of sending since"
     yield ""
-    yield f"  committed rows {found['rows']:>12,}"
-    for end in ("accepted", "unchanged", "merged", "rejected"):
-        yield f"    {end:<12}{found[end]:>13,}"
-    for code, count in found["rejects_by_code"].items():
-        yield f"      {code:<10}{count:>13,}"
+    table = [("committed rows", found["rows"], "")]
+    table += [(f"  {end}", found[end], "") for end in ROW_ENDS]
+    table += [(f"    {code}", count, "") for code, count in found["rejects_by_code"].items()]
+    if found.get("rows_left") is not None:
+        table.append(("rows left", found["rows_left"], ""))
+    yield from aligned(table)
     for column, by_reason in found["skipped_values"].items():
         yield f"  values left out of {column}: {sum(by_reason.values()):,}"
-    if found.get("rows_left") is not None:
-        yield f"  rows left     {found['rows_left']:>13,}"
     if found["status"] == "unfinished":
         yield ""
-        yield from _safe_points(found["safe_points"])
+        # The files that are begun and not known to be done; those not begun only by their number.
+        points: dict[str, int] = found["safe_points"]
+        begun = {name: row for name, row in points.items() if row > 1}
+        for name, row in list(begun.items())[-_MOST_FILES:]:
+            yield f"  {name}: committed up to row {row - 1:,}"
+        if len(begun) < len(points):
+            yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
+        elif len(begun) > _MOST_FILES:
+            yield f"  and {len(begun) - _MOST_FILES:,} files before these"
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
-
-
-def _safe_points(points: dict[str, int]) -> Iterator[str]:
-    """The files that are begun and not known to be done; those not begun only by their number."""
-    begun = {name: row for name, row in points.items() if row > 1}
-    for name, row in list(begun.items())[-_MOST_FILES:]:
-        yield f"  {name}: committed up to row {row - 1:,}"
-    if len(begun) < len(points):
-        yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
-    elif len(begun) > _MOST_FILES:
-        yield f"  and {len(begun) - _MOST_FILES:,} files before these"

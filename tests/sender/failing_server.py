@@ -15,7 +15,7 @@ FAILED = TryAgain(False, "503 no backend", status=503)
 
 
 @dataclass
-class Failing:
+class FailingServer:
     """Fails the requests that `fails` says by number and time, after `failing` seconds; takes others."""
 
     fails: Callable[[int, float], bool]

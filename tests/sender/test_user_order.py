@@ -58,7 +58,7 @@ class Model:
 
 
 @given(st.lists(KEYS, max_size=12), st.data())
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200, 40), deadline=None)
 def test_a_claim_waits_exactly_as_long_as_an_earlier_one_shares_a_user(
     chunks: list[list[int]], data: st.DataObject
 ) -> None:

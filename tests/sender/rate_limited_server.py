@@ -18,7 +18,7 @@ SIZE = 500
 
 
 @dataclass
-class Admitting:
+class RateLimitedServer:
     """A bucket that `limit` (identifications a second, by time) fills, up to `burst` seconds' worth of it.
 
     It answers after `latency` and up to `jitter` seconds more, which grow by `knee` for each request above

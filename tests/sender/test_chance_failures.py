@@ -14,11 +14,17 @@ from etl.errors import DestinationError
 from etl.model import Chunk
 from etl.run_events import Event, Paused, Recovered
 from etl.sender.backoff import FailureShare
-from tests.sender.failing import Failing, by_chance
+from tests.sender.failing_server import FailingServer, by_chance
 from tests.sender.fake_server import Carried, carry_all, chunk_of, few
 from tests.sender.virtual_time import run_virtual
 
 LATENCY = 0.15
+
+
+def soak(*case: object) -> object:
+    return pytest.param(*case, marks=pytest.mark.soak)
+
+
 OUTAGE = 1800.0
 
 
@@ -27,17 +33,19 @@ def chunks_of(count: int, size: int = 1) -> list[Chunk]:
     return [chunk_of(users[at : at + size], at + 1) for at in range(0, len(users), size)]
 
 
-def carry(server: Failing, chunks: Sequence[Chunk], slots: int, outage: float = OUTAGE) -> Carried:
+def carry(server: FailingServer, chunks: Sequence[Chunk], slots: int, outage: float = OUTAGE) -> Carried:
     return run_virtual(carry_all(chunks, server, slots=slots, outage=outage))
 
 
-def gave_up(server: Failing, chunks: Sequence[Chunk], slots: int, outage: float) -> str:
+def gave_up(server: FailingServer, chunks: Sequence[Chunk], slots: int, outage: float) -> str:
     with pytest.raises(DestinationError) as caught:
         carry(server, chunks, slots, outage)
     return str(caught.value)
 
 
-def share_of_throughput(server: Failing, carried: Carried, count: int, slots: int, share: float) -> float:
+def share_of_throughput(
+    server: FailingServer, carried: Carried, count: int, slots: int, share: float
+) -> float:
     """What was got through, of what the failures leave: each takes as long as a success, or its own time."""
     first = next(when for when, _, good in server.requests if good)
     calm = count * LATENCY / slots
@@ -45,35 +53,24 @@ def share_of_throughput(server: Failing, carried: Carried, count: int, slots: in
     return calm * (1 + failures) / (carried.seconds - first)
 
 
-_SOAKED = [
-    pytest.param(*case, marks=pytest.mark.soak)
-    for case in (
-        *((1, 100, share, 0.001) for share in (0.1, 0.5)),
-        *((1, 100, share, 10 * LATENCY) for share in (0.5, 0.9)),
-        *((8, 200, share, LATENCY) for share in (0.1, 0.67)),
-        *((8, 200, share, 0.001) for share in (0.33, 0.9)),
-    )
-]
-
-
 @pytest.mark.parametrize(
     ("slots", "count", "share", "failing"),
     [
         (1, 100, 0.1, 10 * LATENCY),
         (1, 100, 0.9, 0.001),
-        (8, 200, 0.1, 0.001),
         (8, 200, 0.33, LATENCY),
         (8, 200, 0.67, 0.001),
-        (8, 200, 0.9, LATENCY),
-        *_SOAKED,
-        (64, 1500, 0.1, 0.001),
-        *(pytest.param(64, 1500, share, 0.001, marks=pytest.mark.soak) for share in (0.33, 0.67)),
-        pytest.param(64, 1000, 0.9, LATENCY, marks=pytest.mark.soak),
-        (16, 400, 0.33, 10 * LATENCY),
+        (8, 100, 0.9, LATENCY),
+        (64, 700, 0.1, 0.001),
+        (16, 300, 0.33, 10 * LATENCY),
+        *(soak(1, 100, share, failing) for share in (0.1, 0.5, 0.9) for failing in (0.001, 10 * LATENCY)),
+        *(soak(8, 200, share, failing) for share in (0.1, 0.33, 0.67, 0.9) for failing in (0.001, LATENCY)),
+        *(soak(64, 1500, share, 0.001) for share in (0.1, 0.33, 0.67)),
+        soak(64, 1000, 0.9, LATENCY),
     ],
 )
 def test_a_share_of_failures_costs_that_share(slots: int, count: int, share: float, failing: float) -> None:
-    server = Failing(by_chance(share, seed=slots), latency=LATENCY, failing=failing)
+    server = FailingServer(by_chance(share, seed=slots), latency=LATENCY, failing=failing)
     carried = carry(server, chunks_of(count), slots)
     assert carried.total.tally.accepted == count
     assert not carried.rejects
@@ -94,7 +91,7 @@ def test_whatever_fails_by_chance_is_sent_whole_and_ends_accepted(
     share: float, failing: float, slots: int, failure: Verdict, seed: int
 ) -> None:
     chunks = chunks_of(max(20, 2 * slots), 3)
-    server = Failing(by_chance(share, seed), failing=failing, failure=failure)
+    server = FailingServer(by_chance(share, seed), failing=failing, failure=failure)
     carried = carry(server, chunks, slots)
     assert carried.total.tally.accepted == 3 * len(chunks)
     assert not carried.rejects
@@ -121,11 +118,11 @@ def later(number: int, now: float) -> bool:
 @pytest.mark.parametrize(
     ("fails", "share"), [(every_third, 1 / 3), (bursts, 1 / 3), (long_bursts, 1 / 3), (later, 2 / 3)]
 )
-@pytest.mark.parametrize(("slots", "count"), [(1, 300), (16, 800)])
+@pytest.mark.parametrize(("slots", "count"), [(1, 100), (16, 300), soak(16, 800)])
 def test_failures_in_turns_bursts_or_from_the_middle_on_cost_no_more(
     fails: Callable[[int, float], bool], share: float, slots: int, count: int
 ) -> None:
-    server = Failing(fails, latency=LATENCY)
+    server = FailingServer(fails, latency=LATENCY)
     carried = carry(server, chunks_of(count), slots, outage=120)
     assert carried.total.tally.accepted == count
     assert share_of_throughput(server, carried, count, slots, share) >= 0.6
@@ -134,18 +131,18 @@ def test_failures_in_turns_bursts_or_from_the_middle_on_cost_no_more(
 @pytest.mark.parametrize("slots", [1, 8])
 def test_a_run_goes_on_as_long_as_anything_passes(slots: int) -> None:
     """Far beyond `--max-outage`, though no success begins after the last failure."""
-    server = Failing(by_chance(0.5), latency=5.0)
+    server = FailingServer(by_chance(0.5), latency=5.0)
     carried = carry(server, chunks_of(40 * slots), slots, outage=60)
     assert carried.seconds > 200
     assert carried.total.tally.accepted == 40 * slots
 
 
-@pytest.mark.parametrize("slots", [1, 16])
+@pytest.mark.parametrize("slots", [1, soak(16)])
 @pytest.mark.parametrize("share", [0.0, 0.33])
 @pytest.mark.parametrize("began", [0.0, 4.0])
 def test_an_outage_is_paced_and_ends_the_run(slots: int, share: float, began: float) -> None:
     chance = by_chance(share, seed=1)
-    server = Failing(lambda number, now: now >= began or chance(number, now), latency=LATENCY)
+    server = FailingServer(lambda number, now: now >= began or chance(number, now), latency=LATENCY)
     words = gave_up(server, chunks_of(int(began / LATENCY * slots * 1.2) + 70), slots, 600.0)
     assert "took nothing for 10 min" in words
     last_pass = max((when + LATENCY for when, _, good in server.requests if good), default=0.0)
@@ -166,7 +163,7 @@ def test_an_outage_that_ends_and_returns_is_counted_from_its_return() -> None:
     def away(number: int, now: float) -> bool:
         return 10 <= now < 60 or 70 <= now < 120
 
-    server = Failing(away, latency=LATENCY)
+    server = FailingServer(away, latency=LATENCY)
     chunks = chunks_of(1000)
     carried = run_virtual(carry_all(chunks, server, outage=75, listener=heard.append))
     assert carried.total.tally.accepted == 1000
@@ -178,13 +175,13 @@ def test_an_outage_that_ends_and_returns_is_counted_from_its_return() -> None:
     assert max(pause.outage_seconds for pause in pauses) < 56
 
 
-@pytest.mark.parametrize("failing", [0.001, 10 * LATENCY])
-@pytest.mark.parametrize("slots", [1, 4, 64])
-@pytest.mark.parametrize("where", [0, 333, 639])
+@pytest.mark.parametrize("failing", [0.001, soak(10 * LATENCY)])
+@pytest.mark.parametrize("slots", [1, soak(4), 64])
+@pytest.mark.parametrize("where", [0, soak(333), 639])
 def test_a_row_that_always_fails_is_found_while_others_pass(failing: float, slots: int, where: int) -> None:
     """In the first, a middle or the last chunk, when nothing else is left that might pass."""
     bad = f"user-{where:05d}"
-    server = Failing(lambda number, now: False, failing=failing, poison=frozenset([bad]))
+    server = FailingServer(lambda number, now: False, failing=failing, poison=frozenset([bad]))
     chunks = chunks_of(10, 64)
     carried = carry(server, chunks, slots, outage=900)
     assert [(reject.row, reject.code) for reject in carried.rejects] == [(where + 1, "transient")]
@@ -198,7 +195,7 @@ def test_a_row_that_always_fails_is_found_while_others_pass(failing: float, slot
 
 @pytest.mark.parametrize("share", [0.33, 0.67])
 def test_a_row_that_always_fails_is_found_among_failures_by_chance(share: float) -> None:
-    server = Failing(by_chance(share), poison=frozenset(["user-00333"]))
+    server = FailingServer(by_chance(share), poison=frozenset(["user-00333"]))
     chunks = chunks_of(200, 16)
     carried = carry(server, chunks, 4, outage=900)
     assert [(reject.row, reject.code) for reject in carried.rejects] == [(334, "transient")]

@@ -4,8 +4,15 @@ import json
 
 import pytest
 
-from etl.sandbox.api_rules import IDENTIFICATION_KEYS, ORDERED_OPERATORS, REFUSED_IDS_LOWER
-from etl.sandbox.checks import Json, RequestRefusedError, check, parse_identifications
+from etl.sandbox.api_rules import (
+    IDENTIFICATION_KEYS,
+    ORDERED_OPERATORS,
+    REFUSED_IDS_LOWER,
+    Json,
+    RequestRefusedError,
+    check,
+    parse_identifications,
+)
 
 
 def nested(depth: int) -> Json:

@@ -1,0 +1,227 @@
+r"""Identifications to JSON lines in one buffer: for a form as the Identify API takes it, or as events.
+
+A form: the fewest bytes that every form parser reads back unchanged. Percent-encoding every byte makes JSON
+1.6 times as big. A form parser only takes `%`, `&`, `+` (and, in older ones, `;`) for something else, so
+these and DEL are percent-encoded. A space is written `+`, as every browser does. Characters outside ASCII
+become JSON's own `\uXXXX` escapes, which are never longer than their percent-encoded UTF-8.
+
+Events: a resend and a resumed run give an event the same insert_id, and no other event has it. It has 64 hex
+digits: the run (32), the file (6) and row (10) where the event ends, and a hash of the line (16). By the
+place no two of a run are the same, and by the run none of two runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..amplitude.operators import IDENTIFY_EVENT
+from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
+from ..arrow.json_lines import Splice, json_lines
+from ..model import Body
+
+# Looking for newlines takes as much memory as what is looked at, so it is done in parts of this many bytes.
+_AT_ONCE: Final = 1 << 20
+_START: Final = np.zeros(1, dtype=np.int64)
+
+# In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
+_ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))
+# Parts of this many bytes stay in the processor's caches, and those that are ASCII cost nothing.
+_PART_BYTES: Final = 1 << 16
+# Stands for an escaped backslash meanwhile: no JSON text has this byte.
+_SHIELD: Final = b"\x01"
+_LATIN_1: Final = (b"\xc2", b"\xc3")  # with these bytes UTF-8 begins the characters U+0080 to U+00FF
+_ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and with these the ones above U+FFFF
+
+_BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
+_AFTER: Final = b'",'
+_ROW_BITS: Final = 40
+_PAIRS: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype=np.uint16)
+_HALF: Final = np.uint64(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """k JSON objects, each followed by a comma; `ends` (int64, shape (k + 1,)) begins with 0.
+
+    Line i is `buffer[ends[i] : ends[i + 1]]`, the comma included.
+    """
+
+    buffer: memoryview
+    ends: NDArray[np.int64]
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each line, its comma included; shape (k,)."""
+        return np.diff(self.ends)
+
+    def part(self, start: int, stop: int) -> memoryview:
+        """Lines `start` to `stop - 1`, not copied."""
+        return self.buffer[self.ends[start] : self.ends[stop]]
+
+
+def write_lines(identifications: pa.RecordBatch, *rewrites: Splice | None) -> Lines:
+    """Write a record batch as JSON; nulls are left out. `rewrites` change the text, but not its newlines."""
+    text = json_lines(identifications)
+    for rewrite in rewrites:
+        text = rewrite(text) if rewrite else text
+    letters = np.frombuffer(text, dtype=np.uint8)
+    starts = range(0, len(letters), _AT_ONCE)
+    ends = [np.flatnonzero(letters[at : at + _AT_ONCE] == ord("\n")) + (at + 1) for at in starts]
+    return Lines(memoryview(text.replace(b"\n", b",")), np.concatenate([_START, *ends]))
+
+
+def array_body(parts: Sequence[memoryview]) -> Body:
+    """A JSON array of the lines in `parts` (at least one), not copied."""
+    *before, last = parts
+    return (b"[", *before, last[:-1], b"]")
+
+
+class Encoding(Protocol):
+    """Writes identifications as lines; each line depends on its own row alone.
+
+    `splice` is applied to the JSON lines first.
+    """
+
+    @property
+    def splice(self) -> Splice | None:
+        """What makes JSON lines of marked strings what they stand for."""
+
+    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
+        """Write k identifications of file number `file`; `numbers` (shape (k,)) are the rows they end at."""
+
+
+# --- forms ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FormEncoding:
+    """JSON as the field of a urlencoded form. `splice` is applied to the JSON lines first."""
+
+    splice: Splice | None = None
+
+    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
+        """Write identifications; their file and rows don't show."""
+        return write_lines(identifications, self.splice, form_escape)
+
+
+def form_escape(lines: bytes) -> bytes:
+    """Escape UTF-8 JSON lines for an urlencoded form; newlines between lines stay as they are.
+
+    Lines in which nothing has to be escaped are returned themselves.
+    """
+    if not lines.isascii():
+        parts, start = list[bytes](), 0
+        while start < len(lines):  # whole lines
+            end = lines.find(b"\n", start + _PART_BYTES) + 1 or len(lines)
+            part = lines[start:end]
+            parts.append(part if part.isascii() else _in_ascii(part))
+            start = end
+        lines = b"".join(parts)
+    for byte, escaped in _ESCAPES:
+        if byte in lines:
+            lines = lines.replace(byte, escaped)
+    return lines
+
+
+def _in_ascii(lines: bytes) -> bytes:
+    r"""JSON with `\uXXXX` for every character outside ASCII. All of it is in C, so no text is worth a cache.
+
+    Python writes `\xe9`, `\u20ac` and `\U0001f600`. The first is completed, the last is kept from coming up.
+    Neither is JSON's own where no escaped backslash is left.
+    """
+    shielded = b"\\" in lines
+    latin_1 = any(byte in lines for byte in _LATIN_1)
+    high = any(byte in lines for byte in _ABOVE_16_BITS)
+    text = (_replaced(lines, b"\\\\", _SHIELD) if shielded else lines).decode()
+    if high:  # two surrogates, as JSON has them, in place of each character above U+FFFF
+        units = np.frombuffer(text.encode("utf-16-le"), "<u2").astype("<u4")
+        text = units.view(f"<U{len(units)}").item()
+    lines = text.encode("ascii", "backslashreplace")
+    if latin_1:
+        lines = _replaced(lines, b"\\x", b"\\u00")
+    return lines.replace(_SHIELD, b"\\\\") if shielded else lines
+
+
+def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:
+    """What `data.replace(old, new)` is, in half its time where `old` has two bytes."""
+    buffers = [None, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data)]
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, buffers)
+    replaced: bytes = pc.replace_substring(whole, pattern=old, replacement=new)[0].as_py()
+    return replaced
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventEncoding:
+    """Plain JSON of `$identify` events of the run `run_id` (32 hex digits)."""
+
+    run_id: str
+    splice: Splice | None = None
+
+    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
+        """Write events, each with an insert_id."""
+        return as_events(write_lines(identifications, self.splice), self.run_id, file, numbers)
+
+
+def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) -> Lines:
+    """Put event_type and insert_id into lines that have neither.
+
+    `run_id` has 32 hex digits, `numbers` (int64, shape (k,)) are the rows of file number `file` at which the
+    k identifications end. None of the result depends on what other lines there are.
+    """
+    if not len(numbers):
+        return lines
+    places = numbers.astype(np.uint64) | np.uint64(file << _ROW_BITS)
+    digits = np.concatenate([_hex(places), _hex(hash_lines(lines))], axis=1)
+    before, after = (np.frombuffer(text, np.uint8) for text in (_BEFORE + run_id.encode(), _AFTER))
+    spread = [np.broadcast_to(text, (len(numbers), len(text))) for text in (before, after)]
+    heads = np.concatenate([spread[0], digits, spread[1]], axis=1)  # what goes behind the brace of each line
+    moved = np.arange(len(numbers) + 1) * heads.shape[1]
+    # Every line begins with a brace. Taken from behind it, a line ends with the brace of the next one; so
+    # heads go between lines, and only the first brace and the last end are an exception.
+    ends = np.append(lines.ends[:-1], lines.ends[-1] - 1)
+    between = pa.scalar(b"", pa.large_binary())
+    joined = pc.binary_join_element_wise(_binaries(moved, heads), _binaries(ends, lines.buffer[1:]), between)
+    tail = memoryview(joined.buffers()[2])[: ends[-1] + moved[-1]]
+    return Lines(memoryview(b"".join([b"{", tail])), lines.ends + moved)
+
+
+def hash_lines(lines: Lines) -> NDArray[np.uint64]:
+    """Hash each line to 64 bits; shape (k,)."""
+    data = np.concatenate([np.frombuffer(lines.buffer, np.uint8), np.zeros(8, np.uint8)])
+    words = word_view(data)
+    starts, sizes = lines.ends[:-1], lines.sizes()
+    hashed = sizes.astype(np.uint64) * LENGTH_FACTOR
+    whole = int(sizes.min()) // 8 * 8
+    for done in range(0, whole, 8):
+        hashed = _mixed(hashed, words[starts + done])
+    for done in range(whole, int(sizes.max()), 8):
+        rows = np.flatnonzero(sizes > done)
+        word = words[starts[rows] + done] & LOW_BYTE_MASKS[np.minimum(sizes[rows] - done, 8)]
+        hashed[rows] = _mixed(hashed[rows], word)
+    return mix_bits(hashed)
+
+
+def _mixed(hashed: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = (hashed ^ word) * WORD_FACTOR
+    return mixed ^ (mixed >> _HALF)
+
+
+def _hex(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Each word as 16 hex digits; shape (k, 16)."""
+    big_endian = words.astype(">u8").view(np.uint8).reshape(-1, 8)
+    return _PAIRS[big_endian].view(np.uint8)
+
+
+def _binaries(ends: NDArray[np.int64], data: memoryview | NDArray[np.uint8]) -> pa.Array:
+    """Pieces of data as an Arrow array, without a copy."""
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)

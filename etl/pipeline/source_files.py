@@ -1,0 +1,144 @@
+"""The files that a run reads: their digests, and the job's own rejects, which are replaced when it ends.
+
+Digests of whole files are made at the start if that is quick or they are needed, else while rows are sent. Of
+the job's own rejects a copy is kept beside them until the run that reads them has finished. So the run can be
+resumed even if the process is killed after the new rejects were published.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from itertools import zip_longest
+from typing import Final
+
+from ..checkpoint import Checkpoint, StateDir, reject_lines
+from ..errors import EtlError
+from ..reader import Source
+from ..state_files import fresh_name, state_error, sync_folder
+from .unfinished import entries_of, entry_of
+
+# Reading so much takes less than a tenth of a second.
+QUICK_BYTES: Final = 64_000_000
+_JOIN_SECONDS: Final = 2.0
+
+
+def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
+    """The digests made before anything is sent; those of all files if they are `needed`."""
+    if not source.repeatable:
+        return {}
+    weights = [source.weight(file) for file in range(len(source.files))]
+    if not needed and sum(weight or 0 for weight in weights) > QUICK_BYTES:
+        return {}
+    # A file without a time is only fetched for its digest if that is needed.
+    untimed = [needed and file.modified is None for file in source.files]
+    found = {file: source.digest(file, anywhere=anywhere) for file, anywhere in enumerate(untimed)}
+    return {file: digest for file, digest in found.items() if digest is not None}
+
+
+def same_content(source: Source, digests: Mapping[int, str], file: int) -> bool | None:
+    """Whether a file still has its digest; None if that is unknown."""
+    digest = source.digest(file) if file in digests else None
+    return None if digest is None else digest == digests[file]
+
+
+@contextmanager
+def digests_meanwhile(
+    source: Source, known: Mapping[int, str], keep: Callable[[Mapping[int, str]], None]
+) -> Iterator[None]:
+    """Make the other digests in a thread, and `keep` each, while the context is open.
+
+    Without its digest, a file whose time changes counts as another one. Tables in memory are left out: their
+    digests take longer than reading a file.
+    """
+    local = [number for number, file in enumerate(source.files) if file.modified is not None]
+    left = [number for number in local if number not in known and source.weight(number) is not None]
+    if not left or not source.repeatable:
+        yield
+        return
+    stop = threading.Event()
+
+    def make() -> None:
+        for number in left:
+            with suppress(EtlError, OSError):
+                digest = source.digest(number, stop.is_set)
+                if digest is not None:
+                    keep({number: digest})
+
+    thread = threading.Thread(target=make, name="digest", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_JOIN_SECONDS)  # it may be stuck in a network file system
+
+
+# --- the job's own rejects ------------------------------------------------------------------------------
+
+
+def reads_rejects(source: Source, folder: StateDir) -> bool:
+    """Whether the reject file of the state folder is among the files of a source."""
+    return bool(_own_rejects(source, folder))
+
+
+def keep_rejects(source: Source, folder: StateDir) -> None:
+    """Keep the job's own rejects if the run that begins reads them. Raises StateError."""
+    if not reads_rejects(source, folder):
+        drop_kept(folder)
+        return
+    draft = fresh_name(folder.kept_rejects)
+    try:
+        draft.unlink(missing_ok=True)
+        try:
+            os.link(folder.rejects, draft)
+        except OSError:  # a file system without links
+            shutil.copy2(folder.rejects, draft)
+        draft.replace(folder.kept_rejects)
+        # A rename of one name of a file over another one of it does nothing.
+        draft.unlink(missing_ok=True)
+        sync_folder(folder.path)
+    except OSError as error:
+        raise state_error(folder.kept_rejects, error) from error
+
+
+def drop_kept(folder: StateDir) -> None:
+    """Remove the kept file, which is not needed any more."""
+    with suppress(OSError):
+        folder.kept_rejects.unlink(missing_ok=True)
+
+
+def with_kept(source: Source, folder: StateDir) -> Source:
+    """The source with the kept file in place of its own rejects, if its run has committed all rows.
+
+    The same source if there is no such run, or if somebody wrote to the rejects since.
+    """
+    places = _own_rejects(source, folder)
+    if not places or not folder.kept_rejects.exists():
+        return source
+    try:
+        with Checkpoint.load(folder.checkpoint) or nullcontext() as found:
+            if found is None or not found.progress().complete:
+                return source
+            progress = found.progress()
+            with folder.rejects.open("rb") as lines:  # are they what the run leaves behind?
+                pairs = zip_longest(lines, reject_lines(found.rejects(), run=progress.number))
+                if any(one != other for one, other in pairs):
+                    return source
+    except (EtlError, OSError):
+        return source  # the start of the run reports what is wrong
+    entries = entries_of(progress.identity)
+    for place in places:
+        kept = source.kept(place, folder.kept_rejects)
+        if place < len(entries) and list(entries[place]) == entry_of(kept.files[place]):
+            source = kept
+    return source
+
+
+def _own_rejects(source: Source, folder: StateDir) -> list[int]:
+    """Which files of a source are the reject file of the state folder."""
+    own = folder.rejects.resolve()
+    return [place for place in range(len(source.files)) if source.path(place) == own]
