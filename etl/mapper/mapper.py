@@ -160,8 +160,9 @@ class Mapper:
     def _rejects(self, given: _Given, row_issues: RowIssues) -> tuple[Reject, ...]:
         batch = given.batch
         found = [(int(given.positions[row]), code, reason) for row, code, reason in row_issues.reasons()]
-        dropped = np.setdiff1d(np.arange(batch.rows.num_rows), given.positions).tolist()
-        found += [(position, "dropped", "dropped by the job's transform") for position in dropped]
+        dropped = np.ones(batch.rows.num_rows, dtype=np.bool_)
+        dropped[given.positions] = False
+        found += [(at, "dropped", "dropped by the job's transform") for at in np.flatnonzero(dropped).tolist()]
         found.sort()
         positions = np.array([position for position, _, _ in found], dtype=np.int64)
         whole, keep = rows_with_originals(batch), self.keep_empty
