@@ -46,10 +46,10 @@ _UNMEASURED_FILES = {
     "encoder": "events merge_types",
     "mapper": "typed_values",
     "pipeline": "batch changed_users failed_nights hot_users identical_night json_rows lost_checkpoint "
-    "nights_in_doubt own_rejects precheck_changes precheck_rows random_nights removed_users repeated_source "
+    "own_rejects precheck_changes random_nights removed_users repeated_source "
     "row_pipeline second_night transform_frames",
     "reader": "contract",
-    "sender": "chance_failures hot_users rate refusals",
+    "sender": "chance_failures hot_users rate",
     "snapshot": "comparison fingerprints",
 }
 UNMEASURED = (
