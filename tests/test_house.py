@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.house import Module, defined_twice, modules, named_twice
+from tests.conftest import UNMEASURED
 
 SMALLEST = 40
 MOST_LINES = 400
@@ -67,6 +68,10 @@ def test_helpers_are_few(house: list[Module], package: str, least: int) -> None:
 
 def test_every_package_is_measured(house: list[Module]) -> None:
     assert {module.package for module in house} == set(CODE_PER_PRIVATE_FUNCTION)
+
+
+def test_what_is_left_unmeasured_is_there() -> None:
+    assert [name for name in UNMEASURED if not (Path(__file__).parents[1] / name).exists()] == []
 
 
 def test_what_is_counted(tmp_path: Path) -> None:
