@@ -44,7 +44,7 @@ async def send_all(
         requests_per_second=settings.requests_per_second,
         slots=settings.concurrency,
         max_outage=settings.max_outage,
-        backoff=settings.waits,
+        backoff=settings.backoff,
         clock=settings.clock,
         listener=listener,
         record=in_flight,

@@ -99,6 +99,7 @@ class Sender:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._times.ended()
         try:
             await self._tasks.close(error, self.drain)
         finally:
@@ -114,10 +115,10 @@ class Sender:
         while not self.stopping and not (
             self._times.free and self._parked < MOST_PARKED and self._parked_bytes < MOST_PARKED_BYTES
         ):
-            self._times.hold_back(held=self._times.free > 0)
+            self._times.held_back(held=self._times.free > 0)
             self._changed.clear()
             await self._changed.wait()
-        self._times.hold_back(held=False)
+        self._times.held_back(held=False)
         if self.stopping:
             return
         self._unanswered += chunk.users
