@@ -78,8 +78,6 @@ class Sender:
             requests=FixedRate(requests_per_second, clock),
             identifications=rate or AdaptiveRate(clock),
             times=self._times,
-            clock=clock,
-            outage=max_outage,
             record=record,
             resent=resent,
         )
@@ -264,8 +262,7 @@ class Sender:
 
     def _begin(self, portion: Portion) -> None:
         """Send a portion."""
-        part, portion.part = portion.part, None
-        assert part is not None  # noqa: S101 - it is sent once
+        part = portion.take_part()
         if portion.slot is not None:
             portion.slot.set("request")
         if part.users:
@@ -275,8 +272,7 @@ class Sender:
 
     def _give_up(self, portion: Portion) -> None:
         """End a portion of throttled users whose time is over, without a request."""
-        part, portion.part = portion.part, None
-        assert part is not None  # noqa: S101 - it waits
+        part = portion.take_part()
         portion.given_up = True
         reason = f"not sent, as the server kept refusing this user: {self._hot_users.message(part.keys)}"
         self._unanswered -= portion.end(part, handed_back(part, "transient", reason, "unsent"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from ..arrow.originals import original_rows, rows_with_originals
+from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.structs import nest_columns, value_columns
 from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
@@ -252,15 +252,11 @@ def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.i
     """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
     if len(rows) == 0:
         return mapped.rejects
-    batch, positions = mapped.batch, mapped.kept[rows]
-    whole, keep = rows_with_originals(batch), mapped.keep_empty
-    found = original_rows(whole, positions, source=batch.source, text=batch.text, keep_empty=keep)
-    late = []
-    numbers = batch.numbers[positions].tolist()
-    for number, (rejected, accepted), row in zip(numbers, runs.tolist(), found, strict=True):
-        reason = (
-            f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found "
-            "that Amplitude has them; to send the row in spite of that, run with --full"
-        )
-        late.append(Reject(batch.source, number, "superseded", reason, row.values, origin=row.origin))
+    reasons = [
+        f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found "
+        "that Amplitude has them; to send the row in spite of that, run with --full"
+        for rejected, accepted in runs.tolist()
+    ]
+    batch, why = mapped.batch, (("superseded", reason) for reason in reasons)
+    late = rejects_of(batch, rows_with_originals(batch), mapped.kept[rows], why, mapped.keep_empty)
     return tuple(sorted([*mapped.rejects, *late], key=lambda reject: reject.row))

@@ -55,8 +55,7 @@ class SpillBuffer:
 
     def add(self, *columns: pa.Array | NDArray[np.uint64]) -> None:
         """Add rows, column by column."""
-        arrays = [pa.array(some) if isinstance(some, np.ndarray) else some for some in columns]
-        rows = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        rows = pa.RecordBatch.from_arrays(list(columns), schema=self.schema)
         self._held.append(rows)
         self.rows += rows.num_rows
         self._bytes += rows.nbytes
