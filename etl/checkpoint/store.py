@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -57,7 +57,7 @@ class Progress:
     commits: int
 
 
-class Checkpoint:
+class Checkpoint(AbstractContextManager["Checkpoint"]):
     """An open checkpoint file. Use it as a context manager; one thread at a time."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -118,9 +118,6 @@ class Checkpoint:
             checkpoint._connection.close()
             raise
         return checkpoint
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(sqlite3.Error):  # what is committed stays in the log, which the next process reads

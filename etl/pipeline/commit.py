@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Self
 
 from ..checkpoint import Checkpoint
 from ..errors import TooManyRejectsError
@@ -17,7 +17,7 @@ from .settings import RejectLimit
 
 
 @dataclass(slots=True, eq=False)
-class Committer:
+class Committer(AbstractContextManager["Committer"]):
     """Groups what is to be committed: while one transaction is written, the next one gathers.
 
     `read_meter` gives what the requests since its last call came to. `tally` is the whole job's. To be used
@@ -44,9 +44,6 @@ class Committer:
     def __post_init__(self) -> None:
         progress = self.checkpoint.progress()
         self._last, self.tally, self.commits = self.clock.now(), progress.tally, progress.commits
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()

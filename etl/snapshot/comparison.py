@@ -6,8 +6,9 @@ for the user's entry, too, or its values would be taken for unchanged when the u
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -194,7 +195,7 @@ def _any_entry(by_entry: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return some
 
 
-class FinalChanges:
+class FinalChanges(AbstractContextManager["FinalChanges"]):
     """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
 
     Use it as a context manager until it is `finish`ed; what it knows then stays. StateError where rows don't
@@ -215,9 +216,6 @@ class FinalChanges:
         self._rows = SpillBuffer(path, added_schema(layout))
         self._unchanged = UnchangedUsers(snapshot)
         self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._rows.__exit__(*error)
