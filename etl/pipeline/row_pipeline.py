@@ -118,6 +118,8 @@ class JobSource:
         if self.mapper.has_transform:
             whole = [(one.first, one.stop) for one in map(framed, ranges)]
             batches = frames(self.source.read_spans(file, merge_spans(whole)))
+        elif len(ranges) == 1:
+            batches = self.source.read(ranges[0], used=self.mapper.columns)
         else:
             spans = [(one.first, one.stop) for one in ranges]
             batches = self.source.read_spans(file, spans, used=self.mapper.columns)

@@ -161,7 +161,6 @@ class Delivery:
         self._note(verdict, sending)
         if not isinstance(verdict, Failure):
             singled_out = sending.halved or sending.parked_since is not None
-            self.times.outage(lasts=False)
             self.pause.passed(started, 0 if singled_out else sending.by_chance)
             sending.by_chance = 0
             if not isinstance(verdict, SlowDownSome):
@@ -289,7 +288,8 @@ class Delivery:
             return True
         if sending.failures >= _THROTTLED_PATIENCE and self._may_try_halves(sending):
             return await self._single_out(sending, verdict)
-        return self._fail_all(started, verdict)
+        pause.failed(started, verdict)
+        return True
 
     async def _throttle_alone(self, sending: Sending, verdict: SlowDown) -> bool:
         if sending.parked_since is None:
@@ -323,15 +323,10 @@ class Delivery:
             if sending.failures >= _FAILED_PATIENCE and self._may_try_halves(sending):
                 sending.halved = True
                 return await self._single_out(sending, verdict)
-            return self._fail_all(started, verdict)
+            pause.failed(started, verdict)
+            return True
         wait = pause.wait_alone(started, verdict, sending.by_chance)
         await self._sleep(sending, min(wait, pause.left))
-        return True
-
-    def _fail_all(self, started: float, verdict: Failure) -> bool:
-        """All requests pause, and then the same is sent again."""
-        self.pause.failed(started, verdict)
-        self.times.outage(lasts=True)
         return True
 
     def _count_failure(self, sending: Sending, verdict: Failure) -> bool:

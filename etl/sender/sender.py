@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import EtlError
 from ..model import Chunk, Tally
-from ..run_events import Listener, Timing
+from ..run_events import Event, Listener, Paused, Recovered, Timing
 from .backoff import Backoff, Clock, Pause
 from .delivery import Delivery
 from .in_flight import ChunkInFlight, Commit, InFlightRecord, Portion, Sending, Transport
@@ -61,23 +61,29 @@ class Sender:
         resent: float = 0,
     ) -> None:
         clock = clock or Clock()
+        self._times = times = SlotTimes(slots, clock.now)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Paused | Recovered):
+                times.outage(lasts=isinstance(event, Paused))
+            listener(event)
+
         self._pause = Pause(
             clock,
             backoff or Backoff(),
             outage=max_outage,
-            listener=listener,
+            listener=tell,
             throttle_seconds=transport.throttle_seconds,
         )
         if isinstance(rate, int | float):
             rate = FixedRate(rate, clock)
-        self._times = SlotTimes(slots, clock.now)
         self._delivery = Delivery(
             transport,
             self,
             pause=self._pause,
             requests=FixedRate(requests_per_second, clock),
             identifications=rate or AdaptiveRate(clock),
-            times=self._times,
+            times=times,
             record=record,
             resent=resent,
         )

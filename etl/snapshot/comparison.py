@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -58,12 +58,12 @@ class Comparison:
     @property
     def unknown(self) -> NDArray[np.bool_]:
         """Which rows have an unknown id; shape (n,)."""
-        return _any_entry(self.positions < 0)
+        return np.asarray((self.positions < 0).any(axis=1))
 
     @property
     def differing(self) -> NDArray[np.bool_]:
         """Which fingerprints of a row differ from those of one of its entries; shape (n, p)."""
-        return _any_entry(self.differs)
+        return np.asarray(self.differs.any(axis=1))
 
     def changed(self, counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows have an unknown id, or differ in a `counted` column (shape (p,)); shape (n,)."""
@@ -187,12 +187,6 @@ class DeviceLinks:
             keys = keys.copy()
             keys[alone, 0] = [self._owners.get(device, device) for device in keys[alone, 0].tolist()]
         return keys
-
-
-def _any_entry(by_entry: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether it is true for one of the entries; they are on axis 1."""
-    some: NDArray[Any] = by_entry[:, 0] if by_entry.shape[1] == 1 else np.asarray(by_entry.any(axis=1))
-    return some
 
 
 class FinalChanges(AbstractContextManager["FinalChanges"]):
