@@ -294,7 +294,9 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def _rows(self, query: str, *values: object) -> Iterator[Any]:
         with self._reading() as connection:
-            yield from connection.execute(query, values)
+            # Not `yield from`: that closes the cursor of whoever stops early, perhaps after the connection.
+            for row in connection.execute(query, values):  # noqa: UP028
+                yield row
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
