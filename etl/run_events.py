@@ -14,10 +14,11 @@ class Timing:
     """Where the time of one process of a run went, in seconds.
 
     `source`, `map`, `diff` and `encode` are what each stage that makes chunks was busy. Sending has `slots`
-    requests at once, and each slot is at each moment in one state, so the sum of the next six is `slots`
-    times the duration: `idle` (no chunk is ready), `user` (an earlier chunk with the same user is not
-    committed yet), `rate` (the rate limit), `pause` (the destination slows the run down, or is away),
-    `request` (an answer is awaited) and `commit` (the checkpoint is written). `latency` has the 50th, 95th
+    requests at once. Each slot is at each moment in one state, and the moment is shared equally by the slots
+    that have a chunk or may get one, so the sum of the next six is the duration: `idle` (no chunk is ready),
+    `user` (an earlier chunk with the same user is not committed yet), `rate` (the rate limit), `pause` (the
+    destination slows the run down, or is away), `request` (an answer is awaited) and `commit` (the checkpoint
+    is written). `latency` has the 50th, 95th
     and 99th percentile of the time to an answer; it is empty if no request was answered.
     """
 

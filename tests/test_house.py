@@ -19,7 +19,7 @@ SMALL = {
 }
 # Files above MOST_LINES, and names that two modules define: none may be added.
 LARGE = {"etl/sender/delivery.py"}
-TWICE = {"T", "has_time", "mix_bits"}
+TWICE = {"T", "has_time"}
 # Code lines per private function: what each package has reached and may not fall below. `.` is the root.
 CODE_PER_PRIVATE_FUNCTION = {
     ".": 53,
@@ -27,12 +27,12 @@ CODE_PER_PRIVATE_FUNCTION = {
     "arrow": 40,
     "checkpoint": 40,
     "cli": 66,
-    "encoder": 23,
+    "encoder": 24,
     "init": 38,
     "job": 41,
     "listeners": 35,
     "mapper": 30,
-    "pipeline": 48,
+    "pipeline": 49,
     "reader": 36,
     "sandbox": 40,
     "sender": 29,

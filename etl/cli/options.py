@@ -199,7 +199,7 @@ def settings_of(
         others["requests_per_second"] = None if requests == unlimited else requests
     return Settings(
         rate=None if rate == unlimited else rate,
-        waits=Backoff(retry=retry_wait, throttle=throttle_wait),
+        backoff=Backoff(retry=retry_wait, throttle=throttle_wait),
         max_rejects=max_rejects or RejectLimit(),
         processes=count[processes],
         **others,

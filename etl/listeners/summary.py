@@ -107,7 +107,7 @@ def trouble_phrases(tally: Tally) -> list[str]:
 def time_spent(timing: Timing | None) -> str | None:
     """Write where the time of the run went, the largest share first, such as `61 % waiting for answers`.
 
-    The shares are of the seconds of all slots; below 1 % they are left out. None if nothing was sent.
+    The shares are of the time of sending; below 1 % they are left out. None if nothing was sent.
     """
     if timing is None:
         return None

@@ -82,7 +82,7 @@ class Settings:
     max_outage: float = 1800.0
     restart: bool = False
     allow_http: bool = False
-    waits: Backoff = Backoff()
+    backoff: Backoff = Backoff()
     progress_every: float = 0.2
     full: bool = False
     max_changes: float | None = None
@@ -129,7 +129,7 @@ class Options(TypedDict, total=False):
     max_outage: float
     restart: bool
     allow_http: bool
-    waits: Backoff
+    backoff: Backoff
     progress_every: float
     full: bool
     max_changes: float | None

@@ -8,7 +8,7 @@ no user. Unsetting by both would link a device to a user anew.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from .file import Snapshot
 
-_KIND: Final = "list of ids"
-_LOSS: Final = "then writes it anew, and leaves alone who left before"
 _SCHEMA: Final = pa.schema([KEY_FIELD, *(pa.field(name, pa.string()) for name in ID_FIELDS)])
 _ENTRY_BYTES: Final = 64  # about
 _ROWS: Final = 16_384
@@ -39,10 +37,8 @@ _ROWS: Final = 16_384
 class KnownIds(SortedFile):
     """The ids of earlier runs. Use it as a context manager; one thread at a time."""
 
-    @classmethod
-    def open(cls, path: Path) -> Self | None:
-        """Open the ids at `path`; None where there are none. Raises StaleCheckpointError."""
-        return cls(path, _KIND, loss=_LOSS) if path.exists() else None
+    kind = "list of ids"
+    loss = "then writes it anew, and leaves alone who left before"
 
     def of(self, keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.uint64], pa.RecordBatch]]:
         """Those of the ascending keys that are known, in pieces: m keys with their `user_id` and `device_id`.
@@ -59,17 +55,13 @@ class KnownIds(SortedFile):
         """All keys in ascending order, in pieces."""
         return (part.keys for part in self.partitions)
 
-    def entries(self, low: int, high: int) -> list[pa.RecordBatch]:
-        """The entries with keys from `low` to `high - 1`, in their order."""
-        return list(self.between(low, high))
-
 
 class KnownIdsWriter(SortedFileWriter):
     """Takes ids and writes them in place of the old ones; see `SortedFileWriter`."""
 
     def __init__(self, path: Path, header: SnapshotHeader, *, old: KnownIds | None = None) -> None:
         super().__init__(path, _SCHEMA, old)
-        self._schema = _SCHEMA.with_metadata(FileMetadata(_KIND, header).pack())
+        self._schema = _SCHEMA.with_metadata(FileMetadata(KnownIds.kind, header).pack())
 
     def add(self, identifications: pa.RecordBatch) -> None:
         """Add the ids of n identifications, each of which has one; their other columns don't matter."""
