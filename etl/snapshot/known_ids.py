@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS
-from ..subject import names_device_alone, user_keys
+from ..arrow.structs import valid_mask
+from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
 from .snapshot_entries import group_starts
 from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
@@ -41,10 +42,7 @@ class KnownIds(SortedFile):
     loss = "then writes it anew, and leaves alone who left before"
 
     def of(self, keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.uint64], pa.RecordBatch]]:
-        """Those of the ascending keys that are known, in pieces: m keys with their `user_id` and `device_id`.
-
-        Each row has one of the two.
-        """
+        """Those of the ascending keys that are known, in pieces: m keys with their ids, one in each row."""
         for span, part in self.split(keys):
             at, hit = part.search(keys[span])
             if hit.any():
@@ -69,12 +67,12 @@ class KnownIdsWriter(SortedFileWriter):
         unknown = np.ones(len(keys), np.bool_) if self._old is None else self._old.find(keys) < 0
         rows = np.flatnonzero(unknown)
         if len(rows):
-            names = identifications.schema.names
-            none = pa.nulls(identifications.num_rows, pa.string())
-            ids = [identifications.column(name) if name in names else none for name in ID_FIELDS]
-            user, device = (column.take(pa.array(rows)) for column in ids)
-            alone = pc.if_else(user.is_valid(), pa.scalar(None, pa.string()), device)
-            self._added.add(keys[rows], user, alone)
+            known = identifications.take(pa.array(rows))
+            own, named = dict.fromkeys(ID_FIELDS, pa.nulls(len(rows), pa.string())), np.zeros(len(rows), bool)
+            for name, ids in subject_of(known).columns(known):  # of several ids the leading one
+                own[name] = pc.if_else(pa.array(named), pa.scalar(None, pa.string()), ids)
+                named |= valid_mask(ids)
+            self._added.add(keys[rows], *own.values())
 
     def finish(self) -> int:
         """Write the new file in place of the old one; the number of its entries."""
