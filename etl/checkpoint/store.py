@@ -248,6 +248,15 @@ class Checkpoint:
         """The digests of whole files, by number, as far as they are known."""
         return dict(self._fetch("SELECT file, digest FROM digests"))
 
+    def keep_limit(self, file: int, row: int) -> None:
+        """Remember a place at which chunks end, in this process and in later ones. Raises StateError."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO limits VALUES (?, ?)", (file, row))
+
+    def limits(self) -> list[tuple[int, int]]:
+        """The places (file, row) at which chunks ended because a process sent no more."""
+        return self._fetch("SELECT file, row FROM limits")
+
     def keep_unchanged(self, data: bytes) -> None:
         """Remember the set of users that the run found unchanged. Raises StateError."""
         with self._writing() as connection:

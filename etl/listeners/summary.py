@@ -85,10 +85,13 @@ def by_count(by_code: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def headline(summary: Summary) -> str:
     """Write the outcome in a few words, without the job's name."""
-    if summary.status != "finished":
+    if summary.status not in {"finished", "limited"}:
         return f"{summary.status}, exit code {summary.exit_code}" if summary.exit_code else summary.status
-    rejected = summary.tally.rejected
-    return f"finished, {counted(rejected, 'row')} rejected" if rejected else "finished"
+    outcome, rejected = (
+        "finished" if summary.status == "finished" else "stopped at --limit",
+        summary.tally.rejected,
+    )
+    return f"{outcome}, {counted(rejected, 'row')} rejected" if rejected else outcome
 
 
 def effort(summary: Summary) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -116,10 +116,16 @@ class Plan:
                 examples.append(reject)
 
 
-def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
+def plan_job(
+    job: Job,
+    source: Source,
+    *,
+    settings: Settings,
+    on_rejects: Callable[[Sequence[Reject]], None] | None = None,
+) -> Plan:
     """Read, map, compare and encode the whole source; send nothing, and leave the state folder alone.
 
-    Raises EtlError like `run_job`.
+    `on_rejects` is called with the rejects of each chunk, in source order. Raises EtlError like `run_job`.
     """
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
@@ -142,6 +148,8 @@ def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
             for chunk in chain.from_iterable(chain(made, unsetting)):
                 found.add(chunk, rules.frame_bytes + _KEY_BYTES)
                 large.look(chunk)
+                if on_rejects is not None:
+                    on_rejects(chunk.rejects)
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
         rates = (found.tally.accepted, settings.rate), (found.tally.requests, settings.requests_per_second)
