@@ -183,6 +183,13 @@ class Checkpoint:
         query = "SELECT code, count(*) FROM rejects GROUP BY code ORDER BY 2 DESC, 1"
         return dict(self._fetch(query))
 
+    def rejects_by_reason(self, most: int) -> list[tuple[str, str, int]]:
+        """The `most` frequent reasons with their codes and counts; a reason has the column and the value."""
+        query = (
+            "SELECT code, reason, count(*) FROM rejects GROUP BY code, reason ORDER BY 3 DESC, 1, 2 LIMIT ?"
+        )
+        return self._fetch(query, most)
+
     def skipped_values(self) -> dict[str, dict[str, int]]:
         """How many values were left out of rows as the job allows, by column and reason."""
         found: dict[str, dict[str, int]] = {}

@@ -99,15 +99,23 @@ def parse_rejects_path(text: str) -> Path:
 # --- the options ------------------------------------------------------------------------------------------
 
 
+class _Option(click.Option):
+    """An option whose errors name the variable, if the value comes from one."""
+
+    def get_error_hint(self, ctx: click.Context | None, /) -> str:
+        source = ctx and self.name and ctx.get_parameter_source(self.name)
+        return str(self.envvar) if source is ParameterSource.ENVIRONMENT else super().get_error_hint(ctx)
+
+
 def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
     """Make an option of click with its help, which shows the default if there is one."""
     shown = "default" in more
-    return click.option(flag, metavar=metavar, type=type, help=text, show_default=shown, **more)
+    return click.option(flag, cls=_Option, metavar=metavar, type=type, help=text, show_default=shown, **more)
 
 
 def switch(flag: str, text: str) -> Decorator:
     """Make an option that is on or off."""
-    return click.option(flag, is_flag=True, help=text)
+    return click.option(flag, cls=_Option, is_flag=True, help=text)
 
 
 def with_options(*options: Decorator) -> Decorator:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 import orjson
 
 from ..checkpoint import Checkpoint, reject_lines
+from ..model import LISTED
 from ..run_events import Ended, Event, Started
 from .output_file import check_writable, replacing_output
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # Where a spreadsheet sees a formula; and the quote itself, so that one can be taken off each text again.
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "'")
-_FIELDS: Final = ("source", "row", "code", "reason")
 # What the values of a row have that could not be split into its columns.
 _UNSPLIT: Final = ("extra fields", "line")
 
@@ -83,11 +83,11 @@ class RejectList:
         columns = sorted(self._columns, key=lambda name: name in _UNSPLIT)
         text = TextIOWrapper(file, "utf-8-sig", "replace", newline="", write_through=True)
         writer = csv.writer(text)
-        writer.writerow([*_FIELDS, *map(_cell, columns)])
+        writer.writerow([*LISTED, *map(_cell, columns)])
         for line in self._lines:
             reject = json.loads(line, parse_int=_Number, parse_float=_Number)
             values = reject["values"]
-            cells = (*(reject[field] for field in _FIELDS), *(values.get(name) for name in columns))
+            cells = (*(reject[field] for field in LISTED), *(values.get(name) for name in columns))
             writer.writerow(map(_cell, cells))
         text.detach()
 

@@ -1,10 +1,10 @@
-"""`check` and `preview`: everything that `run` does, but sending."""
+"""`check`: everything that `run` does, but sending."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -158,20 +158,6 @@ def plan_job(
             job, pipeline.source, folder, settings, users=diff_base.users, rows=found.tally.rows
         )
         return found
-
-
-def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
-    """The first `count` identifications, one JSON text each, before rows of one user are merged."""
-    rows = JobSource(job, source)
-    for row_range in rows.files():
-        for batch in rows.read(row_range):
-            identifications = rows.mapper.map(batch).identifications
-            if count > 0 and identifications.num_rows:
-                text = json_lines(identifications.slice(0, count), splice=rows.splice)
-                yield from text.decode().rstrip("\n").split("\n")
-            count -= identifications.num_rows
-            if count <= 0:
-                return
 
 
 class UserCount:

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from ..errors import SourceError
 from ..job.spec import CsvOptions
-from ..model import Batch, RowRange, SourceFile
+from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
 from .files import (
@@ -346,9 +346,15 @@ def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
 
 
 def _check_names(reader: FileReader) -> list[str]:
-    """The columns of a file; SourceError if it has one of them more than once."""
+    """The columns of a file; SourceError if it has one of them more than once, or is no export at all."""
     with source_errors(reader.name):
         names = reader.names()
+    if reader.text and names[: len(LISTED)] == list(LISTED):
+        raise SourceError(
+            f"{reader.name} is a list of rejects for a spreadsheet, which may have changed its ids",
+            hint="correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state "
+            "folder, or what --rejects FILE.ndjson writes",
+        )
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceError(

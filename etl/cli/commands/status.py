@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_FILES: Final = 10
+_MOST_REASONS: Final = 20
 
 
 @from_environment
@@ -42,6 +43,20 @@ def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
         show_json(found)
     else:
         show_lines(_lines(found))
+
+
+def _reasons(found: dict[str, Any]) -> Iterator[str]:
+    """The most frequent reasons of rejects; each has the column and the value that is wrong."""
+    reasons, left = found["rejects_by_reason"][:_MOST_REASONS], found["rejected"]
+    if reasons:
+        yield ""
+        yield "  rejects by column and value:"
+    width = max((len(f"{one['count']:,}") for one in reasons), default=0)
+    for one in reasons:
+        left -= one["count"]
+        yield f"    {one['count']:>{width},}  {one['reason']}"
+    if reasons and left > 0:
+        yield f"    {left:>{width},}  others; all in `status --json`, or in `--rejects FILE.csv`"
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
@@ -79,6 +94,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
         elif len(begun) > _MOST_FILES:
             yield f"  and {len(begun) - _MOST_FILES:,} files before these"
+    yield from _reasons(found)
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
