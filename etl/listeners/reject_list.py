@@ -99,4 +99,5 @@ def _cell(value: object) -> str:
         return f"'{value}" if formula else str(value)
     if value is None:
         return ""
-    return orjson.dumps(value, default=lambda number: orjson.Fragment(str(number))).decode()
+    option = orjson.OPT_PASSTHROUGH_SUBCLASS
+    return orjson.dumps(value, default=lambda number: orjson.Fragment(str(number)), option=option).decode()
