@@ -196,7 +196,7 @@ def from_environment(command: click.Command) -> click.Command:
     return command
 
 
-def load_job(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
+def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
     """Load the job; return it, and the flags with the options of its `run` where nobody gave others."""
     from ..errors import Fault, JobError
     from ..job import Job
@@ -240,7 +240,7 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
 
 def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
     """Load the job and open its source, for a command without options that a job file may have."""
-    job, _ = load_job(job_file, {})
+    job, _ = load_for_command(job_file, {})
     return job, open_job_source(job, sources)
 
 

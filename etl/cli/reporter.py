@@ -111,7 +111,8 @@ class RunReporter:
         if self._channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
 
-            writers.append((self._channels.rejects, partial(RejectList, checkpoint=self._checkpoint)))
+            where = lambda: self.state_dir and self.state_dir / "checkpoint.sqlite"  # noqa: E731
+            writers.append((self._channels.rejects, partial(RejectList, checkpoint=where)))
         failures: list[EtlError] = []
         for path, writer in writers:
             try:
@@ -178,9 +179,6 @@ class RunReporter:
     def _next_command(self) -> str | None:
         limited = self._summary is not None and self._summary.status == "limited"
         return self._invocation.resume_command(limited=limited) if self.repeatable else None
-
-    def _checkpoint(self) -> Path | None:
-        return self.state_dir and self.state_dir / "checkpoint.sqlite"
 
     def _redacted(self, event: _T) -> _T:
         """The event without the API key in any of its texts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,15 @@ class PreviewedRow(NamedTuple):
     row: int
     json: str
 
+    @classmethod
+    def each(
+        cls, source: str, numbers: NDArray[np.int64], some: pa.RecordBatch, splice: Splice | None
+    ) -> Iterator[Self]:
+        """Yield identifications with the numbers of their rows."""
+        texts = json_lines(some, splice=splice).decode().split("\n") if some.num_rows else []
+        for number, text in zip(numbers.tolist(), texts, strict=False):
+            yield cls(source, number, text)
+
 
 def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
     """The first `count` identifications, one JSON text each, before rows of one user are merged."""
@@ -40,7 +49,7 @@ def first_rows(
             ids = (column for _, column in subject.columns(some))
             own = np.any([np.asarray(pc.equal(column, user).fill_null(False)) for column in ids], axis=0)
             numbers, some = numbers[own], some.filter(pa.array(own))
-        yield from _shown(names, numbers[:left], some.slice(0, left), rows.splice)
+        yield from PreviewedRow.each(names, numbers[:left], some.slice(0, left), rows.splice)
         left = None if left is None else left - some.num_rows
         if left is not None and left <= 0:
             return
@@ -56,7 +65,7 @@ def sampled_rows(job: Job, source: Source, *, count: int, seed: int = 0) -> Iter
         chosen = np.flatnonzero(drawn < most)
         chosen = np.sort(chosen[np.argsort(drawn[chosen])[:count]])
         lots = np.concatenate([lots, drawn[chosen]])
-        kept += _shown(names, numbers[chosen], some.take(pa.array(chosen)), rows.splice)
+        kept += PreviewedRow.each(names, numbers[chosen], some.take(pa.array(chosen)), rows.splice)
         best = np.sort(np.argsort(lots)[:count])
         lots, kept = lots[best], [kept[place] for place in best]
     yield from kept
@@ -68,11 +77,3 @@ def _identifications(rows: JobSource) -> Iterator[tuple[str, NDArray[np.int64], 
         # Not in a thread of its own: of a pipe no more is read than is shown.
         for mapped in map(rows.mapper.map, rows.read(row_range)):
             yield mapped.batch.source, mapped.batch.numbers[mapped.kept], mapped.identifications
-
-
-def _shown(
-    source: str, numbers: NDArray[np.int64], some: pa.RecordBatch, splice: Splice | None
-) -> Iterator[PreviewedRow]:
-    texts = json_lines(some, splice=splice).decode().split("\n") if some.num_rows else []
-    for number, text in zip(numbers.tolist(), texts, strict=False):
-        yield PreviewedRow(source, number, text)

@@ -105,11 +105,12 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.source, self.checkpoint = self.pipeline.source, self.opened.checkpoint
-        self.ranges = self._committed()
+        self.ranges = self.find_ranges()
         self.resumed_rows = self.ranges.rows()
         self.resumed = self.checkpoint.progress().tally
 
-    def _committed(self) -> RangeSet:
+    def find_ranges(self) -> RangeSet:
+        """Which rows are committed, and where chunks end."""
         return RangeSet(self.checkpoint.committed(), self.checkpoint.held(), self.checkpoint.limits())
 
     def run(self, lock: int) -> Summary:
@@ -129,7 +130,7 @@ class _Run:
         self.final = check_changes(self.pipeline, folder, self.checkpoint, self.settings, begun=begun)
         if self.end is not None:  # before anything is sent: later processes end chunks there, too
             self.checkpoint.keep_limit(*self.end)
-        self.ranges = self._committed()
+        self.ranges = self.find_ranges()
         digests, keep = self.checkpoint.digests(), self.checkpoint.keep_digests
         # The stream first: the terminal's thread would forbid a second process.
         with self._open_stream(lock) as stream, digests_meanwhile(self.source, digests, keep):
@@ -140,7 +141,7 @@ class _Run:
                 if sent and self.end is None:
                     self._finish()
                 elif sent:
-                    self._check_source()
+                    self.check_source()
                 status = ("finished" if self.end is None else "limited") if sent else "interrupted"
             except (KeyboardInterrupt, asyncio.CancelledError):
                 status = "interrupted"
@@ -185,7 +186,7 @@ class _Run:
                 on_timing=self.timings.append,
             )
 
-    def _check_source(self) -> None:
+    def check_source(self) -> None:
         """Raise SourceError if the source has changed."""
         changed = self.source.changed(self.checkpoint.digests())
         if changed is not None:
@@ -196,7 +197,7 @@ class _Run:
 
     def _finish(self) -> None:
         """Publish rejects, write the snapshot, finish the checkpoint; raises if the source has changed."""
-        self._check_source()
+        self.check_source()
         source, checkpoint, folder = self.source, self.checkpoint, self.opened.folder
         empty, last = not checkpoint.progress().tally.rows, self.opened.last_rows
         if empty and not source.repeatable and requires_rows(self.settings, last):

@@ -16,7 +16,7 @@ from ..options import (
     SOURCES,
     STATE_DIR,
     from_environment,
-    load_job,
+    load_for_command,
     open_job_source,
 )
 
@@ -42,7 +42,7 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
     """
     from ...pipeline import Settings, record_baseline
 
-    loaded, flags = load_job(job, flags)
+    loaded, flags = load_for_command(job, flags)
     source = open_job_source(loaded, sources)
     found = record_baseline(loaded, source, settings=Settings(**flags))
     if as_json:

@@ -44,7 +44,7 @@ def check_command(
     changes no state. Exit code 3 if rows would be rejected, 4 if `run` would refuse the source because it has
     too few rows or was already sent.
     """
-    loaded, flags = options.load_job(job, flags)
+    loaded, flags = options.load_for_command(job, flags)
     source = options.open_job_source(loaded, sources)
     found = make_plan(loaded, source, options.settings_of(**flags), rejects)
     show_plan(found, as_json=as_json)

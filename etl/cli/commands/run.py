@@ -81,7 +81,7 @@ def run_command(
     with RunReporter(invocation, Channels.take(flags.copy()), job) as reporter:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
         try:
-            loaded, flags = options.load_job(job, flags)
+            loaded, flags = options.load_for_command(job, flags)
         finally:
             channels, dry_run = Channels.take(flags), flags.pop("dry_run")
             reporter.open(channels, dry_run=dry_run)

@@ -10,13 +10,12 @@ import click
 
 from ...errors import EtlError
 from ..console import show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_job
+from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_FILES: Final = 10
-_MOST_REASONS: Final = 20
 
 
 @from_environment
@@ -31,7 +30,7 @@ def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
     from ...pipeline import status_of
     from ...reader import open_source
 
-    loaded, flags = load_job(job, {"state_dir": state_dir})
+    loaded, flags = load_for_command(job, {"state_dir": state_dir})
     found: dict[str, Any] = status_of(loaded, **flags)
     if found["status"] == "unfinished":
         found["rows_left"] = None
@@ -45,22 +44,8 @@ def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
         show_lines(_lines(found))
 
 
-def _reasons(found: dict[str, Any]) -> Iterator[str]:
-    """The most frequent reasons of rejects; each has the column and the value that is wrong."""
-    reasons, left = found["rejects_by_reason"][:_MOST_REASONS], found["rejected"]
-    if reasons:
-        yield ""
-        yield "  rejects by column and value:"
-    width = max((len(f"{one['count']:,}") for one in reasons), default=0)
-    for one in reasons:
-        left -= one["count"]
-        yield f"    {one['count']:>{width},}  {one['reason']}"
-    if reasons and left > 0:
-        yield f"    {left:>{width},}  others; all in `status --json`, or in `--rejects FILE.csv`"
-
-
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from ...listeners.summary import ROW_ENDS, aligned
+    from ...listeners.summary import ROW_ENDS, aligned, reason_lines
     from ...text import size, span
 
     yield f"{found['job']}: {found['status']}"
@@ -94,7 +79,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
         elif len(begun) > _MOST_FILES:
             yield f"  and {len(begun) - _MOST_FILES:,} files before these"
-    yield from _reasons(found)
+    yield from reason_lines(found["rejects_by_reason"], found["rejected"])
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
