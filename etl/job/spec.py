@@ -217,7 +217,7 @@ class Job:
     api_key_file: Text | None = None
     """The file that holds the API key, relative to this file."""
     run: Annotated[RunOptions, BeforeValidator(blank_is_empty, RunOptions)] = RunOptions()
-    """Options of the command run, with underscores for hyphens; the command line and PROPSYNC_RATE etc. win."""
+    """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
     # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, of
     # `destination.trust_status`, and of each key of `run`, such as `run.rate`.

@@ -32,11 +32,11 @@ _WIDEST_NAME: Final = 32
     epilog="\b\nExamples\n"
     "  propsync preview job.yml\n"
     "  propsync preview job.yml --user user-1001\n"
-    "  propsync preview job.yml exports/new.csv --sample 20 --json | jq .user_properties",
+    "  propsync preview job.yml --sample 20 --json | jq .user_properties",
 )
 @JOB
 @SOURCES
-@option("-n", None, click.IntRange(min=1), "How many.  [default: 5; with --user all]")
+@option("-n", "N", click.IntRange(min=1), "How many.  [default: 5; with --user all]")
 @option("--user", "ID", str, "Those of a user or device, by the id that is sent; reads the whole source.")
 @option("--sample", "N", click.IntRange(min=1), "Those of N random rows of the whole source.")
 @option("--seed", "N", int, "Decides which rows --sample takes.", default=0)

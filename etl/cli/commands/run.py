@@ -50,6 +50,7 @@ class _RunCommand(click.Command):
     epilog="\b\nExamples\n"
     "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
     "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
+    "  propsync run job.yml --limit 100    (a canary; then without it, for the rest)\n"
     "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
     "  propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
 )
@@ -77,6 +78,9 @@ def run_command(
 
     The API key is taken from AMPLITUDE_API_KEY, or from where the job file says. Rejected rows are kept in
     rejects.ndjson in the state folder; once they are fixed, that file is a source.
+
+    Options may also stand in the job file, under `run`, or in variables such as PROPSYNC_RATE. The command
+    line wins, then the variable.
     """
     with RunReporter(invocation, Channels.take(flags.copy()), job) as reporter:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
