@@ -75,7 +75,7 @@ class RunOptions:
     """Pause after a first failed try."""
     throttle_wait: _Duration | None = None
     """Pause after a 429 without Retry-After."""
-    processes: Annotated[Literal["1", "2"], _Scalar] | None = None
+    processes: Annotated[Literal["1", "2"], _Scalar, WithJsonSchema({"enum": ["1", "2", 1, 2]})] | None = None
     """Read and send in one process, or in two."""
     allow_http: Flag | None = None
     """Allow the API key to be sent over plain HTTP to another machine."""
