@@ -49,7 +49,6 @@ class RejectList:
         self._began = False
         self._lines: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - until they are written
         self._columns: dict[str, None] = {}
-        self._given: tuple[str, ...] = LISTED
         self._csv = path.suffix.lower() == ".csv"
 
     def __call__(self, event: Event) -> None:
@@ -67,9 +66,7 @@ class RejectList:
         for line in reject_lines(rejects, run=run):
             self._lines.write(line)
             if self._csv:
-                reject = orjson.loads(line)
-                self._columns.update(dict.fromkeys(reject["values"]))
-                self._given = (*LISTED, "faults") if "faults" in reject else self._given
+                self._columns.update(dict.fromkeys(orjson.loads(line)["values"]))
 
     def write(self) -> None:
         """Replace the file. Raises StateError."""
@@ -86,11 +83,12 @@ class RejectList:
         columns = sorted(self._columns, key=lambda name: name in _UNSPLIT)
         text = TextIOWrapper(file, "utf-8-sig", "replace", newline="", write_through=True)
         writer = csv.writer(text)
-        writer.writerow([*self._given, *map(_cell, columns)])
+        writer.writerow([*LISTED, *map(_cell, columns)])
         for line in self._lines:
             reject = json.loads(line, parse_int=_Number, parse_float=_Number)
             values = reject["values"]
-            cells = (*(reject.get(field) for field in self._given), *(values.get(name) for name in columns))
+            reject["faults"] = "; ".join(fault["reason"] for fault in reject.get("faults") or [reject])
+            cells = (*(reject[field] for field in LISTED), *(values.get(name) for name in columns))
             writer.writerow(map(_cell, cells))
         text.detach()
 

@@ -43,12 +43,12 @@ def test_texts_are_no_formulas_and_can_be_read_back(
     header, *records = listed(
         path, [reject({"id": row[0], "plan": row[1]}, n) for n, row in enumerate(rows, 1)]
     )
-    assert header == ["source", "row", "code", "reason", *(["id", "plan"] if rows else [])]
+    assert header == ["source", "row", "code", "reason", "faults", *(["id", "plan"] if rows else [])]
     assert [record[:3] for record in records] == [
         ["users.csv", str(n + 1), "bad_number"] for n in range(len(rows))
     ]
     assert not any(cell.startswith(FORMULAS) for record in records for cell in record)
-    assert [[cell.removeprefix("'") for cell in record[4:]] for record in records] == [
+    assert [[cell.removeprefix("'") for cell in record[5:]] for record in records] == [
         list(row) for row in rows
     ]
 
@@ -57,9 +57,9 @@ def test_columns_keep_their_order_and_numbers_their_digits(tmp_path: Path) -> No
     values = '{"id":null,"n":-12345678901234567890.10,"ok":true,"tags":["=a",1.50],"line":"="}'
     split = Reject("u.csv", 1, "stray_quote", "why", '{"line":"a\\"b,c"}')
     header, first, second = listed(tmp_path / "r.csv", [split, Reject("u.csv", 2, "c", "=why", values)])
-    assert header[4:] == ["id", "n", "ok", "tags", "line"]
-    assert first[4:] == ["", "", "", "", 'a"b,c']
-    assert second[3:] == ["'=why", "", "-12345678901234567890.10", "true", '["=a",1.50]', "'="]
+    assert header[5:] == ["id", "n", "ok", "tags", "line"]
+    assert first[5:] == ["", "", "", "", 'a"b,c']
+    assert second[3:] == ["'=why", "'=why", "", "-12345678901234567890.10", "true", '["=a",1.50]', "'="]
 
 
 def test_ndjson_can_be_sent_again(tmp_path: Path) -> None:
