@@ -40,22 +40,24 @@ class Timing:
 class Summary:
     """The result of a run; the counts are those of the whole job since its checkpoint began.
 
-    `exit_code`, `reason` and `hint` (None where the code is 0) are decided by `etl.ending`. `skipped_values`
-    counts values that were left out as the job asks, by column and reason. `timing` is of the last process,
-    None if it never began to send.
+    `status` is "limited" if all rows within the limit were sent, and there are others. `exit_code`, `reason`
+    and `hint` (None where the code is 0) are decided by `etl.ending`; with `accepts_rejects`, rejects are no
+    reason for another code. `skipped_values` counts values that were left out as the job asks, by column and
+    reason. `timing` is of the last process, None if it never began to send.
     """
 
     job: str
     tally: Tally
     seconds: float
     resumed_rows: int
-    status: Literal["finished", "stopped", "interrupted"]
+    status: Literal["finished", "limited", "stopped", "interrupted"]
     rejects_by_code: dict[str, int] = field(default_factory=dict)
     exit_code: int = 0
     reason: str | None = None
     hint: str | None = None
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
     timing: Timing | None = None
+    accepts_rejects: bool = False
 
 
 @dataclass(frozen=True, slots=True)

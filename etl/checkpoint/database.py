@@ -46,6 +46,11 @@ _ADDED: Final = [
 ) WITHOUT ROWID""",
     ),
     ("unchanged", "data", "CREATE TABLE unchanged (data BLOB)"),
+    (
+        "limits",
+        "row",
+        "CREATE TABLE limits (file INTEGER, row INTEGER, PRIMARY KEY (file, row)) WITHOUT ROWID",
+    ),
     ("rejects", "origin", "ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''"),
     *(("tally", name, f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0") for name in COUNTS),
 ]

@@ -164,6 +164,13 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         query = "SELECT code, count(*) FROM rejects GROUP BY code ORDER BY 2 DESC, 1"
         return dict(self._rows(query))
 
+    def rejects_by_reason(self, most: int) -> list[tuple[str, str, int]]:
+        """The `most` frequent reasons with their codes and counts; a reason has the column and the value."""
+        query = (
+            "SELECT code, reason, count(*) FROM rejects GROUP BY code, reason ORDER BY 3 DESC, 1, 2 LIMIT ?"
+        )
+        return self._fetch(query, most)
+
     def skipped_values(self) -> dict[str, dict[str, int]]:
         """How many values were left out of rows as the job allows, by column and reason."""
         found: dict[str, dict[str, int]] = {}
@@ -228,6 +235,15 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def digests(self) -> dict[int, str]:
         """The digests of whole files, by number, as far as they are known."""
         return dict(self._rows("SELECT file, digest FROM digests"))
+
+    def keep_limit(self, file: int, row: int) -> None:
+        """Remember a place at which chunks end, in this process and in later ones. Raises StateError."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO limits VALUES (?, ?)", (file, row))
+
+    def limits(self) -> list[tuple[int, int]]:
+        """The places (file, row) at which chunks ended because a process sent no more."""
+        return self._fetch("SELECT file, row FROM limits")
 
     def keep_unchanged(self, data: bytes) -> None:
         """Remember the set of users that the run found unchanged. Raises StateError."""
