@@ -174,7 +174,9 @@ def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, 
         allow_pandas()
     if not (sources or job.source):
         raise UsageError(f"{job_file} has no source", hint="add `source:` to it, or name one behind it")
-    source = open_source(sources or job.source, csv=job.csv, folder=Path() if sources else job.folder)
+    source = open_source(
+        sources or job.source, csv=job.csv, excel=job.excel, folder=Path() if sources else job.folder
+    )
     return job, source
 
 

@@ -105,7 +105,9 @@ class JobSource:
     @property
     def splice(self) -> Splice | None:
         """The function that puts raw JSON values into JSON lines; None if there are none."""
-        raw = self.mapper.has_raw_json or any(file.format == "ndjson" for file in self.source.files)
+        raw = self.mapper.has_raw_json or any(
+            file.format in {"ndjson", "excel"} for file in self.source.files
+        )
         return splice_json if raw else None
 
     def files(self) -> Iterator[RowRange]:

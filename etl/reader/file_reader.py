@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow.originals import take_rows
-from ..job.spec import CsvOptions
+from ..job.source_options import CsvOptions, ExcelOptions
 from ..model import Batch, Reject
+from ..run_events import Warned
 from .files import UnpackedFile, ends_digest
 
 EXCERPT: Final = 60
@@ -66,6 +67,7 @@ class ReadOptions:
     """How files are read: `batch_rows` is the most rows of a batch."""
 
     csv: CsvOptions = CsvOptions()
+    excel: ExcelOptions = ExcelOptions()
     batch_rows: int = 16384
 
 
@@ -75,7 +77,7 @@ class FileReader:
     `format` is the key of that entry, and `endings` are the ends of names of its files. `text`: the values
     are untyped text in which an empty field means null. `open_columns`: each row has columns of its own.
     `holds_rejects`: it is a reject file. `repeated` are names of several columns, with the places (from 1) of
-    these columns. `repeatable` is false for a stream in memory.
+    these columns. `repeatable` is false for a stream in memory. `warnings` say what isn't read of a file.
     """
 
     format: ClassVar[str]
@@ -85,6 +87,7 @@ class FileReader:
     text: bool = False
     holds_rejects: bool = False
     repeated: Mapping[str, list[int]] = {}
+    warnings: Sequence[Warned] = ()
 
     def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
         self.given = given

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from ..errors import SourceError
-from ..job.spec import CsvOptions
+from ..job.source_options import CsvOptions, ExcelOptions
 from ..model import Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
@@ -283,6 +283,7 @@ def open_source(
     locations: Sequence[object],
     *,
     csv: CsvOptions | None = None,
+    excel: ExcelOptions | None = None,
     folder: Path = Path(),
     batch_rows: int = 16384,
 ) -> Source:
@@ -305,7 +306,9 @@ def open_source(
         for stored in find_files(str(location), folder, left_out):
             if stored.identity() not in seen:
                 seen.add(stored.identity())
-                entries.append(_opened(stored, ReadOptions(csv or CsvOptions(), batch_rows)))
+                options = ReadOptions(csv or CsvOptions(), excel or ExcelOptions(), batch_rows)
+                entries.append(_opened(stored, options))
+                warnings += entries[-1].reader.warnings
         if left_out:
             warnings.append(Warned("left_out", left_out_message(str(location), left_out)))
     counts: Counter[str] = Counter()
