@@ -228,10 +228,12 @@ class CsvReader(FileReader):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
                     raise SourceError(f"{self.name}: the records after row {row} can't be separated")
+                stop = row + parsed.records
+                self.note_read(stop - 1, (buffer.taken + records.end) / (buffer.taken + len(buffer.data)))
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
-                if row + parsed.records > following:
+                if stop > following:
                     yield self._batch(parsed, block, row, line)
-                row, line, before = row + parsed.records, line + self._line_ends(block), block[-1:]
+                row, line, before = stop, line + self._line_ends(block), block[-1:]
                 buffer.take(records.end)
 
     def _chunks(self, size: int) -> Generator[bytes, None, None]:

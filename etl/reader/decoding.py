@@ -102,12 +102,16 @@ def _without_order_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class ReadBuffer:
-    """The part of a stream that was read and not yet taken: `data`; `final`: the stream ends with it."""
+    """The part of a stream that was read and not yet taken: `data`; `final`: the stream ends with it.
+
+    `taken` is how many bytes were taken.
+    """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self.data = b""
         self.final = False
+        self.taken = 0
 
     @property
     def full(self) -> bool:
@@ -128,6 +132,7 @@ class ReadBuffer:
     def take(self, count: int) -> None:
         """Drop `count` bytes at the beginning."""
         self.data = self.data[count:]
+        self.taken += count
 
     def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
         """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""

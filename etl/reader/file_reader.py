@@ -78,6 +78,7 @@ class FileReader:
     are untyped text in which an empty field means null. `open_columns`: each row has columns of its own.
     `holds_rejects`: it is a reject file. `repeated` are names of several columns, with the places (from 1) of
     these columns. `repeatable` is false for a stream in memory. `warnings` say what isn't read of a file.
+    `read_so_far` are rows, and the bytes of the file that they take, as far as it was read.
     """
 
     format: ClassVar[str]
@@ -88,6 +89,7 @@ class FileReader:
     holds_rejects: bool = False
     repeated: Mapping[str, list[int]] = {}
     warnings: Sequence[Warned] = ()
+    read_so_far: tuple[int, int] = (0, 0)
 
     def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
         self.given = given
@@ -134,6 +136,10 @@ class FileReader:
     def remark(self) -> str | None:
         """Return what is odd about the header; it is shown if a column isn't in it."""
         return None
+
+    def note_read(self, rows: int, share: float) -> None:
+        """Note that the first `rows` rows are this share of the bytes that were read."""
+        self.read_so_far = max(self.read_so_far, (rows, round(share * self.given.position)))
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""

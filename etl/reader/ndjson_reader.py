@@ -171,8 +171,9 @@ class NdjsonReader(FileReader):
                 if end:
                     block = block_of(buffer.data[:end])
                     buffer.take(end)
-                    yield block
                     row += block.size
+                    self.note_read(row - 1, buffer.taken / (buffer.taken + len(buffer.data)))
+                    yield block
 
     def _lines(self, block: LineBlock) -> Iterator[tuple[bytes, JsonLine]]:
         """Each line, and the row in it; in a reject file the row that was rejected."""

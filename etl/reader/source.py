@@ -137,6 +137,16 @@ class Source:
         counts = [entry.reader.total_rows() for entry in self._entries]
         return None if None in counts else sum(count or 0 for count in counts)
 
+    def expected_rows(self) -> int | None:
+        """Return about how many rows all files have, by the bytes that were read; None without sizes."""
+        known = [entry.reader.total_rows() for entry in self._entries]
+        left = [entry for entry, rows in zip(self._entries, known, strict=True) if rows is None]
+        rows, read = (sum(entry.reader.read_so_far[place] for entry in left) for place in (0, 1))
+        sizes = [entry.file.size for entry in left]
+        if None in sizes or not read:
+            return None
+        return sum(rows or 0 for rows in known) + round(sum(size or 0 for size in sizes) * rows / read)
+
     def total_bytes(self) -> int | None:
         """Return the bytes of all files as they are stored (packed or not); None if any has no size."""
         sizes = [file.size for file in self.files]
