@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from . import words
 from .words import SECTION, Text, optional
@@ -59,5 +58,14 @@ class ExcelOptions:
     """For sheets without a header: the names of the columns, or false for `1`, `2`, ..."""
     skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
     """How many rows of the sheet stand above the header, or above the rows of one without a header."""
-    # In the file it is a key of the job, and none of this section.
-    sheet: Annotated[str | None, SkipJsonSchema(), Field(init=False)] = None
+    # Usually a key of the job.
+    sheet: Annotated[Text | None, Field(examples=["Users"])] = None
+    """Which sheet is read; the same as `sheet` of the job."""
+
+
+def with_sheet(excel: ExcelOptions, info: ValidationInfo) -> ExcelOptions:
+    """Add the job's own `sheet`, which the context has."""
+    sheet = info.context.get("sheet") if info.context else None
+    if sheet is not None and excel.sheet is not None:
+        raise ValueError("has a `sheet`, and the job has one, too: take one of them out")
+    return excel if sheet is None else replace(excel, sheet=sheet)

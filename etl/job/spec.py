@@ -47,7 +47,7 @@ from .problems import (
 )
 from .scalars import Data, blank_is_empty, is_blank
 from .source_options import CsvOptions as CsvOptions
-from .source_options import ExcelOptions
+from .source_options import ExcelOptions, with_sheet
 from .words import SECTION, Flag, NullWords, Text, as_list_of, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
@@ -141,7 +141,7 @@ class Job:
     excel: Annotated[
         ExcelOptions,
         BeforeValidator(blank_is_empty, ExcelOptions),
-        AfterValidator(lambda excel, info: replace(excel, sheet=info.context.get("sheet"))),
+        AfterValidator(with_sheet),
         Field(validate_default=True),
     ] = ExcelOptions()
     """Where the rows of a workbook stand."""
