@@ -7,6 +7,7 @@ JSON values, so that a number stays a number where other cells have text.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from ..model import Batch
 from ..run_events import Warned
 from .csv_reader import unique_names
 from .file_reader import FileReader, ReadOptions, RowSpans
-from .files import UnpackedFile, source_errors
+from .files import HEAD, UnpackedFile, source_errors
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -59,6 +60,7 @@ class ExcelReader(FileReader):
 
     def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
         super().__init__(given, options)
+        self._digest = ""
         rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
         rows = (row for row in islice(rows, options.excel.skip_rows, None) if row.count(None) < len(row))
         header = options.excel.header
@@ -80,6 +82,10 @@ class ExcelReader(FileReader):
     def total_rows(self) -> int | None:
         """Return the number of rows."""
         return int(self._table.num_rows)
+
+    def sample(self) -> str:
+        """Return a hex digest over the ends of the file; over all of what can be read only once."""
+        return super().sample() if self.given.file.repeatable else self._digest
 
     def remark(self) -> str | None:
         """Return why the header may be a title: the row below it has more values."""
@@ -115,7 +121,9 @@ class ExcelReader(FileReader):
                 if path is not None:
                     return self._chosen(calamine.load_workbook(path))
                 with closing(self.given.open()) as stream:
-                    return self._chosen(calamine.load_workbook(io.BytesIO(stream.read())))
+                    content = b"".join(iter(lambda: stream.read(HEAD), b""))
+                self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+                return self._chosen(calamine.load_workbook(io.BytesIO(content)))
         except calamine.PasswordError as error:
             hint = "save it without a password, or save the sheet as CSV"
             raise SourceError(f"{self.name} is protected by a password", hint=hint) from error
