@@ -354,7 +354,7 @@ class ColumnSpec:
     """Characters that are taken off both ends of the text before it is read as a number."""
 
 
-def _without_effect(spec: ColumnSpec) -> Iterator[Problem]:
+def without_effect(spec: ColumnSpec) -> Iterator[Problem]:
     """Steps and words of a spec that can't change what is sent."""
     verbs = [step.verb for step in spec.transform]
     for place, (verb, following) in enumerate(pairwise(verbs)):
@@ -387,7 +387,7 @@ def column_entry(role: SpecRole) -> WrapValidator:
             type_: ValueType | None = "number" if role == "$add" and spec.type is None else spec.type
             nulls = sorted({*context.get("nulls", ()), *spec.nulls}) if spec.column is not None else ()
             spec = replace(spec, type=type_, nulls=tuple(nulls))
-            if problems := list(_without_effect(spec)):
+            if problems := list(without_effect(spec)):
                 raise ProblemsError(problems)
             return spec
         raise ValueError("must be a column's name, or a mapping such as {column: NAME}")

@@ -137,9 +137,9 @@ class FileReader:
         """Return what is odd about the header; it is shown if a column isn't in it."""
         return None
 
-    def note_read(self, rows: int, share: float) -> None:
-        """Note that the first `rows` rows are this share of the bytes that were read."""
-        self.read_so_far = max(self.read_so_far, (rows, round(share * self.given.position)))
+    def note_read(self, rows: int, share: float, position: Sequence[int]) -> None:
+        """Note that the first `rows` rows are this share of the bytes up to `position`."""
+        self.read_so_far = max(self.read_so_far, (rows, round(share * position[0])))
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""

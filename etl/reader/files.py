@@ -7,7 +7,7 @@ import io
 import select
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
@@ -220,23 +220,18 @@ class UnpackedFile:
 
     file: InputFile
     codec: str | None = None
-    _opened: list[pa.NativeFile] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """The file's name."""
         return self.file.name
 
-    @property
-    def position(self) -> int:
-        """How many bytes of the file, packed or not, were read of the stream that was opened last."""
-        raw = self._opened[0]
-        return int((self.file.state()[0] or 0) if raw.closed else raw.tell())
-
     def open(self) -> pa.NativeFile:
         """Open a new stream over the uncompressed bytes."""
-        raw = self.file.open()
-        self._opened[:] = [raw]
+        return self.unpacked(self.file.open())
+
+    def unpacked(self, raw: pa.NativeFile) -> pa.NativeFile:
+        """Return a stream over the uncompressed bytes of an opened stream."""
         return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
 
 

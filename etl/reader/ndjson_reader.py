@@ -159,8 +159,8 @@ class NdjsonReader(FileReader):
                 row += block.size
 
     def _blocks(self) -> Generator[LineBlock, None, None]:
-        row = 1
-        with closing(text_chunks(self.given, "utf-8", self._block)) as chunks:
+        row, position = 1, [0]
+        with closing(text_chunks(self.given, "utf-8", self._block, position)) as chunks:
             buffer = ReadBuffer(chunks)
             while not buffer.final:
                 buffer.grow()
@@ -172,7 +172,7 @@ class NdjsonReader(FileReader):
                     block = block_of(buffer.data[:end])
                     buffer.take(end)
                     row += block.size
-                    self.note_read(row - 1, buffer.taken / (buffer.taken + len(buffer.data)))
+                    self.note_read(row - 1, buffer.taken / (buffer.taken + len(buffer.data)), position)
                     yield block
 
     def _lines(self, block: LineBlock) -> Iterator[tuple[bytes, JsonLine]]:
