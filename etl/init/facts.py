@@ -18,19 +18,41 @@ from ..mapper.column import Column
 from ..mapper.column_values import quote_value
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
-from .text_types import DATE_FORMATS, LIKE_A_DATE, SHAPES, TYPES, Trial, Values
+from .recognisers import date_spec, fits_by_name, fitting, is_short_word, null_words
+from .sample import Sample
+from .type_proposals import ProposedType, propose_type
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
     from ..model import Batch
     from ..reader import Source
 
-WORDS: Final = 12  # different values that are remembered themselves
+MOST_KEPT: Final = 20_000  # different values of a column that are kept themselves
+_KEPT_IN_ALL: Final = 1_500_000
+_STACKED: Final = 200_000  # values of several columns that are judged together
+_EXAMPLES: Final = 1000
 ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
 KEPT_HASHES: Final = 1 << 15  # the estimate is within 1 % beyond that
 # Any large number: with a small one, texts of a few control characters would share a hash.
 _SEED: Final = 0xD1B54A32D192ED03
 _SPAN: Final = 2.0**64
 _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Values of a column that are there: each different one, shape (d,), with how often it comes (int64).
+
+    `column` is the part of the column that they come from, with its empty places, in rows `numbers` (int64).
+    """
+
+    distinct: pa.Array
+    counts: NDArray[np.int64]
+    column: pa.Array
+    numbers: NDArray[np.int64]
 
 
 class DistinctCounter:
@@ -93,8 +115,26 @@ class IdFacts:
         """Whether ids come more than once; an estimate of their number must be clear about it."""
         return self.distinct.count < self.usable * (1.0 if self.distinct.exact else 0.97)
 
+    def follow(self, values: Values) -> None:
+        """Look whether the values of a batch go on to count the rows."""
+        if self._starts and len(values.column) == len(values.numbers):
+            first = str(values.column[0].as_py())
+            starts = {start for start in self._starts if first == str(int(values.numbers[0]) - 1 + start)}
+            if starts:
+                written = values.column.cast(pa.string())
+                starts = {
+                    start
+                    for start in starts
+                    if pc.all(pc.equal(written, pa.array(values.numbers - 1 + start).cast(pa.string()))).as_py()
+                }
+            self._starts = starts
+
     def add(self, values: Values) -> None:
         """Count more values of the column."""
+        null = null_words(values.distinct) if pa.types.is_string(values.distinct.type) else None
+        if null is not None and null.any():
+            keep = pa.array(~null)
+            values = Values(values.distinct.filter(keep), values.counts[~null], values.column, values.numbers)
         cells = _AS_ID.read(values.distinct, len(values.distinct), text=True)
         ids, counts = cells.values, values.counts
 
@@ -119,13 +159,6 @@ class IdFacts:
             if issue.code == "mangled_id" and rows.any():
                 self.mangled[issue.message] += int(counts[rows].sum())
                 self.examples.setdefault(issue.message, quote_value(ids, int(np.flatnonzero(rows)[0])))
-        if self._starts:
-            written = ids.take(pa.array(values.codes))
-            self._starts = {
-                start
-                for start in self._starts
-                if pc.all(pc.equal(written, pa.array(values.numbers - 1 + start).cast(pa.string()))).as_py()
-            }
 
 
 class ColumnFacts:
@@ -135,38 +168,67 @@ class ColumnFacts:
     `files` are the numbers of the files it was in. `rows` were seen, `present` of them have a value, and
     `empty_texts` have an empty text where that is a value. `characters` is the length of all texts together,
     `too_long` the number of those that Amplitude would cut. `faults` counts the rows that are rejects if the
-    column is mapped as it is, by code, but for text too long; `fault_place` is the first. `words` are the
-    different values, or None where there are too many or they are nested. `bytes`: the values are bytes and
-    no text, and all that is known of them is known of their hexadecimal digits.
+    column is mapped as it is, by code, but for text too long; `fault_place` is the first. `bytes`: the values
+    are bytes and no text, and all that is known of them is known of their hexadecimal digits.
+
+    `sample` has the different values: all of them up to `kept`, and where there are more, those that came
+    first. What is `proposed` for these is then tried on all values after them, and `misfits` counts by text
+    what does not fit.
     """
 
-    def __init__(self, name: str, prefix: str) -> None:
+    def __init__(self, name: str, prefix: str, kept: int = MOST_KEPT) -> None:
         self.name = name
         self.types: dict[str, None] = {}
         self.text = True
         self.untyped = True
         self.nested = False
         self.files: set[int] = set()
-        self.rows = self.present = self.longest = self.too_long = self.characters = self.empty_texts = 0
+        self.rows = self.present = self.too_long = self.characters = self.empty_texts = 0
         self.faults: Counter[str] = Counter()
         self.fault_place: tuple[str, int] | None = None
-        self.words: set[str] | None = set()
-        self.ids = IdFacts(prefix)
+        self.id_facts = IdFacts(prefix)
         self.bytes = False
         self._byte_ids = IdFacts(prefix)
-        self.types_tried = {name: Trial(text_type) for name, text_type in TYPES.items()}
-        self.shapes = {name: Trial(text_type) for name, text_type in SHAPES.items()}
-        self.formats = {name: Trial(text_type) for name, text_type in DATE_FORMATS.items()}
+        self._kept = kept
+        self._pieces: list[Values] = []
+        self._pending = 0
+        self.sample: Sample | None = None
+        self.proposed = ProposedType(ColumnSpec(column=name), "text")
+        self.closed = False
+        self.misfits: Counter[str] = Counter()
+        self.misfit_rows = self.after = 0
+        self.by_part: Counter[int] = Counter()
+        self.nulls: Counter[str] = Counter()
+        self.exact = True
+        self._for_ids: list[Values] = []
 
     @property
     def missing(self) -> int:
-        """Rows without a value."""
-        return self.rows - self.present
+        """Rows without a value, or with a word for null."""
+        return self.rows - self.present + self.nulls.total()
 
     @property
     def distinct(self) -> int:
-        """How many different values there are, about."""
-        return self.ids.distinct.count
+        """How many different values there are, about if `exact` is false."""
+        few = self.sample is not None and self.exact
+        return len(self.sample.texts) - len(self.nulls) if few and self.sample else self.ids.distinct.count
+
+    @property
+    def own_nulls(self) -> tuple[str, ...]:
+        """The words for null that may be values in other columns."""
+        return tuple(sorted(word for word in self.nulls if is_short_word(word)))
+
+    @property
+    def ids(self) -> IdFacts:
+        """The column as ids."""
+        for values in self._for_ids:
+            self.id_facts.add(values)
+        self._for_ids.clear()
+        return self.id_facts
+
+    def likely(self, name: str, share: float = 0.9) -> bool:
+        """Whether so many values fit a recogniser that this is what they are."""
+        return self.sample is not None and self.sample.likely(name, share)
 
     def add(self, column: pa.Array, batch: Batch) -> None:
         """Count the column's part of a batch."""
@@ -182,49 +244,90 @@ class ColumnFacts:
         self.bytes |= holds_bytes(column.type)
         cells = hex_of(column) if self.bytes and may_hold_bytes(column.type) else plain_values(column)
         for issue in cells.issues:
-            self.ids.lost[issue.code] += int(np.count_nonzero(issue.rows))
-        is_text = pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
-        self.text &= is_text
+            self.id_facts.lost[issue.code] += int(np.count_nonzero(issue.rows))
+        self.text &= pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
         self.nested |= pa.types.is_nested(cells.values.type)
         if may_hold_bytes(column.type):
-            self._byte_ids.add(_values_of(hex_of(column).values, batch))
+            self._byte_ids.add(_values_of(hex_of(column).values, batch.numbers))
         if self.nested:
             self.present += len(column) - cells.values.null_count
-            self.words = None
             return
-        values = _values_of(cells.values, batch)
-        self.present += len(values.codes)
+        values = _values_of(cells.values, batch.numbers)
+        found = int(values.counts.sum())
+        self.present += found
         if not batch.text:
-            self.empty_texts += len(column) - cells.values.null_count - len(values.codes)
-        if len(values.codes):
-            self._add_values(values, is_text=is_text)
+            self.empty_texts += len(column) - cells.values.null_count - found
+        if found:
+            self._add_values(values)
 
     def decide(self) -> None:
         """Decide after all rows whether bytes of any length are texts: they are if all of them are."""
-        if self.ids.lost["bad_text"] or self.bytes:
+        if self.id_facts.lost["bad_text"] or self.bytes:
             self.bytes = True
-            self.ids, self.present, self.words = self._byte_ids, self._byte_ids.usable, None
+            self.id_facts, self.present, self.sample = self._byte_ids, self._byte_ids.usable, None
             self.faults.clear()
+            self._for_ids.clear()
 
-    def _add_values(self, values: Values, *, is_text: bool) -> None:
-        self.ids.add(values)
-        texts = values.distinct.cast(pa.string())
-        if self.words is not None:
-            self.words.update(texts.slice(0, WORDS + 1).to_pylist())
-            self.words = self.words if len(self.words) <= WORDS else None
-        as_texts = Values(values.source, texts, values.codes, values.counts, values.numbers)
-        if not is_text:
-            self.shapes["card"].add(as_texts)
+    def _add_values(self, values: Values) -> None:
+        if self.text:
+            lengths = np.array(pc.utf8_length(values.distinct))
+            self.characters += int((lengths * values.counts).sum())
+            self.too_long += int(values.counts[lengths > MAX_STRING_LENGTH].sum())
+        self.id_facts.follow(values)
+        if self.closed:
+            self._try(values)
             return
-        lengths = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
-        self.longest = max(self.longest, int(lengths.max()))
-        self.characters += int((lengths * values.counts).sum())
-        self.too_long += int(values.counts[lengths > MAX_STRING_LENGTH].sum())
-        for trial in (*self.types_tried.values(), *self.shapes.values()):
-            trial.add(as_texts)
-        dates = pc.any(pc.match_substring_regex(texts, LIKE_A_DATE)).as_py()
-        for trial in self.formats.values():
-            trial.add(as_texts) if dates else trial.miss(as_texts)
+        self._pieces.append(values)
+        self._pending += len(values.distinct)
+        if self._pending > self._kept:
+            (merged,) = self._pieces = [_merged(self._pieces)]
+            self._pending = len(merged.distinct)
+            if self._pending > self._kept // 2:
+                self.close(merged, None)
+
+    def merged(self) -> Values | None:
+        """The different values so far, or None if they were judged already or there are none."""
+        return None if self.closed or not self._pieces else _merged(self._pieces)
+
+    def close(self, values: Values, fits: Mapping[str, NDArray[np.bool_]] | None) -> None:
+        """Judge the values so far. `fits` says which of them fit which recogniser, if that is known."""
+        texts = values.distinct.cast(pa.string())
+        if fits is None:
+            fits = fits_by_name(texts, numbers=not self.text)
+        self.closed, self._pieces = True, []
+        self.sample = Sample(self.name, texts, values.counts, fits, self.untyped, self.text)
+        self.nulls = self.sample.null_counts()
+        self.proposed = propose_type(self.sample)
+        self._for_ids.append(values)
+
+    def _try(self, values: Values) -> None:
+        """Try what is proposed on more values."""
+        self.exact = False
+        texts = values.distinct.cast(pa.string())
+        spec = self.proposed.spec
+        if spec.type in {None, "integer"} and not spec.values:
+            self.ids.add(values)
+        else:
+            self.ids.distinct.add(texts)
+        if not self.text:
+            return
+        null = null_words(texts)
+        for place in np.flatnonzero(null).tolist():
+            self.nulls[texts[place].as_py().strip()] += int(values.counts[place])
+        self.after += int(values.counts[~null].sum())
+        if spec.type is None and not spec.values:
+            return
+        fits = np.zeros(len(texts), dtype=np.bool_)
+        for part, (name, _) in enumerate(self.proposed.parts):
+            read = fitting(texts, date_spec([name])) & ~fits & ~null
+            fits |= read
+            self.by_part[part] += int(values.counts[read].sum())
+        if not self.proposed.parts:
+            fits = fitting(texts, spec)
+        bad = np.flatnonzero(~(fits | null))
+        self.misfit_rows += int(values.counts[bad].sum())
+        for place in bad[: max(0, _EXAMPLES - len(self.misfits))].tolist():
+            self.misfits[texts[place].as_py()] += int(values.counts[place])
 
     def _count_rejects(self, column: pa.Array, batch: Batch) -> None:
         """Count what the mapper rejects if the column is mapped as it is."""
@@ -235,20 +338,29 @@ class ColumnFacts:
                 self.fault_place = batch.source, int(batch.numbers[np.flatnonzero(issue.rows)[0]])
 
 
-def _values_of(column: pa.Array, batch: Batch) -> Values:
-    """The values of a column of the batch that are neither null nor empty text. Not for nested types."""
-    present = column.is_valid()
+def _values_of(column: pa.Array, numbers: NDArray[np.int64]) -> Values:
+    """The values of a column that are neither null nor empty text, in rows `numbers`. Not for nested types."""
+    counted = column.value_counts()
+    distinct, counts = counted.field("values"), np.array(counted.field("counts"))
+    keep = distinct.is_valid()
     if pa.types.is_string(column.type):
-        present = pc.and_(present, pc.not_equal(column, "")).fill_null(False)
-    encoded = column.filter(present).dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Values(
-        batch.source,
-        encoded.dictionary,
-        codes,
-        np.bincount(codes, minlength=len(encoded.dictionary)),
-        batch.numbers[present.to_numpy(zero_copy_only=False)],
+        keep = pc.and_(keep, pc.not_equal(distinct, "")).fill_null(False)
+    if pc.all(keep, min_count=0).as_py():
+        return Values(distinct, counts, column, numbers)
+    return Values(distinct.filter(keep), counts[np.array(keep)], column, numbers)
+
+
+def _merged(pieces: list[Values]) -> Values:
+    """The values of all pieces, each once."""
+    if len(pieces) == 1:
+        return pieces[0]
+    kinds = {piece.distinct.type for piece in pieces}
+    arrays = [piece.distinct if len(kinds) == 1 else piece.distinct.cast(pa.string()) for piece in pieces]
+    encoded = pa.concat_arrays(arrays).dictionary_encode()
+    counts = np.bincount(
+        np.array(encoded.indices), np.concatenate([piece.counts for piece in pieces]), len(encoded.dictionary)
     )
+    return Values(encoded.dictionary, counts.astype(np.int64), pieces[0].column, pieces[0].numbers)
 
 
 @dataclass(slots=True)
@@ -278,23 +390,65 @@ class SourceFacts:
             self.first_unreadable = self.first_unreadable or (reject.source, reject.row)
         for name, column in zip(batch.rows.schema.names, batch.rows.columns, strict=True):
             self.columns[name].add(column, batch)
-            if batch.text:
+            if batch.text and self.beyond_ascii < _EXAMPLES * _EXAMPLES and not _is_ascii(column):
                 self.beyond_ascii += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
 
+    def close(self) -> None:
+        """Judge, after all rows, the columns that have few different values: many of them at once."""
+        stacked: list[tuple[ColumnFacts, Values]] = []
+        size = 0
+        waiting = [(facts, values) for facts in self.columns.values() if (values := facts.merged())]
+        for number, (facts, values) in enumerate(waiting):
+            stacked.append((facts, values))
+            size += len(values.distinct)
+            if size > _STACKED or number == len(waiting) - 1:
+                for text in (True, False):
+                    _close_together([one for one in stacked if one[0].text is text], text=text)
+                stacked, size = [], 0
+        for facts in self.columns.values():
+            facts.decide()
 
-def read_facts(source: Source, *, prefix: str) -> SourceFacts:
-    """Read every row of every file. `prefix` is what short ids would get. Raises SourceError."""
+
+def _is_ascii(column: pa.Array) -> bool:
+    letters = column.buffers()[2]
+    return letters is None or not (np.frombuffer(letters, np.uint8) & 0x80).any()
+
+
+def _close_together(stacked: list[tuple[ColumnFacts, Values]], *, text: bool) -> None:
+    if not stacked:
+        return
+    texts = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in stacked])
+    fits = fits_by_name(texts, numbers=not text)
+    at = 0
+    for facts, values in stacked:
+        stop = at + len(values.distinct)
+        own = {name: mask[at:stop] for name, mask in fits.items() if mask[at:stop].any()}
+        facts.close(values, own)
+        at = stop
+
+
+def read_facts(
+    source: Source, *, prefix: str, progress: Callable[[int, int | None], None] | None = None
+) -> SourceFacts:
+    """Read every row of every file. `prefix` is what short ids would get. Raises SourceError.
+
+    `progress` is called with the rows that were read and, if it is known, how many there are.
+    """
     facts = SourceFacts()
     names = [source.names(file) for file in range(len(source.files))]
-    for name in dict.fromkeys(name for some in names for name in some):
-        facts.columns[name] = ColumnFacts(name, prefix)
+    different = dict.fromkeys(name for some in names for name in some)
+    kept = max(50, min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(different))))
+    for name in different:
+        facts.columns[name] = ColumnFacts(name, prefix, kept)
     named = [(frozenset(some), file.format) for some, file in zip(names, source.files, strict=True) if some]
     facts.everywhere = frozenset.intersection(*(some for some, _ in named)) if named else frozenset()
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
+    total = source.total_rows()
     for file in range(len(source.files)):
         for batch in source.read(RowRange(file), used=names[file]):
             facts.add(batch)
-    for column in facts.columns.values():
-        column.decide()
+            if progress is not None:
+                progress(facts.rows, total)
+    facts.close()
     return facts
