@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..amplitude.limits import MAX_STRING_LENGTH
 from ..job import ColumnSpec, Step
 from ..job.problems import clipped
+from ..mapper.lists import TooLong
 from ..text import counted
 from .job_text import in_quotes
 from .names import part_of_family, personal
@@ -37,7 +38,12 @@ _WHAT: Final[dict[Personal, str]] = {
     "name": "names of people",
     "address": "places where people live",
 }
-_NOUN: Final[dict[Personal, str]] = {"mail": "addresses", "phone": "numbers", "ip": "addresses", "name": "names"}
+_NOUN: Final[dict[Personal, str]] = {
+    "mail": "addresses",
+    "phone": "numbers",
+    "ip": "addresses",
+    "name": "names",
+}
 # Data whose values are words, and types that have none.
 _WORDS_ONLY: Final = frozenset({"mail", "name", "address", "phone"})
 _NO_WORDS: Final = frozenset({"number", "integer", "date", "datetime"})
@@ -104,7 +110,9 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
     remarks += [proposed.remark] if proposed.remark else []
     note = [proposed.kind]
     if not facts.nested:
-        note.append(f"{'' if facts.exact or facts.ids.distinct.exact else 'about '}{facts.distinct:,} different")
+        note.append(
+            f"{'' if facts.exact or facts.ids.distinct.exact else 'about '}{facts.distinct:,} different"
+        )
     if facts.missing:
         note.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
     lines = [PropertyLine(_property(facts.name), proposed.nearly, active=False)] if proposed.nearly else []
@@ -183,7 +191,9 @@ def _property(column: str) -> str:
 def column_type(facts: ColumnFacts) -> ProposedType:
     """The type to propose for a column whose values can be sent, with what is to be said of it."""
     found = facts.proposed
-    too_long = "truncate" if facts.too_long and found.spec.type in {None, "json", "list"} else "reject"
+    too_long: TooLong = (
+        "truncate" if facts.too_long and found.spec.type in {None, "json", "list"} else "reject"
+    )
     spec = replace(found.spec, too_long=too_long, nulls=facts.own_nulls)
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
@@ -191,7 +201,9 @@ def column_type(facts: ColumnFacts) -> ProposedType:
     total = (facts.sample.total if facts.sample else 0) + facts.after
     bad = (found.misfits.total() if found.misfits else 0) + facts.misfit_rows
     if bad > total * _TOO_MANY:
-        remark = f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
+        remark = (
+            f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
+        )
         return ProposedType(ColumnSpec(column=facts.name, too_long=too_long), "text", remark, spec)
     remarks = [found.remark] if found.remark else []
     if found.parts:
@@ -200,11 +212,13 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         )
         more = "; ".join(f"{number:,} as {name}" for name, number in others)
         taken = "both" if len(others) == 1 else "all"
-        remarks.append(f"{clipped(facts.name)}: {count:,} of {total:,} are dates as {first}; {more}: {taken} taken.")
+        remarks.append(
+            f"{clipped(facts.name)}: {count:,} of {total:,} are dates as {first}; {more}: {taken} taken."
+        )
     if bad:
         examples = (found.misfits or Counter()) + facts.misfits
         word = min(examples, key=lambda text: (-examples[text], text))
         says = "1 value does" if bad == 1 else f"{bad:,} values do"
-        remarks.append(f'{clipped(facts.name)}: {says} not fit, e.g. {in_quotes(word[:40])}: skipped.')
+        remarks.append(f"{clipped(facts.name)}: {says} not fit, e.g. {in_quotes(word[:40])}: skipped.")
         spec = replace(spec, invalid="skip")
     return replace(found, spec=spec, remark=" ".join(remarks) or None)

@@ -23,6 +23,8 @@ _MOST_ABOVE: Final = 30  # lines above the header
 _NO_DELIMITER: Final = "\ufdd2"
 _RAW: Final = CsvOptions(encoding="latin-1", delimiter=_NO_DELIMITER, quote="", header=("line",))
 _USUAL: Final = (",", ";", "\t", "|")
+_NO_DELIMITERS: Final = "\"' _-.@\r\n\0\x1a()/+€$%\\\ufeff\ufffd=#&*?!<>"
+_MOST: Final = 0.6  # of the lines
 # Letters whose neighbours are letters alike, if the encoding is right: e.g. `é` between Latin letters is no kanji.
 _WIDE: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uff01-\uff60\u3001-\u3003]")
 _CYRILLIC: Final = re.compile("[\u0400-\u04ff]")
@@ -53,25 +55,23 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
     plain = CsvOptions()
     if "-" in locations:  # what was read from stdin is gone
         return CsvGuess(plain)
-    failure: SourceError | None = None
+    failures = []
     for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
         try:
             source = open_source(locations, csv=replace(_RAW, encoding=encoding))
+            break
         except SourceError as error:
-            failure = failure or error
-            continue
-        if not any(file.format == "csv" for file in source.files):
-            return CsvGuess(plain)
-        lines = [*_lines(source, all_lines=all_lines)]
-        break
+            failures.append(error)
     else:
-        assert failure is not None
-        raise failure
+        raise failures[0]
+    if not any(file.format == "csv" for file in source.files):
+        return CsvGuess(plain)
+    lines = [*_lines(source, all_lines=all_lines)]
     if encoding == "latin-1":
         encoding = _encoding(lines)
         lines = [_decoded(line, encoding) for line in lines]
     options = replace(plain, encoding=encoding)
-    return _layout(locations, options, lines)
+    return _layout(locations, options, lines) if lines else CsvGuess(options)
 
 
 def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
@@ -82,7 +82,9 @@ def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
             continue
         for batch in source.read(RowRange(number)):
             for line in batch.rows.column(0).to_pylist():
-                if (count < _LINES and size < _BYTES) or (all_lines and not line.isascii() and count < 10 * _LINES):
+                if (count < _LINES and size < _BYTES) or (
+                    all_lines and not line.isascii() and count < 10 * _LINES
+                ):
                     count, size = count + 1, size + len(line)
                     yield line
             if not all_lines and (count >= _LINES or size >= _BYTES):
@@ -106,7 +108,7 @@ def _encoding(lines: Sequence[str]) -> str:
         data.decode()
         return "utf-8"
     broken = [line for line in data.split(b"\n") if not _is_text(line, "utf-8")]
-    if 2 * len(broken) < data.count(b"\n") + 1:
+    if 2 * len(broken) <= data.count(b"\n") + 1:
         return "utf-8"  # with a few broken bytes
     best, most = "", 0.5
     for encoding, script in _BY_SCRIPT:
@@ -135,82 +137,54 @@ def _is_text(data: bytes, encoding: str) -> bool:
 
 def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> CsvGuess:
     """The options with the delimiter, the lines to skip and the names of a missing header."""
-    try:
-        source = open_source(locations, csv=options)
-    except SourceError:  # such as a quote in a title that is never closed
-        source = None
-    first = next((n for n, file in enumerate(source.files) if file.format == "csv"), 0) if source else 0
-    names = source.schema(first).names if source else []
-    told = bool(lines) and re.fullmatch(r'(?i)"?sep=.?"?', lines[0].strip("\ufeff\r\n")) is not None
-    if not lines or told:
-        return CsvGuess(options)
-    found = _delimiter(lines)
-    if found is None or (len(names) > 1 and found in _USUAL and not _is_title(lines, found)):
-        return _header(_with_delimiter(options, source, locations, first), names, lines)
-    above = next(n for n, line in enumerate(lines) if line.count(found) >= _usual_count(lines, found))
+
+    def names_with(options: CsvOptions) -> tuple[list[str], bool]:
+        """The names in the header, and whether the lines below it have more fields."""
+        try:
+            source = open_source(locations, csv=options)
+        except SourceError:  # such as a quote in a title that is never closed
+            return [], True
+        first = next(number for number, file in enumerate(source.files) if file.format == "csv")
+        return source.schema(first).names, any("lines after it" in one for one in source.remarks())
+
+    names, more_below = names_with(options)
+    found = _delimiter(lines) if len(names) < 2 or more_below else None
+    if found is None:
+        # The one that the reader found by itself.
+        usual = [replace(options, delimiter=sign) for sign in _USUAL] if len(names) > 1 else []
+        options = next((one for one in usual if names_with(one)[0] == names), options)
+        return _header(options, names, lines)
     options = replace(options, delimiter=found)
-    if above == 0:
-        names = open_source(locations, csv=options).schema(first).names
-        return _header(replace(options, delimiter=None if found == "," else found), names, lines)
-    # Blank lines count, too, and the reader has left them out.
-    header = [name.strip('" ') for name in lines[above].strip("\r\n").split(found)]
+    above = next(n for n, line in enumerate(lines) if line.count(found) >= lines[-1].count(found))
+    header = [name.strip('" ') for name in lines[above].strip("\r\n\ufeff").split(found)]
+    # Blank lines count, too, and the reader has left them out of `lines`.
     for skipped in range(above, _MOST_ABOVE):
-        with suppress(SourceError):
-            guess = replace(options, skip_rows=skipped)
-            if [name.strip('" ') for name in open_source(locations, csv=guess).schema(first).names] == header:
-                options = replace(guess, delimiter=None if found == "," else found)
-                says = "1 line stands" if above == 1 else f"{above} lines stand"
-                return CsvGuess(options, (f"{says} above the header: csv.skip_rows {skipped}",))
+        guess = replace(options, skip_rows=skipped)
+        if [name.strip('" ') for name in names_with(guess)[0]] == header:
+            says = f"the header stands below other lines: csv.skip_rows is {skipped}"
+            return _header(guess, header, lines[above:]) if not above else CsvGuess(guess, (says,))
     return CsvGuess(options)
-
-
-def _is_title(lines: Sequence[str], delimiter: str) -> bool:
-    """Whether the first line has fewer delimiters than those after it."""
-    return lines[0].count(delimiter) < _usual_count(lines, delimiter)
-
-
-def _usual_count(lines: Sequence[str], sign: str) -> int:
-    return Counter(line.count(sign) for line in lines[:_LINES] if sign in line).most_common(1)[0][0]
 
 
 def _delimiter(lines: Sequence[str]) -> str | None:
     """The sign that comes equally often in most lines; None if there is none."""
     some = [re.sub('"(?:[^"]|"")*"', '""', line) for line in lines[:200]]
-    signs = {sign for line in some[:40] for sign in line if _may_part(sign)}
+    signs = {sign for sign in set("".join(some[:40])) if not sign.isalnum() and sign not in _NO_DELIMITERS}
     best: tuple[float, bool, int, str] | None = None
     for sign in signs:
         counts = Counter(line.count(sign) for line in some)
-        count, lines_with = max(
-            ((count, number) for count, number in counts.items() if count), key=lambda one: one[1]
-        )
-        share = lines_with / len(some)
+        count, number = max(((count, counts[count]) for count in counts if count), key=lambda one: one[1])
         # Usual delimiters come before others that are as regular.
-        candidate = (round(share, 1), sign in _USUAL or not sign.isprintable(), count, sign)
-        if lines_with > 0.6 * len(some) and (best is None or candidate > best):
+        usual = sign in _USUAL or not sign.isprintable()
+        candidate = (round(number / len(some), 1), usual, count, sign)
+        if number > _MOST * len(some) and (best is None or candidate > best):
             best = candidate
     return best[3] if best else None
 
 
-def _may_part(sign: str) -> bool:
-    return not (sign.isalnum() or sign in "\"' _-.@\r\n\0\x1a()/+€$%\\\ufeff\ufffd=#&*?!<>")
-
-
-def _with_delimiter(
-    options: CsvOptions, source: Source | None, locations: Sequence[str], first: int
-) -> CsvOptions:
-    """The options with the delimiter that the reader found by itself; None where there is only one column."""
-    names = source.schema(first).names if source else []
-    for delimiter in _USUAL if len(names) > 1 else ():
-        guess = replace(options, delimiter=delimiter)
-        if open_source(locations, csv=guess).schema(first).names == names:
-            return options if delimiter == "," else guess
-    return options
-
-
 def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> CsvGuess:
     """The options with names for columns where the header is a row like those after it."""
-    delimiter = options.delimiter or ","
-    rows = [line.split(delimiter) for line in lines[1:50]]
+    rows = [line.split(options.delimiter or ",") for line in lines[1:50]]
     for place, name in enumerate(names):
         kind = _kind(name)
         below = [row[place] for row in rows if len(row) == len(names)]

@@ -10,15 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_ID_LENGTH, MAX_STRING_LENGTH
+from ..amplitude.limits import MAX_STRING_LENGTH
 from ..arrow.exact_json import is_json, json_as_text
-from ..arrow.hashing import hash_texts
 from ..job import ColumnSpec
 from ..mapper.column import Column
-from ..mapper.column_values import quote_value
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
-from .recognisers import date_spec, fits_by_name, fitting, is_short_word, null_words
+from .id_facts import IdFacts, Values, counted_values
+from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
 from .sample import Sample
 from .type_proposals import ProposedType, propose_type
 
@@ -34,131 +33,6 @@ MOST_KEPT: Final = 20_000  # different values of a column that are kept themselv
 _KEPT_IN_ALL: Final = 1_500_000
 _STACKED: Final = 200_000  # values of several columns that are judged together
 _EXAMPLES: Final = 1000
-ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
-KEPT_HASHES: Final = 1 << 15  # the estimate is within 1 % beyond that
-# Any large number: with a small one, texts of a few control characters would share a hash.
-_SEED: Final = 0xD1B54A32D192ED03
-_SPAN: Final = 2.0**64
-_AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Values of a column that are there: each different one, shape (d,), with how often it comes (int64).
-
-    `column` is the part of the column that they come from, with its empty places, in rows `numbers` (int64).
-    """
-
-    distinct: pa.Array
-    counts: NDArray[np.int64]
-    column: pa.Array
-    numbers: NDArray[np.int64]
-
-
-class DistinctCounter:
-    """Counts different texts by the smallest of their hashes, exactly while there are few.
-
-    `exact` says whether `count` is no estimate.
-    """
-
-    def __init__(self, kept: int = KEPT_HASHES) -> None:
-        self._kept = kept
-        self._hashes = np.empty(0, dtype=np.uint64)
-        self.exact = True
-
-    def add(self, texts: pa.StringArray) -> None:
-        """Count texts of shape (n,), none of them null or empty."""
-        hashes = hash_texts(texts, _SEED)
-        if not self.exact:
-            hashes = hashes[hashes < self._hashes[-1]]
-        together = np.union1d(self._hashes, hashes)
-        self.exact = self.exact and len(together) <= self._kept
-        self._hashes = together[: self._kept]
-
-    @property
-    def count(self) -> int:
-        """How many different texts there were."""
-        if self.exact:
-            return len(self._hashes)
-        return round((self._kept - 1) * _SPAN / float(self._hashes[-1]))
-
-
-@dataclass(slots=True)
-class IdFacts:
-    """A column as ids, over all rows read so far, as the mapper would have them.
-
-    `usable` rows have an id, good or not; `spaced` of these have a blank in it. `lost` counts the rows whose
-    value can't be an id by reject code, `faults` those with an id that is rejected. `refused` counts the rows
-    of refused ids by the id; `mangled` those of mangled ids by what is wrong, each with an example.
-    """
-
-    prefix: str
-    usable: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
-    spaced: int = 0
-    too_long_with_prefix: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    mangled: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-    distinct: DistinctCounter = field(default_factory=DistinctCounter)
-    # Where the ids may begin to count the rows.
-    _starts: set[int] = field(default_factory=lambda: {0, 1})
-
-    @property
-    def counts_rows(self) -> bool:
-        """Whether every id is the number of its row, from 1 or from 0."""
-        return self.usable > 0 and bool(self._starts)
-
-    @property
-    def repeat(self) -> bool:
-        """Whether ids come more than once; an estimate of their number must be clear about it."""
-        return self.distinct.count < self.usable * (1.0 if self.distinct.exact else 0.97)
-
-    def follow(self, values: Values) -> None:
-        """Look whether the values of a batch go on to count the rows."""
-        if self._starts and len(values.column) == len(values.numbers):
-            first = str(values.column[0].as_py())
-            starts = {start for start in self._starts if first == str(int(values.numbers[0]) - 1 + start)}
-            if starts:
-                written = values.column.cast(pa.string())
-                starts = {
-                    start
-                    for start in starts
-                    if pc.all(pc.equal(written, pa.array(values.numbers - 1 + start).cast(pa.string()))).as_py()
-                }
-            self._starts = starts
-
-    def add(self, values: Values) -> None:
-        """Count more values of the column."""
-        null = null_words(values.distinct) if pa.types.is_string(values.distinct.type) else None
-        if null is not None and null.any():
-            keep = pa.array(~null)
-            values = Values(values.distinct.filter(keep), values.counts[~null], values.column, values.numbers)
-        cells = _AS_ID.read(values.distinct, len(values.distinct), text=True)
-        ids, counts = cells.values, values.counts
-
-        def rows_of(marks: pa.Array) -> int:
-            return int(counts[marks.fill_null(False).to_numpy(zero_copy_only=False)].sum())
-
-        self.distinct.add(ids.drop_null())
-        self.usable += rows_of(ids.is_valid())
-        self.spaced += rows_of(pc.match_substring(ids, " "))
-        self.too_long_with_prefix += rows_of(
-            pc.greater(pc.utf8_length(ids), MAX_ID_LENGTH - len(self.prefix))
-        )
-        found = np.zeros(len(ids), dtype=np.bool_)
-        for issue in cells.issues:
-            rows = issue.rows & ~found
-            found |= issue.rows
-            counter = self.faults if issue.code in ID_CODES else self.lost
-            counter[issue.code] += int(counts[rows].sum())
-            if issue.code == "refused_id":
-                for place in np.flatnonzero(rows).tolist():
-                    self.refused[ids[place].as_py()] += int(counts[place])
-            if issue.code == "mangled_id" and rows.any():
-                self.mangled[issue.message] += int(counts[rows].sum())
-                self.examples.setdefault(issue.message, quote_value(ids, int(np.flatnonzero(rows)[0])))
 
 
 class ColumnFacts:
@@ -190,7 +64,8 @@ class ColumnFacts:
         self.bytes = False
         self._byte_ids = IdFacts(prefix)
         self._kept = kept
-        self._pieces: list[Values] = []
+        self._pieces: list[pa.Array] = []
+        self._counts: NDArray[np.int64] | None = None
         self._pending = 0
         self.sample: Sample | None = None
         self.proposed = ProposedType(ColumnSpec(column=name), "text")
@@ -234,11 +109,13 @@ class ColumnFacts:
         """Count the column's part of a batch."""
         self.rows += len(column)
         self.files.add(batch.file)
-        type_ = "json" if is_json(column.type) else str(column.type)
-        self.types.setdefault("text" if batch.text else type_)
-        self.untyped &= batch.text
-        if not batch.text:
-            self._count_rejects(column, batch)
+        if batch.text:
+            self.types.setdefault("text")
+            self._add_values(column, batch.numbers)
+            return
+        self.types.setdefault("json" if is_json(column.type) else str(column.type))
+        self.untyped = False
+        self._count_rejects(column, batch)
         if is_json(column.type):
             column = json_as_text(column)
         self.bytes |= holds_bytes(column.type)
@@ -248,17 +125,11 @@ class ColumnFacts:
         self.text &= pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
         self.nested |= pa.types.is_nested(cells.values.type)
         if may_hold_bytes(column.type):
-            self._byte_ids.add(_values_of(hex_of(column).values, batch.numbers))
+            self._byte_ids.add(counted_values([hex_of(column).values]))
         if self.nested:
             self.present += len(column) - cells.values.null_count
-            return
-        values = _values_of(cells.values, batch.numbers)
-        found = int(values.counts.sum())
-        self.present += found
-        if not batch.text:
-            self.empty_texts += len(column) - cells.values.null_count - found
-        if found:
-            self._add_values(values)
+        else:
+            self._add_values(cells.values, batch.numbers)
 
     def decide(self) -> None:
         """Decide after all rows whether bytes of any length are texts: they are if all of them are."""
@@ -268,33 +139,48 @@ class ColumnFacts:
             self.faults.clear()
             self._for_ids.clear()
 
-    def _add_values(self, values: Values) -> None:
+    def _add_values(self, column: pa.Array, numbers: NDArray[np.int64]) -> None:
+        """Values are kept as they come, and counted once there are many."""
+        self.id_facts.follow(column, numbers)
+        self._pieces.append(column)
+        self._pending += len(column)
+        if self._pending <= self._kept:
+            return
+        values = counted_values(self._pieces, self._counts)
+        self._pieces, self._pending = [], 0
+        if not self.closed and 2 * len(values.distinct) > self._kept:
+            self._counts = None
+            self.close(values, None)
+        elif not self.closed:
+            self._pieces, self._counts = [values.distinct], values.counts
+        else:
+            self._try(values)
+
+    def finish(self) -> Values | None:
+        """The different values, if they are to be judged yet."""
+        values = counted_values(self._pieces, self._counts) if self._pieces else None
+        self._pieces = []
+        if self.closed and values is not None:
+            self._try(values)
+        return None if self.closed else values
+
+    def _measure(self, values: Values, texts: pa.StringArray) -> None:
+        self.present += int(values.counts.sum())
+        self.empty_texts += 0 if self.untyped else values.empty
         if self.text:
-            lengths = np.array(pc.utf8_length(values.distinct))
+            lengths = np.array(pc.utf8_length(texts))
             self.characters += int((lengths * values.counts).sum())
             self.too_long += int(values.counts[lengths > MAX_STRING_LENGTH].sum())
-        self.id_facts.follow(values)
-        if self.closed:
-            self._try(values)
-            return
-        self._pieces.append(values)
-        self._pending += len(values.distinct)
-        if self._pending > self._kept:
-            (merged,) = self._pieces = [_merged(self._pieces)]
-            self._pending = len(merged.distinct)
-            if self._pending > self._kept // 2:
-                self.close(merged, None)
-
-    def merged(self) -> Values | None:
-        """The different values so far, or None if they were judged already or there are none."""
-        return None if self.closed or not self._pieces else _merged(self._pieces)
 
     def close(self, values: Values, fits: Mapping[str, NDArray[np.bool_]] | None) -> None:
         """Judge the values so far. `fits` says which of them fit which recogniser, if that is known."""
         texts = values.distinct.cast(pa.string())
         if fits is None:
             fits = fits_by_name(texts, numbers=not self.text)
-        self.closed, self._pieces = True, []
+        self._measure(values, texts)
+        if not len(texts):
+            return
+        self.closed = True
         self.sample = Sample(self.name, texts, values.counts, fits, self.untyped, self.text)
         self.nulls = self.sample.null_counts()
         self.proposed = propose_type(self.sample)
@@ -304,6 +190,7 @@ class ColumnFacts:
         """Try what is proposed on more values."""
         self.exact = False
         texts = values.distinct.cast(pa.string())
+        self._measure(values, texts)
         spec = self.proposed.spec
         if spec.type in {None, "integer"} and not spec.values:
             self.ids.add(values)
@@ -311,7 +198,7 @@ class ColumnFacts:
             self.ids.distinct.add(texts)
         if not self.text:
             return
-        null = null_words(texts)
+        null = are_null(texts)
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(values.counts[place])
         self.after += int(values.counts[~null].sum())
@@ -336,31 +223,6 @@ class ColumnFacts:
             self.faults[issue.code] += int(np.count_nonzero(issue.rows))
             if self.fault_place is None:
                 self.fault_place = batch.source, int(batch.numbers[np.flatnonzero(issue.rows)[0]])
-
-
-def _values_of(column: pa.Array, numbers: NDArray[np.int64]) -> Values:
-    """The values of a column that are neither null nor empty text, in rows `numbers`. Not for nested types."""
-    counted = column.value_counts()
-    distinct, counts = counted.field("values"), np.array(counted.field("counts"))
-    keep = distinct.is_valid()
-    if pa.types.is_string(column.type):
-        keep = pc.and_(keep, pc.not_equal(distinct, "")).fill_null(False)
-    if pc.all(keep, min_count=0).as_py():
-        return Values(distinct, counts, column, numbers)
-    return Values(distinct.filter(keep), counts[np.array(keep)], column, numbers)
-
-
-def _merged(pieces: list[Values]) -> Values:
-    """The values of all pieces, each once."""
-    if len(pieces) == 1:
-        return pieces[0]
-    kinds = {piece.distinct.type for piece in pieces}
-    arrays = [piece.distinct if len(kinds) == 1 else piece.distinct.cast(pa.string()) for piece in pieces]
-    encoded = pa.concat_arrays(arrays).dictionary_encode()
-    counts = np.bincount(
-        np.array(encoded.indices), np.concatenate([piece.counts for piece in pieces]), len(encoded.dictionary)
-    )
-    return Values(encoded.dictionary, counts.astype(np.int64), pieces[0].column, pieces[0].numbers)
 
 
 @dataclass(slots=True)
@@ -397,7 +259,7 @@ class SourceFacts:
         """Judge, after all rows, the columns that have few different values: many of them at once."""
         stacked: list[tuple[ColumnFacts, Values]] = []
         size = 0
-        waiting = [(facts, values) for facts in self.columns.values() if (values := facts.merged())]
+        waiting = [(facts, values) for facts in self.columns.values() if (values := facts.finish())]
         for number, (facts, values) in enumerate(waiting):
             stacked.append((facts, values))
             size += len(values.distinct)
@@ -418,11 +280,14 @@ def _close_together(stacked: list[tuple[ColumnFacts, Values]], *, text: bool) ->
     if not stacked:
         return
     texts = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in stacked])
-    fits = fits_by_name(texts, numbers=not text)
+    # Many columns have the same values.
+    encoded = texts.dictionary_encode()
+    codes = np.array(encoded.indices)
+    fits = {name: mask[codes] for name, mask in fits_by_name(encoded.dictionary, numbers=not text).items()}
     at = 0
     for facts, values in stacked:
         stop = at + len(values.distinct)
-        own = {name: mask[at:stop] for name, mask in fits.items() if mask[at:stop].any()}
+        own = {name: part for name, mask in fits.items() if (part := mask[at:stop]).any()}
         facts.close(values, own)
         at = stop
 

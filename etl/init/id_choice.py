@@ -12,7 +12,7 @@ from ..job import ColumnSpec, Step
 from ..job.problems import clipped
 from ..mapper.ids import REMEDY
 from ..text import counted
-from .names import id_name, is_code, is_device_id, is_measure, personal
+from .names import id_name, is_code, is_device_id, is_measure, joined_name, personal
 
 if TYPE_CHECKING:
     from .facts import ColumnFacts, SourceFacts
@@ -24,7 +24,6 @@ Reason: TypeAlias = Literal[
 ]
 _MOSTLY: Final = 0.9
 _NEARLY_UNIQUE: Final = 0.98
-_LEAST: Final = 0.5
 # Ids of which so few are different, in so many rows, are those of companies, shops or sellers.
 _FEW: Final = 0.01
 _SOME: Final = 500
@@ -90,7 +89,7 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
 
     def rank(facts: ColumnFacts) -> tuple[int, bool, float, bool]:
         # Less is better: the reason, a measure, how many rows lack an id of their own, a name without meaning.
-        own = _present_share(facts) * _distinct_share(facts)
+        own = facts.distinct / facts.rows if facts.rows else 1.0
         doubtful = is_measure(facts.name) or is_code(facts.name) or facts.proposed.spec.type not in _PLAIN
         return [*_WHY].index(reasons[facts.name]), doubtful, 1 - own, id_name(facts.name) is None
 
@@ -130,10 +129,8 @@ def _reason(facts: ColumnFacts) -> Reason:
     secret = about in {"secret", "card", "national"} or facts.likely("card")
     if secret or "bool" in facts.types or (facts.rows > 1 and facts.distinct <= 1):
         return "last resort"
-    # A look that costs little at what most columns are.
-    few = facts.present < _LEAST * facts.rows or (facts.exact and facts.distinct < _LEAST * facts.present)
-    if facts.rows and not (named or device) and few and not facts.likely("mail"):
-        return "last resort"
+    if not (named or device or facts.likely("mail")):
+        return "unique" if _is_unique_by_content(facts) else "last resort"
     if named == "person" and not device:
         if _distinct_share(facts) < _FEW and facts.ids.usable > _SOME:
             return "few"
@@ -151,9 +148,11 @@ def _reason(facts: ColumnFacts) -> Reason:
 
 def _is_unique_by_content(facts: ColumnFacts) -> bool:
     """Whether the values look like ids whatever the name: different, without blanks, and no measurement."""
-    different = facts.present >= 2 and _distinct_share(facts) >= _NEARLY_UNIQUE
-    name = facts.name
-    if not different or facts.ids.spaced or personal(name) or is_code(name) or is_measure(name):
+    name, values = facts.name, facts.rows - facts.missing
+    # First what costs little: a file may have thousands of columns.
+    if values < max(2, _MOSTLY * facts.rows) or facts.distinct < _NEARLY_UNIQUE * values:
+        return False
+    if personal(name) or is_measure(name) or (is_code(name) and joined_name(name) != "code"):
         return False
     if not facts.bytes and not all(type_.startswith(_WHOLE) for type_ in facts.types):
         return False
@@ -162,7 +161,11 @@ def _is_unique_by_content(facts: ColumnFacts) -> bool:
     if facts.proposed.nearly or facts.proposed.spec.strip:  # a date or a number, though it stays text
         return False
     numeric = facts.likely("digits") or facts.likely("number") or not (facts.text or facts.bytes)
-    return not numeric or id_name(name) is not None
+    if numeric and id_name(name) is None:
+        return False
+    return (
+        not facts.ids.spaced and _distinct_share(facts) >= _NEARLY_UNIQUE and _present_share(facts) >= _MOSTLY
+    )
 
 
 def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
@@ -175,9 +178,7 @@ def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     if 2 * ids.faults["short_id"] <= ids.usable:
         return ColumnSpec(column=facts.name, transform=steps, nulls=nulls), rejects + ids.faults
     rejects += Counter(long_id=ids.too_long_with_prefix, mangled_id=ids.faults["mangled_id"])
-    return ColumnSpec(
-        column=facts.name, transform=(*steps, Step("prefix", prefix)), nulls=nulls
-    ), rejects
+    return ColumnSpec(column=facts.name, transform=(*steps, Step("prefix", prefix)), nulls=nulls), rejects
 
 
 def id_remarks(choice: IdChoice) -> list[str]:

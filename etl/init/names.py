@@ -19,7 +19,7 @@ IdName: TypeAlias = Literal["person", "generic", "login", "other"]
 
 # `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
 _ALONE: Final = ("app_version", "language", "start_version")
-_PERSON, _KEY, _DEVICE = vocabulary.PERSON, vocabulary.KEY, vocabulary.DEVICE
+_PERSON, _KEY, _DEVICE = vocabulary.ID_PERSON, vocabulary.ID_KEY, vocabulary.ID_DEVICE
 _OF: Final = "(?:de|do|da|du|del|dela|des)?"
 _PERSON_ID: Final = re.compile(rf"(?:.*(?:{_PERSON})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_PERSON})s?|uid)")
 _DEVICE_ID: Final = re.compile(

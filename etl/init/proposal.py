@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
-from ..amplitude.limits import MIN_ID_LENGTH
-from ..errors import SourceError
+from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job import ColumnSpec, CsvOptions
 from ..reader import Source, open_source
 from ..text import counted
-from .column_proposals import propose_column
+from .column_proposals import ColumnProposal, propose_column
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id
@@ -32,7 +31,7 @@ from .recognisers import is_short_word
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 _MAX_NAME: Final = 60
 # Called with the rows that were read, and how many there are if that is known.
-Progress: TypeAlias = Callable[[int, int | None], None]
+ReadProgress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class _Reading:
 
 
 def propose_job(
-    locations: Sequence[str], output: Path | None, progress: Progress | None = None
+    locations: Sequence[str], output: Path | None, progress: ReadProgress | None = None
 ) -> Proposal:
     """Read what `locations` name (relative to the current folder), to be written to `output` or to stdout.
 
@@ -113,7 +112,7 @@ def proposed_name(text: str) -> str:
 # --- how the files are written ---------------------------------------------------------------------------
 
 
-def _read_likeliest(locations: Sequence[str], progress: Progress | None) -> _Reading:
+def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> _Reading:
     """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
     guess = guess_csv(locations)
     csv, remarks = guess.options, list(guess.remarks)
@@ -171,11 +170,14 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
     devices = [column for column in facts.columns if is_device_id(column)]
     devices = devices if choice.field == "user_id" else []
     used = {choice.facts.name, *devices, *(spec.column for spec in fields.values())}
-    proposals = [
-        propose_column(column, facts, named) for name, column in facts.columns.items() if name not in used
-    ]
+    proposals: list[ColumnProposal] = []
+    active = 0
+    for column in facts.columns.values():
+        if column.name not in used and active <= MAX_PROPERTIES:  # the job file has no more
+            proposals.append(propose_column(column, facts, named))
+            active += any(line.active for line in proposals[-1].lines)
     mapped = {*used, *(proposal.column for proposal in proposals)}
-    words = {word for name in mapped if name in facts.columns for word in facts.columns[name].nulls}
+    words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
     nulls = sorted(word for word in words if not is_short_word(word))
     text = job_text(
         header_lines([file.name for file in source.files], facts, file),

@@ -37,13 +37,16 @@ _DIRECTIVES: Final = {
 _LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
 # Eight digits are a date only if the date is one that somebody may have written down.
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
+SEPARATORS: Final = (";", "|", ",")
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
 _SPACES: Final = " \u00a0\u2009\u202f"
 _MONEY: Final = "|".join(map(re.escape, CURRENCIES))
 # What stands around a number is money, percents and spaces.
 _AROUND: Final = rf"(?:{_MONEY}|[{_SPACES}])*"
 _WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d[\d.,'’{_SPACES}]*{_AROUND}$"
-AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:[\d.,'’{_SPACES}]*\d)?[.,]?)(?P<after>{_AROUND})$"
+AROUND: Final = (
+    rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:[\d.,'’{_SPACES}]*\d)?[.,]?)(?P<after>{_AROUND})$"
+)
 ALL_SIGNS: Final = "".join(dict.fromkeys("".join(CURRENCIES) + _SPACES))
 
 
@@ -82,7 +85,7 @@ def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
     return good
 
 
-def null_words(texts: pa.StringArray) -> Mask:
+def are_null(texts: pa.StringArray) -> Mask:
     """Which texts, shape (n,), are words for null."""
     found = np.zeros(len(texts), dtype=np.bool_)
     short = np.flatnonzero(np.array(pc.binary_length(texts)) <= LONGEST_NULL)
@@ -140,11 +143,10 @@ def _date_gate(format_: str) -> str:
     return f"^{''.join(gates)}$"
 
 
-_ALL_FORMATS: Final = tuple(_date_formats())
-_FORMATS: Final[Mapping[str, TextType]] = {
-    one: TextType(_date_gate(one), date_spec([one])) for one in _ALL_FORMATS
+DATE_FORMATS: Final[Mapping[str, TextType]] = {
+    **{one: TextType(_date_gate(one), date_spec([one])) for one in _date_formats()},
+    "%Y%m%d": TextType(_COMPACT, date_spec(["%Y%m%d"])),
 }
-_COMPACT_DATE: Final = TextType(_COMPACT, date_spec(["%Y%m%d"]))
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
 STYLES: Final[Mapping[str, tuple[str, str]]] = {
@@ -181,7 +183,9 @@ _BRACKETED: Final[Mapping[str, TextType]] = {
 }
 _MAIL: Final = TextType(r"^[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+$")
 _NULLS, _YES, _NO = (pa.array(sorted(words), pa.string()) for words in (NULLS, YES, NO))
-_ENGLISH: Final = pa.array(["true", "t", "yes", "y", "on", "1", "1.0", "false", "f", "no", "n", "off", "0", "0.0"])
+_ENGLISH: Final = pa.array(
+    ["true", "t", "yes", "y", "on", "1", "1.0", "false", "f", "no", "n", "off", "0", "0.0"]
+)
 
 
 def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, Mask]:
@@ -205,11 +209,13 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
     if numbers:
         add({name: _BARE[name] for name in ("s", "ms", "us", "ns", "card")})
         return found
-    found["null"] = null_words(texts)
+    found["null"] = are_null(texts)
     words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     for name, known in (("yes", _YES), ("no", _NO), ("boolean", _ENGLISH)):
         source = words if name != "boolean" else pc.utf8_lower(texts)
         found[name] = np.array(pc.is_in(source, value_set=known), dtype=np.bool_)
+    for sign in SEPARATORS:
+        found[sign] = np.array(pc.match_substring(texts, sign), dtype=np.bool_)
     add(_BARE, r"^[+-]?[\d.]")
     add(_written_types(), _WRITTEN)
     add(_ISO, r"^\d{4}-\d\d-\d\d")
@@ -232,7 +238,11 @@ def _written_types() -> dict[str, TextType]:
 def _style_gate(decimal: str, thousands: str) -> str:
     """No leading zeros: what has them is a code."""
     between = f"[{_SPACES}]" if thousands == " " else "['’]" if thousands == "'" else re.escape(thousands)
-    whole = rf"(?:0|[1-9]\d{{0,2}}(?:{between}\d{{3}}){{0,4}}|[1-9]\d{{0,14}})" if thousands else r"(?:0|[1-9]\d{0,14})"
+    whole = (
+        rf"(?:0|[1-9]\d{{0,2}}(?:{between}\d{{3}}){{0,4}}|[1-9]\d{{0,14}})"
+        if thousands
+        else r"(?:0|[1-9]\d{0,14})"
+    )
     return rf"^{_AROUND}[+-]?(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+){_AROUND}$"
 
 
@@ -249,9 +259,8 @@ def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
     signs = pc.replace_substring_regex(pc.replace_substring_regex(some, r"\p{L}", "a"), r"\d", "9")
     encoded = signs.dictionary_encode()
     codes = np.array(encoded.indices)
-    formats = {**_FORMATS, "%Y%m%d": _COMPACT_DATE}
-    for name, text_type in formats.items():
-        if text_type is _COMPACT_DATE:
+    for name, text_type in DATE_FORMATS.items():
+        if text_type.gate == _COMPACT:
             good = text_type.fits(some)
         else:
             gated = np.array(pc.match_substring_regex(encoded.dictionary, text_type.gate), dtype=np.bool_)

@@ -66,7 +66,9 @@ class Sample:
         """How often each word for null comes."""
         places = np.flatnonzero(self.null)
         found: Counter[str] = Counter()
-        for text, count in zip(self.texts.take(pa.array(places)).to_pylist(), self.counts[places], strict=True):
+        for text, count in zip(
+            self.texts.take(pa.array(places)).to_pylist(), self.counts[places], strict=True
+        ):
             found[text.strip()] += int(count)
         return found
 

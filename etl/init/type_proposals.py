@@ -19,7 +19,7 @@ from ..job import ColumnSpec
 from ..job.column_spec import Unit
 from ..job.problems import clipped
 from .names import is_code, is_time
-from .recognisers import AROUND, STYLES, date_spec, order_of, style_spec
+from .recognisers import AROUND, SEPARATORS, STYLES, date_spec, order_of, style_spec
 
 if TYPE_CHECKING:
     from .recognisers import Mask
@@ -29,6 +29,7 @@ _DATES: Final = 0.8  # of the values must be dates; a date is hardly one by chan
 _MOST: Final = 0.9
 _ALL: Final = 0.98
 _DIRT: Final = 0.01
+_SOME: Final = 0.05
 _MOST_WORDS: Final = 12
 _MOST_PARTS: Final = 20_000
 _COMPACT: Final = "%Y%m%d"
@@ -61,7 +62,9 @@ def propose_type(sample: Sample) -> ProposedType:
     return ProposedType(plain, "text")
 
 
-def _typed(sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float = _MOST) -> ProposedType | None:
+def _typed(
+    sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float = _MOST
+) -> ProposedType | None:
     """A type that at least a share of the values fits."""
     fitting = sample.weight(fits)
     if not 0 < sample.total * share <= fitting:
@@ -71,6 +74,8 @@ def _typed(sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float
 
 
 def _booleans(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    if "yes" not in sample.fits and "no" not in sample.fits:
+        return None
     yes, no, english = (sample.fit(name) for name in ("yes", "no", "boolean"))
     words = sample.marked(yes | no)
     if not words or len(words) > _MOST_WORDS:
@@ -78,7 +83,9 @@ def _booleans(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     if not (yes.any() and no.any()) and {word.lower() for word in words}.isdisjoint({"true", "false"}):
         return None
     if sample.weight(english) >= sample.weight(yes | no):
-        return _typed(sample, replace(plain, type="boolean"), "yes or no", english) if sample.untyped else None
+        return (
+            _typed(sample, replace(plain, type="boolean"), "yes or no", english) if sample.untyped else None
+        )
     meanings = {word.strip(): "true" for word in sample.marked(yes)}
     meanings |= {word.strip(): "false" for word in sample.marked(no)}
     return _typed(sample, replace(plain, values=tuple(sorted(meanings.items()))), "yes or no", yes | no)
@@ -88,6 +95,8 @@ def _booleans(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 
 def _iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    if "datetime" not in sample.fits:
+        return None
     days, times = sample.fit("date"), sample.fit("datetime")
     if sample.weight(times) < sample.total * _MOST or _other_dates(sample, times):
         return None
@@ -104,6 +113,8 @@ def _other_dates(sample: Sample, iso: Mask) -> bool:
 def _formats(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
     names = [name for name in sample.fits if "%" in name and (name != _COMPACT or _is_compact(sample))]
+    if not names:
+        return None
     left = ~sample.null
     chosen: list[tuple[str, int]] = []
     while names:
@@ -114,12 +125,11 @@ def _formats(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
         taken = sample.fit(best) & left
         # The other orders of day and month in which some of these values may be read.
         rivals = [
-            name
-            for name in names
-            if order_of(name) != order_of(best) and (sample.fit(name) & taken).any()
+            name for name in names if order_of(name) != order_of(best) and (sample.fit(name) & taken).any()
         ]
         disputed = any(
-            sample.weight(sample.fit(name) & left & ~taken) > _DIRT * weights[best] or not (taken & ~sample.fit(name)).any()
+            sample.weight(sample.fit(name) & left & ~taken) > _DIRT * weights[best]
+            or not (taken & ~sample.fit(name)).any()
             for name in rivals
         )
         names = [name for name in names if name != best and name not in rivals]
@@ -154,9 +164,10 @@ def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedTyp
 
 
 def _epoch(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
-    if not is_time(sample.name):
+    units = [unit for unit in get_args(Unit) if unit in sample.fits]
+    if not units or not is_time(sample.name):
         return None
-    for unit in get_args(Unit):
+    for unit in units:
         spec = replace(plain, type="datetime", unit=unit)
         if found := _typed(sample, spec, f"times as numbers since 1970 ({unit})", sample.fit(unit), _ALL):
             return found
@@ -168,7 +179,7 @@ def _epoch(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def _codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Digits that are no numbers."""
-    if not sample.untyped:
+    if not sample.untyped or not {"digits", "number"} & sample.fits.keys():
         return None
     digits, integers = sample.fit("digits"), sample.fit("integer")
     name = clipped(sample.name)
@@ -184,7 +195,7 @@ def _codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 
 def _bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
-    if not sample.untyped:
+    if not sample.untyped or "number" not in sample.fits:
         return None
     integers, numbers = sample.fit("integer"), sample.fit("number")
     if _best_style(sample)[1] > sample.weight(numbers):
@@ -192,7 +203,9 @@ def _bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     if not (numbers & ~integers).any():
         return _typed(sample, replace(plain, type="integer"), "integer", integers)
     grouped = sample.fit("1.234,5") & numbers & ~integers
-    if sample.weight(grouped) == sample.weight(numbers & ~integers) and _has(sample, grouped, r"^-?[1-9]\d{0,2}\.\d{3}$"):
+    if sample.weight(grouped) == sample.weight(numbers & ~integers) and _has(
+        sample, grouped, r"^-?[1-9]\d{0,2}\.\d{3}$"
+    ):
         return _two_ways(sample, plain, ".")
     return _typed(sample, replace(plain, type="number"), "number", numbers)
 
@@ -208,7 +221,12 @@ def _written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     numbers = pc.struct_field(parts, "number")
     decimal, thousands = STYLES[style]
     other = next(
-        (name for name, signs in STYLES.items() if signs[0] != decimal and sample.weight(sample.fit(name)) == weight), None
+        (
+            name
+            for name, signs in STYLES.items()
+            if signs[0] != decimal and sample.weight(sample.fit(name)) == weight
+        ),
+        None,
     )
     sign = "," if "," in STYLES[style] else "."
     if other and pc.any(pc.match_substring(numbers, sign)).as_py():
@@ -226,7 +244,7 @@ def _written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def _best_style(sample: Sample) -> tuple[str, int]:
     """The way of writing numbers that most values have, and how many."""
-    weights = {style: sample.weight(sample.fit(style)) for style in STYLES}
+    weights = {style: sample.weight(sample.fit(style)) if style in sample.fits else 0 for style in STYLES}
     best = max(weights, key=weights.__getitem__)
     return best, weights[best]
 
@@ -254,6 +272,8 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
 
 
 def _bracketed(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    if "list" not in sample.fits and "json" not in sample.fits:
+        return None
     lists = sample.fit("list")
     return _typed(sample, replace(plain, type="list"), "lists", lists, _ALL) or _typed(
         sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL
@@ -262,14 +282,13 @@ def _bracketed(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def _separated(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Texts that a sign separates into words, which stand at several places or are most of the column."""
-    if not sample.untyped or sample.likely("mail", _MOST):
+    if not sample.untyped or len(sample.texts) > _MOST_PARTS or sample.likely("mail", _MOST):
         return None
-    everything = sample.marked(~sample.null)
-    for sign in (";", "|", ","):
-        several = np.array(pc.match_substring(sample.texts, sign), dtype=np.bool_) & ~sample.null
-        share = sample.weight(several) / sample.total
-        if share < 0.05 or len(everything) > _MOST_PARTS:
+    for sign in SEPARATORS:
+        share = sample.weight(sample.fit(sign)) / sample.total
+        if share < _SOME:
             continue
+        everything = sample.marked(~sample.null)
         split = {text: [part.strip() for part in text.split(sign) if part.strip()] for text in everything}
         longest = max((len(part.split()) for parts in split.values() for part in parts), default=9)
         if longest > 3 or max((len(parts) for parts in split.values()), default=0) < 2:

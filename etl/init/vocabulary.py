@@ -12,17 +12,17 @@ from typing import Final, Literal, TypeAlias
 Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
 
 # Patterns of a person, a key and a device in the name of an id, such as `Kunden-Nr` or `id_do_cliente`.
-PERSON: Final = (
+ID_PERSON: Final = (
     "user|customer|cust|member|client|account|subscriber|person|contact|profile|player|visitor|patient|"
     "student|employee|guest|buyer|shopper|external|ext|kunden?|nutzer|benutzer|mitglieds?|konto|"
     "utilisateur|membre|compte|abonne|adherent|cliente|usuario|socio|miembro|membro|assinante|"
     "会員|顧客|ユーザー?|お客様|利用者|メンバー"
 )
-KEY: Final = (
+ID_KEY: Final = (
     "id|key|guid|uuid|pk|ident|identifier|number|num|no|nr|nummer|kennung|numero|identifiant|codigo|code|"
     "identificador|clave|chave|matricula|番号|コード"
 )
-DEVICE: Final = "device|gerate?|geraete?|appareil|dispositivo|aparelho|端末|デバイス"
+ID_DEVICE: Final = "device|gerate?|geraete?|appareil|dispositivo|aparelho|端末|デバイス"
 GENERIC_IDS: Final = (
     "id ids key guid uuid pk ident identifier codigo clave identifiant identificador matricula kennung 番号"
 )
@@ -55,8 +55,25 @@ PERSONAL: Final[Mapping[Personal, str]] = {
 WHOLE_PERSONAL: Final[Mapping[str, Personal]] = {"name": "name", "nom": "name", "nome": "name", "姓": "name"}
 # Words that a name also has where it is about something else.
 ONLY_WHOLE: Final = frozenset(
-    "cc ccn pan rg nir nie nif cell tel portable rue rua birth address latitude longitude "
-    "adresse".split()
+    [
+        "cc",
+        "ccn",
+        "pan",
+        "rg",
+        "nir",
+        "nie",
+        "nif",
+        "cell",
+        "tel",
+        "portable",
+        "rue",
+        "rua",
+        "birth",
+        "address",
+        "latitude",
+        "longitude",
+        "adresse",
+    ]
 )
 
 # Digits that nobody counts with.
@@ -88,9 +105,75 @@ NULLS: Final = frozenset(
     }
 )
 YES: Final = frozenset(
-    "true t yes y on ja j wahr oui o vrai sí si s verdadero sim verdadeiro v はい 有 真 ○ 可".split()
+    [
+        "true",
+        "t",
+        "yes",
+        "y",
+        "on",
+        "ja",
+        "j",
+        "wahr",
+        "oui",
+        "o",
+        "vrai",
+        "sí",
+        "si",
+        "s",
+        "verdadero",
+        "sim",
+        "verdadeiro",
+        "v",
+        "はい",
+        "有",
+        "真",
+        "○",
+        "可",
+    ]
 )
 NO: Final = frozenset(
-    "false f no n off nein falsch non faux falso não nao いいえ 無 偽 × 不可".split()
+    [
+        "false",
+        "f",
+        "no",
+        "n",
+        "off",
+        "nein",
+        "falsch",
+        "non",
+        "faux",
+        "falso",
+        "não",
+        "nao",
+        "いいえ",
+        "無",
+        "偽",
+        "×",
+        "不可",
+    ]
 )
-CURRENCIES: Final = "€ $ £ ¥ ￥ ₹ ₩ ₽ ₺ R$ US$ CHF EUR USD GBP JPY BRL MXN kr zł 円 元 %".split()
+CURRENCIES: Final = [
+    "€",
+    "$",
+    "£",
+    "¥",
+    "￥",
+    "₹",
+    "₩",
+    "₽",
+    "₺",
+    "R$",
+    "US$",
+    "CHF",
+    "EUR",
+    "USD",
+    "GBP",
+    "JPY",
+    "BRL",
+    "MXN",
+    "kr",
+    "zł",
+    "円",
+    "元",
+    "%",
+]
