@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final
 
 from ..errors import SourceError
@@ -24,14 +23,13 @@ _NO_DELIMITER: Final = "\ufdd2"
 _RAW: Final = CsvOptions(encoding="latin-1", delimiter=_NO_DELIMITER, quote="", header=("line",))
 _USUAL: Final = (",", ";", "\t", "|")
 _NO_DELIMITERS: Final = "\"' _-.@\r\n\0\x1a()/+€$%\\\ufeff\ufffd=#&*?!<>"
-_MOST: Final = 0.6  # of the lines
-# Letters whose neighbours are letters alike, if the encoding is right: e.g. `é` between Latin letters is no kanji.
+_MOST: Final = 0.5  # of the lines
+# Letters that have others of their kind beside them if the encoding is right.
 _WIDE: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uff01-\uff60\u3001-\u3003]")
-_CYRILLIC: Final = re.compile("[\u0400-\u04ff]")
-_BY_SCRIPT: Final = (
-    ("cp932", _WIDE), ("euc_jp", _WIDE), ("gb18030", _WIDE), ("cp949", _WIDE), ("cp1251", _CYRILLIC),
-)  # fmt: skip
 _KANA: Final = re.compile("[\u3041-\u30fa]")
+_CYRILLIC: Final = re.compile("[\u0410-\u044f]")
+# Both bytes of a letter are beyond ASCII.
+_PAIRS: Final = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
 _VALUE: Final = re.compile(
     r"(?P<mail>[^@\s]+@[^@\s]+\.\w+)|(?P<number>[+-]?\d+[.,]\d+|\d{5,})|(?P<date>\d{4}-\d\d?-\d\d?.*"
     r"|\d\d?[./]\d\d?[./]\d{2,4})|(?P<url>https?://.*)"
@@ -56,17 +54,21 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
     if "-" in locations:  # what was read from stdin is gone
         return CsvGuess(plain)
     failures = []
+    lines: list[str] = []
     for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
         try:
             source = open_source(locations, csv=replace(_RAW, encoding=encoding))
-            break
         except SourceError as error:
             failures.append(error)
+            continue
+        if not any(file.format == "csv" for file in source.files):
+            return CsvGuess(plain)
+        lines = [*_lines(source, all_lines=all_lines)]
+        # Read from the wrong end, UTF-16 has nothing of ASCII.
+        if encoding == "latin-1" or any(sign.isascii() for line in lines for sign in line):
+            break
     else:
         raise failures[0]
-    if not any(file.format == "csv" for file in source.files):
-        return CsvGuess(plain)
-    lines = [*_lines(source, all_lines=all_lines)]
     if encoding == "latin-1":
         encoding = _encoding(lines)
         lines = [_decoded(line, encoding) for line in lines]
@@ -92,7 +94,7 @@ def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
 
 
 def _decoded(line: str, encoding: str) -> str:
-    """A line that was read as latin-1 in another encoding; it may be UTF-8 or UTF-16 that was found by a mark."""
+    """A line that was read as latin-1, in another encoding; a byte order mark may have said another."""
     with suppress(UnicodeEncodeError):
         return line.encode("latin-1").decode(encoding, "replace")
     return line
@@ -110,18 +112,18 @@ def _encoding(lines: Sequence[str]) -> str:
     broken = [line for line in data.split(b"\n") if not _is_text(line, "utf-8")]
     if 2 * len(broken) <= data.count(b"\n") + 1:
         return "utf-8"  # with a few broken bytes
-    best, most = "", 0.5
-    for encoding, script in _BY_SCRIPT:
-        if not _is_text(data, encoding):
+    for encoding, script in (("euc_jp", _WIDE), ("gb18030", _WIDE), ("cp932", _WIDE), ("cp1251", _CYRILLIC)):
+        if not _is_text(data, encoding) or (encoding[:2] in {"eu", "gb"} and not _PAIRS.fullmatch(data)):
             continue
         text = data.decode(encoding)
-        letters = [bool(script.match(sign)) for sign in text if not sign.isascii()]
-        beside = [a == b for a, b in pairwise(bool(script.match(sign)) for sign in text) if a]
-        share = min(sum(letters) / len(letters), sum(beside) / max(1, len(beside)))
-        share += 0.3 * bool(_KANA.search(text)) * (script is _WIDE)
-        if share > most:
-            best, most = encoding, share
-    return best or ("cp1252" if _is_text(data, "cp1252") else "latin-1")
+        if encoding == "euc_jp" and not _KANA.search(text):
+            continue
+        beyond, right = sum(not sign.isascii() for sign in text), len(script.findall(text))
+        # An accent that is read as a letter of another script has Latin letters beside it.
+        wrong = len(re.findall(rf"(?<=[A-Za-z]){script.pattern}|{script.pattern}(?=[A-Za-z])", text))
+        if right - wrong > 0.6 * beyond:
+            return encoding
+    return "cp1252" if _is_text(data, "cp1252") else "latin-1"
 
 
 def _is_text(data: bytes, encoding: str) -> bool:
@@ -148,14 +150,17 @@ def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str])
         return source.schema(first).names, any("lines after it" in one for one in source.remarks())
 
     names, more_below = names_with(options)
-    found = _delimiter(lines) if len(names) < 2 or more_below else None
+    found = _delimiter(lines)
+    if len(names) > 1 and not more_below and (found not in _USUAL or found in lines[0]):
+        found = None
     if found is None:
         # The one that the reader found by itself.
-        usual = [replace(options, delimiter=sign) for sign in _USUAL] if len(names) > 1 else []
-        options = next((one for one in usual if names_with(one)[0] == names), options)
+        tries = [replace(options, delimiter=sign) for sign in _USUAL] if len(names) > 1 else []
+        options = next((one for one in tries if names_with(one)[0] == names), options)
         return _header(options, names, lines)
     options = replace(options, delimiter=found)
-    above = next(n for n, line in enumerate(lines) if line.count(found) >= lines[-1].count(found))
+    (usual_count, _), *_ = Counter(line.count(found) for line in lines if found in line).most_common(1)
+    above = next(n for n, line in enumerate(lines) if line.count(found) >= usual_count)
     header = [name.strip('" ') for name in lines[above].strip("\r\n\ufeff").split(found)]
     # Blank lines count, too, and the reader has left them out of `lines`.
     for skipped in range(above, _MOST_ABOVE):
@@ -177,7 +182,7 @@ def _delimiter(lines: Sequence[str]) -> str | None:
         # Usual delimiters come before others that are as regular.
         usual = sign in _USUAL or not sign.isprintable()
         candidate = (round(number / len(some), 1), usual, count, sign)
-        if number > _MOST * len(some) and (best is None or candidate > best):
+        if number >= _MOST * len(some) and (best is None or candidate > best):
             best = candidate
     return best[3] if best else None
 

@@ -88,7 +88,7 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
         possible = [facts for facts in possible if reasons[facts.name] != "last resort"]
 
     def rank(facts: ColumnFacts) -> tuple[int, bool, float, bool]:
-        # Less is better: the reason, a measure, how many rows lack an id of their own, a name without meaning.
+        # Less is better: the reason, a measure, how many rows lack their own id, a name without meaning.
         own = facts.distinct / facts.rows if facts.rows else 1.0
         doubtful = is_measure(facts.name) or is_code(facts.name) or facts.proposed.spec.type not in _PLAIN
         return [*_WHY].index(reasons[facts.name]), doubtful, 1 - own, id_name(facts.name) is None

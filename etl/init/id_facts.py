@@ -30,7 +30,7 @@ _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The different values of a column, shape (d,), with how often each comes (int64); and its empty texts."""
+    """The different values of a column, shape (d,), how often each comes (int64), and empty texts."""
 
     distinct: pa.Array
     counts: NDArray[np.int64]

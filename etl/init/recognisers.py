@@ -40,19 +40,18 @@ _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
 _SPACES: Final = " \u00a0\u2009\u202f"
-_MONEY: Final = "|".join(map(re.escape, CURRENCIES))
+_MONEY: Final = "|".join(sorted(map(re.escape, CURRENCIES), key=len, reverse=True))
 # What stands around a number is money, percents and spaces.
 _AROUND: Final = rf"(?:{_MONEY}|[{_SPACES}])*"
-_WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d[\d.,'’{_SPACES}]*{_AROUND}$"
-AROUND: Final = (
-    rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:[\d.,'’{_SPACES}]*\d)?[.,]?)(?P<after>{_AROUND})$"
-)
-ALL_SIGNS: Final = "".join(dict.fromkeys("".join(CURRENCIES) + _SPACES))
+_SIGNS: Final = rf"[\d.,'\x{{2019}}{_SPACES}]*"
+_WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
+AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
+ALL_SIGNS: Final = "".join(sorted({*"".join(CURRENCIES), *_SPACES}))
 
 
 @dataclass(frozen=True, slots=True)
 class TextType:
-    """A way to read text. `gate` is a pattern that every fitting text matches; `spec`, if any, must take it."""
+    """A way to read text: `gate` is a pattern that every fitting text matches, and `spec` must take it."""
 
     gate: str
     spec: ColumnSpec | None = None
@@ -75,7 +74,7 @@ class TextType:
 
 
 def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
-    """Which texts, shape (n,) and without nulls, the mapper reads by a spec: not null afterwards, and good."""
+    """Which texts, shape (n,) and without nulls, the mapper reads by a spec."""
     cells = Column("", "", "value", replace(spec, column="", invalid="reject")).read(
         texts, len(texts), text=True
     )
@@ -237,7 +236,9 @@ def _written_types() -> dict[str, TextType]:
 
 def _style_gate(decimal: str, thousands: str) -> str:
     """No leading zeros: what has them is a code."""
-    between = f"[{_SPACES}]" if thousands == " " else "['’]" if thousands == "'" else re.escape(thousands)
+    between = (
+        f"[{_SPACES}]" if thousands == " " else "['\u2019]" if thousands == "'" else re.escape(thousands)
+    )
     whole = (
         rf"(?:0|[1-9]\d{{0,2}}(?:{between}\d{{3}}){{0,4}}|[1-9]\d{{0,14}})"
         if thousands
@@ -250,7 +251,7 @@ _STYLE_GATES: Final = {style: _style_gate(*signs) for style, signs in STYLES.ite
 
 
 def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
-    """Formats are compared with the few patterns of the texts first, which spares most columns most formats."""
+    """Formats are compared with the few patterns of the texts first, which spares most of the work."""
     found: dict[str, Mask] = {}
     places = np.flatnonzero(np.array(pc.match_substring_regex(texts, _LIKE_A_DATE), dtype=np.bool_))
     if not len(places):

@@ -234,7 +234,7 @@ def _written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     strip = "".join(dict.fromkeys("".join(around.split()) + " " * any(one.isspace() for one in around)))
     if not sample.untyped and not strip.strip():
         return None
-    between = "[' \u00a0\u2009\u202f’]" if thousands in {" ", "'"} else re.escape(thousands)
+    between = "[' \u00a0\u2009\u202f\u2019]" if thousands in {" ", "'"} else re.escape(thousands)
     if thousands and not pc.any(pc.match_substring_regex(numbers, between)).as_py():
         style = next(name for name, signs in STYLES.items() if signs == (decimal, ""))
     spec = replace(style_spec(style, strip), column=plain.column)

@@ -1,4 +1,4 @@
-"""Words of exports in English, German, French, Spanish, Portuguese and Japanese: names of columns, and values.
+"""Words in the names and values of exports in English, German, French, Spanish, Portuguese and Japanese.
 
 Words are in lower case and without accents, as `name_parts` has those of a name. A word with `*` is a
 beginning; words of Japanese count wherever they stand in a name.
@@ -92,88 +92,18 @@ TIMES: Final = (
     "seit am fecha* hora* data heure depuis desde criado creado 日 時 日時 日付"
 )
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split("|"))
+
+
 # Texts for null whatever the column holds; compared in lower case and without spaces around them.
-NULLS: Final = frozenset(
-    {
-        *("null", "(null)", "[null]", "<null>", "\\n", "nan", "nat", "<na>", "none", "nil", "undefined"),
-        *("n/a", "#n/a", "#n/v", "#nv", "n.a.", "n. a.", "na", "-", "--", "---", "–", "—", "#null!"),
-        *("k.a.", "k. a.", "k.a", "keine angabe", "keine angaben", "ohne angabe", "n.v."),
-        *("n.c.", "n.d.", "n/d", "nd", "s.o.", "non renseigné", "non renseigne", "non communiqué", "aucun"),
-        *("sin datos", "sin dato", "s/d", "no aplica", "no disponible", "ninguno", "nulo"),
-        *("sem dados", "não informado", "nao informado", "não se aplica", "nenhum", "n/i", "n/d."),
-        *("不明", "なし", "未設定", "未入力", "該当なし", "空", "ー"),
-    }
+NULLS: Final = _words(
+    "null|(null)|[null]|<null>|\\n|nan|nat|<na>|none|nil|undefined|n/a|#n/a|#n/v|#nv|n.a.|n. a.|na|-|--|---|"
+    "\u2013|\u2014|#null!|k.a.|k. a.|k.a|keine angabe|keine angaben|ohne angabe|n.v.|n.c.|n.d.|n/d|nd|s.o.|"
+    "non renseigné|non renseigne|non communiqué|aucun|sin datos|sin dato|s/d|no aplica|no disponible|ninguno|"
+    "nulo|sem dados|não informado|nao informado|não se aplica|nenhum|n/i|不明|なし|未設定|未入力|該当なし|空|ー"
 )
-YES: Final = frozenset(
-    [
-        "true",
-        "t",
-        "yes",
-        "y",
-        "on",
-        "ja",
-        "j",
-        "wahr",
-        "oui",
-        "o",
-        "vrai",
-        "sí",
-        "si",
-        "s",
-        "verdadero",
-        "sim",
-        "verdadeiro",
-        "v",
-        "はい",
-        "有",
-        "真",
-        "○",
-        "可",
-    ]
-)
-NO: Final = frozenset(
-    [
-        "false",
-        "f",
-        "no",
-        "n",
-        "off",
-        "nein",
-        "falsch",
-        "non",
-        "faux",
-        "falso",
-        "não",
-        "nao",
-        "いいえ",
-        "無",
-        "偽",
-        "×",
-        "不可",
-    ]
-)
-CURRENCIES: Final = [
-    "€",
-    "$",
-    "£",
-    "¥",
-    "￥",
-    "₹",
-    "₩",
-    "₽",
-    "₺",
-    "R$",
-    "US$",
-    "CHF",
-    "EUR",
-    "USD",
-    "GBP",
-    "JPY",
-    "BRL",
-    "MXN",
-    "kr",
-    "zł",
-    "円",
-    "元",
-    "%",
-]
+YES: Final = _words("true|t|yes|y|on|ja|j|wahr|oui|o|vrai|sí|si|s|verdadero|sim|verdadeiro|v|はい|有|真|○|可")
+NO: Final = _words("false|f|no|n|off|nein|falsch|non|faux|falso|não|nao|いいえ|無|偽|\u00d7|不可")
+CURRENCIES: Final = _words("€|$|£|¥|￥|₹|₩|₽|₺|R$|US$|CHF|EUR|USD|GBP|JPY|BRL|MXN|kr|zł|円|元|%")
