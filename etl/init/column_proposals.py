@@ -194,7 +194,7 @@ def column_type(facts: ColumnFacts) -> ProposedType:
     too_long: TooLong = (
         "truncate" if facts.too_long and found.spec.type in {None, "json", "list"} else "reject"
     )
-    spec = replace(found.spec, too_long=too_long, nulls=facts.own_nulls)
+    spec = replace(found.spec, path=facts.path, too_long=too_long, nulls=facts.own_nulls)
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)

@@ -33,6 +33,8 @@ MOST_KEPT: Final = 20_000  # different values of a column that are kept themselv
 _KEPT_IN_ALL: Final = 1_500_000
 _STACKED: Final = 200_000  # values of several columns that are judged together
 _EXAMPLES: Final = 1000
+# A value in an object of its own, as MongoDB writes ids, times and numbers.
+_WRAPPED: Final = r'^\{"(?P<key>\$\w+)":\s*"?(?P<value>[^"{}]*)"?\}$'
 
 
 class ColumnFacts:
@@ -62,6 +64,8 @@ class ColumnFacts:
         self.fault_place: tuple[str, int] | None = None
         self.id_facts = IdFacts(prefix)
         self.bytes = False
+        # Where in the objects of the column its values stand.
+        self.path: tuple[str, ...] = ()
         self._byte_ids = IdFacts(prefix)
         self._kept = kept
         self._pieces: list[pa.Array] = []
@@ -117,7 +121,12 @@ class ColumnFacts:
         self.untyped = False
         self._count_rejects(column, batch)
         if is_json(column.type):
-            column = json_as_text(column)
+            found = pc.extract_regex(column.storage, _WRAPPED)
+            keys = pc.unique(pc.struct_field(found, "key").drop_null()).to_pylist()
+            if len(keys) == 1 and found.null_count == column.null_count and not self.present:
+                self.path, column = tuple(keys), pc.struct_field(found, "value")
+            else:
+                column = json_as_text(column)
         self.bytes |= holds_bytes(column.type)
         cells = hex_of(column) if self.bytes and may_hold_bytes(column.type) else plain_values(column)
         for issue in cells.issues:
@@ -181,7 +190,9 @@ class ColumnFacts:
         if not len(texts):
             return
         self.closed = True
-        self.sample = Sample(self.name, texts, values.counts, fits, self.untyped, self.text)
+        self.sample = Sample(
+            self.name, texts, values.counts, fits, self.untyped or bool(self.path), self.text
+        )
         self.nulls = self.sample.null_counts()
         self.proposed = propose_type(self.sample)
         self._for_ids.append(values)

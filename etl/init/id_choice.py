@@ -176,7 +176,9 @@ def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     nulls = facts.own_nulls
     # A few short ids are dirt.
     if 2 * ids.faults["short_id"] <= ids.usable:
-        return ColumnSpec(column=facts.name, transform=steps, nulls=nulls), rejects + ids.faults
+        return ColumnSpec(
+            column=facts.name, path=facts.path, transform=steps, nulls=nulls
+        ), rejects + ids.faults
     rejects += Counter(long_id=ids.too_long_with_prefix, mangled_id=ids.faults["mangled_id"])
     return ColumnSpec(column=facts.name, transform=(*steps, Step("prefix", prefix)), nulls=nulls), rejects
 

@@ -60,6 +60,8 @@ def spec_text(spec: ColumnSpec) -> str:
     """A column spec as one line of YAML: a bare column, or a mapping of what isn't the default."""
     column = quoted(spec.column or "")
     parts = [f"column: {column}"]
+    if spec.path:
+        parts.append(f"path: {in_quotes('.'.join(spec.path))}")
     steps = []
     for step in spec.transform:
         argument = in_quotes(step.argument) if step.argument else ""

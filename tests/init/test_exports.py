@@ -145,3 +145,11 @@ def test_a_few_short_ids_are_dirt_and_told() -> None:
     assert any(
         "1 of 100 rows has an id of fewer than 5 characters" in note for note in proposed(source).notes
     )
+
+
+def test_values_in_objects_of_their_own_are_found_by_their_path() -> None:
+    line = '{{"_id":{{"$oid":"65a0c0ffee00000000{:06}"}},"at":{{"$date":"2024-01-15T10:00:00Z"}},"n":{{"$numberLong":"{}"}}}}\n'
+    job = proposed_job("".join(line.format(n, n) for n in range(5)).encode(), "export.ndjson")
+    found = sent(job)[3]
+    assert found["user_id"] == "65a0c0ffee00000000000003"
+    assert found["user_properties"] == {"$set": {"at": "2024-01-15T10:00:00", "n": 3}}
