@@ -71,7 +71,8 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
         raise failures[0]
     if encoding == "latin-1":
         encoding = _encoding(lines)
-        lines = [_decoded(line, encoding) for line in lines]
+        with suppress(UnicodeEncodeError):  # a byte order mark said another encoding
+            lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
     options = replace(plain, encoding=encoding)
     return _layout(locations, options, lines) if lines else CsvGuess(options)
 
@@ -91,13 +92,6 @@ def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
                     yield line
             if not all_lines and (count >= _LINES or size >= _BYTES):
                 return
-
-
-def _decoded(line: str, encoding: str) -> str:
-    """A line that was read as latin-1, in another encoding; a byte order mark may have said another."""
-    with suppress(UnicodeEncodeError):
-        return line.encode("latin-1").decode(encoding, "replace")
-    return line
 
 
 def _encoding(lines: Sequence[str]) -> str:

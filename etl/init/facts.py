@@ -263,7 +263,7 @@ class SourceFacts:
             self.first_unreadable = self.first_unreadable or (reject.source, reject.row)
         for name, column in zip(batch.rows.schema.names, batch.rows.columns, strict=True):
             self.columns[name].add(column, batch)
-            if batch.text and self.beyond_ascii < _EXAMPLES * _EXAMPLES and not _is_ascii(column):
+            if batch.text and (letters := column.buffers()[2]) and not bytes(letters).isascii():
                 self.beyond_ascii += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
 
     def close(self) -> None:
@@ -280,11 +280,6 @@ class SourceFacts:
                 stacked, size = [], 0
         for facts in self.columns.values():
             facts.decide()
-
-
-def _is_ascii(column: pa.Array) -> bool:
-    letters = column.buffers()[2]
-    return letters is None or not (np.frombuffer(letters, np.uint8) & 0x80).any()
 
 
 def _close_together(stacked: list[tuple[ColumnFacts, Values]], *, text: bool) -> None:

@@ -56,7 +56,7 @@ def propose_type(sample: Sample) -> ProposedType:
     """The type to propose for a column; its spec names the column."""
     plain = ColumnSpec(column=sample.name)
     if sample.total:
-        for recognise in _RECOGNISERS if sample.text else (_epoch,):
+        for recognise in _RECOGNISERS if sample.text else (epoch_numbers,):
             if found := recognise(sample, plain):
                 return found
     return ProposedType(plain, "text")
@@ -73,7 +73,8 @@ def _typed(
     return ProposedType(spec, kind, misfits=misfits)
 
 
-def _booleans(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Words for yes and no."""
     if "yes" not in sample.fits and "no" not in sample.fits:
         return None
     yes, no, english = (sample.fit(name) for name in ("yes", "no", "boolean"))
@@ -94,25 +95,23 @@ def _booleans(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 # --- dates -----------------------------------------------------------------------------------------------
 
 
-def _iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Dates and times of ISO 8601."""
     if "datetime" not in sample.fits:
         return None
     days, times = sample.fit("date"), sample.fit("datetime")
-    if sample.weight(times) < sample.total * _MOST or _other_dates(sample, times):
+    others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != _COMPACT]
+    if sample.weight(times) < sample.total * _MOST or any(other.any() for other in others):
         return None
     type_ = "date" if sample.weight(times & ~days) == 0 else "datetime"
     found = _typed(sample, replace(plain, type=type_), type_, times)  # type: ignore[arg-type]
     return found and replace(found, no_zone=bool(sample.fit("no zone").any()))
 
 
-def _other_dates(sample: Sample, iso: Mask) -> bool:
-    """Whether some of the values that are no ISO dates are dates of another format."""
-    return any((sample.fit(name) & ~iso).any() for name in sample.fits if "%" in name and name != _COMPACT)
-
-
-def _formats(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
-    names = [name for name in sample.fits if "%" in name and (name != _COMPACT or _is_compact(sample))]
+    compact = sample.likely(_COMPACT, _MOST if is_time(sample.name) else 1.0)
+    names = [name for name in sample.fits if "%" in name and (name != _COMPACT or compact)]
     if not names:
         return None
     left = ~sample.null
@@ -150,10 +149,6 @@ def _formats(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     return replace(found, parts=tuple(chosen) if len(chosen) > 1 else (), no_zone=no_zone)
 
 
-def _is_compact(sample: Sample) -> bool:
-    return sample.likely(_COMPACT, 1.0 if not is_time(sample.name) else _MOST)
-
-
 def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedType:
     count = sample.weight(np.logical_or.reduce([sample.fit(name) for name in names]))
     orders = {order_of(name): name for name in reversed(names)}
@@ -163,7 +158,8 @@ def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedTyp
     return ProposedType(plain, "text", remark, replace(date_spec([names[0]]), column=plain.column))
 
 
-def _epoch(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Numbers since 1970, where the name is that of a time."""
     units = [unit for unit in get_args(Unit) if unit in sample.fits]
     if not units or not is_time(sample.name):
         return None
@@ -177,7 +173,7 @@ def _epoch(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 # --- numbers ---------------------------------------------------------------------------------------------
 
 
-def _codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Digits that are no numbers."""
     if not sample.untyped or not {"digits", "number"} & sample.fits.keys():
         return None
@@ -194,7 +190,8 @@ def _codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     return None
 
 
-def _bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Numbers as JSON has them."""
     if not sample.untyped or "number" not in sample.fits:
         return None
     integers, numbers = sample.fit("integer"), sample.fit("number")
@@ -202,15 +199,15 @@ def _bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
         return None
     if not (numbers & ~integers).any():
         return _typed(sample, replace(plain, type="integer"), "integer", integers)
-    grouped = sample.fit("1.234,5") & numbers & ~integers
-    if sample.weight(grouped) == sample.weight(numbers & ~integers) and _has(
-        sample, grouped, r"^-?[1-9]\d{0,2}\.\d{3}$"
-    ):
+    fractions = numbers & ~integers
+    texts = sample.texts.filter(pa.array(fractions))
+    if pc.all(pc.match_substring_regex(texts, r"^-?[1-9]\d{0,2}\.\d{3}$")).as_py():
         return _two_ways(sample, plain, ".")
     return _typed(sample, replace(plain, type="number"), "number", numbers)
 
 
-def _written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Numbers as people write them, with a currency or percents around."""
     style, weight = _best_style(sample)
     if weight < _MOST * sample.total:
         return None
@@ -249,12 +246,6 @@ def _best_style(sample: Sample) -> tuple[str, int]:
     return best, weights[best]
 
 
-def _has(sample: Sample, mask: Mask, pattern: str) -> bool:
-    """Whether there are marked texts, and all match a pattern."""
-    texts = sample.texts.filter(pa.array(mask))
-    return len(texts) > 0 and pc.all(pc.match_substring_regex(texts, pattern)).as_py() is True
-
-
 def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
     what = "commas" if sign == "," else "points"
     other = "." if sign == "," else ","
@@ -271,7 +262,8 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
 # --- lists -----------------------------------------------------------------------------------------------
 
 
-def _bracketed(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def bracketed_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """JSON, and arrays of Postgres."""
     if "list" not in sample.fits and "json" not in sample.fits:
         return None
     lists = sample.fit("list")
@@ -280,7 +272,7 @@ def _bracketed(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     )
 
 
-def _separated(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+def separated_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Texts that a sign separates into words, which stand at several places or are most of the column."""
     if not sample.untyped or len(sample.texts) > _MOST_PARTS or sample.likely("mail", _MOST):
         return None
@@ -308,13 +300,13 @@ def _in_any_place(split: dict[str, list[str]]) -> bool:
 
 
 _RECOGNISERS: Final[tuple[Callable[[Sample, ColumnSpec], ProposedType | None], ...]] = (
-    _booleans,
-    _iso_dates,
-    _formats,
-    _epoch,
-    _codes,
-    _bare_numbers,
-    _written_numbers,
-    _bracketed,
-    _separated,
+    boolean_words,
+    iso_dates,
+    formatted_dates,
+    epoch_numbers,
+    digit_codes,
+    bare_numbers,
+    written_numbers,
+    bracketed_lists,
+    separated_lists,
 )

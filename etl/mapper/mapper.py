@@ -162,7 +162,9 @@ class Mapper:
         found = [(int(given.positions[row]), code, reason) for row, code, reason in row_issues.reasons()]
         dropped = np.ones(batch.rows.num_rows, dtype=np.bool_)
         dropped[given.positions] = False
-        found += [(at, "dropped", "dropped by the job's transform") for at in np.flatnonzero(dropped).tolist()]
+        found += [
+            (at, "dropped", "dropped by the job's transform") for at in np.flatnonzero(dropped).tolist()
+        ]
         found.sort()
         positions = np.array([position for position, _, _ in found], dtype=np.int64)
         whole, keep = rows_with_originals(batch), self.keep_empty

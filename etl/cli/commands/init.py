@@ -37,7 +37,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
-    with _progress() as progress:
+    with reading_progress() as progress:
         proposal = propose_job(sources, output, progress)
     if output is None:
         show_file(proposal.text)
@@ -53,7 +53,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int | None], None] | None]:
+def reading_progress() -> Iterator[Callable[[int, int | None], None] | None]:
     """What shows the rows that were read, on a terminal; None elsewhere."""
     from rich.console import Console
 
