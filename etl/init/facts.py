@@ -66,7 +66,7 @@ class ColumnFacts:
         self.bytes = False
         # Where in the objects of the column its values stand.
         self.path: tuple[str, ...] = ()
-        self._byte_ids = IdFacts(prefix)
+        self._byte_ids: IdFacts | None = None
         self._kept = kept
         self._pieces: list[pa.Array] = []
         self._counts: NDArray[np.int64] | None = None
@@ -134,6 +134,7 @@ class ColumnFacts:
         self.text &= pa.types.is_string(cells.values.type) and not pa.types.is_null(column.type)
         self.nested |= pa.types.is_nested(cells.values.type)
         if may_hold_bytes(column.type):
+            self._byte_ids = self._byte_ids or IdFacts(self.id_facts.prefix)
             self._byte_ids.add(counted_values([hex_of(column).values]))
         if self.nested:
             self.present += len(column) - cells.values.null_count
@@ -142,7 +143,7 @@ class ColumnFacts:
 
     def decide(self) -> None:
         """Decide after all rows whether bytes of any length are texts: they are if all of them are."""
-        if self.id_facts.lost["bad_text"] or self.bytes:
+        if self._byte_ids is not None and (self.id_facts.lost["bad_text"] or self.bytes):
             self.bytes = True
             self.id_facts, self.present, self.sample = self._byte_ids, self._byte_ids.usable, None
             self.faults.clear()

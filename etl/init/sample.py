@@ -64,8 +64,10 @@ class Sample:
 
     def null_counts(self) -> Counter[str]:
         """How often each word for null comes."""
-        places = np.flatnonzero(self.null)
         found: Counter[str] = Counter()
+        if not self.null.any():
+            return found
+        places = np.flatnonzero(self.null)
         for text, count in zip(
             self.texts.take(pa.array(places)).to_pylist(), self.counts[places], strict=True
         ):

@@ -102,7 +102,8 @@ NULLS: Final = _words(
     "null|(null)|[null]|<null>|\\n|nan|nat|<na>|none|nil|undefined|n/a|#n/a|#n/v|#nv|n.a.|n. a.|na|-|--|---|"
     "\u2013|\u2014|#null!|k.a.|k. a.|k.a|keine angabe|keine angaben|ohne angabe|n.v.|n.c.|n.d.|n/d|nd|s.o.|"
     "non renseigné|non renseigne|non communiqué|aucun|sin datos|sin dato|s/d|no aplica|no disponible|ninguno|"
-    "nulo|sem dados|não informado|nao informado|não se aplica|nenhum|n/i|不明|なし|未設定|未入力|該当なし|空|ー"
+    "nulo|sem dados|não informado|nao informado|não se aplica|nenhum|n/i|不明|なし|未設定|未入力|"
+    "該当なし|空|ー"
 )
 YES: Final = _words("true|t|yes|y|on|ja|j|wahr|oui|o|vrai|sí|si|s|verdadero|sim|verdadeiro|v|はい|有|真|○|可")
 NO: Final = _words("false|f|no|n|off|nein|falsch|non|faux|falso|não|nao|いいえ|無|偽|\u00d7|不可")

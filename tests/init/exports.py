@@ -1,4 +1,4 @@
-"""Exports as people have them, in six languages, and what is right about them. All of it is made up."""
+"""Exports as people have them, in six languages. All of it is made up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 @dataclass(frozen=True)
 class Export:
-    """An export: how the file is written, its columns in order, and how each reads `None`, truth and so on."""
+    """An export: how the file is written, and the names and forms of its columns in order."""
 
     encoding: str
     delimiter: str
@@ -25,32 +25,38 @@ class Export:
 EXPORTS = {
     "en": Export(
         "utf-8", ",",
-        ("Customer ID", "Full name", "Email", "Phone", "ZIP code", "Revenue", "Signed up", "Newsletter", "Tags"),
+        ("Customer ID", "Full name", "Email", "Phone", "ZIP code",
+         "Revenue", "Signed up", "Newsletter", "Tags"),
         "C{:07}", (".", ",", "${}"), "%m/%d/%Y", ("Yes", "no"), "N/A",
     ),
     "de": Export(
         "cp1252", ";",
-        ("Kunden-Nr", "Vorname", "E-Mail", "Telefon", "PLZ", "Umsatz (€)", "Kunde seit", "Rundbrief für", "Stichwörter"),
+        ("Kunden-Nr", "Vorname", "E-Mail", "Telefon", "PLZ",
+         "Umsatz (€)", "Kunde seit", "Rundbrief für", "Stichwörter"),
         "K{:06}", (",", ".", "{} €"), "%d.%m.%Y", ("Ja", "nein"), "k.A.",
     ),
     "fr": Export(
         "cp1252", ";",
-        ("id_client", "prénom", "courriel", "téléphone", "code_postal", "chiffre", "date d'arrivée", "abonné", "mots"),
+        ("id_client", "prénom", "courriel", "téléphone", "code_postal",
+         "chiffre", "date d'arrivée", "abonné", "mots"),
         "FR-{:05}", (",", "\u00a0", "{} €"), "%d/%m/%Y", ("oui", "non"), "non renseigné",
     ),
     "es": Export(
         "utf-8", "|",
-        ("numero_cliente", "Apellidos", "correo", "teléfono", "código postal", "importe", "alta", "boletín", "marcas"),
+        ("numero_cliente", "Apellidos", "correo", "teléfono", "código postal",
+         "importe", "alta", "boletín", "marcas"),
         "{:08}", (",", ".", "{} €"), "%d-%m-%Y", ("Sí", "No"), "sin datos",
     ),
     "pt": Export(
         "utf-16", "\t",
-        ("código", "nome completo", "e-mail", "celular", "CEP", "valor", "cadastro", "boletim", "marcas"),
+        ("código", "nome completo", "e-mail", "celular", "CEP",
+         "valor", "cadastro", "boletim", "marcas"),
         "cli{:06}", (",", ".", "R$ {}"), "%d/%m/%Y", ("Sim", "Não"), "sem dados",
     ),
     "ja": Export(
         "cp932", ",",
-        ("会員番号", "氏名", "メールアドレス", "電話番号", "郵便番号", "売上金額", "登録日", "配信", "タグ"),
+        ("会員番号", "氏名", "メールアドレス", "電話番号", "郵便番号",
+         "売上金額", "登録日", "配信", "タグ"),
         "会{:06}", (".", ",", "{}円"), "%Y年%m月%d日", ("はい", "いいえ"), "不明",
     ),
 }  # fmt: skip

@@ -148,7 +148,10 @@ def test_a_few_short_ids_are_dirt_and_told() -> None:
 
 
 def test_values_in_objects_of_their_own_are_found_by_their_path() -> None:
-    line = '{{"_id":{{"$oid":"65a0c0ffee00000000{:06}"}},"at":{{"$date":"2024-01-15T10:00:00Z"}},"n":{{"$numberLong":"{}"}}}}\n'
+    line = (
+        '{{"_id":{{"$oid":"65a0c0ffee00000000{:06}"}},"at":{{"$date":"2024-01-15T10:00:00Z"}},'
+        '"n":{{"$numberLong":"{}"}}}}\n'
+    )
     job = proposed_job("".join(line.format(n, n) for n in range(5)).encode(), "export.ndjson")
     found = sent(job)[3]
     assert found["user_id"] == "65a0c0ffee00000000000003"
