@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -90,7 +91,7 @@ def are_null(texts: pa.StringArray) -> Mask:
     short = np.flatnonzero(np.array(pc.binary_length(texts)) <= LONGEST_NULL)
     if len(short):
         words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(short))))
-        found[short] = np.array(pc.is_in(words, value_set=_NULLS), dtype=np.bool_)
+        found[short] = np.array(pc.is_in(words, value_set=word_array(NULLS)), dtype=np.bool_)
     return found
 
 
@@ -181,10 +182,15 @@ _BRACKETED: Final[Mapping[str, TextType]] = {
     "json": TextType(r"^\s*(?:\{|\[)", ColumnSpec(type="json")),
 }
 _MAIL: Final = TextType(r"^[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+$")
-_NULLS, _YES, _NO = (pa.array(sorted(words), pa.string()) for words in (NULLS, YES, NO))
-_ENGLISH: Final = pa.array(
-    ["true", "t", "yes", "y", "on", "1", "1.0", "false", "f", "no", "n", "off", "0", "0.0"]
+_ENGLISH: Final = frozenset(
+    {*("true", "t", "yes", "y", "on", "1", "1.0"), *("false", "f", "no", "n", "off", "0", "0.0")}
 )
+
+
+@cache
+def word_array(words: frozenset[str]) -> pa.Array:
+    """Words as an array; made only when it is needed, as pyarrow then looks for pandas."""
+    return pa.array(sorted(words), pa.string())
 
 
 def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, Mask]:
@@ -210,9 +216,9 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
         return found
     found["null"] = are_null(texts)
     words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
-    for name, known in (("yes", _YES), ("no", _NO), ("boolean", _ENGLISH)):
+    for name, known in (("yes", YES), ("no", NO), ("boolean", _ENGLISH)):
         source = words if name != "boolean" else pc.utf8_lower(texts)
-        found[name] = np.array(pc.is_in(source, value_set=known), dtype=np.bool_)
+        found[name] = np.array(pc.is_in(source, value_set=word_array(known)), dtype=np.bool_)
     for sign in SEPARATORS:
         found[sign] = np.array(pc.match_substring(texts, sign), dtype=np.bool_)
     add(_BARE, r"^[+-]?[\d.]")
