@@ -55,10 +55,11 @@ class _Entry:
 
     def complete(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
         """The rows with the folders' columns among them, in the order of `columns`."""
+        own = dict(zip(rows.schema.names, rows.columns, strict=True))
         arrays = [
             pa.array([self.added[name]], pa.string()).take(pa.nulls(rows.num_rows, pa.int64()).fill_null(0))
             if name in self.added
-            else rows.column(name)
+            else own[name]
             for name in columns
         ]
         return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
