@@ -132,6 +132,10 @@ class Destination:
     trust_status: Flag = False
     """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of a relay of your
     own."""
+    secret_key_env: Annotated[str, AfterValidator(words.variable_name)] = "AMPLITUDE_SECRET_KEY"  # noqa: S105
+    """The environment variable that holds the secret key, with which `verify` reads users back."""
+    secret_key_file: Text | None = None
+    """The file that holds the secret key, relative to this file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +316,8 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 def fingerprint(job: Job) -> str:
     """64 hex digits of a hash over everything in a job that changes what is sent.
 
-    What is taken for an acceptance changes nothing of it. Of a `transform` function only the name counts.
+    What is taken for an acceptance, and the secret key, change nothing of it. Of a `transform` function only
+    the name counts.
     """
 
     def given(part: Any) -> dict[str, Any]:
@@ -326,7 +331,7 @@ def fingerprint(job: Job) -> str:
     content: dict[str, object] = {
         "version": FINGERPRINT_VERSION,
         "identification": job.identification,
-        "destination": replace(job.destination, trust_status=False),
+        "destination": Destination(job.destination.endpoint, job.destination.transport),
         "csv": job.csv,
         "changes": job.changes,
         "transform": job.transform,
@@ -345,6 +350,10 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
     if "api_key_env" in data and "api_key_file" in data:
         message = "`api_key_env` and `api_key_file` exclude each other: give one of them"
         yield Problem(("api_key_file",), message)
+    where = data.get("destination")
+    if isinstance(where, dict) and {"secret_key_env", "secret_key_file"} <= where.keys():
+        message = "`secret_key_env` and `secret_key_file` exclude each other: give one of them"
+        yield Problem(("destination", "secret_key_file"), message)
     takes_time = amplitude.TRANSPORT_RULES[job.destination.transport].takes_time
     if amplitude.TIME_FIELD in job.identification.fields and not takes_time:
         message = (

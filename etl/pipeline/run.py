@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
 from ..ending import Ending, ended
@@ -43,6 +43,7 @@ from .worker_process import may_fork, worker_process
 _WORTH_A_PROCESS: Final = 16 << 20
 
 Status = Literal["finished", "stopped", "interrupted"]
+_Result = TypeVar("_Result")
 
 
 def no_listener(event: Event) -> None:
@@ -228,7 +229,7 @@ class _Run:
         return summary
 
 
-def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
+def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     """Run a coroutine to its end, also if a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -236,7 +237,7 @@ def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
         return asyncio.run(make())
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def noted() -> bool:
+    async def noted() -> _Result:
         loops.append(asyncio.get_running_loop())
         return await make()
 

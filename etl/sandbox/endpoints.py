@@ -135,7 +135,7 @@ def find_profile(state: SandboxState, query: Mapping[str, str], authorization: s
         raise RequestRefusedError(400, "user_id or device_id is needed")
     found = state.profiles.find(user_id or None, device_id)
     if found is None:
-        raise RequestRefusedError(404, "no such user_id or device_id")
+        raise RequestRefusedError(404, "User id and device id not seen before")
     profile = found.as_json()
     if query.get("get_amp_props", "").lower() != "true":
         profile["amp_props"] = None
