@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from .answers import Payload, json_object, quote_answer
@@ -37,6 +37,22 @@ class UserProfile:
     properties: Mapping[str, Any]
     groups: Mapping[str, Any] | None
     fields: Mapping[str, str]
+
+    @classmethod
+    def of(cls, data: Payload) -> Self:
+        """The profile in the `userData` of an answer."""
+        properties, groups, devices = (data.get(key) for key in ("amp_props", "groups", "device_ids"))
+        user_id, named = (
+            data.get("user_id"),
+            devices if isinstance(devices, list) else [data.get("device_id")],
+        )
+        return cls(
+            user_id=user_id if isinstance(user_id, str) and user_id else None,
+            device_ids=tuple(one for one in named if isinstance(one, str)),
+            properties=properties if isinstance(properties, dict) else {},
+            groups=groups if isinstance(groups, dict) else None,
+            fields={str(name): value for name, value in data.items() if isinstance(value, str)},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +95,5 @@ def classify_profile(response: Response) -> ProfileVerdict:
             return verdict
         return Stop(f"unexpected answer {response.status} {message}".rstrip(), _CHECK_URL)
     if isinstance(data := payload.get("userData"), dict):
-        return _profile(data)
+        return UserProfile.of(data)
     return TryAgain(False, f"no usable answer: 200 {message or 'with an empty body'}", status=200)
-
-
-def _profile(data: Payload) -> UserProfile:
-    properties, groups, devices = (data.get(key) for key in ("amp_props", "groups", "device_ids"))
-    user_id, device_id = data.get("user_id"), data.get("device_id")
-    named = devices if isinstance(devices, list) else [device_id]
-    return UserProfile(
-        user_id=user_id if isinstance(user_id, str) and user_id else None,
-        device_ids=tuple(one for one in named if isinstance(one, str)),
-        properties=properties if isinstance(properties, dict) else {},
-        groups=groups if isinstance(groups, dict) else None,
-        fields={str(name): value for name, value in data.items() if isinstance(value, str)},
-    )

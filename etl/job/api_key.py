@@ -44,14 +44,26 @@ def read_secret_key(job: Job, environ: Mapping[str, str]) -> str:
 
 
 def _read_key(kind: str, folder: Path, file: str | None, variable: str, environ: Mapping[str, str]) -> str:
-    if file is not None:
-        place = f"the key file {file}"
-        text = _file_text(folder, file, kind)
-        hint = f"put the project's {kind} into the file, and nothing else"
-    else:
-        place = f"the environment variable {variable}"
-        text = environ.get(variable, "")
+    if file is None:
+        place, text = f"the environment variable {variable}", environ.get(variable, "")
         hint = f"set it to the project's {kind}: export {variable}=..."
+    else:
+        place, text = f"the key file {file}", ""
+        hint = f"put the project's {kind} into the file, and nothing else"
+        try:
+            with (folder / Path(file).expanduser()).open("rb") as opened:
+                text = opened.read(MAX_KEY_BYTES).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            # The error would carry the file's content along: `from None`.
+            raise UsageError(
+                f"{place} isn't UTF-8 text",
+                hint=f"save it as UTF-8, with the project's {kind} in it and nothing else",
+            ) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(
+                f"{place} can't be read: {reason}", hint="it is looked for relative to the job file"
+            ) from error
     key = text.strip()
     if not key:
         state = "is not set" if file is None and variable not in environ else "is empty"
@@ -62,21 +74,3 @@ def _read_key(kind: str, folder: Path, file: str | None, variable: str, environ:
     if not re.fullmatch(r"[\x21-\x7e]+", key):
         raise UsageError(f"{place} holds no {kind}: it has blanks or signs that no key has", hint=hint)
     return key
-
-
-def _file_text(folder: Path, name: str, kind: str) -> str:
-    try:
-        path = folder / Path(name).expanduser()
-        with path.open("rb") as file:
-            return file.read(MAX_KEY_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # The error would carry the file's content along: `from None`.
-        raise UsageError(
-            f"the key file {name} isn't UTF-8 text",
-            hint=f"save it as UTF-8, with the project's {kind} in it and nothing else",
-        ) from None
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
-            f"the key file {name} can't be read: {reason}", hint="it is looked for relative to the job file"
-        ) from error

@@ -22,7 +22,7 @@ SHARED_DEVICE: Final = "rows that name only a device may be about this user, too
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ValueDifference:
     """A property that isn't as the export leaves it; None stands for no value.
 
     `kind` is missing_user, missing_property, not_unset, older_value, other_type or other_value.
@@ -102,7 +102,7 @@ class Findings:
     """A profile held against what the export leaves: how many properties are `right`, and the others."""
 
     right: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[ValueDifference] = field(default_factory=list)
     not_compared: Counter[str] = field(default_factory=Counter)
 
 
@@ -139,7 +139,7 @@ class ExpectedProfile:
         """
         found = Findings()
         if profile is None:
-            found.differences.append(Difference(user, "", None, None, "missing_user"))
+            found.differences.append(ValueDifference(user, "", None, None, "missing_user"))
             return found
         for name, expected, present, has in self._pairs(profile):
             kind = _difference(expected, present)
@@ -150,7 +150,7 @@ class ExpectedProfile:
                 found.right += 1
             else:
                 value = f"({expected.unknown})" if expected.unknown else expected.value
-                found.differences.append(Difference(user, name, value, present, kind))
+                found.differences.append(ValueDifference(user, name, value, present, kind))
         return found
 
     def _pairs(self, profile: UserProfile) -> Iterator[tuple[str, ExpectedValue, Any, bool]]:

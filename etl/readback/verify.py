@@ -21,7 +21,7 @@ from ..pipeline.settings import Settings, at_endpoint
 from ..reader import Source
 from ..sender import Backoff, Clock
 from ..text import span
-from .expected_profile import Difference, Findings
+from .expected_profile import Findings, ValueDifference
 from .profile_reader import CONNECTIONS, ProfileReader
 from .user_sample import CONFIDENCE, UserSample, right_at_least
 
@@ -44,7 +44,7 @@ class Verified:
     right: int = 0
     wrong: int = 0
     properties: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[ValueDifference] = field(default_factory=list)
     not_compared: dict[str, int] = field(default_factory=dict)
     confidence: float = CONFIDENCE
     right_at_least: float = 0.0

@@ -78,11 +78,12 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     if as_json:
         show_json(asdict(found))
     else:
-        show_lines(_lines(found))
+        show_lines(verified_lines(found))
     return ExitCode.REJECTS if found.wrong else ExitCode.DONE
 
 
-def _lines(found: Verified) -> Iterator[str]:
+def verified_lines(found: Verified) -> Iterator[str]:
+    """Yield what was found out, for people."""
     from ...listeners.summary import aligned
     from ...text import counted
 
@@ -94,7 +95,7 @@ def _lines(found: Verified) -> Iterator[str]:
     yield from aligned(table if rest else table[:2])
     if found.differences:
         yield ""
-        yield from _table(found)
+        yield from difference_lines(found)
     if any(one.kind == "missing_user" for one in found.differences):
         yield ""
         yield from _NOT_THERE.split("\n")
@@ -113,7 +114,8 @@ def _lines(found: Verified) -> Iterator[str]:
         yield f"To read the same users again: --seed {found.seed}"
 
 
-def _table(found: Verified) -> Iterator[str]:
+def difference_lines(found: Verified) -> Iterator[str]:
+    """Yield a table of the first differences."""
     import orjson
 
     from ...text import columns, counted, one_line
