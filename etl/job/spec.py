@@ -315,7 +315,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 def fingerprint(job: Job) -> str:
     """64 hex digits of a hash over everything in a job that changes what is sent.
 
-    What is taken for an acceptance, and the secret key, change nothing. Of a `transform` only the name counts.
+    What is taken for an acceptance, and the secret key, change nothing. Of `transform` only the name counts.
     """
 
     def given(part: Any) -> dict[str, Any]:

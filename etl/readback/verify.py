@@ -124,6 +124,7 @@ def verify_job(
         found.differences += one.differences
         found.right += bool(one.right and not one.differences)
         found.wrong += bool(one.differences)
+    found.differences.sort(key=lambda one: one.user)
     reasons = sum((one.not_compared for one, _ in read), Counter[str]())
     found.not_compared = dict(reasons.most_common())
     share = right_at_least(found.right, found.wrong)

@@ -14,7 +14,7 @@ from etl.sandbox import Sandbox
 from tests.docs.pages import DOCS, README, Block, blocks, user_pages
 from tests.docs.playing import SHOWN_URL, Console, fits, steps
 
-PLAYED = (README, DOCS / "running.md", DOCS / "library.md")
+PLAYED = (README, DOCS / "running.md", DOCS / "library.md", DOCS / "verify.md")
 
 
 def name_of(page: Path) -> str:

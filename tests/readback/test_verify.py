@@ -305,7 +305,7 @@ def test_the_command_shows_what_it_proves(exported: Propsync, sandbox: Sandbox) 
     assert "2 users of 3 rows read back" in done.out
     assert "These are all users of the source." in done.out
     done = exported("verify", "job.yml", "--settle", "0", "--sample", "1", "--seed", "3")
-    assert "With 95% confidence, at least 5.00 % of all users are right." in done.out
+    assert "With 95 % confidence, at least 5.00 % of all users are right." in done.out
     assert "--seed 3" in done.out
     sandbox.profiles.users["user-1"].properties["plan"] = "\x1b[31m" + "x" * 5000
     del sandbox.profiles.users["user-2"]

@@ -110,7 +110,7 @@ def verified_lines(found: Verified) -> Iterator[str]:
         yield "These are all users of the source."
     else:
         share = f"{int(found.right_at_least * 10_000) / 100:.2f} %"
-        yield f"With {found.confidence:.0%} confidence, at least {share} of all users are right."
+        yield f"With {found.confidence * 100:.0f} % confidence, at least {share} of all users are right."
         yield f"To read the same users again: --seed {found.seed}"
 
 
