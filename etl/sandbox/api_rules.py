@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Set
 
 # --- paths (each page: Endpoints) ---
 IDENTIFY: Final = "/identify"
@@ -151,10 +151,15 @@ def trimmed_id(identification: Mapping[str, Json], name: str) -> str | None:
     return given.strip() if isinstance(given, str) else None
 
 
-def check(identification: Identification, min_id_length: int = SHORTEST_ID) -> None:
-    """Raise RequestRefusedError where an identification breaks a rule of the API."""
+def check(
+    identification: Identification, min_id_length: int = SHORTEST_ID, refused: Set[str] = frozenset()
+) -> None:
+    """Raise RequestRefusedError where an identification breaks a rule of the API, or has a `refused` key."""
     for _, error in broken_rules(identification, min_id_length):
         raise error
+    properties = identification.get("user_properties")
+    for name in refused & {*identification, *(properties if isinstance(properties, dict) else ())}:
+        raise RequestRefusedError(400, f"{name} is not allowed")
 
 
 def broken_rules(

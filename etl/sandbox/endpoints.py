@@ -127,10 +127,7 @@ class IdentifyEndpoint:
         refusals: dict[int, RequestRefusedError] = {}
         for number, identification in enumerate(identifications):
             try:
-                check(identification, parsed.min_id_length)
-                given = {*identification, *(identification.get("user_properties") or ())} if refused else ()
-                for name in refused.intersection(given):
-                    raise RequestRefusedError(400, f"{name} is not allowed")
+                check(identification, parsed.min_id_length, refused)
             except RequestRefusedError as error:
                 if options.bad_item == "refuses_all":
                     raise
