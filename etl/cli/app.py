@@ -9,6 +9,7 @@ from .commands.baseline import baseline_command
 from .commands.check import check_command
 from .commands.init import init_command
 from .commands.preview import preview_command
+from .commands.probe import probe_command
 from .commands.run import run_command
 from .commands.sandbox import sandbox_command
 from .commands.schema import schema_command
@@ -75,6 +76,7 @@ for command in (
     run_command,
     status_command,
     verify_command,
+    probe_command,
     baseline_command,
     schema_command,
     sandbox_command,

@@ -18,9 +18,10 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Ended, Event, Listener, Started, Summary, Timing, Warned
+from ..run_events import Ended, Event, Listener, Noted, Started, Summary, Timing, Warned
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
+from .capabilities import known_limits
 from .diff_base import remove_oldest
 from .invalidate import write_snapshot
 from .precheck import (
@@ -65,7 +66,7 @@ def run_job(
 def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: Listener) -> Summary:
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
-    limits = settings.limits(job.destination.transport)
+    limits, known = known_limits(job, settings, folder)
     rows = JobSource(job, with_kept(source, folder))
     transport = TRANSPORTS[job.destination.transport](
         job.destination.endpoint,
@@ -81,7 +82,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as notes,
         ):
-            return _Run(pipeline, transport, run, removed, notes, settings, listener).run(lock)
+            return _Run(pipeline, transport, run, removed, notes, settings, listener, known).run(lock)
 
 
 @dataclass
@@ -95,6 +96,7 @@ class _Run:
     notes: StreamNotes
     settings: Settings
     listener: Listener
+    known: tuple[Warned | Noted, ...] = ()
     final: FinalChanges | None = None
     timings: list[Timing] = field(default_factory=list)  # none before anything is sent
 
@@ -196,7 +198,12 @@ class _Run:
         files, endpoint = len(source.files), job.destination.endpoint
         self.listener(Started(job.name, endpoint, files, rows, size, self.resumed))
         removed = self.removed.warnings() if self.removed else ()
-        found = (*job_warnings(job), *source_warnings(job, source), *self.opened.diff_base.warnings)
+        found = (
+            *job_warnings(job),
+            *source_warnings(job, source),
+            *self.opened.diff_base.warnings,
+            *self.known,
+        )
         for note in (*found, *self.opened.notes, *removed):
             self.listener(note)
 

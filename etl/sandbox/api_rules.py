@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Set
+    from collections.abc import Iterator, Mapping
 
 # --- paths (each page: Endpoints) ---
 IDENTIFY: Final = "/identify"
@@ -152,13 +152,14 @@ def trimmed_id(identification: Mapping[str, Json], name: str) -> str | None:
 
 
 def check(
-    identification: Identification, min_id_length: int = SHORTEST_ID, refused: Set[str] = frozenset()
+    identification: Identification, min_id_length: int = SHORTEST_ID, refused: frozenset[str] = frozenset()
 ) -> None:
     """Raise RequestRefusedError where an identification breaks a rule of the API, or has a `refused` key."""
     for _, error in broken_rules(identification, min_id_length):
         raise error
     properties = identification.get("user_properties")
-    for name in refused & {*identification, *(properties if isinstance(properties, dict) else ())}:
+    given = {*identification, *(properties if isinstance(properties, dict) else ())} if refused else ()
+    for name in refused.intersection(given):
         raise RequestRefusedError(400, f"{name} is not allowed")
 
 

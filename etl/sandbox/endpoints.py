@@ -123,7 +123,9 @@ class IdentifyEndpoint:
         if len(identifications) > options.max_identifications:
             raise RequestRefusedError(413, "too many identifications in one request")
         taken = {name: getattr(options, option) for name, option in _UNDOCUMENTED.items()}
-        refused, obeyed = ({name for name, how in taken.items() if how == one} for one in ("refuse", "obey"))
+        refused, obeyed = (
+            frozenset(name for name, how in taken.items() if how == one) for one in ("refuse", "obey")
+        )
         refusals: dict[int, RequestRefusedError] = {}
         for number, identification in enumerate(identifications):
             try:

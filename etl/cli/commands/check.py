@@ -38,11 +38,16 @@ def check_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: A
     changes no state. Exit code 3 if rows would be rejected, 4 if `run` would refuse the source because it has
     too few rows or was already sent.
     """
+    from ...checkpoint import StateDir
     from ...pipeline import plan_job
+    from ...pipeline.capabilities import Capabilities
 
     loaded, source = options.load_job_and_source(job, sources)
     found = plan_job(loaded, source, settings=options.settings_of(**flags))
     show_plan(found, as_json=as_json)
+    known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
+    if known and not as_json:
+        show_lines([f"  {known}"])
     return exit_code_of(found)
 
 
