@@ -139,7 +139,7 @@ class IdentifyEndpoint:
             if number not in refusals and self._counts(name, identification):
                 state.apply(name, identification, obeyed)
         state.stats.identifications += len(names) - len(refusals)
-        if refusals and options.bad_item == "refused_alone":
+        if refusals and (options.bad_item == "refused_alone" or len(refusals) == len(names)):
             raise next(iter(refusals.values()))
         return Answer(200, "success")
 
