@@ -77,7 +77,11 @@ MEANT = {"obey": "obeys", "ignore": "ignores", "refuse": "refuses"}
 
 
 @given(told=SETTINGS)
-@settings(max_examples=examples(60, 8), suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate))
+@settings(
+    max_examples=examples(60, 8),
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),
+)
 def test_it_finds_what_the_sandbox_was_told(
     told: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

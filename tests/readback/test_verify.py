@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import threading
 import time
@@ -20,6 +21,7 @@ from etl import Job, run, verify
 from etl.amplitude.user_profile import PROFILE_URL, profile_endpoint
 from etl.errors import DestinationError, SourceError, UsageError
 from etl.readback import Verified, verify_job
+from etl.readback.user_sample import UserSample
 from etl.reader import open_source
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender import Backoff, Clock
@@ -75,18 +77,21 @@ def test_whatever_another_client_changed_is_found_if_it_is_in_the_sample(tmp_pat
                 identify(sandbox.url, {"user_id": name, "user_properties": {"$unset": {"plan": "-"}}})
             else:
                 profile["score"] = str(profile["score"])
-        for seed in range(examples(100, 2)):
-            found = read(job, table, sandbox.url, sample=2000 if examples(100, 2) == 100 else 500, seed=seed)
-            wrong = {one.user for one in found.differences}
-            assert wrong <= names
-            assert found.wrong == len(wrong) == found.sample - found.right
-            assert found.right_at_least <= 0.99
-            assert wrong, "a sample that holds none at all has odds below one in a hundred"
+        size, seeds, overstated = (2000, 100, 0) if examples(100, 2) == 100 else (500, 2, 0)
+        for seed in range(seeds):
+            sample = UserSample(size, seed)
+            sample.add(pa.record_batch({"user_id": table["id"].combine_chunks()}), None)
+            there = names & {user.name for user in sample.users}
+            found = read(job, table, sandbox.url, sample=size, seed=seed)
+            assert {one.user for one in found.differences} == there
+            assert found.wrong == len(there) == found.sample - found.right
+            overstated += found.right_at_least > 0.99
             assert {one.kind for one in found.differences} <= {
                 "other_value",
                 "missing_property",
                 "other_type",
             }
+    assert overstated <= 0.05 * seeds + 3 * math.sqrt(0.05 * 0.95 * seeds)
 
 
 def test_every_change_of_a_sampled_user_is_found(tmp_path: Path, sandbox: Sandbox) -> None:
