@@ -69,7 +69,8 @@ class Capabilities:
                 yield f"{name} was {before} on {self.date[:10]}, and is {finding.value} now"
 
     def __str__(self) -> str:
-        sizes = (f"{self.most(name) or 'unknown'} {name}" for name in ("identifications", "bytes"))
+        found = ((name, self.most(name)) for name in ("identifications", "bytes"))
+        sizes = (f"{most:,} {name}" if most else f"an unknown number of {name}" for name, most in found)
         return f"probed on {self.date[:10]}: a request takes {' and '.join(sizes)}"
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 # Those whose examples are run from top to bottom, each page in a folder of its own.
-PLAYED = (README, DOCS / "running.md", DOCS / "library.md", DOCS / "verify.md")
+PLAYED = (README, DOCS / "running.md", DOCS / "library.md", DOCS / "verify.md", DOCS / "probe.md")
 
 _FENCE = re.compile(r"^(?P<mark>`{3,})(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=mark)$", re.MULTILINE | re.DOTALL)
 

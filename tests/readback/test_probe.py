@@ -285,4 +285,4 @@ def test_the_command(propsync: Propsync, sandbox: Sandbox, monkeypatch: pytest.M
     assert sandbox.stats.requests == sandbox_requests + 1
     assert "probed on" not in propsync("check", *at).out
     keep(propsync.folder, sandbox.url, identifications=321, bytes=1_000_000)
-    assert "a request takes 321 identifications and 1000000 bytes" in propsync("check", *at).out
+    assert "a request takes 321 identifications and 1,000,000 bytes" in propsync("check", *at).out

@@ -62,6 +62,7 @@ def test_nothing_differs_after_a_run(tmp_path: Path, sandbox: Sandbox) -> None:
     assert (by_library.right, by_library.wrong) == (1, 0)
 
 
+@pytest.mark.timeout(900)  # all examples are 200,000 reads
 def test_whatever_another_client_changed_is_found_if_it_is_in_the_sample(tmp_path: Path) -> None:
     """1 % of the users; each seed takes another sample."""
     job, table, count = job_of(tmp_path), users(20_000), 20_000
