@@ -65,7 +65,8 @@ class Capabilities:
         """What is known of both and isn't the same, a sentence each."""
         for name, finding in newer.findings.items():
             before = self.findings[name].value if name in self.findings else None
-            if before is not None and finding.value is not None and before != finding.value:
+            known = name != "refusals" and before is not None and finding.value is not None
+            if known and before != finding.value:
                 yield f"{name} was {before} on {self.date[:10]}, and is {finding.value} now"
 
     def __str__(self) -> str:

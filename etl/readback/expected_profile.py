@@ -18,6 +18,7 @@ from ..amplitude.user_profile import UserProfile
 _MOST_OLDER: Final = 8  # earlier values that are kept of a property
 _TYPES: Final = {bool: "boolean", int | float: "number", str: "string", list: "list", dict: "object"}
 LONG_LIST: Final = "a list with more characters than Amplitude keeps"
+EARLIER: Final = "a later row of the user has an earlier time"
 SHARED_DEVICE: Final = "rows that name only a device may be about this user, too"
 
 
@@ -114,10 +115,12 @@ class ExpectedProfile:
         self.groups: dict[str, list[Any]] = {}
         self.fields: dict[str, str] = {}
         self._untold = _NOT_TOLD
+        self._time = 0
 
     def apply(self, identification: Mapping[str, Any]) -> None:
         """Take the user's next row, an identification as it is sent."""
-        updates = identification.get("user_properties") or {}
+        time, updates = identification.get("time", self._time), identification.get("user_properties") or {}
+        self._time, is_late = max(self._time, time), time < self._time
         if "$clearAll" in updates:
             self._untold = ExpectedValue()
             for name, before in self.properties.items():
@@ -126,7 +129,10 @@ class ExpectedProfile:
             for name, value in updates.get(operator, {}).items():
                 if value is not None:
                     before = self.properties.get(name, self._untold)
-                    self.properties[name] = before.after(operator, value)
+                    after = before.after(operator, value)
+                    if is_late:
+                        after = replace(after, value=None, unknown=EARLIER, present=False)
+                    self.properties[name] = after
         for name, value in (identification.get("groups") or {}).items():
             if named := [one for one in (value if isinstance(value, list) else [value]) if one is not None]:
                 self.groups[name] = named

@@ -91,21 +91,22 @@ def verify_job(
     users, rows = UserSample(sample, seed), JobSource(job, source)
     found = Verified(job=job.name, endpoint=reading, seed=seed)
     for row_range in rows.files():
-        for batch in rows.read(row_range):
-            users.add(rows.mapper.map(batch).identifications, rows.splice)
-            found.rows += batch.stop - batch.first
+        for mapped in rows.mapped(row_range):
+            users.add(mapped.identifications, rows.splice)
+            found.rows += mapped.batch.stop - mapped.batch.first
     found.sample = len(users.users)
     if not found.sample:
         raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")
-    sent, folder = 0.0, StateDir(state_dir or job.state_dir)
-    with suppress(EtlError, OSError), Checkpoint.load(folder.checkpoint) or nullcontext() as checkpoint:
-        if checkpoint is not None:
-            sent = max(path.stat().st_mtime for path in folder.path.glob(f"{folder.checkpoint.name}*"))
-            if not checkpoint.progress().finished:
-                notify("the last run isn't finished: what it has not sent yet will differ")
+    written, path = [0.0], StateDir(state_dir or job.state_dir).checkpoint
+    for file in (path, path.with_name(f"{path.name}-wal")):  # before it is opened, which may touch them
+        with suppress(OSError):
+            written.append(file.stat().st_mtime)
+    with suppress(EtlError), Checkpoint.load(path) or nullcontext() as checkpoint:
+        if checkpoint is not None and not checkpoint.progress().finished:
+            notify("the last run isn't finished: what it has not sent yet will differ")
 
     async def read_all() -> list[tuple[Findings, bool]]:
-        unsettled = settle - (time.time() - sent)
+        unsettled = settle - (time.time() - max(written))
         if unsettled > 0:
             notify(f"waiting {span(unsettled)}: rows were sent less than {span(settle)} ago")
             await clock.sleep(unsettled)

@@ -128,6 +128,14 @@ def test_kinds_of_differences(rows: list[dict[str, Any]], found: Any, kind: str 
     assert [one.kind for one in seen.differences] == [kind] * (kind is not None)
 
 
+def test_what_an_earlier_time_sets_later_is_undecided() -> None:
+    expected = ExpectedProfile()
+    for time, plan in ((5, "a"), (7, "b"), (6, "c")):
+        expected.apply({"user_id": "user-1", "time": time, "user_properties": {"$set": {"plan": plan}}})
+        seen = expected.compare("user-1", UserProfile("user-1", (), {"plan": plan}, None, {}))
+        assert (seen.right, seen.differences, seen.not_compared.total()) == (plan != "c", [], plan == "c")
+
+
 def test_groups_and_fields_are_compared_where_the_answer_has_them() -> None:
     expected = ExpectedProfile()
     expected.apply({"user_id": "user-1", "groups": {"org": "acme", "team": ["a", "b"]}, "language": "de"})

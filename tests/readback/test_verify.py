@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import random
 import threading
 import time
@@ -25,6 +26,7 @@ from etl.readback.user_sample import UserSample
 from etl.reader import open_source
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from etl.sender import Backoff, Clock
+from etl.text import columns
 from tests.commands import KEY, Propsync
 from tests.examples import examples
 from tests.sandbox.client import identify
@@ -276,6 +278,10 @@ def test_what_was_just_sent_is_waited_for(tmp_path: Path, sandbox: Sandbox) -> N
     assert 50 < waited(settle=60.0) <= 60
     assert said[0].endswith("rows were sent less than 1 min 00 s ago")
     assert waited(settle=0.0) < 1
+    checkpoint = tmp_path / ".propsync" / "job" / "checkpoint.sqlite"
+    os.utime(checkpoint, (time.time() - 70,) * 2)
+    for _ in range(2):  # looking at it is no sending
+        assert waited(settle=60.0) < 1
 
 
 def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
@@ -313,11 +319,11 @@ def test_the_command_shows_what_it_proves(exported: Propsync, sandbox: Sandbox) 
     done = exported("verify", "job.yml", "--settle", "0", "--sample", "1", "--seed", "3")
     assert "With 95 % confidence, at least 5.00 % of all users are right." in done.out
     assert "--seed 3" in done.out
-    sandbox.profiles.users["user-1"].properties["plan"] = "\x1b[31m" + "x" * 5000
+    sandbox.profiles.users["user-1"].properties["plan"] = "\x1b[31m" + "日本" * 5000
     del sandbox.profiles.users["user-2"]
     done = exported("verify", "job.yml", "--settle", "0")
     assert done.code == 3
-    assert max(map(len, done.out.splitlines())) <= 80
+    assert max(map(columns, done.out.splitlines())) <= 80
     assert "\x1b" not in done.out
     assert "next event" in done.out
     assert SECRET not in done.out + done.err

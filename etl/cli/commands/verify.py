@@ -116,14 +116,17 @@ def verified_lines(found: Verified) -> Iterator[str]:
 
 def difference_lines(found: Verified) -> Iterator[str]:
     """Yield a table of the first differences."""
-    import orjson
+    import json
 
     from ...text import columns, counted, one_line
 
     def cell(value: object, *, as_json: bool) -> str:
-        text = orjson.dumps(value, default=str).decode() if as_json else str(value)
+        text = json.dumps(value, ensure_ascii=False) if as_json else str(value)
         text = one_line("-" if as_json and value is None else text)
-        return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+        cut = text[:_WIDEST]
+        while columns(cut) > _WIDEST - (len(cut) < len(text)):
+            cut = cut[:-1]
+        return cut + "…" * (len(cut) < len(text))
 
     rows = [("user", "property", "expected", "found", "")]
     for one in found.differences[:_MOST_SHOWN]:
