@@ -17,12 +17,13 @@ from ..amplitude.responses import Accepted, SlowDown
 from ..amplitude.user_profile import UserProfile
 from ..pipeline.capabilities import Finding
 from ..sender.transports import gzip
-from .probe_session import PREFIX, PROPERTY, ProbeSession, largest, user_item
+from .probe_session import PREFIX, PROPERTY, BudgetSpentError, ProbeSession, largest, user_item
 
 MOST_ITEMS: Final = 4096
 MOST_SIZE: Final = 2_000_000
 _LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
-_LIKELY_SIZES: Final = (1_000_000, 1_001_000, 1_048_576, 1_049_000)
+_LIKELY_SIZES: Final = (1_000_000, 1_001_000, 1_048_576, 1_049_000, MOST_SIZE)
+_SIZES_TOGETHER: Final = 15_000_000  # bytes; the rest of what may be sent is for the other questions
 _STEP: Final = 1000  # bytes
 _BURST: Final = 60  # updates of one user
 _MOST_WAITS: Final = 60
@@ -44,6 +45,8 @@ async def find_bytes(session: ProbeSession) -> Finding:
     frame = len(session.body([user_item("bytes", {"$set": {PROPERTY: ""}})]))
 
     async def takes(size: int) -> bool:
+        if session.bytes + size > _SIZES_TOGETHER:
+            raise BudgetSpentError("the other questions need the rest")
         text = "x" * (size - frame)
         item = user_item("bytes", {"$set": {PROPERTY: text}})
         return await session.takes(session.body([item]), refusal="too many bytes")

@@ -116,6 +116,18 @@ def test_it_finds_what_the_sandbox_was_told(
     assert KEY not in json.dumps(known.as_json())
 
 
+@pytest.mark.parametrize(
+    ("size", "least"), [(1_500_000, 1_400_000), (1_900_000, 1_800_000), (3_000_000, 2_000_000)]
+)
+def test_a_large_limit_leaves_room_for_the_other_questions(tmp_path: Path, size: int, least: int) -> None:
+    with probed_sandbox(SandboxOptions(max_bytes=size, max_identifications=9999)) as (sandbox, clock):
+        known = probe_limits(job_in(tmp_path), KEY, SECRET, endpoint=sandbox.url, clock=clock)
+        assert sandbox.stats.bytes <= MOST_BYTES
+    assert least <= (known.most("bytes") or 0) <= size
+    assert known.most("identifications") == 4096
+    assert known.findings["time"].value == "ignores"
+
+
 def test_without_the_secret_key_only_what_shows_at_once_is_known(tmp_path: Path) -> None:
     with probed_sandbox(SandboxOptions()) as (sandbox, clock):
         known = probe_limits(job_in(tmp_path), KEY, endpoint=sandbox.url, clock=clock)
