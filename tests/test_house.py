@@ -37,7 +37,7 @@ CODE_PER_PRIVATE_FUNCTION = {
     "reader": 36,
     "sandbox": 40,
     "sender": 29,
-    "snapshot": 36,
+    "snapshot": 35,
 }
 
 

@@ -169,7 +169,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         query = (
             "SELECT code, reason, count(*) FROM rejects GROUP BY code, reason ORDER BY 3 DESC, 1, 2 LIMIT ?"
         )
-        return self._fetch(query, most)
+        return list(self._rows(query, most))
 
     def skipped_values(self) -> dict[str, dict[str, int]]:
         """How many values were left out of rows as the job allows, by column and reason."""
@@ -243,7 +243,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def limits(self) -> list[tuple[int, int]]:
         """The places (file, row) at which chunks ended because a process sent no more."""
-        return self._fetch("SELECT file, row FROM limits")
+        return list(self._rows("SELECT file, row FROM limits"))
 
     def keep_unchanged(self, data: bytes) -> None:
         """Remember the set of users that the run found unchanged. Raises StateError."""

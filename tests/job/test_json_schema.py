@@ -44,7 +44,7 @@ def test_every_key_is_in_it_and_explained() -> None:
         "identification: {user_id: a, user_properties: {b: {column: c, transform: [trim, {prefix: x}]}}}",
         "identification: {user_id: a, user_properties: {b: {value: [1, {c: d}]}}}",
         "identification: {user_id: a, user_properties: {}}\nsource: [a, b]\ncsv: {delimiter: ;}",
-        "identification: {user_id: a}\nrun: {rate: 2000, max_rejects: 1%, min_rows: 5, full: true, processes: 2}",
+        "identification: {user_id: a}\nrun: {rate: 2000, max_rejects: 1%, min_rows: 5, full: true}",
         "identification: {user_id: a}\nrun: {rate: max, max_outage: 90s, report: a.html, rejects: b.csv}",
     ],
 )
