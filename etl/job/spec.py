@@ -128,8 +128,7 @@ class Destination:
     endpoint: Annotated[Text, AfterValidator(_expanded), AfterValidator(words.endpoint), _Region]
     """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
     transport: TransportName = "identify"
-    """How: identify is the Identify API; batch is $identify events over the Batch API, which count once
-    however often they are sent."""
+    """How: identify is the Identify API; batch is $identify events over the Batch API, each counted once."""
     trust_status: Flag = False
     """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay."""
     secret_key_env: Annotated[str, AfterValidator(words.variable_name)] = "AMPLITUDE_SECRET_KEY"  # noqa: S105
@@ -317,10 +316,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 
 
 def fingerprint(job: Job) -> str:
-    """64 hex digits of a hash over everything in a job that changes what is sent.
-
-    What is taken for an acceptance, and the secret key, change nothing. Of `transform` only the name counts.
-    """
+    """64 hex digits of a hash over everything that changes what is sent; of `transform` only its name."""
 
     def given(part: Any) -> dict[str, Any]:
         # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.

@@ -343,6 +343,17 @@ def test_the_json_has_the_keys_that_scripts_rely_on(exported: Propsync, sandbox:
     assert json.dumps(found).count(SECRET) == 0
 
 
+def test_options_of_run_in_the_job_file_count_but_for_its_rate(exported: Propsync, sandbox: Sandbox) -> None:
+    text = (exported.folder / "job.yml").read_text().replace(sandbox.url, "http://127.0.0.1:9")
+    run_options = f"run: {{rate: max, endpoint: '{sandbox.url}', state_dir: here, max_rejects: 1%}}\n"
+    (exported.folder / "job.yml").write_text(text + run_options)
+    assert exported("verify", "job.yml", "--settle", "0").code == 0
+    assert exported("run", "job.yml").code == 0
+    done = exported("verify", "job.yml", "--settle", "300ms")
+    assert "waiting" in done.err
+    assert exported("probe", "job.yml").out == f"job: the API key works at {sandbox.url}\n"
+
+
 @pytest.mark.parametrize(
     ("destination", "environment", "code", "message"),
     [

@@ -25,6 +25,7 @@ This sends up to {requests} requests with up to {size} in all to
 who stay there. It takes a few minutes. Use the key of a test project."""
 
 
+@options.from_environment
 @click.command(
     "probe",
     short_help="Try the API key; with --limits, find out what Amplitude takes.",
@@ -47,10 +48,8 @@ def probe_command(
     limits: bool,
     yes: bool,
     settle: float,
-    endpoint: str | None,
-    state_dir: Path | None,
-    allow_http: bool,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Try whether the API key works, and in which region, with at most two requests that change nothing.
 
@@ -58,16 +57,14 @@ def probe_command(
     what no page says, and keep the answers in capabilities.json in the state folder; `run` then keeps to
     them. With the secret key in AMPLITUDE_SECRET_KEY, more questions are answered.
     """
-    from ...job import load_job, read_api_key, read_secret_key
+    from ...job import read_api_key, read_secret_key
     from ...readback import probe_key, probe_limits
     from ...readback.probe_session import MOST_BYTES, MOST_REQUESTS, PREFIX
     from ...text import size
 
-    invocation, loaded = current(), load_job(job, environ=os.environ)
-    invocation.set_job(loaded)
+    invocation, (loaded, flags) = current(), options.load_for_command(job, flags)
     key = read_api_key(loaded, os.environ)
-    where: dict[str, Any] = {"endpoint": endpoint, "allow_http": allow_http}
-    known = probe_key(loaded, key, **where)
+    known = probe_key(loaded, key, endpoint=flags["endpoint"], allow_http=flags["allow_http"])
     region = f" (region {known.region})" if known.region else ""
     message = f"{loaded.name}: the API key works at {known.endpoint}{region}"
     if not limits:
@@ -90,10 +87,9 @@ def probe_command(
         loaded,
         key,
         secret_key,
-        state_dir=state_dir,
         settle=settle,
         notify=lambda text: invocation.message("probe", text),
-        **where,
+        **flags,
     )
     if as_json:
         show_json(result.as_json())

@@ -34,6 +34,7 @@ A user who is not there was not sent, was sent to another project, or is new to
 Amplitude: what is sent of a new user applies with the user's next event."""
 
 
+@options.from_environment
 @click.command(
     "verify",
     short_help="Read users back from Amplitude and compare them.",
@@ -46,7 +47,14 @@ Amplitude: what is sent of a new user applies with the user's next event."""
 @options.SOURCES
 @option("--sample", "N", click.IntRange(min=1), "How many random users to read back.", default=400)
 @option("--seed", "N", int, "Decides which users; the same number takes the same ones.  [default: random]")
-@option("--rate", "N", click.FloatRange(min=0, min_open=True), "Reads a minute.", default=600)
+@option(
+    "--rate",
+    "N",
+    click.FloatRange(min=0, min_open=True),
+    "Reads a minute.",
+    default=600,
+    envvar="PROPSYNC_VERIFY_RATE",
+)
 @option(
     "--settle",
     "DURATION",
@@ -68,12 +76,15 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     from ...job import read_secret_key
     from ...readback import verify_job
 
-    loaded, source = options.load_job_and_source(job, sources)
+    # `rate` in the job file is another one than that of reads.
+    shared = {name: flags.pop(name) for name in ("endpoint", "state_dir", "allow_http")}
+    loaded, shared = options.load_for_command(job, shared)
+    source = options.open_job_source(loaded, sources)
     secret_key = read_secret_key(loaded, os.environ)
     invocation = current()
     invocation.secrets.append(secret_key)
     found = verify_job(
-        loaded, source, secret_key, notify=lambda text: invocation.message("verify", text), **flags
+        loaded, source, secret_key, notify=lambda text: invocation.message("verify", text), **flags, **shared
     )
     if as_json:
         show_json(asdict(found))
