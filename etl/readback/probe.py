@@ -34,9 +34,8 @@ from .profile_reader import ProfileReader
 _UNREADABLE: Final = "it can only be read back, which needs the secret key (AMPLITUDE_SECRET_KEY)"
 _NOT_IN_EU: Final = "it can only be read back, and there is no User Profile API in the EU"
 _NOT_ASKED: Final = "the probe had sent as much as it may before this question"
-_AT_ONCE: Final = ("bytes", "identifications", "gzip", "min_id_length", "user_window", "refusals")
-_LATER: Final = ("insert_id", "time", "clear_all", "bad_item", "clearing_field")
-
+_AT_ONCE: Final = ("bytes", "identifications", "gzip", "min_id_length", "user_window")
+_LATER: Final = ("insert_id", "time", "clear_all", "bad_item", "clearing_field", "refusals")
 _LATER_HINT: Final = "run the same command again later"
 
 

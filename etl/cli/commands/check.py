@@ -53,7 +53,7 @@ def check_command(
     show_plan(found, as_json=as_json)
     known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
     if known and not as_json:
-        show_lines([f"  {known}"])
+        show_lines(["", f"  {known}"])
     return exit_code_of(found)
 
 
