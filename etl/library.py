@@ -152,9 +152,9 @@ def _open(job: Job, source: object) -> Source:
     from .reader import open_source
 
     if source is None:
-        return open_source(job.source, csv=job.csv, folder=job.folder)
+        return open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)
     locations = source if isinstance(source, list | tuple) else [source]
-    return open_source(locations, csv=job.csv)
+    return open_source(locations, csv=job.csv, excel=job.excel)
 
 
 if not TYPE_CHECKING:  # which knows the names, and no others

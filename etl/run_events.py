@@ -74,9 +74,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """Chunks were committed: the whole job's tally so far. At most a few times a second."""
+    """Chunks were committed: the whole job's tally so far. At most a few times a second.
+
+    `expected_rows` is about how many rows the source has, by the bytes that were read so far; None where
+    `Started` has their number, or the source has no size.
+    """
 
     tally: Tally
+    expected_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..model import Reject
-from .json_lines import json_lines
+from .exact_json import is_json
+from .json_lines import json_lines, mark_json, splice_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -147,7 +148,7 @@ def original_values(
             ]
         written = pa.RecordBatch.from_arrays(columns, names=names)
         try:
-            return json_lines(written, explicit_nulls=True).decode().split("\n")[:-1]
+            return json_lines(written, explicit_nulls=True, splice=splice_json).decode().split("\n")[:-1]
         except Exception:  # noqa: BLE001 - the writer has no error type of its own
             if alone:
                 values = {name: python_value(column, 0) for name, column in zip(names, columns, strict=True)}
@@ -156,12 +157,14 @@ def original_values(
 
 
 def _for_json(column: pa.Array) -> pa.Array:
-    """Infinities and bytes as text; NaN is null. Bytes that are no text have the bad ones written out."""
+    """JSON marked, infinities and bytes as text, bad ones of them written out; NaN is null."""
     kind = column.type
     if pa.types.is_floating(kind):
         numbers = column.to_numpy(zero_copy_only=False)
         column = column.cast(pa.string()) if np.isinf(numbers).any() else column
         return pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, column.type), column)
+    if is_json(kind):
+        return mark_json(column.storage)
     if not is_textual(kind):
         return column
     column = column.cast(pa.binary())
@@ -233,7 +236,11 @@ def plain_text(value: object) -> str:
 
 def arrow_origins(rows: pa.RecordBatch) -> list[str]:
     """Return an origin for each row, from which `arrow_row` restores its typed values."""
-    typed = [place for place, kind in enumerate(rows.schema.types) if kind not in _EXACT_IN_JSON]
+    typed = [
+        place
+        for place, kind in enumerate(rows.schema.types)
+        if kind not in _EXACT_IN_JSON and not is_json(kind)
+    ]
     odd = {  # of columns of doubles: the values for which JSON has no number
         place: np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
         for place, column in enumerate(rows.columns)

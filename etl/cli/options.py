@@ -239,7 +239,9 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
             )
     if not (sources or job.source):
         raise UsageError(f"{job.file} has no source", hint="add `source:` to it, or name one behind it")
-    return open_source(sources or job.source, csv=job.csv, folder=Path() if sources else job.folder)
+    return open_source(
+        sources or job.source, csv=job.csv, excel=job.excel, folder=Path() if sources else job.folder
+    )
 
 
 def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:

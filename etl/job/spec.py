@@ -20,7 +20,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PlainValidator,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -48,6 +47,8 @@ from .problems import (
 )
 from .run_options import RunOptions
 from .scalars import Data, blank_is_empty, is_blank
+from .source_options import CsvOptions as CsvOptions
+from .source_options import ExcelOptions, with_sheet
 from .words import SECTION, Flag, NullWords, Text, as_list_of, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
@@ -81,41 +82,6 @@ _Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
 _Region: Final = Field(
     alias="region", default="us", validate_default=True, examples=["us", "eu", "http://127.0.0.1:8080"]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CsvOptions:
-    """How CSV files are written; Parquet and NDJSON need none of it."""
-
-    __pydantic_config__ = SECTION
-
-    # Once read, `encoding` is the codec's name as Python spells it, and `escape` is "" for none.
-    delimiter: Annotated[
-        Annotated[str, AfterValidator(words.delimiter)] | None, Field(examples=[";", "tab"])
-    ] = None
-    """One character or `tab`; by default the likeliest of , ; tab |."""
-    encoding: Annotated[
-        Text, AfterValidator(words.encoding), Field(examples=["utf-8", "latin-1", "cp1252"])
-    ] = "utf-8"
-    """The text encoding."""
-    quote: words.QuoteSign = '"'
-    """The sign around fields."""
-    escape: Annotated[
-        str,
-        optional(words.EscapeSign, ""),
-        # Two quotes stand for one anyway.
-        AfterValidator(lambda escape, info: "" if escape == info.data.get("quote") else escape),
-        Field(examples=["\\"]),
-    ] = ""
-    """The character that stands before quotes, itself, delimiters and line ends in values."""
-    header: Annotated[
-        tuple[Text, ...] | Literal[False] | None,
-        PlainValidator(words.csv_header, list[Text] | Literal[False]),
-        Field(examples=[["id", "plan"], False]),
-    ] = None
-    """For files without a header: the names of the columns, or false for `1`, `2`, ..."""
-    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
-    """How many lines stand above the header, or above the rows of a file without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +138,16 @@ class Job:
     """Files, folders, globs or URLs, relative to this file. ${VAR} is expanded."""
     csv: Annotated[CsvOptions, BeforeValidator(blank_is_empty, CsvOptions)] = CsvOptions()
     """How CSV files are written."""
+    # For the file alone: `excel` has it.
+    sheet: InitVar[Annotated[Text | None, _kept_as("sheet"), Field(examples=["Users"])]] = None
+    """Which sheet of a workbook is read; by default the first one that is visible."""
+    excel: Annotated[
+        ExcelOptions,
+        BeforeValidator(blank_is_empty, ExcelOptions),
+        AfterValidator(with_sheet),
+        Field(validate_default=True),
+    ] = ExcelOptions()
+    """Where the rows of a workbook stand."""
     # For the file alone: every column spec has them in its own `nulls`.
     nulls: InitVar[
         Annotated[NullWords, _kept_as("nulls"), Field(examples=[["NULL", "\\N", "n/a", "-"]])]

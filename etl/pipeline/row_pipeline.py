@@ -43,6 +43,8 @@ Stage: TypeAlias = Literal["source", "map", "diff", "encode", "idle"]
 _STAGES: Final[tuple[Stage, ...]] = ("source", "map", "diff", "encode", "idle")
 # New pairs are sorted once there are so many, or when somebody asks.
 _UNSORTED: Final = 1 << 16
+# How often the number of rows is estimated anew: with many files that takes a moment.
+_EXPECTED_SECONDS: Final = 0.25
 # In place of a run's id, and as long.
 NO_RUN: Final = "0" * 32
 
@@ -101,11 +103,20 @@ class JobSource:
         self.source = _with_all_columns(job, source, strict=transform is None)
         self.mapper = Mapper(job.identification, transform=transform)
         self.times = StageTimes()
+        # A worker process shares it with its parent.
+        self._expected, self._expected_due = np.frombuffer(mmap.mmap(-1, 8), np.int64), -math.inf
+
+    @property
+    def expected_rows(self) -> int | None:
+        """About how many rows the source has, by what was read of it; None if that can't be known."""
+        return int(self._expected[0]) or None
 
     @property
     def splice(self) -> Splice | None:
         """The function that puts raw JSON values into JSON lines; None if there are none."""
-        raw = self.mapper.has_raw_json or any(file.format == "ndjson" for file in self.source.files)
+        raw = self.mapper.has_raw_json or any(
+            file.format in {"ndjson", "excel"} for file in self.source.files
+        )
         return splice_json if raw else None
 
     def files(self) -> Iterator[RowRange]:
@@ -133,6 +144,9 @@ class JobSource:
         """The batches of a range, mapped; `batches` are those that were read of it."""
         with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
             for batch in self.times.each("idle", read):
+                if perf_counter() >= self._expected_due:
+                    self._expected[0] = self.source.expected_rows() or 0
+                    self._expected_due = perf_counter() + _EXPECTED_SECONDS
                 with self.times.stage("map"):
                     mapped = within(self.mapper.map(batch), row_range)
                 yield mapped

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Ended, Event, Listener, Noted, Started, Summary, Timing, Warned
+from ..run_events import Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .capabilities import known_limits
@@ -177,13 +177,20 @@ class _Run:
             yield from self.removed.chunks(self.ranges.gaps(files), held)
 
     async def _send(self, stream: ChunkStream) -> bool:
+        known = self.source.total_rows() is not None
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Progressed) and not known:
+                event = replace(event, expected_rows=self.pipeline.rows.expected_rows)
+            self.listener(event)
+
         async with self.transport as transport:
             return await send_all(
                 stream,
                 transport,
                 self.checkpoint,
                 self.settings,
-                self.listener,
+                listen,
                 self.opened.in_flight,
                 resent=self.opened.resent,
                 on_timing=self.timings.append,

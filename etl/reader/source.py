@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from ..errors import SourceError
-from ..job.spec import CsvOptions
+from ..job.source_options import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
@@ -55,10 +55,11 @@ class _Entry:
 
     def complete(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
         """The rows with the folders' columns among them, in the order of `columns`."""
+        own = dict(zip(rows.schema.names, rows.columns, strict=True))
         arrays = [
             pa.array([self.added[name]], pa.string()).take(pa.nulls(rows.num_rows, pa.int64()).fill_null(0))
             if name in self.added
-            else rows.column(name)
+            else own[name]
             for name in columns
         ]
         return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
@@ -144,6 +145,16 @@ class Source:
         """Return the rows of all files, if they are known without reading them; else None."""
         counts = [entry.reader.total_rows() for entry in self._entries]
         return None if None in counts else sum(count or 0 for count in counts)
+
+    def expected_rows(self) -> int | None:
+        """Return about how many rows all files have, by the bytes that were read; None without sizes."""
+        known = [entry.reader.total_rows() for entry in self._entries]
+        left = [entry for entry, rows in zip(self._entries, known, strict=True) if rows is None]
+        rows, read = (sum(entry.reader.read_so_far[place] for entry in left) for place in (0, 1))
+        sizes = [entry.file.size for entry in left]
+        if None in sizes or not read:
+            return None
+        return sum(rows or 0 for rows in known) + round(sum(size or 0 for size in sizes) * rows / read)
 
     def total_bytes(self) -> int | None:
         """Return the bytes of all files as they are stored (packed or not); None if any has no size."""
@@ -299,6 +310,7 @@ def open_source(
     locations: Sequence[object],
     *,
     csv: CsvOptions | None = None,
+    excel: ExcelOptions | None = None,
     folder: Path = Path(),
     batch_rows: int = 16384,
 ) -> Source:
@@ -321,7 +333,9 @@ def open_source(
         for stored in find_files(str(location), folder, left_out):
             if stored.identity() not in seen:
                 seen.add(stored.identity())
-                entries.append(_opened(stored, ReadOptions(csv or CsvOptions(), batch_rows)))
+                options = ReadOptions(csv or CsvOptions(), excel or ExcelOptions(), batch_rows)
+                entries.append(_opened(stored, options))
+                warnings += entries[-1].reader.warnings
         if left_out:
             warnings.append(Warned("left_out", left_out_message(str(location), left_out)))
     counts: Counter[str] = Counter()

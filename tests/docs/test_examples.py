@@ -11,10 +11,8 @@ import pytest
 
 from etl.job import parse_job
 from etl.sandbox import Sandbox
-from tests.docs.pages import DOCS, README, Block, blocks, user_pages
+from tests.docs.pages import DOCS, PLAYED, ROOT, Block, blocks, user_pages
 from tests.docs.playing import SHOWN_URL, Console, fits, steps
-
-PLAYED = (README, DOCS / "running.md", DOCS / "library.md", DOCS / "verify.md", DOCS / "probe.md")
 
 
 def name_of(page: Path) -> str:
@@ -27,6 +25,7 @@ def test_a_page_says_what_its_examples_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMPLITUDE_API_KEY", "set-so-that-it-is-unset-again")
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     console, names, said = Console(tmp_path, sandbox.url), {"__name__": page.stem}, ""
     for block in blocks(page):
         if block.language == "console":

@@ -29,7 +29,7 @@ from etl.errors import (
 from etl.model import RowRange
 from etl.pipeline import RejectLimit
 from etl.run_events import Ended, Event, Progressed, Started, Summary
-from etl.sandbox import FaultRule, SandboxOptions, parse_fault, running_sandbox
+from etl.sandbox import FaultRule, Sandbox, SandboxOptions, parse_fault, running_sandbox
 from tests.pipeline.making import (
     KEY,
     QUICK,
@@ -383,3 +383,21 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
         assert set(threading.enumerate()) <= others
         assert 0 < _settled_rows(tmp_path) < ROWS
         assert run_once(tmp_path, sandbox, users, batch_size=10).tally.rows == ROWS
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_progress_tells_about_how_many_rows_a_text_file_has(
+    tmp_path: Path, sandbox: Sandbox, processes: int
+) -> None:
+    path, rows = tmp_path / "x.csv", 80_000
+    lines = (f"user-{number},pro,1,,{number}\n" for number in range(rows))
+    path.write_text("".join(["id,plan,score,platform,os\n", *lines]))
+    told: list[Progressed] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progressed):
+            told.append(event)
+
+    run_once(tmp_path, sandbox, path, listener=listen, processes=processes, batch_size=1_000)
+    assert told[0].tally.rows < told[-1].tally.rows == rows
+    assert [event.expected_rows for event in told] == [pytest.approx(rows, rel=0.1)] * len(told)

@@ -35,7 +35,9 @@ def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
     if found["status"] == "unfinished":
         found["rows_left"] = None
         with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
-            source = loaded.source and open_source(loaded.source, csv=loaded.csv, folder=loaded.folder)
+            source = loaded.source and open_source(
+                loaded.source, csv=loaded.csv, excel=loaded.excel, folder=loaded.folder
+            )
             if source and (total := source.total_rows()) is not None:
                 found["rows_left"] = max(total - found["rows"], 0)
     if as_json:
