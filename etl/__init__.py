@@ -17,6 +17,7 @@ from .library import baseline as baseline
 from .library import plan as plan
 from .library import preview as preview
 from .library import run as run
+from .library import verify as verify
 
 if TYPE_CHECKING:
     from .errors import EtlError as EtlError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .pipeline.settings import RejectLimit as RejectLimit
     from .pipeline.settings import RowMinimum as RowMinimum
     from .pipeline.settings import Settings as Settings
+    from .readback import Verified as Verified
     from .run_events import Summary as Summary
 
     __version__: str

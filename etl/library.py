@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Unpack
 
     from .errors import EtlError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .pipeline.baseline import Recorded
     from .pipeline.plan import Plan
     from .pipeline.settings import Options, RejectLimit, RowMinimum, Settings
+    from .readback import Verified
     from .reader import Source
     from .run_events import Listener, Summary
 
@@ -27,11 +29,13 @@ __all__ = [
     "RowMinimum",
     "Settings",
     "Summary",
+    "Verified",
     "__version__",
     "baseline",
     "plan",
     "preview",
     "run",
+    "verify",
 ]
 
 __version__: str
@@ -46,6 +50,7 @@ _HOMES: Final = {
     "RowMinimum": ".pipeline.settings",
     "Settings": ".pipeline.settings",
     "Summary": ".run_events",
+    "Verified": ".readback",
 }
 
 
@@ -100,6 +105,39 @@ def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]
     from .pipeline import preview_rows as first
 
     return first(job, _open(job, source), count=count)
+
+
+def verify(
+    job: Job,
+    source: object = None,
+    *,
+    secret_key: str | None = None,
+    sample: int = 400,
+    seed: int | None = None,
+    rate: float = 600.0,
+    settle: float = 60.0,
+    endpoint: str | None = None,
+    state_dir: Path | None = None,
+) -> Verified:
+    """Read random users of a source back from Amplitude and compare them with what its rows leave.
+
+    `rate` is in reads a minute; what was sent less than `settle` seconds ago is waited for. `secret_key`
+    None: from where the job says it is. Raises EtlError where nothing can be read back.
+    """
+    from .job import read_secret_key
+    from .readback import verify_job
+
+    return verify_job(
+        job,
+        _open(job, source),
+        read_secret_key(job, os.environ) if secret_key is None else secret_key,
+        sample=sample,
+        seed=seed,
+        rate=rate,
+        settle=settle,
+        endpoint=endpoint,
+        state_dir=state_dir,
+    )
 
 
 def _settings(settings: Settings | None, options: Options) -> Settings:

@@ -23,6 +23,9 @@ from etl import (
     Summary as Summary,
 )
 from etl import (
+    Verified as Verified,
+)
+from etl import (
     __version__ as __version__,
 )
 from etl import (
@@ -36,6 +39,9 @@ from etl import (
 )
 from etl import (
     run as run,
+)
+from etl import (
+    verify as verify,
 )
 
 __all__: list[str]

@@ -83,7 +83,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         keep_inside()
         patch.setenv("HOME", str(folder))
-        for name in ("AMPLITUDE_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        for name in (
+            "AMPLITUDE_API_KEY",
+            "AMPLITUDE_SECRET_KEY",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "https_proxy",
+        ):
             patch.delenv(name, raising=False)
         yield folder
     assert not list(folder.iterdir()), "something was left in the home folder"

@@ -33,6 +33,7 @@ CODE_PER_PRIVATE_FUNCTION = {
     "listeners": 35,
     "mapper": 30,
     "pipeline": 49,
+    "readback": 55,
     "reader": 36,
     "sandbox": 40,
     "sender": 29,

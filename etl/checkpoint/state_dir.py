@@ -44,6 +44,7 @@ class StateDir:
         self.ids = path / "ids.arrow"
         self.in_flight = path / "in_flight"
         self.lock = path / "lock"
+        self.capabilities = path / "capabilities.json"
 
     def beside(self, mark: str) -> StateDir:
         """The same folder, with the snapshot and the ids of another destination, named with a mark."""

@@ -192,12 +192,12 @@ def from_environment(command: click.Command) -> click.Command:
     for parameter in command.params:
         flag = parameter.opts[0].removeprefix("--")
         if isinstance(parameter, click.Option) and (command.name == "run" or flag not in _OUTPUTS):
-            parameter.envvar = f"PROPSYNC_{flag.replace('-', '_').upper()}"
+            parameter.envvar = parameter.envvar or f"PROPSYNC_{flag.replace('-', '_').upper()}"
     return command
 
 
 def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
-    """Load the job; return it, and the flags with the options of its `run` where nobody gave others."""
+    """Load the job; return it, and these flags with the options of its `run` where nobody gave others."""
     from ..errors import Fault, JobError
     from ..job import Job
 
@@ -209,7 +209,11 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
         name = str(parameter.name)
         key = parameter.opts[0].removeprefix("--").replace("-", "_")
         value = getattr(job.run, key, None) if context.command.name == "run" or key not in _OUTPUTS else None
-        if value is None or context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if (
+            value is None
+            or name not in flags
+            or context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ):
             continue
         try:
             given = str(job.folder / value) if key in _PATHS else value

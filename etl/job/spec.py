@@ -94,11 +94,13 @@ class Destination:
     endpoint: Annotated[Text, AfterValidator(_expanded), AfterValidator(words.endpoint), _Region]
     """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
     transport: TransportName = "identify"
-    """How: identify is the Identify API; batch is $identify events over the Batch API, which count once
-    however often they are sent."""
+    """How: identify is the Identify API; batch is $identify events over the Batch API, each counted once."""
     trust_status: Flag = False
-    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of a relay of your
-    own."""
+    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay."""
+    secret_key_env: Annotated[str, AfterValidator(words.variable_name)] = "AMPLITUDE_SECRET_KEY"  # noqa: S105
+    """The environment variable that holds the secret key; `verify` reads users back with it."""
+    secret_key_file: Text | None = None
+    """The file that holds the secret key, relative to this file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +292,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 
 
 def fingerprint(job: Job) -> str:
-    """64 hex digits of a hash over everything in a job that changes what is sent.
-
-    What is taken for an acceptance changes nothing of it. Of a `transform` function only the name counts.
-    """
+    """64 hex digits of a hash over everything that changes what is sent; of `transform` only its name."""
 
     def given(part: Any) -> dict[str, Any]:
         # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
@@ -306,7 +305,7 @@ def fingerprint(job: Job) -> str:
     content: dict[str, object] = {
         "version": FINGERPRINT_VERSION,
         "identification": job.identification,
-        "destination": replace(job.destination, trust_status=False),
+        "destination": Destination(job.destination.endpoint, job.destination.transport),
         "csv": job.csv,
         "changes": job.changes,
         "transform": job.transform,
@@ -322,9 +321,10 @@ def fingerprint(job: Job) -> str:
 
 def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
     """What is wrong with the sense of a job whose keys are right each by itself."""
-    if "api_key_env" in data and "api_key_file" in data:
-        message = "`api_key_env` and `api_key_file` exclude each other: give one of them"
-        yield Problem(("api_key_file",), message)
+    for path, given in (((), data), (("destination",), data.get("destination"))):
+        for env, file in (("api_key_env", "api_key_file"), ("secret_key_env", "secret_key_file")):
+            if isinstance(given, dict) and env in given and file in given:
+                yield Problem((*path, file), f"`{env}` and `{file}` exclude each other: give one of them")
     takes_time = amplitude.TRANSPORT_RULES[job.destination.transport].takes_time
     if amplitude.TIME_FIELD in job.identification.fields and not takes_time:
         message = (

@@ -26,6 +26,7 @@ from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
 from ..subject import Subject, user_keys
+from .capabilities import known_limits
 from .diff_base import DiffBase, destination_folder, open_diff_base
 from .precheck import LargeNumbers, job_warnings, precheck, refusal, source_warnings
 from .removed_users import find_removed_users
@@ -132,12 +133,16 @@ def plan_job(
     destination, scratch = job.destination, folder.snapshot
     with suppress(OSError):  # else the system has no folder for temporary files
         scratch = Path(tempfile.gettempdir(), "propsync")
-    own, limits = destination_folder(folder, destination.endpoint), settings.limits(destination.transport)
+    own, (limits, known) = (
+        destination_folder(folder, destination.endpoint),
+        known_limits(job, settings, folder),
+    )
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
         found = Plan(job.name, destination.endpoint, destination.transport, len(source.files))
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
+        found.warnings += (note for note in known if isinstance(note, Warned))
         users = UserCount(diff_base, scratch, pipeline.rows.splice)
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
 from ..ending import Ending, ended
@@ -18,9 +18,10 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Ended, Event, Listener, Progressed, Started, Summary, Timing, Warned
+from ..run_events import Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
+from .capabilities import known_limits
 from .diff_base import remove_oldest
 from .invalidate import write_snapshot
 from .precheck import (
@@ -43,6 +44,7 @@ from .worker_process import may_fork, worker_process
 _WORTH_A_PROCESS: Final = 16 << 20
 
 Status = Literal["finished", "limited", "stopped", "interrupted"]
+_Result = TypeVar("_Result")
 
 
 def no_listener(event: Event) -> None:
@@ -64,7 +66,7 @@ def run_job(
 def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: Listener) -> Summary:
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
-    limits = settings.limits(job.destination.transport)
+    limits, known = known_limits(job, settings, folder)
     if settings.limit is not None and not source.repeatable:
         raise UsageError(
             "a stream is gone once it was read, so --limit would lose its other rows",
@@ -85,7 +87,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as notes,
         ):
-            return _Run(pipeline, transport, run, removed, notes, settings, listener).run(lock)
+            return _Run(pipeline, transport, run, removed, notes, settings, listener, known).run(lock)
 
 
 @dataclass
@@ -99,6 +101,7 @@ class _Run:
     notes: StreamNotes
     settings: Settings
     listener: Listener
+    known: tuple[Warned | Noted, ...] = ()
     final: FinalChanges | None = None
     end: tuple[int, int] | None = None  # the place (file, row) from which on nothing is sent
     timings: list[Timing] = field(default_factory=list)  # none before anything is sent
@@ -230,7 +233,12 @@ class _Run:
         files, endpoint = len(source.files), job.destination.endpoint
         self.listener(Started(job.name, endpoint, files, rows, size, self.resumed))
         removed = self.removed.warnings() if self.removed else ()
-        found = (*job_warnings(job), *source_warnings(job, source), *self.opened.diff_base.warnings)
+        found = (
+            *job_warnings(job),
+            *source_warnings(job, source),
+            *self.opened.diff_base.warnings,
+            *self.known,
+        )
         for note in (*found, *self.opened.notes, *removed):
             self.listener(note)
 
@@ -264,7 +272,7 @@ class _Run:
         return summary
 
 
-def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
+def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     """Run a coroutine to its end, also if a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -272,7 +280,7 @@ def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
         return asyncio.run(make())
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def noted() -> bool:
+    async def noted() -> _Result:
         loops.append(asyncio.get_running_loop())
         return await make()
 

@@ -68,11 +68,19 @@ class Profiles:
             user_id = self.owners.get(device_id)
         return (user_id, "") if user_id is not None else (None, device_id or "")
 
-    def apply(self, identification: Identification) -> None:
-        """Change the profile that a checked identification is about."""
+    def apply(
+        self, identification: Identification, clears_all: bool = True, cleared_by: str | None = None
+    ) -> None:
+        """Change the profile that a checked identification is about.
+
+        `clears_all`: whether `$clearAll` is obeyed; `cleared_by` is the text (`empty`) or the `null` that
+        clears a field.
+        """
         profile = self._profile(identification)
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
+            if not clears_all:
+                properties = {name: value for name, value in properties.items() if name != "$clearAll"}
             update(profile.properties, properties)
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
@@ -85,6 +93,9 @@ class Profiles:
                 for name in family:
                     profile.fields.pop(name, None)
         profile.fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
+        for name in TEXT_KEYS & identification.keys() if cleared_by else ():
+            if identification[name] == ("" if cleared_by == "empty" else None):
+                profile.fields.pop(name, None)
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
         """Find the profile of a user; without a user_id, that of a device or of its user."""

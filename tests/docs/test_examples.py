@@ -36,6 +36,8 @@ def test_a_page_says_what_its_examples_do(
             assert fits(block.text, said), f"{block.place} is not what was printed:\n{said}"
         elif block.note:
             console.write(block.note, block.text)
+    if page.stem == "probe":  # it asks what becomes of keys that the API doesn't have
+        sandbox.stats.unknown_keys.clear()
 
 
 def play(console: Console, block: Block) -> None:

@@ -44,10 +44,16 @@ def check_command(
     changes no state. Exit code 3 if rows would be rejected, 4 if `run` would refuse the source because it has
     too few rows or was already sent.
     """
+    from ...checkpoint import StateDir
+    from ...pipeline.capabilities import Capabilities
+
     loaded, flags = options.load_for_command(job, flags)
     source = options.open_job_source(loaded, sources)
     found = make_plan(loaded, source, options.settings_of(**flags), rejects)
     show_plan(found, as_json=as_json)
+    known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
+    if known and not as_json:
+        show_lines(["", f"  {known}"])
     return exit_code_of(found)
 
 
