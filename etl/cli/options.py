@@ -132,11 +132,12 @@ rate_options = with_options(
     option("--batch-size", "N", click.IntRange(1, 2000),
            "Most identifications in one request; 500 by default, 2000 with `transport: batch`."),
 )
+MAX_REJECTS = option("--max-rejects", "N|P%", parse_reject_limit,
+                     "Stop (exit 4) if more than N rows, or P% of the rows, are rejected.")
 # What only a command that sends needs.
 sending_options = with_options(
     option("--concurrency", "N", click.IntRange(1, 1000), "Most requests in flight at once.", default=8),
-    option("--max-rejects", "N|P%", parse_reject_limit,
-           "Stop (exit 4) if more than N rows, or P% of the rows, are rejected."),
+    MAX_REJECTS,
     option("--max-outage", "DURATION", parse_duration,
            "Stop (exit 5) if the destination is unavailable for longer.", default="30m"),
     option("--max-changes", "P%", parse_percent,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..run_events import Ended, Event, Recovered, Started, Summary, Warned
-from ..text import address, counted, per_second, printable, share, size, span
+from ..text import address, per_second, printable, share, size, span
 from .output_file import check_writable, write_whole
 from .phrases import workload
 from .summary import (
@@ -153,19 +153,3 @@ def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
     free = BAR_WIDTH - _THINNEST * len(parts)
     whole = sum(parts.values())
     return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
-
-
-def plan_page(plan: Mapping[str, Any], *, compressed: bool) -> str:
-    """Write a plan, given as its JSON object, as a page with counts and without values of any user."""
-    changes = plan["changes"]
-    return PAGES.get_template("plan.html").render(
-        plan=plan,
-        destination=f"{counted(plan['files'], 'file')} to {address(plan['endpoint'])}",
-        effort={
-            "requests": f"{plan['requests']:,}",
-            "bytes before compression" if compressed else "bytes": size(plan["bytes"]),
-            "time at the given rate": span(plan["seconds"]),
-        },
-        known=changes is not None and changes["changed"] + changes["unchanged"] > 0,
-        warnings=Counter(warning["message"] for warning in plan["warnings"]).items(),
-    )

@@ -229,11 +229,13 @@ class RowPipeline:
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
         watch: Callable[[DiffedBatch], None] | None = None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
         `final` is what a look at the whole source showed. `sent` gives what the run sent before, `held` the
-        held rows of a range, to which its chunks are then cut down. `watch` is called with every batch.
+        held rows of a range, to which its chunks are then cut down. `look` is called with every batch
+        as it is mapped, `watch` as it is compared.
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
@@ -255,15 +257,24 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = left(self.compared(row_range, differ, batches))
+                    mapped = left(self.compared(row_range, differ, batches, look))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
 
     def compared(
-        self, row_range: RowRange, differ: Differ | None, batches: Iterable[Batch] | None = None
+        self,
+        row_range: RowRange,
+        differ: Differ | None,
+        batches: Iterable[Batch] | None = None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Generator[DiffedBatch, None, None]:
-        """The batches of a range, mapped and compared; without a differ, all rows are left."""
+        """The batches of a range, mapped and compared; without a differ, all rows are left.
+
+        `look` is called with each before it is compared.
+        """
         mapped = self.rows.mapped(row_range, batches)
+        if look is not None:
+            mapped = _looked_at(mapped, look)
         if differ is not None:
             yield from self.rows.times.each("diff", differ.each(mapped))
             return
@@ -292,6 +303,12 @@ class RowPipeline:
         if base.layout is None:
             return None
         return Differ(base.layout, base.snapshot, full=base.full, final=final, splice=splice)
+
+
+def _looked_at(batches: Iterable[Mapped], look: Callable[[Mapped], None]) -> Iterator[Mapped]:
+    for batch in batches:
+        look(batch)
+        yield batch
 
 
 def _by_range(

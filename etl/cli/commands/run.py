@@ -16,7 +16,7 @@ from .. import options
 from ..console import Invocation, pass_invocation
 from ..options import PATH, option, switch
 from ..reporter import Channels, RunReporter
-from .check import exit_code_of, is_compressed, plan_dict, show_plan
+from .check import exit_code_of, make_plan, show_plan
 
 
 class _RunCommand(click.Command):
@@ -86,19 +86,14 @@ def run_command(
         reporter.open(dry_run=dry_run)
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
         from ...job import read_api_key
-        from ...pipeline import plan_job, run_job
+        from ...pipeline import run_job
 
         release()
         loaded, source = options.load_job_and_source(job, sources)
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
-            plan = plan_job(loaded, source, settings=settings)
-            show_plan(plan, as_json=as_json)
-            if report is not None:
-                from ...listeners.output_file import write_whole
-                from ...listeners.report import plan_page  # needs jinja2
-
-                write_whole(report, plan_page(plan_dict(plan), compressed=is_compressed(plan)))
+            plan = make_plan(loaded, source, settings)
+            show_plan(plan, as_json=as_json, report=report)
             if metrics_file is not None:
                 message = f"{metrics_file} stays as it is: a dry run is no run of the job"
                 invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
