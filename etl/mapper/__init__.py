@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..arrow.json_lines import splice_json
-from .column_values import quote_value
+from .column_values import quoted_counts
 from .mapper import Mapper
 from .transform_function import framed, frames, load_transform, within
 from .typed_values import holds_bytes
@@ -14,7 +14,7 @@ __all__ = [
     "frames",
     "holds_bytes",
     "load_transform",
-    "quote_value",
+    "quoted_counts",
     "splice_json",
     "within",
 ]

@@ -15,7 +15,7 @@ from ..arrow.originals import plain_text, python_value, to_json
 from ..model import RowFault, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 RowMask: TypeAlias = NDArray[np.bool_]
 _SHOWN_CHARACTERS: Final = 60
@@ -183,3 +183,16 @@ def quote_value(values: pa.Array, row: int) -> str:
     cut = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "\u2026"
     line = "".join(c if c.isprintable() else " " for c in cut)
     return line if nested else f'"{line}"'
+
+
+def quoted_counts(values: pa.Array) -> Iterable[tuple[str, int]]:
+    """The distinct values as reasons quote them, with their counts."""
+    plain = values.storage if is_json(values.type) else values
+    if pa.types.is_nested(plain.type):
+        return ((quote_value(values, row), 1) for row in range(len(values)))
+    found = plain.value_counts()
+    distinct = found.field(0)
+    if is_json(values.type):
+        distinct = pa.ExtensionArray.from_storage(values.type, distinct)
+    texts = [quote_value(distinct, row) for row in range(len(distinct))]
+    return zip(texts, found.field(1).to_pylist(), strict=True)

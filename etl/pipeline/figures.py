@@ -2,85 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
-from heapq import nsmallest
 from typing import Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
-from ..arrow.exact_json import is_json
-from ..arrow.json_lines import Splice, json_lines, json_texts, unmark_json
+from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
+from ..arrow.json_lines import Splice, json_lines
 from ..arrow.originals import original_rows, rows_with_originals, take_values
 from ..arrow.structs import FieldPath, value_columns
 from ..job import Job
-from ..mapper import quote_value
+from ..mapper import quoted_counts
 from ..model import Mapped, Reject, RowFault
 from ..subject import Subject
 
 # What the counters of all columns may take in memory together, and those of one; in bytes.
-_BUDGET, _MOST_BYTES, _ENTRY = 1 << 26, 1 << 21, 150
+_BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
 _SAMPLES: Final = 10
-_BETWEEN: Final = "\x1f"  # elements of a list, while its values are counted
-_TYPES: Final = (
-    (pa.types.is_boolean, "true/false"),
-    (pa.types.is_integer, "whole number"),
-    (pa.types.is_floating, "number"),
-    (pa.types.is_decimal, "number"),
-    (pa.types.is_date, "date"),
-    (pa.types.is_timestamp, "date and time"),
-    (pa.types.is_list, "list"),
-    (pa.types.is_large_list, "list"),
-    (pa.types.is_struct, "object"),
-)
-
-
-class ValueCounts:
-    """Counts distinct texts, exactly while they fit into `budget` bytes; then it is `full`.
-
-    A full one adds no new texts, but goes on counting those that it has. `distinct` is how many there are, at
-    least if it is full; `counted` is how many values its counts are of.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self._counts: dict[str, int] = {}
-        self._left = budget
-        self.full = False
-        self.distinct = self.counted = 0
-
-    def knows(self, text: str) -> bool:
-        """Whether it has the text."""
-        return text in self._counts
-
-    def fits(self, distinct: int, nbytes: int = 0) -> bool:
-        """Whether so many new texts fit into it."""
-        return distinct * _ENTRY + nbytes <= self._left
-
-    def add(self, texts: Iterable[tuple[str, int]]) -> None:
-        """Add texts with their counts."""
-        for text, count in texts:
-            if text not in self._counts:
-                if not self.fits(1, len(text)):
-                    self.full = True
-                    continue
-                self._left -= _ENTRY + len(text)
-            self._counts[text] = self._counts.get(text, 0) + count
-            self.counted += count
-        self.distinct = max(self.distinct, len(self._counts) + self.full)
-
-    def close(self, distinct: int, texts: Iterable[tuple[str, int]] = (), counted: int = 0) -> None:
-        """Keep only the most frequent texts, as there are more than fit; `texts` and `counted` are added."""
-        self._counts = dict([*self.top(_SAMPLES), *texts])
-        self.full, self.distinct = True, max(self.distinct, distinct)
-        self.counted += counted
-
-    def top(self, most: int) -> list[tuple[str, int]]:
-        """The most frequent texts with their counts; of equally frequent ones the first in the alphabet."""
-        return nsmallest(most, self._counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 @dataclass(slots=True)
@@ -106,15 +47,15 @@ class PropertyFigures:
             return
         self.filled += filled
         if self.example is None:
-            self.example = _texts(column.drop_null().slice(0, 1))[0]
-        self.types.setdefault(self._type(column))
+            self.example = json_of(column.drop_null().slice(0, 1))[0]
+        self.types.setdefault(type_word(column))
         counts = self.values
         if counts.full:
             return
-        found = _countable(column.drop_null()).value_counts()
+        found = countable(column.drop_null()).value_counts()
         values, numbers = found.field(0), found.field(1)
-        if (new := len(values)) <= _MOST_BYTES // _ENTRY and values.nbytes <= _MOST_BYTES:
-            texts = list(zip(_texts(values, column.type), numbers.to_pylist(), strict=True))
+        if (new := len(values)) <= _MOST_BYTES // ENTRY and values.nbytes <= _MOST_BYTES:
+            texts = list(zip(json_of(values, column.type), numbers.to_pylist(), strict=True))
             fresh = [len(text) for text, _ in texts if not counts.knows(text)]
             if counts.fits(len(fresh), sum(fresh)):
                 counts.add(texts)
@@ -124,14 +65,8 @@ class PropertyFigures:
             counts.close(new)
             return
         most = pa.array(np.argsort(-numbers.to_numpy(), kind="stable")[:_SAMPLES])
-        top = zip(_texts(values.take(most), column.type), numbers.take(most).to_pylist(), strict=True)
+        top = zip(json_of(values.take(most), column.type), numbers.take(most).to_pylist(), strict=True)
         counts.close(new, top, filled)
-
-    def _type(self, column: pa.Array) -> str:
-        if (word := next((word for check, word in _TYPES if check(column.type)), None)) is not None:
-            return word
-        first = unmark_json(column.drop_null()[0].as_py()) if pa.types.is_string(column.type) else None
-        return "text" if first is None else "list" if first[:1] == "[" else "JSON"
 
 
 @dataclass(slots=True)
@@ -189,7 +124,7 @@ class Figures:
                 place = batch.rows.schema.get_field_index(some.column)
                 if place >= 0:
                     rows = np.searchsorted(batch.numbers, some.rows)
-                    found.values.add(_quoted(take_values(batch.rows.column(place), rows)))
+                    found.values.add(quoted_counts(take_values(batch.rows.column(place), rows)))
         if len(self.samples) < _SAMPLES and len(mapped.kept):
             self._add_samples(mapped)
 
@@ -235,39 +170,3 @@ def _options(spec: Any) -> dict[str, Any]:
         if value != default and part.name != "column":
             found[part.name] = [_options(step) for step in value] if part.name == "transform" else value
     return found
-
-
-def _countable(values: pa.Array) -> pa.Array:
-    """The values in a type whose values Arrow can count: lists as their joined elements."""
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        if pa.types.is_nested(values.type.value_type):
-            return json_texts(values)
-        return pc.binary_join(values.cast(pa.list_(pa.string())), _BETWEEN)
-    return json_texts(values) if pa.types.is_nested(values.type) else values
-
-
-def _texts(values: pa.Array, kind: pa.DataType | None = None) -> list[str]:
-    """The JSON of values without nulls. With a `kind`, they are those that `_countable` made of it."""
-    if kind is not None and pa.types.is_nested(kind):
-        if pa.types.is_struct(kind) or pa.types.is_nested(kind.value_type):
-            return [str(text) for text in values.to_pylist()]
-        lists = [text.split(_BETWEEN) if text else [] for text in values.to_pylist()]
-        if pa.types.is_string(kind.value_type):
-            return [orjson.dumps(one).decode() for one in lists]
-        return [f"[{','.join(one)}]" for one in lists]
-    if pa.types.is_string(values.type):
-        return [unmark_json(text) or orjson.dumps(text).decode() for text in values.to_pylist()]
-    return [text.removesuffix(".0") for text in json_texts(values).to_pylist()]
-
-
-def _quoted(values: pa.Array) -> Iterable[tuple[str, int]]:
-    """The distinct values as reasons quote them, with their counts."""
-    plain = values.storage if is_json(values.type) else values
-    if pa.types.is_nested(plain.type):
-        return ((quote_value(values, row), 1) for row in range(len(values)))
-    found = plain.value_counts()
-    distinct = found.field(0)
-    if is_json(values.type):
-        distinct = pa.ExtensionArray.from_storage(values.type, distinct)
-    texts = [quote_value(distinct, row) for row in range(len(distinct))]
-    return zip(texts, found.field(1).to_pylist(), strict=True)

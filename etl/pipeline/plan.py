@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -149,7 +149,7 @@ def plan_job(
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
         figures = Figures(job, pipeline.rows.splice)
         found = Plan(job.name, destination.endpoint, destination.transport, len(source.files), figures)
-        progress = _Progress(found, pipeline.source, settings, listener)
+        progress = PlanProgress(found, pipeline.source, settings, listener)
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
         users = UserCount(diff_base, scratch, pipeline.rows.splice)
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
@@ -167,9 +167,10 @@ def plan_job(
                 progress.report()
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
-        found.seconds = _seconds(found.tally, settings.rate, settings.requests_per_second)
-        for rate in _RATES:
-            found.seconds_by_rate[rate] = _seconds(found.tally, rate, settings.requests_per_second)
+        found.seconds = settings.least_seconds(found.tally)
+        found.seconds_by_rate = {
+            rate: replace(settings, rate=rate).least_seconds(found.tally) for rate in _RATES
+        }
         found.refused = refusal(
             job, pipeline.source, folder, settings, users=diff_base.users, rows=found.tally.rows
         )
@@ -181,13 +182,7 @@ def plan_job(
         return found
 
 
-def _seconds(tally: Tally, rate: float | None, requests_per_second: float | None) -> float:
-    """How long it takes to send at the rates; None is no limit."""
-    limits = (tally.accepted, rate), (tally.requests, requests_per_second)
-    return max(count / limit if limit else 0.0 for count, limit in limits)
-
-
-class _Progress:
+class PlanProgress:
     """Reports how many rows are done, from the time on when it has taken long."""
 
     def __init__(self, plan: Plan, source: Source, settings: Settings, listener: Listener) -> None:

@@ -129,12 +129,19 @@ class JobSource:
         """As `read`, in a thread of its own."""
         return prefetched(self.read(*ranges))
 
-    def mapped(self, row_range: RowRange, batches: Iterable[Batch] | None = None) -> Iterator[Mapped]:
-        """The batches of a range, mapped; `batches` are those that were read of it."""
+    def mapped(
+        self,
+        row_range: RowRange,
+        batches: Iterable[Batch] | None = None,
+        look: Callable[[Mapped], None] | None = None,
+    ) -> Iterator[Mapped]:
+        """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
         with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
             for batch in self.times.each("idle", read):
                 with self.times.stage("map"):
                     mapped = within(self.mapper.map(batch), row_range)
+                if look is not None:
+                    look(mapped)
                 yield mapped
 
 
@@ -272,9 +279,7 @@ class RowPipeline:
 
         `look` is called with each before it is compared.
         """
-        mapped = self.rows.mapped(row_range, batches)
-        if look is not None:
-            mapped = _looked_at(mapped, look)
+        mapped = self.rows.mapped(row_range, batches, look)
         if differ is not None:
             yield from self.rows.times.each("diff", differ.each(mapped))
             return
@@ -303,12 +308,6 @@ class RowPipeline:
         if base.layout is None:
             return None
         return Differ(base.layout, base.snapshot, full=base.full, final=final, splice=splice)
-
-
-def _looked_at(batches: Iterable[Mapped], look: Callable[[Mapped], None]) -> Iterator[Mapped]:
-    for batch in batches:
-        look(batch)
-        yield batch
 
 
 def _by_range(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import UsageError
-from etl.listeners.report import BAR_WIDTH, PAGES, ReportListener, bar_widths, plan_page
+from etl.listeners.report import BAR_WIDTH, PAGES, ReportListener, bar_widths
 from etl.model import Tally
 from etl.run_events import Ended, Event, Recovered, Warned
 from etl.text import printable

@@ -81,7 +81,8 @@ def exit_code_of(plan: Plan) -> ExitCode:
 
 def show_plan(plan: Plan, *, as_json: bool, report: Path | None = None, mask: bool = False) -> None:
     """Print a plan on stdout, and write its page."""
-    from ...listeners.plan_summary import plan_dict, plan_lines
+    from ...listeners.plan_summary import plan_lines
+    from ...pipeline.plan_data import plan_dict
 
     data = plan_dict(plan, mask=mask)
     if as_json:
