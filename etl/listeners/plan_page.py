@@ -6,16 +6,15 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..text import MASK, address, counted, one_line, share
-from .plan_summary import distinct_of, effort_of, has_known_users, other_rates, value_text
-from .report import BAR_WIDTH, PAGES, bar_widths
+from ..text import address, counted, share
+from .plan_summary import distinct_of, effort_of, has_known_users, other_rates
+from .report import BAR_WIDTH, PAGES, bar_widths, brief
 from .summary import ROW_ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MOST_SHOWN: Final = 200  # of properties and of kinds of faults; the JSON has all
-_LONGEST: Final = 120
 _SIGNS: Final = {
     "text": "Aa",
     "number": "1.5",
@@ -29,19 +28,11 @@ _SIGNS: Final = {
 }
 
 
-def brief(value: object) -> str:
-    """A value on one line of at most 120 characters."""
-    text = one_line(value) if isinstance(value, str) else value_text(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
-
-
 def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """The values of an identification by name; properties without `user_properties.$set`."""
     for name, value in values.items():
         place = (*path, name)
-        if isinstance(value, dict) and (name == "groups" or path[:1] == () and name == "user_properties"):
-            yield from flat(value, place)
-        elif isinstance(value, dict) and path == ("user_properties",):
+        if isinstance(value, dict) and place[0] in {"groups", "user_properties"} and len(path) < 2:
             yield from flat(value, place)
         else:
             yield ".".join(part for part in place if part not in {"user_properties", "$set"}), value
@@ -113,11 +104,9 @@ def plan_page(plan: Mapping[str, Any]) -> str:
             )
             for one in plan["samples"]
         ],
-        faults=[("Rejected values", plan["rejected_values"][:MOST_SHOWN])]
-        + [("Values left out of rows that went without them", plan["skipped"][:MOST_SHOWN])],
-        masked=MASK,
+        faults=[
+            ("Faults of rejected rows", plan["rejected_values"][:MOST_SHOWN]),
+            ("Values left out of rows that went without them", plan["skipped"][:MOST_SHOWN]),
+        ],
         warnings=Counter(warning["message"] for warning in plan["warnings"]).items(),
     )
-
-
-PAGES.filters.update(brief=brief)
