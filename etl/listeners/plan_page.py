@@ -91,7 +91,7 @@ def plan_page(plan: Mapping[str, Any]) -> str:
             (end, "to be sent" if end == "accepted" else end, n, share(n, plan["rows"]) if n else "")
             for end, n in counts.items()
         ],
-        effort={f"{name}, {remark}" if remark else name: figure for name, figure, remark in effort_of(plan)},
+        effort={f"{name} {remark}".strip(): figure for name, figure, remark in effort_of(plan)},
         rates=other_rates(plan),
         known=has_known_users(plan),
         properties=properties,

@@ -29,14 +29,15 @@ def has_known_users(plan: Mapping[str, Any]) -> bool:
 def effort_of(plan: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """What a run of the plan takes: name, figure, and a remark."""
     packed = "before compression" if TRANSPORT_RULES[plan["transport"]].gzipped else ""
-    at = "at the given rate"
-    if plan["seconds"] >= _LONG:
-        at += f"; begun now, it ends {datetime.fromisoformat(plan['ends_at']):%Y-%m-%d %H:%M}"
-    return [
+    found = [
         ("requests", f"{plan['requests']:,}", ""),
         ("bytes", size(plan["bytes"]), packed),
-        ("time", span(plan["seconds"]), at),
+        ("time", span(plan["seconds"]), "at the given rate"),
     ]
+    if plan["seconds"] >= _LONG:
+        end = datetime.fromisoformat(plan["ends_at"])
+        found.append(("end", f"{end:%H:%M}", f"on {end:%Y-%m-%d}, if it begins now"))
+    return found
 
 
 def other_rates(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
