@@ -7,7 +7,7 @@ Row numbers count from 1, the first row after a header. A range is half open: `f
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -51,13 +51,27 @@ class RowRange:
 
 
 @dataclass(frozen=True, slots=True)
+class RowFault:
+    """One thing that is wrong with a row, in the source column `column` ("": in none alone).
+
+    `value` is quoted as in `reason`, or "" where there is none.
+    """
+
+    column: str
+    code: str
+    reason: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source.
 
     `swallowed` lines after it would have been part of it, if its quotes were taken literally. They are read
     as rows of their own, and count against the limit of rejects. `origin` is the format in which the values
     are read when they are sent again: "csv", "json", or typed values (`arrow.originals`); "" for the format
-    of the source's name.
+    of the source's name. `faults` are all that the mapper found (up to 100), `code` and `reason` those of the
+    first; it is empty for rows that never came to it.
     """
 
     source: str
@@ -67,6 +81,7 @@ class Reject:
     values: str
     swallowed: int = 0
     origin: str = ""
+    faults: tuple[RowFault, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

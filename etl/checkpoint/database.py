@@ -52,6 +52,7 @@ _ADDED: Final = [
         "CREATE TABLE limits (file INTEGER, row INTEGER, PRIMARY KEY (file, row)) WITHOUT ROWID",
     ),
     ("rejects", "origin", "ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''"),
+    ("rejects", "faults", "ALTER TABLE rejects ADD COLUMN faults TEXT DEFAULT '[]'"),
     *(("tally", name, f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0") for name in COUNTS),
 ]
 # In `run`, `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be

@@ -175,4 +175,7 @@ def reject_lines(rejects: Iterable[Reject], *, run: int | None) -> Iterator[byte
             entry["run"] = run
         if reject.origin:
             entry["origin"] = reject.origin
+        if len(reject.faults) > 1:
+            names = ("column", "code", "reason")
+            entry["faults"] = [{name: getattr(fault, name) for name in names} for fault in reject.faults]
         yield orjson.dumps(entry) + b"\n"

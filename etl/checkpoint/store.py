@@ -16,8 +16,9 @@ from typing import Any, Final, Self, cast
 from uuid import uuid4
 
 import numpy as np
+import orjson
 
-from ..model import CommittedRows, HeldRows, Reject, RowRange, Tally
+from ..model import CommittedRows, HeldRows, Reject, RowFault, RowRange, Tally
 from ..state_files import state_error
 from .database import (
     COUNTS,
@@ -156,8 +157,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
-        query = 'SELECT source, row, code, reason, "values", 0, origin FROM rejects ORDER BY file, row'
-        return (Reject(*row) for row in self._rows(query))
+        query = 'SELECT source, row, code, reason, "values", origin, faults FROM rejects ORDER BY file, row'
+        for *row, origin, faults in self._rows(query):
+            source, number, code, reason, values = row
+            known = tuple(RowFault(**fault) for fault in orjson.loads(faults))
+            yield Reject(source, number, code, reason, values, origin=origin, faults=known)
 
     def rejects_by_code(self) -> dict[str, int]:
         """How many rejects have which code, most frequent first."""
@@ -209,10 +213,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
                 elif chunk.again:  # it had held rows before
                     connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
                 connection.executemany(
-                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        (place[0], r.row, r.source, r.code, r.reason, r.values, r.origin)
+                        (*(place[0], r.row, r.source, r.code, r.reason, r.values, r.origin), text)
                         for r in chunk.rejects
+                        for text in [orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"]
                     ),
                 )
                 entries = pack_sent(chunk.row_range, chunk.sent)

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from ..run_events import Summary
 
 _UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
+_STYLES: Final[Mapping[str, dict[str, Any]]] = {
+    "head": {"bold": True},
+    "bad": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow"},
+    "soft": {"dim": True},
+}
 _SHORTEST_SECRET: Final = 8  # redacting anything shorter would make holes in ordinary words
 
 
@@ -48,6 +54,18 @@ def show(text: str) -> None:
 def show_lines(lines: Iterable[str]) -> None:
     """Write a result for people; characters that can't be printed are escaped."""
     show("\n".join(map(visible, lines)))
+
+
+def show_styled(lines: Iterable[tuple[str, str]]) -> None:
+    """Write lines with the names of their styles: in colour on a terminal, unless NO_COLOR is set."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    styles = {} if plain else _STYLES
+    show(
+        "\n".join(
+            click.style(visible(text), **styles.get(style, {}), reset=style in styles)
+            for text, style in lines
+        )
+    )
 
 
 def show_json(data: object) -> None:

@@ -153,11 +153,12 @@ rate_options = with_options(
     option("--batch-size", "N", click.IntRange(1, 2000),
            "Most identifications in one request; 500 by default, 2000 with `transport: batch`."),
 )
+MAX_REJECTS = option("--max-rejects", "N|P%", parse_reject_limit,
+                     "Stop (exit 4) if more than N rows, or P% of the rows, are rejected.")
 # What only a command that sends needs.
 sending_options = with_options(
     option("--concurrency", "N", click.IntRange(1, 1000), "Most requests in flight at once.", default=8),
-    option("--max-rejects", "N|P%", parse_reject_limit,
-           "Stop (exit 4) if more than N rows, or P% of the rows, are rejected."),
+    MAX_REJECTS,
     switch("--accept-rejects", "Exit with 0 if the run finishes, also if rows were rejected."),
     option("--limit", "N", click.IntRange(min=1),
            "Send only the first N rows of the source; the next run without it sends the rest."),

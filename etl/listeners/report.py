@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..run_events import Ended, Event, Recovered, Started, Summary, Warned
-from ..text import address, counted, per_second, printable, share, size, span
+from ..text import address, one_line, per_second, printable, share, size, span
 from .output_file import check_writable, write_whole
 from .phrases import workload
+from .plan_summary import value_text
 from .summary import (
     ROW_ENDS,
     answer_seconds,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 BAR_WIDTH: Final = 1000
 MOST_WARNINGS: Final = 200
+_LONGEST: Final = 120
 _THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
 _MEANINGS: Final = {
     "accepted": "taken in by the destination",
@@ -44,6 +46,12 @@ def _harmless(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def brief(value: object) -> str:
+    """A value on one line of at most 120 characters."""
+    text = one_line(value) if isinstance(value, str) else value_text(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+
 PAGES: Final = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -53,7 +61,7 @@ PAGES: Final = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-PAGES.filters.update(number="{:,}".format, share=share, by_count=by_count)
+PAGES.filters.update(number="{:,}".format, share=share, by_count=by_count, brief=brief)
 
 
 class ReportListener:
@@ -153,19 +161,3 @@ def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
     free = BAR_WIDTH - _THINNEST * len(parts)
     whole = sum(parts.values())
     return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
-
-
-def plan_page(plan: Mapping[str, Any], *, compressed: bool) -> str:
-    """Write a plan, given as its JSON object, as a page with counts and without values of any user."""
-    changes = plan["changes"]
-    return PAGES.get_template("plan.html").render(
-        plan=plan,
-        destination=f"{counted(plan['files'], 'file')} to {address(plan['endpoint'])}",
-        effort={
-            "requests": f"{plan['requests']:,}",
-            "bytes before compression" if compressed else "bytes": size(plan["bytes"]),
-            "time at the given rate": span(plan["seconds"]),
-        },
-        known=changes is not None and changes["changed"] + changes["unchanged"] > 0,
-        warnings=Counter(warning["message"] for warning in plan["warnings"]).items(),
-    )

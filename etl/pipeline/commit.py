@@ -84,16 +84,20 @@ class Committer(AbstractContextManager["Committer"]):
 
     def judge(self, *, ended: bool) -> None:
         """Raise TooManyRejectsError if there are more rejects than the limit."""
-        tally = self.tally
-        if self.limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
-            lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
-            doubt = f", and {lines} that follow a quote in them which is not closed count as well"
-            raise TooManyRejectsError(
-                f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
-                f"the limit is {self.limit}",
-                hint="see the rejects for the reasons and fix the job or the export, or allow more with "
-                "--max-rejects; then run the same command again",
-            )
+        check_rejects(self.tally, self.limit, ended=ended)
+
+
+def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
+    """Raise TooManyRejectsError if there are more rejects than the limit."""
+    if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
+        lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+        doubt = f", and {lines} that follow a quote in them which is not closed count as well"
+        raise TooManyRejectsError(
+            f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
+            f"the limit is {limit}",
+            hint="see the rejects for the reasons and fix the job or the export, or allow more with "
+            "--max-rejects; then run the same command again",
+        )
 
 
 def _committed(chunk: Chunk, outcome: Outcome) -> CommittedRows:

@@ -140,8 +140,13 @@ class JobSource:
         """As `read`, in a thread of its own."""
         return prefetched(self.read(*ranges))
 
-    def mapped(self, row_range: RowRange, batches: Iterable[Batch] | None = None) -> Iterator[Mapped]:
-        """The batches of a range, mapped; `batches` are those that were read of it."""
+    def mapped(
+        self,
+        row_range: RowRange,
+        batches: Iterable[Batch] | None = None,
+        look: Callable[[Mapped], None] | None = None,
+    ) -> Iterator[Mapped]:
+        """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
         with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
             for batch in self.times.each("idle", read):
                 if perf_counter() >= self._expected_due:
@@ -149,6 +154,8 @@ class JobSource:
                     self._expected_due = perf_counter() + _EXPECTED_SECONDS
                 with self.times.stage("map"):
                     mapped = within(self.mapper.map(batch), row_range)
+                if look is not None:
+                    look(mapped)
                 yield mapped
 
 
@@ -243,11 +250,13 @@ class RowPipeline:
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
         watch: Callable[[DiffedBatch], None] | None = None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
         `final` is what a look at the whole source showed. `sent` gives what the run sent before, `held` the
-        held rows of a range, to which its chunks are then cut down. `watch` is called with every batch.
+        held rows of a range, to which its chunks are then cut down. `look` is called with every batch
+        as it is mapped, `watch` as it is compared.
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
@@ -269,15 +278,22 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = left(self.compared(row_range, differ, batches))
+                    mapped = left(self.compared(row_range, differ, batches, look))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
 
     def compared(
-        self, row_range: RowRange, differ: Differ | None, batches: Iterable[Batch] | None = None
+        self,
+        row_range: RowRange,
+        differ: Differ | None,
+        batches: Iterable[Batch] | None = None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Generator[DiffedBatch, None, None]:
-        """The batches of a range, mapped and compared; without a differ, all rows are left."""
-        mapped = self.rows.mapped(row_range, batches)
+        """The batches of a range, mapped and compared; without a differ, all rows are left.
+
+        `look` is called with each before it is compared.
+        """
+        mapped = self.rows.mapped(row_range, batches, look)
         if differ is not None:
             yield from self.rows.times.each("diff", differ.each(mapped))
             return

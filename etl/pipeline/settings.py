@@ -11,6 +11,7 @@ from .. import amplitude
 from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
 from ..job import Job, endpoint
+from ..model import Tally
 from ..sender import Backoff, Clock
 
 
@@ -107,6 +108,11 @@ class Settings:
         for name, value in (("rate", self.rate), ("requests per second", self.requests_per_second)):
             if value is not None and value <= 0:
                 raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")
+
+    def least_seconds(self, tally: Tally) -> float:
+        """How long it takes to send so many identifications and requests at the rates."""
+        rates = (tally.accepted, self.rate), (tally.requests, self.requests_per_second)
+        return max(count / rate if rate else 0.0 for count, rate in rates)
 
     def limits(self, transport: amplitude.TransportName) -> Limits:
         """The limits of a request. Raises UsageError for a batch size that the transport doesn't take."""
