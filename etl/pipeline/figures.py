@@ -79,7 +79,7 @@ class ColumnFaults:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MappedExample:
     """A row before and after mapping: the JSON of the columns that are used, and of the identification."""
 
     user: str
@@ -108,7 +108,7 @@ class Figures:
                 self.properties[place] = figures
         self.rejected: dict[tuple[str, str], ColumnFaults] = {}
         self.skipped: dict[tuple[str, str], ColumnFaults] = {}
-        self.samples: dict[str, Sample] = {}
+        self.samples: dict[str, MappedExample] = {}
 
     def look(self, mapped: Mapped) -> None:
         """Add a batch."""
@@ -158,7 +158,7 @@ class Figures:
             if len(self.samples) < _SAMPLES and user not in self.samples:
                 values = orjson.loads(row.values)
                 before = {name: values[name] for name in self._columns if name in values}
-                self.samples[user] = Sample(user, before, after)
+                self.samples[user] = MappedExample(user, before, after)
 
 
 def _options(spec: Any) -> dict[str, Any]:

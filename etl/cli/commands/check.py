@@ -66,7 +66,9 @@ def check_command(
     loaded, flags = options.load_for_command(job, flags)
     source = options.open_job_source(loaded, sources)
     found = make_plan(loaded, source, options.settings_of(**flags), rejects)
-    show_plan(found, as_json=as_json, report=report, mask=mask)
+    show_plan(found, as_json=as_json, mask=mask)
+    if report is not None:
+        write_page(found, report, mask=mask)
     known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
     if known and not as_json:
         show_lines(["", f"  {known}"])
@@ -101,8 +103,8 @@ def exit_code_of(plan: Plan) -> ExitCode:
     return ExitCode.REJECTS if plan.tally.rejected else ExitCode.DONE
 
 
-def show_plan(plan: Plan, *, as_json: bool, report: Path | None = None, mask: bool = False) -> None:
-    """Print a plan on stdout, and write its page."""
+def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
+    """Print a plan on stdout."""
     from ...listeners.plan_summary import plan_lines
     from ...pipeline.plan_data import plan_dict
 
@@ -111,8 +113,12 @@ def show_plan(plan: Plan, *, as_json: bool, report: Path | None = None, mask: bo
         show_json(data)
     else:
         show_styled(plan_lines(data))
-    if report is not None:
-        from ...listeners.output_file import write_whole
-        from ...listeners.plan_page import plan_page  # needs jinja2
 
-        write_whole(report, plan_page(data))
+
+def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
+    """Write the page of a plan. Raises StateError."""
+    from ...listeners.output_file import write_whole
+    from ...listeners.plan_page import plan_page  # needs jinja2
+    from ...pipeline.plan_data import plan_dict
+
+    write_whole(report, plan_page(plan_dict(plan, mask=mask)))

@@ -16,7 +16,7 @@ from .. import options
 from ..console import Invocation, pass_invocation
 from ..options import PATH, option, switch
 from ..reporter import Channels, RunReporter
-from .check import exit_code_of, make_plan, show_plan
+from .check import exit_code_of, make_plan, show_plan, write_page
 
 
 class _RunCommand(click.Command):
@@ -102,7 +102,9 @@ def run_command(
                     hint="leave one of them out, or look at the first rows with `propsync preview`",
                 )
             plan = make_plan(loaded, source, settings, channels.rejects)
-            show_plan(plan, as_json=channels.as_json, report=channels.report)
+            show_plan(plan, as_json=channels.as_json)
+            if channels.report is not None:  # it may be mailed every night
+                write_page(plan, channels.report, mask=True)
             if channels.metrics_file is not None:
                 message = f"{channels.metrics_file} stays as it is: a dry run is no run of the job"
                 invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
