@@ -205,20 +205,19 @@ def column_type(facts: ColumnFacts) -> ProposedType:
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
         )
         return ProposedType(ColumnSpec(column=facts.name, too_long=too_long), "text", remark, spec)
-    remarks = [found.remark] if found.remark else []
+    remarks = []
     if found.parts:
         (first, count), *others = (
             (name, number + facts.by_part[place]) for place, (name, number) in enumerate(found.parts)
         )
         more = "; ".join(f"{number:,} as {name}" for name, number in others)
         taken = "both" if len(others) == 1 else "all"
-        remarks.append(
-            f"{clipped(facts.name)}: {count:,} of {total:,} are dates as {first}; {more}: {taken} taken."
-        )
+        remarks.append(f"{count:,} of {total:,} are dates as {first}; {more}: {taken} taken")
     if bad:
         examples = (found.misfits or Counter()) + facts.misfits
         word = min(examples, key=lambda text: (-examples[text], text))
         says = "1 value does" if bad == 1 else f"{bad:,} values do"
-        remarks.append(f"{clipped(facts.name)}: {says} not fit, e.g. {in_quotes(word[:40])}: skipped.")
+        remarks.append(f"{says} not fit, e.g. {in_quotes(word[:40])}: skipped")
         spec = replace(spec, invalid="skip")
-    return replace(found, spec=spec, remark=" ".join(remarks) or None)
+    told = f"{clipped(facts.name)}: {'; '.join(remarks)}." if remarks else None
+    return replace(found, spec=spec, remark=" ".join(filter(None, (found.remark, told))) or None)

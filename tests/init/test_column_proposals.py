@@ -305,7 +305,7 @@ def test_several_formats_of_dates_are_told_with_their_numbers(tmp_path: Path) ->
     source = column_source(tmp_path, [*days, *days, "2024-02-01", "2024-02-02", "unknown"])
     step = Step("date_format", formats=("%d.%m.%Y", "%Y-%m-%d"))
     assert spec_of(source) == ColumnSpec(column="v", transform=(step,), type="date", invalid="skip")
-    assert "v: 56 of 59 are dates as %d.%m.%Y; 2 as %Y-%m-%d: both taken." in flat(proposed(source).text)
+    assert "v: 56 of 59 are dates as %d.%m.%Y; 2 as %Y-%m-%d: both taken;" in flat(proposed(source).text)
 
 
 def test_a_type_that_fits_too_few_is_not_proposed(tmp_path: Path) -> None:
