@@ -7,6 +7,7 @@ import click
 from ..interrupts import release
 from .commands.baseline import baseline_command
 from .commands.check import check_command
+from .commands.explain import explain_command
 from .commands.init import init_command
 from .commands.preview import preview_command
 from .commands.run import run_command
@@ -73,6 +74,7 @@ for command in (
     preview_command,
     run_command,
     status_command,
+    explain_command,
     baseline_command,
     schema_command,
     sandbox_command,

@@ -1,6 +1,7 @@
 """The way of a job's rows, from the source to the committed checkpoint, and the calls that start it."""
 
 from .baseline import Recorded, record_baseline
+from .explain import Explanation, explain_user
 from .plan import Changed, Plan, plan_job, preview_rows
 from .row_pipeline import RowPipeline
 from .run import run_job
@@ -9,12 +10,14 @@ from .status import status_of
 
 __all__ = [
     "Changed",
+    "Explanation",
     "Plan",
     "Recorded",
     "RejectLimit",
     "RowMinimum",
     "RowPipeline",
     "Settings",
+    "explain_user",
     "plan_job",
     "preview_rows",
     "record_baseline",
