@@ -3,16 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test lint types layers unit coverage soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage soak bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
 
-test: lint types layers unit
+# Types, style and layers are checked beside the tests; what they say follows, and any failure fails it all.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory checks >$(CHECKED) 2>&1 & checks=$$!; \
+	$(MAKE) --no-print-directory unit; unit=$$?; \
+	wait $$checks; checks=$$?; cat $(CHECKED); exit $$((unit | checks))
+
+checks: lint types layers
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

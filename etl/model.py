@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
     Fingerprints: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+# The first columns of a list of rejects for a spreadsheet; behind them come those of the export.
+LISTED: Final = ("source", "row", "code", "reason", "faults")
 
 # A key of `etl.reader.formats.READERS`, or "arrow" for what is in memory.
 Format: TypeAlias = str

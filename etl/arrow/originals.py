@@ -18,14 +18,15 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..model import Reject
 from .json_lines import json_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from ..model import Batch
+    from ..model import Batch, Chunk
 
 # What a reject's values were read from.
 JSON_ORIGIN: Final = "json"
@@ -84,6 +85,21 @@ def original_rows(
         found = list(map(Original, values, origins))
     implied = origin_by_name(source)
     return [one._replace(origin="") if one.origin == implied else one for one in found]
+
+
+def rejects_of(
+    of: Batch | Chunk,
+    rows: pa.RecordBatch,
+    positions: NDArray[np.int64],
+    reasons: Iterable[tuple[str, str]],
+    keep_empty: Collection[str],
+) -> tuple[Reject, ...]:
+    """Make rejects of the `rows` at `positions`, with their codes and texts; `rows` are those of `of`."""
+    found = original_rows(rows, positions, source=of.source, text=of.text, keep_empty=keep_empty)
+    return tuple(
+        Reject(of.source, number, code, reason, row.values, origin=row.origin)
+        for number, (code, reason), row in zip(of.numbers[positions].tolist(), reasons, found, strict=True)
+    )
 
 
 def origin_by_name(source: str) -> str:

@@ -46,6 +46,11 @@ _ADDED: Final = [
 ) WITHOUT ROWID""",
     ),
     ("unchanged", "data", "CREATE TABLE unchanged (data BLOB)"),
+    (
+        "limits",
+        "row",
+        "CREATE TABLE limits (file INTEGER, row INTEGER, PRIMARY KEY (file, row)) WITHOUT ROWID",
+    ),
     ("rejects", "origin", "ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''"),
     *(("tally", name, f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0") for name in COUNTS),
 ]
@@ -87,7 +92,8 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
             connection.executescript(_SCHEMA)
             _add_missing(connection)
             fill(connection)
-        _sync(fresh)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
         _absorb_log(path)
         _remove_sides(path)
         fresh.rename(path)
@@ -165,11 +171,6 @@ def _add_missing(connection: sqlite3.Connection) -> None:
     for table, column, statement in _ADDED:
         if (table, column) not in there:
             connection.execute(statement)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _absorb_log(path: Path) -> None:

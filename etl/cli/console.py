@@ -104,9 +104,12 @@ class Invocation:
     job: str = ""
     secrets: list[str] = field(default_factory=list)
 
-    def resume_command(self) -> str:
-        """Return the command that resumes what this one began, as one would type it."""
+    def resume_command(self, *, limited: bool = False) -> str:
+        """Return the command that resumes this one, as one would type it; `limited`: without its limit."""
         words = [word for word in self.arguments if word != "--restart"]
+        places = [place for place, word in enumerate(words) if limited and word.startswith("--limit")]
+        for place in reversed(places):
+            del words[place : place + (1 if "=" in words[place] else 2)]
         return self.redacted(visible(shlex.join(["propsync", *words])))
 
     def set_job(self, job: Job) -> None:

@@ -46,6 +46,7 @@ from .problems import (
     line_of,
     validation_problems,
 )
+from .run_options import RunOptions
 from .scalars import Data, blank_is_empty, is_blank
 from .words import SECTION, Flag, NullWords, Text, as_list_of, optional
 
@@ -57,7 +58,7 @@ PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
 # Whatever else a key of a job is, the fingerprint has it.
-_SENDS_NOTHING: Final = ("name", "source", "api_key_env", "api_key_file", "folder", "file", "lines")
+_SENDS_NOTHING: Final = ("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines")
 
 
 def _expanded(text: str, info: ValidationInfo) -> str:
@@ -215,9 +216,11 @@ class Job:
     """The environment variable that holds the API key."""
     api_key_file: Text | None = None
     """The file that holds the API key, relative to this file."""
+    run: Annotated[RunOptions, BeforeValidator(blank_is_empty, RunOptions)] = RunOptions()
+    """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
-    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, and of
-    # `destination.trust_status`.
+    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, of
+    # `destination.trust_status`, and of each key of `run`, such as `run.rate`.
     folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
     file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
     lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
@@ -236,8 +239,8 @@ class Job:
 
     @property
     def state_dir(self) -> Path:
-        """The default state folder, beside the job file."""
-        return self.folder / ".propsync" / self.name
+        """The state folder if none is named elsewhere: that of the file, or one beside it."""
+        return self.folder / (self.run.state_dir or Path(".propsync", self.name))
 
 
 @cache
@@ -304,8 +307,9 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
     for path, _ in job.identification.located():
         if line := line_of(("identification", *path, "column"), document.lines):
             lines[".".join(map(str, path))] = line
-    if trust := document.lines.get(("destination", "trust_status")):
-        lines["destination.trust_status"] = trust
+    for path, line in document.lines.items():
+        if path == ("destination", "trust_status") or (path[0] == "run" and len(path) == 2):
+            lines[".".join(map(str, path))] = line
     return replace(job, name=job.name or default, folder=folder, file=name, lines=lines)
 
 

@@ -36,7 +36,7 @@ _MEANINGS: Final = {
     "merged": "sent together with another row of the same user",
     "rejected": "could not be sent; rejects.ndjson in the state folder has each with its reason",
 }
-_COLOURS: Final = {"stopped": "bad", "interrupted": "fair", "finished": "good"}
+_COLOURS: Final = {"stopped": "bad", "interrupted": "fair", "limited": "good", "finished": "good"}
 
 
 def _harmless(value: object) -> object:
@@ -106,7 +106,7 @@ class ReportListener:
         if open_rows:
             ends.append(("open", "not committed", "left for the next run", open_rows, ""))
         counts["open"] = open_rows
-        rejected = summary.status == "finished" and tally.rejected
+        rejected = summary.status in {"finished", "limited"} and tally.rejected
         bar, x = [], 0.0
         for kind, width in bar_widths(counts).items():
             bar.append((kind, round(x, 2), round(width, 2)))

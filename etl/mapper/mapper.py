@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
-from ..arrow.originals import original_rows, rows_with_originals
+from ..arrow.originals import rejects_of, rows_with_originals
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject
 from .column import Column
@@ -171,12 +171,8 @@ class Mapper:
         ]
         found.sort()
         positions = np.array([position for position, _, _ in found], dtype=np.int64)
-        whole, keep = rows_with_originals(batch), self.keep_empty
-        rows = original_rows(whole, positions, source=batch.source, text=batch.text, keep_empty=keep)
-        rejects = [
-            Reject(batch.source, int(batch.numbers[position]), code, reason, row.values, origin=row.origin)
-            for (position, code, reason), row in zip(found, rows, strict=True)
-        ]
+        reasons = ((code, reason) for _, code, reason in found)
+        rejects = rejects_of(batch, rows_with_originals(batch), positions, reasons, self.keep_empty)
         return tuple(sorted([*batch.rejects, *rejects], key=lambda reject: reject.row))
 
 

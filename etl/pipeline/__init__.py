@@ -2,7 +2,8 @@
 
 from .baseline import Recorded, record_baseline
 from .explain import Explanation, explain_user
-from .plan import Changed, Plan, plan_job, preview_rows
+from .plan import Changed, Plan, plan_job
+from .preview import PreviewedRow, first_rows, preview_rows, sampled_rows
 from .row_pipeline import RowPipeline
 from .run import run_job
 from .settings import RejectLimit, RowMinimum, Settings
@@ -12,15 +13,18 @@ __all__ = [
     "Changed",
     "Explanation",
     "Plan",
+    "PreviewedRow",
     "Recorded",
     "RejectLimit",
     "RowMinimum",
     "RowPipeline",
     "Settings",
     "explain_user",
+    "first_rows",
     "plan_job",
     "preview_rows",
     "record_baseline",
     "run_job",
+    "sampled_rows",
     "status_of",
 ]

@@ -1,10 +1,10 @@
-"""`check` and `preview`: everything that `run` does, but sending."""
+"""`check`: everything that `run` does, but sending."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -116,10 +116,16 @@ class Plan:
                 examples.append(reject)
 
 
-def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
+def plan_job(
+    job: Job,
+    source: Source,
+    *,
+    settings: Settings,
+    on_rejects: Callable[[Sequence[Reject]], None] | None = None,
+) -> Plan:
     """Read, map, compare and encode the whole source; send nothing, and leave the state folder alone.
 
-    Raises EtlError like `run_job`.
+    `on_rejects` is called with the rejects of each chunk, in source order. Raises EtlError like `run_job`.
     """
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
@@ -142,6 +148,8 @@ def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
             for chunk in chain.from_iterable(chain(made, unsetting)):
                 found.add(chunk, rules.frame_bytes + _KEY_BYTES)
                 large.look(chunk)
+                if on_rejects is not None:
+                    on_rejects(chunk.rejects)
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
         rates = (found.tally.accepted, settings.rate), (found.tally.requests, settings.requests_per_second)
@@ -150,20 +158,6 @@ def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
             job, pipeline.source, folder, settings, users=diff_base.users, rows=found.tally.rows
         )
         return found
-
-
-def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
-    """The first `count` identifications, one JSON text each, before rows of one user are merged."""
-    rows = JobSource(job, source)
-    for row_range in rows.files():
-        for batch in rows.read(row_range):
-            identifications = rows.mapper.map(batch).identifications
-            if count > 0 and identifications.num_rows:
-                text = json_lines(identifications.slice(0, count), splice=rows.splice)
-                yield from text.decode().rstrip("\n").split("\n")
-            count -= identifications.num_rows
-            if count <= 0:
-                return
 
 
 class UserCount:

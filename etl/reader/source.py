@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from pyarrow import fs
 
 from ..errors import SourceError
 from ..job.spec import CsvOptions
-from ..model import Batch, RowRange, SourceFile
+from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
 from .files import (
@@ -132,6 +133,13 @@ class Source:
         """Whether any file is a reject file: rows of earlier sources, and not all of any."""
         return any(entry.reader.holds_rejects for entry in self._entries)
 
+    def reject_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the reject files. Raises SourceError."""
+        for entry in self._entries:
+            if entry.reader.holds_rejects:
+                with source_errors(entry.file.name), closing(entry.reader.given.open()) as stream:
+                    yield from io.BufferedReader(stream)
+
     def total_rows(self) -> int | None:
         """Return the rows of all files, if they are known without reading them; else None."""
         counts = [entry.reader.total_rows() for entry in self._entries]
@@ -209,6 +217,14 @@ class Source:
             if count < enough:
                 count += self._count(file, enough - count)
         return count
+
+    def end_of(self, rows: int) -> tuple[int, int] | None:
+        """Return the place (file, row) behind the first `rows` rows; None if there is no row behind them."""
+        for file in range(len(self._entries)):
+            if (count := self._count(file, rows + 1)) > rows:
+                return file, rows + 1
+            rows -= count
+        return None
 
     def is_empty(self, file: int) -> bool:
         """Whether a file has neither columns nor rows."""
@@ -330,9 +346,15 @@ def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
 
 
 def _check_names(reader: FileReader) -> list[str]:
-    """The columns of a file; SourceError if it has one of them more than once."""
+    """The columns of a file; SourceError if it has one of them more than once, or is no export at all."""
     with source_errors(reader.name):
         names = reader.names()
+    if reader.text and names[: len(LISTED)] == list(LISTED):
+        raise SourceError(
+            f"{reader.name} is a list of rejects for a spreadsheet, which may have changed its ids",
+            hint="correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state "
+            "folder, or what --rejects FILE.ndjson writes",
+        )
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceError(

@@ -321,7 +321,7 @@ def test_tables_frames_and_streams_are_sources(tmp_path: Path) -> None:
                 endpoint=sandbox.url,
                 state_dir=state,
                 rate=None,
-                waits=QUICK,
+                backoff=QUICK,
             )
             assert summary.tally.rows == 300
             profiles.append(sandbox.profiles.as_json())
@@ -330,7 +330,7 @@ def test_tables_frames_and_streams_are_sources(tmp_path: Path) -> None:
 
 def test_it_runs_where_a_loop_runs_already(tmp_path: Path, users: Path) -> None:
     async def notebook(url: str) -> Summary:
-        return run(job_in(tmp_path), users, key=KEY, endpoint=url, rate=None, waits=QUICK)
+        return run(job_in(tmp_path), users, key=KEY, endpoint=url, rate=None, backoff=QUICK)
 
     with running_sandbox(RECORD) as sandbox:
         assert asyncio.run(notebook(sandbox.url)).tally.rows == ROWS
@@ -365,7 +365,12 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
             os.kill(os.getpid(), signal.SIGINT)
 
     async def notebook(url: str) -> None:
-        settings: dict[str, Any] = {"endpoint": url, "batch_size": 10, "progress_every": 0.0, "waits": QUICK}
+        settings: dict[str, Any] = {
+            "endpoint": url,
+            "batch_size": 10,
+            "progress_every": 0.0,
+            "backoff": QUICK,
+        }
         run(job_in(tmp_path), users, key=KEY, rate=200.0, listener=interrupt, **settings)
 
     with running_sandbox(RECORD) as sandbox:

@@ -14,9 +14,12 @@ from ..console import show_json, show_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...pipeline import Plan
+    from ...job import Job
+    from ...pipeline import Plan, Settings
+    from ...reader import Source
 
 
+@options.from_environment
 @click.command(
     "check",
     short_help="Do everything that `run` does except sending.",
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
 @options.rate_options
 @options.row_options
 @options.STATE_DIR
+@options.REJECTS
 @options.JSON_FLAG
-def check_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
+def check_command(
+    job: Path, sources: tuple[str, ...], rejects: Path | None, as_json: bool, **flags: Any
+) -> int:
     """Do everything that `run` does except sending, and show the plan.
 
     The plan has the users that are new, changed and unchanged since the last run, changes by property with
@@ -38,12 +44,24 @@ def check_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: A
     changes no state. Exit code 3 if rows would be rejected, 4 if `run` would refuse the source because it has
     too few rows or was already sent.
     """
-    from ...pipeline import plan_job
-
-    loaded, source = options.load_job_and_source(job, sources)
-    found = plan_job(loaded, source, settings=options.settings_of(**flags))
+    loaded, flags = options.load_for_command(job, flags)
+    source = options.open_job_source(loaded, sources)
+    found = make_plan(loaded, source, options.settings_of(**flags), rejects)
     show_plan(found, as_json=as_json)
     return exit_code_of(found)
+
+
+def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None) -> Plan:
+    """Make the plan; write the rejects to a file, if one is given."""
+    from ...listeners.reject_list import RejectList
+    from ...pipeline import plan_job
+
+    if rejects is None:
+        return plan_job(job, source, settings=settings)
+    listed = RejectList(rejects)
+    found = plan_job(job, source, settings=settings, on_rejects=listed.add)
+    listed.write()
+    return found
 
 
 def exit_code_of(plan: Plan) -> ExitCode:
