@@ -19,12 +19,13 @@ _FOLDER: Final = "runs"
 
 
 def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> Path:
-    """Write the record of a run that ended, and remove the oldest ones. Raises StateError or OSError.
+    """Write the record of a run that ended, and remove the oldest ones. Raises StateError.
 
     Its name is the time in UTC with the process id, so that runs which end together have a file each.
     """
     folder = state_dir / _FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     path = folder / f"{ended.astimezone(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.json"
     with replacing_file(path) as file:
         file.write(orjson.dumps(record))
@@ -38,7 +39,7 @@ def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> 
 
 
 def past_runs(state_dir: Path) -> Iterator[dict[str, Any]]:
-    """The records, the latest first, each with its `run`, the name of its file; unreadable ones are left out."""
+    """The records, the latest first, each with `run`, the name of its file; unreadable ones are left out."""
     for path in sorted((state_dir / _FOLDER).glob("*.json"), reverse=True):
         with suppress(OSError, orjson.JSONDecodeError):
             record = orjson.loads(path.read_bytes())

@@ -11,6 +11,7 @@ from .commands.explain import explain_command
 from .commands.init import init_command
 from .commands.preview import preview_command
 from .commands.run import run_command
+from .commands.runs import runs_command
 from .commands.sandbox import sandbox_command
 from .commands.schema import schema_command
 from .commands.status import status_command
@@ -74,6 +75,7 @@ for command in (
     preview_command,
     run_command,
     status_command,
+    runs_command,
     explain_command,
     baseline_command,
     schema_command,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from ..checkpoint import StateDir
 from ..checkpoint.history import keep_run
+from ..errors import StateError
 from ..run_events import Ended, Event, Progressed, Recovered, Started, Warned
 from .summary import summary_dict
 
@@ -71,13 +74,15 @@ class RunRecord:
 
 
 class HistoryListener:
-    """Writes the record into the state folder when the run ends."""
+    """Writes the record into the state folder when the run ends, if it can: no run fails for its record."""
 
-    def __init__(self, state_dir: Path, record: RunRecord) -> None:
-        self._state_dir, self._record = state_dir, record
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir, self._record = state_dir, RunRecord()
 
     def __call__(self, event: Event) -> None:
-        """Note what happened; at the end, keep the record. Raises StateError."""
+        """Note what happened; at the end, keep the record."""
         self._record(event)
         if isinstance(event, Ended):
-            keep_run(self._state_dir, self._record.as_dict(event), datetime.now(UTC))
+            with suppress(StateError):
+                StateDir(self._state_dir).prepare()
+                keep_run(self._state_dir, self._record.as_dict(event), datetime.now(UTC))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "runs", epilog="\b\nExamples\n  propsync runs job.yml\n  propsync runs job.yml -n 1 --json | jq '.[0].summary'"
+    "runs",
+    epilog="\b\nExamples\n  propsync runs job.yml\n  propsync runs job.yml -n 1 --json | jq '.[0].summary'",
 )
 @JOB
 @click.option("-n", "count", metavar="N", type=click.IntRange(min=1), default=20, show_default=True,
