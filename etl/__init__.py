@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .library import __all__ as __all__
 from .library import baseline as baseline
+from .library import explain as explain
 from .library import plan as plan
 from .library import preview as preview
 from .library import run as run
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .errors import EtlError as EtlError
     from .job import Job as Job
     from .pipeline.baseline import Recorded as Recorded
+    from .pipeline.explain import Explanation as Explanation
     from .pipeline.plan import Plan as Plan
     from .pipeline.settings import RejectLimit as RejectLimit
     from .pipeline.settings import RowMinimum as RowMinimum

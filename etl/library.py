@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .errors import EtlError
     from .job import Job
     from .pipeline.baseline import Recorded
+    from .pipeline.explain import Explanation
     from .pipeline.plan import Plan
     from .pipeline.settings import Options, RejectLimit, RowMinimum, Settings
     from .readback import Verified
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EtlError",
+    "Explanation",
     "Job",
     "Plan",
     "Recorded",
@@ -32,6 +34,7 @@ __all__ = [
     "Verified",
     "__version__",
     "baseline",
+    "explain",
     "plan",
     "preview",
     "run",
@@ -43,6 +46,7 @@ __version__: str
 # Imported when they are first asked for: the command shows its help without them.
 _HOMES: Final = {
     "EtlError": ".errors",
+    "Explanation": ".pipeline.explain",
     "Plan": ".pipeline.plan",
     "Job": ".job",
     "Recorded": ".pipeline.baseline",
@@ -98,6 +102,20 @@ def baseline(
     from .pipeline import record_baseline as record
 
     return record(job, _open(job, source), settings=_settings(settings, options))
+
+
+def explain(
+    job: Job,
+    user: str,
+    source: object = None,
+    *,
+    settings: Settings | None = None,
+    **options: Unpack[Options],
+) -> Explanation:
+    """Say what becomes of one user's rows and why, and what a run would send. Reads the whole source."""
+    from .pipeline import explain_user
+
+    return explain_user(job, _open(job, source), user, settings=_settings(settings, options))
 
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:

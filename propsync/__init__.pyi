@@ -2,6 +2,9 @@ from etl import (
     EtlError as EtlError,
 )
 from etl import (
+    Explanation as Explanation,
+)
+from etl import (
     Job as Job,
 )
 from etl import (
@@ -30,6 +33,9 @@ from etl import (
 )
 from etl import (
     baseline as baseline,
+)
+from etl import (
+    explain as explain,
 )
 from etl import (
     plan as plan,

@@ -7,10 +7,12 @@ import click
 from ..interrupts import release
 from .commands.baseline import baseline_command
 from .commands.check import check_command
+from .commands.explain import explain_command
 from .commands.init import init_command
 from .commands.preview import preview_command
 from .commands.probe import probe_command
 from .commands.run import run_command
+from .commands.runs import runs_command
 from .commands.sandbox import sandbox_command
 from .commands.schema import schema_command
 from .commands.status import status_command
@@ -75,6 +77,8 @@ for command in (
     preview_command,
     run_command,
     status_command,
+    runs_command,
+    explain_command,
     verify_command,
     probe_command,
     baseline_command,

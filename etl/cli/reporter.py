@@ -125,6 +125,15 @@ class RunReporter:
         if failures:
             raise failures[0]
 
+    def keep_history(self, state_dir: Path) -> None:
+        """From now on, also keep a record of the run in its state folder."""
+        from ..listeners import compose
+        from ..listeners.history import HistoryListener
+
+        self.state_dir = state_dir
+        self._files.append(HistoryListener(state_dir))
+        self._listener = compose(*self._files, *self._lines)
+
     def __call__(self, event: Event) -> None:
         """Pass an event on; the end is kept until the command is over."""
         if isinstance(event, Ended):

@@ -115,15 +115,19 @@ class Mapper:
 
     def ids(self, batch: Batch) -> pa.RecordBatch:
         """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
+        ids = self.placed_ids(batch)[1]
+        present = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
+        return ids.filter(pa.array(present))
+
+    def placed_ids(self, batch: Batch) -> tuple[NDArray[np.int64], pa.RecordBatch]:
+        """The ids of m rows, null if wrong or missing, after their positions in the batch (shape (m,))."""
         given = self._transformed(batch)
         found = {}
         for column in self._ids:
             read = self._read(column, given)[0]
             wrong = np.logical_or.reduce([issue.rows for issue in read.issues], axis=0, initial=False)
             found[column.place] = blank_out(read.values, np.broadcast_to(wrong, len(given.positions)))
-        ids = pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
-        present = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
-        return ids.filter(pa.array(present))
+        return given.positions, pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
 
     def _transformed(self, batch: Batch) -> _Given:
         everything = np.arange(batch.rows.num_rows, dtype=np.int64)

@@ -1,6 +1,7 @@
 """The way of a job's rows, from the source to the committed checkpoint, and the calls that start it."""
 
 from .baseline import Recorded, record_baseline
+from .explain import Explanation, explain_user
 from .plan import Changed, Plan, plan_job
 from .preview import PreviewedRow, first_rows, preview_rows, sampled_rows
 from .row_pipeline import RowPipeline
@@ -10,6 +11,7 @@ from .status import status_of
 
 __all__ = [
     "Changed",
+    "Explanation",
     "Plan",
     "PreviewedRow",
     "Recorded",
@@ -17,6 +19,7 @@ __all__ = [
     "RowMinimum",
     "RowPipeline",
     "Settings",
+    "explain_user",
     "first_rows",
     "plan_job",
     "preview_rows",

@@ -89,6 +89,8 @@ def run_command(
         finally:
             channels, dry_run = Channels.take(flags), flags.pop("dry_run")
             reporter.open(channels, dry_run=dry_run)
+        if not dry_run:
+            reporter.keep_history(flags["state_dir"] or loaded.state_dir)
         from ...job import read_api_key
         from ...pipeline import run_job
 
@@ -112,7 +114,6 @@ def run_command(
             accepted = settings.accept_rejects and code == ExitCode.REJECTS
             reporter.exit_code = ExitCode.DONE if accepted else code
         else:
-            reporter.state_dir = settings.state_dir or loaded.state_dir
             reporter.repeatable = source.repeatable
             key = read_api_key(loaded, os.environ)
             run_job(loaded, source, key, settings=settings, listener=reporter)
