@@ -32,7 +32,7 @@ CODE_PER_PRIVATE_FUNCTION = {
     "job": 41,
     "listeners": 35,
     "mapper": 30,
-    "pipeline": 49,
+    "pipeline": 48,
     "readback": 55,
     "reader": 36,
     "sandbox": 40,

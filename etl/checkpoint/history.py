@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
-
-import orjson
 
 from ..state_files import replacing_file
 
@@ -28,7 +27,8 @@ def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> 
         folder.mkdir(mode=0o700)
     path = folder / f"{ended.astimezone(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.json"
     with replacing_file(path) as file:
-        file.write(orjson.dumps(record))
+        # Not orjson: a file name that isn't UTF-8 has half characters.
+        file.write(json.dumps(record).encode())
     oldest = f"{ended.astimezone(UTC) - timedelta(days=_KEPT_DAYS):%Y%m%d}"
     names = sorted((one for one in folder.glob("*.json")), reverse=True)
     for number, old in enumerate(names):
@@ -41,7 +41,7 @@ def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> 
 def past_runs(state_dir: Path) -> Iterator[dict[str, Any]]:
     """The records, the latest first, each with `run`, the name of its file; unreadable ones are left out."""
     for path in sorted((state_dir / _FOLDER).glob("*.json"), reverse=True):
-        with suppress(OSError, orjson.JSONDecodeError):
-            record = orjson.loads(path.read_bytes())
+        with suppress(OSError, ValueError):
+            record = json.loads(path.read_bytes())
             if isinstance(record, dict) and isinstance(record.get("summary"), dict):
                 yield {"run": path.stem, **record}

@@ -11,6 +11,7 @@ from .commands.explain import explain_command
 from .commands.init import init_command
 from .commands.preview import preview_command
 from .commands.probe import probe_command
+from .commands.report import report_command
 from .commands.run import run_command
 from .commands.runs import runs_command
 from .commands.sandbox import sandbox_command
@@ -78,6 +79,7 @@ for command in (
     run_command,
     status_command,
     runs_command,
+    report_command,
     explain_command,
     verify_command,
     probe_command,

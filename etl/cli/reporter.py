@@ -128,7 +128,7 @@ class RunReporter:
     def keep_history(self, state_dir: Path) -> None:
         """From now on, also keep a record of the run in its state folder."""
         from ..listeners import compose
-        from ..listeners.history import HistoryListener
+        from ..listeners.run_record import HistoryListener
 
         self.state_dir = state_dir
         self._files.append(HistoryListener(state_dir))

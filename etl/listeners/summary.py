@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
+from ..model import Tally
+from ..run_events import Summary, Timing
 from ..text import counted, filled, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ..model import Tally
-    from ..run_events import Summary, Timing
 
 ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")
@@ -68,6 +68,26 @@ def summary_dict(summary: Summary) -> dict[str, object]:
         "seconds_by": seconds,
         "answer_seconds": answer_seconds(summary.timing),
     }
+
+
+def summary_from(data: Mapping[str, Any]) -> Summary:
+    """Return the summary of such an object, as far as it holds it. Raises KeyError or TypeError."""
+    timing, seconds = None, data["seconds_by"]
+    if seconds:
+        timing = Timing(**seconds, latency=tuple(data["answer_seconds"].values()))
+    return Summary(
+        data["job"],
+        Tally(**{name: data[name] for name in ("rows", *ROW_ENDS, *COSTS, *_OPEN)}),
+        data["seconds"],
+        timing=timing,
+        **{
+            name: data[name]
+            for name in (
+                *("resumed_rows", "status", "rejects_by_code"),
+                *("exit_code", "reason", "hint", "skipped_values"),
+            )
+        },
+    )
 
 
 def answer_seconds(timing: Timing | None) -> dict[str, float]:
