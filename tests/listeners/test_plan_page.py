@@ -90,7 +90,7 @@ def test_the_page_tells_mapping_figures_and_cost(tmp_path: Path) -> None:
         "66.7 % filled, 1 distinct",
         "time at the given rate 5 min 00 s end on 2026-05-01, if it begins now 12:05",
         "user-1 in the export id user-1",
-        'bad_number users.csv row 3: column fee: "x" is not a number 1 100 %',
+        'users.csv row 3: column fee: "x" is not a number 1 100 %',
         'fee: bad_number "x" (1)',
         "Remedy: set `decimal`",
     ):

@@ -79,8 +79,10 @@ def exit_code_of(plan: Plan) -> ExitCode:
     return ExitCode.REJECTS if plan.tally.rejected else ExitCode.DONE
 
 
-def show_plan(plan: Plan, *, as_json: bool, report: Path | None = None, mask: bool = False) -> None:
-    """Print a plan on stdout, and write its page."""
+def show_plan(
+    plan: Plan, *, as_json: bool, report: Path | None = None, mask: bool = False, mask_page: bool = False
+) -> None:
+    """Print a plan on stdout, and write its page; with `mask_page` without values of users, as for a run."""
     from ...listeners.plan_summary import plan_lines
     from ...pipeline.plan_data import plan_dict
 
@@ -93,4 +95,4 @@ def show_plan(plan: Plan, *, as_json: bool, report: Path | None = None, mask: bo
         from ...listeners.output_file import write_whole
         from ...listeners.plan_page import plan_page  # needs jinja2
 
-        write_whole(report, plan_page(data))
+        write_whole(report, plan_page(plan_dict(plan, mask=True) if mask_page else data))

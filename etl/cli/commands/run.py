@@ -93,7 +93,7 @@ def run_command(
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
             plan = make_plan(loaded, source, settings)
-            show_plan(plan, as_json=as_json, report=report)
+            show_plan(plan, as_json=as_json, report=report, mask_page=True)
             if metrics_file is not None:
                 message = f"{metrics_file} stays as it is: a dry run is no run of the job"
                 invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
