@@ -8,7 +8,7 @@ CHECKED := $(VENV)/.checked
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -37,6 +37,11 @@ unit: $(STAMP)
 # What the tests leave out of the last `make test`, by file.
 coverage: $(STAMP)
 	$(BIN)/coverage report
+
+# Chooses anew which test files `make test` traces: the fewest that reach nearly all that all tests reach.
+traced: $(STAMP)
+	PROPSYNC_TRACE=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-context=test --cov-report=
+	$(BIN)/python -m tests.choose_traced
 
 # The same tests with all examples of every property, and what takes longer than two minutes; bounded, and
 # ends with a table: law, cases tried, violations.

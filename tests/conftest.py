@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.choose_traced import CHOSEN
 from tests.commands import KEY, Propsync
 from tests.examples import examples
 from tests.guard.sitecustomize import keep_inside
@@ -37,35 +38,19 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: sys.settrace(None))
 
-# Tracing doubles the time of a test on Python 3.11. These start processes, which aren't traced, or prove
-# at length what holds of code that others reach: hardly one branch in a hundred is theirs alone.
-_UNMEASURED_FILES = {
-    "acceptance": "answers batch exit_destination exit_ends exit_faults exit_state imports interrupted key "
-    "killed library nights processes real_data real_second_night second_night streams",
-    "cli": "option_values",
-    "encoder": "events merge_types",
-    "mapper": "typed_values",
-    "pipeline": "batch changed_users failed_nights hot_users identical_night json_rows lost_checkpoint "
-    "own_rejects precheck_changes random_nights removed_users repeated_source "
-    "row_pipeline second_night transform_frames",
-    "reader": "contract",
-    "sender": "chance_failures hot_users rate",
-    "snapshot": "comparison fingerprints",
-}
-UNMEASURED = (
-    *("tests/bench/", "tests/docs/", "tests/soak/", "tests/test_house.py"),
-    *(f"tests/{room}/test_{name}.py" for room, names in _UNMEASURED_FILES.items() for name in names.split()),
-)
+# Tracing doubles the time of a test on Python 3.11, so only these files are traced: together they reach what
+# nearly all others reach. `make traced` chooses them anew.
+TRACED = () if os.environ.get("PROPSYNC_TRACE") == "all" else tuple(CHOSEN.read_text().split())
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage in the files above, and none of random examples: what these reach is chance.
+    """Measure no coverage in other files, and none of random examples: what these reach is chance.
 
     Not by pytest-cov's `no_cover`: in a worker of xdist that lets a second tracer go on.
     """
     random = hasattr(getattr(item, "obj", None), "hypothesis")
-    if not random and not item.nodeid.startswith(UNMEASURED):
+    if not random and (not TRACED or item.nodeid.startswith(TRACED)):
         yield
         return
     tracing, tracing_threads = sys.gettrace(), threading.gettrace()

@@ -389,9 +389,9 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
 def test_progress_tells_about_how_many_rows_a_text_file_has(
     tmp_path: Path, sandbox: Sandbox, processes: int
 ) -> None:
-    path, rows = tmp_path / "x.csv", 80_000
-    lines = (f"user-{number},pro,1,,{number}\n" for number in range(rows))
-    path.write_text("".join(["id,plan,score,platform,os\n", *lines]))
+    path, rows = tmp_path / "x.csv", 12_000
+    lines = (f"user-{number},pro,1,,{number},{'x' * 180}\n" for number in range(rows))
+    path.write_text("".join(["id,plan,score,platform,os,note\n", *lines]))
     told: list[Progressed] = []
 
     def listen(event: Event) -> None:

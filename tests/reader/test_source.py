@@ -95,7 +95,7 @@ def test_spans_that_overlap_are_merged() -> None:
 @pytest.mark.parametrize("name", ["x.csv", "x.ndjson", "x.csv.gz", "utf-16.csv"])
 def test_the_number_of_rows_is_estimated_by_the_bytes_that_were_read(tmp_path: Path, name: str) -> None:
     """Within a tenth after a block, and exactly in the end, also if another file follows or is known."""
-    chance, rows = random.Random(1), 120_000
+    chance, rows = random.Random(1), 60_000
     notes = [f"{chance.getrandbits(20 * chance.randint(1, 9)):x}" for _ in range(rows)]
     pack: Callable[[str], bytes] = {
         "x.csv.gz": lambda text: gzip.compress(text.encode(), 1),
