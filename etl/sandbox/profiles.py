@@ -160,8 +160,9 @@ def update(
     for operator in ORDERED_OPERATORS:
         operands = updates.get(operator)
         if operator == "$clearAll" and operator in updates:
-            for name in properties if note else ():
-                note(name, operator, None)
+            if note:
+                for name in properties:
+                    note(name, operator, None)
             properties.clear()
         for name, value in operands.items() if isinstance(operands, dict) else ():
             present = properties.get(name)

@@ -45,7 +45,9 @@ _SWITCHES: Final = (
     ("portal", "the sign-in page of a portal"),
 )
 _USUAL_SHARE: Final = 20.0
-_MOST_USERS_LISTED: Final = 20
+_MOST_REQUESTS: Final = 20
+_UNASKED: Final = 10  # users that are shown where nothing was typed
+_SHORT: Final = 80  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,13 @@ def inert(value: object) -> object:
 
 
 def value_text(value: object) -> str:
-    """Write a value as JSON, one level a line where it has some; a text as it is."""
+    """Write a value as JSON, on one line if that is short; a text as it is."""
     if isinstance(value, str):
         return value
-    return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    if len(text) <= _SHORT:
+        return text
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_INDENT_2).decode()
 
 
 def clock_time(seconds: float) -> str:
@@ -114,18 +119,19 @@ class WebPage:
     async def overview(self, request: web.Request) -> web.Response:
         """`GET /`: counters, users by a part of their id, and the last requests."""
         profiles, text = self._sandbox.profiles, request.query.get("q", "").strip()
+        most = MOST_FOUND if text else _UNASKED
         # In a thread, on a copy of the ids: requests go on while a million of them are looked through.
-        users, more_users = await asyncio.to_thread(find_ids, list(profiles.users), text)
-        devices, more_devices = await asyncio.to_thread(find_ids, list(profiles.devices), text)
+        users, more_users = await asyncio.to_thread(find_ids, list(profiles.users), text, most)
+        devices, more_devices = await asyncio.to_thread(find_ids, list(profiles.devices), text, most)
         return self._page(
             "overview.html",
             text=text,
             found=[(user, profiles.users[user]) for user in users if user in profiles.users],
             devices=[(one, profiles.devices[one]) for one in devices if one in profiles.devices],
             more=more_users or more_devices,
-            most=MOST_FOUND,
+            most=most,
             stats=self._sandbox.stats,
-            recent=list(reversed(self._sandbox.journal.recent))[:_MOST_USERS_LISTED],
+            recent=list(reversed(self._sandbox.journal.recent))[:_MOST_REQUESTS],
         )
 
     async def profile(self, request: web.Request) -> web.Response:
