@@ -59,8 +59,9 @@ def property_values(profiles: Profiles) -> tuple[dict[str, PropertyValues], int]
         for name, value in profile.properties.items():
             seen = found.setdefault(name, PropertyValues())
             seen.filled += 1
-            seen.types[type_name(value)] += 1
-            if len(seen.examples) < _EXAMPLES:
+            kind = type_name(value)
+            seen.types[kind] += 1
+            if len(seen.examples) < _EXAMPLES or seen.types[kind] == 1:
                 seen.examples.setdefault(orjson.dumps(value).decode(), value)
     ordered = sorted(found.items(), key=lambda item: (-item[1].filled, item[0]))
     return dict(ordered), len(sample)

@@ -40,6 +40,20 @@ def test_a_page_says_what_its_examples_do(
         sandbox.stats.unknown_keys.clear()
 
 
+def test_the_page_of_the_sandbox_says_what_trying_a_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    console, played = Console(tmp_path, SHOWN_URL), 0
+    for block in blocks(DOCS / "sandbox.md"):
+        if block.note:
+            console.write(block.note, block.text)
+        elif block.language == "console" and "propsync try" in block.text:
+            play(console, block)
+            played += 1
+    assert played == 2
+
+
 def play(console: Console, block: Block) -> None:
     for step in steps(block.text):
         said = console.run(step.command)
