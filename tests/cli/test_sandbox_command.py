@@ -75,9 +75,7 @@ def test_a_flag_sets_its_option_and_no_other(
     assert served == [replace(SandboxOptions(), **{option: value})]
 
 
-def test_its_page_is_opened_if_asked_for(
-    propsync: Propsync, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_page_is_opened_if_asked_for(propsync: Propsync, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def visit(url: str) -> None:

@@ -95,5 +95,5 @@ def test_rejects_are_counted_and_decide_the_exit_code(propsync: Propsync, users:
     rows = "".join(f"user-{number},pro\n" for number in range(50))
     users.write_text(f"customer_id,plan\n{rows},pro\n", encoding="utf-8")
     finished = propsync("try", "users.csv")
-    assert "rejected: 1 no_id" in finished.out
+    assert "rejected: 1 missing_id" in finished.out
     assert finished.code == 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ def test_the_page_of_the_sandbox_says_what_trying_a_file_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda _: os.kill(os.getpid(), signal.SIGINT))  # Ctrl-C
     console, played = Console(tmp_path, SHOWN_URL), 0
     for block in blocks(DOCS / "sandbox.md"):
         if block.note:
