@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +16,7 @@ MOST_PROFILES: Final = 10_000  # that changed last; of the others only the prese
 MOST_CHANGES: Final = 20  # of one property
 
 
-@dataclass(frozen=True, slots=True)
-class PropertyChange:
+class PropertyChange(NamedTuple):
     """A property was changed by an operator at `when` (seconds since the epoch); `value` None: removed."""
 
     when: float
@@ -31,26 +29,29 @@ class PropertyHistory:
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._changes: dict[UserKey, dict[str, deque[PropertyChange]]] = {}
+        # By profile and property, the last change first. The first profile is unchanged for longest.
+        self._changes: OrderedDict[UserKey, dict[str, tuple[tuple[float, str, Json], ...]]] = OrderedDict()
 
     def recorder(self, key: UserKey) -> Callable[[str, str, Json], None]:
         """Return what notes changes of a profile: called with the property, the operator and the value."""
-        # Last in the order of the dict, so that the first is the one that did not change for longest.
-        changes = self._changes.pop(key, {})
-        self._changes[key] = changes
+        changes = self._changes.setdefault(key, {})
+        self._changes.move_to_end(key)
         if len(self._changes) > MOST_PROFILES:
-            del self._changes[next(iter(self._changes))]
+            self._changes.popitem(last=False)
         when = self._wall()
 
         def note(name: str, operator: str, value: Json) -> None:
-            kept = changes.setdefault(name, deque(maxlen=MOST_CHANGES))
-            kept.append(PropertyChange(when, operator, value))
+            # Plain tuples: this is the most frequent step of all, and a class would double its time.
+            earlier = changes.get(name)
+            change = (when, operator, value)
+            changes[name] = (change, *earlier[: MOST_CHANGES - 1]) if earlier else (change,)
 
         return note
 
     def of(self, key: UserKey) -> dict[str, list[PropertyChange]]:
         """Return the changes of a profile by property, the last change first."""
-        return {name: list(reversed(changes)) for name, changes in self._changes.get(key, {}).items()}
+        found = self._changes.get(key, {})
+        return {name: [PropertyChange(*change) for change in changes] for name, changes in found.items()}
 
     def move(self, device: UserKey, user: UserKey) -> None:
         """Give what a device gathered to its user; a property of the user keeps its own changes."""
