@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .api_rules import (
@@ -85,7 +86,7 @@ class Profiles:
         if isinstance(properties, dict):
             if not clears_all:
                 properties = {name: value for name, value in properties.items() if name != "$clearAll"}
-            note = self.history.recorder(self.key(identification)) if self.history else None
+            note = partial(self.history.note, self.key(identification)) if self.history else None
             update(profile.properties, properties, note)
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
@@ -148,26 +149,23 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
 def update(
     properties: Properties,
     updates: Mapping[str, Json],
-    note: Callable[[str, str, Json], None] | None = None,
+    note: Callable[[str, Properties], None] | None = None,
 ) -> None:
     """Apply checked user_properties: operators in the server's order, or plain keys as $set.
 
-    `note` is called for each property that changes, with its name, the operator and the new value (None: it
-    is removed).
+    `note` is called for each operator that changes something, with the new values by property (None: gone).
     """
     if updates.keys().isdisjoint(ORDERED_OPERATORS):
         updates = {"$set": dict(updates)}
     for operator in ORDERED_OPERATORS:
-        operands = updates.get(operator)
+        operands, noted = updates.get(operator), dict[str, Json]()
         if operator == "$clearAll" and operator in updates:
-            if note:
-                for name in properties:
-                    note(name, operator, None)
+            noted.update(dict.fromkeys(properties))
             properties.clear()
         for name, value in operands.items() if isinstance(operands, dict) else ():
             present = properties.get(name)
+            changed = None
             if operator == "$unset":
-                changed = None
                 properties.pop(name, None)
             elif value is not None:
                 changed = _changed(operator, present, value)
@@ -175,8 +173,10 @@ def update(
                     properties[name] = changed
             else:
                 continue
-            if note and (changed != present or type(changed) is not type(present)):
-                note(name, operator, changed)
+            if changed != present or type(changed) is not type(present):
+                noted[name] = changed
+        if note and noted:
+            note(operator, noted)
 
 
 def _changed(operator: str, present: Json, value: Json) -> Json:

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from .api_rules import Json
 
     UserKey: TypeAlias = tuple[str | None, str]
+    _Update: TypeAlias = tuple[float, str, dict[str, Json]]
 
 MOST_PROFILES: Final = 10_000  # that changed last; of the others only the present values are known
-MOST_CHANGES: Final = 20  # of one property
+MOST_UPDATES: Final = 20  # of one profile that are kept whole; of older ones, each property's last change
 
 
 class PropertyChange(NamedTuple):
@@ -29,32 +30,38 @@ class PropertyHistory:
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        # By profile and property, the last change first. The first profile is unchanged for longest.
-        self._changes: OrderedDict[UserKey, dict[str, tuple[tuple[float, str, Json], ...]]] = OrderedDict()
+        # By profile: updates, the last one at the end. The first profile is unchanged for longest.
+        self._updates: OrderedDict[UserKey, list[_Update]] = OrderedDict()
 
-    def recorder(self, key: UserKey) -> Callable[[str, str, Json], None]:
-        """Return what notes changes of a profile: called with the property, the operator and the value."""
-        changes = self._changes.setdefault(key, {})
-        self._changes.move_to_end(key)
-        if len(self._changes) > MOST_PROFILES:
-            self._changes.popitem(last=False)
-        when = self._wall()
-
-        def note(name: str, operator: str, value: Json) -> None:
-            # Plain tuples: this is the most frequent step of all, and a class would double its time.
-            earlier = changes.get(name)
-            change = (when, operator, value)
-            changes[name] = (change, *earlier[: MOST_CHANGES - 1]) if earlier else (change,)
-
-        return note
+    def note(self, key: UserKey, operator: str, changed: dict[str, Json]) -> None:
+        """Note what an operator changed in a profile: the new values by property, None where it is gone."""
+        updates = self._updates.setdefault(key, [])
+        self._updates.move_to_end(key)
+        updates.append((self._wall(), operator, changed))
+        if len(updates) > 2 * MOST_UPDATES:
+            # Of older updates only what no later one changed is still needed.
+            later = set[str]().union(*(values for _, _, values in updates[-MOST_UPDATES:]))
+            kept: list[_Update] = []
+            for when, operator, values in reversed(updates[:-MOST_UPDATES]):
+                rest = {name: value for name, value in values.items() if name not in later}
+                later |= rest.keys()
+                if rest and len(kept) < MOST_UPDATES:
+                    kept.insert(0, (when, operator, rest))
+            updates[:-MOST_UPDATES] = kept
+        if len(self._updates) > MOST_PROFILES:
+            self._updates.popitem(last=False)
 
     def of(self, key: UserKey) -> dict[str, list[PropertyChange]]:
         """Return the changes of a profile by property, the last change first."""
-        found = self._changes.get(key, {})
-        return {name: [PropertyChange(*change) for change in changes] for name, changes in found.items()}
+        found: dict[str, list[PropertyChange]] = {}
+        for when, operator, changed in reversed(self._updates.get(key, [])):
+            for name, value in changed.items():
+                found.setdefault(name, []).append(PropertyChange(when, operator, value))
+        return found
 
     def move(self, device: UserKey, user: UserKey) -> None:
-        """Give what a device gathered to its user; a property of the user keeps its own changes."""
-        moved = self._changes.pop(device, None)
-        if moved:
-            self._changes[user] = {**moved, **self._changes.get(user, {})}
+        """Put what a device gathered before what its user did, whose own values win."""
+        gathered, own = self._updates.pop(device, []), self.of(user)
+        kept = [(w, o, {n: v for n, v in values.items() if n not in own}) for w, o, values in gathered]
+        if gathered:
+            self._updates[user] = [*kept, *self._updates.get(user, [])]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from urllib.parse import quote, urlencode
 
 import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
-from etl.sandbox.property_history import MOST_CHANGES, MOST_PROFILES, PropertyHistory
+from etl.sandbox.property_history import MOST_PROFILES, MOST_UPDATES, PropertyHistory
 from etl.sandbox.web_page import ASSETS
 
 HOSTILE = (
@@ -60,7 +61,7 @@ class Page(HTMLParser):
         return " ".join("".join(self.words).split())
 
 
-def send(sandbox: Sandbox, *identifications: dict[str, object]) -> None:
+def send(sandbox: Sandbox, *identifications: Mapping[str, object]) -> None:
     form = urlencode({"api_key": "any", "identification": json.dumps(identifications)}).encode()
     urllib.request.urlopen(f"{sandbox.url}/identify", data=form, timeout=10).close()
 
@@ -123,16 +124,21 @@ def test_clear_all_and_a_device_that_gets_a_user_are_in_the_history(sandbox: San
     assert "Removed a: $clearAll" in get(sandbox, "/user?device=device-1").text
 
 
-def test_the_history_is_bounded() -> None:
+def test_the_history_is_bounded_and_knows_each_last_change() -> None:
     history = PropertyHistory(lambda: 0.0)
     for number in range(MOST_PROFILES + 5):
-        note = history.recorder((f"user-{number}", ""))
-        note("a", "$set", number)
+        history.note((f"user-{number}", ""), "$set", {"a": number, "b": number})
     assert history.of(("user-4", "")) == {}
-    assert len(history.of(("user-5", ""))["a"]) == 1
-    for number in range(MOST_CHANGES + 5):
-        history.recorder(("user-5", ""))("a", "$set", number)
-    assert [c.value for c in history.of(("user-5", ""))["a"]] == list(range(MOST_CHANGES + 4, 4, -1))
+    for number in range(100):
+        history.note(("user-5", ""), "$add", {"a": number})
+    changes = history.of(("user-5", ""))
+    values = [change.value for change in changes["a"]]
+    assert values == list(range(99, 99 - len(values), -1))
+    assert MOST_UPDATES <= len(values) <= 2 * MOST_UPDATES
+    assert [(c.operator, c.value) for c in changes["b"]] == [("$set", 5)]
+    for number in range(100):
+        history.note(("user-6", ""), "$set", {f"p{number}": 1})
+    assert len(history.of(("user-6", ""))) == 2 * MOST_UPDATES
 
 
 def test_users_are_found_by_a_part_of_their_id(sandbox: Sandbox) -> None:
