@@ -35,16 +35,16 @@ def type_name(value: Json) -> str:
     return _TYPES.get(type(value), "none")
 
 
-def find_ids(ids: Sequence[str], text: str, most: int) -> tuple[list[str], bool]:
-    """Return the first `most` ids that contain `text`, in any case, and whether there are more.
+def find_ids(ids: Sequence[str], text: str) -> tuple[list[str], bool]:
+    """Return the first ids that contain `text`, in any case, and whether there are more.
 
     An id that is the text comes first.
     """
     wanted = text.casefold()
-    found = list(islice((one for one in ids if wanted in one.casefold()), most + 1))
-    exact = [text] if text in found[:most] or (len(found) > most and text in ids) else []
+    found = list(islice((one for one in ids if wanted in one.casefold()), MOST_FOUND + 1))
+    exact = [text] if text in found[:MOST_FOUND] or (len(found) > MOST_FOUND and text in ids) else []
     found = [*exact, *(one for one in found if one != text)]
-    return found[:most], len(found) > most
+    return found[:MOST_FOUND], len(found) > MOST_FOUND
 
 
 def property_values(profiles: Profiles) -> tuple[dict[str, PropertyValues], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .fault_injection import SandboxError
-from .profile_views import MOST_FOUND, find_ids, property_values, type_name
+from .profile_views import find_ids, property_values, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,17 +120,19 @@ class WebPage:
     async def overview(self, request: web.Request) -> web.Response:
         """`GET /`: counters, users by a part of their id, and the last requests."""
         profiles, text = self._sandbox.profiles, request.query.get("q", "").strip()
-        most = MOST_FOUND if text else _UNASKED
-        # In a thread, on a copy of the ids: requests go on while a million of them are looked through.
-        users, more_users = await asyncio.to_thread(find_ids, list(profiles.users), text, most)
-        devices, more_devices = await asyncio.to_thread(find_ids, list(profiles.devices), text, most)
+        if text:
+            # In a thread, on a copy of the ids: requests go on while a million of them are looked through.
+            users, more_users = await asyncio.to_thread(find_ids, list(profiles.users), text)
+            devices, more_devices = await asyncio.to_thread(find_ids, list(profiles.devices), text)
+        else:
+            users, devices = (list(islice(ids, _UNASKED)) for ids in (profiles.users, profiles.devices))
+            more_users, more_devices = len(profiles.users) > _UNASKED, len(profiles.devices) > _UNASKED
         return self._page(
             "overview.html",
             text=text,
             found=[(user, profiles.users[user]) for user in users if user in profiles.users],
             devices=[(one, profiles.devices[one]) for one in devices if one in profiles.devices],
             more=more_users or more_devices,
-            most=most,
             stats=self._sandbox.stats,
             recent=list(reversed(self._sandbox.journal.recent))[:_MOST_REQUESTS],
         )
