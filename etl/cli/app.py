@@ -17,6 +17,7 @@ from .commands.runs import runs_command
 from .commands.sandbox import sandbox_command
 from .commands.schema import schema_command
 from .commands.status import status_command
+from .commands.try_source import try_command
 from .commands.verify import verify_command
 
 # With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
@@ -73,6 +74,7 @@ def propsync(context: click.Context) -> None:
 
 
 for command in (
+    try_command,
     init_command,
     check_command,
     preview_command,

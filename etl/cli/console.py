@@ -79,6 +79,14 @@ def show_json(data: object) -> None:
     show(printable_json(text))
 
 
+def open_browser(url: str) -> None:
+    """Open a page in the user's browser, which may take its time, or stay away where there is none."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
 def show_file(text: str) -> None:
     """Write a result that is to be kept in a file. Raises StateError if it can't be written."""
     failure = _write(text.removesuffix("\n"))

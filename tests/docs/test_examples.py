@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,21 @@ def test_a_page_says_what_its_examples_do(
             console.write(block.note, block.text)
     if page.stem == "probe":  # it asks what becomes of keys that the API doesn't have
         sandbox.stats.unknown_keys.clear()
+
+
+def test_the_page_of_the_sandbox_says_what_trying_a_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda _: os.kill(os.getpid(), signal.SIGINT))  # Ctrl-C
+    console, played = Console(tmp_path, SHOWN_URL), 0
+    for block in blocks(DOCS / "sandbox.md"):
+        if block.note:
+            console.write(block.note, block.text)
+        elif block.language == "console" and "propsync try" in block.text:
+            play(console, block)
+            played += 1
+    assert played == 2
 
 
 def play(console: Console, block: Block) -> None:
