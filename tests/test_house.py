@@ -19,7 +19,7 @@ SMALL = {
 }
 # Files above MOST_LINES, and names that two modules define: none may be added.
 LARGE = {"etl/sender/delivery.py"}
-TWICE = {"T", "has_time"}
+TWICE: set[str] = set()
 # Code lines per private function: what each package has reached and may not fall below. `.` is the root.
 CODE_PER_PRIVATE_FUNCTION = {
     ".": 53,
@@ -47,7 +47,7 @@ def house() -> list[Module]:
 
 
 def test_no_public_name_is_defined_twice(house: list[Module]) -> None:
-    assert defined_twice(house).keys() <= TWICE
+    assert defined_twice(house).keys() == TWICE
 
 
 def test_no_file_name_is_there_twice(house: list[Module]) -> None:
