@@ -275,6 +275,8 @@ class Source:
         if isinstance(entry.reader, TableReader):
             return checksum(entry.reader.blocks(), stopped)
         stored = entry.stored
+        if stored is not None and stored.versioned:
+            return entry.file.sample
         if stored is None or not stored.repeatable or not (anywhere or self.path(file) is not None):
             return None
         before = stored.state()
@@ -292,6 +294,10 @@ class Source:
             if stored is None or not stored.repeatable:
                 continue
             try:
+                if stored.versioned:
+                    if stored.version() != then.sample:
+                        return f"{then.name} was replaced after it was opened"
+                    continue
                 size, modified = stored.state()
                 if size != then.size:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
@@ -350,13 +356,13 @@ def open_source(
 
 def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
     size, modified = stored.state()
+    version = stored.version() if stored.versioned else None  # before anything is read
     given, reader_type = recognize(stored)
     reader = reader_type(given, options)
     own = _check_names(reader)
     added = {name: value for name, value in partitions(stored.name).items() if name not in own}
-    return _Entry(
-        reader, SourceFile(stored.name, reader.format, size, modified, reader.sample()), added, stored
-    )
+    file = SourceFile(stored.name, reader.format, size, modified, version or reader.sample())
+    return _Entry(reader, file, added, stored)
 
 
 def _check_names(reader: FileReader) -> list[str]:
