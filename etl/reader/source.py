@@ -263,6 +263,8 @@ class Source:
         entry = self._entries[file]
         if isinstance(entry.reader, TableReader):
             return entry.reader.nbytes
+        if entry.stored is not None and entry.stored.versioned:
+            return 0  # the store has made it
         return None if self.path(file) is None else entry.file.size
 
     def digest(self, file: int, stopped: Stopped = lambda: False, *, anywhere: bool = False) -> str | None:

@@ -17,6 +17,30 @@ _RIGHTS: Final = {
 }
 
 
+_MOVED: Final = {"~/.aws/credentials": "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/config": "AWS_CONFIG_FILE"}
+# Names in the environment, what else there may be and its files, and what is asked in the end.
+_CREDENTIALS: Final = {
+    "s3": (
+        ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        "profile {}",
+        ("~/.aws/credentials", "~/.aws/config"),
+        "instance or container role",
+    ),
+    "gs": (
+        ("GOOGLE_APPLICATION_CREDENTIALS",),
+        "gcloud",
+        ("~/.config/gcloud/application_default_credentials.json",),
+        "metadata server",
+    ),
+    "abfs": (
+        ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
+        "Azure CLI",
+        ("~/.azure",),
+        "managed identity",
+    ),
+}
+
+
 class Fault(NamedTuple):
     """A kind of error. `passing`: trying again may help; `unreachable`: nothing of the store was reached."""
 
@@ -62,7 +86,7 @@ _FAULTS: Final = tuple(
             "add the bucket's region to the address, for example ?region=eu-central-1",
         ),
         Fault(
-            r"NO_SUCH_BUCKET|ContainerNotFound|bucket does not exist",
+            r"NO_SUCH_BUCKET|ContainerNotFound|bucket does not exist|Bucket '[^']*' not found",
             "there is no bucket {bucket}{at}",
             "check the name of the bucket, and the account or endpoint in which it is",
         ),
@@ -73,7 +97,7 @@ _FAULTS: Final = tuple(
         ),
         Fault(
             r"EXPIRED_TOKEN|ExpiredToken|token .*expired",
-            "the credentials have expired ({credentials})",
+            "the credentials have expired; {credentials}",
             "renew them, for example with: aws sso login",
         ),
         Fault(
@@ -87,12 +111,12 @@ _FAULTS: Final = tuple(
             r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT"
             r"|PERMISSION_DENIED|UNAUTHENTICATED|Authenti\w*Fail|Authoriz\w*Fail|OAuth2 access token"
             r"|HTTP status 40[13]\b|CredentialUnavailable|failed to get token",
-            "access denied ({credentials})",
-            "check these credentials, or {rights}; docs/stores.md has the policy",
+            "access denied; {credentials}",
+            "check these credentials, or {rights}",
         ),
         Fault(
             r"HTTP status 400",
-            "the store doesn't accept the request ({credentials})",
+            "the store doesn't accept the request; {credentials}",
             "check the region, and whether the credentials are missing or have expired",
         ),
         Fault(
@@ -145,25 +169,11 @@ def store_error(name: str, endpoint: str, error: Exception, *, tries: int = 1) -
 
 def credentials_tried(family: str) -> str:
     """Return where a client of s3, gs or abfs looks for credentials, and what is there; no values."""
-
-    def has(*names: str) -> str:
-        given = [name for name in names if os.environ.get(name)]
-        return f"environment: {', '.join(given) if given else f'{names[0]} is not set'}"
-
-    def there(label: str, path: str) -> str:
-        file = Path(path).expanduser()
-        return f"{label}: {path}{'' if file.exists() else ' is not there'}"
-
-    if family == "gs":
-        tried = [has("GOOGLE_APPLICATION_CREDENTIALS")]
-        tried += [there("gcloud", "~/.config/gcloud/application_default_credentials.json"), "metadata server"]
-    elif family == "abfs":
-        tried = [has("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"), "managed identity"]
-        tried.append("Azure CLI")
-    else:
-        profile = f"profile {os.environ.get('AWS_PROFILE', 'default')}"
-        tried = [has("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_WEB_IDENTITY_TOKEN_FILE")]
-        tried += [there(profile, os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))]
-        off = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
-        tried.append("instance role: switched off" if off else "instance role")
-    return f"credentials tried: {'; '.join(tried)}"
+    names, label, paths, *others = _CREDENTIALS[family]
+    given = [name for name in names if os.environ.get(name)]
+    environment = f"environment ({', '.join(given) or f'{names[0]} is not set'})"
+    label = label.format(os.environ.get("AWS_PROFILE", "default"))
+    paths = tuple(os.environ.get(_MOVED.get(path, ""), path) for path in paths)
+    files = [path for path in paths if Path(path).expanduser().exists()]
+    tried = [environment, f"{label} ({', '.join(files) or f'{paths[0]} is not there'})", *others]
+    return f"{'credentials tried' if given or files else 'no credentials found'}: {', '.join(tried)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -21,10 +22,10 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import SourceError
-from .files import ByteRange, InputFile, Stopped, positioned_stream, source_errors
+from .files import ByteRange, InputFile, Stopped, positioned_stream
 from .store_errors import fault_of, store_error
 
-_HEAD: Final = 1 << 16
+_HEAD: Final = 1 << 18
 _PIECE: Final = 1 << 23
 _GROWTH: Final = 8
 _SMALLEST: Final = 1 << 16
@@ -34,6 +35,12 @@ _SETTINGS: Final = {
     "s3": ("region", "endpoint_override", "scheme"),
     "gs": ("endpoint_override", "scheme", "project_id", "retry_limit_seconds"),
     "abfs": ("blob_storage_authority", "dfs_storage_authority", "enable_tls", "tenant_id", "client_id"),
+}
+# What stands before the path; nothing else, so that no credentials do.
+_PLACES: Final = {
+    "s3": r"[\w.-]+",
+    "gs": r"(anonymous@)?[\w.-]+",
+    "abfs": r"[\w.$-]+(@[\w.-]+(:\d+)?)?",
 }
 _FAMILIES: Final = {"gcs": "gs", "abfss": "abfs"}
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -57,17 +64,19 @@ class Store:
     endpoint: str
     make: Callable[[], fs.FileSystem]
     waits: Sequence[float] = (0.5, 2.0, 5.0)
-    _client: tuple[int, fs.FileSystem] | None = field(default=None, repr=False)
+    _clients: dict[int, fs.FileSystem] = field(default_factory=dict, repr=False)
     _answered: bool = False
+    latest: tuple[str, bytes] | None = None  # what was begun last: all look at the head of a file first
 
     def attempt(self, path: str, call: Callable[[fs.FileSystem], _T], stopped: Stopped = never) -> _T:
         """Return what a call with the client returns. Raises SourceError, which names the path."""
         tries = 1
         while True:
             try:
-                if self._client is None or self._client[0] != os.getpid():  # connections can't be shared
-                    self._client = os.getpid(), self.make()
-                found = call(self._client[1])
+                # A forked process has its own: it can't share connections, and closing them would end them.
+                if os.getpid() not in self._clients:
+                    self._clients[os.getpid()] = self.make()
+                found = call(self._clients[os.getpid()])
             except (OSError, pa.ArrowException) as error:
                 fault, _ = fault_of(error)
                 hopeless = not fault.passing or (fault.unreachable and not self._answered)
@@ -90,8 +99,9 @@ class Store:
         return found
 
     def missing(self, path: str) -> SourceError:
-        """Return the error for a key that isn't there."""
-        return store_error(f"{self.scheme}://{path}", self.endpoint, FileNotFoundError("Path does not exist"))
+        """Return the error for a key, or a bucket, that isn't there."""
+        sign = "NO_SUCH_KEY" if "/" in path else "NO_SUCH_BUCKET"
+        return store_error(f"{self.scheme}://{path}", self.endpoint, FileNotFoundError(sign))
 
 
 class _Seen(NamedTuple):
@@ -113,7 +123,6 @@ class StoreFile(InputFile):
         self._store, self._path = store, info.path
         self._info: fs.FileInfo | None = info
         self._seen: _Seen | None = None
-        self._head: bytes | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
@@ -170,10 +179,11 @@ class StoreFile(InputFile):
             raise self._changed()
 
     def head(self) -> bytes:
-        """Return the first 64 KiB, which all look at first."""
-        if self._head is None:
-            self._head = self.read(0, _HEAD)
-        return self._head
+        """Return the first 256 KiB, which are kept until those of another file are asked for."""
+        key, latest = f"{self._path} {self._opened(never).version}", self._store.latest
+        if latest is None or latest[0] != key:
+            latest = self._store.latest = key, self.read(0, _HEAD)
+        return latest[1]
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
         """Yield a stream over the ranges of each part, in memory, while the next part is fetched."""
@@ -297,13 +307,13 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     scheme, _, rest = address.partition("://")
     scheme = scheme.lower()
     family = _FAMILIES.get(scheme, scheme)
-    user, at, host = rest.partition("/")[0].rpartition("@")
-    if at and not ((family == "abfs" and ":" not in user) or (family == "gs" and user == "anonymous")):
+    place, known = rest.partition("/")[0], _SETTINGS.get(family, ())
+    if not re.fullmatch(_PLACES.get(family, "[^@]*"), place):
         raise SourceError(
-            f"the address {scheme}://{host}/... has credentials in it",
-            hint="remove them; the environment or a profile has them, see docs/stores.md",
+            f"an address of {scheme}:// names no bucket, or has credentials in it",
+            hint=f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials",
         )
-    given, known = dict(parse_qsl(settings, keep_blank_values=True)), _SETTINGS.get(family, ())
+    given = dict(parse_qsl(settings, keep_blank_values=True))
     if not set(given) <= set(known):
         raise SourceError(
             f"{address} is followed by a setting that is not known",
@@ -314,9 +324,13 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     if family == "gs":
         given.setdefault("retry_limit_seconds", str(_GIVE_UP))
     whole = f"{address}?{urlencode(given)}" if given else address
-    with source_errors(address):
+    try:
         _, path = fs.FileSystem.from_uri(whole)
-    endpoint = given.get("endpoint_override") or given.get("blob_storage_authority", "")
+    except (OSError, pa.ArrowException) as error:
+        hint = "an address begins with s3://, gs://, abfs://, https:// or file://"
+        raise SourceError(f"{address} can't be read: {error}", hint=hint) from error
+    host = place.rpartition("@")[2] if family == "abfs" else ""
+    endpoint = given.get("endpoint_override") or given.get("blob_storage_authority") or host
     return Store(scheme, endpoint, lambda: fs.FileSystem.from_uri(whole)[0]), path
 
 
