@@ -41,7 +41,7 @@ _CREDENTIALS: Final = {
 }
 
 
-class Fault(NamedTuple):
+class StoreFault(NamedTuple):
     """A kind of error. `passing`: trying again may help; `unreachable`: nothing of the store was reached."""
 
     sign: str
@@ -55,82 +55,82 @@ class Fault(NamedTuple):
 _FAULTS: Final = tuple(
     (re.compile(fault.sign, re.IGNORECASE), fault)
     for fault in (
-        Fault(
+        StoreFault(
             r"curlCode: 6\b|could ?n.t resolve|could not resolve",
             "the name of the store's host can't be found (DNS){at}",
             "check the endpoint, the name of the account or bucket, and the network",
             passing=True,
             unreachable=True,
         ),
-        Fault(
+        StoreFault(
             r"curlCode: 7\b|could ?n.t connect|could not connect|failed to connect|connection refused",
             "the store refuses connections{at}",
             "check the endpoint and its port, and that the store is up",
             passing=True,
             unreachable=True,
         ),
-        Fault(
+        StoreFault(
             r"curlCode: (35|5[138]|60|77|8[023])\b|SSL|certificate",
             "no secure connection can be made{at}",
             "for a store without TLS add scheme=http to the address; otherwise check its certificate",
             unreachable=True,
         ),
-        Fault(
+        StoreFault(
             r"region is '[^']*' while the bucket is located in '(?P<region>[\w-]+)'",
             "the bucket {bucket} is in the region {region}",
             "add region={region} to the address, or set AWS_REGION",
         ),
-        Fault(
+        StoreFault(
             r"HTTP status 30\d|PERMANENT_REDIRECT|PermanentRedirect|AuthorizationHeaderMalformed",
             "the bucket {bucket} is in another region, or at another endpoint",
             "add the bucket's region to the address, for example ?region=eu-central-1",
         ),
-        Fault(
+        StoreFault(
             r"NO_SUCH_BUCKET|ContainerNotFound|bucket does not exist|Bucket '[^']*' not found",
             "there is no bucket {bucket}{at}",
             "check the name of the bucket, and the account or endpoint in which it is",
         ),
-        Fault(
+        StoreFault(
             r"NO_SUCH_KEY|RESOURCE_NOT_FOUND|BlobNotFound|NOT_FOUND|Path does not exist",
             "the bucket {bucket} has no key {key}{at}",
             "check the key; upper and lower case differ",
         ),
-        Fault(
+        StoreFault(
             r"EXPIRED_TOKEN|ExpiredToken|token .*expired",
             "the credentials have expired; {credentials}",
             "renew them, for example with: aws sso login",
         ),
-        Fault(
+        StoreFault(
             r"SLOW_DOWN|THROTTL|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|HTTP status (429|5\d\d)"
             r"|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED",
             "the store is overloaded or down{at}",
             "run again later; what is committed is kept",
             passing=True,
         ),
-        Fault(
+        StoreFault(
             r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT"
             r"|PERMISSION_DENIED|UNAUTHENTICATED|Authenti\w*Fail|Authoriz\w*Fail|OAuth2 access token"
             r"|HTTP status 40[13]\b|CredentialUnavailable|failed to get token",
             "access denied; {credentials}",
             "check these credentials, or {rights}",
         ),
-        Fault(
+        StoreFault(
             r"HTTP status 400",
             "the store doesn't accept the request; {credentials}",
             "check the region, and whether the credentials are missing or have expired",
         ),
-        Fault(
+        StoreFault(
             r"HTTP status (404|405|501)|XML|parse",
             "what answers is no such store{at}",
             "check the endpoint: it is the address of the store's API, not of its web page",
         ),
-        Fault(
+        StoreFault(
             r"curlCode: 28\b|timed? ?out|too slow",
             "the store is silent{at}",
             "check the network and the endpoint, and run again; what is committed is kept",
             passing=True,
         ),
-        Fault(
+        StoreFault(
             r"NETWORK_CONNECTION|curlCode: \d+|connection (was )?(reset|closed)|partial",
             "the connection broke{at}",
             "check the network, and run again; what is committed is kept",
@@ -140,14 +140,14 @@ _FAULTS: Final = tuple(
 )  # fmt: skip
 
 
-def fault_of(error: Exception) -> tuple[Fault, dict[str, str]]:
+def store_fault(error: Exception) -> tuple[StoreFault, dict[str, str]]:
     """Return which kind of error it is, and what its message names."""
     text = str(error)
     for pattern, fault in _FAULTS:
         if found := pattern.search(text):
             return fault, {name: value or "" for name, value in found.groupdict().items()}
     brief = (text.strip().splitlines() or [type(error).__name__])[0][:200]
-    other = Fault("", "the store's client reports: {brief}", "check the address, and run again")
+    other = StoreFault("", "the store's client reports: {brief}", "check the address, and run again")
     return other, {"brief": brief}
 
 
@@ -156,7 +156,7 @@ def store_error(name: str, endpoint: str, error: Exception, *, tries: int = 1) -
 
     `endpoint` is the host, if the address names it; `tries` is how often in a row it was tried.
     """
-    fault, found = fault_of(error)
+    fault, found = store_fault(error)
     scheme, _, path = name.partition("://")
     family = "abfs" if scheme.startswith("abfs") else "gs" if scheme in {"gs", "gcs"} else "s3"
     bucket, _, key = path.partition("/")

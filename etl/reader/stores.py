@@ -23,12 +23,13 @@ from pyarrow import fs
 
 from ..errors import SourceError
 from .files import ByteRange, InputFile, Stopped, positioned_stream
-from .store_errors import fault_of, store_error
+from .store_errors import store_error, store_fault
 
 _HEAD: Final = 1 << 18
 _PIECE: Final = 1 << 23
 _GROWTH: Final = 8
 _SMALLEST: Final = 1 << 16
+_CONNECTIONS: Final = 4
 _SILENCE: Final = 8.0
 _GIVE_UP: Final = 40
 _SETTINGS: Final = {
@@ -78,7 +79,7 @@ class Store:
                     self._clients[os.getpid()] = self.make()
                 found = call(self._clients[os.getpid()])
             except (OSError, pa.ArrowException) as error:
-                fault, _ = fault_of(error)
+                fault, _ = store_fault(error)
                 hopeless = not fault.passing or (fault.unreachable and not self._answered)
                 if hopeless or stopped() or tries > len(self.waits):
                     name = f"{self.scheme}://{path}"
@@ -239,7 +240,7 @@ class StoreFile(InputFile):
 
 
 class _Ahead:
-    """One thread, made when it is needed, that fetches the ranges of a file that are read next."""
+    """Threads, made when they are needed, that fetch the ranges of a file that are read next."""
 
     def __init__(self, file: StoreFile) -> None:
         self._file = file
@@ -247,19 +248,21 @@ class _Ahead:
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, ranges: Sequence[ByteRange]) -> Future[list[tuple[int, bytes]]]:
-        """Fetch in the thread; the result has each range's start and bytes."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "store")
-        return self._pool.submit(self._fetch, ranges)
+        """Fetch ranges; the result has each one's start and bytes. One call follows another."""
+        pool = self._pool = self._pool or ThreadPoolExecutor(_CONNECTIONS, "store")
+        stopped = self._stop.is_set
+        parts = [pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
-    def _fetch(self, ranges: Sequence[ByteRange]) -> list[tuple[int, bytes]]:
-        found = [(start, self._file.read(start, stop - start, self._stop.is_set)) for start, stop in ranges]
-        if ranges:
-            self._file.check(self._stop.is_set)
-        return found
+        def finish() -> list[tuple[int, bytes]]:
+            found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
+            if found:
+                self._file.check(stopped)
+            return found
+
+        return pool.submit(finish)
 
     def close(self) -> None:
-        """End the thread, after at most one request."""
+        """End the threads, after at most one request each."""
         self._stop.set()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
