@@ -220,15 +220,14 @@ class StoreFile(InputFile):
     def _look(self, stopped: Stopped) -> _Seen:
         def look(system: fs.FileSystem) -> _Seen:
             handle = system.open_input_file(self._path)
-            said = {str(name).lower(): value for name, value in (handle.metadata() or {}).items()}
-            mark = said.get("etag")
+            said = {} if system.type_name == "gcs" else handle.metadata()  # Google's would begin a download
+            mark = {name.lower(): value for name, value in said.items()}.get("etag")
             if mark is None:
                 info = system.get_file_info(self._path)
-                mark = f"{info.size} {info.mtime_ns}"
-            mark = mark.encode() if isinstance(mark, str) else mark
-            return _Seen(
-                os.getpid(), hashlib.blake2b(mark, digest_size=16).hexdigest(), handle, handle.size()
-            )
+                mark, size = f"{info.size} {info.mtime_ns}".encode(), info.size
+            else:
+                size = handle.size()
+            return _Seen(os.getpid(), hashlib.blake2b(mark, digest_size=16).hexdigest(), handle, size)
 
         return self._store.attempt(self._path, look, stopped)
 

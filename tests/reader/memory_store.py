@@ -26,6 +26,7 @@ class MemoryStore:
     reads: list[tuple[int, int]] = field(default_factory=list)
     looks: int = 0
     touched: int = 1
+    type_name: str = "s3"
 
     def put(self, path: str, data: bytes) -> None:
         self.objects[path] = data

@@ -81,23 +81,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_back(self, answer: HTTPResponse) -> None:
         how = self._how
-        data = answer.read()
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             if name.lower() not in {"connection", "transfer-encoding", "content-length", "date", "server"}:
                 self.send_header(name, value)
-        length = answer.headers.get("Content-Length") if self.command == "HEAD" else len(data)
-        self.send_header("Content-Length", str(length or 0))
+        length = answer.headers.get("Content-Length")
+        whole = answer.read() if length is None else b""
+        self.send_header("Content-Length", length or str(len(whole)))
         self.end_headers()
         most = how.cuts.pop(0) if how.cuts and self.command == "GET" else None
+        at = 0
         try:
-            for at in range(0, len(data), _PIECE):
+            while piece := whole or answer.read(_PIECE):
                 if how.rate:
-                    time.sleep(_PIECE / how.rate)
-                piece = data[at : min(at + _PIECE, len(data) if most is None else most)]
-                self.wfile.write(piece)
+                    time.sleep(len(piece) / how.rate)
+                whole, begin, at = b"", at, at + len(piece)
+                self.wfile.write(piece if most is None else piece[: most - begin])
                 how.sent += len(piece)
-                if most is not None and at + _PIECE >= most:
+                if most is not None and at >= most:
                     how.over.wait(60 if how.stalls else 0)
                     self.close_connection = True
                     return
