@@ -94,9 +94,15 @@ class Store:
         """As the method of a file system. Raises SourceError for a bucket that isn't there."""
         path = wanted if isinstance(wanted, str) else wanted.base_dir
         found = self.attempt(path, lambda it: it.get_file_info(wanted))
+
+        def list_bucket(system: fs.FileSystem) -> None:
+            try:
+                system.get_file_info(fs.FileSelector(path.partition("/")[0]))
+            except FileNotFoundError as error:
+                raise OSError("NO_SUCH_BUCKET") from error
+
         if isinstance(found, fs.FileInfo) and found.type == fs.FileType.NotFound and "/" in path:
-            # A listing tells a bucket that isn't there from a key that isn't.
-            self.attempt(path, lambda it: it.get_file_info(fs.FileSelector(path.partition("/")[0])))
+            self.attempt(path, list_bucket)  # that isn't there, rather than the key
         return found
 
     def missing(self, path: str) -> SourceError:
