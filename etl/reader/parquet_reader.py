@@ -103,7 +103,8 @@ class ParquetReader(FileReader):
                 size = sum(stop - start for start, stop in ranges)
                 together = last.groups[-1:] == [group - 1] and last.buffer == part.buffer == _BUFFER
                 if together and size <= (piece or 0):
-                    last = _Part([*last.groups, group], last.row, ranges)
+                    last.groups.append(group)
+                    last = last._replace(ranges=ranges)
                 else:
                     if last.groups:
                         yield last
