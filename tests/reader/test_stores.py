@@ -348,3 +348,14 @@ def test_a_version_is_what_identifies_an_object(store: MemoryStore) -> None:
     assert "was replaced" in (source.changed() or "")
     del store.objects["b/x.csv"]
     assert "has no key x.csv" in (source.changed() or "")
+
+
+def test_no_more_than_one_piece_is_fetched_ahead(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StoreFile, "piece_bytes", 1 << 20)
+    data = parquet(400_000, 20_000)
+    store.put("b/x.parquet", data)
+    rows = open_source(["s3://b/x.parquet"]).read(RowRange(0))
+    next(rows)
+    assert sum(count for _, count in store.reads) < len(data) / 4
+    assert sum(batch.rows.num_rows for batch in rows) == 400_000 - 16_384
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("store")]
