@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from .model import Tally
+from .model import Tally, counted_rows
+from .text import html_table, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ class Summary:
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
     timing: Timing | None = None
     accepts_rejects: bool = False
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        said = [(name, text) for name, text in (("reason", self.reason), ("hint", self.hint)) if text]
+        took = [("requests", f"{self.tally.requests:,}"), ("time", span(self.seconds))]
+        return html_table(f"{self.job}: {self.status}", [*counted_rows(self.tally), *took, *said])
 
 
 @dataclass(frozen=True, slots=True)
