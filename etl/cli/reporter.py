@@ -18,8 +18,10 @@ from ..text import visible
 from .console import Invocation, as_error, show_json, show_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
+
+    from ..listeners.run_record import RunRecord
 
 _T = TypeVar("_T", Event, Summary)
 
@@ -36,6 +38,7 @@ class Channels:
     metrics_file: Path | None = None
     log_format: str | None = None
     rejects: Path | None = None
+    mask: bool = False
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> Self:
@@ -107,7 +110,8 @@ class RunReporter:
         if self._channels.report is not None:
             from ..listeners.report import ReportListener
 
-            writers.append((self._channels.report, partial(ReportListener, command=self._next_command)))
+            page = partial(ReportListener, command=self._next_command, past=self._past_runs)
+            writers.append((self._channels.report, partial(page, mask=self._channels.mask)))
         if self._channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
 
@@ -131,7 +135,7 @@ class RunReporter:
         from ..listeners.run_record import HistoryListener
 
         self.state_dir = state_dir
-        self._files.append(HistoryListener(state_dir))
+        self._files.append(HistoryListener(state_dir, mask=self._channels.mask))
         self._listener = compose(*self._files, *self._lines)
 
     def __call__(self, event: Event) -> None:
@@ -184,6 +188,11 @@ class RunReporter:
         elif isinstance(error, Exception):
             text = f"the run has finished; afterwards something went wrong: {as_error(error)}"
             message("warned", f"propsync: {text}", message=text)
+
+    def _past_runs(self) -> Sequence[RunRecord]:
+        from ..listeners.run_record import past_records
+
+        return past_records(self.state_dir) if self.state_dir else ()
 
     def _next_command(self) -> str | None:
         limited = self._summary is not None and self._summary.status == "limited"

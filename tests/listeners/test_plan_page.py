@@ -13,8 +13,9 @@ from etl.job import parse_job
 from etl.listeners.plan_page import plan_page
 from etl.listeners.plan_summary import WIDTH, plan_lines
 from etl.pipeline import Settings, plan_job
-from etl.pipeline.plan_data import REMEDIES, plan_dict
+from etl.pipeline.plan_data import plan_dict
 from etl.reader import open_source
+from etl.remedies import REMEDIES
 from etl.text import MASK, columns
 from tests.docs.pages import DOCS
 from tests.listeners.test_report import Outline
@@ -91,7 +92,7 @@ def test_the_page_tells_mapping_figures_and_cost(tmp_path: Path) -> None:
         "time at the given rate 5 min 00 s end on 2026-05-01, if it begins now 12:05",
         "user-1 in the export id user-1",
         'users.csv row 3: column fee: "x" is not a number 1 100 %',
-        'fee: bad_number "x" (1)',
+        'fee : bad_number "x" (1)',
         "Remedy: set `decimal`",
     ):
         assert words in text
