@@ -18,10 +18,8 @@ from ..text import visible
 from .console import Invocation, as_error, show_json, show_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import TracebackType
-
-    from ..listeners.run_record import RunRecord
 
 _T = TypeVar("_T", Event, Summary)
 
@@ -109,8 +107,10 @@ class RunReporter:
             writers.append((self._channels.metrics_file, MetricsListener))
         if self._channels.report is not None:
             from ..listeners.report import ReportListener
+            from ..listeners.run_record import past_records
 
-            page = partial(ReportListener, command=self._next_command, past=self._past_runs)
+            past = lambda: past_records(self.state_dir) if self.state_dir else ()  # noqa: E731
+            page = partial(ReportListener, command=self._next_command, past=past)
             writers.append((self._channels.report, partial(page, mask=self._channels.mask)))
         if self._channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
@@ -188,11 +188,6 @@ class RunReporter:
         elif isinstance(error, Exception):
             text = f"the run has finished; afterwards something went wrong: {as_error(error)}"
             message("warned", f"propsync: {text}", message=text)
-
-    def _past_runs(self) -> Sequence[RunRecord]:
-        from ..listeners.run_record import past_records
-
-        return past_records(self.state_dir) if self.state_dir else ()
 
     def _next_command(self) -> str | None:
         limited = self._summary is not None and self._summary.status == "limited"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .run_record import RunRecord
 
-WIDTH, HEIGHT = 1000, 100
+PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
 _LEAST_POINTS: Final = 4
 
 # A line's name, its style, and its value at the end of each interval; None where nothing is known.
@@ -67,7 +67,7 @@ def timeline_of(record: RunRecord) -> Timeline | None:
     if any(slow):
         found.append(("Throttled answers (429) a minute", [("429 a minute", "", slow)], "{:,.0f}".format))
     pauses = tuple(
-        (round(at / whole * WIDTH, 1), round(max(min(seconds, whole - at) / whole * WIDTH, 2), 1))
+        (round(at / whole * PLOT_WIDTH, 1), round(max(min(seconds, whole - at) / whole * PLOT_WIDTH, 2), 1))
         for at, seconds in record.pauses
         if at < whole
     )
@@ -89,8 +89,8 @@ def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: li
             name,
             style,
             " ".join(
-                f"{end / ends[-1] * WIDTH:.1f},{HEIGHT - value / top * HEIGHT:.1f}"
-                for end, value in zip(ends, values, strict=True)
+                f"{end / ends[-1] * PLOT_WIDTH:.1f},{PLOT_HEIGHT - value / top * PLOT_HEIGHT:.1f}"
+                for end, value in zip([0.0, *ends], [values[0], *values], strict=True)
                 if value is not None
             ),
         )

@@ -16,7 +16,7 @@ from ..text import address, one_line, per_second, printable, share, size, span
 from .output_file import check_writable, write_whole
 from .phrases import workload
 from .plan_summary import value_text
-from .plots import HEIGHT, WIDTH, timeline_of
+from .plots import PLOT_HEIGHT, PLOT_WIDTH, timeline_of
 from .run_record import RunRecord, RunRecorder
 from .summary import (
     ROW_ENDS,
@@ -39,7 +39,8 @@ BAR_WIDTH: Final = 1000
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
 _LONGEST: Final = 120
-_LONGEST_REASON: Final = 2_000
+_REASON: Final = 2_000
+_LEAST_SECONDS: Final = 0.05  # which are shown as 0.1
 _THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
 _MEANINGS: Final = {
     "accepted": "taken in by the destination",
@@ -149,9 +150,7 @@ def report_page(
         destination=where,
         began=f"{record.began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         ended=f"{record.ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        reasons=[
-            line[:_LONGEST_REASON] for line in [*(summary.reason or "").splitlines(), summary.hint] if line
-        ],
+        reasons=[line[:_REASON] for line in [*(summary.reason or "").splitlines(), summary.hint] if line],
         command=command,
         bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
         bar=bar_parts(counts),
@@ -172,8 +171,8 @@ def report_page(
         answers={f"answer, {name}": answer_time(s) for name, s in answer_seconds(summary.timing).items()},
         warnings=record.warnings,
         timeline=timeline_of(record),
-        plot_width=WIDTH,
-        plot_height=HEIGHT,
+        plot_width=PLOT_WIDTH,
+        plot_height=PLOT_HEIGHT,
         paused_for=record.paused_for,
         details=details,
         examples=() if mask else details.examples,
@@ -187,7 +186,7 @@ def _shares(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float
     """Where the time went: for the waits and for the stages the seconds, and how long each bar is in %."""
     seconds, found = seconds_by(timing), []
     for title, names in (("while sending, waiting for", WAITS), ("busy making requests", STAGES)):
-        own = {names[name]: seconds[name] for name in names if seconds.get(name, 0.0) > 0}
+        own = {names[name]: seconds[name] for name in names if seconds.get(name, 0.0) >= _LEAST_SECONDS}
         longest = max(own.values(), default=1.0)
         rows = [(name, span(s), round(100 * s / longest, 2)) for name, s in own.items()]
         found += [(title, sorted(rows, key=lambda row: -row[2]))] if rows else []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMPARED: Final = 10  # runs on the page of a later one
-MOST_BYTES: Final = 20_000  # of warnings and details in a record
+RECORD_BYTES: Final = 20_000  # of warnings and details in a record
 _MOST_WARNINGS: Final = 200
 _MOST_POINTS: Final = 120  # of a series; when it is full, every other point goes
 _MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
@@ -240,7 +240,7 @@ def fitted(
             ],
         }
     whole = {name: len(items) for name, items in lists.items()}
-    while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > MOST_BYTES:
+    while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > RECORD_BYTES:
         longest = list(lists)[sizes.index(max(sizes))]
         lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
     left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}

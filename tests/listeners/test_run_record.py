@@ -12,7 +12,7 @@ import pytest
 
 from etl.checkpoint.history import KEPT_RUNS, keep_run, past_runs
 from etl.listeners.report import report_page
-from etl.listeners.run_record import MOST_BYTES, HistoryListener, RunRecord, RunRecorder, past_records
+from etl.listeners.run_record import RECORD_BYTES, HistoryListener, RunRecord, RunRecorder, past_records
 from etl.model import Tally
 from etl.run_events import Detailed, Ended, Paused, Progressed, Recovered, Warned
 from etl.text import one_line
@@ -92,7 +92,7 @@ def test_no_folder_is_made_for_a_run_that_did_not_begin(tmp_path: Path) -> None:
 def test_the_page_shows_speed_and_the_runs_before() -> None:
     record = recorded()
     page = report_page(record, past=[record] * 3)
-    assert "Rows a second over 1 min 00 s: between 0 and 100" in page
+    assert "Rows a second over 1 min 00 s: between 0 and 200" in page
     assert "shaded: the destination took no requests" in page
     assert page.count("<polyline") == 1
     assert page.count("2026-03-0") == 2 + 3
@@ -151,7 +151,7 @@ def test_a_record_stays_small_and_says_what_it_leaves_out(tmp_path: Path, text: 
     recorder.note(detailed(1000, text))
     record = recorder.record(summary())
     keep_run(tmp_path, record.as_dict(), NOW)
-    assert len(json.dumps(record.as_dict())) < MOST_BYTES + 10_000
+    assert len(json.dumps(record.as_dict())) < RECORD_BYTES + 10_000
     (again,) = past_records(tmp_path)
     assert again.details == record.details
     assert again.details is not None
