@@ -86,7 +86,7 @@ def test_tells_the_whole_run(tmp_path: Path) -> None:
         "unchanged no update needed 60,000 6.0 %",
         "merged sent together with another row of the same user 39,000 3.9 %",
         "1,000 0.1 %",
-        "bad_number Remedy: set `decimal`, `thousands` and `strip`, or `invalid: skip` 800 80.0 %",
+        "bad_number 800 80.0 % Remedy: set `decimal`, `thousands` and `strip`, or `invalid: skip`",
         "duration 4 min 10 s speed 4,000 rows/s requests 2,000 bytes sent 346 MB",
         "retries 12 throttled 3 pauses 1 (1 min 10 s) answers in doubt 2 events not counted 5",
         "Warnings the job maps both ids",
@@ -114,7 +114,7 @@ def test_a_run_that_ends_before_it_starts_is_told_too(tmp_path: Path) -> None:
 
 def test_hostile_words_never_become_markup(tmp_path: Path) -> None:
     plain = report(tmp_path, [started(), Warned("w", "plain"), Ended(summary(status="stopped"))], "run")
-    ended = Ended(summary(HOSTILE, status="stopped", rejects_by_code={HOSTILE: 5, "other": 3}))
+    ended = Ended(summary(HOSTILE, status="stopped", rejects_by_code={HOSTILE: 5, "missing_id": 3}))
     hostile = report(tmp_path, [started(HOSTILE), Warned(HOSTILE, HOSTILE), ended], HOSTILE)
     assert Outline(hostile).tags == Outline(plain).tags
     assert Outline(hostile).attributes == Outline(plain).attributes

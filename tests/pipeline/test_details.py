@@ -1,4 +1,4 @@
-"""What a run tells of itself besides its summary: files, mapping, changes by property, examples of rejects."""
+"""What a run tells besides its summary: files, mapping, changes by property, examples of rejects."""
 
 from __future__ import annotations
 
