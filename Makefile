@@ -6,9 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
+FURTHER := integrations stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test integrations checks lint types layers unit coverage traced soak stores bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -49,15 +50,12 @@ soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
-# Sources in object stores, against servers that speak S3; about a minute.
-stores: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group stores
-	$(BIN)/python -m pytest tests/stores -m stores -n $(WORKERS)
+# Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages.
+$(FURTHER:%=%-packages): %-packages: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
 
-# The tables of other libraries, such as Polars, DuckDB, Delta Lake and Iceberg.
-integrations: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
-	$(BIN)/python -m pytest tests/integrations -m integrations
+$(FURTHER): %: %-packages
+	$(BIN)/python -m pytest tests/$* -m $* -n $(WORKERS)
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
