@@ -3,16 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test lint types layers unit coverage soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
 
-test: lint types layers unit
+# Types, style and layers are checked beside the tests; what they say follows, and any failure fails it all.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory checks >$(CHECKED) 2>&1 & checks=$$!; \
+	$(MAKE) --no-print-directory unit; unit=$$?; \
+	wait $$checks; checks=$$?; cat $(CHECKED); exit $$((unit | checks))
+
+checks: lint types layers
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -30,6 +37,11 @@ unit: $(STAMP)
 # What the tests leave out of the last `make test`, by file.
 coverage: $(STAMP)
 	$(BIN)/coverage report
+
+# Chooses anew which test files `make test` traces: the fewest that reach nearly all that all tests reach.
+traced: $(STAMP)
+	PROPSYNC_TRACE=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-context=test --cov-report=
+	$(BIN)/python -m tests.choose_traced
 
 # The same tests with all examples of every property, and what takes longer than two minutes; bounded, and
 # ends with a table: law, cases tried, violations.

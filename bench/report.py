@@ -23,12 +23,16 @@ NAMES = {
     "script": "pandas, json, aiohttp",
 }
 WHOLE = "propsync-parquet-1000"
+_PARTS = ("machine", "versions", "peers", "memory", "checkpoint", "limits", "nights", "help")
 _HEADING = "| what | measured | target | |\n|---|---|---|---|"
 
 
 def write_report(root: Path) -> None:
-    """Print the page and write it."""
-    page = "\n".join(lines(results.load())) + "\n"
+    """Print the page and write it. Raises SystemExit if a part of it was not measured yet."""
+    found = results.load()
+    if missing := [part for part in _PARTS if part not in found]:
+        raise SystemExit(f"measure these first: {', '.join(missing)}")
+    page = "\n".join(lines(found)) + "\n"
     print(page)
     (root / "docs" / "performance.md").write_text(page, encoding="utf-8")
 

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING
 
 from .library import __all__ as __all__
 from .library import baseline as baseline
+from .library import explain as explain
 from .library import plan as plan
 from .library import preview as preview
 from .library import run as run
+from .library import verify as verify
 
 if TYPE_CHECKING:
     from .errors import EtlError as EtlError
     from .job import Job as Job
     from .pipeline.baseline import Recorded as Recorded
+    from .pipeline.explain import Explanation as Explanation
     from .pipeline.plan import Plan as Plan
     from .pipeline.settings import RejectLimit as RejectLimit
     from .pipeline.settings import RowMinimum as RowMinimum
     from .pipeline.settings import Settings as Settings
+    from .readback import Verified as Verified
     from .run_events import Summary as Summary
 
     __version__: str

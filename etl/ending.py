@@ -28,9 +28,9 @@ def ended(summary: Summary, error: BaseException | None = None) -> Summary:
 
     A run that has finished stays finished, whatever went wrong after that.
     """
-    if summary.status == "finished":
+    if summary.status in {"finished", "limited"}:
         rejected = summary.tally.rejected
-        if not rejected:
+        if not rejected or summary.accepts_rejects:
             return replace(summary, exit_code=int(ExitCode.DONE), reason=None, hint=None)
         reason = f"{counted(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"
         return replace(summary, exit_code=int(ExitCode.REJECTS), reason=reason, hint=_REJECTS)

@@ -8,18 +8,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Unpack
 
     from .errors import EtlError
     from .job import Job
     from .pipeline.baseline import Recorded
+    from .pipeline.explain import Explanation
     from .pipeline.plan import Plan
     from .pipeline.settings import Options, RejectLimit, RowMinimum, Settings
+    from .readback import Verified
     from .reader import Source
     from .run_events import Listener, Summary
 
 __all__ = [
     "EtlError",
+    "Explanation",
     "Job",
     "Plan",
     "Recorded",
@@ -27,11 +31,14 @@ __all__ = [
     "RowMinimum",
     "Settings",
     "Summary",
+    "Verified",
     "__version__",
     "baseline",
+    "explain",
     "plan",
     "preview",
     "run",
+    "verify",
 ]
 
 __version__: str
@@ -39,6 +46,7 @@ __version__: str
 # Imported when they are first asked for: the command shows its help without them.
 _HOMES: Final = {
     "EtlError": ".errors",
+    "Explanation": ".pipeline.explain",
     "Plan": ".pipeline.plan",
     "Job": ".job",
     "Recorded": ".pipeline.baseline",
@@ -46,6 +54,7 @@ _HOMES: Final = {
     "RowMinimum": ".pipeline.settings",
     "Settings": ".pipeline.settings",
     "Summary": ".run_events",
+    "Verified": ".readback",
 }
 
 
@@ -95,11 +104,58 @@ def baseline(
     return record(job, _open(job, source), settings=_settings(settings, options))
 
 
+def explain(
+    job: Job,
+    user: str,
+    source: object = None,
+    *,
+    settings: Settings | None = None,
+    **options: Unpack[Options],
+) -> Explanation:
+    """Say what becomes of one user's rows and why, and what a run would send. Reads the whole source."""
+    from .pipeline import explain_user
+
+    return explain_user(job, _open(job, source), user, settings=_settings(settings, options))
+
+
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
     """The first identifications as JSON text, one each."""
     from .pipeline import preview_rows as first
 
     return first(job, _open(job, source), count=count)
+
+
+def verify(
+    job: Job,
+    source: object = None,
+    *,
+    secret_key: str | None = None,
+    sample: int = 400,
+    seed: int | None = None,
+    rate: float = 600.0,
+    settle: float = 60.0,
+    endpoint: str | None = None,
+    state_dir: Path | None = None,
+) -> Verified:
+    """Read random users of a source back from Amplitude and compare them with what its rows leave.
+
+    `rate` is in reads a minute; what was sent less than `settle` seconds ago is waited for. `secret_key`
+    None: from where the job says it is. Raises EtlError where nothing can be read back.
+    """
+    from .job import read_secret_key
+    from .readback import verify_job
+
+    return verify_job(
+        job,
+        _open(job, source),
+        read_secret_key(job, os.environ) if secret_key is None else secret_key,
+        sample=sample,
+        seed=seed,
+        rate=rate,
+        settle=settle,
+        endpoint=endpoint,
+        state_dir=state_dir,
+    )
 
 
 def _settings(settings: Settings | None, options: Options) -> Settings:
@@ -114,9 +170,9 @@ def _open(job: Job, source: object) -> Source:
     from .reader import open_source
 
     if source is None:
-        return open_source(job.source, csv=job.csv, folder=job.folder)
+        return open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)
     locations = source if isinstance(source, list | tuple) else [source]
-    return open_source(locations, csv=job.csv)
+    return open_source(locations, csv=job.csv, excel=job.excel)
 
 
 if not TYPE_CHECKING:  # which knows the names, and no others

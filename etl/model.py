@@ -7,8 +7,8 @@ Row numbers count from 1, the first row after a header. A range is half open: `f
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     # Fingerprints of rows: one column for each property (32 bit), or one for all of a row (64 bit).
     Fingerprints: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+# The first columns of a list of rejects for a spreadsheet; behind them come those of the export.
+LISTED: Final = ("source", "row", "code", "reason", "faults")
 
 # A key of `etl.reader.formats.READERS`, or "arrow" for what is in memory.
 Format: TypeAlias = str
@@ -48,13 +51,27 @@ class RowRange:
 
 
 @dataclass(frozen=True, slots=True)
+class RowFault:
+    """One thing that is wrong with a row, in the source column `column` ("": in none alone).
+
+    `value` is quoted as in `reason`, or "" where there is none.
+    """
+
+    column: str
+    code: str
+    reason: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A row that can't be sent. `values` is the JSON text of an object: the row as it stood in the source.
 
     `swallowed` lines after it would have been part of it, if its quotes were taken literally. They are read
     as rows of their own, and count against the limit of rejects. `origin` is the format in which the values
     are read when they are sent again: "csv", "json", or typed values (`arrow.originals`); "" for the format
-    of the source's name.
+    of the source's name. `faults` are all that the mapper found (up to 100), `code` and `reason` those of the
+    first; it is empty for rows that never came to it.
     """
 
     source: str
@@ -64,6 +81,7 @@ class Reject:
     values: str
     swallowed: int = 0
     origin: str = ""
+    faults: tuple[RowFault, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

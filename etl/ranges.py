@@ -14,12 +14,19 @@ class RangeSet:
 
     Ranges may be committed in any order and more than once; neighbours are merged, so that the size depends
     on the number of gaps, not of rows. A committed range with `held` rows is a gap of its own: read from its
-    first row to its last, it is cut into the same chunk again.
+    first row to its last, it is cut into the same chunk again. No gap reaches over one of the `limits`, which
+    are places (file, row) at which chunks ended.
     """
 
-    def __init__(self, committed: Iterable[RowRange] = (), held: Iterable[HeldRows] = ()) -> None:
+    def __init__(
+        self,
+        committed: Iterable[RowRange] = (),
+        held: Iterable[HeldRows] = (),
+        limits: Iterable[tuple[int, int]] = (),
+    ) -> None:
         self._files: dict[int, list[tuple[int, int]]] = {}
         self._held = {one.row_range: one for one in held}
+        self._limits = sorted(limits)
         for row_range in committed:
             self.commit(row_range)
 
@@ -50,8 +57,16 @@ class RangeSet:
         """The uncommitted ranges of a file, in order; the last is open, as the file's end is unknown."""
         spans = [(1, 1), *self._files.get(file, [])]
         between = [RowRange(file, one[1], other[0]) for one, other in pairwise(spans) if one[1] < other[0]]
+        found = [*between, RowRange(file, spans[-1][1])]
+        for _, row in (limit for limit in self._limits if limit[0] == file):
+            last = next(
+                (gap for gap in found if gap.first < row and (gap.stop is None or row < gap.stop)), None
+            )
+            if last is not None:
+                found.remove(last)
+                found += [RowRange(file, last.first, row), RowRange(file, row, last.stop)]
         held = [row_range for row_range in self._held if row_range.file == file]
-        return sorted([*between, *held, RowRange(file, spans[-1][1])], key=lambda gap: gap.first)
+        return sorted([*found, *held], key=lambda gap: gap.first)
 
     def safe_point(self, file: int) -> int:
         """The first row of a file that isn't committed."""

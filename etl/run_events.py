@@ -14,10 +14,11 @@ class Timing:
     """Where the time of one process of a run went, in seconds.
 
     `source`, `map`, `diff` and `encode` are what each stage that makes chunks was busy. Sending has `slots`
-    requests at once, and each slot is at each moment in one state, so the sum of the next six is `slots`
-    times the duration: `idle` (no chunk is ready), `user` (an earlier chunk with the same user is not
-    committed yet), `rate` (the rate limit), `pause` (the destination slows the run down, or is away),
-    `request` (an answer is awaited) and `commit` (the checkpoint is written). `latency` has the 50th, 95th
+    requests at once. Each slot is at each moment in one state, and the moment is shared equally by the slots
+    that have a chunk or may get one, so the sum of the next six is the duration: `idle` (no chunk is ready),
+    `user` (an earlier chunk with the same user is not committed yet), `rate` (the rate limit), `pause` (the
+    destination slows the run down, or is away), `request` (an answer is awaited) and `commit` (the checkpoint
+    is written). `latency` has the 50th, 95th
     and 99th percentile of the time to an answer; it is empty if no request was answered.
     """
 
@@ -39,22 +40,24 @@ class Timing:
 class Summary:
     """The result of a run; the counts are those of the whole job since its checkpoint began.
 
-    `exit_code`, `reason` and `hint` (None where the code is 0) are decided by `etl.ending`. `skipped_values`
-    counts values that were left out as the job asks, by column and reason. `timing` is of the last process,
-    None if it never began to send.
+    `status` is "limited" if all rows within the limit were sent, and there are others. `exit_code`, `reason`
+    and `hint` (None where the code is 0) are decided by `etl.ending`; with `accepts_rejects`, rejects are no
+    reason for another code. `skipped_values` counts values that were left out as the job asks, by column and
+    reason. `timing` is of the last process, None if it never began to send.
     """
 
     job: str
     tally: Tally
     seconds: float
     resumed_rows: int
-    status: Literal["finished", "stopped", "interrupted"]
+    status: Literal["finished", "limited", "stopped", "interrupted"]
     rejects_by_code: dict[str, int] = field(default_factory=dict)
     exit_code: int = 0
     reason: str | None = None
     hint: str | None = None
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
     timing: Timing | None = None
+    accepts_rejects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """Chunks were committed: the whole job's tally so far. At most a few times a second."""
+    """Chunks were committed: the whole job's tally so far. At most a few times a second.
+
+    `expected_rows` is about how many rows the source has, by the bytes that were read so far; None where
+    `Started` has their number, or the source has no size.
+    """
 
     tally: Tally
+    expected_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 from .amplitude.operators import ID_FIELDS
 from .arrow.hashing import Keys, hash_texts
 from .arrow.structs import valid_mask
-
-# The same text has another key as a device than as a user. Snapshots keep keys, so a seed never changes.
-_SEEDS: Final = {"user_id": 1, "device_id": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,8 @@ def subject_of(identifications: pa.RecordBatch) -> Subject:
 
 def id_keys(field: str, ids: pa.StringArray) -> Keys:
     """A key for each id of a field; shape (n,)."""
-    return hash_texts(ids, _SEEDS[field])
+    # The same text has another key as a device than as a user. Snapshots keep keys, so a seed never changes.
+    return hash_texts(ids, ID_FIELDS.index(field) + 1)
 
 
 def user_keys(identifications: pa.RecordBatch) -> Keys:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Stands for what is not to be shown.
+MASK: Final = "\u2022\u2022\u2022"
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB", "PB")
 
 

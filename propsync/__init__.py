@@ -11,4 +11,4 @@ __path__ = [str(Path(__file__).resolve().parent.parent / "etl")]
 
 from .library import __all__ as __all__
 from .library import __getattr__ as __getattr__
-from .library import baseline, plan, preview, run  # noqa: F401
+from .library import baseline, explain, plan, preview, run, verify  # noqa: F401

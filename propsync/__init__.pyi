@@ -2,6 +2,9 @@ from etl import (
     EtlError as EtlError,
 )
 from etl import (
+    Explanation as Explanation,
+)
+from etl import (
     Job as Job,
 )
 from etl import (
@@ -23,10 +26,16 @@ from etl import (
     Summary as Summary,
 )
 from etl import (
+    Verified as Verified,
+)
+from etl import (
     __version__ as __version__,
 )
 from etl import (
     baseline as baseline,
+)
+from etl import (
+    explain as explain,
 )
 from etl import (
     plan as plan,
@@ -36,6 +45,9 @@ from etl import (
 )
 from etl import (
     run as run,
+)
+from etl import (
+    verify as verify,
 )
 
 __all__: list[str]

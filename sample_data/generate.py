@@ -21,6 +21,7 @@ SEED: Final = 20240229
 CSV_USERS: Final = 488
 CSV_REPEATED: Final = 12
 PARQUET_USERS: Final = 2000
+CUSTOMERS: Final = 300
 ROW_GROUP: Final = 500
 
 FIRST_NAMES: Final = (
@@ -143,6 +144,55 @@ def _address(dice: random.Random) -> dict[str, str | int | None] | None:
     return {"city": dice.choice(PLACES)[2], "zip": f"{dice.randrange(100000):05d}", "floor": floor}
 
 
+# --- a messy export ----------------------------------------------------------------------------------------
+
+_HEAD: Final = (
+    "Kunden-Nr", "E-Mail", "Tarif", "Umsatz (€)", "Kunde seit", "Newsletter", "Tags", "Land", "PLZ",
+    "Zufriedenheit", "Notiz",
+)  # fmt: skip
+_NO_ID: Final = {23: "", 61: "", 97: "NULL", 131: "", 170: "17", 208: "NULL", 251: ""}
+
+
+def customers(count: int, dice: random.Random) -> bytes:
+    """The export of a German shop as people have it; its last record is cut off."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
+    writer.writerow(_HEAD)
+    for number in range(1, count):
+        # Some customers have an older row.
+        key = dice.randrange(1, number) if number % 9 == 0 else number
+        own = random.Random(key)
+        writer.writerow(
+            [
+                _NO_ID.get(number, f" k{100000 + key} " if number % 40 == 7 else f"K{100000 + key}"),
+                f"{own.choice(('jörg', 'zoë', 'anna', 'käthe', 'ömer'))}.{key}@example.de",
+                dice.choice(("free", "Pro", "pro", "TEAM", "Team", "k.A.", "")),
+                "auf Anfrage" if number % 71 == 5 else dice.choice(("k.A.", *[_euros(dice)] * 9)),
+                "unbekannt" if number % 67 == 9 else _since(dice),
+                dice.choice(("Ja", "ja", "nein", "nein", "")),
+                ", ".join(dice.sample(("beta", "newsletter", "VIP", "Käse"), dice.randrange(4))),
+                own.choice(("DE", "DE", "AT", "CH", "NULL")),
+                f"{own.randrange(1000, 99999):05}",
+                dice.choice(("", "3", "4", "4,5", "5")),
+                'Rief an: "kommt wieder";\nbitte nicht per Mail' if number % 37 == 0 else "",
+            ]
+        )
+    text.write(f'K{100000 + count};;pro;;;;;DE;10115;;"Rief an: bitte')
+    return text.getvalue().encode("cp1252")
+
+
+def _euros(dice: random.Random) -> str:
+    whole, cents = divmod(dice.randrange(500, 400_000), 100)
+    amount = f"{whole:,}".replace(",", ".") + f",{cents:02}"
+    return f"EUR {amount}" if cents % 11 == 0 else f"{amount} €"
+
+
+def _since(dice: random.Random) -> str:
+    day = date(2019, 1, 1) + timedelta(days=dice.randrange(2000))
+    kind = dice.choice((0, 0, 0, 1, 2))
+    return (f"{day:%d.%m.%Y}", f"{day:%Y-%m-%d}", f"{day.month}/{day.day}/{day:%y}")[kind]
+
+
 # --- files with a fault ----------------------------------------------------------------------------------
 
 _HEADER: Final = ("user_id", "plan", "mrr_usd", "born", "note")
@@ -241,6 +291,7 @@ def write(folder: Path) -> None:
     (folder / "users.csv").write_bytes(content)
     table = accounts(PARQUET_USERS, dice)
     pq.write_table(table, folder / "users.parquet", row_group_size=ROW_GROUP, compression="zstd")
+    (folder / "kunden.csv").write_bytes(customers(CUSTOMERS, random.Random(SEED)))
     for name, data in faulty().items():
         (folder / "faulty" / name).write_bytes(data)
 

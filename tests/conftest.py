@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.choose_traced import CHOSEN
 from tests.commands import KEY, Propsync
 from tests.examples import examples
 from tests.guard.sitecustomize import keep_inside
@@ -37,31 +38,19 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: sys.settrace(None))
 
-# Tracing nearly doubles the time of a test on Python 3.11. These start processes, which aren't traced, or
-# prove at length what holds of code that others reach: hardly one branch in a hundred is theirs alone.
-_UNMEASURED_FILES = {
-    "acceptance": "batch exit_destination exit_ends exit_faults exit_state imports interrupted key killed "
-    "library nights processes real_data real_second_night second_night streams",
-    "encoder": "events merge_types",
-    "mapper": "typed_values",
-    "pipeline": "batch changed_users failed_nights identical_night precheck_changes random_nights "
-    "removed_users row_pipeline second_night transform_frames",
-    "sender": "control failing heat",
-}
-_UNMEASURED = (
-    *("tests/bench/", "tests/docs/", "tests/soak/", "tests/test_house.py"),
-    *(f"tests/{room}/test_{name}.py" for room, names in _UNMEASURED_FILES.items() for name in names.split()),
-)
+# Tracing doubles the time of a test on Python 3.11, so only these files are traced: together they reach what
+# nearly all others reach. `make traced` chooses them anew.
+TRACED = () if os.environ.get("PROPSYNC_TRACE") == "all" else tuple(CHOSEN.read_text().split())
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage in the files above, and none of random examples: what these reach is chance.
+    """Measure no coverage in other files, and none of random examples: what these reach is chance.
 
     Not by pytest-cov's `no_cover`: in a worker of xdist that lets a second tracer go on.
     """
     random = hasattr(getattr(item, "obj", None), "hypothesis")
-    if not random and not item.nodeid.startswith(_UNMEASURED):
+    if not random and (not TRACED or item.nodeid.startswith(TRACED)):
         yield
         return
     tracing, tracing_threads = sys.gettrace(), threading.gettrace()
@@ -79,7 +68,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         keep_inside()
         patch.setenv("HOME", str(folder))
-        for name in ("AMPLITUDE_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        for name in (
+            "AMPLITUDE_API_KEY",
+            "AMPLITUDE_SECRET_KEY",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "https_proxy",
+        ):
             patch.delenv(name, raising=False)
         yield folder
     assert not list(folder.iterdir()), "something was left in the home folder"

@@ -13,9 +13,9 @@ from _pytest.mark import ParameterSet
 _ALL = os.environ.get("PROPSYNC_EXAMPLES") == "all"
 
 
-def examples(full: int, usual: int | None = None, *, least: int = 25) -> int:
-    """The full number in a soak; else the usual one: by default a third, and at least `least` of them."""
-    return full if _ALL else usual or max(full // 3, min(full, least))
+def examples(full: int, usual: int | None = None, *, least: int = 20) -> int:
+    """The full number in a soak; else the usual one: by default a quarter, and at least `least` of them."""
+    return full if _ALL else usual or max(full // 4, min(full, least))
 
 
 def rarely(*values: Any) -> list[ParameterSet]:

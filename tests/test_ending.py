@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,16 @@ KINDS = [
 ]
 BEGUN = Summary("nightly", Tally(rows=5, accepted=4, rejected=1), 1.0, 0, "stopped")
 FINISHED = Summary("nightly", Tally(rows=5, accepted=5), 1.0, 0, "finished")
+
+
+@pytest.mark.parametrize("status", ["finished", "limited"])
+@pytest.mark.parametrize(("rejected", "accepts", "code"), [(0, False, 0), (2, False, 3), (2, True, 0)])
+def test_rejects_are_told_unless_they_are_accepted(
+    status: Literal["finished", "limited"], rejected: int, accepts: bool, code: int
+) -> None:
+    tally = Tally(rows=5, accepted=5 - rejected, rejected=rejected)
+    summary = ended(Summary("nightly", tally, 1.0, 0, status, accepts_rejects=accepts))
+    assert (summary.status, summary.exit_code, summary.reason is None) == (status, code, code == 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -90,3 +90,20 @@ def test_a_stretch_with_held_rows_is_a_gap_of_its_own(chunks: list[tuple[int, bo
     done -= {row for one in held for row in range(one.row_range.first, one.row_range.stop or 0)}
     assert sorted(left) == [row for row in range(1, first) if row not in done]
     assert ranges.rows() == sum((one.stop or 0) - one.first for one in committed) - len(held)
+
+
+@given(ROW_RANGES, st.lists(st.tuples(st.integers(0, 2), st.integers(1, 90)), max_size=5))
+def test_limits_cut_gaps_and_lose_no_row(row_ranges: list[RowRange], limits: list[tuple[int, int]]) -> None:
+    whole, cut = RangeSet(row_ranges), RangeSet(row_ranges, limits=limits)
+    for file in range(3):
+        gaps = cut.gaps(file)
+        assert not any(
+            gap.first < row and (gap.stop is None or row < gap.stop)
+            for gap in gaps
+            for of, row in limits
+            if of == file
+        )
+        rows = [
+            [r for g in ranges.gaps(file) for r in range(g.first, g.stop or 200)] for ranges in (whole, cut)
+        ]
+        assert rows[0] == rows[1]

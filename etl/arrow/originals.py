@@ -18,14 +18,16 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .json_lines import json_lines
+from ..model import Reject
+from .exact_json import is_json
+from .json_lines import json_lines, mark_json, splice_json
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from ..model import Batch
+    from ..model import Batch, Chunk
 
 # What a reject's values were read from.
 JSON_ORIGIN: Final = "json"
@@ -86,6 +88,21 @@ def original_rows(
     return [one._replace(origin="") if one.origin == implied else one for one in found]
 
 
+def rejects_of(
+    of: Batch | Chunk,
+    rows: pa.RecordBatch,
+    positions: NDArray[np.int64],
+    reasons: Iterable[tuple[str, str]],
+    keep_empty: Collection[str],
+) -> tuple[Reject, ...]:
+    """Make rejects of the `rows` at `positions`, with their codes and texts; `rows` are those of `of`."""
+    found = original_rows(rows, positions, source=of.source, text=of.text, keep_empty=keep_empty)
+    return tuple(
+        Reject(of.source, number, code, reason, row.values, origin=row.origin)
+        for number, (code, reason), row in zip(of.numbers[positions].tolist(), reasons, found, strict=True)
+    )
+
+
 def origin_by_name(source: str) -> str:
     """Return the origin that the name of a source implies."""
     return CSV_ORIGIN if _CSV_NAME.fullmatch(source.rpartition("/")[2]) else JSON_ORIGIN
@@ -131,7 +148,7 @@ def original_values(
             ]
         written = pa.RecordBatch.from_arrays(columns, names=names)
         try:
-            return json_lines(written, explicit_nulls=True).decode().split("\n")[:-1]
+            return json_lines(written, explicit_nulls=True, splice=splice_json).decode().split("\n")[:-1]
         except Exception:  # noqa: BLE001 - the writer has no error type of its own
             if alone:
                 values = {name: python_value(column, 0) for name, column in zip(names, columns, strict=True)}
@@ -140,12 +157,14 @@ def original_values(
 
 
 def _for_json(column: pa.Array) -> pa.Array:
-    """Infinities and bytes as text; NaN is null. Bytes that are no text have the bad ones written out."""
+    """JSON marked, infinities and bytes as text, bad ones of them written out; NaN is null."""
     kind = column.type
     if pa.types.is_floating(kind):
         numbers = column.to_numpy(zero_copy_only=False)
         column = column.cast(pa.string()) if np.isinf(numbers).any() else column
         return pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, column.type), column)
+    if is_json(kind):
+        return mark_json(column.storage)
     if not is_textual(kind):
         return column
     column = column.cast(pa.binary())
@@ -217,7 +236,11 @@ def plain_text(value: object) -> str:
 
 def arrow_origins(rows: pa.RecordBatch) -> list[str]:
     """Return an origin for each row, from which `arrow_row` restores its typed values."""
-    typed = [place for place, kind in enumerate(rows.schema.types) if kind not in _EXACT_IN_JSON]
+    typed = [
+        place
+        for place, kind in enumerate(rows.schema.types)
+        if kind not in _EXACT_IN_JSON and not is_json(kind)
+    ]
     odd = {  # of columns of doubles: the values for which JSON has no number
         place: np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
         for place, column in enumerate(rows.columns)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from .. import amplitude
 
 FieldPath = tuple[str, ...]
+# All of Arrow's types of lists.
+LIST_TYPES = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
 def field_groups(paths: Sequence[FieldPath]) -> Iterator[list[FieldPath]]:

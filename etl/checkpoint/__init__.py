@@ -2,7 +2,7 @@
 
 from .in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
 from .records import PastRun, SentEntries, mark_of
-from .state_dir import StateDir, publish_rejects, reject_lines
+from .state_dir import RejectKey, StateDir, publish_rejects, reject_key, reject_lines
 from .store import Checkpoint, Progress, RunIdentity, past_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "InFlightFile",
     "PastRun",
     "Progress",
+    "RejectKey",
     "RunIdentity",
     "RunMark",
     "SentEntries",
@@ -20,5 +21,6 @@ __all__ = [
     "past_of",
     "publish_rejects",
     "read_in_flight",
+    "reject_key",
     "reject_lines",
 ]

@@ -46,7 +46,13 @@ _ADDED: Final = [
 ) WITHOUT ROWID""",
     ),
     ("unchanged", "data", "CREATE TABLE unchanged (data BLOB)"),
+    (
+        "limits",
+        "row",
+        "CREATE TABLE limits (file INTEGER, row INTEGER, PRIMARY KEY (file, row)) WITHOUT ROWID",
+    ),
     ("rejects", "origin", "ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''"),
+    ("rejects", "faults", "ALTER TABLE rejects ADD COLUMN faults TEXT DEFAULT '[]'"),
     *(("tally", name, f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0") for name in COUNTS),
 ]
 # In `run`, `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be
@@ -87,7 +93,8 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
             connection.executescript(_SCHEMA)
             _add_missing(connection)
             fill(connection)
-        _sync(fresh)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
         _absorb_log(path)
         _remove_sides(path)
         fresh.rename(path)
@@ -165,11 +172,6 @@ def _add_missing(connection: sqlite3.Connection) -> None:
     for table, column, statement in _ADDED:
         if (table, column) not in there:
             connection.execute(statement)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _absorb_log(path: Path) -> None:

@@ -14,7 +14,7 @@ import struct
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -84,7 +84,7 @@ class InFlightContents:
     flights: tuple[Flight, ...]
 
 
-class InFlightFile:
+class InFlightFile(AbstractContextManager["InFlightFile"]):
     """The file of an active run; only the event loop's thread may use it. Use it as a context manager.
 
     On exit the slots are cleared of chunks of which every request was refused. Other slots stay: their users
@@ -126,9 +126,6 @@ class InFlightFile:
             chunk.inherited.append(flight.keys)
             chunk.slots[number] = flight
         return found
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         try:

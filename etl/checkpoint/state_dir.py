@@ -11,17 +11,20 @@ import shlex
 import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
 from ..errors import ActiveRunError, StateError
 from ..model import Reject
 from ..state_files import fresh_name, replacing_file, state_error
+
+# The run that rejected a row, the row's source, and its number there.
+RejectKey: TypeAlias = tuple[object, object, object]
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # Names of unfinished files of earlier versions, with the letters of the module tempfile; not all digits: a
@@ -41,6 +44,7 @@ class StateDir:
         self.ids = path / "ids.arrow"
         self.in_flight = path / "in_flight"
         self.lock = path / "lock"
+        self.capabilities = path / "capabilities.json"
 
     def beside(self, mark: str) -> StateDir:
         """The same folder, with the snapshot and the ids of another destination, named with a mark."""
@@ -136,20 +140,42 @@ def _holder(path: Path, text: str) -> str:
     return f"another run of this job is active: {who} holds {path}"
 
 
-def publish_rejects(path: Path, rejects: Iterable[Reject], *, run: int) -> None:
+def publish_rejects(
+    path: Path, rejects: Iterable[Reject], *, run: int, stays: Callable[[RejectKey], bool] = lambda _: False
+) -> None:
     """Replace the file by these rejects, one JSON object a line, in their order. Raises StateError.
 
-    `run` is the number of the run that rejected them.
+    `run` is the number of the run that rejected them. Of rejects of other runs, those that `stays` is true of
+    stand before them. Doing it twice changes nothing.
     """
     with replacing_file(path) as file:
+        with suppress(FileNotFoundError), path.open("rb") as lines:
+            for line in lines:
+                key = reject_key(line)
+                if key is not None and key[0] != run and stays(key):
+                    file.write(line.rstrip(b"\n") + b"\n")
         file.writelines(reject_lines(rejects, run=run))
 
 
-def reject_lines(rejects: Iterable[Reject], *, run: int) -> Iterator[bytes]:
-    """The lines of the file; `values` is the row as it was read."""
+def reject_key(line: bytes) -> RejectKey | None:
+    """What names the row in a line of a reject file; None if that is no such line."""
+    try:
+        entry = orjson.loads(line)
+        return entry["run"], entry["source"], entry["row"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def reject_lines(rejects: Iterable[Reject], *, run: int | None) -> Iterator[bytes]:
+    """The lines of the file; `values` is the row as it was read. `run` None: no run rejected them."""
     for reject in rejects:
         known = {"source": reject.source, "row": reject.row, "code": reject.code, "reason": reject.reason}
-        entry = {**known, "values": orjson.Fragment(reject.values), "run": run}
+        entry = {**known, "values": orjson.Fragment(reject.values)}
+        if run is not None:
+            entry["run"] = run
         if reject.origin:
             entry["origin"] = reject.origin
+        if len(reject.faults) > 1:
+            names = ("column", "code", "reason")
+            entry["faults"] = [{name: getattr(fault, name) for name in names} for fault in reject.faults]
         yield orjson.dumps(entry) + b"\n"

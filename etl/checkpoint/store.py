@@ -9,15 +9,16 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import asdict, astuple, dataclass, field
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, Self, cast
 from uuid import uuid4
 
 import numpy as np
+import orjson
 
-from ..model import CommittedRows, HeldRows, Reject, RowRange, Tally
+from ..model import CommittedRows, HeldRows, Reject, RowFault, RowRange, Tally
 from ..state_files import state_error
 from .database import (
     COUNTS,
@@ -45,19 +46,19 @@ class Progress:
     """
 
     identity: RunIdentity
+    about: Mapping[str, Any]
+    tally: Tally
+    finished: bool
+    complete: bool
     began: float
     seconds: float
-    finished: bool
-    tally: Tally
     run_id: str
     number: int
     base: str
-    about: Mapping[str, Any] = field(default_factory=dict)
-    commits: int = 0
-    complete: bool = False
+    commits: int
 
 
-class Checkpoint:
+class Checkpoint(AbstractContextManager["Checkpoint"]):
     """An open checkpoint file. Use it as a context manager; one thread at a time."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -119,47 +120,30 @@ class Checkpoint:
             raise
         return checkpoint
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         with suppress(sqlite3.Error):  # what is committed stays in the log, which the next process reads
             self._connection.close()
 
     def progress(self) -> Progress:
         """The state of the run."""
+        query = "SELECT finished, identity, about, began, seconds, id, number, base, commits FROM run"
         with self._reading() as connection:
-            query = "SELECT identity, began, seconds, finished, id, number, base, about, commits FROM run"
-            identity, began, seconds, finished, run_id, number, base, about, commits = connection.execute(
-                query
-            ).fetchone()
+            finished, identity, about, *rest = connection.execute(query).fetchone()
             tally = Tally(*connection.execute(f"SELECT {', '.join(COUNTS)} FROM tally").fetchone())
-            return Progress(
-                json.loads(identity),
-                began,
-                seconds,
-                finished == _FINISHED,
-                tally,
-                run_id,
-                number,
-                base,
-                about=json.loads(about),
-                commits=commits,
-                complete=finished == _COMPLETE,
-            )
+            ended = (finished == _FINISHED, finished == _COMPLETE)
+            return Progress(json.loads(identity), json.loads(about), tally, *ended, *rest)
 
     def committed(self) -> Iterator[RowRange]:
         """The ranges of all committed chunks, in order."""
-        with self._reading() as connection:
-            for row in connection.execute("SELECT file, first, stop FROM settled ORDER BY file, first"):
-                yield RowRange(*row)
+        query = "SELECT file, first, stop FROM settled ORDER BY file, first"
+        return (RowRange(*row) for row in self._rows(query))
 
     def held(self) -> Iterator[HeldRows]:
         """The rows of committed ranges that are still held, by range, in order."""
         query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
         with self._reading() as connection:
-            for file, first, stop, rows in connection.execute(query):
-                yield HeldRows(RowRange(file, first, stop), np.frombuffer(rows, "<i8"))
+            for *place, rows in connection.execute(query):
+                yield HeldRows(RowRange(*place), np.frombuffer(rows, "<i8"))
 
     def arrived(self) -> int:
         """How many of the committed rows arrived, or may have."""
@@ -169,25 +153,33 @@ class Checkpoint:
             " (SELECT count(*) FROM rejects WHERE code IN ('transient', 'uncounted')"
             " AND reason NOT LIKE 'not sent,%')) FROM tally"
         )
-        return int(self._fetch(query)[0][0])
+        return int(next(self._rows(query))[0])
 
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
-        query = 'SELECT source, row, code, reason, "values", 0, origin FROM rejects ORDER BY file, row'
-        with self._reading() as connection:
-            for row in connection.execute(query):
-                yield Reject(*row)
+        query = 'SELECT source, row, code, reason, "values", origin, faults FROM rejects ORDER BY file, row'
+        for *row, origin, faults in self._rows(query):
+            source, number, code, reason, values = row
+            known = tuple(RowFault(**fault) for fault in orjson.loads(faults))
+            yield Reject(source, number, code, reason, values, origin=origin, faults=known)
 
     def rejects_by_code(self) -> dict[str, int]:
         """How many rejects have which code, most frequent first."""
         query = "SELECT code, count(*) FROM rejects GROUP BY code ORDER BY 2 DESC, 1"
-        return dict(self._fetch(query))
+        return dict(self._rows(query))
+
+    def rejects_by_reason(self, most: int) -> list[tuple[str, str, int]]:
+        """The `most` frequent reasons with their codes and counts; a reason has the column and the value."""
+        query = (
+            "SELECT code, reason, count(*) FROM rejects GROUP BY code, reason ORDER BY 3 DESC, 1, 2 LIMIT ?"
+        )
+        return list(self._rows(query, most))
 
     def skipped_values(self) -> dict[str, dict[str, int]]:
         """How many values were left out of rows as the job allows, by column and reason."""
         found: dict[str, dict[str, int]] = {}
         query = 'SELECT "column", reason, count FROM skipped ORDER BY count DESC, "column", reason'
-        for column, reason, count in self._fetch(query):
+        for column, reason, count in self._rows(query):
             found.setdefault(column, {})[reason] = count
         return found
 
@@ -221,10 +213,11 @@ class Checkpoint:
                 elif chunk.again:  # it had held rows before
                     connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
                 connection.executemany(
-                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        (place[0], r.row, r.source, r.code, r.reason, r.values, r.origin)
+                        (*(place[0], r.row, r.source, r.code, r.reason, r.values, r.origin), text)
                         for r in chunk.rejects
+                        for text in [orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"]
                     ),
                 )
                 entries = pack_sent(chunk.row_range, chunk.sent)
@@ -246,7 +239,16 @@ class Checkpoint:
 
     def digests(self) -> dict[int, str]:
         """The digests of whole files, by number, as far as they are known."""
-        return dict(self._fetch("SELECT file, digest FROM digests"))
+        return dict(self._rows("SELECT file, digest FROM digests"))
+
+    def keep_limit(self, file: int, row: int) -> None:
+        """Remember a place at which chunks end, in this process and in later ones. Raises StateError."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO limits VALUES (?, ?)", (file, row))
+
+    def limits(self) -> list[tuple[int, int]]:
+        """The places (file, row) at which chunks ended because a process sent no more."""
+        return list(self._rows("SELECT file, row FROM limits"))
 
     def keep_unchanged(self, data: bytes) -> None:
         """Remember the set of users that the run found unchanged. Raises StateError."""
@@ -256,8 +258,8 @@ class Checkpoint:
 
     def unchanged(self) -> bytes | None:
         """The set of users that the run found unchanged; None while that is unknown."""
-        rows = self._fetch("SELECT data FROM unchanged")
-        return bytes(rows[0][0]) if rows else None
+        row = next(self._rows("SELECT data FROM unchanged"), None)
+        return None if row is None else bytes(row[0])
 
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
@@ -291,7 +293,7 @@ class Checkpoint:
             return []
         files, digests = cast("list[list[object]]", progress.identity["source"]), self.digests()
         query = "SELECT coalesce(sum(stop - first), 0) FROM settled WHERE file < ?"
-        rows = self._fetch(query, about["files"])[0][0]
+        rows = next(self._rows(query, about["files"]))[0]
         marks = tuple(mark_of(entry, digests.get(file)) for file, entry in enumerate(files[: about["files"]]))
         counted = bool(about["counts"]) and (tally.accepted > 0 or tally.in_doubt > 0)
         return [PastRun(about["endpoint"], about["resent"], rows, progress.number, counted, marks)]
@@ -311,9 +313,11 @@ class Checkpoint:
         except sqlite3.Error as error:
             raise state_error(self._path, error) from error
 
-    def _fetch(self, query: str, *values: object) -> list[Any]:
+    def _rows(self, query: str, *values: object) -> Iterator[Any]:
         with self._reading() as connection:
-            return connection.execute(query, values).fetchall()
+            # Not `yield from`: that closes the cursor of whoever stops early, perhaps after the connection.
+            for row in connection.execute(query, values):  # noqa: UP028
+                yield row
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

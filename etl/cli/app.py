@@ -7,12 +7,18 @@ import click
 from ..interrupts import release
 from .commands.baseline import baseline_command
 from .commands.check import check_command
+from .commands.explain import explain_command
 from .commands.init import init_command
 from .commands.preview import preview_command
+from .commands.probe import probe_command
+from .commands.report import report_command
 from .commands.run import run_command
+from .commands.runs import runs_command
 from .commands.sandbox import sandbox_command
 from .commands.schema import schema_command
 from .commands.status import status_command
+from .commands.try_source import try_command
+from .commands.verify import verify_command
 
 # With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
 _HELP = """Carry user properties from CSV and Parquet exports into Amplitude.
@@ -68,11 +74,17 @@ def propsync(context: click.Context) -> None:
 
 
 for command in (
+    try_command,
     init_command,
     check_command,
     preview_command,
     run_command,
     status_command,
+    runs_command,
+    report_command,
+    explain_command,
+    verify_command,
+    probe_command,
     baseline_command,
     schema_command,
     sandbox_command,

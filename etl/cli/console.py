@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from ..run_events import Summary
 
 _UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
+_STYLES: Final[Mapping[str, dict[str, Any]]] = {
+    "head": {"bold": True},
+    "bad": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow"},
+    "soft": {"dim": True},
+}
 _SHORTEST_SECRET: Final = 8  # redacting anything shorter would make holes in ordinary words
 
 
@@ -50,6 +56,18 @@ def show_lines(lines: Iterable[str]) -> None:
     show("\n".join(map(visible, lines)))
 
 
+def show_styled(lines: Iterable[tuple[str, str]]) -> None:
+    """Write lines with the names of their styles: in colour on a terminal, unless NO_COLOR is set."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    styles = {} if plain else _STYLES
+    show(
+        "\n".join(
+            click.style(visible(text), **styles.get(style, {}), reset=style in styles)
+            for text, style in lines
+        )
+    )
+
+
 def show_json(data: object) -> None:
     """Write a result for programs, on one line."""
     import orjson  # here and below: not needed for `--help`
@@ -59,6 +77,14 @@ def show_json(data: object) -> None:
     except TypeError:  # half a character, as in the name of a file that isn't UTF-8
         text = json.dumps(data)
     show(printable_json(text))
+
+
+def open_browser(url: str) -> None:
+    """Open a page in the user's browser, which may take its time, or stay away where there is none."""
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def show_file(text: str) -> None:
@@ -104,9 +130,12 @@ class Invocation:
     job: str = ""
     secrets: list[str] = field(default_factory=list)
 
-    def resume_command(self) -> str:
-        """Return the command that resumes what this one began, as one would type it."""
+    def resume_command(self, *, limited: bool = False) -> str:
+        """Return the command that resumes this one, as one would type it; `limited`: without its limit."""
         words = [word for word in self.arguments if word != "--restart"]
+        places = [place for place, word in enumerate(words) if limited and word.startswith("--limit")]
+        for place in reversed(places):
+            del words[place : place + (1 if "=" in words[place] else 2)]
         return self.redacted(visible(shlex.join(["propsync", *words])))
 
     def set_job(self, job: Job) -> None:

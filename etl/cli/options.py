@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
 from .console import current
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 Decorator: TypeAlias = Callable[[Any], Any]
 
 _COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
+# Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
+_PATHS = {"report", "rejects", "metrics_file", "state_dir"}
+_OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -85,18 +89,33 @@ def parse_reject_limit(text: str) -> RejectLimit:
     return RejectLimit(int(match[1])) if match[1] else RejectLimit(percent=float(match[2]))
 
 
+def parse_rejects_path(text: str) -> Path:
+    """Read the name of a file for rejects, which tells their format."""
+    if Path(text).suffix.lower() not in {".csv", ".ndjson"}:
+        raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, which tells the format")
+    return Path(text)
+
+
 # --- the options ------------------------------------------------------------------------------------------
+
+
+class _Option(click.Option):
+    """An option whose errors name the variable, if the value comes from one."""
+
+    def get_error_hint(self, ctx: click.Context | None, /) -> str:
+        source = ctx and self.name and ctx.get_parameter_source(self.name)
+        return str(self.envvar) if source is ParameterSource.ENVIRONMENT else super().get_error_hint(ctx)
 
 
 def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
     """Make an option of click with its help, which shows the default if there is one."""
     shown = "default" in more
-    return click.option(flag, metavar=metavar, type=type, help=text, show_default=shown, **more)
+    return click.option(flag, cls=_Option, metavar=metavar, type=type, help=text, show_default=shown, **more)
 
 
 def switch(flag: str, text: str) -> Decorator:
     """Make an option that is on or off."""
-    return click.option(flag, is_flag=True, help=text)
+    return click.option(flag, cls=_Option, is_flag=True, help=text)
 
 
 def with_options(*options: Decorator) -> Decorator:
@@ -122,6 +141,8 @@ row_options = with_options(
     switch("--again",
            "Send the source of the last run again, although the job has $add, $append or $prepend."),
 )
+REJECTS = option("--rejects", "FILE.csv|.ndjson", parse_rejects_path,
+                 "Write the rejects to this file: CSV for a spreadsheet, or NDJSON.")
 # How many requests there are, and how long they take.
 rate_options = with_options(
     ENDPOINT,
@@ -132,11 +153,15 @@ rate_options = with_options(
     option("--batch-size", "N", click.IntRange(1, 2000),
            "Most identifications in one request; 500 by default, 2000 with `transport: batch`."),
 )
+MAX_REJECTS = option("--max-rejects", "N|P%", parse_reject_limit,
+                     "Stop (exit 4) if more than N rows, or P% of the rows, are rejected.")
 # What only a command that sends needs.
 sending_options = with_options(
     option("--concurrency", "N", click.IntRange(1, 1000), "Most requests in flight at once.", default=8),
-    option("--max-rejects", "N|P%", parse_reject_limit,
-           "Stop (exit 4) if more than N rows, or P% of the rows, are rejected."),
+    MAX_REJECTS,
+    switch("--accept-rejects", "Exit with 0 if the run finishes, also if rows were rejected."),
+    option("--limit", "N", click.IntRange(min=1),
+           "Send only the first N rows of the source; the next run without it sends the rest."),
     option("--max-outage", "DURATION", parse_duration,
            "Stop (exit 5) if the destination is unavailable for longer.", default="30m"),
     option("--max-changes", "P%", parse_percent,
@@ -163,19 +188,67 @@ sending_options = with_options(
 # --- what they become -------------------------------------------------------------------------------------
 
 
-def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
-    """Load the job and open its source; sources of the command line are relative to the working directory."""
-    from ..job import load_job
+def from_environment(command: click.Command) -> click.Command:
+    """Let variables such as PROPSYNC_RATE stand for options of a command, but for what only `run` writes."""
+    for parameter in command.params:
+        flag = parameter.opts[0].removeprefix("--")
+        if isinstance(parameter, click.Option) and (command.name == "run" or flag not in _OUTPUTS):
+            parameter.envvar = parameter.envvar or f"PROPSYNC_{flag.replace('-', '_').upper()}"
+    return command
+
+
+def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
+    """Load the job; return it, and these flags with the options of its `run` where nobody gave others."""
+    from ..errors import Fault, JobError
+    from ..job import Job
+
+    context = click.get_current_context()
+    job = Job.load(job_file)
+    current().set_job(job)
+    found = dict(flags)
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        key = parameter.opts[0].removeprefix("--").replace("-", "_")
+        value = getattr(job.run, key, None) if context.command.name == "run" or key not in _OUTPUTS else None
+        if (
+            value is None
+            or name not in flags
+            or context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ):
+            continue
+        try:
+            given = str(job.folder / value) if key in _PATHS else value
+            found[name] = parameter.type_cast_value(context, given)
+        except click.BadParameter as error:
+            fault = Fault(f"`run.{key}`: {error.message}", job.lines.get(f"run.{key}"))
+            raise JobError(job.file, [fault], job=job.name) from error
+    return job, found
+
+
+def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
+    """Open a job's source; sources of the command line are relative to the working directory."""
+    from ..job.loading import is_job_file
     from ..reader import open_source
 
-    job = load_job(job_file, environ=os.environ)
-    current().set_job(job)
     if job.transform:
         allow_pandas()
+    for place in sources:
+        if is_job_file(Path(place)):
+            raise UsageError(
+                f"{place} is a job file, and no source: a command takes one job, and the sources behind it",
+                hint=f"name the source in it, and run it by itself: propsync run {shlex.quote(place)}",
+            )
     if not (sources or job.source):
-        raise UsageError(f"{job_file} has no source", hint="add `source:` to it, or name one behind it")
-    source = open_source(sources or job.source, csv=job.csv, folder=Path() if sources else job.folder)
-    return job, source
+        raise UsageError(f"{job.file} has no source", hint="add `source:` to it, or name one behind it")
+    return open_source(
+        sources or job.source, csv=job.csv, excel=job.excel, folder=Path() if sources else job.folder
+    )
+
+
+def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
+    """Load the job and open its source, for a command without options that a job file may have."""
+    job, _ = load_for_command(job_file, {})
+    return job, open_job_source(job, sources)
 
 
 def settings_of(
@@ -199,7 +272,7 @@ def settings_of(
         others["requests_per_second"] = None if requests == unlimited else requests
     return Settings(
         rate=None if rate == unlimited else rate,
-        waits=Backoff(retry=retry_wait, throttle=throttle_wait),
+        backoff=Backoff(retry=retry_wait, throttle=throttle_wait),
         max_rejects=max_rejects or RejectLimit(),
         processes=count[processes],
         **others,

@@ -35,6 +35,12 @@ class Channels:
     report: Path | None = None
     metrics_file: Path | None = None
     log_format: str | None = None
+    rejects: Path | None = None
+
+    @classmethod
+    def take(cls, flags: dict[str, Any]) -> Self:
+        """Take what is theirs out of the flags of the command."""
+        return cls(**{part.name: flags.pop(part.name) for part in fields(cls)})
 
 
 class RunReporter:
@@ -84,13 +90,15 @@ class RunReporter:
             self._end_lines(summary, error, failures)
         return True
 
-    def open(self, *, dry_run: bool = False) -> None:
-        """Open the channels; a dry run leaves the metrics as they are.
+    def open(self, channels: Channels | None = None, *, dry_run: bool = False) -> None:
+        """Open the channels, or those that are known only now; a dry run leaves the metrics as they are.
 
         Raises UsageError or StateError if a file can't be written.
         """
         from ..listeners import compose  # here and below: each listener has its own library
 
+        self._channels = channels or self._channels
+        self._invocation.as_json_lines = self._channels.log_format == "json"
         writers: list[tuple[Path, Callable[[Path], Listener]]] = []
         if self._channels.metrics_file is not None and not dry_run:
             from ..listeners.metrics import MetricsListener
@@ -100,6 +108,11 @@ class RunReporter:
             from ..listeners.report import ReportListener
 
             writers.append((self._channels.report, partial(ReportListener, command=self._next_command)))
+        if self._channels.rejects is not None and not dry_run:
+            from ..listeners.reject_list import RejectList
+
+            where = lambda: self.state_dir and self.state_dir / "checkpoint.sqlite"  # noqa: E731
+            writers.append((self._channels.rejects, partial(RejectList, checkpoint=where)))
         failures: list[EtlError] = []
         for path, writer in writers:
             try:
@@ -111,6 +124,15 @@ class RunReporter:
         self._listener = compose(*self._files, *self._lines)
         if failures:
             raise failures[0]
+
+    def keep_history(self, state_dir: Path) -> None:
+        """From now on, also keep a record of the run in its state folder."""
+        from ..listeners import compose
+        from ..listeners.run_record import HistoryListener
+
+        self.state_dir = state_dir
+        self._files.append(HistoryListener(state_dir))
+        self._listener = compose(*self._files, *self._lines)
 
     def __call__(self, event: Event) -> None:
         """Pass an event on; the end is kept until the command is over."""
@@ -148,21 +170,24 @@ class RunReporter:
             width = min(shutil.get_terminal_size().columns, 100)
             show_lines(summary_text(summary, width=width).split("\n"))
         if summary.tally.rejected and self.state_dir is not None:
-            path = str(self.state_dir / "rejects.ndjson")
+            path = str(self._channels.rejects or self.state_dir / "rejects.ndjson")
             message("rejects", f"rejects: {path}", path=path)
         if summary.status != "finished":
-            command = self._next_command()
+            command, limited = self._next_command(), summary.status == "limited"
             if self._began and command is not None:
-                message("unfinished", f"to resume it: {command}", command=command)
+                what = "to send the rest" if limited else "to resume it"
+                message("unfinished", f"{what}: {command}", command=command)
             elif self._began:
                 message("unfinished", _STREAM, message=_STREAM)
-            self._invocation.failure(error or KeyboardInterrupt(), summary)
+            if not limited:
+                self._invocation.failure(error or KeyboardInterrupt(), summary)
         elif isinstance(error, Exception):
             text = f"the run has finished; afterwards something went wrong: {as_error(error)}"
             message("warned", f"propsync: {text}", message=text)
 
     def _next_command(self) -> str | None:
-        return self._invocation.resume_command() if self.repeatable else None
+        limited = self._summary is not None and self._summary.status == "limited"
+        return self._invocation.resume_command(limited=limited) if self.repeatable else None
 
     def _redacted(self, event: _T) -> _T:
         """The event without the API key in any of its texts."""

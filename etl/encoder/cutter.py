@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..amplitude.limits import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
 from ..arrow.hashing import Keys
+from ..arrow.structs import LIST_TYPES
 from ..model import Reject
 from .merge import WHOLE_SHARE, Shares
 
@@ -32,16 +33,6 @@ _OFFSETS: Final = {
     pa.large_binary().id: np.int64,
 }
 _TEXT_VIEWS: Final = frozenset({pa.string_view().id, pa.binary_view().id})
-_LISTS: Final = frozenset(
-    kind.id
-    for kind in (
-        pa.list_(pa.null()),
-        pa.large_list(pa.null()),
-        pa.list_(pa.null(), 1),
-        pa.list_view(pa.null()),
-        pa.large_list_view(pa.null()),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +217,7 @@ def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
         return _bytes_of_lists(
             pa.Array.from_buffers(lists, len(values), buffers, offset=values.offset, children=[entries])
         )
-    return _bytes_of_lists(values) if kind.id in _LISTS else 0
+    return _bytes_of_lists(values) if isinstance(kind, LIST_TYPES) else 0
 
 
 def _bytes_of_lists(values: pa.Array) -> Sizes:

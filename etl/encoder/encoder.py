@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..arrow.hashing import Keys
-from ..arrow.originals import original_rows, rows_with_originals, take_rows
+from ..arrow.originals import rejects_of, rows_with_originals, take_rows
 from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
 from ..subject import user_keys
 from .cutter import NOTHING_HELD, Limits, RowSizes, cut_chunks, held_of
@@ -98,7 +98,7 @@ class Encoder:
         """No row follows: yield what is left."""
         yield from self._cut(complete=True)
 
-    def _encode(self, mapped: Mapped) -> tuple[_Part, list[Reject]]:
+    def _encode(self, mapped: Mapped) -> tuple[_Part, tuple[Reject, ...]]:
         """Encode a batch, without the rows that no request can hold, which are rejects."""
         numbers = mapped.batch.numbers[mapped.kept]
         lines = self._encoding.write(mapped.identifications, mapped.batch.file, numbers)
@@ -116,7 +116,10 @@ class Encoder:
                 # Later rows of their users count as following a row that differs.
                 keys = user_keys(identifications.filter(pa.array(~fits)))
                 self._unsent.append(Sent(numbers[~fits], keys, mapped.fingerprints[~fits], "refused"))
-            return self._encode(smaller)[0], _oversized(mapped, ~fits, self._limits.body_bytes)
+            positions = mapped.kept[~fits]
+            reason = f"the identification is over {self._limits.body_bytes:,} bytes; drop or shorten a column"
+            rows, why = rows_with_originals(mapped.batch), [("too_big", reason)] * len(positions)
+            return self._encode(smaller)[0], rejects_of(mapped.batch, rows, positions, why, mapped.keep_empty)
         rows, kept = rows_with_originals(mapped.batch), mapped.kept
         # The source rows are copied where they are few of the batch, which then can go.
         side_by_side = len(kept) and kept[-1] - kept[0] + 1 == len(kept)
@@ -136,7 +139,7 @@ class Encoder:
             fingerprints=mapped.fingerprints,
             shares=merge_shares(mapped.identifications, self._encoding.splice),
         )
-        return _Part(encoded, 0, len(numbers)), []
+        return _Part(encoded, 0, len(numbers)), ()
 
     def _cut(self, *, complete: bool) -> Iterator[Chunk]:
         numbers = _gathered(self._parts, "numbers", _NO_NUMBERS)
@@ -262,19 +265,3 @@ def _gathered(parts: list[_Part], name: str, nothing: Any) -> Any:
     arrays = ((getattr(part.of, name), part) for part in parts)
     found = [array[part.start : part.end] for array, part in arrays if array is not None]
     return np.concatenate(found) if found else nothing
-
-
-def _oversized(mapped: Mapped, mask: NDArray[np.bool_], most: int) -> list[Reject]:
-    batch, positions = mapped.batch, mapped.kept[mask]
-    rows = original_rows(
-        rows_with_originals(batch),
-        positions,
-        source=batch.source,
-        text=batch.text,
-        keep_empty=mapped.keep_empty,
-    )
-    reason = f"the identification is over {most:,} bytes; drop or shorten a column"
-    return [
-        Reject(batch.source, int(number), "too_big", reason, row.values, origin=row.origin)
-        for number, row in zip(batch.numbers[positions], rows, strict=True)
-    ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -82,31 +82,20 @@ def array_body(parts: Sequence[memoryview]) -> Body:
     return (b"[", *before, last[:-1], b"]")
 
 
-class Encoding(Protocol):
-    """Writes identifications as lines; each line depends on its own row alone.
-
-    `splice` is applied to the JSON lines first.
-    """
-
-    @property
-    def splice(self) -> Splice | None:
-        """What makes JSON lines of marked strings what they stand for."""
-
-    def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
-        """Write k identifications of file number `file`; `numbers` (shape (k,)) are the rows they end at."""
-
-
 # --- forms ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class FormEncoding:
-    """JSON as the field of a urlencoded form. `splice` is applied to the JSON lines first."""
+    """JSON as the field of a urlencoded form.
+
+    `splice` is applied to the JSON lines first: it makes marked strings what they stand for.
+    """
 
     splice: Splice | None = None
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
-        """Write identifications; their file and rows don't show."""
+        """Write k identifications, whose file and rows don't show; each line depends on its own row alone."""
         return write_lines(identifications, self.splice, form_escape)
 
 
@@ -167,8 +156,11 @@ class EventEncoding:
     splice: Splice | None = None
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
-        """Write events, each with an insert_id."""
+        """Write k events of file number `file`, with insert_ids; `numbers` are the rows they end at."""
         return as_events(write_lines(identifications, self.splice), self.run_id, file, numbers)
+
+
+Encoding: TypeAlias = FormEncoding | EventEncoding
 
 
 def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) -> Lines:
@@ -180,7 +172,8 @@ def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) 
     if not len(numbers):
         return lines
     places = numbers.astype(np.uint64) | np.uint64(file << _ROW_BITS)
-    digits = np.concatenate([_hex(places), _hex(hash_lines(lines))], axis=1)
+    big_endian = np.stack([places, hash_lines(lines)], axis=1).astype(">u8").view(np.uint8)
+    digits = _PAIRS[big_endian].view(np.uint8)  # 16 of each of the two; shape (k, 32)
     before, after = (np.frombuffer(text, np.uint8) for text in (_BEFORE + run_id.encode(), _AFTER))
     spread = [np.broadcast_to(text, (len(numbers), len(text))) for text in (before, after)]
     heads = np.concatenate([spread[0], digits, spread[1]], axis=1)  # what goes behind the brace of each line
@@ -213,12 +206,6 @@ def hash_lines(lines: Lines) -> NDArray[np.uint64]:
 def _mixed(hashed: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mixed = (hashed ^ word) * WORD_FACTOR
     return mixed ^ (mixed >> _HALF)
-
-
-def _hex(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Each word as 16 hex digits; shape (k, 16)."""
-    big_endian = words.astype(">u8").view(np.uint8).reshape(-1, 8)
-    return _PAIRS[big_endian].view(np.uint8)
 
 
 def _binaries(ends: NDArray[np.int64], data: memoryview | NDArray[np.uint8]) -> pa.Array:

@@ -12,17 +12,23 @@ from ..job import ColumnSpec, Step
 from ..job.problems import clipped
 from ..mapper.ids import REMEDY
 from ..text import counted
-from .names import id_name, is_device_id, personal
+from .names import id_name, is_code, is_device_id, is_measure, joined_name, personal
 
 if TYPE_CHECKING:
     from .facts import ColumnFacts, SourceFacts
 
 # From the best reason to choose a column to the worst. A mail address comes before an id that only counts
 # the rows, since such a number is often made by the export and another in the next one.
-Reason: TypeAlias = Literal["person", "id", "mail", "counter", "unique", "gaps", "device", "last resort"]
+Reason: TypeAlias = Literal[
+    "person", "id", "mail", "counter", "unique", "gaps", "few", "device", "last resort"
+]
 _MOSTLY: Final = 0.9
 _NEARLY_UNIQUE: Final = 0.98
+# Ids of which so few are different, in so many rows, are those of companies, shops or sellers.
+_FEW: Final = 0.01
+_SOME: Final = 500
 _MAX_OTHERS: Final = 5
+_PLAIN: Final = (None, "integer", "number", "string")
 _WHOLE: Final = ("text", "string", "large_string", "int", "uint")
 _WHY: Final[dict[Reason, str]] = {
     "person": "its name says that it is an id of users",
@@ -31,6 +37,7 @@ _WHY: Final[dict[Reason, str]] = {
     "counter": "its name says that it is an id, though it does no more than count the rows",
     "unique": "nearly every row has a value of its own",
     "gaps": "its name says that it is an id of users, though many rows have none",
+    "few": "its name says that it is an id of users, though few of its values are different",
     "device": "it is the only id here, though of a device: with an id of users these rows would do more",
     "last resort": "some column must be. None looks like an id, so check this guess before you send anything",
 }
@@ -75,10 +82,16 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
         hint = "add a column that says whose data a row is, such as user_id"
         raise SourceError("no column of the source can identify a user", hint=hint)
 
-    def rank(facts: ColumnFacts) -> tuple[int, float, bool]:
-        # Less is better: the reason, then how many rows lack an id of their own, then a name without meaning.
-        own = _present_share(facts) * _distinct_share(facts)
-        return [*_WHY].index(_reason(facts)), 1 - own, id_name(facts.name) is None
+    reasons = {facts.name: _reason(facts) for facts in possible}
+    best = min([*_WHY].index(reason) for reason in reasons.values())
+    if [*_WHY][best] != "last resort":
+        possible = [facts for facts in possible if reasons[facts.name] != "last resort"]
+
+    def rank(facts: ColumnFacts) -> tuple[int, bool, float, bool]:
+        # Less is better: the reason, a measure, how many rows lack their own id, a name without meaning.
+        own = facts.distinct / facts.rows if facts.rows else 1.0
+        doubtful = is_measure(facts.name) or is_code(facts.name) or facts.proposed.spec.type not in _PLAIN
+        return [*_WHY].index(reasons[facts.name]), doubtful, 1 - own, id_name(facts.name) is None
 
     chosen, *others = sorted(possible, key=rank)
     by_device = is_device_id(chosen.name)
@@ -86,20 +99,20 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
     return IdChoice(
         facts=chosen,
         field="device_id" if by_device else "user_id",
-        reason=_reason(chosen),
+        reason=reasons[chosen.name],
         spec=spec,
         rejects=rejects,
         others=tuple(
             (_as_id(facts, prefix)[0], reason)
             for facts in others
-            if is_device_id(facts.name) == by_device and (reason := _reason(facts)) != "last resort"
+            if is_device_id(facts.name) == by_device and (reason := reasons[facts.name]) != "last resort"
         )[:_MAX_OTHERS],
     )
 
 
 def is_mail(facts: ColumnFacts) -> bool:
     """Whether the column holds mail addresses: by its values, or where there are none by its name."""
-    return facts.shapes["mail"].likely or (not facts.present and personal(facts.name) == "mail")
+    return facts.likely("mail") or (not facts.present and personal(facts.name) == "mail")
 
 
 def _present_share(facts: ColumnFacts) -> float:
@@ -112,10 +125,15 @@ def _distinct_share(facts: ColumnFacts) -> float:
 
 def _reason(facts: ColumnFacts) -> Reason:
     named, device = id_name(facts.name), is_device_id(facts.name)
-    secret = personal(facts.name) in {"secret", "card", "national"} or facts.shapes["card"].likely
+    about = personal(facts.name)
+    secret = about in {"secret", "card", "national"} or facts.likely("card")
     if secret or "bool" in facts.types or (facts.rows > 1 and facts.distinct <= 1):
         return "last resort"
+    if not (named or device or facts.likely("mail")):
+        return "unique" if _is_unique_by_content(facts) else "last resort"
     if named == "person" and not device:
+        if _distinct_share(facts) < _FEW and facts.ids.usable > _SOME:
+            return "few"
         return "person" if _present_share(facts) >= _MOSTLY else "gaps"
     if _present_share(facts) < _MOSTLY:
         return "last resort"
@@ -123,23 +141,31 @@ def _reason(facts: ColumnFacts) -> Reason:
         return "counter" if facts.ids.counts_rows else "id"
     if device:
         return "device"
-    if named == "login" or is_mail(facts):
+    if (named == "login" and _distinct_share(facts) >= _MOSTLY) or is_mail(facts):
         return "mail"
     return "unique" if _is_unique_by_content(facts) else "last resort"
 
 
 def _is_unique_by_content(facts: ColumnFacts) -> bool:
     """Whether the values look like ids whatever the name: different, without blanks, and no measurement."""
-    different = facts.present >= 2 and _distinct_share(facts) >= _NEARLY_UNIQUE
-    if not different or facts.ids.spaced or personal(facts.name):
+    name, values = facts.name, facts.rows - facts.missing
+    # First what costs little: a file may have thousands of columns.
+    if values < max(2, _MOSTLY * facts.rows) or facts.distinct < _NEARLY_UNIQUE * values:
+        return False
+    if personal(name) or is_measure(name) or (is_code(name) and joined_name(name) != "code"):
         return False
     if not facts.bytes and not all(type_.startswith(_WHOLE) for type_ in facts.types):
         return False
-    numeric = facts.types_tried["number"].likely or not facts.text
-    dated = [facts.types_tried[type_] for type_ in ("date", "datetime", "json")]
-    if any(trial.likely for trial in (*dated, *facts.formats.values())):
+    if facts.likely("phone") or facts.proposed.spec.type not in {None, "integer", "number"}:
         return False
-    return not numeric or id_name(facts.name) is not None
+    if facts.proposed.nearly or facts.proposed.spec.strip:  # a date or a number, though it stays text
+        return False
+    numeric = facts.likely("digits") or facts.likely("number") or not (facts.text or facts.bytes)
+    if numeric and id_name(name) is None:
+        return False
+    return (
+        not facts.ids.spaced and _distinct_share(facts) >= _NEARLY_UNIQUE and _present_share(facts) >= _MOSTLY
+    )
 
 
 def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
@@ -147,10 +173,14 @@ def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     ids = facts.ids
     rejects = ids.lost + Counter(missing_id=facts.rows - ids.usable - ids.lost.total())
     steps = (Step("hex"),) if facts.bytes else ()
-    if not ids.faults["short_id"]:
-        return ColumnSpec(column=facts.name, transform=steps), rejects + ids.faults
+    nulls = facts.own_nulls
+    # A few short ids are dirt.
+    if 2 * ids.faults["short_id"] <= ids.usable:
+        return ColumnSpec(
+            column=facts.name, path=facts.path, transform=steps, nulls=nulls
+        ), rejects + ids.faults
     rejects += Counter(long_id=ids.too_long_with_prefix, mangled_id=ids.faults["mangled_id"])
-    return ColumnSpec(column=facts.name, transform=(*steps, Step("prefix", prefix))), rejects
+    return ColumnSpec(column=facts.name, transform=(*steps, Step("prefix", prefix)), nulls=nulls), rejects
 
 
 def id_remarks(choice: IdChoice) -> list[str]:

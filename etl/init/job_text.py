@@ -31,9 +31,11 @@ _NO_PROPERTIES: Final = "No column is left for properties, so there is nothing t
 _TOO_MANY: Final = (
     f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
 )
+_MOST_NAMED: Final = 12
 _BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
 _WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
+
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -58,20 +60,27 @@ def spec_text(spec: ColumnSpec) -> str:
     """A column spec as one line of YAML: a bare column, or a mapping of what isn't the default."""
     column = quoted(spec.column or "")
     parts = [f"column: {column}"]
+    if spec.path:
+        parts.append(f"path: {in_quotes('.'.join(spec.path))}")
     steps = []
     for step in spec.transform:
         argument = in_quotes(step.argument) if step.argument else ""
-        if step.pairs:
-            argument = f"{{{', '.join(f'{in_quotes(old)}: {in_quotes(new)}' for old, new in step.pairs)}}}"
+        if step.formats:
+            argument = f"[{', '.join(map(in_quotes, step.formats))}]"
         steps.append(f"{{{step.verb}: {argument}}}" if argument else step.verb)
     if steps:
         parts.append(f"transform: [{', '.join(steps)}]")
     if spec.type is not None:
         parts.append(f"type: {spec.type}")
-    if spec.type == "list":
-        parts.append(f"separator: {in_quotes(spec.separator)}")
-    if spec.too_long != "reject":
-        parts.append(f"too_long: {spec.too_long}")
+    signs = {"decimal": spec.decimal.replace(".", ""), "thousands": spec.thousands, "strip": spec.strip}
+    signs["separator"] = spec.separator if spec.separator != "," else ""
+    parts += [f"{key}: {in_quotes(sign)}" for key, sign in signs.items() if sign]
+    if spec.values:
+        parts.append(f"values: {{{', '.join(f'{quoted(word)}: {meant}' for word, meant in spec.values)}}}")
+    words = {"unit": spec.unit, "too_long": spec.too_long, "invalid": spec.invalid}
+    parts += [f"{key}: {word}" for key, word in words.items() if word not in {None, "reject"}]
+    if spec.nulls:
+        parts.append(f"nulls: [{', '.join(map(in_quotes, spec.nulls))}]")
     return column if len(parts) == 1 else f"{{{', '.join(parts)}}}"
 
 
@@ -103,8 +112,10 @@ def header_lines(files: Sequence[str], source: SourceFacts, file: str) -> Iterat
         yield from comment(f"{sentence}.", 0)
 
 
-def source_lines(locations: Sequence[str], csv: CsvOptions, remark: str = "") -> Iterator[str]:
-    """The keys `source` and `csv`; `remark` is why there is an escape character."""
+def source_lines(
+    locations: Sequence[str], csv: CsvOptions, nulls: Sequence[str] = (), remark: str = ""
+) -> Iterator[str]:
+    """The keys `source`, `csv` and `nulls`; `remark` is why there is an escape character."""
     written = [quoted(location.replace("$", "$$")) for location in locations]
     if len(written) == 1:
         yield f"source: {written[0]}"
@@ -120,9 +131,16 @@ def source_lines(locations: Sequence[str], csv: CsvOptions, remark: str = "") ->
         keys.append(
             f"  encoding: {csv.encoding}   # the files are not UTF-8: check letters such as é in a preview"
         )
+    if csv.header:
+        names = ", ".join(map(in_quotes, csv.header))
+        keys.append(f"  header: [{names}]   # the first line looks like data: name the columns")
+    if csv.skip_rows:
+        keys.append(f"  skip_rows: {csv.skip_rows}   # lines above the header")
     if csv.escape:
         keys.append(f"  escape: {in_quotes(csv.escape)}{f'   # {remark}' if remark else ''}")
     yield from ["csv:", *keys] if keys else ()
+    if nulls:
+        yield f"nulls: [{', '.join(map(in_quotes, nulls))}]   # words for null that were found"
 
 
 def identification_lines(
@@ -193,12 +211,20 @@ def proposal_notes(
     if is_mail(choice.facts):
         sent.insert(0, f"{clipped(choice.facts.name)} (as the id)")
     if sent:
-        yield f"personal data that would be sent as it is: {', '.join(sent)}"
+        yield f"personal data that would be sent as it is: {_few(sent)}"
     if hidden := [clipped(one.column) for one in proposals if one.personal and not one.plain]:
-        yield f"personal data that is hashed or left out: {', '.join(hidden)}"
+        yield f"personal data that is hashed or left out: {_few(hidden)}"
     rest = [one for one in proposals if not one.personal and not any(line.active for line in one.lines)]
+    yield from (one.doubt.rstrip(".") for one in proposals if one.doubt)
+    if local := [clipped(one.column) for one in proposals if one.no_zone]:
+        yield f"times without a zone are taken as UTC, unless you add `timezone`: {_few(local)}"
     if rest:
-        yield f"left out: {', '.join(clipped(one.column) for one in rest)} (the job file says why)"
+        yield f"left out: {_few([clipped(one.column) for one in rest])} (the job file says why)"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _unreadable(source: SourceFacts) -> Iterator[str]:

@@ -3,77 +3,78 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..amplitude.operators import FAMILIES, STRING_FIELDS
 from ..job.problems import clipped
+from . import vocabulary
+from .vocabulary import Personal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 IdName: TypeAlias = Literal["person", "generic", "login", "other"]
-Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
 
-
-def _set(names: str) -> frozenset[str]:
-    return frozenset(names.split())
-
-
-_PEOPLE: Final = _set(
-    "user customer cust member client account subscriber person contact profile player "
-    "visitor patient student employee guest buyer shopper"
-)
-_KEYS: Final = _set("id key guid uuid pk ident identifier number num no nr")
-_PERSON_IDS: Final = frozenset(
-    {f"{person}{key}" for person in _PEOPLE for key in _KEYS} | {"uid", "externalid"}
-)
-# A bank account's number is no id to send.
-_BANKING: Final = frozenset({"accountnumber", "accountno", "accountnr", "accountnum"})
-_GENERIC_IDS: Final = _set("id key guid uuid pk ident identifier")
-_LOGINS: Final = _set("login username userlogin loginname user handle")
-_DEVICE_IDS: Final = _set(
-    "deviceid deviceuuid idfa idfv adid gaid aaid androidid advertisingid amplitudedeviceid"
-)
-_WHOLE_NAMES: Final[Mapping[Personal, frozenset[str]]] = {
-    "card": _set("cc ccn ccnumber cardnumber cardno creditcard pan iban bankaccount") | _BANKING,
-    "secret": _set("password passwd pwd passphrase passwordhash apikey secretkey privatekey cvv cvc"),
-    "national": _set("ssn socialsecurity nationalid nationalinsurance passport taxid"),
-    "mail": _set("email mail emailaddress mailaddress useremail contactemail"),
-    "phone": _set("phone telephone tel mobile cell fax msisdn phonenumber mobilenumber"),
-    "ip": _set("ip ipaddress ipaddr ipv4 ipv6 lastip clientip"),
-    "birth": _set("dob birthdate birthday dateofbirth birth"),
-    "name": _set(
-        "firstname lastname fullname surname givenname familyname middlename maidenname forename name"
-    ),
-    "address": _set("address street streetaddress addressline postaladdress latitude longitude"),
-}
-_WORDS: Final[Mapping[Personal, frozenset[str]]] = {
-    "card": frozenset({"creditcard", "iban"}),
-    "secret": _set("password passwd pwd secret token pin cvv cvc"),
-    "national": frozenset({"ssn", "passport"}),
-    "mail": frozenset({"email", "mail"}),
-    "phone": _set("phone telephone mobile msisdn fax"),
-    "ip": frozenset({"ip"}),
-    "birth": _set("dob birthdate birthday"),
-    "name": _set("firstname lastname surname"),
-    "address": frozenset({"street"}),
-}
 # `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
 _ALONE: Final = ("app_version", "language", "start_version")
-# Digits that nobody counts with.
-_CODES: Final = _set("zip zipcode postcode postal plz phone mobile fax tel version code sku isbn ean")
+_PERSON, _KEY, _DEVICE = vocabulary.ID_PERSON, vocabulary.ID_KEY, vocabulary.ID_DEVICE
+_OF: Final = "(?:de|do|da|du|del|dela|des)?"
+_PERSON_ID: Final = re.compile(rf"(?:.*(?:{_PERSON})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_PERSON})s?|uid)")
+_DEVICE_ID: Final = re.compile(
+    rf"(?:.*(?:{_DEVICE})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_DEVICE})|{vocabulary.DEVICE_IDS.replace(' ', '|')})"
+)
+_PEOPLE: Final = re.compile(_PERSON)
+_KEYS: Final = re.compile(_KEY)
 
 
+class _WordList:
+    """Words and beginnings of words, such as those of `vocabulary`."""
+
+    def __init__(self, words: str) -> None:
+        known = words.split()
+        self._anywhere = tuple(word for word in known if ord(word[0]) > 0x2FFF)
+        self._begins = tuple(word[:-1] for word in known if word.endswith("*"))
+        self._whole = frozenset(known)
+
+    def has(self, parts: Collection[str], whole: str) -> bool:
+        """Whether a name has one of the words: one of its parts, or for Japanese any piece of it."""
+        return (
+            not self._whole.isdisjoint(parts)
+            or any(part.startswith(self._begins) for part in parts if self._begins)
+            or any(word in whole for word in self._anywhere)
+        )
+
+
+_PERSONAL: Final = {kind: _WordList(words) for kind, words in vocabulary.PERSONAL.items()}
+_CODES, _MEASURES, _TIMES = map(_WordList, (vocabulary.CODES, vocabulary.MEASURES, vocabulary.TIMES))
+_GENERIC, _LOGINS = (frozenset(words.split()) for words in (vocabulary.GENERIC_IDS, vocabulary.LOGINS))
+_CARDS: Final = frozenset(vocabulary.PERSONAL["card"].split())
+
+
+@lru_cache(maxsize=4096)
 def name_words(name: str) -> tuple[str, ...]:
-    """The lower-case words of a name, whether written customer_id, customerId or "Customer ID"."""
-    parted = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
-    return tuple(re.findall(r"[^\W_]+", parted.lower()))
+    """The words of a name, in lower case and without accents: customer_id, customerId or "Customer ID"."""
+    parted = re.sub(r"([a-zà-ÿ0-9])([A-ZÀ-Þ])", r"\1 \2", unicodedata.normalize("NFKC", name)).lower()
+    parted = parted.replace("ß", "ss").replace("n°", "no ")
+    if not parted.isascii():
+        # Only the accents of Latin letters, as Japanese has marks that make another sound.
+        parted = re.sub(r"(?<=[a-z])[\u0300-\u036f]+", "", unicodedata.normalize("NFD", parted))
+        parted = unicodedata.normalize("NFC", parted)
+    return tuple(re.findall(r"[^\W_]+", parted))
 
 
 def joined_name(name: str) -> str:
     """The words of a name as one: customerid."""
     return "".join(name_words(name))
+
+
+@lru_cache(maxsize=4096)
+def _parts(name: str) -> frozenset[str]:
+    """The words of a name, and neighbours as one word."""
+    words = name_words(name)
+    return frozenset("".join(words[at : at + n]) for n in (1, 2, 3, 4) for at in range(len(words) - n + 1))
 
 
 _FIELDS: Final = {joined_name(field): field for field in STRING_FIELDS}
@@ -82,20 +83,21 @@ _FIELDS: Final = {joined_name(field): field for field in STRING_FIELDS}
 def id_name(name: str) -> IdName | None:
     """How likely it is by its name that a column identifies a user; None if not at all."""
     whole, words = joined_name(name), name_words(name)
-    if whole in _BANKING:
+    if whole in _CARDS or not words or is_code(name, exactly=True):
         return None
-    if whole in _PERSON_IDS or (words[-1:] == ("id",) and not _PEOPLE.isdisjoint(words)):
-        return "person"
-    if whole in _GENERIC_IDS:
+    if whole in _GENERIC:
         return "generic"
+    by_words = _KEYS.fullmatch(words[-1]) and any(_PEOPLE.fullmatch(word) for word in words)
+    if whole == "uid" or _PERSON_ID.fullmatch(whole) or by_words:
+        return "person"
     if whole in _LOGINS:
         return "login"
-    return "other" if words and (words[-1] in _KEYS or words[-1].endswith("id")) and len(whole) > 3 else None
+    return "other" if (_KEYS.fullmatch(words[-1]) or words[-1].endswith("id")) and len(whole) > 3 else None
 
 
 def is_device_id(name: str) -> bool:
     """Whether the column identifies a device, by its name."""
-    return joined_name(name) in _DEVICE_IDS
+    return _DEVICE_ID.fullmatch(joined_name(name)) is not None
 
 
 def amplitude_field(name: str) -> str | None:
@@ -105,15 +107,30 @@ def amplitude_field(name: str) -> str | None:
 
 def personal(name: str) -> Personal | None:
     """What the column has about a person, by its name."""
-    whole, words = joined_name(name), frozenset(name_words(name))
-    by_whole = (kind for kind, known in _WHOLE_NAMES.items() if whole in known)
-    by_word = (kind for kind, known in _WORDS.items() if not known.isdisjoint(words))
-    return next(by_whole, None) or next(by_word, None)
+    whole = joined_name(name)
+    if found := vocabulary.WHOLE_PERSONAL.get(whole):
+        return found
+    parts = (_parts(name) - vocabulary.ONLY_WHOLE) | {whole}
+    return next((kind for kind, words in _PERSONAL.items() if words.has(parts, whole)), None)
 
 
-def is_code(name: str) -> bool:
-    """Whether the column's digits are no number by its name: versions, post codes, phone numbers."""
-    return not _CODES.isdisjoint(name_words(name))
+def is_code(name: str, *, exactly: bool = False) -> bool:
+    """Whether the column's digits are no number by its name: versions, post codes, phone numbers.
+
+    `exactly`: the whole name says so.
+    """
+    whole = joined_name(name)
+    return _CODES.has({whole} if exactly else _parts(name), whole)
+
+
+def is_measure(name: str) -> bool:
+    """Whether the column has amounts, scores or other measures, by its name."""
+    return _MEASURES.has(_parts(name), joined_name(name))
+
+
+def is_time(name: str) -> bool:
+    """Whether the column has times, by its name."""
+    return _TIMES.has(_parts(name), joined_name(name))
 
 
 def columns_by_field(columns: Iterable[str]) -> dict[str, str]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, TypeAlias
 
-from ..amplitude.limits import MIN_ID_LENGTH
-from ..errors import SourceError
+from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job import ColumnSpec, CsvOptions
 from ..reader import Source, open_source
 from ..text import counted
-from .column_proposals import propose_column
+from .column_proposals import ColumnProposal, propose_column
+from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id
 from .job_text import (
@@ -26,12 +26,12 @@ from .job_text import (
     source_lines,
 )
 from .names import columns_by_field, is_device_id, mappable
+from .recognisers import is_short_word
 
-# In this order: UTF-8 text is seldom anything else, and latin-1 takes any bytes.
-OLD_ENCODINGS: Final = ("cp1252", "latin-1")
-_DELIMITERS: Final = (",", ";", "\t", "|")
 _BY_ESCAPES: Final = ("stray_quote", "unclosed_quote", "ragged")
 _MAX_NAME: Final = 60
+# Called with the rows that were read, and how many there are if that is known.
+ReadProgress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,24 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A source as it was read: with which options, and why there is an escape character."""
+    """A source as it was read: with which options, why there is an escape character, and other remarks."""
 
     source: Source
     facts: SourceFacts
     csv: CsvOptions
     remark: str = ""
+    remarks: tuple[str, ...] = ()
 
 
-def propose_job(locations: Sequence[str], output: Path | None) -> Proposal:
+def propose_job(
+    locations: Sequence[str], output: Path | None, progress: ReadProgress | None = None
+) -> Proposal:
     """Read what `locations` name (relative to the current folder), to be written to `output` or to stdout.
 
-    Reads all of it, twice if it turns out not to be UTF-8. Raises SourceError.
+    Reads all of it, and again if the first lines didn't show how it is written. `progress` is called with the
+    rows that were read and, if it is known, how many there are. Raises SourceError.
     """
-    reading = _read_likeliest(locations)
+    reading = _read_likeliest(locations, progress)
     name = output.name if output else f"{PurePath(reading.source.files[0].name).name.partition('.')[0]}.yml"
     folder = output.parent if output else Path()
     # In a job file, relative paths are relative to its folder.
@@ -108,27 +112,27 @@ def proposed_name(text: str) -> str:
 # --- how the files are written ---------------------------------------------------------------------------
 
 
-def _read_likeliest(locations: Sequence[str]) -> _Reading:
+def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> _Reading:
     """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
-    source, csv = _open_likeliest(locations)
+    guess = guess_csv(locations)
+    csv, remarks = guess.options, list(guess.remarks)
+    source = open_source(locations, csv=csv)
     prefix = id_prefix(source)
-    facts = read_facts(source, prefix=prefix)
+    facts = read_facts(source, prefix=prefix, progress=progress)
     all_csv = all(file.format == "csv" for file in source.files)
-    if not source.repeatable:
-        return _Reading(source, facts, csv)
+    if not source.repeatable or not all_csv:
+        return _Reading(source, facts, csv, remarks=tuple(remarks))
     # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
-    if csv.encoding == "utf-8" and all_csv and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
-        for encoding in OLD_ENCODINGS:
-            csv = CsvOptions(encoding=encoding)
-            source = open_source(locations, csv=csv)
-            facts = read_facts(source, prefix=prefix)
-            if not facts.unreadable["bad_encoding"]:
-                break
+    if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
+        guess = guess_csv(locations, all_lines=True)
+        csv, remarks = guess.options, list(guess.remarks)
+        source = open_source(locations, csv=csv)
+        facts = read_facts(source, prefix=prefix, progress=progress)
     remark = ""
-    if facts.backslashes and all_csv:
+    if facts.backslashes:
         escaped = replace(csv, escape="\\")
         again = open_source(locations, csv=escaped)
-        after = read_facts(again, prefix=prefix)
+        after = read_facts(again, prefix=prefix, progress=progress)
         # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
         misread, misread_before = (
             sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts)
@@ -138,33 +142,7 @@ def _read_likeliest(locations: Sequence[str]) -> _Reading:
             before, now = facts.unreadable.total(), after.unreadable.total()
             remark = f"without `escape`, {counted(before, 'row')} can't be read; with it, {now:,}"
             source, facts, csv = again, after, escaped
-    return _Reading(source, facts, _with_delimiter(csv, source, locations), remark)
-
-
-def _open_likeliest(locations: Sequence[str]) -> tuple[Source, CsvOptions]:
-    """The source, and the options it was opened with. Raises SourceError if no encoding helps."""
-    # What was read from stdin is gone, so there is only one try.
-    encodings = ("utf-8",) if "-" in locations else ("utf-8", *OLD_ENCODINGS)
-    failures = []
-    for encoding in encodings:
-        csv = CsvOptions(encoding=encoding)
-        try:
-            return open_source(locations, csv=csv), csv
-        except SourceError as error:
-            failures.append(error)
-    raise failures[0]
-
-
-def _with_delimiter(options: CsvOptions, source: Source, locations: Sequence[str]) -> CsvOptions:
-    """The options with the delimiter that the reader found by itself; None where there is only one column."""
-    if options.delimiter is not None or source.files[0].format != "csv":
-        return options
-    names = source.schema(0).names
-    for delimiter in _DELIMITERS if len(names) > 1 else ():
-        guess = replace(options, delimiter=delimiter)
-        if open_source(locations, csv=guess).schema(0).names == names:
-            return guess
-    return options
+    return _Reading(source, facts, csv, remark, tuple(remarks))
 
 
 # --- the proposal ----------------------------------------------------------------------------------------
@@ -180,23 +158,34 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
         and column is not choice.facts
         and column.name in facts.everywhere
     )
-    empty = {column.name for column in facts.columns.values() if not column.present}
+    empty = {column.name for column in facts.columns.values() if column.missing == column.rows}
     fields = {
-        field: ColumnSpec(column=column, too_long="truncate" if facts.columns[column].too_long else "reject")
+        field: ColumnSpec(
+            column=column,
+            too_long="truncate" if facts.columns[column].too_long else "reject",
+            nulls=facts.columns[column].own_nulls,
+        )
         for field, column in mappable(named, empty).items()
     }
     devices = [column for column in facts.columns if is_device_id(column)]
     devices = devices if choice.field == "user_id" else []
     used = {choice.facts.name, *devices, *(spec.column for spec in fields.values())}
-    proposals = [
-        propose_column(column, facts, named) for name, column in facts.columns.items() if name not in used
-    ]
+    proposals: list[ColumnProposal] = []
+    active = 0
+    for column in facts.columns.values():
+        if column.name not in used and active <= MAX_PROPERTIES:  # the job file has no more
+            proposals.append(propose_column(column, facts, named))
+            active += any(line.active for line in proposals[-1].lines)
+    mapped = {*used, *(proposal.column for proposal in proposals)}
+    words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
+    nulls = sorted(word for word in words if not is_short_word(word))
     text = job_text(
         header_lines([file.name for file in source.files], facts, file),
-        [f"name: {proposed_name(name)}", *source_lines(locations, reading.csv, reading.remark)],
+        [f"name: {proposed_name(name)}", *source_lines(locations, reading.csv, nulls, reading.remark)],
         identification_lines(choice, fields, devices, proposals),
     )
     notes = [*proposal_notes(facts, choice, proposals)]
     notes += [f"csv.escape: {reading.remark}"] if reading.remark else []
+    notes += reading.remarks
     notes += [warning.message for warning in source.warnings]
     return Proposal(text, tuple(notes), dict(Counter(choice.rejects) + facts.unreadable))

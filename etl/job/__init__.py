@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .api_key import read_api_key
+from .api_key import read_api_key, read_secret_key
 from .column_spec import ColumnSpec, Step
 from .identification_spec import Identification
 from .problems import check_columns, check_repeated, lacking, missing_columns
@@ -28,4 +28,5 @@ __all__ = [
     "missing_columns",
     "parse_job",
     "read_api_key",
+    "read_secret_key",
 ]

@@ -1,4 +1,4 @@
-"""The API key, read from the variable or file that the job names; no error shows it."""
+"""The API key and the secret key, from the variables or files that the job names; no error shows them."""
 
 from __future__ import annotations
 
@@ -34,39 +34,43 @@ _MISTAKES: Final = (
 
 def read_api_key(job: Job, environ: Mapping[str, str]) -> str:
     """The key from the job's key file, or else from its variable in `environ`. Raises UsageError."""
-    if job.api_key_file is not None:
-        place = f"the key file {job.api_key_file}"
-        text = _file_text(job.folder, job.api_key_file)
-        hint = "put the project's API key into the file, and nothing else"
+    return _read_key("API key", job.folder, job.api_key_file, job.api_key_env, environ)
+
+
+def read_secret_key(job: Job, environ: Mapping[str, str]) -> str:
+    """The key with which users are read back, as `read_api_key`. Raises UsageError."""
+    where = job.destination
+    return _read_key("secret key", job.folder, where.secret_key_file, where.secret_key_env, environ)
+
+
+def _read_key(kind: str, folder: Path, file: str | None, variable: str, environ: Mapping[str, str]) -> str:
+    if file is None:
+        place, text = f"the environment variable {variable}", environ.get(variable, "")
+        hint = f"set it to the project's {kind}: export {variable}=..."
     else:
-        place = f"the environment variable {job.api_key_env}"
-        text = environ.get(job.api_key_env, "")
-        hint = f"set it to the project's API key: export {job.api_key_env}=..."
+        place, text = f"the key file {file}", ""
+        hint = f"put the project's {kind} into the file, and nothing else"
+        try:
+            with (folder / Path(file).expanduser()).open("rb") as opened:
+                text = opened.read(MAX_KEY_BYTES).decode("utf-8-sig")
+        except UnicodeDecodeError:
+            # The error would carry the file's content along: `from None`.
+            raise UsageError(
+                f"{place} isn't UTF-8 text",
+                hint=f"save it as UTF-8, with the project's {kind} in it and nothing else",
+            ) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(
+                f"{place} can't be read: {reason}", hint="it is looked for relative to the job file"
+            ) from error
     key = text.strip()
     if not key:
-        state = "is not set" if job.api_key_file is None and job.api_key_env not in environ else "is empty"
-        raise UsageError(f"there is no API key: {place} {state}", hint=hint)
+        state = "is not set" if file is None and variable not in environ else "is empty"
+        raise UsageError(f"there is no {kind}: {place} {state}", hint=hint)
     for pattern, mistake, remedy in _MISTAKES:
         if pattern.fullmatch(key):
-            raise UsageError(f"{place} holds no API key: its content {mistake}", hint=remedy)
+            raise UsageError(f"{place} holds no {kind}: its content {mistake}", hint=remedy)
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise UsageError(f"{place} holds no API key: it has blanks or signs that no key has", hint=hint)
+        raise UsageError(f"{place} holds no {kind}: it has blanks or signs that no key has", hint=hint)
     return key
-
-
-def _file_text(folder: Path, name: str) -> str:
-    try:
-        path = folder / Path(name).expanduser()
-        with path.open("rb") as file:
-            return file.read(MAX_KEY_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # The error would carry the file's content along: `from None`.
-        raise UsageError(
-            f"the key file {name} isn't UTF-8 text",
-            hint="save it as UTF-8, with the project's API key in it and nothing else",
-        ) from None
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(
-            f"the key file {name} can't be read: {reason}", hint="it is looked for relative to the job file"
-        ) from error

@@ -7,7 +7,9 @@ sees the keys declared before its own in `info.data`, and `_role(info)` is what 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import (
@@ -122,6 +124,7 @@ def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
     return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
 
 
+_CASES: Final = {"lower": str.lower, "upper": str.upper}
 _StepEntry: TypeAlias = Annotated[
     Step,
     written_as(Annotated[StepArgument, WrapValidator(_step, json_schema_input_type=StepWord | StepArgument)]),
@@ -351,6 +354,26 @@ class ColumnSpec:
     """Characters that are taken off both ends of the text before it is read as a number."""
 
 
+def without_effect(spec: ColumnSpec) -> Iterator[Problem]:
+    """Steps and words of a spec that can't change what is sent."""
+    verbs = [step.verb for step in spec.transform]
+    for place, (verb, following) in enumerate(pairwise(verbs)):
+        if (verb in _CASES and following in _CASES) or verb == following == "trim":
+            yield Problem(("transform", place), f"`{verb}` does nothing before `{following}`")
+    changing = [verb for verb in verbs if verb != "trim"]
+    case = _CASES.get(changing[-1]) if changing else None
+    if case is not None and not (spec.values or spec.strip) and spec.type in {"number", "integer", "boolean"}:
+        message = f"`{changing[-1]}` does nothing before `type: {spec.type}`, which takes both cases"
+        yield Problem(("transform",), message)
+    for word, meaning in spec.values:
+        if case is not None and word != case(word):
+            message = f"`{clipped(word)}` never comes out of `{changing[-1]}`; write `{clipped(case(word))}`"
+            yield Problem(("values", word), message)
+        elif not changing and word in spec.nulls and meaning != "null":
+            message = f"`{clipped(word)}` does nothing: it means null, as `nulls` has it"
+            yield Problem(("values", word), message)
+
+
 def column_entry(role: SpecRole) -> WrapValidator:
     """Annotates a ColumnSpec in a role: the file has a mapping, or only the column's name."""
 
@@ -363,7 +386,10 @@ def column_entry(role: SpecRole) -> WrapValidator:
             spec: ColumnSpec = handler(value)
             type_: ValueType | None = "number" if role == "$add" and spec.type is None else spec.type
             nulls = sorted({*context.get("nulls", ()), *spec.nulls}) if spec.column is not None else ()
-            return replace(spec, type=type_, nulls=tuple(nulls))
+            spec = replace(spec, type=type_, nulls=tuple(nulls))
+            if problems := list(without_effect(spec)):
+                raise ProblemsError(problems)
+            return spec
         raise ValueError("must be a column's name, or a mapping such as {column: NAME}")
 
     word: Any = Annotated[str, WithJsonSchema(_SCALAR)]

@@ -100,6 +100,16 @@ def read_file(path: Path) -> str:
         raise JobError(str(path), [Fault(message, line)]) from error
 
 
+def is_job_file(path: Path) -> bool:
+    """Whether a file is named as a job file may be, and holds a job."""
+    if path.suffix.lower() not in {".yml", ".yaml", ".json"} or not path.is_file():
+        return False
+    try:
+        return "identification" in read_document(read_file(path)).data
+    except (UnreadableError, JobError, UsageError):
+        return False
+
+
 def read_document(text: str) -> Document:
     """Read one YAML or JSON document whose root is a mapping. Raises UnreadableError."""
     if len(text) > MAX_CHARACTERS:

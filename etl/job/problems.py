@@ -193,7 +193,10 @@ def check_repeated(job: Job, file: str, repeated: Mapping[str, Sequence[int]]) -
             message = f"{file} has `{clipped(spec.column or '')}` in columns {where} (for `{clipped(path)}`)"
             found.append(Fault(message, job.lines.get(path)))
     if found:
-        hint = "rename all but one, or name the columns with `csv: {header: [NAME, ...], skip_rows: 1}`"
+        hint = (
+            "rename all but one, or name the columns with `csv: {header: [NAME, ...], skip_rows: 1}`; in a "
+            "workbook with `excel:` in place of `csv:`"
+        )
         raise JobError(job.file, found, hint=hint)
 
 

@@ -20,7 +20,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    PlainValidator,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -46,7 +45,10 @@ from .problems import (
     line_of,
     validation_problems,
 )
+from .run_options import RunOptions
 from .scalars import Data, blank_is_empty, is_blank
+from .source_options import CsvOptions as CsvOptions
+from .source_options import ExcelOptions, with_sheet
 from .words import SECTION, Flag, NullWords, Text, as_list_of, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
@@ -57,7 +59,7 @@ PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
 # Whatever else a key of a job is, the fingerprint has it.
-_SENDS_NOTHING: Final = ("name", "source", "api_key_env", "api_key_file", "folder", "file", "lines")
+_SENDS_NOTHING: Final = ("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines")
 
 
 def _expanded(text: str, info: ValidationInfo) -> str:
@@ -83,41 +85,6 @@ _Region: Final = Field(
 
 
 @dataclass(frozen=True, slots=True)
-class CsvOptions:
-    """How CSV files are written; Parquet and NDJSON need none of it."""
-
-    __pydantic_config__ = SECTION
-
-    # Once read, `encoding` is the codec's name as Python spells it, and `escape` is "" for none.
-    delimiter: Annotated[
-        Annotated[str, AfterValidator(words.delimiter)] | None, Field(examples=[";", "tab"])
-    ] = None
-    """One character or `tab`; by default the likeliest of , ; tab |."""
-    encoding: Annotated[
-        Text, AfterValidator(words.encoding), Field(examples=["utf-8", "latin-1", "cp1252"])
-    ] = "utf-8"
-    """The text encoding."""
-    quote: words.QuoteSign = '"'
-    """The sign around fields."""
-    escape: Annotated[
-        str,
-        optional(words.EscapeSign, ""),
-        # Two quotes stand for one anyway.
-        AfterValidator(lambda escape, info: "" if escape == info.data.get("quote") else escape),
-        Field(examples=["\\"]),
-    ] = ""
-    """The character that stands before quotes, itself, delimiters and line ends in values."""
-    header: Annotated[
-        tuple[Text, ...] | Literal[False] | None,
-        PlainValidator(words.csv_header, list[Text] | Literal[False]),
-        Field(examples=[["id", "plan"], False]),
-    ] = None
-    """For files without a header: the names of the columns, or false for `1`, `2`, ..."""
-    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
-    """How many lines stand above the header, or above the rows of a file without one."""
-
-
-@dataclass(frozen=True, slots=True)
 class Destination:
     """Where identifications go."""
 
@@ -127,11 +94,13 @@ class Destination:
     endpoint: Annotated[Text, AfterValidator(_expanded), AfterValidator(words.endpoint), _Region]
     """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
     transport: TransportName = "identify"
-    """How: identify is the Identify API; batch is $identify events over the Batch API, which count once
-    however often they are sent."""
+    """How: identify is the Identify API; batch is $identify events over the Batch API, each counted once."""
     trust_status: Flag = False
-    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of a relay of your
-    own."""
+    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay."""
+    secret_key_env: Annotated[str, AfterValidator(words.variable_name)] = "AMPLITUDE_SECRET_KEY"  # noqa: S105
+    """The environment variable that holds the secret key; `verify` reads users back with it."""
+    secret_key_file: Text | None = None
+    """The file that holds the secret key, relative to this file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +138,16 @@ class Job:
     """Files, folders, globs or URLs, relative to this file. ${VAR} is expanded."""
     csv: Annotated[CsvOptions, BeforeValidator(blank_is_empty, CsvOptions)] = CsvOptions()
     """How CSV files are written."""
+    # For the file alone: `excel` has it.
+    sheet: InitVar[Annotated[Text | None, _kept_as("sheet"), Field(examples=["Users"])]] = None
+    """Which sheet of a workbook is read; by default the first one that is visible."""
+    excel: Annotated[
+        ExcelOptions,
+        BeforeValidator(blank_is_empty, ExcelOptions),
+        AfterValidator(with_sheet),
+        Field(validate_default=True),
+    ] = ExcelOptions()
+    """Where the rows of a workbook stand."""
     # For the file alone: every column spec has them in its own `nulls`.
     nulls: InitVar[
         Annotated[NullWords, _kept_as("nulls"), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
@@ -215,9 +194,11 @@ class Job:
     """The environment variable that holds the API key."""
     api_key_file: Text | None = None
     """The file that holds the API key, relative to this file."""
+    run: Annotated[RunOptions, BeforeValidator(blank_is_empty, RunOptions)] = RunOptions()
+    """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
-    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, and of
-    # `destination.trust_status`.
+    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, of
+    # `destination.trust_status`, and of each key of `run`, such as `run.rate`.
     folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
     file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
     lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
@@ -236,8 +217,8 @@ class Job:
 
     @property
     def state_dir(self) -> Path:
-        """The default state folder, beside the job file."""
-        return self.folder / ".propsync" / self.name
+        """The state folder if none is named elsewhere: that of the file, or one beside it."""
+        return self.folder / (self.run.state_dir or Path(".propsync", self.name))
 
 
 @cache
@@ -304,16 +285,14 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
     for path, _ in job.identification.located():
         if line := line_of(("identification", *path, "column"), document.lines):
             lines[".".join(map(str, path))] = line
-    if trust := document.lines.get(("destination", "trust_status")):
-        lines["destination.trust_status"] = trust
+    for path, line in document.lines.items():
+        if path == ("destination", "trust_status") or (path[0] == "run" and len(path) == 2):
+            lines[".".join(map(str, path))] = line
     return replace(job, name=job.name or default, folder=folder, file=name, lines=lines)
 
 
 def fingerprint(job: Job) -> str:
-    """64 hex digits of a hash over everything in a job that changes what is sent.
-
-    What is taken for an acceptance changes nothing of it. Of a `transform` function only the name counts.
-    """
+    """64 hex digits of a hash over everything that changes what is sent; of `transform` only its name."""
 
     def given(part: Any) -> dict[str, Any]:
         # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
@@ -326,7 +305,7 @@ def fingerprint(job: Job) -> str:
     content: dict[str, object] = {
         "version": FINGERPRINT_VERSION,
         "identification": job.identification,
-        "destination": replace(job.destination, trust_status=False),
+        "destination": Destination(job.destination.endpoint, job.destination.transport),
         "csv": job.csv,
         "changes": job.changes,
         "transform": job.transform,
@@ -342,9 +321,10 @@ def fingerprint(job: Job) -> str:
 
 def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
     """What is wrong with the sense of a job whose keys are right each by itself."""
-    if "api_key_env" in data and "api_key_file" in data:
-        message = "`api_key_env` and `api_key_file` exclude each other: give one of them"
-        yield Problem(("api_key_file",), message)
+    for path, given in (((), data), (("destination",), data.get("destination"))):
+        for env, file in (("api_key_env", "api_key_file"), ("secret_key_env", "secret_key_file")):
+            if isinstance(given, dict) and env in given and file in given:
+                yield Problem((*path, file), f"`{env}` and `{file}` exclude each other: give one of them")
     takes_time = amplitude.TRANSPORT_RULES[job.destination.transport].takes_time
     if amplitude.TIME_FIELD in job.identification.fields and not takes_time:
         message = (

@@ -102,8 +102,8 @@ class LogListener:
         match event:
             case Started():
                 self._start(event)
-            case Progressed(tally):
-                self._progress(tally)
+            case Progressed():
+                self._progress(event.tally, event.expected_rows)
             case Paused():
                 self._pause(event)
             case Recovered(seconds):
@@ -129,16 +129,18 @@ class LogListener:
         }
         self._write("info", "started", f"started, {started_text(event)}", fields)
 
-    def _progress(self, tally: Tally) -> None:
-        now, total = self._clock(), self._total_rows
+    def _progress(self, tally: Tally, expected: int | None) -> None:
+        now, known = self._clock(), self._total_rows
+        total = expected if known is None else known
         self._rate.note(tally.rows, now)
         if now < self._progress_due:
             return
         self._progress_due = now + self._progress_seconds
         rate, left = self._rate.rate(now), self._rate.left(total, now)
-        fields = {**tally_dict(tally), "total_rows": total, "rows_per_second": rate, "seconds_left": left}
+        numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}
+        fields = {**tally_dict(tally), "total_rows": known, **numbers}
         percent = "" if total is None else f" ({share(tally.rows, total)})"
-        phrases = [rows_text(tally, total) + percent, f"{rate:,.0f} rows/s"]
+        phrases = [rows_text(tally, known, expected) + percent, f"{rate:,.0f} rows/s"]
         phrases += [f"about {span(left)} left"] if left is not None else []
         self._write("info", "progressed", ", ".join(phrases + problem_phrases(tally)), fields)
 

@@ -38,7 +38,7 @@ _COSTS: Final = {
 
 
 # What the values have of a summary, under the same names.
-_OF_SUMMARY: Final = {one.name for one in fields(Summary)} - {"reason", "hint"}
+_OF_SUMMARY: Final = {one.name for one in fields(Summary)} - {"reason", "hint", "accepts_rejects"}
 
 
 @dataclass(slots=True)

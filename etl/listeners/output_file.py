@@ -1,15 +1,16 @@
-"""A file that is written whole or not at all: the report and the metrics."""
+"""A file that is written whole or not at all: the report, the metrics, a list of rejects."""
 
 from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 from ..errors import StateError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -43,16 +44,25 @@ def write_whole(path: Path, text: str) -> None:
 
     A symbolic link stays, its target is replaced. Raises StateError, and then the old file is as it was.
     """
+    with replacing_output(path) as file:
+        file.write(text.encode("utf-8", "replace"))
+
+
+@contextmanager
+def replacing_output(path: Path) -> Iterator[IO[bytes]]:
+    """As `write_whole`, for what is written piece by piece while the block lasts."""
     target = _target(path)
     draft = _draft_of(target)
     try:
         # Unlike the state, these files are for others to read (a collector, a colleague): the umask decides.
         with os.fdopen(os.open(draft, _NEW, 0o666), "wb") as file:
-            file.write(text.encode("utf-8", "replace"))
+            yield file
         draft.replace(target)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _target(path: Path) -> Path:

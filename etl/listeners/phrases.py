@@ -59,11 +59,14 @@ def started_text(event: Started) -> str:
     return f"to {address(event.endpoint)}: {workload(event)}{resumed}"
 
 
-def rows_text(tally: Tally, total_rows: int | None) -> str:
-    """Write how many rows are done, and of how many."""
-    if total_rows is None:
+def rows_text(tally: Tally, total_rows: int | None, expected_rows: int | None = None) -> str:
+    """Write how many rows are done, and of how many, or of about how many, to three digits."""
+    if total_rows is not None:
+        return f"{tally.rows:,} of {counted(total_rows, 'row')}"
+    if expected_rows is None:
         return counted(tally.rows, "row")
-    return f"{tally.rows:,} of {counted(total_rows, 'row')}"
+    about = max(tally.rows, round(float(f"{expected_rows:.3g}")))
+    return f"{tally.rows:,} of about {counted(about, 'row')}"
 
 
 def problem_phrases(tally: Tally) -> list[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from ..model import Tally
+from ..run_events import Summary, Timing
 from ..text import counted, filled, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ..model import Tally
-    from ..run_events import Summary, Timing
 
 ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")
 _OPEN = ("in_doubt", "uncounted")
+_MOST_REASONS: Final = 20
 PERCENTILES: Final = ("p50", "p95", "p99")
 # What a slot waits for, and what makes it wait for rows.
 _WAITS: Final = {
@@ -69,6 +70,26 @@ def summary_dict(summary: Summary) -> dict[str, object]:
     }
 
 
+def summary_from(data: Mapping[str, Any]) -> Summary:
+    """Return the summary of such an object, as far as it holds it. Raises KeyError or TypeError."""
+    timing, seconds = None, data["seconds_by"]
+    if seconds:
+        timing = Timing(**seconds, latency=tuple(data["answer_seconds"].values()))
+    return Summary(
+        data["job"],
+        Tally(**{name: data[name] for name in ("rows", *ROW_ENDS, *COSTS, *_OPEN)}),
+        data["seconds"],
+        timing=timing,
+        **{
+            name: data[name]
+            for name in (
+                *("resumed_rows", "status", "rejects_by_code"),
+                *("exit_code", "reason", "hint", "skipped_values"),
+            )
+        },
+    )
+
+
 def answer_seconds(timing: Timing | None) -> dict[str, float]:
     """Return the percentiles of the time to an answer, in seconds; empty if there was none."""
     latency = () if timing is None else timing.latency
@@ -83,12 +104,26 @@ def by_count(by_code: Mapping[str, int]) -> list[tuple[str, int]]:
 # --- in words --------------------------------------------------------------------------------------------
 
 
+def reason_lines(reasons: Sequence[Mapping[str, Any]], rejected: int) -> Iterator[str]:
+    """Write the most frequent reasons of rejects, which have the column and the value; empty without any."""
+    width = len(f"{rejected:,}")
+    for number, one in enumerate(reasons[:_MOST_REASONS]):
+        rejected -= one["count"]
+        yield from ["", "  rejects by column and value:"] * (number == 0)
+        yield f"    {one['count']:>{width},}  {one['reason']}"
+    if reasons and rejected > 0:
+        yield f"    {rejected:>{width},}  others: see `status --json`, or `--rejects FILE.csv` of `run`"
+
+
 def headline(summary: Summary) -> str:
     """Write the outcome in a few words, without the job's name."""
-    if summary.status != "finished":
+    if summary.status not in {"finished", "limited"}:
         return f"{summary.status}, exit code {summary.exit_code}" if summary.exit_code else summary.status
-    rejected = summary.tally.rejected
-    return f"finished, {counted(rejected, 'row')} rejected" if rejected else "finished"
+    outcome, rejected = (
+        "finished" if summary.status == "finished" else "stopped at --limit",
+        summary.tally.rejected,
+    )
+    return f"{outcome}, {counted(rejected, 'row')} rejected" if rejected else outcome
 
 
 def effort(summary: Summary) -> list[str]:
@@ -107,7 +142,7 @@ def trouble_phrases(tally: Tally) -> list[str]:
 def time_spent(timing: Timing | None) -> str | None:
     """Write where the time of the run went, the largest share first, such as `61 % waiting for answers`.
 
-    The shares are of the seconds of all slots; below 1 % they are left out. None if nothing was sent.
+    The shares are of the time of sending; below 1 % they are left out. None if nothing was sent.
     """
     if timing is None:
         return None

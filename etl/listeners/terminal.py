@@ -45,6 +45,7 @@ class TerminalListener:
         self._began = clock()
         self._rate = ProgressRate(0, self._began)
         self._total_rows: int | None = None
+        self._expected_rows: int | None = None
         self._tally = Tally()
         self._pause: tuple[Paused, float] | None = None
 
@@ -59,8 +60,8 @@ class TerminalListener:
         match event:
             case Started():
                 self._start(event)
-            case Progressed(tally):
-                self._tally = tally
+            case Progressed(tally, expected):
+                self._tally, self._expected_rows = tally, expected
                 self._rate.note(tally.rows, self._clock())
                 if self._pause is not None and self._pause[1] <= self._clock():
                     self._pause = None
@@ -89,12 +90,17 @@ class TerminalListener:
     def _drawn(self) -> Group:
         """The run as it is now: the bar, how it goes, and the pause if there is one."""
         # Each is read once, since the thread that draws asks while another may be changing them.
-        now, total, tally, pause = self._clock(), self._total_rows, self._tally, self._pause
+        now, known, tally, pause = self._clock(), self._total_rows, self._tally, self._pause
+        expected = self._expected_rows
+        total = expected if known is None else known
         # Some terminals wrap a line that reaches their last column.
         width, ascii_only = max(self._console.width - 1, 1), self._console.options.ascii_only
         rate, left = self._rate.rate(now), self._rate.left(total, now)
         pace = f"{span(now - self._began)} so far" if left is None else f"{span(left)} left"
-        good, problems = [rows_text(tally, total), f"{rate:,.0f} rows/s", pace], problem_phrases(tally)
+        good, problems = (
+            [rows_text(tally, known, expected), f"{rate:,.0f} rows/s", pace],
+            problem_phrases(tally),
+        )
         waiting = [] if pause is None else pause_phrases(pause[0], pause[1] - now)
         lines = [*_laid_out(good, problems, width, ascii_only), *_laid_out([], waiting, width, ascii_only)]
         percent = "" if total is None else f" {share(tally.rows, total):>7}"
@@ -115,7 +121,8 @@ class TerminalListener:
     def _start(self, event: Started) -> None:
         self.close()
         self._began = self._clock()
-        self._total_rows, self._tally, self._pause = event.total_rows, event.resumed, None
+        self._total_rows, self._expected_rows = event.total_rows, None
+        self._tally, self._pause = event.resumed, None
         self._rate = ProgressRate(event.resumed.rows, self._began)
         self._console.print(Text.assemble((one_line(event.job), "bold"), f" {started_text(event)}"))
         self._live = Live(

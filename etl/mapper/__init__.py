@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from ..arrow.json_lines import splice_json
+from .column_values import quoted_counts
 from .mapper import Mapper
 from .transform_function import framed, frames, load_transform, within
 from .typed_values import holds_bytes
 
-__all__ = ["Mapper", "framed", "frames", "holds_bytes", "load_transform", "splice_json", "within"]
+__all__ = [
+    "Mapper",
+    "framed",
+    "frames",
+    "holds_bytes",
+    "load_transform",
+    "quoted_counts",
+    "splice_json",
+    "within",
+]

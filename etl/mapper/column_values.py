@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from ..arrow.exact_json import dump_json, is_json, load_json
 from ..arrow.originals import plain_text, python_value, to_json
-from ..model import Skipped
+from ..model import RowFault, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 RowMask: TypeAlias = NDArray[np.bool_]
 _SHOWN_CHARACTERS: Final = 60
+MOST_FAULTS: Final = 100  # of one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +111,40 @@ def text_layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 class RowIssues:
-    """The first issue of each of n rows. Add issues in the order in which they count."""
+    """The issues of each of n rows; `rows` (bool, shape (n,)) marks the rows that have some.
+
+    Add issues in the order in which they count.
+    """
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self._first = np.full(n, -1, dtype=np.int64)
-        self._issues: list[tuple[str, ValueIssue, pa.Array | None]] = []
+        self.rows: RowMask = np.zeros(n, dtype=np.bool_)
+        self._issues: list[tuple[str, str, ValueIssue, RowMask, pa.Array | None]] = []
 
-    def add(self, prefix: str, issues: tuple[ValueIssue, ...], source: pa.Array | None) -> None:
-        """Add issues of a column. `prefix` begins their messages; values are quoted from `source`."""
+    def add(
+        self, column: str, prefix: str, issues: tuple[ValueIssue, ...], source: pa.Array | None = None
+    ) -> None:
+        """Add issues of a column; of several issues of a value the first counts.
+
+        `prefix` begins their messages; values are quoted from `source`.
+        """
+        seen = np.zeros(self.n, dtype=np.bool_)
         for issue in issues:
-            self._first[issue.rows & (self._first < 0)] = len(self._issues)
-            self._issues.append((prefix, issue, source))
+            self._issues.append((column, prefix, issue, issue.rows & ~seen, source))
+            seen |= issue.rows
+        self.rows |= seen
 
-    @property
-    def rows(self) -> RowMask:
-        """Which rows have an issue; bool, shape (n,)."""
-        marks: RowMask = self._first >= 0
-        return marks
-
-    def reasons(self) -> Iterator[tuple[int, str, str]]:
-        """Row, code and reason of every row with an issue, ascending by row."""
-        for row in np.flatnonzero(self.rows).tolist():
-            prefix, issue, source = self._issues[self._first[row]]
+    def faults(self) -> Iterator[tuple[int, tuple[RowFault, ...]]]:
+        """Every row with an issue and its faults, ascending by row; at most MOST_FAULTS of each."""
+        found: dict[int, list[RowFault]] = {row: [] for row in np.flatnonzero(self.rows).tolist()}
+        for column, prefix, issue, rows, source in self._issues:
             shown = source if issue.shown is None else issue.shown
-            quoted = "" if shown is None else quote_value(shown, row)
-            yield row, issue.code, f"{prefix}: {issue.message.replace('{}', quoted)}"
+            for row in np.flatnonzero(rows).tolist():
+                if len(found[row]) < MOST_FAULTS:
+                    value = "" if shown is None else quote_value(shown, row)
+                    reason = f"{prefix}: {issue.message.replace('{}', value)}"
+                    found[row].append(RowFault(column, issue.code, reason, value))
+        return ((row, tuple(faults)) for row, faults in found.items())
 
 
 class SkippedValues:
@@ -174,3 +183,16 @@ def quote_value(values: pa.Array, row: int) -> str:
     cut = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "\u2026"
     line = "".join(c if c.isprintable() else " " for c in cut)
     return line if nested else f'"{line}"'
+
+
+def quoted_counts(values: pa.Array) -> Iterable[tuple[str, int]]:
+    """The distinct values as reasons quote them, with their counts."""
+    plain = values.storage if is_json(values.type) else values
+    if pa.types.is_nested(plain.type):
+        return ((quote_value(values, row), 1) for row in range(len(values)))
+    found = plain.value_counts()
+    distinct = found.field(0)
+    if is_json(values.type):
+        distinct = pa.ExtensionArray.from_storage(values.type, distinct)
+    texts = [quote_value(distinct, row) for row in range(len(distinct))]
+    return zip(texts, found.field(1).to_pylist(), strict=True)

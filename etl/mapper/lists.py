@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_GROUP_VALUES, MAX_STRING_LENGTH
+from ..arrow.structs import LIST_TYPES
 from .column_values import ColumnValues, RowMask, ValueIssue, as_mask, issues_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ STRING_TOO_LONG: Final = f"{{}} has more than {MAX_STRING_LENGTH} characters"
 LIST_TOO_LONG: Final = f"the strings of {{}} have more than {MAX_STRING_LENGTH} characters together"
 TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 NESTED_LIST: Final = "{} has a list inside a list"
-
-_LISTS: Final = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class FlatLists:
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether it is one of the list types that `flatten_lists` takes."""
-    return isinstance(kind, _LISTS)
+    return isinstance(kind, LIST_TYPES)
 
 
 def flatten_lists(values: pa.Array) -> FlatLists:

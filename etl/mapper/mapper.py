@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,9 @@ import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
-from ..arrow.originals import original_rows, rows_with_originals
+from ..arrow.originals import rejects_of, rows_with_originals
 from ..errors import SourceError, TransformError
-from ..model import Batch, Mapped, Reject
+from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
 from .column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
 from .job_values import have_several_types
@@ -86,12 +87,15 @@ class Mapper:
             if spec.invalid == "skip" and read.issues:
                 read = skipped.skip(column.place, spec.column or column.name, read)
             values[column.place] = read.values
-            row_issues.add(column.source_name, read.issues, read.values if source is None else source)
+            quoted = read.values if source is None else source
+            row_issues.add(spec.column or "", column.source_name, read.issues, quoted)
             if column is self._ids[-1]:
                 missing = as_mask(all_null([values[one.place] for one in self._ids], row_issues.n))
+                missing = missing & ~row_issues.rows  # a bad id is told as such
+                columns = "/".join(one.spec.column or one.name for one in self._ids)
                 sources = " and ".join(one.source_name for one in self._ids)
                 wanted = " or ".join(one.name for one in self._ids)
-                row_issues.add(sources, issues_of("missing_id", missing, f"there is no {wanted}"), None)
+                row_issues.add(columns, sources, issues_of("missing_id", missing, f"there is no {wanted}"))
         identifications = build_identifications(self._identification, values, row_issues.n, skipped.rows)
         bad = row_issues.rows
         names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
@@ -111,15 +115,19 @@ class Mapper:
 
     def ids(self, batch: Batch) -> pa.RecordBatch:
         """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
+        ids = self.placed_ids(batch)[1]
+        present = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
+        return ids.filter(pa.array(present))
+
+    def placed_ids(self, batch: Batch) -> tuple[NDArray[np.int64], pa.RecordBatch]:
+        """The ids of m rows, null if wrong or missing, after their positions in the batch (shape (m,))."""
         given = self._transformed(batch)
         found = {}
         for column in self._ids:
             read = self._read(column, given)[0]
             wrong = np.logical_or.reduce([issue.rows for issue in read.issues], axis=0, initial=False)
             found[column.place] = blank_out(read.values, np.broadcast_to(wrong, len(given.positions)))
-        ids = pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
-        present = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
-        return ids.filter(pa.array(present))
+        return given.positions, pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
 
     def _transformed(self, batch: Batch) -> _Given:
         everything = np.arange(batch.rows.num_rows, dtype=np.int64)
@@ -159,20 +167,16 @@ class Mapper:
 
     def _rejects(self, given: _Given, row_issues: RowIssues) -> tuple[Reject, ...]:
         batch = given.batch
-        found = [(int(given.positions[row]), code, reason) for row, code, reason in row_issues.reasons()]
+        found = [(int(given.positions[row]), faults) for row, faults in row_issues.faults()]
         dropped = np.ones(batch.rows.num_rows, dtype=np.bool_)
         dropped[given.positions] = False
-        found += [
-            (row, "dropped", "dropped by the job's transform") for row in np.flatnonzero(dropped).tolist()
-        ]
-        found.sort()
-        positions = np.array([position for position, _, _ in found], dtype=np.int64)
-        whole, keep = rows_with_originals(batch), self.keep_empty
-        rows = original_rows(whole, positions, source=batch.source, text=batch.text, keep_empty=keep)
-        rejects = [
-            Reject(batch.source, int(batch.numbers[position]), code, reason, row.values, origin=row.origin)
-            for (position, code, reason), row in zip(found, rows, strict=True)
-        ]
+        gone = (RowFault("", "dropped", "dropped by the job's transform"),)
+        found += [(at, gone) for at in np.flatnonzero(dropped).tolist()]
+        found.sort(key=itemgetter(0))
+        positions = np.array([position for position, _ in found], dtype=np.int64)
+        first = ((faults[0].code, faults[0].reason) for _, faults in found)
+        made = rejects_of(batch, rows_with_originals(batch), positions, first, self.keep_empty)
+        rejects = [replace(reject, faults=faults) for reject, (_, faults) in zip(made, found, strict=True)]
         return tuple(sorted([*batch.rejects, *rejects], key=lambda reject: reject.row))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass, field
 
 from ..checkpoint import Checkpoint
 from ..errors import TooManyRejectsError
@@ -16,7 +16,8 @@ from ..sender import Clock, Outcome
 from .settings import RejectLimit
 
 
-class Committer:
+@dataclass(slots=True, eq=False)
+class Committer(AbstractContextManager["Committer"]):
     """Groups what is to be committed: while one transaction is written, the next one gathers.
 
     `read_meter` gives what the requests since its last call came to. `tally` is the whole job's. To be used
@@ -24,37 +25,27 @@ class Committer:
     how many transactions there were.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        read_meter: Callable[[], Tally],
-        limit: RejectLimit,
-        clock: Clock,
-        listener: Listener,
-        tell_every: float,
-    ) -> None:
-        self._checkpoint = checkpoint
-        self._read_meter = read_meter
-        self._limit = limit
-        self._clock = clock
-        self._listener = listener
-        self._tell_every = tell_every
-        self._last = clock.now()
-        self._reported = float("-inf")
-        self._waiting: list[CommittedRows] = []
-        self._writing = asyncio.Lock()
-        self._error: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, "commit")
-        progress = checkpoint.progress()
-        self.tally, self.commits = progress.tally, progress.commits
+    checkpoint: Checkpoint
+    _: KW_ONLY
+    read_meter: Callable[[], Tally]
+    limit: RejectLimit
+    clock: Clock
+    listener: Listener
+    tell_every: float
+    tally: Tally = field(init=False)
+    commits: int = field(init=False)
+    _last: float = field(init=False)
+    _reported: float = float("-inf")
+    _waiting: list[CommittedRows] = field(default_factory=list)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _error: BaseException | None = None
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "commit"))
 
-    def __enter__(self) -> Self:
-        return self
+    def __post_init__(self) -> None:
+        progress = self.checkpoint.progress()
+        self._last, self.tally, self.commits = self.clock.now(), progress.tally, progress.commits
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
     async def commit(self, chunk: Chunk, outcome: Outcome) -> None:
@@ -71,39 +62,42 @@ class Committer:
     async def flush(self) -> None:
         """Write all that waits, and what requests came to, in one transaction."""
         group, self._waiting = self._waiting, []
-        meter, now = self._read_meter(), self._clock.now()
+        meter, now = self.read_meter(), self.clock.now()
         seconds, self._last = now - self._last, now
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._write, group, meter, seconds)
         self.commits += 1
         self.tally = sum((committed.tally for committed in group), self.tally + meter)
-        if now - self._reported >= self._tell_every:
+        if now - self._reported >= self.tell_every:
             self._reported = now
-            self._listener(Progressed(self.tally))
+            self.listener(Progressed(self.tally))
 
     def _write(self, group: list[CommittedRows], meter: Tally, seconds: float) -> None:
         """Write a transaction, in the thread. Once one failed none is written: it may build on that one."""
-        if self._error is None:
-            try:
-                self._checkpoint.commit(group, meter, seconds)
-            except BaseException as error:
-                self._error = error
-                raise
-        else:
+        if self._error is not None:
             raise self._error
+        try:
+            self.checkpoint.commit(group, meter, seconds)
+        except BaseException as error:
+            self._error = error
+            raise
 
     def judge(self, *, ended: bool) -> None:
         """Raise TooManyRejectsError if there are more rejects than the limit."""
-        tally = self.tally
-        if self._limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
-            lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
-            doubt = f", and {lines} that follow a quote in them which is not closed count as well"
-            raise TooManyRejectsError(
-                f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
-                f"the limit is {self._limit}",
-                hint="see the rejects for the reasons and fix the job or the export, or allow more with "
-                "--max-rejects; then run the same command again",
-            )
+        check_rejects(self.tally, self.limit, ended=ended)
+
+
+def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
+    """Raise TooManyRejectsError if there are more rejects than the limit."""
+    if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
+        lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+        doubt = f", and {lines} that follow a quote in them which is not closed count as well"
+        raise TooManyRejectsError(
+            f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
+            f"the limit is {limit}",
+            hint="see the rejects for the reasons and fix the job or the export, or allow more with "
+            "--max-rejects; then run the same command again",
+        )
 
 
 def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:

@@ -1,12 +1,12 @@
-"""`check` and `preview`: everything that `run` does, but sending."""
+"""`check`: everything that `run` does, but sending."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
 from ..arrow.json_lines import Splice, json_lines
 from ..checkpoint import StateDir
-from ..errors import EtlError
+from ..errors import EtlError, TooManyRejectsError
 from ..job import Job
 from ..model import Chunk, Reject, RowRange, Tally
 from ..reader import Source
-from ..run_events import Warned
+from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
 from ..subject import Subject, user_keys
+from .capabilities import known_limits
+from .commit import check_rejects
 from .diff_base import DiffBase, destination_folder, open_diff_base
+from .figures import Figures
 from .precheck import LargeNumbers, job_warnings, precheck, refusal, source_warnings
 from .removed_users import find_removed_users
 from .row_pipeline import JobSource, RowPipeline
@@ -34,6 +37,8 @@ from .settings import Settings, at_endpoint
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
+_RATES: Final = (100, 500, 1_000, 5_000, 10_000)  # for which a plan says how long they take
+_QUIET: Final = 1.0  # seconds after which progress is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +80,20 @@ class Plan:
 
     `tally.requests` and `tally.bytes` (of request bodies, before they are compressed) are those of a run
     without retries; `examples` has up to three rejects for each code, `skipped_values` counts
-    values that are left out by the job's wish, by column and reason. `seconds` is what the rates allow.
+    values that are left out by the job's wish, by column and reason. `figures` are those of the export by
+    property. `seconds` is what the rates allow, `seconds_by_rate` what other rates would.
     `users` are counted once each. `changes` None: nothing is compared. `refused` is the error with which a
-    run would stop before it sent anything.
+    run would stop before it sent anything, or because of its rejects.
     """
 
     job: str
     endpoint: str
     transport: TransportName
     files: int
+    figures: Figures
     tally: Tally = Tally()
     seconds: float = 0.0
+    seconds_by_rate: dict[int, float] = field(default_factory=dict)
     rejects_by_code: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[Reject]] = field(default_factory=dict)
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -103,6 +111,7 @@ class Plan:
             unchanged=chunk.unchanged,
             merged=len(chunk.numbers) - chunk.users,
             rejected=len(chunk.rejects),
+            swallowed=sum(reject.swallowed for reject in chunk.rejects),
             requests=int(sent),
             bytes=(sum(map(len, chunk.body)) + overhead) * sent,
         )
@@ -111,59 +120,91 @@ class Plan:
             by_reason[reason] = by_reason.get(reason, 0) + count
         for reject in chunk.rejects:
             self.rejects_by_code[reject.code] += 1
+            self.figures.reject(reject)
             examples = self.examples.setdefault(reject.code, [])
             if len(examples) < _EXAMPLES:
                 examples.append(reject)
 
 
-def plan_job(job: Job, source: Source, *, settings: Settings) -> Plan:
+def plan_job(
+    job: Job,
+    source: Source,
+    *,
+    settings: Settings,
+    on_rejects: Callable[[Sequence[Reject]], None] | None = None,
+    listener: Listener = lambda _: None,
+) -> Plan:
     """Read, map, compare and encode the whole source; send nothing, and leave the state folder alone.
 
-    Raises EtlError like `run_job`.
+    `on_rejects` is called with the rejects of each chunk, in source order; `listener` gets the progress, if
+    it takes long. Raises EtlError like `run_job`.
     """
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
     destination, scratch = job.destination, folder.snapshot
     with suppress(OSError):  # else the system has no folder for temporary files
         scratch = Path(tempfile.gettempdir(), "propsync")
-    own, limits = destination_folder(folder, destination.endpoint), settings.limits(destination.transport)
+    own, (limits, known) = (
+        destination_folder(folder, destination.endpoint),
+        known_limits(job, settings, folder),
+    )
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
-        found = Plan(job.name, destination.endpoint, destination.transport, len(source.files))
+        figures = Figures(job, pipeline.rows.splice)
+        found = Plan(job.name, destination.endpoint, destination.transport, len(source.files), figures)
+        progress = PlanProgress(found, pipeline.source, settings, listener)
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
+        found.warnings += (note for note in known if isinstance(note, Warned))
         users = UserCount(diff_base, scratch, pipeline.rows.splice)
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
-            made = pipeline.chunks(pipeline.rows.files(), final=final, watch=users.add)
+            files = pipeline.rows.files()
+            made = pipeline.chunks(files, final=final, watch=users.add, look=figures.look)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):
                 found.add(chunk, rules.frame_bytes + _KEY_BYTES)
                 large.look(chunk)
+                if on_rejects is not None:
+                    on_rejects(chunk.rejects)
+                progress.report()
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
-        rates = (found.tally.accepted, settings.rate), (found.tally.requests, settings.requests_per_second)
-        found.seconds = max(count / rate if rate else 0.0 for count, rate in rates)
+        found.seconds = settings.least_seconds(found.tally)
+        found.seconds_by_rate = {
+            rate: replace(settings, rate=rate).least_seconds(found.tally) for rate in _RATES
+        }
         found.refused = refusal(
             job, pipeline.source, folder, settings, users=diff_base.users, rows=found.tally.rows
         )
+        if found.refused is None:
+            try:
+                check_rejects(found.tally, settings.max_rejects, ended=True)
+            except TooManyRejectsError as error:
+                found.refused = error
         return found
 
 
-def preview_rows(job: Job, source: Source, *, count: int = 5) -> Iterator[str]:
-    """The first `count` identifications, one JSON text each, before rows of one user are merged."""
-    rows = JobSource(job, source)
-    for row_range in rows.files():
-        for batch in rows.read(row_range):
-            identifications = rows.mapper.map(batch).identifications
-            if count > 0 and identifications.num_rows:
-                text = json_lines(identifications.slice(0, count), splice=rows.splice)
-                yield from text.decode().rstrip("\n").split("\n")
-            count -= identifications.num_rows
-            if count <= 0:
-                return
+class PlanProgress:
+    """Reports how many rows are done, from the time on when it has taken long."""
+
+    def __init__(self, plan: Plan, source: Source, settings: Settings, listener: Listener) -> None:
+        self._plan, self._source, self._listener = plan, source, listener
+        self._now, self._every = settings.clock.now, settings.progress_every
+        self._due, self._started = self._now() + _QUIET, False
+
+    def report(self) -> None:
+        """Report if it is time to."""
+        if self._now() < self._due:
+            return
+        if not self._started:
+            plan, rows, size = self._plan, self._source.total_rows(), self._source.total_bytes()
+            self._listener(Started(plan.job, plan.endpoint, plan.files, rows, size, Tally()))
+            self._started = True
+        self._listener(Progressed(self._plan.tally))
+        self._due = self._now() + self._every
 
 
 class UserCount:

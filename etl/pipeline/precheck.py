@@ -242,7 +242,8 @@ def check_changes(
     most = pipeline.diff_base.most_changes(pipeline.job, settings.max_changes)
     if most is not None and most < 100 and not begun:
         found.check(most, pipeline)
-    checkpoint.commit([] if begun else found.committed(), Tally(), settings.clock.now() - began)
+    early = [] if begun or settings.limit is not None else found.committed()
+    checkpoint.commit(early, Tally(), settings.clock.now() - began)
     checkpoint.keep_unchanged(bytes(found.final.unchanged))
     return found.final
 

@@ -232,7 +232,10 @@ class _Opening:
         job, source, folder = self.job, self.source, self.folder
         if found is not None and decision == "finish":  # every row is committed
             if not reads_rejects(source, folder):  # else they are what is to be sent now
-                publish_rejects(folder.rejects, found.rejects(), run=found.progress().number)
+                progress = found.progress()
+                # Which rejects it sent isn't known without its source, but for the job's own: all of these.
+                others = JobFacts.read(progress.about).resent and not folder.kept_rejects.exists()
+                publish_rejects(folder.rejects, found.rejects(), run=progress.number, stays=lambda _: others)
             write_snapshot(folder, found)
             found.finish()
         self.past = () if found is None else found.past()

@@ -43,6 +43,8 @@ Stage: TypeAlias = Literal["source", "map", "diff", "encode", "idle"]
 _STAGES: Final[tuple[Stage, ...]] = ("source", "map", "diff", "encode", "idle")
 # New pairs are sorted once there are so many, or when somebody asks.
 _UNSORTED: Final = 1 << 16
+# How often the number of rows is estimated anew: with many files that takes a moment.
+_EXPECTED_SECONDS: Final = 0.25
 # In place of a run's id, and as long.
 NO_RUN: Final = "0" * 32
 
@@ -101,11 +103,20 @@ class JobSource:
         self.source = _with_all_columns(job, source, strict=transform is None)
         self.mapper = Mapper(job.identification, transform=transform)
         self.times = StageTimes()
+        # A worker process shares it with its parent.
+        self._expected, self._expected_due = np.frombuffer(mmap.mmap(-1, 8), np.int64), -math.inf
+
+    @property
+    def expected_rows(self) -> int | None:
+        """About how many rows the source has, by what was read of it; None if that can't be known."""
+        return int(self._expected[0]) or None
 
     @property
     def splice(self) -> Splice | None:
         """The function that puts raw JSON values into JSON lines; None if there are none."""
-        raw = self.mapper.has_raw_json or any(file.format == "ndjson" for file in self.source.files)
+        raw = self.mapper.has_raw_json or any(
+            file.format in {"ndjson", "excel"} for file in self.source.files
+        )
         return splice_json if raw else None
 
     def files(self) -> Iterator[RowRange]:
@@ -129,12 +140,22 @@ class JobSource:
         """As `read`, in a thread of its own."""
         return prefetched(self.read(*ranges))
 
-    def mapped(self, row_range: RowRange, batches: Iterable[Batch] | None = None) -> Iterator[Mapped]:
-        """The batches of a range, mapped; `batches` are those that were read of it."""
+    def mapped(
+        self,
+        row_range: RowRange,
+        batches: Iterable[Batch] | None = None,
+        look: Callable[[Mapped], None] | None = None,
+    ) -> Iterator[Mapped]:
+        """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
         with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
             for batch in self.times.each("idle", read):
+                if perf_counter() >= self._expected_due:
+                    self._expected[0] = self.source.expected_rows() or 0
+                    self._expected_due = perf_counter() + _EXPECTED_SECONDS
                 with self.times.stage("map"):
                     mapped = within(self.mapper.map(batch), row_range)
+                if look is not None:
+                    look(mapped)
                 yield mapped
 
 
@@ -229,11 +250,13 @@ class RowPipeline:
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
         watch: Callable[[DiffedBatch], None] | None = None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
         `final` is what a look at the whole source showed. `sent` gives what the run sent before, `held` the
-        held rows of a range, to which its chunks are then cut down. `watch` is called with every batch.
+        held rows of a range, to which its chunks are then cut down. `look` is called with every batch
+        as it is mapped, `watch` as it is compared.
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
@@ -255,15 +278,22 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = left(self.compared(row_range, differ, batches))
+                    mapped = left(self.compared(row_range, differ, batches, look))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
 
     def compared(
-        self, row_range: RowRange, differ: Differ | None, batches: Iterable[Batch] | None = None
+        self,
+        row_range: RowRange,
+        differ: Differ | None,
+        batches: Iterable[Batch] | None = None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Generator[DiffedBatch, None, None]:
-        """The batches of a range, mapped and compared; without a differ, all rows are left."""
-        mapped = self.rows.mapped(row_range, batches)
+        """The batches of a range, mapped and compared; without a differ, all rows are left.
+
+        `look` is called with each before it is compared.
+        """
+        mapped = self.rows.mapped(row_range, batches, look)
         if differ is not None:
             yield from self.rows.times.each("diff", differ.each(mapped))
             return

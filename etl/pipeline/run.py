@@ -6,21 +6,22 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
 from ..ending import Ending, ended
-from ..errors import EtlError, InterruptedRunError, SourceError, StateError
+from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..interrupts import held
 from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Ended, Event, Listener, Started, Summary, Timing, Warned
+from ..run_events import Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
+from .capabilities import known_limits
 from .diff_base import remove_oldest
 from .invalidate import write_snapshot
 from .precheck import (
@@ -36,13 +37,14 @@ from .resume import OpenRun, open_run
 from .row_pipeline import JobSource, RowPipeline
 from .send_loop import send_all
 from .settings import Settings, at_endpoint
-from .source_files import digests_meanwhile, drop_kept, reads_rejects, with_kept
+from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
 from .worker_process import may_fork, worker_process
 
 # Bytes of a source from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20
 
-Status = Literal["finished", "stopped", "interrupted"]
+Status = Literal["finished", "limited", "stopped", "interrupted"]
+_Result = TypeVar("_Result")
 
 
 def no_listener(event: Event) -> None:
@@ -64,7 +66,12 @@ def run_job(
 def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: Listener) -> Summary:
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
-    limits = settings.limits(job.destination.transport)
+    limits, known = known_limits(job, settings, folder)
+    if settings.limit is not None and not source.repeatable:
+        raise UsageError(
+            "a stream is gone once it was read, so --limit would lose its other rows",
+            hint="save it to a file and name that, or cut the stream itself, as with head -n",
+        )
     rows = JobSource(job, with_kept(source, folder))
     transport = TRANSPORTS[job.destination.transport](
         job.destination.endpoint,
@@ -80,7 +87,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as notes,
         ):
-            return _Run(pipeline, transport, run, removed, notes, settings, listener).run(lock)
+            return _Run(pipeline, transport, run, removed, notes, settings, listener, known).run(lock)
 
 
 @dataclass
@@ -94,24 +101,39 @@ class _Run:
     notes: StreamNotes
     settings: Settings
     listener: Listener
+    known: tuple[Warned | Noted, ...] = ()
     final: FinalChanges | None = None
+    end: tuple[int, int] | None = None  # the place (file, row) from which on nothing is sent
     timings: list[Timing] = field(default_factory=list)  # none before anything is sent
 
     def __post_init__(self) -> None:
         self.source, self.checkpoint = self.pipeline.source, self.opened.checkpoint
-        self.ranges = RangeSet(self.checkpoint.committed(), self.checkpoint.held())
+        self.ranges = self.find_ranges()
         self.resumed_rows = self.ranges.rows()
         self.resumed = self.checkpoint.progress().tally
 
+    def find_ranges(self) -> RangeSet:
+        """Which rows are committed, and where chunks end."""
+        return RangeSet(self.checkpoint.committed(), self.checkpoint.held(), self.checkpoint.limits())
+
     def run(self, lock: int) -> Summary:
         """Check how much has changed or left, send what is left, and finish; `lock` is its descriptor."""
+        if self.settings.limit is not None:
+            self.end = self.source.end_of(self.settings.limit)
+        if self.end is not None and self.opened.resent and self.end not in self.checkpoint.limits():
+            raise UsageError(
+                "a process of this run was killed while requests were in flight; another --limit would send "
+                "their rows again in other pieces, so nothing was sent",
+                hint="run it with the limit that it had, or without one",
+            )
         if self.removed is not None:
             self.removed.check(self.pipeline.diff_base.most_absent(self.settings.max_absent))
         begun = next(self.ranges.committed(), None) is not None
         folder = self.opened.folder
         self.final = check_changes(self.pipeline, folder, self.checkpoint, self.settings, begun=begun)
-        if not begun:
-            self.ranges = RangeSet(self.checkpoint.committed())
+        if self.end is not None:  # before anything is sent: later processes end chunks there, too
+            self.checkpoint.keep_limit(*self.end)
+        self.ranges = self.find_ranges()
         digests, keep = self.checkpoint.digests(), self.checkpoint.keep_digests
         # The stream first: the terminal's thread would forbid a second process.
         with self._open_stream(lock) as stream, digests_meanwhile(self.source, digests, keep):
@@ -119,9 +141,11 @@ class _Run:
             status: Status = "stopped"
             try:
                 sent = run_async(lambda: self._send(stream))
-                if sent:
+                if sent and self.end is None:
                     self._finish()
-                status = "finished" if sent else "interrupted"
+                elif sent:
+                    self.check_source()
+                status = ("finished" if self.end is None else "limited") if sent else "interrupted"
             except (KeyboardInterrupt, asyncio.CancelledError):
                 status = "interrupted"
             finally:
@@ -145,33 +169,46 @@ class _Run:
     def _chunks(self) -> Iterator[list[Chunk]]:
         files = len(self.source.files)
         left = [row_range for file in range(files) for row_range in self.ranges.gaps(file)]
+        if self.end is not None:
+            left = [row_range for row_range in left if (row_range.file, row_range.first) < self.end]
         held, sent = self.ranges.held, self.checkpoint.sent
         yield from self.pipeline.chunks(left, final=self.final, sent=sent, held=held, watch=self.notes.add)
-        if self.removed is not None:
+        if self.removed is not None and self.end is None:
             yield from self.removed.chunks(self.ranges.gaps(files), held)
 
     async def _send(self, stream: ChunkStream) -> bool:
+        known = self.source.total_rows() is not None
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Progressed) and not known:
+                event = replace(event, expected_rows=self.pipeline.rows.expected_rows)
+            self.listener(event)
+
         async with self.transport as transport:
             return await send_all(
                 stream,
                 transport,
                 self.checkpoint,
                 self.settings,
-                self.listener,
+                listen,
                 self.opened.in_flight,
                 resent=self.opened.resent,
                 on_timing=self.timings.append,
             )
 
-    def _finish(self) -> None:
-        """Publish rejects, write the snapshot, finish the checkpoint; raises if the source has changed."""
-        source, checkpoint, folder = self.source, self.checkpoint, self.opened.folder
-        changed = source.changed(checkpoint.digests())
+    def check_source(self) -> None:
+        """Raise SourceError if the source has changed."""
+        changed = self.source.changed(self.checkpoint.digests())
         if changed is not None:
             raise SourceError(
                 f"the source changed while it was read: {changed}",
                 hint="run again once it is whole; what changed is sent then",
             )
+
+    def _finish(self) -> None:
+        """Publish rejects, write the snapshot, finish the checkpoint; raises if the source has changed."""
+        self.check_source()
+        source, checkpoint, folder = self.source, self.checkpoint, self.opened.folder
         empty, last = not checkpoint.progress().tally.rows, self.opened.last_rows
         if empty and not source.repeatable and requires_rows(self.settings, last):
             raise no_rows_error(last)
@@ -187,7 +224,8 @@ class _Run:
 
     def _publish(self) -> None:
         number = self.checkpoint.progress().number
-        publish_rejects(self.opened.folder.rejects, self.checkpoint.rejects(), run=number)
+        folder, stays = self.opened.folder, stays_beside(self.source, self.opened.folder)
+        publish_rejects(folder.rejects, self.checkpoint.rejects(), run=number, stays=stays)
 
     def _report_start(self) -> None:
         source, job = self.source, self.pipeline.job
@@ -195,7 +233,12 @@ class _Run:
         files, endpoint = len(source.files), job.destination.endpoint
         self.listener(Started(job.name, endpoint, files, rows, size, self.resumed))
         removed = self.removed.warnings() if self.removed else ()
-        found = (*job_warnings(job), *source_warnings(job, source), *self.opened.diff_base.warnings)
+        found = (
+            *job_warnings(job),
+            *source_warnings(job, source),
+            *self.opened.diff_base.warnings,
+            *self.known,
+        )
         for note in (*found, *self.opened.notes, *removed):
             self.listener(note)
 
@@ -217,6 +260,7 @@ class _Run:
             self.checkpoint.rejects_by_code(),
             skipped_values=self.checkpoint.skipped_values(),
             timing=timing,
+            accepts_rejects=self.settings.accept_rejects,
         )
         if summary.tally.uncounted:
             text = (
@@ -228,7 +272,7 @@ class _Run:
         return summary
 
 
-def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
+def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
     """Run a coroutine to its end, also if a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -236,7 +280,7 @@ def run_async(make: Callable[[], Coroutine[None, None, bool]]) -> bool:
         return asyncio.run(make())
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def noted() -> bool:
+    async def noted() -> _Result:
         loops.append(asyncio.get_running_loop())
         return await make()
 

@@ -18,10 +18,6 @@ from .prefetch import ChunkStream
 from .settings import Settings
 
 
-def _ignore(timing: Timing) -> None:
-    """Nobody asks where the time went."""
-
-
 async def send_all(
     arriving: ChunkStream,
     transport: Transport,
@@ -31,7 +27,7 @@ async def send_all(
     in_flight: InFlightFile,
     *,
     resent: float = 0,
-    on_timing: Callable[[Timing], None] = _ignore,
+    on_timing: Callable[[Timing], None] = lambda _: None,
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
@@ -44,7 +40,7 @@ async def send_all(
         requests_per_second=settings.requests_per_second,
         slots=settings.concurrency,
         max_outage=settings.max_outage,
-        backoff=settings.waits,
+        backoff=settings.backoff,
         clock=settings.clock,
         listener=listener,
         record=in_flight,

@@ -11,6 +11,7 @@ from .. import amplitude
 from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
 from ..job import Job, endpoint
+from ..model import Tally
 from ..sender import Backoff, Clock
 
 
@@ -69,7 +70,8 @@ class Settings:
     the known users; None: `USUAL_CHANGES` and `USUAL_ABSENT`, if these are many. `min_rows` None: one row,
     if the last run had some. `on_source_change` is what becomes of an unfinished run of another source or
     job; None: it is restarted, unless increments would count twice. `again` sends increments once more that
-    the last run sent.
+    the last run sent. `limit`: only so many rows, the first of the source, are sent; the next run sends the
+    rest. `accept_rejects` ends a run that has rejects with exit code 0.
     """
 
     endpoint: str | None = None
@@ -82,7 +84,7 @@ class Settings:
     max_outage: float = 1800.0
     restart: bool = False
     allow_http: bool = False
-    waits: Backoff = Backoff()
+    backoff: Backoff = Backoff()
     progress_every: float = 0.2
     full: bool = False
     max_changes: float | None = None
@@ -90,6 +92,8 @@ class Settings:
     min_rows: RowMinimum | None = None
     on_source_change: Literal["stop", "restart"] | None = None
     again: bool = False
+    limit: int | None = None
+    accept_rejects: bool = False
     processes: Literal[1, 2] | None = None
     clock: Clock = field(default_factory=Clock)
     handle_signals: bool = False
@@ -99,9 +103,16 @@ class Settings:
             raise UsageError(f"the batch size must be at least 1, not {self.batch_size}")
         if self.concurrency < 1:
             raise UsageError(f"the concurrency must be at least 1, not {self.concurrency}")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"the limit must be at least 1 row, not {self.limit}")
         for name, value in (("rate", self.rate), ("requests per second", self.requests_per_second)):
             if value is not None and value <= 0:
                 raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")
+
+    def least_seconds(self, tally: Tally) -> float:
+        """How long it takes to send so many identifications and requests at the rates."""
+        rates = (tally.accepted, self.rate), (tally.requests, self.requests_per_second)
+        return max(count / rate if rate else 0.0 for count, rate in rates)
 
     def limits(self, transport: amplitude.TransportName) -> Limits:
         """The limits of a request. Raises UsageError for a batch size that the transport doesn't take."""
@@ -129,7 +140,7 @@ class Options(TypedDict, total=False):
     max_outage: float
     restart: bool
     allow_http: bool
-    waits: Backoff
+    backoff: Backoff
     progress_every: float
     full: bool
     max_changes: float | None
@@ -137,6 +148,8 @@ class Options(TypedDict, total=False):
     min_rows: RowMinimum | None
     on_source_change: Literal["stop", "restart"] | None
     again: bool
+    limit: int | None
+    accept_rejects: bool
     processes: Literal[1, 2] | None
     clock: Clock
     handle_signals: bool

@@ -15,7 +15,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from itertools import zip_longest
 from typing import Final
 
-from ..checkpoint import Checkpoint, StateDir, reject_lines
+import numpy as np
+
+from ..checkpoint import Checkpoint, RejectKey, StateDir, reject_key, reject_lines
 from ..errors import EtlError
 from ..reader import Source
 from ..state_files import fresh_name, state_error, sync_folder
@@ -109,6 +111,27 @@ def drop_kept(folder: StateDir) -> None:
     """Remove the kept file, which is not needed any more."""
     with suppress(OSError):
         folder.kept_rejects.unlink(missing_ok=True)
+
+
+def stays_beside(source: Source, folder: StateDir) -> Callable[[RejectKey], bool]:
+    """Which rejects of other runs stay in the reject file when a run of this source publishes its own.
+
+    If rejects were sent again, those that were not among them; after an export, none. The job's own rejects
+    were all sent.
+    """
+    if not source.holds_rejects or reads_rejects(source, folder):
+        return lambda _: False
+    sent = np.zeros(0, np.int64)
+    if source.repeatable:
+        with suppress(EtlError, OSError):  # else nobody knows which were sent
+            keys = filter(None, map(reject_key, source.reject_lines()))
+            sent = np.sort(np.fromiter(map(hash, keys), np.int64))
+
+    def stays(key: RejectKey) -> bool:
+        place = sent.searchsorted(hash(key))
+        return place == len(sent) or bool(sent[place] != hash(key))
+
+    return stays
 
 
 def with_kept(source: Source, folder: StateDir) -> Source:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from ..checkpoint import Checkpoint, StateDir
 from ..job import Job
 from ..ranges import RangeSet
 from ..snapshot import Snapshot
 from .diff_base import destination_folder
+
+_MOST_REASONS: Final = 1_000
 
 
 def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
@@ -43,6 +45,10 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
             "merged": tally.merged,
             "rejected": tally.rejected,
             "rejects_by_code": checkpoint.rejects_by_code(),
+            "rejects_by_reason": [
+                {"code": code, "reason": reason, "count": count}
+                for code, reason, count in checkpoint.rejects_by_reason(_MOST_REASONS)
+            ],
             "skipped_values": checkpoint.skipped_values(),
             "safe_points": {name: ranges.safe_point(file) for file, name in enumerate(names)},
         }

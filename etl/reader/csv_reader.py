@@ -210,7 +210,8 @@ class CsvReader(FileReader):
         """Yield the blocks of records with wanted ones; the others are only counted."""
         if not self._names:
             return
-        with closing(self._chunks(self._block)) as chunks:
+        position = [0]
+        with closing(self._chunks(self._block, position)) as chunks:
             buffer = ReadBuffer(chunks)
             line = self._take_top(buffer).line
             row, before = 1, b""
@@ -228,14 +229,17 @@ class CsvReader(FileReader):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
                     raise SourceError(f"{self.name}: the records after row {row} can't be separated")
+                stop = row + parsed.records
+                share = (buffer.taken + records.end) / (buffer.taken + len(buffer.data))
+                self.note_read(stop - 1, share, position)
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
-                if row + parsed.records > following:
+                if stop > following:
                     yield self._batch(parsed, block, row, line)
-                row, line, before = row + parsed.records, line + self._line_ends(block), block[-1:]
+                row, line, before = stop, line + self._line_ends(block), block[-1:]
                 buffer.take(records.end)
 
-    def _chunks(self, size: int) -> Generator[bytes, None, None]:
-        return self._substitution.replace(text_chunks(self.given, self._encoding, size))
+    def _chunks(self, size: int, position: list[int] | None = None) -> Generator[bytes, None, None]:
+        return self._substitution.replace(text_chunks(self.given, self._encoding, size, position))
 
     def _whole_records(self, buffer: ReadBuffer, row: int) -> WholeRecords:
         """The next whole records of the buffer, which begins with row number `row`."""

@@ -67,17 +67,27 @@ def encoding_name(encoding: str) -> str:
     return "utf-8" if name in ("utf-8-sig", "ascii") else name
 
 
-def text_chunks(given: UnpackedFile, encoding: str, size: int = BLOCK) -> Generator[bytes, None, None]:
+def text_chunks(
+    given: UnpackedFile, encoding: str, size: int = BLOCK, position: list[int] | None = None
+) -> Generator[bytes, None, None]:
     """Yield the file as UTF-8, about `size` bytes at a time; bad bytes of UTF-8 are kept.
 
-    Byte order marks at the start of a line are left out.
+    Byte order marks at the start of a line are left out. `position` gets how many bytes were read, as they
+    are stored.
     """
-    with source_errors(given.name), closing(given.open()) as stream:
+    with source_errors(given.name), closing(given.file.open()) as raw, closing(given.unpacked(raw)) as stream:
+
+        def read() -> bytes:
+            data: bytes = stream.read(size)
+            if position is not None:
+                position[:] = [raw.tell()]
+            return data
+
         begin = b""
-        while len(begin) < len(codecs.BOM_UTF32_LE) and (more := stream.read(size)):
+        while len(begin) < len(codecs.BOM_UTF32_LE) and (more := read()):
             begin += more
         encoding = next((name for mark, name in _ORDER_MARKS if begin.startswith(mark)), encoding)
-        chunks: Iterator[bytes] = chain([begin], iter(lambda: stream.read(size), b""))
+        chunks: Iterator[bytes] = chain([begin], iter(read, b""))
         if encoding != "utf-8":
             decode = codecs.getincrementaldecoder(encoding)(_MARKING).decode
             texts = (decode(chunk, final=not chunk) for chunk in chain(chunks, [b""]))
@@ -102,12 +112,16 @@ def _without_order_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class ReadBuffer:
-    """The part of a stream that was read and not yet taken: `data`; `final`: the stream ends with it."""
+    """The part of a stream that was read and not yet taken: `data`; `final`: the stream ends with it.
+
+    `taken` is how many bytes were taken.
+    """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self.data = b""
         self.final = False
+        self.taken = 0
 
     @property
     def full(self) -> bool:
@@ -128,6 +142,7 @@ class ReadBuffer:
     def take(self, count: int) -> None:
         """Drop `count` bytes at the beginning."""
         self.data = self.data[count:]
+        self.taken += count
 
     def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
         """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow.originals import take_rows
-from ..job.spec import CsvOptions
+from ..job.source_options import CsvOptions, ExcelOptions
 from ..model import Batch, Reject
+from ..run_events import Warned
 from .files import UnpackedFile, ends_digest
 
 EXCERPT: Final = 60
@@ -66,6 +67,7 @@ class ReadOptions:
     """How files are read: `batch_rows` is the most rows of a batch."""
 
     csv: CsvOptions = CsvOptions()
+    excel: ExcelOptions = ExcelOptions()
     batch_rows: int = 16384
 
 
@@ -75,7 +77,8 @@ class FileReader:
     `format` is the key of that entry, and `endings` are the ends of names of its files. `text`: the values
     are untyped text in which an empty field means null. `open_columns`: each row has columns of its own.
     `holds_rejects`: it is a reject file. `repeated` are names of several columns, with the places (from 1) of
-    these columns. `repeatable` is false for a stream in memory.
+    these columns. `repeatable` is false for a stream in memory. `warnings` say what isn't read of a file.
+    `read_so_far` are rows, and the bytes of the file that they take, as far as it was read.
     """
 
     format: ClassVar[str]
@@ -85,6 +88,8 @@ class FileReader:
     text: bool = False
     holds_rejects: bool = False
     repeated: Mapping[str, list[int]] = {}
+    warnings: Sequence[Warned] = ()
+    read_so_far: tuple[int, int] = (0, 0)
 
     def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
         self.given = given
@@ -131,6 +136,10 @@ class FileReader:
     def remark(self) -> str | None:
         """Return what is odd about the header; it is shown if a column isn't in it."""
         return None
+
+    def note_read(self, rows: int, share: float, position: Sequence[int]) -> None:
+        """Note that the first `rows` rows are this share of the bytes up to `position`."""
+        self.read_so_far = max(self.read_so_far, (rows, round(share * position[0])))
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""

@@ -228,7 +228,10 @@ class UnpackedFile:
 
     def open(self) -> pa.NativeFile:
         """Open a new stream over the uncompressed bytes."""
-        raw = self.file.open()
+        return self.unpacked(self.file.open())
+
+    def unpacked(self, raw: pa.NativeFile) -> pa.NativeFile:
+        """Return a stream over the uncompressed bytes of an opened stream."""
         return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
 
 

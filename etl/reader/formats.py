@@ -13,6 +13,7 @@ from ..arrow.originals import CODEC_ENDINGS
 from ..errors import SourceError
 from .csv_reader import CsvReader
 from .decoding import BLANK
+from .excel_reader import ExcelReader
 from .file_reader import FileReader
 from .files import SNIFFED, InputFile, UnpackedFile, read_fully, source_errors
 from .ndjson_reader import NdjsonReader
@@ -22,6 +23,7 @@ READERS: Final[dict[str, type[FileReader]]] = {
     "csv": CsvReader,
     "parquet": ParquetReader,
     "ndjson": NdjsonReader,
+    "excel": ExcelReader,
 }
 
 _JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
@@ -44,8 +46,7 @@ _DECRYPT: Final = "decrypt it first, for example with: {} -d FILE"
 _FOREIGN: Final = tuple(
     (re.compile(begin, re.DOTALL), what, remedy)
     for begin, what, remedy in (
-        (rb"PK\x03\x04.*(xl/|\[Content_Types\]\.xml)", "an Excel workbook", _SAVE),
-        (rb"PK\x03\x04.*opendocument", "an OpenDocument sheet", _SAVE),
+        (rb"PK\x03\x04.{26}mimetype", "an OpenDocument file, but no sheet", _SAVE),
         (rb"PK\x03\x04", "a zip archive or an Excel workbook", f"{_UNZIP}, or save it as CSV"),
         (rb".{257}ustar[\0 ]", "a tar archive", f"{_UNTAR}, and name the files in it"),
         (rb"ORC.*\0", "an ORC file", _EXPORT.format("pyarrow.orc")),
@@ -61,7 +62,6 @@ _FOREIGN: Final = tuple(
         (rb"\x1f\x8b", "packed twice", _UNPACK.format("gzip -d FILE")),
         (rb"\x28\xb5\x2f\xfd", "packed twice", _UNPACK.format("zstd -d FILE")),
         (rb"PK\x05\x06", "an empty zip archive", _AGAIN),
-        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", _SAVE),
         (rb"ARROW1\0\0", "an Arrow (Feather) file", _ARROW),
         (rb"\xff\xff\xff\xff", "an Arrow stream", _ARROW),
         (rb"Obj\x01", "an Avro file", _DUCKDB),

@@ -42,7 +42,7 @@ _LONG: Final = 16  # digits; a whole number that a float doesn't hold has at lea
 _DEEP: Final = 200
 _HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
 _REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
-_OTHER_KEYS: Final = frozenset({"run", "origin"})
+_OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 

@@ -159,8 +159,8 @@ class NdjsonReader(FileReader):
                 row += block.size
 
     def _blocks(self) -> Generator[LineBlock, None, None]:
-        row = 1
-        with closing(text_chunks(self.given, "utf-8", self._block)) as chunks:
+        row, position = 1, [0]
+        with closing(text_chunks(self.given, "utf-8", self._block, position)) as chunks:
             buffer = ReadBuffer(chunks)
             while not buffer.final:
                 buffer.grow()
@@ -171,8 +171,9 @@ class NdjsonReader(FileReader):
                 if end:
                     block = block_of(buffer.data[:end])
                     buffer.take(end)
-                    yield block
                     row += block.size
+                    self.note_read(row - 1, buffer.taken / (buffer.taken + len(buffer.data)), position)
+                    yield block
 
     def _lines(self, block: LineBlock) -> Iterator[tuple[bytes, JsonLine]]:
         """Each line, and the row in it; in a reject file the row that was rejected."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,8 +15,8 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from ..errors import SourceError
-from ..job.spec import CsvOptions
-from ..model import Batch, RowRange, SourceFile
+from ..job.source_options import CsvOptions, ExcelOptions
+from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
 from .files import (
@@ -54,10 +55,11 @@ class _Entry:
 
     def complete(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
         """The rows with the folders' columns among them, in the order of `columns`."""
+        own = dict(zip(rows.schema.names, rows.columns, strict=True))
         arrays = [
             pa.array([self.added[name]], pa.string()).take(pa.nulls(rows.num_rows, pa.int64()).fill_null(0))
             if name in self.added
-            else rows.column(name)
+            else own[name]
             for name in columns
         ]
         return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
@@ -132,10 +134,27 @@ class Source:
         """Whether any file is a reject file: rows of earlier sources, and not all of any."""
         return any(entry.reader.holds_rejects for entry in self._entries)
 
+    def reject_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the reject files. Raises SourceError."""
+        for entry in self._entries:
+            if entry.reader.holds_rejects:
+                with source_errors(entry.file.name), closing(entry.reader.given.open()) as stream:
+                    yield from io.BufferedReader(stream)
+
     def total_rows(self) -> int | None:
         """Return the rows of all files, if they are known without reading them; else None."""
         counts = [entry.reader.total_rows() for entry in self._entries]
         return None if None in counts else sum(count or 0 for count in counts)
+
+    def expected_rows(self) -> int | None:
+        """Return about how many rows all files have, by the bytes that were read; None without sizes."""
+        known = [entry.reader.total_rows() for entry in self._entries]
+        left = [entry for entry, rows in zip(self._entries, known, strict=True) if rows is None]
+        rows, read = (sum(entry.reader.read_so_far[place] for entry in left) for place in (0, 1))
+        sizes = [entry.file.size for entry in left]
+        if None in sizes or not read:
+            return None
+        return sum(rows or 0 for rows in known) + round(sum(size or 0 for size in sizes) * rows / read)
 
     def total_bytes(self) -> int | None:
         """Return the bytes of all files as they are stored (packed or not); None if any has no size."""
@@ -210,6 +229,14 @@ class Source:
                 count += self._count(file, enough - count)
         return count
 
+    def end_of(self, rows: int) -> tuple[int, int] | None:
+        """Return the place (file, row) behind the first `rows` rows; None if there is no row behind them."""
+        for file in range(len(self._entries)):
+            if (count := self._count(file, rows + 1)) > rows:
+                return file, rows + 1
+            rows -= count
+        return None
+
     def is_empty(self, file: int) -> bool:
         """Whether a file has neither columns nor rows."""
         entry = self._entries[file]
@@ -283,6 +310,7 @@ def open_source(
     locations: Sequence[object],
     *,
     csv: CsvOptions | None = None,
+    excel: ExcelOptions | None = None,
     folder: Path = Path(),
     batch_rows: int = 16384,
 ) -> Source:
@@ -305,7 +333,9 @@ def open_source(
         for stored in find_files(str(location), folder, left_out):
             if stored.identity() not in seen:
                 seen.add(stored.identity())
-                entries.append(_opened(stored, ReadOptions(csv or CsvOptions(), batch_rows)))
+                options = ReadOptions(csv or CsvOptions(), excel or ExcelOptions(), batch_rows)
+                entries.append(_opened(stored, options))
+                warnings += entries[-1].reader.warnings
         if left_out:
             warnings.append(Warned("left_out", left_out_message(str(location), left_out)))
     counts: Counter[str] = Counter()
@@ -330,9 +360,15 @@ def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
 
 
 def _check_names(reader: FileReader) -> list[str]:
-    """The columns of a file; SourceError if it has one of them more than once."""
+    """The columns of a file; SourceError if it has one of them more than once, or is no export at all."""
     with source_errors(reader.name):
         names = reader.names()
+    if reader.text and names[: len(LISTED)] == list(LISTED):
+        raise SourceError(
+            f"{reader.name} is a list of rejects for a spreadsheet, which may have changed its ids",
+            hint="correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state "
+            "folder, or what --rejects FILE.ndjson writes",
+        )
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise SourceError(

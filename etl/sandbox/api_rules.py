@@ -151,10 +151,16 @@ def trimmed_id(identification: Mapping[str, Json], name: str) -> str | None:
     return given.strip() if isinstance(given, str) else None
 
 
-def check(identification: Identification, min_id_length: int = SHORTEST_ID) -> None:
-    """Raise RequestRefusedError where an identification breaks a rule of the API."""
+def check(
+    identification: Identification, min_id_length: int = SHORTEST_ID, refused: frozenset[str] = frozenset()
+) -> None:
+    """Raise RequestRefusedError where an identification breaks a rule of the API, or has a `refused` key."""
     for _, error in broken_rules(identification, min_id_length):
         raise error
+    properties = identification.get("user_properties")
+    given = {*identification, *(properties if isinstance(properties, dict) else ())} if refused else ()
+    for name in refused.intersection(given):
+        raise RequestRefusedError(400, f"{name} is not allowed")
 
 
 def broken_rules(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
     from .stats import Stats
 
 
+# What no page says of `/identify`, and the option that decides about it.
+_UNDOCUMENTED: Final = {
+    "insert_id": "identify_insert_id",
+    "time": "identify_time",
+    "$clearAll": "clear_all",
+}
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 
@@ -52,7 +60,7 @@ class SandboxState:
             return
         if not IDENTIFICATION_KEYS.issuperset(identification):
             self.stats.unknown_keys.update(identification.keys() - IDENTIFICATION_KEYS - more_keys)
-        self.profiles.apply(identification)
+        self.profiles.apply(identification, self.options.clear_all == "obey", self.options.cleared_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class IdentifyEndpoint:
 
     def __init__(self, state: SandboxState) -> None:
         self._state = state
+        self._times: dict[str, int] = {}
 
     async def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
         """Read the form; its bytes count as they came."""
@@ -86,13 +95,21 @@ class IdentifyEndpoint:
             raise RequestRefusedError(413, "payload too large")
         if state.options.sink:
             return ParsedRequest()
-        form = await read_form(request)
+        if state.options.identify_gzip and request.headers.get("Content-Encoding") == "gzip":
+            unpacked = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(body, state.options.max_bytes)
+            form = dict(parse_qsl(unpacked.decode(), keep_blank_values=True))
+        else:
+            form = await read_form(request)
         state.limiter.admit_request()
         state.limiter.check_key(form.get("api_key"))
         if "identification" not in form:
             raise RequestRefusedError(400, "missing_event")
         found = parse_identifications(form["identification"])
-        return ParsedRequest(form["identification"], tuple(found), tuple(map(state.profiles.key, found)))
+        length = SHORTEST_ID
+        if state.options.identify_min_id_length and "options" in form:
+            length = orjson.loads(form["options"])["min_id_length"]
+        users = tuple(map(state.profiles.key, found))
+        return ParsedRequest(form["identification"], tuple(found), users, length)
 
     def take(self, parsed: ParsedRequest) -> Answer:
         """Check all identifications, then apply them."""
@@ -105,13 +122,36 @@ class IdentifyEndpoint:
             raise RequestRefusedError(options.poison_status, "request blocked")
         if len(identifications) > options.max_identifications:
             raise RequestRefusedError(413, "too many identifications in one request")
-        for identification in identifications:
-            check(identification)
+        taken = {name: getattr(options, option) for name, option in _UNDOCUMENTED.items()}
+        refused, obeyed = (
+            frozenset(name for name, how in taken.items() if how == one) for one in ("refuse", "obey")
+        )
+        refusals: dict[int, RequestRefusedError] = {}
+        for number, identification in enumerate(identifications):
+            try:
+                check(identification, parsed.min_id_length, refused)
+            except RequestRefusedError as error:
+                if options.bad_item == "refuses_all":
+                    raise
+                refusals[number] = error
         self._throttle(names, parsed.users)
-        for name, identification in zip(names, identifications, strict=True):
-            state.apply(name, identification)
-        state.stats.identifications += len(names)
+        for number, (name, identification) in enumerate(zip(names, identifications, strict=True)):
+            if number not in refusals and self._counts(name, identification):
+                state.apply(name, identification, obeyed)
+        state.stats.identifications += len(names) - len(refusals)
+        if refusals and (options.bad_item == "refused_alone" or len(refusals) == len(names)):
+            raise next(iter(refusals.values()))
         return Answer(200, "success")
+
+    def _counts(self, name: str, identification: Identification) -> bool:
+        """Whether an identification is applied: not if it came before, or is older than the last."""
+        state, insert_id, time = self._state, identification.get("insert_id"), identification.get("time")
+        if isinstance(insert_id, str) and state.options.identify_insert_id == "obey":
+            return state.insert_ids.add(("user_id", name, insert_id))
+        if isinstance(time, int) and state.options.identify_time == "obey":
+            self._times[name], before = max(time, self._times.get(name, 0)), self._times.get(name, 0)
+            return time >= before
+        return True
 
     def _throttle(self, names: list[str], users: Collection[UserKey]) -> None:
         """Refuse a repeated, hot or quick user, and too many identifications a second."""
@@ -135,7 +175,7 @@ def find_profile(state: SandboxState, query: Mapping[str, str], authorization: s
         raise RequestRefusedError(400, "user_id or device_id is needed")
     found = state.profiles.find(user_id or None, device_id)
     if found is None:
-        raise RequestRefusedError(404, "no such user_id or device_id")
+        raise RequestRefusedError(404, "User id and device id not seen before")
     profile = found.as_json()
     if query.get("get_amp_props", "").lower() != "true":
         profile["amp_props"] = None

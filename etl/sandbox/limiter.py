@@ -93,10 +93,12 @@ class Limiter:
     def admit_read(self, authorization: str) -> None:
         """Let one more read with this Authorization header in."""
         scheme, _, secret = authorization.partition(" ")
-        if scheme.lower() != "api-key" or not _is_right(secret.strip(), self._options.secret_keys):
-            raise RequestRefusedError(401, "invalid secret key")
+        if scheme.lower() != "api-key" or not secret.strip():
+            raise RequestRefusedError(401, "Missing Api-Key in Authorization header")
+        if not _is_right(secret.strip(), self._options.secret_keys):
+            raise RequestRefusedError(401, "Invalid Api-Key")
         if not self._reads.take(1):
-            raise RequestRefusedError(429, "too many reads a minute")
+            raise RequestRefusedError(429, "Number of requests per minute exceeds system limit")
 
     def check_key(self, api_key: str | None) -> None:
         """Refuse a wrong API key; the refusal's reason never holds it."""

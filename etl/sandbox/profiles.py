@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .api_rules import (
     DEVICE_KEYS,
@@ -16,6 +17,9 @@ from .api_rules import (
     Json,
     trimmed_id,
 )
+
+if TYPE_CHECKING:
+    from .property_history import PropertyHistory
 
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]
@@ -50,10 +54,11 @@ class Profiles:
     """All profiles by id.
 
     `users` by user_id; `devices` by device_id, those without a user; `owners` holds the user that a device
-    belongs to for good.
+    belongs to for good. `history` gets the changes of properties, if there is one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, history: PropertyHistory | None = None) -> None:
+        self.history = history
         self.users: dict[str, Profile] = {}
         self.devices: dict[str, Profile] = {}
         self.owners: dict[str, str] = {}
@@ -68,12 +73,21 @@ class Profiles:
             user_id = self.owners.get(device_id)
         return (user_id, "") if user_id is not None else (None, device_id or "")
 
-    def apply(self, identification: Identification) -> None:
-        """Change the profile that a checked identification is about."""
+    def apply(
+        self, identification: Identification, clears_all: bool = True, cleared_by: str | None = None
+    ) -> None:
+        """Change the profile that a checked identification is about.
+
+        `clears_all`: whether `$clearAll` is obeyed; `cleared_by` is the text (`empty`) or the `null` that
+        clears a field.
+        """
         profile = self._profile(identification)
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
-            update(profile.properties, properties)
+            if not clears_all:
+                properties = {name: value for name, value in properties.items() if name != "$clearAll"}
+            note = partial(self.history.note, self.key(identification)) if self.history else None
+            update(profile.properties, properties, note)
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
             named: list[Json] = [one for one in _listed(value) if one is not None]
@@ -85,6 +99,9 @@ class Profiles:
                 for name in family:
                     profile.fields.pop(name, None)
         profile.fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
+        for name in TEXT_KEYS & identification.keys() if cleared_by else ():
+            if identification[name] == ("" if cleared_by == "empty" else None):
+                profile.fields.pop(name, None)
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
         """Find the profile of a user; without a user_id, that of a device or of its user."""
@@ -111,6 +128,8 @@ class Profiles:
             anonymous = self.devices.pop(device_id, None)
             if anonymous is not None:
                 _merge(anonymous, into=profile)
+                if self.history:
+                    self.history.move((None, device_id), (user_id, ""))
         return profile
 
 
@@ -127,21 +146,37 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
 # --- operators -------------------------------------------------------------------------------------------
 
 
-def update(properties: Properties, updates: Mapping[str, Json]) -> None:
-    """Apply checked user_properties: operators in the server's order, or plain keys as $set."""
+def update(
+    properties: Properties,
+    updates: Mapping[str, Json],
+    note: Callable[[str, Properties], None] | None = None,
+) -> None:
+    """Apply checked user_properties: operators in the server's order, or plain keys as $set.
+
+    `note` is called for each operator that changes something, with the new values by property (None: gone).
+    """
     if updates.keys().isdisjoint(ORDERED_OPERATORS):
         updates = {"$set": dict(updates)}
     for operator in ORDERED_OPERATORS:
-        operands = updates.get(operator)
+        operands, noted = updates.get(operator), dict[str, Json]()
         if operator == "$clearAll" and operator in updates:
+            noted.update(dict.fromkeys(properties))
             properties.clear()
         for name, value in operands.items() if isinstance(operands, dict) else ():
+            present = properties.get(name)
+            changed = None
             if operator == "$unset":
                 properties.pop(name, None)
             elif value is not None:
-                changed = _changed(operator, properties.get(name), value)
+                changed = _changed(operator, present, value)
                 if changed is not None:
                     properties[name] = changed
+            else:
+                continue
+            if changed != present or type(changed) is not type(present):
+                noted[name] = changed
+        if note and noted:
+            note(operator, noted)
 
 
 def _changed(operator: str, present: Json, value: Json) -> Json:

@@ -44,6 +44,7 @@ def _check_shares(rules: tuple[FaultRule, ...]) -> tuple[FaultRule, ...]:
 
 
 Offenders: TypeAlias = Literal["all", "first", "none"]
+Taking: TypeAlias = Literal["obey", "ignore", "refuse"]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
 Rate: TypeAlias = Annotated[float, Field(gt=0)] | None
 # Of JSON these are arrays.
@@ -66,7 +67,10 @@ class SandboxOptions:
     429. Requests with one of `hot_users` get a 429: the first `hot_tries` of them, or all. Requests with one
     of `poison_users`, or one of `poison_texts` in their JSON text, get `poison_status`. Events of
     `quota_users` get a 429 and those of `silenced_users` a 400. `offenders` are the events that a 400 names,
-    `ingested` those that `events_ingested` counts. `latency` is in seconds. `sink` reads bodies and looks at
+    `ingested` those that `events_ingested` counts. Of `/identify` no page says whether it takes gzip, the
+    form field `options` (`identify_min_id_length`), an `insert_id`, a `time` or `$clearAll`, what it does
+    with an array in which an item is bad (`bad_item`), and what clears a field: an `empty` text or a `null`.
+    `latency` is in seconds. `sink` reads bodies and looks at
     nothing. `record` remembers every request in memory, `journal` appends them to a file.
     """
 
@@ -94,6 +98,13 @@ class SandboxOptions:
     silenced_users: Names = frozenset()
     offenders: Offenders = "all"
     ingested: Literal["all", "new", "none"] = "all"
+    identify_gzip: bool = False
+    identify_min_id_length: bool = False
+    identify_insert_id: Taking = "ignore"
+    identify_time: Taking = "ignore"
+    clear_all: Taking = "obey"
+    bad_item: Literal["refuses_all", "refused_alone", "skipped"] = "refuses_all"
+    cleared_by: Literal["empty", "null"] | None = None
     faults: Annotated[tuple[Rule, ...], Strict(False), AfterValidator(_check_shares)] = ()
     latency: Seconds = 0.0
     seed: int = 0

@@ -26,8 +26,10 @@ from .fault_injection import (
 )
 from .limiter import Limiter
 from .profiles import NOBODY, Profiles
+from .property_history import PropertyHistory
 from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
+from .web_page import Trial, WebPage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -62,6 +64,7 @@ class Sandbox:
         self.outage = Outage(self._clock)
         self.stopping = asyncio.Event()
         self.journal = Journal(options.journal, keep=lambda: self.options.record)
+        self.trial: Trial | None = None  # what `propsync try` tells the page
         self._in_flight = RequestsInFlight()
         self._runner: web.AppRunner | None = None
         self._port = options.port
@@ -70,7 +73,8 @@ class Sandbox:
     def _begin(self, options: SandboxOptions) -> None:
         """Begin without any profile; the counts go on."""
         limiter, inserts = Limiter(options, self._clock), InsertIdMemory(self._clock)
-        self._state = SandboxState(options, limiter, self.stats, Profiles(), inserts)
+        profiles = Profiles(PropertyHistory(self._wall))
+        self._state = SandboxState(options, limiter, self.stats, profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)
         self._endpoints: dict[str, Endpoint] = {
             IDENTIFY: IdentifyEndpoint(self._state),
@@ -87,6 +91,7 @@ class Sandbox:
                 web.get("/_sandbox/{name}", self.show),
                 web.post("/_sandbox/faults", self.change_options),
                 web.post("/_sandbox/reset", self.forget),
+                *WebPage(self).routes(),
             ]
         )
         # A compressed body stays compressed until its path opens it, within bounds or not at all.
@@ -162,6 +167,7 @@ class Sandbox:
         """Forget every profile, count and record; options and an outage stay."""
         self.stats = Stats()
         self.journal.records.clear()
+        self.journal.recent.clear()
         self._begin(self.options)
 
     # --- Amplitude's paths ---

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .profiles import UserKey
+
+
+MOST_RECENT: Final = 50  # requests that the page shows
 
 
 @dataclass(slots=True)
@@ -84,11 +87,15 @@ class RequestRecord:
 
 
 class Journal:
-    """Records in the order of their answers, in memory where `keep` is true and in a file if one is named."""
+    """Records in the order of their answers, in memory where `keep` is true and in a file if one is named.
+
+    `recent` has the last ones in any case.
+    """
 
     def __init__(self, path: Path | None, keep: Callable[[], bool]) -> None:
         """Open the file to append to it. Raises SandboxError."""
         self.records: list[RequestRecord] = []
+        self.recent: deque[RequestRecord] = deque(maxlen=MOST_RECENT)
         self._keep = keep
         try:
             # Unbuffered, so that a reader of the file sees every answered request.
@@ -104,6 +111,7 @@ class Journal:
 
     def add(self, record: RequestRecord) -> None:
         """Keep a record."""
+        self.recent.append(record)
         if self._keep():
             self.records.append(record)
         if self._file is not None:

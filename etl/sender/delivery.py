@@ -31,7 +31,7 @@ from ..amplitude.responses import (
 )
 from ..errors import DestinationError
 from ..model import Body, Chunk, Tally
-from .backoff import Clock, Pause
+from .backoff import Pause
 from .in_flight import ChunkInFlight, InFlightRecord, Sending, Transport, Watcher
 from .parts import (
     accepted,
@@ -75,8 +75,6 @@ class Delivery:
     requests: FixedRate
     identifications: RateLimiter
     times: SlotTimes
-    clock: Clock
-    outage: float
     record: InFlightRecord | None
     resent: float = 0
     turns: Turns = field(init=False)
@@ -89,7 +87,7 @@ class Delivery:
     def __post_init__(self) -> None:
         self.turns = Turns(self.times.count)
         self.refusals = Refusals(self.pause, self.turns)
-        self.hot_users = HotUsers(self.clock, self.outage)
+        self.hot_users = HotUsers(self.pause.clock, self.pause.outage)
 
     def read_meter(self) -> Tally:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
@@ -138,7 +136,7 @@ class Delivery:
             again = answer is None or await self._follow(sending, *answer)
 
     async def _post(self, sending: Sending, request: Body) -> tuple[float, Verdict]:
-        part, started = sending.part, self.clock.now()
+        part, started = sending.part, self.pause.clock.now()
         self._meter += Tally(requests=1, retries=int(sending.failures > 0))
         # Known to be in flight until there is an answer: for good, if none comes.
         if self.record:
@@ -153,13 +151,13 @@ class Delivery:
         if self.record:
             self.record.ended(part, fate)
         sending.doubted |= fate == "lost"
-        latency = self.clock.now() - started
-        if not (isinstance(verdict, TryAgain) and verdict.unsent):
+        latency = self.pause.clock.now() - started
+        failed = verdict if isinstance(verdict, TryAgain) else None
+        throttled = isinstance(verdict, SlowDown | SlowDownSome)
+        self._meter += Tally(throttled=int(throttled), in_doubt=int(failed is not None and failed.in_doubt))
+        if failed is None or not failed.unsent:
             self.times.answered(latency)
             self._meter += Tally(bytes=sum(map(len, request)))
-        throttled = isinstance(verdict, SlowDown | SlowDownSome)
-        in_doubt = isinstance(verdict, TryAgain) and verdict.in_doubt
-        self._meter += Tally(throttled=int(throttled), in_doubt=int(in_doubt))
         self._note(verdict, sending)
         if not isinstance(verdict, Failure):
             singled_out = sending.halved or sending.parked_since is not None
@@ -295,7 +293,7 @@ class Delivery:
 
     async def _throttle_alone(self, sending: Sending, verdict: SlowDown) -> bool:
         if sending.parked_since is None:
-            sending.parked_since = self.clock.now()
+            sending.parked_since = self.pause.clock.now()
         if sending.failures >= _THROTTLED_PATIENCE:
             return await self._single_out(sending, verdict)
         return await self._wait_alone(sending, verdict)
@@ -335,7 +333,7 @@ class Delivery:
         """Note a failure; whether others passed since the one before."""
         others_pass = sending.failures > 0 and self.pause.passes > sending.passes
         sending.failures += 1
-        sending.since = min(sending.since, self.clock.now())
+        sending.since = min(sending.since, self.pause.clock.now())
         sending.tried |= not (isinstance(verdict, TryAgain) and verdict.unsent)
         sending.passes = self.pause.passes
         return others_pass
@@ -362,7 +360,7 @@ class Delivery:
     async def _park(self, sending: Sending, verdict: Failure) -> bool:
         """The part waits and is sent again by itself, and holds up nothing else."""
         if not sending.parked:
-            since = self.clock.now() if sending.parked_since is None else sending.parked_since
+            since = self.pause.clock.now() if sending.parked_since is None else sending.parked_since
             self.hot_users.prove(sending.part.keys, since, verdict)
             sending.parked_since, sending.parked = self.hot_users.since(sending.part.keys), True
             self.watcher.park(sending)
@@ -370,9 +368,9 @@ class Delivery:
 
     async def _wait_alone(self, sending: Sending, verdict: Failure, seconds: float | None = None) -> bool:
         """Wait without the others, and hand back the part once its outage is too long."""
-        now = self.clock.now()
+        now = self.pause.clock.now()
         sending.parked_since = now if sending.parked_since is None else sending.parked_since
-        end = sending.parked_since + self.outage
+        end = sending.parked_since + self.pause.outage
         if now >= end:
             reason = f"the server kept answering: {describe(verdict)}"
             self.watcher.finished(sending, handed_back(sending.part, "transient", reason, sending.end))

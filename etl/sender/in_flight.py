@@ -54,6 +54,12 @@ class Portion(Claim):
         if not len(self.states):
             self.states = np.zeros(len(self.places), np.int8)
 
+    def take_part(self) -> Chunk:
+        """What is to be sent of it, which now has begun."""
+        part, self.part = self.part, None
+        assert part is not None  # noqa: S101 - it is sent once
+        return part
+
     def still_open(self) -> Chosen:
         """Which of its identifications have no end yet; shape (k,)."""
         mask: Chosen = self.states != _DONE

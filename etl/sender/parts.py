@@ -20,7 +20,7 @@ from ..amplitude.responses import (
     TooBig,
     Verdict,
 )
-from ..arrow.originals import original_rows, take_rows
+from ..arrow.originals import rejects_of, take_rows
 from ..model import Chunk, End, Reject, Sent, Tally
 from ..subject import id_keys
 
@@ -66,13 +66,9 @@ def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused"
 
 def handed_back(part: Chunk, code: str, reason: str, end: End = "refused") -> Outcome:
     """Every row of the part is a reject."""
-    places = np.arange(part.rows.num_rows)
-    rows = original_rows(part.rows, places, source=part.source, text=part.text, keep_empty=part.keep_empty)
-    rejects = tuple(
-        Reject(part.source, int(number), code, reason, row.values, origin=row.origin)
-        for number, row in zip(part.numbers, rows, strict=True)
-    )
-    return Outcome(Tally(rejected=len(rejects)), rejects, _sent(part, end))
+    count = part.rows.num_rows
+    rejects = rejects_of(part, part.rows, np.arange(count), [(code, reason)] * count, part.keep_empty)
+    return Outcome(Tally(rejected=count), rejects, _sent(part, end))
 
 
 def _sent(part: Chunk, end: End) -> tuple[Sent, ...]:

@@ -105,7 +105,6 @@ class AdaptiveRate:
         self._latency: float | None = None
         self._jitter = 0.0
         self._recent: deque[tuple[float, int]] = deque()
-        self._recently_taken = 0
         self._in_a_row = 0
         self._last_passed = float("-inf")
 
@@ -141,8 +140,8 @@ class AdaptiveRate:
         self._before = self._admitted
         self._taken += amount
         self._recent.append((now, amount))
-        self._recently_taken += amount
-        self._drop_old(now)
+        while self._recent[0][0] <= now - _RECENT_SECONDS:
+            self._recent.popleft()
         # A rate that holds nobody up proves nothing about what would be admitted beyond it.
         if self._admitted is not None and self._binding:
             self._set(self._admitted, progress=self._progress + amount / _return(self._admitted, amount))
@@ -160,9 +159,9 @@ class AdaptiveRate:
             return True  # it was refused though little was asked for: no measure of how much is admitted
         if self._admitted is None or self._progress > _FAR:
             self._marks.clear()
-            self._drop_old(now)
+            taken = sum(amount for at, amount in self._recent if at > now - _RECENT_SECONDS)
             seconds = min(max(now - self._began, _LEAST_SECONDS), _RECENT_SECONDS)
-            self._set(self._recently_taken / seconds, progress=-1.0)
+            self._set(taken / seconds, progress=-1.0)
         else:
             # What is admitted, by a refusal now, by those before, and by what was thought until now.
             admitted, rare = self._admitted, _RARE * _return(self._admitted, amount)
@@ -190,10 +189,6 @@ class AdaptiveRate:
         self._progress = progress
         self._admitted = admitted = max(admitted, _LEAST_RATE)
         self._rate.per_second = admitted * math.exp(_STEP_BACK * progress**3)
-
-    def _drop_old(self, now: float) -> None:
-        while self._recent and self._recent[0][0] <= now - _RECENT_SECONDS:
-            self._recently_taken -= self._recent.popleft()[1]
 
 
 def _return(admitted: float, amount: int) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import EtlError
 from ..model import Chunk, Tally
-from ..run_events import Listener, Timing
+from ..run_events import Event, Listener, Paused, Recovered, Timing
 from .backoff import Backoff, Clock, Pause
 from .delivery import Delivery
 from .in_flight import ChunkInFlight, Commit, InFlightRecord, Portion, Sending, Transport
@@ -61,25 +61,29 @@ class Sender:
         resent: float = 0,
     ) -> None:
         clock = clock or Clock()
+        self._times = times = SlotTimes(slots, clock.now)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Paused | Recovered):
+                times.outage(lasts=isinstance(event, Paused))
+            listener(event)
+
         self._pause = Pause(
             clock,
             backoff or Backoff(),
             outage=max_outage,
-            listener=listener,
+            listener=tell,
             throttle_seconds=transport.throttle_seconds,
         )
         if isinstance(rate, int | float):
             rate = FixedRate(rate, clock)
-        self._times = SlotTimes(slots, clock.now)
         self._delivery = Delivery(
             transport,
             self,
             pause=self._pause,
             requests=FixedRate(requests_per_second, clock),
             identifications=rate or AdaptiveRate(clock),
-            times=self._times,
-            clock=clock,
-            outage=max_outage,
+            times=times,
             record=record,
             resent=resent,
         )
@@ -99,6 +103,7 @@ class Sender:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._times.ended()
         try:
             await self._tasks.close(error, self.drain)
         finally:
@@ -114,10 +119,10 @@ class Sender:
         while not self.stopping and not (
             self._times.free and self._parked < MOST_PARKED and self._parked_bytes < MOST_PARKED_BYTES
         ):
-            self._times.hold_back(held=self._times.free > 0)
+            self._times.held_back(held=self._times.free > 0)
             self._changed.clear()
             await self._changed.wait()
-        self._times.hold_back(held=False)
+        self._times.held_back(held=False)
         if self.stopping:
             return
         self._unanswered += chunk.users
@@ -263,8 +268,7 @@ class Sender:
 
     def _begin(self, portion: Portion) -> None:
         """Send a portion."""
-        part, portion.part = portion.part, None
-        assert part is not None  # noqa: S101 - it is sent once
+        part = portion.take_part()
         if portion.slot is not None:
             portion.slot.set("request")
         if part.users:
@@ -274,8 +278,7 @@ class Sender:
 
     def _give_up(self, portion: Portion) -> None:
         """End a portion of throttled users whose time is over, without a request."""
-        part, portion.part = portion.part, None
-        assert part is not None  # noqa: S101 - it waits
+        part = portion.take_part()
         portion.given_up = True
         reason = f"not sent, as the server kept refusing this user: {self._hot_users.message(part.keys)}"
         self._unanswered -= portion.end(part, handed_back(part, "transient", reason, "unsent"))

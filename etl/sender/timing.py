@@ -1,4 +1,4 @@
-"""Where the time of a sender goes: each slot is in one state at each moment. No I/O."""
+"""Where the time of a sender goes: what its slots wait for, moment by moment. No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from ..run_events import Timing
 
@@ -20,69 +20,90 @@ _SHARES: Final = (0.50, 0.95, 0.99)
 
 
 class SlotTimes:
-    """The seconds that `count` slots spend in each state, from its first moment on, and latencies.
+    """The seconds that a sender with `count` slots spends in each state, and the latencies of its requests.
 
-    `free` slots are idle, or in the state `user` while a chunk is held back.
+    The time of each moment is shared equally by the slots that count then, so the states add up to the
+    duration. A free slot counts while something may come for it: it is idle, in the state `user` while a
+    chunk is `held_back`, and in the state `pause` during an `outage`. Once the source has `ended` it counts
+    no more; if no other slot counts then, only rows without a slot are left, which pause.
     """
 
     def __init__(self, count: int, now: Callable[[], float]) -> None:
         self.count = self.free = count
-        self.now = now
-        self._last = now()  # when the number of free slots changed
-        self._free_state: SlotState = "idle"
-        self.seconds: dict[SlotState, float] = {"idle": 0.0, "user": 0.0, "commit": 0.0}
-        self.seconds |= dict.fromkeys(_BUSIEST, 0.0)
-        self._slots: dict[Slot, None] = {}
+        self._now = now
+        self._last = now()  # when a state changed
+        self._held_back = self._outage = self._ended = False
+        self._taken: dict[SlotState, int] = dict.fromkeys(get_args(SlotState), 0)
+        self._seconds: dict[SlotState, float] = dict.fromkeys(self._taken, 0.0)
         self._latencies: Counter[int] = Counter()
 
     def take(self) -> Slot:
         """Take a free slot for a chunk, which waits for its users until it is sent."""
-        slot = Slot(self, self._count_free(-1))
-        self._slots[slot] = None
-        return slot
+        self.move("user", 1)
+        self.free -= 1
+        return Slot(self)
 
-    def give_back(self, slot: Slot) -> None:
-        """The slot is free again."""
-        self._count_free(1)
-        del self._slots[slot]
+    def give_back(self, shown: SlotState) -> None:
+        """A slot in this state is free again."""
+        self.move(shown, -1)
+        self.free += 1
 
-    def hold_back(self, *, held: bool) -> None:
+    def move(self, state: SlotState, more: int) -> None:
+        """So many more of the slots that are taken are in a state."""
+        self._count()
+        self._taken[state] += more
+
+    def held_back(self, *, held: bool) -> None:
         """A chunk is ready, but it is held back because too many users are waited for; or no longer."""
-        if held != (self._free_state == "user"):
-            self._count_free()
-            self._free_state = "user" if held else "idle"
+        self._count()
+        self._held_back = held
 
-    def _count_free(self, more: int = 0) -> float:
-        """Add the time of the free slots, of which there are some more from now on."""
-        now = self.now()
-        self.seconds[self._free_state] += (now - self._last) * self.free
-        self._last = now
-        self.free += more
-        return now
+    def outage(self, *, lasts: bool) -> None:
+        """All requests pause, or the first one has passed since."""
+        self._count()
+        self._outage = lasts
+
+    def ended(self) -> None:
+        """No chunk will come any more."""
+        self._count()
+        self._ended = True
+
+    def _count(self) -> None:
+        """Share the time since the last change of a state."""
+        now = self._now()
+        seconds, self._last = now - self._last, now
+        free = 0 if self._ended else self.free
+        counting = free + self.count - self.free
+        if seconds <= 0:
+            return
+        for state, slots in self._taken.items():
+            self._seconds[state] += seconds * slots / (counting or 1)
+        free_state: SlotState = "user" if self._held_back else "pause" if self._outage else "idle"
+        if free:
+            self._seconds[free_state] += seconds * free / counting
+        elif not counting:
+            self._seconds["pause"] += seconds
 
     def answered(self, latency: float) -> None:
         """A request was answered after so many seconds."""
         self._latencies[math.ceil(math.log(max(latency, 1e-6)) / _CLASS)] += 1
 
     def timing(self) -> Timing:
-        """The seconds by state until now, `count` times the duration in all; latencies within 3 %."""
-        self._count_free()
-        for slot in self._slots:
-            slot.count()
+        """The seconds by state until now, which add up to the duration; latencies within 3 %."""
+        self._count()
         total, reached, latencies = self._latencies.total(), 0, list[float]()
         for number, count in sorted(self._latencies.items()):
             reached += count
             while len(latencies) < len(_SHARES) and reached >= _SHARES[len(latencies)] * total:
                 latencies.append(math.exp((number - 0.5) * _CLASS))
-        return Timing(slots=self.count, **self.seconds, latency=tuple(latencies))
+        return Timing(slots=self.count, **self._seconds, latency=tuple(latencies))
 
 
 class Slot:
     """The slot of a chunk in flight: in its `state`, unless a part of the chunk waits or awaits an answer."""
 
-    def __init__(self, times: SlotTimes, now: float) -> None:
+    def __init__(self, times: SlotTimes) -> None:
         self._times = times
-        self._since = now
         self._state: SlotState = "user"
         self._shown: SlotState = "user"
         self._busy: dict[SlotState, int] = dict.fromkeys(_BUSIEST, 0)
@@ -106,18 +127,12 @@ class Slot:
 
     def release(self) -> None:
         """The slot is free; what the chunk does from now on counts nowhere."""
-        self.count()
-        self._times.give_back(self)
+        self._times.give_back(self._shown)
         self._released = True
-
-    def count(self) -> None:
-        """Add the time since the last change to the state that it is in."""
-        now = self._times.now()
-        self._times.seconds[self._shown] += now - self._since
-        self._since = now
 
     def _show(self) -> None:
         shown = next((state for state in _BUSIEST if self._busy[state]), self._state)
         if shown != self._shown and not self._released:
-            self.count()
+            self._times.move(self._shown, -1)
+            self._times.move(shown, 1)
             self._shown = shown

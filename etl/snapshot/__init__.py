@@ -1,6 +1,6 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
-from .bit_set import BitSet
+from .bit_set import BitSet, KeyFilter
 from .comparison import DeviceLinks, FinalChanges, UnchangedUsers, device_owners
 from .diff import DiffedBatch, Differ
 from .file import Snapshot, SnapshotWriter
@@ -18,6 +18,7 @@ __all__ = [
     "DistinctUsers",
     "FieldGroup",
     "FinalChanges",
+    "KeyFilter",
     "KnownIds",
     "KnownIdsWriter",
     "Layout",

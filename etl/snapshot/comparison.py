@@ -6,8 +6,9 @@ for the user's entry, too, or its values would be taken for unchanged when the u
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -57,12 +58,12 @@ class Comparison:
     @property
     def unknown(self) -> NDArray[np.bool_]:
         """Which rows have an unknown id; shape (n,)."""
-        return _any_entry(self.positions < 0)
+        return np.asarray((self.positions < 0).any(axis=1))
 
     @property
     def differing(self) -> NDArray[np.bool_]:
         """Which fingerprints of a row differ from those of one of its entries; shape (n, p)."""
-        return _any_entry(self.differs)
+        return np.asarray(self.differs.any(axis=1))
 
     def changed(self, counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows have an unknown id, or differ in a `counted` column (shape (p,)); shape (n,)."""
@@ -188,13 +189,7 @@ class DeviceLinks:
         return keys
 
 
-def _any_entry(by_entry: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether it is true for one of the entries; they are on axis 1."""
-    some: NDArray[Any] = by_entry[:, 0] if by_entry.shape[1] == 1 else np.asarray(by_entry.any(axis=1))
-    return some
-
-
-class FinalChanges:
+class FinalChanges(AbstractContextManager["FinalChanges"]):
     """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
 
     Use it as a context manager until it is `finish`ed; what it knows then stays. StateError where rows don't
@@ -215,9 +210,6 @@ class FinalChanges:
         self._rows = SpillBuffer(path, added_schema(layout))
         self._unchanged = UnchangedUsers(snapshot)
         self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._rows.__exit__(*error)

@@ -6,13 +6,13 @@ the rows were batched.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ..arrow.originals import original_rows, rows_with_originals
+from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.structs import nest_columns, value_columns
 from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
@@ -59,6 +59,7 @@ class DiffedBatch:
     rows: NDArray[np.int64] | None = None
 
 
+@dataclass(slots=True, eq=False)
 class Differ:
     """Compares batches in source order; it remembers which users had a row sent in this run.
 
@@ -67,37 +68,31 @@ class Differ:
     another mode.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        snapshot: Snapshot | None = None,
-        *,
-        full: bool = False,
-        final: FinalChanges | None = None,
-        splice: Splice | None = None,
-    ) -> None:
-        if snapshot is not None and snapshot.mode != layout.mode:
-            raise ValueError(f"the snapshot is by {snapshot.mode}, not by {layout.mode}")
-        self._layout = layout
-        self._snapshot = snapshot
-        self._full = full
-        self._final = final
-        self._splice = splice
-        self._counted = np.isin(layout.names, layout.counted)
-        self._sent = BitSet(0 if snapshot is None else len(snapshot))
+    layout: Layout
+    snapshot: Snapshot | None = None
+    _: KW_ONLY
+    full: bool = False
+    final: FinalChanges | None = None
+    splice: Splice | None = None
+    _sent: BitSet = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.snapshot is not None and self.snapshot.mode != self.layout.mode:
+            raise ValueError(f"the snapshot is by {self.snapshot.mode}, not by {self.layout.mode}")
+        self._sent = BitSet(0 if self.snapshot is None else len(self.snapshot))
 
     def mark(self, keys: NDArray[np.uint64]) -> None:
         """Record that users of shape (m, w) had rows sent in this run, before the rows that come next."""
-        if self._snapshot is not None and not self._full:
-            for column in with_owners(keys, self._snapshot).T:
-                self._sent.add(self._snapshot.find(column))
+        if self.snapshot is not None and not self.full:
+            for column in with_owners(keys, self.snapshot).T:
+                self._sent.add(self.snapshot.find(column))
 
     def each(self, batches: Iterable[Mapped]) -> Iterator[DiffedBatch]:
         """Compare batches one by one. With a big snapshot, several are looked up together.
 
         A snapshot is sorted by key and an export isn't, so even a few rows are all over the file.
         """
-        at_once = min(len(self._snapshot) // _SHARE, _MOST) if self._snapshot and not self._full else 0
+        at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot and not self.full else 0
         gathered: list[Mapped] = []
         for mapped in batches:
             gathered.append(mapped)
@@ -109,10 +104,10 @@ class Differ:
 
     def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
         identifications = [mapped.identifications for mapped in batches]
-        fingerprints = [fingerprints_of(some, self._layout, self._splice) for some in identifications]
-        if self._snapshot is None or self._full:
+        fingerprints = [fingerprints_of(some, self.layout, self.splice) for some in identifications]
+        if self.snapshot is None or self.full:
             for mapped, own in zip(batches, fingerprints, strict=True):
-                new = np.full(len(own), self._snapshot is None)
+                new = np.full(len(own), self.snapshot is None)
                 yield DiffedBatch(replace(mapped, fingerprints=own), new, np.zeros(own.shape, np.bool_), 0)
         elif batches:
             keys = np.concatenate([user_keys(some) for some in identifications])
@@ -121,8 +116,8 @@ class Differ:
                 for mapped in batches
             ]
             rejected = np.concatenate(runs)
-            owned = with_owners(keys, self._snapshot)
-            seen = compare(np.concatenate(fingerprints), owned, self._snapshot, self._layout, rejected)
+            owned = with_owners(keys, self.snapshot)
+            seen = compare(np.concatenate(fingerprints), owned, self.snapshot, self.layout, rejected)
             stop = 0
             for mapped in batches:
                 start, stop = stop, stop + len(mapped.kept)
@@ -130,11 +125,11 @@ class Differ:
 
     def _diff(self, mapped: Mapped, seen: Comparison) -> DiffedBatch:
         """What is left of a batch, after all the rows before it."""
-        if self._final is not None:
-            seen = self._final.narrowed(seen)
-        may, changed = ~seen.overtaken, seen.changed(self._counted)
+        if self.final is not None:
+            seen = self.final.narrowed(seen)
+        may, changed = ~seen.overtaken, seen.changed(np.isin(self.layout.names, self.layout.counted))
         before = self._sent.has(seen.positions).any(axis=1)
-        groups = [group for group in self._layout.bundles if group.unrepeatable]
+        groups = [group for group in self.layout.bundles if group.unrepeatable]
         increments = given(mapped.identifications, tuple(path for group in groups for path in group.paths))
         alone = (may & (changed | before)) | increments
         after = before | later_rows(seen.positions, alone, may=may)
@@ -148,7 +143,7 @@ class Differ:
             sent, unknown = seen.take(rows), seen.unknown[rows] & may[rows]
             self._sent.add(sent.positions.ravel())
             differing = sent.differing & (may & changed)[rows, None]
-            whole = may[rows] & (after[rows] | unknown | sent.relinked(self._layout))
+            whole = may[rows] & (after[rows] | unknown | sent.relinked(self.layout))
             identifications = keep_changed(mapped.identifications, rows, self._keeps(differing, whole))
         left = replace(
             mapped,
@@ -167,11 +162,11 @@ class Differ:
         Shape (k, p), or (k, 2p) where each of a row's entries has its own. In a cumulative column an entry
         gets all of a run's fingerprints or none: with a part of them it would differ the next night.
         """
-        if self._final is None or not self._layout.cumulative.any():
+        if self.final is None or not self.layout.cumulative.any():
             return seen.fingerprints * sent
-        entries = seen.positions.shape[1] if self._layout.paired else 1
+        entries = seen.positions.shape[1] if self.layout.paired else 1
         recorded = np.repeat(sent[:, None], entries, axis=1)
-        every = self._layout.cumulative
+        every = self.layout.cumulative
         recorded[:, :, every] &= (seen.differs | (seen.positions < 0)[:, :, None])[:, :entries, every]
         columns = entries * sent.shape[1]
         fingerprints: Fingerprints = (seen.fingerprints[:, None] * recorded).reshape(len(sent), columns)
@@ -181,13 +176,13 @@ class Differ:
         self, differing: NDArray[np.bool_], whole: NDArray[np.bool_]
     ) -> list[tuple[tuple[FieldPath, ...], NDArray[np.bool_]]]:
         """The paths of each field group, and in which of the rows that are sent it stays."""
-        places = {group: place for place, group in enumerate(self._layout.compared)}
+        places = {group: place for place, group in enumerate(self.layout.compared)}
         keeps = []
-        for group in self._layout.bundles:
+        for group in self.layout.bundles:
             if group.unrepeatable:
                 keep = np.ones(len(whole), dtype=np.bool_)
             else:
-                own = slice(None) if self._layout.mode == "user" else [places[group]]
+                own = slice(None) if self.layout.mode == "user" else [places[group]]
                 keep = whole | differing[:, own].any(axis=1)
             keeps.append((group.paths, keep))
         return keeps
@@ -252,15 +247,11 @@ def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.i
     """The batch's rejects and the rows that a later run overtook; `runs` (shape (m, 2)) are both runs."""
     if len(rows) == 0:
         return mapped.rejects
-    batch, positions = mapped.batch, mapped.kept[rows]
-    whole, keep = rows_with_originals(batch), mapped.keep_empty
-    found = original_rows(whole, positions, source=batch.source, text=batch.text, keep_empty=keep)
-    late = []
-    numbers = batch.numbers[positions].tolist()
-    for number, (rejected, accepted), row in zip(numbers, runs.tolist(), found, strict=True):
-        reason = (
-            f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found "
-            "that Amplitude has them; to send the row in spite of that, run with --full"
-        )
-        late.append(Reject(batch.source, number, "superseded", reason, row.values, origin=row.origin))
+    reasons = [
+        f"run {rejected} rejected this row, and run {accepted} sent other values of this user, or found "
+        "that Amplitude has them; to send the row in spite of that, run with --full"
+        for rejected, accepted in runs.tolist()
+    ]
+    batch, why = mapped.batch, (("superseded", reason) for reason in reasons)
+    late = rejects_of(batch, rows_with_originals(batch), mapped.kept[rows], why, mapped.keep_empty)
     return tuple(sorted([*mapped.rejects, *late], key=lambda reject: reject.row))

@@ -8,7 +8,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from .sorted_file import Partition, SnapshotHeader
 
 _RUN, _WHOLE = "run", "whole"  # columns
-_SNAPSHOT: Final = "snapshot"
-_LOSS: Final = "then sends everyone, and writes it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +66,15 @@ class Snapshot(SortedFile):
     `mode` and `hashing` are those of the layout it was made with, `names` are its columns of fingerprints.
     """
 
+    kind = "snapshot"
+    loss = "then sends everyone, and writes it anew"
+
     def __init__(self, path: Path) -> None:
-        super().__init__(path, _SNAPSHOT, loss=_LOSS)
+        super().__init__(path)
         self.mode = cast("Literal['property', 'user']", self.metadata.mode)
         self.header = self.metadata.header
         self.hashing = self.metadata.hashing
         self.names = tuple(self.metadata.names)
-
-    @classmethod
-    def open(cls, path: Path) -> Self | None:
-        """Open the snapshot at `path`; None where there is none.
-
-        Raises StaleCheckpointError where it is damaged or was written by a newer version.
-        """
-        return cls(path) if path.exists() else None
 
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
@@ -178,18 +171,15 @@ def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.
         fields.append(required_field(OWNER, pa.uint64()))
     if layout.mode == "property":
         fields.append(added_schema(layout).field(PRINTS))
-    return pa.schema(fields, FileMetadata(_SNAPSHOT, header, layout.mode, layout.names, hashing).pack())
+    return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names, hashing).pack())
 
 
 def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
     """Rows of `snapshot_schema`."""
     wholes = whole_fingerprints(entries.fingerprints, layout)
-    columns = [pa.array(entries.keys), pa.array(entries.runs), pa.array(wholes)]
-    if layout.paired:
-        columns.append(pa.array(entries.owners))
-    if layout.mode == "property":
-        columns.append(binary_column(entries.fingerprints))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    columns = {KEY: entries.keys, _RUN: entries.runs, _WHOLE: wholes, OWNER: entries.owners}
+    columns[PRINTS] = binary_column(entries.fingerprints)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _stored_owners(rows: pa.RecordBatch) -> NDArray[np.uint64]:

@@ -24,7 +24,7 @@ from ..amplitude.operators import (
 )
 from ..arrow.hashing import hash_texts
 from ..arrow.structs import FieldPath, field_groups, valid_mask, value_columns
-from ..subject import Subject
+from ..subject import Subject, subject_of
 from .value_hashes import NEWEST_HASHING, Hashes, HashRules, hash_values, salt_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ _HALF: Final = np.uint64(32)
 _ONE: Final = np.uint64(1)
 # Words of seeds other than those of the keys, so that users with one key differ here. (Hashed when needed: an
 # Arrow array that is made while modules are imported looks for pandas.)
-_USER, _DEVICE, _LINK = (("whose", name) for name in ("user_id", "device_id", "link"))
+_LINKED: Final = ("whose", "link")
 
 
 def fingerprints_of(
@@ -175,8 +175,8 @@ def fingerprints_of(
     for place, group in enumerate(layout.compared):
         fingerprints[:, place] = hashed.finish(*hashed.sum(group))
     if layout.paired:
-        device = identifications.column("device_id")
-        fingerprints[:, -1] = hashed.finish(hash_texts(device, salt_of(_LINK)), valid_mask(device))
+        device = identifications.column(LINK)
+        fingerprints[:, -1] = hashed.finish(hash_texts(device, salt_of(_LINKED)), valid_mask(device))
     return fingerprints
 
 
@@ -184,8 +184,8 @@ def owner_hashes(ids: pa.RecordBatch, layout: Layout) -> NDArray[np.uint16]:
     """Of n rows with these ids a hash of the owner of each of their entries, never 0; shape (n, w)."""
     entries = [_RowHashes(ids, HashRules()).user]
     if layout.paired:
-        device = ids.column("device_id")
-        entries.append(np.where(valid_mask(device), hash_texts(device, salt_of(_DEVICE)), entries[0]))
+        device = ids.column(LINK)
+        entries.append(np.where(valid_mask(device), _hash_ids(LINK, device), entries[0]))
     words = np.stack([(own * _LAST) >> np.uint64(48) for own in entries], axis=1)
     return np.maximum(words, _ONE).astype(np.uint16)
 
@@ -215,21 +215,17 @@ def given(identifications: pa.RecordBatch, paths: tuple[FieldPath, ...]) -> NDAr
 
 
 class _RowHashes:
-    """The value columns of n identifications, and a hash of each row's user, or else of its device."""
+    """The value columns of n identifications, and a hash of each row's leading id, or else its other."""
 
     def __init__(self, identifications: pa.RecordBatch, rules: HashRules) -> None:
         self._rows = identifications
         self._columns: Mapping[FieldPath, pa.Array] = dict(value_columns(identifications))
         self._rules = rules
-        names = identifications.schema.names
-        if "user_id" in names:
-            user = identifications.column("user_id")
-            self.user = hash_texts(user, salt_of(_USER))
-            if "device_id" in names and user.null_count:
-                alone = ~valid_mask(user)
-                self.user[alone] = hash_texts(identifications.column("device_id"), salt_of(_DEVICE))[alone]
-        else:
-            self.user = hash_texts(identifications.column("device_id"), salt_of(_DEVICE))
+        (lead, ids), *linked = self._ids = tuple(subject_of(identifications).columns(identifications))
+        self.user = _hash_ids(lead, ids)
+        if linked and ids.null_count:
+            alone = ~valid_mask(ids)
+            self.user[alone] = _hash_ids(*linked[0])[alone]
 
     def sum(self, group: FieldGroup) -> tuple[Hashes, NDArray[np.bool_]]:
         """The sums of the hashes of a group's values, and which rows have one at all."""
@@ -261,14 +257,19 @@ class _RowHashes:
             hashed, some = self.sum(group)
             total += hashed
             there |= some
-        if all(name in self._rows.schema.names for name in ("user_id", "device_id")):
-            user, device = self._rows.column("user_id"), self._rows.column("device_id")
-            alone = ~there & valid_mask(user) & valid_mask(device)
-            total[alone] += hash_texts(device, salt_of(_LINK))[alone]
+        if len(self._ids) == 2:
+            (_, users), (_, devices) = self._ids
+            alone = ~there & valid_mask(users) & valid_mask(devices)
+            total[alone] += hash_texts(devices, salt_of(_LINKED))[alone]
             there |= alone
         mixed = (total ^ self.user) * _LAST
         mixed ^= mixed >> _HALF
         return np.where(there, np.maximum(mixed, _ONE), np.uint64(0))
+
+
+def _hash_ids(name: str, ids: pa.StringArray) -> Hashes:
+    """Hashes of ids, other ones for the same text in another field; shape (n,)."""
+    return hash_texts(ids, salt_of(("whose", name)))
 
 
 def _any_valid(columns: list[pa.Array], n: int) -> NDArray[np.bool_]:

@@ -8,14 +8,15 @@ no user. Unsetting by both would link a device to a user anew.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS
-from ..subject import names_device_alone, user_keys
+from ..arrow.structs import valid_mask
+from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
 from .snapshot_entries import group_starts
 from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from .file import Snapshot
 
-_KIND: Final = "list of ids"
-_LOSS: Final = "then writes it anew, and leaves alone who left before"
 _SCHEMA: Final = pa.schema([KEY_FIELD, *(pa.field(name, pa.string()) for name in ID_FIELDS)])
 _ENTRY_BYTES: Final = 64  # about
 _ROWS: Final = 16_384
@@ -39,16 +38,11 @@ _ROWS: Final = 16_384
 class KnownIds(SortedFile):
     """The ids of earlier runs. Use it as a context manager; one thread at a time."""
 
-    @classmethod
-    def open(cls, path: Path) -> Self | None:
-        """Open the ids at `path`; None where there are none. Raises StaleCheckpointError."""
-        return cls(path, _KIND, loss=_LOSS) if path.exists() else None
+    kind = "list of ids"
+    loss = "then writes it anew, and leaves alone who left before"
 
     def of(self, keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.uint64], pa.RecordBatch]]:
-        """Those of the ascending keys that are known, in pieces: m keys with their `user_id` and `device_id`.
-
-        Each row has one of the two.
-        """
+        """Those of the ascending keys that are known, in pieces: m keys with their ids, one in each row."""
         for span, part in self.split(keys):
             at, hit = part.search(keys[span])
             if hit.any():
@@ -59,17 +53,13 @@ class KnownIds(SortedFile):
         """All keys in ascending order, in pieces."""
         return (part.keys for part in self.partitions)
 
-    def entries(self, low: int, high: int) -> list[pa.RecordBatch]:
-        """The entries with keys from `low` to `high - 1`, in their order."""
-        return list(self.between(low, high))
-
 
 class KnownIdsWriter(SortedFileWriter):
     """Takes ids and writes them in place of the old ones; see `SortedFileWriter`."""
 
     def __init__(self, path: Path, header: SnapshotHeader, *, old: KnownIds | None = None) -> None:
         super().__init__(path, _SCHEMA, old)
-        self._schema = _SCHEMA.with_metadata(FileMetadata(_KIND, header).pack())
+        self._schema = _SCHEMA.with_metadata(FileMetadata(KnownIds.kind, header).pack())
 
     def add(self, identifications: pa.RecordBatch) -> None:
         """Add the ids of n identifications, each of which has one; their other columns don't matter."""
@@ -77,12 +67,12 @@ class KnownIdsWriter(SortedFileWriter):
         unknown = np.ones(len(keys), np.bool_) if self._old is None else self._old.find(keys) < 0
         rows = np.flatnonzero(unknown)
         if len(rows):
-            names = identifications.schema.names
-            none = pa.nulls(identifications.num_rows, pa.string())
-            ids = [identifications.column(name) if name in names else none for name in ID_FIELDS]
-            user, device = (column.take(pa.array(rows)) for column in ids)
-            alone = pc.if_else(user.is_valid(), pa.scalar(None, pa.string()), device)
-            self._added.add(keys[rows], user, alone)
+            known = identifications.take(pa.array(rows))
+            own, named = dict.fromkeys(ID_FIELDS, pa.nulls(len(rows), pa.string())), np.zeros(len(rows), bool)
+            for name, ids in subject_of(known).columns(known):  # of several ids the leading one
+                own[name] = pc.if_else(pa.array(named), pa.scalar(None, pa.string()), ids)
+                named |= valid_mask(ids)
+            self._added.add(keys[rows], *own.values())
 
     def finish(self) -> int:
         """Write the new file in place of the old one; the number of its entries."""

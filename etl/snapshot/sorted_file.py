@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -98,13 +98,23 @@ class Partition:
 
 
 class SortedFile:
-    """A mapped file and its partitions, in ascending order of keys. Use it as a context manager."""
+    """A mapped file and its partitions, in ascending order of keys. Use it as a context manager.
 
-    def __init__(self, path: Path, kind: str, *, loss: str) -> None:
-        """Map the file; `loss` is what the next run does without it.
+    `kind` names what it holds, and `loss` is what the next run does without it.
+    """
 
-        Raises StaleCheckpointError where the file is damaged, newer, or of another kind.
+    kind: ClassVar[str]
+    loss: ClassVar[str]
+
+    @classmethod
+    def open(cls, path: Path) -> Self | None:
+        """Open the file at `path`; None where there is none.
+
+        Raises StaleCheckpointError where it is damaged, of another kind, or written by a newer version.
         """
+        return cls(path) if path.exists() else None
+
+    def __init__(self, path: Path) -> None:
         self._read_bytes = 0
         try:
             with path.open("rb") as file:
@@ -118,12 +128,17 @@ class SortedFile:
                 self.schema, self.metadata = reader.schema, FileMetadata(header=header, **fields)
                 self.partitions = list(_partitions(reader))
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise _unusable(path, f"is damaged or no {kind} of propsync ({error})", loss) from error
+            raise self._unusable(path, f"is damaged or no {self.kind} of propsync ({error})") from error
         if newer:
-            raise _unusable(path, "was written by a newer propsync", loss, "update propsync, or ")
-        if self.metadata.kind != kind:
-            raise _unusable(path, f"is no {kind} of propsync, but a {self.metadata.kind}", loss)
+            raise self._unusable(path, "was written by a newer propsync", "update propsync, or ")
+        if self.metadata.kind != self.kind:
+            raise self._unusable(path, f"is no {self.kind} of propsync, but a {self.metadata.kind}")
         self._bounds = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
+
+    def _unusable(self, path: Path, what: str, before: str = "") -> StaleCheckpointError:
+        return StaleCheckpointError(
+            f"{path} {what}", hint=f"{before}delete the file; the next run {self.loss}"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -240,7 +255,3 @@ def _partitions(reader: pa.ipc.RecordBatchFileReader) -> Iterator[Partition]:
             raise ValueError("its partitions are out of order")
         yield part
         first, before = first + len(part), int(part.keys[-1])
-
-
-def _unusable(path: Path, what: str, loss: str, before: str = "") -> StaleCheckpointError:
-    return StaleCheckpointError(f"{path} {what}", hint=f"{before}delete the file; the next run {loss}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ _SHIFT: Final = np.uint64(64 - 8)
 _HELD_BYTES: Final = 32_000_000
 
 
-class SpillBuffer:
+class SpillBuffer(AbstractContextManager["SpillBuffer"]):
     """Takes rows whose first column is the key (uint64), in order; returns them by bucket.
 
     Use it as a context manager. The file, if one is needed, is beside `path`. StateError where that can't
@@ -45,9 +45,6 @@ class SpillBuffer:
         self._sorted: tuple[pa.RecordBatch, NDArray[np.int64]] | None = None
         self.rows = 0
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._held, self._sorted = [], None
         if self._file is not None:
@@ -55,8 +52,7 @@ class SpillBuffer:
 
     def add(self, *columns: pa.Array | NDArray[np.uint64]) -> None:
         """Add rows, column by column."""
-        arrays = [pa.array(some) if isinstance(some, np.ndarray) else some for some in columns]
-        rows = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        rows = pa.RecordBatch.from_arrays(list(columns), schema=self.schema)
         self._held.append(rows)
         self.rows += rows.num_rows
         self._bytes += rows.nbytes
@@ -109,7 +105,7 @@ class SpillBuffer:
         self._flushes.append(places)
 
 
-class DistinctUsers:
+class DistinctUsers(AbstractContextManager["DistinctUsers"]):
     """Counts users by their keys, and those of whom a row is marked in each of c columns.
 
     Use it as a context manager. StateError where keys don't fit into memory and can't be written beside
@@ -120,9 +116,6 @@ class DistinctUsers:
         self._columns = columns
         marks = pa.field("marks", pa.binary((columns + 7) // 8 or 1))
         self._rows = SpillBuffer(path, pa.schema([KEY_FIELD, marks]))
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._rows.__exit__(*error)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
+from ..arrow.structs import LIST_TYPES
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -46,7 +47,6 @@ _EXACT_DIGITS: Final = 15  # a decimal with no more digits is written like its n
 _WHOLE: Final = pa.decimal128(38, 0)
 _DIGITS: Final = Context(prec=100)
 _NUL: Final = "\x00"
-_LISTS: Final = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
 class HashRules(NamedTuple):
@@ -91,7 +91,7 @@ def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hash
         return _hash_singles(_dense(values).astype("<f4"), salt)
     if pa.types.is_temporal(kind):
         return _hash_times(values, salt, rules)
-    if isinstance(kind, _LISTS):
+    if isinstance(kind, LIST_TYPES):
         elements = hash_values(flat := values.flatten(), salt ^ _LIST, rules)
         if flat.null_count:
             elements[np.asarray(flat.is_null())] = _NULL

@@ -95,7 +95,7 @@ def test_dry_run_says_what_check_says_and_sends_nothing(
     told = propsync("run", *where, "--dry-run")
     assert told.code == 0
     assert told.out == propsync("check", *where).out
-    for words in ("users new", "$set.plan: 3 changed", 'user-000001: unknown -> "tariff 1"'):
+    for words in ("users new", "$set.plan: 3 changed", 'user-000001: now "tariff 1"'):
         assert words in told.out
     assert sandbox.stats.requests == 0
     assert propsync("run", *where, "--dry-run", "--full", "--json").summary["accepted"] == KNOWN

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import urllib.request
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,8 @@ def documented(heading: str) -> set[str]:
 
 
 def test_the_page_has_every_flag_and_every_option() -> None:
-    assert documented("## Flags") == GIVEN.keys() == {flag for p in command.params for flag in p.opts}
+    flags = {flag for p in command.params for flag in p.opts}
+    assert documented("## Flags") == GIVEN.keys() | {"--open"} == flags
     by_flags = {option for _, option, _ in GIVEN.values()}
     assert documented("## More options") == {one.name for one in fields(SandboxOptions)} - by_flags
 
@@ -70,6 +73,20 @@ def test_a_flag_sets_its_option_and_no_other(
     words, option, value = GIVEN[flag]
     assert propsync("sandbox", flag, *words).code == 0
     assert served == [replace(SandboxOptions(), **{option: value})]
+
+
+def test_its_page_is_opened_if_asked_for(propsync: Propsync, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def visit(url: str) -> None:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            seen.append(answer.read().decode())
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+
+    monkeypatch.setattr("webbrowser.open", visit)
+    assert propsync("sandbox", "--open").code == 0
+    assert len(seen) == 1
+    assert "propsync sandbox" in seen[0]
 
 
 def test_the_help_explains_every_kind_of_fault(propsync: Propsync) -> None:

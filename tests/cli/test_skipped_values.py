@@ -34,7 +34,7 @@ def test_check_tells_them(propsync: Propsync, job: Path) -> None:
     found = propsync("check", job, "--json")
     assert (found.code, json.loads(found.out)["skipped_values"]) == (0, SKIPPED)
     lines = propsync("check", job).out.splitlines()
-    assert "    fee: bad_number  2" in lines
+    assert '    fee: bad_number  2  "1.5" (1), "<b>viel</b>" (1)' in lines
     assert max(map(len, lines)) <= 80
 
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 # Those whose examples are run from top to bottom, each page in a folder of its own.
-PLAYED = (README, DOCS / "running.md", DOCS / "library.md")
+_PLAYED_DOCS = ("running", "library", "messy-exports", "verify", "probe")
+PLAYED = (README, *(DOCS / f"{name}.md" for name in _PLAYED_DOCS))
 
 _FENCE = re.compile(r"^(?P<mark>`{3,})(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=mark)$", re.MULTILINE | re.DOTALL)
 

@@ -29,7 +29,7 @@ def reject_codes(package: Path) -> set[str]:
 
 def _codes(file: Path) -> Iterator[str]:
     text = file.read_text(encoding="utf-8")
-    if not any(f"{name}(" in text for name in _TAKES_CODE_AT):
+    if not any(f"{name}(" in text for name in (*_TAKES_CODE_AT, "rejects_of")):
         return
     tree = ast.parse(text)
     for scope in ast.walk(tree):
@@ -45,6 +45,9 @@ def _given_codes(scope: ast.AST) -> Iterator[ast.expr]:
             place = _TAKES_CODE_AT.get(name)
             if place is not None and place < len(node.args):
                 yield node.args[place]
+        match node:  # the codes and reasons that `rejects_of` takes
+            case ast.Tuple(elts=[ast.Constant(value=str()) as code, ast.Name(id="reason")]):
+                yield code
 
 
 def _words(given: ast.expr, scope: ast.AST, tree: ast.Module) -> Iterator[str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from etl.job import parse_job
 from etl.sandbox import Sandbox
-from tests.docs.pages import DOCS, README, Block, blocks, user_pages
+from tests.docs.pages import DOCS, PLAYED, ROOT, Block, blocks, user_pages
 from tests.docs.playing import SHOWN_URL, Console, fits, steps
-
-PLAYED = (README, DOCS / "running.md", DOCS / "library.md")
 
 
 def name_of(page: Path) -> str:
@@ -27,6 +27,7 @@ def test_a_page_says_what_its_examples_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMPLITUDE_API_KEY", "set-so-that-it-is-unset-again")
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     console, names, said = Console(tmp_path, sandbox.url), {"__name__": page.stem}, ""
     for block in blocks(page):
         if block.language == "console":
@@ -37,6 +38,23 @@ def test_a_page_says_what_its_examples_do(
             assert fits(block.text, said), f"{block.place} is not what was printed:\n{said}"
         elif block.note:
             console.write(block.note, block.text)
+    if page.stem == "probe":  # it asks what becomes of keys that the API doesn't have
+        sandbox.stats.unknown_keys.clear()
+
+
+def test_the_page_of_the_sandbox_says_what_trying_a_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda _: os.kill(os.getpid(), signal.SIGINT))  # Ctrl-C
+    console, played = Console(tmp_path, SHOWN_URL), 0
+    for block in blocks(DOCS / "sandbox.md"):
+        if block.note:
+            console.write(block.note, block.text)
+        elif block.language == "console" and "propsync try" in block.text:
+            play(console, block)
+            played += 1
+    assert played == 2
 
 
 def play(console: Console, block: Block) -> None:

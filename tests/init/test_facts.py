@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.init.facts import DistinctCounter
+from etl.init.id_facts import DistinctCounter
 
 
 @given(st.lists(st.lists(st.text(min_size=1, max_size=3), max_size=10), max_size=6))

@@ -78,20 +78,20 @@ def test_rows_without_a_usable_id_are_announced(tmp_path: Path) -> None:
     ]
     source = csv_source(tmp_path, "user_id,v\n" + "".join(f"{id_},1\n" for id_ in [*ids, *LONG * 5]))
     proposal = proposed(source)
-    assert proposal.rejects == {"missing_id": 2, "refused_id": 3, "long_id": 1}
+    assert proposal.rejects == {"missing_id": 3, "refused_id": 2, "long_id": 1}
     assert rejects_of(job_of(proposal, source), source) == proposal.rejects
     for text in (" ".join(proposal.text.replace("#", "").split()), "\n".join(proposal.notes)):
-        assert "2 of 58 rows have no id" in text
-        assert "3 of 58 rows have an id that stands for no user" in text
+        assert "3 of 58 rows have no id" in text
+        assert "2 of 58 rows have an id that stands for no user" in text
         assert "1 of 58 rows has an id of more than 1,024 characters" in text
 
 
 def test_words_for_nobody_among_short_ids_are_pointed_out(tmp_path: Path) -> None:
     source = csv_source(
-        tmp_path, "user_id,v\n" + "".join(f"{id_},1\n" for id_ in ["1", "2", "3", "none", "none"])
+        tmp_path, "user_id,v\n" + "".join(f"{id_},1\n" for id_ in ["1", "2", "3", "anonymous", "anonymous"])
     )
     proposal = proposed(source)
-    assert "2 rows have ids that may stand for no user (none)" in " ".join(
+    assert "2 rows have ids that may stand for no user (anonymous)" in " ".join(
         proposal.text.replace("#", "").split()
     )
     assert rejects_of(job_of(proposal, source), source) == proposal.rejects == {}

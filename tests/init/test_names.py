@@ -15,6 +15,23 @@ def test_words_do_not_depend_on_the_way_of_writing(name: str) -> None:
     [
         ("user_id", "person"),
         ("UserID", "person"),
+        ("Kunden-Nr", "person"),
+        ("Kundennummer", "person"),
+        ("Mitglieds-Nr.", "person"),
+        ("id_client", "person"),
+        ("n° client", "person"),
+        ("numero_cliente", "person"),
+        ("ID do cliente", "person"),
+        ("会員番号", "person"),
+        ("ユーザーID", "person"),
+        ("código", "generic"),
+        ("PLZ", None),
+        ("code_postal", None),
+        ("郵便番号", None),
+        ("zip_code", None),
+        ("Telefon", None),
+        ("Umsatz", None),
+        ("Kunde seit", None),
         ("uid", "person"),
         ("crm_contact_id", "person"),
         ("ID", "generic"),
@@ -36,6 +53,21 @@ def test_ids_are_known_by_their_names(name: str, meaning: str | None) -> None:
     ("name", "kind"),
     [
         ("cc", "card"),
+        ("Vorname", "name"),
+        ("Nachname", "name"),
+        ("prénom", "name"),
+        ("Apellidos", "name"),
+        ("氏名", "name"),
+        ("correo electrónico", "mail"),
+        ("メールアドレス", "mail"),
+        ("Handynummer", "phone"),
+        ("téléphone", "phone"),
+        ("電話番号", "phone"),
+        ("Geburtsdatum", "birth"),
+        ("fecha de nacimiento", "birth"),
+        ("生年月日", "birth"),
+        ("Anschrift", "address"),
+        ("plan_name", None),
         ("Credit Card", "card"),
         ("iban", "card"),
         ("user_password", "secret"),
@@ -66,7 +98,8 @@ def test_fields_of_amplitude_are_found_whatever_the_case() -> None:
 
 
 def test_devices_and_codes_are_told_apart_from_users_and_numbers() -> None:
-    assert is_device_id("IDFA")
+    for name in ("IDFA", "Geräte-ID", "id_dispositivo", "端末ID"):
+        assert is_device_id(name)
     assert not is_device_id("user_id")
     assert is_code("Zip Code")
     assert not is_code("zipper")

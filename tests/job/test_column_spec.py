@@ -12,6 +12,17 @@ from tests.job.job_texts import column, column_fault, fault, job
         ("{column: a, nulls: ['-', ' -']}", "`-` stands in `nulls` twice"),
         ("{value: a, nulls: ['-']}", "`nulls` does nothing for a constant"),
         ("{value: a, invalid: skip}", "`invalid` does nothing for a constant"),
+        ("{column: a, transform: [trim, trim]}", "`trim` does nothing before `trim`"),
+        ("{column: a, transform: [upper, lower]}", "`upper` does nothing before `lower`"),
+        (
+            "{column: a, type: boolean, transform: [lower, trim]}",
+            "`lower` does nothing before `type: boolean`",
+        ),
+        (
+            "{column: a, transform: [lower], values: {Ja: true}}",
+            "`Ja` never comes out of `lower`; write `ja`",
+        ),
+        ("{column: a, nulls: ['-'], values: {'-': 0}}", "`-` does nothing: it means null"),
         ("{column: a, unit: ms}", "`unit` does nothing without `type: datetime`"),
         ("{column: a, type: number, unit: ms}", "`unit` does nothing without `type: datetime`"),
         (
@@ -113,3 +124,17 @@ def test_an_id_has_no_words() -> None:
     text = "identification:\n  user_id:\n    column: id\n    values: {a: b}\n  groups: {a: b}\n"
     line, message = fault(text)
     assert (line, message.split(";")[0]) == (4, "`values` can't be used here")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "{column: a, transform: [trim, lower, trim]}",
+        "{column: a, type: number, strip: chf, transform: [lower]}",
+        "{column: a, type: boolean, transform: [lower], values: {ja: true}}",
+        "{column: a, nulls: ['-'], values: {'-': null}}",
+        "{column: a, nulls: ['ja'], transform: [lower], values: {ja: true}}",
+    ],
+)
+def test_steps_and_words_that_may_have_an_effect_are_no_fault(spec: str) -> None:
+    assert column(spec).column == "a"

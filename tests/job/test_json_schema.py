@@ -44,6 +44,8 @@ def test_every_key_is_in_it_and_explained() -> None:
         "identification: {user_id: a, user_properties: {b: {column: c, transform: [trim, {prefix: x}]}}}",
         "identification: {user_id: a, user_properties: {b: {value: [1, {c: d}]}}}",
         "identification: {user_id: a, user_properties: {}}\nsource: [a, b]\ncsv: {delimiter: ;}",
+        "identification: {user_id: a}\nrun: {rate: 2000, max_rejects: 1%, min_rows: 5, full: true}",
+        "identification: {user_id: a}\nrun: {rate: max, max_outage: 90s, report: a.html, rejects: b.csv}",
     ],
 )
 def test_what_a_job_file_may_say_the_schema_allows(text: str) -> None:
@@ -71,6 +73,8 @@ def test_what_a_job_file_may_say_the_schema_allows(text: str) -> None:
         "identification: {user_id: a, user_properties: {$sett: {b: c}}}",
         "identification: {user_id: a}\ndestination: {transport: udp}",
         "identification: {user_id: a}\npartial_families: rest",
+        "identification: {user_id: a}\nrun: {rat: 5}",
+        "identification: {user_id: a}\nrun: {log_format: xml}",
         EVERYTHING_WRONG,
     ],
 )

@@ -423,3 +423,13 @@ def test_a_trust_that_is_neither_true_nor_false_is_a_fault(value: str) -> None:
     line, message = fault(PLAIN + f"destination: {{trust_status: {value}}}\n")
     assert line == 2
     assert "trust_status" in message
+
+
+def test_a_sheet_is_named_once() -> None:
+    plain = "identification: {user_id: id}\n"
+    assert job(plain).excel.sheet is None
+    assert job(f"sheet: A b\n{plain}").excel == job(f"excel: {{sheet: A b}}\n{plain}").excel
+    assert job(f"sheet: B\nexcel: {{skip_rows: 2}}\n{plain}").excel.skip_rows == 2
+    message = "`excel` has a `sheet`, and the job has one, too: take one of them out"
+    assert fault(f"sheet: B\nexcel: {{sheet: B}}\n{plain}") == (2, message)
+    assert fault(f"sheet: ''\n{plain}") == (1, "`sheet` is empty")

@@ -96,6 +96,21 @@ def test_an_unknown_total_promises_no_end() -> None:
     assert played.data[-1]["total_rows"] is None
 
 
+def test_an_estimate_of_the_total_gives_a_percentage_and_an_end() -> None:
+    played = Played()
+    played.tell(started(total_rows=None))
+    played.clock.forward(50)
+    played.tell(Progressed(TALLY, expected_rows=2_000_000))
+    assert played.data[-1]["total_rows"] is None
+    assert played.data[-1]["expected_rows"] == 2_000_000
+    assert played.data[-1]["seconds_left"] == 50.0
+    text = Played("text")
+    text.tell(started(total_rows=None))
+    text.clock.forward(50)
+    text.tell(Progressed(TALLY, expected_rows=2_000_000))
+    assert "1,000,000 of about 2,000,000 rows (50.0 %), 20,000 rows/s, about 50 s left" in text.lines[-1]
+
+
 def test_an_outage_is_told_at_once_and_then_once_a_minute() -> None:
     played = Played()
     for second in range(0, 150, 5):

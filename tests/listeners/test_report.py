@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import UsageError
-from etl.listeners.report import BAR_WIDTH, PAGES, ReportListener, bar_widths, plan_page
+from etl.listeners.report import BAR_WIDTH, PAGES, ReportListener, bar_widths
 from etl.model import Tally
 from etl.run_events import Ended, Event, Recovered, Warned
 from etl.text import printable
@@ -182,51 +182,3 @@ def test_says_where_the_time_went(tmp_path: Path) -> None:
     for words in ("source 11 s map 12 s", "rate 10 min 10 s", "answer, p50 80 ms answer, p95 200 ms"):
         assert words in text
     assert "Seconds by stage" not in Outline(report(tmp_path, [started(), Ended(summary())])).text
-
-
-PLAN = {
-    "job": "nightly",
-    "endpoint": "https://me:secret@api2.amplitude.com",
-    "files": 1,
-    "rows": 1000,
-    "accepted": 900,
-    "unchanged": 50,
-    "merged": 40,
-    "rejected": 10,
-    "requests": 2,
-    "bytes": 345_678,
-    "seconds": 0.9,
-    "rejects_by_code": {"bad_number": 3, "missing_id": 7},
-    "skipped_values": {"fee": {"bad_number": 2}},
-    "changes": None,
-    "warnings": [{"code": "w", "message": "twice"}] * 2,
-}
-CHANGES = {
-    "new": 500,
-    "changed": 400,
-    "unchanged": 60,
-    "by_property": {
-        "$set.plan": {"changed": 400, "examples": [{"user": "user-1", "old": "unknown", "new": "pro"}]},
-        "$set.same": {"changed": 0},
-    },
-}
-
-
-def test_a_plan_is_a_page_too(tmp_path: Path) -> None:
-    text = Outline(plan_page({**PLAN, "changes": CHANGES}, compressed=True)).text
-    for words in (
-        "nightly: dry run nightly dry run: nothing was sent 1 file to https://api2.amplitude.com",
-        "1,000 rows read to be sent 900 unchanged 50 merged 40 rejected 10",
-        "requests 2 bytes before compression 346 KB time at the given rate 0.9 s",
-        "Against the last run users new 500 users changed 400 users unchanged 60 $set.plan changed 400 Rej",
-        "missing_id 7 70.0 % bad_number 3 30.0 %",
-        "Values left out column reason values fee bad_number 2",
-        "twice (2 times)",
-    ):
-        assert words in text
-    assert "pro" not in text.split()
-    first = Outline(plan_page(PLAN, compressed=False)).text
-    assert "Against" not in first
-    assert "requests 2 bytes 346 KB" in first
-    nobody_known = {**CHANGES, "changed": 0, "unchanged": 0}
-    assert "Against" not in plan_page({**PLAN, "changes": nobody_known}, compressed=False)

@@ -141,6 +141,15 @@ def test_an_unknown_total_promises_no_end(wide: Played) -> None:
     assert "left" not in screen
 
 
+def test_an_estimate_of_the_total_gives_a_percentage_and_an_end(wide: Played) -> None:
+    wide.tell(started(total_rows=None))
+    wide.clock.forward(10)
+    wide.tell(Progressed(LATER, expected_rows=2_399_876))
+    bar, line, _ = wide.screen()[-3:]
+    assert bar.endswith("━  25.0 %")
+    assert line.startswith("600,000 of about 2,400,000 rows · 60,000 rows/s · 30 s left")
+
+
 def test_redrawing_leaves_no_remains_at_any_width(played: Played) -> None:
     played.tell(started(resumed=RESUMED))
     for second in range(1, 20):

@@ -105,7 +105,7 @@ def run_once(
     job: Job | None = None,
     **settings: Any,
 ) -> Summary:
-    defaults: dict[str, Any] = {"rate": None, "requests_per_second": None, "waits": QUICK, "batch_size": 50}
+    defaults: dict[str, Any] = {"rate": None, "requests_per_second": None, "backoff": QUICK, "batch_size": 50}
     defaults["progress_every"] = 0.0
     chosen = Settings(endpoint=sandbox.url, **(defaults | settings))
     job = job or job_in(folder)

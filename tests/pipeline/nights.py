@@ -63,7 +63,7 @@ def send(
 ) -> Summary:
     """Run the job on files."""
     usual: dict[str, Any] = {"endpoint": sandbox.url, "rate": None, "requests_per_second": None}
-    usual |= {"waits": QUICK, "batch_size": 50, "progress_every": 0.0}
+    usual |= {"backoff": QUICK, "batch_size": 50, "progress_every": 0.0}
     source = open_source([str(path) for path in paths], csv=job.csv)
     summary = run_job(job, source, KEY, settings=Settings(**(usual | settings)), listener=listener)
     assert law_holds(summary)

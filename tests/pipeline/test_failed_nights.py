@@ -107,7 +107,7 @@ def dying_at(step: str) -> Iterator[None]:
 
 def known_ids(job: Job) -> list[str]:
     with KnownIds.open(job.state_dir / "ids.arrow") or pytest.fail("no ids") as known:
-        return [user for rows in known.entries(0, 2**64) for user in rows.column("user_id").to_pylist()]
+        return [user for rows in known.between(0, 2**64) for user in rows.column("user_id").to_pylist()]
 
 
 def second(job: Job) -> list[dict[str, Any]]:
@@ -469,7 +469,7 @@ def test_a_table_with_another_middle_is_another_one(tmp_path: Path, sandbox: San
     tables += [pa.Table.from_pylist([*users(range(50)), *users([50], plan="x"), *users(range(51, 100))])]
 
     def run(table: pa.Table, listener: Listener = no_listener, **more: Any) -> Summary:
-        usual: dict[str, Any] = {"rate": None, "waits": QUICK, "batch_size": 10, "progress_every": 0.0}
+        usual: dict[str, Any] = {"rate": None, "backoff": QUICK, "batch_size": 10, "progress_every": 0.0}
         chosen = Settings(endpoint=sandbox.url, **(usual | more))
         return run_job(job, open_source([table]), KEY, settings=chosen, listener=listener)
 

@@ -270,7 +270,7 @@ def test_a_stream_is_not_looked_through_so_later_rows_go_in_full(tmp_path: Path,
 def run_stream(job: Job, sandbox: Sandbox, rows: list[Row]) -> Summary:
     table = pa.Table.from_pylist(rows)
     source = open_source([pa.RecordBatchReader.from_batches(table.schema, table.to_batches())])
-    how = Settings(endpoint=sandbox.url, rate=None, requests_per_second=None, waits=QUICK, batch_size=1)
+    how = Settings(endpoint=sandbox.url, rate=None, requests_per_second=None, backoff=QUICK, batch_size=1)
     summary = run_job(job, source, KEY, settings=how)
     assert law_holds(summary)
     return summary

@@ -11,8 +11,7 @@ import pytest
 
 from etl.errors import ExitCode, JobError, SourceError
 from etl.job import Job
-from etl.pipeline import Settings
-from etl.pipeline.plan import plan_job, preview_rows
+from etl.pipeline import Settings, plan_job, preview_rows
 from etl.reader import open_source
 from etl.sandbox import Sandbox
 from tests.pipeline.nights import Row, held, job_in, send, write

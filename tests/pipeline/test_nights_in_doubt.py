@@ -54,7 +54,7 @@ def send(job: Job, server: UnreliableServer, path: Path, **settings: Any) -> Sum
         "endpoint": server.url,
         "rate": None,
         "requests_per_second": None,
-        "waits": QUICK,
+        "backoff": QUICK,
     }
     usual |= {
         "max_outage": 0.1 if server.fates else 20.0,
@@ -347,7 +347,7 @@ def find_unchanged(job: Job, server: UnreliableServer, rows: list[Row], way: str
             night(job, server, [*rows, *(row(number) for number in range(100, 110))], listener=listener)
     elif way == "piped":
         batches = pa.RecordBatchReader.from_batches(TYPES, pa.Table.from_pylist(rows, TYPES).to_batches())
-        how = Settings(endpoint=server.url, rate=None, waits=QUICK)
+        how = Settings(endpoint=server.url, rate=None, backoff=QUICK)
         run_job(job, open_source([batches]), KEY, settings=how)
     elif way != "finished elsewhere":
         night(job, server, rows)

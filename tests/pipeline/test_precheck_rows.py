@@ -31,7 +31,7 @@ NONE = RowMinimum(count=0)
 def run(
     job: Job, sandbox: Sandbox, *sources: object, listener: Listener = no_listener, **settings: Any
 ) -> Summary:
-    chosen = Settings(endpoint=sandbox.url, rate=None, waits=QUICK, batch_size=50, **settings)
+    chosen = Settings(endpoint=sandbox.url, rate=None, backoff=QUICK, batch_size=50, **settings)
     return run_job(job, open_source(sources, csv=job.csv), KEY, settings=chosen, listener=listener)
 
 

@@ -51,7 +51,7 @@ def night(job: Job, sandbox: Sandbox, export: list[Row], **settings: Any) -> Sum
 
 def run(job: Job, sandbox: Sandbox, path: Path, **settings: Any) -> Summary:
     listener = settings.pop("listener", no_listener)
-    chosen: dict[str, Any] = {"rate": None, "requests_per_second": None, "waits": QUICK, "batch_size": 50}
+    chosen: dict[str, Any] = {"rate": None, "requests_per_second": None, "backoff": QUICK, "batch_size": 50}
     summary = run_job(
         job,
         open_source([path], csv=job.csv),

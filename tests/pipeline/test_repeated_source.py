@@ -110,7 +110,7 @@ def test_tables_are_looked_at_as_a_whole(tmp_path: Path, sandbox: Sandbox) -> No
     job = counting(tmp_path / "job")
 
     def run(rows: list[dict[str, Any]]) -> Summary:
-        settings = Settings(endpoint=sandbox.url, rate=None, waits=QUICK)
+        settings = Settings(endpoint=sandbox.url, rate=None, backoff=QUICK)
         return run_job(job, open_source([pa.Table.from_pylist(rows)]), KEY, settings=settings)
 
     run(users(range(3)))

@@ -29,7 +29,7 @@ from etl.errors import (
 from etl.model import RowRange
 from etl.pipeline import RejectLimit
 from etl.run_events import Ended, Event, Progressed, Started, Summary
-from etl.sandbox import FaultRule, SandboxOptions, parse_fault, running_sandbox
+from etl.sandbox import FaultRule, Sandbox, SandboxOptions, parse_fault, running_sandbox
 from tests.pipeline.making import (
     KEY,
     QUICK,
@@ -321,7 +321,7 @@ def test_tables_frames_and_streams_are_sources(tmp_path: Path) -> None:
                 endpoint=sandbox.url,
                 state_dir=state,
                 rate=None,
-                waits=QUICK,
+                backoff=QUICK,
             )
             assert summary.tally.rows == 300
             profiles.append(sandbox.profiles.as_json())
@@ -330,7 +330,7 @@ def test_tables_frames_and_streams_are_sources(tmp_path: Path) -> None:
 
 def test_it_runs_where_a_loop_runs_already(tmp_path: Path, users: Path) -> None:
     async def notebook(url: str) -> Summary:
-        return run(job_in(tmp_path), users, key=KEY, endpoint=url, rate=None, waits=QUICK)
+        return run(job_in(tmp_path), users, key=KEY, endpoint=url, rate=None, backoff=QUICK)
 
     with running_sandbox(RECORD) as sandbox:
         assert asyncio.run(notebook(sandbox.url)).tally.rows == ROWS
@@ -365,7 +365,12 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
             os.kill(os.getpid(), signal.SIGINT)
 
     async def notebook(url: str) -> None:
-        settings: dict[str, Any] = {"endpoint": url, "batch_size": 10, "progress_every": 0.0, "waits": QUICK}
+        settings: dict[str, Any] = {
+            "endpoint": url,
+            "batch_size": 10,
+            "progress_every": 0.0,
+            "backoff": QUICK,
+        }
         run(job_in(tmp_path), users, key=KEY, rate=200.0, listener=interrupt, **settings)
 
     with running_sandbox(RECORD) as sandbox:
@@ -378,3 +383,21 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
         assert set(threading.enumerate()) <= others
         assert 0 < _settled_rows(tmp_path) < ROWS
         assert run_once(tmp_path, sandbox, users, batch_size=10).tally.rows == ROWS
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_progress_tells_about_how_many_rows_a_text_file_has(
+    tmp_path: Path, sandbox: Sandbox, processes: int
+) -> None:
+    path, rows = tmp_path / "x.csv", 12_000
+    lines = (f"user-{number},pro,1,,{number},{'x' * 180}\n" for number in range(rows))
+    path.write_text("".join(["id,plan,score,platform,os,note\n", *lines]))
+    told: list[Progressed] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progressed):
+            told.append(event)
+
+    run_once(tmp_path, sandbox, path, listener=listen, processes=processes, batch_size=1_000)
+    assert told[0].tally.rows < told[-1].tally.rows == rows
+    assert [event.expected_rows for event in told] == [pytest.approx(rows, rel=0.1)] * len(told)

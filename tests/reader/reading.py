@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import xlsxwriter
 
 from etl.job.spec import CsvOptions
 from etl.model import Batch, Reject, RowRange
@@ -26,6 +28,26 @@ def written(folder: Path, name: str, data: bytes | str) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def workbook(path: Path, *sheets: Sequence[Sequence[Any]]) -> Path:
+    """A workbook with sheets called One, Two and so on; an Exception is a cell with that error."""
+    with xlsxwriter.Workbook(path) as book:
+        kinds = {
+            dt.date: "dd.mm.yyyy",
+            dt.datetime: "yyyy-mm-dd hh:mm",
+            dt.time: "hh:mm",
+            dt.timedelta: "[h]:mm",
+        }
+        formats = {kind: book.add_format({"num_format": text}) for kind, text in kinds.items()}
+        for name, rows in zip(("One", "Two", "Three"), sheets, strict=False):
+            sheet = book.add_worksheet(name)
+            for place, cell in ((at, cell) for at, row in enumerate(rows) for cell in enumerate(row)):
+                if isinstance(cell[1], Exception):
+                    sheet.write_formula(place, cell[0], "=NA()", None, str(cell[1]))
+                elif cell[1] is not None:
+                    sheet.write(place, *cell, formats.get(type(cell[1])))
     return path
 
 

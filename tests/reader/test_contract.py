@@ -18,7 +18,7 @@ from etl.errors import SourceError
 from etl.job.spec import CsvOptions
 from etl.model import RowRange
 from etl.reader import Source, open_source
-from tests.reader.reading import Row, batches, csv_text, rejects_of, rows_of, written
+from tests.reader.reading import Row, batches, csv_text, rejects_of, rows_of, workbook, written
 
 N = 41
 ROWS: list[Row] = [
@@ -28,6 +28,7 @@ TEXT: list[Row] = [{name: str(value) for name, value in row.items()} for row in 
 AS_CSV = csv_text([["id", "plan", "logins"], *[list(row.values()) for row in TEXT]])
 IN_FOLDERS: list[Row] = [{**row, "dt": "2024-01-01", "kind": "a b"} for row in ROWS]
 ESCAPED: list[Row] = [{**row, "plan": f'{row["plan"]}\n,"\\'} for row in TEXT]
+WITHOUT_EMPTY: list[Row] = [{**row, "plan": row["plan"] or None} for row in ROWS]
 BATCH = 6
 
 anything = settings(max_examples=25, deadline=None, database=None)
@@ -235,6 +236,18 @@ class TestNdjsonWithBadLines(TestNdjson):
         for row in self.rejected:
             lines[row - 1] = '{"id": "broken'
         return written(folder, "bad.ndjson", "\n\n".join(lines))
+
+
+class TestExcel(SourceContract):
+    """A workbook has no empty text."""
+
+    expected = WITHOUT_EMPTY
+
+    def make(self, folder: Path) -> object:
+        return workbook(folder / "users.xlsx", [[*ROWS[0]], *(list(row.values()) for row in ROWS)])
+
+    def make_empty(self, folder: Path) -> object:
+        return workbook(folder / "none.xlsx", [[*ROWS[0]]])
 
 
 class TestTable(SourceContract):

@@ -160,8 +160,6 @@ OTHERS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "tar.bz2": (lambda _: bz2.compress(tar(CSV)), "a tar archive"),
     "gz.gz": (lambda _: gzip.compress(gzip.compress(CSV)), "packed twice"),
     "zip": (lambda _: zipped("users.csv"), "a zip archive"),
-    "xlsx": (lambda _: zipped("xl/workbook.xml"), "an Excel workbook"),
-    "xls": (lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "an old Excel workbook"),
     "7z": (lambda _: b"7z\xbc\xaf\x27\x1c" + bytes(100), "a 7z archive"),
     "rar": (lambda _: b"Rar!\x1a\x07\x01\x00" + bytes(100), "a RAR archive"),
     "orc": (orc_file, "an ORC file"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,3 +90,28 @@ def test_equal_content_has_an_equal_digest(tmp_path: Path) -> None:
 def test_spans_that_overlap_are_merged() -> None:
     assert merge_spans([(1, 4), (2, 3), (3, 6), (8, None), (9, 12)]) == [(1, 6), (8, None)]
     assert list(RowSpans([(1, 6), (3, 3), (8, None)]).within(5, 10)) == [(5, 6), (8, 10)]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.ndjson", "x.csv.gz", "utf-16.csv"])
+def test_the_number_of_rows_is_estimated_by_the_bytes_that_were_read(tmp_path: Path, name: str) -> None:
+    """Within a tenth after a block, and exactly in the end, also if another file follows or is known."""
+    chance, rows = random.Random(1), 60_000
+    notes = [f"{chance.getrandbits(20 * chance.randint(1, 9)):x}" for _ in range(rows)]
+    pack: Callable[[str], bytes] = {
+        "x.csv.gz": lambda text: gzip.compress(text.encode(), 1),
+        "utf-16.csv": lambda text: text.encode("utf-16"),
+    }.get(name, str.encode)
+    line = '{"id": "user-%d", "note": "%s"}\n' if name == "x.ndjson" else "user-%d,%s\n"
+    header = "" if name == "x.ndjson" else "id,note\n"
+    text = "".join(line % pair for pair in enumerate(notes))
+    first = written(tmp_path, name, pack(header + text))
+    second = written(tmp_path, f"second-{name}", pack(header + text))
+    source = open_source([first, second, TABLE])
+    assert name == "x.ndjson" or source.expected_rows() is None
+    reading = source.read(RowRange(0))
+    for _ in range(2):
+        next(reading)
+    assert source.expected_rows() == pytest.approx(2 * rows + 3, rel=0.1)
+    for file in (0, 1):
+        assert sum(batch.stop - batch.first for batch in source.read(RowRange(file))) == rows
+    assert source.expected_rows() == 2 * rows + 3

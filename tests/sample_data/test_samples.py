@@ -21,6 +21,7 @@ FAULTY = SAMPLES / "faulty"
 MADE = (
     "users.csv",
     "users.parquet",
+    "kunden.csv",
     *(f"faulty/{path.name}" for path in sorted(FAULTY.iterdir()) if path.suffix != ".yml"),
 )
 ROW = re.compile(r"^\| `([\w.-]+)` \| .* \| ((?:rejects|stops|reads)\b.*) \|$", re.MULTILINE)

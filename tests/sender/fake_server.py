@@ -127,8 +127,9 @@ async def carry_all(
     listener: Listener = lambda event: None,
     resent: int = 0,
     carried: Carried | None = None,
+    making: float = 0.0,
 ) -> Carried:
-    """Carry chunks in virtual time; returns once each is committed or given up.
+    """Carry chunks in virtual time, each `making` seconds in the making, until all have their end.
 
     What was committed before an error stands in `carried`.
     """
@@ -153,6 +154,7 @@ async def carry_all(
         for chunk in chunks:
             if sender.stopping:
                 break
+            await asyncio.sleep(making)
             await sender.send(chunk, commit)
     carried.committed[-1] = Outcome(tally=sender.read_meter())
     carried.seconds = clock.now()

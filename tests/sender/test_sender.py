@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,7 +17,7 @@ from etl.errors import StateError
 from etl.model import Chunk, Tally
 from etl.run_events import Timing
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
-from etl.sender import AdaptiveRate, Clock, FixedRate, Outcome, RateLimiter, Sender
+from etl.sender import Clock, FixedRate, Outcome, RateLimiter, Sender
 from etl.sender.transports import TRANSPORTS
 from tests.encoder.builders import chunks_of, mapped_of, mapper_of
 from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of
@@ -128,14 +128,12 @@ def total(timing: Timing) -> float:
     return timing.idle + timing.user + timing.rate + timing.pause + timing.request + timing.commit
 
 
-def carried(
-    users: list[list[str]], server: Destination, rate: Callable[[Clock], RateLimiter] = AdaptiveRate
-) -> Carried:
+def carried(users: list[list[str]], server: Destination, **how: Any) -> Carried:
     chunks, first = [], 1
     for some in users:
         chunks.append(chunk_of(some, first))
         first += len(some)
-    return run_virtual(carry_all(chunks, server, rate=rate))
+    return run_virtual(carry_all(chunks, server, slots=8, **how))
 
 
 def distinct(chunks: int, size: int = 10) -> list[list[str]]:
@@ -151,30 +149,47 @@ def away(users: list[str], now: float) -> Verdict | None:
     return TryAgain(False, "503") if now < 600 else None
 
 
+def fixed(clock: Clock) -> RateLimiter:
+    return FixedRate(10.0, clock)
+
+
+def down(users: list[str], now: float) -> Verdict | None:
+    return TryAgain(False, "503") if now < 3 else None
+
+
 @pytest.mark.parametrize(
-    ("users", "server", "rate", "most"),
+    ("users", "server", "how", "most"),
     [
-        (distinct(200), Destination(latency=2.0), AdaptiveRate, "request"),
-        (distinct(50), Destination(latency=0.01), lambda clock: FixedRate(10.0, clock), "rate"),
-        (distinct(1), Destination(latency=1.0), AdaptiveRate, "idle"),
-        ([["one"]] * 50, Destination(latency=1.0), AdaptiveRate, "user"),
-        (distinct(20), Destination(answer=away), AdaptiveRate, "pause"),
+        # A slow server, a rate limit, a slow source, one user, an outage: many chunks, and a single one.
+        (distinct(200), Destination(latency=2.0), {}, "request"),
+        (distinct(1), Destination(latency=1.0), {}, "request"),
+        (distinct(50), Destination(latency=0.01), {"rate": fixed}, "rate"),
+        (distinct(50), Destination(latency=0.1), {"making": 1.0}, "idle"),
+        (distinct(50), Destination(latency=0.9), {"making": 1.0}, "idle"),
+        ([["one"]] * 50, Destination(latency=1.0), {}, "user"),
+        (distinct(20), Destination(answer=away), {}, "pause"),
+        (distinct(20), Destination(answer=away), {"making": 1.0}, "pause"),
+        (distinct(1), Destination(answer=away), {}, "pause"),
+        (distinct(1), Destination(answer=down), {}, "pause"),
+        # The last row is one that is throttled for long.
+        ([["hot", f"user-{n}"] for n in range(3)], Destination(answer=hot), {}, "pause"),
         # Parts that are parked, split, refused and held: the sum holds whatever happens.
-        ([["hot", f"user-{n}"] for n in range(50)], Destination(answer=hot, latency=5.0), AdaptiveRate, None),
-        (distinct(20), Destination(poison=frozenset({"user-3-3", "user-9-0"})), AdaptiveRate, None),
+        ([["hot", f"user-{n}"] for n in range(50)], Destination(answer=hot, latency=5.0), {}, None),
+        (distinct(20), Destination(poison=frozenset({"user-3-3", "user-9-0"})), {}, None),
     ],
 )
 def test_most_of_the_time_is_where_it_was_spent(
-    users: list[list[str]],
-    server: Destination,
-    rate: Callable[[Clock], RateLimiter],
-    most: str | None,
+    users: list[list[str]], server: Destination, how: dict[str, Any], most: str | None
 ) -> None:
-    result = carried(users, server, rate)
-    timing = result.timing
-    assert total(timing) == pytest.approx(timing.slots * result.seconds)
+    result = carried(users, server, **how)
+    assert total(result.timing) == pytest.approx(result.seconds)
     if most is not None:
-        assert getattr(timing, most) > 0.5 * total(timing)
+        assert getattr(result.timing, most) > 0.5 * total(result.timing)
+
+
+def test_slots_without_a_chunk_do_not_outweigh_the_one_that_sends() -> None:
+    timing = carried(distinct(1), Destination(latency=0.03), making=0.02).timing
+    assert (timing.idle, timing.request) == pytest.approx((0.02, 0.03))
 
 
 def test_a_pause_and_a_commit_count_too() -> None:
@@ -195,8 +210,8 @@ def test_a_pause_and_a_commit_count_too() -> None:
     assert total(timing) == pytest.approx(seconds)
     assert timing.commit == pytest.approx(20.0)  # of the portion that was parked none
     assert timing.request == pytest.approx(3.0)
-    # It waited and was sent without a slot.
-    assert timing.idle == pytest.approx(seconds - 23.0)
+    # It waited and was sent without a slot, and no more was to come.
+    assert timing.pause == pytest.approx(seconds - 23.0)
 
 
 def test_latencies_are_percentiles_in_bounded_memory() -> None:

@@ -262,7 +262,7 @@ def test_only_what_changed_is_sent(nights: Nights) -> None:
         4: full | {"user_id": "user-4"},
     }
     assert compared.new.tolist() == [False, False, True]
-    names = differ_for(job, None)._layout.names
+    names = differ_for(job, None).layout.names
     changes = [{name for name, c in zip(names, row, strict=True) if c} for row in compared.changes]
     assert changes == [{"$set.plan"}, {"place", "$set.seats"}, set()]
     assert compared.unchanged == 1

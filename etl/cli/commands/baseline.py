@@ -9,9 +9,19 @@ import click
 
 from ...errors import ExitCode
 from ..console import show_json, show_lines
-from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and_source
+from ..options import (
+    ENDPOINT,
+    JOB,
+    JSON_FLAG,
+    SOURCES,
+    STATE_DIR,
+    from_environment,
+    load_for_command,
+    open_job_source,
+)
 
 
+@from_environment
 @click.command(
     "baseline",
     short_help="Record a source as sent, without sending it.",
@@ -32,7 +42,8 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
     """
     from ...pipeline import Settings, record_baseline
 
-    loaded, source = load_job_and_source(job, sources)
+    loaded, flags = load_for_command(job, flags)
+    source = open_job_source(loaded, sources)
     found = record_baseline(loaded, source, settings=Settings(**flags))
     if as_json:
         show_json(found)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import UsageError
 from ..console import current, show_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @click.command(
@@ -23,14 +29,16 @@ from ..console import current, show_file
 def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
     """Read the whole SOURCE and write a commented job file for it.
 
-    The job file names the column that identifies the user and says why, gives each column the type that all
-    its values have, and marks personal data. Read it before you run it.
+    The job file says how the source is written and which column identifies the user. Each column gets
+    the type that most of its values have, the words for null that it holds are listed, and personal data is
+    hashed or left out. What doesn't fit is told. Read the file before you run it.
     """
     from ...init import propose_job
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
-    proposal = propose_job(sources, output)
+    with reading_progress() as progress:
+        proposal = propose_job(sources, output, progress)
     if output is None:
         show_file(proposal.text)
     else:
@@ -42,3 +50,20 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
         current().message("noted", note)
     if output is not None:
         current().message("wrote", f"wrote {output}; next: propsync check {output}")
+
+
+@contextmanager
+def reading_progress() -> Iterator[Callable[[int, int | None], None] | None]:
+    """What shows the rows that were read, on a terminal; None elsewhere."""
+    from rich.console import Console
+
+    from ...listeners.terminal import has_cursor
+
+    if not has_cursor(sys.stderr):
+        yield None
+        return
+    console = Console(stderr=True)
+    with console.status("reading ...") as status:
+        yield lambda rows, total: status.update(
+            f"reading: {rows:,} rows" + (f" of {total:,}" if total else "")
+        )

@@ -1,35 +1,124 @@
-"""`propsync preview`: show the first identifications."""
+"""`propsync preview`: show identifications: the first ones, one user's, or a sample."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...errors import UsageError
+from ...text import visible
+from .. import options
 from ..console import current, printable_json, show
-from ..options import JOB, SOURCES, load_job_and_source
+from ..options import JOB, SOURCES, option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ...pipeline import PreviewedRow
+
+_COUNT: Final = 5
+_COLUMN: Final = 20  # what a column of values needs at least, with the space beside it
+_WIDEST_NAME: Final = 32
 
 
 @click.command(
     "preview",
-    short_help="Show the first identifications as JSON.",
+    short_help="Show identifications: the first ones, a user's, or a sample.",
     epilog="\b\nExamples\n"
-    "  propsync preview job.yml -n 1 | jq\n"
-    "  propsync preview job.yml exports/new.csv -n 100 | grep '\"plan\"'",
+    "  propsync preview job.yml\n"
+    "  propsync preview job.yml --user user-1001\n"
+    "  propsync preview job.yml --sample 20 --json | jq .user_properties",
 )
 @JOB
 @SOURCES
-@click.option(
-    "-n", "count", metavar="N", type=click.IntRange(min=1), default=5, show_default=True, help="How many."
-)
-def preview_command(job: Path, sources: tuple[str, ...], count: int) -> None:
-    """Show the first identifications as they would be sent, one JSON object per line."""
-    from ...pipeline import preview_rows
+@option("-n", "N", click.IntRange(min=1), "How many.  [default: 5; with --user all]")
+@option("--user", "ID", str, "Those of a user or device, by the id that is sent; reads the whole source.")
+@option("--sample", "N", click.IntRange(min=1), "Those of N random rows of the whole source.")
+@option("--seed", "N", int, "Decides which rows --sample takes.", default=0)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as when piped.")
+def preview_command(
+    job: Path,
+    sources: tuple[str, ...],
+    n: int | None,
+    user: str | None,
+    sample: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Show identifications as they would be sent, before rows of one user are merged.
 
-    loaded, source = load_job_and_source(job, sources)
+    On a terminal they are the columns of a table; else, or with --json, there is one JSON object per line.
+    """
+    from ...pipeline import first_rows, sampled_rows
+
+    if sample is not None and (user is not None or n is not None):
+        raise UsageError("--sample goes with neither --user nor -n", hint="leave one of them out")
+    loaded, source = options.load_job_and_source(job, sources)
+    if sample is not None:
+        found = sampled_rows(loaded, source, count=sample, seed=seed)
+    else:
+        found = first_rows(loaded, source, count=n or (_COUNT if user is None else None), user=user)
     shown = 0
-    for line in preview_rows(loaded, source, count=count):
-        show(printable_json(line))
-        shown += 1
+    if as_json or not sys.stdout.isatty():
+        for shown, row in enumerate(found, 1):  # noqa: B007 - counted
+            show(printable_json(row.json))
+    else:
+        rows = list(found)
+        shown = len(rows)
+        for text in _tables(rows, shutil.get_terminal_size().columns):
+            show(text)
     if shown == 0:
-        current().message("nothing", "no row of the source can be sent; see `propsync check` for the reasons")
+        which = "can be sent" if user is None else f"that can be sent is of {user}, as ids are sent"
+        current().message("nothing", f"no row of the source {which}; see `propsync check` for the reasons")
+
+
+def _tables(rows: Sequence[PreviewedRow], width: int) -> Iterator[str]:
+    """Tables of at most `width` columns: a line for each field, and a column for each of some rows."""
+    import orjson
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    found = [(row, dict(_fields(orjson.loads(row.json)))) for row in rows]
+    names = list(dict.fromkeys(name for _, fields in found for name in fields))
+    several = len({row.source for row in rows}) > 1
+    most = max(1, (width - min(max(map(len, names), default=0), _WIDEST_NAME) - 1) // _COLUMN)
+    console = Console(width=width)
+    for _, group in groupby(enumerate(found), lambda item: item[0] // most):
+        part = [item for _, item in group]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("", style="cyan", max_width=_WIDEST_NAME, overflow="fold")
+        for row, _ in part:
+            place = f"{visible(row.source)}\n" if several else ""
+            table.add_column(Text(f"{place}row {row.row:,}"), overflow="fold")
+        for name in names:
+            if any(name in fields for _, fields in part):
+                table.add_row(
+                    Text(visible(name)), *(Text(visible(fields.get(name, ""))) for _, fields in part)
+                )
+        with console.capture() as capture:
+            console.print(table)
+        yield capture.get()
+
+
+def _fields(data: dict[str, Any], owner: str = "") -> Iterator[tuple[str, str]]:
+    """Each value of an identification by its path, without `user_properties`; text like JSON is in quotes."""
+    import orjson
+
+    for key, value in data.items():
+        if isinstance(value, dict) and (not owner or owner == "user_properties."):
+            yield from _fields(value, f"{key}.")
+            continue
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        if isinstance(value, str):
+            try:
+                orjson.loads(value)
+                text = f'"{value}"'
+            except orjson.JSONDecodeError:
+                pass
+        yield f"{owner}{key}", text

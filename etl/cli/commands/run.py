@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from ...errors import EtlError
+from ...errors import EtlError, ExitCode, UsageError
 from ...interrupts import release
 from .. import options
 from ..console import Invocation, pass_invocation
 from ..options import PATH, option, switch
 from ..reporter import Channels, RunReporter
-from .check import exit_code_of, is_compressed, plan_dict, show_plan
+from .check import exit_code_of, make_plan, show_plan, write_page
 
 
 class _RunCommand(click.Command):
@@ -43,12 +43,14 @@ class _RunCommand(click.Command):
             raise click.exceptions.Exit(reporter.exit_code) from error
 
 
+@options.from_environment
 @click.command(
     "run",
     cls=_RunCommand,
     epilog="\b\nExamples\n"
     "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
     "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
+    "  propsync run job.yml --limit 100    (a canary; without it, the rest)\n"
     "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
     "  propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
 )
@@ -61,6 +63,7 @@ class _RunCommand(click.Command):
 @switch("--dry-run", "Send nothing; show what the run would do, as `check` does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout.")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
+@options.REJECTS
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
 @option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
 @pass_invocation
@@ -69,42 +72,48 @@ def run_command(
     /,
     job: Path,
     sources: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-    report: Path | None,
-    metrics_file: Path | None,
-    log_format: str | None,
     **flags: Any,
 ) -> int:
     """Send the source as the JOB file says. The same command again resumes an unfinished run.
 
     The API key is taken from AMPLITUDE_API_KEY, or from where the job file says. Rejected rows are kept in
     rejects.ndjson in the state folder; once they are fixed, that file is a source.
+
+    Options may also stand in the job file, under `run`, or in variables such as PROPSYNC_RATE. The command
+    line wins, then the variable.
     """
-    channels = Channels(as_json, report, metrics_file, log_format)
-    with RunReporter(invocation, channels, job) as reporter:
-        reporter.open(dry_run=dry_run)
+    with RunReporter(invocation, Channels.take(flags.copy()), job) as reporter:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
+        try:
+            loaded, flags = options.load_for_command(job, flags)
+        finally:
+            channels, dry_run = Channels.take(flags), flags.pop("dry_run")
+            reporter.open(channels, dry_run=dry_run)
+        if not dry_run:
+            reporter.keep_history(flags["state_dir"] or loaded.state_dir)
         from ...job import read_api_key
-        from ...pipeline import plan_job, run_job
+        from ...pipeline import run_job
 
         release()
-        loaded, source = options.load_job_and_source(job, sources)
+        source = options.open_job_source(loaded, sources)
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
-            plan = plan_job(loaded, source, settings=settings)
-            show_plan(plan, as_json=as_json)
-            if report is not None:
-                from ...listeners.output_file import write_whole
-                from ...listeners.report import plan_page  # needs jinja2
-
-                write_whole(report, plan_page(plan_dict(plan), compressed=is_compressed(plan)))
-            if metrics_file is not None:
-                message = f"{metrics_file} stays as it is: a dry run is no run of the job"
+            if settings.limit is not None:
+                raise UsageError(
+                    "a dry run reads all of the source, so --limit has no meaning",
+                    hint="leave one of them out, or look at the first rows with `propsync preview`",
+                )
+            plan = make_plan(loaded, source, settings, channels.rejects)
+            show_plan(plan, as_json=channels.as_json)
+            if channels.report is not None:  # it may be mailed every night
+                write_page(plan, channels.report, mask=True)
+            if channels.metrics_file is not None:
+                message = f"{channels.metrics_file} stays as it is: a dry run is no run of the job"
                 invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
-            reporter.exit_code = exit_code_of(plan)
+            code = exit_code_of(plan)
+            accepted = settings.accept_rejects and code == ExitCode.REJECTS
+            reporter.exit_code = ExitCode.DONE if accepted else code
         else:
-            reporter.state_dir = settings.state_dir or loaded.state_dir
             reporter.repeatable = source.repeatable
             key = read_api_key(loaded, os.environ)
             run_job(loaded, source, key, settings=settings, listener=reporter)

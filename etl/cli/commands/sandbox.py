@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from ...errors import UsageError
-from ..console import show_lines
+from ..console import open_browser, show_lines
 from ..options import PATH, option, parse_duration, switch, with_options
 
 # Each sets the field of SandboxOptions that has its name; what isn't given keeps that field's default.
@@ -28,6 +28,7 @@ _FLAGS: Final = with_options(
     switch("--sink", "Answer success to everything without reading it, to measure speed."),
     switch("--record", "Keep records of all requests, for /_sandbox/requests."),
     option("--journal", "FILE", PATH, "Append one line per request to this file."),
+    switch("--open", "Open its page in a browser."),
 )
 # fmt: on
 _FIELDS: Final = {
@@ -63,16 +64,23 @@ def sandbox_command(**given: Any) -> None:
     """Serve a stand-in for Amplitude on this machine until Ctrl-C.
 
     It takes identifications at /identify and events at /batch and /2/httpapi as Amplitude would, keeps
-    profiles, and serves them back at /v1/userprofile. By default every key is good, nothing fails
-    and no speed is too high.
+    profiles, and serves them back at /v1/userprofile. Its page at / shows users, requests and faults. By
+    default every key is good, nothing fails and no speed is too high.
     """
     import asyncio
 
     from ...sandbox import SandboxError, make_options, serve
 
+    opens = given.pop("open")
+
+    def ready(url: str) -> None:
+        show_lines([f"sandbox at {url}"])
+        if opens:
+            open_browser(url)
+
     values = {_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(serve(make_options(values), ready=lambda url: show_lines([f"sandbox at {url}"])))
+            asyncio.run(serve(make_options(values), ready=ready))
     except SandboxError as error:
         raise UsageError(error.message, hint=error.hint) from error

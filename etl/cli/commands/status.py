@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ...errors import EtlError
-from ..console import current, show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR
+from ..console import show_json, show_lines
+from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 _MOST_FILES: Final = 10
 
 
+@from_environment
 @click.command(
     "status", epilog="\b\nExamples\n  propsync status job.yml\n  propsync status job.yml --json | jq .rows"
 )
@@ -27,17 +27,17 @@ _MOST_FILES: Final = 10
 @JSON_FLAG
 def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
     """Show what is committed, what is left, and what was rejected. Nothing is changed."""
-    from ...job import load_job
     from ...pipeline import status_of
     from ...reader import open_source
 
-    loaded = load_job(job, environ=os.environ)
-    current().set_job(loaded)
-    found: dict[str, Any] = status_of(loaded, state_dir=state_dir)
+    loaded, flags = load_for_command(job, {"state_dir": state_dir})
+    found: dict[str, Any] = status_of(loaded, **flags)
     if found["status"] == "unfinished":
         found["rows_left"] = None
         with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
-            source = loaded.source and open_source(loaded.source, csv=loaded.csv, folder=loaded.folder)
+            source = loaded.source and open_source(
+                loaded.source, csv=loaded.csv, excel=loaded.excel, folder=loaded.folder
+            )
             if source and (total := source.total_rows()) is not None:
                 found["rows_left"] = max(total - found["rows"], 0)
     if as_json:
@@ -47,7 +47,7 @@ def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from ...listeners.summary import ROW_ENDS, aligned
+    from ...listeners.summary import ROW_ENDS, aligned, reason_lines
     from ...text import size, span
 
     yield f"{found['job']}: {found['status']}"
@@ -81,6 +81,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  not begun: {len(points) - len(begun):,} of {len(points):,} files"
         elif len(begun) > _MOST_FILES:
             yield f"  and {len(begun) - _MOST_FILES:,} files before these"
+    yield from reason_lines(found["rejects_by_reason"], found["rejected"])
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"

@@ -1,0 +1,116 @@
+"""`propsync explain`: why one user has, or has not, a property."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import orjson
+
+from ..console import show_json, show_lines
+from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...pipeline import Explanation
+
+_STATES: Final = {
+    "same": "as the last row has it",
+    "differs": "other than the last row has it, or unknown",
+}
+_LONGEST: Final = 200
+_WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to the right
+
+
+@click.command(
+    "explain",
+    short_help="Show what becomes of one user, and why.",
+    epilog="\b\nExamples\n"
+    "  propsync explain job.yml --user 4711\n"
+    "  propsync explain job.yml exports/new.csv --user 4711 --json | jq .next",
+)
+@JOB
+@SOURCES
+@click.option("--user", metavar="ID", required=True, help="The user id or device id, as Amplitude has it.")
+@ENDPOINT
+@STATE_DIR
+@JSON_FLAG
+def explain_command(
+    job: Path,
+    sources: tuple[str, ...],
+    user: str,
+    endpoint: str | None,
+    state_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Show the rows of one user with their places, and what each value became and why.
+
+    Then what the snapshot holds, what the next run would send, and the user's rejects of the last run. It
+    reads the whole source, needs no API key and changes no state.
+    """
+    from ...pipeline import Settings, explain_user
+
+    loaded, source = load_job_and_source(job, sources)
+    found = explain_user(
+        loaded, source, user.strip(), settings=Settings(endpoint=endpoint, state_dir=state_dir)
+    )
+    if as_json:
+        show_json(asdict(found))
+    else:
+        show_lines(_lines(found))
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    from ...text import address, counted
+
+    yield f"{found.user}: {counted(len(found.rows), 'row')} in the source"
+    for row in found.rows:
+        yield ""
+        yield f"  {row.source}, row {row.row:,}"
+        if row.code is not None:
+            yield f"    rejected, {row.code}: {row.reason}"
+        elif not row.values:
+            yield "    gives no value, so it describes no update"
+        for value in row.values:
+            name = value.column or "(constant)"
+            text = _json(value.source) if value.column else ""
+            place = value.place.removeprefix("user_properties.")
+            sent = f"{place}: not sent" if value.sent is None else f"{place} = {_json(value.sent)}"
+            reason = f"  ({value.reason})" if value.reason else ""
+            yield f"    {name:{_WIDTH}} {text:{_WIDTH}} -> {sent}{reason}"
+    yield ""
+    yield from _snapshot_lines(found, address(found.endpoint))
+    yield ""
+    if found.unfinished:
+        yield "  A run is unfinished; what it has sent so far does not show here."
+    if found.next:
+        yield "  The next run sends"
+        yield from (f"    {_json(identification)}" for identification in found.next)
+    else:
+        yield "  The next run sends nothing for this user."
+    for reject in found.rejects:
+        where = f"{reject['source']}, row {reject['row']:,}"
+        yield f"  Rejected by run {reject['run']}: {where}: {reject['code']}: {reject['reason']}"
+
+
+def _json(value: object) -> str:
+    """A value as JSON of at most 200 characters."""
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _snapshot_lines(found: Explanation, endpoint: str) -> Iterator[str]:
+    if found.known is None:
+        yield "  The job compares nothing (`changes: off`): every row is sent each time."
+        return
+    if not found.known:
+        yield f"  The snapshot of {endpoint} does not know this user: nothing was accepted so far."
+        return
+    yield f"  The snapshot of {endpoint} knows this user; last sent or confirmed by run {found.run}."
+    if found.in_doubt:
+        yield "  It is in doubt whether Amplitude applied a request of that run, so the user is sent again."
+    for name, state in found.properties.items():
+        yield f"    {name:{_WIDTH}} {_STATES[state]}"

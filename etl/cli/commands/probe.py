@@ -1,0 +1,114 @@
+"""`propsync probe`: try the API key, and find out what nobody says of the destination."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import UsageError
+from .. import options
+from ..console import current, show_json, show_lines
+from ..options import option, parse_duration, switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...pipeline.capabilities import Capabilities
+
+_PLAN = """\
+This sends up to {requests} requests with up to {size} in all to
+{endpoint}, of users named {prefix}*,
+who stay there. It takes a few minutes. Use the key of a test project."""
+
+
+@options.from_environment
+@click.command(
+    "probe",
+    short_help="Try the API key; with --limits, find out what Amplitude takes.",
+    epilog="\b\nExamples\n"
+    "  AMPLITUDE_API_KEY=... propsync probe job.yml\n"
+    "  propsync probe job.yml --limits --yes --json    (on a test project)",
+)
+@options.JOB
+@switch("--limits", "Also find out what a request may hold, and what Amplitude does with unusual ones.")
+@switch("--yes", "Don't ask before --limits begins.")
+@option(
+    "--settle", "DURATION", parse_duration, "With --limits: wait so long before reading back.", default="60s"
+)
+@options.ENDPOINT
+@options.STATE_DIR
+@switch("--allow-http", "Allow the keys to be sent over plain HTTP to another machine.")
+@options.JSON_FLAG
+def probe_command(
+    job: Path,
+    limits: bool,
+    yes: bool,
+    settle: float,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Try whether the API key works, and in which region, with at most two requests that change nothing.
+
+    Exit code 5 if the key doesn't work where the job sends to. With --limits, also find out on a test project
+    what no page says, and keep the answers in capabilities.json in the state folder; `run` then keeps to
+    them. With the secret key in AMPLITUDE_SECRET_KEY, more questions are answered.
+    """
+    from ...job import read_api_key, read_secret_key
+    from ...readback import probe_key, probe_limits
+    from ...readback.probe_session import MOST_BYTES, MOST_REQUESTS, PREFIX
+    from ...text import size
+
+    invocation, (loaded, flags) = current(), options.load_for_command(job, flags)
+    key = read_api_key(loaded, os.environ)
+    known = probe_key(loaded, key, endpoint=flags["endpoint"], allow_http=flags["allow_http"])
+    region = f" (region {known.region})" if known.region else ""
+    message = f"{loaded.name}: the API key works at {known.endpoint}{region}"
+    if not limits:
+        if as_json:
+            show_json({"endpoint": known.endpoint, "region": known.region})
+        else:
+            show_lines([message])
+        return
+    secret_key = None
+    with suppress(UsageError):
+        secret_key = read_secret_key(loaded, os.environ)
+        invocation.secrets.append(secret_key)
+    invocation.message("probe", message)
+    plan = {"requests": MOST_REQUESTS, "size": size(MOST_BYTES), "prefix": PREFIX}
+    for line in _PLAN.format(endpoint=known.endpoint, **plan).split("\n"):
+        invocation.message("probe", line)
+    if not yes:
+        click.confirm("Go on?", abort=True, err=True)
+    result = probe_limits(
+        loaded,
+        key,
+        secret_key,
+        settle=settle,
+        notify=lambda text: invocation.message("probe", text),
+        **flags,
+    )
+    if as_json:
+        show_json(result.as_json())
+        return
+    show_lines([f"{loaded.name}: {result.endpoint}", "", *capability_lines(result)])
+
+
+def capability_lines(known: Capabilities) -> Iterator[str]:
+    """Yield each question with its answer and the evidence, and the words of refusals."""
+    words: dict[bool, str] = {True: "yes", False: "no"}
+    for name, finding in known.findings.items():
+        value = finding.value
+        if isinstance(value, dict):
+            shown = f"{value['updates']} in {value['seconds']} s" if "seconds" in value else str(len(value))
+        elif isinstance(value, bool):
+            shown = words[value]
+        else:
+            shown = "unknown" if value is None else f"{value:,}" if isinstance(value, int) else value
+        yield f"  {name:<16}{shown}"
+        yield f"    {finding.evidence}"
+    for what, answer in (known.findings["refusals"].value or {}).items():
+        yield f"    {what}: {answer}"

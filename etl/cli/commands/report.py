@@ -1,0 +1,55 @@
+"""`propsync report`: the page of a past run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from ...errors import UsageError
+from ..console import current, show
+from ..options import JOB, PATH, STATE_DIR, option
+
+_COMPARED = 10
+
+
+@click.command(
+    "report",
+    epilog="\b\nExamples\n"
+    "  propsync report job.yml                            the last run\n"
+    "  propsync report job.yml 20260131T020000-4711 --output night.html",
+)
+@JOB
+@click.argument("run", required=False)
+@option("--output", "FILE.html", PATH, "Where to write it.  [default: NAME-report.html]")
+@STATE_DIR
+def report_command(job: Path, run: str | None, output: Path | None, state_dir: Path | None) -> None:
+    """Write the page of a past run: the last one, or one that `propsync runs` lists.
+
+    It shows the ends of all rows, where the time went, rejects, and the ten runs before it.
+    """
+    from ...checkpoint.history import past_runs
+    from ...job import load_job
+    from ...listeners import check_writable
+    from ...listeners.output_file import write_whole
+    from ...listeners.report import report_page
+    from ...listeners.run_record import RunRecord
+
+    loaded = load_job(job, environ=os.environ)
+    current().set_job(loaded)
+    found = list(past_runs(state_dir or loaded.state_dir))
+    names = [record["run"] for record in found]
+    if not found:
+        raise UsageError(
+            f"{loaded.name} has no past runs in {state_dir or loaded.state_dir}",
+            hint="run it first, or name its state folder with --state-dir",
+        )
+    if run is not None and run not in names:
+        raise UsageError(f"there is no run {run}", hint="propsync runs lists them; the last is " + names[0])
+    place = 0 if run is None else names.index(run)
+    target = output or Path(f"{loaded.name}-report.html")
+    check_writable(target)
+    records = [RunRecord.of(record) for record in found[place : place + 1 + _COMPARED]]
+    write_whole(target, report_page(records[0], past=records[1:]))
+    show(f"wrote {target}: the run that ended at {records[0].ended:%Y-%m-%d %H:%M} UTC")

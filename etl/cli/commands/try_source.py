@@ -1,0 +1,155 @@
+"""`propsync try`: write a job file for a source, send it to a sandbox of its own, and show what arrived."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import UsageError
+from .. import options
+from ..console import current, open_browser, show, show_lines
+from ..options import option, switch
+from .init import reading_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...pipeline.plan import Plan
+    from ...run_events import Event, Summary
+    from ...sandbox import Sandbox
+
+_KEY = "key-of-a-trial"
+_MOST_SHOWN = 3
+_LONGEST = 36  # characters of a value in the table
+
+
+@click.command(
+    "try",
+    short_help="Send a source to a sandbox, and look at what arrives.",
+    epilog="\b\nExamples\n"
+    "  propsync try users.csv\n"
+    "  propsync try 'exports/*.parquet' -o job.yml --limit 1000",
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the job file here.")
+@option("--limit", "N", click.IntRange(min=1), "Send only the first N rows.", default=100_000)
+@switch("--no-open", "Don't open the page in a browser.")
+def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_open: bool) -> int:
+    """Do all that `init` and `run` do with a SOURCE, but to a sandbox on this machine, and show what arrives.
+
+    It needs no account, no key and no job file, and leaves nothing behind. On a terminal the sandbox goes on
+    until Ctrl-C, and its page shows each user before and after; elsewhere only a table of the first users is
+    printed. The exit code is that of the run.
+    """
+    from ...init import propose_job
+    from ...job import Job
+    from ...pipeline import Settings, plan_job, run_job
+    from ...sandbox import running_sandbox
+    from ...sandbox.web_page import Trial
+
+    if output is not None and output.exists():
+        raise UsageError(f"{output} exists already", hint="name another file, or `propsync run` that one")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="propsync-try-")))
+        with reading_progress() as progress:
+            proposal = propose_job(sources, output, progress)
+        for note in proposal.notes:
+            current().message("noted", note)
+        job_file = output or folder / "job.yml"
+        try:
+            job_file.write_text(proposal.text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{job_file} can't be written: {error.strerror}") from error
+        job = Job.load(job_file)
+        source = options.open_job_source(job, sources)
+        sandbox = stack.enter_context(running_sandbox())
+        settings = Settings(
+            endpoint=sandbox.url,
+            state_dir=folder / "state",
+            rate=None,
+            requests_per_second=None,
+            limit=limit,
+            processes=1,  # this process has a thread with the sandbox, which a fork would not
+        )
+        plan = plan_job(job, source, settings=settings)
+        summary = run_job(
+            job, options.open_job_source(job, sources), _KEY, settings=settings, listener=_show_warning
+        )
+        lines = tuple(_summary_lines(summary))
+        name, words = output or Path("job.yml"), shlex.join(sources)
+        steps = [f"propsync init {words} -o {name}"] if output is None else []
+        command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {shlex.quote(str(name))}"])
+        rows = {user: sample.before for user, sample in plan.figures.samples.items()}
+        sandbox.trial = Trial(f"What became of {', '.join(sources)}", lines, command, rows)
+        show_lines(lines)
+        show(_table(plan, sandbox))
+        show_lines(["", "for the real thing:", *(f"  {step}" for step in command.splitlines())])
+        if sys.stdout.isatty():
+            show_lines(["", f"the sandbox shows each user at {sandbox.url} until Ctrl-C"])
+            with suppress(KeyboardInterrupt):
+                if not no_open:
+                    open_browser(sandbox.url)
+                while True:
+                    time.sleep(3600)
+        return summary.exit_code
+
+
+def _show_warning(event: Event) -> None:
+    from ...run_events import Warned
+
+    if isinstance(event, Warned):
+        current().message("warned", f"warning: {event.message}", code=event.code)
+
+
+def _summary_lines(summary: Summary) -> Iterator[str]:
+    """The law of rows in a line, and the reasons of rejects."""
+    from ...listeners.summary import ROW_ENDS
+    from ...text import counted
+
+    tally = summary.tally
+    ends = ", ".join(f"{getattr(tally, end):,} {end}" for end in ROW_ENDS)
+    limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
+    yield f"{counted(tally.rows, 'row')}{limited}: {ends}"
+    for code, count in summary.rejects_by_code.items():
+        yield f"rejected: {count:,} {code}; `propsync check` shows them"
+
+
+def _table(plan: Plan, sandbox: Sandbox) -> str:
+    """The first users: each property, what the file has for it, and what the sandbox has now."""
+    import orjson
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ...text import one_line
+
+    def cell(value: Any) -> Text:
+        text = "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+        shown = one_line(text)
+        return Text(shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\u2026")
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("user", "property", "before: column", "value", "after"):
+        table.add_column(title, overflow="fold")
+    for sample in list(plan.figures.samples.values())[:_MOST_SHOWN]:
+        profile = sandbox.profiles.find(sample.user, None) or sandbox.profiles.find(None, sample.user)
+        for number, (path, figures) in enumerate(plan.figures.properties.items()):
+            places: dict[str, dict[str, Any]] = {"user_properties": {}, "groups": {}}
+            if profile is not None:
+                places = {"user_properties": profile.properties, "groups": dict(profile.groups)}
+            after = places.get(path[0], dict(profile.fields) if profile else {}).get(path[-1])
+            before = sample.before.get(figures.column or "")
+            name = cell(sample.user if number == 0 else "")
+            table.add_row(name, cell(path[-1]), cell(figures.column), cell(before), cell(after))
+    console = Console(width=min(shutil.get_terminal_size().columns, 120), file=sys.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n" + capture.get().rstrip("\n")

@@ -1,0 +1,202 @@
+"""How a CSV file is written, by its first lines: encoding, delimiter, and where the header stands."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..errors import SourceError
+from ..job import CsvOptions
+from ..job.problems import clipped
+from ..model import RowRange
+from ..reader import Source, open_source
+
+_LINES: Final = 2000
+_BYTES: Final = 1 << 20
+_MOST_ABOVE: Final = 30  # lines above the header
+# A character that no text has, so that each line is one field.
+_NO_DELIMITER: Final = "\ufdd2"
+_RAW: Final = CsvOptions(encoding="latin-1", delimiter=_NO_DELIMITER, quote="", header=("line",))
+_USUAL: Final = (",", ";", "\t", "|")
+_NO_DELIMITERS: Final = "\"' _-.@\r\n\0\x1a()/+€$%\\\ufeff\ufffd=#&*?!<>"
+_MOST: Final = 0.5  # of the lines
+# Letters that have others of their kind beside them if the encoding is right.
+_WIDE: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uff01-\uff60\u3001-\u3003]")
+_KANA: Final = re.compile("[\u3041-\u30fa]")
+_CYRILLIC: Final = re.compile("[\u0410-\u044f]")
+# Both bytes of a letter are beyond ASCII.
+_PAIRS: Final = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
+_VALUE: Final = re.compile(
+    r"(?P<mail>[^@\s]+@[^@\s]+\.\w+)|(?P<number>[+-]?\d+[.,]\d+|\d{5,})|(?P<date>\d{4}-\d\d?-\d\d?.*"
+    r"|\d\d?[./]\d\d?[./]\d{2,4})|(?P<url>https?://.*)"
+    r"|(?P<uuid>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvGuess:
+    """The likeliest options for a source, and sentences on what a user should know of them."""
+
+    options: CsvOptions
+    remarks: tuple[str, ...] = ()
+
+
+def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
+    """Look at the first lines of the first CSV file. Raises SourceError where the source can't be opened.
+
+    `all_lines`: look for the encoding at all lines that have other letters than ASCII's.
+    """
+    plain = CsvOptions()
+    if "-" in locations:  # what was read from stdin is gone
+        return CsvGuess(plain)
+    failures = []
+    lines: list[str] = []
+    for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
+        try:
+            source = open_source(locations, csv=replace(_RAW, encoding=encoding))
+        except SourceError as error:
+            failures.append(error)
+            continue
+        if not any(file.format == "csv" for file in source.files):
+            return CsvGuess(plain)
+        lines = [*_lines(source, all_lines=all_lines)]
+        # Read from the wrong end, UTF-16 has nothing of ASCII.
+        if encoding == "latin-1" or any(sign.isascii() for line in lines for sign in line):
+            break
+    else:
+        raise failures[0]
+    if encoding == "latin-1":
+        encoding = _encoding(lines)
+        with suppress(UnicodeEncodeError):  # a byte order mark said another encoding
+            lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
+    options = replace(plain, encoding=encoding)
+    return _layout(locations, options, lines) if lines else CsvGuess(options)
+
+
+def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
+    """The first lines that aren't blank, and then if wanted some of those beyond ASCII."""
+    count = size = 0
+    for number, file in enumerate(source.files):
+        if file.format != "csv":
+            continue
+        for batch in source.read(RowRange(number)):
+            for line in batch.rows.column(0).to_pylist():
+                if (count < _LINES and size < _BYTES) or (
+                    all_lines and not line.isascii() and count < 10 * _LINES
+                ):
+                    count, size = count + 1, size + len(line)
+                    yield line
+            if not all_lines and (count >= _LINES or size >= _BYTES):
+                return
+
+
+def _encoding(lines: Sequence[str]) -> str:
+    """The encoding of lines that were read as latin-1."""
+    try:
+        data = "\n".join(line for line in lines if not line.isascii()).encode("latin-1")
+    except UnicodeEncodeError:  # a byte order mark said what it is
+        return "utf-8"
+    with suppress(UnicodeDecodeError):
+        data.decode()
+        return "utf-8"
+    broken = [line for line in data.split(b"\n") if not _is_text(line, "utf-8")]
+    if 2 * len(broken) <= data.count(b"\n") + 1:
+        return "utf-8"  # with a few broken bytes
+    for encoding, script in (("euc_jp", _WIDE), ("gb18030", _WIDE), ("cp932", _WIDE), ("cp1251", _CYRILLIC)):
+        if not _is_text(data, encoding) or (encoding[:2] in {"eu", "gb"} and not _PAIRS.fullmatch(data)):
+            continue
+        text = data.decode(encoding)
+        if encoding == "euc_jp" and not _KANA.search(text):
+            continue
+        beyond, right = sum(not sign.isascii() for sign in text), len(script.findall(text))
+        # An accent that is read as a letter of another script has Latin letters beside it.
+        wrong = len(re.findall(rf"(?<=[A-Za-z]){script.pattern}|{script.pattern}(?=[A-Za-z])", text))
+        if right - wrong > 0.6 * beyond:
+            return encoding
+    return "cp1252" if _is_text(data, "cp1252") else "latin-1"
+
+
+def _is_text(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# --- delimiter and header --------------------------------------------------------------------------------
+
+
+def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> CsvGuess:
+    """The options with the delimiter, the lines to skip and the names of a missing header."""
+
+    def names_with(options: CsvOptions) -> tuple[list[str], bool]:
+        """The names in the header, and whether the lines below it have more fields."""
+        try:
+            source = open_source(locations, csv=options)
+        except SourceError:  # such as a quote in a title that is never closed
+            return [], True
+        first = next(number for number, file in enumerate(source.files) if file.format == "csv")
+        return source.schema(first).names, any("lines after it" in one for one in source.remarks())
+
+    names, more_below = names_with(options)
+    found = _delimiter(lines)
+    if len(names) > 1 and not more_below and (found not in _USUAL or found in lines[0]):
+        found = None
+    if found is None:
+        # The one that the reader found by itself.
+        tries = [replace(options, delimiter=sign) for sign in _USUAL] if len(names) > 1 else []
+        options = next((one for one in tries if names_with(one)[0] == names), options)
+        return _header(options, names, lines)
+    options = replace(options, delimiter=found)
+    (usual_count, _), *_ = Counter(line.count(found) for line in lines if found in line).most_common(1)
+    above = next(n for n, line in enumerate(lines) if line.count(found) >= usual_count)
+    header = [name.strip('" ') for name in lines[above].strip("\r\n\ufeff").split(found)]
+    # Blank lines count, too, and the reader has left them out of `lines`.
+    for skipped in range(above, _MOST_ABOVE):
+        guess = replace(options, skip_rows=skipped)
+        if [name.strip('" ') for name in names_with(guess)[0]] == header:
+            says = f"the header stands below other lines: csv.skip_rows is {skipped}"
+            return _header(guess, header, lines[above:]) if not above else CsvGuess(guess, (says,))
+    return CsvGuess(options)
+
+
+def _delimiter(lines: Sequence[str]) -> str | None:
+    """The sign that comes equally often in most lines; None if there is none."""
+    some = [re.sub('"(?:[^"]|"")*"', '""', line) for line in lines[:200]]
+    signs = {sign for sign in set("".join(some[:40])) if not sign.isalnum() and sign not in _NO_DELIMITERS}
+    best: tuple[float, bool, int, str] | None = None
+    for sign in signs:
+        counts = Counter(line.count(sign) for line in some)
+        count, number = max(((count, counts[count]) for count in counts if count), key=lambda one: one[1])
+        # Usual delimiters come before others that are as regular.
+        usual = sign in _USUAL or not sign.isprintable()
+        candidate = (round(number / len(some), 1), usual, count, sign)
+        if number >= _MOST * len(some) and (best is None or candidate > best):
+            best = candidate
+    return best[3] if best else None
+
+
+def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> CsvGuess:
+    """The options with names for columns where the header is a row like those after it."""
+    rows = [line.split(options.delimiter or ",") for line in lines[1:50]]
+    for place, name in enumerate(names):
+        kind = _kind(name)
+        below = [row[place] for row in rows if len(row) == len(names)]
+        if kind and 2 * sum(_kind(value) == kind for value in below) > len(below):
+            header = tuple(f"column_{number}" for number in range(1, len(names) + 1))
+            remark = (
+                f"the header looks like data ({clipped(name)}), so all lines are rows: name the columns in "
+                "csv.header"
+            )
+            return CsvGuess(replace(options, header=header), (remark,))
+    return CsvGuess(options)
+
+
+def _kind(value: str) -> str | None:
+    found = _VALUE.fullmatch(value.strip().strip('"'))
+    return found.lastgroup if found else None

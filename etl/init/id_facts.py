@@ -1,0 +1,166 @@
+"""The values of a column as ids, counted in memory that doesn't grow with the rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..amplitude.limits import MAX_ID_LENGTH
+from ..arrow.hashing import hash_texts
+from ..job import ColumnSpec
+from ..mapper.column import Column
+from ..mapper.column_values import quote_value
+from .recognisers import are_null
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
+KEPT_HASHES: Final = 1 << 14  # the estimate is within 1 % beyond that
+# Any large number: with a small one, texts of a few control characters would share a hash.
+_SEED: Final = 0xD1B54A32D192ED03
+_SPAN: Final = 2.0**64
+_AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The different values of a column, shape (d,), how often each comes (int64), and empty texts."""
+
+    distinct: pa.Array
+    counts: NDArray[np.int64]
+    empty: int = 0
+
+
+class DistinctCounter:
+    """Counts different texts by the smallest of their hashes, exactly while there are few.
+
+    `exact` says whether `count` is no estimate.
+    """
+
+    def __init__(self, kept: int = KEPT_HASHES) -> None:
+        self._kept = kept
+        self._hashes = np.empty(0, dtype=np.uint64)
+        self.exact = True
+
+    def add(self, texts: pa.StringArray) -> None:
+        """Count texts of shape (n,), none of them null or empty."""
+        hashes = hash_texts(texts, _SEED)
+        if not self.exact:
+            hashes = hashes[hashes < self._hashes[-1]]
+        if len(self._hashes):
+            places = self._hashes.searchsorted(hashes).clip(max=len(self._hashes) - 1)
+            hashes = hashes[self._hashes[places] != hashes]
+        together = np.union1d(self._hashes, hashes) if len(hashes) else self._hashes
+        self.exact = self.exact and len(together) <= self._kept
+        self._hashes = together[: self._kept]
+
+    @property
+    def count(self) -> int:
+        """How many different texts there were."""
+        if self.exact:
+            return len(self._hashes)
+        return round((self._kept - 1) * _SPAN / float(self._hashes[-1]))
+
+
+@dataclass(slots=True)
+class IdFacts:
+    """A column as ids, over all rows read so far, as the mapper would have them.
+
+    `usable` rows have an id, good or not; `spaced` of these have a blank in it. `lost` counts the rows whose
+    value can't be an id by reject code, `faults` those with an id that is rejected. `refused` counts the rows
+    of refused ids by the id; `mangled` those of mangled ids by what is wrong, each with an example.
+    """
+
+    prefix: str
+    usable: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    spaced: int = 0
+    too_long_with_prefix: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    mangled: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    distinct: DistinctCounter = field(default_factory=DistinctCounter)
+    # Where the ids may begin to count the rows.
+    _starts: set[int] = field(default_factory=lambda: {0, 1})
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether every id is the number of its row, from 1 or from 0."""
+        return self.usable > 0 and bool(self._starts)
+
+    @property
+    def repeat(self) -> bool:
+        """Whether ids come more than once; an estimate of their number must be clear about it."""
+        return self.distinct.count < self.usable * (1.0 if self.distinct.exact else 0.97)
+
+    def follow(self, column: pa.Array, numbers: NDArray[np.int64]) -> None:
+        """Look whether the values of a batch, in rows `numbers`, go on to count the rows."""
+        if self._starts and len(column):
+            first = str(column[0].as_py())
+            starts = {start for start in self._starts if first == str(int(numbers[0]) - 1 + start)}
+            written = column.cast(pa.string()) if starts else column
+            self._starts = {
+                start
+                for start in starts
+                if pc.all(pc.equal(written, pa.array(numbers - 1 + start).cast(pa.string()))).as_py()
+                and not written.null_count
+            }
+
+    def add(self, values: Values) -> None:
+        """Count more values of the column."""
+        null = are_null(values.distinct) if pa.types.is_string(values.distinct.type) else None
+        if null is not None and null.any():
+            keep = pa.array(~null)
+            values = Values(values.distinct.filter(keep), values.counts[~null])
+        cells = _AS_ID.read(values.distinct, len(values.distinct), text=True)
+        ids, counts = cells.values, values.counts
+
+        def rows_of(marks: pa.Array) -> int:
+            return int(counts[marks.fill_null(False).to_numpy(zero_copy_only=False)].sum())
+
+        self.distinct.add(ids.drop_null())
+        self.usable += rows_of(ids.is_valid())
+        self.spaced += rows_of(pc.match_substring(ids, " "))
+        self.too_long_with_prefix += rows_of(
+            pc.greater(pc.utf8_length(ids), MAX_ID_LENGTH - len(self.prefix))
+        )
+        found = np.zeros(len(ids), dtype=np.bool_)
+        for issue in cells.issues:
+            rows = issue.rows & ~found
+            found |= issue.rows
+            counter = self.faults if issue.code in ID_CODES else self.lost
+            counter[issue.code] += int(counts[rows].sum())
+            if issue.code == "refused_id":
+                for place in np.flatnonzero(rows).tolist():
+                    self.refused[ids[place].as_py()] += int(counts[place])
+            if issue.code == "mangled_id" and rows.any():
+                self.mangled[issue.message] += int(counts[rows].sum())
+                self.examples.setdefault(issue.message, quote_value(ids, int(np.flatnonzero(rows)[0])))
+
+
+def counted_values(pieces: list[pa.Array], first_counts: NDArray[np.int64] | None = None) -> Values:
+    """The different values of arrays that are neither null nor empty text. Not for nested types.
+
+    `first_counts` says how often each value of the first array comes; it is once otherwise.
+    """
+    if len({piece.type for piece in pieces}) > 1:
+        pieces = [piece.cast(pa.string()) for piece in pieces]
+    column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+    encoded = column.dictionary_encode()
+    distinct = encoded.dictionary
+    codes, weights = np.array(encoded.indices.drop_null()), None
+    if first_counts is not None:
+        weights = np.r_[first_counts, np.ones(len(column) - len(first_counts))][np.array(encoded.is_valid())]
+    counts = np.bincount(codes, weights, len(distinct)).astype(np.int64)
+    if pa.types.is_string(distinct.type):
+        keep = np.array(pc.binary_length(distinct)) > 0
+        if not keep.all():
+            return Values(distinct.filter(pa.array(keep)), counts[keep], int(counts[~keep].sum()))
+    return Values(distinct, counts)

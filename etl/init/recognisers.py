@@ -1,0 +1,280 @@
+"""What text may be read as: each type, date format and shape is tried on all values of many columns at once.
+
+Whether a value fits a type is asked of the mapper itself, so what is proposed is what will work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..job import ColumnSpec, Step
+from ..mapper.column import Column
+from .vocabulary import CURRENCIES, NO, NULLS, YES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Mask = NDArray[np.bool_]
+
+_TIMES: Final = ("", " %H:%M", " %H:%M:%S")
+# In the order of preference where two read the same of every value, as %b and %B do of May.
+_WORDED: Final = (
+    "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%d. %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
+    "%d/%b/%Y",
+)  # fmt: skip
+# Digits are 9 and letters are a where a format is compared with the pattern of a text.
+_DIRECTIVES: Final = {
+    "Y": "9{4}", "y": "99", "m": "9{1,2}", "d": "9{1,2}", "b": "a{3}", "B": "a{3,9}",
+    "H": "9{1,2}", "I": "9{1,2}", "M": "99", "S": "99", "p": "aa",
+}  # fmt: skip
+_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
+# Eight digits are a date only if the date is one that somebody may have written down.
+_COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
+SEPARATORS: Final = (";", "|", ",")
+LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
+_SPACES: Final = " \u00a0\u2009\u202f"
+_MONEY: Final = "|".join(sorted(map(re.escape, CURRENCIES), key=len, reverse=True))
+# What stands around a number is money, percents and spaces.
+_AROUND: Final = rf"(?:{_MONEY}|[{_SPACES}])*"
+_SIGNS: Final = rf"[\d.,'\x{{2019}}{_SPACES}]*"
+_WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
+AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
+ALL_SIGNS: Final = "".join(sorted({*"".join(CURRENCIES), *_SPACES}))
+
+
+@dataclass(frozen=True, slots=True)
+class TextType:
+    """A way to read text: `gate` is a pattern that every fitting text matches, and `spec` must take it."""
+
+    gate: str
+    spec: ColumnSpec | None = None
+    luhn: bool = False
+
+    def fits(self, texts: pa.StringArray, gated: Mask | None = None) -> Mask:
+        """Which of the texts, shape (n,) and without nulls, fit. `gated` are those that match the gate."""
+        good = np.array(
+            pc.match_substring_regex(texts, self.gate) if gated is None else gated, dtype=np.bool_
+        )
+        places = np.flatnonzero(good)
+        if len(places) == 0 or not (self.luhn or self.spec):
+            return good
+        some = texts.take(pa.array(places))
+        if self.luhn:
+            good[places] = luhn_valid(some)
+        if self.spec is not None:
+            good[places[~fitting(some, self.spec)]] = False
+        return good
+
+
+def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
+    """Which texts, shape (n,) and without nulls, the mapper reads by a spec."""
+    cells = Column("", "", "value", replace(spec, column="", invalid="reject")).read(
+        texts, len(texts), text=True
+    )
+    good: Mask = np.array(cells.values.is_valid(), dtype=np.bool_)
+    for issue in cells.issues:
+        good[issue.rows] = False
+    return good
+
+
+def are_null(texts: pa.StringArray) -> Mask:
+    """Which texts, shape (n,), are words for null."""
+    found = np.zeros(len(texts), dtype=np.bool_)
+    short = np.flatnonzero(np.array(pc.binary_length(texts)) <= LONGEST_NULL)
+    if len(short):
+        words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(short))))
+        found[short] = np.array(pc.is_in(words, value_set=word_array(NULLS)), dtype=np.bool_)
+    return found
+
+
+def is_short_word(word: str) -> bool:
+    """Whether a word for null may be a value elsewhere, such as a country's code: each column has its own."""
+    return len(word) <= 2 and word.isalpha()
+
+
+def luhn_valid(texts: pa.StringArray) -> Mask:
+    """Which texts have digits with a right check sum, as card numbers do; at most 19 digits, shape (n,)."""
+    digits = pc.utf8_lpad(pc.replace_substring_regex(texts, r"\D", ""), 20, "0").cast(pa.binary(20))
+    signs = np.frombuffer(digits.buffers()[1], dtype=np.uint8).reshape(-1, 20)
+    matrix = signs[digits.offset : digits.offset + len(digits)] - ord("0")
+    doubled = matrix[:, 0::2] * 2
+    total = matrix[:, 1::2].sum(axis=1) + np.where(doubled > 9, doubled - 9, doubled).sum(axis=1)
+    valid: Mask = total % 10 == 0
+    return valid
+
+
+def date_spec(formats: Iterable[str]) -> ColumnSpec:
+    """The spec, without a column, that reads dates in strptime formats."""
+    first, *others = formats
+    step = Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
+    timed = any("%M" in one for one in (first, *others))
+    return ColumnSpec(type="datetime" if timed else "date", transform=(step,))
+
+
+def order_of(format_: str) -> str:
+    """The order of a format's parts: two formats of one order read the same dates."""
+    return re.sub(r"[^dmYyHIMSp]", "", re.sub("%[bB]", "%m", format_))
+
+
+def _date_formats() -> Iterator[str]:
+    for sign in "/-.":
+        for time in (*_TIMES, *((", %H:%M", ", %H:%M:%S") if sign != "-" else ())):
+            yield f"%m{sign}%d{sign}%Y{time}"
+            yield f"%d{sign}%m{sign}%Y{time}"
+            yield f"%Y{sign}%m{sign}%d{time}"
+        yield from (f"%m{sign}%d{sign}%y", f"%d{sign}%m{sign}%y", f"%y{sign}%m{sign}%d")
+    yield from ("%Y-%m-%dT%H:%M:%S", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p")
+    yield from (f"%Y年%m月%d日{time}" for time in _TIMES)
+    yield from _WORDED
+
+
+def _date_gate(format_: str) -> str:
+    parts = re.split("%(.)", format_)
+    literals = [re.sub(r"(?![T])[^\W\d_]|T", "a", re.escape(part)) for part in parts]
+    gates = [_DIRECTIVES[part] if number % 2 else literals[number] for number, part in enumerate(parts)]
+    return f"^{''.join(gates)}$"
+
+
+DATE_FORMATS: Final[Mapping[str, TextType]] = {
+    **{one: TextType(_date_gate(one), date_spec([one])) for one in _date_formats()},
+    "%Y%m%d": TextType(_COMPACT, date_spec(["%Y%m%d"])),
+}
+_NUMBER: Final = ColumnSpec(type="number")
+# The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
+STYLES: Final[Mapping[str, tuple[str, str]]] = {
+    "1234.5": (".", ""),
+    "1234,5": (",", ""),
+    "1,234.5": (".", ","),
+    "1.234,5": (",", "."),
+    "1 234,5": (",", " "),
+    "1 234.5": (".", " "),
+    "1'234.5": (".", "'"),
+}
+# At most 15 digits: what has more is a code, and would lose digits as a number in a browser.
+_BARE: Final[Mapping[str, TextType]] = {
+    "integer": TextType(r"^-?(?:0|[1-9]\d{0,14})$", ColumnSpec(type="integer")),
+    "number": TextType(r"^-?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$", _NUMBER),
+    "digits": TextType(r"^[+-]?\d+$"),
+    "s": TextType(r"^(?:9\d{8}|1\d{9}|2[01]\d{8})(?:\.\d+)?$"),
+    "ms": TextType(r"^(?:9\d{11}|1\d{12}|2[01]\d{11})(?:\.\d+)?$"),
+    "us": TextType(r"^(?:9\d{14}|1\d{15}|2[01]\d{14})(?:\.\d+)?$"),
+    "ns": TextType(r"^(?:9\d{17}|1\d{18}|2[01]\d{17})$"),
+    "card": TextType(r"^\d(?:[ -]?\d){12,18}$", luhn=True),
+    "national": TextType(r"^\d{3}-\d\d-\d{4}$"),
+    "ip": TextType(r"^\d{1,3}(?:\.\d{1,3}){3}$"),
+    "phone": TextType(r"^(?:\+|00)\d[\d ()./-]{5,18}\d$"),
+}
+_ISO: Final[Mapping[str, TextType]] = {
+    "date": TextType(r"^\d{4}-\d\d-\d\d$", ColumnSpec(type="date")),
+    "datetime": TextType(r"^\d{4}-\d\d-\d\d", ColumnSpec(type="datetime")),
+    "no zone": TextType(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?$"),
+}
+_BRACKETED: Final[Mapping[str, TextType]] = {
+    "list": TextType(r"^\s*(?:\[.*\]|\{(?:[^\":{}]|\"[^\"]*\"(?:[,}]))*\}?)\s*$", ColumnSpec(type="list")),
+    "json": TextType(r"^\s*(?:\{|\[)", ColumnSpec(type="json")),
+}
+_MAIL: Final = TextType(r"^[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+$")
+_ENGLISH: Final = frozenset(
+    {*("true", "t", "yes", "y", "on", "1", "1.0"), *("false", "f", "no", "n", "off", "0", "0.0")}
+)
+
+
+@cache
+def word_array(words: frozenset[str]) -> pa.Array:
+    """Words as an array; made only when it is needed, as pyarrow then looks for pandas."""
+    return pa.array(sorted(words), pa.string())
+
+
+def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, Mask]:
+    """Which of the texts, shape (n,) and without nulls, fit each recogniser that any of them fits.
+
+    `numbers`: all are numbers of a typed column, of which only some are of interest.
+    """
+    found: dict[str, Mask] = {}
+
+    def add(names: Mapping[str, TextType], gate: str | None = None) -> None:
+        gated = None if gate is None else np.array(pc.match_substring_regex(texts, gate), dtype=np.bool_)
+        places = np.arange(len(texts)) if gated is None else np.flatnonzero(gated)
+        if not len(places):
+            return
+        some = texts if gated is None else texts.take(pa.array(places))
+        for name, text_type in names.items():
+            if (good := text_type.fits(some)).any():
+                found[name] = np.zeros(len(texts), dtype=np.bool_)
+                found[name][places[good]] = True
+
+    if numbers:
+        add({name: _BARE[name] for name in ("s", "ms", "us", "ns", "card")})
+        return found
+    found["null"] = are_null(texts)
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    for name, known in (("yes", YES), ("no", NO), ("boolean", _ENGLISH)):
+        source = words if name != "boolean" else pc.utf8_lower(texts)
+        found[name] = np.array(pc.is_in(source, value_set=word_array(known)), dtype=np.bool_)
+    for sign in SEPARATORS:
+        found[sign] = np.array(pc.match_substring(texts, sign), dtype=np.bool_)
+    add(_BARE, r"^[+-]?[\d.]")
+    add(_written_types(), _WRITTEN)
+    add(_ISO, r"^\d{4}-\d\d-\d\d")
+    add(_BRACKETED, r"^\s*[\[{]")
+    add({"mail": _MAIL}, "@")
+    found.update(_date_fits(texts))
+    return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def style_spec(style: str, strip: str = "") -> ColumnSpec:
+    """The spec, without a column, that reads numbers of a style with signs around them."""
+    decimal, thousands = STYLES[style]
+    return replace(_NUMBER, decimal=decimal, thousands=thousands, strip=strip)
+
+
+def _written_types() -> dict[str, TextType]:
+    return {style: TextType(_STYLE_GATES[style], style_spec(style, ALL_SIGNS)) for style in STYLES}
+
+
+def _style_gate(decimal: str, thousands: str) -> str:
+    """No leading zeros: what has them is a code."""
+    between = (
+        f"[{_SPACES}]" if thousands == " " else "['\u2019]" if thousands == "'" else re.escape(thousands)
+    )
+    whole = (
+        rf"(?:0|[1-9]\d{{0,2}}(?:{between}\d{{3}}){{0,4}}|[1-9]\d{{0,14}})"
+        if thousands
+        else r"(?:0|[1-9]\d{0,14})"
+    )
+    return rf"^{_AROUND}[+-]?(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+){_AROUND}$"
+
+
+_STYLE_GATES: Final = {style: _style_gate(*signs) for style, signs in STYLES.items()}
+
+
+def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
+    """Formats are compared with the few patterns of the texts first, which spares most of the work."""
+    found: dict[str, Mask] = {}
+    places = np.flatnonzero(np.array(pc.match_substring_regex(texts, _LIKE_A_DATE), dtype=np.bool_))
+    if not len(places):
+        return found
+    some = texts.take(pa.array(places))
+    signs = pc.replace_substring_regex(pc.replace_substring_regex(some, r"\p{L}", "a"), r"\d", "9")
+    encoded = signs.dictionary_encode()
+    codes = np.array(encoded.indices)
+    for name, text_type in DATE_FORMATS.items():
+        if text_type.gate == _COMPACT:
+            good = text_type.fits(some)
+        else:
+            gated = np.array(pc.match_substring_regex(encoded.dictionary, text_type.gate), dtype=np.bool_)
+            if not gated.any():
+                continue
+            good = text_type.fits(some, gated[codes])
+        if good.any():
+            found[name] = np.zeros(len(texts), dtype=np.bool_)
+            found[name][places[good]] = True
+    return found

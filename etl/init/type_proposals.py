@@ -1,0 +1,312 @@
+"""The type to propose for a column of text: recognisers, in the order in which they are asked.
+
+What most values fit is proposed. Where values may be read in two ways, the column stays text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..job import ColumnSpec
+from ..job.column_spec import Unit
+from ..job.problems import clipped
+from .names import is_code, is_time
+from .recognisers import AROUND, SEPARATORS, STYLES, date_spec, order_of, style_spec
+
+if TYPE_CHECKING:
+    from .recognisers import Mask
+    from .sample import Sample
+
+_DATES: Final = 0.8  # of the values must be dates; a date is hardly one by chance
+_MOST: Final = 0.9
+_ALL: Final = 0.98
+_DIRT: Final = 0.01
+_SOME: Final = 0.05
+_MOST_WORDS: Final = 12
+_MOST_PARTS: Final = 20_000
+_COMPACT: Final = "%Y%m%d"
+
+
+@dataclass(frozen=True)
+class ProposedType:
+    """How a column is read: a spec, words for its kind, why if that isn't plain, a spec that nearly fits.
+
+    `parts` are the ways in which values are read if there are several, and how many values each reads.
+    `misfits` counts the texts that don't fit. `no_zone`: there are times that don't say their zone.
+    """
+
+    spec: ColumnSpec
+    kind: str
+    remark: str | None = None
+    nearly: ColumnSpec | None = None
+    parts: tuple[tuple[str, int], ...] = ()
+    misfits: Counter[str] | None = None
+    no_zone: bool = False
+
+
+def propose_type(sample: Sample) -> ProposedType:
+    """The type to propose for a column; its spec names the column."""
+    plain = ColumnSpec(column=sample.name)
+    if sample.total:
+        for recognise in _RECOGNISERS if sample.text else (epoch_numbers,):
+            if found := recognise(sample, plain):
+                return found
+    return ProposedType(plain, "text")
+
+
+def _typed(
+    sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float = _MOST
+) -> ProposedType | None:
+    """A type that at least a share of the values fits."""
+    fitting = sample.weight(fits)
+    if not 0 < sample.total * share <= fitting:
+        return None
+    misfits = sample.marked(~fits & ~sample.null) if fitting < sample.total else None
+    return ProposedType(spec, kind, misfits=misfits)
+
+
+def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Words for yes and no."""
+    if "yes" not in sample.fits and "no" not in sample.fits:
+        return None
+    yes, no, english = (sample.fit(name) for name in ("yes", "no", "boolean"))
+    words = sample.marked(yes | no)
+    if not words or len(words) > _MOST_WORDS:
+        return None
+    if not (yes.any() and no.any()) and {word.lower() for word in words}.isdisjoint({"true", "false"}):
+        return None
+    if sample.weight(english) >= sample.weight(yes | no):
+        return (
+            _typed(sample, replace(plain, type="boolean"), "yes or no", english) if sample.untyped else None
+        )
+    meanings = {word.strip(): "true" for word in sample.marked(yes)}
+    meanings |= {word.strip(): "false" for word in sample.marked(no)}
+    return _typed(sample, replace(plain, values=tuple(sorted(meanings.items()))), "yes or no", yes | no)
+
+
+# --- dates -----------------------------------------------------------------------------------------------
+
+
+def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Dates and times of ISO 8601."""
+    if "datetime" not in sample.fits:
+        return None
+    days, times = sample.fit("date"), sample.fit("datetime")
+    others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != _COMPACT]
+    if sample.weight(times) < sample.total * _MOST or any(other.any() for other in others):
+        return None
+    type_ = "date" if sample.weight(times & ~days) == 0 else "datetime"
+    found = _typed(sample, replace(plain, type=type_), type_, times)  # type: ignore[arg-type]
+    return found and replace(found, no_zone=bool(sample.fit("no zone").any()))
+
+
+def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
+    compact = sample.likely(_COMPACT, _MOST if is_time(sample.name) else 1.0)
+    names = [name for name in sample.fits if "%" in name and (name != _COMPACT or compact)]
+    if not names:
+        return None
+    left = ~sample.null
+    chosen: list[tuple[str, int]] = []
+    while names:
+        weights = {name: sample.weight(sample.fit(name) & left) for name in names}
+        best = max(names, key=weights.__getitem__)
+        if weights[best] == 0:
+            break
+        taken = sample.fit(best) & left
+        # The other orders of day and month in which some of these values may be read.
+        rivals = [
+            name for name in names if order_of(name) != order_of(best) and (sample.fit(name) & taken).any()
+        ]
+        disputed = any(
+            sample.weight(sample.fit(name) & left & ~taken) > _DIRT * weights[best]
+            or not (taken & ~sample.fit(name)).any()
+            for name in rivals
+        )
+        names = [name for name in names if name != best and name not in rivals]
+        if disputed:
+            if sample.weight(taken) > (1 - _DATES) * sample.total:
+                return _unclear(sample, plain, [best, *rivals])
+        else:
+            chosen.append((best, weights[best]))
+        left &= ~taken
+    if not chosen:
+        return None
+    fits = np.logical_or.reduce([sample.fit(name) for name, _ in chosen])
+    spec = replace(date_spec(name for name, _ in chosen), column=plain.column)
+    found = _typed(sample, spec, f"dates as {' or '.join(name for name, _ in chosen)}", fits, _DATES)
+    if found is None:
+        return None
+    no_zone = any("%M" in name for name, _ in chosen)
+    return replace(found, parts=tuple(chosen) if len(chosen) > 1 else (), no_zone=no_zone)
+
+
+def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedType:
+    count = sample.weight(np.logical_or.reduce([sample.fit(name) for name in names]))
+    orders = {order_of(name): name for name in reversed(names)}
+    choices = " or ".join(f'{{date_format: "{name}"}}' for name in reversed(orders.values()))
+    all_ = "all values" if count == sample.total else f"{count:,} of {sample.total:,} values"
+    remark = f"{clipped(sample.name)} stays text: {all_} are dates by {choices}. Put the right one in:"
+    return ProposedType(plain, "text", remark, replace(date_spec([names[0]]), column=plain.column))
+
+
+def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Numbers since 1970, where the name is that of a time."""
+    units = [unit for unit in get_args(Unit) if unit in sample.fits]
+    if not units or not is_time(sample.name):
+        return None
+    for unit in units:
+        spec = replace(plain, type="datetime", unit=unit)
+        if found := _typed(sample, spec, f"times as numbers since 1970 ({unit})", sample.fit(unit), _ALL):
+            return found
+    return None
+
+
+# --- numbers ---------------------------------------------------------------------------------------------
+
+
+def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Digits that are no numbers."""
+    if not sample.untyped or not {"digits", "number"} & sample.fits.keys():
+        return None
+    digits, integers = sample.fit("digits"), sample.fit("integer")
+    name = clipped(sample.name)
+    if is_code(sample.name) and sample.weight(digits | sample.fit("number")) >= _MOST * sample.total:
+        return ProposedType(plain, "text", f"{name} stays text: nobody counts with such numbers.")
+    lost = sample.weight(digits & ~integers)
+    if sample.likely("digits", _MOST) and lost > _DIRT * sample.total:
+        reason = (
+            "some values have leading zeros, a plus sign or more than 15 digits, which a number would lose"
+        )
+        return ProposedType(plain, "text", f"{name} stays text: {reason}.")
+    return None
+
+
+def bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Numbers as JSON has them."""
+    if not sample.untyped or "number" not in sample.fits:
+        return None
+    integers, numbers = sample.fit("integer"), sample.fit("number")
+    if _best_style(sample)[1] > sample.weight(numbers):
+        return None
+    if not (numbers & ~integers).any():
+        return _typed(sample, replace(plain, type="integer"), "integer", integers)
+    fractions = numbers & ~integers
+    texts = sample.texts.filter(pa.array(fractions))
+    if pc.all(pc.match_substring_regex(texts, r"^-?[1-9]\d{0,2}\.\d{3}$")).as_py():
+        return _two_ways(sample, plain, ".")
+    return _typed(sample, replace(plain, type="number"), "number", numbers)
+
+
+def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Numbers as people write them, with a currency or percents around."""
+    style, weight = _best_style(sample)
+    if weight < _MOST * sample.total:
+        return None
+    fits = sample.fit(style)
+    parts = pc.extract_regex(sample.texts.filter(pa.array(fits)), AROUND)
+    ends = pa.concat_arrays([pc.struct_field(parts, name) for name in ("before", "after")])
+    around = "".join(pc.unique(ends).drop_null().to_pylist())
+    numbers = pc.struct_field(parts, "number")
+    decimal, thousands = STYLES[style]
+    other = next(
+        (
+            name
+            for name, signs in STYLES.items()
+            if signs[0] != decimal and sample.weight(sample.fit(name)) == weight
+        ),
+        None,
+    )
+    sign = "," if "," in STYLES[style] else "."
+    if other and pc.any(pc.match_substring(numbers, sign)).as_py():
+        return _two_ways(sample, plain, sign)
+    strip = "".join(dict.fromkeys("".join(around.split()) + " " * any(one.isspace() for one in around)))
+    if not sample.untyped and not strip.strip():
+        return None
+    between = "[' \u00a0\u2009\u202f\u2019]" if thousands in {" ", "'"} else re.escape(thousands)
+    if thousands and not pc.any(pc.match_substring_regex(numbers, between)).as_py():
+        style = next(name for name, signs in STYLES.items() if signs == (decimal, ""))
+    spec = replace(style_spec(style, strip), column=plain.column)
+    signs = [f"{strip.strip()} around"] if strip.strip() else []
+    return _typed(sample, spec, " with ".join([f"numbers such as {style}", *signs]), fits)
+
+
+def _best_style(sample: Sample) -> tuple[str, int]:
+    """The way of writing numbers that most values have, and how many."""
+    weights = {style: sample.weight(sample.fit(style)) if style in sample.fits else 0 for style in STYLES}
+    best = max(weights, key=weights.__getitem__)
+    return best, weights[best]
+
+
+def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
+    what = "commas" if sign == "," else "points"
+    other = "." if sign == "," else ","
+    remark = (
+        f"{clipped(sample.name)} stays text: its {what} may stand before a fraction or between thousands. "
+        f'Write `decimal: "{sign}"`, or `thousands: "{sign}"` with `decimal: "{other}"`:'
+    )
+    decimal = replace(plain, type="number", decimal=sign)
+    if sign == ".":
+        decimal = replace(plain, type="number", thousands=".", decimal=",")
+    return ProposedType(plain, "text", remark, decimal)
+
+
+# --- lists -----------------------------------------------------------------------------------------------
+
+
+def bracketed_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """JSON, and arrays of Postgres."""
+    if "list" not in sample.fits and "json" not in sample.fits:
+        return None
+    lists = sample.fit("list")
+    return _typed(sample, replace(plain, type="list"), "lists", lists, _ALL) or _typed(
+        sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL
+    )
+
+
+def separated_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
+    """Texts that a sign separates into words, which stand at several places or are most of the column."""
+    if not sample.untyped or len(sample.texts) > _MOST_PARTS or sample.likely("mail", _MOST):
+        return None
+    for sign in SEPARATORS:
+        share = sample.weight(sample.fit(sign)) / sample.total
+        if share < _SOME:
+            continue
+        everything = sample.marked(~sample.null)
+        split = {text: [part.strip() for part in text.split(sign) if part.strip()] for text in everything}
+        longest = max((len(part.split()) for parts in split.values() for part in parts), default=9)
+        if longest > 3 or max((len(parts) for parts in split.values()), default=0) < 2:
+            continue
+        if (sign != "," and share >= 0.5) or _in_any_place(split):
+            spec = replace(plain, type="list", separator=sign)
+            return ProposedType(spec, f"lists separated by {sign}")
+    return None
+
+
+def _in_any_place(split: dict[str, list[str]]) -> bool:
+    """Whether most words of longer lists stand first as well as later, or alone: they have no order."""
+    first = {parts[0] for parts in split.values() if parts}
+    later = {part for parts in split.values() for part in parts[1:]}
+    words = [part for parts in split.values() if len(parts) > 1 for part in parts]
+    return 2 * sum(word in first and word in later for word in words) > len(words)
+
+
+_RECOGNISERS: Final[tuple[Callable[[Sample, ColumnSpec], ProposedType | None], ...]] = (
+    boolean_words,
+    iso_dates,
+    formatted_dates,
+    epoch_numbers,
+    digit_codes,
+    bare_numbers,
+    written_numbers,
+    bracketed_lists,
+    separated_lists,
+)

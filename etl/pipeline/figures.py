@@ -1,0 +1,172 @@
+"""What an export has of each property, and which values don't fit: counts in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from ..amplitude.operators import ID_FIELDS, TIME_FIELD
+from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
+from ..arrow.json_lines import Splice, json_lines
+from ..arrow.originals import original_rows, rows_with_originals, take_values
+from ..arrow.structs import FieldPath, value_columns
+from ..job import Job
+from ..mapper import quoted_counts
+from ..model import Mapped, Reject, RowFault
+from ..subject import Subject
+
+# What the counters of all columns may take in memory together, and those of one; in bytes.
+_BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
+_SAMPLES: Final = 10
+
+
+@dataclass(slots=True)
+class PropertyFigures:
+    """A property (or group, or field) in the rows that aren't rejects: how it is made and what it holds.
+
+    `options` are the keys of its column spec other than `column`. `filled` is how many rows have a value;
+    `example` and the texts of `values` are JSON.
+    """
+
+    name: str
+    column: str | None
+    options: dict[str, Any]
+    values: ValueCounts
+    types: dict[str, None] = field(default_factory=dict)
+    filled: int = 0
+    example: str | None = None
+
+    def add(self, column: pa.Array) -> None:
+        """Add the values of a batch; once there are too many distinct ones, only whether there is one."""
+        filled = len(column) - column.null_count
+        if not filled:
+            return
+        self.filled += filled
+        if self.example is None:
+            self.example = json_of(column.drop_null().slice(0, 1))[0]
+        self.types.setdefault(type_word(column))
+        counts = self.values
+        if counts.full:
+            return
+        found = countable(column.drop_null()).value_counts()
+        values, numbers = found.field(0), found.field(1)
+        if (new := len(values)) <= _MOST_BYTES // ENTRY and values.nbytes <= _MOST_BYTES:
+            texts = list(zip(json_of(values, column.type), numbers.to_pylist(), strict=True))
+            fresh = [len(text) for text, _ in texts if not counts.knows(text)]
+            if counts.fits(len(fresh), sum(fresh)):
+                counts.add(texts)
+                return
+            new = counts.distinct + len(fresh)
+        if counts.counted:  # those that were counted so far are exact
+            counts.close(new)
+            return
+        most = pa.array(np.argsort(-numbers.to_numpy(), kind="stable")[:_SAMPLES])
+        top = zip(json_of(values.take(most), column.type), numbers.take(most).to_pylist(), strict=True)
+        counts.close(new, top, filled)
+
+
+@dataclass(slots=True)
+class ColumnFaults:
+    """The values of a column that are wrong for one reason: how many, and which; with the first reject."""
+
+    count: int
+    values: ValueCounts
+    first: Reject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MappedExample:
+    """A row before and after mapping: the JSON of the columns that are used, and of the identification."""
+
+    user: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class Figures:
+    """Figures of an export, gathered batch by batch as it is mapped, before rows are compared and merged.
+
+    `rows` are those that aren't rejects. `rejected` and `skipped` are by column ("": none alone) and code; of
+    a reject every fault counts.
+    """
+
+    def __init__(self, job: Job, splice: Splice | None = None) -> None:
+        located = [(path, spec) for path, spec in job.identification.located()]
+        self._columns, self._splice = job.identification.columns(), splice
+        self._budget = min(_MOST_BYTES, _BUDGET // len(located))
+        self.rows = 0
+        self.properties: dict[FieldPath, PropertyFigures] = {}
+        for path, spec in located:
+            if path[0] not in {*ID_FIELDS, TIME_FIELD}:
+                place = tuple(map(str, path))
+                name = ".".join(place[1:] if place[0] == "user_properties" else place)
+                figures = PropertyFigures(name, spec.column, _options(spec), ValueCounts(self._budget))
+                self.properties[place] = figures
+        self.rejected: dict[tuple[str, str], ColumnFaults] = {}
+        self.skipped: dict[tuple[str, str], ColumnFaults] = {}
+        self.samples: dict[str, MappedExample] = {}
+
+    def look(self, mapped: Mapped) -> None:
+        """Add a batch."""
+        batch = mapped.batch
+        self.rows += batch.stop - batch.first - len(mapped.rejects)
+        for path, column in value_columns(mapped.identifications):
+            if path in self.properties:
+                self.properties[path].add(column)
+        for some in mapped.skipped:
+            if len(some.rows):
+                found = self._faults(self.skipped, some.column, some.reason)
+                found.count += len(some.rows)
+                place = batch.rows.schema.get_field_index(some.column)
+                if place >= 0:
+                    rows = np.searchsorted(batch.numbers, some.rows)
+                    found.values.add(quoted_counts(take_values(batch.rows.column(place), rows)))
+        if len(self.samples) < _SAMPLES and len(mapped.kept):
+            self._add_samples(mapped)
+
+    def reject(self, reject: Reject) -> None:
+        """Add a reject, which may come of any stage."""
+        for fault in reject.faults or (RowFault("", reject.code, reject.reason),):
+            found = self._faults(self.rejected, fault.column, fault.code)
+            found.count += 1
+            found.first = found.first or reject
+            if fault.value:
+                found.values.add([(fault.value, 1)])
+
+    def _faults(self, known: dict[tuple[str, str], ColumnFaults], column: str, code: str) -> ColumnFaults:
+        if (column, code) not in known:
+            known[column, code] = ColumnFaults(0, ValueCounts(self._budget // 8))
+        return known[column, code]
+
+    def _add_samples(self, mapped: Mapped) -> None:
+        batch, some = mapped.batch, mapped.identifications.slice(0, 2 * _SAMPLES)
+        positions = mapped.kept[: len(some)]
+        rows = original_rows(
+            rows_with_originals(batch),
+            positions,
+            source=batch.source,
+            text=batch.text,
+            keep_empty=mapped.keep_empty,
+        )
+        for row, line in zip(rows, json_lines(some, splice=self._splice).splitlines(), strict=True):
+            after: dict[str, Any] = orjson.loads(line)
+            user = str(after[Subject.of(after).lead])
+            if len(self.samples) < _SAMPLES and user not in self.samples:
+                values = orjson.loads(row.values)
+                before = {name: values[name] for name in self._columns if name in values}
+                self.samples[user] = MappedExample(user, before, after)
+
+
+def _options(spec: Any) -> dict[str, Any]:
+    """The keys of a spec, or of a part of it, that differ from their defaults, but for `column`."""
+    found = {}
+    for part in fields(spec):
+        default = part.default if part.default_factory is MISSING else part.default_factory()
+        value = getattr(spec, part.name)
+        if value != default and part.name != "column":
+            found[part.name] = [_options(step) for step in value] if part.name == "transform" else value
+    return found

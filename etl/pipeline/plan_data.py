@@ -1,0 +1,143 @@
+"""A plan as one JSON object: for programs, and for what shows it to people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ..arrow.distinct import ValueCounts
+from ..text import MASK
+from .figures import ColumnFaults
+from .plan import Plan
+
+_TOP, _LONGEST = 5, 200
+REMEDIES: Final = {
+    "ragged": "quote fields that contain the delimiter",
+    "stray_quote": "set `csv: escape`, or double the quotes in the export",
+    "unclosed_quote": "close the quote, or set another `csv: quote`",
+    "repeated_header": "none needed: the header stands in the file more than once",
+    "bad_encoding": "set the right `csv: encoding`",
+    "bad_line": "fix the line",
+    "missing_id": "add the id, or ignore the row: there is no user to update",
+    "short_id": "give all ids a `prefix`",
+    "long_id": "check that the job uses the right column",
+    "mangled_id": "export ids as text, or set `ids: {mangled: keep}`",
+    "refused_id": "fill in the real id, or ignore the row",
+    "bad_value": "add the text to `values`, or set `invalid: skip`",
+    "bad_list": "export a JSON array, or use a `separator`",
+    "bad_path": "remove the `path`, or set `invalid: skip`",
+    "bad_number": "set `decimal`, `thousands` and `strip`, or `invalid: skip`",
+    "bad_integer": "use type `number` or `string`, or `invalid: skip`",
+    "bad_boolean": "list the words in `values`, or set `invalid: skip`",
+    "bad_date": "add the format to `date_format`, or set `invalid: skip`",
+    "bad_datetime": "add the format to `date_format`, or set `invalid: skip`",
+    "bad_json": "fix the value, or set `invalid: skip`",
+    "bad_text": "use `transform: [hex]` or `[uuid]`, or leave the column out",
+    "bad_bytes": "remove the step, or use `hex` instead of `uuid`",
+    "not_finite": "fix the value, or set `invalid: skip`",
+    "too_long": "set `too_long: truncate`",
+    "nested_list": "flatten the list in the export",
+    "too_deep": "flatten the value in the export",
+    "too_many_groups": "send fewer groups",
+    "too_big": "map fewer or shorter columns",
+    "superseded": "ignore the row, or run with --full",
+    "dropped": "none needed: the job's own transform leaves the row out",
+}
+
+
+def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
+    """Return a plan as one JSON object; with `mask`, without ids and values of any user.
+
+    `now` is when a run would begin.
+    """
+
+    def shown(text: str) -> Any:
+        """The value of a JSON text; a long one as the beginning of its text."""
+        if mask:
+            return MASK
+        return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+    def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
+        top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
+        listed = [{"value": value, "count": n} for value, n in top]
+        return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
+
+    def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
+        return [
+            {"column": column, "code": code, "count": one.count}
+            | values(one.values, quoted=True)
+            | {"remedy": REMEDIES.get(code, "")}
+            for (column, code), one in sorted(found.items(), key=lambda item: -item[1].count)
+        ]
+
+    changes, figures = plan.changes, plan.figures
+    counts = ("rows", "accepted", "unchanged", "merged", "rejected", "requests", "bytes")
+    ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(plan.seconds, 1e9))
+    return {
+        **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},
+        **{name: getattr(plan.tally, name) for name in counts},
+        "seconds": round(plan.seconds, 3),
+        "ends_at": ends.isoformat(timespec="seconds"),
+        "seconds_by_rate": {str(rate): round(s, 3) for rate, s in plan.seconds_by_rate.items()},
+        "rejects_by_code": dict(plan.rejects_by_code.most_common()),
+        "reject_examples": {
+            code: [
+                {"source": r.source, "row": r.row, "reason": MASK if mask else r.reason}
+                for r in plan.examples[code]
+            ]
+            for code, _ in plan.rejects_by_code.most_common()
+        },
+        "rejected_values": faults(figures.rejected),
+        "skipped_values": plan.skipped_values,
+        "skipped": faults(figures.skipped),
+        "users": plan.users,
+        "properties": [
+            {
+                "property": one.name,
+                "column": one.column,
+                "options": one.options,
+                "types": list(one.types),
+                "filled": one.filled,
+                "rows": figures.rows,
+                "example": None if one.example is None else shown(one.example),
+                **values(one.values),
+                "counted": one.values.counted,
+            }
+            for one in figures.properties.values()
+        ],
+        "samples": [
+            {
+                "user": MASK if mask else one.user,
+                "before": dict.fromkeys(one.before, MASK) if mask else one.before,
+                "after": _masked(one.after) if mask else one.after,
+            }
+            for one in figures.samples.values()
+        ],
+        "changes": changes
+        and {
+            "new": changes.new,
+            "changed": changes.changed,
+            "unchanged": changes.unchanged,
+            "by_property": {
+                name: {
+                    "changed": change.changed,
+                    "new": change.new,
+                    "examples": [
+                        {"user": e.user, "old": "unknown", "new": e.new}
+                        if not mask
+                        else {"user": MASK, "old": "unknown", "new": MASK}
+                        for e in change.examples
+                    ],
+                }
+                for name, change in changes.by_property.items()
+            },
+        },
+        "warnings": [{"code": warning.code, "message": warning.message} for warning in plan.warnings],
+    }
+
+
+def _masked(value: Any) -> Any:
+    """The same keys with masked values."""
+    return {key: _masked(inner) for key, inner in value.items()} if isinstance(value, dict) else MASK

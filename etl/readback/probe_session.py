@@ -1,0 +1,148 @@
+"""The requests of a probe: few, slow, about users of its own, and each with the answer as it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Self
+from urllib.parse import quote, quote_plus
+
+from ..amplitude.limits import IDENTIFY_PATH, THROTTLE_SECONDS
+from ..amplitude.responses import (
+    Accepted,
+    KeyRefused,
+    Response,
+    SlowDown,
+    Stop,
+    TryAgain,
+    Verdict,
+    classify_response,
+    describe,
+)
+from ..errors import DestinationError, EtlError
+from ..sender import Clock, FixedRate
+from ..sender.http import HttpSession
+from ..text import size
+
+MOST_REQUESTS: Final = 200
+MOST_BYTES: Final = 20_000_000
+PER_SECOND: Final = 5.0
+PREFIX: Final = "propsync-probe-"
+PROPERTY: Final = "propsync_probe"
+_TRIES: Final = 4
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+Item = Mapping[str, Any]
+
+
+class BudgetSpentError(EtlError):
+    """One more request would be too many, or too big."""
+
+
+def user_item(name: str | int, properties: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    """An identification of a user of the probe; without properties it changes nothing."""
+    properties = {"$unset": {PROPERTY: "-"}} if properties is None else properties
+    return {"user_id": f"{PREFIX}{name:04}" if isinstance(name, int) else f"{PREFIX}{name}", **keys} | (
+        {"user_properties": properties} if properties else {}
+    )
+
+
+class ProbeSession:
+    """Sends to `/identify` of an endpoint, within the bounds above; an asynchronous context manager.
+
+    `answers` has the words of refusals by what was refused. Raises UsageError for an endpoint that can't be
+    used.
+    """
+
+    def __init__(self, endpoint: str, key: str, *, clock: Clock, allow_http: bool = False) -> None:
+        self.clock = clock
+        self.endpoint = endpoint
+        self.requests = self.bytes = 0
+        self.answers: dict[str, str] = {}
+        self._prefix = f"api_key={quote(key, safe='')}&identification=".encode()
+        self._rate = FixedRate(PER_SECOND, clock)
+        self._session = HttpSession(
+            endpoint, connections=1, headers=_FORM, secrets=(key,), allow_http=allow_http
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._session.__aexit__(*error)
+
+    def body(self, items: Sequence[Item], **fields: object) -> bytes:
+        """The form with identifications and other fields."""
+        text = quote_plus(json.dumps(items, separators=(",", ":")), safe='{}[]":,$')
+        more = "".join(f"&{name}={quote_plus(json.dumps(value))}" for name, value in fields.items())
+        return self._prefix + text.encode() + more.encode()
+
+    async def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Verdict:
+        """Send a request once. Raises BudgetSpentError, and DestinationError where nothing can be sent."""
+        if self.requests + 1 > MOST_REQUESTS or self.bytes + len(body) > MOST_BYTES:
+            raise BudgetSpentError(f"the probe ends at {MOST_REQUESTS} requests or {size(MOST_BYTES)}")
+        self.requests += 1
+        self.bytes += len(body)
+        answer = await self._session.request("POST", IDENTIFY_PATH, (body,), headers)
+        verdict = classify_response(answer) if isinstance(answer, Response) else answer
+        if isinstance(verdict, Stop) and not isinstance(verdict, KeyRefused):
+            raise DestinationError(verdict.message, hint=verdict.hint)
+        return verdict
+
+    async def send(self, body: bytes, headers: Mapping[str, str] | None = None) -> Verdict:
+        """Send a request at the rate, and again where it is to be tried later; the last verdict."""
+        verdict: Verdict
+        for tries in range(_TRIES):
+            await self.clock.sleep(self._rate.book(1))
+            verdict = await self.post(body, headers)
+            if not isinstance(verdict, SlowDown | TryAgain):
+                break
+            usual = THROTTLE_SECONDS if isinstance(verdict, SlowDown) else 2.0**tries
+            await self.clock.sleep(usual if verdict.retry_after is None else verdict.retry_after)
+        if isinstance(verdict, KeyRefused):
+            raise DestinationError(f"the API key was refused: {verdict.message}", hint=verdict.hint)
+        return verdict
+
+    async def takes(
+        self, body: bytes, headers: Mapping[str, str] | None = None, *, refusal: str = ""
+    ) -> bool:
+        """Whether a request is taken. Raises DestinationError where nothing is answered to any.
+
+        The words of the refusal are kept under a name.
+        """
+        verdict = await self.send(body, headers)
+        if isinstance(verdict, SlowDown | TryAgain):  # is it this request, or all?
+            control = await self.send(self.body([user_item("control")]))
+            if not isinstance(control, Accepted):
+                raise DestinationError(
+                    f"the probe stops: {self.endpoint} is not available: {describe(verdict)}",
+                    hint="run the same command again later",
+                )
+        if not isinstance(verdict, Accepted) and refusal:
+            self.answers[refusal] = (
+                f"{getattr(verdict, 'status', '')} {getattr(verdict, 'message', '')}".strip()
+            )
+        return isinstance(verdict, Accepted)
+
+
+async def largest(
+    takes: Callable[[int], Awaitable[bool]], likely: Sequence[int], most: int, step: int
+) -> tuple[int, int | None]:
+    """The largest size that is taken, as a multiple of `step` or a likely one; and one that isn't, if tried.
+
+    It ends early where the budget is spent. What is taken at one size is taken at all smaller ones.
+    """
+    low, high = 0, most + step
+    try:
+        while high - low > step:
+            between = [one for one in likely if low < one < high and one <= most]
+            middle = between[0] if between else max(low + step, (low + high) // 2 // step * step)
+            if middle >= high:
+                break
+            if await takes(middle):
+                low = middle
+            else:
+                high = middle
+    except BudgetSpentError:
+        pass
+    return low, high if high <= most else None

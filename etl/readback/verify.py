@@ -1,0 +1,153 @@
+"""`verify`: random users of an export are read back and compared with what its rows leave."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, profile_endpoint
+from ..checkpoint import Checkpoint, StateDir
+from ..errors import DestinationError, EtlError, SourceError, UsageError
+from ..job import Job
+from ..pipeline.row_pipeline import JobSource
+from ..pipeline.run import run_async
+from ..pipeline.settings import Settings, at_endpoint
+from ..reader import Source
+from ..sender import Backoff, Clock
+from ..text import span
+from .expected_profile import Findings, ValueDifference
+from .profile_reader import CONNECTIONS, ProfileReader
+from .user_sample import CONFIDENCE, UserSample, right_at_least
+
+
+@dataclass(slots=True, kw_only=True)
+class Verified:
+    """What reading users back has shown.
+
+    Of the `sample`, all properties that could be compared are right of `right` users, and some aren't of
+    `wrong` ones; of the rest nothing could be compared. `properties` counts those that are right,
+    `not_compared` the others by reason. At this `confidence` at least the share `right_at_least` of all users
+    of the export is right. `complete`: the sample is all users.
+    """
+
+    job: str
+    endpoint: str
+    seed: int
+    rows: int = 0
+    sample: int = 0
+    right: int = 0
+    wrong: int = 0
+    properties: int = 0
+    differences: list[ValueDifference] = field(default_factory=list)
+    not_compared: dict[str, int] = field(default_factory=dict)
+    confidence: float = CONFIDENCE
+    right_at_least: float = 0.0
+    complete: bool = False
+
+
+def verify_job(
+    job: Job,
+    source: Source,
+    secret_key: str,
+    *,
+    sample: int = 400,
+    seed: int | None = None,
+    rate: float = READS_PER_MINUTE,
+    settle: float = 60.0,
+    endpoint: str | None = None,
+    state_dir: Path | None = None,
+    allow_http: bool = False,
+    clock: Clock | None = None,
+    waits: Backoff = Backoff(),  # noqa: B008 - frozen
+    notify: Callable[[str], None] = lambda _: None,
+) -> Verified:
+    """Read `sample` random users of the source back, and compare them with what its rows leave.
+
+    `rate` is in reads a minute. What was sent less than `settle` seconds ago is waited for; `notify` gets a
+    sentence about each long wait. `seed` None: another sample each time. Raises UsageError for Amplitude's
+    EU region, which can't be read, SourceError for a source without users, DestinationError where the key is
+    refused or there is no usable answer.
+    """
+    if sample < 1 or rate <= 0:
+        raise UsageError("the sample and the rate must be above 0")
+    job = at_endpoint(job, Settings(endpoint=endpoint))
+    reading = profile_endpoint(job.destination.endpoint)
+    if reading is None:
+        raise UsageError(
+            "users can't be read back from Amplitude's EU region: the User Profile API exists in the US only",
+            hint="there is no way around it; `propsync run` counts what the EU accepted",
+        )
+    seed = secrets.randbits(32) if seed is None else seed
+    clock = clock or Clock()
+    reader = ProfileReader(
+        reading, secret_key, per_minute=rate, clock=clock, waits=waits, allow_http=allow_http
+    )
+    users, rows = UserSample(sample, seed), JobSource(job, source)
+    found = Verified(job=job.name, endpoint=reading, seed=seed)
+    for row_range in rows.files():
+        for mapped in rows.mapped(row_range):
+            users.add(mapped.identifications, rows.splice)
+            found.rows += mapped.batch.stop - mapped.batch.first
+    found.sample = len(users.users)
+    if not found.sample:
+        raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")
+    written, path = [0.0], StateDir(state_dir or job.state_dir).checkpoint
+    for file in (path, path.with_name(f"{path.name}-wal")):  # before it is opened, which may touch them
+        with suppress(OSError):
+            written.append(file.stat().st_mtime)
+    with suppress(EtlError), Checkpoint.load(path) or nullcontext() as checkpoint:
+        if checkpoint is not None and not checkpoint.progress().finished:
+            notify("the last run isn't finished: what it has not sent yet will differ")
+
+    async def read_all() -> list[tuple[Findings, bool]]:
+        unsettled = settle - (time.time() - max(written))
+        if unsettled > 0:
+            notify(f"waiting {span(unsettled)}: rows were sent less than {span(settle)} ago")
+            await clock.sleep(unsettled)
+        notify(f"reading {found.sample:,} users back takes at least {span((found.sample - 1) * 60 / rate)}")
+        async with reader:
+            return await _read(reader, users)
+
+    read = run_async(read_all)
+    if all(bare for _, bare in read):
+        raise DestinationError(
+            f"{reading} answered 404 to every read: it knows none of these users, or has no User Profile API",
+            hint="check the base URL (`destination.region` or --endpoint)",
+        )
+    for one, _ in read:
+        found.properties += one.right
+        found.differences += one.differences
+        found.right += bool(one.right and not one.differences)
+        found.wrong += bool(one.differences)
+    found.differences.sort(key=lambda one: one.user)
+    reasons = sum((one.not_compared for one, _ in read), Counter[str]())
+    found.not_compared = dict(reasons.most_common())
+    share = right_at_least(found.right, found.wrong)
+    return replace(found, right_at_least=share, complete=found.sample < sample)
+
+
+async def _read(reader: ProfileReader, sample: UserSample) -> list[tuple[Findings, bool]]:
+    """Read and compare each user, several at once; True for those with a bare 404."""
+    done: dict[int, tuple[Findings, bool]] = {}
+    left = iter(enumerate(sample.users))
+
+    async def read_some() -> None:
+        for number, user in left:
+            answer = await reader.read(user.ids)
+            profile = None if isinstance(answer, Unseen) else answer
+            found = user.expected.compare(user.name, profile, shared=sample.is_shared(user, profile))
+            done[number] = found, isinstance(answer, Unseen) and not answer.stated
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(CONNECTIONS):
+                tasks.create_task(read_some())
+    except ExceptionGroup as group:  # of all that stopped, the first says why
+        raise group.exceptions[0] from None
+    return [done[number] for number in sorted(done)]

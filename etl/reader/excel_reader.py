@@ -1,0 +1,199 @@
+"""Excel and OpenDocument workbooks: the rows of one sheet, each column with the type of its cells.
+
+calamine reads a sheet whole, so the sheet is in memory, by column. A column with cells of several kinds has
+JSON values, so that a number stays a number where other cells have text.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import pyarrow as pa
+
+from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
+from ..errors import SourceError
+from ..model import Batch
+from ..run_events import Warned
+from .csv_reader import unique_names
+from .file_reader import FileReader, ReadOptions, RowSpans
+from .files import HEAD, UnpackedFile, source_errors
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet, CalamineWorkbook
+
+_BEGIN: Final = re.compile(
+    rb"PK\x03\x04.{26}(?:\[Content_Types\]|_rels/|docProps/|xl/|mimetype.*opendocument\.spreadsheet)"
+    rb"|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    re.DOTALL,
+)
+_BLOCK_ROWS: Final = 8192
+_TYPES: Final = {
+    frozenset({bool}): pa.bool_(),
+    frozenset({str}): pa.string(),
+    frozenset({dt.date}): pa.date32(),
+    frozenset({dt.datetime}): pa.timestamp("us"),
+    frozenset({dt.date, dt.datetime}): pa.timestamp("us"),
+    frozenset({int}): pa.int64(),
+    frozenset({float}): pa.float64(),
+    frozenset({int, float}): pa.float64(),
+    frozenset[type](): pa.null(),
+}
+_HALF_MILLISECOND: Final = dt.timedelta(microseconds=500)
+
+
+class ExcelReader(FileReader):
+    """Reads one sheet of a workbook: the first visible one, or the one that the job names.
+
+    An empty cell is null, and so is one with an error such as #N/A. A row without any value isn't counted.
+    """
+
+    format = "excel"
+    endings = ("xlsx", "xlsm", "xlsb", "xls", "ods")
+
+    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+        super().__init__(given, options)
+        self._digest = ""
+        rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
+        rows = (row for row in islice(rows, options.excel.skip_rows, None) if row.count(None) < len(row))
+        header = options.excel.header
+        self._header = next(rows, []) if header is None else list(header or ())
+        self._first = next(rows, [])
+        if header is False:
+            self._header = [*range(1, len(self._first) + 1)]
+        self._table = self._read(chain([self._first] if self._first else [], rows))
+
+    @classmethod
+    def claims(cls, head: bytes) -> bool:
+        """Whether it begins as a workbook in a zip archive, or as an old one."""
+        return _BEGIN.match(head) is not None
+
+    def schema(self) -> pa.Schema:
+        """Return the columns, each with the type that all of its cells have, or JSON."""
+        return self._table.schema
+
+    def total_rows(self) -> int | None:
+        """Return the number of rows."""
+        return int(self._table.num_rows)
+
+    def sample(self) -> str:
+        """Return a hex digest over the ends of the file; over all of what can be read only once."""
+        return super().sample() if self.given.file.repeatable else self._digest
+
+    def remark(self) -> str | None:
+        """Return why the header may be a title: the row below it has more values."""
+        names, values = (sum(cell is not None for cell in row) for row in (self._header, self._first))
+        if self.options.excel.header is not None or names >= min(values, 2):
+            return None
+        return (
+            f"the header has {names} name{'s' * (names != 1)}, and the row after it has {values} values: if "
+            "rows stand above the header, say how many with `excel: {skip_rows: N}`"
+        )
+
+    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+        """Yield the wanted rows."""
+        table = self._table.select(list(columns))
+        for first, stop in spans:
+            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
+            for batch in rows.to_batches(max_chunksize=self.options.batch_rows):
+                yield self.batch(first, batch)
+                first += batch.num_rows
+
+    # --- the workbook ------------------------------------------------------------------------------------
+
+    def _sheet(self) -> CalamineSheet:
+        """The sheet to read; SourceError if the workbook can't be read, or has none of that name."""
+        try:
+            import python_calamine as calamine  # here, as it is an extra
+        except ImportError as error:
+            hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
+            raise SourceError(f"{self.name} is a workbook, which needs an extra", hint=hint) from error
+        path = self.given.file.local_path if self.given.codec is None else None
+        try:
+            with source_errors(self.name):
+                if path is not None:
+                    return self._chosen(calamine.load_workbook(path))
+                with closing(self.given.open()) as stream:
+                    content = b"".join(iter(lambda: stream.read(HEAD), b""))
+                self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+                return self._chosen(calamine.load_workbook(io.BytesIO(content)))
+        except calamine.PasswordError as error:
+            hint = "save it without a password, or save the sheet as CSV"
+            raise SourceError(f"{self.name} is protected by a password", hint=hint) from error
+        except calamine.CalamineError as error:
+            hint = "open it in Excel and save it as .xlsx, or save the sheet as CSV"
+            raise SourceError(f"{self.name} can't be read as a workbook: {error}", hint=hint) from error
+
+    def _chosen(self, book: CalamineWorkbook) -> CalamineSheet:
+        wanted, listed = self.options.excel.sheet, ", ".join(book.sheet_names)
+        if wanted is not None and wanted not in book.sheet_names:
+            raise SourceError(f"{self.name} has no sheet {wanted}", hint=f"its sheets are: {listed}")
+        shown = {"SheetVisibleEnum.Visible", "SheetTypeEnum.WorkSheet"}
+        visible = [one.name for one in book.sheets_metadata if {str(one.visible), str(one.typ)} == shown]
+        if wanted is None and not visible:
+            raise SourceError(f"{self.name} shows no sheet with cells", hint=f"its sheets are: {listed}")
+        if wanted is None and len(visible) > 1:
+            text = f"{self.name} has {len(visible)} sheets, and {visible[0]} is read, which is the first"
+            self.warnings = (Warned("sheets", f"{text}; choose one with `sheet`: {', '.join(visible)}"),)
+        return book.get_sheet_by_name(visible[0] if wanted is None else wanted)
+
+    def _read(self, rows: Iterator[list[Any]]) -> pa.Table:
+        """All rows as a table; columns that have neither a name nor a value are left out."""
+        width = max(len(self._header), len(self._first))
+        header = ["" if cell is None else str(cell) for cell in self._header]
+        header += [""] * (width - len(header))
+        names, self.repeated = unique_names(header)
+        blocks = [list[pa.Array]() for _ in names]
+        kinds = [set[type]() for _ in names]
+        while block := list(islice(rows, _BLOCK_ROWS)):
+            padded = ([*row, *[None] * (width - len(row))] for row in block)
+            for place, cells in enumerate(zip(*padded, strict=True)):
+                found = set(map(type, cells)) - {type(None)}
+                kinds[place] |= found
+                blocks[place].append(_array(cells, _TYPES.get(frozenset(found), JSON)))
+        columns = {}
+        for name, text, kind, arrays in zip(names, header, kinds, blocks, strict=True):
+            if text.strip() or kind:
+                type_ = _TYPES.get(frozenset(kind or {str}), JSON)
+                columns[name] = pa.chunked_array([_array(array, type_) for array in arrays], type_)
+        return pa.table(columns)
+
+
+def _value(cell: Any) -> Any:
+    """A cell as calamine has it as None, text, a boolean, a whole number, a float, or a date or moment."""
+    match cell:
+        case "":
+            return None
+        case float() if cell.is_integer() and abs(cell) <= EXACT_FLOAT:
+            return int(cell)
+        case dt.datetime():  # of days in a float: the last digits are noise
+            rounded = cell + _HALF_MILLISECOND
+            return rounded.replace(microsecond=rounded.microsecond // 1000 * 1000)
+        case dt.timedelta():
+            seconds = round(cell.total_seconds())
+            return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        case dt.time():
+            return cell.isoformat("seconds")
+    return cell
+
+
+def _array(cells: pa.Array | Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The cells of a column in one type; an array has a type that it includes."""
+    if isinstance(cells, pa.Array):
+        if cells.type == kind:
+            return cells
+        if kind != JSON:
+            return cells.cast(kind)
+        cells = [_value(cell) for cell in cells.to_pylist()]
+    if kind == JSON:
+        return json_column([None if cell is None else orjson.dumps(cell).decode() for cell in cells])
+    if pa.types.is_timestamp(kind):
+        cells = [dt.datetime(*cell.timetuple()[:3]) if type(cell) is dt.date else cell for cell in cells]
+    return pa.array(cells, kind)

@@ -1,0 +1,215 @@
+"""The page of the sandbox for people: users, their profiles, requests, and faults on switches."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from .fault_injection import SandboxError
+from .profile_views import find_ids, property_values, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .server import Sandbox
+
+# The page asks no other address, and runs no script but the one that the package ships.
+HEADERS: Final = {
+    "Content-Security-Policy": "; ".join(
+        ("default-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'")
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+ASSETS: Final = Path(__file__).with_name("assets")
+# The kinds of faults that have a switch; those that were given otherwise are added.
+_SWITCHES: Final = (
+    ("429", "too many requests"),
+    ("503", "unavailable"),
+    ("502-before", "bad gateway, not applied"),
+    ("502-after", "bad gateway, although applied"),
+    ("reset-before", "the connection breaks, not applied"),
+    ("reset-after", "the connection breaks, although applied"),
+    ("stall", "no answer at all"),
+    ("truncate", "a success that ends too early"),
+    ("html", "an HTML page for an answer"),
+    ("empty", "a success without a body, not applied"),
+    ("portal", "the sign-in page of a portal"),
+)
+_USUAL_SHARE: Final = 20.0
+_MOST_REQUESTS: Final = 20
+_UNASKED: Final = 10  # users that are shown where nothing was typed
+_SHORT: Final = 80  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What `propsync try` tells the page: what it did, in lines, the command for the real thing, and rows.
+
+    `rows` has values of the file by user, and in them by column.
+    """
+
+    title: str
+    lines: tuple[str, ...] = ()
+    command: str = ""
+    rows: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+
+def inert(value: object) -> object:
+    """Replace what can't be printed: marks that turn the reading direction would survive escaping."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
+
+
+def value_text(value: object) -> str:
+    """Write a value as JSON, on one line if that is short; a text as it is."""
+    if isinstance(value, str):
+        return value
+    text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    if len(text) <= _SHORT:
+        return text
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_INDENT_2).decode()
+
+
+def clock_time(seconds: float) -> str:
+    """Write a moment, in seconds since the epoch, as date and time in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+_TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    finalize=inert,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_TEMPLATES.filters.update(number="{:,}".format, value_text=value_text, clock_time=clock_time)
+
+
+class WebPage:
+    """The pages of one sandbox and their paths. Plain links and forms do everything; htmx saves clicks."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def routes(self) -> list[web.RouteDef | web.StaticDef]:
+        """Return the paths of the page; none is one of Amplitude's."""
+        return [
+            web.get("/", self.overview),
+            web.get("/user", self.profile),
+            web.get("/properties", self.properties),
+            web.get("/faults", self.faults),
+            web.post("/faults", self.switch),
+            web.static("/assets", ASSETS),
+        ]
+
+    async def overview(self, request: web.Request) -> web.Response:
+        """`GET /`: counters, users by a part of their id, and the last requests."""
+        profiles, text = self._sandbox.profiles, request.query.get("q", "").strip()
+        if text:
+            # In a thread, on a copy of the ids: requests go on while a million of them are looked through.
+            users, more_users = await asyncio.to_thread(find_ids, list(profiles.users), text)
+            devices, more_devices = await asyncio.to_thread(find_ids, list(profiles.devices), text)
+        else:
+            users, devices = (list(islice(ids, _UNASKED)) for ids in (profiles.users, profiles.devices))
+            more_users, more_devices = len(profiles.users) > _UNASKED, len(profiles.devices) > _UNASKED
+        return self._page(
+            "overview.html",
+            text=text,
+            found=[(user, profiles.users[user]) for user in users if user in profiles.users],
+            devices=[(one, profiles.devices[one]) for one in devices if one in profiles.devices],
+            more=more_users or more_devices,
+            stats=self._sandbox.stats,
+            recent=list(reversed(self._sandbox.journal.recent))[:_MOST_REQUESTS],
+        )
+
+    async def profile(self, request: web.Request) -> web.Response:
+        """`GET /user?id=...` or `?device=...`: one profile, and how its properties changed."""
+        profiles, user, device = self._sandbox.profiles, request.query.get("id"), request.query.get("device")
+        found = profiles.find(user, device)
+        if found is None:
+            message = "There is no user or device with this id (any more)."
+            return self._page("message.html", status=404, message=message)
+        key = (found.user_id, "" if found.user_id is not None else found.device_ids[0])
+        changes = profiles.history.of(key) if profiles.history else {}
+        trial = self._sandbox.trial
+        return self._page(
+            "profile.html",
+            profile=found,
+            name=found.user_id if found.user_id is not None else found.device_ids[0],
+            changes=changes,
+            removed={n: c for n, c in changes.items() if n not in found.properties},
+            row=trial.rows.get(found.user_id or "") if trial else None,
+        )
+
+    async def properties(self, _: web.Request) -> web.Response:
+        """`GET /properties`: how filled each property is, and which types its values have."""
+        found, sampled = property_values(self._sandbox.profiles)
+        return self._page("properties.html", found=found, sampled=sampled)
+
+    async def faults(self, _: web.Request) -> web.Response:
+        """`GET /faults`: the switches."""
+        return self._switches()
+
+    async def switch(self, request: web.Request) -> web.Response:
+        """`POST /faults`: obey the form, which another site can't send in a person's name."""
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            return self._page("message.html", status=403, message="This form came from another site.")
+        form = await request.post()
+        given = {name: str(value) for name, value in form.items()}
+        if "forget" in given:
+            self._sandbox.reset()
+        elif "outage" in given:
+            try:
+                self._sandbox.change(outage=given["outage"] or None)
+            except SandboxError as error:
+                return self._switches(error)
+        else:
+            rules = [f"{kind}:{given.get(f'share-{kind}', '')}%" for kind in map(str, form.getall("on", []))]
+            try:
+                self._sandbox.change(faults=rules, latency=f"{given.get('latency') or 0}ms")
+            except SandboxError as error:
+                return self._switches(error)
+        raise web.HTTPSeeOther("/faults")
+
+    def _switches(self, error: SandboxError | None = None) -> web.Response:
+        options = self._sandbox.options
+        shares = {str(rule).rpartition(":")[0]: rule.probability * 100 for rule in options.faults}
+        texts = {**dict.fromkeys(shares, ""), **dict(_SWITCHES)}
+        outage = self._sandbox.outage.fault
+        return self._page(
+            "faults.html",
+            status=400 if error else 200,
+            error=error,
+            shares=shares,
+            kinds={kind: texts[kind] for kind in (*dict(_SWITCHES), *(shares.keys() - dict(_SWITCHES)))},
+            usual=_USUAL_SHARE,
+            latency=options.latency * 1000,
+            outage=outage and outage.kind,
+        )
+
+    def _page(self, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        text = _TEMPLATES.get_template(template).render(
+            profiles=self._sandbox.profiles,
+            url=self._sandbox.url,
+            trial=self._sandbox.trial,
+            type_name=type_name,
+            here=template,
+            **values,
+        )
+        return web.Response(status=status, text=text, content_type="text/html", headers=HEADERS)

@@ -1,0 +1,148 @@
+"""The figures of a plan against a count in plain Python."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.arrow.distinct import ENTRY, ValueCounts
+from etl.checkpoint import reject_lines
+from etl.job import parse_job
+from etl.model import Reject
+from etl.pipeline import RejectLimit, Settings, plan_job
+from etl.pipeline.plan import Plan
+from etl.reader import open_source
+from tests.examples import examples
+
+JOB = """\
+source: users.csv
+identification:
+  user_id: id
+  user_properties:
+    plan: plan
+    fee: {column: fee, type: number}
+    age: {column: age, type: integer, invalid: skip}
+    tags: {column: tags, type: list, separator: "|"}
+"""
+IDS = st.sampled_from(["user-1", "user-2", "user-3", "7", ""])
+ROWS = st.lists(
+    st.tuples(
+        IDS,
+        st.sampled_from(["", "pro", "team", "Größe"]),
+        st.sampled_from(["", "1", "2.5", "n/a", "-"]),
+        st.sampled_from(["", "30", "31", "old", "young"]),
+        st.sampled_from(["", "a", "a|b", "b|a"]),
+    ),
+    max_size=40,
+)
+
+
+def planned(folder: Path, rows: Sequence[tuple[str, ...]], **options: Any) -> Plan:
+    with (folder / "users.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "plan", "fee", "age", "tags"), *rows])
+    job = parse_job(JOB, name="job.yml", folder=folder)
+    return plan_job(job, open_source([str(folder / "users.csv")]), settings=Settings(**options))
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(ROWS)
+def test_figures_are_those_of_a_plain_count(rows: list[tuple[str, ...]]) -> None:
+    faults: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    skipped: Counter[str] = Counter()
+    values: dict[str, list[str]] = defaultdict(list)
+    good = 0
+    for user, plan, fee, age, tags in rows:
+        wrong = [("id", "missing_id" if user == "" else "short_id", user)] * (len(user) < 5)
+        wrong += [("fee", "bad_number", fee)] * (fee in {"n/a", "-"})
+        for column, code, value in wrong:
+            faults[column, code][value] += 1
+        if wrong:
+            continue
+        good += 1
+        skipped.update([age] * (age in {"old", "young"}))
+        values["$set.plan"] += [json.dumps(plan, ensure_ascii=False)] * (plan != "")
+        values["$set.fee"] += [fee] * (fee != "")
+        values["$set.age"] += [age] * age.isdigit()
+        values["$set.tags"] += [json.dumps(tags.split("|")).replace(" ", "")] * (tags != "")
+    with TemporaryDirectory() as folder:
+        found = planned(Path(folder), rows).figures
+    assert found.rows == good
+    for figures in found.properties.values():
+        expected = Counter(values[figures.name])
+        assert figures.filled == figures.values.counted == expected.total()
+        assert (figures.values.distinct, figures.values.full) == (len(expected), False)
+        assert dict(figures.values.top(9)) == expected
+        assert figures.example == next(iter(values[figures.name]), None)
+    assert {key: one.count for key, one in found.rejected.items()} == {
+        k: n.total() for k, n in faults.items()
+    }
+    for (_, code), one in found.rejected.items():
+        plain = Counter({f'"{value}"': n for value, n in faults["fee", code].items()})
+        if code == "bad_number":
+            assert dict(one.values.top(9)) == plain
+    told = {value: n for one in found.skipped.values() for value, n in one.values.top(9)}
+    assert told == {f'"{value}"': n for value, n in skipped.items()}
+
+
+def test_every_fault_of_a_row_is_in_its_reject_and_in_the_file(tmp_path: Path) -> None:
+    kept: list[Reject] = []
+    with (tmp_path / "users.csv").open("w") as file:
+        file.write("id,plan,fee,age,tags\n7,pro,n/a,old,\n,pro,-,,\nuser-1,pro,x,,\n")
+    job = parse_job(JOB, name="job.yml", folder=tmp_path)
+    source = open_source([str(tmp_path / "users.csv")])
+    plan = plan_job(job, source, settings=Settings(), on_rejects=kept.extend)
+    assert [[fault.code for fault in reject.faults] for reject in kept] == [
+        ["short_id", "bad_number"],
+        ["missing_id", "bad_number"],
+        ["bad_number"],
+    ]
+    assert all((r.code, r.reason) == (r.faults[0].code, r.faults[0].reason) for r in kept)
+    assert dict(plan.rejects_by_code) == {"short_id": 1, "missing_id": 1, "bad_number": 1}
+    written = [json.loads(line) for line in reject_lines(kept, run=1)]
+    assert written[0]["faults"][1] == {
+        "column": "fee",
+        "code": "bad_number",
+        "reason": 'column fee: "n/a" is not a number',
+    }
+    assert "faults" not in written[2]
+
+
+def test_too_many_values_are_told_as_at_least_so_many(tmp_path: Path) -> None:
+    rows = [(f"user-{i:05}", f"plan {i}" if i % 2 else "pro", "1", "", "") for i in range(8000)]
+    plan, fee = (
+        next(one for one in planned(tmp_path, rows).figures.properties.values() if one.name == name)
+        for name in ("$set.plan", "$set.fee")
+    )
+    assert plan.filled == 8000
+    assert plan.values.full
+    assert 1000 < plan.values.distinct <= 4001
+    assert plan.values.top(1)[0][0] == '"pro"'
+    assert (fee.values.full, fee.values.top(5)) == (False, [("1", 8000)])
+
+
+@settings(max_examples=examples(60))
+@given(st.lists(st.text("abc", max_size=3)), st.integers(0, 6 * ENTRY))
+def test_counts_are_exact_until_they_are_full(texts: list[str], budget: int) -> None:
+    counts = ValueCounts(budget)
+    counts.add((text, 1) for text in texts)
+    expected = Counter(texts)
+    if not counts.full:
+        assert (counts.distinct, dict(counts.top(99))) == (len(expected), expected)
+    assert counts.distinct <= len(expected)
+    assert all(expected[text] == n for text, n in counts.top(99))
+
+
+def test_more_rejects_than_allowed_are_refused_as_a_run_would(tmp_path: Path) -> None:
+    rows = [("user-1", "pro", "n/a", "", ""), ("user-2", "pro", "1", "", "")]
+    assert planned(tmp_path, rows, max_rejects=RejectLimit(count=1)).refused is None
+    refused = planned(tmp_path, rows, max_rejects=RejectLimit(count=0)).refused
+    assert refused is not None
+    assert int(refused.exit_code) == 4
