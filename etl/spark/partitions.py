@@ -21,57 +21,46 @@ _C1, _C2 = np.uint32(0xCC9E2D51), np.uint32(0x1B873593)
 
 
 class PartitionCheck:
-    """Checks the rows of one task, batch by batch."""
+    """Checks the rows of one task, batch by batch; `divisor` is what the number of partitions divides."""
 
     def __init__(self, partition: int, *, sorted_by_id: bool) -> None:
+        self.divisor = 0
         self._partition = partition
         self._sorted = sorted_by_id
-        self._divisor = 0
-        self._last: pa.Scalar | None = None
+        self._last: str | int | None = None
 
-    def fits(self, ids: pa.Array) -> bool:
-        """Whether the rows so far, these among them, belong to the task; `ids` as Spark has them.
+    def fault(self, ids: pa.Array) -> str | None:
+        """What is wrong with the rows so far, of which these come next; `ids` as Spark has them.
 
         With `sorted_by_id` their ids must also ascend, as UTF-8.
         """
-        hashes = spark_hash(ids)
-        if hashes is not None:
-            away = np.unique(hashes.astype(np.int64) - self._partition)
-            self._divisor = math.gcd(self._divisor, *away.tolist())
-            if 0 < self._divisor <= self._partition:
-                return False
-        return not self._sorted or self._ascends(ids)
-
-    def _ascends(self, ids: pa.Array) -> bool:
-        """Whether the ids don't descend; nulls come first, as Spark sorts them."""
-        given = ids.drop_null()
-        if not len(given):
-            return self._last is None
-        if self._last is not None:
-            given = pa.concat_arrays([pa.array([self._last.as_py()], given.type), given])
-        self._last = given[-1]
-        return not pc.any(pc.greater(given[:-1], given[1:])).as_py()
+        away = np.unique(spark_hash(ids).astype(np.int64) - self._partition)
+        self.divisor = math.gcd(self.divisor, *away.tolist())
+        if 0 < self.divisor <= self._partition:
+            return "it has rows of users that belong to other tasks"
+        if not self._sorted or not len(ids):
+            return None
+        whole = pa.types.is_integer(ids.type)
+        given = ids.cast(pa.int64() if whole else pa.string()).fill_null(-(2**63) if whole else "")
+        given = (
+            pa.concat_arrays([pa.array([self._last], given.type), given]) if self._last is not None else given
+        )
+        self._last = given[-1].as_py()
+        descends = pc.any(pc.greater(given[:-1], given[1:])).as_py()
+        return "its ids do not ascend, so a repeated task could count rows twice" if descends else None
 
 
-def spark_hash(ids: pa.Array) -> NDArray[np.int32] | None:
-    """Spark's hash of n strings or integers, shape (n,); None for other types. A null hashes to the seed."""
-    if pa.types.is_large_string(ids.type):
-        ids = ids.cast(pa.string())
+def spark_hash(ids: pa.Array) -> NDArray[np.int32]:
+    """Spark's hash of n texts or whole numbers, shape (n,). A null hashes to the seed."""
     with np.errstate(over="ignore"):
-        if pa.types.is_string(ids.type):
-            hashes = _hash_texts(ids)
-        elif pa.types.is_int64(ids.type):
-            words = ids.fill_null(0).to_numpy().astype(np.uint64)
-            halves = (
-                (words & np.uint64(0xFFFFFFFF)).astype(np.uint32),
-                (words >> np.uint64(32)).astype(np.uint32),
-            )
-            hashes = _finish(_mix(_mix(np.full(len(ids), _SEED), halves[0]), halves[1]), np.uint32(8))
-        elif pa.types.is_integer(ids.type) and ids.type.bit_width <= 32:  # Spark hashes the small ones as int
+        if not pa.types.is_integer(ids.type):
+            hashes = _hash_texts(ids.cast(pa.string()))
+        elif ids.type.bit_width == 64:
+            words = ids.fill_null(0).to_numpy().astype(np.int64).view(np.uint32).reshape(-1, 2)
+            hashes = _finish(_mix(_mix(np.full(len(ids), _SEED), words[:, 0]), words[:, 1]), np.uint32(8))
+        else:  # Spark hashes the small ones as int
             words = ids.fill_null(0).to_numpy().astype(np.int32).view(np.uint32)
             hashes = _finish(_mix(np.full(len(ids), _SEED), words), np.uint32(4))
-        else:
-            return None
     if ids.null_count:
         hashes[ids.is_null().to_numpy(zero_copy_only=False)] = _SEED
     return hashes.view(np.int32)

@@ -1,58 +1,61 @@
-"""One rate for all tasks of a Spark job: a small server on the driver that books for each of them.
+"""One rate for all tasks of a write: a small server on Spark's driver that books for each of them.
 
 A task sends a secret word, then for each request a line with the number of identifications; the answer is a
-line with the seconds to wait. The server is a process of its own, since Spark has no process on the driver
-that lives as long as the job; it ends when it is told to, or when no task has been heard of for ten minutes.
+line with the seconds to wait. The server is a process of its own, since Spark makes and commits a writer in
+two processes; it ends when it is told to, or with the process that started the first of them.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..sender import Clock, FixedRate
 
-_SILENT_SECONDS: Final = 600.0
 _STOP: Final = b"stop\n"
 _TIMEOUT_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RateAddress:
-    """Where the server of a job listens; `host` empty: where Spark's driver is. `word` is its secret."""
+    """Where the server of a write is reached; `word` is its secret."""
 
     host: str
     port: int
-    word: str
+    word: str = field(repr=False)
 
-    def connect(self, driver: str) -> socket.socket:
-        """Open a connection from a task. Raises OSError."""
-        connection = socket.create_connection((self.host or driver, self.port), _TIMEOUT_SECONDS)
-        connection.sendall(self.word.encode() + b"\n")
+    def connect(self) -> socket.socket:
+        """Open a connection. Raises OSError."""
+        try:
+            connection = socket.create_connection((self.host, self.port), _TIMEOUT_SECONDS)
+            connection.sendall(self.word.encode() + b"\n")
+        except OSError as error:
+            message = f"the rate server on Spark's driver, {self.host}:{self.port}, can't be reached: {error}"
+            raise ConnectionError(message) from error
         return connection
 
     def stop(self) -> None:
         """End the server, if it still runs."""
         try:
-            with self.connect("127.0.0.1") as connection:
+            with self.connect() as connection:
                 connection.sendall(_STOP)
+                connection.recv(1)  # until it has ended
         except OSError:
-            return  # it has ended
+            return
 
 
 class SharedRate:
     """A task's view of the rate: every booking is made at the driver."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._answers = connection.makefile("r")
-        self._connection = connection
+        self._connection, self._answers = connection, connection.makefile("r")
 
     def book(self, amount: int) -> float:
         """Book `amount` identifications in one request; the seconds to wait. Raises OSError."""
@@ -70,62 +73,69 @@ class SharedRate:
         return False
 
 
-def start_rate_server(rate: float | None, requests_per_second: float | None, host: str) -> RateAddress:
-    """Start the server in a process of its own; `host` empty listens on all addresses of this machine."""
+def start_rate_server(
+    rate: float | None, requests_per_second: float | None, bind: str, host: str, parent: int | None = None
+) -> RateAddress:
+    """Start the server; it listens on `bind` and is reached at `host`. None means no limit.
+
+    It ends with the process `parent`; None: that which started this one. Raises OSError.
+    """
     word = secrets.token_hex(16)
-    package = __package__ or "etl.spark"
-    numbers = [str(number or 0) for number in (rate, requests_per_second)]
+    numbers = rate or 0, requests_per_second or 0, parent or os.getppid()
     server = subprocess.Popen(  # noqa: S603 - this program itself
-        [sys.executable, "-m", f"{package}.rate_server", *numbers, host],
+        [sys.executable, "-m", f"{__package__}.rate_server", *map(str, numbers), bind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,
     )
     assert server.stdin is not None and server.stdout is not None  # noqa: S101, PT018 - they are pipes
     with server.stdin, server.stdout:
         server.stdin.write(word.encode() + b"\n")  # not an argument: others can read those
         server.stdin.flush()
-        return RateAddress(host, int(server.stdout.readline()), word)
+        port = server.stdout.readline()
+    if not port:
+        raise OSError(f"the rate server can't listen on {bind}")
+    return RateAddress(host, int(port), word)
 
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], rates: tuple[FixedRate, FixedRate], word: str) -> None:
-        super().__init__(address, _Task)
-        self.rates, self.word = rates, word
-        self.lock, self.heard = threading.Lock(), time.monotonic()
+    def __init__(self, bind: str, rates: tuple[FixedRate, FixedRate], word: str, parent: int) -> None:
+        super().__init__((bind, 0), _Handler)
+        self.rates, self.word, self.parent, self.lock = rates, word, parent, threading.Lock()
 
     def service_actions(self) -> None:
-        """End where no task was heard of for a long time: the job was killed."""
-        if time.monotonic() - self.heard > _SILENT_SECONDS:
-            threading.Thread(target=self.shutdown).start()
+        """End with the parent; called twice a second."""
+        try:
+            os.kill(self.parent, 0)
+        except ProcessLookupError:
+            raise SystemExit from None
 
 
-class _Task(socketserver.StreamRequestHandler):
+class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
         """Book for one task until it ends."""
-        if not secrets.compare_digest(self.rfile.readline().strip(), self.server.word.encode()):
+        if not secrets.compare_digest(self.rfile.readline(64).strip(), self.server.word.encode()):
             return
-        for line in self.rfile:
+        while line := self.rfile.readline(64):
             if line == _STOP:
                 self.server.shutdown()
                 return
             with self.server.lock:
-                self.server.heard = time.monotonic()
                 identifications, requests = self.server.rates
                 wait = max(identifications.book(int(line)), requests.book(1))
             self.wfile.write(b"%r\n" % wait)
 
 
-def main(rate: str, requests_per_second: str, host: str) -> None:
+def main(rate: str, requests_per_second: str, parent: str, bind: str) -> None:
     """Serve until told to stop; the port goes to stdout, the secret word comes from stdin."""
     clock = Clock()
     rates = FixedRate(float(rate) or None, clock), FixedRate(float(requests_per_second) or None, clock)
-    with _Server((host, 0), rates, sys.stdin.readline().strip()) as server:
+    with _Server(bind, rates, sys.stdin.readline().strip(), int(parent)) as server:
         sys.stdout.write(f"{server.server_address[1]}\n")
         sys.stdout.flush()
         server.serve_forever()

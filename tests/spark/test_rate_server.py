@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
@@ -11,9 +12,9 @@ from tests.commands import until
 
 
 def test_tasks_share_one_rate() -> None:
-    address = start_rate_server(1000.0, None, "127.0.0.1")
+    address = start_rate_server(1000.0, None, "127.0.0.1", "127.0.0.1")
     try:
-        with address.connect("") as one, address.connect("") as other:
+        with address.connect() as one, address.connect() as other:
             tasks = [SharedRate(one), SharedRate(other)]
             began = time.monotonic()
             waits = [task.book(500) for _ in range(3) for task in tasks]
@@ -26,18 +27,32 @@ def test_tasks_share_one_rate() -> None:
     until(lambda: has_ended(address))
 
 
+def test_the_server_ends_with_the_process_that_it_serves() -> None:
+    driver = subprocess.Popen(["sleep", "60"])
+    address = start_rate_server(1000.0, None, "127.0.0.1", "127.0.0.1", parent=driver.pid)
+    address.connect().close()
+    driver.kill()
+    driver.wait()
+    until(lambda: has_ended(address))
+
+
+def test_where_it_can_not_listen_it_says_so() -> None:
+    with pytest.raises(OSError, match=r"can't listen on 192\.0\.2\.77"):
+        start_rate_server(1.0, None, "192.0.2.77", "127.0.0.1")
+
+
 def has_ended(address: RateAddress) -> bool:
     try:
-        address.connect("").close()
+        address.connect().close()
     except OSError:
         return True
     return False
 
 
 def test_requests_have_a_rate_too() -> None:
-    address = start_rate_server(None, 10.0, "127.0.0.1")
+    address = start_rate_server(None, 10.0, "127.0.0.1", "127.0.0.1")
     try:
-        with address.connect("") as connection:
+        with address.connect() as connection:
             task = SharedRate(connection)
             assert [round(task.book(1), 1) for _ in range(3)] == pytest.approx([0.0, 0.1, 0.1], abs=0.1)
     finally:
@@ -45,12 +60,12 @@ def test_requests_have_a_rate_too() -> None:
 
 
 def test_who_does_not_know_the_word_books_nothing() -> None:
-    address = start_rate_server(1.0, None, "127.0.0.1")
+    address = start_rate_server(1.0, None, "127.0.0.1", "127.0.0.1")
     try:
         stranger = RateAddress(address.host, address.port, "guess")
-        with stranger.connect("") as connection, pytest.raises(OSError, match=r"ended|reset|Broken"):
+        with stranger.connect() as connection, pytest.raises(OSError, match=r"ended|reset|Broken"):
             SharedRate(connection).book(1)
-        with address.connect("") as connection:
+        with address.connect() as connection:
             assert SharedRate(connection).book(1) < 1
     finally:
         address.stop()
