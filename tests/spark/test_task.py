@@ -26,6 +26,13 @@ identification:
     $set: {plan: plan}
     $add: {points: {column: points, type: integer}}
 """
+SETTING = """
+source: export
+identification:
+  user_id: user_id
+  user_properties:
+    plan: plan
+"""
 COLUMNS = {"user_id": "string", "plan": "string", "points": "bigint"}
 
 
@@ -34,13 +41,11 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMPLITUDE_API_KEY", KEY)
 
 
-def order_of(
-    folder: Path, text: str = COUNTING, columns: dict[str, str] = COLUMNS, **options: object
-) -> WriteOrder:
+def order_of(folder: Path, text: str = COUNTING, **options: object) -> WriteOrder:
     path = folder / "job.yml"
     path.write_text(text)
     given = {"job": path, "rate": "max", **options}
-    return make_order({name: str(value) for name, value in given.items()}, columns)
+    return make_order({name: str(value) for name, value in given.items()}, COLUMNS)
 
 
 def partition(number: int, count: int, users: int = 900, rows: int = 3) -> pa.Table:
@@ -145,7 +150,7 @@ def test_rows_of_other_tasks_are_refused(
 
 REFUSED = [
     (COUNTING.replace("batch", "identify"), {}, "$add over `transport: identify`"),
-    (COUNTING + "absent: unset\n", {}, "needs all users in one place"),
+    (SETTING + "absent: unset\n", {}, "needs all users in one place"),
     (COUNTING + "run: {limit: 5}\n", {}, "write df.limit(n)"),
     (COUNTING, {"batch_sise": "5"}, "unknown option batch_sise; did you mean `batch_size`?"),
     (COUNTING, {"colour": "blue"}, "unknown option colour; the options are job, rejects_path,"),
