@@ -8,7 +8,7 @@ CHECKED := $(VENV)/.checked
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak spark bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -48,6 +48,15 @@ traced: $(STAMP)
 soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
+
+# The format `propsync` in real Spark sessions. Installs the extra; left out, with the reason, without Java.
+spark: $(STAMP)
+	@if ! java -version >/dev/null 2>&1; then \
+		echo "make spark: left out, as there is no Java (17 or newer) on the PATH"; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[spark]" --group dev && \
+		$(BIN)/python -m pytest tests/spark -m spark; \
+	fi
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

@@ -131,7 +131,7 @@ class _Handler(socketserver.StreamRequestHandler):
             self.wfile.write(b"%r\n" % wait)
 
 
-def main(rate: str, requests_per_second: str, parent: str, bind: str) -> None:
+def serve_rate(rate: str, requests_per_second: str, parent: str, bind: str) -> None:
     """Serve until told to stop; the port goes to stdout, the secret word comes from stdin."""
     clock = Clock()
     rates = FixedRate(float(rate) or None, clock), FixedRate(float(requests_per_second) or None, clock)
@@ -142,4 +142,4 @@ def main(rate: str, requests_per_second: str, parent: str, bind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve_rate(*sys.argv[1:])
