@@ -77,7 +77,7 @@ class PropsyncWriter(DataSourceArrowWriter):
             raise PropsyncSparkError(str(error)) from None
 
     def commit(self, messages: list[WriterCommitMessage | None]) -> None:
-        """Print the summary of all tasks. Raises PropsyncSparkError where the whole is not as it should be."""
+        """Print the summary of all tasks. Raises PropsyncSparkError for what only the whole shows."""
         results = [one.result for one in messages if isinstance(one, TaskMessage)]
         limit, total = self._order.settings.max_rejects, self._sum(results)
         if limit.exceeded(total.rejected, total.rows, ended=True):

@@ -14,6 +14,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -135,7 +136,8 @@ def serve_rate(rate: str, requests_per_second: str, parent: str, bind: str) -> N
     """Serve until told to stop; the port goes to stdout, the secret word comes from stdin."""
     clock = Clock()
     rates = FixedRate(float(rate) or None, clock), FixedRate(float(requests_per_second) or None, clock)
-    with _Server(bind, rates, sys.stdin.readline().strip(), int(parent)) as server:
+    # Without a port it is known that it could not listen.
+    with suppress(OSError), _Server(bind, rates, sys.stdin.readline().strip(), int(parent)) as server:
         sys.stdout.write(f"{server.server_address[1]}\n")
         sys.stdout.flush()
         server.serve_forever()

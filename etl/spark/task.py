@@ -138,13 +138,13 @@ class _Task:
         limit, tally = self._order.settings.max_rejects, self._tally
         if rows.rejects and limit.exceeded(tally.rejected, tally.rows, ended=False):
             raise PropsyncSparkError(
-                f"{tally.rejected:,} of {tally.rows:,} rows of partition {self._partition} were rejected, and "
-                f"max_rejects is {limit}; row {rows.rejects[-1].row}: {rows.rejects[-1].reason}"
+                f"{tally.rejected:,} of {tally.rows:,} rows of partition {self._partition} were rejected, "
+                f"and max_rejects is {limit}; row {rows.rejects[-1].row}: {rows.rejects[-1].reason}"
             )
 
 
 class RejectsFile:
-    """The rejects of one attempt as Parquet; until it succeeds the name begins with `_`, and no one reads it."""
+    """The rejects of one attempt as Parquet; a `_` hides the file from readers until the attempt succeeds."""
 
     def __init__(self, order: WriteOrder, name: str) -> None:
         self._system, folder = order.rejects_folder()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "throttle_wait": parse_duration,
     "allow_http": click.BOOL,
 }
-_OPTIONS: Final = ("job", "rejects_path", "run_id", "rate_host", *_PARSERS)
+OPTIONS: Final = ("job", "rejects_path", "run_id", "rate_host", *_PARSERS)
 # The types of ids whose hash is known, as Spark names them.
 _HASHED: Final = {"string", "varchar", "char", "bigint", "int", "smallint", "tinyint"}
 # Set for Spark's own processes by the data source: where the driver listens, and where it is reached.
@@ -109,61 +109,69 @@ def make_order(options: Mapping[str, str], columns: Mapping[str, str]) -> WriteO
     EtlError.
     """
     for name in options:
-        if name not in _OPTIONS:
-            near = did_you_mean(name, _OPTIONS) or f"; the options are {', '.join(_OPTIONS)}"
+        if name not in OPTIONS:
+            near = did_you_mean(name, OPTIONS) or f"; the options are {', '.join(OPTIONS)}"
             raise PropsyncSparkError(f"unknown option {name}{near}")
     if "job" not in options:
         raise PropsyncSparkError('there is no option job; write .option("job", "job.yml")')
     job = load_job(Path(options["job"]), environ=os.environ)
     given = {one.name: getattr(job.run, one.name) for one in fields(job.run)}
     given = {name: value for name, value in given.items() if value is not None}
+    settings = _settings({**given, **options})
+    job = at_endpoint(job, settings)
+    _check_job(job, columns)
+    run_id = options.get("run_id", os.urandom(16).hex())
+    if not re.fullmatch("[0-9a-f]{32}", run_id):
+        raise PropsyncSparkError(
+            f"option run_id: {run_id!r} does not have 32 of the digits 0 to 9 and a to f"
+        )
+    place = options.get("rejects_path")
+    if place is not None and "://" not in place:
+        place = str(Path(place).absolute())  # a task may have another working directory
+    limits, _ = known_limits(job, settings, StateDir(job.state_dir))
     unused = tuple(name for name in given if name not in _PARSERS)
-    if "limit" in unused:
-        raise PropsyncSparkError("`run.limit` of the job file can't be kept to by tasks; write df.limit(n)")
+    id_column, key = _id_column(job, columns), read_api_key(job, os.environ)
+    order = WriteOrder(job, run_id, settings, limits, id_column, None, place, unused, key)
+    order.rejects_folder()
+    rates = settings.rate, settings.requests_per_second
+    if rates == (None, None):
+        return order
+    bind, reached = os.environ.get(DRIVER_VARIABLE, "127.0.0.1 127.0.0.1").split()
+    host = options.get("rate_host")
+    try:
+        return replace(order, rate=start_rate_server(*rates, host or bind, host or reached))
+    except OSError as error:
+        hint = 'give an address of the driver: .option("rate_host", "10.0.0.5")'
+        raise PropsyncSparkError(f"{error}; {hint}") from error
+
+
+def _settings(texts: Mapping[str, object]) -> Settings:
     values: dict[str, Any] = {"rate": DEFAULT_RATE}
     for name, parse in _PARSERS.items():
-        if name in options or name in given:
-            try:
-                values[name] = parse(str(options.get(name, given.get(name))))
-            except click.BadParameter as error:
-                raise PropsyncSparkError(f"option {name}: {error.message}") from error
-    settings = settings_of(**values)
-    job = at_endpoint(job, settings)
-    increments = sorted(UNREPEATABLE & set(job.identification.operators))
+        try:
+            values.update({name: parse(str(texts[name]))} if name in texts else {})
+        except click.BadParameter as error:
+            raise PropsyncSparkError(f"option {name}: {error.message}") from error
+    return settings_of(**values)
+
+
+def _check_job(job: Job, columns: Mapping[str, str]) -> None:
+    """Raise PropsyncSparkError for what tasks can't do, JobError for a column that the DataFrame lacks."""
+    increments = UNREPEATABLE & set(job.identification.operators)
     if increments and not TRANSPORT_RULES[job.destination.transport].counts_once:
         raise PropsyncSparkError(
-            f"{', '.join(increments)} over `transport: identify` would count twice where Spark repeats a "
-            "task; write `destination: {transport: batch}` into the job file"
+            f"{', '.join(sorted(increments))} over `transport: identify` would count twice where Spark "
+            "repeats a task; write `destination: {transport: batch}` into the job file"
         )
     if job.changes.absent == "unset":
         raise PropsyncSparkError(
             "`absent: unset` needs all users in one place; leave it out of the job file, or let propsync "
             "read the files that Spark wrote: propsync run job.yml"
         )
+    if job.run.limit is not None:
+        raise PropsyncSparkError("tasks can't keep to `run.limit` of the job file; write df.limit(n)")
     if not job.transform:  # which may make columns
         check_columns(job, list(columns))
-    run_id = options.get("run_id", os.urandom(16).hex())
-    if not re.fullmatch("[0-9a-f]{32}", run_id):
-        raise PropsyncSparkError(
-            f"option run_id: {run_id!r} does not have 32 of the digits 0 to 9 and a to f"
-        )
-    rejects_path = options.get("rejects_path")
-    if rejects_path is not None and "://" not in rejects_path:
-        rejects_path = str(Path(rejects_path).absolute())  # a task may have another working directory
-    order = WriteOrder(
-        job,
-        run_id,
-        settings,
-        known_limits(job, settings, StateDir(job.state_dir))[0],
-        _id_column(job, columns),
-        None,
-        rejects_path,
-        unused,
-        read_api_key(job, os.environ),
-    )
-    order.rejects_folder()
-    rates = settings.rate, settings.requests_per_second
-    return order if rates == (None, None) else _with_rate(order, rates, options.get("rate_host"))
 
 
 def _id_column(job: Job, columns: Mapping[str, str]) -> str | None:
@@ -174,19 +182,7 @@ def _id_column(job: Job, columns: Mapping[str, str]) -> str | None:
     kind = columns.get(spec.column, "missing")
     if spec.path or kind.partition("(")[0] not in _HASHED:
         raise PropsyncSparkError(
-            f"the id has to be a column of text or whole numbers, by which rows are partitioned, and "
+            "the id has to be a column of text or whole numbers, by which rows are partitioned, and "
             f'{spec.column} is {kind}; make one: df.withColumn("user_id", col("...").cast("string"))'
         )
     return spec.column
-
-
-def _with_rate(order: WriteOrder, rates: tuple[float | None, float | None], host: str | None) -> WriteOrder:
-    from dataclasses import replace
-
-    bind, reached = os.environ.get(DRIVER_VARIABLE, "127.0.0.1 127.0.0.1").split()
-    try:
-        return replace(order, rate=start_rate_server(*rates, host or bind, host or reached))
-    except OSError as error:
-        raise PropsyncSparkError(
-            f'{error}; give the driver\'s address: .option("rate_host", "10.0.0.5")'
-        ) from error

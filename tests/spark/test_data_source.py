@@ -5,6 +5,8 @@ Run by `make spark`, since it needs Java and the extra `spark`.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -22,6 +24,8 @@ import pytest
 from etl import Job, run
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.commands import KEY, until
+from tests.docs.pages import DOCS, blocks
+from tests.docs.playing import SHOWN_URL, fits
 
 pytestmark = pytest.mark.spark
 pytest.importorskip("pyspark", reason="needs the extra `spark`: make spark")
@@ -317,6 +321,31 @@ def write_job(folder: Path) -> Path:
     path = folder / "job.yml"
     path.write_text(COUNTING)
     return path
+
+
+def test_the_page_says_what_its_examples_do(
+    spark: SparkSession, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMPLITUDE_API_KEY", KEY)
+    names: dict[str, Any] = {"spark": spark}
+    printed = io.StringIO()
+    for block in blocks(DOCS / "spark.md"):
+        if block.language == "python":
+            code = re.sub(r"^spark = .*", "", block.text.replace(SHOWN_URL, sandbox.url), flags=re.MULTILINE)
+            # Spark began in another folder.
+            code = re.sub('"(job.yml|export|rejects)"', rf'"{tmp_path}/\1"', code)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, block.page, "exec"), names)
+        elif block.note == "output":
+            assert fits(block.text, printed.getvalue()), printed.getvalue()
+        elif block.note == "written":
+            assert said(re.escape(block.text).replace(r"\.\.\.", "[0-9a-f]+"))
+        elif block.note:
+            (tmp_path / block.note).write_text(block.text)
+    visits = {user: profile.properties["visits"] for user, profile in sandbox.profiles.users.items()}
+    assert visits == {"user-1001": 3 * 3, "user-1002": 3 * 4}  # sent three times
 
 
 @pytest.mark.parametrize("master", ["local[1]", "local-cluster[2,1,512]"])

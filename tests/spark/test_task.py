@@ -15,8 +15,9 @@ from etl.errors import EtlError
 from etl.sandbox import Sandbox
 from etl.spark.partitions import spark_hash
 from etl.spark.task import RejectsFile, remove_leftovers, send_partition
-from etl.spark.write_order import PropsyncSparkError, WriteOrder, make_order
+from etl.spark.write_order import OPTIONS, PropsyncSparkError, WriteOrder, make_order
 from tests.commands import KEY
+from tests.docs.pages import DOCS, table
 
 COUNTING = """
 destination: {transport: batch}
@@ -51,12 +52,12 @@ def order_of(folder: Path, text: str = COUNTING, **options: object) -> WriteOrde
 def partition(number: int, count: int, users: int = 900, rows: int = 3) -> pa.Table:
     """The rows of a partition as Spark has them, in order."""
     names = sorted(f"user-{n}" for n in range(users) for _ in range(rows))
-    table = pa.table({"user_id": names, "plan": ["pro"] * len(names), "points": [1] * len(names)})
-    return table.filter(pa.array(spark_hash(pa.array(names)) % count == number))
+    whole = pa.table({"user_id": names, "plan": ["pro"] * len(names), "points": [1] * len(names)})
+    return whole.filter(pa.array(spark_hash(pa.array(names)) % count == number))
 
 
-def batches(table: pa.Table, rows: int = 100) -> Iterator[pa.RecordBatch]:
-    return iter(table.to_batches(max_chunksize=rows))
+def batches(some: pa.Table, rows: int = 100) -> Iterator[pa.RecordBatch]:
+    return iter(some.to_batches(max_chunksize=rows))
 
 
 def points(sandbox: Sandbox) -> dict[str, Any]:
@@ -133,17 +134,17 @@ def test_too_many_rejects_end_a_task(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "words"),
+    ("rows", "words"),
     [
         (partition(0, 1), "users that belong to other tasks"),
         (partition(1, 3).sort_by([("user_id", "descending")]), "do not ascend"),
     ],
 )
 def test_rows_of_other_tasks_are_refused(
-    sandbox: Sandbox, tmp_path: Path, table: pa.Table, words: str
+    sandbox: Sandbox, tmp_path: Path, rows: pa.Table, words: str
 ) -> None:
     with pytest.raises(PropsyncSparkError) as refused:
-        send_partition(order_of(tmp_path, endpoint=sandbox.url), 1, 1, batches(table))
+        send_partition(order_of(tmp_path, endpoint=sandbox.url), 1, 1, batches(rows))
     assert words in str(refused.value)
     assert 'df.repartition(n, "user_id").sortWithinPartitions("user_id", "updated_at")' in str(refused.value)
 
@@ -160,7 +161,11 @@ REFUSED = [
     (COUNTING, {"allow_http": "perhaps"}, "option allow_http: 'perhaps' is not a valid boolean"),
     (COUNTING, {"run_id": "1"}, "option run_id: '1' does not have 32"),
     (COUNTING, {"rejects_path": "nowhere://x"}, "rejects_path: "),
-    (COUNTING, {"rate": "5", "rate_host": "192.0.2.77"}, 'give the driver\'s address: .option("rate_host"'),
+    (
+        COUNTING,
+        {"rate": "5", "rate_host": "192.0.2.77"},
+        'give an address of the driver: .option("rate_host"',
+    ),
     (COUNTING.replace("column: points", "column: point"), {}, "no column `point` (for"),
     (COUNTING.replace("user_id: user_id", "user_id: {column: points, path: a}"), {}, "and points is bigint"),
     ("identification: 5", {}, "job.yml:1"),
@@ -198,6 +203,11 @@ def test_options_of_the_job_file_count_where_no_others_are_given(tmp_path: Path)
 def test_a_job_in_which_all_rows_have_one_id_needs_no_partitions(tmp_path: Path) -> None:
     text = COUNTING.replace("user_id: user_id", "user_id: {value: user-1}")
     assert order_of(tmp_path, text).id_column is None
+
+
+def test_the_page_lists_the_options() -> None:
+    listed = [name for row in table(DOCS / "spark.md", "option") for name in row[0].split(", ")]
+    assert sorted(listed) == sorted(OPTIONS)
 
 
 def test_the_rest_of_the_package_needs_no_spark() -> None:
