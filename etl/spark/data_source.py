@@ -128,7 +128,7 @@ class PropsyncWriter(DataSourceArrowWriter):
 
 def refuse_speculation(value: str | None) -> None:
     """Raise PropsyncSparkError if Spark is to run a task twice at the same time."""
-    if value == "true":
+    if (value or "").lower() == "true":
         raise PropsyncSparkError(
             "spark.speculation is true, so two attempts of a task would send at the same time, and rows of "
             'one user out of order; start the session with .config("spark.speculation", "false")'

@@ -84,7 +84,7 @@ def start_rate_server(
     word = secrets.token_hex(16)
     numbers = rate or 0, requests_per_second or 0, parent or os.getppid()
     server = subprocess.Popen(  # noqa: S603 - this program itself
-        [sys.executable, "-m", f"{__package__}.rate_server", *map(str, numbers), bind],
+        [sys.executable, "-c", f"from {__name__} import serve_rate; serve_rate()", *map(str, numbers), bind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -132,16 +132,15 @@ class _Handler(socketserver.StreamRequestHandler):
             self.wfile.write(b"%r\n" % wait)
 
 
-def serve_rate(rate: str, requests_per_second: str, parent: str, bind: str) -> None:
+def serve_rate() -> None:
     """Serve until told to stop; the port goes to stdout, the secret word comes from stdin."""
-    clock = Clock()
-    rates = FixedRate(float(rate) or None, clock), FixedRate(float(requests_per_second) or None, clock)
+    (*per_second, parent), bind, clock = map(float, sys.argv[1:-1]), sys.argv[-1], Clock()
+    identifications, requests = (FixedRate(one or None, clock) for one in per_second)
     # Without a port it is known that it could not listen.
-    with suppress(OSError), _Server(bind, rates, sys.stdin.readline().strip(), int(parent)) as server:
+    with (
+        suppress(OSError),
+        _Server(bind, (identifications, requests), sys.stdin.readline().strip(), int(parent)) as server,
+    ):
         sys.stdout.write(f"{server.server_address[1]}\n")
         sys.stdout.flush()
         server.serve_forever()
-
-
-if __name__ == "__main__":
-    serve_rate(*sys.argv[1:])

@@ -100,7 +100,11 @@ def test_a_partition_without_rows_sends_nothing(sandbox: Sandbox, tmp_path: Path
     assert send_partition(order, 3, 1, iter([])).tally.rows == 0
 
 
-def test_rejects_are_kept_of_attempts_that_count(sandbox: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 10_000])
+def test_rejects_are_kept_of_attempts_that_count(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("etl.spark.task._REJECTS_AT_ONCE", at_once)
     folder = tmp_path / "rejects"
     order = order_of(tmp_path, endpoint=sandbox.url, rejects_path=folder)
     bad = pa.table({"user_id": ["user-1", "x", "x"], "plan": ["pro"] * 3, "points": [1, 2, 3]})
