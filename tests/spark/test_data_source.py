@@ -26,6 +26,7 @@ from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.commands import KEY, until
 from tests.docs.pages import DOCS, blocks
 from tests.docs.playing import SHOWN_URL, fits
+from tests.spark.test_task import COUNTING
 
 pytestmark = pytest.mark.spark
 pytest.importorskip("pyspark", reason="needs the extra `spark`: make spark")
@@ -39,14 +40,6 @@ from etl.spark import PropsyncDataSource
 
 Said: TypeAlias = Callable[[str], re.Match[str]]
 USERS = 700
-COUNTING = """
-destination: {transport: batch}
-identification:
-  user_id: user_id
-  user_properties:
-    $set: {plan: plan}
-    $add: {points: {column: points, type: integer}}
-"""
 EXPECTED = {f"user-{n}": 3 * n + 3 * USERS for n in range(USERS)}
 
 
@@ -347,42 +340,6 @@ def test_the_page_says_what_its_examples_do(
     visits = {user: profile.properties["visits"] for user, profile in sandbox.profiles.users.items()}
     assert visits == {"user-1001": 3 * 3, "user-1002": 3 * 4}  # sent three times
 
-
-@pytest.mark.parametrize("master", ["local[1]", "local-cluster[2,1,512]"])
-def test_in_a_session_of_its_own(sandbox: Sandbox, job: Path, tmp_path: Path, master: str) -> None:
-    """Executors that are processes of their own find the driver; speculation is refused."""
-    done = subprocess.run(
-        [sys.executable, "-c", OWN_SESSION, master, str(job), sandbox.url],
-        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "AMPLITUDE_API_KEY": KEY},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    if master == "local[1]":
-        assert "PropsyncSparkError: spark.speculation is true" in done.stderr
-        assert not sandbox.profiles.users
-    else:
-        assert "1,000 rows: 1,000 accepted" in done.stderr, done.stderr
-        assert len(sandbox.profiles.users) == 1000
-    assert KEY not in done.stdout + done.stderr
-
-
-OWN_SESSION = """
-import sys
-from pyspark.sql import SparkSession
-from etl.spark import PropsyncDataSource
-
-master, job, url = sys.argv[1:]
-session = SparkSession.builder.master(master).config("spark.ui.enabled", "false")
-session = session.config("spark.driver.host", "127.0.0.1").config("spark.executor.memory", "512m")
-spark = session.config("spark.speculation", str(master == "local[1]").lower()).getOrCreate()
-spark.dataSource.register(PropsyncDataSource)
-users = spark.range(1000).selectExpr("concat('user-', id) user_id", "'pro' plan", "id points")
-users = users.repartition(4, "user_id").sortWithinPartitions("user_id", "points").write.format("propsync")
-users.option("job", job).option("endpoint", url).option("rate", "5000").mode("append").save()
-"""
 
 # Ends the first process that has a connection to the port and has sent for half a second; on Linux.
 KILLER = """
