@@ -111,7 +111,7 @@ class PropsyncWriter(DataSourceArrowWriter):
             f"  {total.rows:,} rows: {total.accepted:,} accepted, {total.unchanged:,} unchanged, "
             f"{total.merged:,} merged, {total.rejected:,} rejected; {len(results)} of {len(messages)} tasks",
         ]
-        if outcome != "finished":
+        if len(results) < len(messages):
             again = "and count once" if order.counts_once else "which changes nothing"
             lines.append(
                 "  the other tasks may have sent rows, too; write the same again with\n"
@@ -121,6 +121,10 @@ class PropsyncWriter(DataSourceArrowWriter):
             where = f"the files part-{order.run_id}-* in {order.rejects_path}"
             where = where if order.rejects_path else 'set .option("rejects_path", FOLDER) to keep them'
             lines.append(f"  rejects: {', '.join(f'{n:,} {code}' for code, n in codes.items())}; {where}")
+        if skipped := sum((one.skipped_by_column for one in results), Counter[str]()):
+            lines.append(
+                f"  skipped values: {', '.join(f'{n:,} of {column}' for column, n in skipped.items())}"
+            )
         if order.unused:
             lines.append(f"  not used here: {', '.join(order.unused)} in `run` of the job file")
         sys.stderr.write("\n".join(lines) + "\n")

@@ -52,6 +52,7 @@ class TaskResult:
     partition: int
     tally: Tally = Tally()
     rejects_by_code: Counter[str] = field(default_factory=Counter)
+    skipped_by_column: Counter[str] = field(default_factory=Counter)
     rejects_file: str | None = None
     divisor: int = 0
 
@@ -75,7 +76,7 @@ class _Task:
     def __init__(self, order: WriteOrder, partition: int, attempt: int) -> None:
         self._order, self._partition = order, partition
         self._check = PartitionCheck(partition, sorted_by_id=order.increments)
-        self._rows, self._tally, self._codes = 0, Tally(), Counter[str]()
+        self._rows, self._tally, self._codes, self._skipped = 0, Tally(), Counter[str](), Counter[str]()
         name = f"part-{order.run_id}-{partition:05}-{attempt}.parquet"
         self._rejects = RejectsFile(order, name) if order.rejects_path else None
 
@@ -112,11 +113,12 @@ class _Task:
                 ):
                     for chunk in some:
                         await sender.send(chunk, self._commit)
-            self._tally += sender.read_meter()
-            if self._tally.rows != self._rows:
-                raise RuntimeError(f"{self._rows:,} rows came and {self._tally.rows:,} have an end")
-        path = self._rejects.path if self._rejects is not None and self._tally.rejected else None
-        return TaskResult(self._partition, self._tally, self._codes, path, self._check.divisor)
+            tally = self._tally + sender.read_meter()
+            ends = tally.accepted + tally.unchanged + tally.merged + tally.rejected
+            if not self._rows == tally.rows == ends:
+                raise RuntimeError(f"{self._rows:,} rows came, and {ends:,} have an end")
+        path = self._rejects.path if self._rejects is not None and tally.rejected else None
+        return TaskResult(self._partition, tally, self._codes, self._skipped, path, self._check.divisor)
 
     def _checked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The batches, each once it is known that its rows belong to this partition."""
@@ -133,6 +135,8 @@ class _Task:
         rows = committed_rows(chunk, outcome)
         self._tally += rows.tally
         self._codes.update(reject.code for reject in rows.rejects)
+        for column, _, count in rows.skipped:
+            self._skipped[column] += count
         if self._rejects is not None:
             self._rejects.add(replace(one, source=f"partition {self._partition}") for one in rows.rejects)
         limit, tally = self._order.settings.max_rejects, self._tally

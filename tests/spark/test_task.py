@@ -128,6 +128,13 @@ def test_rejects_are_kept_of_attempts_that_count(
     ]
 
 
+def test_skipped_values_are_counted(sandbox: Sandbox, tmp_path: Path) -> None:
+    text = COUNTING.replace("type: integer", "type: integer, invalid: skip")
+    some = pa.table({"user_id": ["user-1", "user-2"], "plan": ["a", "b"], "points": ["many", "2"]})
+    result = send_partition(order_of(tmp_path, text, endpoint=sandbox.url), 0, 1, batches(some))
+    assert (result.skipped_by_column, result.tally.accepted) == ({"points": 1}, 2)
+
+
 def test_too_many_rejects_end_a_task(sandbox: Sandbox, tmp_path: Path) -> None:
     order = order_of(tmp_path, endpoint=sandbox.url, max_rejects=2)
     bad = pa.table({"user_id": ["x"] * 9, "plan": ["pro"] * 9, "points": [1] * 9})
