@@ -52,10 +52,11 @@ class RateAddress:
             return
 
 
-class SharedRate:
-    """A task's view of the rate: every booking is made at the driver."""
+class SharedRate(FixedRate):
+    """A task's view of the rate: every request is booked at the driver."""
 
     def __init__(self, connection: socket.socket) -> None:
+        super().__init__(None, Clock())
         self._connection, self._answers = connection, connection.makefile("r")
 
     def book(self, amount: int) -> float:
@@ -65,13 +66,6 @@ class SharedRate:
         if not answer:
             raise ConnectionError("the rate server on Spark's driver has ended")
         return float(answer)
-
-    def passed(self, amount: int, latency: float) -> None:
-        """A fixed rate learns nothing."""
-
-    def refused(self, amount: int) -> bool:
-        """A fixed rate is never the reason of a refusal."""
-        return False
 
 
 def start_rate_server(
