@@ -55,7 +55,7 @@ spark: $(STAMP)
 		echo "make spark: left out, as there is no Java (17 or newer) on the PATH"; \
 	else \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[spark]" --group dev && \
-		$(BIN)/python -m pytest tests/spark -m spark; \
+		$(BIN)/python -m pytest tests/spark -m spark --timeout 300; \
 	fi
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
