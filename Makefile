@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
-FURTHER := integrations stores
+FURTHER := integrations spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
 .PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean $(FURTHER) $(FURTHER:%=%-packages)
@@ -50,12 +50,17 @@ soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
-# Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages.
+# Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages; NEEDS_
+# is a program that must be there. A Spark session takes both cores, so its tests run one after another.
+NEEDS_spark := java
+OPTIONS := -n $(WORKERS)
+spark: OPTIONS := --timeout 300
 $(FURTHER:%=%-packages): %-packages: $(STAMP)
+	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
 
 $(FURTHER): %: %-packages
-	$(BIN)/python -m pytest tests/$* -m $* -n $(WORKERS)
+	$(BIN)/python -m pytest tests/$* -m $* $(OPTIONS)
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

@@ -38,6 +38,7 @@ CODE_PER_PRIVATE_FUNCTION = {
     "sandbox": 40,
     "sender": 29,
     "snapshot": 35,
+    "spark": 35,
 }
 
 
