@@ -104,6 +104,10 @@ def run_command(
                     hint="leave one of them out, or look at the first rows with `propsync preview`",
                 )
             plan = make_plan(loaded, source, settings, channels.rejects)
+            if settings.plan is not None:
+                from ...pipeline.saved_plan import SavedPlan
+
+                SavedPlan.load(Path(settings.plan)).check(plan)
             show_plan(plan, as_json=channels.as_json)
             if channels.report is not None:  # it may be mailed every night
                 write_page(plan, channels.report, mask=True)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ...errors import EtlError
+from ...text import visible
 from ..console import show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command
+from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ...job import Job
 
 _MOST_FILES: Final = 10
 
@@ -24,26 +30,44 @@ _MOST_FILES: Final = 10
 )
 @JOB
 @STATE_DIR
+@switch("--watch", "Show it anew every second, until no run is active.")
 @JSON_FLAG
-def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Show what is committed, what is left, and what was rejected. Nothing is changed."""
+def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool) -> None:
+    """Show what is committed, what is left, and what was rejected. Nothing is changed.
+
+    Of a run under way, also of another process, it shows how fast it is, when it will end, and whether it
+    waits for the destination.
+    """
+    loaded, flags = load_for_command(job, {"state_dir": state_dir})
+    found = _status(loaded, flags["state_dir"])
+    if as_json:
+        show_json(found)
+        return
+    if watch and sys.stdout.isatty():
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(Text("\n".join(_lines(found))), auto_refresh=False) as live:
+            while found["active"]:
+                time.sleep(1.0)
+                found = _status(loaded, flags["state_dir"])
+                live.update(Text("\n".join(map(visible, _lines(found)))), refresh=True)
+        return
+    show_lines(_lines(found))
+
+
+def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
     from ...pipeline import status_of
     from ...reader import open_source
 
-    loaded, flags = load_for_command(job, {"state_dir": state_dir})
-    found: dict[str, Any] = status_of(loaded, **flags)
+    found: dict[str, Any] = status_of(job, state_dir=state_dir)
     if found["status"] == "unfinished":
         found["rows_left"] = None
         with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
-            source = loaded.source and open_source(
-                loaded.source, csv=loaded.csv, excel=loaded.excel, folder=loaded.folder
-            )
+            source = job.source and open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)
             if source and (total := source.total_rows()) is not None:
                 found["rows_left"] = max(total - found["rows"], 0)
-    if as_json:
-        show_json(found)
-    else:
-        show_lines(_lines(found))
+    return found
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
@@ -53,6 +77,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['job']}: {found['status']}"
     if found.get("active"):
         yield str(found["active"])
+        yield ""
+        yield from _progress_lines(found["progress"])
     yield ""
     yield f"  state folder  {found['state_dir']}"
     if (snapshot := found.get("snapshot")) is not None:
@@ -85,3 +111,28 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
+
+
+def _progress_lines(now: dict[str, Any]) -> Iterator[str]:
+    """What an active run does, how fast it is, and when it will end."""
+    from ...listeners.phrases import rows_text
+    from ...model import Tally
+    from ...text import span
+
+    if now["state"] == "preparing":
+        yield "  preparing     nothing was sent yet: the source is read and compared first"
+        return
+    total, about = (None, now["total_rows"]) if now["estimated"] else (now["total_rows"], None)
+    share = "" if now["percent"] is None else f", {now['percent']:.1f} %"
+    yield f"  {now['state']:<12}  {rows_text(Tally(rows=now['rows']), total, about)}{share}"
+    if now["state"] != "sending":
+        why = "by a 429" if now["state"] == "paused" else "of the destination"
+        since, waited = datetime.fromtimestamp(now["since"]).astimezone(), now["updated"] - now["since"]
+        yield f"                {why} since {since:%H:%M:%S} ({span(waited)}): {now['reason']}"
+        yield f"                next try in {span(max(now['next_try'] - time.time(), 0.0))}"
+    average = f"{now['average_rows_per_second']:,.0f} on average"
+    yield f"  rows/s        {now['rows_per_second']:,.0f} now, {average}"
+    if now["seconds_left"] is not None:
+        left = now["seconds_left"]
+        end = datetime.fromtimestamp(now["updated"] + left).astimezone()
+        yield f"  left          {span(left)}, until {end:%Y-%m-%d %H:%M}"
