@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ..text import columns, counted, one_line, size, span
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 _MOST: Final = 40
 _ENDS: Final = {"accepted": "to be sent"} | {name: name for name in ("unchanged", "merged", "rejected")}
-_MARKUP: Final = re.compile(r"([\\`*_\[\]<>#|~&@$:])")
 _HEAD: Final = ("property", "set", "unchanged", "skipped", "rejected")
 
 
@@ -72,13 +70,13 @@ def review_lines(data: Mapping[str, Any]) -> Iterator[tuple[str, Style]]:
 
 
 def review_markdown(data: Mapping[str, Any]) -> str:
-    """Write the content of a plan file as Markdown, in which foreign names are inert."""
+    """Write the content of a plan file as Markdown, in which names of files and properties are only text."""
     plan = data["plan"]
     stops = [guard for guard in plan["guards"] if guard["stops"]]
     verdict = "a guard would stop the run" if stops else f"{plan['accepted']:,} updates would be sent"
-    lines = [f"### propsync plan: {_inert(plan['job'])}: {verdict}", ""]
+    lines = [f"### propsync plan: {_code(plan['job'])}: {verdict}", ""]
     lines += ["| | |", "|---|---|"]
-    lines += [f"| {label} | {_inert(text)} |" for label, text in _facts(data)]
+    lines += [f"| {label} | {_code(text)} |" for label, text in _facts(data)]
     lines += ["", "| rows | to be sent | unchanged | merged | rejected |", "|---:|---:|---:|---:|---:|"]
     lines.append(_cells(f"{plan[name]:,}" for name in ("rows", *_ENDS)))
     if plan["changes"]:
@@ -88,19 +86,19 @@ def review_markdown(data: Mapping[str, Any]) -> str:
         lines.append(_cells(f"{number:,}" for number in numbers))
     lines += ["", _cells(_HEAD), "|---|---:|---:|---:|---:|"]
     table = property_counts(plan)
-    lines += [_cells([_inert(name), *(f"{n:,}" for n in counts)]) for name, *counts in table[:_MOST]]
+    lines += [_cells([_code(name), *(f"{n:,}" for n in counts)]) for name, *counts in table[:_MOST]]
     if len(table) > _MOST:
         lines += ["", f"and {len(table) - _MOST:,} more"]
     if plan["guards"]:
         lines += ["", "| guard | limit | found | |", "|---|---|---|---|"]
         for guard in plan["guards"]:
-            cells = f"--{guard['guard']}", _inert(guard["limit"]), _inert(guard["found"])
-            lines.append(_cells((f"`{cells[0]}`", *cells[1:], "**stops**" if guard["stops"] else "passes")))
+            cells = _code(f"--{guard['guard']}"), _code(guard["limit"]), _code(guard["found"])
+            lines.append(_cells((*cells, "**stops**" if guard["stops"] else "passes")))
     if plan["rejects_by_code"]:
         lines += ["", "| rejects | rows |", "|---|---:|"]
-        lines += [_cells((_inert(code), f"{count:,}")) for code, count in plan["rejects_by_code"].items()]
+        lines += [_cells((_code(code), f"{count:,}")) for code, count in plan["rejects_by_code"].items()]
     lines += [
-        line for warning in plan["warnings"] for line in ("", f"**Warning:** {_inert(warning['message'])}")
+        line for warning in plan["warnings"] for line in ("", f"**Warning:** {_code(warning['message'])}")
     ]
     return "\n".join(lines)
 
@@ -125,8 +123,10 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _inert(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", one_line(text))
+def _code(text: str) -> str:
+    """The text as code, in which no name is a link, a mention or markup."""
+    shown = one_line(text).replace("`", "'").replace("|", r"\|")
+    return f"`{shown}`" if shown.strip() else ""
 
 
 def _cells(cells: Any) -> str:

@@ -1,4 +1,4 @@
-"""Publishes how far a run is, for `propsync status` in another terminal."""
+"""How far a run is, published for `propsync status` in another terminal; and in the words that it prints."""
 
 from __future__ import annotations
 
@@ -6,19 +6,41 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from ..checkpoint.run_state import RunState
+from ..model import Tally
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started
-from ..text import one_line
-from .phrases import ProgressRate
+from ..text import one_line, span
+from .phrases import ProgressRate, rows_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _EVERY: Final = 1.0  # seconds
 _TOO_MANY_REQUESTS: Final = 429
+
+
+def state_lines(found: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Write what an active run does, how fast it is, and when it will end; `found` as in `status_of`."""
+    if found["state"] == "preparing":
+        yield "  preparing     nothing is sent yet: the source is read and compared first"
+        return
+    total, about = (None, found["total_rows"]) if found["estimated"] else (found["total_rows"], None)
+    share = "" if found["percent"] is None else f", {found['percent']:.1f} %"
+    yield f"  {found['state']:<14}{rows_text(Tally(rows=found['rows']), total, about)}{share}"
+    if found["state"] != "sending":
+        why = "by a 429" if found["state"] == "paused" else "of the destination"
+        since, waited = datetime.fromtimestamp(found["since"]).astimezone(), now - found["since"]
+        yield f"                {why} since {since:%H:%M:%S} ({span(max(waited, 0.0))}): {found['reason']}"
+        yield f"                next try in {span(max(found['next_try'] - now, 0.0))}"
+    average = f"{found['average_rows_per_second']:,.0f} on average"
+    yield f"  rows/s        {found['rows_per_second']:,.0f} now, {average}"
+    if found["seconds_left"] is not None:
+        end = datetime.fromtimestamp(found["updated"] + found["seconds_left"]).astimezone()
+        yield f"  left          {span(max(end.timestamp() - now, 0.0))}, until {end:%Y-%m-%d %H:%M}"
 
 
 class RunStateWriter:

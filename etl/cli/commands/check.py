@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "  propsync check job.yml\n"
     "  propsync check job.yml exports/new.csv --rate 3000 --json\n"
     "  propsync check job.yml --report plan.html --mask\n"
-    "  propsync check job.yml --save plan.json    (for `propsync plan show` and `run --plan`)",
+    "  propsync check job.yml --save plan.json    (to be reviewed, and then run)",
 )
 @options.JOB
 @options.SOURCES

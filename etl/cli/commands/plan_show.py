@@ -10,22 +10,19 @@ from ..console import show, show_json, show_styled
 from ..options import JSON_FLAG, PATH, switch
 
 
-@click.group("plan", short_help="Show a plan that `check --save` wrote.")
-def plan_command() -> None:
-    """Show a plan that `check --save` wrote, and `run --plan` sends."""
-
-
-@plan_command.command(
-    "show",
+@click.command(
+    "plan",
+    short_help="Show a plan that `check --save` wrote.",
     epilog="\b\nExamples\n"
     "  propsync plan show plan.json\n"
     "  propsync plan show plan.json --markdown > comment.md",
 )
+@click.argument("action", type=click.Choice(["show"]))
 @click.argument("plan", type=PATH)
 @switch("--markdown", "Print Markdown, as for a comment on a pull request.")
 @JSON_FLAG
-def show_command(plan: Path, markdown: bool, as_json: bool) -> None:
-    """Show a plan: of what it was made, what becomes of the rows, the properties, and the guards.
+def plan_command(action: str, plan: Path, markdown: bool, as_json: bool) -> None:
+    """Show a plan that `check --save` wrote: of what it was made, what would be sent, and the guards.
 
     It reads nothing but the file. Whether the plan still holds is found out by `run --plan`, before it sends
     anything. Exit code 2 if the file is damaged or was edited.

@@ -51,6 +51,7 @@ class _RunCommand(click.Command):
     "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
     "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
     "  propsync run job.yml --limit 100    (a canary; without it, the rest)\n"
+    "  propsync run job.yml --plan plan.json    (exactly that, or nothing)\n"
     "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
     "  propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
 )

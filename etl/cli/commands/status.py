@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +25,11 @@ _MOST_FILES: Final = 10
 
 @from_environment
 @click.command(
-    "status", epilog="\b\nExamples\n  propsync status job.yml\n  propsync status job.yml --json | jq .rows"
+    "status",
+    epilog="\b\nExamples\n"
+    "  propsync status job.yml\n"
+    "  propsync status job.yml --watch    (a run in another terminal)\n"
+    "  propsync status job.yml --json | jq .rows",
 )
 @JOB
 @STATE_DIR
@@ -71,6 +74,7 @@ def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
+    from ...listeners.run_state_writer import state_lines
     from ...listeners.summary import ROW_ENDS, aligned, reason_lines
     from ...text import size, span
 
@@ -78,7 +82,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if found.get("active"):
         yield str(found["active"])
         yield ""
-        yield from _progress_lines(found["progress"])
+        yield from state_lines(found["progress"], time.time())
     yield ""
     yield f"  state folder  {found['state_dir']}"
     if (snapshot := found.get("snapshot")) is not None:
@@ -111,28 +115,3 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
-
-
-def _progress_lines(now: dict[str, Any]) -> Iterator[str]:
-    """What an active run does, how fast it is, and when it will end."""
-    from ...listeners.phrases import rows_text
-    from ...model import Tally
-    from ...text import span
-
-    if now["state"] == "preparing":
-        yield "  preparing     nothing was sent yet: the source is read and compared first"
-        return
-    total, about = (None, now["total_rows"]) if now["estimated"] else (now["total_rows"], None)
-    share = "" if now["percent"] is None else f", {now['percent']:.1f} %"
-    yield f"  {now['state']:<12}  {rows_text(Tally(rows=now['rows']), total, about)}{share}"
-    if now["state"] != "sending":
-        why = "by a 429" if now["state"] == "paused" else "of the destination"
-        since, waited = datetime.fromtimestamp(now["since"]).astimezone(), now["updated"] - now["since"]
-        yield f"                {why} since {since:%H:%M:%S} ({span(waited)}): {now['reason']}"
-        yield f"                next try in {span(max(now['next_try'] - time.time(), 0.0))}"
-    average = f"{now['average_rows_per_second']:,.0f} on average"
-    yield f"  rows/s        {now['rows_per_second']:,.0f} now, {average}"
-    if now["seconds_left"] is not None:
-        left = now["seconds_left"]
-        end = datetime.fromtimestamp(now["updated"] + left).astimezone()
-        yield f"  left          {span(left)}, until {end:%Y-%m-%d %H:%M}"
