@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..text import columns, counted, one_line, size, span
 
@@ -11,123 +11,97 @@ if TYPE_CHECKING:
 
     from .plan_summary import Style
 
+# Rows of cells; the first one is the head.
+Table: TypeAlias = list[tuple[str, ...]]
+
 _MOST: Final = 40
-_ENDS: Final = {"accepted": "to be sent"} | {name: name for name in ("unchanged", "merged", "rejected")}
-_HEAD: Final = ("property", "set", "unchanged", "skipped", "rejected")
 
 
-def property_counts(plan: Mapping[str, Any]) -> list[tuple[str, int, int, int, int]]:
-    """Each property, by how many rows it is set, is as before, is left out, and is why they are rejects."""
-
-    def faults(found: list[dict[str, Any]], column: str | None) -> int:
-        return sum(one["count"] for one in found if column and one["column"] == column)
-
-    return [
+def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
+    """What is to be reviewed in the content of a plan file, as tables."""
+    plan, files, snapshot = data["plan"], data["inputs"]["files"], data["snapshot"]
+    names = ", ".join(file["name"] for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    compared = "none: every user counts as new"
+    if snapshot is not None:
+        compared = f"of run {snapshot['run']}, {snapshot['users']:,} users, {snapshot['written']}"
+    yield [
+        ("plan", data["digest"][:16] + "..."),
+        ("job", plan["job"]),
+        ("destination", plan["endpoint"]),
         (
-            one["property"],
-            one["sent"],
-            one["filled"] - one["sent"],
-            faults(plan["skipped"], one["column"]),
-            faults(plan["rejected_values"], one["column"]),
-        )
-        for one in plan["properties"]
+            "source",
+            f"{counted(len(files), 'file')}, {size(sum(file['bytes'] or 0 for file in files))}: {names}",
+        ),
+        ("snapshot", compared),
+        ("takes", f"{counted(plan['requests'], 'request')}, {size(plan['bytes'])}, {span(plan['seconds'])}"),
+        ("made", f"{data['made'][:19]}Z by propsync {data['propsync']}"),
+        ("identifications", f"sha256 {data['identifications']['sha256'][:16]}..."),
     ]
+    ends = ("rows", "accepted", "unchanged", "merged", "rejected")
+    head = tuple("to be sent" if name == "accepted" else name for name in ends)
+    yield [head, tuple(f"{plan[name]:,}" for name in ends)]
+    if (changes := plan["changes"]) is not None:
+        numbers = (plan["users"], *(changes[name] for name in ("new", "changed", "unchanged")))
+        yield [("users", "new", "changed", "unchanged"), tuple(f"{number:,}" for number in numbers)]
+    table: Table = [("property", "set", "unchanged", "skipped", "rejected")]
+    for one in plan["properties"][:_MOST]:
+        faults = (
+            sum(fault["count"] for fault in plan[kind] if one["column"] and fault["column"] == one["column"])
+            for kind in ("skipped", "rejected_values")
+        )
+        counts = (one["sent"], one["filled"] - one["sent"], *faults)
+        table.append((one["property"], *(f"{count:,}" for count in counts)))
+    yield table
+    if (more := len(plan["properties"]) - _MOST) > 0:
+        yield [(f"and {counted(more, 'more property', 'more properties')}: see --json",)]
+    if plan["rejects_by_code"]:
+        yield [("rejects", "rows"), *((code, f"{n:,}") for code, n in plan["rejects_by_code"].items())]
+    if plan["guards"]:
+        guards = (
+            ("stops" if one["stops"] else "passes", f"--{one['guard']} {one['limit']}", one["found"])
+            for one in plan["guards"]
+        )
+        yield [("guard", "limit", "found"), *guards]
+    if plan["warnings"]:
+        yield [("warning",), *((one["message"],) for one in plan["warnings"])]
 
 
 def review_lines(data: Mapping[str, Any]) -> Iterator[tuple[str, Style]]:
-    """Write the content of a plan file as lines of at most 80 columns where names allow."""
-    plan = data["plan"]
-    yield f"plan of {one_line(plan['job'])} to {one_line(plan['endpoint'])}", "head"
-    yield "", ""
-    for label, text in _facts(data):
-        yield f"  {label:<17}{one_line(text)}", ""
-    yield "", ""
-    yield f"  rows            {plan['rows']:>13,}", ""
-    for name, words in _ENDS.items():
-        yield f"    {words:<14}{plan[name]:>13,}", "bad" if name == "rejected" and plan[name] else ""
-    if plan["changes"]:
-        yield f"  users           {plan['users']:>13,}", ""
-        for name in ("new", "changed", "unchanged"):
-            yield f"    {name:<14}{plan['changes'][name]:>13,}", ""
-    table = property_counts(plan)
-    if table:
-        yield "", ""
-        width = min(max(columns(one_line(name)) for name, *_ in [_HEAD, *table]), 32)
-        yield f"  {_HEAD[0]:<{width}}" + "".join(f"{word:>11}" for word in _HEAD[1:]), "soft"
-    for name, *counts in table[:_MOST]:
-        shown = one_line(name)
-        yield f"  {shown:<{width - columns(shown) + len(shown)}}" + "".join(f"{n:>11,}" for n in counts), ""
-    if len(table) > _MOST:
-        yield f"  and {counted(len(table) - _MOST, 'more property', 'more properties')}: see --json", "soft"
-    yield "", ""
-    for guard in plan["guards"]:
-        text = f"  {'STOPS' if guard['stops'] else 'passes'}  --{guard['guard']} {guard['limit']}"
-        yield f"{text}: {guard['found']}", "bad" if guard["stops"] else ""
-    for code, count in plan["rejects_by_code"].items():
-        yield f"  rejected: {one_line(code)}: {count:,}", "bad"
-    for warning in plan["warnings"]:
-        yield f"  warning: {one_line(warning['message'])}", "warning"
+    """Write the content of a plan file as lines, of at most 80 columns where names allow."""
+    for number, table in enumerate(review_tables(data)):
+        if number:
+            yield "", ""
+        shown = [tuple(map(one_line, cells)) for cells in table]
+        widths = [max(map(columns, cells)) for cells in zip(*shown, strict=True)]
+        right = [_is_number(cell) for cell in shown[-1]]
+        for place, cells in enumerate(shown):
+            line = ""
+            for cell, width, is_right in zip(cells, widths, right, strict=True):
+                room = " " * (width - columns(cell))
+                line += f"  {room}{cell}" if is_right else f"  {cell}{room}"
+            style: Style = "bad" if cells[0] == "stops" else "soft" if number and not place else ""
+            yield line.rstrip(), style
 
 
 def review_markdown(data: Mapping[str, Any]) -> str:
     """Write the content of a plan file as Markdown, in which names of files and properties are only text."""
     plan = data["plan"]
-    stops = [guard for guard in plan["guards"] if guard["stops"]]
+    stops = any(guard["stops"] for guard in plan["guards"])
     verdict = "a guard would stop the run" if stops else f"{plan['accepted']:,} updates would be sent"
-    lines = [f"### propsync plan: {_code(plan['job'])}: {verdict}", ""]
-    lines += ["| | |", "|---|---|"]
-    lines += [f"| {label} | {_code(text)} |" for label, text in _facts(data)]
-    lines += ["", "| rows | to be sent | unchanged | merged | rejected |", "|---:|---:|---:|---:|---:|"]
-    lines.append(_cells(f"{plan[name]:,}" for name in ("rows", *_ENDS)))
-    if plan["changes"]:
-        changes = plan["changes"]
-        lines += ["", "| users | new | changed | unchanged |", "|---:|---:|---:|---:|"]
-        numbers = (plan["users"], *(changes[name] for name in ("new", "changed", "unchanged")))
-        lines.append(_cells(f"{number:,}" for number in numbers))
-    lines += ["", _cells(_HEAD), "|---|---:|---:|---:|---:|"]
-    table = property_counts(plan)
-    lines += [_cells([_code(name), *(f"{n:,}" for n in counts)]) for name, *counts in table[:_MOST]]
-    if len(table) > _MOST:
-        lines += ["", f"and {len(table) - _MOST:,} more"]
-    if plan["guards"]:
-        lines += ["", "| guard | limit | found | |", "|---|---|---|---|"]
-        for guard in plan["guards"]:
-            cells = _code(f"--{guard['guard']}"), _code(guard["limit"]), _code(guard["found"])
-            lines.append(_cells((*cells, "**stops**" if guard["stops"] else "passes")))
-    if plan["rejects_by_code"]:
-        lines += ["", "| rejects | rows |", "|---|---:|"]
-        lines += [_cells((_code(code), f"{count:,}")) for code, count in plan["rejects_by_code"].items()]
-    lines += [
-        line for warning in plan["warnings"] for line in ("", f"**Warning:** {_code(warning['message'])}")
-    ]
+    lines = [f"### propsync plan: {verdict}", ""]
+    for head, *rows in review_tables(data):
+        rule = tuple("---:" if rows and _is_number(cell) else "---" for cell in (rows or [head])[-1])
+        cells = [head, rule, *(tuple(map(_code, row)) for row in rows)]
+        lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
     return "\n".join(lines)
 
 
-def _facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Of what the plan was made: label and text."""
-    plan, files, snapshot = data["plan"], data["inputs"]["files"], data["snapshot"]
-    sizes = f", {size(sum(file['bytes'] or 0 for file in files))}"
-    names = ", ".join(file["name"] for file in files[:3]) + (", ..." if len(files) > 3 else "")
-    compared = "none: every user counts as new"
-    if snapshot is not None:
-        compared = f"of run {snapshot['run']}, {snapshot['users']:,} users, {snapshot['written']}"
-    took = f"{counted(plan['requests'], 'request')}, {size(plan['bytes'])}, {span(plan['seconds'])}"
-    return [
-        ("destination", plan["endpoint"]),
-        ("source", f"{counted(len(files), 'file')}{sizes}: {names}"),
-        ("snapshot", compared),
-        ("takes", took),
-        ("made", f"{data['made'][:19]}Z by propsync {data['propsync']}"),
-        ("identifications", f"sha256 {data['identifications']['sha256'][:16]}..."),
-        ("plan", data["digest"][:16] + "..."),
-    ]
+def _is_number(cell: str) -> bool:
+    return cell.replace(",", "").isdecimal()
 
 
 def _code(text: str) -> str:
-    """The text as code, in which no name is a link, a mention or markup."""
-    shown = one_line(text).replace("`", "'").replace("|", r"\|")
-    return f"`{shown}`" if shown.strip() else ""
-
-
-def _cells(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
+    """A number as it is, any other text as code, in which no name is a link, a mention or markup."""
+    if _is_number(text) or not text.strip():
+        return text
+    return "`" + one_line(text).replace("`", "'").replace("|", r"\|") + "`"
