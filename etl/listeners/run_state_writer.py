@@ -86,10 +86,9 @@ class RunStateWriter:
                 self._pause = event, at + seconds
             case Recovered():
                 self._pause, self._since = None, self._now()
-            case Ended():
+            case Ended() if self._thread.is_alive():  # else the file is of another run, if there is one
                 self._stop.set()
-                if self._thread.is_alive():
-                    self._thread.join()
+                self._thread.join()
                 with suppress(OSError):
                     self._path.unlink(missing_ok=True)
 

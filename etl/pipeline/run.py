@@ -94,6 +94,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
     with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings, plan) as run:
         if plan is not None:
             plan.begin(folder)
+            known += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
         pipeline = RowPipeline(job, rows, run.diff_base, run.run_id, limits=limits)
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,

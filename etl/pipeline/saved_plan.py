@@ -145,6 +145,11 @@ class SavedPlan:
         """64 hex digits that name the plan."""
         return str(self.data["digest"])
 
+    @property
+    def updates(self) -> int:
+        """How many identifications it has."""
+        return int(self.data["identifications"]["count"])
+
     def write(self, path: Path) -> None:
         """Write the file, which only its owner can read. Raises StateError."""
         try:
@@ -169,7 +174,7 @@ class SavedPlan:
         found = [*_input_differences(planned, current)]
         if planned["files"] != current["files"] and now.job.changes.absent == "keep":
             with suppress(EtlError):
-                before, rows = self.data["plan"]["rows"], now.source.count_rows(sys.maxsize)
+                before, rows = self.data["plan"]["rows"], now.source.count_rows(1 << 62)
                 found += [f"rows: {before:,} -> {rows:,}"] if before != rows else []
         self._raise(found)
 
@@ -206,7 +211,7 @@ class SavedPlan:
             before, after = ours.get(one["property"]), one["sent"]
             found += [f"{one['property']}: {before} -> {after} rows"] if before != after else []
         if self.data["identifications"]["sha256"] != now.sha256.hexdigest():
-            found += [] if found else [f"{planned['accepted']:,} updates have other content"]
+            found += [] if found else [f"{self.updates:,} updates have other content"]
             if self.data["propsync"] != version("propsync"):
                 found.append(f"propsync: {self.data['propsync']} -> {version('propsync')}")
             elif now.inputs.job.transform is not None:

@@ -117,6 +117,15 @@ def test_the_file_is_there_while_the_run_sends(writer: RunStateWriter, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_can_t_begin_leaves_the_file_of_the_active_one(
+    writer: RunStateWriter, tmp_path: Path
+) -> None:
+    path = tmp_path / "progress.json"
+    writer.state().save(path)
+    end(writer)
+    assert path.exists()
+
+
 def test_no_run_fails_for_its_status(tmp_path: Path, times: Times) -> None:
     writer = RunStateWriter(tmp_path / "gone" / "progress.json", clock=times, now=times)
     writer(started())

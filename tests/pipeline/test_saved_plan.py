@@ -434,9 +434,13 @@ def test_rejects_are_planned_like_any_source(server: Recorder, tmp_path: Path) -
 
 def test_a_file_on_the_web(server: Recorder, tmp_path: Path) -> None:
     night, data = night_in(tmp_path, server), Path(tmp_path / "users.ndjson").read_bytes()
-    with serving(Behaviour(data)) as url:
-        night.source = f"{url}/users.ndjson" if not url.endswith(".ndjson") else url
+    how = Behaviour(data)
+    with serving(how) as url:
+        night.source = url.replace(".csv", ".ndjson")
         planned = night.plan()
+        how.data, how.tag = data.replace(b"plan 1", b"plan 9"), '"two"'
+        assert "other content" in night.refused()
+        how.data, how.tag = data, '"three"'  # another tag alone is no difference
         assert night.apply().status == "finished"
         assert server.digest() == planned.sha256.hexdigest()
 

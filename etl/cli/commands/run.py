@@ -104,11 +104,12 @@ def run_command(
                     "a dry run reads all of the source, so --limit has no meaning",
                     hint="leave one of them out, or look at the first rows with `propsync preview`",
                 )
-            plan = make_plan(loaded, source, settings, channels.rejects)
-            if settings.plan is not None:
-                from ...pipeline.saved_plan import SavedPlan
+            from ...pipeline.saved_plan import SavedPlan
 
-                SavedPlan.load(Path(settings.plan)).check(plan)
+            saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
+            plan = make_plan(loaded, source, settings, channels.rejects)
+            if saved is not None:
+                saved.check(plan)
             show_plan(plan, as_json=channels.as_json)
             if channels.report is not None:  # it may be mailed every night
                 write_page(plan, channels.report, mask=True)
