@@ -117,12 +117,9 @@ class PlanError(EtlError):
 
     exit_code = ExitCode.TOO_MANY_REJECTS
 
-    def __init__(self, plan: str, differences: Sequence[str], *, hint: str | None = None) -> None:
+    def __init__(self, message: str, differences: Sequence[str] = (), *, hint: str | None = None) -> None:
         self.differences = tuple(differences)
-        self._lines = (
-            f"the plan {plan} doesn't hold any more; nothing was sent",
-            *(f"  - {one}" for one in self.differences),
-        )
+        self._lines = (message, *(f"  - {one}" for one in self.differences))
         super().__init__("\n".join(self._lines), hint=hint or _NEW_PLAN)
 
     @property

@@ -134,7 +134,7 @@ class SavedPlan:
             raise UsageError(f"{path} is not a plan", hint=_ANEW)
         if data["format"] != PLAN_FORMAT:
             made = f"it has format {data['format']} (propsync {data.get('propsync')})"
-            raise PlanError(str(path), [f"{made}, and this version takes format {PLAN_FORMAT}"])
+            raise PlanError(_broken(str(path)), [f"{made}, and this version takes format {PLAN_FORMAT}"])
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
@@ -185,7 +185,9 @@ class SavedPlan:
         """
         if (began := _begun(now.folder).get(self.digest)) is not None:
             hint = "a plan is sent once; make a new one with `propsync check JOB --save FILE`"
-            raise PlanError(self.path, [f"it was applied already: a run of it began at {began}"], hint=hint)
+            raise PlanError(
+                _broken(self.path), [f"it was applied already: a run of it began at {began}"], hint=hint
+            )
         before, after = self.data["snapshot"], now.snapshot()
         if before != after:
             if after is None:
@@ -229,11 +231,11 @@ class SavedPlan:
     def unfinished(self, text: str) -> PlanError:
         """The error for an unfinished run that isn't of this plan; `text` says of what it is."""
         hint = "finish that run first, without a plan; then make a new plan with `propsync check --save`"
-        return PlanError(self.path, [f"there is an unfinished run {text}"], hint=hint)
+        return PlanError(_broken(self.path), [f"there is an unfinished run {text}"], hint=hint)
 
     def _raise(self, differences: list[str]) -> None:
         if differences:
-            raise PlanError(self.path, differences)
+            raise PlanError(_broken(self.path), differences)
 
 
 def stream_error() -> UsageError:
@@ -242,6 +244,10 @@ def stream_error() -> UsageError:
         "a stream is gone once it was read, so there can be no plan of it",
         hint="save it to a file and name that, or leave the plan out",
     )
+
+
+def _broken(path: str) -> str:
+    return f"the plan {path} doesn't hold any more; nothing was sent"
 
 
 def _digest(data: Mapping[str, Any]) -> str:
