@@ -32,7 +32,7 @@ Exit codes
   0    every row accepted, unchanged or merged
   1    a bug in propsync (with a traceback)
   2    the command line or the job file is wrong; nothing was sent
-  3    finished, and some rows were rejected
+  3    finished, and some rows were rejected (verify: something differs)
   4    stopped by a guard: too many rejects, changes or removed users, too
        few rows, a source that was already sent, or another plan
   5    stopped by the destination: the API key or every row was refused, or

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # From the best reason to choose a column to the worst. A mail address comes before an id that only counts
 # the rows, since such a number is often made by the export and another in the next one.
 Reason: TypeAlias = Literal[
-    "person", "id", "mail", "counter", "unique", "gaps", "few", "device", "last resort"
+    "person", "id", "unnamed", "mail", "counter", "unique", "gaps", "few", "device", "last resort"
 ]
 _MOSTLY: Final = 0.9
 _NEARLY_UNIQUE: Final = 0.98
@@ -28,11 +29,13 @@ _NEARLY_UNIQUE: Final = 0.98
 _FEW: Final = 0.01
 _SOME: Final = 500
 _MAX_OTHERS: Final = 5
+_UNNAMED: Final = re.compile(r"column_\d+")
 _PLAIN: Final = (None, "integer", "number", "string")
 _WHOLE: Final = ("text", "string", "large_string", "int", "uint")
 _WHY: Final[dict[Reason, str]] = {
     "person": "its name says that it is an id of users",
     "id": "its name says that it is an id, and nearly every row has its own",
+    "unnamed": "nearly every row has a value of its own. The file names no columns, so check this guess",
     "mail": "nothing here looks more like a lasting id of users",
     "counter": "its name says that it is an id, though it does no more than count the rows",
     "unique": "nearly every row has a value of its own",
@@ -129,6 +132,8 @@ def _reason(facts: ColumnFacts) -> Reason:
     secret = about in {"secret", "card", "national"} or facts.likely("card")
     if secret or "bool" in facts.types or (facts.rows > 1 and facts.distinct <= 1):
         return "last resort"
+    if _UNNAMED.fullmatch(facts.name) and _is_unique_by_content(facts) and not facts.likely("mail"):
+        return "unnamed" if 2 * facts.ids.words < facts.ids.usable else "unique"
     if not (named or device or facts.likely("mail")):
         return "unique" if _is_unique_by_content(facts) else "last resort"
     if named == "person" and not device:

@@ -72,7 +72,8 @@ class DistinctCounter:
 class IdFacts:
     """A column as ids, over all rows read so far, as the mapper would have them.
 
-    `usable` rows have an id, good or not; `spaced` of these have a blank in it. `lost` counts the rows whose
+    `usable` rows have an id, good or not; `spaced` of these have a blank in it,
+    and `words` are letters alone. `lost` counts the rows whose
     value can't be an id by reject code, `faults` those with an id that is rejected. `refused` counts the rows
     of refused ids by the id; `mangled` those of mangled ids by what is wrong, each with an example.
     """
@@ -81,6 +82,7 @@ class IdFacts:
     usable: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     spaced: int = 0
+    words: int = 0
     too_long_with_prefix: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -128,6 +130,7 @@ class IdFacts:
         self.distinct.add(ids.drop_null())
         self.usable += rows_of(ids.is_valid())
         self.spaced += rows_of(pc.match_substring(ids, " "))
+        self.words += rows_of(pc.utf8_is_alpha(ids))
         self.too_long_with_prefix += rows_of(
             pc.greater(pc.utf8_length(ids), MAX_ID_LENGTH - len(self.prefix))
         )

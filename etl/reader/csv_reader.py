@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -41,6 +41,11 @@ _CHECKED_LINES: Final = 6
 _VALUE: Final = re.compile(
     r"[^@\s]+@[^@\s]+\.\w+|[+-]?\d+[.,]\d+|\d{5,}|\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d{2,4}"
     r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|https?://.*"
+)
+_DIGITS: Final = re.compile(r"\d+")
+_IS_DATA: Final = (
+    "the header looks like data (`{}`): if the file has none, name its columns with "
+    "`csv: {{header: [NAME, ...]}}`"
 )
 
 
@@ -111,12 +116,20 @@ class CsvReader(FileReader):
                     "above the header, say how many with `csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if _VALUE.fullmatch(name.strip())), None)
-        if value is None:
+        return None if value is None else _IS_DATA.format(value)
+
+    def data_in_header(self, names: Collection[str]) -> str | None:
+        """Return which of these columns is named like a value: as the one below it, but for the digits."""
+        if self._csv.header is not None:
             return None
-        return (
-            f"the header looks like data (`{value}`): if the file has none, name its columns with "
-            "`csv: {header: [NAME, ...]}`"
-        )
+        below = self._layout.dialect.split(next((line for line in LINE_END.split(self._after) if line), b""))
+        for name, value in zip(self._header, below, strict=False):
+            same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", value)
+            if name in names and (
+                same or (_VALUE.fullmatch(name.strip()) and _VALUE.fullmatch(value.strip()))
+            ):
+                return _IS_DATA.format(name)
+        return None
 
     # --- the header --------------------------------------------------------------------------------------
 

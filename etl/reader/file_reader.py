@@ -6,7 +6,7 @@ The batches tile a file: every row is in exactly one batch, good or rejected, an
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
@@ -135,6 +135,10 @@ class FileReader:
 
     def remark(self) -> str | None:
         """Return what is odd about the header; it is shown if a column isn't in it."""
+        return None
+
+    def data_in_header(self, names: Collection[str]) -> str | None:
+        """Return why one of these columns' names, as the header has them, may be a value of a first row."""
         return None
 
     def note_read(self, rows: int, share: float, position: Sequence[int]) -> None:

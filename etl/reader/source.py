@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,6 +105,11 @@ class Source:
     def remarks(self) -> list[str]:
         """Return what is odd about the files' headers; it is shown if a column isn't in them."""
         found = ((entry.file.name, entry.reader.remark()) for entry in self._entries)
+        return [f"in {name} {remark}" for name, remark in found if remark is not None]
+
+    def data_in_headers(self, names: Collection[str]) -> list[str]:
+        """Return, for each file of whose header one of these columns may be data, what to do about it."""
+        found = ((entry.file.name, entry.reader.data_in_header(names)) for entry in self._entries)
         return [f"in {name} {remark}" for name, remark in found if remark is not None]
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:

@@ -28,6 +28,7 @@ def ids_of(columns: Mapping[str, Sequence[object] | pa.Array]) -> dict[str, Colu
         ({"plan": ["a"] * 10, "user_id": LONG}, "user_id"),
         ({"id": OTHERS, "customerId": [*LONG[:5], *LONG[:5]]}, "customerId"),
         ({"email": MAILS, "id": OTHERS}, "id"),
+        ({"column_1": MAILS, "column_2": LONG}, "column_2"),  # of a file without a header
         ({"id": list(range(1, 11)), "email": MAILS}, "email"),
         ({"id": list(range(10)), "email": MAILS}, "email"),
         ({"id": list(range(1, 11)), "plan": ["a"] * 10}, "id"),

@@ -113,6 +113,16 @@ def test_a_checkpoint_without_the_count_is_gone_on_with(tmp_path: Path, sandbox:
     assert summary.resumed_rows > 0  # all of them, or all but a chunk that was under way
 
 
+def test_a_job_that_takes_the_first_row_for_the_header_is_warned_of(tmp_path: Path, sandbox: Sandbox) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("user-1,pro\nuser-2,free\n")
+    heard: list[Event] = []
+    chosen = {"user_id": "user-1", "user_properties": {"plan": "pro"}}
+    send(job_in(tmp_path, chosen), sandbox, [path], listener=heard.append)
+    (warning,) = [event for event in heard if isinstance(event, Warned)]
+    assert (warning.code, "`user-1`" in warning.message) == ("header", True)
+
+
 def test_binary_ids_arrive_as_digits_with_a_warning(tmp_path: Path, sandbox: Sandbox) -> None:
     ids = pa.array([bytes(range(16)), bytes(range(100, 116))], pa.binary(16))
     pq.write_table(pa.table({"id": ids, "note": ["a", "b"]}), tmp_path / "users.parquet")

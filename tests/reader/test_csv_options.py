@@ -136,3 +136,25 @@ def test_repeated_and_empty_names_can_be_told_apart(tmp_path: Path) -> None:
 def test_what_is_odd_about_a_header_is_told(tmp_path: Path, text: str, words: str | None) -> None:
     found = opened(tmp_path, text).remarks()
     assert [words in one for one in found] == [True] if words else found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("u-10001,pro\nu-10002,free\n", "u-10001"),
+        ("u1,12\nu2,13\n", "u1"),
+        ("ada@example.com,pro\nalan@example.com,free\n", "ada@example.com"),
+        ("u1;pro\n\nu27;free\n", "u1"),
+        ("id,2024-05-01\nu1,12\n", "2024-05-01"),  # one column for each day
+        ("q1,q2\na5,a7\n", "q1"),
+        ("address_1,plan\nBond St 1,pro\n", "address_1"),
+        ("id,plan\n", "id"),
+    ],
+)
+def test_a_column_named_like_the_value_below_it_may_be_data(tmp_path: Path, text: str, name: str) -> None:
+    source = opened(tmp_path, text)
+    is_data = name.startswith(("u", "ada"))
+    assert [f"(`{name}`)" in one for one in source.data_in_headers([name])] == [True] * is_data
+    assert source.data_in_headers([]) == []
+    named = opened(tmp_path, text, header=("a", "b"))
+    assert named.data_in_headers([name, "a", "b"]) == []
