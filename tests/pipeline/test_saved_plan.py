@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl import Job
-from etl.encoder.encoding import form_escape
+from etl.encoder.form_escape import form_escape
 from etl.errors import EtlError, ExitCode, PlanError, StateError, UsageError
 from etl.pipeline import Plan, RejectLimit, Settings, plan_job, record_baseline, run_job
 from etl.pipeline.saved_plan import SavedPlan
