@@ -140,7 +140,7 @@ def prepared(
 
 
 @settings(
-    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(120, 24), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(job=JOBS, nights=st.lists(ROWS, min_size=1, max_size=2), name=st.sampled_from(["a.csv", "a.ndjson"]))
 def test_what_arrives_is_what_was_planned(
@@ -196,7 +196,7 @@ def disturb(night: Night, change: str, chance: random.Random) -> None:
 
 
 @settings(
-    max_examples=examples(160), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(160, 34), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     change=st.sampled_from([*CHANGES, *JOB_CHANGES, *OPTION_CHANGES]),
@@ -294,7 +294,7 @@ def test_a_snapshot_that_came_or_changed_is_named(server: Recorder, tmp_path: Pa
 
 
 @settings(
-    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60, 12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     deaths=st.lists(
