@@ -32,9 +32,8 @@ def state_lines(found: Mapping[str, Any], now: float) -> Iterator[str]:
     share = "" if found["percent"] is None else f", {found['percent']:.1f} %"
     yield f"  {found['state']:<14}{rows_text(Tally(rows=found['rows']), total, about)}{share}"
     if found["state"] != "sending":
-        why = "by a 429" if found["state"] == "paused" else "of the destination"
         since, waited = datetime.fromtimestamp(found["since"]).astimezone(), now - found["since"]
-        yield f"                {why} since {since:%H:%M:%S} ({span(max(waited, 0.0))}): {found['reason']}"
+        yield f"                since {since:%H:%M:%S} ({span(max(waited, 0.0))}): {found['reason']}"
         yield f"                next try in {span(max(found['next_try'] - now, 0.0))}"
     average = f"{found['average_rows_per_second']:,.0f} on average"
     yield f"  rows/s        {found['rows_per_second']:,.0f} now, {average}"
