@@ -89,6 +89,8 @@ class RunOptions:
     """Print the summary as one JSON object."""
     report: Text | None = None
     """Write an HTML page about the run to this file."""
+    mask: Flag | None = None
+    """Leave ids and values of users out of the page."""
     rejects: (
         Annotated[
             Text, matching(r"(?i).*\.(csv|ndjson)", "must be the name of a file that ends in .csv or .ndjson")

@@ -32,6 +32,7 @@ from .. import amplitude
 from ..amplitude.limits import TransportName
 from ..amplitude.operators import UNREPEATABLE
 from ..errors import JobError
+from ..text import html_table
 from . import words
 from .identification_spec import IdentificationEntry, identification_problems
 from .json_schema import editor_schema, unknown_key_remedy
@@ -214,6 +215,11 @@ class Job:
     def of(cls, data: Mapping[str, object], *, folder: str | Path = ".") -> Job:
         """Make a job of the plain data that a job file would hold. Raises JobError with all its faults."""
         return job_from_dict(data, folder=Path(folder))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: which column becomes what."""
+        mapped = [(path, spec.column or "a constant") for path, spec in self.identification.specs()]
+        return html_table(f"{self.name} to {self.destination.endpoint}", mapped)
 
     @property
     def state_dir(self) -> Path:

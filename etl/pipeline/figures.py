@@ -105,7 +105,7 @@ class Figures:
             if path[0] not in {*ID_FIELDS, TIME_FIELD}:
                 place = tuple(map(str, path))
                 name = ".".join(place[1:] if place[0] == "user_properties" else place)
-                figures = PropertyFigures(name, spec.column, _options(spec), ValueCounts(self._budget))
+                figures = PropertyFigures(name, spec.column, options_of(spec), ValueCounts(self._budget))
                 self.properties[place] = figures
         self.rejected: dict[tuple[str, str], ColumnFaults] = {}
         self.skipped: dict[tuple[str, str], ColumnFaults] = {}
@@ -168,12 +168,12 @@ class Figures:
                 self.samples[user] = MappedExample(user, before, after)
 
 
-def _options(spec: Any) -> dict[str, Any]:
+def options_of(spec: Any) -> dict[str, Any]:
     """The keys of a spec, or of a part of it, that differ from their defaults, but for `column`."""
     found = {}
     for part in fields(spec):
         default = part.default if part.default_factory is MISSING else part.default_factory()
         value = getattr(spec, part.name)
         if value != default and part.name != "column":
-            found[part.name] = [_options(step) for step in value] if part.name == "transform" else value
+            found[part.name] = [options_of(step) for step in value] if part.name == "transform" else value
     return found

@@ -22,11 +22,12 @@ from ..arrow.json_lines import Splice, json_lines
 from ..checkpoint import StateDir
 from ..errors import EtlError
 from ..job import Job
-from ..model import Chunk, Reject, RowRange, Tally
+from ..model import Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
 from ..subject import Subject, user_keys
+from ..text import html_table, span
 from .capabilities import known_limits
 from .diff_base import DiffBase, destination_folder, open_diff_base
 from .figures import Figures
@@ -120,6 +121,14 @@ class Plan:
         saved = SavedPlan.of(self, with_values=with_values)
         saved.write(Path(path))
         return saved
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        effort = [("requests", f"{self.tally.requests:,}"), ("time at the given rate", span(self.seconds))]
+        said = [] if self.refused is None else [("a run would stop", self.refused.message)]
+        said += [("warning", warning.message) for warning in self.warnings]
+        rows = [*counted_rows(self.tally), ("users", f"{self.users:,}"), *effort, *said]
+        return html_table(f"{self.job}: what a run would send", rows)
 
     def add(self, chunk: Chunk, overhead: int) -> None:
         """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -19,11 +19,23 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
+from ..run_events import (
+    Detailed,
+    Ended,
+    Event,
+    Listener,
+    Noted,
+    Progressed,
+    Started,
+    Summary,
+    Timing,
+    Warned,
+)
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .capabilities import known_limits
 from .diff_base import remove_oldest
+from .figures import options_of
 from .invalidate import write_snapshot
 from .precheck import (
     check_changes,
@@ -44,6 +56,7 @@ from .worker_process import may_fork, worker_process
 
 # Bytes of a source from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20
+_EXAMPLES: Final = 3  # of rejects with the same code
 
 Status = Literal["finished", "limited", "stopped", "interrupted"]
 _Result = TypeVar("_Result")
@@ -118,6 +131,7 @@ class _Run:
     final: FinalChanges | None = None
     end: tuple[int, int] | None = None  # the place (file, row) from which on nothing is sent
     timings: list[Timing] = field(default_factory=list)  # none before anything is sent
+    changes: Mapping[str, tuple[int, ...]] | None = None  # by property; known once the snapshot is written
 
     def __post_init__(self) -> None:
         self.source, self.checkpoint = self.pipeline.source, self.opened.checkpoint
@@ -229,7 +243,7 @@ class _Run:
         # In this order: what is published twice is the same, what is forgotten is lost.
         checkpoint.complete()
         self._publish()
-        write_snapshot(folder, checkpoint)
+        self.changes = write_snapshot(folder, checkpoint)
         checkpoint.finish()
         self.opened.in_flight.finished()
         drop_kept(folder)
@@ -281,8 +295,22 @@ class _Run:
                 "took; events that it had from an earlier try may be among them"
             )
             self.listener(Warned("uncounted", text))
+        self.listener(self._details())
         self.listener(Ended(summary))
         return summary
+
+    def _details(self) -> Detailed:
+        digests, specs = self.checkpoint.digests(), self.pipeline.job.identification.located()
+        return Detailed(
+            tuple(
+                (file.name, file.size, f"crc32 {digests[n]}" if n in digests else f"sample {file.sample}")
+                for n, file in enumerate(self.source.files)
+            ),
+            tuple((".".join(map(str, path)), spec.column, options_of(spec)) for path, spec in specs),
+            self.changes,
+            tuple(self.checkpoint.reject_examples(_EXAMPLES)),
+            str(self.opened.folder.rejects),
+        )
 
 
 def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:

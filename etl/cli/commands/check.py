@@ -134,4 +134,4 @@ def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     from ...listeners.plan_page import plan_page  # needs jinja2
     from ...pipeline.plan_data import plan_dict
 
-    write_whole(report, plan_page(plan_dict(plan, mask=mask)))
+    write_whole(report, plan_page(plan_dict(plan, mask=mask)), private=not mask)

@@ -64,6 +64,7 @@ class _RunCommand(click.Command):
 @switch("--dry-run", "Send nothing; show what the run would do, as `check` does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout.")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
+@switch("--mask", "Keep no examples of rejects: neither on the page nor in the state folder's record.")
 @options.REJECTS
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
 @option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
