@@ -304,15 +304,11 @@ def fingerprint(job: Job) -> str:
 
 def key_fingerprints(job: Job) -> dict[str, str]:
     """A hash of each key of the job file that changes what is sent, by its path; 16 hex digits each."""
-    content = _meaning(job)
+    content, part = _meaning(job), job.identification
     del content["version"], content["identification"], content["destination"]
-    keys: dict[str, object] = {f"identification.{path}": spec for path, spec in job.identification.specs()}
-    own = {"unset": job.identification.unset, "clear_all": job.identification.clear_all}
-    keys |= {
-        f"identification.user_properties.${name.replace('_a', 'A')}": one for name, one in own.items() if one
-    }
-    keys |= {name: value for name, value in content.items() if value is not None}
-    return {name: hashlib.sha256(_packed(value)).hexdigest()[:16] for name, value in keys.items()}
+    keys = {f"identification.{path}": spec for path, spec in part.specs()} | content
+    keys |= {"identification $unset": part.unset, "identification $clearAll": part.clear_all}
+    return {name: hashlib.sha256(_packed(one)).hexdigest()[:16] for name, one in keys.items() if one}
 
 
 def _given(part: Any) -> dict[str, Any]:
@@ -325,8 +321,7 @@ def _given(part: Any) -> dict[str, Any]:
 
 
 def _packed(content: object) -> bytes:
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-    return orjson.dumps(content, default=_given, option=options)
+    return orjson.dumps(content, _given, orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def _meaning(job: Job) -> dict[str, Any]:
