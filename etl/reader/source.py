@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
 from .files import (
+    HEAD,
     SNIFFED,
     InputFile,
     Stopped,
@@ -290,6 +292,21 @@ class Source:
         digest = file_checksum(stored, stopped)
         then = (entry.file.size, entry.file.modified)
         return digest if digest is not None and stored.state() == before == then else None
+
+    def sha256(self, file: int) -> str | None:
+        """Return the SHA-256 of a whole file as it is stored; None for what can be read only once."""
+        entry, found = self._entries[file], hashlib.sha256()
+        if isinstance(entry.reader, TableReader):
+            found.update(str(entry.reader.schema()).encode())
+            for block in entry.reader.blocks():
+                found.update(block)
+        elif entry.stored is not None and entry.stored.repeatable:
+            with source_errors(entry.file.name), closing(entry.stored.open()) as stream:
+                for chunk in iter(lambda: stream.read(HEAD), b""):
+                    found.update(chunk)
+        else:
+            return None
+        return found.hexdigest()
 
     def changed(self, digests: Mapping[int, str] | None = None) -> str | None:
         """Return a sentence that tells which file changed since the source was opened, and how; or None.
