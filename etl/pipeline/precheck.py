@@ -270,7 +270,7 @@ def job_warnings(job: Job) -> list[Warned]:
 def source_warnings(job: Job, source: Source) -> list[Warned]:
     """Warnings about a source, before a job is run on it."""
     found = list(source.warnings)
-    found += (Warned("header", text) for text in source.data_in_headers(job.identification.columns()))
+    found += (Warned("header", text) for text in source.remarks(job.identification.columns()))
     typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
     for name in Subject.of(job.identification.fields).fields:
         spec = job.identification.fields[name]

@@ -79,10 +79,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened source: its files in order, as they were when it was opened.
-
-    `warnings` are about files that were not taken.
-    """
+    """An opened source: its files as they were when it was opened; `warnings` are about files not taken."""
 
     files: tuple[SourceFile, ...]
     repeatable: bool
@@ -102,14 +99,10 @@ class Source:
         """Return names that file number `file` has several times, with the places (from 1) of each."""
         return dict(self._entries[file].reader.repeated)
 
-    def remarks(self) -> list[str]:
-        """Return what is odd about the files' headers; it is shown if a column isn't in them."""
-        found = ((entry.file.name, entry.reader.remark()) for entry in self._entries)
-        return [f"in {name} {remark}" for name, remark in found if remark is not None]
-
-    def data_in_headers(self, names: Collection[str]) -> list[str]:
-        """Return, for each file of whose header one of these columns may be data, what to do about it."""
-        found = ((entry.file.name, entry.reader.data_in_header(names)) for entry in self._entries)
+    def remarks(self, columns: Collection[str] = ()) -> list[str]:
+        """Return what is odd about the files' headers; of `columns` only, which of these may be data."""
+        files = [(entry.file.name, entry.reader) for entry in self._entries]
+        found = [(name, one.data_in_header(columns) if columns else one.remark()) for name, one in files]
         return [f"in {name} {remark}" for name, remark in found if remark is not None]
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
@@ -318,9 +311,9 @@ class Source:
             if stored is None or not stored.repeatable:
                 continue
             try:
+                if stored.versioned and stored.version() != then.sample:
+                    return f"{then.name} was replaced after it was opened"
                 if stored.versioned:
-                    if stored.version() != then.sample:
-                        return f"{then.name} was replaced after it was opened"
                     continue
                 size, modified = stored.state()
                 if size != then.size:
@@ -373,9 +366,8 @@ def open_source(
         counts[entry.file.name] += 1
         if (number := counts[entry.file.name]) > 1:
             entries[place] = replace(entry, file=replace(entry.file, name=f"{entry.file.name} {number}"))
-    files = tuple(entry.file for entry in entries)
     repeatable = all((entry.stored or entry.reader).repeatable for entry in entries)
-    return Source(files, repeatable, tuple(entries), batch_rows, tuple(warnings))
+    return Source(tuple(e.file for e in entries), repeatable, tuple(entries), batch_rows, tuple(warnings))
 
 
 def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
