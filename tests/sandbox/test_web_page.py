@@ -19,7 +19,7 @@ from tests.sandbox.client import call
 HOSTILE = (
     "<script>alert(1)</script>",
     "'\"><img src=x onerror=alert(1)>",
-    "{{ 7 * 7 }}",
+    "{{ 7777 * 7777 }}",
     "\u202egnp.exe",
     "\u05d0\u05d1\u05d2 \u05d3\u05d4",
     "</bdi></td></table><h1>x",
@@ -298,7 +298,7 @@ def test_hostile_names_and_values_are_inert(sandbox: Sandbox, text: str) -> None
         assert (names.count("script"), names.count("img"), names.count("h1")) == (1, 0, 1)
         assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
         assert "\u202e" not in page.text
-        assert "49" not in page.text or "{{" not in text
+        assert "60481729" not in page.text
         links = [a.get("href") or a.get("src") or "/" for name, a in page.elements]
         assert all(link.startswith(("/", "#")) for link in links)
     profile = get(sandbox, f"/user?id={quote(user)}")
