@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
+BROWSER := $(VENV)/.browser
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak browser screenshots bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -49,6 +50,14 @@ soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
+# Looks at every page in Debian's Chromium; where there is none, the tests are skipped and say so.
+browser: $(BROWSER)
+	$(BIN)/python -m pytest tests/browser -m browser -n 2 -rs
+
+# Takes the pictures of README and docs anew.
+screenshots: $(BROWSER)
+	$(BIN)/python docs/screenshots.py
+
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
 ROWS ?= 1000000
@@ -64,6 +73,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $(STAMP)
+
+$(BROWSER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
+	@touch $(BROWSER)
 
 clean:
 	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

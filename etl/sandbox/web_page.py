@@ -27,10 +27,16 @@ if TYPE_CHECKING:
 # The page asks no other address, and runs no script but the one that the package ships.
 HEADERS: Final = {
     "Content-Security-Policy": "; ".join(
-        ("default-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'")
+        (
+            "default-src 'self'",
+            "img-src 'self' data:",  # icons in the style sheet
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, a browser hides the origin of the page's own forms
     "Cache-Control": "no-store",
 }
 _AMPLITUDE: Final = frozenset({IDENTIFY, BATCH, HTTP_V2, USER_PROFILE})

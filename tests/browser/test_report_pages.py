@@ -1,4 +1,4 @@
-"""The pages that `check` and `run` write: they stand alone, obey their policy, and hold hostile rows as text."""
+"""The pages of `check` and `run`: they stand alone, obey their policy, and hold hostile rows as text."""
 
 from __future__ import annotations
 
