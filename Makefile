@@ -56,7 +56,7 @@ browser: $(BROWSER)
 
 # Takes the pictures of README and docs anew.
 screenshots: $(BROWSER)
-	$(BIN)/python docs/screenshots.py
+	$(BIN)/python -m docs.screenshots
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

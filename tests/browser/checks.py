@@ -85,7 +85,7 @@ class Watched:
         page.on("request", lambda request: self._asked(request.url))
         page.on("console", lambda message: self._told(message.type, message.text))
         page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.noise.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", self._interrupted)
         page.goto(url)
 
     def _asked(self, url: str) -> None:
@@ -95,6 +95,10 @@ class Watched:
     def _told(self, kind: str, text: str) -> None:
         if kind in {"error", "warning"}:
             self.noise.append(f"{kind}: {text}")
+
+    def _interrupted(self, dialog: Any) -> None:
+        self.noise.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def check_quiet(self) -> None:
         """It asked nobody else, obeyed its Content-Security-Policy, and nothing foreign came alive."""
