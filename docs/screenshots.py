@@ -92,7 +92,7 @@ def draw_terminal(text: str) -> None:
 def take_pages(page: Any, sandbox: Sandbox, folder: Path) -> None:
     """Take the sandbox's pages and the reports."""
     for name, url, height in (
-        ("sandbox", f"{sandbox.url}/?q=C-0001", 900),
+        ("sandbox", f"{sandbox.url}/?q=99", 1000),
         ("user", f"{sandbox.url}/user?id={USER}", 700),
         ("faults", f"{sandbox.url}/faults", 760),
         ("run", (folder / "run.html").as_uri(), 900),
