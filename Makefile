@@ -6,10 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
-FURTHER := integrations spark stores
+FURTHER := browser integrations spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean $(FURTHER) $(FURTHER:%=%-packages)
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -53,7 +53,8 @@ soak: $(STAMP)
 # Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages; NEEDS_
 # is a program that must be there. A Spark session takes both cores, so its tests run one after another.
 NEEDS_spark := java
-OPTIONS := -n $(WORKERS)
+NEEDS_browser := chromium
+OPTIONS := -n $(WORKERS) -rs
 spark: OPTIONS := --timeout 300
 $(FURTHER:%=%-packages): %-packages: $(STAMP)
 	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
@@ -61,6 +62,10 @@ $(FURTHER:%=%-packages): %-packages: $(STAMP)
 
 $(FURTHER): %: %-packages
 	$(BIN)/python -m pytest tests/$* -m $* $(OPTIONS)
+
+# Takes the pictures of README and docs anew.
+screenshots: browser-packages
+	$(BIN)/python -m docs.screenshots
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
