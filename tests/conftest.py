@@ -43,7 +43,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: sys.settrace(None))
 
 # Tracing doubles the time of a test on Python 3.11, so only these tests are traced: together they reach what
-# nearly all others reach. `make traced` chooses them anew.
+# nearly all others reach. `make traced` chooses them anew; a new file may be added whole, by its path.
 TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().split())
 _stopped: list[Any] = []
 
@@ -74,7 +74,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     Not by pytest-cov's `no_cover`: in a worker of xdist that lets a second tracer go on.
     """
     random = hasattr(getattr(item, "obj", None), "hypothesis")
-    chosen = TRACED is None or item.nodeid.partition("[")[0] in TRACED
+    function, file = item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]
+    chosen = TRACED is None or function in TRACED or file in TRACED
     traced = bool(_stopped) and chosen and not random
     if traced:
         _switch_tracing()
