@@ -8,7 +8,7 @@ CHECKED := $(VENV)/.checked
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak package bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -48,6 +48,15 @@ traced: $(STAMP)
 soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
+
+# Builds the wheel and installs it into an empty environment, tries every command there, and lints workflows and
+# Dockerfile; where a container engine runs, the image is built and run.
+package: $(VENV)/.packaging
+	$(BIN)/python -m pytest -m package --timeout 600 tests/package
+
+$(VENV)/.packaging: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group package
+	@touch $@
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
