@@ -1,6 +1,6 @@
 # The command in an image: docs/containers.md shows how it is run and built.
-ARG PYTHON=3.13
-FROM python:${PYTHON}-slim AS build
+ARG PYTHON=3.13-slim
+FROM python:${PYTHON} AS build
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY etl etl
@@ -9,7 +9,7 @@ RUN python -m venv /opt/propsync \
     && /opt/propsync/bin/pip install --no-cache-dir ".[excel]" \
     && /opt/propsync/bin/pip uninstall --yes pip
 
-FROM python:${PYTHON}-slim
+FROM python:${PYTHON}
 LABEL org.opencontainers.image.source="https://github.com/propsync/propsync" \
     org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/propsync /opt/propsync
