@@ -8,7 +8,7 @@ CHECKED := $(VENV)/.checked
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak package bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak package locked lock bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -57,6 +57,15 @@ package: $(VENV)/.packaging
 $(VENV)/.packaging: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group package
 	@touch $@
+
+# The environment from uv.lock, hash by hash, in place of the newest releases: what the workflows test and publish.
+# `make lock` writes the lock anew after a change of pyproject.toml. Both need uv.
+locked:
+	uv sync --locked --group package
+	@touch $(STAMP) $(VENV)/.packaging
+
+lock:
+	uv lock --upgrade --default-index https://pypi.org/simple
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

@@ -129,8 +129,8 @@ def installed(
     found: list[str | Path | None] = [sys.executable]
     if version != "own":
         found = [shutil.which(f"python{version}"), *_PYENV.glob(f"{version}.*/bin/python")]
-    for python in filter(None, found):
-        if not subprocess.run([python, "--version"], capture_output=True, check=False).returncode:
+    for python in found:
+        if python and not subprocess.run([python, "--version"], capture_output=True, check=False).returncode:
             return with_uv(python, built, tmp_path_factory.mktemp("installed"))
     pytest.skip(f"there is no Python {version} here")
 

@@ -43,6 +43,11 @@ def test_only_what_publishes_may_sign(workflow: Path) -> None:
         assert 0 < job["timeout-minutes"] <= 40
 
 
+def test_the_lock_names_no_other_host_than_the_public_index() -> None:
+    hosts = re.findall(r"https?://([^/\"]+)", (REPOSITORY / "uv.lock").read_text(encoding="utf-8"))
+    assert set(hosts) == {"pypi.org", "files.pythonhosted.org"}
+
+
 @pytest.mark.package
 def test_zizmor_finds_nothing(workflow: Path) -> None:
     zizmor = Path(sys.executable).with_name("zizmor")
