@@ -70,8 +70,10 @@ def test_the_last_stage_brings_neither_source_nor_build_tools() -> None:
 def needed_for_the_wheel() -> set[str]:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    readmes = [fragment["path"] for fragment in hook["fragments"]]
     licenses = [name for name in project["project"]["license-files"] if "/" not in name]
-    return {"pyproject.toml", project["project"]["readme"], *packages, *licenses}
+    return {"pyproject.toml", *readmes, *packages, *licenses}
 
 
 def test_what_the_wheel_is_built_of_is_copied_and_nothing_else_is_sent() -> None:

@@ -80,6 +80,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
         assert any(re.search(rf"assets/{asset}\.min\.(js|css)$", name) for name in held)
         assert f"etl/sandbox/assets/{asset}.LICENSE.txt" in licenses
     assert "LICENSE" in licenses
+    links = re.findall(r"\]\(([^)]+)\)", str(told.get_payload()))
+    assert len(links) > 5
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
     assert told["Author"] == "The propsync authors"
     assert {line.partition(",")[0] for line in told.get_all("Project-URL", [])} == {
         "Homepage",
