@@ -6,9 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
+FURTHER := browser integrations package spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak package locked lock bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -49,20 +50,30 @@ soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
-# Builds the wheel and installs it into an empty environment, tries every command there, and lints workflows and
-# Dockerfile; where a container engine runs, the image is built and run.
-package: $(VENV)/.packaging
-	$(BIN)/python -m pytest -m package --timeout 600 tests/package
+# Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages; NEEDS_
+# is a program that must be there. A Spark session takes both cores, so its tests run one after another.
+NEEDS_spark := java
+NEEDS_browser := chromium
+OPTIONS := -n $(WORKERS) -rs
+spark: OPTIONS := --timeout 300
+package: OPTIONS := --timeout 600 -rs
+$(FURTHER:%=%-packages): %-packages: $(STAMP)
+	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
 
-$(VENV)/.packaging: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group package
-	@touch $@
+$(FURTHER): %: %-packages
+	$(BIN)/python -m pytest tests/$* -m $* $(OPTIONS)
+
+# Takes the pictures of README and docs anew.
+screenshots: browser-packages
+	$(BIN)/python -m docs.screenshots
 
 # The environment from uv.lock, hash by hash, in place of the newest releases: what the workflows test and publish.
 # `make lock` writes the lock anew after a change of pyproject.toml. Both need uv.
 locked:
-	uv sync --locked --group package
-	@touch $(STAMP) $(VENV)/.packaging
+	uv sync --locked --all-groups
+	uv pip install --quiet pip
+	@touch $(STAMP)
 
 lock:
 	uv lock --upgrade --default-index https://pypi.org/simple
