@@ -49,8 +49,8 @@ def test_the_lock_names_no_other_host_than_the_public_index() -> None:
 
 
 @pytest.mark.package
-def test_zizmor_finds_nothing(workflow: Path) -> None:
+def test_zizmor_finds_nothing() -> None:
     zizmor = Path(sys.executable).with_name("zizmor")
-    command: list[str | Path] = [zizmor, "--offline", "--persona", "auditor", "--no-progress", workflow]
+    command: list[str | Path] = [zizmor, "--offline", "--persona", "auditor", "--no-progress", REPOSITORY]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
