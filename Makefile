@@ -6,10 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
-FURTHER := browser integrations spark stores
+FURTHER := browser integrations package spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots clean $(FURTHER) $(FURTHER:%=%-packages)
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -57,6 +57,7 @@ NEEDS_spark := java
 NEEDS_browser := chromium
 OPTIONS := -n $(WORKERS) -rs
 spark: OPTIONS := --timeout 300
+package: OPTIONS := --timeout 600 -rs
 $(FURTHER:%=%-packages): %-packages: $(STAMP)
 	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
@@ -67,6 +68,16 @@ $(FURTHER): %: %-packages
 # Takes the pictures of README and docs anew.
 screenshots: browser-packages
 	$(BIN)/python -m docs.screenshots
+
+# The environment from uv.lock, hash by hash, in place of the newest releases: what the workflows test and publish.
+# `make lock` writes the lock anew after a change of pyproject.toml. Both need uv.
+locked:
+	uv sync --locked --all-groups
+	uv pip install --quiet pip
+	@touch $(STAMP)
+
+lock:
+	uv lock --upgrade --default-index https://pypi.org/simple
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
