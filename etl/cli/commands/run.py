@@ -65,6 +65,7 @@ class _RunCommand(click.Command):
 @option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
 @options.REJECTS
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
+@options.notify_options
 @option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
 @pass_invocation
 def run_command(
