@@ -8,7 +8,7 @@ CHECKED := $(VENV)/.checked
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak schedulers bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -48,6 +48,10 @@ traced: $(STAMP)
 soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
+
+# The examples for Airflow and Dagster, run by themselves: each in an environment of its own, made once (2 minutes).
+schedulers: $(STAMP)
+	$(BIN)/python -m pytest tests/deploy -m schedulers
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
