@@ -16,6 +16,7 @@ import yaml
 
 from etl.cli.app import propsync
 from etl.errors import ExitCode
+from etl.job import parse_job
 from etl.listeners.metrics import MetricValues, metric_families
 from etl.run_events import Timing
 from tests.commands import REPOSITORY
@@ -136,3 +137,9 @@ def test_the_workflow_runs_commands_that_there_are() -> None:
 def test_the_page_shows_the_files_as_they_are(path: Path) -> None:
     shown = [block.text for block in blocks(DOCS / "schedulers.md")]
     assert path.read_text() in shown
+
+
+def test_the_job_file_of_the_page_is_one() -> None:
+    (block,) = blocks(DOCS / "schedulers.md", "yaml")
+    job = parse_job(block.text, name=block.note, folder=Path())
+    assert (job.run.notify or "").startswith("webhook+https://")
