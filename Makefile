@@ -6,9 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
+FURTHER := browser integrations schedulers spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak schedulers bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -49,9 +50,24 @@ soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
-# The examples for Airflow and Dagster, run by themselves: each in an environment of its own, made once (2 minutes).
-schedulers: $(STAMP)
-	$(BIN)/python -m pytest tests/deploy -m schedulers
+# Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages; NEEDS_
+# is a program that must be there. A Spark session takes both cores, so its tests run one after another.
+NEEDS_spark := java
+NEEDS_browser := chromium
+OPTIONS := -n $(WORKERS) -rs
+spark: OPTIONS := --timeout 300
+# Airflow and Dagster get an environment each, made once in .schedulers: two minutes, 750 MB.
+schedulers: OPTIONS := -rs
+$(FURTHER:%=%-packages): %-packages: $(STAMP)
+	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
+
+$(FURTHER): %: %-packages
+	$(BIN)/python -m pytest tests/$* -m $* $(OPTIONS)
+
+# Takes the pictures of README and docs anew.
+screenshots: browser-packages
+	$(BIN)/python -m docs.screenshots
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

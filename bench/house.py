@@ -69,7 +69,7 @@ def _measured(path: Path, root: Path) -> Module:
         lines=len(text.splitlines()),
         code=len(code - docstrings - imports),
         imports=len(imports),
-        private_functions=sum(name.startswith("_") and not name.startswith("__") for name in functions),
+        private_functions=sum(name.startswith("_") and not name.endswith("_") for name in functions),
         public_names=tuple(name for name in _top_level_names(tree) if not name.startswith("_")),
     )
 

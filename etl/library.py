@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -69,14 +70,19 @@ def run(
 ) -> Summary:
     """Send a source as the job says, resuming an unfinished run; the summary counts the whole job.
 
-    `source` None is the job's own. `key` None: from where the job says it is. `options` are the fields of
-    `Settings` (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
+    `source` None is the job's own. `key` None: from where the job says it is. A notebook shows the progress
+    unless there is a `listener`. `options` are the fields of `Settings`
+    (endpoint, rate, concurrency, batch_size, state_dir, restart ...); they change `settings`.
     Raises EtlError where the run can't begin or can't go on.
     """
     from .job import read_api_key
     from .pipeline import run_job
     from .pipeline.run import no_listener
 
+    if listener is None and "ipykernel" in sys.modules:
+        from .listeners.notebook import NotebookListener
+
+        listener = NotebookListener()
     return run_job(
         job,
         _open(job, source),

@@ -285,6 +285,14 @@ class Tally:
         )
 
 
+def counted_rows(tally: Tally) -> list[tuple[str, str]]:
+    """Return the law of rows, by name and in digits for people."""
+    return [
+        (name, f"{getattr(tally, name):,}")
+        for name in ("rows", "accepted", "unchanged", "merged", "rejected")
+    ]
+
+
 # The outcome of rows that were to be sent; whether those in doubt arrived is unknown.
 End: TypeAlias = Literal["accepted", "in_doubt", "refused", "unsent"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from .model import Tally
+from .model import Tally, counted_rows
+from .text import html_table, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ class Summary:
     timing: Timing | None = None
     accepts_rejects: bool = False
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        said = [(name, text) for name, text in (("reason", self.reason), ("hint", self.hint)) if text]
+        took = [("requests", f"{self.tally.requests:,}"), ("time", span(self.seconds))]
+        return html_table(f"{self.job}: {self.status}", [*counted_rows(self.tally), *took, *said])
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -77,11 +84,13 @@ class Progressed:
     """Chunks were committed: the whole job's tally so far. At most a few times a second.
 
     `expected_rows` is about how many rows the source has, by the bytes that were read so far; None where
-    `Started` has their number, or the source has no size.
+    `Started` has their number, or the source has no size. `latencies` are the times to an answer since the
+    event before: seconds, to within 3 %, with how many requests took so long.
     """
 
     tally: Tally
     expected_rows: int | None = None
+    latencies: Mapping[float, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +133,28 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Detailed:
+    """What a report shows besides the summary; it comes just before `Ended`, if the run began.
+
+    `files` have name, bytes and digest. `mapping` has name, column (None for a constant) and options of each
+    property. `changes` are known of a finished run that compares rows: by property the users who have it on
+    record for the first time, those with another value, and those who left and lost it. `examples` are
+    rejects: code, file, row, reason. `rejects_path` is where all of them are.
+    """
+
+    files: tuple[tuple[str, int | None, str], ...] = ()
+    mapping: tuple[tuple[str, str | None, Mapping[str, Any]], ...] = ()
+    changes: Mapping[str, tuple[int, ...]] | None = None
+    examples: tuple[tuple[str, str, int, str], ...] = ()
+    rejects_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A run is over; this comes even if it could not begin and there was no `Started`."""
 
     summary: Summary
 
 
-Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Noted | Ended
+Event: TypeAlias = Started | Progressed | Paused | Recovered | Warned | Noted | Detailed | Ended
 Listener: TypeAlias = Callable[[Event], None]

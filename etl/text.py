@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
 from urllib.parse import urlsplit
@@ -107,3 +108,13 @@ def address(endpoint: str) -> str:
     except ValueError:
         return "(not a URL)"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Write names and values as an HTML table for a notebook; all of the text is escaped."""
+    cells = "".join(
+        f'<tr><th style="text-align:left">{escape(one_line(name))}</th>'
+        f'<td style="text-align:left"><bdi>{escape(one_line(value))}</bdi></td></tr>'
+        for name, value in rows
+    )
+    return f"<table><caption>{escape(one_line(title))}</caption>{cells}</table>"

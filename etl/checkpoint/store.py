@@ -175,6 +175,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         )
         return list(self._rows(query, most))
 
+    def reject_examples(self, most: int) -> list[tuple[str, str, int, str]]:
+        """The first rejects of each code, at most so many: code, file, row and reason."""
+        query = "SELECT code, source, row, reason FROM rejects WHERE code = ? ORDER BY file, row LIMIT ?"
+        return [row for code in self.rejects_by_code() for row in self._rows(query, code, most)]
+
     def skipped_values(self) -> dict[str, dict[str, int]]:
         """How many values were left out of rows as the job allows, by column and reason."""
         found: dict[str, dict[str, int]] = {}

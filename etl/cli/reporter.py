@@ -41,6 +41,7 @@ class Channels:
     rejects: Path | None = None
     notify: Target | None = None
     notify_when: When | None = None
+    mask: bool = False
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> Self:
@@ -113,8 +114,11 @@ class RunReporter:
             writers.append((self._channels.metrics_file, MetricsListener))
         if self._channels.report is not None:
             from ..listeners.report import ReportListener
+            from ..listeners.run_record import past_records
 
-            writers.append((self._channels.report, partial(ReportListener, command=self._next_command)))
+            past = lambda: past_records(self.state_dir) if self.state_dir else ()  # noqa: E731
+            page = partial(ReportListener, command=self._next_command, past=past)
+            writers.append((self._channels.report, partial(page, mask=self._channels.mask)))
         if self._channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
 
@@ -140,14 +144,17 @@ class RunReporter:
             raise failures[0]
 
     def keep_history(self, state_dir: Path) -> None:
-        """From now on, also keep a record of the run in its state folder."""
+        """From now on, also keep a record of the run in its state folder, and there how far it is."""
+        from ..checkpoint import StateDir
         from ..listeners import compose
         from ..listeners.run_record import HistoryListener
+        from ..listeners.run_state_writer import RunStateWriter
 
         self.state_dir = state_dir
         if self._notifier is not None:
             self._notifier.compare_with(state_dir)
-        self._files.append(HistoryListener(state_dir))
+        history = HistoryListener(state_dir, mask=self._channels.mask)
+        self._files += (RunStateWriter(StateDir(state_dir).progress), history)
         self._listener = compose(*self._files, *self._remote, *self._lines)
 
     def __call__(self, event: Event) -> None:

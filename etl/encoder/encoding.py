@@ -1,9 +1,4 @@
-r"""Identifications to JSON lines in one buffer: for a form as the Identify API takes it, or as events.
-
-A form: the fewest bytes that every form parser reads back unchanged. Percent-encoding every byte makes JSON
-1.6 times as big. A form parser only takes `%`, `&`, `+` (and, in older ones, `;`) for something else, so
-these and DEL are percent-encoded. A space is written `+`, as every browser does. Characters outside ASCII
-become JSON's own `\uXXXX` escapes, which are never longer than their percent-encoded UTF-8.
+"""Identifications to JSON lines in one buffer: for a form as the Identify API takes it, or as events.
 
 Events: a resend and a resumed run give an event the same insert_id, and no other event has it. It has 64 hex
 digits: the run (32), the file (6) and row (10) where the event ends, and a hash of the line (16). By the
@@ -25,19 +20,11 @@ from ..amplitude.operators import IDENTIFY_EVENT
 from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
 from ..arrow.json_lines import Splice, json_lines
 from ..model import Body
+from .form_escape import escape_columns, form_escape, unmask
 
 # Looking for newlines takes as much memory as what is looked at, so it is done in parts of this many bytes.
 _AT_ONCE: Final = 1 << 20
 _START: Final = np.zeros(1, dtype=np.int64)
-
-# In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
-_ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))
-# Parts of this many bytes stay in the processor's caches, and those that are ASCII cost nothing.
-_PART_BYTES: Final = 1 << 16
-# Stands for an escaped backslash meanwhile: no JSON text has this byte.
-_SHIELD: Final = b"\x01"
-_LATIN_1: Final = (b"\xc2", b"\xc3")  # with these bytes UTF-8 begins the characters U+0080 to U+00FF
-_ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and with these the ones above U+FFFF
 
 _BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
 _AFTER: Final = b'",'
@@ -96,53 +83,10 @@ class FormEncoding:
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write k identifications, whose file and rows don't show; each line depends on its own row alone."""
-        return write_lines(identifications, self.splice, form_escape)
-
-
-def form_escape(lines: bytes) -> bytes:
-    """Escape UTF-8 JSON lines for an urlencoded form; newlines between lines stay as they are.
-
-    Lines in which nothing has to be escaped are returned themselves.
-    """
-    if not lines.isascii():
-        parts, start = list[bytes](), 0
-        while start < len(lines):  # whole lines
-            end = lines.find(b"\n", start + _PART_BYTES) + 1 or len(lines)
-            part = lines[start:end]
-            parts.append(part if part.isascii() else _in_ascii(part))
-            start = end
-        lines = b"".join(parts)
-    for byte, escaped in _ESCAPES:
-        if byte in lines:
-            lines = lines.replace(byte, escaped)
-    return lines
-
-
-def _in_ascii(lines: bytes) -> bytes:
-    r"""JSON with `\uXXXX` for every character outside ASCII. All of it is in C, so no text is worth a cache.
-
-    Python writes `\xe9`, `\u20ac` and `\U0001f600`. The first is completed, the last is kept from coming up.
-    Neither is JSON's own where no escaped backslash is left.
-    """
-    shielded = b"\\" in lines
-    latin_1 = any(byte in lines for byte in _LATIN_1)
-    high = any(byte in lines for byte in _ABOVE_16_BITS)
-    text = (_replaced(lines, b"\\\\", _SHIELD) if shielded else lines).decode()
-    if high:  # two surrogates, as JSON has them, in place of each character above U+FFFF
-        units = np.frombuffer(text.encode("utf-16-le"), "<u2").astype("<u4")
-        text = units.view(f"<U{len(units)}").item()
-    lines = text.encode("ascii", "backslashreplace")
-    if latin_1:
-        lines = _replaced(lines, b"\\x", b"\\u00")
-    return lines.replace(_SHIELD, b"\\\\") if shielded else lines
-
-
-def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:
-    """What `data.replace(old, new)` is, in half its time where `old` has two bytes."""
-    buffers = [None, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data)]
-    whole = pa.Array.from_buffers(pa.large_binary(), 1, buffers)
-    replaced: bytes = pc.replace_substring(whole, pattern=old, replacement=new)[0].as_py()
-    return replaced
+        escaped = escape_columns(identifications)
+        if escaped is None:
+            return write_lines(identifications, self.splice, form_escape)
+        return write_lines(escaped, unmask, self.splice, form_escape)
 
 
 # --- events ---------------------------------------------------------------------------------------------

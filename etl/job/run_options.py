@@ -71,6 +71,8 @@ class RunOptions:
     """Send the source of the last run again, although the job counts."""
     limit: _Count | None = None
     """Send only the first rows, so many; the next run sends the rest."""
+    plan: Text | None = None
+    """Send exactly what a plan of check --save says, or nothing."""
     retry_wait: _Duration | None = None
     """Pause after a first failed try."""
     throttle_wait: _Duration | None = None
@@ -87,6 +89,8 @@ class RunOptions:
     """Print the summary as one JSON object."""
     report: Text | None = None
     """Write an HTML page about the run to this file."""
+    mask: Flag | None = None
+    """Leave ids and values of users out of the page."""
     rejects: (
         Annotated[
             Text, matching(r"(?i).*\.(csv|ndjson)", "must be the name of a file that ends in .csv or .ndjson")

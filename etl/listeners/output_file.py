@@ -39,23 +39,24 @@ def check_writable(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, private: bool = False) -> None:
     """Replace the file by `text` (as UTF-8) in one rename; a reader gets the old or the new one.
 
-    A symbolic link stays, its target is replaced. Raises StateError, and then the old file is as it was.
+    A symbolic link stays, its target is replaced. Only the owner may read a `private` file. Raises
+    StateError, and then the old file is as it was.
     """
-    with replacing_output(path) as file:
+    with replacing_output(path, private=private) as file:
         file.write(text.encode("utf-8", "replace"))
 
 
 @contextmanager
-def replacing_output(path: Path) -> Iterator[IO[bytes]]:
+def replacing_output(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """As `write_whole`, for what is written piece by piece while the block lasts."""
     target = _target(path)
     draft = _draft_of(target)
     try:
         # Unlike the state, these files are for others to read (a collector, a colleague): the umask decides.
-        with os.fdopen(os.open(draft, _NEW, 0o666), "wb") as file:
+        with os.fdopen(os.open(draft, _NEW, 0o600 if private else 0o666), "wb") as file:
             yield file
         draft.replace(target)
     except OSError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..text import address, counted, one_line, size, span
 from .summary import trouble_phrases
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..model import Tally
     from ..run_events import Paused, Recovered, Started
 
@@ -91,3 +94,18 @@ def pause_phrases(event: Paused, seconds_left: float) -> list[str]:
 def recovered_text(event: Recovered) -> str:
     """Write that the run goes on."""
     return f"the destination takes requests again after {span(event.seconds)}"
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """How a value is made from its column, in the words of the job file."""
+    phrases = []
+    for name, value in options.items():
+        if name == "transform":
+            for step in value:
+                words = [str(word) if isinstance(word, str) else json.dumps(word) for word in step.values()]
+                phrases.append(" ".join(words))
+        else:
+            phrases.append(
+                f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}"
+            )
+    return ", ".join(phrases)

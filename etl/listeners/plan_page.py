@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..text import address, counted, share
+from .phrases import options_text
 from .plan_summary import distinct_of, effort_of, has_known_users, other_rates
-from .report import BAR_WIDTH, PAGES, bar_widths, brief
+from .report import PAGES, bar_parts, brief
 from .summary import ROW_ENDS
 
 if TYPE_CHECKING:
@@ -38,28 +38,9 @@ def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield ".".join(part for part in place if part not in {"user_properties", "$set"}), value
 
 
-def options_text(options: Mapping[str, Any]) -> str:
-    """How a value is made from its column, in the words of the job file."""
-    phrases = []
-    for name, value in options.items():
-        if name == "transform":
-            for step in value:
-                words = [str(word) if isinstance(word, str) else json.dumps(word) for word in step.values()]
-                phrases.append(" ".join(words))
-        else:
-            phrases.append(
-                f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value)}"
-            )
-    return ", ".join(phrases)
-
-
 def plan_page(plan: Mapping[str, Any]) -> str:
     """Write a plan, given as its JSON object, as a page."""
     counts = {end: plan[end] for end in ROW_ENDS}
-    bar, x = [], 0.0
-    for kind, width in bar_widths(counts).items():
-        bar.append((kind, round(x, 2), round(width, 2)))
-        x += width
     properties = [
         {
             "name": one["property"].removeprefix("$set."),
@@ -84,8 +65,7 @@ def plan_page(plan: Mapping[str, Any]) -> str:
     return PAGES.get_template("plan.html").render(
         plan=plan,
         destination=f"{counted(plan['files'], 'file')} to {address(plan['endpoint'])}",
-        bar=bar,
-        bar_width=BAR_WIDTH,
+        bar=bar_parts(counts, accepted="to be sent"),
         bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
         ends=[
             (end, "to be sent" if end == "accepted" else end, n, share(n, plan["rows"]) if n else "")

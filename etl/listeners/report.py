@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..run_events import Ended, Event
+from ..remedies import REMEDIES
+from ..run_events import Detailed, Ended, Event
 from ..text import address, one_line, per_second, printable, share, size, span
 from .output_file import check_writable, write_whole
 from .phrases import workload
 from .plan_summary import value_text
+from .plots import PLOT_HEIGHT, PLOT_WIDTH, timeline_of
 from .run_record import RunRecord, RunRecorder
 from .summary import (
     ROW_ENDS,
+    STAGES,
+    WAITS,
     answer_seconds,
     answer_time,
     by_count,
@@ -29,10 +33,14 @@ from .summary import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ..run_events import Timing
+
 BAR_WIDTH: Final = 1000
-_HEIGHT: Final = 120
-_LEAST_POINTS: Final = 4
+_WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
+_NUMBERED: Final = 18
 _LONGEST: Final = 120
+_REASON: Final = 2_000
+_LEAST_SECONDS: Final = 0.05  # which are shown as 0.1
 _THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
 _MEANINGS: Final = {
     "accepted": "taken in by the destination",
@@ -64,14 +72,21 @@ PAGES: Final = Environment(
     auto_reload=False,
 )
 PAGES.filters.update(
-    number="{:,}".format, share=share, by_count=by_count, brief=brief, span=span, per_second=per_second
+    number="{:,}".format,
+    share=share,
+    size=size,
+    by_count=by_count,
+    brief=brief,
+    span=span,
+    per_second=per_second,
 )
 
 
 class ReportListener:
     """Writes a page about the run to `path` when it ends: to be kept, mailed and read by people.
 
-    `command` returns, at the end, what to run next if the run is unfinished; `now` is the time of day.
+    `command` returns, at the end, what to run next if the run is unfinished, and `past` the runs before it;
+    `now` is the time of day. With `mask` it has no examples of rejects; else only its owner may read it.
     Raises UsageError or StateError at once if the file can't be written, and StateError if it can't be at the
     end.
     """
@@ -81,25 +96,38 @@ class ReportListener:
         path: Path,
         *,
         command: Callable[[], str | None] = lambda: None,
+        past: Callable[[], Sequence[RunRecord]] = tuple,
+        mask: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         check_writable(path)
         for name in PAGES.list_templates():
             PAGES.get_template(name)  # now, since a new version may be installed before a long run ends
-        self._path, self._command, self._recorder = path, command, RunRecorder(now=now)
+        self._path, self._command, self._past, self._mask = path, command, past, mask
+        self._recorder = RunRecorder(now=now, mask=mask)
 
     def __call__(self, event: Event) -> None:
         """Note what happened; at the end, write the page."""
         self._recorder.note(event)
         if isinstance(event, Ended):
             record = self._recorder.record(event.summary)
-            write_whole(self._path, report_page(record, command=self._command()))
+            page = report_page(record, command=self._command(), past=self._past())
+            write_whole(self._path, page, private=not self._mask)
 
 
-def report_page(record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = ()) -> str:
-    """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it."""
+def report_page(
+    record: RunRecord,
+    *,
+    command: str | None = None,
+    past: Sequence[RunRecord] = (),
+    mask: bool = False,
+) -> str:
+    """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it.
+
+    With `mask` it has no examples of rejects.
+    """
     summary, started, tally = record.summary, record.started, record.summary.tally
-    pauses = [seconds for _, seconds in record.pauses]
+    details = record.details or Detailed()
     where = f"{summary.status} before the first row"
     if started is not None:
         where = f"{workload(started)} to {address(started.endpoint)}"
@@ -113,13 +141,7 @@ def report_page(record: RunRecord, *, command: str | None = None, past: Sequence
         ends.append(("open", "not committed", "left for the next run", open_rows, ""))
     counts["open"] = open_rows
     rejected = summary.status in {"finished", "limited"} and tally.rejected
-    bar, x = [], 0.0
-    for kind, width in bar_widths(counts).items():
-        bar.append((kind, round(x, 2), round(width, 2)))
-        x += width
-    timing = summary.timing
-    seconds = {name: span(value) for name, value in seconds_by(timing).items()}
-    seconds |= {f"answer, {name}": answer_time(s) for name, s in answer_seconds(timing).items()}
+    pauses = [seconds for _, seconds in record.pauses]
     return PAGES.get_template("run.html").render(
         summary=summary,
         headline=headline(summary),
@@ -128,11 +150,10 @@ def report_page(record: RunRecord, *, command: str | None = None, past: Sequence
         destination=where,
         began=f"{record.began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         ended=f"{record.ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        reasons=[*(summary.reason or "").splitlines(), *([summary.hint] if summary.hint else [])],
+        reasons=[line[:_REASON] for line in [*(summary.reason or "").splitlines(), summary.hint] if line],
         command=command,
-        bar_width=BAR_WIDTH,
         bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
-        bar=bar,
+        bar=bar_parts(counts),
         ends=ends,
         effort={
             "duration": span(summary.seconds),
@@ -146,33 +167,49 @@ def report_page(record: RunRecord, *, command: str | None = None, past: Sequence
             "events not counted": f"{tally.uncounted:,}",
         },
         time_spent=time_spent(summary.timing),
-        seconds=seconds,
+        shares=_shares(summary.timing),
+        answers={f"answer, {name}": answer_time(s) for name, s in answer_seconds(summary.timing).items()},
         warnings=record.warnings,
-        speed=_speed(record),
+        timeline=timeline_of(record),
+        plot_width=PLOT_WIDTH,
+        plot_height=PLOT_HEIGHT,
+        paused_for=record.paused_for,
+        details=details,
+        examples=() if mask else details.examples,
+        left_out=defaultdict(int, record.left_out),
+        remedies=REMEDIES,
         past=past,
     )
 
 
-def _speed(record: RunRecord) -> dict[str, object] | None:
-    """Rows a second over the time of a run, as points of a line; None if it was too short to tell.
+def _shares(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
+    """Where the time went: for the waits and for the stages the seconds, and how long each bar is in %."""
+    seconds, found = seconds_by(timing), []
+    for title, names in (("while sending, waiting for", WAITS), ("busy making requests", STAGES)):
+        own = {names[name]: seconds[name] for name in names if seconds.get(name, 0.0) >= _LEAST_SECONDS}
+        longest = max(own.values(), default=1.0)
+        rows = [(name, span(s), round(100 * s / longest, 2)) for name, s in own.items()]
+        found += [(title, sorted(rows, key=lambda row: -row[2]))] if rows else []
+    return found
 
-    The pauses of the destination are stretches behind the line.
-    """
-    points = record.series
-    if len(points) < _LEAST_POINTS:
-        return None
-    steps = list(pairwise(points))
-    rates = [(now[1] - before[1]) / max(now[0] - before[0], 0.001) for before, now in steps]
-    most, whole = max(*rates, 1.0), points[-1][0]
-    scaled = [
-        f"{now[0] / whole * BAR_WIDTH:.1f},{_HEIGHT - rate / most * _HEIGHT:.1f}"
-        for (_, now), rate in zip(steps, rates, strict=True)
-    ]
-    pauses = [
-        (round(at / whole * BAR_WIDTH, 1), round(min(seconds / whole, 1) * BAR_WIDTH, 1))
-        for at, seconds in record.pauses
-    ]
-    return {"line": " ".join(scaled), "pauses": pauses, "height": _HEIGHT, "most": most, "seconds": whole}
+
+def bar_parts(
+    counts: Mapping[str, int], *, accepted: str = "accepted"
+) -> list[tuple[str, float, float, str]]:
+    """The parts of a bar: kind, place and width in %, and the words that fit; `accepted` are named so."""
+    found, x, whole = [], 0.0, sum(counts.values())
+    for kind, width in bar_widths(counts).items():
+        wide, part = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole)
+        words = (
+            f"{accepted if kind == 'accepted' else kind} {part}"
+            if wide >= _WORDY
+            else part
+            if wide >= _NUMBERED
+            else ""
+        )
+        found.append((kind, round(x, 2), round(wide, 2), words if whole else ""))
+        x += wide
+    return found
 
 
 def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:

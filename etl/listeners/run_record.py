@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ..checkpoint.history import keep_run
+from ..checkpoint.history import keep_run, past_runs
 from ..errors import StateError
 from ..model import Tally
-from ..run_events import Ended, Event, Progressed, Recovered, Started, Summary, Warned
+from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
+from ..text import one_line
+from .phrases import options_text
 from .summary import summary_dict, summary_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-MOST_WARNINGS: Final = 200
-_MOST_POINTS: Final = 240  # of a series; when it is full, every other point goes
+COMPARED: Final = 10  # runs on the page of a later one
+RECORD_BYTES: Final = 20_000  # of warnings and details in a record
+_MOST_WARNINGS: Final = 200
+_MOST_POINTS: Final = 120  # of a series; when it is full, every other point goes
+_MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
+_MOST_REASONS: Final = 5
+_LONGEST: Final = 200  # of a text, in characters
+
+# Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
+# percentile of the time to an answer since the point before; None if there was none.
+Point = tuple[float, int, int, int, float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What is kept of a run.
 
-    `pauses` has the seconds (since the start, and how long) in which the destination took no requests;
-    `series` has seconds since the start with the rows, the requests and the throttled answers until then.
-    `started` is None if the run could not begin.
+    `pauses` has the seconds (since the start, and how long) in which the destination took no requests, and
+    `paused_for` the reasons with their number. `started` is None if the run could not begin, `details` if
+    nothing is known of it. `left_out` is how many warnings and items of the details are not kept.
     """
 
     began: datetime
@@ -37,8 +50,11 @@ class RunRecord:
     started: Started | None
     summary: Summary
     pauses: tuple[tuple[float, float], ...] = ()
-    series: tuple[tuple[float, int, int, int], ...] = ()
+    series: tuple[Point, ...] = ()
     warnings: tuple[tuple[str, int], ...] = ()
+    paused_for: tuple[tuple[str, int], ...] = ()
+    details: Detailed | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The record as one JSON object; `summary` is what `run --json` prints."""
@@ -52,31 +68,56 @@ class RunRecord:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """The record of such an object. Raises KeyError, TypeError or ValueError if it is none."""
-        started = data["started"]
+        """The record of such an object, also of an older one. Raises KeyError, TypeError or ValueError."""
+        started, details = data["started"], data.get("details")
         if started is not None:
             started = Started(**{**started, "resumed": Tally(**started["resumed"])})
-        rows = {name: tuple(map(tuple, data[name])) for name in ("pauses", "series", "warnings")}
+        if details is not None:
+            lists = {name: tuple(map(tuple, details[name])) for name in ("files", "mapping", "examples")}
+            changes = details["changes"] and {name: tuple(n) for name, n in details["changes"].items()}
+            details = Detailed(**{**details, **lists, "changes": changes})
+        rows = {name: tuple(map(tuple, data.get(name, ()))) for name in ("pauses", "warnings", "paused_for")}
+        series = tuple((*point, None, None)[:6] for point in data["series"])
         began, ended = (datetime.fromisoformat(data[name]) for name in ("began", "ended"))
-        return cls(began, ended, started, summary_from(data["summary"]), **rows)
+        left_out, summary = data.get("left_out", {}), summary_from(data["summary"])
+        return cls(began, ended, started, summary, **rows, series=series, details=details, left_out=left_out)
+
+
+def past_records(state_dir: Path) -> list[RunRecord]:
+    """The latest records of a state folder, as many as a page compares with; unreadable ones are left out."""
+    found = []
+    for data in islice(past_runs(state_dir), COMPARED):
+        with suppress(KeyError, TypeError, ValueError):
+            found.append(RunRecord.of(data))
+    return found
 
 
 class RunRecorder:
-    """Collects the record of a run; `clock` is in seconds and never goes back, `now` is the time of day."""
+    """Collects the record of a run, in memory that does not grow with its length.
+
+    `clock` is in seconds and never goes back, `now` is the time of day. With `mask`, no examples of rejects
+    are kept.
+    """
 
     def __init__(
         self,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        mask: bool = False,
     ) -> None:
-        self._clock, self._now = clock, now
+        self._clock, self._now, self._mask = clock, now, mask
         self._start, self._began = clock(), now()
         self._started: Started | None = None
+        self._details: Detailed | None = None
         self._warnings: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
         self._pauses: list[tuple[float, float]] = []
-        self._series: list[tuple[float, int, int, int]] = []
-        self._every = 1.0
+        self._pause: float | None = None  # since when the destination takes no requests
+        # Points, each with the latencies since the one before; those since the last point are open.
+        self._series: list[tuple[float, Tally, Counter[float]]] = []
+        self._open: Counter[float] = Counter()
+        self._tally, self._every = Tally(), 1.0
 
     def note(self, event: Event) -> None:
         """Note what happened."""
@@ -84,27 +125,139 @@ class RunRecorder:
         match event:
             case Started():
                 self._started, self._began, self._start = event, self._now(), self._clock()
-            case Progressed(tally) if not self._series or at >= self._series[-1][0] + self._every:
-                self._series.append((at, tally.rows, tally.requests, tally.throttled))
-                if len(self._series) > _MOST_POINTS:
-                    self._series, self._every = self._series[::2], self._every * 2
+                self._tally = event.resumed
+                self._mark(0.0)
+            case Progressed(tally):
+                self._tally = tally
+                self._open.update(event.latencies)
+                self._mark(at)
+            case Paused(reason):
+                if reason in self._reasons or len(self._reasons) < _MOST_REASONS:
+                    self._reasons[reason] += 1
+                if self._pause is None:
+                    self._pause = max(at - event.outage_seconds, 0.0)
+                    self._mark(at)
             case Recovered(seconds):
-                self._pauses.append((max(at - seconds, 0.0), seconds))
-            case Warned(_, message) if message in self._warnings or len(self._warnings) < MOST_WARNINGS:
+                self._add_pause(max(at - seconds, 0.0), seconds)
+                self._mark(at)
+            case Warned(_, message) if message in self._warnings or len(self._warnings) < _MOST_WARNINGS:
                 self._warnings[message] += 1
+            case Detailed():
+                self._details = replace(event, examples=()) if self._mask else event
 
     def record(self, summary: Summary) -> RunRecord:
         """The record, once the run is over."""
-        pauses, series = tuple(self._pauses), tuple(self._series)
-        warnings = tuple(self._warnings.items())
-        return RunRecord(self._began, self._now(), self._started, summary, pauses, series, warnings)
+        at = round(self._clock() - self._start, 3)
+        if self._pause is not None:
+            self._add_pause(self._pause, at - self._pause)
+        if self._series and (summary.tally.rows > self._series[-1][1].rows or at > self._series[-1][0] + 1):
+            # The last interval is no shorter than the others, or its speed would be chance.
+            short = len(self._series) > 1 and at < self._series[-1][0] + self._every / 2
+            found = self._series.pop()[2] if short else Counter[float]()
+            self._series.append((at, summary.tally, found + self._open))
+        series = tuple(
+            (
+                at,
+                tally.rows,
+                tally.requests,
+                tally.throttled,
+                _percentile(found, 0.5),
+                _percentile(found, 0.95),
+            )
+            for at, tally, found in self._series
+        )
+        warnings, details, left_out = fitted(self._warnings, self._details)
+        reasons = tuple((_clipped(reason), count) for reason, count in self._reasons.most_common())
+        return RunRecord(
+            self._began,
+            self._now(),
+            self._started,
+            summary,
+            tuple(self._pauses),
+            series,
+            warnings,
+            reasons,
+            details,
+            left_out,
+        )
+
+    def _mark(self, at: float) -> None:
+        """Add a point if the last one is long enough ago."""
+        if self._series and at < self._series[-1][0] + self._every:
+            return
+        self._series.append((at, self._tally, self._open))
+        self._open = Counter()
+        if len(self._series) > _MOST_POINTS:
+            first, *others = self._series
+            pairs = zip(others[::2], others[1::2], strict=True)
+            self._series = [first, *((*two[:2], one[2] + two[2]) for one, two in pairs)]
+            self._every = max(2 * self._every, 0.99 * at / (len(self._series) - 1))
+
+    def _add_pause(self, at: float, seconds: float) -> None:
+        self._pause = None
+        self._pauses.append((round(at, 3), round(seconds, 3)))
+        if len(self._pauses) > _MOST_PAUSES:
+            ends = [begin + length for begin, length in self._pauses]
+            between = [self._pauses[n + 1][0] - ends[n] for n in range(len(ends) - 1)]
+            n = between.index(min(between))
+            begin = self._pauses[n][0]
+            self._pauses[n : n + 2] = [(begin, round(max(ends[n : n + 2]) - begin, 3))]
+
+
+def _percentile(latencies: Counter[float], part: float) -> float | None:
+    """The time within which this part of the requests was answered; None if there were none."""
+    reached, total = 0, latencies.total()
+    for seconds in sorted(latencies):
+        reached += latencies[seconds]
+        if reached >= part * total:
+            return round(seconds, 4)
+    return None
+
+
+def _clipped(text: str) -> str:
+    """A text on one line that may be kept."""
+    text = one_line(text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+
+def fitted(
+    warnings: Mapping[str, int], details: Detailed | None
+) -> tuple[tuple[tuple[str, int], ...], Detailed | None, dict[str, int]]:
+    """Shorten texts and lists until they fit into a record; also how many items each list lost."""
+    lists: dict[str, Sequence[Any]] = {"warnings": [(_clipped(text), n) for text, n in warnings.items()]}
+    if details is not None:
+        changes = sorted((details.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
+        lists |= {
+            "files": [(_clipped(name), size, digest) for name, size, digest in details.files],
+            "mapping": [
+                (_clipped(name), column and _clipped(column), _clipped(options_text(options)))
+                for name, column, options in details.mapping
+            ],
+            "changes": [(_clipped(name), counts) for name, counts in changes],
+            "examples": [
+                (_clipped(code), _clipped(source), row, _clipped(reason))
+                for code, source, row, reason in details.examples
+            ],
+        }
+    whole = {name: len(items) for name, items in lists.items()}
+    while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > RECORD_BYTES:
+        longest = list(lists)[sizes.index(max(sizes))]
+        lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
+    left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}
+    kept = tuple(lists.pop("warnings"))
+    if details is not None:
+        known = None if details.changes is None else dict(lists.pop("changes"))
+        path = _clipped(details.rejects_path)
+        parts = {name: tuple(lists[name]) for name in ("files", "mapping", "examples")}
+        details = Detailed(**parts, changes=known, rejects_path=path)
+    return kept, details, left_out
 
 
 class HistoryListener:
     """Writes the record into the state folder when the run ends, if it can: no run fails for its record."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir, self._recorder = state_dir, RunRecorder()
+    def __init__(self, state_dir: Path, *, mask: bool = False) -> None:
+        self._state_dir, self._recorder = state_dir, RunRecorder(mask=mask)
 
     def __call__(self, event: Event) -> None:
         """Note what happened; at the end, keep the record."""

@@ -19,7 +19,7 @@ _OPEN = ("in_doubt", "uncounted")
 _MOST_REASONS: Final = 20
 PERCENTILES: Final = ("p50", "p95", "p99")
 # What a slot waits for, and what makes it wait for rows.
-_WAITS: Final = {
+WAITS: Final = {
     "rate": "the rate limit",
     "request": "answers",
     "idle": "rows to send",
@@ -27,7 +27,7 @@ _WAITS: Final = {
     "user": "earlier rows of the same users",
     "commit": "the checkpoint",
 }
-_STAGES: Final = {
+STAGES: Final = {
     "source": "reading",
     "map": "mapping",
     "diff": "comparing with the snapshot",
@@ -45,7 +45,7 @@ def tally_dict(tally: Tally) -> dict[str, int]:
 
 def seconds_by(timing: Timing | None) -> dict[str, float]:
     """Return the seconds by stage and by wait; empty if the run never began to send."""
-    return {} if timing is None else {name: getattr(timing, name) for name in (*_STAGES, *_WAITS)}
+    return {} if timing is None else {name: getattr(timing, name) for name in (*STAGES, *WAITS)}
 
 
 def summary_dict(summary: Summary) -> dict[str, object]:
@@ -146,16 +146,16 @@ def time_spent(timing: Timing | None) -> str | None:
     """
     if timing is None:
         return None
-    waits = {name: getattr(timing, name) for name in _WAITS}
+    waits = {name: getattr(timing, name) for name in WAITS}
     whole = sum(waits.values())
     ordered = [(name, s) for name, s in sorted(waits.items(), key=lambda item: -item[1]) if s >= whole / 100]
     if whole <= 0:
         return None
-    phrases = [f"{100 * seconds / whole:.0f} % for {_WAITS[name]}" for name, seconds in ordered]
+    phrases = [f"{100 * seconds / whole:.0f} % for {WAITS[name]}" for name, seconds in ordered]
     phrases[0] = phrases[0].replace("for", "waiting for", 1)
-    busy = {stage: getattr(timing, stage) for stage in _STAGES}
+    busy = {stage: getattr(timing, stage) for stage in STAGES}
     if ordered[0][0] == "idle" and any(busy.values()):
-        phrases[0] += f" (mostly {_STAGES[max(busy, key=busy.__getitem__)]})"
+        phrases[0] += f" (mostly {STAGES[max(busy, key=busy.__getitem__)]})"
     elif ordered[0][0] == "request" and timing.latency:
         phrases[0] += (
             f" (half within {answer_time(timing.latency[0])}, 99 % within {answer_time(timing.latency[-1])})"

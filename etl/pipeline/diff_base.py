@@ -104,12 +104,12 @@ class DiffBase:
         entries: Callable[[], Iterable[SentEntries]],
         left: int,
         unchanged: BitSet | None = None,
-    ) -> int:
-        """Write the snapshot that has these entries, too; return how many it has. Raises StateError.
+    ) -> dict[str, tuple[int, ...]]:
+        """Write the snapshot that has these entries, too; return what changed, as in `Detailed`.
 
         `entries` may be called twice; those of the file number `left` are of users who left. What users of
         rows in doubt have is unknown, but for what comes later; refused rows change nothing. `unchanged` are
-        the users whose values the run found to be the same.
+        the users whose values the run found to be the same. Raises StateError.
         """
         assert self.layout is not None  # noqa: S101 - nothing is renewed where nothing is compared
         links = DeviceLinks(self.snapshot)
@@ -132,7 +132,8 @@ class DiffBase:
                     renewal.forget(keys[:, 0])
                 else:
                     renewal.add(keys, entry.fingerprints)
-            return renewal.finish()
+            renewal.finish()
+            return dict(zip(self.layout.names, map(tuple, renewal.changes.T.tolist()), strict=True))
 
 
 NOTHING: Final = DiffBase()

@@ -38,7 +38,8 @@ class JobFacts:
     """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
 
     `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
-    `resent`: its source are rejects. `layout` None: nothing is compared.
+    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
+    that it keeps to.
     """
 
     endpoint: str
@@ -47,6 +48,7 @@ class JobFacts:
     counts: bool
     resent: bool
     layout: Layout | None
+    plan: str | None = None
 
     @classmethod
     def of(cls, job: Job, source: Source) -> Self:
@@ -141,26 +143,28 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
         diff_base.renew(own.snapshot, header, entries, facts.files, _unchanged(found, old))
 
 
-def write_snapshot(folder: StateDir, found: Checkpoint) -> None:
+def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, ...]] | None:
     """Write the snapshot of a run of which nothing else is left to do; forget the ids of removed users.
 
-    Doing it twice changes nothing. Raises StateError, StaleCheckpointError.
+    Returns what changed, as in `Detailed`; None if that is unknown. Doing it twice changes nothing. Raises
+    StateError, StaleCheckpointError.
     """
-    progress = found.progress()
+    progress, changes = found.progress(), None
     facts = JobFacts.read(progress.about)
     if facts.layout is None:
-        return
+        return None
     own, header = destination_folder(folder, facts.endpoint), facts.header(progress.number, progress.run_id)
     with _fitting_snapshot(folder, facts) as old:
         if old is None or old.header.run_id != progress.run_id:
             diff_base, unchanged = DiffBase(facts.layout, old), _unchanged(found, old)
-            diff_base.renew(own.snapshot, header, found.sent, facts.files, unchanged)
+            changes = diff_base.renew(own.snapshot, header, found.sent, facts.files, unchanged)
     if own.ids.exists():
         with renewed_ids(own, header) as ids:
             for entries in found.sent((facts.files, 0)):
                 if entries.end == "accepted":
                     ids.forget(entries.keys[:, 0])
             ids.finish()
+    return changes
 
 
 def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -> None:

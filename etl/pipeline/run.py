@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
@@ -18,11 +19,23 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
+from ..run_events import (
+    Detailed,
+    Ended,
+    Event,
+    Listener,
+    Noted,
+    Progressed,
+    Started,
+    Summary,
+    Timing,
+    Warned,
+)
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .capabilities import known_limits
 from .diff_base import remove_oldest
+from .figures import options_of
 from .invalidate import write_snapshot
 from .precheck import (
     check_changes,
@@ -35,6 +48,7 @@ from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, open_run
 from .row_pipeline import JobSource, RowPipeline
+from .saved_plan import PlanInputs, SavedPlan
 from .send_loop import send_all
 from .settings import Settings, at_endpoint
 from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
@@ -42,6 +56,7 @@ from .worker_process import may_fork, worker_process
 
 # Bytes of a source from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20
+_EXAMPLES: Final = 3  # of rejects with the same code
 
 Status = Literal["finished", "limited", "stopped", "interrupted"]
 _Result = TypeVar("_Result")
@@ -72,7 +87,15 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             "a stream is gone once it was read, so --limit would lose its other rows",
             hint="save it to a file and name that, or cut the stream itself, as with head -n",
         )
-    rows = JobSource(job, with_kept(source, folder))
+    source = with_kept(source, folder)
+    plan = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
+    if plan is not None:
+        if settings.restart:
+            raise UsageError(
+                "--restart begins anew, and a plan is of what is to be sent now: give one of them"
+            )
+        plan.check_inputs(PlanInputs(job, source, folder, limits, full=settings.full))
+    rows = JobSource(job, source)
     transport = TRANSPORTS[job.destination.transport](
         job.destination.endpoint,
         key,
@@ -81,7 +104,10 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         trust_status=job.destination.trust_status,
     )
     folder.prepare()
-    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings) as run:
+    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings, plan) as run:
+        if plan is not None:
+            plan.begin(folder)
+            known += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
         pipeline = RowPipeline(job, rows, run.diff_base, run.run_id, limits=limits)
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,
@@ -105,6 +131,7 @@ class _Run:
     final: FinalChanges | None = None
     end: tuple[int, int] | None = None  # the place (file, row) from which on nothing is sent
     timings: list[Timing] = field(default_factory=list)  # none before anything is sent
+    changes: Mapping[str, tuple[int, ...]] | None = None  # by property; known once the snapshot is written
 
     def __post_init__(self) -> None:
         self.source, self.checkpoint = self.pipeline.source, self.opened.checkpoint
@@ -216,7 +243,7 @@ class _Run:
         # In this order: what is published twice is the same, what is forgotten is lost.
         checkpoint.complete()
         self._publish()
-        write_snapshot(folder, checkpoint)
+        self.changes = write_snapshot(folder, checkpoint)
         checkpoint.finish()
         self.opened.in_flight.finished()
         drop_kept(folder)
@@ -268,8 +295,22 @@ class _Run:
                 "took; events that it had from an earlier try may be among them"
             )
             self.listener(Warned("uncounted", text))
+        self.listener(self._details())
         self.listener(Ended(summary))
         return summary
+
+    def _details(self) -> Detailed:
+        digests, specs = self.checkpoint.digests(), self.pipeline.job.identification.located()
+        return Detailed(
+            tuple(
+                (file.name, file.size, f"crc32 {digests[n]}" if n in digests else f"sample {file.sample}")
+                for n, file in enumerate(self.source.files)
+            ),
+            tuple((".".join(map(str, path)), spec.column, options_of(spec)) for path, spec in specs),
+            self.changes,
+            tuple(self.checkpoint.reject_examples(_EXAMPLES)),
+            str(self.opened.folder.rejects),
+        )
 
 
 def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:

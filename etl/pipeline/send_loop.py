@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..checkpoint import Checkpoint, InFlightFile
 from ..interrupts import heard_by
 from ..model import Chunk
-from ..run_events import Listener, Timing
+from ..run_events import Event, Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
 from .commit import Committer
 from .precheck import LargeNumbers
@@ -46,12 +46,18 @@ async def send_all(
         record=in_flight,
         resent=resent,
     )
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progressed):
+            event = replace(event, latencies=sender.read_latencies())
+        listener(event)
+
     with Committer(
         checkpoint,
         read_meter=sender.read_meter,
         limit=settings.max_rejects,
         clock=settings.clock,
-        listener=listener,
+        listener=tell,
         tell_every=settings.progress_every,
     ) as committer:
 

@@ -169,6 +169,10 @@ class Sender:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
         return self._delivery.read_meter()
 
+    def read_latencies(self) -> dict[float, int]:
+        """The times to an answer since the last reading; see `Progressed`."""
+        return self._times.read_latencies()
+
     def timing(self) -> Timing:
         """Where the time of the slots went, until now or until the sender was closed; see `Timing`."""
         return self._timing or self._times.timing()

@@ -36,6 +36,7 @@ class SlotTimes:
         self._taken: dict[SlotState, int] = dict.fromkeys(get_args(SlotState), 0)
         self._seconds: dict[SlotState, float] = dict.fromkeys(self._taken, 0.0)
         self._latencies: Counter[int] = Counter()
+        self._read: Counter[int] = Counter()  # of the latencies
 
     def take(self) -> Slot:
         """Take a free slot for a chunk, which waits for its users until it is sent."""
@@ -87,6 +88,12 @@ class SlotTimes:
     def answered(self, latency: float) -> None:
         """A request was answered after so many seconds."""
         self._latencies[math.ceil(math.log(max(latency, 1e-6)) / _CLASS)] += 1
+
+    def read_latencies(self) -> dict[float, int]:
+        """The latencies since the last reading: seconds, with how many requests took so long."""
+        fresh = self._latencies - self._read
+        self._read = self._latencies.copy()
+        return {math.exp((number - 0.5) * _CLASS): count for number, count in fresh.items()}
 
     def timing(self) -> Timing:
         """The seconds by state until now, which add up to the duration; latencies within 3 %."""

@@ -23,6 +23,7 @@ from .snapshot_entries import (
     SnapshotEntries,
     added_entries,
     added_schema,
+    count_changes,
     doubts_of,
     forget_entries,
     last_certain,
@@ -194,7 +195,9 @@ class SnapshotWriter(SortedFileWriter):
     """Takes what was sent, in source order, and writes a new snapshot of it and the old one.
 
     `unchanged` are the entries of the old one that the run confirmed: it sent nothing for them, but they get
-    its number. See `SortedFileWriter`. Raises ValueError for an old snapshot of another mode.
+    its number. `changes` (int64, shape (3, p)) counts, once it is written, the users with a first or another
+    fingerprint, and those forgotten, by column. See `SortedFileWriter`. Raises ValueError for an old snapshot
+    of another mode.
     """
 
     def __init__(
@@ -211,6 +214,7 @@ class SnapshotWriter(SortedFileWriter):
         super().__init__(path, added_schema(layout, sent=True), old)
         self._layout = layout
         self._number = header.number
+        self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
         self._emptied = SpillBuffer(path, pa.schema([KEY_FIELD]))
         self._snapshot = old
         self._unchanged = unchanged
@@ -279,9 +283,10 @@ class SnapshotWriter(SortedFileWriter):
                 runs = np.where(seen, (stay.runs & IN_DOUBT) | np.uint32(self._number), stay.runs)
                 stay = replace(stay, runs=runs)
         gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
-        stay = forget_entries(stay, gone)
+        old, stay = stay, forget_entries(stay, gone)
         if self._emptied.rows:
             unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
             stay = stay.without_fingerprints(unknown_users).in_doubt(unknown_users)
         new, unknown = last_certain(new, doubts_of(rows), self._layout.cumulative)
+        self.changes += count_changes(old, new, gone)
         return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)

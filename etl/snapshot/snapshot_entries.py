@@ -178,6 +178,24 @@ def merge_entries(
     return both
 
 
+def count_changes(old: SnapshotEntries, new: SnapshotEntries, gone: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """How many users of `new` have a fingerprint that is their first, or another than in `old`; shape (3, p).
+
+    Last, how many of the `gone` users had one. Both lists ascend by key; linked devices don't count.
+    """
+    before = np.zeros_like(new.fingerprints)
+    if len(old):
+        at = np.minimum(np.searchsorted(old.keys, new.keys), len(old) - 1)
+        before = np.where((old.keys[at] == new.keys)[:, None], old.fingerprints[at], before)
+    users, left = new.fingerprints != 0, np.isin(old.keys, gone)[:, None] & (old.fingerprints != 0)
+    if new.owners is not None and old.owners is not None:
+        users &= (new.owners == 0)[:, None]
+        left &= (old.owners == 0)[:, None]
+    other = users & (before != new.fingerprints)
+    counts = [(other & (before == 0)).sum(axis=0), (other & (before != 0)).sum(axis=0), left.sum(axis=0)]
+    return np.array(counts, dtype=np.int64)
+
+
 def forget_entries(entries: SnapshotEntries, gone: NDArray[np.uint64]) -> SnapshotEntries:
     """The entries whose keys aren't among `gone`; a linked device stays without fingerprints."""
     if len(gone) == 0:

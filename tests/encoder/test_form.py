@@ -7,6 +7,8 @@ import json
 import tracemalloc
 from urllib.parse import parse_qs, unquote_plus, urlencode
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
@@ -15,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
-from etl.encoder import encoding
-from etl.encoder.encoding import form_escape
+from etl.encoder.encoding import FormEncoding, write_lines
+from etl.encoder.form_escape import escape_columns, form_escape
 from tests.examples import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -134,7 +136,7 @@ def test_lines_are_in_ascii_and_each_depends_on_itself_alone(texts: list[str], a
     """Whatever stands beside a line, on a resume other lines do: its bytes stay the same."""
     lines = lines_of(texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "_PART_BYTES", at_once)
+        patch.setattr("etl.encoder.form_escape._PART_BYTES", at_once)
         together = form_escape(b"".join(lines))
     assert together == b"".join(map(form_escape, lines))
     assert together.isascii()
@@ -160,3 +162,36 @@ def test_distinct_texts_take_no_memory_that_stays() -> None:
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 100_000 < peak
+
+
+VALUES = st.none() | st.lists(LETTERS, max_size=6).map("".join)
+ROWS = st.fixed_dictionaries(
+    {
+        "a": VALUES,
+        "é": VALUES,
+        "n": st.none() | st.integers(-5, 5),
+        "s": st.none() | st.fixed_dictionaries({"x": VALUES, "l": st.none() | st.lists(VALUES, max_size=3)}),
+    }
+)
+ROW_TYPE = pa.struct(
+    {
+        "a": pa.string(),
+        "é": pa.string(),
+        "n": pa.int64(),
+        "s": pa.struct({"x": pa.string(), "l": pa.list_(pa.string())}),
+    }
+)
+
+
+@given(st.lists(ROWS, max_size=8), st.integers(0, 3), st.booleans())
+@settings(max_examples=examples(200), deadline=None)
+def test_columns_escaped_before_are_written_as_lines_escaped_after(
+    rows: list[dict[str, object]], start: int, with_del: bool
+) -> None:
+    rows += [{"a": "\x7f é" if with_del else '"é\\', "é": None, "n": 1, "s": None}] * 4
+    batch = pa.RecordBatch.from_struct_array(pa.array(rows, ROW_TYPE)).slice(start)
+    written = FormEncoding().write(batch, 0, np.arange(batch.num_rows))
+    whole = write_lines(batch, form_escape)
+    assert bytes(written.buffer) == bytes(whole.buffer)
+    assert written.ends.tolist() == whole.ends.tolist()
+    assert (escape_columns(batch) is None) == with_del

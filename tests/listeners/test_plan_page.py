@@ -13,8 +13,9 @@ from etl.job import parse_job
 from etl.listeners.plan_page import plan_page
 from etl.listeners.plan_summary import WIDTH, plan_lines
 from etl.pipeline import Settings, plan_job
-from etl.pipeline.plan_data import REMEDIES, plan_dict
+from etl.pipeline.plan_data import plan_dict
 from etl.reader import open_source
+from etl.remedies import REMEDIES
 from etl.text import MASK, columns
 from tests.docs.pages import DOCS
 from tests.listeners.test_report import Outline
@@ -54,6 +55,17 @@ def hostile_rows(n: int, bad: int) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def test_names_of_any_length_leave_the_page_small(tmp_path: Path) -> None:
+    plan = planned(tmp_path, hostile_rows(80, 9))
+    name = HOSTILE[2]
+    plan["properties"][0] |= {"property": name, "column": name}
+    plan["rejected_values"][0]["column"] = plan["job"] = name
+    plan["samples"][0] |= {"before": {name: name}, "after": {name: name}}
+    page = plan_page(plan)
+    assert len(page) < 40_000
+    assert Outline(page).tags == Outline(plan_page(planned(tmp_path, hostile_rows(80, 9)))).tags
+
+
 @pytest.mark.parametrize("bad", [0, 3, 60])
 def test_hostile_values_are_inert_and_nothing_is_loaded(tmp_path: Path, bad: int) -> None:
     page = plan_page(planned(tmp_path, hostile_rows(80, bad)))
@@ -90,8 +102,9 @@ def test_the_page_tells_mapping_figures_and_cost(tmp_path: Path) -> None:
         "66.7 % filled, 1 distinct",
         "time at the given rate 5 min 00 s end on 2026-05-01, if it begins now 12:05",
         "user-1 in the export id user-1",
-        'users.csv row 3: column fee: "x" is not a number 1 100 %',
-        'fee: bad_number "x" (1)',
+        'users.csv row 3: column fee: "x" is not a number',
+        "bad_number 1 100 %",
+        'fee : bad_number "x" (1)',
         "Remedy: set `decimal`",
     ):
         assert words in text

@@ -9,9 +9,7 @@ import click
 
 from ...errors import UsageError
 from ..console import current, show
-from ..options import JOB, PATH, STATE_DIR, option
-
-_COMPARED = 10
+from ..options import JOB, PATH, STATE_DIR, option, switch
 
 
 @click.command(
@@ -23,18 +21,22 @@ _COMPARED = 10
 @JOB
 @click.argument("run", required=False)
 @option("--output", "FILE.html", PATH, "Where to write it.  [default: NAME-report.html]")
+@switch("--mask", "Leave out examples of rejects, so that others may read the page.")
 @STATE_DIR
-def report_command(job: Path, run: str | None, output: Path | None, state_dir: Path | None) -> None:
+def report_command(
+    job: Path, run: str | None, output: Path | None, mask: bool, state_dir: Path | None
+) -> None:
     """Write the page of a past run: the last one, or one that `propsync runs` lists.
 
-    It shows the ends of all rows, where the time went, rejects, and the ten runs before it.
+    It shows what was asked, the ends of all rows, speed and pauses over time, where the time went, changes by
+    property, rejects with examples, and the ten runs before it.
     """
     from ...checkpoint.history import past_runs
     from ...job import load_job
     from ...listeners import check_writable
     from ...listeners.output_file import write_whole
     from ...listeners.report import report_page
-    from ...listeners.run_record import RunRecord
+    from ...listeners.run_record import COMPARED, RunRecord
 
     loaded = load_job(job, environ=os.environ)
     current().set_job(loaded)
@@ -50,6 +52,7 @@ def report_command(job: Path, run: str | None, output: Path | None, state_dir: P
     place = 0 if run is None else names.index(run)
     target = output or Path(f"{loaded.name}-report.html")
     check_writable(target)
-    records = [RunRecord.of(record) for record in found[place : place + 1 + _COMPARED]]
-    write_whole(target, report_page(records[0], past=records[1:]))
+    records = [RunRecord.of(record) for record in found[place : place + 1 + COMPARED]]
+    page = report_page(records[0], past=records[1:], mask=mask)
+    write_whole(target, page, private=not mask)
     show(f"wrote {target}: the run that ended at {records[0].ended:%Y-%m-%d %H:%M} UTC")
