@@ -68,8 +68,8 @@ def environment(name: str) -> Path:
     folder = ENVIRONMENTS / name
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        for words in ([PACKAGES[name]], ["--editable", REPOSITORY]):
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        for words in ([PACKAGES[name]], ["--editable", str(REPOSITORY)]):
             if subprocess.run([*pip, *words]).returncode:
                 pytest.skip(f"{words[-1]} can't be installed here")
         (folder / ".ready").touch()
