@@ -128,9 +128,10 @@ def test_the_workflow_runs_commands_that_there_are() -> None:
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"])
     script = "\n".join(step.get("run", "") for step in job["steps"])
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
-    typed = re.findall(r"^ *propsync (\w+)", script, re.MULTILINE)
-    assert typed == ["check", "plan"]
-    assert typed[0] in propsync.commands
+    typed = re.findall(r"^propsync (\w+) ([^|>\n]*)", script, re.MULTILINE)
+    assert [name for name, _ in typed] == ["check", "plan"]
+    for name, words in typed:
+        assert propsync.commands[name].make_context(name, words.split())
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
