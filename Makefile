@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
-FURTHER := browser integrations package spark stores
+FURTHER := browser integrations package schedulers spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
 .PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
@@ -58,6 +58,8 @@ NEEDS_browser := chromium
 OPTIONS := -n $(WORKERS) -rs
 spark: OPTIONS := --timeout 300
 package: OPTIONS := --timeout 600 -rs
+# Airflow and Dagster get an environment each, made once in .schedulers: two minutes, 750 MB.
+schedulers: OPTIONS := -rs
 $(FURTHER:%=%-packages): %-packages: $(STAMP)
 	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
