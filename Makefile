@@ -78,8 +78,8 @@ locked:
 	uv pip install --quiet pip
 	@touch $(STAMP)
 
-lock:
-	uv lock --upgrade --default-index https://pypi.org/simple
+lock: package-packages
+	$(BIN)/uv lock --upgrade --default-index https://pypi.org/simple
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all
