@@ -1,0 +1,235 @@
+"""What MkDocs is told about the site: pages from outside `docs`, links between them, and pages made from the code.
+
+The documents are written for a code host. Here links get the places that pages have on the site, and a fenced
+block that is a file gets its name as a title.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+ROOT: Final = Path(__file__).parents[1]
+# The pages that lie outside `docs`, and what they are on the site.
+MOVED: Final = {
+    "README.md": "first-five-minutes.md",
+    "RELIABILITY.md": "reliability.md",
+    "ARCHITECTURE.md": "architecture.md",
+    "CHANGELOG.md": "changes.md",
+    "LICENSE": "license.md",
+    "bench/README.md": "how-it-is-measured.md",
+}
+_HOMES: Final = {page: home for home, page in MOVED.items()}
+_FENCE: Final = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+_LINK: Final = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
+# Words that the pages use for blocks, and what Pygments calls them; a word without an entry is known to it.
+_LANGUAGES: Final = {"ndjson": "json", "csv": "text"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages from outside `docs`, and those made from the code."""
+    from mkdocs.structure.files import File
+
+    made = {page: (ROOT / home).read_text(encoding="utf-8") for home, page in MOVED.items()}
+    made["license.md"] = f"# License\n\n```text\n{made['license.md']}```\n"
+    for page, text in (made | dict(_reference())).items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Turn the text of a page for a code host into that for the site."""
+    return for_site(markdown, page.file.src_uri)
+
+
+def for_site(markdown: str, page: str) -> str:
+    """The text with the links and the fences of the site; `page` is its path there."""
+    done, end = [], 0
+    for fence in _FENCE.finditer(markdown):
+        done += [_with_links(markdown[end : fence.start()], page), _with_title(fence)]
+        end = fence.end()
+    return "".join([*done, _with_links(markdown[end:], page)])
+
+
+def _with_links(text: str, page: str) -> str:
+    home = _HOMES.get(page, f"docs/{page}")
+
+    def moved(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(home), link[0]))
+        there = MOVED.get(target, target.removeprefix("docs/"))
+        return posixpath.relpath(there, posixpath.dirname(page) or ".")
+
+    return _LINK.sub(moved, text)
+
+
+def _with_title(fence: re.Match[str]) -> str:
+    mark, info, text = fence.groups()
+    language, _, note = info.strip().partition(" ")
+    title = f' title="{note}"' if note else ""
+    return f"{mark} {{ .{_LANGUAGES.get(language, language) or 'text'}{title} }}\n{text}{mark}"
+
+
+def _reference() -> Iterator[tuple[str, str]]:
+    """The paths and the texts of the pages that are made from the code."""
+    yield "reference/commands.md", _COMMANDS
+    yield "reference/library.md", _LIBRARY
+    yield "reference/events.md", "# Events\n\n::: etl.run_events\n"
+    yield "reference/job-keys.md", _job_keys()
+    yield "reference/exit-codes.md", _exit_codes()
+    yield "reference/metrics.md", _metrics()
+
+
+_COMMANDS: Final = """# Commands
+
+::: mkdocs-click
+    :module: etl.cli.app
+    :command: propsync
+    :prog_name: propsync
+    :depth: 1
+    :style: table
+"""
+
+_LIBRARY: Final = """# Library
+
+[Use from Python](../library.md) has examples. Import these names from `propsync`.
+
+::: etl.library
+    options: {members: [run, plan, baseline, explain, preview, verify]}
+
+## Types
+
+::: etl.job.Job
+    options: {heading_level: 3, members: [load, of]}
+::: etl.pipeline.settings.Settings
+    options: {heading_level: 3}
+::: etl.pipeline.settings.RejectLimit
+    options: {heading_level: 3}
+::: etl.pipeline.settings.RowMinimum
+    options: {heading_level: 3}
+::: etl.run_events.Summary
+    options: {heading_level: 3}
+::: etl.pipeline.plan.Plan
+    options: {heading_level: 3}
+::: etl.pipeline.explain.Explanation
+    options: {heading_level: 3}
+::: etl.pipeline.baseline.Recorded
+    options: {heading_level: 3}
+::: etl.readback.Verified
+    options: {heading_level: 3}
+
+## Errors
+
+::: etl.errors
+    options: {show_root_heading: false, show_root_toc_entry: false, heading_level: 3}
+"""
+
+
+def _table(head: str, rows: Iterator[tuple[str, ...]]) -> str:
+    columns = head.split(" | ")
+    lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _exit_codes() -> str:
+    from etl import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    raised = [kind for kind in kinds if issubclass(kind, errors.EtlError) and kind is not errors.EtlError]
+
+    def told(code: errors.ExitCode) -> str:
+        return "<br>".join(f"`{kind.__name__}`: {kind.__doc__}" for kind in raised if kind.exit_code == code)
+
+    rows = ((str(int(code)), f"`{code.name}`", " ".join(told(code).split())) for code in errors.ExitCode)
+    return f"""# Exit codes
+
+[What to do](../running.md#exit-codes-and-what-to-do) about each of them.
+
+{_table("code | name in `propsync.errors.ExitCode` | errors in Python", rows)}"""
+
+
+def _metrics() -> str:
+    from etl.listeners.metrics import MetricValues, metrics_text
+    from etl.run_events import Timing
+
+    every = MetricValues(
+        "nightly",
+        source_rows=1,
+        rejects_by_code={"bad_number": 1},
+        skipped_values={"mrr_usd": {"bad_number": 1}},
+        last_success=1.0,
+        last_run=1.0,
+        exit_code=0,
+        timing=Timing(latency=(0.1, 0.2, 0.3)),
+    )
+    text = metrics_text(every)
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    helps = re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE)
+    samples = {name: labels for name, labels in re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE)}
+    rows = (
+        (f"`{name}`", kinds[name], ", ".join(re.findall(r'(\w+)="', samples[name])), told)
+        for name, told in helps
+    )
+    return f"""# Metrics
+
+`--metrics-file` writes these for the textfile collector of the Prometheus node exporter.
+[Output, logs and metrics](../running.md#output-logs-and-metrics) has two alerts.
+
+{_table("metric | type | labels | meaning", rows)}"""
+
+
+def _job_keys() -> str:
+    from etl.job.spec import job_schema
+
+    schema = job_schema()
+    parts = [f"## Top level\n\n{_key_table(schema, schema['$defs'])}"]
+    for name, part in schema["$defs"].items():
+        parts.append(f"## {name}\n\n{part.get('description', '')}\n\n{_key_table(part, schema['$defs'])}")
+    about = (
+        "Made from the JSON Schema that `propsync schema` prints. [The job file](../job-file.md) explains the keys, "
+        "with examples."
+    )
+    return "# Keys of the job file\n\n" + "\n\n".join([about, *parts])
+
+
+def _key_table(part: Mapping[str, Any], names: Mapping[str, Any]) -> str:
+    required = part.get("required", ())
+    rows = (
+        (
+            f"`{key}`" + (" (required)" if key in required else ""),
+            _form(of, names),
+            _code(of["default"]) if "default" in of else "",
+            of.get("description", ""),
+        )
+        for key, of in part.get("properties", {}).items()
+    )
+    return _table("key | takes | default | meaning", rows)
+
+
+def _form(of: Mapping[str, Any], names: Mapping[str, Any]) -> str:
+    """What a key takes, in words."""
+    if "$ref" in of:
+        name = of["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in of:
+        return ", ".join(_code(word) for word in of["enum"] if word is not None)
+    if "anyOf" in of:
+        return " or ".join(dict.fromkeys(_form(one, names) for one in of["anyOf"]))
+    if of.get("type") == "array":
+        return f"list of {_form(of['items'], names)}" if "items" in of else "list"
+    if isinstance(of.get("additionalProperties"), Mapping):
+        return f"mapping to {_form(of['additionalProperties'], names)}"
+    kinds = of.get("type", "any value")
+    return {"object": "mapping"}.get(kinds, kinds) if isinstance(kinds, str) else " or ".join(kinds)
+
+
+def _code(value: object) -> str:
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
