@@ -8,7 +8,7 @@ CHECKED := $(VENV)/.checked
 unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test integrations checks lint types layers unit coverage traced soak bench samples clean
+.PHONY: demo test integrations checks lint types layers unit coverage traced soak docs bench samples clean
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -53,6 +53,12 @@ soak: $(STAMP)
 integrations: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
 	$(BIN)/python -m pytest tests/integrations -m integrations
+
+# The site of the documents, in build/site; any warning fails it.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	$(BIN)/python -m pytest tests/docs -m site
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

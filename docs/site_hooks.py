@@ -1,4 +1,4 @@
-"""What MkDocs is told about the site: pages from outside `docs`, links between them, and pages made from the code.
+"""The site for MkDocs: pages from outside `docs`, links between pages, and pages made from the code.
 
 The documents are written for a code host. Here links get the places that pages have on the site, and a fenced
 block that is a file gets its name as a title.
@@ -173,7 +173,7 @@ def _metrics() -> str:
     text = metrics_text(every)
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     helps = re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE)
-    samples = {name: labels for name, labels in re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE)}
+    samples = dict(re.findall(r"^(\w+)\{(.*)\} ", text, re.MULTILINE))
     rows = (
         (f"`{name}`", kinds[name], ", ".join(re.findall(r'(\w+)="', samples[name])), told)
         for name, told in helps
@@ -194,8 +194,8 @@ def _job_keys() -> str:
     for name, part in schema["$defs"].items():
         parts.append(f"## {name}\n\n{part.get('description', '')}\n\n{_key_table(part, schema['$defs'])}")
     about = (
-        "Made from the JSON Schema that `propsync schema` prints. [The job file](../job-file.md) explains the keys, "
-        "with examples."
+        "Made from the JSON Schema that `propsync schema` prints. "
+        "[The job file](../job-file.md) explains the keys, with examples."
     )
     return "# Keys of the job file\n\n" + "\n\n".join([about, *parts])
 
