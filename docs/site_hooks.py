@@ -6,14 +6,17 @@ block that is a file gets its name as a title.
 
 from __future__ import annotations
 
+import inspect
 import json
 import posixpath
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import click
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
@@ -80,57 +83,97 @@ def _with_title(fence: re.Match[str]) -> str:
 
 def _reference() -> Iterator[tuple[str, str]]:
     """The paths and the texts of the pages that are made from the code."""
-    yield "reference/commands.md", _COMMANDS
+    yield "reference/commands.md", _commands()
     yield "reference/library.md", _LIBRARY
-    yield "reference/events.md", "# Events\n\n::: etl.run_events\n"
+    yield "reference/events.md", _events()
     yield "reference/job-keys.md", _job_keys()
     yield "reference/exit-codes.md", _exit_codes()
     yield "reference/metrics.md", _metrics()
 
 
-_COMMANDS: Final = """# Commands
-
-::: mkdocs-click
-    :module: etl.cli.app
-    :command: propsync
-    :prog_name: propsync
-    :depth: 1
-    :style: table
-"""
-
 _LIBRARY: Final = """# Library
 
-[Use from Python](../library.md) has examples. Import these names from `propsync`.
+[Use from Python](../library.md) has examples. Import these names from `propsync`, and the errors from
+`propsync.errors`.
+
+## Calls
 
 ::: etl.library
-    options: {members: [run, plan, baseline, explain, preview, verify]}
+    options: {show_root_heading: false, show_root_toc_entry: false, heading_level: 3,
+      members: [run, plan, baseline, explain, preview, verify]}
 
 ## Types
 
 ::: etl.job.Job
-    options: {heading_level: 3, members: [load, of]}
+    options: {merge_init_into_class: false, members: [load, of]}
 ::: etl.pipeline.settings.Settings
-    options: {heading_level: 3}
 ::: etl.pipeline.settings.RejectLimit
-    options: {heading_level: 3}
 ::: etl.pipeline.settings.RowMinimum
-    options: {heading_level: 3}
 ::: etl.run_events.Summary
-    options: {heading_level: 3}
+::: etl.run_events.Timing
+::: etl.model.Tally
 ::: etl.pipeline.plan.Plan
-    options: {heading_level: 3}
 ::: etl.pipeline.explain.Explanation
-    options: {heading_level: 3}
 ::: etl.pipeline.baseline.Recorded
-    options: {heading_level: 3}
 ::: etl.readback.Verified
-    options: {heading_level: 3}
 
 ## Errors
 
-::: etl.errors
-    options: {show_root_heading: false, show_root_toc_entry: false, heading_level: 3}
+[Exit codes](exit-codes.md) has them all. Each has these:
+
+::: etl.errors.EtlError
+::: etl.errors.JobError
 """
+
+
+def _commands() -> str:
+    import click
+
+    from etl.cli.app import propsync
+
+    group = click.Context(propsync, info_name="propsync", **propsync.context_settings)
+    own = [click.Context(one, info_name=name, parent=group) for name, one in propsync.commands.items()]
+    return "# Commands\n\n" + "\n\n".join(_command(context) for context in (group, *own))
+
+
+def _command(context: click.Context) -> str:
+    """What `--help` says."""
+    command = context.command
+    records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    options = (
+        (f"`{names}`", _plain(" ".join(told.split()))) for names, told in filter(None, records) if told
+    )
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    return f"""## {context.command_path}
+
+```text
+{usage}
+```
+
+{_paragraphs(command.help or "")}
+
+{_table("option | meaning", options)}
+{_paragraphs(command.epilog or "")}"""
+
+
+def _paragraphs(told: str) -> str:
+    """Paragraphs as text; those that keep their lines as a block below their first one."""
+    done = []
+    for paragraph in inspect.cleandoc(told).split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            head, _, lines = paragraph.removeprefix("\b\n").partition("\n")
+            done.append(f"**{head}**\n\n```text\n{textwrap.dedent(lines)}\n```")
+        else:
+            done.append(_plain(paragraph))
+    return "\n\n".join(done)
+
+
+def _plain(told: str) -> str:
+    """The text with what Markdown would take for its own escaped, but for code in backticks."""
+    return "".join(
+        part if odd % 2 else re.sub(r"([*_<])", r"\\\1", part)
+        for odd, part in enumerate(re.split(r"(`[^`]*`)", told))
+    )
 
 
 def _table(head: str, rows: Iterator[tuple[str, ...]]) -> str:
@@ -139,21 +182,42 @@ def _table(head: str, rows: Iterator[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _events() -> str:
+    from typing import get_args
+
+    from etl.run_events import Event
+
+    kinds = "\n".join(f"::: etl.run_events.{kind.__name__}" for kind in get_args(Event))
+    return f"""# Events
+
+A [listener](../library.md#listening) gets these, from `propsync.run_events`.
+
+{kinds}
+"""
+
+
 def _exit_codes() -> str:
     from etl import errors
+    from etl.cli.app import propsync
 
+    meanings = dict(re.findall(r"^ +(\d+) +(\S.*(?:\n {7,}\S.*)*)$", propsync.help or "", re.MULTILINE))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     raised = [kind for kind in kinds if issubclass(kind, errors.EtlError) and kind is not errors.EtlError]
-
-    def told(code: errors.ExitCode) -> str:
-        return "<br>".join(f"`{kind.__name__}`: {kind.__doc__}" for kind in raised if kind.exit_code == code)
-
-    rows = ((str(int(code)), f"`{code.name}`", " ".join(told(code).split())) for code in errors.ExitCode)
+    rows = (
+        (
+            str(int(code)),
+            f"`{code.name}`",
+            _plain(" ".join(meanings[str(int(code))].split())),
+            "<br>".join(f"`{kind.__name__}`" for kind in raised if kind.exit_code == code),
+        )
+        for code in errors.ExitCode
+    )
     return f"""# Exit codes
 
-[What to do](../running.md#exit-codes-and-what-to-do) about each of them.
+[What to do](../running.md#exit-codes-and-what-to-do) about each of them. The names are those of
+`propsync.errors.ExitCode`; the errors are what [a call in Python](../library.md#errors) raises instead.
 
-{_table("code | name in `propsync.errors.ExitCode` | errors in Python", rows)}"""
+{_table("code | name | meaning | errors", rows)}"""
 
 
 def _metrics() -> str:
@@ -192,7 +256,9 @@ def _job_keys() -> str:
     schema = job_schema()
     parts = [f"## Top level\n\n{_key_table(schema, schema['$defs'])}"]
     for name, part in schema["$defs"].items():
-        parts.append(f"## {name}\n\n{part.get('description', '')}\n\n{_key_table(part, schema['$defs'])}")
+        parts.append(
+            f"## {name}\n\n{_plain(part.get('description', ''))}\n\n{_key_table(part, schema['$defs'])}"
+        )
     about = (
         "Made from the JSON Schema that `propsync schema` prints. "
         "[The job file](../job-file.md) explains the keys, with examples."
@@ -207,7 +273,7 @@ def _key_table(part: Mapping[str, Any], names: Mapping[str, Any]) -> str:
             f"`{key}`" + (" (required)" if key in required else ""),
             _form(of, names),
             _code(of["default"]) if "default" in of else "",
-            of.get("description", ""),
+            _plain(of.get("description", "")),
         )
         for key, of in part.get("properties", {}).items()
     )
