@@ -34,6 +34,10 @@ MOVED: Final = {
 _HOMES: Final = {page: home for home, page in MOVED.items()}
 _FENCE: Final = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
+# A list right below a line of text, which code hosts take for a list and Python-Markdown for text.
+_LIST: Final = re.compile(r"^((?![-*|] |\d+\. )\S.*\n)(?=[-*] |1\. )", re.MULTILINE)
+# A list in a list, for which Python-Markdown wants four spaces.
+_INNER: Final = re.compile(r"^  (?=[-*] )", re.MULTILINE)
 # Words that the pages use for blocks, and what Pygments calls them; a word without an entry is known to it.
 _LANGUAGES: Final = {"ndjson": "json", "csv": "text"}
 
@@ -58,12 +62,12 @@ def for_site(markdown: str, page: str) -> str:
     """The text with the links and the fences of the site; `page` is its path there."""
     done, end = [], 0
     for fence in _FENCE.finditer(markdown):
-        done += [_with_links(markdown[end : fence.start()], page), _with_title(fence)]
+        done += [_prose(markdown[end : fence.start()], page), _with_title(fence)]
         end = fence.end()
-    return "".join([*done, _with_links(markdown[end:], page)])
+    return "".join([*done, _prose(markdown[end:], page)])
 
 
-def _with_links(text: str, page: str) -> str:
+def _prose(text: str, page: str) -> str:
     home = _HOMES.get(page, f"docs/{page}")
 
     def moved(link: re.Match[str]) -> str:
@@ -71,7 +75,7 @@ def _with_links(text: str, page: str) -> str:
         there = MOVED.get(target, target.removeprefix("docs/"))
         return posixpath.relpath(there, posixpath.dirname(page) or ".")
 
-    return _LINK.sub(moved, text)
+    return _INNER.sub("    ", _LIST.sub(r"\1\n", _LINK.sub(moved, text)))
 
 
 def _with_title(fence: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ _PLAYED_DOCS = (
     "tutorial",
     "how-to/undo",
     "how-to/counters",
+    "how-to/migration",
 )
 PLAYED = (README, *(DOCS / f"{name}.md" for name in _PLAYED_DOCS))
 

@@ -40,9 +40,19 @@ class _Page(HTMLParser):
         self.links: list[str] = []
         self.anchors: set[str] = set()
         self.classes: set[str] = set()
+        self.paragraphs = ""
+        self._in_paragraph = False
         self.feed(text)
 
+    def handle_data(self, data: str) -> None:
+        if self._in_paragraph:
+            self.paragraphs += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_paragraph &= tag != "p"
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_paragraph |= tag == "p"
         given = {name: value or "" for name, value in attrs}
         self.anchors.add(given.get("id", ""))
         self.classes.update(given.get("class", "").split())
@@ -65,6 +75,11 @@ def test_every_document_is_a_page() -> None:
     for page in DOCS.rglob("*.md"):
         place = page.relative_to(DOCS).with_suffix("")
         assert (SITE / ("" if place.name == "index" else place) / "index.html") in pages(), page
+
+
+def test_what_is_written_as_a_list_or_a_block_is_one() -> None:
+    for path, page in pages().items():
+        assert re.search(r"\n(?:[-*] |1\. |\|)|```", page.paragraphs) is None, path
 
 
 def test_no_page_loads_anything_from_another_host() -> None:
