@@ -6,9 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
+FURTHER := browser docs integrations spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test integrations checks lint types layers unit coverage traced soak docs bench samples clean
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots site clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -38,10 +39,11 @@ unit: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/coverage report
 
-# Chooses anew which test files `make test` traces: the fewest that reach nearly all that all tests reach.
+# Chooses anew which tests `make test` traces: those that reach nearly all that all tests reach, in the least time.
+TIMES := $(VENV)/times.xml
 traced: $(STAMP)
-	PROPSYNC_TRACE=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-context=test --cov-report=
-	$(BIN)/python -m tests.choose_traced
+	PROPSYNC_TRACE=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-context=test --cov-report= --junitxml=$(TIMES)
+	$(BIN)/python -m tests.choose_traced $(TIMES)
 
 # The same tests with all examples of every property, and what takes longer than two minutes; bounded, and
 # ends with a table: law, cases tried, violations.
@@ -49,16 +51,27 @@ soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
-# The tables of other libraries, such as Polars, DuckDB, Delta Lake and Iceberg.
-integrations: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group integrations
-	$(BIN)/python -m pytest tests/integrations -m integrations
+# Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages; NEEDS_
+# is a program that must be there. A Spark session takes both cores, so its tests run one after another.
+NEEDS_spark := java
+NEEDS_browser := chromium
+OPTIONS := -n $(WORKERS) -rs
+spark: OPTIONS := --timeout 300
+$(FURTHER:%=%-packages): %-packages: $(STAMP)
+	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
+
+$(FURTHER): %: %-packages
+	$(BIN)/python -m pytest tests/$* -m $* $(OPTIONS)
+
+# Takes the pictures of README and docs anew.
+screenshots: browser-packages
+	$(BIN)/python -m docs.screenshots
 
 # The site of the documents, in build/site; any warning fails it.
-docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+docs: site
+site: docs-packages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
-	$(BIN)/python -m pytest tests/docs -m site
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

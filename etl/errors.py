@@ -6,9 +6,14 @@ they are raised, so that nothing above has to know them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_NEW_PLAN: Final = (
+    "look at what differs; if it is meant, make a new plan with `propsync check JOB --save FILE`"
+)
 
 
 class ExitCode(IntEnum):
@@ -105,6 +110,22 @@ class RepeatedSourceError(EtlError):
     """The last finished run had the same source, and its increments would count twice; nothing was sent."""
 
     exit_code = ExitCode.TOO_MANY_REJECTS
+
+
+class PlanError(EtlError):
+    """What a run would send isn't what its plan says; nothing was sent. Carries all that differs."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+    def __init__(self, message: str, differences: Sequence[str] = (), *, hint: str | None = None) -> None:
+        self.differences = tuple(differences)
+        self._lines = (message, *(f"  - {one}" for one in self.differences))
+        super().__init__("\n".join(self._lines), hint=hint or _NEW_PLAN)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One, and one for each difference."""
+        return self._lines
 
 
 class DestinationError(EtlError):

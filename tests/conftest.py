@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+import etl
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.choose_traced import CHOSEN
 from tests.commands import KEY, Propsync
@@ -38,27 +42,46 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: sys.settrace(None))
 
-# Tracing doubles the time of a test on Python 3.11, so only these files are traced: together they reach what
-# nearly all others reach. `make traced` chooses them anew.
-TRACED = () if os.environ.get("PROPSYNC_TRACE") == "all" else tuple(CHOSEN.read_text().split())
+# Tracing doubles the time of a test on Python 3.11, so only these tests are traced: together they reach what
+# nearly all others reach. `make traced` chooses them anew; a new file may be added whole, by its path.
+TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().split())
+_stopped: list[Any] = []
+
+
+def _switch_tracing() -> None:
+    """Stop coverage's tracers, or let them go on."""
+    tracers = [*_stopped] or [None, None]
+    _stopped[:] = [] if _stopped else [sys.gettrace(), threading.gettrace()]
+    sys.settrace(tracers[0])
+    threading.settrace(tracers[1])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Trace the import of each module in one process, and then nothing but tests: not their collection."""
+    if not session.config.pluginmanager.has_plugin("_cov"):
+        return
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for module in pkgutil.walk_packages(etl.__path__, "etl."):
+            import_module(module.name)
+    _switch_tracing()
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage in other files, and none of random examples: what these reach is chance.
+    """Measure the coverage of chosen tests, and none of random examples: what these reach is chance.
 
     Not by pytest-cov's `no_cover`: in a worker of xdist that lets a second tracer go on.
     """
     random = hasattr(getattr(item, "obj", None), "hypothesis")
-    if not random and (not TRACED or item.nodeid.startswith(TRACED)):
-        yield
-        return
-    tracing, tracing_threads = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
-    threading.settrace(None)
+    function, file = item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]
+    chosen = TRACED is None or function in TRACED or file in TRACED
+    traced = bool(_stopped) and chosen and not random
+    if traced:
+        _switch_tracing()
     yield
-    sys.settrace(tracing)
-    threading.settrace(tracing_threads)
+    if traced:
+        _switch_tracing()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -45,6 +45,8 @@ class StateDir:
         self.in_flight = path / "in_flight"
         self.lock = path / "lock"
         self.capabilities = path / "capabilities.json"
+        self.plans = path / "plans.json"
+        self.progress = path / "progress.json"
 
     def beside(self, mark: str) -> StateDir:
         """The same folder, with the snapshot and the ids of another destination, named with a mark."""
@@ -99,9 +101,10 @@ class StateDir:
                 raise ActiveRunError(_holder(self.path, lock.read()), hint="wait for it to end") from None
             except OSError as error:
                 raise state_error(self.lock, error) from error
-            files = (self.rejects, self.kept_rejects, self.snapshot, self.ids)
+            files = (self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress)
             drafts = {fresh_name(path).name for path in files}
             with suppress(OSError):
+                self.progress.unlink(missing_ok=True)  # of a killed process
                 for path in self.path.iterdir():
                     if path.name in drafts or _OLD_DRAFT.fullmatch(path.name):
                         path.unlink()

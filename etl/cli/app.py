@@ -9,6 +9,7 @@ from .commands.baseline import baseline_command
 from .commands.check import check_command
 from .commands.explain import explain_command
 from .commands.init import init_command
+from .commands.plan_show import plan_command
 from .commands.preview import preview_command
 from .commands.probe import probe_command
 from .commands.report import report_command
@@ -33,7 +34,7 @@ Exit codes
   2    the command line or the job file is wrong; nothing was sent
   3    finished, and some rows were rejected (verify: something differs)
   4    stopped by a guard: too many rejects, changes or removed users, too
-       few rows, or a source that was already sent
+       few rows, a source that was already sent, or another plan
   5    stopped by the destination: the API key or every row was refused, or
        it was unavailable for too long
   6    another run of this job is active
@@ -77,6 +78,7 @@ for command in (
     try_command,
     init_command,
     check_command,
+    plan_command,
     preview_command,
     run_command,
     status_command,

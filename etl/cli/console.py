@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from ..job import Job
     from ..run_events import Summary
 
+# What the reader refuses in the address of a store: `KEY:SECRET@`, and settings that are secrets.
+_STORE: Final = re.compile(r"(s3|gcs|gs|abfss?)://", re.IGNORECASE)
+_STORE_SECRET: Final = re.compile(
+    r"(?<=://)[^?]*(?::|%3a)[^?]*(?=@)|(?<=[?&])[\w-]*(?:key|secret|token|sig)=[^&]*", re.IGNORECASE
+)
 _UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
 _STYLES: Final[Mapping[str, dict[str, Any]]] = {
     "head": {"bold": True},
@@ -136,7 +141,8 @@ class Invocation:
         places = [place for place, word in enumerate(words) if limited and word.startswith("--limit")]
         for place in reversed(places):
             del words[place : place + (1 if "=" in words[place] else 2)]
-        return self.redacted(visible(shlex.join(["propsync", *words])))
+        shown = [_STORE_SECRET.sub("...", word) if _STORE.match(word) else word for word in words]
+        return self.redacted(visible(shlex.join(["propsync", *shown])))
 
     def set_job(self, job: Job) -> None:
         """Note a job's name and its key, so that no message shows the key, wherever it may come from."""

@@ -25,7 +25,7 @@ Decorator: TypeAlias = Callable[[Any], Any]
 
 _COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
-_PATHS = {"report", "rejects", "metrics_file", "state_dir"}
+_PATHS = {"report", "rejects", "metrics_file", "state_dir", "plan"}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -140,6 +140,12 @@ row_options = with_options(
            "0: no minimum.  [default: 1 if the last run had rows]"),
     switch("--again",
            "Send the source of the last run again, although the job has $add, $append or $prepend."),
+    option("--max-changes", "P%", parse_percent,
+           "Stop (exit 4) before sending if more than P% of the known users changed.  [default: 90% if at "
+           "least 1000 are known and the job is the same]"),
+    option("--max-absent", "P%", parse_percent,
+           "With `absent: unset`: stop (exit 4) before sending if more than P% of the known users are "
+           "missing.  [default: 10% if at least 10 are known]"),
 )
 REJECTS = option("--rejects", "FILE.csv|.ndjson", parse_rejects_path,
                  "Write the rejects to this file: CSV for a spreadsheet, or NDJSON.")
@@ -162,14 +168,10 @@ sending_options = with_options(
     switch("--accept-rejects", "Exit with 0 if the run finishes, also if rows were rejected."),
     option("--limit", "N", click.IntRange(min=1),
            "Send only the first N rows of the source; the next run without it sends the rest."),
+    option("--plan", "FILE", click.Path(path_type=Path, dir_okay=False),
+           "Send exactly what a plan of `check --save` says, or nothing (exit 4)."),
     option("--max-outage", "DURATION", parse_duration,
            "Stop (exit 5) if the destination is unavailable for longer.", default="30m"),
-    option("--max-changes", "P%", parse_percent,
-           "Stop (exit 4) before sending if more than P% of the known users changed.  [default: 90% if at "
-           "least 1000 are known and the job is the same]"),
-    option("--max-absent", "P%", parse_percent,
-           "With `absent: unset`: stop (exit 4) before sending if more than P% of the known users are "
-           "missing.  [default: 10% if at least 10 are known]"),
     option("--on-source-change", None, click.Choice(["stop", "restart"]),
            "If an unfinished run has another source, job or destination: stop (exit 7), or restart, which "
            "keeps what it had accepted.  [default: restart; stop if the job has $add, $append or $prepend]"),

@@ -130,12 +130,15 @@ class RunReporter:
             raise failures[0]
 
     def keep_history(self, state_dir: Path) -> None:
-        """From now on, also keep a record of the run in its state folder."""
+        """From now on, also keep a record of the run in its state folder, and there how far it is."""
+        from ..checkpoint import StateDir
         from ..listeners import compose
         from ..listeners.run_record import HistoryListener
+        from ..listeners.run_state_writer import RunStateWriter
 
         self.state_dir = state_dir
-        self._files.append(HistoryListener(state_dir, mask=self._channels.mask))
+        history = HistoryListener(state_dir, mask=self._channels.mask)
+        self._files += (RunStateWriter(StateDir(state_dir).progress), history)
         self._listener = compose(*self._files, *self._lines)
 
     def __call__(self, event: Event) -> None:

@@ -7,7 +7,16 @@ from .column_spec import ColumnSpec, Step
 from .identification_spec import Identification
 from .problems import check_columns, check_repeated, lacking, missing_columns
 from .scalars import ValueType
-from .spec import CsvOptions, Destination, Job, fingerprint, job_from_dict, load_job, parse_job
+from .spec import (
+    CsvOptions,
+    Destination,
+    Job,
+    fingerprint,
+    job_from_dict,
+    key_fingerprints,
+    load_job,
+    parse_job,
+)
 from .words import endpoint
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "endpoint",
     "fingerprint",
     "job_from_dict",
+    "key_fingerprints",
     "lacking",
     "load_job",
     "missing_columns",

@@ -69,7 +69,8 @@ def unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
         if word in schema["properties"]:
             return "; it belongs at the top level"
         for section, part in schema["properties"].items():
-            if word in _keys_of(part, schema):
+            # Under `identification` it is rather the name of a property, such as `plan`.
+            if word in _keys_of(part, schema) and (section, path[0]) != ("run", "identification"):
                 return f"; it belongs under `{section}`"
     owner = schema
     for key in path[:-1]:

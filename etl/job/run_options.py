@@ -71,6 +71,8 @@ class RunOptions:
     """Send the source of the last run again, although the job counts."""
     limit: _Count | None = None
     """Send only the first rows, so many; the next run sends the rest."""
+    plan: Text | None = None
+    """Send exactly what a plan of check --save says, or nothing."""
     retry_wait: _Duration | None = None
     """Pause after a first failed try."""
     throttle_wait: _Duration | None = None

@@ -299,15 +299,33 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 
 def fingerprint(job: Job) -> str:
     """64 hex digits of a hash over everything that changes what is sent; of `transform` only its name."""
+    return hashlib.sha256(_packed(_meaning(job))).hexdigest()
 
-    def given(part: Any) -> dict[str, Any]:
-        # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
-        defaults = {
-            one.name: one.default if one.default_factory is MISSING else one.default_factory()
-            for one in fields(part)
-        }
-        return {key: value for key in defaults if (value := getattr(part, key)) != defaults[key]}
 
+def key_fingerprints(job: Job) -> dict[str, str]:
+    """A hash of each key of the job file that changes what is sent, by its path; 16 hex digits each."""
+    content, part = _meaning(job), job.identification
+    del content["version"], content["identification"], content["destination"]
+    keys = {f"identification.{path}": spec for path, spec in part.specs()} | content
+    keys |= {"identification $unset": part.unset, "identification $clearAll": part.clear_all}
+    return {name: hashlib.sha256(_packed(one)).hexdigest()[:16] for name, one in keys.items() if one}
+
+
+def _given(part: Any) -> dict[str, Any]:
+    # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
+    defaults = {
+        one.name: one.default if one.default_factory is MISSING else one.default_factory()
+        for one in fields(part)
+    }
+    return {key: value for key in defaults if (value := getattr(part, key)) != defaults[key]}
+
+
+def _packed(content: object) -> bytes:
+    return orjson.dumps(content, _given, orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def _meaning(job: Job) -> dict[str, Any]:
+    """The keys of a job that change what is sent."""
     content: dict[str, object] = {
         "version": FINGERPRINT_VERSION,
         "identification": job.identification,
@@ -317,9 +335,9 @@ def fingerprint(job: Job) -> str:
         "transform": job.transform,
         "partial_families": job.partial_families,
     }
-    content |= {key: value for key, value in given(job).items() if key not in {*content, *_SENDS_NOTHING}}
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-    return hashlib.sha256(orjson.dumps(content, default=given, option=options)).hexdigest()
+    return content | {
+        key: value for key, value in _given(job).items() if key not in {*content, *_SENDS_NOTHING}
+    }
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------

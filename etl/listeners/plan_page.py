@@ -65,7 +65,7 @@ def plan_page(plan: Mapping[str, Any]) -> str:
     return PAGES.get_template("plan.html").render(
         plan=plan,
         destination=f"{counted(plan['files'], 'file')} to {address(plan['endpoint'])}",
-        bar=bar_parts(counts),
+        bar=bar_parts(counts, accepted="to be sent"),
         bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
         ends=[
             (end, "to be sent" if end == "accepted" else end, n, share(n, plan["rows"]) if n else "")

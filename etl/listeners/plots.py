@@ -84,20 +84,18 @@ def timeline_of(record: RunRecord) -> Timeline | None:
 def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: list[float]) -> Plot:
     known = [value for _, _, values in lines for value in values if value is not None]
     top = _round_up(max(*known, 0.0))
-    drawn = tuple(
-        (
-            name,
-            style,
-            " ".join(
-                f"{end / ends[-1] * PLOT_WIDTH:.1f},{PLOT_HEIGHT - value / top * PLOT_HEIGHT:.1f}"
-                for end, value in zip([0.0, *ends], [values[0], *values], strict=True)
-                if value is not None
-            ),
-        )
-        for name, style, values in lines
-    )
+    drawn = []
+    for name, style, values in lines:
+        points, before = list[str](), None
+        for start, end, value in zip([0.0, *ends], ends, values, strict=False):
+            if value is not None:  # after a gap it begins with its interval
+                for at in (end,) if before is not None else (start, end):
+                    x, y = at / ends[-1] * PLOT_WIDTH, PLOT_HEIGHT - value / top * PLOT_HEIGHT
+                    points.append(f"{x:.1f},{y:.1f}")
+            before = value
+        drawn.append((name, style, " ".join(points)))
     said = f"{title} over {span(ends[-1])}: between {text(min(known))} and {text(max(known))}"
-    return Plot(title, text(top), said, drawn)
+    return Plot(title, text(top), said, tuple(drawn))
 
 
 def _round_up(value: float) -> float:

@@ -193,12 +193,20 @@ def _shares(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float
     return found
 
 
-def bar_parts(counts: Mapping[str, int]) -> list[tuple[str, float, float, str]]:
-    """The parts of a bar: kind, place and width in %, and the words that fit into it."""
+def bar_parts(
+    counts: Mapping[str, int], *, accepted: str = "accepted"
+) -> list[tuple[str, float, float, str]]:
+    """The parts of a bar: kind, place and width in %, and the words that fit; `accepted` are named so."""
     found, x, whole = [], 0.0, sum(counts.values())
     for kind, width in bar_widths(counts).items():
         wide, part = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole)
-        words = f"{kind} {part}" if wide >= _WORDY else part if wide >= _NUMBERED else ""
+        words = (
+            f"{accepted if kind == 'accepted' else kind} {part}"
+            if wide >= _WORDY
+            else part
+            if wide >= _NUMBERED
+            else ""
+        )
         found.append((kind, round(x, 2), round(wide, 2), words if whole else ""))
         x += wide
     return found

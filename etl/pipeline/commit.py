@@ -50,7 +50,7 @@ class Committer(AbstractContextManager["Committer"]):
 
     async def commit(self, chunk: Chunk, outcome: Outcome) -> None:
         """Return once the chunk is committed durably. Raises StateError, or TooManyRejectsError."""
-        mine = _committed(chunk, outcome)
+        mine = committed_rows(chunk, outcome)
         self._waiting.append(mine)
         async with self._writing:
             if any(committed is mine for committed in self._waiting):
@@ -100,7 +100,8 @@ def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
         )
 
 
-def _committed(chunk: Chunk, outcome: Outcome) -> CommittedRows:
+def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:
+    """The rows of a chunk as they are committed: what became of those that were sent, and all others."""
     held = 0 if chunk.held is None else len(chunk.held)
     rows = Tally(
         rows=len(chunk.numbers) if chunk.again else chunk.stop - chunk.first - held,

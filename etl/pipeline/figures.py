@@ -28,8 +28,8 @@ _SAMPLES: Final = 10
 class PropertyFigures:
     """A property (or group, or field) in the rows that aren't rejects: how it is made and what it holds.
 
-    `options` are the keys of its column spec other than `column`. `filled` is how many rows have a value;
-    `example` and the texts of `values` are JSON.
+    `options` are the keys of its column spec other than `column`. `filled` is how many rows have a value, and
+    `sent` in how many of them it differs from the snapshot; `example` and the texts of `values` are JSON.
     """
 
     name: str
@@ -38,6 +38,7 @@ class PropertyFigures:
     values: ValueCounts
     types: dict[str, None] = field(default_factory=dict)
     filled: int = 0
+    sent: int = 0
     example: str | None = None
 
     def add(self, column: pa.Array) -> None:
@@ -127,6 +128,12 @@ class Figures:
                     found.values.add(quoted_counts(take_values(batch.rows.column(place), rows)))
         if len(self.samples) < _SAMPLES and len(mapped.kept):
             self._add_samples(mapped)
+
+    def send(self, mapped: Mapped) -> None:
+        """Count which properties a batch sends, once it was compared."""
+        for path, column in value_columns(mapped.identifications):
+            if path in self.properties:
+                self.properties[path].sent += len(column) - column.null_count
 
     def reject(self, reject: Reject) -> None:
         """Add a reject, which may come of any stage."""

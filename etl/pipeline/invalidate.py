@@ -38,7 +38,8 @@ class JobFacts:
     """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
 
     `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
-    `resent`: its source are rejects. `layout` None: nothing is compared.
+    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
+    that it keeps to.
     """
 
     endpoint: str
@@ -47,6 +48,7 @@ class JobFacts:
     counts: bool
     resent: bool
     layout: Layout | None
+    plan: str | None = None
 
     @classmethod
     def of(cls, job: Job, source: Source) -> Self:

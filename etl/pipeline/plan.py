@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
 from ..arrow.json_lines import Splice, json_lines
 from ..checkpoint import StateDir
-from ..errors import EtlError, TooManyRejectsError
+from ..errors import EtlError
 from ..job import Job
 from ..model import Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source
@@ -28,12 +29,13 @@ from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
 from ..subject import Subject, user_keys
 from ..text import html_table, span
 from .capabilities import known_limits
-from .commit import check_rejects
 from .diff_base import DiffBase, destination_folder, open_diff_base
 from .figures import Figures
-from .precheck import LargeNumbers, job_warnings, precheck, refusal, source_warnings
+from .guards import Guard, guards_of
+from .precheck import LargeNumbers, job_warnings, precheck, source_warnings
 from .removed_users import find_removed_users
 from .row_pipeline import JobSource, RowPipeline
+from .saved_plan import PlanInputs, SavedPlan
 from .settings import Settings, at_endpoint
 
 _EXAMPLES: Final = 3
@@ -83,8 +85,8 @@ class Plan:
     without retries; `examples` has up to three rejects for each code, `skipped_values` counts
     values that are left out by the job's wish, by column and reason. `figures` are those of the export by
     property. `seconds` is what the rates allow, `seconds_by_rate` what other rates would.
-    `users` are counted once each. `changes` None: nothing is compared. `refused` is the error with which a
-    run would stop before it sent anything, or because of its rejects.
+    `users` are counted once each. `changes` None: nothing is compared. `sha256` is of the identifications, as
+    they are encoded and in their order, over `batch` with zeros for the run's id.
     """
 
     job: str
@@ -92,6 +94,7 @@ class Plan:
     transport: TransportName
     files: int
     figures: Figures
+    inputs: PlanInputs = field(repr=False)
     tally: Tally = Tally()
     seconds: float = 0.0
     seconds_by_rate: dict[int, float] = field(default_factory=dict)
@@ -101,7 +104,23 @@ class Plan:
     warnings: list[Warned] = field(default_factory=list)
     users: int = 0
     changes: Changed | None = None
-    refused: EtlError | None = None
+    guards: list[Guard] = field(default_factory=list)
+    sha256: Any = field(default_factory=hashlib.sha256, repr=False, compare=False)
+
+    @property
+    def refused(self) -> EtlError | None:
+        """The error with which a run would stop before it sent anything, or because of its rejects."""
+        return next((guard.error for guard in self.guards if guard.error is not None), None)
+
+    def save(self, path: str | Path, *, with_values: bool = False) -> SavedPlan:
+        """Write the plan to a file (0600) that `run` takes; `with_values`: with ids and values of users.
+
+        Raises UsageError for a source that can be read only once, SourceError if it has changed since,
+        StateError if the file can't be written.
+        """
+        saved = SavedPlan.of(self, with_values=with_values)
+        saved.write(Path(path))
+        return saved
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -114,6 +133,9 @@ class Plan:
     def add(self, chunk: Chunk, overhead: int) -> None:
         """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
         sent = chunk.users > 0
+        if sent:  # each identification with a comma behind it, wherever chunks end
+            for piece in (*chunk.body[1:-1], b","):
+                self.sha256.update(piece)
         self.tally += Tally(
             rows=chunk.stop - chunk.first,
             accepted=chunk.users,
@@ -161,7 +183,14 @@ def plan_job(
     with open_diff_base(job, folder, full=settings.full) as diff_base:
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
         figures = Figures(job, pipeline.rows.splice)
-        found = Plan(job.name, destination.endpoint, destination.transport, len(source.files), figures)
+        found = Plan(
+            job.name,
+            destination.endpoint,
+            destination.transport,
+            len(source.files),
+            figures,
+            PlanInputs(job, pipeline.source, folder, limits, full=settings.full),
+        )
         progress = PlanProgress(found, pipeline.source, settings, listener)
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
         found.warnings += (note for note in known if isinstance(note, Warned))
@@ -170,7 +199,12 @@ def plan_job(
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
             files = pipeline.rows.files()
-            made = pipeline.chunks(files, final=final, watch=users.add, look=figures.look)
+
+            def watch(compared: DiffedBatch) -> None:
+                users.add(compared)
+                figures.send(compared.mapped)
+
+            made = pipeline.chunks(files, final=final, watch=watch, look=figures.look)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):
@@ -181,18 +215,11 @@ def plan_job(
                 progress.report()
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
+            found.guards = guards_of(pipeline, folder, settings, found.tally, changes=first, removed=removed)
         found.seconds = settings.least_seconds(found.tally)
         found.seconds_by_rate = {
             rate: replace(settings, rate=rate).least_seconds(found.tally) for rate in _RATES
         }
-        found.refused = refusal(
-            job, pipeline.source, folder, settings, users=diff_base.users, rows=found.tally.rows
-        )
-        if found.refused is None:
-            try:
-                check_rejects(found.tally, settings.max_rejects, ended=True)
-            except TooManyRejectsError as error:
-                found.refused = error
         return found
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..arrow.distinct import ValueCounts
 from ..remedies import REMEDIES
 from ..text import MASK
-from .figures import ColumnFaults
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from ..arrow.distinct import ValueCounts
+    from .figures import ColumnFaults
+    from .plan import Plan
 
 _TOP, _LONGEST = 5, 200
 
@@ -69,6 +71,7 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
                 "options": one.options,
                 "types": list(one.types),
                 "filled": one.filled,
+                "sent": one.sent,
                 "rows": figures.rows,
                 "example": None if one.example is None else shown(one.example),
                 **values(one.values),
@@ -103,6 +106,10 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
                 for name, change in changes.by_property.items()
             },
         },
+        "guards": [
+            {"guard": g.name, "limit": g.limit, "found": g.found, "stops": g.error and g.error.message}
+            for g in plan.guards
+        ],
         "warnings": [{"code": warning.code, "message": warning.message} for warning in plan.warnings],
     }
 

@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from .. import amplitude
-from ..checkpoint import Checkpoint, PastRun, StateDir, mark_of, past_of
-from ..errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
+from ..checkpoint import Checkpoint, PastRun, StateDir, mark_of
+from ..errors import RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
 from ..job import Job
 from ..mapper import holds_bytes
 from ..model import Chunk, CommittedRows, RowRange, SkippedCounts, Tally, counts_of
@@ -19,7 +19,6 @@ from ..snapshot import DiffedBatch, FinalChanges, Layout
 from ..subject import Subject
 from .row_pipeline import RowPipeline
 from .settings import RowMinimum, Settings
-from .source_files import first_digests
 from .unfinished import entry_of
 
 
@@ -109,23 +108,6 @@ def check_repeat(
         which = "these files" if "all" in found else "some of these files"
         return (Warned("again", f"{which} were sent before, and {names} count again"),)
     return ()
-
-
-def refusal(
-    job: Job, source: Source, folder: StateDir, settings: Settings, *, users: int, rows: int
-) -> EtlError | None:
-    """The error with which a new run would refuse a source, of which `rows` were read; else None."""
-    past = past_of(folder.checkpoint)
-    last = last_rows(source, job.destination.endpoint, past, users)
-    if rows == 0 and requires_rows(settings, last):
-        return no_rows_error(last)
-    try:
-        check_rows(source, settings.min_rows, last)
-        digests = first_digests(source, needed=True) if increments_of(job) else {}
-        check_repeat(job, source, past, digests, again=settings.again)
-    except (TooFewRowsError, RepeatedSourceError) as error:
-        return error
-    return None
 
 
 # --- changed users ---------------------------------------------------------------------------------------
@@ -288,7 +270,7 @@ def job_warnings(job: Job) -> list[Warned]:
 def source_warnings(job: Job, source: Source) -> list[Warned]:
     """Warnings about a source, before a job is run on it."""
     found = list(source.warnings)
-    found += (Warned("header", text) for text in source.data_in_headers(job.identification.columns()))
+    found += (Warned("header", text) for text in source.remarks(job.identification.columns()))
     typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
     for name in Subject.of(job.identification.fields).fields:
         spec = job.identification.fields[name]

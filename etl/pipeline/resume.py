@@ -38,7 +38,9 @@ from .invalidate import (
     uncommitted_flights,
     write_snapshot,
 )
+from .plan import plan_job
 from .precheck import check_repeat, check_rows, increments_of, last_rows
+from .saved_plan import PlanInputs, SavedPlan
 from .settings import Settings
 from .source_files import first_digests, keep_rejects, reads_rejects, same_content
 from .unfinished import (
@@ -80,17 +82,25 @@ class OpenRun:
 
 @contextmanager
 def open_run(
-    job: Job, source: Source, limits: Limits, folder: StateDir, settings: Settings
+    job: Job,
+    source: Source,
+    limits: Limits,
+    folder: StateDir,
+    settings: Settings,
+    plan: SavedPlan | None = None,
 ) -> Iterator[OpenRun]:
-    """Resume the unfinished run of a folder, or begin a new one.
+    """Resume the unfinished run of a folder, or begin a new one; `plan` is what it is to keep to.
 
     Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
-    there is nothing to be sent; then nothing was changed.
+    there is nothing to be sent, PlanError where that isn't what was planned; then nothing was changed.
     """
-    opening = _Opening(job, source, limits, folder, settings)
+    opening = _Opening(job, source, limits, folder, settings, plan)
     with opening.load() or nullcontext() as found:
         unfinished, flights = opening.examine(found)
         decision = opening.decide(found, unfinished)
+        if plan is not None and decision != "resume":
+            plan.check_state(PlanInputs(job, source, folder, limits, full=settings.full))
+            plan.check_result(plan_job(job, source, settings=settings))
         if found is not None and decision == "resume":
             with opening.resumed(found, flights) as run:
                 yield run
@@ -136,6 +146,7 @@ class _Opening:
     limits: Limits
     folder: StateDir
     settings: Settings
+    plan: SavedPlan | None = None
     lost: bool = False
     number: int = 1
     past: tuple[PastRun, ...] = ()
@@ -180,6 +191,8 @@ class _Opening:
         if how is None and made_by not in {progress.base, progress.run_id}:
             path = destination_folder(self.folder, facts.endpoint).snapshot
             how = Difference("snapshot", f"that compares with another snapshot than {path}, as it is now")
+        if how is None and self.plan is not None and facts.plan != self.plan.digest:
+            how = Difference("plan", "of another plan" if facts.plan else "without a plan")
         return Unfinished(
             difference=how,
             accepted=found.arrived(),
@@ -195,6 +208,8 @@ class _Opening:
             return "begin"
         settings, how = self.settings, unfinished.difference
         decision = decide(unfinished, restart=settings.restart, on_change=settings.on_source_change)
+        if self.plan is not None and decision not in {"begin", "resume"}:
+            raise self.plan.unfinished(how.text if how else "that was given up")
         if decision == "stop":
             can_finish = self._can_finish(found.progress())
             increments = (self.increments or ["increments"]) if unfinished.counts else []
@@ -270,7 +285,9 @@ class _Opening:
                 number=same.number if same else self.number,
                 base=diff_base.run_id,
                 run_id=same.run_id if same else None,
-                about=asdict(JobFacts.of(job, self.source)),
+                about=asdict(
+                    replace(JobFacts.of(job, self.source), plan=self.plan.digest if self.plan else None)
+                ),
                 past=self.past,
             ) as checkpoint,
         ):

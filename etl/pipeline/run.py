@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
@@ -47,6 +48,7 @@ from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, open_run
 from .row_pipeline import JobSource, RowPipeline
+from .saved_plan import PlanInputs, SavedPlan
 from .send_loop import send_all
 from .settings import Settings, at_endpoint
 from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
@@ -85,7 +87,15 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
             "a stream is gone once it was read, so --limit would lose its other rows",
             hint="save it to a file and name that, or cut the stream itself, as with head -n",
         )
-    rows = JobSource(job, with_kept(source, folder))
+    source = with_kept(source, folder)
+    plan = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
+    if plan is not None:
+        if settings.restart:
+            raise UsageError(
+                "--restart begins anew, and a plan is of what is to be sent now: give one of them"
+            )
+        plan.check_inputs(PlanInputs(job, source, folder, limits, full=settings.full))
+    rows = JobSource(job, source)
     transport = TRANSPORTS[job.destination.transport](
         job.destination.endpoint,
         key,
@@ -94,7 +104,10 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         trust_status=job.destination.trust_status,
     )
     folder.prepare()
-    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings) as run:
+    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings, plan) as run:
+        if plan is not None:
+            plan.begin(folder)
+            known += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
         pipeline = RowPipeline(job, rows, run.diff_base, run.run_id, limits=limits)
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,

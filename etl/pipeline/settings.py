@@ -71,7 +71,8 @@ class Settings:
     if the last run had some. `on_source_change` is what becomes of an unfinished run of another source or
     job; None: it is restarted, unless increments would count twice. `again` sends increments once more that
     the last run sent. `limit`: only so many rows, the first of the source, are sent; the next run sends the
-    rest. `accept_rejects` ends a run that has rejects with exit code 0.
+    rest. `accept_rejects` ends a run that has rejects with exit code 0. `plan`: the file of a plan that is to
+    be sent, exactly, or nothing.
     """
 
     endpoint: str | None = None
@@ -94,6 +95,7 @@ class Settings:
     again: bool = False
     limit: int | None = None
     accept_rejects: bool = False
+    plan: str | Path | None = None
     processes: Literal[1, 2] | None = None
     clock: Clock = field(default_factory=Clock)
     handle_signals: bool = False
@@ -150,6 +152,7 @@ class Options(TypedDict, total=False):
     again: bool
     limit: int | None
     accept_rejects: bool
+    plan: str | Path | None
     processes: Literal[1, 2] | None
     clock: Clock
     handle_signals: bool

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from ..checkpoint import Checkpoint, StateDir
+from ..checkpoint.run_state import RunState
 from ..job import Job
 from ..ranges import RangeSet
 from ..snapshot import Snapshot
@@ -18,11 +19,17 @@ _MOST_REASONS: Final = 1_000
 def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
     """The state of a job as plain data: its run, its tally, its files with their safe points.
 
+    `progress` is what an active run does (`RunState`), None where none is active.
+
     Raises StaleCheckpointError if the checkpoint can't be read.
     """
     folder = StateDir(state_dir or job.state_dir)
+    active = folder.holder()
+    live = RunState.load(folder.progress) if active else None
     found: dict[str, object] = {
         "job": job.name,
+        "active": active,
+        "progress": live.as_dict() if live else {"state": "preparing"} if active else None,
         "state_dir": str(folder.path),
         "snapshot": _snapshot(destination_folder(folder, job.destination.endpoint).snapshot)
         or _snapshot(folder.snapshot),
@@ -36,7 +43,6 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
         tally = progress.tally
         return found | {
             "status": "finished" if progress.finished else "unfinished",
-            "active": folder.holder(),
             "began": datetime.fromtimestamp(progress.began, UTC).isoformat(timespec="seconds"),
             "seconds": round(progress.seconds, 3),
             "rows": tally.rows,

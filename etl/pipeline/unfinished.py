@@ -23,7 +23,7 @@ _CUT: Final = 2
 _REMEMBERED_SECONDS: Final = INSERT_ID_DAYS * 86_400 - 3_600
 
 Decision: TypeAlias = Literal["begin", "resume", "restart", "finish", "stop"]
-Cause: TypeAlias = Literal["endpoint", "transport", "job", "full", "limits", "source", "snapshot"]
+Cause: TypeAlias = Literal["endpoint", "transport", "job", "full", "limits", "source", "snapshot", "plan"]
 # Whether the content of a file, by its number, is still the same; None if that is unknown.
 SameContent: TypeAlias = Callable[[int], bool | None]
 _Entry: TypeAlias = Sequence[object]  # name, size, time and sample of a file; a stream has a number only

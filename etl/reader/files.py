@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import select
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ _MESSAGES: Final = (
 )
 
 Stopped = Callable[[], bool]
+ByteRange = tuple[int, int]  # the first byte, and the one after the last
 _Item = TypeVar("_Item")
 
 
@@ -79,7 +80,8 @@ class InputFile:
 
     `name` is shown to users and holds no secrets. `repeatable`: it can be read from its beginning again and
     again. `seekable`: its streams can be read at any position. `local_path` is None for what isn't a file of
-    this machine.
+    this machine. `piece_bytes` is how much should be read at once; None if that doesn't matter.
+    `versioned`: it has a `version()`.
     """
 
     __slots__ = ()
@@ -87,6 +89,8 @@ class InputFile:
     repeatable: bool
     seekable: bool = True
     local_path: Path | None = None
+    piece_bytes: int | None = None
+    versioned: bool = False
 
     def open(self) -> pa.NativeFile:
         """Open a new stream over the raw bytes; SourceError if there is none."""
@@ -100,6 +104,16 @@ class InputFile:
         """Return what is equal for two mentions of the same file."""
         return self.name
 
+    def version(self) -> str:
+        """Return a digest of what changes whenever its content does."""
+        raise NotImplementedError
+
+    def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
+        """Yield a stream for each part, of which these ranges are read until the next one is asked for."""
+        for _ in parts:
+            with closing(self.open()) as stream:
+                yield stream
+
     def fetch(self) -> int | None:
         """Copy all of it from the web, and return its size; None for what isn't there."""
         return None
@@ -107,7 +121,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile(InputFile):
-    """A file in a file system: this machine's, or a store such as S3."""
+    """A file in a file system of this machine."""
 
     name: str
     system: fs.FileSystem
@@ -178,18 +192,31 @@ class PipedFile(InputFile):
 
 
 def positioned_stream(
-    read_at: Callable[[int, int], bytes], size: Callable[[], int] | None = None
+    read_at: Callable[[int, int], bytes],
+    size: Callable[[], int] | None = None,
+    close: Callable[[], None] = lambda: None,
 ) -> pa.NativeFile:
-    """Make a stream over `read_at(start, count)`; it can seek if `size()` is given."""
-    return pa.PythonFile(_PositionedStream(read_at, size), mode="r")
+    """Make a stream over `read_at(start, count)`; it can seek if `size()` is given, and calls `close()`."""
+    return pa.PythonFile(_PositionedStream(read_at, size, close), mode="r")
 
 
 class _PositionedStream(io.RawIOBase):
-    def __init__(self, read_at: Callable[[int, int], bytes], size: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        read_at: Callable[[int, int], bytes],
+        size: Callable[[], int] | None,
+        close: Callable[[], None],
+    ) -> None:
         super().__init__()
         self._read_at = read_at
         self._size = size
+        self._close = close
         self._at = 0
+
+    def close(self) -> None:
+        if not self.closed:
+            self._close()
+        super().close()
 
     def readable(self) -> bool:
         return True

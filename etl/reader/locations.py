@@ -6,7 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Final
@@ -18,6 +18,7 @@ from ..errors import SourceError
 from ..text import counted
 from .files import InputFile, PipedFile, StoredFile, source_errors
 from .formats import reader_by_name
+from .stores import Store, StoreFile, open_store
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -48,13 +49,8 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
     if scheme:  # a store such as S3; a `?` begins its settings, so it is no wildcard here
         address, _, settings = location.partition("?")
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
-        shown = public_address(location)
-        with source_errors(shown):
-            system, inside = fs.FileSystem.from_uri(f"{fixed}?{settings}" if settings else fixed)
-        found = _Search(system, "", shown, left_out).find(inside + unquote(address[len(fixed) :]))
-        return [
-            replace(file, name=f"{scheme}://{file.path}") for file in found if isinstance(file, StoredFile)
-        ]
+        store, inside = open_store(fixed, settings)
+        return _Search(store, "", address, left_out).find(inside + unquote(address[len(fixed) :]))
     path = Path(location).expanduser()
     start = "" if path.is_absolute() or folder == Path() else f"{folder.as_posix()}/"
     return _Search(fs.LocalFileSystem(), start, location, left_out).find(path.as_posix())
@@ -92,7 +88,7 @@ def partitions(name: str) -> dict[str, str | None]:
 class _Search:
     """Finds the files of one `location`; a relative path starts at `start`, which is no part of a name."""
 
-    system: fs.FileSystem
+    system: fs.FileSystem | Store
     start: str
     location: str
     left_out: Counter[str]
@@ -102,8 +98,11 @@ class _Search:
             info = self.system.get_file_info(self.start + path)
             if info.type != fs.FileType.NotFound or not _WILDCARD.search(path):
                 return list(self._files(info))
-            matching = sorted(self._expand("/" if path.startswith("/") else "", path.split("/")))
-            infos = self.system.get_file_info([self.start + one for one in matching])
+            matching = dict(self._expand("/" if path.startswith("/") else "", path.split("/")))
+            infos = (
+                known or self.system.get_file_info(self.start + one)
+                for one, known in sorted(matching.items())
+            )
             there = (info for info in infos if info.type != fs.FileType.NotFound)
             found = [file for info in there for file in self._files(info, alone=False)]
         if not found:
@@ -111,10 +110,12 @@ class _Search:
             raise SourceError(f"{self.location} matches no file", hint=hint)
         return found
 
-    def _expand(self, done: str, parts: list[str]) -> Iterator[str]:
-        """The paths that begin with `done` and go on as the pattern's `parts` require."""
+    def _expand(
+        self, done: str, parts: list[str], known: fs.FileInfo | None = None
+    ) -> Iterator[tuple[str, fs.FileInfo | None]]:
+        """Paths that begin with `done` and go on as the `parts` require, and what is known of each."""
         if not parts:
-            yield done.removesuffix("/")
+            yield done.removesuffix("/"), known
         elif not _WILDCARD.search(parts[0]):
             yield from self._expand(f"{done}{parts[0]}/" if parts[0] else done, parts[1:])
         else:
@@ -131,13 +132,15 @@ class _Search:
                     and (not name.startswith(_HIDDEN) or name[0] == parts[0][0])
                     and (is_folder or len(parts) == 1)
                 ):
-                    yield from self._expand(f"{done}{name}/", parts[1:])
+                    yield from self._expand(f"{done}{name}/", parts[1:], info)
             if parts[0] == "**":
                 yield from self._expand(done, parts[1:] or ["*"])
 
     def _files(self, info: fs.FileInfo, *, alone: bool = True) -> Iterator[InputFile]:
         name = info.path.removeprefix(self.start).removeprefix("./")
         if info.type == fs.FileType.NotFound:
+            if isinstance(self.system, Store):
+                raise self.system.missing(info.path)
             hint = f"check the path; it was looked for at {Path(info.path).absolute()}"
             raise SourceError(f"{self.location} is not there", hint=hint)
         if info.type == fs.FileType.Directory:
@@ -160,7 +163,8 @@ class _Search:
                 raise SourceError(f"the folder {self.location} holds no data files", hint=hint)
             yield from files
         elif info.type == fs.FileType.File:
-            yield StoredFile(name, self.system, info.path)
+            stored = isinstance(self.system, Store)
+            yield StoreFile(self.system, info) if stored else StoredFile(name, self.system, info.path)
         else:
             yield PipedFile(name, lambda: Path(info.path).open("rb", buffering=0))  # noqa: SIM115
 

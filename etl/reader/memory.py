@@ -265,5 +265,5 @@ def _table(item: Any, what: str) -> pa.Table:
 
 def _is_frame(given: Any) -> bool:
     """Whether it is a DataFrame of pandas."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(given, pandas.DataFrame)
+    frames = getattr(sys.modules.get("pandas"), "DataFrame", None)  # another thread may be importing it
+    return frames is not None and isinstance(given, frames)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,11 +18,22 @@ from ..errors import StateError
 from ..model import Batch
 from .arrow_values import plain_batches, plain_schema
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
-from .files import HEAD, InputFile, StoredFile, UnpackedFile, guarded, source_errors
+from .files import HEAD, ByteRange, InputFile, StoredFile, UnpackedFile, guarded, source_errors
 
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
 _TAIL: Final = 8
+_GAP: Final = 1 << 19
+_PIECES: Final = 4  # so large a row group is still fetched at once
+
+
+class _Part(NamedTuple):
+    """Row groups that are read together, the number of their first row, and where their columns are."""
+
+    groups: list[int]
+    row: int
+    ranges: Sequence[ByteRange] = ()
+    buffer: int = _BUFFER
 
 
 class ParquetReader(FileReader):
@@ -67,29 +78,53 @@ class ParquetReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
-        for groups, row in self._groups(spans):
-            found = [self._metadata.row_group(group) for group in groups]
-            size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
-            most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
-            with source_errors(self.name), closing(self._file.open()) as stream:
-                batches = _opened(stream, self._metadata).iter_batches(
-                    most, row_groups=groups, columns=list(columns), use_threads=False
-                )
-                batches = guarded(batches, self.name, f"in row {row} or after it")
-                yield from plain_batches(self.name, row, (batch.select(list(columns)) for batch in batches))
+        parts = list(self._parts(spans, columns))
+        with closing(self._file.open_ahead(part.ranges for part in parts)) as streams:
+            for part in parts:
+                found = [self._metadata.row_group(group) for group in part.groups]
+                size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
+                most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
+                with source_errors(self.name):
+                    batches = _opened(next(streams), self._metadata, part.buffer).iter_batches(
+                        most, row_groups=part.groups, columns=list(columns), use_threads=False
+                    )
+                    batches = guarded(batches, self.name, f"in row {part.row} or after it")
+                    chosen = (batch.select(list(columns)) for batch in batches)
+                    yield from plain_batches(self.name, part.row, chosen)
 
-    def _groups(self, spans: RowSpans) -> list[tuple[list[int], int]]:
-        """Which row groups to read, neighbours together, with the number of their first row."""
-        found, row, last = list[tuple[list[int], int]](), 1, -1
+    def _parts(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[_Part]:
+        """The row groups to read; neighbours together, as far as they are one piece for the file."""
+        row, last, piece = 1, _Part([], 0), self._file.piece_bytes
         for group in range(self._metadata.num_row_groups):
             end = row + self._metadata.row_group(group).num_rows
             if any(spans.within(row, end)):
-                if last != group - 1 or not found:
-                    found.append(([], row))
-                found[-1][0].append(group)
-                last = group
+                part = _Part([group], row) if piece is None else self._piece(group, row, columns, piece)
+                ranges = merge_ranges([*last.ranges, *part.ranges])
+                size = sum(stop - start for start, stop in ranges)
+                together = last.groups[-1:] == [group - 1] and last.buffer == part.buffer == _BUFFER
+                if together and size <= (piece or 0):
+                    last.groups.append(group)
+                    last = last._replace(ranges=ranges)
+                else:
+                    if last.groups:
+                        yield last
+                    last = part
             row = end
-        return found
+        if last.groups:
+            yield last
+
+    def _piece(self, group: int, row: int, columns: Sequence[str], piece: int) -> _Part:
+        """One row group with the bytes of these columns; if they are too many at once, large buffers."""
+        found = self._metadata.row_group(group)
+        ranges = list[ByteRange]()
+        for chunk in map(found.column, range(found.num_columns)):
+            path = chunk.path_in_schema
+            if any(path == name or path.startswith(f"{name}.") for name in columns):
+                start = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
+                ranges.append((start, start + chunk.total_compressed_size))
+        if sum(stop - start for start, stop in ranges) > _PIECES * piece:
+            return _Part([group], row, [], max(_BUFFER, piece // len(ranges)))
+        return _Part([group], row, merge_ranges(ranges))
 
     def _seekable(self, given: UnpackedFile) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
@@ -118,8 +153,21 @@ class ParquetReader(FileReader):
         return StoredFile(self.name, fs.LocalFileSystem(), path)
 
 
-def _opened(stream: pa.NativeFile, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:
+    """Merge ranges with less than `_GAP` bytes between them: reading these takes less than a request."""
+    found = list[ByteRange]()
+    for start, stop in sorted(ranges):
+        if found and start - found[-1][1] < _GAP:
+            found[-1] = found[-1][0], max(found[-1][1], stop)
+        else:
+            found.append((start, stop))
+    return found
+
+
+def _opened(
+    stream: pa.NativeFile, metadata: pq.FileMetaData | None = None, buffer: int = _BUFFER
+) -> pq.ParquetFile:
     # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
     return pq.ParquetFile(
-        stream, metadata=metadata, pre_buffer=False, buffer_size=_BUFFER, coerce_int96_timestamp_unit="us"
+        stream, metadata=metadata, pre_buffer=False, buffer_size=buffer, coerce_int96_timestamp_unit="us"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
 from .files import (
+    HEAD,
     SNIFFED,
     InputFile,
     Stopped,
@@ -77,10 +79,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened source: its files in order, as they were when it was opened.
-
-    `warnings` are about files that were not taken.
-    """
+    """An opened source: its files as they were when it was opened; `warnings` are about files not taken."""
 
     files: tuple[SourceFile, ...]
     repeatable: bool
@@ -100,14 +99,10 @@ class Source:
         """Return names that file number `file` has several times, with the places (from 1) of each."""
         return dict(self._entries[file].reader.repeated)
 
-    def remarks(self) -> list[str]:
-        """Return what is odd about the files' headers; it is shown if a column isn't in them."""
-        found = ((entry.file.name, entry.reader.remark()) for entry in self._entries)
-        return [f"in {name} {remark}" for name, remark in found if remark is not None]
-
-    def data_in_headers(self, names: Collection[str]) -> list[str]:
-        """Return, for each file of whose header one of these columns may be data, what to do about it."""
-        found = ((entry.file.name, entry.reader.data_in_header(names)) for entry in self._entries)
+    def remarks(self, columns: Collection[str] = ()) -> list[str]:
+        """Return what is odd about the files' headers; of `columns` only, which of these may be data."""
+        files = [(entry.file.name, entry.reader) for entry in self._entries]
+        found = [(name, one.data_in_header(columns) if columns else one.remark()) for name, one in files]
         return [f"in {name} {remark}" for name, remark in found if remark is not None]
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
@@ -268,6 +263,8 @@ class Source:
         entry = self._entries[file]
         if isinstance(entry.reader, TableReader):
             return entry.reader.nbytes
+        if entry.stored is not None and entry.stored.versioned:
+            return 0  # the store has made it
         return None if self.path(file) is None else entry.file.size
 
     def digest(self, file: int, stopped: Stopped = lambda: False, *, anywhere: bool = False) -> str | None:
@@ -280,12 +277,29 @@ class Source:
         if isinstance(entry.reader, TableReader):
             return checksum(entry.reader.blocks(), stopped)
         stored = entry.stored
+        if stored is not None and stored.versioned:
+            return entry.file.sample
         if stored is None or not stored.repeatable or not (anywhere or self.path(file) is not None):
             return None
         before = stored.state()
         digest = file_checksum(stored, stopped)
         then = (entry.file.size, entry.file.modified)
         return digest if digest is not None and stored.state() == before == then else None
+
+    def sha256(self, file: int) -> str | None:
+        """Return the SHA-256 of a whole file as it is stored; None for what can be read only once."""
+        entry, found = self._entries[file], hashlib.sha256()
+        if isinstance(entry.reader, TableReader):
+            found.update(str(entry.reader.schema()).encode())
+            for block in entry.reader.blocks():
+                found.update(block)
+        elif entry.stored is not None and entry.stored.repeatable:
+            with source_errors(entry.file.name), closing(entry.stored.open()) as stream:
+                for chunk in iter(lambda: stream.read(HEAD), b""):
+                    found.update(chunk)
+        else:
+            return None
+        return found.hexdigest()
 
     def changed(self, digests: Mapping[int, str] | None = None) -> str | None:
         """Return a sentence that tells which file changed since the source was opened, and how; or None.
@@ -297,6 +311,10 @@ class Source:
             if stored is None or not stored.repeatable:
                 continue
             try:
+                if stored.versioned and stored.version() != then.sample:
+                    return f"{then.name} was replaced after it was opened"
+                if stored.versioned:
+                    continue
                 size, modified = stored.state()
                 if size != then.size:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
@@ -348,20 +366,19 @@ def open_source(
         counts[entry.file.name] += 1
         if (number := counts[entry.file.name]) > 1:
             entries[place] = replace(entry, file=replace(entry.file, name=f"{entry.file.name} {number}"))
-    files = tuple(entry.file for entry in entries)
     repeatable = all((entry.stored or entry.reader).repeatable for entry in entries)
-    return Source(files, repeatable, tuple(entries), batch_rows, tuple(warnings))
+    return Source(tuple(e.file for e in entries), repeatable, tuple(entries), batch_rows, tuple(warnings))
 
 
 def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
     size, modified = stored.state()
+    version = stored.version() if stored.versioned else None  # before anything is read
     given, reader_type = recognize(stored)
     reader = reader_type(given, options)
     own = _check_names(reader)
     added = {name: value for name, value in partitions(stored.name).items() if name not in own}
-    return _Entry(
-        reader, SourceFile(stored.name, reader.format, size, modified, reader.sample()), added, stored
-    )
+    file = SourceFile(stored.name, reader.format, size, modified, version or reader.sample())
+    return _Entry(reader, file, added, stored)
 
 
 def _check_names(reader: FileReader) -> list[str]:

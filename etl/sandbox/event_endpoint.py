@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -27,6 +28,7 @@ from .api_rules import (
     trimmed_id,
 )
 from .endpoints import ParsedRequest
+from .stored_map import Store, StoredMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence, Set
@@ -147,25 +149,17 @@ class EventEndpoint:
 class InsertIdMemory:
     """Remembers each key for seven days from when it first came; coming again doesn't prolong that."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], store: Store | None = None) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
-        self._first: dict[InsertKey, float] = {}  # oldest first
-
-    def __len__(self) -> int:
-        return len(self._first)
+        self._first: StoredMap[float] = (store or Store()).map("insert_id")
 
     def add(self, key: InsertKey) -> bool:
         """Remember a key; False where it is remembered already."""
-        now = self._clock()
-        while self._first:
-            oldest = next(iter(self._first))
-            if self._first[oldest] > now - INSERT_ID_SECONDS:
-                break
-            del self._first[oldest]
-        if key in self._first:
+        now, name = self._clock(), orjson.dumps(key).decode()
+        if self._first.get(name, -math.inf) > now - INSERT_ID_SECONDS:
             return False
-        self._first[key] = now
+        self._first[name] = now
         return True
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+import orjson
 
 from .api_rules import (
     DEVICE_KEYS,
@@ -17,9 +20,9 @@ from .api_rules import (
     Json,
     trimmed_id,
 )
-
-if TYPE_CHECKING:
-    from .property_history import PropertyHistory
+from .profile_views import PropertyCounts
+from .property_history import Update, merge_updates, note_update
+from .stored_map import Store, StoredMap
 
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]
@@ -31,13 +34,29 @@ _ADDABLE: Final = frozenset({int, float})
 
 @dataclass(slots=True)
 class Profile:
-    """One user, or one device that no user was named for. `fields` has the string fields by API name."""
+    """One user, or one device that no user was named for. `fields` has the string fields by API name.
+
+    `updates` are those of its properties, see property_history.
+    """
 
     user_id: str | None
     device_ids: list[str] = field(default_factory=list)
     properties: Properties = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
     groups: dict[str, list[Json]] = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list, compare=False)
+
+    def pack(self) -> bytes:
+        """Write all of it as JSON."""
+        return orjson.dumps(
+            (self.user_id, self.device_ids, self.properties, self.fields, self.groups, self.updates)
+        )
+
+    @staticmethod
+    def unpack(packed: bytes) -> Profile:
+        """Read what `pack` wrote."""
+        user_id, device_ids, properties, fields, groups, updates = orjson.loads(packed)
+        return Profile(user_id, device_ids, properties, fields, groups, [tuple(one) for one in updates])
 
     def as_json(self) -> dict[str, object]:
         """Return the profile as the User Profile API does, with the API's other fields beside."""
@@ -51,17 +70,19 @@ class Profile:
 
 
 class Profiles:
-    """All profiles by id.
+    """All profiles by id, in `store`.
 
     `users` by user_id; `devices` by device_id, those without a user; `owners` holds the user that a device
-    belongs to for good. `history` gets the changes of properties, if there is one.
+    belongs to for good. `counts` counts properties. `wall` gives the time.
     """
 
-    def __init__(self, history: PropertyHistory | None = None) -> None:
-        self.history = history
-        self.users: dict[str, Profile] = {}
-        self.devices: dict[str, Profile] = {}
-        self.owners: dict[str, str] = {}
+    def __init__(self, store: Store | None = None, wall: Callable[[], float] = time.time) -> None:
+        self.store = store or Store()
+        self.counts = PropertyCounts()
+        self.users: StoredMap[Profile] = self.store.map("user", Profile.pack, Profile.unpack)
+        self.devices: StoredMap[Profile] = self.store.map("device", Profile.pack, Profile.unpack)
+        self.owners: StoredMap[str] = self.store.map("owner")
+        self._wall = wall
 
     def __len__(self) -> int:
         return len(self.users) + len(self.devices)
@@ -81,13 +102,17 @@ class Profiles:
         `clears_all`: whether `$clearAll` is obeyed; `cleared_by` is the text (`empty`) or the `null` that
         clears a field.
         """
-        profile = self._profile(identification)
+        with self.store.lock:
+            self._change(self._profile(identification), identification, clears_all, cleared_by)
+
+    def _change(
+        self, profile: Profile, identification: Identification, clears_all: bool, cleared_by: str | None
+    ) -> None:
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
             if not clears_all:
                 properties = {name: value for name, value in properties.items() if name != "$clearAll"}
-            note = partial(self.history.note, self.key(identification)) if self.history else None
-            update(profile.properties, properties, note)
+            update(profile.properties, properties, partial(self._note, profile))
         for name, value in groups.items() if isinstance(groups, dict) else ():
             # A null or an empty list names no group, and a type can't be unset.
             named: list[Json] = [one for one in _listed(value) if one is not None]
@@ -108,8 +133,8 @@ class Profiles:
         if user_id is None and device_id is not None:
             user_id = self.owners.get(device_id)
         if user_id is not None:
-            return self.users.get(user_id)
-        return self.devices.get(device_id or "")
+            return self.users.get(user_id)  # type: ignore[no-any-return]
+        return self.devices.get(device_id or "")  # type: ignore[no-any-return]
 
     def as_json(self) -> dict[str, object]:
         """Return every profile: `users` by user_id, and `devices` by device_id those without a user."""
@@ -119,22 +144,35 @@ class Profiles:
     def _profile(self, identification: Identification) -> Profile:
         user_id, device = self.key(identification)
         if user_id is None:
-            return self.devices.setdefault(device, Profile(None, [device]))
-        profile = self.users.setdefault(user_id, Profile(user_id))
+            return _present(self.devices, device, None, [device])
+        profile = _present(self.users, user_id, user_id, [])
         device_id = trimmed_id(identification, "device_id")
         if device_id is not None and device_id not in profile.device_ids:
             profile.device_ids.append(device_id)
             self.owners.setdefault(device_id, user_id)
-            anonymous = self.devices.pop(device_id, None)
+            anonymous = self.devices.get(device_id)
             if anonymous is not None:
+                del self.devices[device_id]
+                both = anonymous.properties.keys() & profile.properties
+                self.counts.count({name: anonymous.properties[name] for name in both}, {})
                 _merge(anonymous, into=profile)
-                if self.history:
-                    self.history.move((None, device_id), (user_id, ""))
         return profile
+
+    def _note(self, profile: Profile, operator: str, before: Properties) -> None:
+        self.counts.count(before, profile.properties)
+        note_update(profile.updates, (self._wall(), operator, before))
+
+
+def _present(profiles: StoredMap[Profile], key: str, user_id: str | None, device_ids: list[str]) -> Profile:
+    profile: Profile | None = profiles.get(key)
+    if profile is None:
+        profile = profiles[key] = Profile(user_id, device_ids)
+    return profile
 
 
 def _merge(anonymous: Profile, *, into: Profile) -> None:
     """Add what a device gathered to its user, whose own values win; a family is taken whole or not at all."""
+    into.updates = merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
     into.properties = {**anonymous.properties, **into.properties}
     into.groups = {**anonymous.groups, **into.groups}
     for family in _FAMILIES:
@@ -153,14 +191,15 @@ def update(
 ) -> None:
     """Apply checked user_properties: operators in the server's order, or plain keys as $set.
 
-    `note` is called for each operator that changes something, with the new values by property (None: gone).
+    `note` is called after each operator that changes something, with the values before by property (None: it
+    was absent).
     """
     if updates.keys().isdisjoint(ORDERED_OPERATORS):
         updates = {"$set": dict(updates)}
     for operator in ORDERED_OPERATORS:
         operands, noted = updates.get(operator), dict[str, Json]()
         if operator == "$clearAll" and operator in updates:
-            noted.update(dict.fromkeys(properties))
+            noted.update(properties)
             properties.clear()
         for name, value in operands.items() if isinstance(operands, dict) else ():
             present = properties.get(name)
@@ -174,7 +213,7 @@ def update(
             else:
                 continue
             if changed != present or type(changed) is not type(present):
-                noted[name] = changed
+                noted[name] = present
         if note and noted:
             note(operator, noted)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What can't change while the server runs: it is bound, and its journal is open.
-FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys"})
+FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
 _LATENCY: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
 
 
@@ -71,7 +71,8 @@ class SandboxOptions:
     form field `options` (`identify_min_id_length`), an `insert_id`, a `time` or `$clearAll`, what it does
     with an array in which an item is bad (`bad_item`), and what clears a field: an `empty` text or a `null`.
     `latency` is in seconds. `sink` reads bodies and looks at
-    nothing. `record` remembers every request in memory, `journal` appends them to a file.
+    nothing. `record` remembers every request in memory, `journal` appends them to a file. `memory` keeps
+    profiles in memory, and not in a temporary file.
     """
 
     port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -110,6 +111,7 @@ class SandboxOptions:
     seed: int = 0
     sink: bool = False
     record: bool = False
+    memory: bool = False
     journal: Path | None = None
 
     def changed(self, values: Mapping[str, object]) -> SandboxOptions:

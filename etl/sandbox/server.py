@@ -26,10 +26,10 @@ from .fault_injection import (
 )
 from .limiter import Limiter
 from .profiles import NOBODY, Profiles
-from .property_history import PropertyHistory
 from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
-from .web_page import Trial, WebPage
+from .stored_map import Store
+from .web_page import Trial, WebPage, refuse_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -72,8 +72,8 @@ class Sandbox:
 
     def _begin(self, options: SandboxOptions) -> None:
         """Begin without any profile; the counts go on."""
-        limiter, inserts = Limiter(options, self._clock), InsertIdMemory(self._clock)
-        profiles = Profiles(PropertyHistory(self._wall))
+        store, limiter = Store(memory=options.memory), Limiter(options, self._clock)
+        profiles, inserts = Profiles(store, self._wall), InsertIdMemory(self._clock, store)
         self._state = SandboxState(options, limiter, self.stats, profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)
         self._endpoints: dict[str, Endpoint] = {
@@ -83,7 +83,7 @@ class Sandbox:
         }
 
     async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=_READ_BYTES)
+        app = web.Application(client_max_size=_READ_BYTES, middlewares=[refuse_foreign])
         app.add_routes(
             [
                 *(web.post(path, self.update) for path in self._endpoints),
@@ -223,6 +223,7 @@ class Sandbox:
             if answer is None:
                 try:
                     answer = self._endpoints[request.path].take(parsed)
+                    self.profiles.store.write()
                 except RequestRefusedError as error:
                     answer = endpoint.refuse(error)
         record = RequestRecord(

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
 from .fault_injection import SandboxError
-from .profile_views import find_ids, property_values, type_name
+from .profile_views import type_name
+from .property_history import property_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from .server import Sandbox
 
 # The page asks no other address, and runs no script but the one that the package ships.
 HEADERS: Final = {
     "Content-Security-Policy": "; ".join(
-        ("default-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'")
+        (
+            "default-src 'self'",
+            "img-src 'self' data:",  # icons in the style sheet
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer, a browser hides the origin of the page's own forms
     "Cache-Control": "no-store",
 }
+_AMPLITUDE: Final = frozenset({IDENTIFY, BATCH, HTTP_V2, USER_PROFILE})
+_OWN_HOST: Final = r"(?i:127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
+_OWN_SITES: Final = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; none: typed by a person
 ASSETS: Final = Path(__file__).with_name("assets")
 # The kinds of faults that have a switch; those that were given otherwise are added.
 _SWITCHES: Final = (
@@ -50,6 +60,8 @@ _SWITCHES: Final = (
 _USUAL_SHARE: Final = 20.0
 _MOST_REQUESTS: Final = 20
 _UNASKED: Final = 10  # users that are shown where nothing was typed
+_FOUND: Final = 50  # users that are shown where something was
+_MOST_PROPERTIES: Final = 500
 _SHORT: Final = 80  # characters
 
 
@@ -100,6 +112,28 @@ _TEMPLATES: Final = Environment(
 _TEMPLATES.filters.update(number="{:,}".format, value_text=value_text, clock_time=clock_time)
 
 
+@web.middleware
+async def refuse_foreign(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Keep pages of other sites from the sandbox's own paths: they may neither read nor change anything.
+
+    A browser says which page asks. A name that leads here and isn't this machine's would make any page the
+    sandbox's own (DNS rebinding). Programs say nothing, and may do all.
+    """
+    reason = None
+    if request.path not in _AMPLITUDE:
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        origin = request.headers.get("Origin", f"http://{request.host}")
+        if re.fullmatch(_OWN_HOST, request.host) is None:
+            reason = "the sandbox answers only to 127.0.0.1 and localhost: open it by one of these"
+        elif request.method == "POST" and (site not in _OWN_SITES or origin != f"http://{request.host}"):
+            reason = "this came from a page of another site: use the sandbox's own page, or a program"
+    if reason is None:
+        return await handler(request)
+    return web.Response(status=403, text=f"refused: {reason}\n", headers=HEADERS)
+
+
 class WebPage:
     """The pages of one sandbox and their paths. Plain links and forms do everything; htmx saves clicks."""
 
@@ -120,19 +154,21 @@ class WebPage:
     async def overview(self, request: web.Request) -> web.Response:
         """`GET /`: counters, users by a part of their id, and the last requests."""
         profiles, text = self._sandbox.profiles, request.query.get("q", "").strip()
-        if text:
-            # In a thread, on a copy of the ids: requests go on while a million of them are looked through.
-            users, more_users = await asyncio.to_thread(find_ids, list(profiles.users), text)
-            devices, more_devices = await asyncio.to_thread(find_ids, list(profiles.devices), text)
-        else:
-            users, devices = (list(islice(ids, _UNASKED)) for ids in (profiles.users, profiles.devices))
-            more_users, more_devices = len(profiles.users) > _UNASKED, len(profiles.devices) > _UNASKED
+        most = _FOUND if text else _UNASKED
+        ids = [
+            one.search(text, most + 1) if text else list(islice(one, most + 1))
+            for one in (profiles.users, profiles.devices)
+        ]
+        users, devices = (
+            [(key, one[key]) for key in keys[:most]]
+            for one, keys in zip((profiles.users, profiles.devices), ids, strict=True)
+        )
         return self._page(
             "overview.html",
             text=text,
-            found=[(user, profiles.users[user]) for user in users if user in profiles.users],
-            devices=[(one, profiles.devices[one]) for one in devices if one in profiles.devices],
-            more=more_users or more_devices,
+            found=users,
+            devices=devices,
+            more=any(len(keys) > most for keys in ids),
             stats=self._sandbox.stats,
             recent=list(reversed(self._sandbox.journal.recent))[:_MOST_REQUESTS],
         )
@@ -144,8 +180,7 @@ class WebPage:
         if found is None:
             message = "There is no user or device with this id (any more)."
             return self._page("message.html", status=404, message=message)
-        key = (found.user_id, "" if found.user_id is not None else found.device_ids[0])
-        changes = profiles.history.of(key) if profiles.history else {}
+        changes = property_changes(found.updates, found.properties)
         trial = self._sandbox.trial
         return self._page(
             "profile.html",
@@ -158,18 +193,15 @@ class WebPage:
 
     async def properties(self, _: web.Request) -> web.Response:
         """`GET /properties`: how filled each property is, and which types its values have."""
-        found, sampled = property_values(self._sandbox.profiles)
-        return self._page("properties.html", found=found, sampled=sampled)
+        found, others = self._sandbox.profiles.counts.largest(_MOST_PROPERTIES)
+        return self._page("properties.html", found=found, others=others)
 
     async def faults(self, _: web.Request) -> web.Response:
         """`GET /faults`: the switches."""
         return self._switches()
 
     async def switch(self, request: web.Request) -> web.Response:
-        """`POST /faults`: obey the form, which another site can't send in a person's name."""
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            return self._page("message.html", status=403, message="This form came from another site.")
+        """`POST /faults`: obey the form."""
         form = await request.post()
         given = {name: str(value) for name, value in form.items()}
         if "forget" in given:

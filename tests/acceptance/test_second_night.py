@@ -137,7 +137,8 @@ def _die(arguments: tuple[object, ...], folder: Path, point: str, after: bool) -
     whole = pkgutil.resolve_name(END[point])
 
     def dying(*given: Any, **named: Any) -> Any:
-        begins = given[:1] == (Path(folder, ".propsync", "job", "in_flight.new"),)
+        state = Path(folder, ".propsync", "job")
+        begins = given[:1] in {(state / "in_flight.new",), (state / "progress.json.new",)}
         found = whole(*given, **named) if after or begins else None
         if not begins:
             os.kill(os.getpid(), signal.SIGKILL)

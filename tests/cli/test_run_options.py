@@ -197,3 +197,22 @@ def test_a_limited_run_says_how_to_send_the_rest(propsync: Propsync, sandbox: Sa
     assert propsync(*run(sandbox, job, "--json")).summary["resumed_rows"] == 5
     assert len(sandbox.profiles) == 38
     assert "no meaning" in propsync(*run(sandbox, job, "--limit", "5", "--dry-run")).err
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "s3://AKIA:SEC/RET@bucket/a.csv",
+        "S3://AKIA%3ASECRET@bucket/a.csv",
+        "s3://bucket/a.csv?region=x&secret_key=SECRET",
+        "abfss://c@account.dfs.core.windows.net/a.csv?sig=SECRET",
+    ],
+)
+def test_credentials_in_an_address_are_written_nowhere(propsync: Propsync, location: str) -> None:
+    (propsync.folder / "job.yml").write_text("source: x\nidentification: {user_id: id}\n")
+    finished = propsync("run", "job.yml", location, "--json", "--report", "r.html", "--log-format", "json")
+    assert finished.code == 7
+    written = [path.read_text() for path in propsync.folder.rglob("*") if path.suffix in {".html", ".json"}]
+    assert "propsync run job.yml" in "".join(written)
+    for text in (*written, finished.out, finished.err):
+        assert "SECRET" not in text.replace("SEC/RET", "SECRET")

@@ -35,6 +35,7 @@ GIVEN: dict[str, tuple[list[str], str, Any]] = {
     "--poison-user": (["a"], "poison_users", frozenset({"a"})),
     "--sink": ([], "sink", True),
     "--record": ([], "record", True),
+    "--memory": ([], "memory", True),
     "--journal": (["requests.ndjson"], "journal", Path("requests.ndjson")),
 }
 

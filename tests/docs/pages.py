@@ -15,6 +15,7 @@ _PLAYED_DOCS = (
     "running",
     "library",
     "messy-exports",
+    "plan",
     "verify",
     "probe",
     "tutorial",

@@ -21,7 +21,7 @@ def name_of(page: Path) -> str:
     return page.name
 
 
-@pytest.mark.parametrize("page", [*PLAYED, DOCS / "sources.md"], ids=name_of)
+@pytest.mark.parametrize("page", [*PLAYED, DOCS / "sources.md", DOCS / "stores.md"], ids=name_of)
 def test_a_page_says_what_its_examples_do(
     page: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

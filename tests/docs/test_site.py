@@ -14,7 +14,7 @@ from etl.cli.app import propsync
 from etl.job.spec import job_schema
 from tests.docs.pages import DOCS, ROOT
 
-pytestmark = pytest.mark.site
+pytestmark = pytest.mark.docs
 SITE = ROOT / "build" / "site"
 # What a browser loads by itself; `a` is followed by people only.
 _LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}

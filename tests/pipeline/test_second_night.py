@@ -174,8 +174,9 @@ class Both:
         """The next night begins another run; from now on the other has what arrived by then."""
         self._restart = True
         theirs, ours = self._full.profiles, self._changed.profiles
-        theirs.users, theirs.devices = copy.deepcopy((ours.users, ours.devices))
-        theirs.owners = dict(ours.owners)
+        for name in ("users", "devices", "owners"):
+            getattr(theirs, name).clear()
+            getattr(theirs, name).update(copy.deepcopy(dict(getattr(ours, name))))
 
     def differences(self, *, ignoring: bool = False) -> list[object]:
         """Profiles that aren't alike."""

@@ -154,7 +154,6 @@ def test_what_is_odd_about_a_header_is_told(tmp_path: Path, text: str, words: st
 def test_a_column_named_like_the_value_below_it_may_be_data(tmp_path: Path, text: str, name: str) -> None:
     source = opened(tmp_path, text)
     is_data = name.startswith(("u", "ada"))
-    assert [f"(`{name}`)" in one for one in source.data_in_headers([name])] == [True] * is_data
-    assert source.data_in_headers([]) == []
+    assert [f"(`{name}`)" in one for one in source.remarks([name])] == [True] * is_data
     named = opened(tmp_path, text, header=("a", "b"))
-    assert named.data_in_headers([name, "a", "b"]) == []
+    assert named.remarks([name, "a", "b"]) == []

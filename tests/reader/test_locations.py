@@ -6,11 +6,9 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
 from etl.errors import SourceError
 from etl.reader import open_source
@@ -161,34 +159,6 @@ def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
     writer.join(10)
     with pytest.raises(SourceError, match="was read already"):
         batches(source)
-
-
-@dataclass(frozen=True)
-class _Store:
-    """Stands for a store like S3: the same file system calls, answered by a folder."""
-
-    root: Path
-
-    def __call__(self, uri: str) -> tuple[fs.FileSystem, str]:
-        system = fs.SubTreeFileSystem(str(self.root), fs.LocalFileSystem())
-        return system, uri.partition("?")[0].partition("://")[2]
-
-
-def test_files_in_a_store_are_named_without_its_secrets(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = type("FileSystem", (fs.FileSystem,), {"from_uri": staticmethod(_Store(folder))})
-    monkeypatch.setattr("etl.reader.locations.fs.FileSystem", store)
-    source = open_source(["s3://in/**/*.csv?region=eu-1", "s3://in/a.csv", "s3://in/sub"])
-    expected = [
-        "s3://in/a.csv",
-        "s3://in/b.csv",
-        "s3://in/sub/c.csv",
-        "s3://in/z[1].csv",
-        "s3://in/sub/deeper/d.tsv",
-    ]
-    assert [file.name for file in source.files] == expected
-    assert rows_of(batches(source, 2)) == {1: {"id": "1"}}
 
 
 def test_a_web_address_is_one_place_named_without_its_secrets() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,12 @@ def test_another_table_has_another_sample() -> None:
     tables = [TABLE, TABLE.slice(1), TABLE.slice(0, 6), TABLE.rename_columns(["id", "m"])]
     assert len({open_source([table]).files[0].sample for table in tables}) == len(tables)
     assert open_source([TABLE]).files == open_source([pa.Table.from_pylist(ROWS)]).files
+
+
+def test_another_thread_may_be_importing_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Spark does while it makes the rows of a DataFrame."""
+    monkeypatch.setitem(sys.modules, "pandas", types.ModuleType("pandas"))
+    assert len(rows_of(batches(open_source([iter([TABLE])]), 0))) == len(ROWS)
 
 
 def test_a_frame_keeps_its_types_and_loses_its_index() -> None:

@@ -490,16 +490,6 @@ def test_a_key_is_new_once_in_seven_days_from_when_it_first_came(steps: list[tup
             first[name] = clock.now
 
 
-def test_what_is_older_than_seven_days_takes_no_memory() -> None:
-    clock = HandClock()
-    inserts = InsertIdMemory(clock)
-    for number in range(1000):
-        inserts.add(("user_id", "user-1", str(number)))
-    clock.now += 7 * DAY
-    inserts.add(("user_id", "user-1", "new"))
-    assert len(inserts) == 1
-
-
 def test_the_same_insert_id_of_another_user_or_device_is_another() -> None:
     inserts = InsertIdMemory(HandClock())
     keys = [("user_id", "one-1", "x"), ("user_id", "two-2", "x"), ("device_id", "one-1", "x")]

@@ -12,13 +12,14 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
-from etl.sandbox.property_history import MOST_PROFILES, MOST_UPDATES, PropertyHistory
+from etl.sandbox.property_history import MOST_UPDATES, Update, note_update, property_changes
 from etl.sandbox.web_page import ASSETS
+from tests.sandbox.client import call
 
 HOSTILE = (
     "<script>alert(1)</script>",
     "'\"><img src=x onerror=alert(1)>",
-    "{{ 7 * 7 }}",
+    "{{ 7777 * 7777 }}",
     "\u202egnp.exe",
     "\u05d0\u05d1\u05d2 \u05d3\u05d4",
     "</bdi></td></table><h1>x",
@@ -110,8 +111,8 @@ def test_a_profile_shows_values_types_and_how_they_changed(sandbox: Sandbox) -> 
 def test_an_equal_value_is_no_change_but_another_type_is(sandbox: Sandbox) -> None:
     for value in (1, 1, True):
         send(sandbox, {"user_id": "user-1", "user_properties": {"a": value}})
-    assert sandbox.profiles.history is not None
-    changes = sandbox.profiles.history.of(("user-1", ""))["a"]
+    profile = sandbox.profiles.users["user-1"]
+    changes = property_changes(profile.updates, profile.properties)["a"]
     assert [change.value for change in changes] == [True, 1]
 
 
@@ -125,20 +126,32 @@ def test_clear_all_and_a_device_that_gets_a_user_are_in_the_history(sandbox: San
 
 
 def test_the_history_is_bounded_and_knows_each_last_change() -> None:
-    history = PropertyHistory(lambda: 0.0)
-    for number in range(MOST_PROFILES + 5):
-        history.note((f"user-{number}", ""), "$set", {"a": number, "b": number})
-    assert history.of(("user-4", "")) == {}
+    updates: list[Update] = []
+    note_update(updates, (0.0, "$set", {"a": None, "b": None}))
     for number in range(100):
-        history.note(("user-5", ""), "$add", {"a": number})
-    changes = history.of(("user-5", ""))
+        note_update(updates, (1.0, "$add", {"a": number}))
+    changes = property_changes(updates, {"a": 100, "b": 5})
     values = [change.value for change in changes["a"]]
-    assert values == list(range(99, 99 - len(values), -1))
+    assert values == list(range(100, 100 - len(values), -1))
     assert MOST_UPDATES <= len(values) <= 2 * MOST_UPDATES
     assert [(c.operator, c.value) for c in changes["b"]] == [("$set", 5)]
     for number in range(100):
-        history.note(("user-6", ""), "$set", {f"p{number}": 1})
-    assert len(history.of(("user-6", ""))) == 2 * MOST_UPDATES
+        note_update(updates, (2.0, "$set", {f"p{number}": None}))
+    assert len(updates) == 2 * MOST_UPDATES
+
+
+def test_a_device_brings_its_history_but_not_what_its_user_has(sandbox: Sandbox) -> None:
+    send(sandbox, {"device_id": "device-1", "user_properties": {"both": "d", "gone": "d", "own": "d"}})
+    send(sandbox, {"user_id": "user-1", "user_properties": {"both": "u", "gone": "u"}})
+    send(sandbox, {"user_id": "user-1", "user_properties": {"$unset": {"gone": "-"}}})
+    send(sandbox, {"user_id": "user-1", "device_id": "device-1"})
+    profile = sandbox.profiles.users["user-1"]
+    changes = property_changes(profile.updates, profile.properties)
+    assert {name: [change[1:] for change in past] for name, past in changes.items()} == {
+        "both": [("$set", "u")],
+        "gone": [("$set", "d")],
+        "own": [("$set", "d")],
+    }
 
 
 def test_users_are_found_by_a_part_of_their_id(sandbox: Sandbox) -> None:
@@ -212,11 +225,53 @@ def test_a_wrong_form_is_told_and_changes_nothing(sandbox: Sandbox, form: list[t
     assert (sandbox.options, sandbox.outage.fault) == (before, None)
 
 
-def test_a_form_of_another_site_is_refused(sandbox: Sandbox) -> None:
-    post(sandbox, ("outage", "503"), status=403, Origin="https://example.com")
-    assert sandbox.outage.fault is None
-    post(sandbox, ("outage", "503"), Origin=sandbox.url)
-    sandbox.end_outage()
+@pytest.mark.parametrize("path", ["/faults", "/_sandbox/faults", "/_sandbox/reset"])
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({}, False),
+        ({"Origin": "{url}"}, False),
+        ({"Origin": "{url}", "Sec-Fetch-Site": "same-origin"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Host": "localhost:{port}", "Origin": "http://localhost:{port}"}, False),
+        ({"Origin": "https://example.com"}, True),
+        ({"Origin": "null"}, True),
+        ({"Origin": "{url}.example.com"}, True),
+        ({"Origin": "http://127.0.0.1:1"}, True),
+        ({"Origin": "http://localhost:{port}"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, True),
+        ({"Host": "example.com:{port}", "Origin": "http://example.com:{port}"}, True),
+        ({"Host": "localhost.example.com"}, True),
+        ({"Host": "127.0.0.1.example.com:{port}"}, True),
+        ({"Host": "["}, True),
+    ],
+    ids=str,
+)
+def test_a_page_of_another_site_changes_nothing(
+    sandbox: Sandbox, path: str, headers: dict[str, str], refused: bool
+) -> None:
+    send(sandbox, {"user_id": "user-1"})
+    told = {n: v.format(url=sandbox.url, port=sandbox.url.rpartition(":")[2]) for n, v in headers.items()}
+    body = b'{"latency": 0.001}' if path == "/_sandbox/faults" else b"latency=1"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = call(sandbox.url, "POST", path, body, {**form, **told})
+    assert (reply.status == 403) == refused
+    if refused:
+        assert reply.text.startswith("refused: ")
+        assert reply.headers["Content-Type"].startswith("text/plain")
+        assert (len(sandbox.profiles), sandbox.options.latency) == (1, 0)
+    else:
+        assert sandbox.options.latency == 0.001 or len(sandbox.profiles) == 0
+
+
+def test_another_name_of_this_machine_reads_nothing_but_amplitudes_paths_take_any(sandbox: Sandbox) -> None:
+    host = {"Host": "example.com"}
+    for path in ("/", "/user?id=user-1", "/_sandbox/profiles", "/assets/icon.svg"):
+        assert call(sandbox.url, "GET", path, None, host).status == 403
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://example.com", **host}
+    body = urlencode({"api_key": "k", "identification": '{"user_id": "user-1"}'}).encode()
+    assert call(sandbox.url, "POST", "/identify", body, form).status == 200
 
 
 def test_an_unknown_user_is_told(sandbox: Sandbox) -> None:
@@ -243,7 +298,7 @@ def test_hostile_names_and_values_are_inert(sandbox: Sandbox, text: str) -> None
         assert (names.count("script"), names.count("img"), names.count("h1")) == (1, 0, 1)
         assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
         assert "\u202e" not in page.text
-        assert "49" not in page.text or "{{" not in text
+        assert "60481729" not in page.text
         links = [a.get("href") or a.get("src") or "/" for name, a in page.elements]
         assert all(link.startswith(("/", "#")) for link in links)
     profile = get(sandbox, f"/user?id={quote(user)}")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     epilog="\b\nExamples\n"
     "  propsync check job.yml\n"
     "  propsync check job.yml exports/new.csv --rate 3000 --json\n"
-    "  propsync check job.yml --report plan.html --mask",
+    "  propsync check job.yml --report plan.html --mask\n"
+    "  propsync check job.yml --save plan.json    (to be reviewed, and then run)",
 )
 @options.JOB
 @options.SOURCES
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 @options.STATE_DIR
 @options.REJECTS
 @option("--report", "FILE.html", PATH, "Write an HTML page about the plan.")
+@option(
+    "--save", "FILE", PATH, "Write the plan to a file that `run --plan` takes; it has no values of users."
+)
+@switch("--with-values", "With --save: write ids and values of users, too.")
 @switch("--mask", "Show no ids and no values of users, here or on the page.")
 @options.JSON_FLAG
 def check_command(
@@ -44,6 +49,8 @@ def check_command(
     sources: tuple[str, ...],
     report: Path | None,
     rejects: Path | None,
+    save: Path | None,
+    with_values: bool,
     mask: bool,
     as_json: bool,
     **flags: Any,
@@ -53,22 +60,28 @@ def check_command(
     The plan has the users that are new, changed and unchanged since the last run; each property with its
     type, how many rows have it, and its most frequent values; changes by property with examples; rejects by
     reason and by value; requests, bytes, and the time at the given rate. It needs no API key and changes no
-    state. Exit code 3 if rows would be rejected, 4 if `run` would refuse the source because it has too few
-    rows, was already sent, or has more rejects than --max-rejects.
+    state. Exit code 3 if rows would be rejected, 4 if a guard would stop `run`: too few rows, too many
+    changes, rejects or users who left, or a source with counters that was already sent.
     """
     from ...checkpoint import StateDir
     from ...pipeline.capabilities import Capabilities
 
-    if report is not None:
+    for path in filter(None, (report, save)):
         from ...listeners import check_writable
 
-        check_writable(report)
+        check_writable(path)
     loaded, flags = options.load_for_command(job, flags)
     source = options.open_job_source(loaded, sources)
+    if save is not None and not source.repeatable:
+        from ...pipeline.saved_plan import stream_error
+
+        raise stream_error()
     found = make_plan(loaded, source, options.settings_of(**flags), rejects)
     show_plan(found, as_json=as_json, mask=mask)
     if report is not None:
         write_page(found, report, mask=mask)
+    if save is not None:
+        found.save(save, with_values=with_values)
     known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
     if known and not as_json:
         show_lines(["", f"  {known}"])

@@ -51,6 +51,7 @@ class _RunCommand(click.Command):
     "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
     "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
     "  propsync run job.yml --limit 100    (a canary; without it, the rest)\n"
+    "  propsync run job.yml --plan plan.json    (exactly that, or nothing)\n"
     "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
     "  propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
 )
@@ -104,7 +105,12 @@ def run_command(
                     "a dry run reads all of the source, so --limit has no meaning",
                     hint="leave one of them out, or look at the first rows with `propsync preview`",
                 )
+            from ...pipeline.saved_plan import SavedPlan
+
+            saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
             plan = make_plan(loaded, source, settings, channels.rejects)
+            if saved is not None:
+                saved.check(plan)
             show_plan(plan, as_json=channels.as_json)
             if channels.report is not None:  # it may be mailed every night
                 write_page(plan, channels.report, mask=True)

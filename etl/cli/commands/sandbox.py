@@ -28,6 +28,7 @@ _FLAGS: Final = with_options(
     switch("--sink", "Answer success to everything without reading it, to measure speed."),
     switch("--record", "Keep records of all requests, for /_sandbox/requests."),
     option("--journal", "FILE", PATH, "Append one line per request to this file."),
+    switch("--memory", "Keep profiles in memory, not in a temporary file."),
     switch("--open", "Open its page in a browser."),
 )
 # fmt: on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,50 +11,78 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ...errors import EtlError
+from ...text import visible
 from ..console import show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command
+from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ...job import Job
 
 _MOST_FILES: Final = 10
 
 
 @from_environment
 @click.command(
-    "status", epilog="\b\nExamples\n  propsync status job.yml\n  propsync status job.yml --json | jq .rows"
+    "status",
+    epilog="\b\nExamples\n"
+    "  propsync status job.yml\n"
+    "  propsync status job.yml --watch    (a run in another terminal)\n"
+    "  propsync status job.yml --json | jq .rows",
 )
 @JOB
 @STATE_DIR
+@switch("--watch", "Show it anew every second, until no run is active.")
 @JSON_FLAG
-def status_command(job: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Show what is committed, what is left, and what was rejected. Nothing is changed."""
+def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool) -> None:
+    """Show what is committed, what is left, and what was rejected. Nothing is changed.
+
+    Of a run under way, also of another process, it shows how fast it is, when it will end, and whether it
+    waits for the destination.
+    """
+    loaded, flags = load_for_command(job, {"state_dir": state_dir})
+    found = _status(loaded, flags["state_dir"])
+    if as_json:
+        show_json(found)
+        return
+    if watch and sys.stdout.isatty():
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(Text("\n".join(_lines(found))), auto_refresh=False) as live:
+            while found["active"]:
+                time.sleep(1.0)
+                found = _status(loaded, flags["state_dir"])
+                live.update(Text("\n".join(map(visible, _lines(found)))), refresh=True)
+        return
+    show_lines(_lines(found))
+
+
+def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
     from ...pipeline import status_of
     from ...reader import open_source
 
-    loaded, flags = load_for_command(job, {"state_dir": state_dir})
-    found: dict[str, Any] = status_of(loaded, **flags)
+    found: dict[str, Any] = status_of(job, state_dir=state_dir)
     if found["status"] == "unfinished":
         found["rows_left"] = None
         with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
-            source = loaded.source and open_source(
-                loaded.source, csv=loaded.csv, excel=loaded.excel, folder=loaded.folder
-            )
+            source = job.source and open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)
             if source and (total := source.total_rows()) is not None:
                 found["rows_left"] = max(total - found["rows"], 0)
-    if as_json:
-        show_json(found)
-    else:
-        show_lines(_lines(found))
+    return found
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
+    from ...listeners.run_state_writer import state_lines
     from ...listeners.summary import ROW_ENDS, aligned, reason_lines
     from ...text import size, span
 
     yield f"{found['job']}: {found['status']}"
     if found.get("active"):
         yield str(found["active"])
+        yield ""
+        yield from state_lines(found["progress"], time.time())
     yield ""
     yield f"  state folder  {found['state_dir']}"
     if (snapshot := found.get("snapshot")) is not None:

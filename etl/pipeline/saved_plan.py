@@ -1,0 +1,293 @@
+"""A plan in a file: what was planned, of what, and the proof that a run sends exactly that, before it does.
+
+What a run sends depends on the source, the job, the snapshot and a few options. A plan has a digest of each,
+so that it can say which of them differs. The proof is the digest of the identifications themselves: they are
+made again, as they were for the plan, before the first request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from ..checkpoint import StateDir
+from ..encoder import Limits
+from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
+from ..job import Job, key_fingerprints
+from ..mapper import load_transform
+from ..reader import Source
+from ..snapshot import Snapshot, layout_of
+from ..state_files import replacing_file
+from .diff_base import destination_folder
+from .plan_data import plan_dict
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+PLAN_FORMAT: Final = 1
+_MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
+_ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
+_COUNTS: Final = {"rows": "rows", "accepted": "to be sent"} | {
+    name: name for name in ("unchanged", "merged", "rejected")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """What decides which identifications a run of a job sends. `folder` is the job's state folder."""
+
+    job: Job
+    source: Source
+    folder: StateDir
+    limits: Limits
+    full: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the snapshot, as digests and plain data.
+
+        Raises UsageError for a source that can be read only once, SourceError.
+        """
+        job, files = self.job, self.source.files
+        digests = [self.source.sha256(file) for file in range(len(files))]
+        if None in digests:
+            raise stream_error()
+        transform = None
+        if job.transform is not None:
+            load_transform(job.transform, job.folder)
+            path = getattr(sys.modules[job.transform.partition(":")[0]], "__file__", None)
+            transform = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+        return {
+            "job": job.name,
+            "endpoint": job.destination.endpoint,
+            "transport": job.destination.transport,
+            "keys": key_fingerprints(job),
+            "transform": transform,
+            "full": self.full,
+            "identifications": self.limits.identifications,
+            "bytes": self.limits.body_bytes,
+            "files": [
+                {"name": file.name, "bytes": file.size, "sha256": digest}
+                for file, digest in zip(files, digests, strict=True)
+            ],
+        }
+
+    def snapshot(self) -> dict[str, object] | None:
+        """The snapshot that rows are compared with: the run that wrote it, when, and its digest."""
+        job = self.job
+        if layout_of(job.identification, job.changes) is None:
+            return None
+        try:
+            path = destination_folder(self.folder, job.destination.endpoint).snapshot
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            with Snapshot.open(path) as found:  # type: ignore[union-attr]  # it is there
+                header, users = found.header, len(found)
+        except FileNotFoundError:
+            return None
+        except StaleCheckpointError as error:
+            return {"damaged": error.message}
+        return {"run": header.number, "written": header.created, "users": users, "sha256": digest}
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """The content of a plan file; `path` is what messages call it."""
+
+    data: Mapping[str, Any]
+    path: str = "plan"
+
+    @classmethod
+    def of(cls, plan: Plan, *, with_values: bool = False) -> Self:
+        """Describe a plan; see `Plan.save`."""
+        inputs = plan.inputs.as_dict()
+        if (changed := plan.inputs.source.changed()) is not None:
+            raise SourceError(f"the source changed while it was read: {changed}", hint="plan again")
+        data = {
+            "format": PLAN_FORMAT,
+            "propsync": version("propsync"),
+            "made": datetime.now(UTC).isoformat(),
+            "inputs": inputs,
+            "snapshot": plan.inputs.snapshot(),
+            "identifications": {"count": plan.tally.accepted, "sha256": plan.sha256.hexdigest()},
+            "plan": plan_dict(plan, mask=not with_values),
+        }
+        return cls({**data, "digest": _digest(data)})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a plan file. Raises UsageError for a damaged one, PlanError for one of another format."""
+        try:
+            data = json.loads(path.read_bytes())
+        except OSError as error:
+            raise UsageError(f"the plan {path} can't be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path} is not a plan: it is not JSON", hint=_ANEW) from error
+        if not isinstance(data, dict) or "format" not in data or "digest" not in data:
+            raise UsageError(f"{path} is not a plan", hint=_ANEW)
+        if data["format"] != PLAN_FORMAT:
+            made = f"it has format {data['format']} (propsync {data.get('propsync')})"
+            raise PlanError(_broken(str(path)), [f"{made}, and this version takes format {PLAN_FORMAT}"])
+        if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
+            message = f"the plan {path} was changed after it was made: its digest does not fit"
+            raise UsageError(message, hint=_ANEW)
+        return cls(data, str(path))
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits that name the plan."""
+        return str(self.data["digest"])
+
+    @property
+    def updates(self) -> int:
+        """How many identifications it has."""
+        return int(self.data["identifications"]["count"])
+
+    def write(self, path: Path) -> None:
+        """Write the file, which only its owner can read. Raises StateError."""
+        try:
+            with replacing_file(path) as file:
+                file.write(json.dumps(self.data, indent=1).encode() + b"\n")
+        except StateError as error:
+            reason = getattr(error.__cause__, "strerror", None) or error.message
+            hint = "free space or rights there, or name another file"
+            raise StateError(f"{path} can't be written: {reason}", hint=hint) from error
+
+    # --- whether it holds ------------------------------------------------------------------------------
+
+    def check(self, now: Plan) -> None:
+        """Raise PlanError if a run would not send exactly this; `now` is what it would send."""
+        self.check_inputs(now.inputs)
+        self.check_state(now.inputs)
+        self.check_result(now)
+
+    def check_inputs(self, now: PlanInputs) -> None:
+        """Raise PlanError if the source, the job or an option is another one than planned."""
+        current, planned = now.as_dict(), self.data["inputs"]
+        found = [*_input_differences(planned, current)]
+        if planned["files"] != current["files"] and now.job.changes.absent == "keep":
+            with suppress(EtlError):
+                before, rows = self.data["plan"]["rows"], now.source.count_rows(1 << 62)
+                found += [f"rows: {before:,} -> {rows:,}"] if before != rows else []
+        self._raise(found)
+
+    def check_state(self, now: PlanInputs) -> None:
+        """Raise PlanError if a run of the plan began before, or the snapshot is another one than planned.
+
+        Not for an unfinished run of the plan: that is resumed.
+        """
+        if (began := _begun(now.folder).get(self.digest)) is not None:
+            hint = "a plan is sent once; make a new one with `propsync check JOB --save FILE`"
+            raise PlanError(
+                _broken(self.path), [f"it was applied already: a run of it began at {began}"], hint=hint
+            )
+        before, after = self.data["snapshot"], now.snapshot()
+        if before != after:
+            if after is None:
+                text = f"the snapshot is gone; it was written at {before['written']}"
+            elif "damaged" in after:
+                text = f"the snapshot is damaged: {after['damaged']}"
+            elif before is None:
+                text = f"there was no snapshot; run {after['run']} wrote one at {after['written']}"
+            elif (before["run"], before["written"]) == (after["run"], after["written"]):
+                text = f"the snapshot of run {after['run']} has other content"
+            else:
+                text = f"another run happened: run {after['run']} wrote the snapshot at {after['written']}"
+            self._raise([text])
+
+    def check_result(self, now: Plan) -> None:
+        """Raise PlanError if a plan made now of the same inputs has other identifications or counts."""
+        planned, current, found = self.data["plan"], plan_dict(now, mask=True), list[str]()
+        for name, words in _COUNTS.items():
+            before, after = planned[name], current[name]
+            found += [f"{words}: {before:,} -> {after:,}"] if before != after else []
+        ours = {one["property"]: one["sent"] for one in planned["properties"]}
+        for one in current["properties"]:
+            before, after = ours.get(one["property"]), one["sent"]
+            found += [f"{one['property']}: {before} -> {after} rows"] if before != after else []
+        if self.data["identifications"]["sha256"] != now.sha256.hexdigest():
+            found += [] if found else [f"{self.updates:,} updates have other content"]
+            if self.data["propsync"] != version("propsync"):
+                found.append(f"propsync: {self.data['propsync']} -> {version('propsync')}")
+            elif now.inputs.job.transform is not None:
+                found.append("the transform gives other results for the same rows")
+        self._raise(found)
+
+    def begin(self, folder: StateDir) -> None:
+        """Remember that a run of it began. Raises StateError."""
+        begun = _begun(folder)
+        if self.digest not in begun:
+            begun[self.digest] = datetime.now(UTC).isoformat(timespec="seconds")
+            with replacing_file(folder.plans) as file:
+                file.write(json.dumps(dict([*begun.items()][-_MOST_BEGUN:])).encode())
+
+    def unfinished(self, text: str) -> PlanError:
+        """The error for an unfinished run that isn't of this plan; `text` says of what it is."""
+        hint = "finish that run first, without a plan; then make a new plan with `propsync check --save`"
+        return PlanError(_broken(self.path), [f"there is an unfinished run {text}"], hint=hint)
+
+    def _raise(self, differences: list[str]) -> None:
+        if differences:
+            raise PlanError(_broken(self.path), differences)
+
+
+def stream_error() -> UsageError:
+    """The error for a plan of a source that can be read only once."""
+    return UsageError(
+        "a stream is gone once it was read, so there can be no plan of it",
+        hint="save it to a file and name that, or leave the plan out",
+    )
+
+
+def _broken(path: str) -> str:
+    return f"the plan {path} doesn't hold any more; nothing was sent"
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _begun(folder: StateDir) -> dict[str, str]:
+    """When a run of which plan began, by the plan's digest. Raises StateError."""
+    try:
+        return dict(json.loads(folder.plans.read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        message = f"{folder.plans} can't be read, so it is unknown which plans were applied"
+        raise StateError(message, hint="look at `propsync runs`, and remove the file") from error
+
+
+def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs, a phrase each."""
+    words = {"job": "job", "endpoint": "destination", "transport": "transport"}
+    words |= {"identifications": "identifications in a request", "bytes": "bytes of a request"}
+    for name, word in words.items():
+        if plan[name] != now[name]:
+            yield f"{word}: {plan[name]} -> {now[name]}"
+    if plan["full"] != now["full"]:
+        yield "planned with --full" if plan["full"] else "planned without --full"
+    before, after = plan["keys"], now["keys"]
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if changed:
+        yield f"the job changed: {', '.join(changed)}"
+    if plan["transform"] != now["transform"]:
+        yield "the module of the transform changed"
+    old, new = ({file["name"]: file for file in files} for files in (plan["files"], now["files"]))
+    for name, file in old.items():
+        if name not in new:
+            yield f"source: {name} is not among the files any more"
+        elif new[name] != file:
+            sizes = file["bytes"], new[name]["bytes"]
+            same = "other content" if sizes[0] == sizes[1] else f"{sizes[0]:,} -> {sizes[1]:,} bytes"
+            yield f"source: {name} changed ({same})"
+    yield from (f"source: {name} is new" for name in new if name not in old)
+    if list(old) != list(new) and old.keys() == new.keys():
+        yield "source: the order of the files"

@@ -1,0 +1,197 @@
+"""What one task does: it maps, encodes and sends the rows of its partition, and counts what became of them.
+
+The run id comes from the driver, so an event has the same insert_id in every attempt of a task, and counts
+once over `transport: batch`. There is no checkpoint and no snapshot: Spark decides what is tried again, and
+every row is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from itertools import chain
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.fs as fs
+import pyarrow.parquet as pq
+
+from ..model import Chunk, Reject, Tally
+from ..pipeline import RowPipeline
+from ..pipeline.commit import committed_rows
+from ..reader import open_source
+from ..sender import Outcome, RateLimiter, Sender
+from ..sender.transports import TRANSPORTS
+from .partitions import PartitionCheck
+from .rate_server import SharedRate
+from .write_order import PropsyncSparkError, WriteOrder
+
+_REJECT_SCHEMA: Final = pa.schema(
+    {
+        "source": pa.string(),
+        "row": pa.int64(),
+        "code": pa.string(),
+        "reason": pa.string(),
+        "values": pa.string(),
+    }
+)
+_REJECTS_AT_ONCE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a task did: its counts, which add up to its rows, and the file of its rejects, if it has any.
+
+    `divisor` is what the number of partitions divides (`partitions.PartitionCheck`).
+    """
+
+    partition: int
+    tally: Tally = Tally()
+    rejects_by_code: Counter[str] = field(default_factory=Counter)
+    skipped_by_column: Counter[str] = field(default_factory=Counter)
+    rejects_file: str | None = None
+    divisor: int = 0
+
+
+def send_partition(
+    order: WriteOrder, partition: int, attempt: int, batches: Iterator[pa.RecordBatch]
+) -> TaskResult:
+    """Send the rows of a partition; `attempt` is unique in the write.
+
+    Raises PropsyncSparkError for rows that belong elsewhere or too many rejects, EtlError if sending fails.
+    """
+    first = next(batches, None)
+    if first is None:
+        return TaskResult(partition)
+    return asyncio.run(_Task(order, partition, attempt).run(chain([first], batches)))
+
+
+class _Task:
+    """One attempt at one partition."""
+
+    def __init__(self, order: WriteOrder, partition: int, attempt: int) -> None:
+        self._order, self._partition = order, partition
+        self._check = PartitionCheck(partition, sorted_by_id=order.increments)
+        self._rows, self._tally, self._codes, self._skipped = 0, Tally(), Counter[str](), Counter[str]()
+        name = f"part-{order.run_id}-{partition:05}-{attempt}.parquet"
+        self._rejects = RejectsFile(order, name) if order.rejects_path else None
+
+    async def run(self, batches: Iterator[pa.RecordBatch]) -> TaskResult:
+        order, job, settings = self._order, self._order.job, self._order.settings
+        # Rows of two partitions may have the same number, and their events never the same insert_id.
+        own_id = blake2b(f"{order.run_id}/{self._partition}".encode(), digest_size=16).hexdigest()
+        source = open_source([self._checked(batches)])
+        pipeline = RowPipeline(job, source, run_id=own_id, limits=order.limits)
+        transport = TRANSPORTS[job.destination.transport](
+            job.destination.endpoint,
+            order.key,
+            connections=settings.concurrency,
+            allow_http=settings.allow_http,
+            trust_status=job.destination.trust_status,
+        )
+        with ExitStack() as stack:
+            rate: RateLimiter | None = None
+            if order.rate is not None:
+                rate = SharedRate(stack.enter_context(order.rate.connect()))
+            if self._rejects is not None:
+                stack.enter_context(self._rejects)
+            sender = Sender(
+                transport,
+                rate=rate,
+                slots=settings.concurrency,
+                max_outage=settings.max_outage,
+                backoff=settings.backoff,
+            )
+            async with transport, sender:
+                chunks = pipeline.chunks(pipeline.rows.files())
+                while (
+                    not sender.stopping and (some := await asyncio.to_thread(next, chunks, None)) is not None
+                ):
+                    for chunk in some:
+                        await sender.send(chunk, self._commit)
+            tally = self._tally + sender.read_meter()
+            ends = tally.accepted + tally.unchanged + tally.merged + tally.rejected
+            if not self._rows == tally.rows == ends:
+                raise RuntimeError(f"{self._rows:,} rows came, and {ends:,} have an end")
+        path = self._rejects.path if self._rejects is not None and tally.rejected else None
+        return TaskResult(self._partition, tally, self._codes, self._skipped, path, self._check.divisor)
+
+    def _checked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches, each once it is known that its rows belong to this partition."""
+        column = self._order.id_column
+        for batch in batches:
+            self._rows += batch.num_rows
+            if column is not None and (fault := self._check.fault(batch.column(column))):
+                raise PropsyncSparkError(
+                    f"partition {self._partition}: {fault}; write {self._order.partitioning}"
+                )
+            yield batch
+
+    async def _commit(self, chunk: Chunk, outcome: Outcome) -> None:
+        rows = committed_rows(chunk, outcome)
+        self._tally += rows.tally
+        self._codes.update(reject.code for reject in rows.rejects)
+        for column, _, count in rows.skipped:
+            self._skipped[column] += count
+        if self._rejects is not None:
+            self._rejects.add(replace(one, source=f"partition {self._partition}") for one in rows.rejects)
+        limit, tally = self._order.settings.max_rejects, self._tally
+        if rows.rejects and limit.exceeded(tally.rejected, tally.rows, ended=False):
+            raise PropsyncSparkError(
+                f"{tally.rejected:,} of {tally.rows:,} rows of partition {self._partition} were rejected, "
+                f"and max_rejects is {limit}; row {rows.rejects[-1].row}: {rows.rejects[-1].reason}"
+            )
+
+
+class RejectsFile:
+    """The rejects of one attempt as Parquet; a `_` hides the file from readers until the attempt succeeds."""
+
+    def __init__(self, order: WriteOrder, name: str) -> None:
+        self._system, folder = order.rejects_folder()
+        self._folder, self._target = folder, f"{folder.rstrip('/')}/{name}"
+        self._unfinished = f"{folder.rstrip('/')}/_{name}"
+        self.path = f"{(order.rejects_path or '').rstrip('/')}/{name}"
+        self._rows: list[Reject] = []
+        self._file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> RejectsFile:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None and self._rows:
+            self._flush()
+        if self._file is not None:
+            self._file.close()
+            if error is None:
+                self._system.move(self._unfinished, self._target)
+            else:
+                self._system.delete_file(self._unfinished)
+
+    def add(self, rejects: Iterator[Reject]) -> None:
+        """Add rejects; they are written in row groups."""
+        self._rows += rejects
+        if len(self._rows) >= _REJECTS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._file is None:
+            self._system.create_dir(self._folder, recursive=True)
+            self._file = pq.ParquetWriter(self._unfinished, _REJECT_SCHEMA, filesystem=self._system)
+        rows = [{name: getattr(one, name) for name in _REJECT_SCHEMA.names} for one in self._rows]
+        self._file.write_table(pa.Table.from_pylist(rows, _REJECT_SCHEMA))
+        self._rows = []
+
+
+def remove_leftovers(order: WriteOrder, results: list[TaskResult]) -> None:
+    """Remove the files of rejects that attempts left which do not count."""
+    if order.rejects_path is None:
+        return
+    system, folder = order.rejects_folder()
+    counted = {one.rejects_file.rpartition("/")[2] for one in results if one.rejects_file}
+    for file in system.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+        if file.base_name.lstrip("_").startswith(f"part-{order.run_id}-") and file.base_name not in counted:
+            system.delete_file(file.path)
