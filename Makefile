@@ -6,10 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
-FURTHER := browser docs integrations spark stores
+FURTHER := browser docs integrations package schedulers spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots site clean $(FURTHER) $(FURTHER:%=%-packages)
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots site locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -57,6 +57,9 @@ NEEDS_spark := java
 NEEDS_browser := chromium
 OPTIONS := -n $(WORKERS) -rs
 spark: OPTIONS := --timeout 300
+package: OPTIONS := --timeout 600 -rs
+# Airflow and Dagster get an environment each, made once in .schedulers: two minutes, 750 MB.
+schedulers: OPTIONS := -rs
 $(FURTHER:%=%-packages): %-packages: $(STAMP)
 	@command -v $(or $(NEEDS_$*),true) >/dev/null || { echo "make $* needs $(NEEDS_$*)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $*
@@ -71,7 +74,17 @@ screenshots: browser-packages
 # The site of the documents, in build/site; any warning fails it.
 docs: site
 site: docs-packages
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The environment from uv.lock, hash by hash, in place of the newest releases: what the workflows test and publish.
+# `make lock` writes the lock anew after a change of pyproject.toml. Both need uv.
+locked:
+	uv sync --locked --all-groups
+	uv pip install --quiet pip
+	@touch $(STAMP)
+
+lock: package-packages
+	$(BIN)/uv lock --upgrade --default-index https://pypi.org/simple
 
 # Measures this and its peers, and writes docs/performance.md. PART=peers ROWS=100000 for a quick look at a part.
 PART ?= all

@@ -25,9 +25,13 @@ MOVED: Final = {
     "RELIABILITY.md": "reliability.md",
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changes.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "LICENSE": "license.md",
     "bench/README.md": "how-it-is-measured.md",
 }
+# Where files are that the site does not have.
+_SOURCE: Final = "https://github.com/propsync/propsync/blob/main"
 _HOMES: Final = {page: home for home, page in MOVED.items()}
 _FENCE: Final = re.compile(r"^(`{3,})([^\n`]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
@@ -70,6 +74,8 @@ def _prose(text: str, page: str) -> str:
     def moved(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(home), link[0]))
         there = MOVED.get(target, target.removeprefix("docs/"))
+        if there == target:
+            return f"{_SOURCE}/{target}"
         return posixpath.relpath(there, posixpath.dirname(page) or ".")
 
     return _INNER.sub("    ", _LIST.sub(r"\1\n", _LINK.sub(moved, text)))

@@ -103,7 +103,7 @@ def _paragraphs(told: str) -> str:
 def _plain(told: str) -> str:
     """The text with what Markdown would take for its own escaped, but for code in backticks."""
     return "".join(
-        part if odd % 2 else re.sub(r"([*_<])", r"\\\1", part)
+        part if odd % 2 else re.sub(r"([*_<\[])", r"\\\1", part)
         for odd, part in enumerate(re.split(r"(`[^`]*`)", told))
     )
 

@@ -18,6 +18,7 @@ from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
     from ..job import Job
+    from ..listeners.notifier import Target
     from ..pipeline import RejectLimit, RowMinimum, Settings
     from ..reader import Source
 
@@ -27,6 +28,7 @@ _COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
 _PATHS = {"report", "rejects", "metrics_file", "state_dir", "plan"}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
+_OUTPUTS |= {"notify", "notify_when", "notify-when"}
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -96,6 +98,18 @@ def parse_rejects_path(text: str) -> Path:
     return Path(text)
 
 
+def parse_notify(text: str) -> Target:
+    """Read whom to tell of a run; from now on no message shows the URL."""
+    from ..listeners.notifier import notify_target
+
+    try:
+        target = notify_target(text)
+    except UsageError as error:
+        raise click.BadParameter(f"{error.message}; {error.hint}") from error
+    current().secrets.extend(target.secrets)
+    return target
+
+
 # --- the options ------------------------------------------------------------------------------------------
 
 
@@ -149,6 +163,15 @@ row_options = with_options(
 )
 REJECTS = option("--rejects", "FILE.csv|.ndjson", parse_rejects_path,
                  "Write the rejects to this file: CSV for a spreadsheet, or NDJSON.")
+# Who is told of a run.
+notify_options = with_options(
+    option("--notify", "URL", parse_notify,
+           "Tell a monitor: the summary as JSON to URL/start, then to URL, or to URL/fail. With "
+           "webhook+https://...: a message as JSON, for Slack and others. Other kinds of URL: by Apprise."),
+    option("--notify-when", None, click.Choice(["change", "always", "failure"]),
+           "Tell of the first failure and of the first success after it, of each run, or of each failure.  "
+           "[default: always; change for messages]"),
+)
 # How many requests there are, and how long they take.
 rate_options = with_options(
     ENDPOINT,

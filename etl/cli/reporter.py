@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from contextlib import ExitStack, suppress
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from ..listeners.notifier import Notifier, Target, When
+
 _T = TypeVar("_T", Event, Summary)
 
 _NAMELESS: Final = "propsync"
@@ -36,6 +39,8 @@ class Channels:
     metrics_file: Path | None = None
     log_format: str | None = None
     rejects: Path | None = None
+    notify: Target | None = None
+    notify_when: When | None = None
     mask: bool = False
 
     @classmethod
@@ -56,6 +61,8 @@ class RunReporter:
         self._channels = channels
         self._files: list[Listener] = []
         self._lines: list[Listener] = []
+        self._notifier: Notifier | None = None
+        self._remote: list[Listener] = []  # over the network
         self._stack = ExitStack()
         self._listener: Listener = lambda _: None
         self._summary: Summary | None = None
@@ -75,20 +82,19 @@ class RunReporter:
         if error is None and self._summary is None:
             return False  # a dry run, which has shown all there is
         # The files first, and no signal comes between: they must not show a run that still goes on.
+        from ..listeners.composite import call_all
+
         with heard_by(lambda *_: None):
             known = None if error is None else as_error(error)
             if isinstance(known, JobError) and known.job:
                 self._invocation.job = known.job
             summary = self._redacted(ended(self._summary or not_begun(self._invocation.job), known))
             self.exit_code = summary.exit_code
-            failures = []
-            for listener in self._files:
-                try:
-                    listener(Ended(summary))
-                except Exception as failure:  # noqa: BLE001 - the run is over, whatever goes wrong in reporting
-                    failures.append(failure)
+            failures = call_all(self._files, Ended(summary))
+        with suppress(KeyboardInterrupt):  # a signal stops the wait for others
+            failures += call_all(self._remote, Ended(summary))
         with suppress(KeyboardInterrupt):  # a second signal stops the messages, too
-            self._end_lines(summary, error, failures)
+            self._end_lines(summary, error, [failure for _, failure in failures])
         return True
 
     def open(self, channels: Channels | None = None, *, dry_run: bool = False) -> None:
@@ -97,6 +103,7 @@ class RunReporter:
         Raises UsageError or StateError if a file can't be written.
         """
         from ..listeners import compose  # here and below: each listener has its own library
+        from ..listeners.telemetry import configured_telemetry
 
         self._channels = channels or self._channels
         self._invocation.as_json_lines = self._channels.log_format == "json"
@@ -125,7 +132,14 @@ class RunReporter:
                 failures.append(error)
         if not dry_run:
             self._lines.append(self._for_people())
-        self._listener = compose(*self._files, *self._lines)
+        if self._channels.notify is not None and not dry_run:
+            from ..listeners.notifier import Notifier
+
+            self._notifier = Notifier(self._channels.notify, self._channels.notify_when)
+            self._remote.append(self._notifier)
+        if not dry_run and (telemetry := configured_telemetry(os.environ)):
+            self._remote.append(telemetry)
+        self._listener = compose(*self._files, *self._remote, *self._lines)
         if failures:
             raise failures[0]
 
@@ -137,9 +151,11 @@ class RunReporter:
         from ..listeners.run_state_writer import RunStateWriter
 
         self.state_dir = state_dir
+        if self._notifier is not None:
+            self._notifier.compare_with(state_dir)
         history = HistoryListener(state_dir, mask=self._channels.mask)
         self._files += (RunStateWriter(StateDir(state_dir).progress), history)
-        self._listener = compose(*self._files, *self._lines)
+        self._listener = compose(*self._files, *self._remote, *self._lines)
 
     def __call__(self, event: Event) -> None:
         """Pass an event on; the end is kept until the command is over."""

@@ -100,5 +100,9 @@ class RunOptions:
     """Write the rejects to this file, CSV or NDJSON by its name."""
     metrics_file: Text | None = None
     """Write Prometheus metrics to this file."""
+    notify: Text | None = None
+    """Tell a monitor, a webhook or a person of each run, by URL."""
+    notify_when: Literal["change", "always", "failure"] | None = None
+    """Tell of changes between success and failure, of each run, or of each failure."""
     log_format: Literal["text", "json"] | None = None
     """Log lines instead of the progress bar."""

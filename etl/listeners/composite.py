@@ -22,20 +22,20 @@ def compose(*listeners: Listener) -> Listener:
     failed: set[int] = set()
 
     def call(event: Event) -> None:
-        for number, error in _failures(listeners, event):
+        for number, error in call_all(listeners, event):
             if number in failed:
                 continue
             failed.add(number)
             message = one_line(str(error)) or type(error).__name__
             others = listeners[:number] + listeners[number + 1 :]
-            if len(_failures(others, Warned("listener_failed", message))) == len(others):
+            if len(call_all(others, Warned("listener_failed", message))) == len(others):
                 logging.getLogger(__name__).warning("listener_failed: %s", message, exc_info=error)
 
     return call
 
 
-def _failures(listeners: Sequence[Listener], event: Event) -> list[tuple[int, Exception]]:
-    """Call every listener; the places of those that raised, with what they raised."""
+def call_all(listeners: Sequence[Listener], event: Event) -> list[tuple[int, Exception]]:
+    """Call every listener; return the places of those that raised, with what they raised."""
     found = []
     for number, listener in enumerate(listeners):
         try:

@@ -65,6 +65,38 @@ class MetricValues:
     timing: Timing | None = None
 
 
+class MetricsCollector:
+    """Keeps the values of a run current; clocks as for `MetricsListener`."""
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+    ) -> None:
+        self._clock, self._now, self._began = clock, now, clock()
+        self.values = MetricValues("")
+
+    def __call__(self, event: Event) -> None:
+        """Note what happened."""
+        values = self.values
+        match event:
+            case Started():
+                self._began = self._clock()
+                self.values = MetricValues(event.job, event.resumed, event.resumed.rows, event.total_rows)
+            case Progressed(tally):
+                values.tally = tally
+            case Paused():
+                values.outage_seconds = event.outage_seconds
+            case Recovered():
+                values.outage_seconds = 0.0
+            case Ended(summary):
+                self.values = MetricValues(
+                    **{name: getattr(summary, name) for name in _OF_SUMMARY},
+                    source_rows=values.source_rows,
+                    last_success=self._now() if summary.status == "finished" else values.last_success,
+                    last_run=self._now(),
+                )
+        self.values.seconds = self._clock() - self._began
+
+
 class MetricsListener:
     """Keeps `path` current: at the start, every `every_seconds` while events come, and at the end.
 
@@ -84,54 +116,30 @@ class MetricsListener:
         every_seconds: float = 5.0,
     ) -> None:
         check_writable(path)
-        self._path, self._clock, self._now, self._every_seconds = path, clock, now, every_seconds
-        self._began = self._due = clock()
-        self._values = MetricValues("")
+        self._path, self._clock, self._every_seconds = path, clock, every_seconds
+        self._due = clock()
+        self._collector = MetricsCollector(clock=clock, now=now)
 
     def __call__(self, event: Event) -> None:
         """Note what happened, and write the file if it is time."""
-        values = self._values
+        began = bool(self._collector.values.job)
+        self._collector(event)
+        values = self._collector.values
         match event:
             case Started():
-                self._start(event)
-            case Progressed(tally):
-                values.tally = tally
-            case Paused():
-                values.outage_seconds = event.outage_seconds
-            case Recovered():
-                values.outage_seconds = 0.0
-            case Ended(summary):
-                self._end(summary)
-        if self._clock() >= self._due and self._values.job:
+                kept = _kept(self._path)
+                code = kept[_EXIT_CODE].get(event.job)
+                values.last_success = kept[_LAST_SUCCESS].get(event.job)
+                values.exit_code = None if code is None else int(code)
+                values.last_run = kept[_LAST_RUN].get(event.job)
+            case Ended(summary) if not began and summary.status != "finished":
+                # The job's own name may be unknown, where its file can't be read.
+                values.successes = _kept(self._path)[_LAST_SUCCESS]
+                values.last_success = values.successes.pop(summary.job, None)
+        due = isinstance(event, Started | Ended) or self._clock() >= self._due
+        if due and values.job:
             self._due = self._clock() + self._every_seconds
-            self._values.seconds = self._clock() - self._began
-            write_whole(self._path, metrics_text(self._values))
-
-    def _start(self, event: Started) -> None:
-        self._began = self._due = self._clock()
-        kept = _kept(self._path)
-        code = kept[_EXIT_CODE].get(event.job)
-        self._values = MetricValues(event.job, event.resumed, event.resumed.rows, event.total_rows)
-        self._values.last_success = kept[_LAST_SUCCESS].get(event.job)
-        self._values.exit_code = None if code is None else int(code)
-        self._values.last_run = kept[_LAST_RUN].get(event.job)
-
-    def _end(self, summary: Summary) -> None:
-        began, last_success, successes = bool(self._values.job), self._values.last_success, {}
-        if summary.status == "finished":
-            last_success = self._now()
-        elif not began:
-            # The job's own name may be unknown, where its file can't be read.
-            successes = _kept(self._path)[_LAST_SUCCESS]
-            last_success = successes.pop(summary.job, None)
-        self._due = self._clock()
-        self._values = MetricValues(
-            **{name: getattr(summary, name) for name in _OF_SUMMARY},
-            source_rows=self._values.source_rows,
-            last_success=last_success,
-            last_run=self._now(),
-            successes=successes,
-        )
+            write_whole(self._path, metrics_text(values))
 
 
 Labels: TypeAlias = dict[str, str]
@@ -142,7 +150,7 @@ Family: TypeAlias = tuple[str, str, str, Samples]  # name, type, help, samples
 def metrics_text(values: MetricValues) -> str:
     """Write the whole file: every family with its help and type, every sample labelled with the job."""
     lines = []
-    for name, kind, text, samples in [*_counters(values), *_gauges(values)]:
+    for name, kind, text, samples in metric_families(values):
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         for own, value in samples:
             labels = {"job": values.job, **own}
@@ -150,6 +158,11 @@ def metrics_text(values: MetricValues) -> str:
             shown = ",".join(f'{label}="{text}"' for label, text in escaped.items())
             lines.append(f"{name}{{{shown}}} {value!r}")
     return "\n".join(lines) + "\n"
+
+
+def metric_families(values: MetricValues) -> list[Family]:
+    """Return every family that has a value or always is there."""
+    return [*_counters(values), *_gauges(values)]
 
 
 def _counters(values: MetricValues) -> Iterator[Family]:

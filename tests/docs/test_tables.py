@@ -27,7 +27,11 @@ from tests.docs.source_codes import reject_codes
 RUNNING, LIBRARY = DOCS / "running.md", DOCS / "library.md"
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Names that have a `--` before them and are no options of the command.
-_OTHERS = {"--help", "--version", "--json-lines"}
+_OTHERS = {"--help", "--version", "--json-lines"} | {
+    # What docs/containers.md gives to Docker and Kubernetes.
+    *("--build-arg", "--cap-drop", "--from-file", "--read-only", "--rm", "--security-opt"),
+    *("--stop-timeout", "--tmpfs"),
+}
 
 # click keeps the help option of its first context: it has to be that of the command itself.
 COMMAND = click.Context(propsync, **propsync.context_settings)

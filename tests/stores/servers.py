@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from moto.server import ThreadedMotoServer
-
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMIK7MDENG"
 
 
 @contextmanager
 def moto_store() -> Iterator[str]:
     """Host and port of moto's server, in a thread of this process."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

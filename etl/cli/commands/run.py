@@ -67,6 +67,7 @@ class _RunCommand(click.Command):
 @switch("--mask", "Keep no examples of rejects: neither on the page nor in the state folder's record.")
 @options.REJECTS
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
+@options.notify_options
 @option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
 @pass_invocation
 def run_command(

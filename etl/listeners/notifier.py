@@ -1,0 +1,192 @@
+"""A run that is reported to a monitor, a chat or a person: when it starts, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from ..checkpoint.history import past_runs
+from ..errors import EtlError, ExitCode, StateError, UsageError
+from ..run_events import Ended, Event, Started, Summary
+from ..text import address, counted, one_line
+from .summary import ROW_ENDS, headline, summary_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+When: TypeAlias = Literal["change", "always", "failure"]
+_MESSAGES: Final = "webhook+"
+_SECONDS: Final = 10.0  # for all that a run tells
+_START_SECONDS: Final = 4.0
+_TRIES: Final = 2
+_DONE: Final = {ExitCode.DONE, ExitCode.REJECTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is told: `url` is a secret, `place` is what messages show of it.
+
+    A monitor has an address for the start and one for a failure; "webhook" gets one JSON message with a text,
+    "apprise" one message for people.
+    """
+
+    url: str
+    kind: Literal["monitor", "webhook", "apprise"]
+    place: str
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The URL, and what stands in it behind the host, or before it."""
+        rest = self.url.partition("://")[2]
+        login = rest.partition("/")[0].rpartition("@")[0]
+        tail = rest.partition("/")[2] if self.kind != "apprise" else rest
+        return tuple(text for text in (self.url, tail, login, login.partition(":")[2]) if text)
+
+
+def notify_target(text: str) -> Target:
+    """Whom a URL means. Raises UsageError, which doesn't show it, for one that can't be used."""
+    scheme = text.partition(":")[0].lower()
+    hint = "give https://..., webhook+https://..., or a URL of Apprise such as mailtos://..."
+    if scheme.removeprefix(_MESSAGES) in {"http", "https"}:
+        url = text[len(_MESSAGES) :] if scheme.startswith(_MESSAGES) else text
+        try:
+            host, _ = urlsplit(url).hostname, urlsplit(url).port
+        except ValueError:
+            host = None
+        if not host or any(sign <= " " for sign in url):
+            raise UsageError("the URL to notify has no host, or one that can't be read", hint=hint)
+        return Target(url, "webhook" if url != text else "monitor", host)
+    try:
+        import apprise
+    except ImportError:
+        message = "the URL to notify is neither http:// nor https://, and for others Apprise is needed"
+        raise UsageError(message, hint="pip install 'propsync[notify]', or " + hint) from None
+    if not apprise.Apprise().add(text):
+        raise UsageError("the URL to notify is not one that Apprise can read", hint=hint)
+    return Target(text, "apprise", f"{scheme}://***")
+
+
+class Notifier:
+    """Tells `target` of the start and of the end; `when` None: always for a monitor, else on a change.
+
+    Only a monitor that is always told hears of the start. On a change, the target is told of the first
+    failure and of the first success after one, by the records of past runs in `state_dir`. The run does
+    not wait while it sends, and at its end for 10 s at most; StateError is raised then, if something didn't
+    arrive.
+    """
+
+    def __init__(self, target: Target, when: When | None = None) -> None:
+        self._target = target
+        self._when = when or ("always" if target.kind == "monitor" else "change")
+        self._failed_before: bool | None = None
+        self._start: Thread | None = None
+        self._faults: list[str] = []
+
+    def compare_with(self, state_dir: Path) -> None:
+        """Look up how the last run ended, before this one leaves its record."""
+        codes = (record["summary"].get("exit_code") for record in past_runs(state_dir))
+        last = next((code for code in codes if code != ExitCode.ACTIVE), None)
+        self._failed_before = None if last is None else last not in _DONE
+
+    def __call__(self, event: Event) -> None:
+        """Tell of the start at once, in a thread; tell of the end, and wait for both."""
+        if isinstance(event, Started) and self._when == "always" and self._target.kind == "monitor":
+            started = {"status": "started", "job": event.job, "endpoint": address(event.endpoint)}
+            resumed = {"total_rows": event.total_rows, "resumed_rows": event.resumed.rows}
+            self._start = self._post("/start", {**started, **resumed}, _START_SECONDS)
+        if isinstance(event, Ended) and self._is_told(event.summary):
+            self._end(event.summary)
+
+    def _is_told(self, summary: Summary) -> bool:
+        failed = summary.exit_code not in _DONE
+        if self._when == "change":
+            changed = failed != bool(self._failed_before)
+            return changed and summary.exit_code != ExitCode.ACTIVE
+        return failed or self._when == "always"
+
+    def _end(self, summary: Summary) -> None:
+        end, failed = time.monotonic() + _SECONDS, summary.exit_code not in _DONE
+        if self._start is not None:  # the two must arrive in their order
+            self._start.join(_START_SECONDS)
+        left, data, tally = end - time.monotonic(), summary_dict(summary), summary.tally
+        title = f"{one_line(summary.job)}: {headline(summary)}"
+        counts = [counted(tally.rows, "row"), *(f"{getattr(tally, name):,} {name}" for name in ROW_ENDS)]
+        again = "The run before had failed." if self._failed_before and not failed else None
+        lines = [", ".join(counts) if tally.rows else None, summary.reason, summary.hint, again]
+        body = "\n".join(line for line in lines if line)
+        if self._target.kind == "apprise":
+            thread = self._in_thread(lambda: self._by_apprise(title, body, failed=failed))
+        elif self._target.kind == "webhook":
+            thread = self._post("", {"text": f"{title}\n{body}", "summary": data}, left)
+        else:
+            thread = self._post("/fail" if failed else "", data, left)
+        thread.join(end - time.monotonic())
+        if thread.is_alive():
+            self._faults.append(f"no answer from {self._target.place} in time")
+        if self._faults:
+            raise StateError(f"a notification was not delivered: {self._faults[-1]}")
+
+    def _in_thread(self, send: Callable[[], str | None]) -> Thread:
+        """Begin to send; `send` returns what went wrong."""
+
+        def deliver() -> None:
+            try:
+                fault = send()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run goes on
+                fault = error.message if isinstance(error, EtlError) else type(error).__name__
+            self._faults += [fault] if fault else []
+
+        thread = Thread(target=deliver, name="notifier", daemon=True)
+        thread.start()
+        return thread
+
+    def _post(self, path: str, data: dict[str, Any], seconds: float) -> Thread:
+        return self._in_thread(lambda: _posted(self._target.url, path, data, seconds / _TRIES))
+
+    def _by_apprise(self, title: str, body: str, *, failed: bool) -> str | None:
+        import logging
+
+        import apprise
+
+        logging.getLogger("apprise").disabled = True  # its messages may hold the URL
+        told, kind = apprise.Apprise(), apprise.NotifyType.FAILURE if failed else apprise.NotifyType.SUCCESS
+        told.add(self._target.url)
+        sent = (told.notify(title=title, body=body, notify_type=kind) for _ in range(_TRIES))
+        return None if any(sent) else "Apprise could not deliver it"
+
+
+def _posted(url: str, path: str, data: dict[str, Any], seconds: float) -> str | None:
+    """Post JSON, twice if need be, each within so many seconds; what went wrong, None if nothing did."""
+    import asyncio
+    import json
+
+    import aiohttp
+
+    from ..amplitude.responses import Response
+    from ..sender.http import HttpSession
+
+    parts = urlsplit(url)
+    base, place = urlunsplit((parts.scheme, parts.netloc, "", "", "")), parts.path.rstrip("/") + path
+    query = f"?{parts.query}" if parts.query else ""
+    body, headers = json.dumps(data).encode(), {"Content-Type": "application/json"}
+
+    async def post() -> str | None:
+        fault = None
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with HttpSession(base, connections=1, allow_http=True, timeout=timeout) as session:
+            for _ in range(_TRIES):
+                answer = await session.request("POST", (place or "/") + query, (body,), headers)
+                if isinstance(answer, Response) and 200 <= answer.status < 300:
+                    return None
+                fault = (
+                    answer.message
+                    if not isinstance(answer, Response)
+                    else f"{parts.hostname} answered {answer.status}"
+                )
+        return fault
+
+    return asyncio.run(post())
