@@ -63,17 +63,9 @@ def _commands() -> str:
 
     from etl.cli.app import propsync
 
-    first = click.Context(propsync, info_name="propsync", **propsync.context_settings)
-    return "# Commands\n\n" + "\n\n".join(_command(context) for context in _with_parts(first))
-
-
-def _with_parts(context: click.Context) -> Iterator[click.Context]:
-    """The context of a command, and those of the commands in it."""
-    import click
-
-    yield context
-    for name, part in getattr(context.command, "commands", {}).items():
-        yield from _with_parts(click.Context(part, info_name=name, parent=context))
+    group = click.Context(propsync, info_name="propsync", **propsync.context_settings)
+    own = [click.Context(one, info_name=name, parent=group) for name, one in propsync.commands.items()]
+    return "# Commands\n\n" + "\n\n".join(_command(context) for context in (group, *own))
 
 
 def _command(context: click.Context) -> str:
