@@ -6,10 +6,10 @@ STAMP := $(VENV)/.ready
 CHECKED := $(VENV)/.checked
 # Tests start the command again and again: it is compiled once, whatever the shell says of that.
 unexport PYTHONDONTWRITEBYTECODE
-FURTHER := browser integrations package schedulers spark stores
+FURTHER := browser docs integrations package schedulers spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
+.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots site locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -70,6 +70,11 @@ $(FURTHER): %: %-packages
 # Takes the pictures of README and docs anew.
 screenshots: browser-packages
 	$(BIN)/python -m docs.screenshots
+
+# The site of the documents, in build/site; any warning fails it.
+docs: site
+site: docs-packages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The environment from uv.lock, hash by hash, in place of the newest releases: what the workflows test and publish.
 # `make lock` writes the lock anew after a change of pyproject.toml. Both need uv.

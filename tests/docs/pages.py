@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 # Those whose examples are run from top to bottom, each page in a folder of its own.
-_PLAYED_DOCS = ("running", "library", "messy-exports", "plan", "verify", "probe")
+_PLAYED_DOCS = (
+    "running",
+    "library",
+    "messy-exports",
+    "plan",
+    "verify",
+    "probe",
+    "tutorial",
+    "how-to/undo",
+    "how-to/counters",
+    "how-to/migration",
+)
 PLAYED = (README, *(DOCS / f"{name}.md" for name in _PLAYED_DOCS))
 
 _FENCE = re.compile(r"^(?P<mark>`{3,})(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=mark)$", re.MULTILINE | re.DOTALL)
@@ -44,7 +55,7 @@ def pages() -> list[Path]:
 
 def user_pages() -> list[Path]:
     """The pages for those who use the command."""
-    return [README, *sorted(DOCS.glob("*.md"))]
+    return [README, *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(page: Path, *languages: str) -> Iterator[Block]:
