@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -40,8 +41,8 @@ class Capabilities:
     def load(cls, folder: StateDir, endpoint: str) -> Capabilities | None:
         """What was last found out about an endpoint; None if nothing, or if the file isn't readable."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            data = orjson.loads(folder.capabilities.read_bytes())
-            known, date = data.pop("endpoint"), data.pop("date")
+            data = dict(orjson.loads(folder.capabilities.read_bytes()))
+            known, date = data.pop("endpoint"), datetime.fromisoformat(data.pop("date")).isoformat()
             if known == endpoint:
                 return cls(known, date, {n: Finding(f["value"], f["evidence"]) for n, f in data.items()})
         return None
