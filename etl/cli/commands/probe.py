@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,10 @@ def probe_command(
     for line in _PLAN.format(endpoint=known.endpoint, **plan).split("\n"):
         invocation.message("probe", line)
     if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "--limits asks before it begins, and there is no terminal; it sent nothing", hint="give --yes"
+            )
         click.confirm("Go on?", abort=True, err=True)
     result = probe_limits(
         loaded,
