@@ -24,7 +24,7 @@ def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
     names = ", ".join(file["name"] for file in files[:3]) + (", ..." if len(files) > 3 else "")
     compared = "none: every user counts as new"
     if snapshot is not None:
-        compared = f"of run {snapshot['run']}, {snapshot['users']:,} users, {snapshot['written']}"
+        compared = f"of run {snapshot['run']}, {counted(snapshot['users'], 'user')}, {snapshot['written']}"
     yield [
         ("plan", data["digest"][:16] + "..."),
         ("job", plan["job"]),

@@ -28,6 +28,14 @@ class Finding:
     value: Any
     evidence: str
 
+    def __str__(self) -> str:
+        if isinstance(self.value, dict):
+            several = "updates" in self.value
+            return "{updates} in {seconds} s".format(**self.value) if several else str(len(self.value))
+        if isinstance(self.value, bool | None):
+            return {True: "yes", False: "no", None: "unknown"}[self.value]
+        return f"{self.value:,}" if isinstance(self.value, int) else str(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -68,7 +76,7 @@ class Capabilities:
             before = self.findings[name].value if name in self.findings else None
             known = name != "refusals" and before is not None and finding.value is not None
             if known and before != finding.value:
-                yield f"{name} was {before} on {self.date[:10]}, and is {finding.value} now"
+                yield f"{name} was {self.findings[name]} on {self.date[:10]}, and is {finding} now"
 
     def __str__(self) -> str:
         found = ((name, self.most(name)) for name in ("identifications", "bytes"))

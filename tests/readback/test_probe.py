@@ -165,7 +165,7 @@ def test_a_later_probe_that_differs_warns(tmp_path: Path) -> None:
         sandbox.change(max_identifications=700)
         probe_limits(job_in(tmp_path), KEY, endpoint=sandbox.url, clock=clock, notify=said.append)
     (warning,) = said
-    assert "identifications was 1000 on 20" in warning
+    assert "identifications was 1,000 on 20" in warning
     assert warning.endswith("and is 700 now")
 
 

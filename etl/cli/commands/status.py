@@ -76,7 +76,7 @@ def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     from ...listeners.run_state_writer import state_lines
     from ...listeners.summary import ROW_ENDS, aligned, reason_lines
-    from ...text import size, span
+    from ...text import counted, size, span
 
     yield f"{found['job']}: {found['status']}"
     if found.get("active"):
@@ -86,7 +86,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"  state folder  {found['state_dir']}"
     if (snapshot := found.get("snapshot")) is not None:
-        users, age = f"{snapshot['entries']:,} users", f"{span(snapshot['age_seconds'])} old"
+        users, age = counted(snapshot["entries"], "user"), f"{span(snapshot['age_seconds'])} old"
         yield f"  snapshot      {users}, {size(snapshot['bytes'])}, {age}"
     if "began" not in found:
         return
