@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -97,3 +98,19 @@ def test_rejects_are_counted_and_decide_the_exit_code(propsync: Propsync, users:
     finished = propsync("try", "users.csv")
     assert "rejected: 1 missing_id" in finished.out
     assert finished.code == 3
+
+
+def test_stopped_while_it_sends_it_says_so_and_leaves_nothing(
+    propsync: Propsync, users: Path, temp_folder: Path
+) -> None:
+    rows = (f"user-{number},a@example.com,free,{number}" for number in range(60_000))
+    users.write_text("\n".join(["customer_id,email,plan,mrr_usd", *rows, ""]))
+    with propsync.begin("try", "users.csv", environment={"TMPDIR": str(temp_folder)}) as running:
+        while not [*temp_folder.glob("*/state/checkpoint.sqlite")]:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        running.send(signal.SIGTERM)
+        stopped = running.wait()
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (130, "propsync: interrupted")
+    assert "Traceback" not in stopped.err
+    assert not list(temp_folder.iterdir())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...errors import UsageError
+from ...errors import InterruptedRunError, UsageError
 from .. import options
 from ..console import current, open_browser, show, show_lines
 from ..options import option, switch
@@ -78,11 +78,15 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
             requests_per_second=None,
             limit=limit,
             processes=1,  # this process has a thread with the sandbox, which a fork would not
+            handle_signals=True,
         )
         plan = plan_job(job, source, settings=settings)
-        summary = run_job(
-            job, options.open_job_source(job, sources), _KEY, settings=settings, listener=_show_warning
-        )
+        try:
+            summary = run_job(
+                job, options.open_job_source(job, sources), _KEY, settings=settings, listener=_show_warning
+            )
+        except InterruptedRunError as error:  # it can't be resumed: its state goes with it
+            raise KeyboardInterrupt from error
         lines = tuple(_summary_lines(summary))
         name, words = output or Path("job.yml"), shlex.join(sources)
         steps = [f"propsync init {words} -o {name}"] if output is None else []
