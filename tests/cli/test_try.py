@@ -113,4 +113,4 @@ def test_stopped_while_it_sends_it_says_so_and_leaves_nothing(
         stopped = running.wait()
     assert (stopped.code, stopped.err.splitlines()[-1]) == (130, "propsync: interrupted")
     assert "Traceback" not in stopped.err
-    assert not list(temp_folder.iterdir())
+    assert not list(temp_folder.glob("propsync-*"))
