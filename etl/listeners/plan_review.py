@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..text import columns, counted, in_columns, one_line, size, span
@@ -84,7 +85,8 @@ def review_lines(data: Mapping[str, Any]) -> Iterator[tuple[str, Style]]:
                     f"  {' ' * (width - columns(cell))}{cell}" if is_right else f"  {in_columns(cell, width)}"
                 )
             style: Style = "bad" if cells[0] == "stops" else "soft" if number and not place else ""
-            yield line.rstrip(), style
+            parts = textwrap.wrap(line, 80, subsequent_indent="    ") if len(cells) == 1 else [line.rstrip()]
+            yield from ((part, style) for part in parts)
 
 
 def review_markdown(data: Mapping[str, Any]) -> str:
