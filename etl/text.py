@@ -39,6 +39,15 @@ def columns(text: str) -> int:
     return sum(2 if east_asian_width(c) in "WF" else not combining(c) for c in text)
 
 
+def in_columns(text: str, width: int) -> str:
+    """Write a text in exactly so many columns: its end gives way to dots, or blanks follow it."""
+    if columns(text) > width:
+        while columns(text) > width - 3:
+            text = text[:-1]
+        text += "..."
+    return text + " " * (width - columns(text))
+
+
 def filled(phrases: Iterable[str], width: int, joint: int = 1) -> list[list[str]]:
     """Distribute phrases over lines of at most `width` columns, `joint` columns apart.
 

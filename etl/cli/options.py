@@ -143,9 +143,11 @@ SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 # A table: option, metavar, type, help.
 # fmt: off
-ENDPOINT = option("--endpoint", "URL", parse_endpoint, "Base URL to use instead of the job's region.")
+ENDPOINT = option("--endpoint", "URL", parse_endpoint, "Base URL to use instead of the job's region.",
+                  envvar="PROPSYNC_ENDPOINT")
 STATE_DIR = option("--state-dir", None, click.Path(path_type=Path, file_okay=False),
-                   "Folder of the checkpoint and the rejects.  [default: .propsync/NAME beside the job file]")
+                   "Folder of the checkpoint and the rejects.  [default: .propsync/NAME beside the job file]",
+                   envvar="PROPSYNC_STATE_DIR")
 # Which rows are sent.
 row_options = with_options(
     switch("--full", "Send every row, also those that are unchanged since the last run."),

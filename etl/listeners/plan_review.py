@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ..text import columns, counted, one_line, size, span
+from ..text import columns, counted, in_columns, one_line, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Table: TypeAlias = list[tuple[str, ...]]
 
 _MOST: Final = 40
+_WIDEST: Final = 36  # columns of the name that begins a line
 
 
 def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
@@ -23,7 +25,7 @@ def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
     names = ", ".join(file["name"] for file in files[:3]) + (", ..." if len(files) > 3 else "")
     compared = "none: every user counts as new"
     if snapshot is not None:
-        compared = f"of run {snapshot['run']}, {snapshot['users']:,} users, {snapshot['written']}"
+        compared = f"of run {snapshot['run']}, {counted(snapshot['users'], 'user')}, {snapshot['written']}"
     yield [
         ("plan", data["digest"][:16] + "..."),
         ("job", plan["job"]),
@@ -73,14 +75,18 @@ def review_lines(data: Mapping[str, Any]) -> Iterator[tuple[str, Style]]:
             yield "", ""
         shown = [tuple(map(one_line, cells)) for cells in table]
         widths = [max(map(columns, cells)) for cells in zip(*shown, strict=True)]
+        if len(widths) > 1:
+            widths[0] = min(widths[0], _WIDEST)
         right = [_is_number(cell) for cell in shown[-1]]
         for place, cells in enumerate(shown):
             line = ""
             for cell, width, is_right in zip(cells, widths, right, strict=True):
-                room = " " * (width - columns(cell))
-                line += f"  {room}{cell}" if is_right else f"  {cell}{room}"
+                line += (
+                    f"  {' ' * (width - columns(cell))}{cell}" if is_right else f"  {in_columns(cell, width)}"
+                )
             style: Style = "bad" if cells[0] == "stops" else "soft" if number and not place else ""
-            yield line.rstrip(), style
+            parts = textwrap.wrap(line, 80, subsequent_indent="    ") if len(cells) == 1 else [line.rstrip()]
+            yield from ((part, style) for part in parts)
 
 
 def review_markdown(data: Mapping[str, Any]) -> str:

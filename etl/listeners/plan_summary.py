@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ..amplitude.limits import TRANSPORT_RULES
-from ..text import MASK, columns, counted, one_line, share, size, span
+from ..text import MASK, columns, counted, in_columns, one_line, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,7 +112,8 @@ def _property_lines(found: list[dict[str, Any]]) -> Iterator[tuple[str, Style]]:
     yield "", ""
     for number, line in enumerate(table):
         values = "most frequent values" if number == 0 else _top_values(found[number - 1], room)
-        begin = f"  {_cut(line[0], name)}  {_cut(line[1], kind)}  {line[2]:>{fill}}  {line[3]:>{distinct}}"
+        begin = f"  {in_columns(line[0], name)}  {in_columns(line[1], kind)}"
+        begin += f"  {line[2]:>{fill}}  {line[3]:>{distinct}}"
         yield f"{begin}  {values}".rstrip(), "" if number else "soft"
     if len(found) > _MOST_ROWS:
         yield (
@@ -152,7 +153,7 @@ def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) ->
     if not pairs:
         return ""
     if len(pairs) > 1 and pairs[0][1] == 1 and not quoted:
-        return _cut(f"e.g. {write(pairs[0][0])}", room).rstrip()
+        return in_columns(f"e.g. {write(pairs[0][0])}", room).rstrip()
     phrases = [f"{write(value)} ({count:,})" if len(pairs) > 1 else write(value) for value, count in pairs]
     text = ""
     for number, phrase in enumerate(phrases):
@@ -163,13 +164,4 @@ def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) ->
         text = longer
     else:
         return f"{text}, ..." if found["distinct"] > len(phrases) else text
-    return f"{text}, ..." if text else _cut(phrases[0], max(room, 12)).rstrip()
-
-
-def _cut(text: str, width: int) -> str:
-    """The text in exactly so many columns."""
-    if columns(text) > width:
-        while columns(text) > width - 3:
-            text = text[:-1]
-        text += "..."
-    return text + " " * (width - columns(text))
+    return f"{text}, ..." if text else in_columns(phrases[0], max(room, 12)).rstrip()

@@ -20,7 +20,7 @@ from .phrases import options_text
 from .summary import summary_dict, summary_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 COMPARED: Final = 10  # runs on the page of a later one
@@ -83,13 +83,19 @@ class RunRecord:
         return cls(began, ended, started, summary, **rows, series=series, details=details, left_out=left_out)
 
 
+def readable_runs(state_dir: Path) -> Iterator[tuple[dict[str, Any], RunRecord]]:
+    """The past runs, the latest first, as in their files and as records; unreadable ones are left out."""
+    for data in past_runs(state_dir):
+        try:
+            record = RunRecord.of(data)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+        yield data, record
+
+
 def past_records(state_dir: Path) -> list[RunRecord]:
-    """The latest records of a state folder, as many as a page compares with; unreadable ones are left out."""
-    found = []
-    for data in islice(past_runs(state_dir), COMPARED):
-        with suppress(KeyError, TypeError, ValueError):
-            found.append(RunRecord.of(data))
-    return found
+    """The latest records of a state folder, as many as a page compares with."""
+    return [record for _, record in islice(readable_runs(state_dir), COMPARED)]
 
 
 class RunRecorder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,14 @@ class Finding:
     value: Any
     evidence: str
 
+    def __str__(self) -> str:
+        if isinstance(self.value, dict):
+            several = "updates" in self.value
+            return "{updates} in {seconds} s".format(**self.value) if several else str(len(self.value))
+        if isinstance(self.value, bool | None):
+            return {True: "yes", False: "no", None: "unknown"}[self.value]
+        return f"{self.value:,}" if isinstance(self.value, int) else str(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -40,8 +49,8 @@ class Capabilities:
     def load(cls, folder: StateDir, endpoint: str) -> Capabilities | None:
         """What was last found out about an endpoint; None if nothing, or if the file isn't readable."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            data = orjson.loads(folder.capabilities.read_bytes())
-            known, date = data.pop("endpoint"), data.pop("date")
+            data = dict(orjson.loads(folder.capabilities.read_bytes()))
+            known, date = data.pop("endpoint"), datetime.fromisoformat(data.pop("date")).isoformat()
             if known == endpoint:
                 return cls(known, date, {n: Finding(f["value"], f["evidence"]) for n, f in data.items()})
         return None
@@ -67,7 +76,7 @@ class Capabilities:
             before = self.findings[name].value if name in self.findings else None
             known = name != "refusals" and before is not None and finding.value is not None
             if known and before != finding.value:
-                yield f"{name} was {before} on {self.date[:10]}, and is {finding.value} now"
+                yield f"{name} was {self.findings[name]} on {self.date[:10]}, and is {finding} now"
 
     def __str__(self) -> str:
         found = ((name, self.most(name)) for name in ("identifications", "bytes"))

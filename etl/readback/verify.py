@@ -76,13 +76,7 @@ def verify_job(
     """
     if sample < 1 or rate <= 0:
         raise UsageError("the sample and the rate must be above 0")
-    job = at_endpoint(job, Settings(endpoint=endpoint))
-    reading = profile_endpoint(job.destination.endpoint)
-    if reading is None:
-        raise UsageError(
-            "users can't be read back from Amplitude's EU region: the User Profile API exists in the US only",
-            hint="there is no way around it; `propsync run` counts what the EU accepted",
-        )
+    job, reading = at_endpoint(job, Settings(endpoint=endpoint)), reading_endpoint(job, endpoint)
     seed = secrets.randbits(32) if seed is None else seed
     clock = clock or Clock()
     reader = ProfileReader(
@@ -130,6 +124,17 @@ def verify_job(
     found.not_compared = dict(reasons.most_common())
     share = right_at_least(found.right, found.wrong)
     return replace(found, right_at_least=share, complete=found.sample < sample)
+
+
+def reading_endpoint(job: Job, endpoint: str | None = None) -> str:
+    """Where users are read back. Raises UsageError for Amplitude's EU region."""
+    reading = profile_endpoint(at_endpoint(job, Settings(endpoint=endpoint)).destination.endpoint)
+    if reading is None:
+        raise UsageError(
+            "users can't be read back from Amplitude's EU region: the User Profile API exists in the US only",
+            hint="there is no way around it; `propsync run` counts what the EU accepted",
+        )
+    return reading
 
 
 async def _read(reader: ProfileReader, sample: UserSample) -> list[tuple[Findings, bool]]:

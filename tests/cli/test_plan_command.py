@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.sandbox import Sandbox
+from etl.text import columns
 from tests.commands import QUICK, Propsync
 
 JOB = """source: users.csv
@@ -93,10 +94,21 @@ def test_a_guard_that_stops_and_warnings_are_shown(propsync: Propsync, sandbox: 
     out = propsync("plan", "show", plan).out
     assert "stops --max-rejects 0 1 rejects" in [" ".join(line.split()) for line in out.splitlines()]
     assert "\n  warning\n  $add: " in out
+    assert max(map(columns, out.splitlines())) <= 80
     markdown = propsync("plan", "show", plan, "--markdown").out
     assert "a guard would stop the run" in markdown
     assert "| `stops` | `--max-rejects 0` | `1 rejects` |" in markdown
     assert "| `$add: " in markdown
+
+
+def test_lines_stay_within_80_columns_whatever_a_property_is_called(
+    propsync: Propsync, sandbox: Sandbox, job: Path
+) -> None:
+    names = ("n" * 300, "\u540d" * 100, "\u202e<script>" * 20)
+    job.write_text(JOB + "".join(f"    {json.dumps(name)}: plan\n" for name in names))
+    out = propsync("plan", "show", saved(propsync, sandbox, job)).out
+    assert [line for line in out.splitlines() if columns(line) > 80] == []
+    assert sum(line.startswith("  $set.") for line in out.splitlines()) == 6
 
 
 def test_many_properties_are_cut(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:

@@ -87,6 +87,27 @@ def test_paths_are_beside_the_job_file_and_outputs_are_those_of_run(
     assert propsync("status", job, "--json").summary["rows"] == 40
 
 
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_commands_about_past_runs_look_where_run_wrote(
+    propsync: Propsync, sandbox: Sandbox, job: Path, monkeypatch: pytest.MonkeyPatch, by_variable: bool
+) -> None:
+    if by_variable:
+        monkeypatch.setenv("PROPSYNC_ENDPOINT", sandbox.url)
+        monkeypatch.setenv("PROPSYNC_STATE_DIR", "elsewhere")
+    else:
+        with_run(job, endpoint=sandbox.url, state_dir="elsewhere")
+    user = json.loads(propsync("preview", job, "-n", "1").out)["user_id"]
+    assert propsync("run", job, *QUICK).code == 3
+    assert "next run sends nothing" in propsync("explain", job, "--user", user).out
+    assert f"snapshot of {sandbox.url} knows" in propsync("explain", job, "--user", user).out
+    assert propsync("status", job, "--json").summary["rows"] == 40
+    (record,) = json.loads(propsync("runs", job, "--json").out)
+    assert record["summary"]["rows"] == 40
+    assert propsync("report", job).code == 0
+    plan = propsync("check", job, "--json").summary
+    assert (plan["endpoint"], plan["unchanged"]) == (sandbox.url, 38)
+
+
 def test_a_fault_is_told_with_its_line(propsync: Propsync, job: Path) -> None:
     text = job.read_text()
     for key, value, message in (

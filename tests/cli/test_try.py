@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -51,6 +52,7 @@ def test_the_job_file_is_kept_if_asked_for_and_runs(propsync: Propsync, users: P
     finished = propsync("try", "users.csv", "-o", "job.yml", "--limit", "1")
     assert finished.code == 0, finished.err
     assert "1 row (more are in the source; see --limit)" in finished.out
+    assert "user-1002" not in finished.out  # it is beyond the limit, and not lost
     assert "for the real thing:\n  AMPLITUDE_API_KEY=... propsync run job.yml" in finished.out
     assert sorted(path.name for path in users.parent.iterdir()) == ["job.yml", "users.csv"]
     assert propsync("check", "job.yml").code == 0
@@ -97,3 +99,26 @@ def test_rejects_are_counted_and_decide_the_exit_code(propsync: Propsync, users:
     finished = propsync("try", "users.csv")
     assert "rejected: 1 missing_id" in finished.out
     assert finished.code == 3
+
+
+def test_if_nothing_arrives_there_is_no_table(propsync: Propsync, users: Path) -> None:
+    users.write_text("customer_id,plan\n1.23E+15,pro\n")
+    finished = propsync("try", "users.csv")
+    assert finished.code == 3
+    assert "rejected: 1 mangled_id; `propsync check` shows them\n\nfor the real thing:" in finished.out
+
+
+def test_stopped_while_it_sends_it_says_so_and_leaves_nothing(
+    propsync: Propsync, users: Path, temp_folder: Path
+) -> None:
+    rows = (f"user-{number},a@example.com,free,{number}" for number in range(60_000))
+    users.write_text("\n".join(["customer_id,email,plan,mrr_usd", *rows, ""]))
+    with propsync.begin("try", "users.csv", environment={"TMPDIR": str(temp_folder)}) as running:
+        while not [*temp_folder.glob("*/state/checkpoint.sqlite")]:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        running.send(signal.SIGTERM)
+        stopped = running.wait()
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (130, "propsync: interrupted")
+    assert "Traceback" not in stopped.err
+    assert not list(temp_folder.glob("propsync-*"))

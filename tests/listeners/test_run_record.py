@@ -12,7 +12,14 @@ import pytest
 
 from etl.checkpoint.history import KEPT_RUNS, keep_run, past_runs
 from etl.listeners.report import report_page
-from etl.listeners.run_record import RECORD_BYTES, HistoryListener, RunRecord, RunRecorder, past_records
+from etl.listeners.run_record import (
+    RECORD_BYTES,
+    HistoryListener,
+    RunRecord,
+    RunRecorder,
+    past_records,
+    readable_runs,
+)
 from etl.model import Tally
 from etl.run_events import Detailed, Ended, Paused, Progressed, Recovered, Warned
 from etl.text import one_line
@@ -78,6 +85,9 @@ def test_a_record_that_can_not_be_read_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "runs" / "20260101T000000-1.json").write_text("{")
     (tmp_path / "runs" / "20260101T000000-2.json").write_text("[]")
     assert len(list(past_runs(tmp_path))) == 1
+    keep_run(tmp_path, {"summary": {}}, NOW + timedelta(hours=1))
+    keep_run(tmp_path, {**recorded().as_dict(), "pauses": 5}, NOW + timedelta(hours=2))
+    assert len(past_records(tmp_path)) == len(list(readable_runs(tmp_path))) == 1
 
 
 def test_no_folder_is_made_for_a_run_that_did_not_begin(tmp_path: Path) -> None:

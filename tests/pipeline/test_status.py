@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,8 @@ def test_it_is_shown_and_watched(tmp_path: Path, propsync: Propsync, monkeypatch
     thread = threading.Thread(target=hold)
     thread.start()
     ready.wait(20)
+    outage = replace(STATE, state="outage", reason="no \x1b]0;title\x07 connection", next_try=3.0)
+    outage.save(folder.progress)
 
     def end(_: float) -> None:
         over.set()
@@ -96,5 +99,9 @@ def test_it_is_shown_and_watched(tmp_path: Path, propsync: Propsync, monkeypatch
 
     monkeypatch.setattr("time.sleep", end)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert "never run" in propsync("status", file, "--watch").out
+    watched = propsync("status", file, "--watch").out
+    assert "never run" in watched
+    assert "connection" in watched
+    assert "\x1b]0;title" not in watched
+    assert all(len(line) < 80 for line in shown.out.splitlines() if str(folder.path) not in line)
     thread.join()

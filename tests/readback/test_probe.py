@@ -165,7 +165,7 @@ def test_a_later_probe_that_differs_warns(tmp_path: Path) -> None:
         sandbox.change(max_identifications=700)
         probe_limits(job_in(tmp_path), KEY, endpoint=sandbox.url, clock=clock, notify=said.append)
     (warning,) = said
-    assert "identifications was 1000 on 20" in warning
+    assert "identifications was 1,000 on 20" in warning
     assert warning.endswith("and is 700 now")
 
 
@@ -277,7 +277,11 @@ def test_other_destinations_and_batch_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"endpoint": 1}', '{"endpoint":"https://api2.amplitude.com","date":"","bytes":5}'],
+    [
+        *("", "{", "[]", "null", "1", '"abc"', '{"endpoint": 1}'),
+        '{"endpoint":"https://api2.amplitude.com","date":"","bytes":5}',
+        '{"endpoint":"https://api2.amplitude.com","date":5,"bytes":{"value":700,"evidence":""}}',
+    ],
 )
 def test_a_damaged_file_is_as_none(tmp_path: Path, text: str) -> None:
     keep(tmp_path, "https://api2.amplitude.com", identifications=7)
@@ -296,8 +300,9 @@ def test_the_command(propsync: Propsync, sandbox: Sandbox, monkeypatch: pytest.M
     assert (done.code, done.out) == (0, f"job: the API key works at {sandbox.url}\n")
     assert propsync("probe", *at, "--json").summary == {"endpoint": sandbox.url, "region": None}
     sandbox_requests = sandbox.stats.requests
-    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody says yes
-    assert propsync("probe", *at, "--limits").code == 130
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody can say yes
+    unasked = propsync("probe", *at, "--limits")
+    assert (unasked.code, "give --yes" in unasked.err) == (2, True)
     assert sandbox.stats.requests == sandbox_requests + 1
     assert "probed on" not in propsync("check", *at).out
     keep(propsync.folder, sandbox.url, identifications=321, bytes=1_000_000)

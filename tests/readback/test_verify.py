@@ -364,6 +364,7 @@ def test_options_of_run_in_the_job_file_count_but_for_its_rate(exported: Propsyn
         ("secret_key_file: our.key", None, 0, ""),
         ("secret_key_env: OURS", "OURS", 0, ""),
         ("region: eu", "AMPLITUDE_SECRET_KEY", 2, "EU region"),
+        ("region: eu", None, 2, "EU region"),  # nobody is sent to fetch a key that is of no use
     ],
 )
 def test_where_the_secret_key_is(

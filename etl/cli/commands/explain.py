@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
 
 from ..console import show_json, show_lines
-from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_job_and_source
+from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_for_command, open_job_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +42,8 @@ def explain_command(
     job: Path,
     sources: tuple[str, ...],
     user: str,
-    endpoint: str | None,
-    state_dir: Path | None,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Show the rows of one user with their places, and what each value became and why.
 
@@ -53,10 +52,9 @@ def explain_command(
     """
     from ...pipeline import Settings, explain_user
 
-    loaded, source = load_job_and_source(job, sources)
-    found = explain_user(
-        loaded, source, user.strip(), settings=Settings(endpoint=endpoint, state_dir=state_dir)
-    )
+    loaded, flags = load_for_command(job, flags)
+    source = open_job_source(loaded, sources)
+    found = explain_user(loaded, source, user.strip(), settings=Settings(**flags))
     if as_json:
         show_json(asdict(found))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,10 @@ def probe_command(
     for line in _PLAN.format(endpoint=known.endpoint, **plan).split("\n"):
         invocation.message("probe", line)
     if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "--limits asks before it begins, and there is no terminal; it sent nothing", hint="give --yes"
+            )
         click.confirm("Go on?", abort=True, err=True)
     result = probe_limits(
         loaded,
@@ -99,16 +104,8 @@ def probe_command(
 
 def capability_lines(known: Capabilities) -> Iterator[str]:
     """Yield each question with its answer and the evidence, and the words of refusals."""
-    words: dict[bool, str] = {True: "yes", False: "no"}
     for name, finding in known.findings.items():
-        value = finding.value
-        if isinstance(value, dict):
-            shown = f"{value['updates']} in {value['seconds']} s" if "seconds" in value else str(len(value))
-        elif isinstance(value, bool):
-            shown = words[value]
-        else:
-            shown = "unknown" if value is None else f"{value:,}" if isinstance(value, int) else value
-        yield f"  {name:<16}{shown}"
+        yield f"  {name:<16}{finding}"
         yield f"    {finding.evidence}"
     for what, answer in (known.findings["refusals"].value or {}).items():
         yield f"    {what}: {answer}"

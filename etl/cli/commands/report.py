@@ -31,17 +31,16 @@ def report_command(
     It shows what was asked, the ends of all rows, speed and pauses over time, where the time went, changes by
     property, rejects with examples, and the ten runs before it.
     """
-    from ...checkpoint.history import past_runs
     from ...job import load_job
     from ...listeners import check_writable
     from ...listeners.output_file import write_whole
     from ...listeners.report import report_page
-    from ...listeners.run_record import COMPARED, RunRecord
+    from ...listeners.run_record import COMPARED, readable_runs
 
     loaded = load_job(job, environ=os.environ)
     current().set_job(loaded)
-    found = list(past_runs(state_dir or loaded.state_dir))
-    names = [record["run"] for record in found]
+    found = list(readable_runs(state_dir or loaded.state_dir))
+    names = [data["run"] for data, _ in found]
     if not found:
         raise UsageError(
             f"{loaded.name} has no past runs in {state_dir or loaded.state_dir}",
@@ -52,7 +51,7 @@ def report_command(
     place = 0 if run is None else names.index(run)
     target = output or Path(f"{loaded.name}-report.html")
     check_writable(target)
-    records = [RunRecord.of(record) for record in found[place : place + 1 + COMPARED]]
+    records = [record for _, record in found[place : place + 1 + COMPARED]]
     page = report_page(records[0], past=records[1:], mask=mask)
     write_whole(target, page, private=not mask)
     show(f"wrote {target}: the run that ended at {records[0].ended:%Y-%m-%d %H:%M} UTC")

@@ -14,6 +14,8 @@ from ..options import JOB, JSON_FLAG, STATE_DIR
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ...listeners.run_record import RunRecord
+
 
 @click.command(
     "runs",
@@ -28,30 +30,32 @@ def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -
     """List past runs, also those that could not begin. The last 100 of at most a year are kept."""
     from itertools import islice
 
-    from ...checkpoint.history import past_runs
     from ...job import load_job
+    from ...listeners.run_record import readable_runs
 
     loaded = load_job(job, environ=os.environ)
     current().set_job(loaded)
-    found = list(islice(past_runs(state_dir or loaded.state_dir), count))
+    found = list(islice(readable_runs(state_dir or loaded.state_dir), count))
     if as_json:
-        show_json(found)
+        show_json([data for data, _ in found])
     elif found:
         show_lines(_lines(found))
     else:
         current().message("nothing", f"{loaded.name} has no past runs in {state_dir or loaded.state_dir}")
 
 
-def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
-    from ...text import counted, span
+def _lines(found: list[tuple[dict[str, Any], RunRecord]]) -> Iterator[str]:
+    import textwrap
+
+    from ...text import counted, one_line, span
 
     yield f"{'run':24} {'exit':>4} {'rows':>12} {'accepted':>12} {'rejected':>9}  time"
-    for record in found:
-        summary = record["summary"]
-        numbers = f"{summary['rows']:>12,} {summary['accepted']:>12,} {summary['rejected']:>9,}"
-        yield f"{record['run']:24} {summary['exit_code']:>4} {numbers}  {span(summary['seconds'])}"
-        pauses = sum(seconds for _, seconds in record["pauses"])
-        if summary["reason"] and summary["exit_code"] != 3:
-            yield f"{'':24} {summary['reason'].splitlines()[0]}"
-        if pauses >= 1:
-            yield f"{'':24} {counted(len(record['pauses']), 'pause')} of the destination, {span(pauses)}"
+    for data, record in found:
+        summary, tally = record.summary, record.summary.tally
+        numbers = f"{tally.rows:>12,} {tally.accepted:>12,} {tally.rejected:>9,}"
+        yield f"{data['run']:24} {summary.exit_code:>4} {numbers}  {span(summary.seconds)}"
+        if summary.reason and summary.exit_code != 3:
+            reason = one_line(summary.reason.splitlines()[0])
+            yield from textwrap.wrap(reason, 79, initial_indent="    ", subsequent_indent="    ")
+        if (paused := sum(seconds for _, seconds in record.pauses)) >= 1:
+            yield f"    {counted(len(record.pauses), 'pause')} of the destination, {span(paused)}"

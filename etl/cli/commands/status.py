@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -50,12 +51,13 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
         from rich.live import Live
         from rich.text import Text
 
-        with Live(Text("\n".join(_lines(found))), auto_refresh=False) as live:
-            while found["active"]:
+        with Live(auto_refresh=False) as live:
+            while True:
+                live.update(Text("\n".join(map(visible, _lines(found)))), refresh=True)
+                if not found["active"]:
+                    return
                 time.sleep(1.0)
                 found = _status(loaded, flags["state_dir"])
-                live.update(Text("\n".join(map(visible, _lines(found)))), refresh=True)
-        return
     show_lines(_lines(found))
 
 
@@ -76,17 +78,17 @@ def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     from ...listeners.run_state_writer import state_lines
     from ...listeners.summary import ROW_ENDS, aligned, reason_lines
-    from ...text import size, span
+    from ...text import counted, size, span
 
     yield f"{found['job']}: {found['status']}"
     if found.get("active"):
-        yield str(found["active"])
+        yield from textwrap.wrap(str(found["active"]), 79, break_on_hyphens=False)
         yield ""
         yield from state_lines(found["progress"], time.time())
     yield ""
     yield f"  state folder  {found['state_dir']}"
     if (snapshot := found.get("snapshot")) is not None:
-        users, age = f"{snapshot['entries']:,} users", f"{span(snapshot['age_seconds'])} old"
+        users, age = counted(snapshot["entries"], "user"), f"{span(snapshot['age_seconds'])} old"
         yield f"  snapshot      {users}, {size(snapshot['bytes'])}, {age}"
     if "began" not in found:
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...errors import UsageError
+from ...errors import InterruptedRunError, UsageError
 from .. import options
 from ..console import current, open_browser, show, show_lines
 from ..options import option, switch
@@ -78,11 +78,15 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
             requests_per_second=None,
             limit=limit,
             processes=1,  # this process has a thread with the sandbox, which a fork would not
+            handle_signals=True,
         )
         plan = plan_job(job, source, settings=settings)
-        summary = run_job(
-            job, options.open_job_source(job, sources), _KEY, settings=settings, listener=_show_warning
-        )
+        try:
+            summary = run_job(
+                job, options.open_job_source(job, sources), _KEY, settings=settings, listener=_show_warning
+            )
+        except InterruptedRunError as error:  # it can't be resumed: its state goes with it
+            raise KeyboardInterrupt from error
         lines = tuple(_summary_lines(summary))
         name, words = output or Path("job.yml"), shlex.join(sources)
         steps = [f"propsync init {words} -o {name}"] if output is None else []
@@ -90,7 +94,8 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
         rows = {user: sample.before for user, sample in plan.figures.samples.items()}
         sandbox.trial = Trial(f"What became of {', '.join(sources)}", lines, command, rows)
         show_lines(lines)
-        show(_table(plan, sandbox))
+        if table := _table(plan, sandbox):
+            show(f"\n{table}")
         show_lines(["", "for the real thing:", *(f"  {step}" for step in command.splitlines())])
         if sys.stdout.isatty():
             show_lines(["", f"the sandbox shows each user at {sandbox.url} until Ctrl-C"])
@@ -123,7 +128,7 @@ def _summary_lines(summary: Summary) -> Iterator[str]:
 
 
 def _table(plan: Plan, sandbox: Sandbox) -> str:
-    """The first users: each property, what the file has for it, and what the sandbox has now."""
+    """The first users that arrived: each property, what the file has for it, and what the sandbox has now."""
     import orjson
     from rich.console import Console
     from rich.table import Table
@@ -139,17 +144,21 @@ def _table(plan: Plan, sandbox: Sandbox) -> str:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("user", "property", "before: column", "value", "after"):
         table.add_column(title, overflow="fold")
-    for sample in list(plan.figures.samples.values())[:_MOST_SHOWN]:
-        profile = sandbox.profiles.find(sample.user, None) or sandbox.profiles.find(None, sample.user)
+    profiles = (
+        (one, sandbox.profiles.find(one.user, None) or sandbox.profiles.find(None, one.user))
+        for one in plan.figures.samples.values()
+    )
+    # Not those of rows beyond the limit.
+    arrived = [(sample, profile) for sample, profile in profiles if profile is not None]
+    for sample, profile in arrived[:_MOST_SHOWN]:
+        places: dict[str, dict[str, Any]] = {"user_properties": profile.properties}
+        places["groups"] = dict(profile.groups)
         for number, (path, figures) in enumerate(plan.figures.properties.items()):
-            places: dict[str, dict[str, Any]] = {"user_properties": {}, "groups": {}}
-            if profile is not None:
-                places = {"user_properties": profile.properties, "groups": dict(profile.groups)}
-            after = places.get(path[0], dict(profile.fields) if profile else {}).get(path[-1])
+            after = places.get(path[0], dict(profile.fields)).get(path[-1])
             before = sample.before.get(figures.column or "")
             name = cell(sample.user if number == 0 else "")
             table.add_row(name, cell(path[-1]), cell(figures.column), cell(before), cell(after))
     console = Console(width=min(shutil.get_terminal_size().columns, 120), file=sys.stdout)
     with console.capture() as capture:
         console.print(table)
-    return "\n" + capture.get().rstrip("\n")
+    return capture.get().rstrip("\n") if arrived else ""

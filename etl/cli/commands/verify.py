@@ -74,12 +74,13 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     something differs. Nothing is sent or changed.
     """
     from ...job import read_secret_key
-    from ...readback import verify_job
+    from ...readback import reading_endpoint, verify_job
 
     # `rate` in the job file is another one than that of reads.
     shared = {name: flags.pop(name) for name in ("endpoint", "state_dir", "allow_http")}
     loaded, shared = options.load_for_command(job, shared)
     source = options.open_job_source(loaded, sources)
+    reading_endpoint(loaded, shared["endpoint"])  # nobody should look for a key that is of no use
     secret_key = read_secret_key(loaded, os.environ)
     invocation = current()
     invocation.secrets.append(secret_key)
@@ -149,4 +150,4 @@ def difference_lines(found: Verified) -> Iterator[str]:
         cells = (text + " " * (width - columns(text)) for text, width in zip(row, widths, strict=False))
         yield f"  {'  '.join(cells)}  {row[-1]}".rstrip()
     if len(found.differences) > _MOST_SHOWN:
-        yield f"  and {counted(len(found.differences) - _MOST_SHOWN, 'difference')} more; --json lists all"
+        yield f"  and {counted(len(found.differences) - _MOST_SHOWN, 'more difference')}; --json lists all"
