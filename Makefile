@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 FURTHER := browser docs integrations package schedulers spark stores
 WORKERS ?= 3  # more than cores: many tests wait for a process or a server
 
-.PHONY: demo test checks lint types layers unit coverage traced soak bench samples screenshots site locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
+.PHONY: demo test checks lint types layers unit slow coverage traced soak bench samples screenshots site locked lock clean $(FURTHER) $(FURTHER:%=%-packages)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/demo.py
@@ -35,6 +35,10 @@ layers: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under 95
 
+# The tests in tests/slow.txt, which take two fifths of the time of all.
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal
+
 # What the tests leave out of the last `make test`, by file.
 coverage: $(STAMP)
 	$(BIN)/coverage report
@@ -49,6 +53,7 @@ traced: $(STAMP)
 # ends with a table: law, cases tried, violations.
 soak: $(STAMP)
 	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -n $(WORKERS) --timeout 600
+	PROPSYNC_EXAMPLES=all $(BIN)/python -m pytest -m slow -n $(WORKERS) --timeout 600
 	$(BIN)/python -m pytest tests/soak tests -m soak -n $(WORKERS) --timeout 900
 
 # Tests that need more than the group dev: each of FURTHER has a folder, a marker and a group of packages; NEEDS_

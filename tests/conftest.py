@@ -46,6 +46,8 @@ if hasattr(os, "register_at_fork"):
 # nearly all others reach. `make traced` chooses them anew; a new file may be added whole, by its path.
 TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().split())
 _stopped: list[Any] = []
+# What takes longest, two fifths of the time of all tests, is run by `make slow`: for every change that lands, too.
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
 
 
 def _switch_tracing() -> None:
@@ -66,6 +68,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             if module.name != "etl.spark.data_source":  # it needs pyspark
                 import_module(module.name)
     _switch_tracing()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow ones, before any are left out by their marks."""
+    for item in items:
+        if item.nodeid in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(hookwrapper=True)
