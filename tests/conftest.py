@@ -46,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 # nearly all others reach. `make traced` chooses them anew; a new file may be added whole, by its path.
 TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().split())
 _stopped: list[Any] = []
-# What takes longest, two fifths of the time of all tests, is run by `make slow`: for every change that lands, too.
+# Two fifths of the time of all tests; `make slow` runs these, and so does every change that lands.
 SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
 
 
