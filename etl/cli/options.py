@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 from click.core import ParameterSource
 
-from ..errors import UsageError
+from ..errors import EtlError, UsageError
 from .console import current
 from .process_setup import allow_pandas
 
@@ -28,6 +29,7 @@ _COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
 _PATHS = {"report", "rejects", "metrics_file", "state_dir", "plan"}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
+_FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
 _OUTPUTS |= {"notify", "notify_when", "notify-when"}
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -250,6 +252,27 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
             fault = Fault(f"`run.{key}`: {error.message}", job.lines.get(f"run.{key}"))
             raise JobError(job.file, [fault], job=job.name) from error
     return job, found
+
+
+def spare_inputs(job_file: Path, job: Job, sources: tuple[str, ...], flags: dict[str, Any]) -> None:
+    """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""
+    from ..reader.locations import find_files
+
+    for name in _FILES:
+        path = flags.get(name)
+        if path is None or not path.exists():
+            continue
+        inputs = [job_file]
+        for place in sources or job.source:
+            with suppress(EtlError):  # what is wrong with a source is told when it is opened
+                found = [] if "://" in place else find_files(place, Path() if sources else job.folder)
+                inputs += [file.local_path for file in found if file.local_path is not None]
+        for one in inputs:
+            if one.exists() and path.samefile(one):
+                flags[name] = None
+                what = "the job file" if one is job_file else "a file of the source"
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} would replace {what}, {path}", hint="name another file")
 
 
 def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:

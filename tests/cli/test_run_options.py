@@ -237,3 +237,35 @@ def test_credentials_in_an_address_are_written_nowhere(propsync: Propsync, locat
     assert "propsync run job.yml" in "".join(written)
     for text in (*written, finished.out, finished.err):
         assert "SECRET" not in text.replace("SEC/RET", "SECRET")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("run", "--report"),
+        ("run", "--rejects"),
+        ("run", "--metrics-file"),
+        ("check", "--report"),
+        ("check", "--save"),
+        ("check", "--rejects"),
+        ("report", "--output"),
+    ],
+)
+def test_no_output_replaces_the_export_or_the_job(
+    propsync: Propsync, job: Path, sandbox: Sandbox, command: str, flag: str, tmp_path: Path
+) -> None:
+    export = job.parent / "users.csv"
+    (tmp_path / "link.csv").symlink_to(export)
+    assert propsync(*run(sandbox, job)).code == 3
+    sandbox.reset()
+    before = export.read_bytes(), job.read_bytes()
+    for target, what in (
+        (export, "a file of the source"),
+        (tmp_path / "link.csv", "a file of the source"),
+        (job, "the job file"),
+    ):
+        ended = propsync(command, job, flag, target)
+        assert ended.code == 2, ended.err
+        assert f"{flag} would replace {what}" in ended.err or (flag, target) == ("--rejects", job)
+    assert (export.read_bytes(), job.read_bytes()) == before
+    assert not sandbox.requests
