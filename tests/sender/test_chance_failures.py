@@ -95,8 +95,8 @@ def test_whatever_fails_by_chance_is_sent_whole_and_ends_accepted(
     carried = carry(server, chunks, slots)
     assert carried.total.tally.accepted == 3 * len(chunks)
     assert not carried.rejects
-    # Chance does not split a part: what is sent again is the same request. Where more than 60 % fail, one of a
-    # hundred runs has a series that looks like a fault of its part; the halves are accepted all the same.
+    # Chance does not split a part: what is sent again is the same request. Where more than 60 % fail, one of
+    # a hundred runs has a series that looks like a fault of its part; the halves are accepted all the same.
     assert {size for _, size, _ in server.requests} == {3} or share > 0.6
 
 
