@@ -254,7 +254,9 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
     return job, found
 
 
-def spare_inputs(job_file: Path, job: Job, sources: tuple[str, ...], flags: dict[str, Any]) -> None:
+def spare_inputs(
+    flags: dict[str, Any], sources: tuple[str, ...], job: Job | None = None, job_file: Path | None = None
+) -> None:
     """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""
     from ..reader.locations import find_files
 
@@ -262,10 +264,11 @@ def spare_inputs(job_file: Path, job: Job, sources: tuple[str, ...], flags: dict
         path = flags.get(name)
         if path is None or not path.exists():
             continue
-        inputs = [job_file]
-        for place in sources or job.source:
+        inputs = [job_file] if job_file else []
+        folder = job.folder if job and not sources else Path()
+        for place in sources or (job.source if job else ()):
             with suppress(EtlError):  # what is wrong with a source is told when it is opened
-                found = [] if "://" in place else find_files(place, Path() if sources else job.folder)
+                found = [] if "://" in place else find_files(place, folder)
                 inputs += [file.local_path for file in found if file.local_path is not None]
         for one in inputs:
             if one.exists() and path.samefile(one):

@@ -9,6 +9,8 @@ import csv
 import hashlib
 import json
 import os
+import resource
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -286,6 +288,27 @@ def test_init_names_the_identity_and_personal_data(propsync: Propsync, tmp_path:
     assert "sha256" in finished.out
     assert "cc" in finished.out
     assert not list(tmp_path.iterdir())
+
+
+def test_init_writes_no_part_of_a_job_file_and_never_over_the_export(
+    propsync: Propsync, tmp_path: Path
+) -> None:
+    export = tmp_path / "users.csv"
+    export.write_text("user_id," + ",".join(f"column_{n}" for n in range(40)) + "\nu-1" + ",x" * 40 + "\n")
+    before = export.read_bytes()
+    ended = propsync("init", export, "-o", export, "--force")
+    assert (ended.code, export.read_bytes()) == (2, before)
+    assert "--output would replace a file of the source" in ended.err
+    assert propsync("init", export, "-o", tmp_path / "nowhere" / "job.yml").code == 2
+    with propsync.begin("init", export, "-o", tmp_path / "job.yml", before=nearly_full_disk) as running:
+        assert running.wait().code == 8
+    assert not (tmp_path / "job.yml").exists()
+
+
+def nearly_full_disk() -> None:
+    """No file grows beyond 500 bytes, which is an error and no signal."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 
 
 def test_init_replaces_no_file_unless_told(propsync: Propsync, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def check_command(
 
         check_writable(path)
     loaded, flags = options.load_for_command(job, flags)
-    options.spare_inputs(job, loaded, sources, {"report": report, "save": save, "rejects": rejects})
+    options.spare_inputs({"report": report, "save": save, "rejects": rejects}, sources, loaded, job)
     source = options.open_job_source(loaded, sources)
     if save is not None and not source.repeatable:
         from ...pipeline.saved_plan import stream_error

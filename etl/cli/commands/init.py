@@ -11,6 +11,7 @@ import click
 
 from ...errors import UsageError
 from ..console import current, show_file
+from ..options import spare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,18 +35,19 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     hashed or left out. What doesn't fit is told. Read the file before you run it.
     """
     from ...init import propose_job
+    from ...listeners.output_file import check_writable, write_whole
 
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
+    spare_inputs({"output": output}, sources)
+    if output is not None:
+        check_writable(output)
     with reading_progress() as progress:
         proposal = propose_job(sources, output, progress)
     if output is None:
         show_file(proposal.text)
     else:
-        try:
-            output.write_text(proposal.text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{output} can't be written: {error.strerror}") from error
+        write_whole(output, proposal.text)
     for note in proposal.notes:
         current().message("noted", note)
     if output is not None:

@@ -50,7 +50,7 @@ def report_command(
         raise UsageError(f"there is no run {run}", hint="propsync runs lists them; the last is " + names[0])
     place = 0 if run is None else names.index(run)
     target = output or Path(f"{loaded.name}-report.html")
-    spare_inputs(job, loaded, (), {"output": target})
+    spare_inputs({"output": target}, (), loaded, job)
     check_writable(target)
     records = [record for _, record in found[place : place + 1 + COMPARED]]
     page = report_page(records[0], past=records[1:], mask=mask)

@@ -51,6 +51,7 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
     """
     from ...init import propose_job
     from ...job import Job
+    from ...listeners.output_file import write_whole
     from ...pipeline import Settings, plan_job, run_job
     from ...sandbox import running_sandbox
     from ...sandbox.web_page import Trial
@@ -64,10 +65,7 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
         for note in proposal.notes:
             current().message("noted", note)
         job_file = output or folder / "job.yml"
-        try:
-            job_file.write_text(proposal.text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{job_file} can't be written: {error.strerror}") from error
+        write_whole(job_file, proposal.text)
         job = Job.load(job_file)
         source = options.open_job_source(job, sources)
         sandbox = stack.enter_context(running_sandbox())
