@@ -70,7 +70,8 @@ def environment(name: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         for words in ([PACKAGES[name]], ["--editable", str(REPOSITORY)]):
-            if subprocess.run([*pip, *words]).returncode:
+            # pip asks rustc for its version, and rustup makes a folder in the home folder.
+            if subprocess.run([*pip, *words], env={**os.environ, "HOME": str(folder)}).returncode:
                 pytest.skip(f"{words[-1]} can't be installed here")
         (folder / ".ready").touch()
     return folder / "bin"
