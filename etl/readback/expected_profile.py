@@ -71,6 +71,8 @@ class ExpectedValue:
             return self._sum(value)
         items = value if isinstance(value, list) else [value]
         had = self.value if isinstance(self.value, list) else [] if self.value is None else [self.value]
+        if _is_long(items) and (operator != "$remove" or isinstance(self.value, list)):
+            return ExpectedValue(unknown=LONG_LIST, present=operator != "$remove")
         if operator == "$remove":
             kept = [one for one in had if not any(is_same(one, item) for item in items)]
             return ExpectedValue(kept) if isinstance(self.value, list) else self
@@ -81,7 +83,7 @@ class ExpectedValue:
                     new.append(item)
             items = new
         after = [*items, *had] if operator in {"$prepend", "$preInsert"} else [*had, *items]
-        if sum(len(one) for one in after if isinstance(one, str)) > MAX_STRING_LENGTH:
+        if _is_long(after):
             return ExpectedValue(unknown=LONG_LIST, present=True)
         return ExpectedValue(after)
 
@@ -211,6 +213,11 @@ def is_same(sent: Any, stored: Any, *, inexact: bool = False) -> bool:
         given, there = ({n: v for n, v in one.items() if v is not None} for one in (sent, stored))
         return given.keys() == there.keys() and all(is_same(given[name], there[name]) for name in given)
     return bool(sent == stored)
+
+
+def _is_long(items: list[Any]) -> bool:
+    """Whether a list has more characters than Amplitude keeps, so that its end is not known."""
+    return sum(len(one) for one in items if isinstance(one, str)) > MAX_STRING_LENGTH
 
 
 def _type(value: Any) -> str:

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.amplitude.user_profile import UserProfile
@@ -57,6 +57,8 @@ def expected_of(rows: list[dict[str, Any]]) -> ExpectedProfile:
 
 @settings(max_examples=examples(600, 200))
 @given(before=st.dictionaries(NAMES, VALUES), rows=st.lists(updates(), min_size=1, max_size=5))
+@example({}, [{"$set": {"a": ["0"]}}, {"$remove": {"a": ["y" * 1024, "0"]}}])
+@example({}, [{"$set": {"a": ["x" * 600]}}, {"$postInsert": {"a": ["x" * 600, "x" * 600, "0"]}}])
 def test_what_the_rows_leave_is_right_whatever_was_there_before(
     before: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
