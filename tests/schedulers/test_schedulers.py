@@ -67,11 +67,12 @@ def environment(name: str) -> Path:
     """The programs of an environment with that scheduler and propsync, made if it isn't there."""
     folder = ENVIRONMENTS / name
     if not (folder / ".ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        # pip asks rustc for its version, and rustup makes a folder in the home folder.
+        own = {**os.environ, "HOME": str(folder)}
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, env=own)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         for words in ([PACKAGES[name]], ["--editable", str(REPOSITORY)]):
-            # pip asks rustc for its version, and rustup makes a folder in the home folder.
-            if subprocess.run([*pip, *words], env={**os.environ, "HOME": str(folder)}).returncode:
+            if subprocess.run([*pip, *words], env=own).returncode:
                 pytest.skip(f"{words[-1]} can't be installed here")
         (folder / ".ready").touch()
     return folder / "bin"
