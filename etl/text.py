@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
 from urllib.parse import urlsplit
@@ -121,6 +120,8 @@ def address(endpoint: str) -> str:
 
 def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     """Write names and values as an HTML table for a notebook; all of the text is escaped."""
+    from html import escape  # here, as every command loads this module
+
     cells = "".join(
         f'<tr><th style="text-align:left">{escape(one_line(name))}</th>'
         f'<td style="text-align:left"><bdi>{escape(one_line(value))}</bdi></td></tr>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 import shutil
 import signal
 import sys
@@ -16,12 +15,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import etl
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.choose_traced import CHOSEN
 from tests.commands import KEY, Propsync
 from tests.examples import examples
 from tests.guard.sitecustomize import keep_inside
+from tests.modules import importable_modules
 
 # The same examples every time where a change is judged; others everywhere else, to find what those miss.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=examples(100))
@@ -64,9 +63,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not session.config.pluginmanager.has_plugin("_cov"):
         return
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        for module in pkgutil.walk_packages(etl.__path__, "etl."):
-            if module.name != "etl.spark.data_source":  # it needs pyspark
-                import_module(module.name)
+        for name in importable_modules():
+            import_module(name)
     _switch_tracing()
 
 

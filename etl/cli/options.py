@@ -29,8 +29,8 @@ _COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
 _PATHS = {"report", "rejects", "metrics_file", "state_dir", "plan"}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
-_FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
 _OUTPUTS |= {"notify", "notify_when", "notify-when"}
+_FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -258,22 +258,23 @@ def spare_inputs(
     flags: dict[str, Any], sources: tuple[str, ...], job: Job | None = None, job_file: Path | None = None
 ) -> None:
     """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""
+    outputs = {name: path for name in _FILES if (path := flags.get(name)) is not None and path.exists()}
+    if not outputs:
+        return
     from ..reader.locations import find_files
 
-    for name in _FILES:
-        path = flags.get(name)
-        if path is None or not path.exists():
-            continue
-        inputs = [job_file] if job_file else []
-        folder = job.folder if job and not sources else Path()
-        for place in sources or (job.source if job else ()):
-            with suppress(EtlError):  # what is wrong with a source is told when it is opened
-                found = [] if "://" in place else find_files(place, folder)
-                inputs += [file.local_path for file in found if file.local_path is not None]
-        for one in inputs:
+    inputs = {job_file: "the job file"} if job_file else {}
+    folder = job.folder if job and not sources else Path()
+    for place in sources or (job.source if job else ()):
+        with suppress(EtlError):  # what is wrong with a source is told when it is opened
+            found = [] if "://" in place else find_files(place, folder)
+            inputs |= {
+                file.local_path: "a file of the source" for file in found if file.local_path is not None
+            }
+    for name, path in outputs.items():
+        for one, what in inputs.items():
             if one.exists() and path.samefile(one):
                 flags[name] = None
-                what = "the job file" if one is job_file else "a file of the source"
                 flag = f"--{name.replace('_', '-')}"
                 raise UsageError(f"{flag} would replace {what}, {path}", hint="name another file")
 
@@ -296,12 +297,6 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
     return open_source(
         sources or job.source, csv=job.csv, excel=job.excel, folder=Path() if sources else job.folder
     )
-
-
-def load_job_and_source(job_file: Path, sources: tuple[str, ...]) -> tuple[Job, Source]:
-    """Load the job and open its source, for a command without options that a job file may have."""
-    job, _ = load_for_command(job_file, {})
-    return job, open_job_source(job, sources)
 
 
 def settings_of(

@@ -29,7 +29,7 @@ class NotebookListener:
         self._rate = ProgressRate(0, clock())
         self._total: int | None = None
         self._warnings: list[str] = []
-        self._head = ""
+        self._head = self._bar = self._rows = ""
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""

@@ -28,7 +28,7 @@ from .api_rules import (
     trimmed_id,
 )
 from .endpoints import ParsedRequest
-from .stored_map import Store, StoredMap
+from .stored_map import MapStore, StoredMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence, Set
@@ -149,10 +149,10 @@ class EventEndpoint:
 class InsertIdMemory:
     """Remembers each key for seven days from when it first came; coming again doesn't prolong that."""
 
-    def __init__(self, clock: Callable[[], float], store: Store | None = None) -> None:
+    def __init__(self, clock: Callable[[], float], store: MapStore | None = None) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
-        self._first: StoredMap[float] = (store or Store()).map("insert_id")
+        self._first: StoredMap[float] = (store or MapStore()).map("insert_id")
 
     def add(self, key: InsertKey) -> bool:
         """Remember a key; False where it is remembered already."""

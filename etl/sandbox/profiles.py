@@ -22,7 +22,7 @@ from .api_rules import (
 )
 from .profile_views import PropertyCounts
 from .property_history import Update, merge_updates, note_update
-from .stored_map import Store, StoredMap
+from .stored_map import MapStore, StoredMap
 
 # Whose profile: (user_id, "") or (None, device_id).
 UserKey: TypeAlias = tuple[str | None, str]
@@ -76,8 +76,8 @@ class Profiles:
     belongs to for good. `counts` counts properties. `wall` gives the time.
     """
 
-    def __init__(self, store: Store | None = None, wall: Callable[[], float] = time.time) -> None:
-        self.store = store or Store()
+    def __init__(self, store: MapStore | None = None, wall: Callable[[], float] = time.time) -> None:
+        self.store = store or MapStore()
         self.counts = PropertyCounts()
         self.users: StoredMap[Profile] = self.store.map("user", Profile.pack, Profile.unpack)
         self.devices: StoredMap[Profile] = self.store.map("device", Profile.pack, Profile.unpack)

@@ -28,7 +28,7 @@ from .limiter import Limiter
 from .profiles import NOBODY, Profiles
 from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
-from .stored_map import Store
+from .stored_map import MapStore
 from .web_page import Trial, WebPage, refuse_foreign
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Sandbox:
 
     def _begin(self, options: SandboxOptions) -> None:
         """Begin without any profile; the counts go on."""
-        store, limiter = Store(memory=options.memory), Limiter(options, self._clock)
+        store, limiter = MapStore(memory=options.memory), Limiter(options, self._clock)
         profiles, inserts = Profiles(store, self._wall), InsertIdMemory(self._clock, store)
         self._state = SandboxState(options, limiter, self.stats, profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)

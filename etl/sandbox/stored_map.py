@@ -21,7 +21,7 @@ _PRAGMAS: Final = """
 """
 
 
-class Store:
+class MapStore:
     """The maps of one sandbox. Without `memory` they grow into a file that is gone with the process.
 
     `lock` is held while a value is changed that is in a map.
@@ -61,7 +61,7 @@ class StoredMap(MutableMapping[str, Value]):
     """
 
     def __init__(
-        self, store: Store, name: str, pack: Callable[[Value], bytes], unpack: Callable[[bytes], Value]
+        self, store: MapStore, name: str, pack: Callable[[Value], bytes], unpack: Callable[[bytes], Value]
     ) -> None:
         self._store, self._lock, self._database = store, store.lock, store.connection  # the store stays open
         self._name, self._pack, self._unpack = name, pack, unpack

@@ -85,7 +85,7 @@ def inert(value: object) -> object:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
 
 
-def value_text(value: object) -> str:
+def shown_value(value: object) -> str:
     """Write a value as JSON, on one line if that is short; a text as it is."""
     if isinstance(value, str):
         return value
@@ -109,7 +109,7 @@ _TEMPLATES: Final = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_TEMPLATES.filters.update(number="{:,}".format, value_text=value_text, clock_time=clock_time)
+_TEMPLATES.filters.update(number="{:,}".format, shown_value=shown_value, clock_time=clock_time)
 
 
 @web.middleware

@@ -34,15 +34,15 @@ def imported(stderr: str) -> set[str]:
 
 # Told once that there is no pandas, pyarrow keeps to it; so nothing may ask before the job is known.
 LOOK = """
-import pkgutil, sys
+import sys
 import etl
+from tests.modules import importable_modules
 from etl.cli.process_setup import _NO_PANDAS, block_pandas
 asked = []
 type(_NO_PANDAS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
 block_pandas()
-for module in pkgutil.walk_packages(etl.__path__, "etl."):
-    if module.name.rpartition(".")[2] not in {"__main__", "data_source"}:  # the one needs pyspark
-        __import__(module.name)
+for name in importable_modules():
+    __import__(name)
 assert "pyarrow" in sys.modules
 assert not asked
 """

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from etl.sandbox import stored_map
 from etl.sandbox.profile_views import type_name
 from etl.sandbox.profiles import Profile, Profiles
-from etl.sandbox.stored_map import Store
+from etl.sandbox.stored_map import MapStore
 
 KEYS = st.sampled_from(["a", "A", "b", "é", "%", "_", "a\x00", "", "\U0010ffff"])
 STEPS = st.lists(st.tuples(st.sampled_from(["set", "delete", "change", "write", "len", "get"]), KEYS))
@@ -25,7 +25,7 @@ def test_it_is_a_dict_in_order_of_insertion(memory: bool, steps: list[tuple[str,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stored_map, "MOST_HELD", most)
         patch.setattr(stored_map, "_PAGE", 2)
-        found = Store(memory=memory).map("one")
+        found = MapStore(memory=memory).map("one")
         for number, (step, key) in enumerate(steps):
             if step == "set":
                 expected[key], found[key] = [number], [number]
@@ -48,7 +48,7 @@ def test_it_is_a_dict_in_order_of_insertion(memory: bool, steps: list[tuple[str,
 
 
 def test_keys_are_found_by_their_beginning_and_then_by_any_part() -> None:
-    found = Store().map("one")
+    found = MapStore().map("one")
     for key in ("xab", "abc", "ab", "100%", "x_y", "xAy", "AB", "é-ab", "a\\b"):
         found[key] = 1
     assert found.search("ab", 9) == ["ab", "abc", "AB", "xab", "é-ab"]

@@ -64,11 +64,10 @@ def check_command(
     changes, rejects or users who left, or a source with counters that was already sent.
     """
     from ...checkpoint import StateDir
+    from ...listeners import check_writable
     from ...pipeline.capabilities import Capabilities
 
     for path in filter(None, (report, save)):
-        from ...listeners import check_writable
-
         check_writable(path)
     loaded, flags = options.load_for_command(job, flags)
     options.spare_inputs({"report": report, "save": save, "rejects": rejects}, sources, loaded, job)

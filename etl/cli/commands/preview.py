@@ -58,7 +58,8 @@ def preview_command(
 
     if sample is not None and (user is not None or n is not None):
         raise UsageError("--sample goes with neither --user nor -n", hint="leave one of them out")
-    loaded, source = options.load_job_and_source(job, sources)
+    loaded, _ = options.load_for_command(job, {})
+    source = options.open_job_source(loaded, sources)
     if sample is not None:
         found = sampled_rows(loaded, source, count=sample, seed=seed)
     else:
