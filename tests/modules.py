@@ -1,4 +1,4 @@
-"""Which modules of `etl` can be imported with the packages of the group dev; the walk imports each package."""
+"""Which modules of `etl` need no packages beyond the group dev; the walk imports each package."""
 
 from __future__ import annotations
 
