@@ -223,7 +223,11 @@ def test_throttling_is_waited_for(spark: SparkSession, job: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda frame: frame.repartition(4), "users that belong to other tasks"),
+        # Sorted, since the first partition fits any number of them: it would only see ids that descend.
+        (
+            lambda frame: frame.repartition(4).sortWithinPartitions("user_id", "points"),
+            "users that belong to other tasks",
+        ),
         (lambda frame: ordered(frame).sortWithinPartitions(F.col("user_id").desc()), "do not ascend"),
         # One task has one user, and the other the rest: that shows only when both are done.
         (
