@@ -1,9 +1,10 @@
 """`make bench`: measures propsync beside the limit and beside other programs, and writes what was found.
 
-    python -m bench [all|same|peers|memory|checkpoint|limits|nights|help|report] [--rows N] [--rounds N]
+    python -m bench [all|PART] [--rows N] [--rounds N]
 
-Each part keeps its figures below .cache/bench; `report` writes docs/performance.md of them, and `all`
-does all. This process imports nothing big: see `bench.children`.
+The parts are same, peers, checkpoint, first-nights, nights, looks, start, memory and limits: each says what
+it measures, and keeps its figures below .cache/bench. `report` writes docs/performance.md and its pictures,
+and `all` does all. This process imports nothing big: see `bench.children`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from pathlib import Path
 from bench import results
 from bench.children import BenchError, ran
 from bench.contenders import (
+    BOTH,
     CHECKPOINT,
+    FIRST_NIGHTS,
     KEY,
     OTHERS,
     ROOT,
     STAGES,
+    USERS,
     WHOLE,
     Contender,
     Sample,
@@ -41,8 +45,8 @@ from bench.sink import Sink, recording, sandbox, sink
 
 # Short runs come more often, between the long ones: one of them says little on a machine that others share.
 MEMORY_TURNS = (1, 5, 1, 10, 1, 20, 1, 5)
-_MEMORY_ROUNDS = 3
-BYTES_A_ROW = 120
+_MEMORY_ROUNDS = 2
+BYTES_A_ROW = 150
 
 
 def file_of(kind: str, rows: int) -> Path:
@@ -62,11 +66,12 @@ def file_of(kind: str, rows: int) -> Path:
 def write_jobs() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     code = (
-        "import json, sys; from bench.data import job;"
-        "open(sys.argv[2], 'w').write(json.dumps(job(sys.argv[1])))"
+        "import json, sys; from pathlib import Path; from bench.data import job\n"
+        "for path in map(Path, sys.argv[1:]): path.write_text(json.dumps(job(*path.stem.split('-'))))"
     )
-    for kind in ("parquet", "csv", *MODES):
-        ran([sys.executable, "-c", code, kind, CACHE / f"{kind}.yml"], folder=ROOT)
+    wanted = [(kind, changes) for kind in ("parquet", "csv") for changes in ("off", *MODES)]
+    paths = [CACHE / f"{users}-{kind}-{changes}.yml" for users in BOTH for kind, changes in wanted]
+    ran([sys.executable, "-c", code, *paths], folder=ROOT)
 
 
 def rounds_of(
@@ -89,10 +94,11 @@ def rounds_of(
 def measure_same(_: int, __: int) -> None:
     """Every contender sends the same users, and each user is compared."""
     rows = 5000
-    lines = file_of("expected", rows).read_text().splitlines()
-    expected = [json.loads(line) for line in lines]
     found = {}
-    for contender in (*WHOLE[:3], *OTHERS):
+    for contender in (*WHOLE[:4], *OTHERS):
+        before = USERS[contender.name.partition("-")[0]]
+        lines = file_of(f"{before}expected", rows).read_text().splitlines()
+        expected = [json.loads(line) for line in lines]
         record = CACHE / "record.ndjson"
         with recording(record) as url:
             command = contender.command(url, lambda kind: file_of(kind, rows))
@@ -115,7 +121,7 @@ def measure_peers(rows: int, rounds: int) -> None:
     """Rows a second: the limit, propsync, and what people use today."""
     with sink(CACHE / "nginx") as to:
         print(f"  sink: {to.name}", flush=True)
-        others = [one for one in OTHERS if to.takes_events or one.name != "sdk"]
+        others = [one for one in OTHERS if to.takes_events or not one.name.endswith("sdk")]
         found = rounds_of([*STAGES, *WHOLE], to, rows, rounds)
         found |= rounds_of(others, to, rows, max(3, rounds - 2))
     results.keep("peers", found)
@@ -124,9 +130,15 @@ def measure_peers(rows: int, rounds: int) -> None:
 
 
 def measure_checkpoint(rows: int, rounds: int) -> None:
-    """The whole run with its checkpoint on disk, with none, and with fingerprints of everybody, too."""
+    """The whole run with its checkpoint on disk, and with none."""
     with sink(CACHE / "nginx") as to:
         results.keep("checkpoint", rounds_of(CHECKPOINT, to, rows, rounds))
+
+
+def measure_first_nights(rows: int, rounds: int) -> None:
+    """The whole run where everybody is new: nothing compared, and fingerprints kept for the next night."""
+    with sink(CACHE / "nginx") as to:
+        results.keep("first-nights", rounds_of(FIRST_NIGHTS, to, rows, rounds))
 
 
 def measure_memory(rows: int, _: int) -> None:
@@ -162,24 +174,53 @@ def measure_nights(rows: int, _: int) -> None:
         found.append(night)
         print(
             " ",
-            *(f"{name} {round(value, 2):,}" if name != "mode" else value for name, value in night.items()),
+            *(
+                value if isinstance(value, str) else f"{name} {round(value, 2):,}"
+                for name, value in night.items()
+            ),
         )
     results.keep("nights", found)
 
 
-def measure_help(_: int, __: int) -> None:
-    """How long `propsync --help` takes, and Python alone."""
+def measure_looks(rows: int, rounds: int) -> None:
+    """`init` and `check` of three million rows and of 12,000 columns, beside reading the columns."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, path in (("long", file_of("csv", 3 * rows)), ("wide", file_of("wide.csv", 200))):
+        job, state = CACHE / f"{name}.yml", CACHE / "looks"
+        program: list[str | Path] = [sys.executable, "-m", "etl"]
+        commands: dict[str, list[str | Path]] = {
+            "init": [*program, "init", path, "--force", "--output", job],
+            "check": [*program, "check", job, path, "--state-dir", state],
+            "read": [sys.executable, "-m", "bench.stages", "read", job, path],
+        }
+        times: dict[str, list[float]] = {what: [] for what in commands}
+        for _ in range(max(1, rounds - 2)):
+            for what, command in commands.items():
+                took = ran(command, folder=ROOT, environment=KEY)
+                times[what].append(took.told["seconds"] if what == "read" else took.wall)
+        print(f"  {name}: " + ", ".join(f"{what} {min(each):.2f} s" for what, each in times.items()))
+        found[name] = times
+    results.keep("looks", found)
+
+
+def measure_start(_: int, rounds: int) -> None:
+    """How long small commands take, and Python alone; and the processor seconds of runs of 1,000 rows."""
     program = shutil.which("propsync", path=str(Path(sys.executable).parent)) or "propsync"
+    job = CACHE / "plain-parquet-off.yml"
     commands: dict[str, list[str | Path]] = {
         "propsync --help": [program, "--help"],
+        "propsync status": [program, "status", job],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
     found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(10):
         for name, command in commands.items():
-            found[name].append(ran(command).wall)
+            found[name].append(ran(command, folder=ROOT).wall)
     print("  " + ", ".join(f"{name}: {min(times):.3f} s at best" for name, times in found.items()))
-    results.keep("help", found)
+    results.keep("start", found)
+    with sink(CACHE / "nginx") as to:
+        few = [one for one in (*STAGES, *WHOLE) if one.name.endswith(("-bare", "-parquet"))]
+        results.keep("few", rounds_of(few, to, 1000, rounds))
 
 
 def measure_limits(rows: int, _: int) -> None:
@@ -225,10 +266,12 @@ PARTS: dict[str, Callable[[int, int], None]] = {
     "same": measure_same,
     "peers": measure_peers,
     "checkpoint": measure_checkpoint,
-    "help": measure_help,
+    "first-nights": measure_first_nights,
+    "nights": measure_nights,
+    "looks": measure_looks,
+    "start": measure_start,
     "memory": measure_memory,
     "limits": measure_limits,
-    "nights": measure_nights,
 }
 
 

@@ -19,13 +19,15 @@ _WATCHED_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What one run took. `megabytes` is the peak of resident memory of the process or of one it started.
+    """What one run took. `processor` is the processor seconds of the process and of all that it started.
 
-    `together` is the most that it and its children held at one time, seen twice a second; never less than
-    `megabytes`. `told` is the JSON object in the last line that it printed, or empty.
+    `megabytes` is the peak of resident memory of the largest of these. `together` is the most that they held
+    at one time, seen twice a second; never less than `megabytes`. `told` is the JSON object in the last line
+    that it printed, or empty.
     """
 
     wall: float
+    processor: float
     megabytes: float
     together: float
     told: Mapping[str, float]
@@ -73,7 +75,8 @@ def ran(
     if child.returncode != 0:
         raise BenchError(f"exit code {child.returncode} of {' '.join(map(str, command))}\n{said[-3000:]}")
     largest = usage.ru_maxrss / 1024
-    return Ran(wall, largest, max([largest, *watched]), told(said))
+    processor = usage.ru_utime + usage.ru_stime
+    return Ran(wall, processor, largest, max([largest, *watched]), told(said))
 
 
 def _watch(pid: int, watched: list[float], ended: threading.Event) -> None:

@@ -28,12 +28,14 @@ NEEDS = {
 class Sample:
     """One run. `seconds` is what the program itself counts, without its start; `wall` is all of it.
 
-    `megabytes` is the peak of its largest process, `together` that of all its processes; see `Ran`.
+    `processor` is the processor seconds of all its processes, `megabytes` the peak of the largest of them,
+    `together` that of all; see `Ran`.
     """
 
     rows: int
     wall: float
     seconds: float
+    processor: float
     megabytes: float
     requests: int = 0
     bytes: int = 0
@@ -52,44 +54,52 @@ class Contender:
     command: Callable[[str, Callable[[str], Path]], list[str | Path]]
     share: float = 1.0
     batch: int | None = 1000
-    kind: str = "parquet"
     counts: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
 
 def propsync(
-    url: str, path: Path, *options: str | Path, batch: int = 1000, rate: str = "max", job: str | None = None
+    url: str, path: Path, *options: str | Path, batch: int = 1000, rate: str = "max", changes: str = "off"
 ) -> list[str | Path]:
     """`propsync run`, beginning anew, with a checkpoint on disk and its summary as JSON."""
-    job_file = CACHE / f"{job or path.suffix[1:]}.yml"
-    command: list[str | Path] = [sys.executable, "-m", "etl", "run", job_file, path, "--json", "--restart"]
-    return [*command, "--endpoint", url, "--rate", rate, "--batch-size", str(batch), *options]
+    command: list[str | Path] = [sys.executable, "-m", "etl", "run", job_of(path, changes), path]
+    command += ["--json", "--restart", "--endpoint", url]
+    return [*command, "--rate", rate, "--batch-size", str(batch), *options]
 
 
-def stage(name: str) -> Contender:
+def job_of(path: Path, changes: str = "off") -> Path:
+    """The job file for an export."""
+    users = "plain" if len(path.suffixes) == 1 or path.suffixes[0] == ".changed" else "names"
+    return CACHE / f"{users}-{path.suffix[1:]}-{changes}.yml"
+
+
+def stage(name: str, users: str) -> Contender:
     """A part of propsync, or the limit, without the network."""
+
+    def command(_: str, file: Callable[[str], Path]) -> list[str | Path]:
+        path = file(USERS[users] + "parquet")
+        return [sys.executable, "-m", "bench.stages", name, job_of(path), path]
+
+    return Contender(f"{users}-{name}", command, batch=None)
+
+
+def whole(kind: str, users: str = "plain", batch: int = 1000) -> Contender:
+    """All of propsync."""
+    name = f"{users}-{kind}" if batch == 1000 else f"{users}-{kind}-{batch}"
     return Contender(
         name,
-        lambda _, file: [sys.executable, "-m", "bench.stages", name, CACHE / "parquet.yml", file("parquet")],
-        batch=None,
-    )
-
-
-def whole(kind: str, batch: int) -> Contender:
-    """All of propsync."""
-    return Contender(
-        f"propsync-{kind.partition('.')[0]}-{batch}",
-        lambda url, file: propsync(url, file(kind), batch=batch),
+        lambda url, file: propsync(url, file(USERS[users] + kind), batch=batch),
         batch=batch,
-        kind=kind,
         environment=KEY,
     )
 
 
-def peer(name: str, script: str, share: float) -> Contender:
+def peer(name: str, script: str, share: float, users: str) -> Contender:
     """Another program, in its own environment."""
     return Contender(
-        name, lambda url, file: [python_of(name), PEERS / script, url, file("parquet")], share=share
+        f"{users}-{name}",
+        lambda url, file: [python_of(name), PEERS / script, url, file(USERS[users] + "parquet")],
+        share=share,
     )
 
 
@@ -100,28 +110,39 @@ def uncommitted() -> Contender:
         words = propsync(url, file("parquet"))
         return [words[0], "-m", "bench.stages", "uncommitted", *words[3:]]
 
-    return Contender("no-checkpoint", command, counts=False, environment=KEY)
+    return Contender("plain-no-checkpoint", command, counts=False, environment=KEY)
 
 
-def first_night() -> Contender:
-    """propsync where everybody is new, and fingerprints by property are kept."""
+def first_night(users: str, changes: str) -> Contender:
+    """propsync where everybody is new, with or without fingerprints to compare the next night with."""
 
     def command(url: str, file: Callable[[str], Path]) -> list[str | Path]:
         state = CACHE / "first-night"  # gone, or it would be the second
         shutil.rmtree(state, ignore_errors=True)
-        return propsync(url, file("parquet"), "--state-dir", state, job="property")
+        return propsync(url, file(USERS[users] + "parquet"), "--state-dir", state, changes=changes)
 
-    return Contender("first-night", command, environment=KEY)
+    return Contender(f"{users}-first-{changes}", command, environment=KEY)
 
 
-STAGES = [stage(name) for name in ("bare", "read", "map", "produce")]
-WHOLE = [whole("parquet", 1000), whole("parquet", 500), whole("csv", 1000), whole("world.parquet", 1000)]
-OTHERS = [
-    peer("drt", "drt_run.py", 0.1),
-    peer("sdk", "sdk.py", 0.05),
-    peer("script", "script.py", 0.2),
+# The users, and what stands before the ending of their files: `latin` are the names in ASCII.
+USERS = {"plain": "", "names": "names.", "latin": "latin."}
+BOTH = ("plain", "names")
+STAGES = [stage(name, users) for users in BOTH for name in ("columns", "bare", "read", "map", "produce")]
+WHOLE = [
+    *[whole("parquet"), whole("csv"), whole("parquet", "names"), whole("csv", "names")],
+    *[whole("parquet", batch=500), whole("parquet", "latin")],
 ]
-CHECKPOINT = [whole("parquet", 1000), uncommitted(), first_night()]
+OTHERS = [
+    peer(name, script, share, users)
+    for users in BOTH
+    for name, script, share in (
+        ("drt", "drt_run.py", 0.1),
+        ("sdk", "sdk.py", 0.05),
+        ("script", "script.py", 0.2),
+    )
+]
+CHECKPOINT = [whole("parquet"), uncommitted()]
+FIRST_NIGHTS = [first_night(users, changes) for users in BOTH for changes in ("off", "user", "property")]
 
 
 def measure(contender: Contender, sink: Sink, rows: int, file: Callable[[str, int], Path]) -> Sample:
@@ -136,7 +157,16 @@ def measure(contender: Contender, sink: Sink, rows: int, file: Callable[[str, in
     came = sink.count() - before
     _check(contender, count, came, took)
     seconds = took.told.get("seconds", took.wall) if contender.counts else took.wall
-    return Sample(count, took.wall, seconds, took.megabytes, came.requests, came.bytes, took.together)
+    return Sample(
+        count,
+        took.wall,
+        seconds,
+        took.processor,
+        took.megabytes,
+        came.requests,
+        came.bytes,
+        took.together,
+    )
 
 
 def _check(contender: Contender, rows: int, came: Counts, took: Ran) -> None:

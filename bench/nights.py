@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.children import BenchError, Ran, ran
-from bench.contenders import KEY, ROOT
+from bench.contenders import KEY, ROOT, USERS, job_of
 from bench.results import CACHE
 from bench.sink import recording
 
 MODES = ("user", "property")
-ROUNDS = {1: 3, 10: 2, 20: 2}  # by millions of users
+# Which users, how many millions of them, and how many rounds.
+STEPS = (("plain", 1, 3), ("names", 2, 3), ("plain", 20, 1))
 LONGEST = 900.0
 
 
@@ -25,20 +26,21 @@ LONGEST = 900.0
 class _Job:
     """A job with a state folder and a recorder of its own, both empty at first."""
 
+    users: str
     mode: str
     url: str = ""
     same: list[Ran] = field(default_factory=list)
 
     @property
     def state(self) -> Path:
-        return CACHE / "nights" / self.mode
+        return CACHE / "nights" / self.users / self.mode
 
     @property
     def record(self) -> Path:
         return CACHE / "nights" / f"{self.mode}.ndjson"
 
     def propsync(self, command: str, file: Path, *options: str) -> Ran:
-        words: list[str | Path] = [sys.executable, "-m", "etl", command, CACHE / f"{self.mode}.yml", file]
+        words: list[str | Path] = [sys.executable, "-m", "etl", command, job_of(file, self.mode), file]
         words += ["--json", "--endpoint", self.url, "--state-dir", self.state, *options]
         return ran(words, folder=ROOT, environment=KEY, longest=LONGEST)
 
@@ -51,23 +53,25 @@ def nights(million: int, file_of: Callable[[str, int], Path]) -> Iterator[dict[s
 
     Times are in seconds; memory is of all processes, in MB. `first` is writing the snapshot from nothing,
     with reading and mapping; `same` a night on which nothing changed, `share` its rate as a share of that of
-    reading, mapping and encoding alone, and `share_whole` the same with the start and the end of both;
-    `changed` a night with one in 50 changed; `renewal` the writing of its snapshot alone, `renewal_first`
-    that of a snapshot in which all are new. `largest_same` and `largest_changed` are peaks of one process.
+    reading, mapping and encoding alone, `share_whole` the same with the start and the end of both, and
+    `share_columns` its rate as a share of reading the columns on one thread; `changed` a night with one in
+    50 changed; `renewal` the writing of its snapshot alone, `renewal_first` that of a snapshot in which all
+    are new. `largest_same` and `largest_changed` are peaks of one process.
     Raises BenchError where anything else arrived than what changed.
     """
-    for step, rounds in ROUNDS.items():
-        users = step * million
-        file, changed = file_of("parquet", users), file_of("changed.parquet", users)
-        yield from _nights(users, rounds, file, changed)
+    for users, step, rounds in STEPS:
+        count, before = step * million, USERS[users]
+        file, changed = file_of(f"{before}parquet", count), file_of(f"{before}changed.parquet", count)
+        yield from _nights(users, count, rounds, file, changed)
         if step > 1:
             file.unlink()
             changed.unlink()
 
 
-def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[dict[str, Any]]:
-    jobs = [_Job(mode) for mode in MODES]
+def _nights(users: str, count: int, rounds: int, file: Path, changed: Path) -> list[dict[str, Any]]:
+    jobs = [_Job(users, mode) for mode in MODES]
     produced: list[Ran] = []
+    columns: list[Ran] = []
     shutil.rmtree(CACHE / "nights", ignore_errors=True)
     (CACHE / "nights").mkdir(parents=True)
     with ExitStack() as servers:
@@ -77,7 +81,8 @@ def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[dict[str
         for _ in range(rounds):
             for job in jobs:
                 job.same.append(job.night(file))
-            produced.append(_child("bench.stages", "produce", CACHE / "parquet.yml", file))
+            produced.append(_child("bench.stages", "produce", job_of(file), file))
+            columns.append(_child("bench.stages", "columns", job_of(file), file))
         size = [(job.state / "snapshot.arrow").stat().st_size for job in jobs]
         renewal = [_child("bench.stages", "renewals", job.state / "snapshot.arrow") for job in jobs]
         other = [job.night(changed) for job in jobs]
@@ -85,13 +90,15 @@ def _nights(users: int, rounds: int, file: Path, changed: Path) -> list[dict[str
     shutil.rmtree(CACHE / "nights")
     return [
         {
+            "data": users,
             "mode": job.mode,
-            "users": users,
+            "users": count,
             "arrived": arrived[i],
             "first": first[i].wall,
             "same": statistics.median(one.told["seconds"] for one in job.same),
             "share": share_of(job.same, produced, lambda one: one.told["seconds"]),
             "share_whole": share_of(job.same, produced, lambda one: one.wall),
+            "share_columns": share_of(job.same, columns, lambda one: one.told["seconds"]),
             "changed": other[i].told["seconds"],
             "renewal": renewal[i].told["some"],
             "renewal_first": renewal[i].told["everybody"],
@@ -110,9 +117,9 @@ def _child(module: str, *arguments: str | Path) -> Ran:
     return ran([sys.executable, "-m", module, *arguments], folder=ROOT, longest=LONGEST)
 
 
-def share_of(same: list[Ran], produced: list[Ran], seconds: Callable[[Ran], float]) -> float:
+def share_of(same: list[Ran], others: list[Ran], seconds: Callable[[Ran], float]) -> float:
     """The middle of how fast a night was beside its neighbour of the same round."""
-    pairs = zip(same, produced, strict=True)
+    pairs = zip(same, others, strict=True)
     return statistics.median(seconds(other) / seconds(own) for own, other in pairs)
 
 

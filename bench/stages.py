@@ -3,8 +3,9 @@
     python -m bench.stages STAGE JOB FILE
     python -m bench.stages renewals SNAPSHOT
 
-The stages: `bare` reads Parquet and writes its rows as JSON lines on one thread, with nothing else, which is
-the limit; `read`, `map` and `produce` go one stage further each; `produce` is all before sending.
+The stages: `columns` reads the columns of a Parquet file on one thread, with nothing else; `bare` writes
+them as JSON lines, too, which is the limit; `read`, `map` and `produce` go one stage further each; `produce`
+is all before sending.
 `uncommitted` is the whole of `propsync run`, whose arguments follow, without writing the checkpoint.
 `renewals` is writing a snapshot.
 """
@@ -24,18 +25,26 @@ FIELDS = ("platform", "os_name", "app_version", "language")
 _ROWS = 16_384
 
 
+def columns(path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    for _ in pq.ParquetFile(path, memory_map=True).iter_batches(_ROWS, use_threads=False):
+        pass
+
+
 def bare(path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from arro3.io import write_ndjson
 
-    for batch in pq.ParquetFile(path, memory_map=True).iter_batches(16384, use_threads=False):
+    for batch in pq.ParquetFile(path, memory_map=True).iter_batches(_ROWS, use_threads=False):
         names = [name for name in batch.schema.names if name not in {"id", *FIELDS}]
         properties = pa.StructArray.from_arrays([batch[name] for name in names], names=names)
         wrapped = pa.StructArray.from_arrays([properties], names=["$set"])
-        fields = [batch[name] for name in FIELDS]
+        fields = [name for name in FIELDS if name in batch.schema.names]
         lines = pa.RecordBatch.from_arrays(
-            [batch["id"], *fields, wrapped], names=["user_id", *FIELDS, "user_properties"]
+            [batch["id"], *(batch[name] for name in fields), wrapped],
+            names=["user_id", *fields, "user_properties"],
         )
         write_ndjson(lines, io.BytesIO())
 
@@ -63,7 +72,8 @@ def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
         for _ in production.chunks([RowRange(0)]):
             pass
 
-    return {"bare": lambda: bare(path), "read": read, "map": read_and_map, "produce": produce}
+    alone = {"columns": lambda: columns(path), "bare": lambda: bare(path)}
+    return alone | {"read": read, "map": read_and_map, "produce": produce}
 
 
 def renewals(path: Path) -> dict[str, float]:
@@ -80,7 +90,7 @@ def renewals(path: Path) -> dict[str, float]:
 
     random, copy, found = np.random.default_rng(5), path.with_name("copy.arrow"), {}
     with Snapshot.open(path) or sys.exit("no snapshot") as old:
-        job = load_job(CACHE / f"{old.mode}.yml", environ={})
+        job = load_job(CACHE / f"{path.parents[1].name}-parquet-{old.mode}.yml", environ={})
         layout = layout_of(job.identification, job.changes) or sys.exit("nothing is compared")
         # An export is in no order that a snapshot knows of.
         keys = random.permutation(np.concatenate([keys for _, keys in old.sorted_keys()]))
@@ -119,7 +129,7 @@ def main() -> None:
         print(json.dumps(renewals(Path(arguments[0]))))
         return
     work = stages(*map(Path, arguments))[stage]
-    if stage == "bare":
+    if stage in {"bare", "columns"}:
         import arro3.io  # noqa: F401 - imports are no part of the work
         import pyarrow.parquet  # noqa: F401
     start = time.perf_counter()

@@ -15,13 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import duckdb
+
 FIELDS = ("platform", "os_name", "app_version", "language")
 LIFTED = "  batch_size: 1000\n  rate_limit: {requests_per_second: 0}\n"
 
 
 def write_project(folder: Path, path: str) -> None:
-    renamed = ", ".join(f"{name} AS field_{name}" for name in FIELDS)
-    query = f"SELECT id AS user_id, * EXCLUDE (id, {', '.join(FIELDS)}), {renamed} FROM '{path}'"
+    columns = [name for name, *_ in duckdb.connect().execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
+    fields = [name for name in FIELDS if name in columns]
+    renamed = ", ".join(f"{name} AS field_{name}" for name in fields)
+    query = f"SELECT id AS user_id, * EXCLUDE (id, {', '.join(fields)}), {renamed} FROM '{path}'"
     (folder / ".drt").mkdir()
     (folder / ".drt" / "profiles.yml").write_text("bench:\n  type: duckdb\n  database: ':memory:'\n")
     (folder / "drt_project.yml").write_text("name: bench\nprofile: bench\n")

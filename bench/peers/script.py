@@ -21,7 +21,7 @@ FIELDS = ["platform", "os_name", "app_version", "language"]
 
 def identification(row: dict[str, object]) -> dict[str, object]:
     user_id = row.pop("id")
-    fields = {name: row.pop(name) for name in FIELDS}
+    fields = {name: row.pop(name) for name in FIELDS if name in row}
     return {"user_id": user_id, **fields, "user_properties": {"$set": row}}
 
 

@@ -22,7 +22,9 @@ def send(url: str, path: str) -> int:
     rows = 0
     for batch in pq.ParquetFile(path).iter_batches():
         for row in batch.to_pylist():
-            options = EventOptions(user_id=row.pop("id"), **{name: row.pop(name) for name in FIELDS})
+            options = EventOptions(
+                user_id=row.pop("id"), **{name: row.pop(name) for name in FIELDS if name in row}
+            )
             identify = Identify()
             for name, value in row.items():
                 identify.set(name, value)

@@ -189,7 +189,7 @@ def _hot(users: list[str], now: float) -> Verdict | None:
 def _measure(rows: int, folder: str, url: str, answers: object) -> None:
     path = Path(folder) / f"{rows}.parquet"
     data.write(path, rows)
-    job = Job.of({**data.job("parquet"), "source": str(path)}, folder=folder)
+    job = Job.of({**data.job("plain", "parquet"), "source": str(path)}, folder=folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run(
         job,
