@@ -109,8 +109,8 @@ def _peers(found: Mapping[str, Any]) -> Iterator[str]:
         times = [f"{whole / rate(some, 'seconds'):.0f} times {NAMES[name]}" for name, some in others.items()]
         yield f"- With {what}: {', '.join(times)}."
     yield (
-        "\nAll send the same users from Parquet to a server on the same machine that answers at once, so these "
-        "are the\nprograms' own limits; what was sent was read back and compared, value by value."
+        "\nAll send the same users from Parquet to a server on the same machine that answers at once, so "
+        "these are the\nprograms' own limits; what was sent was read back and compared, value by value."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_duration_is_in_the_unit_that_one_would_say_it_in(seconds: float, text
 
 def test_bars_are_as_long_as_their_values_and_say_them() -> None:
     picture = bars("Users & rows", "longer is better", [Bar("a <b>", 200.0, "200 s"), Bar("c", 50.0, "50 s")])
-    tree = ElementTree.fromstring(picture)
+    tree = ET.fromstring(picture)
     first, second = (float(one.get("width", "0")) for one in tree.iter(f"{SVG}rect"))
     assert first == pytest.approx(4 * second, abs=0.5)
     texts = [one.text for one in tree.iter(f"{SVG}text")]
