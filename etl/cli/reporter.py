@@ -82,7 +82,7 @@ class RunReporter:
         if error is None and self._summary is None:
             return False  # a dry run, which has shown all there is
         # The files first, and no signal comes between: they must not show a run that still goes on.
-        from ..listeners.composite import call_all
+        from ..ending import call_all
 
         with heard_by(lambda *_: None):
             known = None if error is None else as_error(error)
@@ -103,7 +103,7 @@ class RunReporter:
         Raises UsageError or StateError if a file can't be written.
         """
         from ..listeners import compose  # here and below: each listener has its own library
-        from ..listeners.telemetry import configured_telemetry
+        from ..listeners.metrics import configured_telemetry
 
         self._channels = channels or self._channels
         self._invocation.as_json_lines = self._channels.log_format == "json"

@@ -4,7 +4,7 @@
 the end. Each is imported where it is used, since it needs a library of its own.
 """
 
-from .composite import compose
+from ..ending import compose
 from .output_file import check_writable
 
 __all__ = ["check_writable", "compose"]

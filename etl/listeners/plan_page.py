@@ -6,8 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..text import address, counted, share
-from .phrases import options_text
-from .plan_summary import distinct_of, effort_of, has_known_users, other_rates
+from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates
 from .report import PAGES, bar_parts, brief
 from .summary import ROW_ENDS
 

@@ -16,11 +16,11 @@ from ..errors import StateError
 from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
 from ..text import one_line
-from .phrases import options_text
+from .plan_text import options_text
 from .summary import summary_dict, summary_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 COMPARED: Final = 10  # runs on the page of a later one
@@ -220,42 +220,35 @@ def _percentile(latencies: Counter[float], part: float) -> float | None:
     return None
 
 
-def _clipped(text: str) -> str:
-    """A text on one line that may be kept."""
-    text = one_line(text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+def _clipped(value: Any) -> Any:
+    """The same with each text on one line, and short enough to be kept."""
+    if isinstance(value, str):
+        text = one_line(value)
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+    return tuple(map(_clipped, value)) if isinstance(value, tuple) else value
 
 
 def fitted(
     warnings: Mapping[str, int], details: Detailed | None
 ) -> tuple[tuple[tuple[str, int], ...], Detailed | None, dict[str, int]]:
     """Shorten texts and lists until they fit into a record; also how many items each list lost."""
-    lists: dict[str, Sequence[Any]] = {"warnings": [(_clipped(text), n) for text, n in warnings.items()]}
+    lists: dict[str, Any] = {"warnings": tuple(warnings.items())}
     if details is not None:
+        mapping = [(name, column, options_text(options)) for name, column, options in details.mapping]
         changes = sorted((details.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
-        lists |= {
-            "files": [(_clipped(name), size, digest) for name, size, digest in details.files],
-            "mapping": [
-                (_clipped(name), column and _clipped(column), _clipped(options_text(options)))
-                for name, column, options in details.mapping
-            ],
-            "changes": [(_clipped(name), counts) for name, counts in changes],
-            "examples": [
-                (_clipped(code), _clipped(source), row, _clipped(reason))
-                for code, source, row, reason in details.examples
-            ],
-        }
+        lists |= {"files": details.files, "examples": details.examples}
+        lists |= {"mapping": tuple(mapping), "changes": tuple(changes)}
+    lists = {name: _clipped(items) for name, items in lists.items()}
     whole = {name: len(items) for name, items in lists.items()}
     while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > RECORD_BYTES:
         longest = list(lists)[sizes.index(max(sizes))]
         lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
     left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}
-    kept = tuple(lists.pop("warnings"))
+    kept = lists.pop("warnings")
     if details is not None:
-        known = None if details.changes is None else dict(lists.pop("changes"))
-        path = _clipped(details.rejects_path)
-        parts = {name: tuple(lists[name]) for name in ("files", "mapping", "examples")}
-        details = Detailed(**parts, changes=known, rejects_path=path)
+        known = dict(lists.pop("changes"))
+        parts = {**lists, "changes": None if details.changes is None else known}
+        details = Detailed(**parts, rejects_path=_clipped(details.rejects_path))
     return kept, details, left_out
 
 

@@ -7,13 +7,12 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..checkpoint.run_state import RunState
-from ..model import Tally
-from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started
+from ..run_events import Ended, Event, Paused, Recovered, Started
 from ..text import one_line, span
-from .phrases import ProgressRate, rows_text
+from .progress import RunProgress, rows_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +29,7 @@ def state_lines(found: Mapping[str, Any], now: float) -> Iterator[str]:
         return
     total, about = (None, found["total_rows"]) if found["estimated"] else (found["total_rows"], None)
     share = "" if found["percent"] is None else f", {found['percent']:.1f} %"
-    yield f"  {found['state']:<14}{rows_text(Tally(rows=found['rows']), total, about)}{share}"
+    yield f"  {found['state']:<14}{rows_text(found['rows'], total, about)}{share}"
     if found["state"] != "sending":
         since, waited = datetime.fromtimestamp(found["since"]).astimezone(), now - found["since"]
         yield f"                since {since:%H:%M:%S} ({span(max(waited, 0.0))}): {found['reason']}"
@@ -54,68 +53,49 @@ class RunStateWriter:
         self._path, self._clock, self._now = path, clock, now
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="status", daemon=True)
-        self._began = clock()
-        self._rows = self._first = 0
-        self._total: int | None = None
-        self._estimated = False
-        self._rate = ProgressRate(0, self._began)
-        self._pause: tuple[Paused, float] | None = None  # with the moment of its end
+        self._progress = RunProgress(clock)
         self._since = now()
 
     def __call__(self, event: Event) -> None:
         """Note what happened. No run fails for its status."""
-        at = self._clock()
+        paused = self._progress.pause is not None
+        self._progress.note(event)
         match event:
-            case Started(total_rows=total, resumed=resumed):
-                self._began, self._since, self._total = at, self._now(), total
-                self._rows = self._first = resumed.rows
-                self._rate = ProgressRate(resumed.rows, at)
+            case Started():
+                self._since = self._now()
                 if not self._thread.is_alive():
                     self._thread.start()
-            case Progressed(tally, expected):
-                self._rows = tally.rows
-                if expected is not None:
-                    self._total, self._estimated = max(expected, tally.rows), True
-                self._rate.note(tally.rows, at)
-                if self._pause is not None and self._pause[1] <= at:
-                    self._pause, self._since = None, self._now()
-            case Paused(seconds=seconds, outage_seconds=already):
-                if self._pause is None:
-                    self._since = self._now() - already
-                self._pause = event, at + seconds
-            case Recovered():
-                self._pause, self._since = None, self._now()
+            case Paused(outage_seconds=already) if not paused:
+                self._since = self._now() - already
             case Ended() if self._thread.is_alive():  # else the file is of another run, if there is one
                 self._stop.set()
                 self._thread.join()
                 with suppress(OSError):
                     self._path.unlink(missing_ok=True)
+            case _ if isinstance(event, Recovered) or (paused and self._progress.pause is None):
+                self._since = self._now()
 
     def state(self) -> RunState:
         """What the run does now."""
-        at, now, pause = self._clock(), self._now(), self._pause
-        seconds = at - self._began
+        at, now, progress = self._clock(), self._now(), self._progress
+        seconds, pause = at - progress.began, progress.pause
         found = RunState(
             state="sending",
             since=self._since,
             updated=now,
-            rows=self._rows,
-            total_rows=self._total,
-            estimated=self._estimated,
-            rows_per_second=self._rate.rate(at),
-            average_rows_per_second=(self._rows - self._first) / seconds if seconds > 0 else 0.0,
-            seconds_left=self._rate.left(self._total, at),
+            rows=progress.tally.rows,
+            total_rows=progress.whole,
+            estimated=progress.total is None and progress.expected is not None,
+            rows_per_second=progress.pace.rate(at),
+            average_rows_per_second=(progress.tally.rows - progress.resumed) / seconds
+            if seconds > 0
+            else 0.0,
+            seconds_left=progress.left(at),
         )
         if pause is None:
             return found
-        event, end = pause
-        throttled = event.status == _TOO_MANY_REQUESTS
-        return replace(
-            found,
-            state="paused" if throttled else "outage",
-            reason=one_line(event.reason),
-            next_try=now + end - at,
-        )
+        state: Literal["paused", "outage"] = "paused" if pause[0].status == _TOO_MANY_REQUESTS else "outage"
+        return replace(found, state=state, reason=one_line(pause[0].reason), next_try=now + pause[1] - at)
 
     def _keep_writing(self) -> None:
         while True:

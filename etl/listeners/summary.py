@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..model import Tally
 from ..run_events import Summary, Timing
-from ..text import counted, filled, one_line, per_second, share, size, span
+from ..text import counted, filled, in_table, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -206,10 +206,8 @@ def summary_text(summary: Summary, *, width: int) -> str:
 
 def aligned(rows: Iterable[tuple[str, int, str]]) -> list[str]:
     """Set labels, counts and shares below each other."""
-    rows = list(rows)
-    wide = max(len(label) for label, _, _ in rows)
-    deep = max(len(f"{count:,}") for _, count, _ in rows)
-    return [f"  {label:<{wide}}  {count:>{deep},}  {part:>7}".rstrip() for label, count, part in rows]
+    cells = [(label, f"{count:,}", f"{part:>7}") for label, count, part in rows]
+    return [f"  {line}" for line in in_table(cells, right={1})]
 
 
 def skipped_lines(skipped: Mapping[str, Mapping[str, int]]) -> list[str]:

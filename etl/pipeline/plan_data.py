@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..remedies import REMEDIES
+from ..errors import REMEDIES
 from ..text import MASK
 
 if TYPE_CHECKING:

@@ -19,18 +19,7 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import (
-    Detailed,
-    Ended,
-    Event,
-    Listener,
-    Noted,
-    Progressed,
-    Started,
-    Summary,
-    Timing,
-    Warned,
-)
+from ..run_events import Detailed, Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .capabilities import known_limits

@@ -122,6 +122,6 @@ def test_without_the_extra_nothing_changes(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("etl.listeners.telemetry._EXPORTER", "opentelemetry.exporter.absent.http")
+    monkeypatch.setattr("etl.listeners.metrics._EXPORTER", "opentelemetry.exporter.absent.http")
     assert night().code == 3
     assert receiver.requests == []

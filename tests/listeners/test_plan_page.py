@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from etl.errors import REMEDIES
 from etl.job import parse_job
 from etl.listeners.plan_page import plan_page
-from etl.listeners.plan_summary import WIDTH, plan_lines
+from etl.listeners.plan_text import WIDTH, plan_lines
 from etl.pipeline import Settings, plan_job
 from etl.pipeline.plan_data import plan_dict
 from etl.reader import open_source
-from etl.remedies import REMEDIES
 from etl.text import MASK, columns
 from tests.docs.pages import DOCS
 from tests.listeners.test_report import Outline

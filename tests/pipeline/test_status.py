@@ -11,7 +11,7 @@ import pytest
 
 from etl.checkpoint import StateDir
 from etl.checkpoint.run_state import RunState
-from etl.listeners.composite import compose
+from etl.ending import compose
 from etl.listeners.run_state_writer import RunStateWriter
 from etl.pipeline import status_of
 from etl.run_events import Event, Progressed

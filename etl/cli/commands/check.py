@@ -118,7 +118,7 @@ def exit_code_of(plan: Plan) -> ExitCode:
 
 def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
     """Print a plan on stdout."""
-    from ...listeners.plan_summary import plan_lines
+    from ...listeners.plan_text import plan_lines
     from ...pipeline.plan_data import plan_dict
 
     data = plan_dict(plan, mask=mask)

@@ -27,7 +27,7 @@ def plan_command(action: str, plan: Path, markdown: bool, as_json: bool) -> None
     It reads nothing but the file. Whether the plan still holds is found out by `run --plan`, before it sends
     anything. Exit code 2 if the file is damaged or was edited.
     """
-    from ...listeners.plan_review import review_lines, review_markdown
+    from ...listeners.plan_text import review_lines, review_markdown
     from ...pipeline.saved_plan import SavedPlan
 
     data = SavedPlan.load(plan).data

@@ -130,7 +130,7 @@ def difference_lines(found: Verified) -> Iterator[str]:
     """Yield a table of the first differences."""
     import json
 
-    from ...text import columns, counted, one_line
+    from ...text import columns, counted, in_table, one_line
 
     def cell(value: object, *, as_json: bool) -> str:
         text = json.dumps(value, ensure_ascii=False) if as_json else str(value)
@@ -145,9 +145,6 @@ def difference_lines(found: Verified) -> Iterator[str]:
         shown = [cell(one.user, as_json=False), cell(one.property or "-", as_json=False)]
         shown += [cell(value, as_json=True) for value in (one.expected, one.found)]
         rows.append((*shown, _KINDS[one.kind]))  # type: ignore[arg-type]
-    widths = [max(columns(row[number]) for row in rows) for number in range(4)]
-    for row in rows:
-        cells = (text + " " * (width - columns(text)) for text, width in zip(row, widths, strict=False))
-        yield f"  {'  '.join(cells)}  {row[-1]}".rstrip()
+    yield from (f"  {line}" for line in in_table(rows))
     if len(found.differences) > _MOST_SHOWN:
         yield f"  and {counted(len(found.differences) - _MOST_SHOWN, 'more difference')}; --json lists all"
