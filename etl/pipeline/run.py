@@ -22,7 +22,6 @@ from ..reader import Source
 from ..run_events import Detailed, Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
-from .capabilities import known_limits
 from .diff_base import remove_oldest
 from .figures import options_of
 from .invalidate import write_snapshot
@@ -39,7 +38,7 @@ from .resume import OpenRun, open_run
 from .row_pipeline import JobSource, RowPipeline
 from .saved_plan import PlanInputs, SavedPlan
 from .send_loop import send_all
-from .settings import Settings, at_endpoint
+from .settings import Settings, at_endpoint, known_limits
 from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
 from .worker_process import may_fork, worker_process
 

@@ -1,4 +1,4 @@
-"""A plan in a file: what was planned, of what, and the proof that a run sends exactly that, before it does.
+"""A plan as data, and in a file: of what it was made, and the proof that a run sends exactly that.
 
 What a run sends depends on the source, the job, the snapshot and a few options. A plan has a digest of each,
 so that it can say which of them differs. The proof is the digest of the identifications themselves: they are
@@ -12,28 +12,39 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..checkpoint import StateDir
 from ..encoder import Limits
-from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
+from ..errors import (
+    REMEDIES,
+    EtlError,
+    PlanError,
+    SourceError,
+    StaleCheckpointError,
+    StateError,
+    UsageError,
+)
 from ..job import Job, key_fingerprints
 from ..mapper import load_transform
 from ..reader import Source
 from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
+from ..text import MASK
 from .diff_base import destination_folder
-from .plan_data import plan_dict
 
 if TYPE_CHECKING:
+    from ..arrow.distinct import ValueCounts
+    from .figures import ColumnFaults
     from .plan import Plan
 
 PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
+_TOP, _LONGEST = 5, 200  # values of a property, and characters of a value
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {"rows": "rows", "accepted": "to be sent"} | {
     name: name for name in ("unchanged", "merged", "rejected")
@@ -291,3 +302,87 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
     yield from (f"source: {name} is new" for name in new if name not in old)
     if list(old) != list(new) and old.keys() == new.keys():
         yield "source: the order of the files"
+
+
+# --- as data --------------------------------------------------------------------------------------------
+
+
+def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
+    """See `Plan.as_dict`."""
+
+    def shown(text: str) -> Any:
+        """The value of a JSON text; a long one as the beginning of its text."""
+        if mask:
+            return MASK
+        return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+    def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
+        top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
+        listed = [{"value": value, "count": n} for value, n in top]
+        return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
+
+    def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
+        return [
+            {"column": column, "code": code, "count": one.count}
+            | values(one.values, quoted=True)
+            | {"remedy": REMEDIES.get(code, "")}
+            for (column, code), one in sorted(found.items(), key=lambda item: -item[1].count)
+        ]
+
+    figures, changes = plan.figures, plan.changes and asdict(plan.changes)
+    for change in changes["by_property"].values() if mask and changes else ():
+        for example in change["examples"]:
+            example.update(user=MASK, new=MASK)
+    counts = ("rows", "accepted", "unchanged", "merged", "rejected", "requests", "bytes")
+    ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(plan.seconds, 1e9))
+    return {
+        **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},
+        **{name: getattr(plan.tally, name) for name in counts},
+        "seconds": round(plan.seconds, 3),
+        "ends_at": ends.isoformat(timespec="seconds"),
+        "seconds_by_rate": {str(rate): round(s, 3) for rate, s in plan.seconds_by_rate.items()},
+        "rejects_by_code": dict(plan.rejects_by_code.most_common()),
+        "reject_examples": {
+            code: [
+                {"source": one.source, "row": one.row, "reason": MASK if mask else one.reason}
+                for one in plan.examples[code]
+            ]
+            for code, _ in plan.rejects_by_code.most_common()
+        },
+        "rejected_values": faults(figures.rejected),
+        "skipped_values": plan.skipped_values,
+        "skipped": faults(figures.skipped),
+        "users": plan.users,
+        "properties": [
+            {
+                "property": one.name,
+                "column": one.column,
+                "options": one.options,
+                "types": list(one.types),
+                "filled": one.filled,
+                "sent": one.sent,
+                "rows": figures.rows,
+                "example": None if one.example is None else shown(one.example),
+                **values(one.values),
+                "counted": one.values.counted,
+            }
+            for one in figures.properties.values()
+        ],
+        "samples": [
+            {"user": MASK, "before": dict.fromkeys(one.before, MASK), "after": _masked(one.after)}
+            if mask
+            else asdict(one)
+            for one in figures.samples.values()
+        ],
+        "changes": changes,
+        "guards": [
+            {"guard": g.name, "limit": g.limit, "found": g.found, "stops": g.error and g.error.message}
+            for g in plan.guards
+        ],
+        "warnings": [asdict(warning) for warning in plan.warnings],
+    }
+
+
+def _masked(value: Any) -> Any:
+    """The same keys with masked values."""
+    return {key: _masked(inner) for key, inner in value.items()} if isinstance(value, dict) else MASK

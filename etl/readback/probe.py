@@ -15,9 +15,8 @@ from ..amplitude.user_profile import UserProfile, profile_endpoint
 from ..checkpoint import StateDir
 from ..errors import DestinationError
 from ..job import Job
-from ..pipeline.capabilities import Capabilities, Finding
 from ..pipeline.run import run_async
-from ..pipeline.settings import Settings, at_endpoint
+from ..pipeline.settings import Capabilities, Finding, Settings, at_endpoint
 from ..sender import Clock
 from ..text import span
 from .probe_questions import (

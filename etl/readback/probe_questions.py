@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..amplitude.responses import Accepted, SlowDown
 from ..amplitude.user_profile import UserProfile
-from ..pipeline.capabilities import Finding
+from ..pipeline.settings import Finding
 from ..sender.transports import gzip
 from .probe_session import PREFIX, PROPERTY, BudgetSpentError, ProbeSession, largest, user_item
 

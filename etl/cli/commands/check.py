@@ -65,7 +65,7 @@ def check_command(
     """
     from ...checkpoint import StateDir
     from ...listeners import check_writable
-    from ...pipeline.capabilities import Capabilities
+    from ...pipeline.settings import Capabilities
 
     for path in filter(None, (report, save)):
         check_writable(path)
@@ -119,9 +119,8 @@ def exit_code_of(plan: Plan) -> ExitCode:
 def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
     """Print a plan on stdout."""
     from ...listeners.plan_text import plan_lines
-    from ...pipeline.plan_data import plan_dict
 
-    data = plan_dict(plan, mask=mask)
+    data = plan.as_dict(mask=mask)
     if as_json:
         show_json(data)
     else:
@@ -132,6 +131,5 @@ def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
     from ...listeners.output_file import write_whole
     from ...listeners.plan_page import plan_page  # needs jinja2
-    from ...pipeline.plan_data import plan_dict
 
-    write_whole(report, plan_page(plan_dict(plan, mask=mask)), private=not mask)
+    write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

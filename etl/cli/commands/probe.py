@@ -18,7 +18,7 @@ from ..options import option, parse_duration, switch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...pipeline.capabilities import Capabilities
+    from ...pipeline.settings import Capabilities
 
 _PLAN = """\
 This sends up to {requests} requests with up to {size} in all to
