@@ -22,7 +22,7 @@ from ..reader import Source
 from ..sender import Backoff, Clock
 from ..text import span
 from .expected_profile import Findings, ValueDifference
-from .profile_reader import CONNECTIONS, ProfileReader
+from .sessions import CONNECTIONS, ProfileReader
 from .user_sample import CONFIDENCE, UserSample, right_at_least
 
 

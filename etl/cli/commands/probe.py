@@ -60,7 +60,7 @@ def probe_command(
     """
     from ...job import read_api_key, read_secret_key
     from ...readback import probe_key, probe_limits
-    from ...readback.probe_session import MOST_BYTES, MOST_REQUESTS, PREFIX
+    from ...readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX
     from ...text import size
 
     invocation, (loaded, flags) = current(), options.load_for_command(job, flags)
