@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from itertools import accumulate, takewhile, zip_longest
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
 from urllib.parse import urlsplit
@@ -39,12 +39,18 @@ def columns(text: str) -> int:
     return sum(2 if east_asian_width(c) in "WF" else not combining(c) for c in text)
 
 
+def shortened(text: str, most: int, end: str = "\u2026") -> str:
+    """Write a text in at most so many columns: what doesn't fit gives way to an ellipsis."""
+    if columns(text) <= most:
+        return text
+    room = most - columns(end)
+    fits = takewhile(lambda used: used <= room, accumulate(map(columns, text)))
+    return text[: sum(1 for _ in fits)] + end
+
+
 def in_columns(text: str, width: int) -> str:
     """Write a text in exactly so many columns: its end gives way to dots, or blanks follow it."""
-    if columns(text) > width:
-        while columns(text) > width - 3:
-            text = text[:-1]
-        text += "..."
+    text = shortened(text, width, "...")
     return text + " " * (width - columns(text))
 
 

@@ -202,9 +202,6 @@ class Invocation:
             print(self.redacted(text), file=sys.stderr)  # noqa: T201 - for the user, and not a result
 
 
-pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
-
-
 def current() -> Invocation:
     """Return the invocation of the command that runs now, or a new one where none does."""
     context = click.get_current_context(silent=True)

@@ -134,6 +134,12 @@ def switch(flag: str, text: str) -> Decorator:
     return click.option(flag, cls=_Option, is_flag=True, help=text)
 
 
+def command(name: str, short_help: str | None, *examples: str, **more: Any) -> Decorator:
+    """Make a command of click, with examples below its help."""
+    epilog = "\n".join(["\b", "Examples", *(f"  {one}" for one in examples)])
+    return click.command(name, short_help=short_help, epilog=epilog, **more)
+
+
 def with_options(*options: Decorator) -> Decorator:
     """Make a decorator that adds options, shown in this order."""
     return lambda command: reduce(lambda made, add: add(made), reversed(options), command)

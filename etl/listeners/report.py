@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from ..errors import REMEDIES
 from ..run_events import Detailed, Ended, Event
-from ..text import address, one_line, per_second, printable, share, size, span
+from ..text import address, one_line, per_second, printable, share, shortened, size, span
 from .output_file import check_writable, write_whole
 from .plan_text import value_text
 from .progress import workload
@@ -65,8 +65,7 @@ def _harmless(value: object) -> object:
 
 def brief(value: object) -> str:
     """A value on one line of at most 120 characters."""
-    text = one_line(value) if isinstance(value, str) else value_text(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+    return shortened(one_line(value) if isinstance(value, str) else value_text(value), _LONGEST)
 
 
 PAGES: Final = Environment(

@@ -15,7 +15,7 @@ from ..checkpoint.history import keep_run, past_runs
 from ..errors import StateError
 from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
-from ..text import one_line
+from ..text import one_line, shortened
 from .plan_text import options_text
 from .summary import summary_dict, summary_from
 
@@ -29,7 +29,7 @@ _MOST_WARNINGS: Final = 200
 _MOST_POINTS: Final = 120  # of a series; when it is full, every other point goes
 _MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
 _MOST_REASONS: Final = 5
-_LONGEST: Final = 200  # of a text, in characters
+_LONGEST: Final = 200  # of a text, in columns
 
 # Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
 # percentile of the time to an answer since the point before; None if there was none.
@@ -223,8 +223,7 @@ def _percentile(latencies: Counter[float], part: float) -> float | None:
 def _clipped(value: Any) -> Any:
     """The same with each text on one line, and short enough to be kept."""
     if isinstance(value, str):
-        text = one_line(value)
-        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+        return shortened(one_line(value), _LONGEST)
     return tuple(map(_clipped, value)) if isinstance(value, tuple) else value
 
 

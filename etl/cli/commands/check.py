@@ -7,12 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ...errors import ExitCode
 from .. import options
 from ..console import show_json, show_lines, show_styled
-from ..options import PATH, option, switch
+from ..options import PATH, command, option, switch
 
 if TYPE_CHECKING:
     from ...job import Job
@@ -21,14 +19,13 @@ if TYPE_CHECKING:
 
 
 @options.from_environment
-@click.command(
+@command(
     "check",
-    short_help="Do everything that `run` does except sending.",
-    epilog="\b\nExamples\n"
-    "  propsync check job.yml\n"
-    "  propsync check job.yml exports/new.csv --rate 3000 --json\n"
-    "  propsync check job.yml --report plan.html --mask\n"
-    "  propsync check job.yml --save plan.json    (to be reviewed, and then run)",
+    "Do everything that `run` does except sending.",
+    "propsync check job.yml",
+    "propsync check job.yml exports/new.csv --rate 3000 --json",
+    "propsync check job.yml --report plan.html --mask",
+    "propsync check job.yml --save plan.json    (to be reviewed, and then run)",
 )
 @options.JOB
 @options.SOURCES

@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from ..console import show, show_json, show_styled
-from ..options import JSON_FLAG, PATH, switch
+from ..options import JSON_FLAG, PATH, command, switch
 
 
-@click.command(
+@command(
     "plan",
-    short_help="Show a plan that `check --save` wrote.",
-    epilog="\b\nExamples\n"
-    "  propsync plan show plan.json\n"
-    "  propsync plan show plan.json --markdown > comment.md",
+    "Show a plan that `check --save` wrote.",
+    "propsync plan show plan.json",
+    "propsync plan show plan.json --markdown > comment.md",
 )
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("plan", type=PATH)

@@ -13,7 +13,7 @@ import click
 from ...errors import UsageError
 from .. import options
 from ..console import current, show_json, show_lines
-from ..options import option, parse_duration, switch
+from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +27,11 @@ who stay there. It takes a few minutes. Use the key of a test project."""
 
 
 @options.from_environment
-@click.command(
+@command(
     "probe",
-    short_help="Try the API key; with --limits, find out what Amplitude takes.",
-    epilog="\b\nExamples\n"
-    "  AMPLITUDE_API_KEY=... propsync probe job.yml\n"
-    "  propsync probe job.yml --limits --yes --json    (on a test project)",
+    "Try the API key; with --limits, find out what Amplitude takes.",
+    "AMPLITUDE_API_KEY=... propsync probe job.yml",
+    "propsync probe job.yml --limits --yes --json    (on a test project)",
 )
 @options.JOB
 @switch("--limits", "Also find out what a request may hold, and what Amplitude does with unusual ones.")

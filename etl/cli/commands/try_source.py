@@ -16,7 +16,7 @@ import click
 from ...errors import InterruptedRunError, UsageError
 from .. import options
 from ..console import current, open_browser, show, show_lines
-from ..options import option, switch
+from ..options import command, option, switch
 from .init import reading_progress
 
 if TYPE_CHECKING:
@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 
 _KEY = "key-of-a-trial"
 _MOST_SHOWN = 3
-_LONGEST = 36  # characters of a value in the table
+_LONGEST = 36  # columns of a value in the table
 
 
-@click.command(
+@command(
     "try",
-    short_help="Send a source to a sandbox, and look at what arrives.",
-    epilog="\b\nExamples\n"
-    "  propsync try users.csv\n"
-    "  propsync try 'exports/*.parquet' -o job.yml --limit 1000",
+    "Send a source to a sandbox, and look at what arrives.",
+    "propsync try users.csv",
+    "propsync try 'exports/*.parquet' -o job.yml --limit 1000",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the job file here.")
@@ -132,12 +131,11 @@ def _table(plan: Plan, sandbox: Sandbox) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from ...text import one_line
+    from ...text import one_line, shortened
 
     def cell(value: Any) -> Text:
         text = "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
-        shown = one_line(text)
-        return Text(shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\u2026")
+        return Text(shortened(one_line(text), _LONGEST))
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("user", "property", "before: column", "value", "after"):

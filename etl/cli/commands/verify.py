@@ -12,7 +12,7 @@ import click
 from ...errors import ExitCode
 from .. import options
 from ..console import current, show_json, show_lines
-from ..options import option, parse_duration, switch
+from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +35,12 @@ Amplitude: what is sent of a new user applies with the user's next event."""
 
 
 @options.from_environment
-@click.command(
+@command(
     "verify",
-    short_help="Read users back from Amplitude and compare them.",
-    epilog="\b\nExamples\n"
-    "  AMPLITUDE_SECRET_KEY=... propsync verify job.yml\n"
-    "  propsync verify job.yml exports/new.csv --sample 2000 --json\n"
-    "  propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",
+    "Read users back from Amplitude and compare them.",
+    "AMPLITUDE_SECRET_KEY=... propsync verify job.yml",
+    "propsync verify job.yml exports/new.csv --sample 2000 --json",
+    "propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",
 )
 @options.JOB
 @options.SOURCES
@@ -130,15 +129,11 @@ def difference_lines(found: Verified) -> Iterator[str]:
     """Yield a table of the first differences."""
     import json
 
-    from ...text import columns, counted, in_table, one_line
+    from ...text import counted, in_table, one_line, shortened
 
     def cell(value: object, *, as_json: bool) -> str:
         text = json.dumps(value, ensure_ascii=False) if as_json else str(value)
-        text = one_line("-" if as_json and value is None else text)
-        cut = text[:_WIDEST]
-        while columns(cut) > _WIDEST - (len(cut) < len(text)):
-            cut = cut[:-1]
-        return cut + "…" * (len(cut) < len(text))
+        return shortened(one_line("-" if as_json and value is None else text), _WIDEST)
 
     rows = [("user", "property", "expected", "found", "")]
     for one in found.differences[:_MOST_SHOWN]:
