@@ -147,8 +147,8 @@ class RunReporter:
         """From now on, also keep a record of the run in its state folder, and there how far it is."""
         from ..checkpoint import StateDir
         from ..listeners import compose
+        from ..listeners.progress import RunStateWriter
         from ..listeners.run_record import HistoryListener
-        from ..listeners.run_state_writer import RunStateWriter
 
         self.state_dir = state_dir
         if self._notifier is not None:

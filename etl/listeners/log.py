@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TextIO
 
+_PROGRESS_SECONDS, _PAUSE_SECONDS = 30.0, 60.0
 Level = Literal["info", "warning", "error"]
 
 
@@ -49,8 +50,7 @@ def log_line(
 class LogListener:
     """Writes a line to `stream` for each event, and of frequent events only for some.
 
-    Progress comes every `progress_seconds`; of one outage the first pause comes at once, then one every
-    `pause_seconds`.
+    Progress comes every 30 s; of one outage the first pause comes at once, then one every 60 s.
     JSON lines have `time` (ISO 8601, UTC), `level`, `event`, `job` and the event's fields, counts under the
     summary's keys. `job` is the name until a run begins. `clock` is in seconds and never goes back; `now` is
     the time of day.
@@ -64,15 +64,12 @@ class LogListener:
         job: str = "",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        progress_seconds: float = 30.0,
-        pause_seconds: float = 60.0,
     ) -> None:
         self._stream, self._clock, self._now = stream, clock, now
         self._as_json = log_format == "json"
-        self._progress_seconds, self._pause_seconds = progress_seconds, pause_seconds
         self._job = job
-        self._progress = RunProgress(clock, window=2 * progress_seconds)
-        self._progress_due = clock() + progress_seconds
+        self._progress = RunProgress(clock, window=2 * _PROGRESS_SECONDS)
+        self._progress_due = clock() + _PROGRESS_SECONDS
         self._pause_due = -math.inf
 
     def __call__(self, event: Event) -> None:
@@ -85,7 +82,7 @@ class LogListener:
                 self._tell_progress()
             case Paused():
                 if (now := self._clock()) >= self._pause_due:
-                    self._pause_due = now + self._pause_seconds
+                    self._pause_due = now + _PAUSE_SECONDS
                     text = ", ".join(pause_phrases(event, event.seconds))
                     self._write("warning", "paused", text, asdict(event))
             case Recovered(seconds):
@@ -101,7 +98,7 @@ class LogListener:
 
     def _start(self, event: Started) -> None:
         self._job = event.job
-        self._progress_due = self._clock() + self._progress_seconds
+        self._progress_due = self._clock() + _PROGRESS_SECONDS
         fields = {
             "endpoint": address(event.endpoint),
             "files": event.files,
@@ -115,7 +112,7 @@ class LogListener:
         now, progress = self._clock(), self._progress
         if now < self._progress_due:
             return
-        self._progress_due = now + self._progress_seconds
+        self._progress_due = now + _PROGRESS_SECONDS
         tally, total, rate, left = progress.tally, progress.whole, progress.pace.rate(now), progress.left(now)
         numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}
         fields = {**tally_dict(tally), "total_rows": progress.total, **numbers}

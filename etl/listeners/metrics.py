@@ -30,6 +30,7 @@ _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"
 # Samples that outlive their run.
 _KEPT: Final = re.compile(rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\]|\\.)*)"}} (\S+)$')
+_WRITE_SECONDS: Final = 5.0
 _OUTAGE: Final = "How long the destination has been taking no requests; 0 while it does."
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _COSTS: Final = {
@@ -92,7 +93,7 @@ class MetricsCollector:
 
 
 class MetricsListener:
-    """Keeps `path` current: at the start, every `every_seconds` while events come, and at the end.
+    """Keeps `path` current: at the start, every 5 s while events come, and at the end.
 
     The time of the last success is read from the file that is there, so that it survives runs that
     fail; and how the last run ended, until this one has. `clock` is in seconds and never goes back; `now` is
@@ -107,10 +108,9 @@ class MetricsListener:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
-        every_seconds: float = 5.0,
     ) -> None:
         check_writable(path)
-        self._path, self._clock, self._every_seconds = path, clock, every_seconds
+        self._path, self._clock = path, clock
         self._due = clock()
         self._collector = MetricsCollector(clock=clock, now=now)
 
@@ -131,7 +131,7 @@ class MetricsListener:
                 values.successes = _kept(self._path)[_LAST_SUCCESS]
         due = isinstance(event, Started | Ended) or self._clock() >= self._due
         if due and values.summary.job:
-            self._due = self._clock() + self._every_seconds
+            self._due = self._clock() + _WRITE_SECONDS
             write_whole(self._path, metrics_text(values))
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import REMEDIES
 from ..run_events import Detailed, Ended, Event
-from ..text import address, one_line, per_second, printable, share, shortened, size, span
+from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .output_file import check_writable, write_whole
-from .plan_text import value_text
+from .plan_text import (
+    distinct_of,
+    effort_of,
+    has_known_users,
+    options_text,
+    other_rates,
+    value_text,
+)
 from .progress import workload
 from .run_record import RunRecord, RunRecorder
 from .summary import (
@@ -33,29 +40,19 @@ from .summary import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..run_events import Timing
 
 BAR_WIDTH: Final = 1000
 PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
 _LEAST_POINTS: Final = 4
-
-# A line's name, its style, and its value at the end of each interval; None where nothing is known.
-_Line = tuple[str, str, list[float | None]]
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
 _LONGEST: Final = 120
-_REASON: Final = 2_000
 _LEAST_SECONDS: Final = 0.05  # which are shown as 0.1
 _THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
-_MEANINGS: Final = {
-    "accepted": "taken in by the destination",
-    "unchanged": "no update needed",
-    "merged": "sent together with another row of the same user",
-    "rejected": "could not be sent; rejects.ndjson in the state folder has each with its reason",
-}
-_COLOURS: Final = {"stopped": "bad", "interrupted": "fair", "limited": "good", "finished": "good"}
+_MOST_SHOWN: Final = 200  # of properties and of kinds of faults of a plan; the JSON has all
 
 
 def _harmless(value: object) -> object:
@@ -76,15 +73,6 @@ PAGES: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     auto_reload=False,
-)
-PAGES.filters.update(
-    number="{:,}".format,
-    share=share,
-    size=size,
-    by_count=by_count,
-    brief=brief,
-    span=span,
-    per_second=per_second,
 )
 
 
@@ -132,63 +120,29 @@ def report_page(
 
     With `mask` it has no examples of rejects.
     """
-    summary, started, tally = record.summary, record.started, record.summary.tally
-    details = record.details or Detailed()
-    where = f"{summary.status} before the first row"
-    if started is not None:
-        where = f"{workload(started)} to {address(started.endpoint)}"
-    counts = {end: getattr(tally, end) for end in ROW_ENDS}
-    parts = {end: share(n, tally.rows) if tally.rows else "" for end, n in counts.items()}
-    ends = [(end, end, _MEANINGS[end], n, parts[end]) for end, n in counts.items()]
+    summary, started = record.summary, record.started
+    counts = {end: getattr(summary.tally, end) for end in ROW_ENDS}
     # Rows that the source has and the run didn't come to, as far as is known.
     total = (started.total_rows if started else None) or 0
-    open_rows = max(total - tally.rows, 0) if summary.status != "finished" else 0
-    if open_rows:
-        ends.append(("open", "not committed", "left for the next run", open_rows, ""))
-    counts["open"] = open_rows
-    rejected = summary.status in {"finished", "limited"} and tally.rejected
-    pauses = [seconds for _, seconds in record.pauses]
+    counts["open"] = max(total - summary.tally.rows, 0) if summary.status != "finished" else 0
+    details = record.details or Detailed()
     return PAGES.get_template("run.html").render(
+        record=record,
         summary=summary,
-        headline=headline(summary),
-        colour="fair" if rejected else _COLOURS[summary.status],
+        tally=summary.tally,
         started=started,
-        destination=where,
-        began=f"{record.began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        ended=f"{record.ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        reasons=[line[:_REASON] for line in [*(summary.reason or "").splitlines(), summary.hint] if line],
+        counts=counts,
         command=command,
-        bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
-        bar=bar_parts(counts),
-        ends=ends,
-        effort={
-            "duration": span(summary.seconds),
-            "speed": per_second(tally.rows, summary.seconds),
-            "requests": f"{tally.requests:,}",
-            "bytes sent": size(tally.bytes),
-            "retries": f"{tally.retries:,}",
-            "throttled": f"{tally.throttled:,}",
-            "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
-            "answers in doubt": f"{tally.in_doubt:,}",
-            "events not counted": f"{tally.uncounted:,}",
-        },
-        time_spent=time_spent(summary.timing),
-        shares=_shares(summary.timing),
-        answers={f"answer, {name}": answer_time(s) for name, s in answer_seconds(summary.timing).items()},
-        warnings=record.warnings,
         timeline=timeline_of(record),
         plot_width=PLOT_WIDTH,
         plot_height=PLOT_HEIGHT,
-        paused_for=record.paused_for,
         details=details,
         examples=() if mask else details.examples,
-        left_out=defaultdict(int, record.left_out),
-        remedies=REMEDIES,
         past=past,
     )
 
 
-def _shares(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
+def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
     """Where the time went: for the waits and for the stages the seconds, and how long each bar is in %."""
     seconds, found = seconds_by(timing), []
     for title, names in (("while sending, waiting for", WAITS), ("busy making requests", STAGES)):
@@ -205,15 +159,12 @@ def bar_parts(
     """The parts of a bar: kind, place and width in %, and the words that fit; `accepted` are named so."""
     found, x, whole = [], 0.0, sum(counts.values())
     for kind, width in bar_widths(counts).items():
-        wide, part = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole)
-        words = (
-            f"{accepted if kind == 'accepted' else kind} {part}"
-            if wide >= _WORDY
-            else part
-            if wide >= _NUMBERED
-            else ""
-        )
-        found.append((kind, round(x, 2), round(wide, 2), words if whole else ""))
+        wide, words = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole) if whole else ""
+        if wide < _NUMBERED:
+            words = ""
+        elif wide >= _WORDY and whole:
+            words = f"{accepted if kind == 'accepted' else kind} {words}"
+        found.append((kind, round(x, 2), round(wide, 2), words))
         x += wide
     return found
 
@@ -228,7 +179,33 @@ def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
     return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
 
 
+# --- a plan --------------------------------------------------------------------------------------------
+
+
+def plan_page(plan: Mapping[str, Any]) -> str:
+    """The page of a plan, given as its JSON object: for the one who decides whether it is sent."""
+    return PAGES.get_template("plan.html").render(
+        plan=plan,
+        counts={end: plan[end] for end in ROW_ENDS},
+        warnings=Counter(warning["message"] for warning in plan["warnings"]).items(),
+    )
+
+
+def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """The values of an identification by name; properties without `user_properties.$set`."""
+    for name, value in values.items():
+        place = (*path, name)
+        if isinstance(value, dict) and place[0] in {"groups", "user_properties"} and len(path) < 2:
+            yield from flat(value, place)
+        else:
+            yield ".".join(part for part in place if part not in {"user_properties", "$set"}), value
+
+
 # --- how it went over time ------------------------------------------------------------------------------
+
+
+# A line's name, its style, and its value at the end of each interval; None where nothing is known.
+_Line = tuple[str, str, list[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,3 +288,19 @@ def _round_up(value: float) -> float:
     """The next round number: 1, 2 or 5 and zeros."""
     power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
     return next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
+
+
+# --- what the templates call -----------------------------------------------------------------------------
+
+_WORDS: Final = (address, answer_time, brief, by_count, counted, options_text, per_second, share, size, span)
+PAGES.filters |= {function.__name__: function for function in _WORDS}
+PAGES.filters |= {
+    "number": "{:,}".format,
+    "moment": lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+    "percent": lambda part, whole: round(100 * part / max(whole, 1), 2),
+    "without_set": lambda name: name.removeprefix("$set."),
+}
+_FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_known_users, headline)
+PAGES.globals |= {function.__name__: function for function in _FACTS}
+PAGES.globals |= {function.__name__: function for function in (other_rates, shares_of, time_spent, workload)}
+PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}

@@ -25,6 +25,7 @@ from ..sender import Backoff, Clock, FixedRate
 from ..sender.http import HttpSession
 from ..text import size, span
 
+_MOST_OUTAGE: Final = 300.0  # seconds
 CONNECTIONS: Final = 8  # of a reader
 _MOST_ANSWER_BYTES: Final = 16 << 20  # a thousand properties with the longest values fit
 _USUAL_WAITS: Final = Backoff()
@@ -68,10 +69,9 @@ class ProfileReader(PacedSession):
         per_minute: float = READS_PER_MINUTE,
         clock: Clock | None = None,
         waits: Backoff = _USUAL_WAITS,
-        max_outage: float = 300.0,
         allow_http: bool = False,
     ) -> None:
-        self._waits, self._max_outage = waits, max_outage
+        self._waits = waits
         self._resume = 0.0  # no read begins before that
         super().__init__(
             endpoint,
@@ -87,7 +87,7 @@ class ProfileReader(PacedSession):
     async def read(self, ids: dict[str, str]) -> UserProfile | Unseen:
         """Read a user by its id.
 
-        Raises DestinationError where the key is refused, or there is no usable answer for `max_outage`.
+        Raises DestinationError where the key is refused, or there is no usable answer for five minutes.
         """
         clock, failures, failing_since = self.clock, 0, 0.0
         while True:
@@ -102,9 +102,9 @@ class ProfileReader(PacedSession):
                 return verdict
             failures += 1
             failing_since = failing_since or clock.now()
-            if clock.now() - failing_since >= self._max_outage:
+            if clock.now() - failing_since >= _MOST_OUTAGE:
                 raise DestinationError(
-                    f"no user could be read back for {span(self._max_outage)}: {describe(verdict)}",
+                    f"no user could be read back for {span(_MOST_OUTAGE)}: {describe(verdict)}",
                     hint="run the same command again later",
                 )
             wait = verdict.retry_after

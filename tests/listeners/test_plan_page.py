@@ -11,8 +11,8 @@ import pytest
 
 from etl.errors import REMEDIES
 from etl.job import parse_job
-from etl.listeners.plan_page import plan_page
 from etl.listeners.plan_text import WIDTH, plan_lines
+from etl.listeners.report import plan_page
 from etl.pipeline import Settings, plan_job
 from etl.reader import open_source
 from etl.text import MASK, columns

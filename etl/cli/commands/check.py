@@ -127,6 +127,6 @@ def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
 def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
     from ...listeners.output_file import write_whole
-    from ...listeners.plan_page import plan_page  # needs jinja2
+    from ...listeners.report import plan_page  # needs jinja2
 
     write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

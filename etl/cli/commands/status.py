@@ -74,7 +74,7 @@ def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from ...listeners.run_state_writer import state_lines
+    from ...listeners.progress import state_lines
     from ...listeners.summary import ROW_ENDS, aligned, reason_lines
     from ...text import counted, size, span
 
