@@ -137,13 +137,13 @@ class Detailed:
     """What a report shows besides the summary; it comes just before `Ended`, if the run began.
 
     `files` have name, bytes and digest. `mapping` has name, column (None for a constant) and options of each
-    property. `changes` are known of a finished run that compares rows: by property the users who have it on
-    record for the first time, those with another value, and those who left and lost it. `examples` are
-    rejects: code, file, row, reason. `rejects_path` is where all of them are.
+    property (in a record: in words). `changes` are known of a finished run that compares rows: by property
+    the users who have it on record for the first time, those with another value, and those who left and lost
+    it. `examples` are rejects: code, file, row, reason. `rejects_path` is where all of them are.
     """
 
     files: tuple[tuple[str, int | None, str], ...] = ()
-    mapping: tuple[tuple[str, str | None, Mapping[str, Any]], ...] = ()
+    mapping: tuple[tuple[str, str | None, Mapping[str, Any] | str], ...] = ()
     changes: Mapping[str, tuple[int, ...]] | None = None
     examples: tuple[tuple[str, str, int, str], ...] = ()
     rejects_path: str = ""

@@ -62,8 +62,10 @@ def value_text(value: object) -> str:
     return MASK if value == MASK else one_line(json.dumps(value, ensure_ascii=False))
 
 
-def options_text(options: Mapping[str, Any]) -> str:
-    """How a value is made from its column, in the words of the job file."""
+def options_text(options: Mapping[str, Any] | str) -> str:
+    """How a value is made from its column, in the words of the job file; what is in words stays."""
+    if isinstance(options, str):
+        return options
     phrases = []
     for name, value in options.items():
         if name == "transform":

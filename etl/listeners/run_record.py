@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter
 
 from ..checkpoint.history import keep_run, past_runs
 from ..errors import StateError
@@ -66,21 +70,17 @@ class RunRecord:
             "summary": summary_dict(self.summary),
         }
 
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> RunRecord:
         """The record of such an object, also of an older one. Raises KeyError, TypeError or ValueError."""
-        started, details = data["started"], data.get("details")
-        if started is not None:
-            started = Started(**{**started, "resumed": Tally(**started["resumed"])})
-        if details is not None:
-            lists = {name: tuple(map(tuple, details[name])) for name in ("files", "mapping", "examples")}
-            changes = details["changes"] and {name: tuple(n) for name, n in details["changes"].items()}
-            details = Detailed(**{**details, **lists, "changes": changes})
-        rows = {name: tuple(map(tuple, data.get(name, ()))) for name in ("pauses", "warnings", "paused_for")}
-        series = tuple((*point, None, None)[:6] for point in data["series"])
-        began, ended = (datetime.fromisoformat(data[name]) for name in ("began", "ended"))
-        left_out, summary = data.get("left_out", {}), summary_from(data["summary"])
-        return cls(began, ended, started, summary, **rows, series=series, details=details, left_out=left_out)
+        series = [(*point, None, None)[:6] for point in data["series"]]
+        values = {**data, "summary": summary_from(data["summary"]), "series": series}
+        return _validator().validate_python(values)
+
+
+@cache
+def _validator() -> TypeAdapter[RunRecord]:
+    return TypeAdapter(RunRecord)
 
 
 def readable_runs(state_dir: Path) -> Iterator[tuple[dict[str, Any], RunRecord]]:
