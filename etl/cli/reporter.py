@@ -23,11 +23,22 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..listeners.notifier import Notifier, Target, When
+    from ..listeners.terminal import TerminalListener
 
 _T = TypeVar("_T", Event, Summary)
 
 _NAMELESS: Final = "propsync"
 _STREAM: Final = "a stream can't be resumed: send the whole of it again, with --restart"
+
+
+def terminal_bar() -> TerminalListener | None:
+    """A bar, where stderr is a terminal that can draw one."""
+    if sys.stderr.isatty():
+        from ..listeners.terminal import TerminalListener, has_cursor  # rich is for terminals alone
+
+        if has_cursor(sys.stderr):
+            return TerminalListener(sys.stderr)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +178,8 @@ class RunReporter:
 
     def _for_people(self) -> Listener:
         """A bar on a terminal or log lines elsewhere, never both."""
-        if self._channels.log_format is None and sys.stderr.isatty():
-            from ..listeners.terminal import TerminalListener, has_cursor
-
-            if has_cursor(sys.stderr):
-                return self._stack.enter_context(TerminalListener(sys.stderr))
+        if self._channels.log_format is None and (bar := terminal_bar()):
+            return self._stack.enter_context(bar)
         from ..listeners.log import LogListener
 
         as_json = self._channels.log_format == "json"

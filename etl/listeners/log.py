@@ -9,10 +9,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Warned
 from ..text import address, counted, one_line, share, span
 from .progress import RunProgress, pause_phrases, started_text
-from .summary import ROW_ENDS, effort, headline, notes, summary_dict, tally_dict
+from .summary import effort, headline, notes, summary_dict, tally_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args, get_type_hint
 
 from ..ending import not_begun
 from ..errors import ExitCode, StateError
+from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Summary
 from .output_file import check_writable, write_whole
-from .summary import PERCENTILES, ROW_ENDS, seconds_by, summary_dict
+from .summary import PERCENTILES, seconds_by, summary_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

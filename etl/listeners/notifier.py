@@ -10,9 +10,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..checkpoint.history import past_runs
 from ..errors import EtlError, ExitCode, StateError, UsageError
+from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Started, Summary
 from ..text import address, counted, one_line
-from .summary import ROW_ENDS, headline, summary_dict
+from .summary import headline, summary_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ..amplitude.limits import TRANSPORT_RULES
+from ..model import ROW_ENDS
 from ..text import MASK, columns, counted, in_columns, in_table, one_line, share, size, span
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[Line]:
     yield f"{one_line(plan['job'])}: {counted(plan['files'], 'file')} to {one_line(plan['endpoint'])}", "head"
     yield "", ""
     yield f"  rows           {plan['rows']:>13,}", ""
-    for name in ("accepted", "unchanged", "merged", "rejected"):
+    for name in ROW_ENDS:
         style: Style = "bad" if name == "rejected" and plan[name] else ""
         yield f"    {'to be sent' if name == 'accepted' else name:<13}{plan[name]:>13,}", style
     yield "", ""
@@ -203,7 +204,7 @@ def review_tables(data: Mapping[str, Any]) -> Iterator[Table]:
         ("made", f"{data['made'][:19]}Z by propsync {data['propsync']}"),
         ("identifications", f"sha256 {data['identifications']['sha256'][:16]}..."),
     ]
-    ends = ("rows", "accepted", "unchanged", "merged", "rejected")
+    ends = ("rows", *ROW_ENDS)
     head = tuple("to be sent" if name == "accepted" else name for name in ends)
     yield [head, tuple(f"{plan[name]:,}" for name in ends)]
     if (changes := plan["changes"]) is not None:

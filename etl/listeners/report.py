@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import REMEDIES
+from ..model import ROW_ENDS
 from ..run_events import Detailed, Ended, Event
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .output_file import check_writable, write_whole
@@ -27,17 +28,7 @@ from .plan_text import (
 )
 from .progress import workload
 from .run_record import RunRecord, RunRecorder
-from .summary import (
-    ROW_ENDS,
-    STAGES,
-    WAITS,
-    answer_seconds,
-    answer_time,
-    by_count,
-    headline,
-    seconds_by,
-    time_spent,
-)
+from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

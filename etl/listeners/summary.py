@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
-from ..model import Tally
+from ..model import ROW_ENDS, Tally
 from ..run_events import Summary, Timing
 from ..text import counted, filled, in_table, one_line, per_second, share, size, span
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
-ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
 COSTS = ("requests", "retries", "throttled", "bytes")
 _OPEN = ("in_doubt", "uncounted")
 _MOST_REASONS: Final = 20

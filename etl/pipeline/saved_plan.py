@@ -31,6 +31,7 @@ from ..errors import (
 )
 from ..job import Job, key_fingerprints
 from ..mapper import load_transform
+from ..model import ROW_ENDS
 from ..reader import Source
 from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
@@ -46,9 +47,7 @@ PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
 _TOP, _LONGEST = 5, 200  # values of a property, and characters of a value
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
-_COUNTS: Final = {"rows": "rows", "accepted": "to be sent"} | {
-    name: name for name in ("unchanged", "merged", "rejected")
-}
+_COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +332,7 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
     for change in changes["by_property"].values() if mask and changes else ():
         for example in change["examples"]:
             example.update(user=MASK, new=MASK)
-    counts = ("rows", "accepted", "unchanged", "merged", "rejected", "requests", "bytes")
+    counts = ("rows", *ROW_ENDS, "requests", "bytes")
     ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(plan.seconds, 1e9))
     return {
         **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},

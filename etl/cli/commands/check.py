@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ...errors import ExitCode
 from .. import options
 from ..console import show_json, show_lines, show_styled
 from ..options import PATH, command, option, switch
+from ..reporter import terminal_bar
 
 if TYPE_CHECKING:
     from ...job import Job
@@ -88,22 +88,20 @@ def check_command(
 def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None) -> Plan:
     """Make the plan, with a bar on a terminal if it takes long, and write the rejects if a file is given."""
     from ...pipeline import plan_job
+    from ...pipeline.run import no_listener
 
-    more: dict[str, Any] = {}
-    with ExitStack() as stack:
-        if sys.stderr.isatty():
-            from ...listeners.terminal import TerminalListener, has_cursor
-
-            if has_cursor(sys.stderr):
-                more["listener"] = stack.enter_context(TerminalListener(sys.stderr))
-        if rejects is None:
-            return plan_job(job, source, settings=settings, **more)
+    listed = None
+    if rejects is not None:
         from ...listeners.reject_list import RejectList
 
         listed = RejectList(rejects)
-        found = plan_job(job, source, settings=settings, on_rejects=listed.add, **more)
+    with terminal_bar() or nullcontext(no_listener) as listener:
+        found = plan_job(
+            job, source, settings=settings, on_rejects=listed.add if listed else None, listener=listener
+        )
+    if listed is not None:
         listed.write()
-        return found
+    return found
 
 
 def exit_code_of(plan: Plan) -> ExitCode:

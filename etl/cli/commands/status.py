@@ -75,7 +75,8 @@ def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     from ...listeners.progress import state_lines
-    from ...listeners.summary import ROW_ENDS, aligned, reason_lines
+    from ...listeners.summary import aligned, reason_lines
+    from ...model import ROW_ENDS
     from ...text import counted, size, span
 
     yield f"{found['job']}: {found['status']}"

@@ -113,7 +113,7 @@ def _show_warning(event: Event) -> None:
 
 def _summary_lines(summary: Summary) -> Iterator[str]:
     """The law of rows in a line, and the reasons of rejects."""
-    from ...listeners.summary import ROW_ENDS
+    from ...model import ROW_ENDS
     from ...text import counted
 
     tally = summary.tally
