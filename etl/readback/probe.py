@@ -245,36 +245,39 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
     async def write(*items: dict[str, Any], refusal: str = "") -> bool:
         return all([await session.takes(session.body([item]), refusal=refusal) for item in items])
 
-    def read_off(question: str, name: str, meanings: dict[Any, Any], taken: bool) -> None:
-        def conclude(profile: UserProfile | None) -> Finding:
+    def read_off(question: str, name: str, taken: bool, conclude: Callable[[Any, Any], Finding]) -> None:
+        """Ask what both properties of a user of the probe are afterwards."""
+
+        def concluded(profile: UserProfile | None) -> Finding:
             if profile is None:
                 return Finding("refuses", "it was refused")
-            value = profile.properties.get(PROPERTY)
-            return Finding(meanings.get(value), f"the property was {value!r} afterwards")
+            return conclude(profile.properties.get(PROPERTY), profile.properties.get(_OTHER))
 
-        asked.append(Later(question, (f"{PREFIX}{name}",) * taken, conclude))
+        asked.append(Later(question, (f"{PREFIX}{name}",) * taken, concluded))
+
+    def meaning(meanings: dict[Any, str]) -> Callable[[Any, Any], Finding]:
+        return lambda value, _: Finding(meanings.get(value), f"the property was {value!r} afterwards")
 
     first = user_item("insert", {"$set": {PROPERTY: 0}})
     added = user_item("insert", {"$add": {PROPERTY: 1}}, insert_id=token)
     taken = await write(first, added, refusal="insert_id") and await write(added)
-    read_off("insert_id", "insert", {1: "obeys", 2: "ignores"}, taken)
+    read_off("insert_id", "insert", taken, meaning({1: "obeys", 2: "ignores"}))
 
     new = user_item("time", {"$set": {PROPERTY: "new"}}, time=now)
     old = user_item("time", {"$set": {PROPERTY: "old"}}, time=now - 86_400_000)
-    read_off("time", "time", {"new": "obeys", "old": "ignores"}, await write(new, old, refusal="time"))
+    taken = await write(new, old, refusal="time")
+    read_off("time", "time", taken, meaning({"new": "obeys", "old": "ignores"}))
 
     before = user_item("clear", {"$set": {PROPERTY: token}})
     cleared = user_item("clear", {"$clearAll": "-", "$set": {_OTHER: token}})
     taken = await write(before) and await write(cleared, refusal="$clearAll")
 
-    def conclude_clear(profile: UserProfile | None) -> Finding:
-        if profile is None:
-            return Finding("refuses", "it was refused")
-        kept, shown = profile.properties.get(PROPERTY) == token, profile.properties.get(_OTHER) == token
-        value = ("ignores" if kept else "obeys") if shown else None
-        return Finding(value, f"a property from before {'stayed' if kept else 'was gone'}")
+    def conclude_clear(value: Any, other: Any) -> Finding:
+        stayed = value == token
+        answer = ("ignores" if stayed else "obeys") if other == token else None
+        return Finding(answer, f"a property from before {'stayed' if stayed else 'was gone'}")
 
-    asked.append(Later("clear_all", (f"{PREFIX}clear",) * taken, conclude_clear))
+    read_off("clear_all", "clear", taken, conclude_clear)
 
     await write(user_item("good", {"$set": {PROPERTY: "before"}}))
     good = user_item("good", {"$set": {PROPERTY: token}})

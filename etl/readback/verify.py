@@ -50,6 +50,13 @@ class Verified:
     right_at_least: float = 0.0
     complete: bool = False
 
+    def add(self, user: Findings) -> None:
+        """Count what was found of a user of the sample."""
+        self.properties += user.right
+        self.differences += user.differences
+        self.right += bool(user.right and not user.differences)
+        self.wrong += bool(user.differences)
+
 
 def verify_job(
     job: Job,
@@ -91,16 +98,14 @@ def verify_job(
     found.sample = len(users.users)
     if not found.sample:
         raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")
-    written, path = [0.0], StateDir(state_dir or job.state_dir).checkpoint
-    for file in (path, path.with_name(f"{path.name}-wal")):  # before it is opened, which may touch them
-        with suppress(OSError):
-            written.append(file.stat().st_mtime)
+    path = StateDir(state_dir or job.state_dir).checkpoint
+    written = _last_change(path)  # before it is opened, which may touch it
     with suppress(EtlError), Checkpoint.load(path) or nullcontext() as checkpoint:
         if checkpoint is not None and not checkpoint.progress().finished:
             notify("the last run isn't finished: what it has not sent yet will differ")
 
     async def read_all() -> list[tuple[Findings, bool]]:
-        unsettled = settle - (time.time() - max(written))
+        unsettled = settle - (time.time() - written)
         if unsettled > 0:
             notify(f"waiting {span(unsettled)}: rows were sent less than {span(settle)} ago")
             await clock.sleep(unsettled)
@@ -115,15 +120,21 @@ def verify_job(
             hint="check the base URL (`destination.region` or --endpoint)",
         )
     for one, _ in read:
-        found.properties += one.right
-        found.differences += one.differences
-        found.right += bool(one.right and not one.differences)
-        found.wrong += bool(one.differences)
+        found.add(one)
     found.differences.sort(key=lambda one: one.user)
     reasons = sum((one.not_compared for one, _ in read), Counter[str]())
     found.not_compared = dict(reasons.most_common())
     share = right_at_least(found.right, found.wrong)
     return replace(found, right_at_least=share, complete=found.sample < sample)
+
+
+def _last_change(path: Path) -> float:
+    """When the checkpoint was last written, in seconds since the epoch; 0.0 if there is none."""
+    times = [0.0]
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            times.append(file.stat().st_mtime)
+    return max(times)
 
 
 def reading_endpoint(job: Job, endpoint: str | None = None) -> str:

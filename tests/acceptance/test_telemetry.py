@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.test_every_end import ENDS, Night
 from tests.acceptance.test_every_end import night as night
-from tests.receiving import Receiver, running_receiver
+from tests.serving import Receiver, running_receiver
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest

@@ -95,13 +95,17 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
             show(f"\n{table}")
         show_lines(["", "for the real thing:", *(f"  {step}" for step in command.splitlines())])
         if sys.stdout.isatty():
-            show_lines(["", f"the sandbox shows each user at {sandbox.url} until Ctrl-C"])
-            with suppress(KeyboardInterrupt):
-                if not no_open:
-                    open_browser(sandbox.url)
-                while True:
-                    time.sleep(3600)
+            _show_until_interrupted(sandbox.url, opens=not no_open)
         return summary.exit_code
+
+
+def _show_until_interrupted(url: str, *, opens: bool) -> None:
+    show_lines(["", f"the sandbox shows each user at {url} until Ctrl-C"])
+    with suppress(KeyboardInterrupt):
+        if opens:
+            open_browser(url)
+        while True:
+            time.sleep(3600)
 
 
 def _show_warning(event: Event) -> None:
