@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from .errors import ExitCode
 from .model import Tally, counted_rows
 from .text import html_table, span
 
@@ -59,6 +60,11 @@ class Summary:
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
     timing: Timing | None = None
     accepts_rejects: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run needs a person, as it did not finish; rejects alone are no failure."""
+        return self.exit_code not in {ExitCode.DONE, ExitCode.REJECTS}
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

@@ -9,11 +9,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Warned
-from ..text import address, counted, one_line, share, span
+from ..text import address, one_line, share, span
 from .progress import RunProgress, pause_phrases, started_text
-from .summary import effort, headline, notes, summary_dict, tally_dict
+from .summary import effort, headline, notes, row_phrases, summary_dict, tally_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,10 +122,10 @@ class LogListener:
         self._write("info", "progressed", ", ".join(phrases + progress.problem_phrases()), fields)
 
     def _end(self, summary: Summary) -> None:
-        self._job, tally = summary.job, summary.tally
-        ends = [f"{getattr(tally, end):,} {end}" for end in ROW_ENDS]
-        phrases = ", ".join([counted(tally.rows, "row"), *ends, *effort(summary)])
-        level: Level = "warning" if summary.status == "interrupted" or tally.rejected else "info"
+        self._job = summary.job
+        phrases = ", ".join([*row_phrases(summary.tally), *effort(summary)])
+        rejected = summary.tally.rejected
+        level: Level = "warning" if summary.status == "interrupted" or rejected else "info"
         text = f"{headline(summary)}: {phrases}. {' '.join(notes(summary))}"
         self._write("error" if summary.status == "stopped" else level, "ended", text, summary_dict(summary))
 

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args, get_type_hints
 
 from ..ending import not_begun
-from ..errors import ExitCode, StateError
+from ..errors import StateError
 from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Summary
 from .output_file import check_writable, write_whole
@@ -104,11 +104,7 @@ class MetricsListener:
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        self, path: Path, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
     ) -> None:
         check_writable(path)
         self._path, self._clock = path, clock
@@ -334,8 +330,8 @@ class TelemetryListener:
         for name, value in summary_dict(summary).items():
             if isinstance(value, str | int | float):
                 span.set_attribute(f"propsync.{name}", value)
-        failed = summary.exit_code not in {ExitCode.DONE, ExitCode.REJECTS}
-        span.set_status(Status(StatusCode.ERROR, summary.reason) if failed else Status(StatusCode.OK))
+        wrong = Status(StatusCode.ERROR, summary.reason)
+        span.set_status(wrong if summary.failed else Status(StatusCode.OK))
         span.end()
         arrived = True
         if isinstance(span, ReadableSpan):  # it may be sampled out

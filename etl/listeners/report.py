@@ -18,14 +18,7 @@ from ..model import ROW_ENDS
 from ..run_events import Detailed, Ended, Event
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .output_file import check_writable, write_whole
-from .plan_text import (
-    distinct_of,
-    effort_of,
-    has_known_users,
-    options_text,
-    other_rates,
-    value_text,
-)
+from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
 from .progress import workload
 from .run_record import RunRecord, RunRecorder
 from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
@@ -101,11 +94,7 @@ class ReportListener:
 
 
 def report_page(
-    record: RunRecord,
-    *,
-    command: str | None = None,
-    past: Sequence[RunRecord] = (),
-    mask: bool = False,
+    record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = (), mask: bool = False
 ) -> str:
     """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it.
 

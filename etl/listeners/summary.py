@@ -125,6 +125,11 @@ def headline(summary: Summary) -> str:
     return f"{outcome}, {counted(rejected, 'row')} rejected" if rejected else outcome
 
 
+def row_phrases(tally: Tally) -> list[str]:
+    """Write how many rows there are, and what became of them, a phrase each."""
+    return [counted(tally.rows, "row"), *(f"{getattr(tally, end):,} {end}" for end in ROW_ENDS)]
+
+
 def effort(summary: Summary) -> list[str]:
     """Write what the run took, in phrases."""
     tally = summary.tally

@@ -15,13 +15,7 @@ from typing import Any, Final
 
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
 from ..checkpoint import StateDir, past_of
-from ..errors import (
-    EtlError,
-    RepeatedSourceError,
-    TooFewRowsError,
-    TooManyChangesError,
-    TooManyRejectsError,
-)
+from ..errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, TooManyRejectsError
 from ..job import Job
 from ..model import Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source

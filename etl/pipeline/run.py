@@ -25,13 +25,7 @@ from ..snapshot import FinalChanges
 from .diff_base import remove_oldest
 from .figures import options_of
 from .invalidate import write_snapshot
-from .precheck import (
-    check_changes,
-    job_warnings,
-    no_rows_error,
-    requires_rows,
-    source_warnings,
-)
+from .precheck import check_changes, job_warnings, no_rows_error, requires_rows, source_warnings
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, open_run

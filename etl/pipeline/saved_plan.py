@@ -20,15 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..checkpoint import StateDir
 from ..encoder import Limits
-from ..errors import (
-    REMEDIES,
-    EtlError,
-    PlanError,
-    SourceError,
-    StaleCheckpointError,
-    StateError,
-    UsageError,
-)
+from ..errors import REMEDIES, EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
 from ..job import Job, key_fingerprints
 from ..mapper import load_transform
 from ..model import ROW_ENDS

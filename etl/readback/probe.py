@@ -23,15 +23,7 @@ from ..pipeline.settings import Capabilities, Finding, Settings, at_endpoint
 from ..sender import Clock
 from ..sender.transports import gzip
 from ..text import span
-from .sessions import (
-    PREFIX,
-    PROPERTY,
-    BudgetSpentError,
-    ProbeSession,
-    ProfileReader,
-    largest,
-    user_item,
-)
+from .sessions import PREFIX, PROPERTY, BudgetSpentError, ProbeSession, ProfileReader, largest, user_item
 
 _UNREADABLE: Final = "it can only be read back, which needs the secret key (AMPLITUDE_SECRET_KEY)"
 _NOT_IN_EU: Final = "it can only be read back, and there is no User Profile API in the EU"

@@ -184,9 +184,7 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
 
 
 def update(
-    properties: Properties,
-    updates: Mapping[str, Json],
-    note: Callable[[str, Properties], None] | None = None,
+    properties: Properties, updates: Mapping[str, Json], note: Callable[[str, Properties], None] | None = None
 ) -> None:
     """Apply checked user_properties: operators in the server's order, or plain keys as $set.
 

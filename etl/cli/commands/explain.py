@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
     from ...pipeline import Explanation
 
-_STATES: Final = {
-    "same": "as the last row has it",
-    "differs": "other than the last row has it, or unknown",
-}
+_STATES: Final = {"same": "as the last row has it", "differs": "other than the last row has it, or unknown"}
 _LONGEST: Final = 200
 _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to the right
 
@@ -37,13 +34,7 @@ _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to
 @ENDPOINT
 @STATE_DIR
 @JSON_FLAG
-def explain_command(
-    job: Path,
-    sources: tuple[str, ...],
-    user: str,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def explain_command(job: Path, sources: tuple[str, ...], user: str, as_json: bool, **flags: Any) -> None:
     """Show the rows of one user with their places, and what each value became and why.
 
     Then what the snapshot holds, what the next run would send, and the user's rejects of the last run. It

@@ -43,14 +43,7 @@ who stay there. It takes a few minutes. Use the key of a test project."""
 @options.STATE_DIR
 @switch("--allow-http", "Allow the keys to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
-def probe_command(
-    job: Path,
-    limits: bool,
-    yes: bool,
-    settle: float,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bool, **flags: Any) -> None:
     """Try whether the API key works, and in which region, with at most two requests that change nothing.
 
     Exit code 5 if the key doesn't work where the job sends to. With --limits, also find out on a test project
@@ -88,12 +81,7 @@ def probe_command(
             )
         click.confirm("Go on?", abort=True, err=True)
     result = probe_limits(
-        loaded,
-        key,
-        secret_key,
-        settle=settle,
-        notify=lambda text: invocation.message("probe", text),
-        **flags,
+        loaded, key, secret_key, settle=settle, notify=lambda text: invocation.message("probe", text), **flags
     )
     if as_json:
         show_json(result.as_json())

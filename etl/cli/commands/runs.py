@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from ...listeners.run_record import RunRecord
 
 
-@command(
-    "runs",
-    None,
-    "propsync runs job.yml",
-    "propsync runs job.yml -n 1 --json | jq '.[0].summary'",
-)
+@command("runs", None, "propsync runs job.yml", "propsync runs job.yml -n 1 --json | jq '.[0].summary'")
 @JOB
 @click.option("-n", "count", metavar="N", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many, the latest first.")  # fmt: skip

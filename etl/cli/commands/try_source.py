@@ -117,13 +117,11 @@ def _show_warning(event: Event) -> None:
 
 def _summary_lines(summary: Summary) -> Iterator[str]:
     """The law of rows in a line, and the reasons of rejects."""
-    from ...model import ROW_ENDS
-    from ...text import counted
+    from ...listeners.summary import row_phrases
 
-    tally = summary.tally
-    ends = ", ".join(f"{getattr(tally, end):,} {end}" for end in ROW_ENDS)
+    rows, *ends = row_phrases(summary.tally)
     limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
-    yield f"{counted(tally.rows, 'row')}{limited}: {ends}"
+    yield f"{rows}{limited}: {', '.join(ends)}"
     for code, count in summary.rejects_by_code.items():
         yield f"rejected: {count:,} {code}; `propsync check` shows them"
 
