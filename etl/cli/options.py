@@ -64,7 +64,7 @@ def parse_endpoint(text: str) -> str:
         raise click.BadParameter(f"it {error}; use e.g. https://api2.amplitude.com") from error
 
 
-def _amount(text: str, problem: str, *, most: float = 100.0) -> dict[str, Any]:
+def parse_amount(text: str, problem: str, *, most: float = 100.0) -> dict[str, Any]:
     """Read `1000` or `90%`, a share of at most `most`, as the `count` or the `percent` of a limit."""
     match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
     if match is None or float(match[2] or 0) > most:
@@ -75,7 +75,7 @@ def _amount(text: str, problem: str, *, most: float = 100.0) -> dict[str, Any]:
 def parse_percent(text: str) -> float:
     """Read `5%` or `0.5%` as a percentage."""
     problem = "a share; use e.g. 50%"
-    found: dict[str, float] = _amount(text, problem)
+    found: dict[str, float] = parse_amount(text, problem)
     if "percent" not in found:
         raise click.BadParameter(f"{text!r} is not {problem}")
     return found["percent"]
@@ -86,14 +86,14 @@ def parse_row_minimum(text: str) -> RowMinimum:
     from ..pipeline import RowMinimum
 
     problem = "a minimum; use rows like 1000, or a share like 90%"
-    return RowMinimum(**_amount(text, problem, most=float("inf")))
+    return RowMinimum(**parse_amount(text, problem, most=float("inf")))
 
 
 def parse_reject_limit(text: str) -> RejectLimit:
     """Read `100` rows or `0.5%` of the rows."""
     from ..pipeline import RejectLimit
 
-    return RejectLimit(**_amount(text, "a limit; use rows like 100, or a share like 0.5%"))
+    return RejectLimit(**parse_amount(text, "a limit; use rows like 100, or a share like 0.5%"))
 
 
 def parse_rejects_path(text: str) -> Path:

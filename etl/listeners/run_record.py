@@ -162,29 +162,14 @@ class RunRecorder:
             found = self._series.pop()[2] if short else Counter[float]()
             self._series.append((at, summary.tally, found + self._open))
         series = tuple(
-            (
-                at,
-                tally.rows,
-                tally.requests,
-                tally.throttled,
-                _percentile(found, 0.5),
-                _percentile(found, 0.95),
-            )
-            for at, tally, found in self._series
+            (at, t.rows, t.requests, t.throttled, _percentile(found, 0.5), _percentile(found, 0.95))
+            for at, t, found in self._series
         )
-        warnings, details, left_out = fitted(self._warnings, self._details)
+        pauses, ended = tuple(self._pauses), self._now()
         reasons = tuple((_clipped(reason), count) for reason, count in self._reasons.most_common())
+        kept, details, left_out = fitted(self._warnings, self._details)
         return RunRecord(
-            self._began,
-            self._now(),
-            self._started,
-            summary,
-            tuple(self._pauses),
-            series,
-            warnings,
-            reasons,
-            details,
-            left_out,
+            self._began, ended, self._started, summary, pauses, series, kept, reasons, details, left_out
         )
 
     def _mark(self, at: float) -> None:
