@@ -45,18 +45,8 @@ __all__ = [
 __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
-_HOMES: Final = {
-    "EtlError": ".errors",
-    "Explanation": ".pipeline.explain",
-    "Plan": ".pipeline.plan",
-    "Job": ".job",
-    "Recorded": ".pipeline.baseline",
-    "RejectLimit": ".pipeline.settings",
-    "RowMinimum": ".pipeline.settings",
-    "Settings": ".pipeline.settings",
-    "Summary": ".run_events",
-    "Verified": ".readback",
-}
+_HOMES: Final = {"EtlError": ".errors", "Job": ".job", "Summary": ".run_events", "Verified": ".readback"}
+_OF_RUNS: Final = frozenset(["Explanation", "Plan", "Recorded", "RejectLimit", "RowMinimum", "Settings"])
 
 
 def run(
@@ -188,6 +178,6 @@ if not TYPE_CHECKING:  # which knows the names, and no others
             from importlib.metadata import version
 
             return version("propsync")
-        if name in _HOMES:
-            return getattr(import_module(_HOMES[name], __package__), name)
+        if home := ".pipeline" if name in _OF_RUNS else _HOMES.get(name):
+            return getattr(import_module(home, __package__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,6 +38,9 @@ class Timing:
     latency: tuple[float, ...] = ()
 
 
+Status: TypeAlias = Literal["finished", "limited", "stopped", "interrupted"]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The result of a run; the counts are those of the whole job since its checkpoint began.
@@ -52,7 +55,7 @@ class Summary:
     tally: Tally
     seconds: float
     resumed_rows: int
-    status: Literal["finished", "limited", "stopped", "interrupted"]
+    status: Status
     rejects_by_code: dict[str, int] = field(default_factory=dict)
     exit_code: int = 0
     reason: str | None = None

@@ -117,8 +117,7 @@ class LogListener:
         numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}
         fields = {**tally_dict(tally), "total_rows": progress.total, **numbers}
         percent = "" if total is None else f" ({share(tally.rows, total)})"
-        phrases = [progress.rows_text() + percent, f"{rate:,.0f} rows/s"]
-        phrases += [f"about {span(left)} left"] if left is not None else []
+        phrases = [progress.rows_text() + percent, *progress.pace_phrases(now, "about {} left")]
         self._write("info", "progressed", ", ".join(phrases + progress.problem_phrases()), fields)
 
     def _end(self, summary: Summary) -> None:

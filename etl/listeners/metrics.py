@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from ..ending import not_begun
 from ..errors import StateError
 from ..model import ROW_ENDS
-from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Summary
+from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
 from .output_file import check_writable, write_whole
 from .summary import PERCENTILES, seconds_by, summary_dict
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Observation
     from opentelemetry.sdk.metrics import MeterProvider
 
-STATUSES: Final = ("running", *get_args(get_type_hints(Summary)["status"]))
+STATUSES: Final = ("running", *get_args(Status))
 _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
 _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"

@@ -37,10 +37,7 @@ class NotebookListener:
             case Started():
                 self._head, self._phrases = f"{event.job} {started_text(event)}", []
             case Progressed():
-                now = self._clock()
-                left = self._progress.left(now)
-                pace = [f"{self._progress.pace.rate(now):,.0f} rows/s"]
-                pace += [] if left is None else [f"{span(left)} left"]
+                pace = self._progress.pace_phrases(self._clock())
                 self._phrases = [*pace, *self._progress.problem_phrases()]
             case Paused():
                 self._phrases = pause_phrases(event, event.seconds)

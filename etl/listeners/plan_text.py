@@ -169,16 +169,12 @@ def _top_values(found: Mapping[str, Any], room: int, *, quoted: bool = False) ->
     if len(pairs) > 1 and pairs[0][1] == 1 and not quoted:
         return in_columns(f"e.g. {write(pairs[0][0])}", room).rstrip()
     phrases = [f"{write(value)} ({count:,})" if len(pairs) > 1 else write(value) for value, count in pairs]
-    text = ""
-    for number, phrase in enumerate(phrases):
-        longer = f"{text}, {phrase}" if text else phrase
-        more = number + 1 < len(phrases) or found["distinct"] > len(phrases)
-        if columns(longer) + 5 * more > room:
-            break
-        text = longer
-    else:
-        return f"{text}, ..." if found["distinct"] > len(phrases) else text
-    return f"{text}, ..." if text else in_columns(phrases[0], max(room, 12)).rstrip()
+    for count in range(len(phrases), 0, -1):
+        more = ", ..." if count < len(phrases) or found["distinct"] > count else ""
+        text = ", ".join(phrases[:count]) + more
+        if columns(text) <= room:
+            return text
+    return in_columns(phrases[0], max(room, 12)).rstrip()
 
 
 # --- a saved plan ---------------------------------------------------------------------------------------

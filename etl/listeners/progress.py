@@ -101,6 +101,12 @@ class RunProgress:
         """Return the seconds until the end; None while that is not known."""
         return self.pace.left(self.whole, now)
 
+    def pace_phrases(self, now: float, left_words: str = "{} left") -> list[str]:
+        """Write how fast the run is, and how long it takes if that is known."""
+        left = self.left(now)
+        rate = f"{self.pace.rate(now):,.0f} rows/s"
+        return [rate] if left is None else [rate, left_words.format(span(left))]
+
     def rows_text(self) -> str:
         """Write how many rows are done, and of how many."""
         return rows_text(self.tally.rows, self.total, self.expected)

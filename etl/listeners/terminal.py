@@ -76,11 +76,12 @@ class TerminalListener:
     def _drawn(self) -> Group:
         """The run as it is now: the bar, how it goes, and the pause if there is one."""
         now, progress, pause = self._clock(), self._progress, self._progress.pause
-        total, left, rows = progress.whole, progress.left(now), progress.tally.rows
+        total, rows = progress.whole, progress.tally.rows
         # Some terminals wrap a line that reaches their last column.
         width, ascii_only = max(self._console.width - 1, 1), self._console.options.ascii_only
-        pace = f"{span(now - progress.began)} so far" if left is None else f"{span(left)} left"
-        good = [progress.rows_text(), f"{progress.pace.rate(now):,.0f} rows/s", pace]
+        pace = progress.pace_phrases(now)
+        pace += [f"{span(now - progress.began)} so far"] if len(pace) == 1 else []
+        good = [progress.rows_text(), *pace]
         # Read once, since the thread that draws asks while another may be changing it.
         waiting = [] if pause is None else pause_phrases(pause[0], pause[1] - now)
         lines = _laid_out(good, progress.problem_phrases(), width, ascii_only)

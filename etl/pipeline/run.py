@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
 from ..ending import Ending, ended
@@ -19,7 +19,19 @@ from ..job import Job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
-from ..run_events import Detailed, Ended, Event, Listener, Noted, Progressed, Started, Summary, Timing, Warned
+from ..run_events import (
+    Detailed,
+    Ended,
+    Event,
+    Listener,
+    Noted,
+    Progressed,
+    Started,
+    Status,
+    Summary,
+    Timing,
+    Warned,
+)
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .diff_base import remove_oldest
@@ -40,7 +52,6 @@ from .worker_process import may_fork, worker_process
 _WORTH_A_PROCESS: Final = 16 << 20
 _EXAMPLES: Final = 3  # of rejects with the same code
 
-Status = Literal["finished", "limited", "stopped", "interrupted"]
 _Result = TypeVar("_Result")
 
 

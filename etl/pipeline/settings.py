@@ -111,12 +111,10 @@ class Settings:
     handle_signals: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"the batch size must be at least 1, not {self.batch_size}")
-        if self.concurrency < 1:
-            raise UsageError(f"the concurrency must be at least 1, not {self.concurrency}")
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"the limit must be at least 1 row, not {self.limit}")
+        counts = {"batch size": self.batch_size, "concurrency": self.concurrency, "limit": self.limit}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise UsageError(f"the {name} must be at least 1, not {count}")
         for name, value in (("rate", self.rate), ("requests per second", self.requests_per_second)):
             if value is not None and value <= 0:
                 raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")

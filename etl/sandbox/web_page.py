@@ -140,20 +140,16 @@ class WebPage:
         """`GET /`: counters, users by a part of their id, and the last requests."""
         profiles, text = self._sandbox.profiles, request.query.get("q", "").strip()
         most = _FOUND if text else _UNASKED
-        ids = [
+        users, devices = (
             one.search(text, most + 1) if text else list(islice(one, most + 1))
             for one in (profiles.users, profiles.devices)
-        ]
-        users, devices = (
-            [(key, one[key]) for key in keys[:most]]
-            for one, keys in zip((profiles.users, profiles.devices), ids, strict=True)
         )
         return self._page(
             "overview.html",
             text=text,
-            found=users,
-            devices=devices,
-            more=any(len(keys) > most for keys in ids),
+            found=[(key, profiles.users[key]) for key in users[:most]],
+            devices=[(key, profiles.devices[key]) for key in devices[:most]],
+            more=max(len(users), len(devices)) > most,
             stats=self._sandbox.stats,
             recent=list(reversed(self._sandbox.journal.recent))[:_MOST_REQUESTS],
         )

@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 20
 _WIDEST = 18  # columns of a value or a name in the table
-_KINDS = {
-    "missing_user": "no such user",
-    "missing_property": "missing",
-    "not_unset": "not unset",
-    "older_value": "older value",
-    "other_type": "other type",
-    "other_value": "other value",
-}
+_KINDS = {"missing_user": "no such user", "missing_property": "missing"}
 _NOT_THERE = """\
 A user who is not there was not sent, was sent to another project, or is new to
 Amplitude: what is sent of a new user applies with the user's next event."""
@@ -139,7 +132,7 @@ def difference_lines(found: Verified) -> Iterator[str]:
     for one in found.differences[:_MOST_SHOWN]:
         shown = [cell(one.user, as_json=False), cell(one.property or "-", as_json=False)]
         shown += [cell(value, as_json=True) for value in (one.expected, one.found)]
-        rows.append((*shown, _KINDS[one.kind]))  # type: ignore[arg-type]
+        rows.append((*shown, _KINDS.get(one.kind, one.kind.replace("_", " "))))  # type: ignore[arg-type]
     yield from (f"  {line}" for line in in_table(rows))
     if len(found.differences) > _MOST_SHOWN:
         yield f"  and {counted(len(found.differences) - _MOST_SHOWN, 'more difference')}; --json lists all"
