@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +18,19 @@ from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.originals import original_rows, rows_with_originals, take_values
 from ..arrow.structs import FieldPath, value_columns
+from ..errors import REMEDIES
 from ..job import Job
 from ..mapper import quoted_counts
 from ..model import Mapped, Reject, RowFault
 from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
 from ..subject import Subject, user_keys
+from ..text import MASK
 from .diff_base import DiffBase
 
 # What the counters of all columns may take in memory together, and those of one; in bytes.
 _BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
 _SAMPLES: Final = 10
+_TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
 _USER_EXAMPLES: Final = 3  # of users whose value of a property changes
 
 
@@ -149,6 +154,51 @@ class Figures:
             if fault.value:
                 found.values.add([(fault.value, 1)])
 
+    def as_dict(self, *, mask: bool) -> dict[str, Any]:
+        """The figures as plain data; with `mask`, without ids and values of any user."""
+
+        def shown(text: str) -> Any:
+            """The value of a JSON text; a long one as the beginning of its text."""
+            if mask:
+                return MASK
+            return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+        def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
+            top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
+            listed = [{"value": value, "count": n} for value, n in top]
+            return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
+
+        def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
+            return [
+                {"column": column, "code": code, "count": one.count}
+                | values(one.values, quoted=True)
+                | {"remedy": REMEDIES.get(code, "")}
+                for (column, code), one in sorted(found.items(), key=lambda item: -item[1].count)
+            ]
+
+        return {
+            "rejected_values": faults(self.rejected),
+            "skipped": faults(self.skipped),
+            "properties": [
+                {
+                    "property": one.name,
+                    "types": list(one.types),
+                    "rows": self.rows,
+                    "example": None if one.example is None else shown(one.example),
+                    "counted": one.values.counted,
+                    **{name: getattr(one, name) for name in ("column", "options", "filled", "sent")},
+                    **values(one.values),
+                }
+                for one in self.properties.values()
+            ],
+            "samples": [
+                {"user": MASK, "before": dict.fromkeys(one.before, MASK), "after": _masked(one.after)}
+                if mask
+                else asdict(one)
+                for one in self.samples.values()
+            ],
+        }
+
     def _faults(self, known: dict[tuple[str, str], ColumnFaults], column: str, code: str) -> ColumnFaults:
         if (column, code) not in known:
             known[column, code] = ColumnFaults(0, ValueCounts(self._budget // 8))
@@ -171,6 +221,11 @@ class Figures:
                 values = orjson.loads(row.values)
                 before = {name: values[name] for name in self._columns if name in values}
                 self.samples[user] = MappedExample(user, before, after)
+
+
+def _masked(value: Any) -> Any:
+    """The same keys with masked values."""
+    return {key: _masked(inner) for key, inner in value.items()} if isinstance(value, dict) else MASK
 
 
 def options_of(spec: Any) -> dict[str, Any]:

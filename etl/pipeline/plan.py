@@ -166,10 +166,7 @@ def plan_job(
     destination, scratch = job.destination, folder.snapshot
     with suppress(OSError):  # else the system has no folder for temporary files
         scratch = Path(tempfile.gettempdir(), "propsync")
-    own, (limits, known) = (
-        destination_folder(folder, destination.endpoint),
-        known_limits(job, settings, folder),
-    )
+    limits, known = known_limits(job, settings, folder)
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
@@ -186,6 +183,7 @@ def plan_job(
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
         found.warnings += (note for note in known if isinstance(note, Warned))
         users = UserCount(diff_base, scratch, pipeline.rows.splice)
+        own = destination_folder(folder, found.endpoint)
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
@@ -207,11 +205,9 @@ def plan_job(
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
             found.guards = guards_of(pipeline, folder, settings, found.tally, changes=first, removed=removed)
-        found.seconds = settings.least_seconds(found.tally)
-        found.seconds_by_rate = {
-            rate: replace(settings, rate=rate).least_seconds(found.tally) for rate in _RATES
-        }
-        return found
+    found.seconds = settings.least_seconds(found.tally)
+    found.seconds_by_rate = {n: replace(settings, rate=n).least_seconds(found.tally) for n in _RATES}
+    return found
 
 
 def progress_of(plan: Plan, source: Source, settings: Settings, listener: Listener) -> Callable[[], None]:

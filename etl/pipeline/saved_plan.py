@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..checkpoint import StateDir
 from ..encoder import Limits
-from ..errors import REMEDIES, EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
+from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
 from ..job import Job, key_fingerprints
 from ..mapper import load_transform
 from ..model import ROW_ENDS
@@ -31,13 +31,10 @@ from ..text import MASK
 from .diff_base import destination_folder
 
 if TYPE_CHECKING:
-    from ..arrow.distinct import ValueCounts
-    from .figures import ColumnFaults
     from .plan import Plan
 
 PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
-_TOP, _LONGEST = 5, 200  # values of a property, and characters of a value
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
 
@@ -300,27 +297,7 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 
 def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
     """See `Plan.as_dict`."""
-
-    def shown(text: str) -> Any:
-        """The value of a JSON text; a long one as the beginning of its text."""
-        if mask:
-            return MASK
-        return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
-
-    def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
-        top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
-        listed = [{"value": value, "count": n} for value, n in top]
-        return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
-
-    def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
-        return [
-            {"column": column, "code": code, "count": one.count}
-            | values(one.values, quoted=True)
-            | {"remedy": REMEDIES.get(code, "")}
-            for (column, code), one in sorted(found.items(), key=lambda item: -item[1].count)
-        ]
-
-    figures, changes = plan.figures, plan.changes and asdict(plan.changes)
+    changes = plan.changes and asdict(plan.changes)
     for change in changes["by_property"].values() if mask and changes else ():
         for example in change["examples"]:
             example.update(user=MASK, new=MASK)
@@ -340,31 +317,9 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
             ]
             for code, _ in plan.rejects_by_code.most_common()
         },
-        "rejected_values": faults(figures.rejected),
         "skipped_values": plan.skipped_values,
-        "skipped": faults(figures.skipped),
         "users": plan.users,
-        "properties": [
-            {
-                "property": one.name,
-                "column": one.column,
-                "options": one.options,
-                "types": list(one.types),
-                "filled": one.filled,
-                "sent": one.sent,
-                "rows": figures.rows,
-                "example": None if one.example is None else shown(one.example),
-                **values(one.values),
-                "counted": one.values.counted,
-            }
-            for one in figures.properties.values()
-        ],
-        "samples": [
-            {"user": MASK, "before": dict.fromkeys(one.before, MASK), "after": _masked(one.after)}
-            if mask
-            else asdict(one)
-            for one in figures.samples.values()
-        ],
+        **plan.figures.as_dict(mask=mask),
         "changes": changes,
         "guards": [
             {"guard": g.name, "limit": g.limit, "found": g.found, "stops": g.error and g.error.message}
@@ -372,8 +327,3 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
         ],
         "warnings": [asdict(warning) for warning in plan.warnings],
     }
-
-
-def _masked(value: Any) -> Any:
-    """The same keys with masked values."""
-    return {key: _masked(inner) for key, inner in value.items()} if isinstance(value, dict) else MASK
