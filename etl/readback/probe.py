@@ -234,9 +234,6 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
     """Write what the other questions are read off."""
     asked, token, now = [], secrets.token_hex(8), int(time.time() * 1000)
 
-    async def write(*items: dict[str, Any], refusal: str = "") -> bool:
-        return all([await session.takes(session.body([item]), refusal=refusal) for item in items])
-
     def read_off(question: str, name: str, taken: bool, conclude: Callable[[Any, Any], Finding]) -> None:
         """Ask what both properties of a user of the probe are afterwards."""
 
@@ -252,17 +249,17 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
 
     first = user_item("insert", {"$set": {PROPERTY: 0}})
     added = user_item("insert", {"$add": {PROPERTY: 1}}, insert_id=token)
-    taken = await write(first, added, refusal="insert_id") and await write(added)
+    taken = await session.takes_each(first, added, refusal="insert_id") and await session.takes_each(added)
     read_off("insert_id", "insert", taken, meaning({1: "obeys", 2: "ignores"}))
 
     new = user_item("time", {"$set": {PROPERTY: "new"}}, time=now)
     old = user_item("time", {"$set": {PROPERTY: "old"}}, time=now - 86_400_000)
-    taken = await write(new, old, refusal="time")
+    taken = await session.takes_each(new, old, refusal="time")
     read_off("time", "time", taken, meaning({"new": "obeys", "old": "ignores"}))
 
     before = user_item("clear", {"$set": {PROPERTY: token}})
     cleared = user_item("clear", {"$clearAll": "-", "$set": {_OTHER: token}})
-    taken = await write(before) and await write(cleared, refusal="$clearAll")
+    taken = await session.takes_each(before) and await session.takes_each(cleared, refusal="$clearAll")
 
     def conclude_clear(value: Any, other: Any) -> Finding:
         stayed = value == token
@@ -270,8 +267,12 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
         return Finding(answer, f"a property from before {'stayed' if stayed else 'was gone'}")
 
     read_off("clear_all", "clear", taken, conclude_clear)
+    return [*asked, await _ask_for_bad_item(session, token), await _ask_for_clearing(session)]
 
-    await write(user_item("good", {"$set": {PROPERTY: "before"}}))
+
+async def _ask_for_bad_item(session: ProbeSession, token: str) -> Later:
+    """What becomes of a request of which one item is bad."""
+    await session.takes_each(user_item("good", {"$set": {PROPERTY: "before"}}))
     good = user_item("good", {"$set": {PROPERTY: token}})
     bad = user_item("bad", {"$add": {PROPERTY: "no number"}})
     taken = await session.takes(session.body([good, bad]), refusal="a bad item")
@@ -283,11 +284,14 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
         how += ", and its good item " + ("applied" if applied else "not applied")
         return Finding(value if applied or not taken else None, how)
 
-    asked.append(Later("bad_item", (f"{PREFIX}good",), conclude_bad))
+    return Later("bad_item", (f"{PREFIX}good",), conclude_bad)
 
+
+async def _ask_for_clearing(session: ProbeSession) -> Later:
+    """What clears a field that isn't a property."""
     names = ("field", "empty", "null")
-    await write(*(user_item(name, {}, **{_FIELD: "1.0"}) for name in names))
-    await write(user_item("empty", {}, **{_FIELD: ""}), user_item("null", {}, **{_FIELD: None}))
+    await session.takes_each(*(user_item(name, {}, **{_FIELD: "1.0"}) for name in names))
+    await session.takes_each(user_item("empty", {}, **{_FIELD: ""}), user_item("null", {}, **{_FIELD: None}))
 
     def conclude_field(*profiles: UserProfile) -> Finding:
         shown, *cleared = (one.fields.get(_FIELD) for one in profiles)
@@ -298,8 +302,7 @@ async def ask_for_later(session: ProbeSession) -> list[Later]:
             " and ".join(by) or "nothing", f"{_FIELD} was {cleared} after an empty text and a null"
         )
 
-    asked.append(Later("clearing_field", tuple(PREFIX + name for name in names), conclude_field))
-    return asked
+    return Later("clearing_field", tuple(PREFIX + name for name in names), conclude_field)
 
 
 async def find_user_window(session: ProbeSession) -> Finding:

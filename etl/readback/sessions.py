@@ -192,6 +192,10 @@ class ProbeSession(PacedSession):
             )
         return isinstance(verdict, Accepted)
 
+    async def takes_each(self, *items: Item, refusal: str = "") -> bool:
+        """Whether all items are taken, a request each; see `takes`."""
+        return all([await self.takes(self.body([item]), refusal=refusal) for item in items])
+
 
 async def largest(
     takes: Callable[[int], Awaitable[bool]], likely: Sequence[int], most: int, step: int
