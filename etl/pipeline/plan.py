@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
 from ..checkpoint import StateDir, past_of
-from ..errors import EtlError, RepeatedSourceError, TooFewRowsError, TooManyChangesError, TooManyRejectsError
+from ..errors import EtlError, GuardError
 from ..job import Job
 from ..model import Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source
@@ -48,7 +48,6 @@ _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
 _RATES: Final = (100, 500, 1_000, 5_000, 10_000)  # for which a plan says how long they take
 _QUIET: Final = 1.0  # seconds after which progress is reported
-_STOPS = (TooFewRowsError, RepeatedSourceError, TooManyChangesError, TooManyRejectsError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +245,7 @@ def guards_of(
     def ask(name: str, limit: object, value: str, check: Callable[[], object]) -> None:
         try:
             check()
-        except _STOPS as error:
+        except GuardError as error:
             found.append(Guard(name, str(limit), value, error))
         else:
             found.append(Guard(name, str(limit), value))
