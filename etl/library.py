@@ -95,9 +95,9 @@ def baseline(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Recorded:
     """Record a source as sent, without sending it, so that the next run sends only what changed since."""
-    from .pipeline import record_baseline as record
+    from .pipeline import record_baseline
 
-    return record(job, _open(job, source), settings=_settings(settings, options))
+    return record_baseline(job, _open(job, source), settings=_settings(settings, options))
 
 
 def explain(
@@ -116,9 +116,9 @@ def explain(
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
     """The first identifications as JSON text, one each."""
-    from .pipeline import preview_rows as first
+    from .pipeline import preview_rows
 
-    return first(job, _open(job, source), count=count)
+    return preview_rows(job, _open(job, source), count=count)
 
 
 def verify(
