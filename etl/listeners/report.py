@@ -108,14 +108,9 @@ def report_page(
     details = record.details or Detailed()
     return PAGES.get_template("run.html").render(
         record=record,
-        summary=summary,
-        tally=summary.tally,
-        started=started,
         counts=counts,
         command=command,
         timeline=timeline_of(record),
-        plot_width=PLOT_WIDTH,
-        plot_height=PLOT_HEIGHT,
         details=details,
         examples=() if mask else details.examples,
         past=past,
@@ -284,3 +279,4 @@ _FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_kn
 PAGES.globals |= {function.__name__: function for function in _FACTS}
 PAGES.globals |= {function.__name__: function for function in (other_rates, shares_of, time_spent, workload)}
 PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
+PAGES.globals |= {"plot_width": PLOT_WIDTH, "plot_height": PLOT_HEIGHT}
