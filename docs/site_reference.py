@@ -154,18 +154,13 @@ def _exit_codes() -> str:
 
 def _metrics() -> str:
     from etl.listeners.metrics import MetricValues, metrics_text
-    from etl.run_events import Timing
+    from etl.model import Tally
+    from etl.run_events import Summary, Timing
 
-    every = MetricValues(
-        "nightly",
-        source_rows=1,
-        rejects_by_code={"bad_number": 1},
-        skipped_values={"mrr_usd": {"bad_number": 1}},
-        last_success=1.0,
-        last_run=1.0,
-        exit_code=0,
-        timing=Timing(latency=(0.1, 0.2, 0.3)),
-    )
+    timing, counts = Timing(latency=(0.1, 0.2, 0.3)), {"rejects_by_code": {"bad_number": 1}}
+    skipped = {"mrr_usd": {"bad_number": 1}}
+    summary = Summary("nightly", Tally(), 0.0, 0, "finished", **counts, skipped_values=skipped, timing=timing)
+    every = MetricValues(summary, source_rows=1, exit_code=0, last_run=1.0, successes={"nightly": 1.0})
     text = metrics_text(every)
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     helps = re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE)

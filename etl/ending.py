@@ -1,4 +1,4 @@
-"""How a run ended: its status, exit code, reason and hint are decided here and nowhere else."""
+"""How a run ended: its status, exit code, reason and hint are decided here; and who passes its events on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 from .errors import EtlError, ExitCode
 from .model import Tally
-from .run_events import Ended, Event, Listener, Summary
-from .text import counted, visible
+from .run_events import Ended, Event, Listener, Summary, Warned
+from .text import counted, one_line, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 FAULT: Final = "this is a bug in propsync; please report it"
@@ -80,3 +81,38 @@ class Ending:
             self._summary = event.summary
         else:
             self._listener(event)
+
+
+def compose(*listeners: Listener) -> Listener:
+    """Make one listener that calls all of them, in the order given.
+
+    What a listener raises never reaches the run. The others get it as a `Warned` with the code
+    `listener_failed`, once for each listener; if there are no others, it is logged. A listener that failed
+    still gets the next events, since a full disk may have room again.
+    """
+    failed: set[int] = set()
+
+    def call(event: Event) -> None:
+        for number, error in call_all(listeners, event):
+            if number in failed:
+                continue
+            failed.add(number)
+            message = one_line(str(error)) or type(error).__name__
+            others = listeners[:number] + listeners[number + 1 :]
+            if len(call_all(others, Warned("listener_failed", message))) == len(others):
+                import logging  # here and above: `--help` must start fast
+
+                logging.getLogger(__name__).warning("listener_failed: %s", message, exc_info=error)
+
+    return call
+
+
+def call_all(listeners: Sequence[Listener], event: Event) -> list[tuple[int, Exception]]:
+    """Call every listener; return the places of those that raised, with what they raised."""
+    found = []
+    for number, listener in enumerate(listeners):
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in reporting, the rows go on
+            found.append((number, error))
+    return found

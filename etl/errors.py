@@ -32,19 +32,17 @@ class ExitCode(IntEnum):
 
 
 class EtlError(Exception):
-    """The root. `hint` is the remedy, in the imperative; shown on a line of its own."""
+    """The root. `hint` is the remedy, in the imperative; shown on a line of its own.
+
+    `lines` are those of the message; a line end within one of them is foreign text.
+    """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAULT
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The lines of the message; a line end within one of them is foreign text."""
-        return (self.message,)
+        self.message, self.hint = message, hint
+        self.lines: tuple[str, ...] = (message,)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
@@ -77,55 +75,43 @@ class JobError(EtlError):
     ) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
         self.job = job
-        self._lines = tuple(
+        lines = tuple(
             f"{name}:{f.line}: {f.message}" if f.line else f"{name}: {f.message}" for f in self.faults
         )
-        super().__init__("\n".join(self._lines), hint=hint)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """One for each fault."""
-        return self._lines
+        super().__init__("\n".join(lines), hint=hint)
+        self.lines = lines
 
 
-class TooManyRejectsError(EtlError):
+class GuardError(EtlError):
+    """A guard stopped the run, as what it was about to send looks wrong."""
+
+    exit_code = ExitCode.TOO_MANY_REJECTS
+
+
+class TooManyRejectsError(GuardError):
     """More rows were rejected than the caller allowed."""
 
-    exit_code = ExitCode.TOO_MANY_REJECTS
 
-
-class TooManyChangesError(EtlError):
+class TooManyChangesError(GuardError):
     """More users changed, or were removed, than the caller allowed; nothing was sent."""
 
-    exit_code = ExitCode.TOO_MANY_REJECTS
 
-
-class TooFewRowsError(EtlError):
+class TooFewRowsError(GuardError):
     """The source has fewer rows than the caller demands, or none; nothing was sent."""
 
-    exit_code = ExitCode.TOO_MANY_REJECTS
 
-
-class RepeatedSourceError(EtlError):
+class RepeatedSourceError(GuardError):
     """The last finished run had the same source, and its increments would count twice; nothing was sent."""
 
-    exit_code = ExitCode.TOO_MANY_REJECTS
 
-
-class PlanError(EtlError):
+class PlanError(GuardError):
     """What a run would send isn't what its plan says; nothing was sent. Carries all that differs."""
-
-    exit_code = ExitCode.TOO_MANY_REJECTS
 
     def __init__(self, message: str, differences: Sequence[str] = (), *, hint: str | None = None) -> None:
         self.differences = tuple(differences)
-        self._lines = (message, *(f"  - {one}" for one in self.differences))
-        super().__init__("\n".join(self._lines), hint=hint or _NEW_PLAN)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """One, and one for each difference."""
-        return self._lines
+        lines = (message, *(f"  - {one}" for one in self.differences))
+        super().__init__("\n".join(lines), hint=hint or _NEW_PLAN)
+        self.lines = lines
 
 
 class DestinationError(EtlError):
@@ -175,3 +161,43 @@ class InterruptedRunError(EtlError):
     """The user stopped the run; the checkpoint is kept."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+# --- what to do about a rejected row or a skipped value, by its code -------------------------------------
+
+REMEDIES: Final = {
+    "ragged": "quote fields that contain the delimiter",
+    "stray_quote": "set `csv: escape`, or double the quotes in the export",
+    "unclosed_quote": "close the quote, or set another `csv: quote`",
+    "repeated_header": "none needed: the header stands in the file more than once",
+    "bad_encoding": "set the right `csv: encoding`",
+    "bad_line": "fix the line",
+    "missing_id": "add the id, or ignore the row: there is no user to update",
+    "short_id": "give all ids a `prefix`",
+    "long_id": "check that the job uses the right column",
+    "mangled_id": "export ids as text, or set `ids: {mangled: keep}`",
+    "refused_id": "fill in the real id, or ignore the row",
+    "bad_value": "add the text to `values`, or set `invalid: skip`",
+    "bad_list": "export a JSON array, or use a `separator`",
+    "bad_path": "remove the `path`, or set `invalid: skip`",
+    "bad_number": "set `decimal`, `thousands` and `strip`, or `invalid: skip`",
+    "bad_integer": "use type `number` or `string`, or `invalid: skip`",
+    "bad_boolean": "list the words in `values`, or set `invalid: skip`",
+    "bad_date": "add the format to `date_format`, or set `invalid: skip`",
+    "bad_datetime": "add the format to `date_format`, or set `invalid: skip`",
+    "bad_json": "fix the value, or set `invalid: skip`",
+    "bad_text": "use `transform: [hex]` or `[uuid]`, or leave the column out",
+    "bad_bytes": "remove the step, or use `hex` instead of `uuid`",
+    "not_finite": "fix the value, or set `invalid: skip`",
+    "too_long": "set `too_long: truncate`",
+    "nested_list": "flatten the list in the export",
+    "too_deep": "flatten the value in the export",
+    "too_many_groups": "send fewer groups",
+    "too_big": "map fewer or shorter columns",
+    "superseded": "ignore the row, or run with --full",
+    "malformed": "follow the server's message",
+    "daily_quota": "send it again another day",
+    "uncounted": "none needed: the next run sends these users again",
+    "transient": "send it again later",
+    "dropped": "none needed: the job's own transform leaves the row out",
+}

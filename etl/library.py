@@ -45,18 +45,8 @@ __all__ = [
 __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
-_HOMES: Final = {
-    "EtlError": ".errors",
-    "Explanation": ".pipeline.explain",
-    "Plan": ".pipeline.plan",
-    "Job": ".job",
-    "Recorded": ".pipeline.baseline",
-    "RejectLimit": ".pipeline.settings",
-    "RowMinimum": ".pipeline.settings",
-    "Settings": ".pipeline.settings",
-    "Summary": ".run_events",
-    "Verified": ".readback",
-}
+_HOMES: Final = {"EtlError": ".errors", "Job": ".job", "Summary": ".run_events", "Verified": ".readback"}
+_OF_RUNS: Final = frozenset(["Explanation", "Plan", "Recorded", "RejectLimit", "RowMinimum", "Settings"])
 
 
 def run(
@@ -105,9 +95,9 @@ def baseline(
     job: Job, source: object = None, *, settings: Settings | None = None, **options: Unpack[Options]
 ) -> Recorded:
     """Record a source as sent, without sending it, so that the next run sends only what changed since."""
-    from .pipeline import record_baseline as record
+    from .pipeline import record_baseline
 
-    return record(job, _open(job, source), settings=_settings(settings, options))
+    return record_baseline(job, _open(job, source), settings=_settings(settings, options))
 
 
 def explain(
@@ -126,9 +116,9 @@ def explain(
 
 def preview(job: Job, source: object = None, *, count: int = 5) -> Iterator[str]:
     """The first identifications as JSON text, one each."""
-    from .pipeline import preview_rows as first
+    from .pipeline import preview_rows
 
-    return first(job, _open(job, source), count=count)
+    return preview_rows(job, _open(job, source), count=count)
 
 
 def verify(
@@ -188,6 +178,6 @@ if not TYPE_CHECKING:  # which knows the names, and no others
             from importlib.metadata import version
 
             return version("propsync")
-        if name in _HOMES:
-            return getattr(import_module(_HOMES[name], __package__), name)
+        if home := ".pipeline" if name in _OF_RUNS else _HOMES.get(name):
+            return getattr(import_module(home, __package__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

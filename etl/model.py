@@ -285,12 +285,13 @@ class Tally:
         )
 
 
+# What becomes of a row.
+ROW_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
+
+
 def counted_rows(tally: Tally) -> list[tuple[str, str]]:
     """Return the law of rows, by name and in digits for people."""
-    return [
-        (name, f"{getattr(tally, name):,}")
-        for name in ("rows", "accepted", "unchanged", "merged", "rejected")
-    ]
+    return [(name, f"{getattr(tally, name):,}") for name in ("rows", *ROW_ENDS)]
 
 
 # The outcome of rows that were to be sent; whether those in doubt arrived is unknown.

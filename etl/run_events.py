@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from .errors import ExitCode
 from .model import Tally, counted_rows
 from .text import html_table, span
 
@@ -37,6 +38,9 @@ class Timing:
     latency: tuple[float, ...] = ()
 
 
+Status: TypeAlias = Literal["finished", "limited", "stopped", "interrupted"]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The result of a run; the counts are those of the whole job since its checkpoint began.
@@ -51,7 +55,7 @@ class Summary:
     tally: Tally
     seconds: float
     resumed_rows: int
-    status: Literal["finished", "limited", "stopped", "interrupted"]
+    status: Status
     rejects_by_code: dict[str, int] = field(default_factory=dict)
     exit_code: int = 0
     reason: str | None = None
@@ -59,6 +63,11 @@ class Summary:
     skipped_values: dict[str, dict[str, int]] = field(default_factory=dict)
     timing: Timing | None = None
     accepts_rejects: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run needs a person, as it did not finish; rejects alone are no failure."""
+        return self.exit_code not in {ExitCode.DONE, ExitCode.REJECTS}
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -137,13 +146,13 @@ class Detailed:
     """What a report shows besides the summary; it comes just before `Ended`, if the run began.
 
     `files` have name, bytes and digest. `mapping` has name, column (None for a constant) and options of each
-    property. `changes` are known of a finished run that compares rows: by property the users who have it on
-    record for the first time, those with another value, and those who left and lost it. `examples` are
-    rejects: code, file, row, reason. `rejects_path` is where all of them are.
+    property (in a record: in words). `changes` are known of a finished run that compares rows: by property
+    the users who have it on record for the first time, those with another value, and those who left and lost
+    it. `examples` are rejects: code, file, row, reason. `rejects_path` is where all of them are.
     """
 
     files: tuple[tuple[str, int | None, str], ...] = ()
-    mapping: tuple[tuple[str, str | None, Mapping[str, Any]], ...] = ()
+    mapping: tuple[tuple[str, str | None, Mapping[str, Any] | str], ...] = ()
     changes: Mapping[str, tuple[int, ...]] | None = None
     examples: tuple[tuple[str, str, int, str], ...] = ()
     rejects_path: str = ""

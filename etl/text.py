@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, takewhile, zip_longest
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 # Stands for what is not to be shown.
 MASK: Final = "\u2022\u2022\u2022"
@@ -38,13 +39,36 @@ def columns(text: str) -> int:
     return sum(2 if east_asian_width(c) in "WF" else not combining(c) for c in text)
 
 
+def shortened(text: str, most: int, end: str = "\u2026") -> str:
+    """Write a text in at most so many columns: what doesn't fit gives way to an ellipsis."""
+    if columns(text) <= most:
+        return text
+    room = most - columns(end)
+    fits = takewhile(lambda used: used <= room, accumulate(map(columns, text)))
+    return text[: sum(1 for _ in fits)] + end
+
+
 def in_columns(text: str, width: int) -> str:
     """Write a text in exactly so many columns: its end gives way to dots, or blanks follow it."""
-    if columns(text) > width:
-        while columns(text) > width - 3:
-            text = text[:-1]
-        text += "..."
+    text = shortened(text, width, "...")
     return text + " " * (width - columns(text))
+
+
+def in_table(
+    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), most: Sequence[int] = ()
+) -> Iterator[str]:
+    """Set cells below each other, two columns apart.
+
+    Those of the places `right` end at the same column; the first places take at most `most` columns.
+    """
+    widths = [max(map(columns, cells)) for cells in zip(*rows, strict=True)]
+    widths = [min(width, limit) for width, limit in zip_longest(widths, most, fillvalue=1 << 30)]
+    for row in rows:
+        cells = [
+            " " * (width - columns(cell)) + cell if place in right else in_columns(cell, width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def filled(phrases: Iterable[str], width: int, joint: int = 1) -> list[list[str]]:

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.text import address, columns, counted, filled, one_line, per_second, share, size, span
+from etl.text import (
+    address,
+    columns,
+    counted,
+    filled,
+    in_table,
+    one_line,
+    per_second,
+    share,
+    shortened,
+    size,
+    span,
+)
 from tests.examples import examples
 
 
@@ -107,3 +119,20 @@ def test_no_line_is_wider_than_asked_for_but_by_one_phrase(
     lines = filled(phrases, width, joint)
     assert [phrase for line in lines for phrase in line] == phrases
     assert all(len(line) == 1 or len((" " * joint).join(line)) <= width for line in lines)
+
+
+@settings(max_examples=examples(100))
+@given(st.text("ab名e\u0301 ", max_size=30), st.integers(1, 20))
+def test_a_shortened_text_fits_and_begins_as_it_did(text: str, most: int) -> None:
+    short = shortened(text, most)
+    assert columns(short) <= most
+    assert short == text or (short[-1] == "\u2026" and text.startswith(short[:-1]))
+
+
+def test_cells_stand_below_each_other() -> None:
+    rows = [("name", "rows", ""), ("名前", "1,000", "x"), ("much too long", "7", "")]
+    assert list(in_table(rows, right={1}, most=(6,))) == [
+        "name     rows",
+        "名前    1,000  x",
+        "muc...      7",
+    ]

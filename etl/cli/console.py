@@ -195,15 +195,11 @@ class Invocation:
         self, level: Literal["info", "error"], event: str, text: str, fields: Mapping[str, object]
     ) -> None:
         if self.as_json_lines:
-            from ..listeners.log import JsonFormatter, log_record
+            from ..listeners.log import log_line
 
-            record = log_record(level, event, self.job, text, fields, datetime.now(UTC))
-            text = JsonFormatter().format(record)
+            text = log_line(level, event, self.job, text, fields, datetime.now(UTC), as_json=True)
         with suppress(OSError):  # only where the streams of the process aren't ours
             print(self.redacted(text), file=sys.stderr)  # noqa: T201 - for the user, and not a result
-
-
-pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
 
 
 def current() -> Invocation:

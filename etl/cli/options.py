@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
-_COUNT_OR_PERCENT = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%", re.ASCII)
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
 _PATHS = {"report", "rejects", "metrics_file", "state_dir", "plan"}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
@@ -65,32 +64,36 @@ def parse_endpoint(text: str) -> str:
         raise click.BadParameter(f"it {error}; use e.g. https://api2.amplitude.com") from error
 
 
+def parse_amount(text: str, problem: str, *, most: float = 100.0) -> dict[str, Any]:
+    """Read `1000` or `90%`, a share of at most `most`, as the `count` or the `percent` of a limit."""
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
+    if match is None or float(match[2] or 0) > most:
+        raise click.BadParameter(f"{text!r} is not {problem}")
+    return {"count": int(match[1])} if match[1] else {"percent": float(match[2])}
+
+
 def parse_percent(text: str) -> float:
     """Read `5%` or `0.5%` as a percentage."""
-    match = _COUNT_OR_PERCENT.fullmatch(text.strip())
-    if match is None or match[1] or float(match[2]) > 100:
-        raise click.BadParameter(f"{text!r} is not a share; use e.g. 50%")
-    return float(match[2])
+    problem = "a share; use e.g. 50%"
+    found: dict[str, float] = parse_amount(text, problem)
+    if "percent" not in found:
+        raise click.BadParameter(f"{text!r} is not {problem}")
+    return found["percent"]
 
 
 def parse_row_minimum(text: str) -> RowMinimum:
     """Read `1000` rows or `90%` of the last run's rows."""
     from ..pipeline import RowMinimum
 
-    match = _COUNT_OR_PERCENT.fullmatch(text.strip())
-    if match is None:
-        raise click.BadParameter(f"{text!r} is not a minimum; use rows like 1000, or a share like 90%")
-    return RowMinimum(int(match[1])) if match[1] else RowMinimum(percent=float(match[2]))
+    problem = "a minimum; use rows like 1000, or a share like 90%"
+    return RowMinimum(**parse_amount(text, problem, most=float("inf")))
 
 
 def parse_reject_limit(text: str) -> RejectLimit:
     """Read `100` rows or `0.5%` of the rows."""
     from ..pipeline import RejectLimit
 
-    match = _COUNT_OR_PERCENT.fullmatch(text.strip())
-    if match is None or float(match[2] or 0) > 100:
-        raise click.BadParameter(f"{text!r} is not a limit; use rows like 100, or a share like 0.5%")
-    return RejectLimit(int(match[1])) if match[1] else RejectLimit(percent=float(match[2]))
+    return RejectLimit(**parse_amount(text, "a limit; use rows like 100, or a share like 0.5%"))
 
 
 def parse_rejects_path(text: str) -> Path:
@@ -132,6 +135,12 @@ def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) ->
 def switch(flag: str, text: str) -> Decorator:
     """Make an option that is on or off."""
     return click.option(flag, cls=_Option, is_flag=True, help=text)
+
+
+def command(name: str, short_help: str | None, *examples: str, **more: Any) -> Decorator:
+    """Make a command of click, with examples below its help."""
+    epilog = "\n".join(["\b", "Examples", *(f"  {one}" for one in examples)])
+    return click.command(name, short_help=short_help, epilog=epilog, **more)
 
 
 def with_options(*options: Decorator) -> Decorator:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from ..ending import ended, not_begun
+from ..ending import call_all, compose, ended, not_begun
 from ..errors import EtlError, JobError
 from ..interrupts import heard_by
 from ..run_events import Ended, Event, Listener, Started, Summary, Warned
@@ -23,11 +23,22 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..listeners.notifier import Notifier, Target, When
+    from ..listeners.terminal import TerminalListener
 
 _T = TypeVar("_T", Event, Summary)
 
 _NAMELESS: Final = "propsync"
 _STREAM: Final = "a stream can't be resumed: send the whole of it again, with --restart"
+
+
+def terminal_bar() -> TerminalListener | None:
+    """A bar, where stderr is a terminal that can draw one."""
+    if sys.stderr.isatty():
+        from ..listeners.terminal import TerminalListener, has_cursor  # rich is for terminals alone
+
+        if has_cursor(sys.stderr):
+            return TerminalListener(sys.stderr)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +93,6 @@ class RunReporter:
         if error is None and self._summary is None:
             return False  # a dry run, which has shown all there is
         # The files first, and no signal comes between: they must not show a run that still goes on.
-        from ..listeners.composite import call_all
-
         with heard_by(lambda *_: None):
             known = None if error is None else as_error(error)
             if isinstance(known, JobError) and known.job:
@@ -102,28 +111,25 @@ class RunReporter:
 
         Raises UsageError or StateError if a file can't be written.
         """
-        from ..listeners import compose  # here and below: each listener has its own library
-        from ..listeners.telemetry import configured_telemetry
+        from ..listeners.metrics import MetricsListener, configured_telemetry  # each has its own library
 
-        self._channels = channels or self._channels
-        self._invocation.as_json_lines = self._channels.log_format == "json"
+        channels = self._channels = channels or self._channels
+        self._invocation.as_json_lines = channels.log_format == "json"
         writers: list[tuple[Path, Callable[[Path], Listener]]] = []
-        if self._channels.metrics_file is not None and not dry_run:
-            from ..listeners.metrics import MetricsListener
-
-            writers.append((self._channels.metrics_file, MetricsListener))
-        if self._channels.report is not None:
+        if channels.metrics_file is not None and not dry_run:
+            writers.append((channels.metrics_file, MetricsListener))
+        if channels.report is not None:
             from ..listeners.report import ReportListener
             from ..listeners.run_record import past_records
 
             past = lambda: past_records(self.state_dir) if self.state_dir else ()  # noqa: E731
-            page = partial(ReportListener, command=self._next_command, past=past)
-            writers.append((self._channels.report, partial(page, mask=self._channels.mask)))
-        if self._channels.rejects is not None and not dry_run:
+            page = partial(ReportListener, command=self._next_command, past=past, mask=channels.mask)
+            writers.append((channels.report, page))
+        if channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
 
             where = lambda: self.state_dir and self.state_dir / "checkpoint.sqlite"  # noqa: E731
-            writers.append((self._channels.rejects, partial(RejectList, checkpoint=where)))
+            writers.append((channels.rejects, partial(RejectList, checkpoint=where)))
         failures: list[EtlError] = []
         for path, writer in writers:
             try:
@@ -132,13 +138,13 @@ class RunReporter:
                 failures.append(error)
         if not dry_run:
             self._lines.append(self._for_people())
-        if self._channels.notify is not None and not dry_run:
-            from ..listeners.notifier import Notifier
+            if channels.notify is not None:
+                from ..listeners.notifier import Notifier
 
-            self._notifier = Notifier(self._channels.notify, self._channels.notify_when)
-            self._remote.append(self._notifier)
-        if not dry_run and (telemetry := configured_telemetry(os.environ)):
-            self._remote.append(telemetry)
+                self._notifier = Notifier(channels.notify, channels.notify_when)
+                self._remote.append(self._notifier)
+            if telemetry := configured_telemetry(os.environ):
+                self._remote.append(telemetry)
         self._listener = compose(*self._files, *self._remote, *self._lines)
         if failures:
             raise failures[0]
@@ -146,9 +152,8 @@ class RunReporter:
     def keep_history(self, state_dir: Path) -> None:
         """From now on, also keep a record of the run in its state folder, and there how far it is."""
         from ..checkpoint import StateDir
-        from ..listeners import compose
+        from ..listeners.progress import RunStateWriter
         from ..listeners.run_record import HistoryListener
-        from ..listeners.run_state_writer import RunStateWriter
 
         self.state_dir = state_dir
         if self._notifier is not None:
@@ -167,18 +172,14 @@ class RunReporter:
 
     def _for_people(self) -> Listener:
         """A bar on a terminal or log lines elsewhere, never both."""
-        if self._channels.log_format is None and sys.stderr.isatty():
-            from ..listeners.terminal import TerminalListener, has_cursor
-
-            if has_cursor(sys.stderr):
-                return self._stack.enter_context(TerminalListener(sys.stderr))
+        if self._channels.log_format is None and (bar := terminal_bar()):
+            return self._stack.enter_context(bar)
         from ..listeners.log import LogListener
 
         as_json = self._channels.log_format == "json"
         return LogListener(sys.stderr, "json" if as_json else "text", job=self._invocation.job)
 
     def _end_lines(self, summary: Summary, error: BaseException | None, failures: list[Exception]) -> None:
-        from ..listeners import compose
         from ..listeners.summary import summary_dict, summary_text
 
         listener, message = compose(*self._lines), self._invocation.message

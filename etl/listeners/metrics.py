@@ -1,4 +1,4 @@
-"""A file in Prometheus' text format that is whole at every moment and current to within seconds."""
+"""The metrics of a run: in a file in Prometheus' text format, and over OTLP, there with a span of the run."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ import math
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, TypeAlias, get_args, get_type_hints
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
-from ..model import Tally
-from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Summary, Timing
+from ..ending import not_begun
+from ..errors import StateError
+from ..model import ROW_ENDS
+from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
 from .output_file import check_writable, write_whole
-from .summary import PERCENTILES, ROW_ENDS, seconds_by
+from .summary import PERCENTILES, seconds_by, summary_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-STATUSES: Final = ("running", *get_args(get_type_hints(Summary)["status"]))
+    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.sdk.metrics import MeterProvider
+
+STATUSES: Final = ("running", *get_args(Status))
 _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
 _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"
 # Samples that outlive their run.
 _KEPT: Final = re.compile(rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\]|\\.)*)"}} (\S+)$')
+_WRITE_SECONDS: Final = 5.0
 _OUTAGE: Final = "How long the destination has been taking no requests; 0 while it does."
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _COSTS: Final = {
@@ -37,32 +44,22 @@ _COSTS: Final = {
 }
 
 
-# What the values have of a summary, under the same names.
-_OF_SUMMARY: Final = {one.name for one in fields(Summary)} - {"reason", "hint", "accepts_rejects"}
-
-
 @dataclass(slots=True)
 class MetricValues:
-    """The content of the file: `seconds` of this process, times in seconds since the epoch.
+    """What is measured: the run's `summary` so far, and whether it is `running`.
 
-    `exit_code` and `last_run` are those of the latest run that ended, and `successes` has the time of the
-    last success by the names of other jobs.
+    `seconds` are those of this process, times in seconds since the epoch. `exit_code` and `last_run` are
+    those of the latest run that ended, and `successes` has the time of the last success by the names of jobs.
     """
 
-    job: str
-    tally: Tally = field(default_factory=Tally)
-    resumed_rows: int = 0
+    summary: Summary
     source_rows: int | None = None
     seconds: float = 0.0
     outage_seconds: float = 0.0
-    status: str = "running"
-    rejects_by_code: Mapping[str, int] = field(default_factory=dict)
-    skipped_values: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    last_success: float | None = None
+    running: bool = True
     exit_code: int | None = None
     last_run: float | None = None
     successes: dict[str, float] = field(default_factory=dict)
-    timing: Timing | None = None
 
 
 class MetricsCollector:
@@ -72,7 +69,7 @@ class MetricsCollector:
         self, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
     ) -> None:
         self._clock, self._now, self._began = clock, now, clock()
-        self.values = MetricValues("")
+        self.values = MetricValues(not_begun(""))
 
     def __call__(self, event: Event) -> None:
         """Note what happened."""
@@ -80,25 +77,24 @@ class MetricsCollector:
         match event:
             case Started():
                 self._began = self._clock()
-                self.values = MetricValues(event.job, event.resumed, event.resumed.rows, event.total_rows)
+                summary = Summary(event.job, event.resumed, 0.0, event.resumed.rows, "stopped")
+                self.values = MetricValues(summary, event.total_rows)
             case Progressed(tally):
-                values.tally = tally
+                values.summary = replace(values.summary, tally=tally)
             case Paused():
                 values.outage_seconds = event.outage_seconds
             case Recovered():
                 values.outage_seconds = 0.0
             case Ended(summary):
-                self.values = MetricValues(
-                    **{name: getattr(summary, name) for name in _OF_SUMMARY},
-                    source_rows=values.source_rows,
-                    last_success=self._now() if summary.status == "finished" else values.last_success,
-                    last_run=self._now(),
-                )
+                values.summary, values.running, values.outage_seconds = summary, False, 0.0
+                values.exit_code, values.last_run = summary.exit_code, self._now()
+                if summary.status == "finished":
+                    values.successes[summary.job] = values.last_run
         self.values.seconds = self._clock() - self._began
 
 
 class MetricsListener:
-    """Keeps `path` current: at the start, every `every_seconds` while events come, and at the end.
+    """Keeps `path` current: at the start, every 5 s while events come, and at the end.
 
     The time of the last success is read from the file that is there, so that it survives runs that
     fail; and how the last run ended, until this one has. `clock` is in seconds and never goes back; `now` is
@@ -108,37 +104,31 @@ class MetricsListener:
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-        every_seconds: float = 5.0,
+        self, path: Path, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
     ) -> None:
         check_writable(path)
-        self._path, self._clock, self._every_seconds = path, clock, every_seconds
+        self._path, self._clock = path, clock
         self._due = clock()
         self._collector = MetricsCollector(clock=clock, now=now)
 
     def __call__(self, event: Event) -> None:
         """Note what happened, and write the file if it is time."""
-        began = bool(self._collector.values.job)
+        began = bool(self._collector.values.summary.job)
         self._collector(event)
         values = self._collector.values
         match event:
             case Started():
                 kept = _kept(self._path)
-                code = kept[_EXIT_CODE].get(event.job)
-                values.last_success = kept[_LAST_SUCCESS].get(event.job)
+                success, code = kept[_LAST_SUCCESS].get(event.job), kept[_EXIT_CODE].get(event.job)
+                values.successes = {} if success is None else {event.job: success}
                 values.exit_code = None if code is None else int(code)
                 values.last_run = kept[_LAST_RUN].get(event.job)
             case Ended(summary) if not began and summary.status != "finished":
                 # The job's own name may be unknown, where its file can't be read.
                 values.successes = _kept(self._path)[_LAST_SUCCESS]
-                values.last_success = values.successes.pop(summary.job, None)
         due = isinstance(event, Started | Ended) or self._clock() >= self._due
-        if due and values.job:
-            self._due = self._clock() + self._every_seconds
+        if due and values.summary.job:
+            self._due = self._clock() + _WRITE_SECONDS
             write_whole(self._path, metrics_text(values))
 
 
@@ -153,7 +143,7 @@ def metrics_text(values: MetricValues) -> str:
     for name, kind, text, samples in metric_families(values):
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         for own, value in samples:
-            labels = {"job": values.job, **own}
+            labels = {"job": values.summary.job, **own}
             escaped = {name: text.translate(_ESCAPES) for name, text in labels.items()}
             shown = ",".join(f'{label}="{text}"' for label, text in escaped.items())
             lines.append(f"{name}{{{shown}}} {value!r}")
@@ -166,25 +156,31 @@ def metric_families(values: MetricValues) -> list[Family]:
 
 
 def _counters(values: MetricValues) -> Iterator[Family]:
-    tally, codes = values.tally, values.rejects_by_code
+    summary, tally, codes = values.summary, values.summary.tally, values.summary.rejects_by_code
     ends = [({"outcome": end}, getattr(tally, end)) for end in ROW_ENDS]
     yield "propsync_rows_total", "counter", "Committed rows by outcome, since the checkpoint began.", ends
     if codes:
         text = "Rejected rows by the reject's code; written at the end of a run."
         yield "propsync_rejects_total", "counter", text, [({"code": code}, codes[code]) for code in codes]
-    if values.skipped_values:
+    if summary.skipped_values:
         text = "Values left out of rows by the job's wish; written at the end of a run."
-        skipped = [({"column": name}, sum(by.values())) for name, by in values.skipped_values.items()]
+        skipped = [({"column": name}, sum(by.values())) for name, by in summary.skipped_values.items()]
         yield "propsync_skipped_values_total", "counter", text, skipped
-    if values.timing is not None:
+    if summary.timing is not None:
         text = "Seconds of the run by stage and by wait; written at the end of a run."
-        stages = [({"stage": stage}, seconds) for stage, seconds in seconds_by(values.timing).items()]
+        stages = [({"stage": stage}, seconds) for stage, seconds in seconds_by(summary.timing).items()]
         yield "propsync_stage_seconds_total", "counter", text, stages
     for name, text in _COSTS.items():
         yield f"propsync_{name}_total", "counter", text, [({}, getattr(tally, name))]
 
 
 def _gauges(values: MetricValues) -> Iterator[Family]:
+    from importlib.metadata import (
+        PackageNotFoundError,
+        version,
+    )  # here, as a run without metrics imports this
+
+    summary = values.summary
     try:
         installed = version("propsync")
     except PackageNotFoundError:  # run from a checkout that isn't installed
@@ -193,23 +189,22 @@ def _gauges(values: MetricValues) -> Iterator[Family]:
     yield "propsync_build_info", "gauge", text, [({"version": installed}, 1)]
     for name, text, value in (
         ("propsync_source_rows", "Rows of the source.", values.source_rows),
-        ("propsync_resumed_rows", "Rows that earlier runs had committed.", values.resumed_rows),
+        ("propsync_resumed_rows", "Rows that earlier runs had committed.", summary.resumed_rows),
         ("propsync_run_seconds", "How long this run has taken so far.", values.seconds),
         ("propsync_outage_seconds", _OUTAGE, values.outage_seconds),
         (_LAST_RUN, "When the latest run ended, however it did.", values.last_run),
         (_EXIT_CODE, "Exit code of the latest run that ended.", values.exit_code),
     ):
         yield name, "gauge", text, [] if value is None else [({}, value)]
-    if values.timing is not None and values.timing.latency:
+    if summary.timing is not None and summary.timing.latency:
         text = "Time to an answer, by quantile; written at the end of a run."
-        quantiles = zip(PERCENTILES, values.timing.latency, strict=True)
+        quantiles = zip(PERCENTILES, summary.timing.latency, strict=True)
         latency = [({"quantile": f"0.{name[1:].rstrip('0')}"}, seconds) for name, seconds in quantiles]
         yield "propsync_answer_seconds", "gauge", text, latency
-    successes = {**values.successes, values.job: values.last_success}
-    known: Samples = [({"job": job}, at) for job, at in successes.items() if at is not None]
-    if known:
+    if known := [({"job": job}, at) for job, at in values.successes.items()]:
         yield _LAST_SUCCESS, "gauge", "When a run last finished, rejects or not.", known
-    states = [({"status": status}, int(status == values.status)) for status in STATUSES]
+    status = "running" if values.running else summary.status
+    states = [({"status": name}, int(name == status)) for name in STATUSES]
     yield "propsync_run_status", "gauge", "1 for the state of the latest run, 0 for the others.", states
 
 
@@ -227,3 +222,121 @@ def _kept(path: Path) -> dict[str, dict[str, float]]:
                 job = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], match[2])
                 found[match[1]][job] = float(match[3])
     return found
+
+
+# --- over OTLP ------------------------------------------------------------------------------------------
+
+_ENDPOINTS: Final = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
+_EVERY_SECONDS: Final = 10.0
+_SECONDS: Final = 10.0  # for what is exported at the end
+
+
+def configured_telemetry(environ: Mapping[str, str]) -> TelemetryListener | None:
+    """The listener, if the variables of OpenTelemetry name an endpoint and `propsync[otel]` is installed."""
+    disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if disabled or not any(environ.get(name) for name in _ENDPOINTS):
+        return None
+    try:
+        installed = find_spec(_EXPORTER) is not None and find_spec("opentelemetry.sdk") is not None
+    except ModuleNotFoundError:  # not even the package around it
+        installed = False
+    return TelemetryListener(environ) if installed else None
+
+
+class TelemetryListener:
+    """Exports the metrics of `--metrics-file` every 10 s, and at the end once more with a span of the run.
+
+    The run waits for that at its end for 10 s at most; StateError is raised if the span didn't arrive.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._began = time.time_ns()
+        self._collector = MetricsCollector()
+        self._provider: MeterProvider | None = None
+        self._instruments: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Note what happened; at the end, export it."""
+        self._collector(event)
+        # Not before the start: threads would forbid the second process of the run.
+        if isinstance(event, Started | Ended):
+            self._observe()
+        if isinstance(event, Ended):
+            arrived: list[bool] = []
+            thread = Thread(target=lambda: arrived.append(self._export(event.summary)), daemon=True)
+            thread.start()
+            thread.join(_SECONDS)
+            if arrived != [True]:
+                raise StateError("the telemetry of the run was not delivered to the OTLP endpoint")
+
+    def _observe(self) -> None:
+        """Have an instrument for each family of metrics that there is by now."""
+        import logging
+
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.metrics import Observation
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+        if self._provider is None:
+            logging.getLogger("opentelemetry").disabled = True
+            exporter = OTLPMetricExporter(timeout=_SECONDS / 2)
+            reader = PeriodicExportingMetricReader(exporter, export_interval_millis=1000 * _EVERY_SECONDS)
+            self._provider = MeterProvider([reader], self._resource(), shutdown_on_exit=False)
+        meter = self._provider.get_meter("propsync")
+
+        def observing(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+            def observe(_: CallbackOptions) -> Iterable[Observation]:
+                values = self._collector.values
+                samples = (own for family, *_, own in metric_families(values) if family == name)
+                return [
+                    Observation(value, {"job": values.summary.job, **own})
+                    for s in samples
+                    for own, value in s
+                ]
+
+            return observe
+
+        for name, kind, text, _ in metric_families(self._collector.values):
+            if name not in self._instruments:
+                self._instruments.add(name)
+                counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
+                # A collector adds the unit and `_total` itself.
+                plain = name.removesuffix("_total")
+                (counter if kind == "counter" else gauge)(plain, [observing(name)], description=text)
+
+    def _resource(self) -> Any:
+        from opentelemetry.sdk.resources import Resource
+
+        named = "OTEL_SERVICE_NAME" in self._environ or "service.name=" in self._environ.get(
+            "OTEL_RESOURCE_ATTRIBUTES", ""
+        )
+        return Resource.create({} if named else {"service.name": "propsync"})
+
+    def _export(self, summary: Summary) -> bool:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.propagate import extract
+        from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+        from opentelemetry.sdk.trace.export import SpanExportResult
+        from opentelemetry.trace import Status, StatusCode
+
+        parent = extract(
+            {name.lower(): self._environ.get(name, "") for name in ("TRACEPARENT", "TRACESTATE")}
+        )
+        tracer = TracerProvider(resource=self._resource(), shutdown_on_exit=False).get_tracer("propsync")
+        span = tracer.start_span(f"propsync run {summary.job}", parent, start_time=self._began)
+        for name, value in summary_dict(summary).items():
+            if isinstance(value, str | int | float):
+                span.set_attribute(f"propsync.{name}", value)
+        wrong = Status(StatusCode.ERROR, summary.reason)
+        span.set_status(wrong if summary.failed else Status(StatusCode.OK))
+        span.end()
+        arrived = True
+        if isinstance(span, ReadableSpan):  # it may be sampled out
+            exported = OTLPSpanExporter(timeout=_SECONDS / 2).export([span])
+            arrived = exported is SpanExportResult.SUCCESS
+        if self._provider is not None:
+            self._provider.shutdown(timeout_millis=1000 * _SECONDS / 2)
+        return arrived

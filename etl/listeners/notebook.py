@@ -6,10 +6,9 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..model import Tally
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Warned
 from ..text import one_line, span
-from .phrases import ProgressRate, pause_phrases, problem_phrases, rows_text, started_text
+from .progress import RunProgress, pause_phrases, started_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,42 +25,35 @@ class NotebookListener:
     ) -> None:
         self._show, self._clock = show or _display, clock
         self._replace: Callable[[str], object] | None = None
-        self._rate = ProgressRate(0, clock())
-        self._total: int | None = None
+        self._progress = RunProgress(clock)
         self._warnings: list[str] = []
-        self._head = self._bar = self._rows = ""
+        self._phrases: list[str] = []
+        self._head = ""
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
+        self._progress.note(event)
         match event:
             case Started():
-                self._head, self._total = f"{event.job} {started_text(event)}", event.total_rows
-                self._rate = ProgressRate(event.resumed.rows, self._clock())
-                self._draw(event.resumed, [])
-            case Progressed(tally, expected):
-                self._rate.note(tally.rows, self._clock())
-                rate, left = self._rate.rate(self._clock()), self._rate.left(self._total, self._clock())
-                pace = [f"{rate:,.0f} rows/s", *([] if left is None else [f"{span(left)} left"])]
-                self._draw(tally, [*pace, *problem_phrases(tally)], expected)
+                self._head, self._phrases = f"{event.job} {started_text(event)}", []
+            case Progressed():
+                pace = self._progress.pace_phrases(self._clock())
+                self._phrases = [*pace, *self._progress.problem_phrases()]
             case Paused():
-                self._draw(None, pause_phrases(event, event.seconds))
+                self._phrases = pause_phrases(event, event.seconds)
             case Recovered():
-                self._draw(None, [])
+                self._phrases = []
             case Warned(_, message):
                 self._warnings.append(f"warning: {message}")
             case Ended(summary):
-                self._draw(summary.tally, [f"{summary.status} after {span(summary.seconds)}"])
-
-    def _draw(self, tally: Tally | None, phrases: list[str], expected: int | None = None) -> None:
-        """Draw the bar anew; None: with the rows that it has."""
-        if tally is not None:
-            total = self._total or expected
-            place = f' value="{tally.rows}" max="{max(total, tally.rows, 1)}"' if total else ""
-            self._bar = f'<progress{place} style="width:24em"></progress>'
-            self._rows = rows_text(tally, self._total, expected)
-        lines = [", ".join([self._rows, *phrases]), *self._warnings]
+                self._progress.tally = summary.tally
+                self._phrases = [f"{summary.status} after {span(summary.seconds)}"]
+        whole, rows = self._progress.whole, self._progress.tally.rows
+        place = f' value="{rows}" max="{max(whole, rows, 1)}"' if whole else ""
+        bar = f'<progress{place} style="width:24em"></progress>'
+        lines = [", ".join([self._progress.rows_text(), *self._phrases]), *self._warnings]
         text = "<br>".join(escape(one_line(line)) for line in lines)
-        html = f"<div>{escape(one_line(self._head))}<br>{self._bar}<br>{text}</div>"
+        html = f"<div>{escape(one_line(self._head))}<br>{bar}<br>{text}</div>"
         if self._replace is None:
             self._replace = self._show(html)
         else:

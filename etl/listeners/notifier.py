@@ -11,8 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 from ..checkpoint.history import past_runs
 from ..errors import EtlError, ExitCode, StateError, UsageError
 from ..run_events import Ended, Event, Started, Summary
-from ..text import address, counted, one_line
-from .summary import ROW_ENDS, headline, summary_dict
+from ..text import address, one_line
+from .summary import headline, row_phrases, summary_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,21 +102,20 @@ class Notifier:
             self._end(event.summary)
 
     def _is_told(self, summary: Summary) -> bool:
-        failed = summary.exit_code not in _DONE
+        failed = summary.failed
         if self._when == "change":
             changed = failed != bool(self._failed_before)
             return changed and summary.exit_code != ExitCode.ACTIVE
         return failed or self._when == "always"
 
     def _end(self, summary: Summary) -> None:
-        end, failed = time.monotonic() + _SECONDS, summary.exit_code not in _DONE
+        end, failed = time.monotonic() + _SECONDS, summary.failed
         if self._start is not None:  # the two must arrive in their order
             self._start.join(_START_SECONDS)
         left, data, tally = end - time.monotonic(), summary_dict(summary), summary.tally
         title = f"{one_line(summary.job)}: {headline(summary)}"
-        counts = [counted(tally.rows, "row"), *(f"{getattr(tally, name):,} {name}" for name in ROW_ENDS)]
         again = "The run before had failed." if self._failed_before and not failed else None
-        lines = [", ".join(counts) if tally.rows else None, summary.reason, summary.hint, again]
+        lines = [", ".join(row_phrases(tally)) if tally.rows else None, summary.reason, summary.hint, again]
         body = "\n".join(line for line in lines if line)
         if self._target.kind == "apprise":
             thread = self._in_thread(lambda: self._by_apprise(title, body, failed=failed))

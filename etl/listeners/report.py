@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..remedies import REMEDIES
+from ..errors import REMEDIES
+from ..model import ROW_ENDS
 from ..run_events import Detailed, Ended, Event
-from ..text import address, one_line, per_second, printable, share, size, span
+from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .output_file import check_writable, write_whole
-from .phrases import workload
-from .plan_summary import value_text
-from .plots import PLOT_HEIGHT, PLOT_WIDTH, timeline_of
+from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
+from .progress import workload
 from .run_record import RunRecord, RunRecorder
-from .summary import (
-    ROW_ENDS,
-    STAGES,
-    WAITS,
-    answer_seconds,
-    answer_time,
-    by_count,
-    headline,
-    seconds_by,
-    time_spent,
-)
+from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..run_events import Timing
 
 BAR_WIDTH: Final = 1000
+PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
+_LEAST_POINTS: Final = 4
 _WORDY: Final = 40  # % of a bar in which its name and share fit, also on a phone; or its share alone
 _NUMBERED: Final = 18
 _LONGEST: Final = 120
-_REASON: Final = 2_000
 _LEAST_SECONDS: Final = 0.05  # which are shown as 0.1
 _THINNEST: Final = 4  # of BAR_WIDTH: one rejected row in a million must still be seen
-_MEANINGS: Final = {
-    "accepted": "taken in by the destination",
-    "unchanged": "no update needed",
-    "merged": "sent together with another row of the same user",
-    "rejected": "could not be sent; rejects.ndjson in the state folder has each with its reason",
-}
-_COLOURS: Final = {"stopped": "bad", "interrupted": "fair", "limited": "good", "finished": "good"}
+_MOST_SHOWN: Final = 200  # of properties and of kinds of faults of a plan; the JSON has all
 
 
 def _harmless(value: object) -> object:
@@ -58,8 +46,7 @@ def _harmless(value: object) -> object:
 
 def brief(value: object) -> str:
     """A value on one line of at most 120 characters."""
-    text = one_line(value) if isinstance(value, str) else value_text(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+    return shortened(one_line(value) if isinstance(value, str) else value_text(value), _LONGEST)
 
 
 PAGES: Final = Environment(
@@ -70,15 +57,6 @@ PAGES: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     auto_reload=False,
-)
-PAGES.filters.update(
-    number="{:,}".format,
-    share=share,
-    size=size,
-    by_count=by_count,
-    brief=brief,
-    span=span,
-    per_second=per_second,
 )
 
 
@@ -116,73 +94,30 @@ class ReportListener:
 
 
 def report_page(
-    record: RunRecord,
-    *,
-    command: str | None = None,
-    past: Sequence[RunRecord] = (),
-    mask: bool = False,
+    record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = (), mask: bool = False
 ) -> str:
     """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it.
 
     With `mask` it has no examples of rejects.
     """
-    summary, started, tally = record.summary, record.started, record.summary.tally
-    details = record.details or Detailed()
-    where = f"{summary.status} before the first row"
-    if started is not None:
-        where = f"{workload(started)} to {address(started.endpoint)}"
-    counts = {end: getattr(tally, end) for end in ROW_ENDS}
-    parts = {end: share(n, tally.rows) if tally.rows else "" for end, n in counts.items()}
-    ends = [(end, end, _MEANINGS[end], n, parts[end]) for end, n in counts.items()]
+    summary, started = record.summary, record.started
+    counts = {end: getattr(summary.tally, end) for end in ROW_ENDS}
     # Rows that the source has and the run didn't come to, as far as is known.
     total = (started.total_rows if started else None) or 0
-    open_rows = max(total - tally.rows, 0) if summary.status != "finished" else 0
-    if open_rows:
-        ends.append(("open", "not committed", "left for the next run", open_rows, ""))
-    counts["open"] = open_rows
-    rejected = summary.status in {"finished", "limited"} and tally.rejected
-    pauses = [seconds for _, seconds in record.pauses]
+    counts["open"] = max(total - summary.tally.rows, 0) if summary.status != "finished" else 0
+    details = record.details or Detailed()
     return PAGES.get_template("run.html").render(
-        summary=summary,
-        headline=headline(summary),
-        colour="fair" if rejected else _COLOURS[summary.status],
-        started=started,
-        destination=where,
-        began=f"{record.began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        ended=f"{record.ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        reasons=[line[:_REASON] for line in [*(summary.reason or "").splitlines(), summary.hint] if line],
+        record=record,
+        counts=counts,
         command=command,
-        bar_label=", ".join(f"{kind} {n:,}" for kind, n in counts.items() if n) or "no rows",
-        bar=bar_parts(counts),
-        ends=ends,
-        effort={
-            "duration": span(summary.seconds),
-            "speed": per_second(tally.rows, summary.seconds),
-            "requests": f"{tally.requests:,}",
-            "bytes sent": size(tally.bytes),
-            "retries": f"{tally.retries:,}",
-            "throttled": f"{tally.throttled:,}",
-            "pauses": f"{len(pauses):,} ({span(sum(pauses))})" if pauses else "0",
-            "answers in doubt": f"{tally.in_doubt:,}",
-            "events not counted": f"{tally.uncounted:,}",
-        },
-        time_spent=time_spent(summary.timing),
-        shares=_shares(summary.timing),
-        answers={f"answer, {name}": answer_time(s) for name, s in answer_seconds(summary.timing).items()},
-        warnings=record.warnings,
         timeline=timeline_of(record),
-        plot_width=PLOT_WIDTH,
-        plot_height=PLOT_HEIGHT,
-        paused_for=record.paused_for,
         details=details,
         examples=() if mask else details.examples,
-        left_out=defaultdict(int, record.left_out),
-        remedies=REMEDIES,
         past=past,
     )
 
 
-def _shares(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
+def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, float]]]]:
     """Where the time went: for the waits and for the stages the seconds, and how long each bar is in %."""
     seconds, found = seconds_by(timing), []
     for title, names in (("while sending, waiting for", WAITS), ("busy making requests", STAGES)):
@@ -199,15 +134,12 @@ def bar_parts(
     """The parts of a bar: kind, place and width in %, and the words that fit; `accepted` are named so."""
     found, x, whole = [], 0.0, sum(counts.values())
     for kind, width in bar_widths(counts).items():
-        wide, part = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole)
-        words = (
-            f"{accepted if kind == 'accepted' else kind} {part}"
-            if wide >= _WORDY
-            else part
-            if wide >= _NUMBERED
-            else ""
-        )
-        found.append((kind, round(x, 2), round(wide, 2), words if whole else ""))
+        wide, words = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole) if whole else ""
+        if wide < _NUMBERED:
+            words = ""
+        elif wide >= _WORDY and whole:
+            words = f"{accepted if kind == 'accepted' else kind} {words}"
+        found.append((kind, round(x, 2), round(wide, 2), words))
         x += wide
     return found
 
@@ -220,3 +152,131 @@ def bar_widths(counts: Mapping[str, int]) -> dict[str, float]:
     free = BAR_WIDTH - _THINNEST * len(parts)
     whole = sum(parts.values())
     return {kind: _THINNEST + free * count / whole for kind, count in parts.items()}
+
+
+# --- a plan --------------------------------------------------------------------------------------------
+
+
+def plan_page(plan: Mapping[str, Any]) -> str:
+    """The page of a plan, given as its JSON object: for the one who decides whether it is sent."""
+    return PAGES.get_template("plan.html").render(
+        plan=plan,
+        counts={end: plan[end] for end in ROW_ENDS},
+        warnings=Counter(warning["message"] for warning in plan["warnings"]).items(),
+    )
+
+
+def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """The values of an identification by name; properties without `user_properties.$set`."""
+    for name, value in values.items():
+        place = (*path, name)
+        if isinstance(value, dict) and place[0] in {"groups", "user_properties"} and len(path) < 2:
+            yield from flat(value, place)
+        else:
+            yield ".".join(part for part in place if part not in {"user_properties", "$set"}), value
+
+
+# --- how it went over time ------------------------------------------------------------------------------
+
+
+# A line's name, its style, and its value at the end of each interval; None where nothing is known.
+_Line = tuple[str, str, list[float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot with one axis from 0 to `most`, a text; `lines` have name, style and points."""
+
+    title: str
+    most: str
+    label: str
+    lines: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The plots of a run of `seconds`, a text; the `pauses` (place and width) lie behind each of them.
+
+    `rows` are those of a table: until when, and the value of each plot's lines.
+    """
+
+    seconds: str
+    plots: tuple[Plot, ...]
+    pauses: tuple[tuple[float, float], ...]
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def timeline_of(record: RunRecord) -> Timeline | None:
+    """The plots of a run; None if it was too short to tell."""
+    points = record.series
+    if len(points) < _LEAST_POINTS:
+        return None
+    steps = [(before, now, max(now[0] - before[0], 0.001)) for before, now in pairwise(points)]
+    ends, whole = [now[0] for _, now, _ in steps], points[-1][0]
+    rows: list[float | None] = [(now[1] - before[1]) / seconds for before, now, seconds in steps]
+    slow: list[float | None] = [60 * (now[3] - before[3]) / seconds for before, now, seconds in steps]
+    answers: list[_Line] = [
+        ("median", "", [now[4] for _, now, _ in steps]),
+        ("95 % within", "dashed", [now[5] for _, now, _ in steps]),
+    ]
+    found: list[tuple[str, list[_Line], Callable[[float], str]]] = [
+        ("Rows a second", [("rows a second", "", rows)], "{:,.0f}".format)
+    ]
+    if any(value is not None for value in answers[0][2]):
+        found.append(("Time to an answer", answers, answer_time))
+    if any(slow):
+        found.append(("Throttled answers (429) a minute", [("429 a minute", "", slow)], "{:,.0f}".format))
+    pauses = tuple(
+        (round(at / whole * PLOT_WIDTH, 1), round(max(min(seconds, whole - at) / whole * PLOT_WIDTH, 2), 1))
+        for at, seconds in record.pauses
+        if at < whole
+    )
+    columns = [(line, text) for _, lines, text in found for line in lines]
+    table = [
+        (span(end), *("" if values[n] is None else text(values[n] or 0) for (_, _, values), text in columns))
+        for n, end in enumerate(ends)
+    ]
+    plots = tuple(_plot(title, lines, text, ends) for title, lines, text in found)
+    heads = ("until", *(name for (name, _, _), _ in columns))
+    return Timeline(span(whole), plots, pauses, heads, tuple(table))
+
+
+def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: list[float]) -> Plot:
+    known = [value for _, _, values in lines for value in values if value is not None]
+    top = _round_up(max(*known, 0.0))
+    drawn = []
+    for name, style, values in lines:
+        points, before = list[str](), None
+        for start, end, value in zip([0.0, *ends], ends, values, strict=False):
+            if value is not None:  # after a gap it begins with its interval
+                for at in (end,) if before is not None else (start, end):
+                    x, y = at / ends[-1] * PLOT_WIDTH, PLOT_HEIGHT - value / top * PLOT_HEIGHT
+                    points.append(f"{x:.1f},{y:.1f}")
+            before = value
+        drawn.append((name, style, " ".join(points)))
+    said = f"{title} over {span(ends[-1])}: between {text(min(known))} and {text(max(known))}"
+    return Plot(title, text(top), said, tuple(drawn))
+
+
+def _round_up(value: float) -> float:
+    """The next round number: 1, 2 or 5 and zeros."""
+    power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
+    return next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
+
+
+# --- what the templates call -----------------------------------------------------------------------------
+
+_WORDS: Final = (address, answer_time, brief, by_count, counted, options_text, per_second, share, size, span)
+PAGES.filters |= {function.__name__: function for function in _WORDS}
+PAGES.filters |= {
+    "number": "{:,}".format,
+    "moment": lambda at: f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+    "percent": lambda part, whole: round(100 * part / max(whole, 1), 2),
+    "without_set": lambda name: name.removeprefix("$set."),
+}
+_FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_known_users, headline)
+PAGES.globals |= {function.__name__: function for function in _FACTS}
+PAGES.globals |= {function.__name__: function for function in (other_rates, shares_of, time_spent, workload)}
+PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
+PAGES.globals |= {"plot_width": PLOT_WIDTH, "plot_height": PLOT_HEIGHT}

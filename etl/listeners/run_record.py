@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter
 
 from ..checkpoint.history import keep_run, past_runs
 from ..errors import StateError
 from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
-from ..text import one_line
-from .phrases import options_text
+from ..text import one_line, shortened
+from .plan_text import options_text
 from .summary import summary_dict, summary_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 COMPARED: Final = 10  # runs on the page of a later one
@@ -29,7 +33,7 @@ _MOST_WARNINGS: Final = 200
 _MOST_POINTS: Final = 120  # of a series; when it is full, every other point goes
 _MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
 _MOST_REASONS: Final = 5
-_LONGEST: Final = 200  # of a text, in characters
+_LONGEST: Final = 200  # of a text, in columns
 
 # Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
 # percentile of the time to an answer since the point before; None if there was none.
@@ -66,21 +70,17 @@ class RunRecord:
             "summary": summary_dict(self.summary),
         }
 
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Self:
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> RunRecord:
         """The record of such an object, also of an older one. Raises KeyError, TypeError or ValueError."""
-        started, details = data["started"], data.get("details")
-        if started is not None:
-            started = Started(**{**started, "resumed": Tally(**started["resumed"])})
-        if details is not None:
-            lists = {name: tuple(map(tuple, details[name])) for name in ("files", "mapping", "examples")}
-            changes = details["changes"] and {name: tuple(n) for name, n in details["changes"].items()}
-            details = Detailed(**{**details, **lists, "changes": changes})
-        rows = {name: tuple(map(tuple, data.get(name, ()))) for name in ("pauses", "warnings", "paused_for")}
-        series = tuple((*point, None, None)[:6] for point in data["series"])
-        began, ended = (datetime.fromisoformat(data[name]) for name in ("began", "ended"))
-        left_out, summary = data.get("left_out", {}), summary_from(data["summary"])
-        return cls(began, ended, started, summary, **rows, series=series, details=details, left_out=left_out)
+        series = [(*point, None, None)[:6] for point in data["series"]]
+        values = {**data, "summary": summary_from(data["summary"]), "series": series}
+        return _validator().validate_python(values)
+
+
+@cache
+def _validator() -> TypeAdapter[RunRecord]:
+    return TypeAdapter(RunRecord)
 
 
 def readable_runs(state_dir: Path) -> Iterator[tuple[dict[str, Any], RunRecord]]:
@@ -162,29 +162,14 @@ class RunRecorder:
             found = self._series.pop()[2] if short else Counter[float]()
             self._series.append((at, summary.tally, found + self._open))
         series = tuple(
-            (
-                at,
-                tally.rows,
-                tally.requests,
-                tally.throttled,
-                _percentile(found, 0.5),
-                _percentile(found, 0.95),
-            )
-            for at, tally, found in self._series
+            (at, t.rows, t.requests, t.throttled, _percentile(found, 0.5), _percentile(found, 0.95))
+            for at, t, found in self._series
         )
-        warnings, details, left_out = fitted(self._warnings, self._details)
+        pauses, ended = tuple(self._pauses), self._now()
         reasons = tuple((_clipped(reason), count) for reason, count in self._reasons.most_common())
+        kept, details, left_out = fitted(self._warnings, self._details)
         return RunRecord(
-            self._began,
-            self._now(),
-            self._started,
-            summary,
-            tuple(self._pauses),
-            series,
-            warnings,
-            reasons,
-            details,
-            left_out,
+            self._began, ended, self._started, summary, pauses, series, kept, reasons, details, left_out
         )
 
     def _mark(self, at: float) -> None:
@@ -220,42 +205,34 @@ def _percentile(latencies: Counter[float], part: float) -> float | None:
     return None
 
 
-def _clipped(text: str) -> str:
-    """A text on one line that may be kept."""
-    text = one_line(text)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+def _clipped(value: Any) -> Any:
+    """The same with each text on one line, and short enough to be kept."""
+    if isinstance(value, str):
+        return shortened(one_line(value), _LONGEST)
+    return tuple(map(_clipped, value)) if isinstance(value, tuple) else value
 
 
 def fitted(
     warnings: Mapping[str, int], details: Detailed | None
 ) -> tuple[tuple[tuple[str, int], ...], Detailed | None, dict[str, int]]:
     """Shorten texts and lists until they fit into a record; also how many items each list lost."""
-    lists: dict[str, Sequence[Any]] = {"warnings": [(_clipped(text), n) for text, n in warnings.items()]}
+    lists: dict[str, Any] = {"warnings": tuple(warnings.items())}
     if details is not None:
+        mapping = [(name, column, options_text(options)) for name, column, options in details.mapping]
         changes = sorted((details.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
-        lists |= {
-            "files": [(_clipped(name), size, digest) for name, size, digest in details.files],
-            "mapping": [
-                (_clipped(name), column and _clipped(column), _clipped(options_text(options)))
-                for name, column, options in details.mapping
-            ],
-            "changes": [(_clipped(name), counts) for name, counts in changes],
-            "examples": [
-                (_clipped(code), _clipped(source), row, _clipped(reason))
-                for code, source, row, reason in details.examples
-            ],
-        }
+        lists |= {"files": details.files, "examples": details.examples}
+        lists |= {"mapping": tuple(mapping), "changes": tuple(changes)}
+    lists = {name: _clipped(items) for name, items in lists.items()}
     whole = {name: len(items) for name, items in lists.items()}
     while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > RECORD_BYTES:
         longest = list(lists)[sizes.index(max(sizes))]
         lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
     left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}
-    kept = tuple(lists.pop("warnings"))
+    kept = lists.pop("warnings")
     if details is not None:
-        known = None if details.changes is None else dict(lists.pop("changes"))
-        path = _clipped(details.rejects_path)
-        parts = {name: tuple(lists[name]) for name in ("files", "mapping", "examples")}
-        details = Detailed(**parts, changes=known, rejects_path=path)
+        known = dict(lists.pop("changes"))
+        parts = {**lists, "changes": None if details.changes is None else known}
+        details = Detailed(**parts, rejects_path=_clipped(details.rejects_path))
     return kept, details, left_out
 
 

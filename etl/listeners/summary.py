@@ -5,17 +5,29 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
-from ..model import Tally
+from ..model import ROW_ENDS, Tally
 from ..run_events import Summary, Timing
-from ..text import counted, filled, one_line, per_second, share, size, span
+from ..text import counted, filled, in_table, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
-ROW_ENDS = ("accepted", "unchanged", "merged", "rejected")
-COSTS = ("requests", "retries", "throttled", "bytes")
-_OPEN = ("in_doubt", "uncounted")
+_COSTS: Final = ("requests", "retries", "throttled", "bytes")
+_COUNTS: Final = ("rows", *ROW_ENDS, *_COSTS, "in_doubt", "uncounted")
+# The first keys of the JSON, in the order that was promised; and what it has as the summary has it.
+_FIRST: Final = (
+    "rows",
+    *ROW_ENDS,
+    *_COSTS,
+    "seconds",
+    "resumed_rows",
+    "status",
+    "in_doubt",
+    "uncounted",
+    "job",
+)
+_AS_IT_IS: Final = ("job", "status", "resumed_rows", "exit_code", "reason", "hint", "skipped_values")
 _MOST_REASONS: Final = 20
 PERCENTILES: Final = ("p50", "p95", "p99")
 # What a slot waits for, and what makes it wait for rows.
@@ -39,8 +51,8 @@ STAGES: Final = {
 
 
 def tally_dict(tally: Tally) -> dict[str, int]:
-    """Return the counts under the summary's keys and in its order, what is left open last."""
-    return {name: getattr(tally, name) for name in ("rows", *ROW_ENDS, *COSTS, *_OPEN)}
+    """Return the counts under the summary's keys and in its order."""
+    return {name: getattr(tally, name) for name in _COUNTS}
 
 
 def seconds_by(timing: Timing | None) -> dict[str, float]:
@@ -50,22 +62,12 @@ def seconds_by(timing: Timing | None) -> dict[str, float]:
 
 def summary_dict(summary: Summary) -> dict[str, object]:
     """Return the summary as one JSON object: counts of the whole job, seconds as floats."""
-    counts = tally_dict(summary.tally)
-    left_open = {name: counts.pop(name) for name in _OPEN}
-    seconds = {name: round(value, 3) for name, value in seconds_by(summary.timing).items()}
-    return {
-        **counts,
+    return dict.fromkeys((*_FIRST, "job", "rejects_by_code")) | {
+        **tally_dict(summary.tally),
         "seconds": round(summary.seconds, 3),
-        "resumed_rows": summary.resumed_rows,
-        "status": summary.status,
-        **left_open,
-        "job": summary.job,
+        **{name: getattr(summary, name) for name in _AS_IT_IS},
         "rejects_by_code": dict(by_count(summary.rejects_by_code)),
-        "exit_code": summary.exit_code,
-        "reason": summary.reason,
-        "hint": summary.hint,
-        "skipped_values": summary.skipped_values,
-        "seconds_by": seconds,
+        "seconds_by": {name: round(value, 3) for name, value in seconds_by(summary.timing).items()},
         "answer_seconds": answer_seconds(summary.timing),
     }
 
@@ -75,19 +77,8 @@ def summary_from(data: Mapping[str, Any]) -> Summary:
     timing, seconds = None, data["seconds_by"]
     if seconds:
         timing = Timing(**seconds, latency=tuple(data["answer_seconds"].values()))
-    return Summary(
-        data["job"],
-        Tally(**{name: data[name] for name in ("rows", *ROW_ENDS, *COSTS, *_OPEN)}),
-        data["seconds"],
-        timing=timing,
-        **{
-            name: data[name]
-            for name in (
-                *("resumed_rows", "status", "rejects_by_code"),
-                *("exit_code", "reason", "hint", "skipped_values"),
-            )
-        },
-    )
+    same = {name: data[name] for name in ("seconds", "rejects_by_code", *_AS_IT_IS)}
+    return Summary(tally=Tally(**{name: data[name] for name in _COUNTS}), timing=timing, **same)
 
 
 def answer_seconds(timing: Timing | None) -> dict[str, float]:
@@ -124,6 +115,11 @@ def headline(summary: Summary) -> str:
         summary.tally.rejected,
     )
     return f"{outcome}, {counted(rejected, 'row')} rejected" if rejected else outcome
+
+
+def row_phrases(tally: Tally) -> list[str]:
+    """Write how many rows there are, and what became of them, a phrase each."""
+    return [counted(tally.rows, "row"), *(f"{getattr(tally, end):,} {end}" for end in ROW_ENDS)]
 
 
 def effort(summary: Summary) -> list[str]:
@@ -206,10 +202,8 @@ def summary_text(summary: Summary, *, width: int) -> str:
 
 def aligned(rows: Iterable[tuple[str, int, str]]) -> list[str]:
     """Set labels, counts and shares below each other."""
-    rows = list(rows)
-    wide = max(len(label) for label, _, _ in rows)
-    deep = max(len(f"{count:,}") for _, count, _ in rows)
-    return [f"  {label:<{wide}}  {count:>{deep},}  {part:>7}".rstrip() for label, count, part in rows]
+    cells = [(label, f"{count:,}", f"{part:>7}") for label, count, part in rows]
+    return [f"  {line}" for line in in_table(cells, right={1})]
 
 
 def skipped_lines(skipped: Mapping[str, Mapping[str, int]]) -> list[str]:

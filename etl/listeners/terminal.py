@@ -12,10 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..model import Tally
-from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
+from ..run_events import Ended, Event, Noted, Started, Warned
 from ..text import filled, one_line, share, span
-from .phrases import ProgressRate, pause_phrases, problem_phrases, rows_text, started_text
+from .progress import RunProgress, pause_phrases, started_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +41,7 @@ class TerminalListener:
         self._console = Console(file=stream, highlight=False)
         self._clock, self._refreshes = clock, refreshes
         self._live: Live | None = None
-        self._began = clock()
-        self._rate = ProgressRate(0, self._began)
-        self._total_rows: int | None = None
-        self._expected_rows: int | None = None
-        self._tally = Tally()
-        self._pause: tuple[Paused, float] | None = None
+        self._progress = RunProgress(clock)
 
     def __enter__(self) -> Self:
         return self
@@ -57,18 +51,10 @@ class TerminalListener:
 
     def __call__(self, event: Event) -> None:
         """Show what happened."""
+        self._progress.note(event)
         match event:
             case Started():
                 self._start(event)
-            case Progressed(tally, expected):
-                self._tally, self._expected_rows = tally, expected
-                self._rate.note(tally.rows, self._clock())
-                if self._pause is not None and self._pause[1] <= self._clock():
-                    self._pause = None
-            case Paused():
-                self._pause = (event, self._clock() + event.seconds)
-            case Recovered():
-                self._pause = None
             case Warned(_, message):
                 self._console.print(Text.assemble(("warning: ", "bold yellow"), one_line(message)))
             case Noted(_, message):
@@ -89,30 +75,27 @@ class TerminalListener:
 
     def _drawn(self) -> Group:
         """The run as it is now: the bar, how it goes, and the pause if there is one."""
-        # Each is read once, since the thread that draws asks while another may be changing them.
-        now, known, tally, pause = self._clock(), self._total_rows, self._tally, self._pause
-        expected = self._expected_rows
-        total = expected if known is None else known
+        now, progress, pause = self._clock(), self._progress, self._progress.pause
+        total, rows = progress.whole, progress.tally.rows
         # Some terminals wrap a line that reaches their last column.
         width, ascii_only = max(self._console.width - 1, 1), self._console.options.ascii_only
-        rate, left = self._rate.rate(now), self._rate.left(total, now)
-        pace = f"{span(now - self._began)} so far" if left is None else f"{span(left)} left"
-        good, problems = (
-            [rows_text(tally, known, expected), f"{rate:,.0f} rows/s", pace],
-            problem_phrases(tally),
-        )
+        pace = progress.pace_phrases(now)
+        pace += [f"{span(now - progress.began)} so far"] if len(pace) == 1 else []
+        good = [progress.rows_text(), *pace]
+        # Read once, since the thread that draws asks while another may be changing it.
         waiting = [] if pause is None else pause_phrases(pause[0], pause[1] - now)
-        lines = [*_laid_out(good, problems, width, ascii_only), *_laid_out([], waiting, width, ascii_only)]
-        percent = "" if total is None else f" {share(tally.rows, total):>7}"
+        lines = _laid_out(good, progress.problem_phrases(), width, ascii_only)
+        lines += _laid_out([], waiting, width, ascii_only)
+        percent = "" if total is None else f" {share(rows, total):>7}"
         colour = "yellow" if waiting else "cyan"
         bar = ProgressBar(
             total=total,  # without one the bar only moves
-            completed=tally.rows,
+            completed=rows,
             width=max(min(width - len(percent), WIDEST_BAR), 1),
             complete_style=colour,
             finished_style=colour,
             pulse_style=colour,
-            animation_time=now - self._began,
+            animation_time=now - progress.began,
         )
         table = Table.grid()
         table.add_row(bar, Text(percent, "bold"))
@@ -120,10 +103,6 @@ class TerminalListener:
 
     def _start(self, event: Started) -> None:
         self.close()
-        self._began = self._clock()
-        self._total_rows, self._expected_rows = event.total_rows, None
-        self._tally, self._pause = event.resumed, None
-        self._rate = ProgressRate(event.resumed.rows, self._began)
         self._console.print(Text.assemble((one_line(event.job), "bold"), f" {started_text(event)}"))
         self._live = Live(
             get_renderable=self._drawn,

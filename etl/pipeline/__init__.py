@@ -2,7 +2,8 @@
 
 from .baseline import Recorded, record_baseline
 from .explain import Explanation, explain_user
-from .plan import Changed, Plan, plan_job
+from .figures import Changed
+from .plan import Plan, plan_job
 from .preview import PreviewedRow, first_rows, preview_rows, sampled_rows
 from .row_pipeline import RowPipeline
 from .run import run_job

@@ -190,11 +190,12 @@ def _look_up(base: DiffBase, found: Explanation) -> None:
     if base.layout is None:
         return
     found.known = False
+    if base.snapshot is None:
+        return
     for name in ID_FIELDS:
-        at = base.snapshot.find(id_keys(name, pa.array([found.user]))) if base.snapshot else np.array([-1])
-        if base.snapshot is not None and at[0] >= 0 and not found.known:
-            found.known = True
-            found.run = int(base.snapshot.runs(at)[0])
+        at = base.snapshot.find(id_keys(name, pa.array([found.user])))
+        if at[0] >= 0 and not found.known:
+            found.known, found.run = True, int(base.snapshot.runs(at)[0])
             found.in_doubt = base.in_doubt is not None and bool(base.in_doubt.has(at)[0])
 
 

@@ -1,27 +1,37 @@
-"""What an export has of each property, and which values don't fit: counts in bounded memory."""
+"""What an export has of each property, which values don't fit, and which users change, in bounded memory."""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.originals import original_rows, rows_with_originals, take_values
 from ..arrow.structs import FieldPath, value_columns
+from ..errors import REMEDIES
 from ..job import Job
 from ..mapper import quoted_counts
 from ..model import Mapped, Reject, RowFault
-from ..subject import Subject
+from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
+from ..subject import Subject, user_keys
+from ..text import MASK
+from .diff_base import DiffBase
 
 # What the counters of all columns may take in memory together, and those of one; in bytes.
 _BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
 _SAMPLES: Final = 10
+_TOP, _LONGEST = 5, 200  # values of a property that are shown, and characters of a value
+_USER_EXAMPLES: Final = 3  # of users whose value of a property changes
 
 
 @dataclass(slots=True)
@@ -144,6 +154,51 @@ class Figures:
             if fault.value:
                 found.values.add([(fault.value, 1)])
 
+    def as_dict(self, *, mask: bool) -> dict[str, Any]:
+        """The figures as plain data; with `mask`, without ids and values of any user."""
+
+        def shown(text: str) -> Any:
+            """The value of a JSON text; a long one as the beginning of its text."""
+            if mask:
+                return MASK
+            return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+        def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
+            top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
+            listed = [{"value": value, "count": n} for value, n in top]
+            return {"distinct": found.distinct, "distinct_is_exact": not found.full, "values": listed}
+
+        def faults(found: Mapping[tuple[str, str], ColumnFaults]) -> list[dict[str, Any]]:
+            return [
+                {"column": column, "code": code, "count": one.count}
+                | values(one.values, quoted=True)
+                | {"remedy": REMEDIES.get(code, "")}
+                for (column, code), one in sorted(found.items(), key=lambda item: -item[1].count)
+            ]
+
+        return {
+            "rejected_values": faults(self.rejected),
+            "skipped": faults(self.skipped),
+            "properties": [
+                {
+                    "property": one.name,
+                    "types": list(one.types),
+                    "rows": self.rows,
+                    "example": None if one.example is None else shown(one.example),
+                    "counted": one.values.counted,
+                    **{name: getattr(one, name) for name in ("column", "options", "filled", "sent")},
+                    **values(one.values),
+                }
+                for one in self.properties.values()
+            ],
+            "samples": [
+                {"user": MASK, "before": dict.fromkeys(one.before, MASK), "after": _masked(one.after)}
+                if mask
+                else asdict(one)
+                for one in self.samples.values()
+            ],
+        }
+
     def _faults(self, known: dict[tuple[str, str], ColumnFaults], column: str, code: str) -> ColumnFaults:
         if (column, code) not in known:
             known[column, code] = ColumnFaults(0, ValueCounts(self._budget // 8))
@@ -168,6 +223,11 @@ class Figures:
                 self.samples[user] = MappedExample(user, before, after)
 
 
+def _masked(value: Any) -> Any:
+    """The same keys with masked values."""
+    return {key: _masked(inner) for key, inner in value.items()} if isinstance(value, dict) else MASK
+
+
 def options_of(spec: Any) -> dict[str, Any]:
     """The keys of a spec, or of a part of it, that differ from their defaults, but for `column`."""
     found = {}
@@ -177,3 +237,123 @@ def options_of(spec: Any) -> dict[str, Any]:
         if value != default and part.name != "column":
             found[part.name] = [options_of(step) for step in value] if part.name == "transform" else value
     return found
+
+
+# --- its users, and which of them are new or changed ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A user and the value to be sent. The value sent before is unknown, only that it was another."""
+
+    user: str
+    new: object
+    old: str = "unknown"
+
+
+@dataclass(slots=True)
+class Change:
+    """How many users would get another value of a property (or family, or group).
+
+    `changed`: known users for whom it differs. `new`: new users who have it.
+    """
+
+    changed: int = 0
+    new: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Changed:
+    """Users of an export, each counted once: `new` ones, known ones who `changed`, and all others.
+
+    A user of whom only an increment is sent has not changed.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    by_property: dict[str, Change] = field(default_factory=dict)
+
+
+class UserCount:
+    """Counts the users of batches as they are compared: those of rows that describe an update.
+
+    It counts while its `fresh` users, whom the snapshot doesn't know, are open. What of them doesn't fit in
+    memory is written beside `path`.
+    """
+
+    def __init__(self, diff_base: DiffBase, path: Path, splice: Splice | None = None) -> None:
+        layout, n = diff_base.layout, 0 if diff_base.snapshot is None else len(diff_base.snapshot)
+        self._snapshot = diff_base.snapshot
+        self._splice = splice
+        self._compares = layout is not None
+        self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
+        self._bundles = layout.compared if layout and layout.mode == "property" else ()
+        self.fresh = DistinctUsers(path, len(self._bundles))
+        self._seen, self._changed = BitSet(n), BitSet(n)
+        self._by_bundle = [BitSet(n) for _ in self._bundles]
+        self._examples: list[list[Example]] = [[] for _ in self._bundles]
+
+    def add(self, compared: DiffedBatch) -> None:
+        """Count a batch. Rows that a later run has overtaken are rejects."""
+        seen = compared.seen
+        if seen is None:
+            keys = user_keys(compared.mapped.identifications)[:, 0]
+            nowhere = np.full(len(keys), -1, dtype=np.int64)
+            positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
+            there = changed = np.ones(len(keys), dtype=np.bool_)
+        else:
+            keys, positions = seen.keys[:, 0], seen.positions[:, 0]
+            there, changed = ~seen.overtaken, seen.changed(self._counted)
+        self._seen.add(positions[there])
+        self._changed.add(positions[there & changed])
+        left = np.arange(len(keys)) if compared.rows is None else compared.rows
+        fresh = positions[left] < 0
+        fingerprints, columns = compared.mapped.fingerprints, len(self._bundles)
+        given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
+        self.fresh.add(keys[left[fresh]], given[fresh])
+        for number in range(columns):
+            changes = compared.changes[:, number]
+            if changes.any():
+                self._by_bundle[number].add(positions[left[changes]])
+                if len(self._examples[number]) < _USER_EXAMPLES:
+                    self._add_examples(number, compared, positions[left])
+
+    def total(self) -> tuple[int, Changed | None]:
+        """How many users there are, and how many of them are new or changed; None if nothing is compared."""
+        new, new_by_bundle = self.fresh.count()
+        seen, changed = len(self._seen), len(self._changed)
+        found = Changed(new, changed, seen - changed)
+        columns = zip(self._bundles, self._by_bundle, new_by_bundle, self._examples, strict=True)
+        for bundle, known, fresh, examples in columns:
+            if len(known) or fresh:
+                found.by_property[bundle.name] = Change(len(known), fresh, examples)
+        return new + seen, found if self._compares else None
+
+    def _add_examples(self, number: int, compared: DiffedBatch, positions: NDArray[np.int64]) -> None:
+        """Add known users of whom a bundle changes, to be looked at; of each the last row, which counts."""
+        bundle, examples = self._bundles[number], self._examples[number]
+        rows = np.flatnonzero(compared.changes[:, number])[::-1]
+        last = rows[np.unique(positions[rows], return_index=True)[1]]
+        picked = compared.mapped.identifications.take(pa.array(np.sort(last))).slice(0, _USER_EXAMPLES)
+        for line in json_lines(picked, splice=self._splice).splitlines():
+            found: dict[str, Any] = orjson.loads(line)
+            user = str(found[Subject.of(found).lead])
+            if len(examples) < _USER_EXAMPLES and user not in {example.user for example in examples}:
+                examples.append(Example(user, _value(bundle, found)))
+
+
+def _value(bundle: FieldGroup, found: dict[str, Any]) -> object:
+    """The values of a bundle in an identification: one alone, several by name, or "unset"."""
+    values = {}
+    for path in bundle.paths:
+        if path[1:2] != ("$unset",):
+            value: Any = found
+            for name in path:
+                value = value.get(name) if isinstance(value, dict) else None
+            values[path[-1]] = value
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        return "unset"
+    return given if len(values) > 1 else next(iter(given.values()))

@@ -1,4 +1,4 @@
-"""`check`: everything that `run` does, but sending."""
+"""`check`: everything that `run` does, but sending; and which of its guards would stop it."""
 
 from __future__ import annotations
 
@@ -8,35 +8,41 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import orjson
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from ..amplitude.limits import TRANSPORT_RULES, TransportName
-from ..arrow.json_lines import Splice, json_lines
-from ..checkpoint import StateDir
-from ..errors import EtlError
+from ..checkpoint import StateDir, past_of
+from ..errors import EtlError, GuardError
 from ..job import Job
 from ..model import Chunk, Reject, RowRange, Tally, counted_rows
 from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
-from ..snapshot import BitSet, DiffedBatch, DistinctUsers, FieldGroup
-from ..subject import Subject, user_keys
+from ..snapshot import DiffedBatch
 from ..text import html_table, span
-from .capabilities import known_limits
-from .diff_base import DiffBase, destination_folder, open_diff_base
-from .figures import Figures
-from .guards import Guard, guards_of
-from .precheck import LargeNumbers, job_warnings, precheck, source_warnings
-from .removed_users import find_removed_users
+from .commit import check_rejects
+from .diff_base import destination_folder, open_diff_base
+from .figures import Changed, Figures, UserCount
+from .precheck import (
+    LargeNumbers,
+    Precheck,
+    check_repeat,
+    check_rows,
+    increments_of,
+    job_warnings,
+    last_rows,
+    no_rows_error,
+    precheck,
+    requires_rows,
+    source_warnings,
+)
+from .removed_users import RemovedUsers, find_removed_users
 from .row_pipeline import JobSource, RowPipeline
-from .saved_plan import PlanInputs, SavedPlan
-from .settings import Settings, at_endpoint
+from .saved_plan import PlanInputs, SavedPlan, plan_dict
+from .settings import Settings, at_endpoint, known_limits
+from .source_files import first_digests
 
 _EXAMPLES: Final = 3
 _KEY_BYTES: Final = 32  # of Amplitude's API keys
@@ -45,36 +51,13 @@ _QUIET: Final = 1.0  # seconds after which progress is reported
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A user and the value to be sent. The value sent before is unknown, only that it was another."""
+class Guard:
+    """A guard by the name of its option: its `limit`, what was `found`, and the error if it stops the run."""
 
-    user: str
-    new: object
-
-
-@dataclass(slots=True)
-class Change:
-    """How many users would get another value of a property (or family, or group).
-
-    `changed`: known users for whom it differs. `new`: new users who have it.
-    """
-
-    changed: int = 0
-    new: int = 0
-    examples: list[Example] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Changed:
-    """Users of an export, each counted once: `new` ones, known ones who `changed`, and all others.
-
-    A user of whom only an increment is sent has not changed.
-    """
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    by_property: dict[str, Change] = field(default_factory=dict)
+    name: str
+    limit: str
+    found: str
+    error: EtlError | None = None
 
 
 @dataclass(slots=True)
@@ -111,6 +94,13 @@ class Plan:
     def refused(self) -> EtlError | None:
         """The error with which a run would stop before it sent anything, or because of its rejects."""
         return next((guard.error for guard in self.guards if guard.error is not None), None)
+
+    def as_dict(self, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
+        """The plan as one JSON object; with `mask`, without ids and values of any user.
+
+        `now` is when a run would begin.
+        """
+        return plan_dict(self, mask=mask, now=now)
 
     def save(self, path: str | Path, *, with_values: bool = False) -> SavedPlan:
         """Write the plan to a file (0600) that `run` takes; `with_values`: with ids and values of users.
@@ -175,10 +165,7 @@ def plan_job(
     destination, scratch = job.destination, folder.snapshot
     with suppress(OSError):  # else the system has no folder for temporary files
         scratch = Path(tempfile.gettempdir(), "propsync")
-    own, (limits, known) = (
-        destination_folder(folder, destination.endpoint),
-        known_limits(job, settings, folder),
-    )
+    limits, known = known_limits(job, settings, folder)
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
         pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
@@ -191,10 +178,11 @@ def plan_job(
             figures,
             PlanInputs(job, pipeline.source, folder, limits, full=settings.full),
         )
-        progress = PlanProgress(found, pipeline.source, settings, listener)
+        report = progress_of(found, pipeline.source, settings, listener)
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
         found.warnings += (note for note in known if isinstance(note, Warned))
         users = UserCount(diff_base, scratch, pipeline.rows.splice)
+        own = destination_folder(folder, found.endpoint)
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
@@ -212,115 +200,80 @@ def plan_job(
                 large.look(chunk)
                 if on_rejects is not None:
                     on_rejects(chunk.rejects)
-                progress.report()
+                report()
             found.warnings += removed.warnings() if removed else ()
             found.users, found.changes = users.total()
             found.guards = guards_of(pipeline, folder, settings, found.tally, changes=first, removed=removed)
-        found.seconds = settings.least_seconds(found.tally)
-        found.seconds_by_rate = {
-            rate: replace(settings, rate=rate).least_seconds(found.tally) for rate in _RATES
-        }
-        return found
+    found.seconds = settings.least_seconds(found.tally)
+    found.seconds_by_rate = {n: replace(settings, rate=n).least_seconds(found.tally) for n in _RATES}
+    return found
 
 
-class PlanProgress:
-    """Reports how many rows are done, from the time on when it has taken long."""
+def progress_of(plan: Plan, source: Source, settings: Settings, listener: Listener) -> Callable[[], None]:
+    """What is called after each chunk, and reports how many rows are done once it has taken long."""
+    now, started = settings.clock.now, False
+    due = now() + _QUIET
 
-    def __init__(self, plan: Plan, source: Source, settings: Settings, listener: Listener) -> None:
-        self._plan, self._source, self._listener = plan, source, listener
-        self._now, self._every = settings.clock.now, settings.progress_every
-        self._due, self._started = self._now() + _QUIET, False
-
-    def report(self) -> None:
-        """Report if it is time to."""
-        if self._now() < self._due:
+    def report() -> None:
+        nonlocal due, started
+        if now() < due:
             return
-        if not self._started:
-            plan, rows, size = self._plan, self._source.total_rows(), self._source.total_bytes()
-            self._listener(Started(plan.job, plan.endpoint, plan.files, rows, size, Tally()))
-            self._started = True
-        self._listener(Progressed(self._plan.tally))
-        self._due = self._now() + self._every
+        if not started:
+            rows, size, started = source.total_rows(), source.total_bytes(), True
+            listener(Started(plan.job, plan.endpoint, plan.files, rows, size, Tally()))
+        listener(Progressed(plan.tally))
+        due = now() + settings.progress_every
+
+    return report
 
 
-class UserCount:
-    """Counts the users of batches as they are compared: those of rows that describe an update.
+def guards_of(
+    pipeline: RowPipeline,
+    folder: StateDir,
+    settings: Settings,
+    tally: Tally,
+    *,
+    changes: Precheck | None,
+    removed: RemovedUsers | None,
+) -> list[Guard]:
+    """The guards of a new run that would have this tally, in the order in which it asks them.
 
-    It counts while its `fresh` users, whom the snapshot doesn't know, are open. What of them doesn't fit in
-    memory is written beside `path`.
+    `folder` is the job's. Guards that can't stop such a run are left out.
     """
+    job, source, base, found = pipeline.job, pipeline.source, pipeline.diff_base, list[Guard]()
 
-    def __init__(self, diff_base: DiffBase, path: Path, splice: Splice | None = None) -> None:
-        layout, n = diff_base.layout, 0 if diff_base.snapshot is None else len(diff_base.snapshot)
-        self._snapshot = diff_base.snapshot
-        self._splice = splice
-        self._compares = layout is not None
-        self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
-        self._bundles = layout.compared if layout and layout.mode == "property" else ()
-        self.fresh = DistinctUsers(path, len(self._bundles))
-        self._seen, self._changed = BitSet(n), BitSet(n)
-        self._by_bundle = [BitSet(n) for _ in self._bundles]
-        self._examples: list[list[Example]] = [[] for _ in self._bundles]
-
-    def add(self, compared: DiffedBatch) -> None:
-        """Count a batch. Rows that a later run has overtaken are rejects."""
-        seen = compared.seen
-        if seen is None:
-            keys = user_keys(compared.mapped.identifications)[:, 0]
-            nowhere = np.full(len(keys), -1, dtype=np.int64)
-            positions = nowhere if self._snapshot is None else self._snapshot.find(keys)
-            there = changed = np.ones(len(keys), dtype=np.bool_)
+    def ask(name: str, limit: object, value: str, check: Callable[[], object]) -> None:
+        try:
+            check()
+        except GuardError as error:
+            found.append(Guard(name, str(limit), value, error))
         else:
-            keys, positions = seen.keys[:, 0], seen.positions[:, 0]
-            there, changed = ~seen.overtaken, seen.changed(self._counted)
-        self._seen.add(positions[there])
-        self._changed.add(positions[there & changed])
-        left = np.arange(len(keys)) if compared.rows is None else compared.rows
-        fresh = positions[left] < 0
-        fingerprints, columns = compared.mapped.fingerprints, len(self._bundles)
-        given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
-        self.fresh.add(keys[left[fresh]], given[fresh])
-        for number in range(columns):
-            changes = compared.changes[:, number]
-            if changes.any():
-                self._by_bundle[number].add(positions[left[changes]])
-                if len(self._examples[number]) < _EXAMPLES:
-                    self._add_examples(number, compared, positions[left])
+            found.append(Guard(name, str(limit), value))
 
-    def total(self) -> tuple[int, Changed | None]:
-        """How many users there are, and how many of them are new or changed; None if nothing is compared."""
-        new, new_by_bundle = self.fresh.count()
-        seen, changed = len(self._seen), len(self._changed)
-        found = Changed(new, changed, seen - changed)
-        columns = zip(self._bundles, self._by_bundle, new_by_bundle, self._examples, strict=True)
-        for bundle, known, fresh, examples in columns:
-            if len(known) or fresh:
-                found.by_property[bundle.name] = Change(len(known), fresh, examples)
-        return new + seen, found if self._compares else None
+    past = past_of(folder.checkpoint)
+    last = last_rows(source, job.destination.endpoint, past, base.users)
 
-    def _add_examples(self, number: int, compared: DiffedBatch, positions: NDArray[np.int64]) -> None:
-        """Add known users of whom a bundle changes, to be looked at; of each the last row, which counts."""
-        bundle, examples = self._bundles[number], self._examples[number]
-        rows = np.flatnonzero(compared.changes[:, number])[::-1]
-        last = rows[np.unique(positions[rows], return_index=True)[1]]
-        picked = compared.mapped.identifications.take(pa.array(np.sort(last))).slice(0, _EXAMPLES)
-        for line in json_lines(picked, splice=self._splice).splitlines():
-            found: dict[str, Any] = orjson.loads(line)
-            user = str(found[Subject.of(found).lead])
-            if len(examples) < _EXAMPLES and user not in {example.user for example in examples}:
-                examples.append(Example(user, _value(bundle, found)))
+    def rows() -> None:
+        if tally.rows == 0 and requires_rows(settings, last):
+            raise no_rows_error(last)
+        check_rows(source, settings.min_rows, last)
 
-
-def _value(bundle: FieldGroup, found: dict[str, Any]) -> object:
-    """The values of a bundle in an identification: one alone, several by name, or "unset"."""
-    values = {}
-    for path in bundle.paths:
-        if path[1:2] != ("$unset",):
-            value: Any = found
-            for name in path:
-                value = value.get(name) if isinstance(value, dict) else None
-            values[path[-1]] = value
-    given = {name: value for name, value in values.items() if value is not None}
-    if not given:
-        return "unset"
-    return given if len(values) > 1 else next(iter(given.values()))
+    if settings.min_rows is not None or last:
+        ask("min-rows", settings.min_rows or 1, f"{tally.rows:,} rows", rows)
+    if increments_of(job):
+        digests = first_digests(source, needed=True)
+        again = settings.again
+        limit = "as often as asked" if again else "once"
+        ask("again", limit, "counters", lambda: check_repeat(job, source, past, digests, again=again))
+    most = base.most_absent(settings.max_absent)
+    if removed is not None and most is not None:
+        ask("max-absent", f"{most:g}%", f"{removed.count:,} users left", lambda: removed.check(most))
+    most = base.most_changes(job, settings.max_changes)
+    if changes is not None and most is not None and most < 100:
+        value = f"{changes.final.changed(base.in_doubt):,} of {base.certain:,} known users changed"
+        ask("max-changes", f"{most:g}%", value, lambda: changes.check(most, pipeline))
+    limits = settings.max_rejects
+    if limits.count is not None or limits.percent is not None:
+        value = f"{tally.rejected + tally.swallowed:,} rejects"
+        ask("max-rejects", limits, value, lambda: check_rejects(tally, limits, ended=True))
+    return found

@@ -18,14 +18,7 @@ from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..model import Batch, Chunk, Mapped, RowRange
 from ..run_events import Warned
-from ..snapshot import (
-    AbsentUsers,
-    DiffedBatch,
-    KnownIds,
-    KnownIdsWriter,
-    SeenUsers,
-    UnchangedUsers,
-)
+from ..snapshot import AbsentUsers, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, UnchangedUsers
 from ..subject import Subject, user_keys
 from .diff_base import renewed_ids
 from .row_pipeline import HeldOf, RowPipeline

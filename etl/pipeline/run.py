@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from ..checkpoint import StateDir, publish_rejects
 from ..ending import Ending, ended
@@ -27,30 +27,24 @@ from ..run_events import (
     Noted,
     Progressed,
     Started,
+    Status,
     Summary,
     Timing,
     Warned,
 )
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
-from .capabilities import known_limits
 from .diff_base import remove_oldest
 from .figures import options_of
 from .invalidate import write_snapshot
-from .precheck import (
-    check_changes,
-    job_warnings,
-    no_rows_error,
-    requires_rows,
-    source_warnings,
-)
+from .precheck import check_changes, job_warnings, no_rows_error, requires_rows, source_warnings
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, open_run
 from .row_pipeline import JobSource, RowPipeline
 from .saved_plan import PlanInputs, SavedPlan
 from .send_loop import send_all
-from .settings import Settings, at_endpoint
+from .settings import Settings, at_endpoint, known_limits
 from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
 from .worker_process import may_fork, worker_process
 
@@ -58,7 +52,6 @@ from .worker_process import may_fork, worker_process
 _WORTH_A_PROCESS: Final = 16 << 20
 _EXAMPLES: Final = 3  # of rejects with the same code
 
-Status = Literal["finished", "limited", "stopped", "interrupted"]
 _Result = TypeVar("_Result")
 
 

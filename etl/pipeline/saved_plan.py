@@ -1,4 +1,4 @@
-"""A plan in a file: what was planned, of what, and the proof that a run sends exactly that, before it does.
+"""A plan as data, and in a file: of what it was made, and the proof that a run sends exactly that.
 
 What a run sends depends on the source, the job, the snapshot and a few options. A plan has a digest of each,
 so that it can say which of them differs. The proof is the digest of the identifications themselves: they are
@@ -12,8 +12,8 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -23,11 +23,12 @@ from ..encoder import Limits
 from ..errors import EtlError, PlanError, SourceError, StaleCheckpointError, StateError, UsageError
 from ..job import Job, key_fingerprints
 from ..mapper import load_transform
+from ..model import ROW_ENDS
 from ..reader import Source
 from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
+from ..text import MASK
 from .diff_base import destination_folder
-from .plan_data import plan_dict
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
-_COUNTS: Final = {"rows": "rows", "accepted": "to be sent"} | {
-    name: name for name in ("unchanged", "merged", "rejected")
-}
+_COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +290,40 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
     yield from (f"source: {name} is new" for name in new if name not in old)
     if list(old) != list(new) and old.keys() == new.keys():
         yield "source: the order of the files"
+
+
+# --- as data --------------------------------------------------------------------------------------------
+
+
+def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
+    """See `Plan.as_dict`."""
+    changes = plan.changes and asdict(plan.changes)
+    for change in changes["by_property"].values() if mask and changes else ():
+        for example in change["examples"]:
+            example.update(user=MASK, new=MASK)
+    counts = ("rows", *ROW_ENDS, "requests", "bytes")
+    ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(plan.seconds, 1e9))
+    return {
+        **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},
+        **{name: getattr(plan.tally, name) for name in counts},
+        "seconds": round(plan.seconds, 3),
+        "ends_at": ends.isoformat(timespec="seconds"),
+        "seconds_by_rate": {str(rate): round(s, 3) for rate, s in plan.seconds_by_rate.items()},
+        "rejects_by_code": dict(plan.rejects_by_code.most_common()),
+        "reject_examples": {
+            code: [
+                {"source": one.source, "row": one.row, "reason": MASK if mask else one.reason}
+                for one in plan.examples[code]
+            ]
+            for code, _ in plan.rejects_by_code.most_common()
+        },
+        "skipped_values": plan.skipped_values,
+        "users": plan.users,
+        **plan.figures.as_dict(mask=mask),
+        "changes": changes,
+        "guards": [
+            {"guard": g.name, "limit": g.limit, "found": g.found, "stops": g.error and g.error.message}
+            for g in plan.guards
+        ],
+        "warnings": [asdict(warning) for warning in plan.warnings],
+    }

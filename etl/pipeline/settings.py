@@ -1,18 +1,28 @@
-"""The settings of a run: how it sends, while the job says what it sends."""
+"""The settings of a run: how it sends, within what a probe found; the job says what it sends."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
+
+import orjson
 
 from .. import amplitude
+from ..checkpoint import StateDir
 from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
 from ..job import Job, endpoint
 from ..model import Tally
+from ..run_events import Noted, Warned
 from ..sender import Backoff, Clock
+from ..state_files import replacing_file
+
+_KEY_ROOM: Final = 1000  # bytes of a request for an API key, of whatever length
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +111,10 @@ class Settings:
     handle_signals: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"the batch size must be at least 1, not {self.batch_size}")
-        if self.concurrency < 1:
-            raise UsageError(f"the concurrency must be at least 1, not {self.concurrency}")
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"the limit must be at least 1 row, not {self.limit}")
+        counts = {"batch size": self.batch_size, "concurrency": self.concurrency, "limit": self.limit}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise UsageError(f"the {name} must be at least 1, not {count}")
         for name, value in (("rate", self.rate), ("requests per second", self.requests_per_second)):
             if value is not None and value <= 0:
                 raise UsageError(f"the {name} must be above 0, not {value:g}; `max` means no limit")
@@ -177,3 +185,93 @@ def at_endpoint(job: Job, settings: Settings) -> Job:
             hint="give the relay's base URL in `region` or with --endpoint, or leave `trust_status` out",
         )
     return job
+
+
+# --- what a probe found out, kept in the state folder: a run keeps to it --------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer to one question, None if it is unknown, and what it was read off."""
+
+    value: Any
+    evidence: str
+
+    def __str__(self) -> str:
+        if isinstance(self.value, dict):
+            several = "updates" in self.value
+            return "{updates} in {seconds} s".format(**self.value) if several else str(len(self.value))
+        if isinstance(self.value, bool | None):
+            return {True: "yes", False: "no", None: "unknown"}[self.value]
+        return f"{self.value:,}" if isinstance(self.value, int) else str(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What is known of the Identify API at an endpoint, by question; `date` is when it was probed (UTC)."""
+
+    endpoint: str
+    date: str
+    findings: Mapping[str, Finding]
+
+    @classmethod
+    def load(cls, folder: StateDir, endpoint: str) -> Capabilities | None:
+        """What was last found out about an endpoint; None if nothing, or if the file isn't readable."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = dict(orjson.loads(folder.capabilities.read_bytes()))
+            known, date = data.pop("endpoint"), datetime.fromisoformat(data.pop("date")).isoformat()
+            if known == endpoint:
+                return cls(known, date, {name: Finding(**found) for name, found in data.items()})
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        found = {name: asdict(finding) for name, finding in self.findings.items()}
+        return {"endpoint": self.endpoint, "date": self.date, **found}
+
+    def save(self, folder: StateDir) -> None:
+        """Replace the file, which only its owner can read. Raises StateError."""
+        with replacing_file(folder.capabilities) as file:
+            file.write(orjson.dumps(self.as_json(), option=orjson.OPT_INDENT_2))
+
+    def most(self, question: str) -> int | None:
+        """A limit that was found; None if it is unknown."""
+        value = self.findings[question].value if question in self.findings else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+    def differences(self, newer: Capabilities) -> Iterator[str]:
+        """What is known of both and isn't the same, a sentence each."""
+        for name, finding in newer.findings.items():
+            before = self.findings[name].value if name in self.findings else None
+            known = name != "refusals" and before is not None and finding.value is not None
+            if known and before != finding.value:
+                yield f"{name} was {self.findings[name]} on {self.date[:10]}, and is {finding} now"
+
+    def __str__(self) -> str:
+        found = ((name, self.most(name)) for name in ("identifications", "bytes"))
+        sizes = (f"{most:,} {name}" if most else f"an unknown number of {name}" for name, most in found)
+        return f"probed on {self.date[:10]}: a request takes {' and '.join(sizes)}"
+
+
+def known_limits(job: Job, settings: Settings, folder: StateDir) -> tuple[Limits, tuple[Warned | Noted, ...]]:
+    """The limits of a request, never above what a probe found, and up to that where no option is given.
+
+    Raises UsageError for a batch size that is too big where nothing was found.
+    """
+    transport = job.destination.transport
+    known = Capabilities.load(folder, job.destination.endpoint) if transport == "identify" else None
+    count, size = (known.most(name) if known else None for name in ("identifications", "bytes"))
+    if known is None or (count is None and size is None):
+        return settings.limits(transport), ()
+    rules, given, notes = amplitude.TRANSPORT_RULES[transport], settings.batch_size, list[Warned | Noted]()
+    if count is None:
+        count = settings.limits(transport).identifications
+    elif given is not None and given > count:
+        text = f"a batch size of {given:,} is too big: the probe of {known.date[:10]} found {count:,}"
+        notes.append(Warned("batch_size", f"{text}, which is used"))
+    else:
+        count = given or count
+    body = rules.body_bytes if size is None else max(1, size - rules.frame_bytes - _KEY_ROOM)
+    if (count, body) != (given or rules.batch_size, rules.body_bytes):
+        notes.append(Noted("capabilities", f"requests have up to {count:,} identifications; {known}"))
+    return Limits(identifications=count, body_bytes=body), tuple(notes)

@@ -9,6 +9,7 @@ from typing import Final, cast
 from ..checkpoint import Checkpoint, StateDir
 from ..checkpoint.run_state import RunState
 from ..job import Job
+from ..model import ROW_ENDS
 from ..ranges import RangeSet
 from ..snapshot import Snapshot
 from .diff_base import destination_folder
@@ -40,16 +41,11 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
     with checkpoint:
         progress, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         names = [str(file[0]) for file in cast("list[list[object]]", progress.identity["source"])]
-        tally = progress.tally
         return found | {
             "status": "finished" if progress.finished else "unfinished",
             "began": datetime.fromtimestamp(progress.began, UTC).isoformat(timespec="seconds"),
             "seconds": round(progress.seconds, 3),
-            "rows": tally.rows,
-            "accepted": tally.accepted,
-            "unchanged": tally.unchanged,
-            "merged": tally.merged,
-            "rejected": tally.rejected,
+            **{name: getattr(progress.tally, name) for name in ("rows", *ROW_ENDS)},
             "rejects_by_code": checkpoint.rejects_by_code(),
             "rejects_by_reason": [
                 {"code": code, "reason": reason, "count": count}

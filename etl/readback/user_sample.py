@@ -90,17 +90,17 @@ class UserSample:
         return of_user or bool(self._devices.has(id_keys("device_id", others)).any())
 
 
-def right_at_least(right: int, wrong: int, confidence: float = CONFIDENCE) -> float:
-    """The least share of users that are right, at this confidence, if so many of a random sample are.
+def right_at_least(right: int, wrong: int) -> float:
+    """The least share of users that are right, at CONFIDENCE, if so many of a random sample are.
 
     The exact bound of Clopper and Pearson, on one side: with this share a sample with so many right ones, or
-    more, would come up with the odds of 1 - confidence.
+    more, would come up with the odds of 1 - CONFIDENCE.
     """
     n = right + wrong
     if right == 0:
         return 0.0
     if wrong == 0:
-        return float((1 - confidence) ** (1 / n))
+        return float((1 - CONFIDENCE) ** (1 / n))
     # The binomial probabilities of 0 to `wrong` wrong ones, at shares found by halving.
     counts = np.arange(wrong + 1)
     steps = np.log(n - counts[:-1]) - np.log(counts[1:])
@@ -109,7 +109,7 @@ def right_at_least(right: int, wrong: int, confidence: float = CONFIDENCE) -> fl
     for _ in range(60):
         share = (low + high) / 2
         logs = ways + counts * np.log1p(-share) + (n - counts) * np.log(share)
-        if np.exp(logs - logs.max()).sum() * np.exp(logs.max()) > 1 - confidence:
+        if np.exp(logs - logs.max()).sum() * np.exp(logs.max()) > 1 - CONFIDENCE:
             high = share
         else:
             low = share

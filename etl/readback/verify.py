@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, profile_endpoint
@@ -22,7 +22,7 @@ from ..reader import Source
 from ..sender import Backoff, Clock
 from ..text import span
 from .expected_profile import Findings, ValueDifference
-from .profile_reader import CONNECTIONS, ProfileReader
+from .sessions import CONNECTIONS, ProfileReader
 from .user_sample import CONFIDENCE, UserSample, right_at_least
 
 
@@ -49,6 +49,18 @@ class Verified:
     confidence: float = CONFIDENCE
     right_at_least: float = 0.0
     complete: bool = False
+
+    def take(self, read: Sequence[Findings]) -> None:
+        """Count what was found of the users of the sample."""
+        for user in read:
+            self.properties += user.right
+            self.differences += user.differences
+            self.right += bool(user.right and not user.differences)
+            self.wrong += bool(user.differences)
+        self.differences.sort(key=lambda one: one.user)
+        reasons = sum((user.not_compared for user in read), Counter[str]())
+        self.not_compared = dict(reasons.most_common())
+        self.right_at_least = right_at_least(self.right, self.wrong)
 
 
 def verify_job(
@@ -88,19 +100,17 @@ def verify_job(
         for mapped in rows.mapped(row_range):
             users.add(mapped.identifications, rows.splice)
             found.rows += mapped.batch.stop - mapped.batch.first
-    found.sample = len(users.users)
+    found.sample, found.complete = len(users.users), len(users.users) < sample
     if not found.sample:
         raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")
-    written, path = [0.0], StateDir(state_dir or job.state_dir).checkpoint
-    for file in (path, path.with_name(f"{path.name}-wal")):  # before it is opened, which may touch them
-        with suppress(OSError):
-            written.append(file.stat().st_mtime)
+    path = StateDir(state_dir or job.state_dir).checkpoint
+    written = _last_change(path)  # before it is opened, which may touch it
     with suppress(EtlError), Checkpoint.load(path) or nullcontext() as checkpoint:
         if checkpoint is not None and not checkpoint.progress().finished:
             notify("the last run isn't finished: what it has not sent yet will differ")
 
-    async def read_all() -> list[tuple[Findings, bool]]:
-        unsettled = settle - (time.time() - max(written))
+    async def read_all() -> list[Findings]:
+        unsettled = settle - (time.time() - written)
         if unsettled > 0:
             notify(f"waiting {span(unsettled)}: rows were sent less than {span(settle)} ago")
             await clock.sleep(unsettled)
@@ -108,22 +118,17 @@ def verify_job(
         async with reader:
             return await _read(reader, users)
 
-    read = run_async(read_all)
-    if all(bare for _, bare in read):
-        raise DestinationError(
-            f"{reading} answered 404 to every read: it knows none of these users, or has no User Profile API",
-            hint="check the base URL (`destination.region` or --endpoint)",
-        )
-    for one, _ in read:
-        found.properties += one.right
-        found.differences += one.differences
-        found.right += bool(one.right and not one.differences)
-        found.wrong += bool(one.differences)
-    found.differences.sort(key=lambda one: one.user)
-    reasons = sum((one.not_compared for one, _ in read), Counter[str]())
-    found.not_compared = dict(reasons.most_common())
-    share = right_at_least(found.right, found.wrong)
-    return replace(found, right_at_least=share, complete=found.sample < sample)
+    found.take(run_async(read_all))
+    return found
+
+
+def _last_change(path: Path) -> float:
+    """When the checkpoint was last written, in seconds since the epoch; 0.0 if there is none."""
+    times = [0.0]
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            times.append(file.stat().st_mtime)
+    return max(times)
 
 
 def reading_endpoint(job: Job, endpoint: str | None = None) -> str:
@@ -137,17 +142,18 @@ def reading_endpoint(job: Job, endpoint: str | None = None) -> str:
     return reading
 
 
-async def _read(reader: ProfileReader, sample: UserSample) -> list[tuple[Findings, bool]]:
-    """Read and compare each user, several at once; True for those with a bare 404."""
-    done: dict[int, tuple[Findings, bool]] = {}
-    left = iter(enumerate(sample.users))
+async def _read(reader: ProfileReader, sample: UserSample) -> list[Findings]:
+    """Read and compare each user, several at once. Raises DestinationError if none is known at all."""
+    done: dict[int, Findings] = {}
+    left, known = iter(enumerate(sample.users)), False
 
     async def read_some() -> None:
+        nonlocal known
         for number, user in left:
             answer = await reader.read(user.ids)
             profile = None if isinstance(answer, Unseen) else answer
-            found = user.expected.compare(user.name, profile, shared=sample.is_shared(user, profile))
-            done[number] = found, isinstance(answer, Unseen) and not answer.stated
+            known |= not isinstance(answer, Unseen) or answer.stated
+            done[number] = user.expected.compare(user.name, profile, shared=sample.is_shared(user, profile))
 
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -155,4 +161,10 @@ async def _read(reader: ProfileReader, sample: UserSample) -> list[tuple[Finding
                 tasks.create_task(read_some())
     except ExceptionGroup as group:  # of all that stopped, the first says why
         raise group.exceptions[0] from None
+    if not known:
+        raise DestinationError(
+            f"{reader.endpoint} answered 404 to every read: it knows none of these users, or has no User "
+            "Profile API",
+            hint="check the base URL (`destination.region` or --endpoint)",
+        )
     return [done[number] for number in sorted(done)]

@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 
 
 # What no page says of `/identify`, and the option that decides about it.
-_UNDOCUMENTED: Final = {
-    "insert_id": "identify_insert_id",
-    "time": "identify_time",
-    "$clearAll": "clear_all",
-}
+_UNDOCUMENTED: Final = {"insert_id": "identify_insert_id", "time": "identify_time", "$clearAll": "clear_all"}
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 

@@ -20,8 +20,7 @@ from .api_rules import (
     Json,
     trimmed_id,
 )
-from .profile_views import PropertyCounts
-from .property_history import Update, merge_updates, note_update
+from .profile_views import PropertyCounts, Update, merge_updates, note_update
 from .stored_map import MapStore, StoredMap
 
 # Whose profile: (user_id, "") or (None, device_id).
@@ -36,7 +35,7 @@ _ADDABLE: Final = frozenset({int, float})
 class Profile:
     """One user, or one device that no user was named for. `fields` has the string fields by API name.
 
-    `updates` are those of its properties, see property_history.
+    `updates` are those of its properties, see profile_views.
     """
 
     user_id: str | None
@@ -185,9 +184,7 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
 
 
 def update(
-    properties: Properties,
-    updates: Mapping[str, Json],
-    note: Callable[[str, Properties], None] | None = None,
+    properties: Properties, updates: Mapping[str, Json], note: Callable[[str, Properties], None] | None = None
 ) -> None:
     """Apply checked user_properties: operators in the server's order, or plain keys as $set.
 

@@ -16,8 +16,7 @@ from markupsafe import Markup
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE
 from .fault_injection import SandboxError
-from .profile_views import type_name
-from .property_history import property_changes
+from .profile_views import property_changes, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -43,20 +42,6 @@ _AMPLITUDE: Final = frozenset({IDENTIFY, BATCH, HTTP_V2, USER_PROFILE})
 _OWN_HOST: Final = r"(?i:127\.0\.0\.1|localhost|\[::1\])(:\d+)?"
 _OWN_SITES: Final = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; none: typed by a person
 ASSETS: Final = Path(__file__).with_name("assets")
-# The kinds of faults that have a switch; those that were given otherwise are added.
-_SWITCHES: Final = (
-    ("429", "too many requests"),
-    ("503", "unavailable"),
-    ("502-before", "bad gateway, not applied"),
-    ("502-after", "bad gateway, although applied"),
-    ("reset-before", "the connection breaks, not applied"),
-    ("reset-after", "the connection breaks, although applied"),
-    ("stall", "no answer at all"),
-    ("truncate", "a success that ends too early"),
-    ("html", "an HTML page for an answer"),
-    ("empty", "a success without a body, not applied"),
-    ("portal", "the sign-in page of a portal"),
-)
 _USUAL_SHARE: Final = 20.0
 _MOST_REQUESTS: Final = 20
 _UNASKED: Final = 10  # users that are shown where nothing was typed
@@ -155,20 +140,16 @@ class WebPage:
         """`GET /`: counters, users by a part of their id, and the last requests."""
         profiles, text = self._sandbox.profiles, request.query.get("q", "").strip()
         most = _FOUND if text else _UNASKED
-        ids = [
+        users, devices = (
             one.search(text, most + 1) if text else list(islice(one, most + 1))
             for one in (profiles.users, profiles.devices)
-        ]
-        users, devices = (
-            [(key, one[key]) for key in keys[:most]]
-            for one, keys in zip((profiles.users, profiles.devices), ids, strict=True)
         )
         return self._page(
             "overview.html",
             text=text,
-            found=users,
-            devices=devices,
-            more=any(len(keys) > most for keys in ids),
+            found=[(key, profiles.users[key]) for key in users[:most]],
+            devices=[(key, profiles.devices[key]) for key in devices[:most]],
+            more=max(len(users), len(devices)) > most,
             stats=self._sandbox.stats,
             recent=list(reversed(self._sandbox.journal.recent))[:_MOST_REQUESTS],
         )
@@ -222,14 +203,12 @@ class WebPage:
     def _switches(self, error: SandboxError | None = None) -> web.Response:
         options = self._sandbox.options
         shares = {str(rule).rpartition(":")[0]: rule.probability * 100 for rule in options.faults}
-        texts = {**dict.fromkeys(shares, ""), **dict(_SWITCHES)}
         outage = self._sandbox.outage.fault
         return self._page(
             "faults.html",
             status=400 if error else 200,
             error=error,
             shares=shares,
-            kinds={kind: texts[kind] for kind in (*dict(_SWITCHES), *(shares.keys() - dict(_SWITCHES)))},
             usual=_USUAL_SHARE,
             latency=options.latency * 1000,
             outage=outage and outage.kind,

@@ -8,14 +8,13 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
-Reply = tuple[int, bytes, Mapping[str, str]]
+from tests.serving import Reply, serving
 
 
 def users_of(path: str, body: bytes) -> list[dict[str, Any]]:
@@ -58,40 +57,12 @@ class StandIn:
         return reply
 
 
-def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, text, headers = stand_in.reply(self.path, body)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
-
-
 @contextmanager
 def standing_in() -> Iterator[StandIn]:
     """Run one."""
     stand_in = StandIn()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(stand_in)) as server:
-        stand_in.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield stand_in
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(lambda path, _, body: stand_in.reply(path, body)) as stand_in.url:
+        yield stand_in
 
 
 @contextmanager

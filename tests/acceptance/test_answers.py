@@ -14,9 +14,10 @@ import pytest
 import trustme
 
 from tests.acceptance import exports
-from tests.acceptance.standing_in import Reply, StandIn, failing_handshakes, standing_in, taking
+from tests.acceptance.standing_in import StandIn, failing_handshakes, standing_in, taking
 from tests.commands import KEY, QUICK, Finished, Propsync
 from tests.examples import combinations
+from tests.serving import Reply
 
 BATCH = "destination: {transport: batch}\n"
 

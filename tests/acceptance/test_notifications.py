@@ -17,7 +17,7 @@ from tests.acceptance.sending import send
 from tests.acceptance.test_every_end import ENDS, Night
 from tests.acceptance.test_every_end import night as night
 from tests.commands import Propsync
-from tests.receiving import Receiver, running_receiver
+from tests.serving import Receiver, running_receiver
 
 TOKEN = "/hooks/T0123/verySecretToken"
 PASSED = {0, 3}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.test_every_end import ENDS, Night
 from tests.acceptance.test_every_end import night as night
-from tests.receiving import Receiver, running_receiver
+from tests.serving import Receiver, running_receiver
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -122,6 +122,6 @@ def test_without_the_extra_nothing_changes(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("etl.listeners.telemetry._EXPORTER", "opentelemetry.exporter.absent.http")
+    monkeypatch.setattr("etl.listeners.metrics._EXPORTER", "opentelemetry.exporter.absent.http")
     assert night().code == 3
     assert receiver.requests == []

@@ -17,10 +17,10 @@ import yaml
 from etl.cli.app import propsync
 from etl.errors import ExitCode
 from etl.job import parse_job
-from etl.listeners.metrics import MetricValues, metric_families
-from etl.run_events import Timing
+from etl.listeners.metrics import metric_families
 from tests.commands import REPOSITORY
 from tests.docs.pages import DOCS, blocks
+from tests.listeners.events import every_metric
 
 DEPLOY = REPOSITORY / "deploy"
 _METRIC = re.compile(r"\bpropsync_[a-z_]+")
@@ -35,19 +35,9 @@ SHOWN = [
 
 def families() -> dict[str, set[str]]:
     """What the listener writes: each metric, and its labels."""
-    values = MetricValues(
-        "job",
-        source_rows=1,
-        rejects_by_code={"code": 1},
-        skipped_values={"column": {"code": 1}},
-        last_success=1.0,
-        last_run=1.0,
-        exit_code=0,
-        timing=Timing(latency=(0.1, 0.2, 0.3)),
-    )
     return {
         name: {"job", *(label for labels, _ in samples for label in labels)}
-        for name, _, _, samples in metric_families(values)
+        for name, _, _, samples in metric_families(every_metric())
     }
 
 

@@ -15,14 +15,15 @@ from etl import errors
 from etl.amplitude.limits import DEFAULT_REQUESTS_PER_SECOND, TRANSPORT_RULES
 from etl.cli.app import propsync
 from etl.errors import EtlError, ExitCode
-from etl.listeners.metrics import MetricValues, metrics_text
+from etl.listeners.metrics import metrics_text
 from etl.listeners.summary import summary_dict
 from etl.model import Tally
 from etl.pipeline import Settings
-from etl.run_events import Summary, Timing
+from etl.run_events import Summary
 from tests.docs.pages import DOCS, README, ROOT, blocks, prose, table, user_pages
 from tests.docs.playing import steps
 from tests.docs.source_codes import reject_codes
+from tests.listeners.events import every_metric
 
 RUNNING, LIBRARY = DOCS / "running.md", DOCS / "library.md"
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -110,15 +111,7 @@ def test_the_summary_has_the_keys_in_the_table() -> None:
 
 
 def test_metrics_are_those_of_the_program() -> None:
-    reading = MetricValues(
-        "",
-        source_rows=1,
-        rejects_by_code={"code": 1},
-        skipped_values={"column": {"code": 1}},
-        last_success=1.0,
-        timing=Timing(latency=(0.1, 0.2, 0.3)),
-    )
-    written = set(re.findall(r"^# TYPE (\w+)", metrics_text(reading), re.MULTILINE))
+    written = set(re.findall(r"^# TYPE (\w+)", metrics_text(every_metric()), re.MULTILINE))
     assert set(re.findall(r"\bpropsync_[a-z_]+", RUNNING.read_text(encoding="utf-8"))) == written
 
 

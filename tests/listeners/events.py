@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from etl.listeners.metrics import MetricValues
 from etl.model import Tally
 from etl.run_events import Started, Summary, Timing
 
@@ -91,3 +92,19 @@ def summary(
 ) -> Summary:
     codes = {"missing_id": 200, "bad_number": 800} if rejects_by_code is None else rejects_by_code
     return Summary(job, tally, 250.0, resumed_rows, status, codes, exit_code, reason, hint)
+
+
+def every_metric() -> MetricValues:
+    """Values of which each is written."""
+    summary = Summary(
+        "nightly",
+        Tally(),
+        0.0,
+        0,
+        "finished",
+        rejects_by_code={"bad_number": 1},
+        skipped_values={"mrr_usd": {"bad_number": 1}},
+        timing=TIMING,
+    )
+    successes = {"nightly": 1.0}
+    return MetricValues(summary, source_rows=1, exit_code=0, last_run=1.0, successes=successes)

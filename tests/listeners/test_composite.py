@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from etl.ending import compose
 from etl.errors import StateError
-from etl.listeners import compose
 from etl.model import Tally
 from etl.run_events import Ended, Event, Progressed, Warned
 

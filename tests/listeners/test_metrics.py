@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from etl.errors import StateError, UsageError
 from etl.listeners.metrics import MetricsListener, MetricValues, metrics_text
 from etl.model import Tally
-from etl.run_events import Ended, Paused, Progressed, Recovered
+from etl.run_events import Ended, Paused, Progressed, Recovered, Summary
 from tests.examples import examples
 
 from .events import BEGAN, TALLY, TIMING, Clock, started, summary
@@ -161,7 +161,9 @@ def test_a_full_disk_is_told_and_the_next_write_tried(played: Played) -> None:
 @settings(max_examples=examples(100))
 @given(st.text(), st.dictionaries(st.text(), st.integers(1, 10**15), max_size=3))
 def test_any_name_arrives_as_it_is(job: str, codes: dict[str, int]) -> None:
-    found = samples(metrics_text(MetricValues(job, rejects_by_code=codes)))
+    found = samples(
+        metrics_text(MetricValues(Summary(job, Tally(), 0.0, 0, "finished", rejects_by_code=codes)))
+    )
     assert {dict(labels)["job"] for _, labels in found} == {job}
     rejects = {
         dict(labels)["code"]: value

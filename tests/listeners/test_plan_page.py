@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
+from etl.errors import REMEDIES
 from etl.job import parse_job
-from etl.listeners.plan_page import plan_page
-from etl.listeners.plan_summary import WIDTH, plan_lines
+from etl.listeners.plan_text import WIDTH, plan_lines
+from etl.listeners.report import plan_page
 from etl.pipeline import Settings, plan_job
-from etl.pipeline.plan_data import plan_dict
 from etl.reader import open_source
-from etl.remedies import REMEDIES
 from etl.text import MASK, columns
 from tests.docs.pages import DOCS
 from tests.listeners.test_report import Outline
@@ -45,7 +44,7 @@ def planned(folder: Path, rows: list[tuple[str, str, str, str]], **settings: Any
     (folder / "users.csv").write_text("\n".join(["id,<i>plan,fee,age", *quoted]) + "\n")
     job = parse_job(JOB, name="job.yml", folder=folder)
     plan = plan_job(job, open_source([str(folder / "users.csv")]), settings=Settings(**settings))
-    return plan_dict(plan, now=NOW) | {"masked": plan_dict(plan, mask=True, now=NOW)}
+    return plan.as_dict(now=NOW) | {"masked": plan.as_dict(mask=True, now=NOW)}
 
 
 def hostile_rows(n: int, bad: int) -> list[tuple[str, str, str, str]]:

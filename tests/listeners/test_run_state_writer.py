@@ -11,7 +11,7 @@ import pytest
 
 from etl.checkpoint.run_state import RunState
 from etl.ending import not_begun
-from etl.listeners.run_state_writer import RunStateWriter, state_lines
+from etl.listeners.progress import RunStateWriter, state_lines
 from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Started
 from tests.commands import until

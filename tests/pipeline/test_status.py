@@ -11,8 +11,8 @@ import pytest
 
 from etl.checkpoint import StateDir
 from etl.checkpoint.run_state import RunState
-from etl.listeners.composite import compose
-from etl.listeners.run_state_writer import RunStateWriter
+from etl.ending import compose
+from etl.listeners.progress import RunStateWriter
 from etl.pipeline import status_of
 from etl.run_events import Event, Progressed
 from etl.sandbox import SandboxOptions, running_sandbox

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs
+
+from tests.serving import Reply, serving
 
 # What becomes of an update: taken; refused for what it holds; answered 500 for ever, whether it is applied or
 # not; or answered so once and refused from then on, for itself or (over batch) as over its quota.
@@ -96,37 +97,12 @@ class UnreliableServer:
 @contextmanager
 def running_unreliable_server() -> Iterator[UnreliableServer]:
     """One that listens on this machine."""
-    found = UnreliableServer()
+    found, lock = UnreliableServer(), threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # the answer in one piece: what comes in two waits for the first to be confirmed
-        disable_nagle_algorithm = True
+    def answer(path: str, _: Mapping[str, str], body: bytes) -> Reply:
+        with lock:
+            status, text = found.answer(path, body)
+        return status, text.encode(), {}
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            with lock:
-                status, text = found.answer(self.path, body)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *args: object) -> None:
-            """Nobody reads it."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 100
-
-    lock = threading.Lock()
-    server = Server(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with serving(answer) as found.url:
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from etl import Job, plan, run
 from etl.errors import DestinationError, UsageError
-from etl.pipeline.capabilities import Capabilities, Finding
+from etl.pipeline.settings import Capabilities, Finding
 from etl.readback import probe_key, probe_limits
-from etl.readback.probe_session import MOST_BYTES, MOST_REQUESTS, PREFIX
+from etl.readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX
 from etl.run_events import Event, Noted, Warned
 from etl.sandbox import Sandbox, SandboxOptions, make_options, running_sandbox
 from etl.sender import Clock

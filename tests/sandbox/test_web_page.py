@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
-from etl.sandbox.property_history import MOST_UPDATES, Update, note_update, property_changes
+from etl.sandbox.profile_views import MOST_UPDATES, Update, note_update, property_changes
 from etl.sandbox.web_page import ASSETS
 from tests.sandbox.client import call
 

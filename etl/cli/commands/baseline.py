@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
 from ...errors import ExitCode
 from ..console import show_json, show_lines
 from ..options import (
@@ -15,6 +13,7 @@ from ..options import (
     JSON_FLAG,
     SOURCES,
     STATE_DIR,
+    command,
     from_environment,
     load_for_command,
     open_job_source,
@@ -22,12 +21,11 @@ from ..options import (
 
 
 @from_environment
-@click.command(
+@command(
     "baseline",
-    short_help="Record a source as sent, without sending it.",
-    epilog="\b\nExamples\n"
-    "  propsync baseline job.yml\n"
-    "  propsync baseline job.yml exports/2024-05-01.parquet --json",
+    "Record a source as sent, without sending it.",
+    "propsync baseline job.yml",
+    "propsync baseline job.yml exports/2024-05-01.parquet --json",
 )
 @JOB
 @SOURCES

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from ...errors import ExitCode
 from .. import options
 from ..console import show_json, show_lines, show_styled
-from ..options import PATH, option, switch
+from ..options import PATH, command, option, switch
+from ..reporter import terminal_bar
 
 if TYPE_CHECKING:
     from ...job import Job
@@ -21,14 +19,13 @@ if TYPE_CHECKING:
 
 
 @options.from_environment
-@click.command(
+@command(
     "check",
-    short_help="Do everything that `run` does except sending.",
-    epilog="\b\nExamples\n"
-    "  propsync check job.yml\n"
-    "  propsync check job.yml exports/new.csv --rate 3000 --json\n"
-    "  propsync check job.yml --report plan.html --mask\n"
-    "  propsync check job.yml --save plan.json    (to be reviewed, and then run)",
+    "Do everything that `run` does except sending.",
+    "propsync check job.yml",
+    "propsync check job.yml exports/new.csv --rate 3000 --json",
+    "propsync check job.yml --report plan.html --mask",
+    "propsync check job.yml --save plan.json    (to be reviewed, and then run)",
 )
 @options.JOB
 @options.SOURCES
@@ -65,7 +62,7 @@ def check_command(
     """
     from ...checkpoint import StateDir
     from ...listeners import check_writable
-    from ...pipeline.capabilities import Capabilities
+    from ...pipeline.settings import Capabilities
 
     for path in filter(None, (report, save)):
         check_writable(path)
@@ -91,22 +88,20 @@ def check_command(
 def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None) -> Plan:
     """Make the plan, with a bar on a terminal if it takes long, and write the rejects if a file is given."""
     from ...pipeline import plan_job
+    from ...pipeline.run import no_listener
 
-    more: dict[str, Any] = {}
-    with ExitStack() as stack:
-        if sys.stderr.isatty():
-            from ...listeners.terminal import TerminalListener, has_cursor
-
-            if has_cursor(sys.stderr):
-                more["listener"] = stack.enter_context(TerminalListener(sys.stderr))
-        if rejects is None:
-            return plan_job(job, source, settings=settings, **more)
+    listed = None
+    if rejects is not None:
         from ...listeners.reject_list import RejectList
 
         listed = RejectList(rejects)
-        found = plan_job(job, source, settings=settings, on_rejects=listed.add, **more)
+    with terminal_bar() or nullcontext(no_listener) as listener:
+        found = plan_job(
+            job, source, settings=settings, on_rejects=listed.add if listed else None, listener=listener
+        )
+    if listed is not None:
         listed.write()
-        return found
+    return found
 
 
 def exit_code_of(plan: Plan) -> ExitCode:
@@ -118,10 +113,9 @@ def exit_code_of(plan: Plan) -> ExitCode:
 
 def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
     """Print a plan on stdout."""
-    from ...listeners.plan_summary import plan_lines
-    from ...pipeline.plan_data import plan_dict
+    from ...listeners.plan_text import plan_lines
 
-    data = plan_dict(plan, mask=mask)
+    data = plan.as_dict(mask=mask)
     if as_json:
         show_json(data)
     else:
@@ -131,7 +125,6 @@ def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
 def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
     from ...listeners.output_file import write_whole
-    from ...listeners.plan_page import plan_page  # needs jinja2
-    from ...pipeline.plan_data import plan_dict
+    from ...listeners.report import plan_page  # needs jinja2
 
-    write_whole(report, plan_page(plan_dict(plan, mask=mask)), private=not mask)
+    write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

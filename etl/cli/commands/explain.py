@@ -10,27 +10,23 @@ import click
 import orjson
 
 from ..console import show_json, show_lines
-from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, load_for_command, open_job_source
+from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, command, load_for_command, open_job_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ...pipeline import Explanation
 
-_STATES: Final = {
-    "same": "as the last row has it",
-    "differs": "other than the last row has it, or unknown",
-}
+_STATES: Final = {"same": "as the last row has it", "differs": "other than the last row has it, or unknown"}
 _LONGEST: Final = 200
 _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to the right
 
 
-@click.command(
+@command(
     "explain",
-    short_help="Show what becomes of one user, and why.",
-    epilog="\b\nExamples\n"
-    "  propsync explain job.yml --user 4711\n"
-    "  propsync explain job.yml exports/new.csv --user 4711 --json | jq .next",
+    "Show what becomes of one user, and why.",
+    "propsync explain job.yml --user 4711",
+    "propsync explain job.yml exports/new.csv --user 4711 --json | jq .next",
 )
 @JOB
 @SOURCES
@@ -38,13 +34,7 @@ _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to
 @ENDPOINT
 @STATE_DIR
 @JSON_FLAG
-def explain_command(
-    job: Path,
-    sources: tuple[str, ...],
-    user: str,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def explain_command(job: Path, sources: tuple[str, ...], user: str, as_json: bool, **flags: Any) -> None:
     """Show the rows of one user with their places, and what each value became and why.
 
     Then what the snapshot holds, what the next run would send, and the user's rejects of the last run. It
@@ -62,7 +52,10 @@ def explain_command(
 
 
 def _lines(found: Explanation) -> Iterator[str]:
-    from ...text import address, counted
+    from ...text import address, counted, shortened
+
+    def written(value: object) -> str:
+        return shortened(orjson.dumps(value).decode(), _LONGEST)
 
     yield f"{found.user}: {counted(len(found.rows), 'row')} in the source"
     for row in found.rows:
@@ -74,9 +67,9 @@ def _lines(found: Explanation) -> Iterator[str]:
             yield "    gives no value, so it describes no update"
         for value in row.values:
             name = value.column or "(constant)"
-            text = _json(value.source) if value.column else ""
+            text = written(value.source) if value.column else ""
             place = value.place.removeprefix("user_properties.")
-            sent = f"{place}: not sent" if value.sent is None else f"{place} = {_json(value.sent)}"
+            sent = f"{place}: not sent" if value.sent is None else f"{place} = {written(value.sent)}"
             reason = f"  ({value.reason})" if value.reason else ""
             yield f"    {name:{_WIDTH}} {text:{_WIDTH}} -> {sent}{reason}"
     yield ""
@@ -86,18 +79,12 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield "  A run is unfinished; what it has sent so far does not show here."
     if found.next:
         yield "  The next run sends"
-        yield from (f"    {_json(identification)}" for identification in found.next)
+        yield from (f"    {written(identification)}" for identification in found.next)
     else:
         yield "  The next run sends nothing for this user."
     for reject in found.rejects:
         where = f"{reject['source']}, row {reject['row']:,}"
         yield f"  Rejected by run {reject['run']}: {where}: {reject['code']}: {reject['reason']}"
-
-
-def _json(value: object) -> str:
-    """A value as JSON of at most 200 characters."""
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _snapshot_lines(found: Explanation, endpoint: str) -> Iterator[str]:

@@ -11,18 +11,17 @@ import click
 
 from ...errors import UsageError
 from ..console import current, show_file
-from ..options import spare_inputs
+from ..options import command, spare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@click.command(
+@command(
     "init",
-    short_help="Write a job file for a source.",
-    epilog="\b\nExamples\n"
-    "  propsync init users.csv -o job.yml\n"
-    "  propsync init 'exports/*.parquet' > job.yml",
+    "Write a job file for a source.",
+    "propsync init users.csv -o job.yml",
+    "propsync init 'exports/*.parquet' > job.yml",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.  [default: stdout]")

@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from ..console import show, show_json, show_styled
-from ..options import JSON_FLAG, PATH, switch
+from ..options import JSON_FLAG, PATH, command, switch
 
 
-@click.command(
+@command(
     "plan",
-    short_help="Show a plan that `check --save` wrote.",
-    epilog="\b\nExamples\n"
-    "  propsync plan show plan.json\n"
-    "  propsync plan show plan.json --markdown > comment.md",
+    "Show a plan that `check --save` wrote.",
+    "propsync plan show plan.json",
+    "propsync plan show plan.json --markdown > comment.md",
 )
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("plan", type=PATH)
@@ -27,7 +26,7 @@ def plan_command(action: str, plan: Path, markdown: bool, as_json: bool) -> None
     It reads nothing but the file. Whether the plan still holds is found out by `run --plan`, before it sends
     anything. Exit code 2 if the file is damaged or was edited.
     """
-    from ...listeners.plan_review import review_lines, review_markdown
+    from ...listeners.plan_text import review_lines, review_markdown
     from ...pipeline.saved_plan import SavedPlan
 
     data = SavedPlan.load(plan).data

@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...text import visible
 from .. import options
 from ..console import current, printable_json, show
-from ..options import JOB, SOURCES, option
+from ..options import JOB, SOURCES, command, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,13 +26,12 @@ _COLUMN: Final = 20  # what a column of values needs at least, with the space be
 _WIDEST_NAME: Final = 32
 
 
-@click.command(
+@command(
     "preview",
-    short_help="Show identifications: the first ones, a user's, or a sample.",
-    epilog="\b\nExamples\n"
-    "  propsync preview job.yml\n"
-    "  propsync preview job.yml --user user-1001\n"
-    "  propsync preview job.yml --sample 20 --json | jq .user_properties",
+    "Show identifications: the first ones, a user's, or a sample.",
+    "propsync preview job.yml",
+    "propsync preview job.yml --user user-1001",
+    "propsync preview job.yml --sample 20 --json | jq .user_properties",
 )
 @JOB
 @SOURCES

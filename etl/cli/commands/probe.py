@@ -13,12 +13,12 @@ import click
 from ...errors import UsageError
 from .. import options
 from ..console import current, show_json, show_lines
-from ..options import option, parse_duration, switch
+from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...pipeline.capabilities import Capabilities
+    from ...pipeline.settings import Capabilities
 
 _PLAN = """\
 This sends up to {requests} requests with up to {size} in all to
@@ -27,12 +27,11 @@ who stay there. It takes a few minutes. Use the key of a test project."""
 
 
 @options.from_environment
-@click.command(
+@command(
     "probe",
-    short_help="Try the API key; with --limits, find out what Amplitude takes.",
-    epilog="\b\nExamples\n"
-    "  AMPLITUDE_API_KEY=... propsync probe job.yml\n"
-    "  propsync probe job.yml --limits --yes --json    (on a test project)",
+    "Try the API key; with --limits, find out what Amplitude takes.",
+    "AMPLITUDE_API_KEY=... propsync probe job.yml",
+    "propsync probe job.yml --limits --yes --json    (on a test project)",
 )
 @options.JOB
 @switch("--limits", "Also find out what a request may hold, and what Amplitude does with unusual ones.")
@@ -44,14 +43,7 @@ who stay there. It takes a few minutes. Use the key of a test project."""
 @options.STATE_DIR
 @switch("--allow-http", "Allow the keys to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
-def probe_command(
-    job: Path,
-    limits: bool,
-    yes: bool,
-    settle: float,
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bool, **flags: Any) -> None:
     """Try whether the API key works, and in which region, with at most two requests that change nothing.
 
     Exit code 5 if the key doesn't work where the job sends to. With --limits, also find out on a test project
@@ -60,7 +52,7 @@ def probe_command(
     """
     from ...job import read_api_key, read_secret_key
     from ...readback import probe_key, probe_limits
-    from ...readback.probe_session import MOST_BYTES, MOST_REQUESTS, PREFIX
+    from ...readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX
     from ...text import size
 
     invocation, (loaded, flags) = current(), options.load_for_command(job, flags)
@@ -89,12 +81,7 @@ def probe_command(
             )
         click.confirm("Go on?", abort=True, err=True)
     result = probe_limits(
-        loaded,
-        key,
-        secret_key,
-        settle=settle,
-        notify=lambda text: invocation.message("probe", text),
-        **flags,
+        loaded, key, secret_key, settle=settle, notify=lambda text: invocation.message("probe", text), **flags
     )
     if as_json:
         show_json(result.as_json())

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from ...errors import UsageError
-from ..console import current, show
-from ..options import JOB, PATH, STATE_DIR, option, spare_inputs, switch
+from ..console import show
+from ..options import JOB, PATH, STATE_DIR, command, load_for_command, option, spare_inputs, switch
 
 
-@click.command(
+@command(
     "report",
-    epilog="\b\nExamples\n"
-    "  propsync report job.yml                            the last run\n"
-    "  propsync report job.yml 20260131T020000-4711 --output night.html",
+    None,
+    "propsync report job.yml                            the last run",
+    "propsync report job.yml 20260131T020000-4711 --output night.html",
 )
 @JOB
 @click.argument("run", required=False)
@@ -31,19 +30,18 @@ def report_command(
     It shows what was asked, the ends of all rows, speed and pauses over time, where the time went, changes by
     property, rejects with examples, and the ten runs before it.
     """
-    from ...job import load_job
     from ...listeners import check_writable
     from ...listeners.output_file import write_whole
     from ...listeners.report import report_page
     from ...listeners.run_record import COMPARED, readable_runs
 
-    loaded = load_job(job, environ=os.environ)
-    current().set_job(loaded)
-    found = list(readable_runs(state_dir or loaded.state_dir))
+    loaded, flags = load_for_command(job, {"state_dir": state_dir})
+    folder = flags["state_dir"] or loaded.state_dir
+    found = list(readable_runs(folder))
     names = [data["run"] for data, _ in found]
     if not found:
         raise UsageError(
-            f"{loaded.name} has no past runs in {state_dir or loaded.state_dir}",
+            f"{loaded.name} has no past runs in {folder}",
             hint="run it first, or name its state folder with --state-dir",
         )
     if run is not None and run not in names:

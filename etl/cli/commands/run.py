@@ -13,8 +13,8 @@ import click
 from ...errors import EtlError, ExitCode, UsageError
 from ...interrupts import release
 from .. import options
-from ..console import Invocation, pass_invocation
-from ..options import PATH, option, switch
+from ..console import Invocation, current
+from ..options import PATH, command, option, switch
 from ..reporter import Channels, RunReporter
 from .check import exit_code_of, make_plan, show_plan, write_page
 
@@ -44,16 +44,16 @@ class _RunCommand(click.Command):
 
 
 @options.from_environment
-@click.command(
+@command(
     "run",
+    None,
+    "AMPLITUDE_API_KEY=... propsync run job.yml",
+    "propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%",
+    "propsync run job.yml --limit 100    (a canary; without it, the rest)",
+    "propsync run job.yml --plan plan.json    (exactly that, or nothing)",
+    "propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)",
+    "propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
     cls=_RunCommand,
-    epilog="\b\nExamples\n"
-    "  AMPLITUDE_API_KEY=... propsync run job.yml\n"
-    "  propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%\n"
-    "  propsync run job.yml --limit 100    (a canary; without it, the rest)\n"
-    "  propsync run job.yml --plan plan.json    (exactly that, or nothing)\n"
-    "  propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)\n"
-    "  propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
 )
 @options.JOB
 @options.SOURCES
@@ -69,14 +69,7 @@ class _RunCommand(click.Command):
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
 @options.notify_options
 @option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
-@pass_invocation
-def run_command(
-    invocation: Invocation,
-    /,
-    job: Path,
-    sources: tuple[str, ...],
-    **flags: Any,
-) -> int:
+def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     """Send the source as the JOB file says. The same command again resumes an unfinished run.
 
     The API key is taken from AMPLITUDE_API_KEY, or from where the job file says. Rejected rows are kept in
@@ -85,6 +78,7 @@ def run_command(
     Options may also stand in the job file, under `run`, or in variables such as PROPSYNC_RATE. The command
     line wins, then the variable.
     """
+    invocation = current()
     with RunReporter(invocation, Channels.take(flags.copy()), job) as reporter:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import current, show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, load_for_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
     from ...listeners.run_record import RunRecord
 
 
-@click.command(
-    "runs",
-    epilog="\b\nExamples\n  propsync runs job.yml\n  propsync runs job.yml -n 1 --json | jq '.[0].summary'",
-)
+@command("runs", None, "propsync runs job.yml", "propsync runs job.yml -n 1 --json | jq '.[0].summary'")
 @JOB
 @click.option("-n", "count", metavar="N", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many, the latest first.")  # fmt: skip
@@ -30,18 +26,17 @@ def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -
     """List past runs, also those that could not begin. The last 100 of at most a year are kept."""
     from itertools import islice
 
-    from ...job import load_job
     from ...listeners.run_record import readable_runs
 
-    loaded = load_job(job, environ=os.environ)
-    current().set_job(loaded)
-    found = list(islice(readable_runs(state_dir or loaded.state_dir), count))
+    loaded, flags = load_for_command(job, {"state_dir": state_dir})
+    folder = flags["state_dir"] or loaded.state_dir
+    found = list(islice(readable_runs(folder), count))
     if as_json:
         show_json([data for data, _ in found])
     elif found:
         show_lines(_lines(found))
     else:
-        current().message("nothing", f"{loaded.name} has no past runs in {state_dir or loaded.state_dir}")
+        current().message("nothing", f"{loaded.name} has no past runs in {folder}")
 
 
 def _lines(found: list[tuple[dict[str, Any], RunRecord]]) -> Iterator[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import click
-
 from ..console import show_file
+from ..options import command
 
 
-@click.command(
+@command(
     "schema",
-    short_help="Print the JSON Schema of the job file.",
-    epilog="\b\nExamples\n"
-    "  propsync schema > job.schema.json\n"
-    "  and as the first line of the job file:\n"
-    "  # yaml-language-server: $schema=job.schema.json",
+    "Print the JSON Schema of the job file.",
+    "propsync schema > job.schema.json",
+    "and as the first line of the job file:",
+    "# yaml-language-server: $schema=job.schema.json",
 )
 def schema_command() -> None:
     """Print the JSON Schema of the job file, with which editors complete and check it."""

@@ -9,12 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from ...errors import EtlError
 from ...text import visible
 from ..console import show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, from_environment, load_for_command, switch
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, from_environment, load_for_command, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +23,12 @@ _MOST_FILES: Final = 10
 
 
 @from_environment
-@click.command(
+@command(
     "status",
-    epilog="\b\nExamples\n"
-    "  propsync status job.yml\n"
-    "  propsync status job.yml --watch    (a run in another terminal)\n"
-    "  propsync status job.yml --json | jq .rows",
+    None,
+    "propsync status job.yml",
+    "propsync status job.yml --watch    (a run in another terminal)",
+    "propsync status job.yml --json | jq .rows",
 )
 @JOB
 @STATE_DIR
@@ -76,8 +74,9 @@ def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from ...listeners.run_state_writer import state_lines
-    from ...listeners.summary import ROW_ENDS, aligned, reason_lines
+    from ...listeners.progress import state_lines
+    from ...listeners.summary import aligned, reason_lines
+    from ...model import ROW_ENDS
     from ...text import counted, size, span
 
     yield f"{found['job']}: {found['status']}"

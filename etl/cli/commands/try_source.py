@@ -16,7 +16,7 @@ import click
 from ...errors import InterruptedRunError, UsageError
 from .. import options
 from ..console import current, open_browser, show, show_lines
-from ..options import option, switch
+from ..options import command, option, switch
 from .init import reading_progress
 
 if TYPE_CHECKING:
@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 
 _KEY = "key-of-a-trial"
 _MOST_SHOWN = 3
-_LONGEST = 36  # characters of a value in the table
+_LONGEST = 36  # columns of a value in the table
 
 
-@click.command(
+@command(
     "try",
-    short_help="Send a source to a sandbox, and look at what arrives.",
-    epilog="\b\nExamples\n"
-    "  propsync try users.csv\n"
-    "  propsync try 'exports/*.parquet' -o job.yml --limit 1000",
+    "Send a source to a sandbox, and look at what arrives.",
+    "propsync try users.csv",
+    "propsync try 'exports/*.parquet' -o job.yml --limit 1000",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the job file here.")
@@ -96,13 +95,17 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
             show(f"\n{table}")
         show_lines(["", "for the real thing:", *(f"  {step}" for step in command.splitlines())])
         if sys.stdout.isatty():
-            show_lines(["", f"the sandbox shows each user at {sandbox.url} until Ctrl-C"])
-            with suppress(KeyboardInterrupt):
-                if not no_open:
-                    open_browser(sandbox.url)
-                while True:
-                    time.sleep(3600)
+            _show_until_interrupted(sandbox.url, opens=not no_open)
         return summary.exit_code
+
+
+def _show_until_interrupted(url: str, *, opens: bool) -> None:
+    show_lines(["", f"the sandbox shows each user at {url} until Ctrl-C"])
+    with suppress(KeyboardInterrupt):
+        if opens:
+            open_browser(url)
+        while True:
+            time.sleep(3600)
 
 
 def _show_warning(event: Event) -> None:
@@ -114,13 +117,11 @@ def _show_warning(event: Event) -> None:
 
 def _summary_lines(summary: Summary) -> Iterator[str]:
     """The law of rows in a line, and the reasons of rejects."""
-    from ...listeners.summary import ROW_ENDS
-    from ...text import counted
+    from ...listeners.summary import row_phrases
 
-    tally = summary.tally
-    ends = ", ".join(f"{getattr(tally, end):,} {end}" for end in ROW_ENDS)
+    rows, *ends = row_phrases(summary.tally)
     limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
-    yield f"{counted(tally.rows, 'row')}{limited}: {ends}"
+    yield f"{rows}{limited}: {', '.join(ends)}"
     for code, count in summary.rejects_by_code.items():
         yield f"rejected: {count:,} {code}; `propsync check` shows them"
 
@@ -132,12 +133,11 @@ def _table(plan: Plan, sandbox: Sandbox) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from ...text import one_line
+    from ...text import one_line, shortened
 
     def cell(value: Any) -> Text:
         text = "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
-        shown = one_line(text)
-        return Text(shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}\u2026")
+        return Text(shortened(one_line(text), _LONGEST))
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("user", "property", "before: column", "value", "after"):

@@ -12,7 +12,7 @@ import click
 from ...errors import ExitCode
 from .. import options
 from ..console import current, show_json, show_lines
-from ..options import option, parse_duration, switch
+from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,27 +21,19 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 20
 _WIDEST = 18  # columns of a value or a name in the table
-_KINDS = {
-    "missing_user": "no such user",
-    "missing_property": "missing",
-    "not_unset": "not unset",
-    "older_value": "older value",
-    "other_type": "other type",
-    "other_value": "other value",
-}
+_KINDS = {"missing_user": "no such user", "missing_property": "missing"}
 _NOT_THERE = """\
 A user who is not there was not sent, was sent to another project, or is new to
 Amplitude: what is sent of a new user applies with the user's next event."""
 
 
 @options.from_environment
-@click.command(
+@command(
     "verify",
-    short_help="Read users back from Amplitude and compare them.",
-    epilog="\b\nExamples\n"
-    "  AMPLITUDE_SECRET_KEY=... propsync verify job.yml\n"
-    "  propsync verify job.yml exports/new.csv --sample 2000 --json\n"
-    "  propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",
+    "Read users back from Amplitude and compare them.",
+    "AMPLITUDE_SECRET_KEY=... propsync verify job.yml",
+    "propsync verify job.yml exports/new.csv --sample 2000 --json",
+    "propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",
 )
 @options.JOB
 @options.SOURCES
@@ -130,24 +122,17 @@ def difference_lines(found: Verified) -> Iterator[str]:
     """Yield a table of the first differences."""
     import json
 
-    from ...text import columns, counted, one_line
+    from ...text import counted, in_table, one_line, shortened
 
     def cell(value: object, *, as_json: bool) -> str:
         text = json.dumps(value, ensure_ascii=False) if as_json else str(value)
-        text = one_line("-" if as_json and value is None else text)
-        cut = text[:_WIDEST]
-        while columns(cut) > _WIDEST - (len(cut) < len(text)):
-            cut = cut[:-1]
-        return cut + "…" * (len(cut) < len(text))
+        return shortened(one_line("-" if as_json and value is None else text), _WIDEST)
 
     rows = [("user", "property", "expected", "found", "")]
     for one in found.differences[:_MOST_SHOWN]:
         shown = [cell(one.user, as_json=False), cell(one.property or "-", as_json=False)]
         shown += [cell(value, as_json=True) for value in (one.expected, one.found)]
-        rows.append((*shown, _KINDS[one.kind]))  # type: ignore[arg-type]
-    widths = [max(columns(row[number]) for row in rows) for number in range(4)]
-    for row in rows:
-        cells = (text + " " * (width - columns(text)) for text, width in zip(row, widths, strict=False))
-        yield f"  {'  '.join(cells)}  {row[-1]}".rstrip()
+        rows.append((*shown, _KINDS.get(one.kind, one.kind.replace("_", " "))))  # type: ignore[arg-type]
+    yield from (f"  {line}" for line in in_table(rows))
     if len(found.differences) > _MOST_SHOWN:
         yield f"  and {counted(len(found.differences) - _MOST_SHOWN, 'more difference')}; --json lists all"

@@ -1,4 +1,4 @@
-"""The requests of a probe: few, slow, about users of its own, and each with the answer as it came."""
+"""Requests to a destination at a rate of its own: profiles read back, and what a probe asks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ from ..amplitude.responses import (
     classify_response,
     describe,
 )
+from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, UserProfile, classify_profile, profile_path
 from ..errors import DestinationError, EtlError
-from ..sender import Clock, FixedRate
+from ..sender import Backoff, Clock, FixedRate
 from ..sender.http import HttpSession
-from ..text import size
+from ..text import size, span
 
+_MOST_OUTAGE: Final = 300.0  # seconds
+CONNECTIONS: Final = 8  # of a reader
+_MOST_ANSWER_BYTES: Final = 16 << 20  # a thousand properties with the longest values fit
+_USUAL_WAITS: Final = Backoff()
 MOST_REQUESTS: Final = 200
 MOST_BYTES: Final = 20_000_000
 PER_SECOND: Final = 5.0
@@ -32,6 +37,84 @@ PROPERTY: Final = "propsync_probe"
 _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 Item = Mapping[str, Any]
+
+
+class PacedSession:
+    """Sends requests to an endpoint at a rate; an asynchronous context manager.
+
+    Raises UsageError for an endpoint that can't be used.
+    """
+
+    def __init__(self, endpoint: str, per_second: float, clock: Clock, **session: Any) -> None:
+        self.endpoint, self.clock = endpoint, clock
+        self.rate = FixedRate(per_second, clock)
+        self.http = HttpSession(endpoint, **session)
+
+    async def __aenter__(self) -> Self:
+        await self.http.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.http.__aexit__(*error)
+
+
+class ProfileReader(PacedSession):
+    """Reads profiles at `per_minute`; the secret key goes into a header and nowhere else."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        secret_key: str,
+        *,
+        per_minute: float = READS_PER_MINUTE,
+        clock: Clock | None = None,
+        waits: Backoff = _USUAL_WAITS,
+        allow_http: bool = False,
+    ) -> None:
+        self._waits = waits
+        self._resume = 0.0  # no read begins before that
+        super().__init__(
+            endpoint,
+            per_minute / 60,
+            clock or Clock(),
+            connections=CONNECTIONS,
+            headers={"Authorization": f"Api-Key {secret_key}"},
+            secrets=(secret_key,),
+            most_answer_bytes=_MOST_ANSWER_BYTES,
+            allow_http=allow_http,
+        )
+
+    async def read(self, ids: dict[str, str]) -> UserProfile | Unseen:
+        """Read a user by its id.
+
+        Raises DestinationError where the key is refused, or there is no usable answer for five minutes.
+        """
+        clock, failures, failing_since = self.clock, 0, 0.0
+        while True:
+            await clock.sleep(self.rate.book(1))
+            while (pause := self._resume - clock.now()) > 0:
+                await clock.sleep(pause)
+            answer = await self.http.request("GET", profile_path(ids))
+            verdict = classify_profile(answer) if isinstance(answer, Response) else answer
+            if isinstance(verdict, Stop):
+                raise DestinationError(f"the User Profile API: {verdict.message}", hint=verdict.hint)
+            if not isinstance(verdict, SlowDown | TryAgain):
+                return verdict
+            failures += 1
+            failing_since = failing_since or clock.now()
+            if clock.now() - failing_since >= _MOST_OUTAGE:
+                raise DestinationError(
+                    f"no user could be read back for {span(_MOST_OUTAGE)}: {describe(verdict)}",
+                    hint="run the same command again later",
+                )
+            wait = verdict.retry_after
+            if wait is None and isinstance(verdict, SlowDown):
+                wait = THROTTLE_SECONDS if self._waits.throttle is None else self._waits.throttle
+            wait = self._waits.seconds(failures, clock.chance()) if wait is None else wait
+            self._resume = max(self._resume, clock.now() + wait)
+
+
+# --- of a probe -----------------------------------------------------------------------------------------
 
 
 class BudgetSpentError(EtlError):
@@ -46,30 +129,15 @@ def user_item(name: str | int, properties: Mapping[str, Any] | None = None, **ke
     )
 
 
-class ProbeSession:
-    """Sends to `/identify` of an endpoint, within the bounds above; an asynchronous context manager.
-
-    `answers` has the words of refusals by what was refused. Raises UsageError for an endpoint that can't be
-    used.
-    """
+class ProbeSession(PacedSession):
+    """Sends to `/identify` within the bounds above; `answers` has what each kind of refusal said."""
 
     def __init__(self, endpoint: str, key: str, *, clock: Clock, allow_http: bool = False) -> None:
-        self.clock = clock
-        self.endpoint = endpoint
         self.requests = self.bytes = 0
         self.answers: dict[str, str] = {}
         self._prefix = f"api_key={quote(key, safe='')}&identification=".encode()
-        self._rate = FixedRate(PER_SECOND, clock)
-        self._session = HttpSession(
-            endpoint, connections=1, headers=_FORM, secrets=(key,), allow_http=allow_http
-        )
-
-    async def __aenter__(self) -> Self:
-        await self._session.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._session.__aexit__(*error)
+        more: dict[str, Any] = {"headers": _FORM, "secrets": (key,), "allow_http": allow_http}
+        super().__init__(endpoint, PER_SECOND, clock, connections=1, **more)
 
     def body(self, items: Sequence[Item], **fields: object) -> bytes:
         """The form with identifications and other fields."""
@@ -83,7 +151,7 @@ class ProbeSession:
             raise BudgetSpentError(f"the probe ends at {MOST_REQUESTS} requests or {size(MOST_BYTES)}")
         self.requests += 1
         self.bytes += len(body)
-        answer = await self._session.request("POST", IDENTIFY_PATH, (body,), headers)
+        answer = await self.http.request("POST", IDENTIFY_PATH, (body,), headers)
         verdict = classify_response(answer) if isinstance(answer, Response) else answer
         if isinstance(verdict, Stop) and not isinstance(verdict, KeyRefused):
             raise DestinationError(verdict.message, hint=verdict.hint)
@@ -93,7 +161,7 @@ class ProbeSession:
         """Send a request at the rate, and again where it is to be tried later; the last verdict."""
         verdict: Verdict
         for tries in range(_TRIES):
-            await self.clock.sleep(self._rate.book(1))
+            await self.clock.sleep(self.rate.book(1))
             verdict = await self.post(body, headers)
             if not isinstance(verdict, SlowDown | TryAgain):
                 break
@@ -123,6 +191,10 @@ class ProbeSession:
                 f"{getattr(verdict, 'status', '')} {getattr(verdict, 'message', '')}".strip()
             )
         return isinstance(verdict, Accepted)
+
+    async def takes_each(self, *items: Item, refusal: str = "") -> bool:
+        """Whether all items are taken, a request each; see `takes`."""
+        return all([await self.takes(self.body([item]), refusal=refusal) for item in items])
 
 
 async def largest(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.listeners.phrases import ProgressRate
+from etl.listeners.progress import ProgressRate
 from tests.examples import examples
 
 
