@@ -9,7 +9,7 @@ import codecs
 import re
 import unicodedata
 import zoneinfo
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,15 +19,13 @@ from pydantic import (
     GetPydanticSchema,
     Strict,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
 )
 
 from .. import amplitude
 from .problems import Problem, ProblemsError, clipped, did_you_mean
 from .scalars import resolved_scalar
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_SKIPPED: Final = 10_000
 MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
@@ -37,8 +35,7 @@ DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
 KNOWN_ENCODINGS: Final = ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030")
 
 _NAME = re.compile(r"\w[\w.-]*")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}")
+_VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 # What such a variable holds belongs only where the key is asked for: paths and URLs are shown.
 _SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd)$")
 _SHORTEST_SECRET: Final = 8
@@ -68,11 +65,9 @@ def optional(file_type: Any, absent: object) -> GetPydanticSchema:
 
 def as_list_of(item: Any) -> BeforeValidator:
     """Annotates a list that a file may write as its one item, a text or a mapping."""
-
-    def as_list(value: object) -> object:
-        return [value] if isinstance(value, str | dict) else value
-
-    return BeforeValidator(as_list, item | list[item])
+    return BeforeValidator(
+        lambda value: [value] if isinstance(value, str | dict) else value, item | list[item]
+    )
 
 
 def null_words(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,6 +104,20 @@ def matching(pattern: str, fault: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
+# The name of an environment variable that holds a key; never shown, in case it is the key itself.
+VariableName: TypeAlias = Annotated[
+    str,
+    matching(
+        r"(?s)(?![0-9a-fA-F]{32,}\Z).*",
+        "looks like a key; give the name of the environment variable that holds it",
+    ),
+    matching(_VARIABLE, "must be the name of an environment variable: letters, digits and `_`"),
+]
+_IDENTIFIERS: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+FunctionName: TypeAlias = Annotated[
+    str,
+    matching(f"{_IDENTIFIERS}:{_IDENTIFIERS}", "must name a Python function as `package.module:function`"),
+]
 # A sign that may stand between digits: no letter, no digit, no control character.
 _BETWEEN_DIGITS: Final = r"(?![^\W_])[^+\-\x00-\x1f\x7f-\x9f]"
 QuoteSign: TypeAlias = Annotated[str, matching("[!-~]", "must be one character")]
@@ -130,24 +139,6 @@ def job_name(text: str) -> str:
     if len(name) > MAX_NAME:
         raise ValueError(f"may have at most {MAX_NAME} characters")
     return name
-
-
-def variable_name(text: str) -> str:
-    """The name of an environment variable that holds a key; never shown, in case it is the key itself."""
-    if _LIKE_A_KEY.fullmatch(text):
-        raise ValueError("looks like a key; give the name of the environment variable that holds it")
-    if not _VARIABLE.fullmatch(text):
-        raise ValueError("must be the name of an environment variable: letters, digits and `_`")
-    return text
-
-
-def function_name(text: str) -> str:
-    """The name of a Python function: `package.module:function`."""
-    module, colon, function = text.partition(":")
-    parts = [*module.split("."), *function.split(".")]
-    if not colon or not all(part.isidentifier() for part in parts):
-        raise ValueError("must name a Python function as `package.module:function`")
-    return text
 
 
 def delimiter(text: str) -> str:
@@ -263,12 +254,14 @@ def names_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str:
+def expanded(text: str, info: ValidationInfo) -> str:
     """The text with the value of each variable for its `${VAR}` and a dollar sign for `$$`.
 
     A variable that holds a secret is refused: that of the job's key, any that has the key in it, and any that
     has such a name.
     """
+    context: dict[str, Any] = info.context  # type: ignore[assignment]
+    environ, key_variable = context["environ"], context["key_variable"]
 
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
@@ -276,7 +269,7 @@ def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str
         name = match[1]
         if not match[2]:
             raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
-        if not _VARIABLE.fullmatch(name):
+        if not re.fullmatch(_VARIABLE, name):
             raise ValueError(f"has `${{{clipped(name)}}}`, which is no name of an environment variable")
         key = environ.get(key_variable, "").strip()
         holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
@@ -287,6 +280,6 @@ def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str
             )
         if name not in environ:
             raise ValueError(f"needs the environment variable {clipped(name)}, which is not set")
-        return environ[name]
+        return str(environ[name])
 
     return _REFERENCE.sub(value, text)

@@ -30,7 +30,7 @@ from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
 from .files import UnpackedFile, source_errors
 
 if TYPE_CHECKING:
-    from ..job.spec import CsvOptions
+    from ..job.sections import CsvOptions
 
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.

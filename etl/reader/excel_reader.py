@@ -22,6 +22,7 @@ from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
 from ..errors import SourceError
 from ..model import Batch
 from ..run_events import Warned
+from .arrow_values import table_batches
 from .csv_reader import unique_names
 from .file_reader import FileReader, ReadOptions, RowSpans
 from .files import HEAD, UnpackedFile, source_errors
@@ -99,12 +100,7 @@ class ExcelReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the wanted rows."""
-        table = self._table.select(list(columns))
-        for first, stop in spans:
-            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
-            for batch in rows.to_batches(max_chunksize=self.options.batch_rows):
-                yield self.batch(first, batch)
-                first += batch.num_rows
+        return table_batches(self.name, self._table, spans, columns, self.options.batch_rows)
 
     # --- the workbook ------------------------------------------------------------------------------------
 

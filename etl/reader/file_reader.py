@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow.originals import take_rows
-from ..job.source_options import CsvOptions, ExcelOptions
+from ..job.sections import CsvOptions, ExcelOptions
 from ..model import Batch, Reject
 from ..run_events import Warned
 from .files import UnpackedFile, ends_digest

@@ -16,9 +16,10 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
+from ..arrow.plain_arrays import plain_schema, plain_type
 from ..errors import SourceError
 from ..model import Batch
-from .arrow_values import plain_batches, plain_schema, plain_type
+from .arrow_values import plain_batches, table_batches
 from .file_reader import FileReader, RowSpans
 from .files import guarded, source_errors
 
@@ -93,10 +94,7 @@ class TableReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the wanted rows."""
-        table = self._table.select(list(columns))
-        for first, stop in spans:
-            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
-            yield from plain_batches(self.name, first, rows.to_batches(max_chunksize=self._batch_rows))
+        return table_batches(self.name, self._table, spans, columns, self._batch_rows)
 
 
 class StreamReader(FileReader):

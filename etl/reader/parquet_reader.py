@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from ..arrow.plain_arrays import plain_schema
 from ..errors import StateError
 from ..model import Batch
-from .arrow_values import plain_batches, plain_schema
+from .arrow_values import plain_batches
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
 from .files import HEAD, ByteRange, InputFile, StoredFile, UnpackedFile, guarded, source_errors
 

@@ -31,13 +31,13 @@ def report_command(
     It shows what was asked, the ends of all rows, speed and pauses over time, where the time went, changes by
     property, rejects with examples, and the ten runs before it.
     """
-    from ...job import load_job
+    from ...job import Job
     from ...listeners import check_writable
     from ...listeners.output_file import write_whole
     from ...listeners.report import report_page
     from ...listeners.run_record import COMPARED, readable_runs
 
-    loaded = load_job(job, environ=os.environ)
+    loaded = Job.load(job, environ=os.environ)
     current().set_job(loaded)
     found = list(readable_runs(state_dir or loaded.state_dir))
     names = [data["run"] for data, _ in found]

@@ -30,10 +30,10 @@ def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -
     """List past runs, also those that could not begin. The last 100 of at most a year are kept."""
     from itertools import islice
 
-    from ...job import load_job
+    from ...job import Job
     from ...listeners.run_record import readable_runs
 
-    loaded = load_job(job, environ=os.environ)
+    loaded = Job.load(job, environ=os.environ)
     current().set_job(loaded)
     found = list(islice(readable_runs(state_dir or loaded.state_dir), count))
     if as_json:
