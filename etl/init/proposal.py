@@ -78,21 +78,13 @@ def propose_job(
     return _proposal(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
 
 
-def propose(
-    source: Source,
-    *,
-    locations: Sequence[str],
-    name: str,
-    csv: CsvOptions | None = None,
-    file: str | None = None,
-) -> Proposal:
+def propose(source: Source, *, locations: Sequence[str], name: str) -> Proposal:
     """Read all of `source` and propose a job called `name` for it.
 
-    `locations` are those for the job file's `source`, as seen from its folder; `csv` is what the source
-    was opened with; `file` is how comments call the job file. Raises SourceError.
+    `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
     """
-    reading = _Reading(source, read_facts(source, prefix=id_prefix(source)), csv or CsvOptions())
-    return _proposal(reading, locations=locations, name=name, file=file or f"{proposed_name(name)}.yml")
+    reading = _Reading(source, read_facts(source, prefix=id_prefix(source)), CsvOptions())
+    return _proposal(reading, locations=locations, name=name, file=f"{proposed_name(name)}.yml")
 
 
 def id_prefix(source: Source) -> str:

@@ -152,6 +152,13 @@ def delimiter(text: str) -> str:
     return text
 
 
+def without_repeats(words: list[str]) -> list[str]:
+    """A list in which no word stands twice."""
+    if twice := [word for place, word in enumerate(words) if word in words[:place]]:
+        raise ValueError(f"has `{clipped(twice[0])}` twice")
+    return words
+
+
 def csv_header(value: object) -> tuple[str, ...] | Literal[False] | None:
     """The names of columns, or False for a file without a header."""
     resolved = resolved_scalar(value)
@@ -161,9 +168,7 @@ def csv_header(value: object) -> tuple[str, ...] | Literal[False] | None:
         raise ValueError("must be a list of the columns' names, or false where the file has no header")
     if "" in value:
         raise ValueError("has a column without a name")
-    if twice := [name for place, name in enumerate(value) if name in value[:place]]:
-        raise ValueError(f"has `{clipped(twice[0])}` twice")
-    return tuple(value)
+    return tuple(without_repeats(value))
 
 
 def line_count(value: object) -> int:
