@@ -221,7 +221,7 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
     for sign in SEPARATORS:
         found[sign] = as_mask(pc.match_substring(texts, sign))
     add(_BARE, r"^[+-]?[\d.]")
-    add(_written_types(), _WRITTEN)
+    add(_WRITTEN_NUMBERS, _WRITTEN)
     add(_ISO, r"^\d{4}-\d\d-\d\d")
     add(_BRACKETED, r"^\s*[\[{]")
     add({"mail": _MAIL}, "@")
@@ -235,10 +235,6 @@ def style_spec(style: str, strip: str = "") -> ColumnSpec:
     return replace(_NUMBER, decimal=decimal, thousands=thousands, strip=strip)
 
 
-def _written_types() -> dict[str, TextType]:
-    return {style: TextType(_STYLE_GATES[style], style_spec(style, ALL_SIGNS)) for style in STYLES}
-
-
 def _style_gate(decimal: str, thousands: str) -> str:
     """No leading zeros: what has them is a code."""
     between = f"[{SPACES}]" if thousands == " " else "['\u2019]" if thousands == "'" else re.escape(thousands)
@@ -250,7 +246,9 @@ def _style_gate(decimal: str, thousands: str) -> str:
     return rf"^{_AROUND}[+-]?(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+){_AROUND}$"
 
 
-_STYLE_GATES: Final = {style: _style_gate(*signs) for style, signs in STYLES.items()}
+_WRITTEN_NUMBERS: Final = {
+    style: TextType(_style_gate(*signs), style_spec(style, ALL_SIGNS)) for style, signs in STYLES.items()
+}
 
 
 def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:

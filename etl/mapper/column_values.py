@@ -113,7 +113,9 @@ def words_to_null(values: pa.Array, words: tuple[str, ...]) -> ColumnValues:
     return ColumnValues(blank_out(values, meant) if pc.any(meant).as_py() else values)
 
 
-def text_layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+def text_layout(
+    texts: pa.StringArray | pa.BinaryArray,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """Where each text begins and stops in the bytes of the column, and these bytes; nulls have none."""
     _, offset_buffer, data = texts.buffers()
     if not len(texts) or data is None:

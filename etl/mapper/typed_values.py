@@ -19,7 +19,7 @@ from ..amplitude.limits import MAX_DEPTH
 from ..arrow.json_lines import json_texts, strip_marks
 from ..arrow.originals import is_textual
 from ..arrow.plain_arrays import plain_array, plain_type, storage_array, storage_type
-from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of
+from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of, text_layout
 from .datetimes import check_days, to_seconds
 from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
 from .numbers import check_finite
@@ -249,12 +249,10 @@ def hex_of(values: pa.Array) -> ColumnValues:
     """Bytes, for which `may_hold_bytes` is true, as lower-case hexadecimal digits."""
     values = storage_array(values)
     values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
-    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
-    data = values.buffers()[2]
-    codes = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data else np.zeros(0, np.uint8)
-    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)]
-    starts = ((offsets - offsets[0]) * 2).astype(np.int32)
-    texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(starts), pa.py_buffer(digits.tobytes()))
+    starts, _, codes = text_layout(values)
+    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)].tobytes()
+    offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
+    texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))
     return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)
 
 
