@@ -22,9 +22,8 @@ from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
 from ..errors import SourceError
 from ..model import Batch
 from ..run_events import Warned
-from .arrow_values import table_batches
 from .csv_reader import unique_names
-from .file_reader import FileReader, ReadOptions, RowSpans
+from .file_reader import FileReader, ReadOptions, RowSpans, table_batches
 from .files import HEAD, UnpackedFile, source_errors
 
 if TYPE_CHECKING:

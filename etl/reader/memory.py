@@ -19,8 +19,7 @@ import pyarrow as pa
 from ..arrow.plain_arrays import plain_schema, plain_type
 from ..errors import SourceError
 from ..model import Batch
-from .arrow_values import plain_batches, table_batches
-from .file_reader import FileReader, RowSpans
+from .file_reader import FileReader, RowSpans, plain_batches, table_batches
 from .files import guarded, source_errors
 
 _AGAIN: Final = "make a new stream, or read it into a table first: reader.read_all()"
