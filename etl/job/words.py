@@ -25,7 +25,7 @@ from pydantic import (
 
 from .. import amplitude
 from .problems import Problem, ProblemsError, clipped, did_you_mean
-from .scalars import resolved_scalar
+from .scalars import Data, resolved
 
 MAX_SKIPPED: Final = 10_000
 MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
@@ -49,7 +49,7 @@ SECTION: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 _NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
-Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved_scalar, json_schema_input_type=bool)]
+Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schema_input_type=bool)]
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
@@ -159,21 +159,21 @@ def without_repeats(words: list[str]) -> list[str]:
     return words
 
 
-def csv_header(value: object) -> tuple[str, ...] | Literal[False] | None:
+def csv_header(value: Data) -> tuple[str, ...] | Literal[False] | None:
     """The names of columns, or False for a file without a header."""
-    resolved = resolved_scalar(value)
-    if resolved is False or resolved is None:
-        return resolved
+    word = resolved(value)
+    if word is False or word is None:
+        return word
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         raise ValueError("must be a list of the columns' names, or false where the file has no header")
     if "" in value:
         raise ValueError("has a column without a name")
-    return tuple(without_repeats(value))
+    return tuple(without_repeats(list(map(str, value))))
 
 
-def line_count(value: object) -> int:
+def line_count(value: Data) -> int:
     """A number of lines to skip."""
-    number = resolved_scalar(value)
+    number = resolved(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_SKIPPED:
         raise ValueError(f"must be a number of lines, at most {MAX_SKIPPED:,}")
     return number
