@@ -118,8 +118,7 @@ class Source:
 
     def path(self, file: int) -> Path | None:
         """Return where file number `file` is on this machine; None for what isn't a file here."""
-        stored = self._entries[file].stored
-        return stored.local_path if stored is not None else None
+        return None if (stored := self._entries[file].stored) is None else stored.local_path
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
@@ -214,8 +213,6 @@ class Source:
             if entry.stored is not None:
                 entry.stored.fetch()
 
-    # --- how many rows -----------------------------------------------------------------------------------
-
     def has_rows(self) -> bool | None:
         """Whether there is any row, good or bad; None for a source that would be gone then."""
         return self.count_rows(1) > 0 if self.repeatable else None
@@ -241,8 +238,10 @@ class Source:
         entry = self._entries[file]
         if entry.names():
             return False
-        if entry.repeatable or entry.stored is None:
-            return not entry.repeatable or self._count(file, 1) == 0
+        if entry.repeatable:
+            return self._count(file, 1) == 0
+        if entry.stored is None:
+            return True
         with closing(entry.stored.open()) as stream:  # no more than what can be read again
             return not read_fully(stream, SNIFFED).strip()
 
@@ -278,11 +277,11 @@ class Source:
             return entry.file.sample
         if not entry.repeatable or not (stored is None or anywhere or self.path(file) is not None):
             return None
+        if stored is None:
+            return checksum(entry.blocks(), stopped)
         then = (entry.file.size, entry.file.modified)
-        if stored is not None and stored.state() != then:
-            return None
-        digest = checksum(entry.blocks(), stopped)
-        return digest if stored is None or stored.state() == then else None
+        digest = checksum(entry.blocks(), stopped) if stored.state() == then else None
+        return digest if stored.state() == then else None
 
     def sha256(self, file: int) -> str | None:
         """Return the SHA-256 of a whole file as it is stored; None for what can be read only once."""
