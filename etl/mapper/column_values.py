@@ -188,7 +188,7 @@ class SkippedValues:
 
 def quote_value(values: pa.Array, row: int) -> str:
     """One value as a printable line of at most 60 characters; text in quotes."""
-    value = python_value(values, row)
+    value = python_value(values[row])
     if is_json(values.type):
         value = load_json(str(value))
     nested = isinstance(value, (dict, list))
