@@ -52,12 +52,12 @@ def bare(path: Path) -> None:
 def stages(job_file: Path, path: Path) -> dict[str, Callable[[], None]]:
     """The work of each stage, with all imports and opening done."""
     from etl.encoder import Limits
-    from etl.job import load_job
+    from etl.job import Job
     from etl.model import RowRange
     from etl.pipeline.row_pipeline import RowPipeline
     from etl.reader import open_source
 
-    job = load_job(job_file, environ={})
+    job = Job.load(job_file, environ={})
     production = RowPipeline(job, open_source([path]), limits=Limits(identifications=1000))
 
     def read() -> None:
@@ -85,12 +85,12 @@ def renewals(path: Path) -> dict[str, float]:
 
     from bench.data import EVERY
     from bench.results import CACHE
-    from etl.job import load_job
+    from etl.job import Job
     from etl.snapshot import Snapshot, SnapshotWriter, layout_of
 
     random, copy, found = np.random.default_rng(5), path.with_name("copy.arrow"), {}
     with Snapshot.open(path) or sys.exit("no snapshot") as old:
-        job = load_job(CACHE / f"{path.parents[1].name}-parquet-{old.mode}.yml", environ={})
+        job = Job.load(CACHE / f"{path.parents[1].name}-parquet-{old.mode}.yml", environ={})
         layout = layout_of(job.identification, job.changes) or sys.exit("nothing is compared")
         # An export is in no order that a snapshot knows of.
         keys = random.permutation(np.concatenate([keys for _, keys in old.sorted_keys()]))

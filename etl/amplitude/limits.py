@@ -27,21 +27,8 @@ MIN_ID_LENGTH: Final = 5
 MAX_ID_LENGTH: Final = 1024
 # Refused whatever their case, besides the empty string.
 REFUSED_IDS: Final = frozenset(
-    {
-        "anonymous",
-        "nil",
-        "none",
-        "null",
-        "n/a",
-        "na",
-        "undefined",
-        "unknown",
-        "{}",
-        "lmy47d",
-        "0",
-        "-1",
-        "00000000-0000-0000-0000-000000000000",
-    }
+    {"anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "{}", "lmy47d", "0", "-1"}
+    | {"00000000-0000-0000-0000-000000000000"}
 )
 MAX_STRING_LENGTH: Final = 1024  # characters; of a property value, and of all strings of a list together
 MAX_DEPTH: Final = 40

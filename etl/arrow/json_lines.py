@@ -29,8 +29,8 @@ def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Sp
     """Return a JSON object and a newline for each row; nulls are left out unless `explicit_nulls`."""
     stream = io.BytesIO()
     if rows.num_rows:
-        if any(_has_struct_offset(column) for column in rows.columns):
-            rows = pa.RecordBatch.from_arrays(list(map(_rebuilt, rows.columns)), names=rows.schema.names)
+        columns = list(map(_rebuilt, rows.columns))
+        rows = pa.RecordBatch.from_arrays(columns, names=rows.schema.names) if columns else rows
         write_ndjson(rows, stream, explicit_nulls=explicit_nulls)
     return splice(stream.getvalue()) if splice else stream.getvalue()
 
@@ -43,20 +43,11 @@ def json_texts(values: pa.Array) -> pa.Array:
     return pa.array(texts, pa.binary()).cast(pa.string())
 
 
-def _has_struct_offset(column: pa.Array) -> bool:
-    """Whether structs begin in the middle of their buffers.
+def _rebuilt(column: pa.Array) -> pa.Array:
+    """The same values; structs are built anew from their fields, which aren't copied.
 
     arro3 (seen in 0.9) applies the offset of a struct within a struct twice, and reads past its end.
     """
-    if not pa.types.is_struct(column.type):
-        return False
-    fields = [column.field(number) for number in range(column.type.num_fields)]
-    structs = [field for field in fields if pa.types.is_struct(field.type)]
-    return any(column.offset or field.offset or _has_struct_offset(field) for field in structs)
-
-
-def _rebuilt(column: pa.Array) -> pa.Array:
-    """The same values; structs are built anew from their fields, which aren't copied."""
     if not pa.types.is_struct(column.type) or not column.type.num_fields:
         return column
     fields = [_rebuilt(column.field(number)) for number in range(column.type.num_fields)]

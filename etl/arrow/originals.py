@@ -151,7 +151,7 @@ def original_values(
             return json_lines(written, explicit_nulls=True, splice=splice_json).decode().split("\n")[:-1]
         except Exception:  # noqa: BLE001 - the writer has no error type of its own
             if alone:
-                values = {name: python_value(column, 0) for name, column in zip(names, columns, strict=True)}
+                values = {name: python_value(column[0]) for name, column in zip(names, columns, strict=True)}
                 return [to_json({name: value for name, value in values.items() if value is not None})]
     return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
 
@@ -200,25 +200,21 @@ def take_values(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) 
         return pa.concat_arrays([column.slice(int(place), 1) for place in positions])
 
 
-def python_value(column: pa.Array, place: int) -> object:
+def python_value(scalar: pa.Scalar) -> object:
     """Return one value as a Python object; as text where Python has no type for it."""
-    return _python(column[place])
-
-
-def _python(scalar: pa.Scalar) -> object:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError, ArithmeticError):
         pass  # text that is no UTF-8, or days and times out of Python's range: element by element
     kind = scalar.type
     if pa.types.is_struct(kind):
-        return {field.name: _python(scalar[place]) for place, field in enumerate(kind)}
+        return {field.name: python_value(scalar[place]) for place, field in enumerate(kind)}
     if pa.types.is_map(kind):
-        return [(_python(pair["key"]), _python(pair["value"])) for pair in scalar.values]
+        return [(python_value(pair["key"]), python_value(pair["value"])) for pair in scalar.values]
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
-        return [_python(element) for element in scalar.values]
+        return [python_value(element) for element in scalar.values]
     if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
-        return _python(scalar.value)
+        return python_value(scalar.value)
     if is_textual(kind):
         return plain_text(scalar.cast(pa.binary()).as_py())
     return str(scalar.cast(pa.string()))

@@ -15,9 +15,8 @@ from ..job.problems import clipped
 from ..mapper.lists import TooLong
 from ..text import counted
 from .job_text import in_quotes
-from .names import part_of_family, personal
+from .names import Personal, part_of_family, personal
 from .type_proposals import ProposedType
-from .vocabulary import Personal
 
 if TYPE_CHECKING:
     from .facts import ColumnFacts, SourceFacts

@@ -14,6 +14,8 @@ from ..job import CsvOptions
 from ..job.problems import clipped
 from ..model import RowRange
 from ..reader import Source, open_source
+from ..reader.csv_dialect import DELIMITERS
+from ..reader.csv_reader import VALUE
 
 _LINES: Final = 2000
 _BYTES: Final = 1 << 20
@@ -21,7 +23,6 @@ _MOST_ABOVE: Final = 30  # lines above the header
 # A character that no text has, so that each line is one field.
 _NO_DELIMITER: Final = "\ufdd2"
 _RAW: Final = CsvOptions(encoding="latin-1", delimiter=_NO_DELIMITER, quote="", header=("line",))
-_USUAL: Final = (",", ";", "\t", "|")
 _NO_DELIMITERS: Final = "\"' _-.@\r\n\0\x1a()/+€$%\\\ufeff\ufffd=#&*?!<>"
 _MOST: Final = 0.5  # of the lines
 # Letters that have others of their kind beside them if the encoding is right.
@@ -30,11 +31,6 @@ _KANA: Final = re.compile("[\u3041-\u30fa]")
 _CYRILLIC: Final = re.compile("[\u0410-\u044f]")
 # Both bytes of a letter are beyond ASCII.
 _PAIRS: Final = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
-_VALUE: Final = re.compile(
-    r"(?P<mail>[^@\s]+@[^@\s]+\.\w+)|(?P<number>[+-]?\d+[.,]\d+|\d{5,})|(?P<date>\d{4}-\d\d?-\d\d?.*"
-    r"|\d\d?[./]\d\d?[./]\d{2,4})|(?P<url>https?://.*)"
-    r"|(?P<uuid>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +96,13 @@ def _encoding(lines: Sequence[str]) -> str:
         data = "\n".join(line for line in lines if not line.isascii()).encode("latin-1")
     except UnicodeEncodeError:  # a byte order mark said what it is
         return "utf-8"
-    with suppress(UnicodeDecodeError):
-        data.decode()
-        return "utf-8"
-    broken = [line for line in data.split(b"\n") if not _is_text(line, "utf-8")]
-    if 2 * len(broken) <= data.count(b"\n") + 1:
-        return "utf-8"  # with a few broken bytes
+    parts = data.split(b"\n")
+    if 2 * sum(_decoded(part, "utf-8") is None for part in parts) <= len(parts):
+        return "utf-8"  # perhaps with a few broken bytes
     for encoding, script in (("euc_jp", _WIDE), ("gb18030", _WIDE), ("cp932", _WIDE), ("cp1251", _CYRILLIC)):
-        if not _is_text(data, encoding) or (encoding[:2] in {"eu", "gb"} and not _PAIRS.fullmatch(data)):
+        text = _decoded(data, encoding)
+        if text is None or (encoding[:2] in {"eu", "gb"} and not _PAIRS.fullmatch(data)):
             continue
-        text = data.decode(encoding)
         if encoding == "euc_jp" and not _KANA.search(text):
             continue
         beyond, right = sum(not sign.isascii() for sign in text), len(script.findall(text))
@@ -117,15 +110,14 @@ def _encoding(lines: Sequence[str]) -> str:
         wrong = len(re.findall(rf"(?<=[A-Za-z]){script.pattern}|{script.pattern}(?=[A-Za-z])", text))
         if right - wrong > 0.6 * beyond:
             return encoding
-    return "cp1252" if _is_text(data, "cp1252") else "latin-1"
+    return "latin-1" if _decoded(data, "cp1252") is None else "cp1252"
 
 
-def _is_text(data: bytes, encoding: str) -> bool:
+def _decoded(data: bytes, encoding: str) -> str | None:
     try:
-        data.decode(encoding)
+        return data.decode(encoding)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
 # --- delimiter and header --------------------------------------------------------------------------------
@@ -145,11 +137,11 @@ def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str])
 
     names, more_below = names_with(options)
     found = _delimiter(lines)
-    if len(names) > 1 and not more_below and (found not in _USUAL or found in lines[0]):
+    if len(names) > 1 and not more_below and (found not in DELIMITERS or found in lines[0]):
         found = None
     if found is None:
         # The one that the reader found by itself.
-        tries = [replace(options, delimiter=sign) for sign in _USUAL] if len(names) > 1 else []
+        tries = [replace(options, delimiter=sign) for sign in DELIMITERS] if len(names) > 1 else []
         options = next((one for one in tries if names_with(one)[0] == names), options)
         return _header(options, names, lines)
     options = replace(options, delimiter=found)
@@ -174,7 +166,7 @@ def _delimiter(lines: Sequence[str]) -> str | None:
         counts = Counter(line.count(sign) for line in some)
         count, number = max(((count, counts[count]) for count in counts if count), key=lambda one: one[1])
         # Usual delimiters come before others that are as regular.
-        usual = sign in _USUAL or not sign.isprintable()
+        usual = sign in DELIMITERS or not sign.isprintable()
         candidate = (round(number / len(some), 1), usual, count, sign)
         if number >= _MOST * len(some) and (best is None or candidate > best):
             best = candidate
@@ -198,5 +190,5 @@ def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> 
 
 
 def _kind(value: str) -> str | None:
-    found = _VALUE.fullmatch(value.strip().strip('"'))
+    found = VALUE.fullmatch(value.strip().strip('"'))
     return found.lastgroup if found else None

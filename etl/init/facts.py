@@ -18,8 +18,7 @@ from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_val
 from ..model import RowRange
 from .id_facts import IdFacts, Values, counted_values
 from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
-from .sample import Sample
-from .type_proposals import ProposedType, propose_type
+from .type_proposals import ProposedType, Sample, propose_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

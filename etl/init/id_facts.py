@@ -14,7 +14,7 @@ from ..amplitude.limits import MAX_ID_LENGTH
 from ..arrow.hashing import hash_texts
 from ..job import ColumnSpec
 from ..mapper.column import Column
-from ..mapper.column_values import quote_value
+from ..mapper.column_values import first_issues, quote_value
 from .recognisers import are_null
 
 if TYPE_CHECKING:
@@ -134,18 +134,15 @@ class IdFacts:
         self.too_long_with_prefix += rows_of(
             pc.greater(pc.utf8_length(ids), MAX_ID_LENGTH - len(self.prefix))
         )
-        found = np.zeros(len(ids), dtype=np.bool_)
-        for issue in cells.issues:
-            rows = issue.rows & ~found
-            found |= issue.rows
-            counter = self.faults if issue.code in ID_CODES else self.lost
-            counter[issue.code] += int(counts[rows].sum())
+        for issue in first_issues(cells.issues, len(ids)):
+            places, count = np.flatnonzero(issue.rows).tolist(), int(counts[issue.rows].sum())
+            (self.faults if issue.code in ID_CODES else self.lost)[issue.code] += count
             if issue.code == "refused_id":
-                for place in np.flatnonzero(rows).tolist():
+                for place in places:
                     self.refused[ids[place].as_py()] += int(counts[place])
-            if issue.code == "mangled_id" and rows.any():
-                self.mangled[issue.message] += int(counts[rows].sum())
-                self.examples.setdefault(issue.message, quote_value(ids, int(np.flatnonzero(rows)[0])))
+            if issue.code == "mangled_id":
+                self.mangled[issue.message] += count
+                self.examples.setdefault(issue.message, quote_value(ids, places[0]))
 
 
 def counted_values(pieces: list[pa.Array], first_counts: NDArray[np.int64] | None = None) -> Values:

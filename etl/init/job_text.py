@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
+from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, StrictUndefined
 
 from ..amplitude.limits import MAX_PROPERTIES
 from ..job import CsvOptions
@@ -14,7 +18,7 @@ from ..text import counted, visible
 from .id_choice import id_rejects, id_remarks, is_mail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..job import ColumnSpec
     from .column_proposals import ColumnProposal
@@ -22,11 +26,6 @@ if TYPE_CHECKING:
     from .id_choice import IdChoice
 
 _WIDTH: Final = 110
-_LINK: Final = "a device id beside a user id links the two for good. Take the # off only if you want that:"
-_TRANSPORT: Final = (
-    "Updates go over the Identify API. Take the # off to send them as events over the Batch API: with $add, "
-    "$append or $prepend every row then counts once, also after a lost answer, and requests are compressed."
-)
 _NO_PROPERTIES: Final = "No column is left for properties, so there is nothing to send yet."
 _TOO_MANY: Final = (
     f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
@@ -35,8 +34,6 @@ _MOST_NAMED: Final = 12
 _BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
 _WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
-
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def quoted(text: str) -> str:
@@ -48,11 +45,8 @@ def in_quotes(text: str) -> str:
     """The text as a double-quoted YAML scalar; PyYAML would leave signs in it that turn text around."""
     signs = []
     for sign in text:
-        code = ord(sign)
-        by_code = (
-            f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-        )
-        signs.append(_ESCAPES.get(sign) or (sign if sign.isprintable() else by_code))
+        escaped = f"\\{sign}" if sign in '"\\' else sign.encode("unicode_escape").decode()
+        signs.append(sign if sign.isprintable() and sign not in '"\\' else escaped)
     return f'"{"".join(signs)}"'
 
 
@@ -84,102 +78,66 @@ def spec_text(spec: ColumnSpec) -> str:
     return column if len(parts) == 1 else f"{{{', '.join(parts)}}}"
 
 
-def comment(text: str, indent: int) -> Iterator[str]:
+def comment(text: str, indent: int = 0) -> str:
     """A text as comment lines."""
     begin = f"{' ' * indent}# "
     wrapper = textwrap.TextWrapper(_WIDTH, begin, begin, break_long_words=False, break_on_hyphens=False)
-    yield from wrapper.wrap(text)
+    return wrapper.fill(text)
 
 
-def job_text(*parts: Iterable[str]) -> str:
-    """Parts of a job file as its text, an empty line between them."""
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
-
-
-def header_lines(files: Sequence[str], source: SourceFacts, file: str) -> Iterator[str]:
-    """What the file is and what to do with it, and the rows that can't be read."""
-    more = f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else ""
-    size = f"{counted(source.rows, 'row')}, {counted(len(source.columns), 'column')}"
-    yield from comment(
-        f"Proposed by `propsync init`, which read all of {clipped(files[0])}{more}: {size}.", 0
-    )
-    file = visible(shlex.quote(file))  # a line end in it would end the comment
-    yield "# Read it, correct it, then:"
-    yield f"#   propsync check {file}      counts, rejects and time; sends nothing"
-    yield f"#   propsync preview {file}    the first identifications"
-    yield f"#   propsync run {file}        sends them, with the key in AMPLITUDE_API_KEY"
-    for sentence in _unreadable(source):
-        yield from comment(f"{sentence}.", 0)
-
-
-def source_lines(
-    locations: Sequence[str], csv: CsvOptions, nulls: Sequence[str] = (), remark: str = ""
-) -> Iterator[str]:
-    """The keys `source`, `csv` and `nulls`; `remark` is why there is an escape character."""
-    written = [quoted(location.replace("$", "$$")) for location in locations]
-    if len(written) == 1:
-        yield f"source: {written[0]}"
-    elif written:
-        yield "source:"
-        yield from (f"  - {location}" for location in written)
-    else:
-        yield "# source: users.csv   # the rows came from memory"
-    keys = []
-    if csv.delimiter not in {None, ","}:
-        keys.append(f"  delimiter: {'tab' if csv.delimiter == chr(9) else in_quotes(csv.delimiter or '')}")
-    if csv.encoding != "utf-8":
-        keys.append(
-            f"  encoding: {csv.encoding}   # the files are not UTF-8: check letters such as é in a preview"
-        )
-    if csv.header:
-        names = ", ".join(map(in_quotes, csv.header))
-        keys.append(f"  header: [{names}]   # the first line looks like data: name the columns")
-    if csv.skip_rows:
-        keys.append(f"  skip_rows: {csv.skip_rows}   # lines above the header")
-    if csv.escape:
-        keys.append(f"  escape: {in_quotes(csv.escape)}{f'   # {remark}' if remark else ''}")
-    yield from ["csv:", *keys] if keys else ()
-    if nulls:
-        yield f"nulls: [{', '.join(map(in_quotes, nulls))}]   # words for null that were found"
-
-
-def identification_lines(
+def job_text(
+    source: SourceFacts,
     choice: IdChoice,
-    fields: Mapping[str, ColumnSpec],
-    devices: Sequence[str],
     proposals: Sequence[ColumnProposal],
-) -> Iterator[str]:
-    """The keys `identification` and `destination`."""
-    yield "identification:"
-    for remark in id_remarks(choice):
-        yield from comment(remark, 2)
-    yield f"  {choice.field}: {spec_text(choice.spec)}"
-    if choice.others:
-        yield "  # Or one of these in its place:"
-        yield from (f"  #   {choice.field}: {spec_text(spec)}" for spec, _ in choice.others)
-    for device in devices:
-        yield from comment(f"{clipped(device)}: {_LINK}", 2)
-        yield f"  # device_id: {quoted(device)}"
-    if fields:
-        yield from comment("Fields of Amplitude's own:", 2)
-        yield from (f"  {name}: {spec_text(spec)}" for name, spec in fields.items())
-    yield from _property_lines(proposals)
-    yield ""
-    yield "destination:"
-    yield "  region: us   # or eu: where your Amplitude project is"
-    yield from comment(_TRANSPORT, 2)
-    yield "  # transport: batch"
+    *,
+    files: Sequence[str],
+    locations: Sequence[str],
+    file: str,
+    name: str,
+    csv: CsvOptions = CsvOptions(),  # noqa: B008 - it is frozen
+    escape_remark: str = "",
+    nulls: Sequence[str] = (),
+    devices: Sequence[str] = (),
+    fields: Mapping[str, ColumnSpec] = MappingProxyType({}),
+) -> str:
+    """A proposal as the text of a job file called `name`; comments call the file `file`.
+
+    `devices` are columns with ids of devices, `fields` the specs of Amplitude's own fields, and `nulls` the
+    words for null that were found. `escape_remark` is why there is an escape character.
+    """
+    environment = Environment(  # noqa: S701 - it is no HTML
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    filters = {"clipped": clipped, "comment": comment, "in_quotes": in_quotes, "quoted": quoted}
+    environment.filters.update(filters, spec=spec_text)
+    template = resources.files(__package__).joinpath("job_file.jinja").read_text("utf-8")
+    return environment.from_string(template).render(
+        read=clipped(files[0]),
+        more=f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else "",
+        size=f"{counted(source.rows, 'row')}, {counted(len(source.columns), 'column')}",
+        file=visible(shlex.quote(file)),  # a line end in it would end the comment
+        unreadable=list(_unreadable(source)),
+        locations=[quoted(location.replace("$", "$$")) for location in locations],
+        choice=choice,
+        remarks=id_remarks(choice),
+        properties=list(_property_lines(proposals)),
+        name=name,
+        csv=csv,
+        escape_remark=escape_remark,
+        nulls=nulls,
+        devices=devices,
+        fields=fields,
+    )
 
 
 def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
-    yield "  user_properties:"
     active: set[str] = set()
     for proposal in proposals:
         if len(active) >= MAX_PROPERTIES:
-            yield from comment(_TOO_MANY, 4)
+            yield comment(_TOO_MANY, 4)
             break
         for remark in proposal.remarks:
-            yield from comment(remark, 4)
+            yield comment(remark, 4)
         for line in proposal.lines:
             name = line.name
             while line.active and name in active:
@@ -191,10 +149,10 @@ def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
             if len(beside) <= _WIDTH:
                 yield beside
             else:
-                yield from comment(line.note, 4)
+                yield comment(line.note, 4)
                 yield text
     if not active:
-        yield from comment(_NO_PROPERTIES, 4)
+        yield comment(_NO_PROPERTIES, 4)
 
 
 def proposal_notes(

@@ -3,54 +3,58 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from functools import lru_cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..amplitude.operators import FAMILIES, STRING_FIELDS
 from ..job.problems import clipped
-from . import vocabulary
-from .vocabulary import Personal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 IdName: TypeAlias = Literal["person", "generic", "login", "other"]
+Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
+
+_VOCABULARY: Final = tomllib.loads(files(__package__).joinpath("vocabulary.toml").read_text("utf-8"))
 
 # `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
 _ALONE: Final = ("app_version", "language", "start_version")
-_PERSON, _KEY, _DEVICE = vocabulary.ID_PERSON, vocabulary.ID_KEY, vocabulary.ID_DEVICE
+_PERSON, _KEY, _DEVICE, _DEVICE_IDS = (
+    "".join(_VOCABULARY[name].split()) for name in ("id_person", "id_key", "id_device", "device_ids")
+)
 _OF: Final = "(?:de|do|da|du|del|dela|des)?"
 _PERSON_ID: Final = re.compile(rf"(?:.*(?:{_PERSON})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_PERSON})s?|uid)")
-_DEVICE_ID: Final = re.compile(
-    rf"(?:.*(?:{_DEVICE})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_DEVICE})|{vocabulary.DEVICE_IDS.replace(' ', '|')})"
-)
+_DEVICE_ID: Final = re.compile(rf"(?:.*(?:{_DEVICE})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_DEVICE})|{_DEVICE_IDS})")
 _PEOPLE: Final = re.compile(_PERSON)
 _KEYS: Final = re.compile(_KEY)
 
 
-class _WordList:
-    """Words and beginnings of words, such as those of `vocabulary`."""
-
-    def __init__(self, words: str) -> None:
-        known = words.split()
-        self._anywhere = tuple(word for word in known if ord(word[0]) > 0x2FFF)
-        self._begins = tuple(word[:-1] for word in known if word.endswith("*"))
-        self._whole = frozenset(known)
-
-    def has(self, parts: Collection[str], whole: str) -> bool:
-        """Whether a name has one of the words: one of its parts, or for Japanese any piece of it."""
-        return (
-            not self._whole.isdisjoint(parts)
-            or any(part.startswith(self._begins) for part in parts if self._begins)
-            or any(word in whole for word in self._anywhere)
-        )
+def texts_of(key: str) -> frozenset[str]:
+    """The texts that the vocabulary lists under a key."""
+    return frozenset(text.strip() for text in _VOCABULARY[key].split("|"))
 
 
-_PERSONAL: Final = {kind: _WordList(words) for kind, words in vocabulary.PERSONAL.items()}
-_CODES, _MEASURES, _TIMES = map(_WordList, (vocabulary.CODES, vocabulary.MEASURES, vocabulary.TIMES))
-_GENERIC, _LOGINS = (frozenset(words.split()) for words in (vocabulary.GENERIC_IDS, vocabulary.LOGINS))
-_CARDS: Final = frozenset(vocabulary.PERSONAL["card"].split())
+def _any_of(words: str) -> re.Pattern[str]:
+    """What finds words and, with a `*`, beginnings of words in a text; those of Japanese anywhere in it."""
+    known = [re.escape(word).replace(r"\*", r"\S*") for word in words.split()]
+    latin = [word for word in known if ord(word[0]) <= 0x2FFF]
+    return re.compile("|".join([rf"(?<!\S)(?:{'|'.join(latin)})(?!\S)", *(set(known) - set(latin))]))
+
+
+_PERSONAL: Final[dict[Personal, re.Pattern[str]]] = {
+    kind: _any_of(words) for kind, words in _VOCABULARY["personal"].items()
+}
+_CODES, _MEASURES, _TIMES = (_any_of(_VOCABULARY[name]) for name in ("codes", "measures", "times"))
+_GENERIC, _LOGINS, _ONLY_WHOLE, _WHOLE_NAMES, _CARDS = (
+    frozenset(words.split())
+    for words in (
+        *(_VOCABULARY[name] for name in ("generic_ids", "logins", "only_whole", "whole_names")),
+        _VOCABULARY["personal"]["card"],
+    )
+)
 
 
 @lru_cache(maxsize=4096)
@@ -75,6 +79,10 @@ def _parts(name: str) -> frozenset[str]:
     """The words of a name, and neighbours as one word."""
     words = name_words(name)
     return frozenset("".join(words[at : at + n]) for n in (1, 2, 3, 4) for at in range(len(words) - n + 1))
+
+
+def _searched(name: str) -> str:
+    return " ".join((*_parts(name), joined_name(name)))
 
 
 _FIELDS: Final = {joined_name(field): field for field in STRING_FIELDS}
@@ -108,10 +116,10 @@ def amplitude_field(name: str) -> str | None:
 def personal(name: str) -> Personal | None:
     """What the column has about a person, by its name."""
     whole = joined_name(name)
-    if found := vocabulary.WHOLE_PERSONAL.get(whole):
-        return found
-    parts = (_parts(name) - vocabulary.ONLY_WHOLE) | {whole}
-    return next((kind for kind, words in _PERSONAL.items() if words.has(parts, whole)), None)
+    if whole in _WHOLE_NAMES:
+        return "name"
+    parts = (_parts(name) - _ONLY_WHOLE) | {whole}
+    return next((kind for kind, words in _PERSONAL.items() if words.search(" ".join(parts))), None)
 
 
 def is_code(name: str, *, exactly: bool = False) -> bool:
@@ -119,18 +127,17 @@ def is_code(name: str, *, exactly: bool = False) -> bool:
 
     `exactly`: the whole name says so.
     """
-    whole = joined_name(name)
-    return _CODES.has({whole} if exactly else _parts(name), whole)
+    return _CODES.search(joined_name(name) if exactly else _searched(name)) is not None
 
 
 def is_measure(name: str) -> bool:
     """Whether the column has amounts, scores or other measures, by its name."""
-    return _MEASURES.has(_parts(name), joined_name(name))
+    return _MEASURES.search(_searched(name)) is not None
 
 
 def is_time(name: str) -> bool:
     """Whether the column has times, by its name."""
-    return _TIMES.has(_parts(name), joined_name(name))
+    return _TIMES.search(_searched(name)) is not None
 
 
 def columns_by_field(columns: Iterable[str]) -> dict[str, str]:

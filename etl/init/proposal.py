@@ -18,13 +18,7 @@ from .column_proposals import ColumnProposal, propose_column
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id
-from .job_text import (
-    header_lines,
-    identification_lines,
-    job_text,
-    proposal_notes,
-    source_lines,
-)
+from .job_text import job_text, proposal_notes
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
@@ -78,21 +72,13 @@ def propose_job(
     return _proposal(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
 
 
-def propose(
-    source: Source,
-    *,
-    locations: Sequence[str],
-    name: str,
-    csv: CsvOptions | None = None,
-    file: str | None = None,
-) -> Proposal:
+def propose(source: Source, *, locations: Sequence[str], name: str) -> Proposal:
     """Read all of `source` and propose a job called `name` for it.
 
-    `locations` are those for the job file's `source`, as seen from its folder; `csv` is what the source
-    was opened with; `file` is how comments call the job file. Raises SourceError.
+    `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
     """
-    reading = _Reading(source, read_facts(source, prefix=id_prefix(source)), csv or CsvOptions())
-    return _proposal(reading, locations=locations, name=name, file=file or f"{proposed_name(name)}.yml")
+    reading = _Reading(source, read_facts(source, prefix=id_prefix(source)), CsvOptions())
+    return _proposal(reading, locations=locations, name=name, file=f"{proposed_name(name)}.yml")
 
 
 def id_prefix(source: Source) -> str:
@@ -180,9 +166,18 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
     words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
     nulls = sorted(word for word in words if not is_short_word(word))
     text = job_text(
-        header_lines([file.name for file in source.files], facts, file),
-        [f"name: {proposed_name(name)}", *source_lines(locations, reading.csv, nulls, reading.remark)],
-        identification_lines(choice, fields, devices, proposals),
+        facts,
+        choice,
+        proposals,
+        files=[file.name for file in source.files],
+        locations=locations,
+        file=file,
+        name=proposed_name(name),
+        csv=reading.csv,
+        escape_remark=reading.remark,
+        nulls=nulls,
+        devices=devices,
+        fields=fields,
     )
     notes = [*proposal_notes(facts, choice, proposals)]
     notes += [f"csv.escape: {reading.remark}"] if reading.remark else []

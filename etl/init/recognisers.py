@@ -15,15 +15,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..job import ColumnSpec, Step
+from ..job import ColumnSpec
+from ..job.column_spec import date_step
 from ..mapper.column import Column
-from .vocabulary import CURRENCIES, NO, NULLS, YES
+from ..mapper.column_values import as_mask
+from ..mapper.numbers import FALSE, SPACES, TRUE
+from .names import texts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Mask = NDArray[np.bool_]
 
+NULLS, YES, NO, _CURRENCIES = map(texts_of, ("nulls", "yes", "no", "currencies"))
 _TIMES: Final = ("", " %H:%M", " %H:%M:%S")
 # In the order of preference where two read the same of every value, as %b and %B do of May.
 _WORDED: Final = (
@@ -40,14 +44,13 @@ _LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
-_SPACES: Final = " \u00a0\u2009\u202f"
-_MONEY: Final = "|".join(sorted(map(re.escape, CURRENCIES), key=len, reverse=True))
+_MONEY: Final = "|".join(sorted(map(re.escape, _CURRENCIES), key=len, reverse=True))
 # What stands around a number is money, percents and spaces.
-_AROUND: Final = rf"(?:{_MONEY}|[{_SPACES}])*"
-_SIGNS: Final = rf"[\d.,'\x{{2019}}{_SPACES}]*"
+_AROUND: Final = rf"(?:{_MONEY}|[{SPACES}])*"
+_SIGNS: Final = rf"[\d.,'\x{{2019}}{SPACES}]*"
 _WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
 AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
-ALL_SIGNS: Final = "".join(sorted({*"".join(CURRENCIES), *_SPACES}))
+ALL_SIGNS: Final = "".join(sorted({*"".join(_CURRENCIES), *SPACES}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,7 @@ class TextType:
 
     def fits(self, texts: pa.StringArray, gated: Mask | None = None) -> Mask:
         """Which of the texts, shape (n,) and without nulls, fit. `gated` are those that match the gate."""
-        good = np.array(
-            pc.match_substring_regex(texts, self.gate) if gated is None else gated, dtype=np.bool_
-        )
+        good = matches(texts, self.gate) if gated is None else gated.copy()
         places = np.flatnonzero(good)
         if len(places) == 0 or not (self.luhn or self.spec):
             return good
@@ -74,15 +75,16 @@ class TextType:
         return good
 
 
+def matches(texts: pa.StringArray, pattern: str) -> Mask:
+    """Which texts, shape (n,) and without nulls, have a part that a regular expression matches."""
+    return as_mask(pc.match_substring_regex(texts, pattern))
+
+
 def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
     """Which texts, shape (n,) and without nulls, the mapper reads by a spec."""
-    cells = Column("", "", "value", replace(spec, column="", invalid="reject")).read(
-        texts, len(texts), text=True
-    )
-    good: Mask = np.array(cells.values.is_valid(), dtype=np.bool_)
-    for issue in cells.issues:
-        good[issue.rows] = False
-    return good
+    column = Column("", "", "value", replace(spec, column="", invalid="reject"))
+    cells = column.read(texts, len(texts), text=True)
+    return as_mask(cells.values.is_valid()) & ~cells.wrong
 
 
 def are_null(texts: pa.StringArray) -> Mask:
@@ -91,7 +93,7 @@ def are_null(texts: pa.StringArray) -> Mask:
     short = np.flatnonzero(np.array(pc.binary_length(texts)) <= LONGEST_NULL)
     if len(short):
         words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(short))))
-        found[short] = np.array(pc.is_in(words, value_set=word_array(NULLS)), dtype=np.bool_)
+        found[short] = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
     return found
 
 
@@ -113,9 +115,8 @@ def luhn_valid(texts: pa.StringArray) -> Mask:
 
 def date_spec(formats: Iterable[str]) -> ColumnSpec:
     """The spec, without a column, that reads dates in strptime formats."""
-    first, *others = formats
-    step = Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
-    timed = any("%M" in one for one in (first, *others))
+    step = date_step(formats)
+    timed = any("%M" in one for one in step.date_formats)
     return ColumnSpec(type="datetime" if timed else "date", transform=(step,))
 
 
@@ -182,9 +183,7 @@ _BRACKETED: Final[Mapping[str, TextType]] = {
     "json": TextType(r"^\s*(?:\{|\[)", ColumnSpec(type="json")),
 }
 _MAIL: Final = TextType(r"^[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+$")
-_ENGLISH: Final = frozenset(
-    {*("true", "t", "yes", "y", "on", "1", "1.0"), *("false", "f", "no", "n", "off", "0", "0.0")}
-)
+_ENGLISH: Final = frozenset(TRUE + FALSE)
 
 
 @cache
@@ -201,7 +200,7 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
     found: dict[str, Mask] = {}
 
     def add(names: Mapping[str, TextType], gate: str | None = None) -> None:
-        gated = None if gate is None else np.array(pc.match_substring_regex(texts, gate), dtype=np.bool_)
+        gated = None if gate is None else matches(texts, gate)
         places = np.arange(len(texts)) if gated is None else np.flatnonzero(gated)
         if not len(places):
             return
@@ -218,11 +217,11 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
     words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     for name, known in (("yes", YES), ("no", NO), ("boolean", _ENGLISH)):
         source = words if name != "boolean" else pc.utf8_lower(texts)
-        found[name] = np.array(pc.is_in(source, value_set=word_array(known)), dtype=np.bool_)
+        found[name] = as_mask(pc.is_in(source, value_set=word_array(known)))
     for sign in SEPARATORS:
-        found[sign] = np.array(pc.match_substring(texts, sign), dtype=np.bool_)
+        found[sign] = as_mask(pc.match_substring(texts, sign))
     add(_BARE, r"^[+-]?[\d.]")
-    add(_written_types(), _WRITTEN)
+    add(_WRITTEN_NUMBERS, _WRITTEN)
     add(_ISO, r"^\d{4}-\d\d-\d\d")
     add(_BRACKETED, r"^\s*[\[{]")
     add({"mail": _MAIL}, "@")
@@ -236,15 +235,9 @@ def style_spec(style: str, strip: str = "") -> ColumnSpec:
     return replace(_NUMBER, decimal=decimal, thousands=thousands, strip=strip)
 
 
-def _written_types() -> dict[str, TextType]:
-    return {style: TextType(_STYLE_GATES[style], style_spec(style, ALL_SIGNS)) for style in STYLES}
-
-
 def _style_gate(decimal: str, thousands: str) -> str:
     """No leading zeros: what has them is a code."""
-    between = (
-        f"[{_SPACES}]" if thousands == " " else "['\u2019]" if thousands == "'" else re.escape(thousands)
-    )
+    between = f"[{SPACES}]" if thousands == " " else "['\u2019]" if thousands == "'" else re.escape(thousands)
     whole = (
         rf"(?:0|[1-9]\d{{0,2}}(?:{between}\d{{3}}){{0,4}}|[1-9]\d{{0,14}})"
         if thousands
@@ -253,13 +246,15 @@ def _style_gate(decimal: str, thousands: str) -> str:
     return rf"^{_AROUND}[+-]?(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+){_AROUND}$"
 
 
-_STYLE_GATES: Final = {style: _style_gate(*signs) for style, signs in STYLES.items()}
+_WRITTEN_NUMBERS: Final = {
+    style: TextType(_style_gate(*signs), style_spec(style, ALL_SIGNS)) for style, signs in STYLES.items()
+}
 
 
 def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
     """Formats are compared with the few patterns of the texts first, which spares most of the work."""
     found: dict[str, Mask] = {}
-    places = np.flatnonzero(np.array(pc.match_substring_regex(texts, _LIKE_A_DATE), dtype=np.bool_))
+    places = np.flatnonzero(matches(texts, _LIKE_A_DATE))
     if not len(places):
         return found
     some = texts.take(pa.array(places))
@@ -270,7 +265,7 @@ def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
         if text_type.gate == _COMPACT:
             good = text_type.fits(some)
         else:
-            gated = np.array(pc.match_substring_regex(encoded.dictionary, text_type.gate), dtype=np.bool_)
+            gated = matches(encoded.dictionary, text_type.gate)
             if not gated.any():
                 continue
             good = text_type.fits(some, gated[codes])

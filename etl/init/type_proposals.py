@@ -1,4 +1,4 @@
-"""The type to propose for a column of text: recognisers, in the order in which they are asked.
+"""The type to propose for a column by its different values: recognisers, in the order of asking.
 
 What most values fit is proposed. Where values may be read in two ways, the column stays text.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, get_args
 
 import numpy as np
@@ -19,11 +20,12 @@ from ..job import ColumnSpec
 from ..job.column_spec import Unit
 from ..job.problems import clipped
 from .names import is_code, is_time
-from .recognisers import AROUND, SEPARATORS, STYLES, date_spec, order_of, style_spec
+from .recognisers import AROUND, SEPARATORS, STYLES, date_spec, matches, order_of, style_spec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .recognisers import Mask
-    from .sample import Sample
 
 _DATES: Final = 0.8  # of the values must be dates; a date is hardly one by chance
 _MOST: Final = 0.9
@@ -33,6 +35,64 @@ _SOME: Final = 0.05
 _MOST_WORDS: Final = 12
 _MOST_PARTS: Final = 20_000
 _COMPACT: Final = "%Y%m%d"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The column `name`: its different `texts`, shape (d,), and how often each comes (`counts`, int64).
+
+    `fits` has for each recogniser the texts that fit it. `untyped`: the texts come from CSV; without `text`
+    they are numbers of a typed column.
+    """
+
+    name: str
+    texts: pa.StringArray
+    counts: NDArray[np.int64]
+    fits: Mapping[str, Mask]
+    untyped: bool = True
+    text: bool = True
+
+    @cached_property
+    def null(self) -> Mask:
+        """Which texts are words for null. Two letters are none in a column of codes of two letters."""
+        null = self.fits.get("null")
+        if null is None:
+            return np.zeros(len(self.texts), dtype=np.bool_)
+        letters = matches(self.texts, r"^\p{L}{2}$")
+        rest = self.counts[~null].sum()
+        codes = rest and self.counts[letters & ~null].sum() >= 0.5 * rest
+        return null & ~letters if codes else null
+
+    @cached_property
+    def total(self) -> int:
+        """How many values there are, without those that mean null."""
+        return int(self.counts[~self.null].sum())
+
+    def fit(self, name: str) -> Mask:
+        """Which texts fit a recogniser, without those that mean null."""
+        found = self.fits.get(name)
+        return np.zeros(len(self.texts), dtype=np.bool_) if found is None else found & ~self.null
+
+    def weight(self, mask: Mask) -> int:
+        """How many values have the marked texts."""
+        return int(self.counts[mask].sum())
+
+    def likely(self, name: str, share: float) -> bool:
+        """Whether there are values, and at least this share of them fits."""
+        return 0 < self.total * share <= self.weight(self.fit(name)) if name in self.fits else False
+
+    def null_counts(self) -> Counter[str]:
+        """How often each word for null comes."""
+        found = Counter[str]()
+        for text, count in self.marked(self.null).items():
+            found[text.strip()] += count
+        return found
+
+    def marked(self, mask: Mask) -> Counter[str]:
+        """How often each of the marked texts comes."""
+        places = np.flatnonzero(mask)
+        texts = self.texts.take(pa.array(places)).to_pylist()
+        return Counter(dict(zip(texts, self.counts[places].tolist(), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,11 @@ from .column_spec import ColumnSpec, Step
 from .identification_spec import Identification
 from .problems import check_columns, check_repeated, lacking, missing_columns
 from .scalars import ValueType
+from .sections import CsvOptions, Destination
 from .spec import (
-    CsvOptions,
-    Destination,
     Job,
     fingerprint,
-    job_from_dict,
     key_fingerprints,
-    load_job,
     parse_job,
 )
 from .words import endpoint
@@ -31,10 +28,8 @@ __all__ = [
     "check_repeated",
     "endpoint",
     "fingerprint",
-    "job_from_dict",
     "key_fingerprints",
     "lacking",
-    "load_job",
     "missing_columns",
     "parse_job",
     "read_api_key",

@@ -7,7 +7,7 @@ sees the keys declared before its own in `info.data`, and `_role(info)` is what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
@@ -58,17 +58,10 @@ _ROLE_TYPES: Final[Mapping[SpecRole, tuple[str, tuple[ValueType, ...]]]] = {
 # --- steps -----------------------------------------------------------------------------------------------
 
 
-def _different(formats: list[str]) -> list[str]:
-    for number, one in enumerate(formats):
-        if one in formats[:number]:
-            raise ValueError(f"has `{clipped(one)}` twice")
-    return formats
-
-
 _Formats: TypeAlias = Annotated[
     list[Annotated[str, AfterValidator(words.date_format)]],
     Field(min_length=1),
-    AfterValidator(_different),
+    AfterValidator(words.without_repeats),
     as_list_of(str),
 ]
 
@@ -99,15 +92,23 @@ class Step:
     pairs: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = ()
 
+    @property
+    def date_formats(self) -> tuple[str, ...]:
+        """The formats of a `date_format`."""
+        return self.formats or (self.argument,)
+
+
+def date_step(formats: Iterable[str]) -> Step:
+    """The step that reads dates in the first of these formats that fits."""
+    first, *others = formats
+    return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
+
 
 def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
     with_argument = StepArgument.__slots__
     known = (*STEP_WORDS, *with_argument)
-    for word in STEP_WORDS:
-        if value == word:
-            return Step(word)
-        if isinstance(value, dict) and [*value] == [word]:
-            raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
+    if isinstance(value, str) and value in STEP_WORDS:
+        return Step(str(value))  # type: ignore[arg-type]
     if isinstance(value, str) and value in with_argument:
         raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
     if isinstance(value, str):
@@ -115,13 +116,16 @@ def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
         raise ValueError(f"has no step `{clipped(value)}`; {remedy}")  # noqa: TRY004 - pydantic wants it
     if not isinstance(value, dict) or len(value) != 1:
         raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
+    if (word := next(iter(value))) in STEP_WORDS:
+        raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
     given: StepArgument = handler(value)
     if given.replace is not None:
         return Step("replace", pairs=tuple(given.replace.items()))
     if given.prefix is not None:
         return Step("prefix", given.prefix)
-    first, *others = given.date_format or ("",)
-    return Step("date_format", formats=(first, *others)) if others else Step("date_format", first)
+    if given.date_format is not None:
+        return date_step(given.date_format)
+    raise ValueError(f"needs an argument for `{word}`: write {{{word}: ...}}")
 
 
 _CASES: Final = {"lower": str.lower, "upper": str.upper}
@@ -201,9 +205,7 @@ def _of_column(value: object, info: ValidationInfo) -> object:
 def _of_date(given: str | None, info: ValidationInfo) -> str | None:
     """The `unit` or the `timezone` of a column of dates or times."""
     role, type_, steps = _role(info), info.data.get("type"), info.data.get("transform", ())
-    formats = [
-        one for step in steps if step.verb == "date_format" for one in step.formats or (step.argument,)
-    ]
+    formats = [one for step in steps if step.verb == "date_format" for one in step.date_formats]
     dated = type_ in {"date", "datetime"} or (type_ is None and role == "time")
     if info.field_name == "unit" and formats:
         raise ValueError("does nothing beside `date_format`: it is for numbers")

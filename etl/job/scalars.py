@@ -82,11 +82,6 @@ def blank_is_empty(value: object) -> object:
     return {} if is_blank(value) else value
 
 
-def resolved_scalar(value: object) -> object:
-    """A plain scalar as its value, for keys that take true, false or a number."""
-    return value.value if isinstance(value, PlainScalar) else value
-
-
 def constant_text(value: Data, type_: ConstantType) -> str:
     """A constant without faults as the JSON text that is sent."""
     return orjson.dumps(_typed(value, type_), option=orjson.OPT_SORT_KEYS).decode()

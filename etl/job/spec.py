@@ -20,7 +20,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StringConstraints,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -29,7 +28,6 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from .. import amplitude
-from ..amplitude.limits import TransportName
 from ..amplitude.operators import UNREPEATABLE
 from ..errors import JobError
 from ..text import html_table
@@ -46,14 +44,20 @@ from .problems import (
     line_of,
     validation_problems,
 )
-from .run_options import RunOptions
 from .scalars import Data, blank_is_empty, is_blank
-from .source_options import CsvOptions as CsvOptions
-from .source_options import ExcelOptions, with_sheet
-from .words import SECTION, Flag, NullWords, Text, as_list_of, optional
+from .sections import (
+    Absent,
+    Changes,
+    ChangesBy,
+    CsvOptions,
+    Destination,
+    ExcelOptions,
+    Expanded,
+    RunOptions,
+    with_sheet,
+)
+from .words import SECTION, NullWords, Text, as_list_of, optional
 
-ChangesBy: TypeAlias = Literal["property", "user", "off"]
-Absent: TypeAlias = Literal["keep", "unset"]
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
@@ -61,11 +65,6 @@ NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
 # Whatever else a key of a job is, the fingerprint has it.
 _SENDS_NOTHING: Final = ("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines")
-
-
-def _expanded(text: str, info: ValidationInfo) -> str:
-    context: dict[str, Any] = info.context  # type: ignore[assignment]
-    return words.expanded(text, context["environ"], key_variable=context["key_variable"])
 
 
 def _kept_as(name: str) -> AfterValidator:
@@ -78,51 +77,7 @@ def _kept_as(name: str) -> AfterValidator:
     return AfterValidator(keep)
 
 
-Expanded: TypeAlias = Annotated[Text, AfterValidator(_expanded), StringConstraints(min_length=1)]
 _Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
-_Region: Final = Field(
-    alias="region", default="us", validate_default=True, examples=["us", "eu", "http://127.0.0.1:8080"]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where identifications go."""
-
-    __pydantic_config__ = SECTION
-
-    # Once read, `endpoint` is a base URL without a slash at its end.
-    endpoint: Annotated[Text, AfterValidator(_expanded), AfterValidator(words.endpoint), _Region]
-    """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
-    transport: TransportName = "identify"
-    """How: identify is the Identify API; batch is $identify events over the Batch API, each counted once."""
-    trust_status: Flag = False
-    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay."""
-    secret_key_env: Annotated[str, AfterValidator(words.variable_name)] = "AMPLITUDE_SECRET_KEY"  # noqa: S105
-    """The environment variable that holds the secret key; `verify` reads users back with it."""
-    secret_key_file: Text | None = None
-    """The file that holds the secret key, relative to this file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What counts as a change since the last run."""
-
-    __pydantic_config__ = SECTION
-
-    # property: only the properties that changed are sent; user: all of a user whose row changed; off:
-    # everything, and no snapshot is kept.
-    by: ChangesBy = "property"
-    """What is compared, and sent where it changed."""
-    ignore: Annotated[
-        tuple[Text, ...],
-        AfterValidator(lambda names: tuple(sorted(names))),
-        Field(examples=[["last_login_at"]]),
-    ] = ()
-    """Columns whose change alone is no reason to send."""
-    # unset: the job's properties are unset for users of the snapshot who aren't in the export. In the file it
-    # is a key of the job, and none of this section.
-    absent: Annotated[Absent, SkipJsonSchema(), Field(init=False)] = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +118,7 @@ class Job:
     """What it means that a file lacks a column which other files have: the run stops before anything is sent,
     or the column is null there. In NDJSON it is always null."""
     transform: Annotated[
-        Annotated[str, AfterValidator(words.function_name)] | None,
+        words.FunctionName | None,
         Field(examples=["package.module:function"]),
     ] = None
     """A Python function from DataFrame to DataFrame."""
@@ -191,7 +146,7 @@ class Job:
         Field(examples=["user", {"ignore": ["last_login_at"]}], validate_default=True),
     ] = Changes()
     """What is compared with the last run: every property, users as a whole, or nothing (off)."""
-    api_key_env: Annotated[str, AfterValidator(words.variable_name)] = DEFAULT_KEY_VARIABLE
+    api_key_env: words.VariableName = DEFAULT_KEY_VARIABLE
     """The environment variable that holds the API key."""
     api_key_file: Text | None = None
     """The file that holds the API key, relative to this file."""
@@ -208,13 +163,23 @@ class Job:
 
     @classmethod
     def load(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Job:
-        """Read a job file. Raises JobError with all its faults, UsageError where it can't be read."""
-        return load_job(Path(path), environ=os.environ if environ is None else environ)
+        """Read a job file; sources are relative to its folder, and `environ` has what `${VAR}` may name.
+
+        Raises JobError with all faults of the file, and UsageError where there is no file to read.
+        """
+        given = os.environ if environ is None else environ
+        return parse_job(read_file(Path(path)), name=str(path), folder=Path(path).parent, environ=given)
 
     @classmethod
-    def of(cls, data: Mapping[str, object], *, folder: str | Path = ".") -> Job:
-        """Make a job of the plain data that a job file would hold. Raises JobError with all its faults."""
-        return job_from_dict(data, folder=Path(folder))
+    def of(
+        cls,
+        data: Mapping[str, object],
+        *,
+        folder: str | Path = ".",
+        environ: Mapping[str, str] = NO_VARIABLES,
+    ) -> Job:
+        """Make a job of the plain data that a job file would hold. Raises JobError; its faults tell paths."""
+        return _job(document_of(data), name="job", folder=Path(folder), environ=environ)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: which column becomes what."""
@@ -238,15 +203,6 @@ def job_schema() -> dict[str, Any]:
     return editor_schema(_adapter())
 
 
-def load_job(path: Path, *, environ: Mapping[str, str]) -> Job:
-    """Load the job file at `path`; sources are relative to its folder.
-
-    `environ` are the variables that `${VAR}` may name. Raises UsageError where there is no file to read, and
-    JobError with all faults of the file.
-    """
-    return parse_job(read_file(path), name=str(path), folder=path.parent, environ=environ)
-
-
 def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] = NO_VARIABLES) -> Job:
     """Make a job of the YAML or JSON text of a job file.
 
@@ -258,13 +214,6 @@ def parse_job(text: str, *, name: str, folder: Path, environ: Mapping[str, str] 
     except UnreadableError as error:
         raise JobError(name, faults([error.problem], {})) from error
     return _job(document, name=name, folder=folder, environ=environ)
-
-
-def job_from_dict(
-    data: Mapping[str, object], *, folder: Path = Path(), environ: Mapping[str, str] = NO_VARIABLES
-) -> Job:
-    """Make a job of what a job file would hold. Raises JobError; its faults tell paths."""
-    return _job(document_of(data), name="job", folder=folder, environ=environ)
 
 
 def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, str]) -> Job:

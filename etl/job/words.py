@@ -9,7 +9,7 @@ import codecs
 import re
 import unicodedata
 import zoneinfo
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,15 +19,13 @@ from pydantic import (
     GetPydanticSchema,
     Strict,
     StringConstraints,
+    ValidationInfo,
     WithJsonSchema,
 )
 
 from .. import amplitude
 from .problems import Problem, ProblemsError, clipped, did_you_mean
-from .scalars import resolved_scalar
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .scalars import Data, resolved
 
 MAX_SKIPPED: Final = 10_000
 MAX_NAME: Final = 60  # characters, so that no file system finds the folder's name too long
@@ -37,8 +35,7 @@ DATE_DIRECTIVES: Final = frozenset("aAbBdfHIjmMpSyYzZ%")
 KNOWN_ENCODINGS: Final = ("utf-8", "utf-16", "latin-1", "cp1252", "iso8859-15", "shift_jis", "gb18030")
 
 _NAME = re.compile(r"\w[\w.-]*")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{32,}")
+_VARIABLE: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 # What such a variable holds belongs only where the key is asked for: paths and URLs are shown.
 _SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd)$")
 _SHORTEST_SECRET: Final = 8
@@ -52,7 +49,7 @@ SECTION: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 _NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
-Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved_scalar, json_schema_input_type=bool)]
+Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schema_input_type=bool)]
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
@@ -68,11 +65,9 @@ def optional(file_type: Any, absent: object) -> GetPydanticSchema:
 
 def as_list_of(item: Any) -> BeforeValidator:
     """Annotates a list that a file may write as its one item, a text or a mapping."""
-
-    def as_list(value: object) -> object:
-        return [value] if isinstance(value, str | dict) else value
-
-    return BeforeValidator(as_list, item | list[item])
+    return BeforeValidator(
+        lambda value: [value] if isinstance(value, str | dict) else value, item | list[item]
+    )
 
 
 def null_words(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,6 +104,20 @@ def matching(pattern: str, fault: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
+# The name of an environment variable that holds a key; never shown, in case it is the key itself.
+VariableName: TypeAlias = Annotated[
+    str,
+    matching(
+        r"(?s)(?![0-9a-fA-F]{32,}\Z).*",
+        "looks like a key; give the name of the environment variable that holds it",
+    ),
+    matching(_VARIABLE, "must be the name of an environment variable: letters, digits and `_`"),
+]
+_IDENTIFIERS: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+FunctionName: TypeAlias = Annotated[
+    str,
+    matching(f"{_IDENTIFIERS}:{_IDENTIFIERS}", "must name a Python function as `package.module:function`"),
+]
 # A sign that may stand between digits: no letter, no digit, no control character.
 _BETWEEN_DIGITS: Final = r"(?![^\W_])[^+\-\x00-\x1f\x7f-\x9f]"
 QuoteSign: TypeAlias = Annotated[str, matching("[!-~]", "must be one character")]
@@ -132,24 +141,6 @@ def job_name(text: str) -> str:
     return name
 
 
-def variable_name(text: str) -> str:
-    """The name of an environment variable that holds a key; never shown, in case it is the key itself."""
-    if _LIKE_A_KEY.fullmatch(text):
-        raise ValueError("looks like a key; give the name of the environment variable that holds it")
-    if not _VARIABLE.fullmatch(text):
-        raise ValueError("must be the name of an environment variable: letters, digits and `_`")
-    return text
-
-
-def function_name(text: str) -> str:
-    """The name of a Python function: `package.module:function`."""
-    module, colon, function = text.partition(":")
-    parts = [*module.split("."), *function.split(".")]
-    if not colon or not all(part.isidentifier() for part in parts):
-        raise ValueError("must name a Python function as `package.module:function`")
-    return text
-
-
 def delimiter(text: str) -> str:
     r"""One character; a tab may be written `tab` or `\t`, and others by their code, as `\x01`."""
     if text in {"tab", "\\t"}:
@@ -161,23 +152,28 @@ def delimiter(text: str) -> str:
     return text
 
 
-def csv_header(value: object) -> tuple[str, ...] | Literal[False] | None:
+def without_repeats(words: list[str]) -> list[str]:
+    """A list in which no word stands twice."""
+    if twice := [word for place, word in enumerate(words) if word in words[:place]]:
+        raise ValueError(f"has `{clipped(twice[0])}` twice")
+    return words
+
+
+def csv_header(value: Data) -> tuple[str, ...] | Literal[False] | None:
     """The names of columns, or False for a file without a header."""
-    resolved = resolved_scalar(value)
-    if resolved is False or resolved is None:
-        return resolved
+    word = resolved(value)
+    if word is False or word is None:
+        return word
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         raise ValueError("must be a list of the columns' names, or false where the file has no header")
     if "" in value:
         raise ValueError("has a column without a name")
-    if twice := [name for place, name in enumerate(value) if name in value[:place]]:
-        raise ValueError(f"has `{clipped(twice[0])}` twice")
-    return tuple(value)
+    return tuple(without_repeats(list(map(str, value))))
 
 
-def line_count(value: object) -> int:
+def line_count(value: Data) -> int:
     """A number of lines to skip."""
-    number = resolved_scalar(value)
+    number = resolved(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_SKIPPED:
         raise ValueError(f"must be a number of lines, at most {MAX_SKIPPED:,}")
     return number
@@ -263,12 +259,14 @@ def names_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str:
+def expanded(text: str, info: ValidationInfo) -> str:
     """The text with the value of each variable for its `${VAR}` and a dollar sign for `$$`.
 
     A variable that holds a secret is refused: that of the job's key, any that has the key in it, and any that
     has such a name.
     """
+    context: dict[str, Any] = info.context  # type: ignore[assignment]
+    environ, key_variable = context["environ"], context["key_variable"]
 
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
@@ -276,7 +274,7 @@ def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str
         name = match[1]
         if not match[2]:
             raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
-        if not _VARIABLE.fullmatch(name):
+        if not re.fullmatch(_VARIABLE, name):
             raise ValueError(f"has `${{{clipped(name)}}}`, which is no name of an environment variable")
         key = environ.get(key_variable, "").strip()
         holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
@@ -287,6 +285,6 @@ def expanded(text: str, environ: Mapping[str, str], *, key_variable: str) -> str
             )
         if name not in environ:
             raise ValueError(f"needs the environment variable {clipped(name)}, which is not set")
-        return environ[name]
+        return str(environ[name])
 
     return _REFERENCE.sub(value, text)

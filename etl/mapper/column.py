@@ -14,8 +14,17 @@ from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
 from .datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
 from .job_values import apply_steps, constant_value, fill_default, fill_default_time, read_words
-from .json_columns import at_path, fill_nulls, read_json, stable_type
-from .json_values import clean_nested, json_element_texts, mark_elements, parse_json, parse_lists
+from .json_values import (
+    at_path,
+    clean_nested,
+    fill_nulls,
+    json_element_texts,
+    mark_elements,
+    parse_json,
+    parse_lists,
+    read_json,
+    stable_type,
+)
 from .lists import count_groups, fit_strings, to_lists
 from .numbers import parse_booleans, to_numbers
 from .typed_values import as_text, decode_source, element_texts, native_values

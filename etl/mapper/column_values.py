@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -44,6 +44,14 @@ class ColumnValues:
     issues: tuple[ValueIssue, ...] = ()
     raw: bool = False
 
+    @property
+    def wrong(self) -> RowMask:
+        """Which rows have an issue; shape (n,)."""
+        mask = np.zeros(len(self.values), dtype=np.bool_)
+        for issue in self.issues:
+            mask |= issue.rows
+        return mask
+
     def map(self, function: Callable[[pa.Array], pa.Array]) -> ColumnValues:
         """Apply a function that finds no issues to the values."""
         return ColumnValues(function(self.values), self.issues)
@@ -52,6 +60,16 @@ class ColumnValues:
         """Apply a step to the values; the issues found before stay."""
         after = step(self.values)
         return ColumnValues(after.values, self.issues + after.issues, after.raw)
+
+
+def first_issues(issues: Iterable[ValueIssue], n: int) -> list[ValueIssue]:
+    """The issues of n values; of several issues of a value only the first, which counts."""
+    seen, found = np.zeros(n, dtype=np.bool_), []
+    for issue in issues:
+        if (rows := issue.rows & ~seen).any():
+            found.append(replace(issue, rows=rows))
+            seen |= rows
+    return found
 
 
 def issues_of(code: str, rows: pa.Array | RowMask, message: str) -> tuple[ValueIssue, ...]:
@@ -95,7 +113,9 @@ def words_to_null(values: pa.Array, words: tuple[str, ...]) -> ColumnValues:
     return ColumnValues(blank_out(values, meant) if pc.any(meant).as_py() else values)
 
 
-def text_layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+def text_layout(
+    texts: pa.StringArray | pa.BinaryArray,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """Where each text begins and stops in the bytes of the column, and these bytes; nulls have none."""
     _, offset_buffer, data = texts.buffers()
     if not len(texts) or data is None:
@@ -119,27 +139,22 @@ class RowIssues:
     def __init__(self, n: int) -> None:
         self.n = n
         self.rows: RowMask = np.zeros(n, dtype=np.bool_)
-        self._issues: list[tuple[str, str, ValueIssue, RowMask, pa.Array | None]] = []
+        self._issues: list[tuple[str, str, ValueIssue, pa.Array | None]] = []
 
     def add(
         self, column: str, prefix: str, issues: tuple[ValueIssue, ...], source: pa.Array | None = None
     ) -> None:
-        """Add issues of a column; of several issues of a value the first counts.
-
-        `prefix` begins their messages; values are quoted from `source`.
-        """
-        seen = np.zeros(self.n, dtype=np.bool_)
-        for issue in issues:
-            self._issues.append((column, prefix, issue, issue.rows & ~seen, source))
-            seen |= issue.rows
-        self.rows |= seen
+        """Add issues of a column, whose messages begin with `prefix`; values are quoted from `source`."""
+        for issue in first_issues(issues, self.n):
+            self._issues.append((column, prefix, issue, source))
+            self.rows |= issue.rows
 
     def faults(self) -> Iterator[tuple[int, tuple[RowFault, ...]]]:
         """Every row with an issue and its faults, ascending by row; at most MOST_FAULTS of each."""
         found: dict[int, list[RowFault]] = {row: [] for row in np.flatnonzero(self.rows).tolist()}
-        for column, prefix, issue, rows, source in self._issues:
+        for column, prefix, issue, source in self._issues:
             shown = source if issue.shown is None else issue.shown
-            for row in np.flatnonzero(rows).tolist():
+            for row in np.flatnonzero(issue.rows).tolist():
                 if len(found[row]) < MOST_FAULTS:
                     value = "" if shown is None else quote_value(shown, row)
                     reason = f"{prefix}: {issue.message.replace('{}', value)}"
@@ -155,13 +170,11 @@ class SkippedValues:
         self._by_reason: dict[tuple[str, str], list[RowMask]] = {}
 
     def skip(self, place: str, column: str, read: ColumnValues) -> ColumnValues:
-        """The values without those that have an issue. Of several issues of a value the first counts."""
-        seen = np.zeros(len(read.values), dtype=np.bool_)
-        for issue in read.issues:
-            self._by_reason.setdefault((column, issue.code), []).append(issue.rows & ~seen)
-            seen |= issue.rows
-        self.rows[place] = seen
-        return ColumnValues(blank_out(read.values, seen), raw=read.raw)
+        """The values without those that have an issue."""
+        for issue in first_issues(read.issues, len(read.values)):
+            self._by_reason.setdefault((column, issue.code), []).append(issue.rows)
+        self.rows[place] = read.wrong
+        return ColumnValues(blank_out(read.values, read.wrong), raw=read.raw)
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""
@@ -175,7 +188,7 @@ class SkippedValues:
 
 def quote_value(values: pa.Array, row: int) -> str:
     """One value as a printable line of at most 60 characters; text in quotes."""
-    value = python_value(values, row)
+    value = python_value(values[row])
     if is_json(values.type):
         value = load_json(str(value))
     nested = isinstance(value, (dict, list))

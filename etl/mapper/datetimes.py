@@ -54,10 +54,10 @@ def to_dates(values: pa.Array, zone: str | None = None) -> ColumnValues:
         if zone is not None and values.type.tz is not None:
             valid = as_mask(times.values.is_valid())
             times = times.map(lambda utc: _timestamps(dates.to_local(_integers(utc), zone), valid))
-        return times.map(_days)
+        return times.map(lambda seconds: seconds.cast(pa.date32()))
     seconds, valid = dates.read_iso(values, zone, local=True)
     issues = issues_of("bad_date", as_mask(values.is_valid()) & ~valid, NOT_A_DATE)
-    return ColumnValues(_days(_timestamps(seconds, valid)), issues)
+    return ColumnValues(_timestamps(seconds, valid).cast(pa.date32()), issues)
 
 
 def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
@@ -84,7 +84,7 @@ def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = No
     seconds, valid = dates.read_formats(texts, formats, zone)
     times = _timestamps(seconds, valid)
     if not any(map(dates.has_time, formats)):
-        times = _days(times)
+        times = times.cast(pa.date32())
     elif zone is not None:
         times = times.cast(pa.timestamp("s", "UTC"))
     message = f"{{}} is not a date written as {' or '.join(formats)}"
@@ -237,12 +237,6 @@ def _split_timestamps(values: pa.Array, zone: str | None) -> tuple[dates.Integer
 
 def _timestamps(seconds: dates.Integers, valid: RowMask) -> pa.Array:
     return pa.array(seconds, mask=~valid).cast(pa.timestamp("s"))
-
-
-def _days(times: pa.Array) -> pa.Array:
-    """timestamp[s] as date32."""
-    numbers = np.floor_divide(_integers(times), dates.SECONDS_PER_DAY).astype(np.int32)
-    return pa.array(numbers, mask=as_mask(times.is_null())).cast(pa.date32())
 
 
 def _integers(values: pa.Array, *, safe: bool = True) -> dates.Integers:

@@ -6,7 +6,6 @@ Amplitude, so a mangled one must not become a user.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
 from .column_values import (
     ColumnValues,
-    RowMask,
     ValueIssue,
     as_mask,
     empty_to_null,
@@ -85,11 +83,9 @@ def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> Column
     found = id_texts(values, keep=keep).then(trim_ids)
     if border:
         found = found.then(lambda texts: apply_steps(texts, steps[:border], blank_is_null=True))
-        found = found.then(trim_ids)
+        found = found.then(as_text).then(trim_ids)
     if not keep:
-        known = [issue.rows for issue in found.issues if issue.code == "mangled_id"]
-        mangled = _mangled(found.values, np.logical_or.reduce(known, axis=0, initial=False))
-        found = ColumnValues(found.values, found.issues + mangled)
+        found = ColumnValues(found.values, (*found.issues, *_mangled(found.values)))
     return found.then(lambda texts: apply_steps(texts, steps[border:], blank_is_null=True))
 
 
@@ -131,14 +127,11 @@ def check_ids(name: str, ids: pa.Array) -> ColumnValues:
     return ColumnValues(ids, tuple(issue for issue in issues if issue.rows.any()))
 
 
-def _mangled(texts: pa.StringArray, known: RowMask | np.bool_) -> tuple[ValueIssue, ...]:
-    """What is wrong with trimmed ids; most columns are cleared by a look at a few bytes of each.
-
-    A row has at most one such issue, and none if it is among the `known` ones.
-    """
+def _mangled(texts: pa.StringArray) -> list[ValueIssue]:
+    """What is wrong with trimmed ids; most columns are cleared by a look at a few bytes of each."""
     starts, stops, letters = text_layout(texts)
     if not len(letters):
-        return ()
+        return []
     found = _find_numbers(texts, _suspects(starts, stops, letters))
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
         hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
@@ -148,13 +141,7 @@ def _mangled(texts: pa.StringArray, known: RowMask | np.bool_) -> tuple[ValueIss
             shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
         if hidden.any():
             found.append(ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string())))
-    issues = []
-    for issue in found:
-        rows = issue.rows & ~known
-        known = known | rows
-        if rows.any():
-            issues.append(replace(issue, rows=rows))
-    return tuple(issues)
+    return [issue for issue in found if issue.rows.any()]
 
 
 def _find_numbers(texts: pa.StringArray, suspects: NDArray[np.int64]) -> list[ValueIssue]:

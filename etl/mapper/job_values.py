@@ -134,7 +134,7 @@ def apply_steps(
 def _apply(step: Step, texts: pa.Array, zone: str | None) -> ColumnValues:
     match step.verb:
         case "date_format":
-            return parse_formats(texts, step.formats or (step.argument,), zone)
+            return parse_formats(texts, step.date_formats, zone)
         case "hex":
             return hex_text(texts)
         case "uuid":

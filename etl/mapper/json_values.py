@@ -1,28 +1,53 @@
-"""JSON in text: the type json, and the type list, which is parts, or a JSON or Postgres array."""
+"""JSON in columns: values of several kinds, texts of the types json and list, and what stands at a `path`.
+
+A column of JSON values is split by kind, each kind is read as a column of its type, and all are merged. So a
+value becomes the same whatever kinds of values stand in the rows around it.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
-from ..arrow.exact_json import dump_json, load_json
-from ..arrow.json_lines import mark_json, mark_json_text
-from .column_values import ColumnValues, ValueIssue, as_mask, blank_out, text_layout
-from .lists import LIST_TOO_LONG, NESTED_LIST, STRING_TOO_LONG, TooLong, fit_lists, flatten_lists
-from .numbers import NOT_FINITE
-from .typed_values import TOO_DEEP
+from ..amplitude.limits import MAX_DEPTH, MAX_SAFE_INTEGER, MAX_STRING_LENGTH
+from ..arrow.exact_json import JSON, JsonKind, RowIndices, dump_json, group_by_kind, is_json, load_json
+from ..arrow.json_lines import as_marked_text, mark_json, mark_json_text, unmark_json
+from ..errors import SourceError
+from .column_values import (
+    ColumnValues,
+    ValueIssue,
+    as_mask,
+    blank_out,
+    empty_to_null,
+    issues_of,
+    text_layout,
+    words_to_null,
+)
+from .lists import (
+    LIST_TOO_LONG,
+    NESTED_LIST,
+    STRING_TOO_LONG,
+    FlatLists,
+    TooLong,
+    fit_lists,
+    flatten_lists,
+    is_list,
+)
+from .numbers import NOT_FINITE, loses_digits
+from .typed_values import TOO_DEEP, plain_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from pydantic import JsonValue
 
+    from ..job.column_spec import ColumnSpec
+
+NOT_AN_OBJECT: Final = "{} is not an object, so `path` leads nowhere in it"
 NOT_JSON: Final = "{} is not JSON"
 NOT_A_LIST: Final = (
     '{} begins like a list, and is neither a JSON array such as ["a"] nor a Postgres array such as {a}'
@@ -36,13 +61,161 @@ _ELEMENT: Final = re.compile(
 )
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
-# Code and message of an issue.
-_Issue: TypeAlias = tuple[str, str]
-_T = TypeVar("_T")
+ReadKind: TypeAlias = Callable[[pa.Array], ColumnValues]
 
 
 class _UnfitError(ValueError):
     """The value can't be sent; the arguments are code and message of the issue."""
+
+
+def _read_each(texts: pa.Array, read: Callable[[str], Any], kind: pa.DataType | None = None) -> ColumnValues:
+    """What is read of each text, null if it can't be sent, as values of a type; equal texts are read once."""
+    encoded = texts.dictionary_encode()
+    found: list[Any] = []
+    unfit: dict[tuple[str, str], list[int]] = {}
+    for text in encoded.dictionary.to_pylist():
+        try:
+            found.append(read(text))
+        except _UnfitError as error:
+            unfit.setdefault((error.args[0], error.args[1]), []).append(len(found))
+            found.append(None)
+    places = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+    issues = [ValueIssue(code, np.isin(places, bad), message) for (code, message), bad in unfit.items()]
+    return ColumnValues(pa.array(found, kind or pa.string()).take(encoded.indices), tuple(issues))
+
+
+def _load(text: str, code: str, message: str) -> Any:
+    try:
+        return load_json(text)
+    except (ValueError, RecursionError) as error:
+        raise _UnfitError(code, message) from error
+
+
+# --- columns of JSON values ------------------------------------------------------------------------------
+
+
+def read_json(values: pa.ExtensionArray, read: Mapping[JsonKind, ReadKind]) -> ColumnValues:
+    """Read JSON values by their kinds, as `by_kind` has them.
+
+    If all results are of one type, the column has it. Otherwise it is text, and what is not text is marked
+    JSON in it.
+    """
+    n = len(values)
+    parts: list[tuple[RowIndices, pa.Array]] = []
+    issues: list[ValueIssue] = []
+    for kind, rows, part in group_by_kind(values.storage.to_pylist()):
+        found = read[kind](part)
+        parts.append((rows, found.values))
+        for issue in found.issues:
+            marks = np.zeros(n, dtype=np.bool_)
+            marks[rows[issue.rows]] = True
+            shown = None if issue.shown is None else _scatter(issue.shown, rows, n)
+            issues.append(ValueIssue(issue.code, marks, issue.message, shown))
+    if not parts:
+        return ColumnValues(pa.nulls(n, pa.string()))
+    arrays = _same_type([array for _, array in parts])
+    merged = _scatter(pa.concat_arrays(arrays), np.concatenate([rows for rows, _ in parts]), n)
+    return ColumnValues(merged, tuple(issues))
+
+
+def fill_nulls(values: pa.Array, filling: pa.Array) -> pa.Array:
+    """Nulls replaced by a filling of shape (1,), which may be of another type."""
+    places = np.where(np.asarray(values.is_null()), len(values), np.arange(len(values)))
+    return pa.concat_arrays(_same_type([values, filling])).take(pa.array(places))
+
+
+def loses_marked_digits(values: pa.Array) -> bool:
+    """As `loses_digits`, also of numbers in marked text."""
+    if is_list(values.type):
+        return loses_marked_digits(values.flatten())
+    if not pa.types.is_string(values.type):
+        return loses_digits(values)
+    long = values.filter(pc.match_substring_regex(values, r"^\x00.*\(-?\d{16,}\)").fill_null(False))
+    numbers = (unmark_json(text) for text in long.to_pylist())
+    return any(abs(int(digits)) > MAX_SAFE_INTEGER for digits in numbers if digits)
+
+
+def _scatter(values: pa.Array, rows: RowIndices, n: int) -> pa.Array:
+    """The values at their rows among n, null elsewhere."""
+    places = np.full(n, -1, dtype=np.int64)
+    places[rows] = np.arange(len(rows))
+    return values.take(pa.array(places, mask=places < 0))
+
+
+def _same_type(arrays: list[pa.Array]) -> list[pa.Array]:
+    """Arrays of several types as strings, or lists of several types as lists of strings, with marked JSON."""
+    if all(values.type == arrays[0].type for values in arrays):
+        return arrays
+    if all(is_list(values.type) for values in arrays):
+        return [mark_lists(values) for values in arrays]
+    return [as_marked_text(values) for values in arrays]
+
+
+def mark_lists(values: pa.Array) -> pa.Array:
+    """Lists of any type as lists of strings: text as it is, every other element as its marked JSON."""
+    lists = flatten_lists(values)
+    return lists.rebuild(as_marked_text(lists.elements))
+
+
+# --- paths into objects ----------------------------------------------------------------------------------
+
+
+def at_path(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
+    """What stands at the spec's path in each value; null where an object has no such part.
+
+    Objects in JSON give JSON values. Raises SourceError for a struct whose type has no such part.
+    """
+    if is_json(values.type):
+        return _in_json(values.storage, spec.path)
+    plain = plain_values(values)
+    if pa.types.is_string(plain.values.type):
+        texts = plain.then(lambda some: words_to_null(pc.utf8_trim_whitespace(some), spec.nulls))
+        return texts.then(empty_to_null).then(lambda some: _in_json(some, spec.path))
+    return plain.then(lambda some: _in_struct(some, spec.path, spec.column or ""))
+
+
+def stable_type(values: pa.Array, role: str) -> pa.Array:
+    """Values read from JSON text in a type that depends on the role alone, not on what they are.
+
+    Where chunks end must not depend on how rows are batched.
+    """
+    if role == "time":
+        return values.cast(pa.int64())
+    if role == "list":
+        return mark_lists(values) if is_list(values.type) else pa.nulls(len(values), pa.list_(pa.string()))
+    return as_marked_text(values) if role == "value" else values
+
+
+def _in_struct(values: pa.Array, path: Sequence[str], column: str) -> ColumnValues:
+    kind, part = values.type, path[0]
+    if pa.types.is_struct(kind):
+        if kind.get_field_index(part) < 0:
+            names = ", ".join(field.name for field in kind)
+            raise SourceError(f"column {column} has no part `{part}`", hint=f"its parts are {names}")
+        inner = pc.struct_field(values, part)
+    elif pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+        inner = pc.map_lookup(values, part, "last")
+    else:
+        nothing = pa.nulls(len(values), pa.string())
+        return ColumnValues(nothing, issues_of("bad_path", values.is_valid(), NOT_AN_OBJECT))
+    if len(path) == 1:
+        return ColumnValues(inner)
+    plain = plain_values(inner)
+    if pa.types.is_string(plain.values.type):
+        return plain.then(empty_to_null).then(lambda texts: _in_json(texts, path[1:]))
+    return plain.then(lambda some: _in_struct(some, path[1:], column))
+
+
+def _in_json(texts: pa.Array, path: Sequence[str]) -> ColumnValues:
+    def part(text: str) -> str | None:
+        value = _load(text, "bad_path", NOT_AN_OBJECT)
+        for name in path:
+            if not isinstance(value, dict | None):
+                raise _UnfitError("bad_path", NOT_AN_OBJECT)
+            value = None if value is None else value.get(name)
+        return None if value is None else dump_json(value)
+
+    return _read_each(texts, part).map(lambda found: pa.ExtensionArray.from_storage(JSON, found))
 
 
 # --- the type json ---------------------------------------------------------------------------------------
@@ -63,38 +236,8 @@ def _rewrite(texts: pa.Array, read: Callable[[str], JsonValue], too_long: TooLon
         value = _fit(read(text), 0, too_long)
         return None if value is None else dump_json(value)
 
-    results, unfit = _apply_each(rewrite, texts)
-    return ColumnValues(pa.array(results, pa.string()), _issues_by_row(unfit), raw=True)
-
-
-def _apply_each(
-    function: Callable[[str], _T | None], texts: pa.Array
-) -> tuple[list[_T | None], list[_Issue | None]]:
-    """The result of each text, None for null and for what can't be sent; and the issue of each text."""
-    results: list[_T | None] = [None] * len(texts)
-    unfit: list[_Issue | None] = [None] * len(texts)
-    for row, text in enumerate(texts.to_pylist()):
-        try:
-            results[row] = None if text is None else function(text)
-        except _UnfitError as error:
-            unfit[row] = error.args[0], error.args[1]
-    return results, unfit
-
-
-def _load(text: str, code: str, message: str) -> Any:
-    try:
-        return load_json(text)
-    except (ValueError, RecursionError) as error:
-        raise _UnfitError(code, message) from error
-
-
-def _issues_by_row(found: Sequence[_Issue | None]) -> tuple[ValueIssue, ...]:
-    """The issues of n rows, each with all rows that have it."""
-    return tuple(
-        ValueIssue(issue[0], np.array([one == issue for one in found], np.bool_), issue[1])
-        for issue in dict.fromkeys(found)
-        if issue is not None
-    )
+    found = _read_each(texts, rewrite)
+    return ColumnValues(found.values, found.issues, raw=True)
 
 
 def _without_nulls(value: JsonValue, depth: int = 0) -> JsonValue:
@@ -165,14 +308,8 @@ def parse_lists(texts: pa.Array, separator: str, too_long: TooLong) -> ColumnVal
         fitting = _fit_elements(elements, 0, too_long)
         return [one if isinstance(one, str) else mark_json_text(dump_json(one)) for one in fitting]
 
-    encoded = texts.filter(pa.array(bracketed)).dictionary_encode()
-    read_lists, unfit = _apply_each(read, encoded.dictionary)
-    places = encoded.indices.to_numpy(zero_copy_only=False)
-    source = np.arange(len(texts))
-    source[bracketed] = len(texts) + places
-    merged = pa.concat_arrays([parts.values, pa.array(read_lists, parts.values.type)]).take(pa.array(source))
-    by_row = [None if place < 0 else unfit[place] for place in (source - len(texts)).tolist()]
-    return ColumnValues(merged, parts.issues + _issues_by_row(by_row))
+    found = _read_each(blank_out(texts, ~bracketed), read, parts.values.type)
+    return ColumnValues(pc.coalesce(found.values, parts.values), parts.issues + found.issues)
 
 
 def _postgres_elements(text: str) -> list[JsonValue]:
@@ -199,20 +336,22 @@ def _postgres_elements(text: str) -> list[JsonValue]:
 
 def mark_elements(texts: pa.Array) -> pa.Array:
     """JSON texts as lists of marked strings: an array by element, any other value as a list of one."""
-    lists = flatten_lists(pa.array(list(map(_element_texts, texts.to_pylist())), pa.list_(pa.string())))
+    lists = _elements(texts)
     return lists.rebuild(mark_json(lists.elements))
 
 
 def json_element_texts(texts: pa.Array) -> pa.Array:
     """JSON texts as lists of text: text without its quotes, any other element as its JSON."""
-    parts = flatten_lists(pa.array(list(map(_element_texts, texts.to_pylist())), pa.list_(pa.string())))
-    elements = [str(load_json(one)) if one[0] == '"' else one for one in parts.elements.to_pylist()]
-    return parts.rebuild(pa.array(elements, pa.string()))
+    lists = _elements(texts)
+    elements = [str(load_json(one)) if one[0] == '"' else one for one in lists.elements.to_pylist()]
+    return lists.rebuild(pa.array(elements, pa.string()))
 
 
-def _element_texts(text: str | None) -> list[str] | None:
-    """The JSON texts of the elements of an array; any other value is its only element."""
-    if text is None:
-        return None
-    value = load_json(text)
-    return [dump_json(element) for element in (value if isinstance(value, list) else [value])]
+def _elements(texts: pa.Array) -> FlatLists:
+    """The JSON texts of the elements of arrays; any other value is its only element."""
+
+    def read(text: str) -> list[str]:
+        value = load_json(text)
+        return [dump_json(element) for element in (value if isinstance(value, list) else [value])]
+
+    return flatten_lists(_read_each(texts, read, pa.list_(pa.string())).values)

@@ -72,11 +72,8 @@ def to_lists(values: pa.Array) -> ColumnValues:
     """Lists as they are, each other value as a list of one; null stays null."""
     if is_list(values.type):
         return ColumnValues(values)
-    present = as_mask(values.is_valid())
-    offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
-    return ColumnValues(
-        pa.ListArray.from_arrays(pa.array(offsets), values.drop_null(), mask=pa.array(~present))
-    )
+    present, elements = as_mask(values.is_valid()), values.drop_null()
+    return ColumnValues(FlatLists(elements, present.astype(np.int64), ~present).rebuild(elements))
 
 
 def count_groups(values: pa.Array) -> ColumnValues:

@@ -18,7 +18,7 @@ from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
 from .column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
 from .job_values import have_several_types
-from .json_columns import loses_marked_digits
+from .json_values import loses_marked_digits
 from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
 from .typed_values import all_null, struct_of
@@ -125,8 +125,7 @@ class Mapper:
         found = {}
         for column in self._ids:
             read = self._read(column, given)[0]
-            wrong = np.logical_or.reduce([issue.rows for issue in read.issues], axis=0, initial=False)
-            found[column.place] = blank_out(read.values, np.broadcast_to(wrong, len(given.positions)))
+            found[column.place] = blank_out(read.values, read.wrong)
         return given.positions, pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
 
     def _transformed(self, batch: Batch) -> _Given:

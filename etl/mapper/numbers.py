@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^[+-]?\d+$"
-_TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
-_FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
+TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
+FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
 
 NOT_A_NUMBER: Final = "{} is not a number"
 NOT_FINITE: Final = "{} is not a finite number"
@@ -33,8 +33,8 @@ _INT64: Final = range(-(2**63), 2**63)
 _DOUBLES_IN_INT64: Final = (-(2.0**63), 2.0**63)
 
 # What one character of a job file stands for: typography has several spaces and apostrophes.
-_SPACES: Final = " \u00a0\u2009\u202f"
-_ALIKE: Final = {" ": _SPACES, "\u00a0": _SPACES, "\u202f": _SPACES, "'": "'\u2019", "\u2019": "'\u2019"}
+SPACES: Final = " \u00a0\u2009\u202f"
+_ALIKE: Final = {" ": SPACES, "\u00a0": SPACES, "\u202f": SPACES, "'": "'\u2019", "\u2019": "'\u2019"}
 
 
 def to_numbers(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
@@ -107,9 +107,9 @@ def floats_to_integers(values: pa.Array) -> ColumnValues:
 
 def parse_booleans(texts: pa.Array) -> ColumnValues:
     """true/false, t/f, yes/no, y/n, on/off, 1/0 and 1.0/0.0, in upper or lower case."""
-    places = pc.index_in(pc.utf8_lower(texts), value_set=pa.array(_TRUE + _FALSE))
+    places = pc.index_in(pc.utf8_lower(texts), value_set=pa.array(TRUE + FALSE))
     bad = pc.and_not(texts.is_valid(), places.is_valid())
-    return ColumnValues(pc.less(places, len(_TRUE)), issues_of("bad_boolean", bad, NOT_A_BOOLEAN))
+    return ColumnValues(pc.less(places, len(TRUE)), issues_of("bad_boolean", bad, NOT_A_BOOLEAN))
 
 
 def parse_written_numbers(texts: pa.Array, spec: ColumnSpec) -> ColumnValues:

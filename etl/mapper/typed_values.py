@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from ..amplitude.limits import MAX_DEPTH
 from ..arrow.json_lines import json_texts, strip_marks
 from ..arrow.originals import is_textual
-from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of
+from ..arrow.plain_arrays import plain_array, plain_type, storage_array, storage_type
+from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of, text_layout
 from .datetimes import check_days, to_seconds
 from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
 from .numbers import check_finite
@@ -39,12 +40,11 @@ _HEX: Final = r"(?i)^(?:\\x|0x)?((?:[0-9a-f]{2})+)$"
 
 
 def plain_values(values: pa.Array) -> ColumnValues:
-    """Decode dictionaries, runs, views, extensions, binaries and rare types; the top level only."""
+    """Decode what `plain_array` decodes, and extensions, binaries and rare types; the top level only."""
+    values = plain_array(values)
     kind = values.type
-    if isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid":
-        return uuid_of(values.storage)
-    if (inner := _unwrapped(values)) is not values:
-        return plain_values(inner)
+    if isinstance(kind, pa.BaseExtensionType):
+        return (uuid_of if kind.extension_name == "arrow.uuid" else plain_values)(values.storage)
     if is_textual(kind):
         return _strings(values)
     if pa.types.is_null(kind) or pa.types.is_time(kind):
@@ -57,19 +57,7 @@ def plain_values(values: pa.Array) -> ColumnValues:
         values = pa.array(days, mask=as_mask(values.is_null())).cast(pa.date32())
     elif pa.types.is_duration(kind) or pa.types.is_interval(kind):
         values = pc.utf8_trim(json_texts(values), characters='"')
-    elif pa.types.is_union(kind):
-        texts = [None if value is None else str(value) for value in values.to_pylist()]
-        values = pa.array(texts, pa.string())
     return ColumnValues(values)
-
-
-def _unwrapped(values: pa.Array) -> pa.Array:
-    """Values without one extension, dictionary or runs around them."""
-    if isinstance(values.type, pa.BaseExtensionType):
-        return values.storage
-    if pa.types.is_dictionary(values.type):
-        return values.dictionary_decode()
-    return pc.run_end_decode(values) if pa.types.is_run_end_encoded(values.type) else values
 
 
 def _strings(values: pa.Array) -> ColumnValues:
@@ -178,7 +166,7 @@ def all_null(columns: Iterable[pa.Array], n: int) -> pa.Array:
 
 def _depth(kind: pa.DataType) -> int:
     """Levels of nesting: 0 for a single value, 1 for a list or object of such."""
-    kind = _stored_type(kind)
+    kind = storage_type(kind)
     inner = [kind.field(place).type for place in range(kind.num_fields)]
     if pa.types.is_map(kind):
         inner = [kind.item_type]
@@ -234,23 +222,14 @@ def scalar_texts(values: pa.Array) -> ColumnValues:
 
 def holds_bytes(kind: pa.DataType) -> bool:
     """Whether values of this type are bytes of one length, and so never text; not for Arrow's own UUIDs."""
-    return bool(pa.types.is_fixed_size_binary(_stored_type(kind, or_uuid=True)))
+    is_uuid = getattr(plain_type(kind), "extension_name", None) == "arrow.uuid"
+    return not is_uuid and bool(pa.types.is_fixed_size_binary(storage_type(kind)))
 
 
 def may_hold_bytes(kind: pa.DataType) -> bool:
     """Whether values of this type are bytes, of which old writers make texts, too."""
-    kind, types = _stored_type(kind), pa.types
-    variable = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    return variable or bool(types.is_fixed_size_binary(kind))
-
-
-def _stored_type(kind: pa.DataType, *, or_uuid: bool = False) -> pa.DataType:
-    """The type without extensions, dictionaries and runs; `or_uuid`: or Arrow's own type of UUIDs."""
-    if isinstance(kind, pa.BaseExtensionType) and not (or_uuid and kind.extension_name == "arrow.uuid"):
-        return _stored_type(kind.storage_type, or_uuid=or_uuid)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return _stored_type(kind.value_type, or_uuid=or_uuid)
-    return kind
+    kind = storage_type(kind)
+    return kind in {pa.binary(), pa.large_binary()} or bool(pa.types.is_fixed_size_binary(kind))
 
 
 def decode_source(
@@ -268,15 +247,12 @@ def decode_source(
 
 def hex_of(values: pa.Array) -> ColumnValues:
     """Bytes, for which `may_hold_bytes` is true, as lower-case hexadecimal digits."""
-    while (inner := _unwrapped(values)) is not values:
-        values = inner
+    values = storage_array(values)
     values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
-    offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
-    data = values.buffers()[2]
-    codes = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data else np.zeros(0, np.uint8)
-    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)]
-    starts = ((offsets - offsets[0]) * 2).astype(np.int32)
-    texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(starts), pa.py_buffer(digits.tobytes()))
+    starts, _, codes = text_layout(values)
+    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)].tobytes()
+    offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
+    texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))
     return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ..arrow.originals import CSV_ORIGIN, origin_by_name
-from ..job.spec import CsvOptions
+from ..job.sections import CsvOptions
 from ..model import Batch, Reject
 from .csv_dialect import DELIMITERS, BadLine, CsvDialect
 from .decoding import MARK, MARK_BYTES, mark_bad_bytes

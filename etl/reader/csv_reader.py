@@ -30,17 +30,18 @@ from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
 from .files import UnpackedFile, source_errors
 
 if TYPE_CHECKING:
-    from ..job.spec import CsvOptions
+    from ..job.sections import CsvOptions
 
 _HEADER_BLOCK: Final = 1 << 16
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _SEP_BYTES: Final = 5
 _CHECKED_LINES: Final = 6
-# What no column is called: addresses, numbers and dates, UUIDs.
-_VALUE: Final = re.compile(
-    r"[^@\s]+@[^@\s]+\.\w+|[+-]?\d+[.,]\d+|\d{5,}|\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d{2,4}"
-    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|https?://.*"
+# What no column is called, by kind.
+VALUE: Final = re.compile(
+    r"(?P<mail>[^@\s]+@[^@\s]+\.\w+)|(?P<number>[+-]?\d+[.,]\d+|\d{5,})|(?P<date>\d{4}-\d\d?-\d\d?.*"
+    r"|\d\d?[./]\d\d?[./]\d{2,4})|(?P<url>https?://.*)"
+    r"|(?P<uuid>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 )
 _DIGITS: Final = re.compile(r"\d+")
 _IS_DATA: Final = (
@@ -115,7 +116,7 @@ class CsvReader(FileReader):
                     f"the header has {names}, and the lines after it have {fields} fields: if lines stand "
                     "above the header, say how many with `csv: {skip_rows: N}`"
                 )
-        value = next((name for name in self._header if _VALUE.fullmatch(name.strip())), None)
+        value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)
 
     def data_in_header(self, names: Collection[str]) -> str | None:
@@ -125,9 +126,7 @@ class CsvReader(FileReader):
         below = self._layout.dialect.split(next((line for line in LINE_END.split(self._after) if line), b""))
         for name, value in zip(self._header, below, strict=False):
             same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", value)
-            if name in names and (
-                same or (_VALUE.fullmatch(name.strip()) and _VALUE.fullmatch(value.strip()))
-            ):
+            if name in names and (same or (VALUE.fullmatch(name.strip()) and VALUE.fullmatch(value.strip()))):
                 return _IS_DATA.format(name)
         return None
 
@@ -181,26 +180,19 @@ class CsvReader(FileReader):
         if count == 0 and len(buffer.data) > _SEP_BYTES and b"sep=" not in buffer.data[:_SEP_BYTES].lower():
             return None, 1
 
-        def line_stop() -> int | None:
-            found = LINE_END.search(buffer.data)
-            if buffer.final or (found is not None and found.end() < len(buffer.data)):
-                return found.end() if found is not None else len(buffer.data)
+        def first_line() -> bytes | None:
+            end = LINE_END.search(buffer.data)
+            if buffer.final or (end is not None and end.end() < len(buffer.data)):
+                return buffer.data if end is None else buffer.data[: end.end()]
             return None
 
-        taken, delimiter = 0, None
-        while taken < count or taken == 0:
-            stop = buffer.grow_until(
-                line_stop,
-                SourceError(f"{self.name}: the first line is longer than 32 MiB", hint="is it CSV at all?"),
-            )
-            if taken == 0:
-                found = _SEP_LINE.fullmatch(buffer.data[:stop].rstrip(b"\r\n").decode("utf-8", "replace"))
-                delimiter = found[1] if found else None
-                if count == 0 and found is None:
-                    break
-            buffer.take(stop)
-            taken += 1
-        return delimiter, 1 + taken
+        too_long = SourceError(f"{self.name}: the first line is longer than 32 MiB", hint="is it CSV at all?")
+        line = buffer.grow_until(first_line, too_long).rstrip(b"\r\n").decode("utf-8", "replace")
+        named = _SEP_LINE.fullmatch(line)
+        taken = max(count, int(named is not None))
+        for _ in range(taken):
+            buffer.take(len(buffer.grow_until(first_line, too_long)))
+        return named[1] if named else None, 1 + taken
 
     def _header_names(self, first: str, dialect: CsvDialect) -> list[str]:
         """The columns' names as the header or the job has them; SourceError for wrong quotes in it."""
@@ -292,20 +284,16 @@ class CsvReader(FileReader):
 def checked(options: CsvOptions) -> CsvOptions:
     """Return the options; SourceError if the delimiter, the quote or the escape character can't be one."""
     delimiter, quote, escape = options.delimiter, options.quote, options.escape
-    if delimiter is not None and (
-        len(delimiter) != 1
-        or (delimiter.isascii() and delimiter.isalnum())
-        or delimiter in ("\r", "\n", "\0", "\x1a", quote)
-    ):
-        raise SourceError(
-            f"{delimiter!r} can't be the CSV delimiter", hint="give one character such as ; or |"
-        )
-    if len(quote) > 1 or not quote.isascii() or quote.isalnum() or quote in ("\r", "\n", "\0"):
-        raise SourceError(f"{quote!r} can't be the CSV quote", hint="give one character, or nothing for none")
-    usable = len(escape) == 1 and escape.isascii() and escape.isprintable() and not escape.isalnum()
-    if escape and (not usable or escape in (" ", quote, delimiter)):
-        hint = "give one character such as \\, and neither the delimiter nor the quote"
-        raise SourceError(f"{escape!r} can't be the CSV escape character", hint=hint)
+    escapes = "give one character such as \\, and neither the delimiter nor the quote"
+    quotes = "give one character, or nothing for none"
+    signs = (
+        ("delimiter", delimiter, r"[^\r\n\0\x1aA-Za-z0-9]", (quote,), "give one character such as ; or |"),
+        ("quote", quote, r"(?![\r\n\0A-Za-z0-9])[\0-\x7f]|", (), quotes),
+        ("escape character", escape, r"[!-/:-@[-`{-~]|", (quote, delimiter), escapes),
+    )
+    for name, sign, pattern, others, hint in signs:
+        if sign is not None and (not re.fullmatch(pattern, sign) or (sign and sign in others)):
+            raise SourceError(f"{sign!r} can't be the CSV {name}", hint=hint)
     return options
 
 

@@ -23,7 +23,7 @@ from ..errors import SourceError
 from ..model import Batch
 from ..run_events import Warned
 from .csv_reader import unique_names
-from .file_reader import FileReader, ReadOptions, RowSpans
+from .file_reader import FileReader, ReadOptions, RowSpans, table_batches
 from .files import HEAD, UnpackedFile, source_errors
 
 if TYPE_CHECKING:
@@ -99,12 +99,7 @@ class ExcelReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the wanted rows."""
-        table = self._table.select(list(columns))
-        for first, stop in spans:
-            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
-            for batch in rows.to_batches(max_chunksize=self.options.batch_rows):
-                yield self.batch(first, batch)
-                first += batch.num_rows
+        return table_batches(self.name, self._table, spans, columns, self.options.batch_rows)
 
     # --- the workbook ------------------------------------------------------------------------------------
 

@@ -282,13 +282,7 @@ def ends_digest(file: InputFile) -> str:
     return digest.hexdigest()
 
 
-def file_checksum(file: InputFile, stopped: Stopped = lambda: False) -> str | None:
-    """Return the checksum of a file's bytes as they are stored; None if `stopped`."""
-    with source_errors(file.name), closing(file.open()) as stream:
-        return checksum(iter(lambda: stream.read(HEAD), b""), stopped)
-
-
-def checksum(blocks: Iterable[bytes | memoryview], stopped: Stopped) -> str | None:
+def checksum(blocks: Iterable[bytes | memoryview], stopped: Stopped = lambda: False) -> str | None:
     """Return the checksum of all bytes, 8 hex digits; None if `stopped`."""
     found = 0
     for block in blocks:

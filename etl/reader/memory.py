@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
+from ..arrow.plain_arrays import plain_schema, plain_type
 from ..errors import SourceError
 from ..model import Batch
-from .arrow_values import plain_batches, plain_schema, plain_type
-from .file_reader import FileReader, RowSpans
+from .file_reader import FileReader, RowSpans, plain_batches, table_batches
 from .files import guarded, source_errors
 
 _AGAIN: Final = "make a new stream, or read it into a table first: reader.read_all()"
@@ -93,10 +93,7 @@ class TableReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the wanted rows."""
-        table = self._table.select(list(columns))
-        for first, stop in spans:
-            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
-            yield from plain_batches(self.name, first, rows.to_batches(max_chunksize=self._batch_rows))
+        return table_batches(self.name, self._table, spans, columns, self._batch_rows)
 
 
 class StreamReader(FileReader):
@@ -161,11 +158,8 @@ def reader_of_object(given: Any, batch_rows: int) -> TableReader | StreamReader:
     stream = _stream_of(given, library, batch_rows)
     if stream is not None:
         return StreamReader(*stream, batch_rows, given)
-    if isinstance(given, pa.Table | pa.RecordBatch) or hasattr(given, "__arrow_c_stream__"):
+    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__"):
         return TableReader("table", _table(given, f"a {kind}"), batch_rows)
-    if hasattr(given, "__arrow_c_array__"):
-        with source_errors("the table"):
-            return TableReader("table", pa.table(pa.record_batch(given)), batch_rows)
     calls = (
         f"give {call}" for name, method, call in _REMEDIES if name in {"", library} and hasattr(given, method)
     )
@@ -241,22 +235,22 @@ def _batches(schema: pa.Schema, items: Iterable[Any]) -> Iterator[pa.RecordBatch
 
 
 def _table(item: Any, what: str) -> pa.Table:
-    """A DataFrame or an object with Arrow's stream interface as a table; SourceError if it can't be one."""
-    if _is_frame(item):
-        try:
+    """A DataFrame or an object with Arrow's interfaces as a table; SourceError if it can't be one."""
+    frame = _is_frame(item)
+    try:
+        if frame:
             return pa.Table.from_pandas(item, preserve_index=False)
-        except (pa.ArrowException, ValueError, TypeError) as error:
+        if isinstance(item, pa.Table):
+            return item
+        if hasattr(item, "__arrow_c_stream__"):
+            return pa.table(item)
+        if hasattr(item, "__arrow_c_array__"):
+            return pa.table(pa.record_batch(item))
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        if frame:
             reason = "; ".join(str(part) for part in error.args)
             hint = "give each of its columns one type, for example with astype(str)"
             raise SourceError(f"the DataFrame can't be a table: {reason}", hint=hint) from error
-    if isinstance(item, pa.Table):
-        return item
-    try:
-        if isinstance(item, pa.RecordBatch):
-            return pa.Table.from_batches([item])
-        if hasattr(item, "__arrow_c_stream__"):
-            return pa.table(item)
-    except (pa.ArrowException, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise SourceError(f"{what} can't be a table: {reason}", hint=_GENERAL) from error
     hint = "let the generator yield record batches, tables or DataFrames"

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from ..arrow.plain_arrays import plain_schema
 from ..errors import StateError
 from ..model import Batch
-from .arrow_values import plain_batches, plain_schema
-from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, plain_batches, rows_within
 from .files import HEAD, ByteRange, InputFile, StoredFile, UnpackedFile, guarded, source_errors
 
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,24 +16,14 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from ..errors import SourceError
-from ..job.source_options import CsvOptions, ExcelOptions
+from ..job.sections import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
 from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
-from .files import (
-    HEAD,
-    SNIFFED,
-    InputFile,
-    Stopped,
-    StoredFile,
-    checksum,
-    file_checksum,
-    read_fully,
-    source_errors,
-)
+from .files import HEAD, SNIFFED, InputFile, Stopped, StoredFile, checksum, read_fully, source_errors
 from .formats import recognize
 from .locations import find_files, left_out_message, partitions
-from .memory import StreamReader, TableReader, reader_of_object
+from .memory import TableReader, reader_of_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +38,29 @@ class _Entry:
     added: dict[str, str | None]
     stored: InputFile | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        return (self.stored or self.reader).repeatable
+
     def schema(self) -> pa.Schema:
-        extra = [(name, pa.string()) for name in self.added]
-        return pa.schema([*self.reader.schema(), *pa.schema(extra)])
+        return pa.schema([*self.reader.schema(), *(pa.field(name, pa.string()) for name in self.added)])
 
     def names(self) -> list[str]:
         return [*self.reader.names(), *self.added]
+
+    def blocks(self) -> Iterator[bytes | memoryview]:
+        """The bytes that are its content; not for what can be read only once."""
+        if isinstance(self.reader, TableReader):
+            yield from self.reader.blocks()
+        elif self.stored is not None:
+            with source_errors(self.file.name), closing(self.stored.open()) as stream:
+                yield from iter(lambda: stream.read(HEAD), b"")
 
     def complete(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
         """The rows with the folders' columns among them, in the order of `columns`."""
         own = dict(zip(rows.schema.names, rows.columns, strict=True))
         arrays = [
-            pa.array([self.added[name]], pa.string()).take(pa.nulls(rows.num_rows, pa.int64()).fill_null(0))
+            pa.repeat(pa.scalar(self.added[name], pa.string()), rows.num_rows)
             if name in self.added
             else own[name]
             for name in columns
@@ -117,8 +118,7 @@ class Source:
 
     def path(self, file: int) -> Path | None:
         """Return where file number `file` is on this machine; None for what isn't a file here."""
-        stored = self._entries[file].stored
-        return stored.local_path if stored is not None else None
+        return None if (stored := self._entries[file].stored) is None else stored.local_path
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
@@ -143,23 +143,21 @@ class Source:
 
     def total_rows(self) -> int | None:
         """Return the rows of all files, if they are known without reading them; else None."""
-        counts = [entry.reader.total_rows() for entry in self._entries]
-        return None if None in counts else sum(count or 0 for count in counts)
+        return _sum_if_known(entry.reader.total_rows() for entry in self._entries)
 
     def expected_rows(self) -> int | None:
         """Return about how many rows all files have, by the bytes that were read; None without sizes."""
         known = [entry.reader.total_rows() for entry in self._entries]
         left = [entry for entry, rows in zip(self._entries, known, strict=True) if rows is None]
         rows, read = (sum(entry.reader.read_so_far[place] for entry in left) for place in (0, 1))
-        sizes = [entry.file.size for entry in left]
-        if None in sizes or not read:
+        size = _sum_if_known(entry.file.size for entry in left)
+        if size is None or not read:
             return None
-        return sum(rows or 0 for rows in known) + round(sum(size or 0 for size in sizes) * rows / read)
+        return sum(rows or 0 for rows in known) + round(size * rows / read)
 
     def total_bytes(self) -> int | None:
         """Return the bytes of all files as they are stored (packed or not); None if any has no size."""
-        sizes = [file.size for file in self.files]
-        return None if None in sizes else sum(size or 0 for size in sizes)
+        return _sum_if_known(file.size for file in self.files)
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -215,8 +213,6 @@ class Source:
             if entry.stored is not None:
                 entry.stored.fetch()
 
-    # --- how many rows -----------------------------------------------------------------------------------
-
     def has_rows(self) -> bool | None:
         """Whether there is any row, good or bad; None for a source that would be gone then."""
         return self.count_rows(1) > 0 if self.repeatable else None
@@ -242,8 +238,10 @@ class Source:
         entry = self._entries[file]
         if entry.names():
             return False
-        if entry.stored is None or entry.stored.repeatable:
-            return isinstance(entry.reader, StreamReader) or self._count(file, 1) == 0
+        if entry.repeatable:
+            return self._count(file, 1) == 0
+        if entry.stored is None:
+            return True
         with closing(entry.stored.open()) as stream:  # no more than what can be read again
             return not read_fully(stream, SNIFFED).strip()
 
@@ -274,31 +272,26 @@ class Source:
         what can be read only once.
         """
         entry = self._entries[file]
-        if isinstance(entry.reader, TableReader):
-            return checksum(entry.reader.blocks(), stopped)
         stored = entry.stored
         if stored is not None and stored.versioned:
             return entry.file.sample
-        if stored is None or not stored.repeatable or not (anywhere or self.path(file) is not None):
+        if not entry.repeatable or not (stored is None or anywhere or self.path(file) is not None):
             return None
-        before = stored.state()
-        digest = file_checksum(stored, stopped)
+        if stored is None:
+            return checksum(entry.blocks(), stopped)
         then = (entry.file.size, entry.file.modified)
-        return digest if digest is not None and stored.state() == before == then else None
+        digest = checksum(entry.blocks(), stopped) if stored.state() == then else None
+        return digest if stored.state() == then else None
 
     def sha256(self, file: int) -> str | None:
         """Return the SHA-256 of a whole file as it is stored; None for what can be read only once."""
         entry, found = self._entries[file], hashlib.sha256()
-        if isinstance(entry.reader, TableReader):
-            found.update(str(entry.reader.schema()).encode())
-            for block in entry.reader.blocks():
-                found.update(block)
-        elif entry.stored is not None and entry.stored.repeatable:
-            with source_errors(entry.file.name), closing(entry.stored.open()) as stream:
-                for chunk in iter(lambda: stream.read(HEAD), b""):
-                    found.update(chunk)
-        else:
+        if not entry.repeatable:
             return None
+        if entry.stored is None:
+            found.update(str(entry.reader.schema()).encode())
+        for block in entry.blocks():
+            found.update(block)
         return found.hexdigest()
 
     def changed(self, digests: Mapping[int, str] | None = None) -> str | None:
@@ -320,7 +313,7 @@ class Source:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
                 if modified != then.modified:
                     digest = (digests or {}).get(number)
-                    if digest is None or file_checksum(stored) != digest:
+                    if digest is None or checksum(entry.blocks()) != digest:
                         return f"{then.name} was written to after it was opened"
                 if entry.reader.sample() != then.sample:
                     return f"{then.name} has other content than when it was opened"
@@ -366,8 +359,13 @@ def open_source(
         counts[entry.file.name] += 1
         if (number := counts[entry.file.name]) > 1:
             entries[place] = replace(entry, file=replace(entry.file, name=f"{entry.file.name} {number}"))
-    repeatable = all((entry.stored or entry.reader).repeatable for entry in entries)
+    repeatable = all(entry.repeatable for entry in entries)
     return Source(tuple(e.file for e in entries), repeatable, tuple(entries), batch_rows, tuple(warnings))
+
+
+def _sum_if_known(counts: Iterable[int | None]) -> int | None:
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)
 
 
 def _opened(stored: InputFile, options: ReadOptions) -> _Entry:

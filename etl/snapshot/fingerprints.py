@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..arrow.json_lines import Splice
     from ..arrow.structs import FieldPath
     from ..job.identification_spec import Identification
-    from ..job.spec import Changes
+    from ..job.sections import Changes
     from ..model import Fingerprints
 
 LINK: Final = "device_id"  # the column of a job with both ids: which device belongs to which user

@@ -19,7 +19,7 @@ from ..checkpoint import StateDir
 from ..cli.options import parse_duration, parse_endpoint, parse_rate, parse_reject_limit, settings_of
 from ..encoder import Limits
 from ..errors import UsageError
-from ..job import Job, check_columns, load_job, read_api_key
+from ..job import Job, check_columns, read_api_key
 from ..job.problems import did_you_mean
 from ..pipeline import Settings
 from ..pipeline.settings import at_endpoint, known_limits
@@ -113,7 +113,7 @@ def make_order(options: Mapping[str, str], columns: Mapping[str, str]) -> WriteO
             raise PropsyncSparkError(f"unknown option {name}{near}")
     if "job" not in options:
         raise PropsyncSparkError('there is no option job; write .option("job", "job.yml")')
-    job = load_job(Path(options["job"]), environ=os.environ)
+    job = Job.load(Path(options["job"]), environ=os.environ)
     given = {one.name: getattr(job.run, one.name) for one in fields(job.run)}
     given = {name: value for name, value in given.items() if value is not None}
     settings = _settings({**given, **options})

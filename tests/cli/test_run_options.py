@@ -10,7 +10,7 @@ import click
 import pytest
 
 from etl.cli.app import propsync as commands
-from etl.job.run_options import RunOptions
+from etl.job.sections import RunOptions
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.commands import QUICK, Propsync

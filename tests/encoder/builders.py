@@ -15,7 +15,7 @@ import pyarrow as pa
 from arro3.io import write_ndjson
 
 from etl.encoder import Encoder, Encoding, Limits
-from etl.job import job_from_dict
+from etl.job import Job
 from etl.mapper import Mapper
 from etl.model import Batch, Chunk, Mapped
 
@@ -24,7 +24,7 @@ Identification = dict[str, Any]
 
 def mapper_of(identification: Mapping[str, object], **others: object) -> Mapper:
     data = {"name": "test", "source": "rows.csv", "identification": identification, **others}
-    return Mapper(job_from_dict(data, folder=Path()).identification)
+    return Mapper(Job.of(data, folder=Path()).identification)
 
 
 def batch_of(table: pa.Table, start: int, stop: int) -> Batch:

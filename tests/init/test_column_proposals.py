@@ -9,7 +9,7 @@ import pytest
 from etl.init.column_proposals import ColumnProposal, PropertyLine
 from etl.init.facts import read_facts
 from etl.init.id_choice import choose_id
-from etl.init.job_text import identification_lines
+from etl.init.job_text import job_text
 from etl.init.recognisers import DATE_FORMATS, fits_by_name
 from etl.job import ColumnSpec, Step, parse_job
 from etl.reader import open_source
@@ -192,7 +192,8 @@ def test_no_more_properties_are_proposed_than_amplitude_takes() -> None:
     lines = [(PropertyLine(name, ColumnSpec(column=name)),) for name in names]
     proposals = [ColumnProposal(name, (), line) for name, line in zip(names, lines, strict=True)]
     facts = read_facts(table_source({"user_id": USERS}), prefix="user-")
-    text = "\n".join(identification_lines(choose_id(facts, "user-"), {}, [], proposals))
+    choice = choose_id(facts, "user-")
+    text = job_text(facts, choice, proposals, files=["t"], locations=[], file="t.yml", name="t")
     job = parse_job(text, name="users.yml", folder=Path())
     assert len(job.identification.operators["$set"]) == 1000
     assert "left out" in text

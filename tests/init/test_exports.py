@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.init import propose_job
 from etl.init.recognisers import DATE_FORMATS
-from etl.job import Job, load_job
+from etl.job import Job
 from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
 from etl.reader import open_source
@@ -28,7 +28,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def proposed_job(content: bytes, name: str = "export.csv") -> Job:
     Path(name).write_bytes(content)
     Path("job.yml").write_text(propose_job([name], Path("job.yml")).text, encoding="utf-8")
-    return load_job(Path("job.yml"), environ={})
+    return Job.load(Path("job.yml"), environ={})
 
 
 def sent(job: Job, count: int = 1000) -> list[dict[str, object]]:

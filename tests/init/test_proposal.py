@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.init import Proposal, propose, propose_job
-from etl.job import Job, load_job
+from etl.job import Job
 from etl.model import RowRange
 from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
@@ -134,7 +134,7 @@ def test_the_source_is_written_as_seen_from_the_job_file(
     job_file = Path("jobs/nightly.yml")
     proposal = propose_job(["exports/users*.csv", "exports"], job_file)
     job_file.write_text(proposal.text)
-    job = load_job(job_file, environ={})
+    job = Job.load(job_file, environ={})
     assert job.name == "nightly"
     assert job.source == ("../exports/users*.csv", "../exports")
     assert "propsync check jobs/nightly.yml" in proposal.text
@@ -145,7 +145,7 @@ def test_a_dollar_in_a_path_is_no_variable(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     Path("${X}.csv").write_text("user_id,plan\nperson-1,pro\n")
     Path("job.yml").write_text(propose_job(["${X}.csv"], Path("job.yml")).text)
-    assert load_job(Path("job.yml"), environ={}).source == ("${X}.csv",)
+    assert Job.load(Path("job.yml"), environ={}).source == ("${X}.csv",)
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
@@ -153,7 +153,7 @@ def test_an_unusual_delimiter_is_written(tmp_path: Path, delimiter: str) -> None
     path = tmp_path / "users.csv"
     path.write_text(f"user_id{delimiter}score\nperson-1{delimiter}3\n")
     (tmp_path / "job.yml").write_text(propose_job([str(path)], tmp_path / "job.yml").text)
-    assert load_job(tmp_path / "job.yml", environ={}).csv.delimiter == delimiter
+    assert Job.load(tmp_path / "job.yml", environ={}).csv.delimiter == delimiter
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_an_old_encoding_is_recognised(tmp_path: Path, content: bytes, encoding:
     (tmp_path / "users.csv").write_bytes(content)
     proposal = propose_job([str(tmp_path / "users.csv")], tmp_path / "job.yml")
     (tmp_path / "job.yml").write_text(proposal.text, encoding="utf-8")
-    job = load_job(tmp_path / "job.yml", environ={})
+    job = Job.load(tmp_path / "job.yml", environ={})
     assert job.csv.encoding == encoding
     source = open_source(job.source, csv=job.csv, folder=job.folder)
     assert rejects_of(job, source) == proposal.rejects
@@ -209,7 +209,7 @@ def test_real_exports_run_as_proposed(name: str, rejects: dict[str, int], tmp_pa
     path = os.path.relpath(REAL_DATA / name)
     proposal = propose_job([path], tmp_path / "job.yml")
     (tmp_path / "job.yml").write_text(proposal.text, encoding="utf-8")
-    job = load_job(tmp_path / "job.yml", environ={})
+    job = Job.load(tmp_path / "job.yml", environ={})
     source = open_source(job.source, csv=job.csv, folder=job.folder)
     assert rejects_of(job, source) == proposal.rejects == rejects
 
@@ -222,7 +222,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def proposal_of(*locations: str) -> tuple[Proposal, Job]:
     proposal = propose_job(locations, Path("job.yml"))
     Path("job.yml").write_text(proposal.text)
-    return proposal, load_job(Path("job.yml"), environ={})
+    return proposal, Job.load(Path("job.yml"), environ={})
 
 
 def sent(job: Job) -> list[str]:
@@ -306,7 +306,7 @@ def test_a_column_that_some_files_lack_is_proposed_for_ndjson_and_left_out_elsew
     assert "missing: null" in " ".join(proposal.text.split())
     text = proposal.text.replace("    # left:", "    left:") + "missing: null\n"
     Path("job.yml").write_text(text)
-    assert len(sent(load_job(Path("job.yml"), environ={}))) == 2
+    assert len(sent(Job.load(Path("job.yml"), environ={}))) == 2
 
 
 def test_it_says_what_a_folder_leaves_out() -> None:

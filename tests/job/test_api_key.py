@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from etl.errors import EtlError, UsageError
-from etl.job import Job, job_from_dict, read_api_key
+from etl.job import Job, read_api_key
 
 
 def with_key(tmp_path: Path, **where: str) -> Job:
-    return job_from_dict({"identification": {"user_id": "id"}, **where}, folder=tmp_path)
+    return Job.of({"identification": {"user_id": "id"}, **where}, folder=tmp_path)
 
 
 def test_the_key_comes_from_its_variable(tmp_path: Path) -> None:

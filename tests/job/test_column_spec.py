@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from etl.errors import JobError
+from etl.job import Job
 from tests.job.job_texts import column, column_fault, fault, job
 
 
@@ -138,3 +140,11 @@ def test_an_id_has_no_words() -> None:
 )
 def test_steps_and_words_that_may_have_an_effect_are_no_fault(spec: str) -> None:
     assert column(spec).column == "a"
+
+
+@pytest.mark.parametrize("verb", ["prefix", "replace", "date_format"])
+def test_a_step_of_a_program_needs_its_argument_too(verb: str) -> None:
+    spec = {"column": "a", "transform": [{verb: None}]}
+    with pytest.raises(JobError) as caught:
+        Job.of({"identification": {"user_id": spec}})
+    assert f"needs an argument for `{verb}`" in str(caught.value.faults[0].message)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import EtlError, JobError
-from etl.job import fingerprint, job_from_dict, parse_job
+from etl.job import Job, fingerprint, parse_job
 from tests.examples import examples
 from tests.job.job_texts import keys
 
@@ -102,11 +102,9 @@ def test_no_shuffling_of_lines_breaks_the_reader(lines: list[str], indent: str) 
 def test_no_data_breaks_the_door(identification: object, properties: object, other: object) -> None:
     data = {"source": other, "csv": other, "destination": other, "name": other}
     with contextlib.suppress(EtlError):
-        job_from_dict({"identification": identification})
+        Job.of({"identification": identification})
     with contextlib.suppress(EtlError):
-        job_from_dict(
-            {**data, "identification": {"user_id": "id", "user_properties": properties, "groups": other}}
-        )
+        Job.of({**data, "identification": {"user_id": "id", "user_properties": properties, "groups": other}})
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), TREES, max_size=4))
@@ -114,7 +112,7 @@ def test_no_data_breaks_the_door(identification: object, properties: object, oth
 def test_a_fault_of_a_property_never_hides_one_elsewhere(spec: dict[str, object]) -> None:
     data = {"identification": {"user_id": "id", "user_properties": {"p": spec}}, "zzz": 1}
     with pytest.raises(JobError, match="unknown key `zzz`"):
-        job_from_dict(data)
+        Job.of(data)
 
 
 def test_the_file_that_is_mutated_is_good() -> None:

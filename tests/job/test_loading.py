@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from etl.errors import ExitCode, JobError, UsageError
-from etl.job import job_from_dict, load_job, loading, parse_job
+from etl.job import Job, loading, parse_job
 from etl.job.loading import MAX_PARTS, UnreadableError
 from etl.job.scalars import PlainScalar, resolved
 
@@ -209,7 +209,7 @@ SMALL: dict[str, object] = {"identification": {"user_id": "id"}}
 
 def told(data: dict[Any, Any]) -> list[str]:
     with pytest.raises(JobError) as caught:
-        job_from_dict(data)
+        Job.of(data)
     assert all(fault.line is None for fault in caught.value.faults)
     return [fault.message for fault in caught.value.faults]
 
@@ -225,7 +225,7 @@ def test_a_dict_makes_the_job_that_its_file_makes() -> None:
     }
     text = "name: n\nsource: a.csv\nidentification:\n  user_id: id\n  user_properties:\n"
     text += "    a: {value: [1, 2.5, x, true]}\n    b: {column: c, type: date}\n"
-    assert job_from_dict(data, folder=Path("f")) == parse_job(text, name="job", folder=Path("f"))
+    assert Job.of(data, folder=Path("f")) == parse_job(text, name="job", folder=Path("f"))
 
 
 def test_faults_of_a_dict_tell_the_path() -> None:
@@ -235,12 +235,12 @@ def test_faults_of_a_dict_tell_the_path() -> None:
 
 
 def test_a_path_may_be_a_source() -> None:
-    assert job_from_dict({**SMALL, "source": [Path("a") / "b.csv"]}).source == ("a/b.csv",)
+    assert Job.of({**SMALL, "source": [Path("a") / "b.csv"]}).source == ("a/b.csv",)
 
 
 def test_variables_come_from_the_caller() -> None:
     data = {**SMALL, "source": "${A}.csv"}
-    assert job_from_dict(data, environ={"A": "x"}).source == ("x.csv",)
+    assert Job.of(data, environ={"A": "x"}).source == ("x.csv",)
     assert told(data) == ["source.0: `source` needs the environment variable A, which is not set"]
 
 
@@ -276,7 +276,7 @@ SMALL_TEXT = "identification: {user_id: id}\n"
 def test_a_file_is_loaded_with_its_folder_and_stem(tmp_path: Path) -> None:
     path = tmp_path / "nightly.users.yml"
     path.write_bytes(b"\xef\xbb\xbf" + SMALL_TEXT.encode())
-    job = load_job(path, environ={})
+    job = Job.load(path, environ={})
     assert (job.name, job.folder, job.file) == ("nightly.users", tmp_path, str(path))
     assert job.state_dir == tmp_path / ".propsync" / "nightly.users"
 
@@ -284,35 +284,35 @@ def test_a_file_is_loaded_with_its_folder_and_stem(tmp_path: Path) -> None:
 def test_an_accent_in_a_name_is_one_character(tmp_path: Path) -> None:
     path = tmp_path / "o\u0308sterreich.yml"
     path.write_text(SMALL_TEXT)
-    assert load_job(path, environ={}).name == "\u00f6sterreich"
+    assert Job.load(path, environ={}).name == "\u00f6sterreich"
 
 
 def test_a_file_that_cant_name_the_job_is_told_what_to_add(tmp_path: Path) -> None:
     path = tmp_path / "my job.yml"
     path.write_text(SMALL_TEXT)
     with pytest.raises(JobError, match="Add a line `name: NAME`"):
-        load_job(path, environ={})
+        Job.load(path, environ={})
     path.write_text(SMALL_TEXT + "name: my-job\n")
-    assert load_job(path, environ={}).name == "my-job"
+    assert Job.load(path, environ={}).name == "my-job"
 
 
 def test_a_missing_file_is_told_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such job file") as caught:
-        load_job(tmp_path / "no.yml", environ={})
+        Job.load(tmp_path / "no.yml", environ={})
     assert "propsync init" in str(caught.value.hint)
     assert caught.value.exit_code is ExitCode.USAGE
 
 
 def test_a_folder_is_no_job_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
-        load_job(tmp_path, environ={})
+        Job.load(tmp_path, environ={})
 
 
 @pytest.mark.parametrize("name", ["a\0b", "n" * 5000, "file.txt/job.yml"])
 def test_a_path_that_cant_be_opened_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "file.txt").touch()
     with pytest.raises(UsageError, match="can't be read"):
-        load_job(tmp_path / name, environ={})
+        Job.load(tmp_path / name, environ={})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -321,14 +321,14 @@ def test_a_file_without_the_right_to_read_is_told(tmp_path: Path) -> None:
     path.write_text(SMALL_TEXT)
     path.chmod(0)
     with pytest.raises(UsageError, match="can't be read"):
-        load_job(path, environ={})
+        Job.load(path, environ={})
 
 
 def test_what_isnt_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "job.yml"
     path.write_bytes(SMALL_TEXT.encode() + b"# caf\xe9\n")
     with pytest.raises(JobError) as caught:
-        load_job(path, environ={})
+        Job.load(path, environ={})
     assert [fault.line for fault in caught.value.faults] == [2]
     assert "UTF-8" in caught.value.message
 
@@ -338,4 +338,4 @@ def test_a_huge_file_is_refused_without_reading_it_all(tmp_path: Path, content: 
     path = tmp_path / "job.yml"
     path.write_text("##" + content * 4_500_000)
     with pytest.raises(JobError, match="too long for a job"):
-        load_job(path, environ={})
+        Job.load(path, environ={})

@@ -187,6 +187,13 @@ def test_steps_may_set_an_id_right_but_not_hide_what_is_wrong(steps: list[Step],
     assert ids_of(pa.array(["250000.0"]), transform=tuple(steps)) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("format_", "expected"), [("%d.%m.%Y", "2024-12-31"), ("%d.%m.%Y %H:%M", "<bad_date>")]
+)
+def test_a_date_may_be_an_id(format_: str, expected: str) -> None:
+    assert ids_of(pa.array(["31.12.2024"]), transform=(Step("date_format", format_),)) == [expected]
+
+
 @pytest.mark.parametrize("type_", ["number", "integer"])
 def test_a_type_hides_nothing(type_: Any) -> None:
     assert ids_of(pa.array(["1.5E+14", "250000.0", "123456"]), type=type_) == [

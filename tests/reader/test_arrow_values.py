@@ -19,7 +19,7 @@ from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
 from etl.model import RowRange
 from etl.pipeline.row_pipeline import RowPipeline
-from etl.reader import arrow_values, open_source
+from etl.reader import file_reader, open_source
 from tests.examples import examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import sent, setting
@@ -215,7 +215,7 @@ def test_what_can_t_be_decoded_is_refused_by_name(monkeypatch: pytest.MonkeyPatc
     def refuse(values: pa.Array) -> pa.Array:
         raise pa.ArrowNotImplementedError("no kernel")
 
-    monkeypatch.setattr(arrow_values, "plain_array", refuse)
+    monkeypatch.setattr(file_reader, "plain_array", refuse)
     with pytest.raises(SourceError, match=r"table: column u is of the type string.*no kernel") as caught:
         outcomes(pa.array(["a"]))
     assert "cast the column" in str(caught.value.hint)

@@ -16,7 +16,7 @@ import pytest
 
 from etl import Job
 from etl.errors import ExitCode, JobError, SourceError
-from etl.job.source_options import ExcelOptions
+from etl.job.sections import ExcelOptions
 from etl.reader import Source, open_source
 from etl.reader.files import HEAD
 from etl.sandbox import SandboxOptions, running_sandbox

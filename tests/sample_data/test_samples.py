@@ -10,7 +10,7 @@ import pytest
 
 from etl.errors import EtlError, ExitCode
 from etl.init import propose_job
-from etl.job import check_columns, check_repeated, load_job
+from etl.job import Job, check_columns, check_repeated
 from etl.mapper import Mapper
 from etl.model import RowRange
 from etl.reader import open_source
@@ -30,7 +30,7 @@ DOCUMENTED = dict(ROW.findall((SAMPLES / "README.md").read_text(encoding="utf-8"
 
 def outcome(job_file: Path, source: Path) -> tuple[int, list[tuple[int, str]]]:
     """How many rows there are, and row and code of each reject."""
-    job = load_job(job_file, environ={})
+    job = Job.load(job_file, environ={})
     opened = open_source([source], csv=job.csv)
     if opened.files[0].size:
         check_repeated(job, source.name, opened.repeated(0))
@@ -90,7 +90,7 @@ def test_every_row_of_the_good_files_can_be_sent(name: str, rows: int) -> None:
 def test_what_init_proposes_for_them_rejects_nothing(name: str, tmp_path: Path) -> None:
     proposal = propose_job([str(SAMPLES / name)], tmp_path / "job.yml")
     (tmp_path / "job.yml").write_text(proposal.text, encoding="utf-8")
-    job = load_job(tmp_path / "job.yml", environ={})
+    job = Job.load(tmp_path / "job.yml", environ={})
     source = open_source(job.source, csv=job.csv, folder=job.folder)
     mapper = Mapper(job.identification)
     assert [reject for batch in source.read(RowRange(0)) for reject in mapper.map(batch).rejects] == []

@@ -1,0 +1,237 @@
+"""The sections of a job file beside `identification`: what stands under `csv`, `excel`, `destination`, ...
+
+A new key of a section is a field here, with its type, its default, and the text that editors show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.json_schema import SkipJsonSchema
+
+from ..amplitude.limits import TransportName
+from . import words
+from .words import SECTION, Flag, Text, matching, optional
+
+ChangesBy: TypeAlias = Literal["property", "user", "off"]
+Absent: TypeAlias = Literal["keep", "unset"]
+Expanded: TypeAlias = Annotated[Text, AfterValidator(words.expanded), StringConstraints(min_length=1)]
+
+# --- how the files of a source are written ---------------------------------------------------------------
+
+_Header: TypeAlias = Annotated[
+    tuple[Text, ...] | Literal[False] | None,
+    PlainValidator(words.csv_header, list[Text] | Literal[False]),
+    Field(examples=[["id", "plan"], False]),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """How CSV files are written; Parquet and NDJSON need none of it."""
+
+    __pydantic_config__ = SECTION
+
+    # Once read, `encoding` is the codec's name as Python spells it, and `escape` is "" for none.
+    delimiter: Annotated[
+        Annotated[str, AfterValidator(words.delimiter)] | None, Field(examples=[";", "tab"])
+    ] = None
+    """One character or `tab`; by default the likeliest of , ; tab |."""
+    encoding: Annotated[
+        Text, AfterValidator(words.encoding), Field(examples=["utf-8", "latin-1", "cp1252"])
+    ] = "utf-8"
+    """The text encoding."""
+    quote: words.QuoteSign = '"'
+    """The sign around fields."""
+    escape: Annotated[
+        str,
+        optional(words.EscapeSign, ""),
+        # Two quotes stand for one anyway.
+        AfterValidator(lambda escape, info: "" if escape == info.data.get("quote") else escape),
+        Field(examples=["\\"]),
+    ] = ""
+    """The character that stands before quotes, itself, delimiters and line ends in values."""
+    header: _Header = None
+    """For files without a header: the names of the columns, or false for `1`, `2`, ..."""
+    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
+    """How many lines stand above the header, or above the rows of a file without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExcelOptions:
+    """Where the rows of a workbook stand."""
+
+    __pydantic_config__ = SECTION
+
+    header: _Header = None
+    """For sheets without a header: the names of the columns, or false for `1`, `2`, ..."""
+    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
+    """How many rows of the sheet stand above the header, or above the rows of one without a header."""
+    # Usually a key of the job.
+    sheet: Annotated[Text | None, Field(examples=["Users"])] = None
+    """Which sheet is read; the same as `sheet` of the job."""
+
+
+def with_sheet(excel: ExcelOptions, info: ValidationInfo) -> ExcelOptions:
+    """Add the job's own `sheet`, which the context has."""
+    sheet = info.context.get("sheet") if info.context else None
+    if sheet is not None and excel.sheet is not None:
+        raise ValueError("has a `sheet`, and the job has one, too: take one of them out")
+    return excel if sheet is None else replace(excel, sheet=sheet)
+
+
+# --- where identifications go, and when ------------------------------------------------------------------
+
+_Region = Field(
+    alias="region", default="us", validate_default=True, examples=["us", "eu", "http://127.0.0.1:8080"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where identifications go."""
+
+    __pydantic_config__ = SECTION
+
+    # Once read, `endpoint` is a base URL without a slash at its end.
+    endpoint: Annotated[Text, AfterValidator(words.expanded), AfterValidator(words.endpoint), _Region]
+    """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
+    transport: TransportName = "identify"
+    """How: identify is the Identify API; batch is $identify events over the Batch API, each counted once."""
+    trust_status: Flag = False
+    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay."""
+    secret_key_env: words.VariableName = "AMPLITUDE_SECRET_KEY"  # noqa: S105
+    """The environment variable that holds the secret key; `verify` reads users back with it."""
+    secret_key_file: Text | None = None
+    """The file that holds the secret key, relative to this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What counts as a change since the last run."""
+
+    __pydantic_config__ = SECTION
+
+    # property: only the properties that changed are sent; user: all of a user whose row changed; off:
+    # everything, and no snapshot is kept.
+    by: ChangesBy = "property"
+    """What is compared, and sent where it changed."""
+    ignore: Annotated[
+        tuple[Text, ...],
+        AfterValidator(lambda names: tuple(sorted(names))),
+        Field(examples=[["last_login_at"]]),
+    ] = ()
+    """Columns whose change alone is no reason to send."""
+    # unset: the job's properties are unset for users of the snapshot who aren't in the export. In the file it
+    # is a key of the job, and none of this section.
+    absent: Annotated[Absent, SkipJsonSchema(), Field(init=False)] = "keep"
+
+
+# --- options of the command `run`, with underscores for hyphens ------------------------------------------
+
+_SHARE = r"(100|\d{1,2}(\.\d+)?)\s*%"
+
+
+def _as_text(value: object) -> object:
+    """A number of a program's data as a file would have it."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+_Scalar = BeforeValidator(_as_text)
+_Schema = WithJsonSchema({"type": ["string", "number"]})
+_Rate: TypeAlias = Annotated[
+    str, _Scalar, matching(r"max|(?=.*[1-9])\d+(\.\d+)?", "must be a number above 0, or `max`"), _Schema
+]
+_Count: TypeAlias = Annotated[str, _Scalar, matching(r"[1-9]\d*", "must be a whole number above 0"), _Schema]
+_Percent: TypeAlias = Annotated[str, _Scalar, matching(_SHARE, "must be a share such as 50%"), _Schema]
+_Rows: TypeAlias = Annotated[
+    str, _Scalar, matching(rf"\d+|{_SHARE}", "must be rows such as 100, or a share such as 1%"), _Schema
+]
+_Duration: TypeAlias = Annotated[
+    str, _Scalar, matching(r"\d+(\.\d+)?(ms|s|m|h|)", "must be a duration such as 90s, 30m or 2h"), _Schema
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of the command; None where the file has none. Paths are relative to the file."""
+
+    __pydantic_config__ = SECTION
+
+    endpoint: Annotated[Text, AfterValidator(words.endpoint)] | None = None
+    """Base URL to use instead of the job's region."""
+    rate: _Rate | None = None
+    """Identifications per second; max: as many as are accepted."""
+    requests_per_second: _Rate | None = None
+    """Requests per second; max: no limit."""
+    batch_size: _Count | None = None
+    """Most identifications in one request."""
+    concurrency: _Count | None = None
+    """Most requests in flight at once."""
+    max_rejects: _Rows | None = None
+    """Stop if more rows, or a larger share of the rows, are rejected."""
+    accept_rejects: Flag | None = None
+    """A run that finishes exits with 0, also if rows were rejected."""
+    max_outage: _Duration | None = None
+    """Stop if the destination is unavailable for longer."""
+    max_changes: _Percent | None = None
+    """Stop before sending if a larger share of the known users changed."""
+    max_absent: _Percent | None = None
+    """With absent: unset, stop before sending if a larger share of the known users is missing."""
+    min_rows: _Rows | None = None
+    """Stop before sending if the source has fewer rows, or a smaller share of the last run's."""
+    on_source_change: Literal["stop", "restart"] | None = None
+    """If an unfinished run has another source, job or destination: stop, or restart."""
+    restart: Flag | None = None
+    """Give up an unfinished run, keep what it had accepted, and start over."""
+    full: Flag | None = None
+    """Send every row, also those that are unchanged since the last run."""
+    again: Flag | None = None
+    """Send the source of the last run again, although the job counts."""
+    limit: _Count | None = None
+    """Send only the first rows, so many; the next run sends the rest."""
+    plan: Text | None = None
+    """Send exactly what a plan of check --save says, or nothing."""
+    retry_wait: _Duration | None = None
+    """Pause after a first failed try."""
+    throttle_wait: _Duration | None = None
+    """Pause after a 429 without Retry-After."""
+    processes: Annotated[Literal["1", "2"], _Scalar, WithJsonSchema({"enum": ["1", "2", 1, 2]})] | None = None
+    """Read and send in one process, or in two."""
+    allow_http: Flag | None = None
+    """Allow the API key to be sent over plain HTTP to another machine."""
+    state_dir: Text | None = None
+    """Folder of the checkpoint and the rejects."""
+    dry_run: Flag | None = None
+    """Send nothing; show what the run would do."""
+    json: Flag | None = None
+    """Print the summary as one JSON object."""
+    report: Text | None = None
+    """Write an HTML page about the run to this file."""
+    mask: Flag | None = None
+    """Leave ids and values of users out of the page."""
+    rejects: (
+        Annotated[
+            Text, matching(r"(?i).*\.(csv|ndjson)", "must be the name of a file that ends in .csv or .ndjson")
+        ]
+        | None
+    ) = None
+    """Write the rejects to this file, CSV or NDJSON by its name."""
+    metrics_file: Text | None = None
+    """Write Prometheus metrics to this file."""
+    notify: Text | None = None
+    """Tell a monitor, a webhook or a person of each run, by URL."""
+    notify_when: Literal["change", "always", "failure"] | None = None
+    """Tell of changes between success and failure, of each run, or of each failure."""
+    log_format: Literal["text", "json"] | None = None
+    """Log lines instead of the progress bar."""
