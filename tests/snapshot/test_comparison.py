@@ -140,7 +140,7 @@ def night(
     return compared
 
 
-@settings(max_examples=examples(120, 24))
+@settings(max_examples=examples(120, 10))
 @given(
     held=st.sampled_from([0, 10**6]),
     name=NAMES,
