@@ -49,7 +49,7 @@ if hasattr(os, "register_at_fork"):
 # nearly all others reach. `make traced` chooses them anew; a new function or file may be added whole.
 TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().splitlines())
 _stopped: list[Any] = []
-# Two fifths of the time of all tests; `make slow` runs these, and so does every change that lands.
+# Left to `make slow`, which every change that lands has to pass too; the file says why.
 SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
 
 

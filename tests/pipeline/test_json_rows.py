@@ -166,7 +166,7 @@ def rejects_of(chunk: Chunk) -> list[Reject]:
 
 
 some = settings(
-    max_examples=examples(150),
+    max_examples=examples(150, 20),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -76,7 +76,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=examples(6), deadline=None)
+@settings(max_examples=examples(6, 3), deadline=None)
 @example(steps=[(101, "committing", 1)])  # the last chunk, which another limit would merge with the next row
 @given(steps=STEPS)
 def test_kills_count_nothing_twice(
