@@ -406,8 +406,8 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
 def test_progress_tells_about_how_many_rows_a_text_file_has(
     tmp_path: Path, sandbox: Sandbox, processes: int
 ) -> None:
-    path, rows = tmp_path / "x.csv", 12_000
-    lines = (f"user-{number},pro,1,,{number},{'x' * 180}\n" for number in range(rows))
+    path, rows = tmp_path / "x.csv", 3_000
+    lines = (f"user-{number},pro,1,,{number},{'x' * 760}\n" for number in range(rows))
     path.write_text("".join(["id,plan,score,platform,os,note\n", *lines]))
     told: list[Progressed] = []
 
@@ -415,6 +415,6 @@ def test_progress_tells_about_how_many_rows_a_text_file_has(
         if isinstance(event, Progressed):
             told.append(event)
 
-    run_once(tmp_path, sandbox, path, listener=listen, processes=processes, batch_size=1_000)
+    run_once(tmp_path, sandbox, path, listener=listen, processes=processes, batch_size=250)
     assert told[0].tally.rows < told[-1].tally.rows == rows
     assert [event.expected_rows for event in told] == [pytest.approx(rows, rel=0.1)] * len(told)
