@@ -35,7 +35,7 @@ layers: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under 95
 
-# The tests in tests/slow.txt, which take two fifths of the time of all.
+# The tests in tests/slow.txt, most of which begin processes in full.
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal
 

@@ -9,18 +9,13 @@ Code lines have no blanks, comments and docstrings; those of imports are counted
 from __future__ import annotations
 
 import ast
-import io
 import sys
-import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_NO_CODE = frozenset(
-    [tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER]
-)
 _SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -58,11 +53,16 @@ def _measured(path: Path, root: Path) -> Module:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
-    code = {
+    strings = {
         line
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if token.type not in _NO_CODE
-        for line in range(token.start[0], token.end[0] + 1)
+        for node in nodes
+        if isinstance(node, ast.Constant | ast.JoinedStr)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    code = strings | {
+        number
+        for number, line in enumerate(text.splitlines(), start=1)
+        if (begin := line.lstrip()) and not begin.startswith("#")
     }
     return Module(
         path=path.relative_to(root),

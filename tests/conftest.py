@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.choose_traced import CHOSEN
@@ -23,8 +25,10 @@ from tests.guard.sitecustomize import keep_inside
 from tests.modules import importable_modules
 
 # The same examples every time where a change is judged; others everywhere else, to find what those miss.
-settings.register_profile("same", derandomize=True, deadline=None, max_examples=examples(100))
-settings.register_profile("other", deadline=None, max_examples=examples(100))
+# How long examples take says how busy the machine is.
+usual = settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", usual, derandomize=True)
+settings.register_profile("other", usual)
 settings.load_profile("same" if os.environ.get("CI") else "other")
 
 # Folders of tests are in memory where there is room: thousands of small databases wait for no disk there.
@@ -42,10 +46,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: sys.settrace(None))
 
 # Tracing doubles the time of a test on Python 3.11, so only these tests are traced: together they reach what
-# nearly all others reach. `make traced` chooses them anew; a new file may be added whole, by its path.
-TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().split())
+# nearly all others reach. `make traced` chooses them anew; a new function or file may be added whole.
+TRACED = None if os.environ.get("PROPSYNC_TRACE") == "all" else frozenset(CHOSEN.read_text().splitlines())
 _stopped: list[Any] = []
-# Two fifths of the time of all tests; `make slow` runs these, and so does every change that lands.
+# Left to `make slow`, which every change that lands has to pass too; the file says why.
 SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().splitlines())
 
 
@@ -57,6 +61,16 @@ def _switch_tracing() -> None:
     threading.settrace(tracers[1])
 
 
+def _import_a_share(session: pytest.Session) -> None:
+    """Let each worker begin with other files of a fresh clone, so that one compiles a file and not all."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and session.config.args == session.config.getini("testpaths"):
+        files = sorted(Path(__file__).parent.rglob("test_*.py"))
+        for file in files[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]:
+            with suppress(Exception, pytest.skip.Exception):  # collecting it says why it fails
+                import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Trace the import of each module in one process, and then nothing but tests: not their collection."""
@@ -66,6 +80,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         for name in importable_modules():
             import_module(name)
     _switch_tracing()
+    _import_a_share(session)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,6 +91,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect tests, not garbage: nothing of all that is imported ever is, and nobody looks at it again."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Measure the coverage of chosen tests, and none of random examples: what these reach is chance.
@@ -83,8 +107,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     Not by pytest-cov's `no_cover`: in a worker of xdist that lets a second tracer go on.
     """
     random = hasattr(getattr(item, "obj", None), "hypothesis")
-    function, file = item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]
-    chosen = TRACED is None or function in TRACED or file in TRACED
+    names = {item.nodeid, item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]}
+    chosen = TRACED is None or not TRACED.isdisjoint(names)
     traced = bool(_stopped) and chosen and not random
     if traced:
         _switch_tracing()

@@ -69,7 +69,7 @@ def test_hostile_names_are_shown_printable_by_every_command(
 @settings(
     max_examples=examples(8, least=4),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(name=NAMES, column=CONTROLS.filter(lambda text: "\0" not in text and "\ud800" not in text))
 def test_any_name_is_shown_printable_by_every_command(

@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.commands import Propsync
+from tests.commands import Propsync, until
 
 USERS = """customer_id,email,plan,mrr_usd
 user-1001,ada@example.com,pro,49.00
@@ -114,9 +113,7 @@ def test_stopped_while_it_sends_it_says_so_and_leaves_nothing(
     rows = (f"user-{number},a@example.com,free,{number}" for number in range(60_000))
     users.write_text("\n".join(["customer_id,email,plan,mrr_usd", *rows, ""]))
     with propsync.begin("try", "users.csv", environment={"TMPDIR": str(temp_folder)}) as running:
-        while not [*temp_folder.glob("*/state/checkpoint.sqlite")]:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        until(lambda: any(temp_folder.glob("*/state/checkpoint.sqlite")))
         running.send(signal.SIGTERM)
         stopped = running.wait()
     assert (stopped.code, stopped.err.splitlines()[-1]) == (130, "propsync: interrupted")

@@ -5,16 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
-
-import pytest
 
 from tests.docs.pages import DOCS, ROOT, table
 
 _MESSAGE = re.compile(r"^### `(.+)`$", re.MULTILINE)
 
 
-@cache
 def texts_of_the_program() -> str:
     """All constant texts of the package, but for docstrings and the sandbox."""
     found: list[str] = []
@@ -39,16 +35,12 @@ def messages() -> list[str]:
     return _MESSAGE.findall((DOCS / "troubleshooting.md").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("message", messages())
-def test_a_message_is_one_of_the_program(message: str) -> None:
-    parts = [part.strip(" :;,") for part in message.split("…")]
-    for part in filter(None, parts):
-        assert part in texts_of_the_program(), part
-
-
-def test_the_messages_are_found() -> None:
-    assert len(messages()) > 30
-    assert "Find the words of your message" not in texts_of_the_program()
+def test_messages_are_those_of_the_program() -> None:
+    texts, told = texts_of_the_program(), messages()
+    assert len(told) > 30
+    assert "Find the words of your message" not in texts
+    parts = [part.strip(" :;,") for message in told for part in message.split("…")]
+    assert [part for part in parts if part not in texts] == []
 
 
 def test_hours_of_a_migration_follow_from_the_rate() -> None:

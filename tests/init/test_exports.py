@@ -73,7 +73,7 @@ def test_an_export_arrives_with_the_right_values_without_an_edit(language: str) 
 CELLS = st.sampled_from(["%d.%m.%Y", "%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%Y年%m月%d日", "%d-%b-%Y"])
 
 
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(25, 7), deadline=None)
 @given(CELLS, st.integers(0, 15), st.randoms(use_true_random=False))
 def test_dates_with_some_dirt_are_dates_in_any_order_and_in_pieces(
     tmp_path_factory: pytest.TempPathFactory, format_: str, percent: int, chance: random.Random

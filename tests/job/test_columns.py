@@ -53,10 +53,10 @@ def test_a_wide_source_is_not_listed_whole() -> None:
 def test_thousands_of_unknown_columns_are_told_at_once() -> None:
     lines = "".join(f"    p{i}: column_{i}_x\n" for i in range(999))
     made = job(f"identification:\n  user_id: id\n  user_properties:\n{lines}")
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(JobError) as caught:
         check_columns(made, [f"column_{i}_y" for i in range(5000)])
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
     assert len(caught.value.faults) == 1000
 
 

@@ -177,9 +177,9 @@ def test_aliases_stand_for_what_they_refer_to() -> None:
 def test_a_billion_laughs_are_refused_at_once() -> None:
     laughs = "a0: &a0 [ha, ha, ha]\n"
     laughs += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
-    begun = time.monotonic()
+    begun = time.process_time()
     found = list(refusals(laughs))
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
     assert all(line == 6 and f"more than {MAX_PARTS:,} parts" in message for line, message in found)
 
 

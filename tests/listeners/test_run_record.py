@@ -151,7 +151,7 @@ def detailed(size: int, text: str) -> Detailed:
     )
 
 
-@pytest.mark.parametrize("text", ["a", HOSTILE, "\u05d0" * 10_000])
+@pytest.mark.parametrize("text", ["a", HOSTILE, "\u05d0" * 2_000])
 def test_a_record_stays_small_and_says_what_it_leaves_out(tmp_path: Path, text: str) -> None:
     recorder = RunRecorder()
     recorder.note(started())

@@ -108,7 +108,7 @@ def test_a_day_that_begins_with_a_time_clocks_leave_out() -> None:
     ) == ["2018-11-04"]
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(200, 20))
 @given(
     st.sampled_from([BERLIN, "America/New_York", "Asia/Kolkata", "Pacific/Apia", "UTC"]),
     st.lists(st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2037, 1, 1)), min_size=1, max_size=20),

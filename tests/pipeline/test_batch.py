@@ -81,9 +81,9 @@ def test_resends_after_applying_count_once(tmp_path: Path, ingested: Any) -> Non
 
 
 def test_a_run_that_is_taken_up_counts_once_and_tomorrow_s_run_counts_again(tmp_path: Path) -> None:
-    rows = rows_of(2000, users=500)
+    rows = rows_of(1000, users=250)
     bad = {"id": "x", "platform": "", "os": "", "plan": "", "score": "1"}
-    broken = [*rows[:1500], *[bad] * 30, *rows[1500:]]
+    broken = [*rows[:750], *[bad] * 30, *rows[750:]]
     # The first process dies with requests applied that it never heard of.
     options = SandboxOptions(record=True, faults=(parse_fault("500-after:0.5"),))
     with running_sandbox(options) as sandbox:

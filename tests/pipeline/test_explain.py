@@ -57,7 +57,7 @@ def sandbox() -> Any:
         yield running
 
 
-@settings(max_examples=examples(30, least=8), deadline=None)
+@settings(max_examples=examples(30, 4), deadline=None)
 @given(nights=st.tuples(NIGHT, NIGHT), changes=st.sampled_from(["property", "user", "off"]))
 def test_a_run_sends_what_was_said(sandbox: Sandbox, nights: tuple[Any, Any], changes: str) -> None:
     sandbox.profiles.users.clear()

@@ -93,7 +93,7 @@ def jobs(folder: Path, name: str, changes: str, transport: str) -> tuple[Job, Jo
 HOW: dict[str, Any] = {"max_changes": 100.0, "concurrency": 2}
 
 
-@settings(max_examples=examples(12, 3), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12, 2), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(sorted(IDENTIFICATIONS)),
     changes=st.sampled_from(sorted(CHANGES)),
@@ -147,7 +147,7 @@ def shown(sandbox: Sandbox, changes: str) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=examples(12, 3), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(12, 2), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(sorted(IDENTIFICATIONS)),
     changes=st.sampled_from(sorted(CHANGES)),

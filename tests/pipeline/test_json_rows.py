@@ -166,7 +166,8 @@ def rejects_of(chunk: Chunk) -> list[Reject]:
 
 
 some = settings(
-    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150, 20),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 

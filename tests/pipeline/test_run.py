@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -46,18 +47,32 @@ RECORD = SandboxOptions(record=True)
 ROWS = 1_500
 
 
-@pytest.fixture
-def users(tmp_path: Path) -> Path:
-    path = tmp_path / "users.csv"
-    write_csv(path, rows_of(ROWS, users=700, bad=29))
-    return path
+Undisturbed = tuple[dict[str, object], Summary, set[str]]
 
 
-def undisturbed(folder: Path, source: Path) -> tuple[dict[str, object], Summary, set[str]]:
+def undisturbed(folder: Path, source: Path) -> Undisturbed:
     """Profiles, summary and request bodies of a run without faults."""
     with running_sandbox(RECORD) as sandbox:
         summary = run_once(folder, sandbox, source, state_dir=folder / "undisturbed")
         return sandbox.profiles.as_json(), summary, set(sent_bodies(sandbox))
+
+
+@pytest.fixture(scope="module")
+def calm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calm")
+    write_csv(folder / "users.csv", rows_of(ROWS, users=700, bad=29))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm_run(calm_folder: Path) -> Undisturbed:
+    """A run of `users` without faults, its state in `calm_folder`."""
+    return undisturbed(calm_folder, calm_folder / "users.csv")
+
+
+@pytest.fixture
+def users(tmp_path: Path, calm_folder: Path) -> Path:
+    return Path(shutil.copy(calm_folder / "users.csv", tmp_path))
 
 
 def faults(*texts: str) -> tuple[FaultRule, ...]:
@@ -65,8 +80,10 @@ def faults(*texts: str) -> tuple[FaultRule, ...]:
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
-def test_faults_change_nothing_but_the_number_of_requests(tmp_path: Path, users: Path, seed: int) -> None:
-    profiles, calm, bodies = undisturbed(tmp_path, users)
+def test_faults_change_nothing_but_the_number_of_requests(
+    tmp_path: Path, users: Path, calm_run: Undisturbed, seed: int
+) -> None:
+    profiles, calm, bodies = calm_run
     options = SandboxOptions(
         record=True,
         seed=seed,
@@ -88,24 +105,24 @@ def test_faults_change_nothing_but_the_number_of_requests(tmp_path: Path, users:
     assert law_holds(summary)
 
 
-def test_every_row_is_accounted_for(tmp_path: Path, users: Path) -> None:
-    _, summary, _ = undisturbed(tmp_path, users)
+def test_every_row_is_accounted_for(calm_folder: Path, calm_run: Undisturbed) -> None:
+    _, summary, _ = calm_run
     assert law_holds(summary)
     assert summary.tally.rows == ROWS
     assert summary.tally.rejected == ROWS // 29
-    lines = (tmp_path / "undisturbed" / "rejects.ndjson").read_text().splitlines()
+    lines = (calm_folder / "undisturbed" / "rejects.ndjson").read_text().splitlines()
     assert [json.loads(line)["row"] for line in lines] == list(range(29, ROWS + 1, 29))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_run_cut_short_is_taken_up_where_it_stands(tmp_path: Path, kind: str) -> None:
-    source = tmp_path / f"users.{kind}"
-    rows = rows_of(ROWS, users=700, bad=29)
-    if kind == "csv":
-        write_csv(source, rows)
-    else:
-        write_parquet(source, rows, row_group=400)
-    profiles, calm, bodies = undisturbed(tmp_path, source)
+def test_a_run_cut_short_is_taken_up_where_it_stands(
+    tmp_path: Path, users: Path, calm_run: Undisturbed, kind: str
+) -> None:
+    source, (profiles, calm, bodies) = users, calm_run
+    if kind == "parquet":
+        source = tmp_path / "users.parquet"
+        write_parquet(source, rows_of(ROWS, users=700, bad=29), row_group=400)
+        profiles, calm, bodies = undisturbed(tmp_path, source)
     with running_sandbox(replace(RECORD, latency=0.005)) as sandbox:
         summary = None
         for _ in range(20):
@@ -150,17 +167,17 @@ def _settled_rows(folder: Path) -> int:
 
 def test_settled_row_groups_are_not_read_again(tmp_path: Path) -> None:
     source = tmp_path / "users.parquet"
-    write_parquet(source, rows_of(2000, users=2000), row_group=500)
+    write_parquet(source, rows_of(1000, users=1000), row_group=250)
     with running_sandbox(RECORD) as sandbox:
-        heard = _Breaker(sandbox, after=1100)
+        heard = _Breaker(sandbox, after=550)
         with pytest.raises(DestinationError):
             run_once(tmp_path, sandbox, source, listener=heard, max_outage=0.0, concurrency=1)
         sandbox.end_outage()
-        assert _settled_rows(tmp_path) >= 1000
+        assert _settled_rows(tmp_path) >= 500
         _spoil_first_row_group(source)
         summary = run_once(tmp_path, sandbox, source)
-        assert summary.tally.rows == 2000
-        assert summary.resumed_rows >= 1000
+        assert summary.tally.rows == 1000
+        assert summary.resumed_rows >= 500
 
 
 def _spoil_first_row_group(path: Path) -> None:
@@ -336,9 +353,9 @@ def test_it_runs_where_a_loop_runs_already(tmp_path: Path, users: Path) -> None:
         assert asyncio.run(notebook(sandbox.url)).tally.rows == ROWS
 
 
-def test_the_plan_says_what_the_run_does(tmp_path: Path, users: Path) -> None:
+def test_the_plan_says_what_the_run_does(tmp_path: Path, users: Path, calm_run: Undisturbed) -> None:
     found = plan(job_in(tmp_path), users, batch_size=50)
-    _, summary, _ = undisturbed(tmp_path, users)
+    _, summary, _ = calm_run
     assert replace(found.tally, bytes=0) == replace(summary.tally, bytes=0)
     assert found.rejects_by_code == summary.rejects_by_code
     assert abs(found.tally.bytes - summary.tally.bytes) <= 16 * found.tally.requests
@@ -389,8 +406,8 @@ def test_interrupting_a_notebook_s_run_leaves_nothing_running(tmp_path: Path, us
 def test_progress_tells_about_how_many_rows_a_text_file_has(
     tmp_path: Path, sandbox: Sandbox, processes: int
 ) -> None:
-    path, rows = tmp_path / "x.csv", 12_000
-    lines = (f"user-{number},pro,1,,{number},{'x' * 180}\n" for number in range(rows))
+    path, rows = tmp_path / "x.csv", 3_000
+    lines = (f"user-{number},pro,1,,{number},{'x' * 760}\n" for number in range(rows))
     path.write_text("".join(["id,plan,score,platform,os,note\n", *lines]))
     told: list[Progressed] = []
 
@@ -398,6 +415,6 @@ def test_progress_tells_about_how_many_rows_a_text_file_has(
         if isinstance(event, Progressed):
             told.append(event)
 
-    run_once(tmp_path, sandbox, path, listener=listen, processes=processes, batch_size=1_000)
+    run_once(tmp_path, sandbox, path, listener=listen, processes=processes, batch_size=250)
     assert told[0].tally.rows < told[-1].tally.rows == rows
     assert [event.expected_rows for event in told] == [pytest.approx(rows, rel=0.1)] * len(told)

@@ -140,7 +140,8 @@ def prepared(
 
 
 @settings(
-    max_examples=examples(120, 24), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(120, 10),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(job=JOBS, nights=st.lists(ROWS, min_size=1, max_size=2), name=st.sampled_from(["a.csv", "a.ndjson"]))
 def test_what_arrives_is_what_was_planned(
@@ -195,14 +196,12 @@ def disturb(night: Night, change: str, chance: random.Random) -> None:
             record_baseline(night.job, open_source([str(path)]), settings=night.options())
 
 
+@pytest.mark.parametrize("change", [*CHANGES, *JOB_CHANGES, *OPTION_CHANGES])
 @settings(
-    max_examples=examples(160, 34), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(20, 1),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(
-    change=st.sampled_from([*CHANGES, *JOB_CHANGES, *OPTION_CHANGES]),
-    seed=st.integers(0, 1 << 32),
-    name=st.sampled_from(["a.csv", "a.ndjson"]),
-)
+@given(seed=st.integers(0, 1 << 32), name=st.sampled_from(["a.csv", "a.ndjson"]))
 def test_if_anything_differs_nothing_arrives(
     server: Recorder, tmp_path_factory: Any, change: str, seed: int, name: str
 ) -> None:
@@ -294,7 +293,8 @@ def test_a_snapshot_that_came_or_changed_is_named(server: Recorder, tmp_path: Pa
 
 
 @settings(
-    max_examples=examples(60, 12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60, 6),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     deaths=st.lists(

@@ -200,7 +200,7 @@ def _shown(sandbox: Sandbox, ignoring: bool) -> dict[str, Any]:
     return everyone
 
 
-@settings(max_examples=examples(25, 5), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=5))
 def test_after_every_night_all_is_as_if_everything_had_been_sent(
     pair: tuple[Sandbox, Sandbox], nights: list[Night]
@@ -223,7 +223,7 @@ COUNTING = {
 }
 
 
-@settings(max_examples=examples(15, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15, 2), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4))
 def test_every_row_of_every_night_counts_and_counts_once(
     pair: tuple[Sandbox, Sandbox], nights: list[Night]
@@ -246,7 +246,7 @@ def keyed_by(keys: Callable[[pa.RecordBatch], Keys]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("count", [1, *rarely(2)])
-@settings(max_examples=examples(8, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8, 2), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4))
 def test_users_with_one_key_are_never_taken_for_each_other(
     pair: tuple[Sandbox, Sandbox], count: int, nights: list[Night]
@@ -268,7 +268,7 @@ IDS = st.builds(
 ) | st.sampled_from([{"id": "", "device": "device-8"}, {"id": "", "device": "device-9"}])
 
 
-@settings(max_examples=examples(10, 3), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(10, 2), phases=PHASES, suppress_health_check=[HealthCheck.too_slow])
 @given(nights=st.lists(NIGHTS, min_size=2, max_size=4), data=st.data())
 def test_so_it_is_where_users_have_devices(
     pair: tuple[Sandbox, Sandbox], nights: list[Night], data: st.DataObject

@@ -55,7 +55,7 @@ def expected_of(rows: list[dict[str, Any]]) -> ExpectedProfile:
     return expected
 
 
-@settings(max_examples=examples(600, 200))
+@settings(max_examples=examples(600, 60))
 @given(before=st.dictionaries(NAMES, VALUES), rows=st.lists(updates(), min_size=1, max_size=5))
 @example({}, [{"$set": {"a": ["0"]}}, {"$remove": {"a": ["y" * 1024, "0"]}}])
 @example({}, [{"$set": {"a": ["x" * 600]}}, {"$postInsert": {"a": ["x" * 600, "x" * 600, "0"]}}])
@@ -71,7 +71,7 @@ def test_what_the_rows_leave_is_right_whatever_was_there_before(
     assert found.right + found.not_compared.total() == len(expected.properties)
 
 
-@settings(max_examples=examples(600, 200))
+@settings(max_examples=examples(600, 60))
 @given(rows=st.lists(updates(), min_size=1, max_size=5), name=NAMES, value=VALUES)
 def test_another_value_of_what_the_rows_decide_is_a_difference(
     rows: list[dict[str, Any]], name: str, value: Any

@@ -78,7 +78,7 @@ MEANT = {"obey": "obeys", "ignore": "ignores", "refuse": "refuses"}
 
 @given(told=SETTINGS)
 @settings(
-    max_examples=examples(60, 5),
+    max_examples=examples(60, 3),
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),
 )

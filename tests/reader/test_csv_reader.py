@@ -28,7 +28,8 @@ from tests.reader.reading import (
 )
 
 many = settings(
-    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(150),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 fields = st.text(st.sampled_from("ab\",;|\t\n\r'é 0\\"), max_size=6)
 records = st.integers(1, 4).flatmap(

@@ -19,7 +19,8 @@ from tests.examples import examples
 from tests.reader.reading import opened, written
 
 some = settings(
-    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 ROWS = [{"id": f"usér-{i}", "n": i, "tags": ["a", "b\n"], "price": i / 3} for i in range(40)]
 

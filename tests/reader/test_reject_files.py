@@ -102,7 +102,7 @@ def lines_of(kind: str) -> dict[bytes, Any]:
     return dict(zip(reject_lines(refused(source), run=1), values, strict=True))
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40, 8), deadline=None)
 @given(order=st.lists(st.sampled_from(sorted(ARROW_SAMPLES)), min_size=1, max_size=12), data=st.data())
 def test_lines_of_many_sources_may_stand_in_one_file_in_any_order(
     order: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

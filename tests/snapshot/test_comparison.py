@@ -140,7 +140,7 @@ def night(
     return compared
 
 
-@settings(max_examples=examples(120, 24))
+@settings(max_examples=examples(120, 10))
 @given(
     held=st.sampled_from([0, 10**6]),
     name=NAMES,
@@ -166,7 +166,7 @@ def test_the_same_export_again_sends_nothing_whatever_came_before(
             assert taken(night(job, export, path, number, again)) == []
 
 
-@settings(max_examples=examples(60, 15))
+@settings(max_examples=examples(60, 8))
 @given(
     name=NAMES, night_before=EXPORTS, export=EXPORTS, ends=ENDS, cut=st.integers(0, 8), again=st.booleans()
 )
@@ -203,7 +203,7 @@ def fingerprints_of(compared: DiffedBatch) -> list[list[int]]:
     return found
 
 
-@settings(max_examples=examples(60, 15))
+@settings(max_examples=examples(60, 8))
 @given(
     name=NAMES, exports=st.lists(EXPORTS, min_size=2, max_size=4), count=st.sampled_from([1, 2]), ends=ENDS
 )

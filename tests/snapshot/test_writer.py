@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from etl.errors import StaleCheckpointError, StateError
-from etl.snapshot import BitSet, FieldGroup, Layout, Snapshot, SnapshotWriter, sorted_file
+from etl.snapshot import BitSet, FieldGroup, Layout, Snapshot, SnapshotWriter, file, sorted_file
 from etl.snapshot.snapshot_entries import SnapshotEntries, last_fingerprints
 from etl.snapshot.spill_buffer import SpillBuffer
 from tests.examples import examples
+from tests.forking import forks
 from tests.snapshot.builders import header, opened, opened_if_any
 
 # A snapshot as plain Python: for each key the run, and the fingerprints by name.
@@ -223,37 +223,24 @@ def write(path: Path, number: int, *, keys: tuple[int, ...] = (1, 2, 3)) -> Path
 
 # --- what can go wrong -----------------------------------------------------------------------------------
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-import numpy as np
-from etl import state_files
-from etl.snapshot import FieldGroup, Layout, Snapshot, SnapshotHeader, SnapshotWriter, file
-def write(path, calls):
+
+def write_and_die(path: Path, calls: int) -> None:
+    """Write a snapshot in a process that is killed before the given one of the calls that change the disk."""
     left = [calls]
-    def dying(real):
-        def call(*args, **kwargs):
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
+            return real(*arguments, **named)
+
         return call
-    state_files.os.fsync = dying(os.fsync)
-    state_files.os.open = dying(os.open)
-    Path.replace = dying(Path.replace)
-    file.snapshot_rows = dying(file.snapshot_rows)
-    layout = Layout("property", (FieldGroup("$set.a", (("user_properties", "$set", "a"),)),))
-    header = SnapshotHeader(2, "run-2", "x", "test")
-    with Snapshot.open(path) as old, SnapshotWriter(path, layout, header, old=old) as fresh:
-        fresh.add(np.array([[2], [3], [4]], dtype=np.uint64), np.full((3, 1), 2, dtype=np.uint32))
-        fresh.finish()
-for calls in map(int, sys.argv[2:]):
-    child = os.fork()
-    if child == 0:
-        write(Path(sys.argv[1], str(calls), "snapshot.arrow"), calls)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-"""
+
+    patch = pytest.MonkeyPatch()  # nothing is undone: the process ends
+    for owner, name in ((os, "fsync"), (os, "open"), (Path, "replace"), (file, "snapshot_rows")):
+        patch.setattr(owner, name, dying(getattr(owner, name)))
+    write(path, 2, keys=(2, 3, 4))
 
 
 def test_a_kill_leaves_the_old_snapshot_or_the_new_one_and_no_other_file_for_long(tmp_path: Path) -> None:
@@ -263,8 +250,13 @@ def test_a_kill_leaves_the_old_snapshot_or_the_new_one_and_no_other_file_for_lon
         path = write(tmp_path / str(calls) / "snapshot.arrow", 1)
     before = contents(path, layout)
     after = {1: before[1]} | {key: (2, {"$set.a": 2}) for key in (2, 3, 4)}
-    subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path), *"123456"], check=True)
     for calls in range(1, 7):
+        process = forks().Process(
+            target=write_and_die, args=(tmp_path / str(calls) / "snapshot.arrow", calls)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         path = tmp_path / str(calls) / "snapshot.arrow"
         assert contents(path, layout) == (before if calls <= 4 else after), calls
         write(path, 3)

@@ -73,17 +73,18 @@ def test_tasks_of_a_write_count_once_however_often_they_are_tried(
     try:
         pickled = pickle.dumps(order)  # as it comes to each task
         if broken:
-            half = partition(1, 3)
+            half = partition(1, 3, users=300)
             with pytest.raises(RuntimeError, match="gone"):
-                send_partition(pickle.loads(pickled), 1, 6, failing(batches(half), 5))
+                send_partition(pickle.loads(pickled), 1, 6, failing(batches(half, 50), 5))
         results = [
-            send_partition(pickle.loads(pickled), n, 7 + n, batches(partition(n, 3), 37)) for n in range(3)
+            send_partition(pickle.loads(pickled), n, 7 + n, batches(partition(n, 3, users=300), 37))
+            for n in range(3)
         ]
     finally:
         order.rate.stop()
-    assert points(sandbox) == {f"user-{n}": 3 for n in range(900)}
-    assert sum(one.tally.rows for one in results) == 2700
-    assert sum(one.tally.accepted + one.tally.merged for one in results) == 2700
+    assert points(sandbox) == {f"user-{n}": 3 for n in range(300)}
+    assert sum(one.tally.rows for one in results) == 900
+    assert sum(one.tally.accepted + one.tally.merged for one in results) == 900
     assert (sandbox.stats.repeated_inserts > 0) is broken
     assert all(one.divisor % 3 == 0 for one in results)
 
