@@ -23,6 +23,8 @@ from .device_owners import DeviceOwners
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
+
     from ..model import Batch, RowRange
     from ..snapshot import DiffedBatch
 
@@ -46,6 +48,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         self._keeps = True
         self._together: list[Batch] = []
         self._rows = self._bytes = 0  # of `_together`
+        self._schema: pa.Schema | None = None  # of the rows that these were taken from
         self._file: IO[bytes] | None = None
         self._places: list[
             tuple[int, int]
@@ -70,7 +73,8 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         batch = mapped.batch
         if not self._keeps or seen is None or compared.rows is None:
             return
-        self._owners.learn(np.delete(seen.keys, compared.rows, axis=0))
+        if seen.keys.shape[1] == 2:
+            self._owners.learn(np.delete(seen.keys, compared.rows, axis=0))
         linked = self._owners.users(seen.keys[compared.rows]) is not None
         # What type such columns have depends on which of their values come together.
         typeless = batch.originals is None and any(map(is_json, batch.rows.schema.types))
@@ -81,13 +85,13 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
             rows = [np.array([reject.row for reject in mapped.rejects], np.int64), batch.numbers[places]]
             rows += [some.rows for some in mapped.skipped]
             places = np.flatnonzero(np.isin(batch.numbers, np.concatenate(rows)))
-        kept = some_rows(batch, places)
         last = self._together[-1] if self._together else None
-        if last is not None and (last.file, last.rows.schema) != (kept.file, kept.rows.schema):
+        if last is not None and (last.file, self._schema) != (batch.file, batch.rows.schema):
             self._write()
-        elif last is not None and not len(places) and not kept.rejects:
-            self._together[-1] = replace(last, stop=kept.stop)
+        elif last is not None and not len(places) and not batch.rejects:
+            self._together[-1] = replace(last, stop=batch.stop)
             return
+        self._schema, kept = batch.rows.schema, some_rows(batch, places)
         self._together.append(kept)
         self._rows += len(places) + len(kept.rejects)
         self._bytes += kept.rows.nbytes

@@ -237,11 +237,16 @@ class RowPipeline:
     ) -> Generator[DiffedBatch, None, None]:
         """The batches of a range, mapped and compared; without a differ, all rows are left.
 
-        `look` is called with each before it is compared.
+        Where they aren't given, they are read in a thread, and mapped in another one. `look` is called with
+        each before it is compared.
         """
-        mapped = self.rows.mapped(row_range, batches, look)
+        mapped, times = self.rows.mapped(row_range, batches, look), self.rows.times
+        if differ is not None and batches is not None:
+            yield from times.each("diff", differ.each(mapped))
+            return
         if differ is not None:
-            yield from self.rows.times.each("diff", differ.each(mapped))
+            with closing(prefetched(mapped, depth=1)) as ahead:
+                yield from times.each("diff", differ.each(times.each("idle", ahead)))
             return
         for some in mapped:
             n = len(some.kept)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .sorted_file import Partition, SnapshotHeader
 
 _RUN, _WHOLE = "run", "whole"  # columns
+_REST = np.uint64(64 - 16)  # the bits of a key after the highest ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Snapshot(SortedFile):
 
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
-        order = np.argsort(keys)
+        order = self._in_order(keys)
         wholes = whole_fingerprints(fingerprints, layout)
         positions = np.full(len(keys), -1, dtype=np.int64)
         same = np.zeros(len(keys), dtype=np.bool_)
@@ -150,6 +151,22 @@ class Snapshot(SortedFile):
         for part in self.partitions:
             yield part.first, _stored_owners(part.rows)
             self.release(8 * len(part))
+
+    def _in_order(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The places of n keys, ascending by their highest bits: that is near in memory, and quick to sort.
+
+        Around the first key of each partition the order is that of whole keys.
+        """
+        highest = (keys >> _REST).astype(np.uint16)
+        order = np.argsort(highest, kind="stable")
+        sorted_bits, borders = highest[order], (self._bounds >> _REST).astype(np.uint16)
+        for side in np.unique(borders):
+            start, stop = (
+                np.searchsorted(sorted_bits, side, "left"),
+                np.searchsorted(sorted_bits, side, "right"),
+            )
+            order[start:stop] = order[start:stop][np.argsort(keys[order[start:stop]])]
+        return order
 
     def _parts_of(self, positions: NDArray[np.int64]) -> Iterator[tuple[Partition, NDArray[np.int64]]]:
         """The partitions of these entries, each with the places of its own among `positions`."""

@@ -21,6 +21,7 @@ from etl.encoder import Limits
 from etl.errors import SourceError
 from etl.model import Chunk, RowRange
 from etl.pipeline import Settings, changed_rows, record_baseline, run_job
+from etl.pipeline import precheck as precheck_module
 from etl.pipeline import run as run_module
 from etl.pipeline.changed_rows import ChangedRows
 from etl.pipeline.diff_base import open_diff_base
@@ -28,6 +29,7 @@ from etl.pipeline.precheck import precheck
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.pipeline.run import no_listener
 from etl.reader import Source, open_source
+from etl.run_events import Listener
 from etl.sandbox import Sandbox, running_sandbox
 from tests.examples import examples
 from tests.pipeline.making import KEY, QUICK, law_holds
@@ -183,7 +185,7 @@ def run(job: Job, sandbox: Sandbox, paths: Sequence[Path], fate: str) -> list[ob
     kind, _, number = fate.partition(" ")
     summary = None
     with suppress(KilledError), ExitStack() as stack:
-        listener = no_listener
+        listener: Listener = no_listener
         if kind == "sent":
             stack.enter_context(dying_after(int(number)))
         elif fate:
@@ -253,7 +255,7 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
     how = Settings(endpoint=sandbox.url, rate=None, requests_per_second=None, backoff=QUICK)
     run_job(job, open_source([str(path)]), KEY, settings=how)
     snapshot = (job.state_dir / "snapshot.arrow").read_bytes()
-    whole = run_module.check_changes
+    whole = precheck_module.check_changes
 
     def written_to(*given: Any, **named: Any) -> object:
         found = whole(*given, **named)
