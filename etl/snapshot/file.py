@@ -237,6 +237,9 @@ class SnapshotWriter(SortedFileWriter):
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
+        # Entries of the same job stay as they are, where nothing is added to them.
+        same = old is not None and "" != header.job == old.header.job and old.schema.equals(self._schema)
+        self._same = old if same else None
 
     def add(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
         """Add rows that were accepted: `keys` of shape (m, w), `fingerprints` of shape (m, p).
@@ -290,16 +293,17 @@ class SnapshotWriter(SortedFileWriter):
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         rows = self._added.read(first, stop)
+        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
+        if self._same is not None and not (rows.num_rows or len(gone) or self._emptied.rows):
+            kept = joined(list(self._same.between(*lowest_keys(first, stop))), self._same.schema)
+            columns = dict(zip(kept.schema.names, kept.columns, strict=True))
+            columns[_RUN] = self._confirmed(columns[KEY].to_numpy(), columns[_RUN].to_numpy())
+            return pa.RecordBatch.from_arrays(list(columns.values()), schema=self._schema)
         new = added_entries(rows, self._layout, self._number)
         stay = new.take(slice(0))
         if self._snapshot is not None:
             stay = self._snapshot.entries(*lowest_keys(first, stop), self._layout)
-            if self._unchanged is not None and len(stay):
-                place = int(self._snapshot.find(stay.keys[:1])[0])
-                seen = self._unchanged.has(np.arange(place, place + len(stay)))
-                runs = np.where(seen, (stay.runs & IN_DOUBT) | np.uint32(self._number), stay.runs)
-                stay = replace(stay, runs=runs)
-        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
+            stay = replace(stay, runs=self._confirmed(stay.keys, stay.runs))
         old, stay = stay, forget_entries(stay, gone)
         if self._emptied.rows:
             unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
@@ -307,3 +311,11 @@ class SnapshotWriter(SortedFileWriter):
         new, unknown = last_certain(new, doubts_of(rows), self._layout.cumulative)
         self.changes += count_changes(old, new, gone)
         return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)
+
+    def _confirmed(self, keys: NDArray[np.uint64], runs: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """The runs of neighbouring entries of the old snapshot, with this one's where it confirmed them."""
+        if self._unchanged is None or self._snapshot is None or not len(keys):
+            return runs
+        place = int(self._snapshot.find(keys[:1])[0])
+        seen = self._unchanged.has(np.arange(place, place + len(keys)))
+        return np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)
