@@ -238,8 +238,9 @@ class SnapshotWriter(SortedFileWriter):
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
         # Entries of the same job stay as they are, where nothing is added to them.
-        same = old is not None and "" != header.job == old.header.job and old.schema.equals(self._schema)
-        self._same = old if same else None
+        self._same: Snapshot | None = None
+        if old is not None and header.job and (old.header.job, old.names) == (header.job, layout.names):
+            self._same = old if old.schema.equals(self._schema) else None
 
     def add(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
         """Add rows that were accepted: `keys` of shape (m, w), `fingerprints` of shape (m, p).
