@@ -193,7 +193,7 @@ def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None)
     None if there is nothing to compare with, or the source can be read only once. What doesn't fit in memory
     is written beside `path`, and removed in the end.
     """
-    diff_base, differ = pipeline.diff_base, pipeline.differ()
+    diff_base, differ = pipeline.diff_base, pipeline.differ(looks=True)
     if differ is None or diff_base.layout is None or diff_base.snapshot is None or diff_base.full:
         return None
     if not pipeline.source.repeatable:

@@ -245,7 +245,8 @@ class RowPipeline:
             yield from times.each("diff", differ.each(mapped))
             return
         if differ is not None:
-            with closing(prefetched(mapped, depth=1)) as ahead:
+            hashed = times.each("map", map(differ.hashed, mapped))
+            with closing(prefetched(hashed, depth=1)) as ahead:
                 yield from times.each("diff", differ.each(times.each("idle", ahead)))
             return
         for some in mapped:
@@ -267,12 +268,12 @@ class RowPipeline:
             chunks = _only_held(encoder.finish(), held)
         yield chunks
 
-    def differ(self, final: FinalChanges | None = None) -> Differ | None:
+    def differ(self, final: FinalChanges | None = None, *, looks: bool = False) -> Differ | None:
         """What compares rows with the snapshot, in source order; None if nothing is compared."""
         base, splice = self.diff_base, self.rows.splice
         if base.layout is None:
             return None
-        return Differ(base.layout, base.snapshot, full=base.full, final=final, splice=splice)
+        return Differ(base.layout, base.snapshot, full=base.full, looks=looks, final=final, splice=splice)
 
 
 def _by_range(

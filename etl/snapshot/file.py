@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .sorted_file import Partition, SnapshotHeader
 
 _RUN, _WHOLE = "run", "whole"  # columns
+_PIECE = 1 << 16  # bytes
 _REST = np.uint64(64 - 16)  # the bits of a key after the highest ones
 
 
@@ -99,8 +100,8 @@ class Snapshot(SortedFile):
                 here, there = self._columns_of(layout)
                 given = fingerprints[rows[rest]][:, here]
                 equal[rows[rest][:, None], here] = stored[at[rest]][:, there] == given
-                # However few are read: the system maps large pieces around each.
-                self.release(stored.nbytes)
+                # The system maps a large piece around each.
+                self.release(min(stored.nbytes, len(rest) * _PIECE))
         equal[same] = True
         return EntryMatches(positions, equal, same)
 
