@@ -50,9 +50,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         self._rows = self._bytes = 0  # of `_together`
         self._schema: pa.Schema | None = None  # of the rows that these were taken from
         self._file: IO[bytes] | None = None
-        self._places: list[
-            tuple[int, int]
-        ] = []  # the source's file and the place in the own one of each piece
+        self._places: list[tuple[int, int]] = []  # of each piece: the source's file, the place in `_file`
         self._owners = DeviceOwners()  # by rows that are left out
 
     def __exit__(self, *_: object) -> None:

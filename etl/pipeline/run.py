@@ -113,11 +113,9 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as notes,
-            ChangedRows(run.folder.snapshot) as changed,
+            ChangedRows(run.folder.snapshot) as kept,
         ):
-            return _Run(pipeline, transport, run, removed, notes, changed, settings, listener, known).run(
-                lock
-            )
+            return _Run(pipeline, transport, run, removed, notes, kept, settings, listener, known).run(lock)
 
 
 @dataclass

@@ -8,7 +8,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .sorted_file import Partition, SnapshotHeader
 
 _RUN, _WHOLE = "run", "whole"  # columns
-_PIECE = 1 << 16  # bytes
-_REST = np.uint64(64 - 16)  # the bits of a key after the highest ones
+_PIECE: Final = 1 << 16  # bytes
+_REST: Final = np.uint64(64 - 16)  # the bits of a key after the highest ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +163,11 @@ class Snapshot(SortedFile):
         """
         highest = (keys >> _REST).astype(np.uint16)
         order = np.argsort(highest, kind="stable")
-        sorted_bits, borders = highest[order], (self._bounds >> _REST).astype(np.uint16)
-        for side in np.unique(borders):
-            start, stop = (
-                np.searchsorted(sorted_bits, side, "left"),
-                np.searchsorted(sorted_bits, side, "right"),
-            )
-            order[start:stop] = order[start:stop][np.argsort(keys[order[start:stop]])]
+        borders, in_order = np.unique((self._bounds >> _REST).astype(np.uint16)), highest[order]
+        starts, stops = (np.searchsorted(in_order, borders, side).tolist() for side in ("left", "right"))
+        for start, stop in zip(starts, stops, strict=True):
+            around = order[start:stop]
+            order[start:stop] = around[np.argsort(keys[around])]
         return order
 
     def _parts_of(self, positions: NDArray[np.int64]) -> Iterator[tuple[Partition, NDArray[np.int64]]]:

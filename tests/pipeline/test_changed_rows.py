@@ -171,6 +171,26 @@ def test_what_is_kept_gives_the_chunks_of_the_whole_source(
                 assert kept.complete
 
 
+def test_a_row_that_goes_because_of_a_later_one_is_not_left_out(tmp_path: Path) -> None:
+    job = job_of(tmp_path / "job", "inserts")
+    row = {"id": "user-1", "device": "", "plan": "a", "score": "1"}
+    first = source_of(files_of(tmp_path / "first", [row], "csv", 1))
+    record_baseline(job, first, settings=Settings())
+    # The first row differs in what is ignored alone; by the second one the whole list is another.
+    rows = [row | {"score": "2"}, row | {"plan": "b"}]
+    second = source_of(files_of(tmp_path / "second", rows, "csv", 1))
+    with open_diff_base(job, StateDir(job.state_dir)) as base, ChangedRows(tmp_path / "beside") as kept:
+        pipeline = RowPipeline(job, second, base, limits=Limits())
+        found = precheck(pipeline, tmp_path / "beside", kept)
+        assert found is not None
+        (chunk,) = (
+            chunk
+            for some in pipeline.chunks([RowRange(0)], final=found.final, changed=kept)
+            for chunk in some
+        )
+        assert (chunk.numbers.tolist(), kept.complete) == ([1, 2], False)
+
+
 @pytest.fixture(scope="module")
 def places() -> Iterator[tuple[Sandbox, Sandbox]]:
     with running_sandbox() as one, running_sandbox() as other:
