@@ -47,19 +47,22 @@ def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     data = np.zeros(high - low + 8, dtype=np.uint8)  # with room for one word more
     if high > low:
         data[:-8] = np.frombuffer(data_buffer, np.uint8)[low:high]
-    starts, lengths = offsets[:-1].astype(np.int64) - low, np.diff(offsets).astype(np.int64)
+    starts, lengths = offsets[:-1] - low, np.diff(offsets)
     if texts.null_count:
         lengths[~valid_mask(texts)] = 0
-    hashed = lengths.astype(np.uint64) * LENGTH_FACTOR + np.uint64(seed)
-    words = word_view(data)
-    rows: slice | NDArray[np.int64] = slice(None)
+    hashed = lengths.astype(np.uint64)
+    hashed *= LENGTH_FACTOR
+    hashed += np.uint64(seed)
+    words, shortest = word_view(data), int(lengths.min()) if len(texts) else 0
     for done in range(0, int(lengths.max(initial=1)), 8):
-        if done and not isinstance(rows, slice):
-            rows = rows[lengths[rows] > done]
-        elif done:
-            rows = np.flatnonzero(lengths > done)
-        word = words[starts[rows] + done] & LOW_BYTE_MASKS[np.minimum(lengths[rows] - done, 8).clip(0)]
-        hashed[rows] = mix_bits(hashed[rows] ^ (word * WORD_FACTOR))
+        # Where every text goes on, no row has to be looked for.
+        rows = slice(None) if not done or done < shortest else np.flatnonzero(lengths > done)
+        word = words[starts[rows] + done]
+        if done + 8 > shortest:
+            word &= LOW_BYTE_MASKS[np.minimum(lengths[rows] - done, 8)]
+        word *= WORD_FACTOR
+        word ^= hashed[rows]
+        hashed[rows] = mix_bits(word)
     return mix_bits(hashed)
 
 
@@ -69,7 +72,9 @@ def word_view(data: NDArray[np.uint8]) -> Keys:
 
 
 def mix_bits(hashed: Keys) -> Keys:
-    """Let every bit of a 64-bit word influence every other; shape (n,)."""
+    """Let every bit of a 64-bit word influence every other, in place; shape (n,)."""
     for factor in _MIX_FACTORS:
-        hashed = (hashed ^ (hashed >> np.uint64(33))) * factor
-    return hashed ^ (hashed >> np.uint64(33))
+        hashed ^= hashed >> np.uint64(33)
+        hashed *= factor
+    hashed ^= hashed >> np.uint64(33)
+    return hashed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..arrow.json_lines import splice_json
 from .column_values import quoted_counts
 from .mapper import Mapper
-from .transform_function import framed, frames, load_transform, within
+from .transform_function import framed, frames, join_batches, load_transform, within
 from .typed_values import holds_bytes
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "framed",
     "frames",
     "holds_bytes",
+    "join_batches",
     "load_transform",
     "quoted_counts",
     "splice_json",

@@ -69,6 +69,10 @@ _NUMERIC: Final = np.isin(range(256), list(b"0123456789.,eE"))
 _SIGN: Final = np.isin(range(256), list(b"+-"))
 _EXPONENT: Final = np.isin(range(256), list(b"eE"))
 _TELLING: Final = np.isin(range(256), list(b".,eE"))
+_LARGE: Final = max(map(len, REFUSED_IDS)) + 1
+_REFUSED: Final = np.zeros((_LARGE + 1, 256), dtype=np.bool_)  # by length and first byte
+for _id in REFUSED_IDS:
+    _REFUSED[len(_id), [ord(_id[0].lower()), ord(_id[0].upper())]] = True
 # Where a text is looked at, after its first byte; -1 is the last one. A UUID has a hyphen at 8, which a
 # number has only behind an e.
 _LOOKED_AT: Final = (8, 1, 2, -1, 3, 5)
@@ -115,16 +119,35 @@ def trim_ids(texts: pa.Array) -> ColumnValues:
 
 def check_ids(name: str, ids: pa.Array) -> ColumnValues:
     """Ids as they are, with the issues for which Amplitude would refuse them; a null is not an issue here."""
-    lengths = pc.utf8_length(ids)
-    refused = pc.is_in(pc.utf8_lower(ids), value_set=pa.array(sorted(REFUSED_IDS)))
+    rows = _may_be_refused(ids)
+    if not len(rows):
+        return ColumnValues(ids)
+    few = ids if len(rows) == len(ids) else ids.take(pa.array(rows))
+    lengths = pc.utf8_length(few)
+    refused = pc.is_in(pc.utf8_lower(few), value_set=pa.array(sorted(REFUSED_IDS)))
     short, long = pc.less(lengths, MIN_ID_LENGTH), pc.greater(lengths, MAX_ID_LENGTH)
     checks = (
         ("refused_id", refused, f"Amplitude refuses {{}} as a {name}: it stands for no user"),
         ("short_id", short, f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
         ("long_id", long, f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
     )
-    issues = [ValueIssue(code, as_mask(marks), message, ids) for code, marks, message in checks]
-    return ColumnValues(ids, tuple(issue for issue in issues if issue.rows.any()))
+    issues = []
+    for code, marks, message in checks:
+        bad = np.zeros(len(ids), dtype=np.bool_)
+        bad[rows] = as_mask(marks)
+        if bad.any():
+            issues.append(ValueIssue(code, bad, message, ids))
+    return ColumnValues(ids, tuple(issues))
+
+
+def _may_be_refused(ids: pa.StringArray) -> NDArray[np.int64]:
+    """Rows of ids that Amplitude may refuse, by their lengths and first bytes."""
+    starts, stops, letters = text_layout(ids)
+    if not len(letters) or int(letters.max()) > ord("~"):  # not each byte is a character
+        return np.arange(len(ids))
+    sizes, begins = stops - starts, letters[np.minimum(starts, len(letters) - 1)]
+    suspect = _REFUSED[np.minimum(sizes, _LARGE), begins] | (sizes < MIN_ID_LENGTH) | (sizes > MAX_ID_LENGTH)
+    return np.flatnonzero(suspect)
 
 
 def _mangled(texts: pa.StringArray) -> list[ValueIssue]:

@@ -126,11 +126,11 @@ def frames(batches: Iterable[Batch], size: int = FRAME_ROWS) -> Iterator[Batch]:
             end = min(_frame_start(at, size) + size, batch.stop)
             parts.append(batch.between(at, end))
             if end == _frame_start(end, size):
-                yield _join(parts)
+                yield join_batches(parts)
                 parts = []
             at = end
     if parts:
-        yield _join(parts)
+        yield join_batches(parts)
 
 
 def within(mapped: Mapped, row_range: RowRange) -> Mapped:
@@ -145,7 +145,8 @@ def _frame_start(row: int, size: int) -> int:
     return (row - 1) // size * size + 1
 
 
-def _join(parts: list[Batch]) -> Batch:
+def join_batches(parts: list[Batch]) -> Batch:
+    """One batch of consecutive ones of a file, whose rows have the same columns."""
     if len(parts) == 1:
         return parts[0]
     runs = [part.runs for part in parts if part.runs is not None]

@@ -23,6 +23,7 @@ from ..job import Job
 from ..mapper.column_values import as_mask
 from ..model import Batch, Mapped
 from ..reader import Source
+from ..reader.file_reader import some_rows
 from ..snapshot import FinalChanges
 from ..subject import Subject, id_keys
 from .diff_base import DiffBase, open_diff_base
@@ -112,13 +113,7 @@ def _rows_of(user: str, rows: JobSource, batch: Batch, found: Explanation) -> Ma
     mapped = rows.mapper.map(batch)
     chosen = own[mapped.kept]
     kept = mapped.kept[chosen]
-    part = replace(
-        batch,
-        numbers=batch.numbers[kept],
-        rows=batch.rows.take(pa.array(kept)),
-        originals=None if batch.originals is None else batch.originals.take(pa.array(kept)),
-        runs=None if batch.runs is None else batch.runs[kept],
-    )
+    part = some_rows(batch, kept)
     identifications = mapped.identifications.filter(pa.array(chosen))
     numbers = set(batch.numbers[own].tolist()) | {reject.row for reject in unread}
     rejects = {reject.row: reject for reject in mapped.rejects if reject.row in numbers}

@@ -17,6 +17,7 @@ from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import DiffedBatch, FinalChanges, Layout
 from ..subject import Subject
+from .changed_rows import ChangedRows
 from .row_pipeline import RowPipeline
 from .settings import RowMinimum, Settings
 from .unfinished import entry_of
@@ -186,31 +187,43 @@ class Precheck:
             )
 
 
-def precheck(pipeline: RowPipeline, path: Path) -> Precheck | None:
-    """Read, map and compare the whole source, and send nothing.
+def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None) -> Precheck | None:
+    """Read, map and compare the whole source, and send nothing; `kept` gets the rows that may be sent.
 
     None if there is nothing to compare with, or the source can be read only once. What doesn't fit in memory
     is written beside `path`, and removed in the end.
     """
-    diff_base, differ = pipeline.diff_base, pipeline.differ()
+    diff_base, differ = pipeline.diff_base, pipeline.differ(looks=True)
     if differ is None or diff_base.layout is None or diff_base.snapshot is None or diff_base.full:
         return None
     if not pipeline.source.repeatable:
         return None
+    if pipeline.rows.mapper.has_transform:
+        kept = None  # it sees all rows of a frame
     with FinalChanges(diff_base.snapshot, diff_base.layout, path) as final:
         found = Precheck(final, diff_base.layout)
         for row_range in pipeline.rows.files():
             with closing(pipeline.compared(row_range, differ)) as batches:
                 for compared in batches:
                     found.add(compared)
+                    if kept is not None:
+                        kept.add(compared)
         final.finish()
+    if kept is not None and not final.reaches_back:
+        kept.finish()
     return found
 
 
 def check_changes(
-    pipeline: RowPipeline, folder: StateDir, checkpoint: Checkpoint, settings: Settings, *, begun: bool
+    pipeline: RowPipeline,
+    folder: StateDir,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    kept: ChangedRows,
+    *,
+    begun: bool,
 ) -> FinalChanges | None:
-    """What differs after all rows, if that can be found out; the rest is committed at once.
+    """What differs after all rows, if that can be found out, and in `kept` these rows; the rest is committed.
 
     For a run that was `begun` by another process, all of the source is read again: it must decide as before.
     Raises TooManyChangesError if too many users changed, unless the run was begun.
@@ -218,7 +231,7 @@ def check_changes(
     began = settings.clock.now()
     if pipeline.diff_base.run_id == checkpoint.progress().run_id:
         return None  # everything is sent, and the snapshot written
-    found = precheck(pipeline, folder.snapshot)
+    found = precheck(pipeline, folder.snapshot, kept)
     if found is None:
         return None
     most = pipeline.diff_base.most_changes(pipeline.job, settings.max_changes)

@@ -14,7 +14,6 @@ from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..arrow.hashing import Keys
 from ..arrow.json_lines import Splice
 from ..checkpoint import SentEntries
 from ..encoder import Encoder, Limits, pieces
@@ -28,7 +27,8 @@ from ..run_events import Timing
 from ..sender.parts import only
 from ..sender.transports import TRANSPORTS
 from ..snapshot import DiffedBatch, Differ, FinalChanges
-from ..subject import device_keys, names_device_alone
+from .changed_rows import ChangedRows
+from .device_owners import DeviceOwners
 from .diff_base import NOTHING, DiffBase
 from .prefetch import prefetched
 from .settings import Settings
@@ -41,8 +41,6 @@ HeldOf: TypeAlias = Callable[[RowRange], HeldRows | None]
 Stage: TypeAlias = Literal["source", "map", "diff", "encode", "idle"]
 
 _STAGES: Final[tuple[Stage, ...]] = ("source", "map", "diff", "encode", "idle")
-# New pairs are sorted once there are so many, or when somebody asks.
-_UNSORTED: Final = 1 << 16
 # How often the number of rows is estimated anew: with many files that takes a moment.
 _EXPECTED_SECONDS: Final = 0.25
 # In place of a run's id, and as long.
@@ -159,61 +157,6 @@ class JobSource:
                 yield mapped
 
 
-class DeviceOwners:
-    """Whose a device is, as rows of this run have shown: later rows of the device alone are that user's.
-
-    Pairs of keys, 16 bytes for each device; of a device's users the last one counts.
-
-    They are kept in sorted runs, each more than twice as long as the one after it.
-    """
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[Keys, Keys]] = []
-        self._new: list[Keys] = []
-
-    def learn(self, keys: Keys) -> None:
-        """Add the keys of rows in source order; shape (n, w). Nothing is learned where w is 1."""
-        if keys.shape[1] == 2:
-            self._new.append(keys[device_keys(keys) != keys[:, 0]])  # rows that name both
-            if sum(map(len, self._new)) >= _UNSORTED:
-                self._sort()
-
-    def on(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The same chunks, with the owners of devices that are named alone. Their rows are learned, too."""
-        for chunk in chunks:
-            self.learn(chunk.keys)
-            linked = self.users(chunk.keys)
-            yield chunk if linked is None else replace(chunk, linked=linked)
-
-    def users(self, keys: Keys) -> Keys | None:
-        """The key of the user of each identification, shape (k,); None if these are the first of `keys`."""
-        alone = np.flatnonzero(names_device_alone(keys))
-        if not len(alone):
-            return None
-        self._sort()
-        found = keys[:, 0].copy()
-        for devices, users in self._runs:  # from the oldest on
-            places = np.searchsorted(devices, keys[alone, 1]).clip(max=len(devices) - 1)
-            known = devices[places] == keys[alone, 1]
-            found[alone[known]] = users[places[known]]
-        return None if np.array_equal(found, keys[:, 0]) else found
-
-    def _sort(self) -> None:
-        pairs = np.concatenate([np.empty((0, 2), np.uint64), *self._new])
-        self._new = []
-        if not len(pairs):
-            return
-        users, devices = pairs.T
-        while True:
-            devices, last = np.unique(devices[::-1], return_index=True)  # of equal ones the last stays
-            users = users[::-1][last]
-            if not self._runs or len(self._runs[-1][0]) > 2 * len(devices):
-                break
-            older = self._runs.pop()
-            devices, users = np.concatenate([older[0], devices]), np.concatenate([older[1], users])
-        self._runs.append((devices, users))
-
-
 class RowPipeline:
     """Makes the chunks of a source for one run of a job; needs neither a checkpoint nor a sender.
 
@@ -247,6 +190,7 @@ class RowPipeline:
         ranges: Iterable[RowRange],
         *,
         final: FinalChanges | None = None,
+        changed: ChangedRows | None = None,
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
         watch: Callable[[DiffedBatch], None] | None = None,
@@ -254,7 +198,8 @@ class RowPipeline:
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
-        `final` is what a look at the whole source showed. `sent` gives what the run sent before, `held` the
+        `final` is what a look at the whole source showed, and `changed` has the rows that it kept, if it
+        could. `sent` gives what the run sent before, `held` the
         held rows of a range, to which its chunks are then cut down. `look` is called with every batch
         as it is mapped, `watch` as it is compared.
         """
@@ -270,7 +215,8 @@ class RowPipeline:
 
         for _, group in groupby(ranges, lambda one: one.file):
             of_file = list(group)
-            with closing(self.rows.prefetched(*of_file)) as read:
+            kept = changed.batches(of_file) if changed is not None and changed.complete else None
+            with closing(self.rows.prefetched(*of_file)) if kept is None else nullcontext(kept) as read:
                 for row_range, batches in _by_range(read, of_file):
                     place = (row_range.file, row_range.first)
                     if differ is not None and sent is not None:
@@ -291,11 +237,17 @@ class RowPipeline:
     ) -> Generator[DiffedBatch, None, None]:
         """The batches of a range, mapped and compared; without a differ, all rows are left.
 
-        `look` is called with each before it is compared.
+        Where they aren't given, they are read in a thread, and mapped in another one. `look` is called with
+        each before it is compared.
         """
-        mapped = self.rows.mapped(row_range, batches, look)
+        mapped, times = self.rows.mapped(row_range, batches, look), self.rows.times
+        if differ is not None and batches is not None:
+            yield from times.each("diff", differ.each(mapped))
+            return
         if differ is not None:
-            yield from self.rows.times.each("diff", differ.each(mapped))
+            hashed = times.each("map", map(differ.hashed, mapped))
+            with closing(prefetched(hashed, depth=1)) as ahead:
+                yield from times.each("diff", differ.each(times.each("idle", ahead)))
             return
         for some in mapped:
             n = len(some.kept)
@@ -316,12 +268,12 @@ class RowPipeline:
             chunks = _only_held(encoder.finish(), held)
         yield chunks
 
-    def differ(self, final: FinalChanges | None = None) -> Differ | None:
+    def differ(self, final: FinalChanges | None = None, *, looks: bool = False) -> Differ | None:
         """What compares rows with the snapshot, in source order; None if nothing is compared."""
         base, splice = self.diff_base, self.rows.splice
         if base.layout is None:
             return None
-        return Differ(base.layout, base.snapshot, full=base.full, final=final, splice=splice)
+        return Differ(base.layout, base.snapshot, full=base.full, looks=looks, final=final, splice=splice)
 
 
 def _by_range(

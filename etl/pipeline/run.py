@@ -34,6 +34,7 @@ from ..run_events import (
 )
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
+from .changed_rows import ChangedRows
 from .diff_base import remove_oldest
 from .figures import options_of
 from .invalidate import write_snapshot
@@ -105,8 +106,9 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as notes,
+            ChangedRows(run.folder.snapshot) as kept,
         ):
-            return _Run(pipeline, transport, run, removed, notes, settings, listener, known).run(lock)
+            return _Run(pipeline, transport, run, removed, notes, kept, settings, listener, known).run(lock)
 
 
 @dataclass
@@ -118,6 +120,7 @@ class _Run:
     opened: OpenRun
     removed: RemovedUsers | None
     notes: StreamNotes
+    changed: ChangedRows
     settings: Settings
     listener: Listener
     known: tuple[Warned | Noted, ...] = ()
@@ -150,7 +153,9 @@ class _Run:
             self.removed.check(self.pipeline.diff_base.most_absent(self.settings.max_absent))
         begun = next(self.ranges.committed(), None) is not None
         folder = self.opened.folder
-        self.final = check_changes(self.pipeline, folder, self.checkpoint, self.settings, begun=begun)
+        self.final = check_changes(
+            self.pipeline, folder, self.checkpoint, self.settings, self.changed, begun=begun
+        )
         if self.end is not None:  # before anything is sent: later processes end chunks there, too
             self.checkpoint.keep_limit(*self.end)
         self.ranges = self.find_ranges()
@@ -192,7 +197,9 @@ class _Run:
         if self.end is not None:
             left = [row_range for row_range in left if (row_range.file, row_range.first) < self.end]
         held, sent = self.ranges.held, self.checkpoint.sent
-        yield from self.pipeline.chunks(left, final=self.final, sent=sent, held=held, watch=self.notes.add)
+        yield from self.pipeline.chunks(
+            left, final=self.final, changed=self.changed, sent=sent, held=held, watch=self.notes.add
+        )
         if self.removed is not None and self.end is None:
             yield from self.removed.chunks(self.ranges.gaps(files), held)
 

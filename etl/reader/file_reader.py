@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ..arrow.originals import take_rows
 from ..arrow.plain_arrays import plain_array
@@ -174,13 +175,19 @@ def reject_rows(batch: Batch, rejects: Sequence[Reject]) -> Batch:
     if not rejects:
         return batch
     keep = ~np.isin(batch.numbers, np.array([reject.row for reject in rejects], dtype=np.int64))
+    rejects = sorted((*batch.rejects, *rejects), key=lambda reject: reject.row)
+    return replace(some_rows(batch, np.flatnonzero(keep)), rejects=tuple(rejects))
+
+
+def some_rows(batch: Batch, places: NDArray[np.int64]) -> Batch:
+    """Return a batch of the same range and rejects, but only with the good rows at these ascending places."""
+    originals = batch.originals
     return replace(
         batch,
-        numbers=batch.numbers[keep],
-        rows=take_rows(batch.rows, np.flatnonzero(keep)),
-        rejects=tuple(sorted((*batch.rejects, *rejects), key=lambda reject: reject.row)),
-        runs=None if batch.runs is None else batch.runs[keep],
-        originals=None if batch.originals is None else batch.originals.filter(pa.array(keep)),
+        numbers=batch.numbers[places],
+        rows=take_rows(batch.rows, places),
+        runs=None if batch.runs is None else batch.runs[places],
+        originals=None if originals is None else originals.take(pa.array(places)),
     )
 
 

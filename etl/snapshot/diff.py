@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _SHARE: Final = 200
 _MOST: Final = 65_536
 _HELD_BYTES: Final = 48_000_000
+_BITS: Final = (1 << 16) - 1
 _ROUNDS: Final = 8  # a longer chain of users and devices is followed row by row
 
 
@@ -63,8 +64,9 @@ class DiffedBatch:
 class Differ:
     """Compares batches in source order; it remembers which users had a row sent in this run.
 
-    With `full`, or without a snapshot, everything is sent. `final` is what differs in the end, where the
-    whole source was read before. `splice` is that of `fingerprints_of`. Raises ValueError for a snapshot of
+    With `full`, or without a snapshot, everything is sent. One that `looks` only finds out which rows are
+    sent: it gives no identifications. `final` is what differs in the end, where the whole source was read
+    before. `splice` is that of `fingerprints_of`. Raises ValueError for a snapshot of
     another mode.
     """
 
@@ -72,6 +74,7 @@ class Differ:
     snapshot: Snapshot | None = None
     _: KW_ONLY
     full: bool = False
+    looks: bool = False
     final: FinalChanges | None = None
     splice: Splice | None = None
     _sent: BitSet = field(init=False)
@@ -94,7 +97,7 @@ class Differ:
         """
         at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot and not self.full else 0
         gathered: list[Mapped] = []
-        for mapped in batches:
+        for mapped in map(self.hashed, batches):
             gathered.append(mapped)
             rows = sum(len(some.kept) for some in gathered)
             if rows >= at_once or sum(some.batch.rows.nbytes for some in gathered) > _HELD_BYTES:
@@ -102,15 +105,21 @@ class Differ:
                 gathered = []
         yield from self._together(gathered)
 
+    def hashed(self, mapped: Mapped) -> Mapped:
+        """A batch with the fingerprints of all its rows; also in another thread, before it is compared."""
+        if mapped.fingerprints is not None:
+            return mapped
+        own = fingerprints_of(mapped.identifications, self.layout, self.splice)
+        return replace(mapped, fingerprints=own)
+
     def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
-        identifications = [mapped.identifications for mapped in batches]
-        fingerprints = [fingerprints_of(some, self.layout, self.splice) for some in identifications]
+        fingerprints = [mapped.fingerprints for mapped in batches if mapped.fingerprints is not None]
         if self.snapshot is None or self.full:
             for mapped, own in zip(batches, fingerprints, strict=True):
                 new = np.full(len(own), self.snapshot is None)
-                yield DiffedBatch(replace(mapped, fingerprints=own), new, np.zeros(own.shape, np.bool_), 0)
+                yield DiffedBatch(mapped, new, np.zeros(own.shape, np.bool_), 0)
         elif batches:
-            keys = np.concatenate([user_keys(some) for some in identifications])
+            keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
             runs = [
                 np.full(len(mapped.kept), -1) if mapped.batch.runs is None else mapped.batch.runs[mapped.kept]
                 for mapped in batches
@@ -144,7 +153,9 @@ class Differ:
             self._sent.add(sent.positions.ravel())
             differing = sent.differing & (may & changed)[rows, None]
             whole = may[rows] & (after[rows] | unknown | sent.relinked(self.layout))
-            identifications = keep_changed(mapped.identifications, rows, self._keeps(differing, whole))
+            if not self.looks:
+                keeps = self._keeps(differing, whole)
+                identifications = keep_changed(mapped.identifications, rows, keeps)
         left = replace(
             mapped,
             kept=mapped.kept[rows],
@@ -198,17 +209,23 @@ def later_rows(
     row is sent, too, where it `may`, and then has later rows of its own.
     """
     after = np.zeros(len(sent), dtype=np.bool_)
+    width, cell_users = positions.shape[1], positions.ravel()
     for _ in range(_ROUNDS):
         rows = np.flatnonzero(sent | (after & may))
         if not len(rows):
             return after
         users, place = np.unique(positions[rows], return_index=True)
-        first = rows[place // positions.shape[1]]
-        at = np.minimum(np.searchsorted(users, positions), len(users) - 1)
-        earlier = (users[at] == positions) & (first[at] < np.arange(len(sent))[:, None])
-        wider: NDArray[np.bool_] = (earlier & (positions >= 0)).any(axis=1)
+        first = rows[place // width]
+        # Most rows are of other users, as a few bits of them show.
+        bits = np.zeros(_BITS + 1, dtype=np.bool_)
+        bits[users & _BITS] = True
+        cells = np.flatnonzero(bits[cell_users & _BITS] & (cell_users >= 0))
+        own, found_rows = cell_users[cells], cells // width
+        at = np.minimum(np.searchsorted(users, own), len(users) - 1)
+        wider = np.zeros(len(sent), dtype=np.bool_)
+        wider[found_rows[(users[at] == own) & (first[at] < found_rows)]] = True
         # With one id, a later row shares its user with the row before it: nobody is added.
-        if positions.shape[1] == 1 or np.array_equal(wider, after):
+        if width == 1 or np.array_equal(wider, after):
             return wider
         after = wider
     found: set[int] = set()

@@ -7,8 +7,8 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .sorted_file import Partition, SnapshotHeader
 
 _RUN, _WHOLE = "run", "whole"  # columns
+_PIECE: Final = 1 << 16  # bytes
+_REST: Final = np.uint64(64 - 16)  # the bits of a key after the highest ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Snapshot(SortedFile):
 
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
-        order = np.argsort(keys)
+        order = self._in_order(keys)
         wholes = whole_fingerprints(fingerprints, layout)
         positions = np.full(len(keys), -1, dtype=np.int64)
         same = np.zeros(len(keys), dtype=np.bool_)
@@ -98,8 +100,8 @@ class Snapshot(SortedFile):
                 here, there = self._columns_of(layout)
                 given = fingerprints[rows[rest]][:, here]
                 equal[rows[rest][:, None], here] = stored[at[rest]][:, there] == given
-                # However few are read: the system maps large pieces around each.
-                self.release(stored.nbytes)
+                # The system maps a large piece around each.
+                self.release(min(stored.nbytes, len(rest) * _PIECE))
         equal[same] = True
         return EntryMatches(positions, equal, same)
 
@@ -125,9 +127,12 @@ class Snapshot(SortedFile):
             self.release(4 * len(part))
         return found
 
-    def entries(self, low: int, high: int, layout: Layout) -> SnapshotEntries:
-        """The entries with keys from `low` to `high - 1`, in their order, with the columns of `layout`."""
-        rows = joined(list(self.between(low, high)), self.schema)
+    def rows_between(self, low: int, high: int) -> pa.RecordBatch:
+        """The rows of the entries with keys from `low` to `high - 1`, in their order."""
+        return joined(list(self.between(low, high)), self.schema)
+
+    def entries(self, rows: pa.RecordBatch, layout: Layout) -> SnapshotEntries:
+        """Rows of the file as entries with the columns of `layout`."""
         fingerprints = np.zeros((rows.num_rows, len(layout.names)), dtype=layout.dtype)
         if layout.mode == "user":
             fingerprints[:, 0] = rows.column(_WHOLE).to_numpy()
@@ -150,6 +155,20 @@ class Snapshot(SortedFile):
         for part in self.partitions:
             yield part.first, _stored_owners(part.rows)
             self.release(8 * len(part))
+
+    def _in_order(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The places of n keys, ascending by their highest bits: that is near in memory, and quick to sort.
+
+        Around the first key of each partition the order is that of whole keys.
+        """
+        highest = (keys >> _REST).astype(np.uint16)
+        order = np.argsort(highest, kind="stable")
+        borders, in_order = np.unique((self._bounds >> _REST).astype(np.uint16)), highest[order]
+        starts, stops = (np.searchsorted(in_order, borders, side).tolist() for side in ("left", "right"))
+        for start, stop in zip(starts, stops, strict=True):
+            around = order[start:stop]
+            order[start:stop] = around[np.argsort(keys[around])]
+        return order
 
     def _parts_of(self, positions: NDArray[np.int64]) -> Iterator[tuple[Partition, NDArray[np.int64]]]:
         """The partitions of these entries, each with the places of its own among `positions`."""
@@ -220,6 +239,12 @@ class SnapshotWriter(SortedFileWriter):
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
+        # Whether rows that stay do so as they are: a job counts the same columns as long as it is the same.
+        self._same = (
+            old is not None
+            and old.schema.equals(self._schema)
+            and (old.names, old.header.job) == (layout.names, header.job or None)
+        )
 
     def add(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
         """Add rows that were accepted: `keys` of shape (m, w), `fingerprints` of shape (m, p).
@@ -272,21 +297,52 @@ class SnapshotWriter(SortedFileWriter):
         self._added.add(users, prints, doubts, *([owners] if self._layout.paired else []))
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        rows = self._added.read(first, stop)
-        new = added_entries(rows, self._layout, self._number)
-        stay = new.take(slice(0))
-        if self._snapshot is not None:
-            stay = self._snapshot.entries(*lowest_keys(first, stop), self._layout)
-            if self._unchanged is not None and len(stay):
-                place = int(self._snapshot.find(stay.keys[:1])[0])
-                seen = self._unchanged.has(np.arange(place, place + len(stay)))
-                runs = np.where(seen, (stay.runs & IN_DOUBT) | np.uint32(self._number), stay.runs)
-                stay = replace(stay, runs=runs)
+        added = self._added.read(first, stop)
         gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
-        old, stay = stay, forget_entries(stay, gone)
+        new = added_entries(added, self._layout, self._number)
+        new, unknown = last_certain(new, doubts_of(added), self._layout.cumulative)
+        if self._snapshot is None:
+            self.changes += count_changes(new.take(slice(0)), new, gone)
+            return snapshot_rows(new, self._layout, self._schema)
+        rows = self._confirmed(self._snapshot.rows_between(*lowest_keys(first, stop)))
+        if self._same and not len(gone) and not self._emptied.rows:
+            return self._patched(rows, new, unknown)
+        old = stay = self._snapshot.entries(rows, self._layout)
+        stay = forget_entries(stay, gone)
         if self._emptied.rows:
             unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
             stay = stay.without_fingerprints(unknown_users).in_doubt(unknown_users)
-        new, unknown = last_certain(new, doubts_of(rows), self._layout.cumulative)
         self.changes += count_changes(old, new, gone)
         return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)
+
+    def _patched(
+        self, rows: pa.RecordBatch, new: SnapshotEntries, unknown: NDArray[np.bool_] | None
+    ) -> pa.RecordBatch:
+        """Rows of the old snapshot as they are, but with the `new` entries in their places."""
+        rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
+        if self._snapshot is None or not len(new):
+            return rows
+        keys = rows.column(KEY).to_numpy()
+        at = np.searchsorted(keys, new.keys)
+        hit = np.zeros(len(new), dtype=np.bool_)
+        inside = at < len(keys)
+        hit[inside] = keys[at[inside]] == new.keys[inside]
+        old = self._snapshot.entries(rows.take(pa.array(at[hit])), self._layout)
+        self.changes += count_changes(old, new, new.keys[:0])
+        fresh = snapshot_rows(merge_entries(old, new, unknown), self._layout, self._schema)
+        places, number = np.arange(len(keys)), len(keys) + np.arange(len(new))
+        places[at[hit]] = number[hit]
+        places = np.insert(places, at[~hit], number[~hit])
+        return joined([rows, fresh], self._schema).take(pa.array(places))
+
+    def _confirmed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Neighbouring rows of the old snapshot, with this run's number where it confirmed them."""
+        if self._unchanged is None or self._snapshot is None or not rows.num_rows:
+            return rows
+        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+        place = int(self._snapshot.find(columns[KEY][:1].to_numpy())[0])
+        seen = self._unchanged.has(np.arange(place, place + rows.num_rows))
+        runs = columns[_RUN].to_numpy()
+        runs = np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)
+        columns[_RUN] = pa.array(runs, pa.uint32())
+        return pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)

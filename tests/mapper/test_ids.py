@@ -8,12 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etl.amplitude.limits import REFUSED_IDS
 from etl.arrow.exact_json import json_column
 from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper
+from etl.mapper.ids import check_ids
 from tests.mapper.mapping import batch_of, reasons, sent
 
 
@@ -219,3 +222,18 @@ def test_any_uuid_is_an_id() -> None:
         str(uuid.UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)) for number in range(1, 2000)
     ]
     assert ids_of(pa.array(texts)) == texts
+
+
+@given(
+    st.lists(
+        st.text("anouskwNULKOW0-1{}/é\u212a", max_size=10) | st.sampled_from(sorted(REFUSED_IDS)) | st.none()
+    )
+)
+def test_what_is_refused_depends_on_no_other_id(texts: list[str | None]) -> None:
+    # An id outside ASCII makes it look at all of them.
+    alone, beside = (
+        check_ids("user_id", pa.array([*texts, other], pa.string())) for other in ("user-1", "größer")
+    )
+    assert [(one.code, one.rows.tolist()) for one in alone.issues] == [
+        (one.code, one.rows.tolist()) for one in beside.issues
+    ]

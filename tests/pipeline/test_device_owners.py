@@ -14,8 +14,9 @@ from etl.amplitude.responses import Accepted, Verdict
 from etl.encoder import Limits
 from etl.job import Job
 from etl.model import Body
-from etl.pipeline import row_pipeline as module
-from etl.pipeline.row_pipeline import DeviceOwners, RowPipeline
+from etl.pipeline import device_owners as module
+from etl.pipeline.device_owners import DeviceOwners
+from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
 from tests.pipeline.nights import write
 from tests.sender.fake_server import carry_all

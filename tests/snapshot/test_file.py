@@ -92,6 +92,28 @@ def test_prints_are_compared_one_by_one(snapshot: Snapshot, users: list[int], ch
             assert [e for e, c in zip(own, ignored, strict=True) if c] == truth[ignored].tolist()
 
 
+NEAR = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=60)
+
+
+@given(known=NEAR, asked=NEAR)
+def test_keys_with_the_same_high_bits_are_found_on_both_sides_of_a_border(
+    tmp_path_factory: pytest.TempPathFactory, known: list[tuple[int, int]], asked: list[tuple[int, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("near") / "snapshot.arrow"
+    keys, needles = (
+        np.array([(high << 56) + low for high, low in some], np.uint64) for some in (known, asked)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_file, "PARTITION_BYTES", 1)
+        with SnapshotWriter(path, BY_USER, header(1)) as fresh:
+            fresh.add(keys.reshape(-1, 1), np.ones((len(keys), 1), np.uint64))
+            fresh.finish()
+    with opened(path) as snapshot:
+        found = snapshot.look_up(needles, np.ones((len(needles), 1), np.uint64), BY_USER)
+        assert (found.positions >= 0).tolist() == np.isin(needles, keys).tolist()
+        assert found.positions.tolist() == snapshot.find(needles).tolist()
+
+
 def test_of_an_unknown_user_nothing_is_equal_however_little_is_given(snapshot: Snapshot) -> None:
     layout = layout_of(snapshot)
     nothing = np.zeros((2, len(layout.names)), dtype=layout.dtype)

@@ -8,6 +8,7 @@ import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,26 @@ def layout_with(names: tuple[str, ...], mode: Any = "property") -> Layout:
 
 
 @st.composite
-def nights(draw: st.DrawFn) -> list[tuple[tuple[str, ...], list[tuple[int, list[int], bool]], list[int]]]:
-    """For each run the columns of its job, the rows in order with those in doubt, and the users who left."""
+def nights(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    """For each run the columns of its job, the rows in order with those in doubt, who left, who stayed."""
     found = []
     for _ in range(draw(st.integers(1, 4))):
         names = tuple(draw(st.permutations(NAMES)))[: draw(st.integers(1, 3))]
         doubts = st.sampled_from([False, False, True])
         row = st.tuples(KEYS, st.lists(PRINTS, min_size=len(names), max_size=len(names)), doubts)
-        found.append((names, draw(st.lists(row, max_size=12)), draw(st.lists(KEYS, max_size=3))))
+        left, stayed = (draw(st.lists(KEYS, max_size=3)) for _ in range(2))
+        found.append((names, draw(st.lists(row, max_size=12)), left, stayed))
     return found
 
 
-def renewed(model: Model, number: int, names: tuple[str, ...], rows: Any, gone: list[int]) -> Model:
-    kept = {key: value for key, value in model.items() if key not in gone}
+def renewed(
+    model: Model, number: int, names: tuple[str, ...], rows: Any, gone: list[int], same: list[int]
+) -> Model:
+    kept = {
+        key: (number if key in same else run, fingerprints)
+        for key, (run, fingerprints) in model.items()
+        if key not in gone
+    }
     fresh = {
         key: (run, {name: fingerprints.get(name, 0) for name in names})
         for key, (run, fingerprints) in kept.items()
@@ -74,7 +82,7 @@ def renewed(model: Model, number: int, names: tuple[str, ...], rows: Any, gone: 
 
 def contents(path: Path, layout: Layout) -> Model:
     with opened(path) as snapshot:
-        entries = snapshot.entries(0, 2**64, layout)
+        entries = snapshot.entries(snapshot.rows_between(0, 2**64), layout)
         assert entries.keys.tolist() == sorted(entries.keys.tolist())
         runs = snapshot.runs(snapshot.find(entries.keys)).tolist()
         rows = zip(entries.keys.tolist(), runs, entries.fingerprints.tolist(), strict=True)
@@ -96,18 +104,22 @@ def test_every_snapshot_is_what_one_would_write_down_row_by_row(runs: Any, held:
         patch.setattr(SpillBuffer.__init__, "__kwdefaults__", {"held_bytes": held})
         patch.setattr(sorted_file, "PARTITION_BYTES", partition)
         path = Path(folder, "snapshot.arrow")
-        for number, (names, rows, gone) in enumerate(runs, start=1):
+        for number, (names, rows, gone, same) in enumerate(runs, start=1):
             layout = layout_with(names)
-            with (
-                opened_if_any(path) as old,
-                SnapshotWriter(path, layout, header(number), old=old) as fresh,
-            ):
+            with ExitStack() as stack:
+                old = stack.enter_context(opened_if_any(path))
+                unchanged = BitSet(len(old) if old else 0)
+                if old:
+                    unchanged.add(old.find(np.array(same, np.uint64)))
+                fresh = stack.enter_context(
+                    SnapshotWriter(path, layout, header(number), old=old, unchanged=unchanged)
+                )
                 for key, fingerprints, doubtful in rows:
                     (fresh.invalidate if doubtful else fresh.add)(*matrices([(key, fingerprints)], layout))
                 for key in gone:
                     fresh.forget(np.array([key], dtype=np.uint64))
                 entries = fresh.finish()
-            model = renewed(model, number, names, rows, gone)
+            model = renewed(model, number, names, rows, gone, same)
             assert contents(path, layout) == model
             assert entries == len(model)
             assert names_in(folder) == ["snapshot.arrow"]
