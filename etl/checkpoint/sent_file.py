@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from ..model import End, Fingerprints, RowRange, Sent
 
+_TOGETHER: Final = 50  # chunks
+
 
 @dataclass(frozen=True, slots=True)
 class SentEntries:
-    """What the snapshot is to record of the chunk that begins at row `first` of a file.
+    """What the snapshot is to record of chunks, of which the first begins at row `first` of a file.
 
     `keys` (shape (m, w)) and `fingerprints` (shape (m, p)) are those of its rows with this `end`, in source
     order.
@@ -57,7 +60,7 @@ class SentFile:
     def append(self, added: Sequence[SentEntries]) -> list[tuple[Any, ...]]:
         """Write arrays behind `end`, durably; the rows of the table for them. Raises StateError."""
         rows: list[tuple[Any, ...]] = []
-        arrays: list[NDArray[Any]] = []
+        arrays: list[memoryview] = []
         place = self.end
         for one in added:
             keys, prints = (
@@ -66,7 +69,7 @@ class SentFile:
             )
             sizes = (len(keys), prints.itemsize, keys.nbytes, prints.nbytes)
             rows.append((one.file, one.first, *sizes, one.end, place))
-            arrays += [keys, prints]
+            arrays += [keys.data, prints.data]
             place += keys.nbytes + prints.nbytes
         if place == self.end:
             return rows
@@ -86,7 +89,13 @@ class SentFile:
         return rows
 
     def read(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[SentEntries]:
-        """The arrays for rows of the table. Raises OSError, or ValueError where the bytes don't fit."""
+        """What rows of the table stand for, in their order; neighbours of one kind come together.
+
+        Raises OSError, or ValueError where the bytes don't fit.
+        """
+        return _gathered(self._each(rows))
+
+    def _each(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[SentEntries]:
         with ExitStack() as stack:
             opened: IO[bytes] | None = None
             for file, first, count, width, keys, prints, end, place in rows:
@@ -111,6 +120,17 @@ class SentFile:
         self.end = 0
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _gathered(entries: Iterable[SentEntries]) -> Iterator[SentEntries]:
+    def kind(one: SentEntries) -> tuple[object, ...]:
+        return one.file, one.end, one.keys.shape[1], one.fingerprints.shape[1], one.fingerprints.dtype
+
+    for _, alike in groupby(entries, kind):
+        while some := list(islice(alike, _TOGETHER)):
+            keys = np.concatenate([one.keys for one in some])
+            fingerprints = np.concatenate([one.fingerprints for one in some])
+            yield replace(some[0], keys=keys, fingerprints=fingerprints)
 
 
 def by_end(chunk: RowRange, pieces: Sequence[Sent]) -> Iterator[SentEntries]:
