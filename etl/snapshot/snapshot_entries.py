@@ -110,7 +110,7 @@ def last_fingerprints(
     In the columns marked as `cumulative` (shape (p,)) it is one for all of them, in their order. All entries
     are of one run.
     """
-    entries = entries.take(np.argsort(entries.keys, kind="stable"))
+    entries = entries.take(key_order(entries.keys))
     first = group_starts(entries.keys)
     if first.all():
         return entries
@@ -138,7 +138,7 @@ def last_certain(
     """
     if not doubts.any():
         return last_fingerprints(entries, cumulative), None
-    order = np.argsort(entries.keys, kind="stable")
+    order = key_order(entries.keys)
     entries, doubts = entries.take(order), doubts[order]
     first = group_starts(entries.keys)
     rows = np.arange(len(entries))[:, None]
@@ -195,7 +195,7 @@ def count_changes(old: SnapshotEntries, new: SnapshotEntries, gone: NDArray[np.u
         users &= (new.owners == 0)[:, None]
         left &= (old.owners == 0)[:, None]
     if not len(old):
-        first, other = users.sum(axis=0), 0
+        first, other = np.array([np.count_nonzero(column) for column in users.T], np.int64), 0
     else:
         at = np.minimum(np.searchsorted(old.keys, new.keys), len(old) - 1)
         before = old.fingerprints.take(at, axis=0) * (old.keys[at] == new.keys)[:, None]
@@ -212,6 +212,17 @@ def forget_entries(entries: SnapshotEntries, gone: NDArray[np.uint64]) -> Snapsh
     if entries.owners is None:
         return entries.take(~leave)
     return entries.without_fingerprints(leave).take(~leave | (entries.owners != 0))
+
+
+def key_order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The order of ascending keys, stable. Hashes are nearly sorted by their first 16 bits that differ."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    low, high = int(keys.min()), int(keys.max())
+    shift = np.uint64(max((high - low).bit_length() - 16, 0))
+    # numpy sorts numbers of 16 bits by their digits, and what is nearly sorted in a quarter of the time.
+    order = np.argsort(((keys - np.uint64(low)) >> shift).astype(np.uint16), kind="stable")
+    return order.take(np.argsort(keys.take(order), kind="stable"))
 
 
 def group_starts(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ KEY: Final = "key"
 KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
 BUCKETS: Final = 256
 _SHIFT: Final = np.uint64(64 - 8)
-_HELD_BYTES: Final = 32_000_000
+_HELD_BYTES: Final = 24_000_000
 _PARTS: Final = 4  # in which these are sorted and written
 
 
