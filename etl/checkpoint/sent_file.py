@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..model import End, Fingerprints, RowRange, Sent
 
-_TOGETHER: Final = 50  # chunks
+_TOGETHER: Final = 6_000_000  # bytes of neighbouring chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,12 @@ class SentEntries:
     keys: NDArray[np.uint64]
     fingerprints: Fingerprints
     end: End = "accepted"
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What is the same of entries that can stand in one array."""
+        prints = self.fingerprints
+        return self.file, self.end, self.keys.shape[1], prints.shape[1], prints.dtype
 
 
 class SentFile:
@@ -123,14 +128,21 @@ class SentFile:
 
 
 def _gathered(entries: Iterable[SentEntries]) -> Iterator[SentEntries]:
-    def kind(one: SentEntries) -> tuple[object, ...]:
-        return one.file, one.end, one.keys.shape[1], one.fingerprints.shape[1], one.fingerprints.dtype
+    held: list[SentEntries] = []
+    size = 0
+    for one in entries:
+        if held and (size > _TOGETHER or one.kind != held[0].kind):
+            yield _joined(held)
+            held, size = [], 0
+        held.append(one)
+        size += one.keys.nbytes + one.fingerprints.nbytes
+    if held:
+        yield _joined(held)
 
-    for _, alike in groupby(entries, kind):
-        while some := list(islice(alike, _TOGETHER)):
-            keys = np.concatenate([one.keys for one in some])
-            fingerprints = np.concatenate([one.fingerprints for one in some])
-            yield replace(some[0], keys=keys, fingerprints=fingerprints)
+
+def _joined(some: Sequence[SentEntries]) -> SentEntries:
+    keys = np.concatenate([one.keys for one in some])
+    return replace(some[0], keys=keys, fingerprints=np.concatenate([one.fingerprints for one in some]))
 
 
 def by_end(chunk: RowRange, pieces: Sequence[Sent]) -> Iterator[SentEntries]:
