@@ -81,7 +81,8 @@ class SentFile:
         try:
             if self._file is None:
                 # With nothing in it that counts it is of an earlier run, if there is one.
-                descriptor = os.open(self._path, os.O_RDWR) if self.end else create_private(self._path)
+                old = os.O_RDWR | os.O_NOFOLLOW
+                descriptor = os.open(self._path, old) if self.end else create_private(self._path)
                 self._file = os.fdopen(descriptor, "r+b")
                 sync_folder(self._path.parent)
             self._file.seek(self.end)

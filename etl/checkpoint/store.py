@@ -125,7 +125,8 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             raise
         if not checkpoint._sent.is_whole():
             checkpoint._connection.close()
-            raise stale_checkpoint(path, "lacks what was sent: the file beside it that ends in -sent is gone")
+            beside = "the file beside it that ends in -sent is gone, or was cut off"
+            raise stale_checkpoint(path, f"lacks what was sent: {beside}")
         return checkpoint
 
     def __exit__(self, *_: object) -> None:
