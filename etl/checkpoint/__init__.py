@@ -1,7 +1,8 @@
 """Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
 from .in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
-from .records import PastRun, SentEntries, mark_of
+from .past_runs import PastRun, mark_of
+from .sent_file import SentEntries
 from .state_dir import RejectKey, StateDir, publish_rejects, reject_key, reject_lines
 from .store import Checkpoint, Progress, RunIdentity, past_of
 

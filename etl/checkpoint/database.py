@@ -14,7 +14,7 @@ from ..errors import StaleCheckpointError
 from ..model import Tally
 from ..state_files import create_private, fresh_name, state_error, sync_folder
 
-CHECKPOINT_VERSION: Final = 5
+CHECKPOINT_VERSION: Final = 6
 _APPLICATION: Final = 0x70727379  # "prsy": the file is ours
 COUNTS: Final = tuple(field.name for field in fields(Tally))
 _HELD: Final = """
@@ -31,10 +31,12 @@ CREATE TABLE past (
 """
 # What turns a file of an older version into one of this version. Of version 3 only a finished one can be
 # used.
+_PLACE: Final = "ALTER TABLE sent ADD COLUMN place INTEGER;"
 _UPGRADES: Final = {
-    4: _HELD,
+    5: _PLACE,
+    4: _HELD + _PLACE,
     3: f"""ALTER TABLE run ADD COLUMN about TEXT; ALTER TABLE run ADD COLUMN commits INTEGER;
-UPDATE run SET about = '{{}}', commits = 0; {_PAST} {_HELD}""",
+UPDATE run SET about = '{{}}', commits = 0; {_PAST} {_HELD} {_PLACE}""",
 }
 # Tables and columns that came without a new version. `unchanged` has a set of snapshot entries in one row.
 _ADDED: Final = [
@@ -69,7 +71,8 @@ CREATE TABLE rejects (
   PRIMARY KEY (file, row)
 ) WITHOUT ROWID;
 CREATE TABLE sent (
-  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT
+  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT,
+  place INTEGER
 );
 CREATE INDEX sent_places ON sent (file, first);
 {_PAST}{_HELD}"""
@@ -99,6 +102,7 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
         _remove_sides(path)
         fresh.rename(path)
         sync_folder(path.parent)
+        sent_path(path).unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
         raise state_error(path, error) from error
     finally:
@@ -110,6 +114,12 @@ def remove_database(path: Path) -> None:
     """Remove a file that isn't open, and the files that SQLite keeps beside it. Raises OSError."""
     path.unlink(missing_ok=True)
     _remove_sides(path)
+    sent_path(path).unlink(missing_ok=True)
+
+
+def sent_path(path: Path) -> Path:
+    """The file beside a checkpoint with what was sent, see `sent_file`."""
+    return path.with_name(path.name + "-sent")
 
 
 def connect(path: Path) -> sqlite3.Connection:

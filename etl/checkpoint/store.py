@@ -25,10 +25,12 @@ from .database import (
     connect,
     create_database,
     remove_database,
+    sent_path,
     stale_checkpoint,
     verify_database,
 )
-from .records import MOST_PAST, PastRun, SentEntries, mark_of, pack_sent, unpack_sent
+from .past_runs import MOST_PAST, PastRun, mark_of, read_past, remember
+from .sent_file import SentEntries, SentFile, by_end
 
 _BEHIND_ALL: Final = (1 << 62, 0)  # a place (file, row) after the last one
 _FINISHED, _COMPLETE = 1, 2  # of the column `finished`
@@ -64,6 +66,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._connection = connection
+        self._sent = SentFile(sent_path(path))
 
     @classmethod
     def create(
@@ -87,7 +90,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             run = (texts[0], time.time(), run_id or uuid4().hex, number, base, texts[1])
             connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)", run)
             connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in COUNTS)})")
-            _remember(connection, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
+            remember(connection, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
 
         create_database(path, fill)
         return cls(path, connect(path))
@@ -115,12 +118,19 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         try:
             with checkpoint._reading() as connection:
                 verify_database(connection, path)
+            query = "SELECT coalesce(max(place + keys + prints), 0) FROM sent"
+            checkpoint._sent.end = next(checkpoint._rows(query))[0]
         except BaseException:
             checkpoint._connection.close()
             raise
+        if not checkpoint._sent.is_whole():
+            checkpoint._connection.close()
+            beside = "the file beside it that ends in -sent is gone, or was cut off"
+            raise stale_checkpoint(path, f"lacks what was sent: {beside}")
         return checkpoint
 
     def __exit__(self, *_: object) -> None:
+        self._sent.close()
         with suppress(sqlite3.Error):  # what is committed stays in the log, which the next process reads
             self._connection.close()
 
@@ -201,12 +211,14 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             " ORDER BY file, first, rowid"
         )
         with self._reading(), closing(connect(self._path)) as connection:
-            for row in connection.execute(query, (*since, *(before or _BEHIND_ALL))):
-                yield unpack_sent(row)
+            yield from self._sent.read(connection.execute(query, (*since, *(before or _BEHIND_ALL))))
 
     def commit(self, chunks: Iterable[CommittedRows], meter: Tally, seconds: float) -> None:
         """Commit chunks in one durable transaction, with the requests they took. Raises StateError."""
-        total = meter
+        total, chunks = meter, list(chunks)
+        sent = self._sent.append(
+            [entries for chunk in chunks for entries in by_end(chunk.row_range, chunk.sent)]
+        )
         with self._writing() as connection:
             for chunk in chunks:
                 place = astuple(chunk.row_range)
@@ -225,14 +237,13 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
                         for text in [orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"]
                     ),
                 )
-                entries = pack_sent(chunk.row_range, chunk.sent)
-                connection.executemany("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?)", entries)
                 connection.executemany(
                     "INSERT INTO skipped VALUES (?, ?, ?)"
                     ' ON CONFLICT ("column", reason) DO UPDATE SET count = count + excluded.count',
                     chunk.skipped,
                 )
                 total += chunk.tally
+            connection.executemany("INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sent)
             sums = ", ".join(f"{name} = {name} + :{name}" for name in COUNTS)
             connection.execute(f"UPDATE tally SET {sums}", asdict(total))
             connection.execute("UPDATE run SET seconds = seconds + ?, commits = commits + 1", (seconds,))
@@ -269,7 +280,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
         with self._reading() as connection:
-            return _past(connection)
+            return read_past(connection)
 
     def complete(self) -> None:
         """Record that every row is committed: this run can only be finished now. Raises StateError."""
@@ -284,11 +295,12 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         this = self._as_past()
         with self._writing() as connection:
             connection.execute("UPDATE run SET finished = ?", (_FINISHED,))
-            _remember(connection, this)
+            remember(connection, this)
         with suppress(sqlite3.Error):
-            for statement in ("DELETE FROM sent", "DELETE FROM unchanged", "VACUUM"):
+            self._connection.execute("DELETE FROM sent")
+            self._sent.remove()
+            for statement in ("DELETE FROM unchanged", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 self._connection.execute(statement)
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _as_past(self) -> list[PastRun]:
         """This run as a past one; nothing where it has no description of its job."""
@@ -328,7 +340,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._connection
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             raise stale_checkpoint(self._path, f"can't be read ({error})") from error
 
 
@@ -345,21 +357,6 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
         with suppress(sqlite3.Error):
             uri = f"{path.resolve().as_uri()}?immutable=1"
             with closing(sqlite3.connect(uri, uri=True)) as connection:
-                return _past(connection)
+                return read_past(connection)
     with Checkpoint.load(path) or nullcontext() as found:
         return found.past() if found is not None else ()
-
-
-def _past(connection: sqlite3.Connection) -> tuple[PastRun, ...]:
-    rows = connection.execute("SELECT endpoint, resent, rows, number, counted, marks FROM past")
-    return tuple(
-        PastRun(endpoint, bool(resent), count, number, bool(counted), tuple(json.loads(marks)))
-        for endpoint, resent, count, number, counted, marks in rows
-    )
-
-
-def _remember(connection: sqlite3.Connection, runs: Iterable[PastRun]) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO past VALUES (?, ?, ?, ?, ?, ?)",
-        ((r.endpoint, r.resent, r.rows, r.number, r.counted, json.dumps(r.marks)) for r in runs),
-    )

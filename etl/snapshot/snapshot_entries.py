@@ -43,8 +43,13 @@ class SnapshotEntries:
 
     def take(self, places: NDArray[Any] | slice) -> SnapshotEntries:
         """The entries at these places, or where the mask is true."""
+        if isinstance(places, slice):
+            fingerprints = self.fingerprints[places]
+        else:  # `take` copies whole rows, at a third of the time of an index
+            places = np.flatnonzero(places) if places.dtype == np.bool_ else places
+            fingerprints = self.fingerprints.take(places, axis=0)
         owners = None if self.owners is None else self.owners[places]
-        return SnapshotEntries(self.keys[places], self.runs[places], self.fingerprints[places], owners)
+        return SnapshotEntries(self.keys[places], self.runs[places], fingerprints, owners)
 
     def put(self, places: NDArray[np.int64], entries: SnapshotEntries) -> None:
         """Overwrite the entries at these places."""
@@ -105,7 +110,7 @@ def last_fingerprints(
     In the columns marked as `cumulative` (shape (p,)) it is one for all of them, in their order. All entries
     are of one run.
     """
-    entries = entries.take(np.argsort(entries.keys, kind="stable"))
+    entries = entries.take(key_order(entries.keys))
     first = group_starts(entries.keys)
     if first.all():
         return entries
@@ -133,7 +138,7 @@ def last_certain(
     """
     if not doubts.any():
         return last_fingerprints(entries, cumulative), None
-    order = np.argsort(entries.keys, kind="stable")
+    order = key_order(entries.keys)
     entries, doubts = entries.take(order), doubts[order]
     first = group_starts(entries.keys)
     rows = np.arange(len(entries))[:, None]
@@ -152,6 +157,8 @@ def merge_entries(
     A new fingerprint of 0 keeps the old one, but not in the columns of new entries that are `unknown` (shape
     (k, p)): there it stays 0.
     """
+    if not len(old):
+        return new
     at = np.searchsorted(old.keys, new.keys)
     hit = np.zeros(len(new), dtype=np.bool_)
     inside = at < len(old)
@@ -183,17 +190,18 @@ def count_changes(old: SnapshotEntries, new: SnapshotEntries, gone: NDArray[np.u
 
     Last, how many of the `gone` users had one. Both lists ascend by key; linked devices don't count.
     """
-    before = np.zeros_like(new.fingerprints)
-    if len(old):
-        at = np.minimum(np.searchsorted(old.keys, new.keys), len(old) - 1)
-        before = np.where((old.keys[at] == new.keys)[:, None], old.fingerprints[at], before)
     users, left = new.fingerprints != 0, np.isin(old.keys, gone)[:, None] & (old.fingerprints != 0)
     if new.owners is not None and old.owners is not None:
         users &= (new.owners == 0)[:, None]
         left &= (old.owners == 0)[:, None]
-    other = users & (before != new.fingerprints)
-    counts = [(other & (before == 0)).sum(axis=0), (other & (before != 0)).sum(axis=0), left.sum(axis=0)]
-    return np.array(counts, dtype=np.int64)
+    if not len(old):
+        first, other = np.array([np.count_nonzero(column) for column in users.T], np.int64), 0
+    else:
+        at = np.minimum(np.searchsorted(old.keys, new.keys), len(old) - 1)
+        before = old.fingerprints.take(at, axis=0) * (old.keys[at] == new.keys)[:, None]
+        users &= before != new.fingerprints
+        first, other = (users & (before == 0)).sum(axis=0), (users & (before != 0)).sum(axis=0)
+    return np.stack(np.broadcast_arrays(first, other, left.sum(axis=0))).astype(np.int64)
 
 
 def forget_entries(entries: SnapshotEntries, gone: NDArray[np.uint64]) -> SnapshotEntries:
@@ -204,6 +212,17 @@ def forget_entries(entries: SnapshotEntries, gone: NDArray[np.uint64]) -> Snapsh
     if entries.owners is None:
         return entries.take(~leave)
     return entries.without_fingerprints(leave).take(~leave | (entries.owners != 0))
+
+
+def key_order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The order of ascending keys, stable. Hashes are nearly sorted by their first 16 bits that differ."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    low, high = int(keys.min()), int(keys.max())
+    shift = np.uint64(max((high - low).bit_length() - 16, 0))
+    # numpy sorts numbers of 16 bits by their digits, and what is nearly sorted in a quarter of the time.
+    order = np.argsort(((keys - np.uint64(low)) >> shift).astype(np.uint16), kind="stable")
+    return order.take(np.argsort(keys.take(order), kind="stable"))
 
 
 def group_starts(values: NDArray[Any]) -> NDArray[np.bool_]:

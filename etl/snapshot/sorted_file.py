@@ -242,6 +242,7 @@ class SortedFileWriter(ABC):
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)
+                del rows  # before the next ones come
         return entries
 
 

@@ -24,7 +24,8 @@ KEY: Final = "key"
 KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
 BUCKETS: Final = 256
 _SHIFT: Final = np.uint64(64 - 8)
-_HELD_BYTES: Final = 32_000_000
+_HELD_BYTES: Final = 24_000_000
+_PARTS: Final = 4  # in which these are sorted and written
 
 
 class SpillBuffer(AbstractContextManager["SpillBuffer"]):
@@ -39,14 +40,14 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
         self.schema = schema
         self._held_bytes = held_bytes
         self._held: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._bytes = 0  # of `_held`
+        self._sorted: list[tuple[pa.RecordBatch, NDArray[np.int64]]] = []  # by bucket; where each begins
         self._file: IO[bytes] | None = None
-        self._flushes: list[NDArray[np.int64]] = []  # of each: where its buckets begin in the file
-        self._sorted: tuple[pa.RecordBatch, NDArray[np.int64]] | None = None
+        self._written: list[tuple[IO[bytes], NDArray[np.int64]]] = []  # the file; where each begins in it
         self.rows = 0
 
     def __exit__(self, *_: object) -> None:
-        self._held, self._sorted = [], None
+        self._held, self._sorted = [], []
         if self._file is not None:
             self._file.close()
 
@@ -56,24 +57,25 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
         self._held.append(rows)
         self.rows += rows.num_rows
         self._bytes += rows.nbytes
-        if self._bytes > self._held_bytes:
-            self._flush()
+        if self._bytes > self._held_bytes // _PARTS:
+            self._sort()
+            if self._file is not None or len(self._sorted) == _PARTS:
+                self._write()
 
     def read(self, first: int, stop: int) -> pa.RecordBatch:
         """The rows of the buckets `first` to `stop - 1`, in their order. No row may be added after this."""
-        if self._file is None:
-            rows, begins = self._sorted = self._sorted or self._sort()
-            return rows.slice(int(begins[first]), int(begins[stop] - begins[first]))
-        self._flush()
+        self._sort()
         pieces = []
         with write_errors(self._path):
-            for begins in self._flushes:
-                self._file.seek(int(begins[first]))
-                data = pa.py_buffer(self._file.read(int(begins[stop] - begins[first])))
+            for file, begins in self._written:
+                file.seek(int(begins[first]))
+                data = pa.py_buffer(file.read(int(begins[stop] - begins[first])))
                 bounds = (begins[first : stop + 1] - begins[first]).tolist()
                 slices = (data.slice(low, high - low) for low, high in pairwise(bounds) if high > low)
                 pieces += [pa.ipc.read_record_batch(some, self.schema) for some in slices]
-            return joined(pieces, self.schema)
+        for rows, begins in self._sorted:
+            pieces.append(rows.slice(int(begins[first]), int(begins[stop] - begins[first])))
+        return joined(pieces, self.schema)
 
     def parts(self) -> Iterator[pa.RecordBatch]:
         """All rows, bucket by bucket, in parts that fit into memory."""
@@ -81,28 +83,31 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
         for first, stop in bucket_ranges(self.rows * width):
             yield self.read(first, stop)
 
-    def _sort(self) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
-        """The rows in memory by bucket, and where each bucket begins and the last ends."""
-        rows = joined(self._held, self.schema)
-        buckets = (rows.column(0).to_numpy() >> _SHIFT).astype(np.uint8)
-        order = np.argsort(buckets, kind="stable")
-        self._held, self._bytes = [], 0
-        return rows.take(pa.array(order)), np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
+    def _sort(self) -> None:
+        """Sort what is held by bucket."""
+        if self._held:
+            rows = joined(self._held, self.schema)
+            self._held, self._bytes = [], 0
+            buckets = (rows.column(0).to_numpy() >> _SHIFT).astype(np.uint8)
+            order = np.argsort(buckets, kind="stable")
+            begins = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
+            self._sorted.append((rows.take(pa.array(order)), begins))
 
-    def _flush(self) -> None:
-        if not self._held:
-            return
-        rows, begins = self._sort()
+    def _write(self) -> None:
+        """Write what is sorted to the file."""
         with write_errors(self._path):
             if self._file is None:
                 # Without a name, no other process can open it, and it is gone with this one.
                 self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - closed on exit
-            places = np.empty(BUCKETS + 1, dtype=np.int64)
-            places[0] = self._file.seek(0, 2)
-            for bucket, (low, high) in enumerate(pairwise(begins.tolist())):
-                written = self._file.write(rows.slice(low, high - low).serialize()) if high > low else 0
-                places[bucket + 1] = places[bucket] + written
-        self._flushes.append(places)
+            for rows, begins in self._sorted:
+                places = np.empty(BUCKETS + 1, dtype=np.int64)
+                places[0] = self._file.tell()
+                for bucket, (low, high) in enumerate(pairwise(begins.tolist())):
+                    written = self._file.write(rows.slice(low, high - low).serialize()) if high > low else 0
+                    places[bucket + 1] = places[bucket] + written
+                self._written.append((self._file, places))
+            self._file.flush()
+        self._sorted = []
 
 
 class DistinctUsers(AbstractContextManager["DistinctUsers"]):

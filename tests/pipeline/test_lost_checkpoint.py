@@ -209,9 +209,10 @@ def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: 
 @pytest.mark.parametrize(
     "older",
     [
-        "DROP TABLE held; PRAGMA user_version = 4;",
+        "DROP TABLE held; ALTER TABLE sent DROP COLUMN place; PRAGMA user_version = 4;",
         "DROP TABLE held; DROP TABLE past; DROP TABLE digests; ALTER TABLE run DROP COLUMN about;"
-        "ALTER TABLE run DROP COLUMN commits; PRAGMA user_version = 3;",
+        "ALTER TABLE run DROP COLUMN commits; ALTER TABLE sent DROP COLUMN place;"
+        "PRAGMA user_version = 3;",
     ],
 )
 def test_a_finished_one_of_a_version_before_is_no_obstacle(

@@ -18,8 +18,8 @@ def test_rows_of_a_bucket_come_back_in_their_order(tmp_path: Path, held: int) ->
     keys = np.random.default_rng(7).integers(0, 2**64 - 1, 5000, dtype=np.uint64)
     keys[::3] = keys[0]
     with SpillBuffer(tmp_path / "rows", SCHEMA, held_bytes=held) as rows:
-        for start in range(0, 5000, 500):
-            part = slice(start, start + 500)
+        for start in range(0, 5000, 100):
+            part = slice(start, start + 100)
             rows.add(keys[part], pa.array(np.arange(5000)[part]))
         assert rows.rows == 5000
         assert list(tmp_path.iterdir()) == []  # whatever is on the disk has no name

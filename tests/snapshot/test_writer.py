@@ -319,8 +319,9 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
 
 def test_rows_that_memory_is_not_for_need_a_folder_that_can_be_written(tmp_path: Path) -> None:
     rows = SpillBuffer(tmp_path / "gone" / "x", pa.schema([("key", pa.uint64())]), held_bytes=0)
+    keys = [np.array([key], np.uint64) for key in range(9)]
     with rows, pytest.raises(StateError, match="can't be written"):
-        rows.add(np.array([1], np.uint64))
+        list(map(rows.add, keys))
 
 
 # --- reading what isn't a snapshot -----------------------------------------------------------------------

@@ -65,7 +65,7 @@ def shoot(
         before = sent_bodies(sandbox)
         statement = chance.randrange(1, 60) if in_checkpoint else None
         wait = None if in_checkpoint else chance.uniform(0.02, 2.2 * BATCH * LANES / rate)
-        if not _run_and_kill((folder, sandbox.url, source, rate, statement, job), wait):
+        if not run_and_kill((folder, sandbox.url, source, rate, statement, job), wait):
             break
         toll.kills += 1
         _look(toll, sandbox, before, folder, faulty=faulty)
@@ -73,7 +73,7 @@ def shoot(
     return last, toll
 
 
-def _run_and_kill(arguments: tuple[object, ...], wait: float | None) -> bool:
+def run_and_kill(arguments: tuple[object, ...], wait: float | None) -> bool:
     """Whether the run was killed before its end."""
     process = forks().Process(target=_run, args=arguments)
     process.start()
