@@ -24,14 +24,7 @@ _PART_BYTES: Final = 1 << 16
 # Stands for an escaped backslash meanwhile: no JSON text has this character.
 _SHIELD: Final = "\x01"
 # What JSON's own characters and white space become if JSON is escaped as if it were a text.
-_OVERDONE: Final = (
-    ("\\\\", _SHIELD),
-    ('\\"', '"'),
-    ("\\n", "\n"),
-    ("\\t", "\t"),
-    ("\\r", "\r"),
-    (_SHIELD, "\\"),
-)
+_OVERDONE: Final = {r"\\": _SHIELD, r"\"": '"', r"\n": "\n", r"\t": "\t", r"\r": "\r", _SHIELD: "\\"}
 # If half of so many texts of a column are repeated, each different one is escaped once.
 _SAMPLED: Final = 256
 # What a byte of a text adds to it, and who escapes it; both are known by the first byte of a character.
@@ -103,6 +96,6 @@ def _in_form(text: bytes) -> bytes:
 def _in_ascii(lines: bytes) -> bytes:
     r"""JSON with `\uXXXX` for every character outside ASCII."""
     text = quoted_ascii(lines.decode())[1:-1]
-    for overdone, own in _OVERDONE:
+    for overdone, own in _OVERDONE.items():
         text = text.replace(overdone, own)
     return text.encode()

@@ -11,12 +11,12 @@ from functools import reduce
 from itertools import groupby
 from typing import Final, TypeAlias
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrow.json_lines import Splice, json_lines, line_ends
 from .form_escape import escape_lines, escape_text, escape_texts
+from .merge import may_be_marked
 
 # What each row has at a place: a text of its own, or the same text in all rows.
 _Piece: TypeAlias = str | pa.LargeStringArray
@@ -58,7 +58,7 @@ def _joins(values: pa.Array, splice: Splice | None) -> bool:
     kind = values.type
     if pa.types.is_struct(kind):
         return kind.num_fields > 0
-    return pa.types.is_string(kind) and not (splice and pc.any(pc.match_substring(values, "\0")).as_py())
+    return bool(pa.types.is_string(kind)) and (splice is None or not may_be_marked(values))
 
 
 def _member(name: str, values: pa.Array, splice: Splice | None) -> _Member:
@@ -90,9 +90,13 @@ def _joined(pieces: list[_Piece]) -> pa.LargeStringArray:
     if len(pieces) == 1 and isinstance(pieces[0], pa.Array):
         return pieces[0]
     merged = list[_Piece]()
-    for fixed, some in groupby(pieces, lambda piece: isinstance(piece, str)):
-        merged += [_scalar("".join(some))] if fixed else some
-    return pc.binary_join_element_wise(*merged, _scalar(""))
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    texts = (_scalar(piece) if isinstance(piece, str) else piece for piece in merged)
+    return pc.binary_join_element_wise(*texts, _scalar(""))
 
 
 def _scalar(text: str) -> pa.LargeStringScalar:
