@@ -74,6 +74,7 @@ _TELLING: Final = np.isin(range(256), list(b".,eE"))
 # Where a text is looked at, after its first byte; -1 is the last one. A UUID has a hyphen at 8, which a
 # number has only behind an e.
 _LOOKED_AT: Final = (8, 1, 2, -1, 3, 5)
+_REFUSED_LENGTHS: Final = pa.array({len(text) for text in REFUSED_IDS}, pa.int32())
 
 
 def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> ColumnValues:
@@ -120,7 +121,9 @@ def trim_ids(texts: pa.Array) -> ColumnValues:
 def check_ids(name: str, ids: pa.Array) -> ColumnValues:
     """Ids as they are, with the issues for which Amplitude would refuse them; a null is not an issue here."""
     lengths = pc.utf8_length(ids)
-    refused = pc.is_in(pc.utf8_lower(ids), value_set=pa.array(sorted(REFUSED_IDS)))
+    refused = pc.is_in(lengths, value_set=_REFUSED_LENGTHS)
+    if pc.any(refused).as_py():
+        refused = pc.is_in(pc.utf8_lower(ids), value_set=pa.array(sorted(REFUSED_IDS)))
     short, long = pc.less(lengths, MIN_ID_LENGTH), pc.greater(lengths, MAX_ID_LENGTH)
     checks = (
         ("refused_id", refused, f"Amplitude refuses {{}} as a {name}: it stands for no user"),
