@@ -16,15 +16,16 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 # In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
 _ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))
 # Parts of this many bytes stay in the processor's caches, and those that are ASCII cost nothing.
 _PART_BYTES: Final = 1 << 16
-# Stands for an escaped backslash meanwhile: no JSON text has this character.
-_SHIELD: Final = "\x01"
-# What JSON's own characters and white space become if JSON is escaped as if it were a text.
-_OVERDONE: Final = {r"\\": _SHIELD, r"\"": '"', r"\n": "\n", r"\t": "\t", r"\r": "\r", _SHIELD: "\\"}
+# Stands for an escaped backslash meanwhile: no JSON text has this byte.
+_SHIELD: Final = b"\x01"
+_LATIN_1: Final = (b"\xc2", b"\xc3")  # with these bytes UTF-8 begins the characters U+0080 to U+00FF
+_ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and with these the ones above U+FFFF
 # If half of so many texts of a column are repeated, each different one is escaped once.
 _SAMPLED: Final = 256
 # What a byte of a text adds to it, and who escapes it; both are known by the first byte of a character.
@@ -42,26 +43,36 @@ def _marks() -> bytes:
 _MARKS: Final = _marks()
 
 
+def needs_escapes(texts: pa.StringArray) -> bool:
+    """Whether something in the texts has to be escaped."""
+    return bool(_layout(texts)[2].any())
+
+
 def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
     """What stands between the quotes of each text as JSON in a form; null stays null."""
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None:
-        return texts.cast(pa.large_string())
-    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    raw = memoryview(data)[ends[0] : ends[-1]].tobytes()
-    marks = np.frombuffer(raw.translate(_MARKS), np.uint8)
+    ends, text, marks = _layout(texts)
     if found := int(np.bitwise_or.reduce(marks)):
         if len(texts) > _SAMPLED and len(texts[:_SAMPLED].unique()) < _SAMPLED / 2:
             encoded = texts.dictionary_encode()
             return escape_texts(encoded.dictionary).take(encoded.indices)
-        ends -= ends[0]
-        ends += np.concatenate([[0], (marks & _ADDED).cumsum(dtype=np.int32)], dtype=np.int64)[ends]
-        data = _in_form(raw)
+        added = (marks & _ADDED).cumsum(dtype=np.int32)
+        ends += np.concatenate([[0], added], dtype=np.int64)[ends]
+        text = _in_form(text)
         if found & _IN_JSON:
-            data = quoted_ascii(data.decode())[1:-1].encode()
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+            text = quoted_ascii(text.decode())[1:-1].encode()
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
     escaped = pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
     return pc.if_else(texts.is_valid(), escaped, None) if texts.null_count else escaped
+
+
+def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], bytes, NDArray[np.uint8]]:
+    """Where each of n texts ends, behind a 0; the texts in one, and the marks of its bytes."""
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return np.zeros(len(texts) + 1, np.int64), b"", np.zeros(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    text = memoryview(data)[ends[0] : ends[-1]].tobytes()
+    return np.subtract(ends, ends[0], dtype=np.int64), text, np.frombuffer(text.translate(_MARKS), np.uint8)
 
 
 def escape_text(text: str) -> str:
@@ -94,8 +105,27 @@ def _in_form(text: bytes) -> bytes:
 
 
 def _in_ascii(lines: bytes) -> bytes:
-    r"""JSON with `\uXXXX` for every character outside ASCII."""
-    text = quoted_ascii(lines.decode())[1:-1]
-    for overdone, own in _OVERDONE.items():
-        text = text.replace(overdone, own)
-    return text.encode()
+    r"""JSON with `\uXXXX` for every character outside ASCII. All of it is in C, so no text is worth a cache.
+
+    Python writes `\xe9`, `\u20ac` and `\U0001f600`. The first is completed, the last is kept from coming up.
+    Neither is JSON's own where no escaped backslash is left.
+    """
+    shielded = b"\\" in lines
+    latin_1 = any(byte in lines for byte in _LATIN_1)
+    high = any(byte in lines for byte in _ABOVE_16_BITS)
+    text = (_replaced(lines, b"\\\\", _SHIELD) if shielded else lines).decode()
+    if high:  # two surrogates, as JSON has them, in place of each character above U+FFFF
+        units = np.frombuffer(text.encode("utf-16-le"), "<u2").astype("<u4")
+        text = units.view(f"<U{len(units)}").item()
+    lines = text.encode("ascii", "backslashreplace")
+    if latin_1:
+        lines = _replaced(lines, b"\\x", b"\\u00")
+    return lines.replace(_SHIELD, b"\\\\") if shielded else lines
+
+
+def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:
+    """What `data.replace(old, new)` is, in half its time where `old` has two bytes."""
+    buffers = [None, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data)]
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, buffers)
+    replaced: bytes = pc.replace_substring(whole, pattern=old, replacement=new)[0].as_py()
+    return replaced

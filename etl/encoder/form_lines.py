@@ -11,11 +11,12 @@ from functools import reduce
 from itertools import groupby
 from typing import Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrow.json_lines import Splice, json_lines, line_ends
-from .form_escape import escape_lines, escape_text, escape_texts
+from .form_escape import escape_lines, escape_text, escape_texts, needs_escapes
 from .merge import may_be_marked
 
 # What each row has at a place: a text of its own, or the same text in all rows.
@@ -54,11 +55,16 @@ def _object(columns: Iterable[_Column], splice: Splice | None) -> list[_Piece]:
 
 
 def _joins(values: pa.Array, splice: Splice | None) -> bool:
-    """Whether the values are put together here: texts, and structs; but not texts that are to be spliced."""
+    """Whether the values are put together here: structs, and most texts; but not those that are spliced.
+
+    Where texts are missing, the JSON writer is quicker, unless the texts have to be escaped.
+    """
     kind = values.type
     if pa.types.is_struct(kind):
-        return kind.num_fields > 0
-    return bool(pa.types.is_string(kind)) and (splice is None or not may_be_marked(values))
+        return bool(kind.num_fields)
+    if not pa.types.is_string(kind) or (splice and may_be_marked(values)):
+        return False
+    return not values.null_count or needs_escapes(values)
 
 
 def _member(name: str, values: pa.Array, splice: Splice | None) -> _Member:
@@ -80,9 +86,8 @@ def _written(columns: list[_Column], splice: Splice | None) -> pa.LargeStringArr
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(lines)]
     objects = pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)
     members = pc.binary_slice(objects, _BRACE, -_BRACE_AND_NEWLINE).view(_TEXT)
-    if any(one.null_count for one in values):
-        members = pc.if_else(pc.greater(pc.binary_length(members), 0), members, None)
-    return members
+    given = np.diff(ends) > len(b"{}\n")
+    return members if given.all() else pc.if_else(pa.array(given), members, None)
 
 
 def _joined(pieces: list[_Piece]) -> pa.LargeStringArray:
