@@ -43,14 +43,15 @@ def _marks() -> bytes:
 _MARKS: Final = _marks()
 
 
-def needs_escapes(texts: pa.StringArray) -> bool:
-    """Whether something in the texts has to be escaped."""
-    return bool(_layout(texts)[2].any())
+def are_ascii(texts: pa.StringArray) -> bool:
+    """Whether no text has a character outside ASCII."""
+    return _layout(texts)[1].isascii()
 
 
 def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
     """What stands between the quotes of each text as JSON in a form; null stays null."""
-    ends, text, marks = _layout(texts)
+    ends, text = _layout(texts)
+    marks = np.frombuffer(text.translate(_MARKS), np.uint8)
     if found := int(np.bitwise_or.reduce(marks)):
         if len(texts) > _SAMPLED and len(texts[:_SAMPLED].unique()) < _SAMPLED / 2:
             encoded = texts.dictionary_encode()
@@ -65,14 +66,13 @@ def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
     return pc.if_else(texts.is_valid(), escaped, None) if texts.null_count else escaped
 
 
-def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], bytes, NDArray[np.uint8]]:
-    """Where each of n texts ends, behind a 0; the texts in one, and the marks of its bytes."""
+def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], bytes]:
+    """Where each of n texts ends, behind a 0; and all of them in one."""
     _, offsets, data = texts.buffers()
     if not len(texts) or data is None:
-        return np.zeros(len(texts) + 1, np.int64), b"", np.zeros(0, np.uint8)
+        return np.zeros(len(texts) + 1, np.int64), b""
     ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    text = memoryview(data)[ends[0] : ends[-1]].tobytes()
-    return np.subtract(ends, ends[0], dtype=np.int64), text, np.frombuffer(text.translate(_MARKS), np.uint8)
+    return np.subtract(ends, ends[0], dtype=np.int64), memoryview(data)[ends[0] : ends[-1]].tobytes()
 
 
 def escape_text(text: str) -> str:

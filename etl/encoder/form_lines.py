@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrow.json_lines import Splice, json_lines, line_ends
-from .form_escape import escape_lines, escape_text, escape_texts, needs_escapes
+from .form_escape import are_ascii, escape_lines, escape_text, escape_texts
 from .merge import may_be_marked
 
 # What each row has at a place: a text of its own, or the same text in all rows.
@@ -57,14 +57,14 @@ def _object(columns: Iterable[_Column], splice: Splice | None) -> list[_Piece]:
 def _joins(values: pa.Array, splice: Splice | None) -> bool:
     """Whether the values are put together here: structs, and most texts; but not those that are spliced.
 
-    Where texts are missing, the JSON writer is quicker, unless the texts have to be escaped.
+    Where texts are missing, the JSON writer is quicker, unless they are outside ASCII.
     """
     kind = values.type
     if pa.types.is_struct(kind):
         return bool(kind.num_fields)
     if not pa.types.is_string(kind) or (splice and may_be_marked(values)):
         return False
-    return not values.null_count or needs_escapes(values)
+    return not values.null_count or not are_ascii(values)
 
 
 def _member(name: str, values: pa.Array, splice: Splice | None) -> _Member:

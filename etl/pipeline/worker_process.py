@@ -228,8 +228,8 @@ def _mapped(
     `mapped` has the files by number, and keeps them: a file that has not grown is not mapped again.
     """
     with open(descriptor, "rb") as file:
-        memory = mapped.pop(number, b"")
-        if len(memory) < os.fstat(descriptor).st_size:
+        memory = mapped.pop(number, None)
+        if memory is None or len(memory) < os.fstat(descriptor).st_size:
             try:
                 memory = mmap.mmap(descriptor, 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
             except OSError:  # no descriptor or address space to spare
@@ -239,7 +239,7 @@ def _mapped(
         mapped[number] = memory
         content = np.frombuffer(memory, np.uint8)
         weakref.finalize(content, release).atexit = False
-        return memoryview(content)
+        return memoryview(content)  # type: ignore[arg-type] # an array has a buffer
 
 
 def _release(worker: socket.socket, number: int) -> None:
