@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -26,7 +27,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
-from typing import Final, NamedTuple, NoReturn
+from typing import BinaryIO, Final, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +43,7 @@ _SET_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, from Linux's prctl.h
 _HEAD: Final = struct.Struct("<IQ")  # a message: the number of its memory file, the size of the pickle in it
 _NUMBER: Final = struct.Struct("<I")  # an answer: the number of a free file; b".": a list was taken
 _LISTS_AHEAD: Final = 3  # lists of chunks that the worker makes before the parent takes them
-_GROWTH: Final = 1 << 20  # bytes, of a memory file
+_MOST_PIECES: Final = 1024  # IOV_MAX
 _ALIGNMENT: Final = 64  # as Arrow wants its buffers
 _FIELDS: Final = tuple(field.name for field in fields(Chunk) if field.name not in {"body", "rows"})
 _values_of: Final = attrgetter(*_FIELDS)
@@ -110,11 +111,11 @@ def _be_worker(make: MakeChunks, parent: socket.socket, parent_id: int, unwanted
 
 
 class _MemoryFiles:
-    """The worker's memory files, mapped: those that the parent has released are used again."""
+    """The worker's memory files: those that the parent has released are used again."""
 
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
-        self._files: list[tuple[int, mmap.mmap]] = []
+        self._files: list[BinaryIO] = []
         self._free: list[int] = []
         self._ahead = 0
 
@@ -137,26 +138,30 @@ class _MemoryFiles:
     def send(self, found: object, buffers: Iterable[Body] = ()) -> None:
         """Send a pickle and, each at an aligned place, buffers in pieces."""
         head = pickle.dumps(found, protocol=5)
+        if not self._free:
+            self._free.append(len(self._files))
+            self._files.append(open(os.memfd_create("chunks"), "wb", buffering=0))  # noqa: PTH123, SIM115
+        number = self._free.pop()
+        file = self._files[number]
+        file.seek(0)
         pieces: list[Piece] = [head]
         place = len(head)
         for body in buffers:
             pieces += (bytes(-place % _ALIGNMENT), *body)
             place += -place % _ALIGNMENT + sum(map(len, body))
-        if not self._free:
-            self._free.append(len(self._files))
-            descriptor = os.memfd_create("chunks")
-            os.truncate(descriptor, _GROWTH)
-            self._files.append((descriptor, mmap.mmap(descriptor, 0)))
-        number = self._free.pop()
-        descriptor, memory = self._files[number]
-        size = -(-place // _GROWTH) * _GROWTH
-        if not size <= len(memory) <= 2 * size:  # one large list must not keep its memory for the whole run
-            memory.resize(size)
-        memory.seek(0)
-        for piece in pieces:
-            memory.write(piece)
-        socket.send_fds(self._parent, [_HEAD.pack(number, len(head))], [descriptor])
+        _write_all(file.fileno(), pieces)
+        if place < os.fstat(file.fileno()).st_size // 2:
+            file.truncate(place)  # one large list must not keep its memory for the whole run
+        socket.send_fds(self._parent, [_HEAD.pack(number, len(head))], [file.fileno()])
         self._ahead += 1
+
+
+def _write_all(descriptor: int, pieces: list[Piece]) -> None:
+    for first in range(0, len(pieces), _MOST_PIECES):
+        some = pieces[first : first + _MOST_PIECES]
+        left = sum(map(len, some)) - os.writev(descriptor, some)
+        if left:  # a write of over 2 GB, or no memory: the system says so at the next one
+            raise OSError(errno.ENOSPC, "a memory file can't grow")
 
 
 def _send_all(make: MakeChunks, parent: socket.socket) -> None:
