@@ -11,14 +11,19 @@ import secrets
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import write_ndjson
+from numpy.typing import NDArray
 
 # Changes the text of JSON lines, but not where they end: for example, puts in what Arrow has no type for.
 Splice: TypeAlias = Callable[[bytes], bytes]
 
+# Looking for newlines takes as much memory as what is looked at, so it is done in parts of this many bytes.
+_AT_ONCE: Final = 1 << 20
+_START: Final = np.zeros(1, dtype=np.int64)
 _OPEN: Final = f"\x00{secrets.token_hex(8)}("
 _CLOSE: Final = f"){secrets.token_hex(8)}\x00"
 _OPEN_IN_JSON: Final = orjson.dumps(_OPEN)[:-1]
@@ -33,6 +38,14 @@ def json_lines(rows: pa.RecordBatch, *, explicit_nulls: bool = False, splice: Sp
         rows = pa.RecordBatch.from_arrays(columns, names=rows.schema.names) if columns else rows
         write_ndjson(rows, stream, explicit_nulls=explicit_nulls)
     return splice(stream.getvalue()) if splice else stream.getvalue()
+
+
+def line_ends(lines: bytes) -> NDArray[np.int64]:
+    """Where n lines end, behind their newlines; shape (n + 1,), it begins with 0."""
+    letters = np.frombuffer(lines, dtype=np.uint8)
+    starts = range(0, len(letters), _AT_ONCE)
+    ends = [np.flatnonzero(letters[at : at + _AT_ONCE] == ord("\n")) + (at + 1) for at in starts]
+    return np.concatenate([_START, *ends])
 
 
 def json_texts(values: pa.Array) -> pa.Array:

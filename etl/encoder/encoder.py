@@ -264,4 +264,6 @@ def _gathered(parts: list[_Part], name: str, nothing: Any) -> Any:
     """An array of the encoded batches, for the identifications of the parts; `nothing` if there is none."""
     arrays = ((getattr(part.of, name), part) for part in parts)
     found = [array[part.start : part.end] for array, part in arrays if array is not None]
+    if len(found) == 1:
+        return found[0]
     return np.concatenate(found) if found else nothing

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from ..amplitude.operators import IDENTIFY_EVENT
 from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
-from ..arrow.json_lines import Splice, json_lines
+from ..arrow.json_lines import Splice, json_lines, line_ends
 from ..model import Body
-from .form_escape import escape_columns, form_escape, unmask
+from .form_lines import form_objects
 
-# Looking for newlines takes as much memory as what is looked at, so it is done in parts of this many bytes.
-_AT_ONCE: Final = 1 << 20
 _START: Final = np.zeros(1, dtype=np.int64)
 
 _BEFORE: Final = f'"event_type":"{IDENTIFY_EVENT}","insert_id":"'.encode()
@@ -52,15 +50,10 @@ class Lines:
         return self.buffer[self.ends[start] : self.ends[stop]]
 
 
-def write_lines(identifications: pa.RecordBatch, *rewrites: Splice | None) -> Lines:
-    """Write a record batch as JSON; nulls are left out. `rewrites` change the text, but not its newlines."""
-    text = json_lines(identifications)
-    for rewrite in rewrites:
-        text = rewrite(text) if rewrite else text
-    letters = np.frombuffer(text, dtype=np.uint8)
-    starts = range(0, len(letters), _AT_ONCE)
-    ends = [np.flatnonzero(letters[at : at + _AT_ONCE] == ord("\n")) + (at + 1) for at in starts]
-    return Lines(memoryview(text.replace(b"\n", b",")), np.concatenate([_START, *ends]))
+def write_lines(identifications: pa.RecordBatch, splice: Splice | None) -> Lines:
+    """Write a record batch as JSON; nulls are left out. `splice` makes marked strings what they stand for."""
+    text = json_lines(identifications, splice=splice)
+    return Lines(memoryview(text.replace(b"\n", b",")), line_ends(text))
 
 
 def array_body(parts: Sequence[memoryview]) -> Body:
@@ -74,19 +67,18 @@ def array_body(parts: Sequence[memoryview]) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class FormEncoding:
-    """JSON as the field of a urlencoded form.
-
-    `splice` is applied to the JSON lines first: it makes marked strings what they stand for.
-    """
+    """JSON as the field of a urlencoded form. `splice` makes marked strings what they stand for."""
 
     splice: Splice | None = None
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write k identifications, whose file and rows don't show; each line depends on its own row alone."""
-        escaped = escape_columns(identifications)
-        if escaped is None:
-            return write_lines(identifications, self.splice, form_escape)
-        return write_lines(escaped, unmask, self.splice, form_escape)
+        if not identifications.num_rows:
+            return Lines(memoryview(b""), _START)
+        objects = form_objects(identifications, self.splice)
+        _, offsets, text = objects.buffers()
+        ends = np.frombuffer(offsets, np.int64)[: len(objects) + 1]
+        return Lines(memoryview(text)[: ends[-1]], ends)
 
 
 # --- events ---------------------------------------------------------------------------------------------

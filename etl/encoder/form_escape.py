@@ -1,23 +1,22 @@
-r"""JSON lines as a field of an urlencoded form.
+r"""JSON as a field of an urlencoded form.
 
 It takes the fewest bytes that every form parser reads back unchanged. Percent-encoding every byte makes JSON
 1.6 times as big. A form parser only takes `%`, `&`, `+` (and, in older ones, `;`) for something else, so
 these and DEL are percent-encoded. A space is written `+`, as every browser does. Characters outside ASCII
 become JSON's own `\uXXXX` escapes, which are never longer than their percent-encoded UTF-8.
 
-Text columns that aren't ASCII are escaped before the JSON is written, since there is much more JSON than such
-text. Until then DEL stands for the backslash of an escape, which the JSON writer would escape again.
+What a form needs has no character that JSON escapes, and the other way round, so it is done first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii as quoted_ascii
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 # In this order: a `%` is not escaped twice, and a `+` is a plus sign before it stands for a space.
 _ESCAPES = (*((bytes([byte]), b"%%%02X" % byte) for byte in b"%&+;\x7f"), (b" ", b"+"))
@@ -27,117 +26,82 @@ _PART_BYTES: Final = 1 << 16
 _SHIELD: Final = b"\x01"
 _LATIN_1: Final = (b"\xc2", b"\xc3")  # with these bytes UTF-8 begins the characters U+0080 to U+00FF
 _ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and with these the ones above U+FFFF
-_DEL: Final = b"\x7f"
 # If half of so many texts of a column are repeated, each different one is escaped once.
 _SAMPLED: Final = 256
-# By how many bytes a character grows that begins with this byte: a control character, or one outside ASCII.
-_GROWTH: Final = np.zeros(256, dtype=np.int32)
-_START: Final = np.zeros(1, dtype=np.int32)
-_GROWTH[:0x20], _GROWTH[list(b"\b\t\n\f\r")] = 5, 1
-_GROWTH[0xC2:0xE0], _GROWTH[0xE0:0xF0], _GROWTH[0xF0:0xF5] = 4, 3, 8
+# What a byte of a text adds to it, and who escapes it; both are known by the first byte of a character.
+_ADDED, _IN_FORM, _IN_JSON = 0x0F, 0x10, 0x20
 
 
-def escape_columns(rows: pa.RecordBatch) -> pa.RecordBatch | None:
-    """Escape the text columns outside ASCII, for `unmask` to complete once the rows are JSON lines.
-
-    None: no column has to be escaped, or some text or name holds a DEL of its own.
-    """
-    try:
-        columns = _escaped_all(rows.columns, rows.schema)
-    except _OwnDelError:
-        return None
-    return columns and pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+def _marks() -> bytes:
+    marks = np.zeros(256, np.uint8)
+    marks[:0x20], marks[list(b'\b\t\n\f\r"\\')] = _IN_JSON | 5, _IN_JSON | 1
+    marks[0xC2:0xE0], marks[0xE0:0xF0], marks[0xF0:0xF5] = _IN_JSON | 4, _IN_JSON | 3, _IN_JSON | 8
+    marks[list(b"%&+;\x7f")], marks[ord(" ")] = _IN_FORM | 2, _IN_FORM
+    return marks.tobytes()
 
 
-def unmask(lines: bytes) -> bytes:
-    """Write the backslashes of escapes in JSON lines of escaped columns."""
-    return lines.replace(_DEL, b"\\")
+_MARKS: Final = _marks()
 
 
-class _OwnDelError(ValueError):
-    """A text or name holds a DEL, or a type is unknown."""
+def are_ascii(texts: pa.StringArray) -> bool:
+    """Whether no text has a character outside ASCII."""
+    return _layout(texts)[1].isascii()
 
 
-def _escaped_all(columns: list[pa.Array], fields: Iterable[pa.Field]) -> list[pa.Array] | None:
-    """The columns with escapes; None if none needs any."""
-    if any(_DEL.decode() in field.name for field in fields):
-        raise _OwnDelError
-    escaped = [_escaped(column) for column in columns]
-    return None if all(one is column for one, column in zip(escaped, columns, strict=True)) else escaped
+def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
+    """What stands between the quotes of each text as JSON in a form; null stays null."""
+    ends, text = _layout(texts)
+    marks = np.frombuffer(text.translate(_MARKS), np.uint8)
+    if found := int(np.bitwise_or.reduce(marks)):
+        if len(texts) > _SAMPLED and len(texts[:_SAMPLED].unique()) < _SAMPLED / 2:
+            encoded = texts.dictionary_encode()
+            return escape_texts(encoded.dictionary).take(encoded.indices)
+        added = (marks & _ADDED).cumsum(dtype=np.int32)
+        ends += np.concatenate([[0], added], dtype=np.int64)[ends]
+        text = _in_form(text)
+        if found & _IN_JSON:
+            text = quoted_ascii(text.decode())[1:-1].encode()
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
+    escaped = pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
+    return pc.if_else(texts.is_valid(), escaped, None) if texts.null_count else escaped
 
 
-def _escaped(column: pa.Array) -> pa.Array:
-    """The same column with escapes; itself if it needs none."""
-    kind = column.type
-    if pa.types.is_string(kind):
-        return _escaped_texts(column)
-    if pa.types.is_struct(kind):
-        fields = _escaped_all([column.field(number) for number in range(kind.num_fields)], kind)
-        nulls = column.is_null() if column.null_count else None
-        return (fields and pa.StructArray.from_arrays(fields, fields=list(kind), mask=nulls)) or column
-    if pa.types.is_list(kind):
-        items = column.values
-        escaped = _escaped(items)
-        if escaped is items:
-            return column
-        layout = column.buffers()[:2]
-        return pa.Array.from_buffers(
-            kind, len(column), layout, column.null_count, column.offset, children=[escaped]
-        )
-    if not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
-        raise _OwnDelError
-    return column
+def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], bytes]:
+    """Where each of n texts ends, behind a 0; and all of them in one."""
+    _, offsets, data = texts.buffers()
+    if not len(texts) or data is None:
+        return np.zeros(len(texts) + 1, np.int64), b""
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return np.subtract(ends, ends[0], dtype=np.int64), memoryview(data)[ends[0] : ends[-1]].tobytes()
 
 
-def _escaped_texts(column: pa.Array) -> pa.Array:
-    """Texts with escapes whose backslashes are DELs."""
-    _, offsets, data = column.buffers()
-    if not len(column) or data is None:
-        return column
-    ends = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
-    raw = memoryview(data)[ends[0] : ends[-1]].tobytes()
-    if _DEL in raw:
-        raise _OwnDelError
-    if raw.isascii():
-        return column
-    if len(column) > _SAMPLED and len(column[:_SAMPLED].unique()) < _SAMPLED / 2:
-        encoded = column.dictionary_encode()
-        return _escaped_texts(encoded.dictionary).take(encoded.indices)
-    lines = quoted_ascii(raw.decode())[1:-1].encode()
-    # What the JSON writer escapes itself is left to it.
-    if b"\\" in raw:
-        lines = lines.replace(rb"\\", _SHIELD)
-    if b'"' in raw:
-        lines = lines.replace(rb"\"", b'"')
-    lines = lines.replace(b"\\", _DEL)
-    if b"\\" in raw:
-        lines = lines.replace(_SHIELD, b"\\")
-    letters = np.frombuffer(raw, dtype=np.uint8)
-    grown = np.flatnonzero(letters - np.uint8(0x20) >= 0xC2 - 0x20)  # control characters wrap around
-    growth = np.concatenate([_START, _GROWTH[letters[grown]].cumsum(dtype=np.int32)])
-    starts = ends - ends[0]
-    starts += growth[grown.searchsorted(starts)]
-    texts = pa.Array.from_buffers(pa.string(), len(column), [None, pa.py_buffer(starts), pa.py_buffer(lines)])
-    return pc.if_else(column.is_valid(), texts, None) if column.null_count else texts
+def escape_text(text: str) -> str:
+    """One text as JSON in a form, with its quotes."""
+    return quoted_ascii(_in_form(text.encode()).decode())
 
 
-def form_escape(lines: bytes) -> bytes:
-    """Escape UTF-8 JSON lines for an urlencoded form; newlines between lines stay as they are.
+def escape_lines(lines: bytes) -> bytes:
+    """Escape UTF-8 JSON lines for a form; newlines between lines stay as they are.
 
     Lines in which nothing has to be escaped are returned themselves.
     """
-    if not lines.isascii():
-        parts, start = list[bytes](), 0
-        while start < len(lines):  # whole lines
-            end = lines.find(b"\n", start + _PART_BYTES) + 1 or len(lines)
-            part = lines[start:end]
-            parts.append(part if part.isascii() else _in_ascii(part))
-            start = end
-        lines = b"".join(parts)
+    lines = _in_form(lines)
+    if lines.isascii():
+        return lines
+    parts, start = list[bytes](), 0
+    while start < len(lines):  # whole lines
+        end = lines.find(b"\n", start + _PART_BYTES) + 1 or len(lines)
+        part = lines[start:end]
+        parts.append(part if part.isascii() else _in_ascii(part))
+        start = end
+    return b"".join(parts)
+
+
+def _in_form(text: bytes) -> bytes:
     for byte, escaped in _ESCAPES:
-        if byte in lines:
-            lines = lines.replace(byte, escaped)
-    return lines
+        if byte in text:
+            text = text.replace(byte, escaped)
+    return text
 
 
 def _in_ascii(lines: bytes) -> bytes:

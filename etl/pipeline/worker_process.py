@@ -29,6 +29,7 @@ from functools import partial
 from operator import attrgetter
 from typing import BinaryIO, Final, NamedTuple, NoReturn
 
+import numpy as np
 import pyarrow as pa
 
 from ..errors import EtlError, SourceError
@@ -78,7 +79,7 @@ def worker_process(make: MakeChunks, *, closing: int) -> Iterator[ChunkStream]:
             # A process that nobody has waited for stays, even after its end.
             stack.callback(os.waitpid, pid, 0)
             stack.callback(os.kill, pid, signal.SIGKILL)
-            stream = partial(one_ahead, partial(_receive, ours))
+            stream = partial(one_ahead, partial(_receive, ours, {}))
         yield stream
 
 
@@ -185,8 +186,8 @@ def _send_all(make: MakeChunks, parent: socket.socket) -> None:
             files.send(_Failure(pickled, "".join(traceback.format_exception(error))))
 
 
-async def _receive(worker: socket.socket) -> list[Chunk] | None:
-    """The next list of chunks; None after the last. Raises the worker's error."""
+async def _receive(worker: socket.socket, mapped: dict[int, mmap.mmap]) -> list[Chunk] | None:
+    """The next list of chunks; None after the last. Raises the worker's error. `mapped` as in `_mapped`."""
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(worker, readable.set)
     try:
@@ -203,7 +204,7 @@ async def _receive(worker: socket.socket) -> list[Chunk] | None:
             hint="it may have run out of memory; run the same command again, what is committed is kept",
         )
     number, place = _HEAD.unpack(message)
-    memory = _mapped(descriptors[0], partial(_release, worker, number))
+    memory = _mapped(descriptors[0], mapped, number, partial(_release, worker, number))
     found = pickle.loads(memory[:place])  # noqa: S301 - our own child
     if isinstance(found, _Failure):
         raise _error(found)
@@ -224,18 +225,26 @@ async def _receive(worker: socket.socket) -> list[Chunk] | None:
     return chunks
 
 
-def _mapped(descriptor: int, release: Callable[[], None]) -> memoryview:
-    """The content of a memory file, which is released when nothing refers to it any more."""
+def _mapped(
+    descriptor: int, mapped: dict[int, mmap.mmap], number: int, release: Callable[[], None]
+) -> memoryview:
+    """The content of a memory file, which is released when nothing refers to it any more.
+
+    `mapped` has the files by number, and keeps them: a file that has not grown is not mapped again.
+    """
     with open(descriptor, "rb") as file:
-        try:
-            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            memory = mmap.mmap(descriptor, 0, flags, mmap.PROT_READ)
-        except OSError:  # no descriptor or address space to spare
-            found = memoryview(file.read())
-            release()
-            return found
-        weakref.finalize(memory, release).atexit = False
-        return memoryview(memory)
+        memory = mapped.pop(number, None)
+        if memory is None or len(memory) < os.fstat(descriptor).st_size:
+            try:
+                memory = mmap.mmap(descriptor, 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
+            except OSError:  # no descriptor or address space to spare
+                found = memoryview(file.read())
+                release()
+                return found
+        mapped[number] = memory
+        content = np.frombuffer(memory, np.uint8)
+        weakref.finalize(content, release).atexit = False
+        return memoryview(content)  # type: ignore[arg-type] # an array has a buffer
 
 
 def _release(worker: socket.socket, number: int) -> None:

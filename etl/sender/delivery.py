@@ -154,10 +154,14 @@ class Delivery:
         latency = self.pause.clock.now() - started
         failed = verdict if isinstance(verdict, TryAgain) else None
         throttled = isinstance(verdict, SlowDown | SlowDownSome)
-        self._meter += Tally(throttled=int(throttled), in_doubt=int(failed is not None and failed.in_doubt))
-        if failed is None or not failed.unsent:
+        arrived = failed is None or not failed.unsent
+        if arrived:
             self.times.answered(latency)
-            self._meter += Tally(bytes=sum(map(len, request)))
+        self._meter += Tally(
+            throttled=int(throttled),
+            in_doubt=int(failed is not None and failed.in_doubt),
+            bytes=sum(map(len, request)) if arrived else 0,
+        )
         self._note(verdict, sending)
         if not isinstance(verdict, Failure):
             singled_out = sending.halved or sending.parked_since is not None

@@ -137,7 +137,7 @@ class HttpSession:
                 proxy_headers=self._tunnel_login,
             ) as answer:
                 text = bytearray()
-                async for piece in answer.content.iter_any():
+                while piece := await answer.content.readany():
                     text += piece
                     if len(text) > self._most_answer_bytes:  # cut off, and the connection with it
                         break

@@ -108,7 +108,9 @@ class ChunkInFlight:
         self.commit = commit
         keys = chunk.keys.copy() if chunk.linked is None else np.column_stack([chunk.keys, chunk.linked])
         # It is sent without the rejects that the chunk commits with.
-        part = replace(chunk, rejects=(), unsent=(), skipped=())
+        part = chunk
+        if chunk.rejects or chunk.unsent or chunk.skipped:
+            part = replace(chunk, rejects=(), unsent=(), skipped=())
         self.main: Portion | None = Portion(places=places(chunk), keys=keys, chunk=self, part=part, slot=slot)
         self._left = chunk.numbers
         self._detached = False

@@ -63,8 +63,12 @@ class OrderlyTasks:
             coroutine.close()
             return
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _: coroutine.close())  # which it may never have begun
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            coroutine.close()  # which it may never have begun
+
+        task.add_done_callback(done)
 
     async def wait(self) -> None:
         """Wait until no task is left."""

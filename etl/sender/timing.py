@@ -40,19 +40,22 @@ class SlotTimes:
 
     def take(self) -> Slot:
         """Take a free slot for a chunk, which waits for its users until it is sent."""
-        self.move("user", 1)
+        self._count()
+        self._taken["user"] += 1
         self.free -= 1
         return Slot(self)
 
     def give_back(self, shown: SlotState) -> None:
         """A slot in this state is free again."""
-        self.move(shown, -1)
+        self._count()
+        self._taken[shown] -= 1
         self.free += 1
 
-    def move(self, state: SlotState, more: int) -> None:
-        """So many more of the slots that are taken are in a state."""
+    def move(self, before: SlotState, now: SlotState) -> None:
+        """A slot that is taken goes from one state to another."""
         self._count()
-        self._taken[state] += more
+        self._taken[before] -= 1
+        self._taken[now] += 1
 
     def held_back(self, *, held: bool) -> None:
         """A chunk is ready, but it is held back because too many users are waited for; or no longer."""
@@ -138,8 +141,11 @@ class Slot:
         self._released = True
 
     def _show(self) -> None:
-        shown = next((state for state in _BUSIEST if self._busy[state]), self._state)
+        shown = self._state
+        for state in _BUSIEST:
+            if self._busy[state]:
+                shown = state
+                break
         if shown != self._shown and not self._released:
-            self._times.move(self._shown, -1)
-            self._times.move(shown, 1)
+            self._times.move(self._shown, shown)
             self._shown = shown

@@ -97,7 +97,7 @@ class HttpTransport(ABC):
         """Send a request once. Raises DestinationError for a wrong certificate: trying again can't help."""
         answer = await self._session.request("POST", self.rules.path, request)
         if isinstance(answer, Response):
-            return self.classify(replace(answer, trust_status=self._trust_status))
+            return self.classify(replace(answer, trust_status=True) if self._trust_status else answer)
         if isinstance(answer, TryAgain):
             return replace(answer, in_doubt=answer.in_doubt and not self.rules.counts_once)
         return answer

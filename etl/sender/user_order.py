@@ -171,7 +171,7 @@ class UserOrder(Generic[C]):
             keys = [one.keys.ravel() for one in claims]
             shared = np.flatnonzero(keys_in(np.concatenate(keys), suspects))
             borders = np.cumsum([len(some) for some in keys])
-            numbers = np.unique(np.searchsorted(borders, shared, side="right"))
+            numbers = np.searchsorted(borders, shared, side="right").tolist()  # ascending
             found |= dict.fromkeys(claims[number] for number in numbers)
         return found
 

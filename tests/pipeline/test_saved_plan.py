@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etl import Job
-from etl.encoder.form_escape import form_escape
+from etl.encoder.form_lines import form_objects
 from etl.errors import EtlError, ExitCode, PlanError, StateError, UsageError
 from etl.pipeline import Plan, RejectLimit, Settings, plan_job, record_baseline, run_job
 from etl.pipeline.saved_plan import SavedPlan
@@ -534,7 +535,8 @@ def test_another_version_that_sends_the_same_is_no_difference(
     night.plan()
     monkeypatch.setattr("etl.pipeline.saved_plan.version", lambda _: "9.0")
     monkeypatch.setattr(
-        "etl.encoder.encoding.form_escape", lambda lines: form_escape(lines).replace(b"+", b"%20")
+        "etl.encoder.encoding.form_objects",
+        lambda rows, splice: pc.replace_substring(form_objects(rows, splice), "+", "%20"),
     )
     said = night.refused()
     assert "8 updates have other content" in said

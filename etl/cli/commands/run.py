@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import suppress
 from dataclasses import fields
@@ -119,5 +120,6 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         else:
             reporter.repeatable = source.repeatable
             key = read_api_key(loaded, os.environ)
+            gc.freeze()  # what is loaded by now stays: no need to look for garbage in it again and again
             run_job(loaded, source, key, settings=settings, listener=reporter)
     return reporter.exit_code
