@@ -34,6 +34,7 @@ from .files import (
 from .formats import recognize
 from .locations import find_files, left_out_message, partitions
 from .memory import StreamReader, TableReader, reader_of_object
+from .store_file import check_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,7 @@ class Source:
 
     def path(self, file: int) -> Path | None:
         """Return where file number `file` is on this machine; None for what isn't a file here."""
-        stored = self._entries[file].stored
-        return stored.local_path if stored is not None else None
+        return None if (stored := self._entries[file].stored) is None else stored.local_path
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
@@ -198,6 +198,8 @@ class Source:
 
     def _batches(self, file: int, spans: RowSpans, columns: list[str], *, exact: bool) -> Iterator[Batch]:
         entry = self._entries[file]
+        if entry.stored is not None:
+            entry.stored.read_ahead()
         stored = [name for name in columns if name not in entry.added]
         found = (entry.reader.exact_batches if exact else entry.reader.batches)(spans, stored)
         for batch in split_batches(found, spans, self._batch_rows):
@@ -281,8 +283,7 @@ class Source:
             return entry.file.sample
         if stored is None or not stored.repeatable or not (anywhere or self.path(file) is not None):
             return None
-        before = stored.state()
-        digest = file_checksum(stored, stopped)
+        before, digest = stored.state(), file_checksum(stored, stopped)
         then = (entry.file.size, entry.file.modified)
         return digest if digest is not None and stored.state() == before == then else None
 
@@ -306,15 +307,15 @@ class Source:
 
         A file that was written to is the same if it has the digest that it had.
         """
+        try:
+            check_versions(entry.stored for entry in self._entries)
+        except SourceError as error:
+            return error.message
         for number, entry in enumerate(self._entries):
             stored, then = entry.stored, entry.file
-            if stored is None or not stored.repeatable:
+            if stored is None or stored.versioned or not stored.repeatable:
                 continue
             try:
-                if stored.versioned and stored.version() != then.sample:
-                    return f"{then.name} was replaced after it was opened"
-                if stored.versioned:
-                    continue
                 size, modified = stored.state()
                 if size != then.size:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"

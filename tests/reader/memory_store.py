@@ -66,7 +66,9 @@ class Opened:
     path: str
 
     def metadata(self) -> dict[str, bytes]:
-        return {"ETag": f'"{self.store.numbers[self.path]}"'.encode()} if self.store.tags else {}
+        time = f"2026-11-29T02:00:{self.store.touched:02d}Z"
+        tag = f'"{self.store.numbers[self.path]}"'
+        return {"ETag": tag.encode(), "Last-Modified": time.encode()} if self.store.tags else {}
 
     def size(self) -> int:
         return len(self.store.objects[self.path])

@@ -23,7 +23,8 @@ from etl.reader.file_reader import ReadOptions, RowSpans
 from etl.reader.files import UnpackedFile
 from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_errors import store_error
-from etl.reader.stores import Store, StoreFile, open_store
+from etl.reader.store_file import StoreFile
+from etl.reader.stores import Store, open_store
 from tests.reader.memory_store import MemoryStore, store
 from tests.reader.reading import batches, rows_of
 
@@ -310,7 +311,7 @@ def test_pieces_of_any_size_have_the_same_rows(store: MemoryStore, piece: int, c
 
 
 def test_ranges_with_small_gaps_are_one() -> None:
-    assert merge_ranges([(10, 20), (0, 10), (15, 17), (1 << 20, 2 << 20)]) == [(0, 20), (1 << 20, 2 << 20)]
+    assert merge_ranges([(10, 20), (0, 10), (15, 17), (2 << 20, 3 << 20)]) == [(0, 20), (2 << 20, 3 << 20)]
 
 
 # --- one version -----------------------------------------------------------------------------------------
@@ -322,6 +323,7 @@ def test_rows_of_two_versions_are_not_mixed(
     store: MemoryStore, name: str, tags: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StoreFile, "piece_bytes", 1 << 22)
+    monkeypatch.setattr("etl.reader.store_file._PIECE", 1 << 22)
     data = CSV if name == "x.csv" else parquet(400_000, 100_000)
     store.tags = tags
     store.put(f"b/{name}", data)
@@ -329,7 +331,7 @@ def test_rows_of_two_versions_are_not_mixed(
     rows = source.read(RowRange(0))
     next(rows)
     store.put(f"b/{name}", data.replace(b"0", b"9"))
-    with pytest.raises(SourceError, match=r"was replaced while it was being read") as caught:
+    with pytest.raises(SourceError, match=r"was replaced after it was opened") as caught:
         list(rows)
     assert caught.value.hint
     assert "was replaced after it was opened" in (source.changed() or "")

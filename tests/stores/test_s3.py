@@ -176,7 +176,7 @@ def test_an_object_that_is_replaced_ends_the_read(bucket: Bucket, name: str) -> 
     gets, bucket.proxy.before = bucket.proxy.count("GET"), replace
     seen: list[str] = []
     rows = (name for batch in source.read(RowRange(0)) for name in batch.rows["name"].to_pylist())
-    with pytest.raises(SourceError, match="was replaced while it was being read"):
+    with pytest.raises(SourceError, match="was replaced after it was opened"):
         seen.extend(rows)
     assert not [name for name in seen if name.startswith("neue")]
 
