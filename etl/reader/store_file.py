@@ -20,7 +20,7 @@ from pyarrow import fs
 from ..errors import SourceError
 from .files import ByteRange, InputFile, Stopped, positioned_stream
 from .parquet_reader import ParquetReader
-from .stores import NOTHING, Kept, Seen, Store, look, never
+from .stores import Kept, Seen, Store, look, never
 
 _HEAD: Final = 1 << 18
 _TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first
@@ -122,10 +122,9 @@ class StoreFile(InputFile):
 
     def tail(self) -> bytes:
         """Return the last 64 KiB, and keep them; the rows that they describe are read and checked later."""
-        found = self._end(max(0, self.size() - _TAIL), _TAIL, check=False)
-        if not found.endswith(b"PAR1"):
-            self.check()
-        return found
+        start = max(0, self.size() - _TAIL)
+        found = self._end(start, _TAIL, check=False)
+        return found if found.endswith(b"PAR1") else self._end(start, _TAIL, check=True)
 
     def fetch(self) -> None:
         """Wait for what is being fetched of it, and raise what went wrong."""
@@ -187,7 +186,7 @@ class StoreFile(InputFile):
         return kept.data[start - kept.begin : start - kept.begin + count]
 
     def _kept(self) -> Kept:
-        return self._store.kept.get(self._path, NOTHING)
+        return self._store.kept.get(self._path, Kept(0, b"", checked=False))
 
     def _whole(self) -> bytes | None:
         kept, seen = self._kept(), self._seen
@@ -269,7 +268,7 @@ class _Pieces:
         """Return `count` bytes, fewer only at the end."""
         stop = min(start + count, self._file.size())
         parts: list[bytes] = []
-        if start and (kept := self._file.kept(start, stop)) is not None:
+        if (kept := self._file.kept(start, stop)) is not None:
             return kept
         while start < stop:
             if not self._begin <= start < self._begin + len(self._data):

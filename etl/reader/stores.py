@@ -53,9 +53,6 @@ class Kept(NamedTuple):
     checked: bool
 
 
-NOTHING: Final = Kept(0, b"", checked=False)
-
-
 class Seen(NamedTuple):
     """A version of an object, its size and time of change, and a handle of one process."""
 
