@@ -110,7 +110,8 @@ class Store:
             if isinstance(wanted, str) and system.type_name == "s3" and re.search(r"/.*[^/]$", path):
                 with suppress(FileNotFoundError):  # it is a folder, or not there
                     seen = self.seen[path] = look(system, path)
-                    return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
+                    if seen.size:  # it may mark a folder
+                        return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
             return system.get_file_info(wanted)
 
         found = self.attempt(path, ask)

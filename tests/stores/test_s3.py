@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from etl.errors import SourceError
 from etl.model import RowRange
@@ -93,6 +94,14 @@ def test_rows_are_those_of_the_same_files_here(bucket: Bucket, tmp_path: Path) -
         assert rows_of(batches(there, file)) == rows_of(batches(here, file))
     found = [file.name for file in open_source([bucket.address("**/*.csv")]).files]
     assert found == ["s3://exports/a=1/b c/ü+%20.csv", "s3://exports/empty.csv", "s3://exports/users.csv"]
+
+
+def test_an_object_that_marks_a_folder_is_a_folder(amazon: Bucket) -> None:
+    amazon.put("in/users.csv", csv(3))
+    system = fs.S3FileSystem(endpoint_override=amazon.proxy.address, scheme="http")
+    with system.open_output_stream("exports/in", metadata={"Content-Type": "application/x-directory"}):
+        pass
+    assert count(amazon.address("in")) == 3
 
 
 def test_a_parquet_file_needs_few_requests(rclone: Bucket) -> None:
