@@ -208,10 +208,11 @@ class StoreFile(InputFile):
         with self._looking:
             seen = self._seen
             if seen is None or seen.process != os.getpid():
-                self._seen = self._store.attempt(self._path, lambda it: look(it, self._path), stopped)
-                if seen is not None and seen.version != self._seen.version:
+                now = self._store.attempt(self._path, lambda it: look(it, self._path), stopped)
+                if seen is not None and seen.version != now.version:
                     raise self._changed()
-            return self._seen  # type: ignore[return-value]
+                self._seen = seen = now
+            return seen
 
     def _changed(self) -> SourceError:
         return SourceError(
@@ -268,8 +269,6 @@ class _Pieces:
         """Return `count` bytes, fewer only at the end."""
         stop = min(start + count, self._file.size())
         parts: list[bytes] = []
-        if (kept := self._file.kept(start, stop)) is not None:
-            return kept
         while start < stop:
             if not self._begin <= start < self._begin + len(self._data):
                 self._move(start, stop)
@@ -286,6 +285,8 @@ class _Pieces:
             data = self._file.head()
         elif goes_on and following is not None:
             ((_, data),) = following.result()
+        elif (kept := self._file.kept(start, stop)) is not None:
+            data = kept
         else:
             data = self._file.read(start, max(stop - start, self._step))
             self._file.check()
