@@ -188,9 +188,10 @@ class _Run:
         """The chunks of what is left; from a worker process if that is asked for, or pays."""
         pays = self.settings.rate is None and (self.source.total_bytes() or 0) >= _WORTH_A_PROCESS
         wanted = pays if self.settings.processes is None else self.settings.processes == 2
-        if wanted and self.source.repeatable and may_fork():
+        if wanted and self.source.repeatable:
             self.source.fetch()
-            return worker_process(self._chunks, closing=lock)
+            if may_fork():
+                return worker_process(self._chunks, closing=lock)
         return nullcontext(partial(prefetch_chunks, self._chunks()))
 
     def _chunks(self) -> Iterator[list[Chunk]]:

@@ -105,8 +105,15 @@ class InputFile:
         return self.name
 
     def version(self) -> str:
-        """Return a digest of what changes whenever its content does."""
+        """Return a digest of what changes whenever its content does, as it was when the file was opened."""
         raise NotImplementedError
+
+    def tail(self) -> bytes:
+        """Return the last bytes if they are as quick to get as the first ones."""
+        return b""
+
+    def read_ahead(self) -> None:
+        """Begin to fetch those files that are read after this one."""
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
         """Yield a stream for each part, of which these ranges are read until the next one is asked for."""
@@ -114,9 +121,8 @@ class InputFile:
             with closing(self.open()) as stream:
                 yield stream
 
-    def fetch(self) -> int | None:
-        """Copy all of it from the web, and return its size; None for what isn't there."""
-        return None
+    def fetch(self) -> object:
+        """Copy all of it from the web; end what is being fetched."""
 
 
 @dataclass(frozen=True, slots=True)

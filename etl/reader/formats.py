@@ -94,6 +94,8 @@ def reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
 def recognize(file: InputFile) -> tuple[UnpackedFile, type[FileReader]]:
     """Look at the name and the first bytes of a file; SourceError if it can't hold rows."""
     named, ending = reader_by_name(file.name)
+    if named is ParquetReader and ending.count(".") == 1 and file.tail().endswith(b"PAR1"):
+        return UnpackedFile(file), named
     head = _head(UnpackedFile(file))
     # Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no magic bytes.
     codec = next((codec for begin, codec in _CODECS.items() if head.startswith(begin)), None)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,8 @@ from ..errors import SourceError
 from ..text import counted
 from .files import InputFile, PipedFile, StoredFile, source_errors
 from .formats import reader_by_name
-from .stores import Store, StoreFile, open_store
+from .store_file import StoreFile
+from .stores import Store, open_store
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -50,7 +52,10 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
         address, _, settings = location.partition("?")
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
         store, inside = open_store(fixed, settings)
-        return _Search(store, "", address, left_out).find(inside + unquote(address[len(fixed) :]))
+        files = _Search(store, "", address, left_out).find(inside + unquote(address[len(fixed) :]))
+        for file, following in pairwise(file for file in files if isinstance(file, StoreFile)):
+            file.following = following
+        return files
     path = Path(location).expanduser()
     start = "" if path.is_absolute() or folder == Path() else f"{folder.as_posix()}/"
     return _Search(fs.LocalFileSystem(), start, location, left_out).find(path.as_posix())

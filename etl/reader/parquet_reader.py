@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -23,8 +24,9 @@ from .files import HEAD, ByteRange, InputFile, StoredFile, UnpackedFile, guarded
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
 _TAIL: Final = 8
-_GAP: Final = 1 << 19
+_GAP: Final = 1 << 20
 _PIECES: Final = 4  # so large a row group is still fetched at once
+_WHOLE: Final = 1.5  # and so large a file
 
 
 class _Part(NamedTuple):
@@ -95,6 +97,8 @@ class ParquetReader(FileReader):
     def _parts(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[_Part]:
         """The row groups to read; neighbours together, as far as they are one piece for the file."""
         row, last, piece = 1, _Part([], 0), self._file.piece_bytes
+        if piece is not None and (self._file.state()[0] or 0) <= _WHOLE * piece:
+            piece = int(_WHOLE * piece)
         for group in range(self._metadata.num_row_groups):
             end = row + self._metadata.row_group(group).num_rows
             if any(spans.within(row, end)):
@@ -116,10 +120,10 @@ class ParquetReader(FileReader):
     def _piece(self, group: int, row: int, columns: Sequence[str], piece: int) -> _Part:
         """One row group with the bytes of these columns; if they are too many at once, large buffers."""
         found = self._metadata.row_group(group)
-        ranges = list[ByteRange]()
+        ranges, wanted = list[ByteRange](), set(columns)
         for chunk in map(found.column, range(found.num_columns)):
-            path = chunk.path_in_schema
-            if any(path == name or path.startswith(f"{name}.") for name in columns):
+            paths = accumulate(chunk.path_in_schema.split("."), "{}.{}".format)
+            if not wanted.isdisjoint(paths):
                 start = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
                 ranges.append((start, start + chunk.total_compressed_size))
         if sum(stop - start for start, stop in ranges) > _PIECES * piece:

@@ -24,6 +24,7 @@ from .files import HEAD, SNIFFED, InputFile, Stopped, StoredFile, checksum, read
 from .formats import recognize
 from .locations import find_files, left_out_message, partitions
 from .memory import TableReader, reader_of_object
+from .store_file import check_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,8 @@ class Source:
 
     def _batches(self, file: int, spans: RowSpans, columns: list[str], *, exact: bool) -> Iterator[Batch]:
         entry = self._entries[file]
+        if entry.stored is not None:
+            entry.stored.read_ahead()
         stored = [name for name in columns if name not in entry.added]
         found = (entry.reader.exact_batches if exact else entry.reader.batches)(spans, stored)
         for batch in split_batches(found, spans, self._batch_rows):
@@ -299,15 +302,15 @@ class Source:
 
         A file that was written to is the same if it has the digest that it had.
         """
+        try:
+            check_versions(entry.stored for entry in self._entries)
+        except SourceError as error:
+            return error.message
         for number, entry in enumerate(self._entries):
             stored, then = entry.stored, entry.file
-            if stored is None or not stored.repeatable:
+            if stored is None or stored.versioned or not stored.repeatable:
                 continue
             try:
-                if stored.versioned and stored.version() != then.sample:
-                    return f"{then.name} was replaced after it was opened"
-                if stored.versioned:
-                    continue
                 size, modified = stored.state()
                 if size != then.size:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"

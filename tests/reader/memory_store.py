@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,7 +18,8 @@ class MemoryStore:
     """Objects by their paths, which begin with a bucket; each has a number that changes with it.
 
     `errors` are raised by the next reads in turn (None: none), `reads` has (start, count) of each.
-    `looks` is how often an object was looked at.
+    `looks` is how often an object was looked at, each of which takes `delay` seconds, and `most_at_once` how
+    many were beside each other.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -25,6 +28,9 @@ class MemoryStore:
     errors: list[Exception | None] = field(default_factory=list)
     reads: list[tuple[int, int]] = field(default_factory=list)
     looks: int = 0
+    delay: float = 0.0
+    busy: set[int] = field(default_factory=set)
+    most_at_once: int = 0
     touched: int = 1
     type_name: str = "s3"
 
@@ -53,6 +59,10 @@ class MemoryStore:
 
     def open_input_file(self, path: str) -> Opened:
         self.looks += 1
+        self.busy.add(threading.get_ident())
+        self.most_at_once = max(self.most_at_once, len(self.busy))
+        time.sleep(self.delay)
+        self.busy.discard(threading.get_ident())
         if path not in self.objects:
             raise FileNotFoundError(f"Path does not exist '{path}'")
         return Opened(self, path)
@@ -66,7 +76,9 @@ class Opened:
     path: str
 
     def metadata(self) -> dict[str, bytes]:
-        return {"ETag": f'"{self.store.numbers[self.path]}"'.encode()} if self.store.tags else {}
+        time = f"2026-11-29T02:00:{self.store.touched:02d}Z"
+        tag = f'"{self.store.numbers[self.path]}"'
+        return {"ETag": tag.encode(), "Last-Modified": time.encode()} if self.store.tags else {}
 
     def size(self) -> int:
         return len(self.store.objects[self.path])

@@ -23,7 +23,8 @@ from etl.reader.file_reader import ReadOptions, RowSpans
 from etl.reader.files import UnpackedFile
 from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_errors import store_error
-from etl.reader.stores import Store, StoreFile, open_store
+from etl.reader.store_file import StoreFile
+from etl.reader.stores import Store, open_store
 from tests.reader.memory_store import MemoryStore, store
 from tests.reader.reading import batches, rows_of
 
@@ -310,7 +311,72 @@ def test_pieces_of_any_size_have_the_same_rows(store: MemoryStore, piece: int, c
 
 
 def test_ranges_with_small_gaps_are_one() -> None:
-    assert merge_ranges([(10, 20), (0, 10), (15, 17), (1 << 20, 2 << 20)]) == [(0, 20), (1 << 20, 2 << 20)]
+    assert merge_ranges([(10, 20), (0, 10), (15, 17), (2 << 20, 3 << 20)]) == [(0, 20), (2 << 20, 3 << 20)]
+
+
+# --- folders of files ------------------------------------------------------------------------------------
+
+
+SMALL = {"csv": b"id,name\n1,a\n2,b\n", "parquet": parquet(1_000, 300), "csv.gz": gzip.compress(b"id\n1\n")}
+
+
+@pytest.mark.parametrize("ending", SMALL)
+def test_files_are_opened_and_read_beside_each_other(store: MemoryStore, ending: str) -> None:
+    for number in range(20):
+        store.put(f"b/in/{number:02d}.{ending}", SMALL[ending])
+    store.delay = 0.02
+    source = open_source(["s3://b/in"])
+    assert store.most_at_once > 3
+    opened = store.reads.copy()
+    for file in range(20):
+        batches(source, file)
+    assert store.reads == opened, "so small files are kept"
+    assert store.looks <= 1 + 20 * 2
+    store.most_at_once = 0
+    assert source.changed() is None
+    assert store.most_at_once > 3
+
+
+@given(
+    sizes=st.lists(st.sampled_from([3, 40_000, 400_000]), min_size=1, max_size=6),
+    failing=st.lists(st.booleans(), max_size=12),
+    kept=st.sampled_from([1 << 10, 1 << 19, 1 << 24]),
+)
+def test_rows_do_not_depend_on_what_is_kept_and_what_fails(
+    sizes: list[int], failing: list[bool], kept: int
+) -> None:
+    memory, expected = MemoryStore(), 0
+    for number, rows in enumerate(sizes):
+        memory.put(f"b/in/{number}.csv", b"id\n" + b"1\n" * rows)
+        expected += rows
+    memory.errors = [SILENT if fails and not before else None for before, fails in pairwise([True, *failing])]
+    with pytest.MonkeyPatch.context() as patch:
+        client = Store("s3", "", lambda: memory, waits=(0, 0, 0))
+        patch.setattr("etl.reader.stores._KEPT", kept)
+        patch.setattr(
+            "etl.reader.locations.open_store",
+            lambda address, _: (client, address.partition("://")[2]),
+        )
+        source = open_source(["s3://b/in"])
+        count = sum(batch.rows.num_rows for file in range(len(sizes)) for batch in batches(source, file))
+    assert count == expected
+    assert sum(len(one.data) for one in client.kept.values()) <= kept
+
+
+@pytest.mark.parametrize(("ending", "data"), [("csv", CSV[:400_000]), ("parquet", parquet(20_000, 5_000))])
+def test_a_file_that_is_replaced_before_its_turn_ends_the_read(
+    store: MemoryStore, ending: str, data: bytes
+) -> None:
+    for number in range(9):
+        store.put(f"b/in/{number}.{ending}", data)
+    source = open_source(["s3://b/in"])
+    store.put(f"b/in/4.{ending}", data[::-1])
+    for file in range(4):
+        batches(source, file)
+    for _ in range(2):  # also if it is tried again
+        with pytest.raises(SourceError, match=f"s3://b/in/4.{ending} was replaced"):
+            batches(source, 4)
+    assert f"s3://b/in/4.{ending} was replaced" in (source.changed() or "")
 
 
 # --- one version -----------------------------------------------------------------------------------------
@@ -322,6 +388,7 @@ def test_rows_of_two_versions_are_not_mixed(
     store: MemoryStore, name: str, tags: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StoreFile, "piece_bytes", 1 << 22)
+    monkeypatch.setattr("etl.reader.store_file._PIECE", 1 << 22)
     data = CSV if name == "x.csv" else parquet(400_000, 100_000)
     store.tags = tags
     store.put(f"b/{name}", data)
@@ -329,7 +396,7 @@ def test_rows_of_two_versions_are_not_mixed(
     rows = source.read(RowRange(0))
     next(rows)
     store.put(f"b/{name}", data.replace(b"0", b"9"))
-    with pytest.raises(SourceError, match=r"was replaced while it was being read") as caught:
+    with pytest.raises(SourceError, match=r"was replaced after it was opened") as caught:
         list(rows)
     assert caught.value.hint
     assert "was replaced after it was opened" in (source.changed() or "")

@@ -213,7 +213,7 @@ def test_one_rate_holds_for_all_tasks(spark: SparkSession, sandbox: Sandbox, job
 
 
 def test_throttling_is_waited_for(spark: SparkSession, job: Path) -> None:
-    options = SandboxOptions(identifications_per_second=200, retry_after=0.2)
+    options = SandboxOptions(hot_users=frozenset({"user-1"}), hot_tries=3, retry_after=0.2)
     with running_sandbox(options) as sandbox:
         write(ordered(export(spark)), job, sandbox, batch_size=50)
         assert points(sandbox) == EXPECTED

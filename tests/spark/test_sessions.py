@@ -31,7 +31,7 @@ def test_in_a_session_of_its_own(sandbox: Sandbox, tmp_path: Path, master: str) 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,  # executors start slowly where both cores are busy
         check=False,
     )
     if master == "local[1]":

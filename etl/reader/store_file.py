@@ -1,0 +1,295 @@
+"""A file in an object store: it is read in large pieces, and the next piece and the next files ahead.
+
+A request takes as long as a MB, so few requests are made, and those for files that are read next are made
+beside each other. All rows that are handed out are of the version that was opened first: after each piece
+the store is asked for the version that it has.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import fs
+
+from ..errors import SourceError
+from .files import ByteRange, InputFile, Stopped, positioned_stream
+from .parquet_reader import ParquetReader
+from .stores import Kept, Seen, Store, look, never
+
+_HEAD: Final = 1 << 18
+_TAIL: Final = 1 << 16  # as much of a Parquet file as pyarrow looks at first
+_PIECE: Final = 1 << 24
+_GROWTH: Final = 8
+_SMALL: Final = 1 << 22  # so small a file is fetched whole before its turn
+_SMALLEST: Final = 1 << 16
+_CONNECTIONS: Final = 4
+_FILES_AHEAD: Final = 8
+_FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
+
+
+class StoreFile(InputFile):
+    """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
+
+    `following` is the file that is read after it. Of each file its end is kept, or all of a small one, until
+    those of others need the room.
+    """
+
+    repeatable = True
+    versioned = True
+    piece_bytes = _PIECE
+    following: StoreFile | None = None
+
+    def __init__(self, store: Store, info: fs.FileInfo) -> None:
+        self.name = f"{store.scheme}://{info.path}"
+        self._store, self._path, self._info = store, info.path, info
+        self._seen = store.seen.pop(info.path, None)
+        self._looking = threading.Lock()
+        self._coming: Future[None] | None = None
+
+    def open(self) -> pa.NativeFile:
+        """Open a new stream that can be read at any position."""
+        self.fetch()
+        if (whole := self._whole()) is not None:
+            return pa.BufferReader(whole)
+        pieces = _Pieces(self)
+        return positioned_stream(pieces.read_at, self.size, pieces.close)
+
+    def state(self) -> tuple[int | None, int | None]:
+        """Return what the search found. Whole seconds: listings have fractions."""
+        second = 10**9
+        modified = self._info.mtime_ns
+        return self._info.size, None if modified is None else modified // second * second
+
+    def version(self) -> str:
+        """Return a digest of the ETag that was found first; of size and time where there is none."""
+        self.read_ahead(whole=False)
+        self.fetch()
+        return self._opened(never).version
+
+    def identity(self) -> object:
+        """Return the store's kind and endpoint, and the path."""
+        return self._store.scheme, self._store.endpoint, self._path
+
+    def size(self) -> int:
+        """Return the size in bytes of the version that was opened first."""
+        return self._opened(never).size
+
+    def read(self, start: int, count: int, stopped: Stopped = never) -> bytes:
+        """Return `count` bytes, fewer only at the end; a read that breaks goes on in smaller parts."""
+        seen = self._opened(stopped)
+        at, stop, step = start, min(start + count, seen.size), count
+        if (kept := self.kept(start, stop)) is not None:
+            return kept
+        parts: list[bytes] = []
+
+        def part(_: fs.FileSystem) -> bytes:
+            nonlocal step
+            try:
+                data: bytes = seen.handle.read_at(min(step, stop - at), at)
+            except OSError:
+                step = max(_SMALLEST, step // 4)
+                raise
+            return data
+
+        while at < stop:
+            parts.append(self._store.attempt(self._path, part, stopped))
+            at += len(parts[-1])
+            if not parts[-1]:
+                raise self._changed()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def kept(self, start: int, stop: int) -> bytes | None:
+        """Return these bytes if they are kept."""
+        begin, data, _ = self._kept()
+        there = begin <= start and stop <= begin + len(data)
+        return data[start - begin : stop - begin] if there else None
+
+    def check(self, stopped: Stopped = never) -> None:
+        """Ask the store whether it still has the version that was opened. Raises SourceError."""
+        now = self._store.attempt(self._path, lambda system: look(system, self._path), stopped)
+        if now.version != self._opened(stopped).version:
+            raise self._changed()
+
+    def head(self) -> bytes:
+        """Return the first 256 KiB, and keep them; rows may be made of them."""
+        return self._end(0, _HEAD, check=True)
+
+    def tail(self) -> bytes:
+        """Return the last 64 KiB, and keep them; the rows that they describe are read and checked later."""
+        start = max(0, self.size() - _TAIL)
+        found = self._end(start, _TAIL, check=False)
+        return found if found.endswith(b"PAR1") else self._end(start, _TAIL, check=True)
+
+    def fetch(self) -> None:
+        """Wait for what is being fetched of it, and raise what went wrong."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.result()
+
+    def read_ahead(self, *, whole: bool = True) -> None:
+        """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
+        room, file = _PIECE, self.following
+        for _ in range(_FILES_AHEAD):
+            if file is not None:
+                room -= min(file.state()[0] or 0, _SMALL if whole else _HEAD)
+                file = file.begin(whole=whole) if room >= 0 else None
+
+    def begin(self, *, whole: bool) -> StoreFile | None:
+        """Begin to fetch it, or its end, in a thread. Return the file that follows it."""
+        if self._coming is None and self._whole() is None:
+            self._coming = Future()
+            arguments = self._coming, whole
+            threading.Thread(target=self._come, args=arguments, name="store", daemon=True).start()
+        return self.following
+
+    def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
+        """Yield a stream over the ranges of each part, in memory, while the next part is fetched."""
+        self.fetch()
+        if (whole := self._whole()) is not None:
+            yield from (pa.BufferReader(whole) for _ in parts)
+            return
+        with closing(_Ahead(self)) as ahead:
+            following: Future[list[tuple[int, bytes]]] | None = None
+            for part in parts:
+                current, following = following, ahead.submit(part)
+                if current is not None:
+                    yield self._over(current.result())
+            if following is not None:
+                yield self._over(following.result())
+
+    def _come(self, coming: Future[None], whole: bool) -> None:
+        try:
+            size = self._opened(never).size
+            if whole and size <= _SMALL:
+                self._end(0, size, check=True)
+            elif not whole:
+                self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.head()
+            coming.set_result(None)
+        except BaseException as error:  # noqa: BLE001
+            coming.set_exception(error)
+
+    def _end(self, start: int, count: int, *, check: bool) -> bytes:
+        size, kept = self.size(), self._kept()
+        if self.kept(start, min(start + count, size)) is None:
+            begin, stop = (0, size) if size <= _HEAD else (start, start + count)
+            kept = Kept(begin, self.read(begin, stop - begin), checked=False)
+        if check and not kept.checked:
+            self.check()
+            kept = kept._replace(checked=True)
+        self._store.keep(self._path, kept)
+        return kept.data[start - kept.begin : start - kept.begin + count]
+
+    def _kept(self) -> Kept:
+        return self._store.kept.get(self._path, Kept(0, b"", checked=False))
+
+    def _whole(self) -> bytes | None:
+        kept, seen = self._kept(), self._seen
+        return kept.data if kept.checked and seen is not None and len(kept.data) == seen.size else None
+
+    def _over(self, found: list[tuple[int, bytes]]) -> pa.NativeFile:
+        def read_at(start: int, count: int) -> bytes:
+            for begin, data in found:
+                if begin <= start and start + count <= begin + len(data):
+                    return data[start - begin : start - begin + count]
+            data = self.read(start, count)
+            self.check()
+            return data
+
+        return positioned_stream(read_at, self.size)
+
+    def _opened(self, stopped: Stopped) -> Seen:
+        """The version that was opened first, with a handle of this process."""
+        with self._looking:
+            seen = self._seen
+            if seen is None or seen.process != os.getpid():
+                now = self._store.attempt(self._path, lambda it: look(it, self._path), stopped)
+                if seen is not None and seen.version != now.version:
+                    raise self._changed()
+                self._seen = seen = now
+            return seen
+
+    def _changed(self) -> SourceError:
+        return SourceError(
+            f"{self.name} was replaced after it was opened",
+            hint="run again once its export is complete; rows of two versions are not mixed",
+        )
+
+
+def check_versions(files: Iterable[InputFile | None]) -> None:
+    """Raise SourceError if a store has another version of any of its files than the one that was opened."""
+    with ThreadPoolExecutor(_FILES_AHEAD, "store") as pool:
+        list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
+
+
+class _Ahead:
+    """Threads, made when they are needed, that fetch the ranges of a file that are read next."""
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file = file
+        self._stop = threading.Event()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[tuple[int, bytes]]]:
+        """Fetch ranges; the result has each one's start and bytes. One call follows another."""
+        pool = self._pool = self._pool or ThreadPoolExecutor(_CONNECTIONS, "store")
+        stopped = self._stop.is_set
+        parts = [pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
+
+        def finish() -> list[tuple[int, bytes]]:
+            found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
+            if found:
+                self._file.check(stopped)
+            return found
+
+        return pool.submit(finish)
+
+    def close(self) -> None:
+        """End the threads, after at most one request each."""
+        self._stop.set()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+class _Pieces:
+    """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead."""
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file, self._ahead = file, _Ahead(file)
+        self._begin, self._data, self._step = 0, b"", _HEAD
+        self._next: Future[list[tuple[int, bytes]]] | None = None
+        self.close = self._ahead.close
+
+    def read_at(self, start: int, count: int) -> bytes:
+        """Return `count` bytes, fewer only at the end."""
+        stop = min(start + count, self._file.size())
+        parts: list[bytes] = []
+        while start < stop:
+            if not self._begin <= start < self._begin + len(self._data):
+                self._move(start, stop)
+            parts.append(self._data[start - self._begin : stop - self._begin])
+            start += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _move(self, start: int, stop: int) -> None:
+        """Get the piece that begins at `start`."""
+        following, self._next = self._next, None
+        goes_on = start == self._begin + len(self._data)
+        self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
+        if start == 0:
+            data = self._file.head()
+        elif goes_on and following is not None:
+            ((_, data),) = following.result()
+        elif (kept := self._file.kept(start, stop)) is not None:
+            data = kept
+        else:
+            data = self._file.read(start, max(stop - start, self._step))
+            self._file.check()
+        self._begin, self._data = start, data
+        if goes_on and start and (end := start + len(data)) < self._file.size():
+            self._next = self._ahead.submit([(end, end + min(self._step * _GROWTH, _PIECE))])
