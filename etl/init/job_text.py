@@ -99,7 +99,7 @@ def job_text(*parts: Iterable[str]) -> str:
 def header_lines(files: Sequence[str], source: SourceFacts, file: str) -> Iterator[str]:
     """What the file is and what to do with it, and the rows that can't be read."""
     more = f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else ""
-    size = f"{counted(source.rows, 'row')}, {counted(len(source.columns), 'column')}"
+    size = f"{counted(source.rows, 'row')}, {counted(source.width, 'column')}"
     yield from comment(
         f"Proposed by `propsync init`, which read all of {clipped(files[0])}{more}: {size}.", 0
     )
@@ -201,7 +201,7 @@ def proposal_notes(
     source: SourceFacts, choice: IdChoice, proposals: Sequence[ColumnProposal]
 ) -> Iterator[str]:
     """What a user should see at once, before reading the job file: one line each."""
-    rows, columns = counted(source.rows, "row"), counted(len(source.columns), "column")
+    rows, columns = counted(source.rows, "row"), counted(source.width, "column")
     yield f"read {rows}, {columns}; {choice.field}: {spec_text(choice.spec)}"
     if choice.reason == "last resort":
         yield f"no column looks like an id: {clipped(choice.facts.name)} is a guess, check it"
