@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
-from ..arrow.originals import original_rows, rows_with_originals, take_values
+from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
 from ..arrow.structs import FieldPath, value_columns
 from ..job import Job
 from ..mapper import quoted_counts
@@ -152,18 +152,18 @@ class Figures:
     def _add_samples(self, mapped: Mapped) -> None:
         batch, some = mapped.batch, mapped.identifications.slice(0, 2 * _SAMPLES)
         positions = mapped.kept[: len(some)]
-        rows = original_rows(
-            rows_with_originals(batch),
-            positions,
-            source=batch.source,
-            text=batch.text,
-            keep_empty=mapped.keep_empty,
-        )
+        if batch.originals is None:
+            used = [name for name in self._columns if batch.rows.schema.get_field_index(name) >= 0]
+            few = batch.rows.select(used or batch.rows.schema.names)  # a transform may have made all of them
+            rows = original_values(few, positions, text=batch.text, keep_empty=mapped.keep_empty)
+        else:
+            found = original_rows(rows_with_originals(batch), positions, source=batch.source)
+            rows = [row.values for row in found]
         for row, line in zip(rows, json_lines(some, splice=self._splice).splitlines(), strict=True):
             after: dict[str, Any] = orjson.loads(line)
             user = str(after[Subject.of(after).lead])
             if len(self.samples) < _SAMPLES and user not in self.samples:
-                values = orjson.loads(row.values)
+                values = orjson.loads(row)
                 before = {name: values[name] for name in self._columns if name in values}
                 self.samples[user] = MappedExample(user, before, after)
 
