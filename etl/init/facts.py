@@ -73,6 +73,7 @@ class ColumnFacts:
         self._pieces: list[pa.Array] = []
         self._counts: NDArray[np.int64] | None = None
         self._pending = 0
+        self._repeats = True
         self.sample: Sample | None = None
         self.proposed = ProposedType(ColumnSpec(column=name), "text")
         self.closed = False
@@ -161,7 +162,8 @@ class ColumnFacts:
         """Count values that came, if they are many or the `last`; return those that `close` is to judge now."""
         if not self._pieces or (self._pending <= self._kept and not last):
             return None
-        values = counted_values(self._pieces, self._counts)
+        values = counted_values(self._pieces, self._counts, distinct=self._repeats)
+        self._repeats = not self.closed or 2 * len(values.distinct) < self._pending
         self._pieces, self._counts, self._pending = [], None, 0
         if self.closed:
             self._try(values)
@@ -199,13 +201,13 @@ class ColumnFacts:
         texts = values.distinct.cast(pa.string())
         self._measure(values, texts)
         spec = self.proposed.spec
+        null = are_null(texts) if self.text else np.zeros(len(texts), dtype=np.bool_)
         if spec.type in {None, "integer"} and not spec.values:
-            self.ids.add(values)
+            self.ids.add(values, null)
         else:
             self.ids.distinct.add(texts)
         if not self.text:
             return
-        null = are_null(texts)
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(values.counts[place])
         self.after += int(values.counts[~null].sum())
