@@ -159,7 +159,7 @@ class ColumnFacts:
         self._pending += len(column)
 
     def gather(self, *, last: bool = False) -> Values | None:
-        """Count values that came, if they are many or the `last`; return those that `close` is to judge now."""
+        """Count the values that came, if they are many or the `last`; return what `close` must judge now."""
         if not self._pieces or (self._pending <= self._kept and not last):
             return None
         values = counted_values(self._pieces, self._counts, distinct=self._repeats)

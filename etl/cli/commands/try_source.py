@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -49,6 +47,8 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
     until Ctrl-C, and its page shows each user before and after; elsewhere only a table of the first users is
     printed. The exit code is that of the run.
     """
+    import tempfile
+
     from ...init import propose_job
     from ...job import Job
     from ...listeners.output_file import write_whole
@@ -127,6 +127,8 @@ def _summary_lines(summary: Summary) -> Iterator[str]:
 
 def _table(plan: Plan, sandbox: Sandbox) -> str:
     """The first users that arrived: each property, what the file has for it, and what the sandbox has now."""
+    import shutil
+
     import orjson
     from rich.console import Console
     from rich.table import Table
