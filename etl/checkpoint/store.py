@@ -121,7 +121,9 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
                 except OSError as error:
                     raise state_error(path, error) from error
             found = cls.load(path, copy=copy)
-            yield found and stack.enter_context(found)
+            if found is not None:
+                stack.enter_context(found)
+            yield found
 
     @classmethod
     def load(cls, path: Path, *, copy: Path | None = None) -> Self | None:

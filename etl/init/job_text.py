@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 from typing import TYPE_CHECKING, Final
 
 from ..amplitude.limits import MAX_PROPERTIES
 from ..job import CsvOptions
 from ..job.problems import clipped
-from ..text import counted, visible
+from ..text import counted, shell_word, visible
 from .id_choice import id_rejects, id_remarks, is_mail
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def header_lines(files: Sequence[str], source: SourceFacts, file: str) -> Iterat
     yield from comment(
         f"Proposed by `propsync init`, which read all of {clipped(files[0])}{more}: {size}.", 0
     )
-    file = visible(shlex.quote(file))  # a line end in it would end the comment
+    file = visible(shell_word(file))  # a line end in it would end the comment
     yield "# Read it, correct it, then:"
     yield f"#   propsync check {file}      counts, rejects and time; sends nothing"
     yield f"#   propsync preview {file}    the first identifications"

@@ -18,6 +18,7 @@ from ..job import Job
 from ..mapper import quoted_counts
 from ..model import Mapped, Reject, RowFault
 from ..subject import Subject
+from ..text import MASK
 
 # What the counters of all columns may take in memory together, and those of one; in bytes.
 _BUDGET, _MOST_BYTES = 1 << 26, 1 << 18
@@ -91,7 +92,8 @@ class MappedExample:
 class Figures:
     """Figures of an export, gathered batch by batch as it is mapped, before rows are compared and merged.
 
-    `rows` are those that aren't rejects. `rejected` and `skipped` are by column ("": none alone) and code; of
+    `rows` are those that aren't rejects. `hashed` are columns of which only hashes are sent: none of their
+    values is kept. `rejected` and `skipped` are by column ("": none alone) and code; of
     a reject every fault counts.
     """
 
@@ -99,6 +101,9 @@ class Figures:
         located = [(path, spec) for path, spec in job.identification.located()]
         self._columns, self._splice = job.identification.columns(), splice
         self._budget = min(_MOST_BYTES, _BUDGET // len(located))
+        specs = [spec for _, spec in located]
+        plain = {one.column for one in specs if all(step.verb != "sha256" for step in one.transform)}
+        self.hashed = frozenset(one.column for one in specs if one.column) - plain
         self.rows = 0
         self.properties: dict[FieldPath, PropertyFigures] = {}
         for path, spec in located:
@@ -123,7 +128,7 @@ class Figures:
                 found = self._faults(self.skipped, some.column, some.reason)
                 found.count += len(some.rows)
                 place = batch.rows.schema.get_field_index(some.column)
-                if place >= 0:
+                if place >= 0 and some.column not in self.hashed:
                     rows = np.searchsorted(batch.numbers, some.rows)
                     found.values.add(quoted_counts(take_values(batch.rows.column(place), rows)))
         if len(self.samples) < _SAMPLES and len(mapped.kept):
@@ -141,7 +146,7 @@ class Figures:
             found = self._faults(self.rejected, fault.column, fault.code)
             found.count += 1
             found.first = found.first or reject
-            if fault.value:
+            if fault.value and fault.column not in self.hashed:
                 found.values.add([(fault.value, 1)])
 
     def _faults(self, known: dict[tuple[str, str], ColumnFaults], column: str, code: str) -> ColumnFaults:
@@ -165,6 +170,7 @@ class Figures:
             if len(self.samples) < _SAMPLES and user not in self.samples:
                 values = orjson.loads(row)
                 before = {name: values[name] for name in self._columns if name in values}
+                before |= dict.fromkeys(self.hashed & before.keys(), MASK)
                 self.samples[user] = MappedExample(user, before, after)
 
 

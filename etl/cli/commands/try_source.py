@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import InterruptedRunError, UsageError
+from ...text import shell_word
 from .. import options
 from ..console import current, open_browser, show, show_lines
 from ..options import option, switch
@@ -86,9 +86,9 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
         except InterruptedRunError as error:  # it can't be resumed: its state goes with it
             raise KeyboardInterrupt from error
         lines = tuple(_summary_lines(summary))
-        name, words = output or Path("job.yml"), shlex.join(sources)
+        name, words = shell_word(output or "job.yml"), " ".join(map(shell_word, sources))
         steps = [f"propsync init {words} -o {name}"] if output is None else []
-        command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {shlex.quote(str(name))}"])
+        command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {name}"])
         rows = {user: sample.before for user, sample in plan.figures.samples.items()}
         sandbox.trial = Trial(f"What became of {', '.join(sources)}", lines, command, rows)
         show_lines(lines)
