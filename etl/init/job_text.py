@@ -30,6 +30,7 @@ _NO_PROPERTIES: Final = "No column is left for properties, so there is nothing t
 _TOO_MANY: Final = (
     f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
 )
+_UNSEEN: Final = "{} left out: of a source this wide, `init` looks at the first columns and at likely ids."
 _MOST_NAMED: Final = 12
 _BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
@@ -147,8 +148,9 @@ def identification_lines(
     fields: Mapping[str, ColumnSpec],
     devices: Sequence[str],
     proposals: Sequence[ColumnProposal],
+    unseen: int = 0,
 ) -> Iterator[str]:
-    """The keys `identification` and `destination`."""
+    """The keys `identification` and `destination`; so many columns are `unseen`."""
     yield "identification:"
     for remark in id_remarks(choice):
         yield from comment(remark, 2)
@@ -162,7 +164,7 @@ def identification_lines(
     if fields:
         yield from comment("Fields of Amplitude's own:", 2)
         yield from (f"  {name}: {spec_text(spec)}" for name, spec in fields.items())
-    yield from _property_lines(proposals)
+    yield from _property_lines(proposals, unseen)
     yield ""
     yield "destination:"
     yield "  region: us   # or eu: where your Amplitude project is"
@@ -170,7 +172,7 @@ def identification_lines(
     yield "  # transport: batch"
 
 
-def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
+def _property_lines(proposals: Sequence[ColumnProposal], unseen: int) -> Iterator[str]:
     yield "  user_properties:"
     active: set[str] = set()
     for proposal in proposals:
@@ -192,6 +194,9 @@ def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
             else:
                 yield from comment(line.note, 4)
                 yield text
+    else:
+        if unseen:
+            yield from comment(_UNSEEN.format(counted(unseen, "column is", "columns are")), 4)
     if not active:
         yield from comment(_NO_PROPERTIES, 4)
 

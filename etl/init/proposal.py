@@ -182,7 +182,7 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
     text = job_text(
         header_lines([file.name for file in source.files], facts, file),
         [f"name: {proposed_name(name)}", *source_lines(locations, reading.csv, nulls, reading.remark)],
-        identification_lines(choice, fields, devices, proposals),
+        identification_lines(choice, fields, devices, proposals, facts.width - len(facts.columns)),
     )
     notes = [*proposal_notes(facts, choice, proposals)]
     notes += [f"csv.escape: {reading.remark}"] if reading.remark else []

@@ -149,9 +149,12 @@ def test_whatever_is_forged_in_a_plan_is_told(propsync: Propsync, sandbox: Sandb
     places = [path for path in places_in(whole) if path[0] not in {"digest", "format"}]
     refused = set()
     for *parents, last in places:
-        for forge in (lambda holder, key: holder.pop(key), lambda holder, key: holder.update({key: [[]]})):
+        for gone in (True, False):
             data = json.loads(plan.read_text())
-            forge(reduce(lambda part, key: part[key], parents, data), last)
+            holder = reduce(lambda part, key: part[key], parents, data)
+            holder[last] = [[]]
+            if gone:
+                del holder[last]
             content = {name: value for name, value in data.items() if name != "digest"}
             digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
             forged = job.with_name("forged.json")
