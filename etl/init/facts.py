@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from .sample import Sample
 from .type_proposals import ProposedType, propose_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -308,6 +309,15 @@ def _close_together(stacked: list[tuple[ColumnFacts, Values]]) -> None:
             facts.close(values, {})
 
 
+def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches, and read the next one meanwhile."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
+
+
 def read_facts(
     source: Source, *, prefix: str, progress: Callable[[int, int | None], None] | None = None
 ) -> SourceFacts:
@@ -328,7 +338,8 @@ def read_facts(
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()
     for file in range(len(source.files)):
-        for batch in source.read(RowRange(file), used=names[file]):
+        batches = source.read(RowRange(file), used=names[file])
+        for batch in _read_ahead(batches) if source.repeatable else batches:
             facts.add(batch)
             if progress is not None:
                 progress(facts.rows, total)
