@@ -65,7 +65,7 @@ class _RunCommand(click.Command):
 @switch("--dry-run", "Send nothing; show what the run would do, as `check` does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout.")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
-@switch("--mask", "Keep no examples of rejects: neither on the page nor in the state folder's record.")
+@switch("--mask", "Keep no examples of rejects, nor words that may quote rows, on the page or in the record.")
 @options.REJECTS
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
 @options.notify_options
