@@ -17,7 +17,7 @@ from .output_file import check_writable, write_whole
 from .phrases import workload
 from .plan_summary import value_text
 from .plots import PLOT_HEIGHT, PLOT_WIDTH, timeline_of
-from .run_record import RunRecord, RunRecorder
+from .run_record import RunRecord, RunRecorder, masked_reason
 from .summary import (
     ROW_ENDS,
     STAGES,
@@ -126,7 +126,8 @@ def report_page(
 
     With `mask` it has no examples of rejects.
     """
-    summary, started, tally = record.summary, record.started, record.summary.tally
+    summary = masked_reason(record.summary) if mask else record.summary
+    started, tally = record.started, record.summary.tally
     details = record.details or Detailed()
     where = f"{summary.status} before the first row"
     if started is not None:

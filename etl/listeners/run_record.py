@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from contextlib import suppress
@@ -12,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..checkpoint.history import keep_run, past_runs
-from ..errors import StateError
+from ..errors import ExitCode, StateError
 from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
 from ..text import one_line
@@ -30,6 +31,9 @@ _MOST_POINTS: Final = 120  # of a series; when it is full, every other point goe
 _MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
 _MOST_REASONS: Final = 5
 _LONGEST: Final = 200  # of a text, in characters
+# Where words begin that are not propsync's: behind a colon, and behind the status of an answer.
+_FOREIGN: Final = re.compile(r": |(?<=\b[1-5]\d\d) ")
+_QUOTING: Final = frozenset({ExitCode.FAULT, ExitCode.DESTINATION})
 
 # Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
 # percentile of the time to an answer since the point before; None if there was none.
@@ -102,7 +106,7 @@ class RunRecorder:
     """Collects the record of a run, in memory that does not grow with its length.
 
     `clock` is in seconds and never goes back, `now` is the time of day. With `mask`, no examples of rejects
-    are kept.
+    are kept, and of reasons no words of the server or of the job's own code, which may quote rows.
     """
 
     def __init__(
@@ -173,12 +177,13 @@ class RunRecorder:
             for at, tally, found in self._series
         )
         warnings, details, left_out = fitted(self._warnings, self._details)
-        reasons = tuple((_clipped(reason), count) for reason, count in self._reasons.most_common())
+        shown = (lambda text: _FOREIGN.split(text)[0]) if self._mask else _clipped
+        reasons = tuple((shown(reason), count) for reason, count in self._reasons.most_common())
         return RunRecord(
             self._began,
             self._now(),
             self._started,
-            summary,
+            masked_reason(summary) if self._mask else summary,
             tuple(self._pauses),
             series,
             warnings,
@@ -257,6 +262,14 @@ def fitted(
         parts = {name: tuple(lists[name]) for name in ("files", "mapping", "examples")}
         details = Detailed(**parts, changes=known, rejects_path=path)
     return kept, details, left_out
+
+
+def masked_reason(summary: Summary) -> Summary:
+    """The summary without words of the server, or of the job's own code, which may quote rows."""
+    reason = summary.reason or ""
+    if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
+        summary = replace(summary, reason=_FOREIGN.split(reason)[0])
+    return summary
 
 
 class HistoryListener:

@@ -12,6 +12,7 @@ from ..text import MASK
 
 if TYPE_CHECKING:
     from ..arrow.distinct import ValueCounts
+    from ..model import Reject
     from .figures import ColumnFaults
     from .plan import Plan
 
@@ -29,6 +30,10 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
         if mask:
             return MASK
         return json.loads(text) if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+
+    def hidden(reject: Reject) -> bool:
+        """Whether the reason may quote a value of which only a hash is sent."""
+        return any(fault.column in plan.figures.hashed for fault in reject.faults)
 
     def values(found: ValueCounts, *, quoted: bool = False) -> dict[str, Any]:
         top = [(text if quoted and not mask else shown(text), n) for text, n in found.top(_TOP)]
@@ -55,7 +60,7 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
         "rejects_by_code": dict(plan.rejects_by_code.most_common()),
         "reject_examples": {
             code: [
-                {"source": r.source, "row": r.row, "reason": MASK if mask else r.reason}
+                {"source": r.source, "row": r.row, "reason": MASK if mask or hidden(r) else r.reason}
                 for r in plan.examples[code]
             ]
             for code, _ in plan.rejects_by_code.most_common()

@@ -28,11 +28,11 @@ from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
 from .diff_base import destination_folder
 from .plan_data import plan_dict
+from .plan_format import PLAN_FORMAT, format_fault
 
 if TYPE_CHECKING:
     from .plan import Plan
 
-PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {"rows": "rows", "accepted": "to be sent"} | {
@@ -125,7 +125,8 @@ class SavedPlan:
     def load(cls, path: Path) -> Self:
         """Read a plan file. Raises UsageError for a damaged one, PlanError for one of another format."""
         try:
-            data = json.loads(path.read_bytes())
+            text = path.read_bytes()
+            data = json.loads(text)
         except OSError as error:
             raise UsageError(f"the plan {path} can't be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -138,6 +139,8 @@ class SavedPlan:
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
+        if (fault := format_fault(text)) is not None:
+            raise UsageError(f"{path} is not a plan of `check --save`: {fault}", hint=_ANEW)
         return cls(data, str(path))
 
     @property

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def verify_job(
     for file in (path, path.with_name(f"{path.name}-wal")):  # before it is opened, which may touch them
         with suppress(OSError):
             written.append(file.stat().st_mtime)
-    with suppress(EtlError), Checkpoint.load(path) or nullcontext() as checkpoint:
+    with suppress(EtlError), Checkpoint.look(path) as checkpoint:
         if checkpoint is not None and not checkpoint.progress().finished:
             notify("the last run isn't finished: what it has not sent yet will differ")
 

@@ -110,7 +110,8 @@ class Source:
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
         """Return the columns that file number `file` lacks; if rows have their own columns, all rows."""
         entry = self._entries[file]
-        return entry.reader.lacks([name for name in names if name not in entry.names()])
+        known = set(entry.names())
+        return entry.reader.lacks([name for name in names if name not in known])
 
     def with_columns(self, file: int, names: Sequence[str]) -> Source:
         """Return the same source, but file number `file` has these columns, too: null in each of its rows."""
@@ -190,7 +191,7 @@ class Source:
             return self._batches(file, RowSpans(spans), list(dict.fromkeys(used)), exact=True)
         names = entry.schema().names
         wanted = list(names if columns is None else dict.fromkeys(columns))
-        if missing := [column for column in wanted if column not in names]:
+        if missing := sorted(set(wanted).difference(names), key=wanted.index):
             hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
             raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
         return self._batches(file, RowSpans(spans), wanted, exact=False)
