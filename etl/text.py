@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import accumulate, takewhile, zip_longest
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
@@ -140,6 +141,12 @@ def address(endpoint: str) -> str:
     except ValueError:
         return "(not a URL)"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def shell_word(path: object) -> str:
+    """Write a path for a command to be copied: one that begins with a dash is no option there."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") and text != "-" else text)
 
 
 def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:

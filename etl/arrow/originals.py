@@ -242,7 +242,7 @@ def arrow_origins(rows: pa.RecordBatch) -> list[str]:
         for place, column in enumerate(rows.columns)
         if column.type == pa.float64()
     }
-    schemas: dict[tuple[int, ...], str] = {}
+    names, schemas = rows.schema.names, dict[tuple[int, ...], str]()
     found = []
     for row in range(rows.num_rows):
         places = tuple(sorted([*typed, *(place for place, marks in odd.items() if marks[row])]))
@@ -252,7 +252,7 @@ def arrow_origins(rows: pa.RecordBatch) -> list[str]:
         # Taken and not sliced: what a slice's buffers hold beside it would be written, too.
         one = pa.RecordBatch.from_arrays(
             [take_values(rows.column(place), [row]) for place in places],
-            names=[rows.schema.names[place] for place in places],
+            names=[names[place] for place in places],
         )
         if places not in schemas:
             schemas[places] = b64encode(zlib.compress(one.schema.serialize(), 6)).decode()

@@ -91,7 +91,7 @@ class StateDir:
         The operating system releases the lock when the process ends. Unfinished files of a killed process are
         removed: they may hold rows, and nothing reads them.
         """
-        with os.fdopen(self._open_lock(os.O_CREAT), "r+") as lock:
+        with os.fdopen(self._open_lock(os.O_RDWR | os.O_CREAT), "r+") as lock:
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat()}
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,16 +112,16 @@ class StateDir:
 
     def holder(self) -> str | None:
         """The run that holds the folder now, as a sentence; None if there is none."""
-        with suppress(OSError, StateError), os.fdopen(self._open_lock(), "r+") as lock:
+        with suppress(OSError, StateError), os.fdopen(self._open_lock(os.O_RDONLY)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _holder(self.path, lock.read())
         return None
 
-    def _open_lock(self, flags: int = 0) -> int:
+    def _open_lock(self, flags: int) -> int:
         try:
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
+            descriptor = os.open(self.lock, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise StateError(

@@ -6,12 +6,15 @@ One SQLite file; every commit is one transaction.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Self, cast
 from uuid import uuid4
 
@@ -104,8 +107,30 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             raise state_error(path, error) from error
 
     @classmethod
-    def load(cls, path: Path) -> Self | None:
-        """Open the checkpoint at `path`; None where there is none.
+    @contextmanager
+    def look(cls, path: Path) -> Iterator[Self | None]:
+        """Open the checkpoint at `path` as `load` does, to read it: a copy where it can't be written."""
+        effective = os.access in os.supports_effective_ids
+        places = (path, path.parent) if path.exists() else ()
+        with ExitStack() as stack:
+            copy = None
+            # SQLite reads a log only where it may write beside it.
+            if not all(os.access(place, os.W_OK, effective_ids=effective) for place in places):
+                copy = Path(stack.enter_context(TemporaryDirectory(prefix="propsync-")), path.name)
+                try:
+                    for suffix in ("", "-wal"):
+                        if Path(f"{path}{suffix}").exists():
+                            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+                except OSError as error:
+                    raise state_error(path, error) from error
+            found = cls.load(path, copy=copy)
+            if found is not None:
+                stack.enter_context(found)
+            yield found
+
+    @classmethod
+    def load(cls, path: Path, *, copy: Path | None = None) -> Self | None:
+        """Open the checkpoint at `path`, or a `copy` of it; None where there is none.
 
         Raises StaleCheckpointError where it is empty, damaged or of another version.
         """
@@ -114,20 +139,26 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         if path.stat().st_size == 0:
             # SQLite would take it for a new one, and drop the log beside it.
             raise stale_checkpoint(path, "is damaged: it is empty")
-        checkpoint = cls(path, connect(path))
+        checkpoint = cls(copy or path, connect(copy or path))
+        checkpoint._sent = SentFile(sent_path(path))
         try:
             with checkpoint._reading() as connection:
                 verify_database(connection, path)
-            query = "SELECT coalesce(max(place + keys + prints), 0) FROM sent"
-            checkpoint._sent.end = next(checkpoint._rows(query))[0]
+            # Another process may finish the run in between, and remove what was sent: so it is asked twice.
+            whole = checkpoint._find_sent() or checkpoint._find_sent()
         except BaseException:
             checkpoint._connection.close()
             raise
-        if not checkpoint._sent.is_whole():
+        if not whole:
             checkpoint._connection.close()
             beside = "the file beside it that ends in -sent is gone, or was cut off"
             raise stale_checkpoint(path, f"lacks what was sent: {beside}")
         return checkpoint
+
+    def _find_sent(self) -> bool:
+        """Whether the file of what was sent has all that is committed."""
+        self._sent.end = next(self._rows("SELECT coalesce(max(place + keys + prints), 0) FROM sent"))[0]
+        return self._sent.is_whole()
 
     def __exit__(self, *_: object) -> None:
         self._sent.close()
@@ -358,5 +389,5 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
             uri = f"{path.resolve().as_uri()}?immutable=1"
             with closing(sqlite3.connect(uri, uri=True)) as connection:
                 return read_past(connection)
-    with Checkpoint.load(path) or nullcontext() as found:
+    with Checkpoint.look(path) as found:
         return found.past() if found is not None else ()

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import click
 
-from ..ending import FAULT, ended, not_begun
 from ..errors import EtlError, StateError, UsageError
 from ..text import visible
 
@@ -161,6 +160,8 @@ class Invocation:
 
         `summary` is that of the run, where the command is one.
         """
+        from ..ending import FAULT, ended, not_begun  # as below: not needed for `--help`
+
         summary = summary or ended(not_begun(self.job), as_error(error))
         names = ("hint", "exit_code", "status", "reason")
         fields = {"message": summary.reason, **{name: getattr(summary, name) for name in names}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -10,24 +11,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_STRING_LENGTH
+from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..arrow.exact_json import is_json, json_as_text
 from ..job import ColumnSpec
 from ..mapper.column import Column
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
 from .id_facts import IdFacts, Values, counted_values
+from .names import may_be_id
 from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
 from .type_proposals import ProposedType, Sample, propose_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from ..model import Batch
     from ..reader import Source
 
+LOOKED_AT: Final = 2 * MAX_PROPERTIES  # columns; more are not needed to find as many properties
 MOST_KEPT: Final = 20_000  # different values of a column that are kept themselves
 _KEPT_IN_ALL: Final = 1_500_000
 _STACKED: Final = 200_000  # values of several columns that are judged together
@@ -70,6 +73,7 @@ class ColumnFacts:
         self._pieces: list[pa.Array] = []
         self._counts: NDArray[np.int64] | None = None
         self._pending = 0
+        self._repeats = True
         self.sample: Sample | None = None
         self.proposed = ProposedType(ColumnSpec(column=name), "text")
         self.closed = False
@@ -153,25 +157,21 @@ class ColumnFacts:
         self.id_facts.follow(column, numbers)
         self._pieces.append(column)
         self._pending += len(column)
-        if self._pending <= self._kept:
-            return
-        values = counted_values(self._pieces, self._counts)
-        self._pieces, self._pending = [], 0
-        if not self.closed and 2 * len(values.distinct) > self._kept:
-            self._counts = None
-            self.close(values, None)
-        elif not self.closed:
-            self._pieces, self._counts = [values.distinct], values.counts
-        else:
-            self._try(values)
 
-    def finish(self) -> Values | None:
-        """The different values, if they are to be judged yet."""
-        values = counted_values(self._pieces, self._counts) if self._pieces else None
-        self._pieces = []
-        if self.closed and values is not None:
+    def gather(self, *, last: bool = False) -> Values | None:
+        """Count the values that came, if they are many or the `last`; return what `close` must judge now."""
+        if not self._pieces or (self._pending <= self._kept and not last):
+            return None
+        values = counted_values(self._pieces, self._counts, distinct=self._repeats)
+        self._repeats = not self.closed or 2 * len(values.distinct) < self._pending
+        self._pieces, self._counts, self._pending = [], None, 0
+        if self.closed:
             self._try(values)
-        return None if self.closed else values
+        elif last or 2 * len(values.distinct) > self._kept:
+            return values
+        else:
+            self._pieces, self._counts = [values.distinct], values.counts
+        return None
 
     def _measure(self, values: Values, texts: pa.StringArray) -> None:
         self.present += int(values.counts.sum())
@@ -181,11 +181,9 @@ class ColumnFacts:
             self.characters += int((lengths * values.counts).sum())
             self.too_long += int(values.counts[lengths > MAX_STRING_LENGTH].sum())
 
-    def close(self, values: Values, fits: Mapping[str, NDArray[np.bool_]] | None) -> None:
-        """Judge the values so far. `fits` says which of them fit which recogniser, if that is known."""
+    def close(self, values: Values, fits: Mapping[str, NDArray[np.bool_]]) -> None:
+        """Judge the values so far. `fits` says which of them fit which recogniser that any of them fits."""
         texts = values.distinct.cast(pa.string())
-        if fits is None:
-            fits = fits_by_name(texts, numbers=not self.text)
         self._measure(values, texts)
         if not len(texts):
             return
@@ -203,13 +201,13 @@ class ColumnFacts:
         texts = values.distinct.cast(pa.string())
         self._measure(values, texts)
         spec = self.proposed.spec
+        null = are_null(texts) if self.text else np.zeros(len(texts), dtype=np.bool_)
         if spec.type in {None, "integer"} and not spec.values:
-            self.ids.add(values)
+            self.ids.add(values, null)
         else:
             self.ids.distinct.add(texts)
         if not self.text:
             return
-        null = are_null(texts)
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(values.counts[place])
         self.after += int(values.counts[~null].sum())
@@ -240,12 +238,14 @@ class ColumnFacts:
 class SourceFacts:
     """A source that was read: its rows, its columns in order, and the rows that can't be read.
 
+    It has `width` columns; `columns` has the first ones and those that are ids by their names.
     `everywhere` has the columns that no file lacks, and `sendable` also those that are null where a file
     lacks them. `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's;
     `backslashes` counts the unreadable rows that have one.
     """
 
     rows: int = 0
+    width: int = 0
     columns: dict[str, ColumnFacts] = field(default_factory=dict)
     everywhere: frozenset[str] = frozenset()
     sendable: frozenset[str] = frozenset()
@@ -262,40 +262,59 @@ class SourceFacts:
             self.backslashes += "\\\\" in reject.values  # one, as JSON writes it
             self.first_unreadable = self.first_unreadable or (reject.source, reject.row)
         for name, column in zip(batch.rows.schema.names, batch.rows.columns, strict=True):
-            self.columns[name].add(column, batch)
+            if (facts := self.columns.get(name)) is not None:
+                facts.add(column, batch)
             if batch.text and (letters := column.buffers()[2]) and not bytes(letters).isascii():
                 self.beyond_ascii += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
+        self._judge()
 
     def close(self) -> None:
-        """Judge, after all rows, the columns that have few different values: many of them at once."""
-        stacked: list[tuple[ColumnFacts, Values]] = []
-        size = 0
-        waiting = [(facts, values) for facts in self.columns.values() if (values := facts.finish())]
-        for number, (facts, values) in enumerate(waiting):
-            stacked.append((facts, values))
-            size += len(values.distinct)
-            if size > _STACKED or number == len(waiting) - 1:
-                for text in (True, False):
-                    _close_together([one for one in stacked if one[0].text is text], text=text)
-                stacked, size = [], 0
+        """Judge, after all rows, the columns that have few different values."""
+        self._judge(last=True)
         for facts in self.columns.values():
             facts.decide()
 
+    def _judge(self, *, last: bool = False) -> None:
+        """Judge the columns of which enough is known, many of them at once."""
+        stacked: list[tuple[ColumnFacts, Values]] = []
+        size = 0
+        for facts in self.columns.values():
+            if (values := facts.gather(last=last)) is not None:
+                stacked.append((facts, values))
+                size += len(values.distinct)
+            if size > _STACKED:
+                _close_together(stacked)
+                stacked, size = [], 0
+        _close_together(stacked)
 
-def _close_together(stacked: list[tuple[ColumnFacts, Values]], *, text: bool) -> None:
-    if not stacked:
-        return
-    texts = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in stacked])
-    # Many columns have the same values.
-    encoded = texts.dictionary_encode()
-    codes = np.array(encoded.indices)
-    fits = {name: mask[codes] for name, mask in fits_by_name(encoded.dictionary, numbers=not text).items()}
-    at = 0
+
+def _close_together(stacked: list[tuple[ColumnFacts, Values]]) -> None:
+    for text in (True, False):
+        group = [one for one in stacked if one[0].text is text and len(one[1].distinct)]
+        if not group:
+            continue
+        # Many columns have the same values.
+        encoded = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in group])
+        encoded = encoded.dictionary_encode()
+        codes, found = np.array(encoded.indices), fits_by_name(encoded.dictionary, numbers=not text)
+        ends = np.cumsum([0, *(len(values.distinct) for _, values in group)])
+        fits = {name: mask[codes] for name, mask in found.items()}
+        some = {name: np.logical_or.reduceat(mask, ends[:-1]) for name, mask in fits.items()}
+        for place, (facts, values) in enumerate(group):
+            own = slice(ends[place], ends[place + 1])
+            facts.close(values, {name: mask[own] for name, mask in fits.items() if some[name][place]})
     for facts, values in stacked:
-        stop = at + len(values.distinct)
-        own = {name: part for name, mask in fits.items() if (part := mask[at:stop]).any()}
-        facts.close(values, own)
-        at = stop
+        if not len(values.distinct):
+            facts.close(values, {})
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches, and read the next one meanwhile."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def read_facts(
@@ -308,16 +327,18 @@ def read_facts(
     facts = SourceFacts()
     names = [source.names(file) for file in range(len(source.files))]
     different = dict.fromkeys(name for some in names for name in some)
-    kept = max(50, min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(different))))
-    for name in different:
-        facts.columns[name] = ColumnFacts(name, prefix, kept)
+    facts.width = len(different)
+    looked = [name for place, name in enumerate(different) if place < LOOKED_AT or may_be_id(name)]
+    kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
+    facts.columns = {name: ColumnFacts(name, prefix, kept) for name in looked}
     named = [(frozenset(some), file.format) for some, file in zip(names, source.files, strict=True) if some]
     facts.everywhere = frozenset.intersection(*(some for some, _ in named)) if named else frozenset()
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()
     for file in range(len(source.files)):
-        for batch in source.read(RowRange(file), used=names[file]):
+        batches = source.read(RowRange(file), used=names[file])
+        for batch in _read_ahead(batches) if source.repeatable else batches:
             facts.add(batch)
             if progress is not None:
                 progress(facts.rows, total)

@@ -30,7 +30,7 @@ _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The different values of a column, shape (d,), how often each comes (int64), and empty texts."""
+    """Values of a column, mostly different, shape (d,), how often each comes (int64), and empty texts."""
 
     distinct: pa.Array
     counts: NDArray[np.int64]
@@ -115,10 +115,12 @@ class IdFacts:
                 and not written.null_count
             }
 
-    def add(self, values: Values) -> None:
-        """Count more values of the column."""
-        null = are_null(values.distinct) if pa.types.is_string(values.distinct.type) else None
-        if null is not None and null.any():
+    def add(self, values: Values, null: NDArray[np.bool_] | None = None) -> None:
+        """Count more values of the column; `null` marks the words for null, if they are known."""
+        if null is None:
+            text = pa.types.is_string(values.distinct.type)
+            null = are_null(values.distinct) if text else np.zeros(len(values.distinct), dtype=np.bool_)
+        if null.any():
             keep = pa.array(~null)
             values = Values(values.distinct.filter(keep), values.counts[~null])
         cells = _AS_ID.read(values.distinct, len(values.distinct), text=True)
@@ -145,22 +147,30 @@ class IdFacts:
                 self.examples.setdefault(issue.message, quote_value(ids, places[0]))
 
 
-def counted_values(pieces: list[pa.Array], first_counts: NDArray[np.int64] | None = None) -> Values:
+def counted_values(
+    pieces: list[pa.Array], first_counts: NDArray[np.int64] | None = None, *, distinct: bool = True
+) -> Values:
     """The different values of arrays that are neither null nor empty text. Not for nested types.
 
-    `first_counts` says how often each value of the first array comes; it is once otherwise.
+    `first_counts` says how often each value of the first array comes; it is once otherwise. Without
+    `distinct` equal values may stand there several times, which is quicker where few are equal.
     """
     if len({piece.type for piece in pieces}) > 1:
         pieces = [piece.cast(pa.string()) for piece in pieces]
     column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
-    encoded = column.dictionary_encode()
-    distinct = encoded.dictionary
-    codes, weights = np.array(encoded.indices.drop_null()), None
-    if first_counts is not None:
-        weights = np.r_[first_counts, np.ones(len(column) - len(first_counts))][np.array(encoded.is_valid())]
-    counts = np.bincount(codes, weights, len(distinct)).astype(np.int64)
-    if pa.types.is_string(distinct.type):
-        keep = np.array(pc.binary_length(distinct)) > 0
+    if distinct:
+        encoded = column.dictionary_encode()
+        found, weights = encoded.dictionary, None
+        if first_counts is not None:
+            ones = np.ones(len(column) - len(first_counts))
+            weights = np.r_[first_counts, ones][np.array(encoded.is_valid())]
+        codes = np.array(encoded.indices.drop_null())
+        counts = np.bincount(codes, weights, len(found)).astype(np.int64)
+    else:
+        found = column.drop_null()
+        counts = np.ones(len(found), dtype=np.int64)
+    if pa.types.is_string(found.type):
+        keep = np.array(pc.binary_length(found)) > 0
         if not keep.all():
-            return Values(distinct.filter(pa.array(keep)), counts[keep], int(counts[~keep].sum()))
-    return Values(distinct, counts)
+            return Values(found.filter(pa.array(keep)), counts[keep], int(counts[~keep].sum()))
+    return Values(found, counts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 from importlib import resources
 from types import MappingProxyType
@@ -14,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from ..amplitude.limits import MAX_PROPERTIES
 from ..job import CsvOptions
 from ..job.problems import clipped
-from ..text import counted, visible
+from ..text import counted, shell_word, visible
 from .id_choice import id_rejects, id_remarks, is_mail
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ _NO_PROPERTIES: Final = "No column is left for properties, so there is nothing t
 _TOO_MANY: Final = (
     f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
 )
+_UNSEEN: Final = "{} left out: of a source this wide, `init` looks at the first columns and at likely ids."
 _MOST_NAMED: Final = 12
 _BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
@@ -114,13 +114,13 @@ def job_text(
     return environment.from_string(template).render(
         read=clipped(files[0]),
         more=f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else "",
-        size=f"{counted(source.rows, 'row')}, {counted(len(source.columns), 'column')}",
-        file=visible(shlex.quote(file)),  # a line end in it would end the comment
+        size=f"{counted(source.rows, 'row')}, {counted(source.width, 'column')}",
+        file=visible(shell_word(file)),  # a line end in it would end the comment
         unreadable=list(_unreadable(source)),
         locations=[quoted(location.replace("$", "$$")) for location in locations],
         choice=choice,
         remarks=id_remarks(choice),
-        properties=list(_property_lines(proposals)),
+        properties=list(_property_lines(proposals, source.width - len(source.columns))),
         name=name,
         csv=csv,
         escape_remark=escape_remark,
@@ -130,7 +130,7 @@ def job_text(
     )
 
 
-def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
+def _property_lines(proposals: Sequence[ColumnProposal], unseen: int) -> Iterator[str]:
     active: set[str] = set()
     for proposal in proposals:
         if len(active) >= MAX_PROPERTIES:
@@ -151,6 +151,9 @@ def _property_lines(proposals: Sequence[ColumnProposal]) -> Iterator[str]:
             else:
                 yield comment(line.note, 4)
                 yield text
+    else:
+        if unseen:
+            yield comment(_UNSEEN.format(counted(unseen, "column is", "columns are")), 4)
     if not active:
         yield comment(_NO_PROPERTIES, 4)
 
@@ -159,7 +162,7 @@ def proposal_notes(
     source: SourceFacts, choice: IdChoice, proposals: Sequence[ColumnProposal]
 ) -> Iterator[str]:
     """What a user should see at once, before reading the job file: one line each."""
-    rows, columns = counted(source.rows, "row"), counted(len(source.columns), "column")
+    rows, columns = counted(source.rows, "row"), counted(source.width, "column")
     yield f"read {rows}, {columns}; {choice.field}: {spec_text(choice.spec)}"
     if choice.reason == "last resort":
         yield f"no column looks like an id: {clipped(choice.facts.name)} is a guess, check it"

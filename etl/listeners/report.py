@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..text import address, counted, one_line, per_second, printable, share, sho
 from .output_file import check_writable, write_whole
 from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
 from .progress import workload
-from .run_record import RunRecord, RunRecorder
+from .run_record import RunRecord, RunRecorder, masked_reason
 from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def report_page(
 
     With `mask` it has no examples of rejects.
     """
+    if mask:
+        record = replace(record, summary=masked_reason(record.summary))
     summary, started = record.summary, record.started
     counts = {end: getattr(summary.tally, end) for end in ROW_ENDS}
     # Rows that the source has and the run didn't come to, as far as is known.

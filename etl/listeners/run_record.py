@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 
 from ..checkpoint.history import keep_run, past_runs
-from ..errors import StateError
+from ..errors import ExitCode, StateError
 from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
 from ..text import one_line, shortened
@@ -34,6 +35,9 @@ _MOST_POINTS: Final = 120  # of a series; when it is full, every other point goe
 _MOST_PAUSES: Final = 60  # when there are more, those with the shortest time between become one
 _MOST_REASONS: Final = 5
 _LONGEST: Final = 200  # of a text, in columns
+# Where words begin that are not propsync's: behind a colon, and behind the status of an answer.
+_FOREIGN: Final = re.compile(r": |(?<=\b[1-5]\d\d) ")
+_QUOTING: Final = frozenset({ExitCode.FAULT, ExitCode.DESTINATION})
 
 # Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
 # percentile of the time to an answer since the point before; None if there was none.
@@ -102,7 +106,7 @@ class RunRecorder:
     """Collects the record of a run, in memory that does not grow with its length.
 
     `clock` is in seconds and never goes back, `now` is the time of day. With `mask`, no examples of rejects
-    are kept.
+    are kept, and of reasons no words of the server or of the job's own code, which may quote rows.
     """
 
     def __init__(
@@ -166,8 +170,12 @@ class RunRecorder:
             for at, t, found in self._series
         )
         pauses, ended = tuple(self._pauses), self._now()
-        reasons = tuple((_clipped(reason), count) for reason, count in self._reasons.most_common())
+        reasons = tuple(
+            (_FOREIGN.split(reason)[0] if self._mask else _clipped(reason), count)
+            for reason, count in self._reasons.most_common()
+        )
         kept, details, left_out = fitted(self._warnings, self._details)
+        summary = masked_reason(summary) if self._mask else summary
         return RunRecord(
             self._began, ended, self._started, summary, pauses, series, kept, reasons, details, left_out
         )
@@ -234,6 +242,14 @@ def fitted(
         parts = {**lists, "changes": None if details.changes is None else known}
         details = Detailed(**parts, rejects_path=_clipped(details.rejects_path))
     return kept, details, left_out
+
+
+def masked_reason(summary: Summary) -> Summary:
+    """The summary without words of the server, or of the job's own code, which may quote rows."""
+    reason = summary.reason or ""
+    if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
+        summary = replace(summary, reason=_FOREIGN.split(reason)[0])
+    return summary
 
 
 class HistoryListener:

@@ -28,10 +28,12 @@ from ..snapshot import (
     device_owners,
     layout_of,
 )
-from .settings import USUAL_ABSENT, USUAL_CHANGES
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
 INVALIDATED: Final = ""
+# An export in which more changed, or from which more are missing, is probably broken.
+USUAL_CHANGES: Final = 90.0
+USUAL_ABSENT: Final = 10.0
 # A share of fewer users says little, so no limit is set unless the settings do.
 _MANY: Final = 1000
 _MANY_ABSENT: Final = 10  # a user who is unset by mistake loses something

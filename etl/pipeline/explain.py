@@ -94,9 +94,8 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
             if own is not None:
                 mapped.append(own)
     found.rejects = list(_past_rejects(job, folder.rejects, user))
-    checkpoint = Checkpoint.load(folder.checkpoint)
-    if checkpoint is not None:
-        with checkpoint:
+    with Checkpoint.look(folder.checkpoint) as checkpoint:
+        if checkpoint is not None:
             found.unfinished = not checkpoint.progress().finished
     with open_diff_base(job, folder, full=settings.full) as base:
         _look_up(base, found)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
-from ..arrow.originals import original_rows, rows_with_originals, take_values
+from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
 from ..arrow.structs import FieldPath, value_columns
 from ..errors import REMEDIES
 from ..job import Job
@@ -101,7 +101,8 @@ class MappedExample:
 class Figures:
     """Figures of an export, gathered batch by batch as it is mapped, before rows are compared and merged.
 
-    `rows` are those that aren't rejects. `rejected` and `skipped` are by column ("": none alone) and code; of
+    `rows` are those that aren't rejects. `hashed` are columns of which only hashes are sent: none of their
+    values is kept. `rejected` and `skipped` are by column ("": none alone) and code; of
     a reject every fault counts.
     """
 
@@ -109,6 +110,9 @@ class Figures:
         located = [(path, spec) for path, spec in job.identification.located()]
         self._columns, self._splice = job.identification.columns(), splice
         self._budget = min(_MOST_BYTES, _BUDGET // len(located))
+        specs = [spec for _, spec in located]
+        plain = {one.column for one in specs if all(step.verb != "sha256" for step in one.transform)}
+        self.hashed = frozenset(one.column for one in specs if one.column) - plain
         self.rows = 0
         self.properties: dict[FieldPath, PropertyFigures] = {}
         for path, spec in located:
@@ -133,7 +137,7 @@ class Figures:
                 found = self._faults(self.skipped, some.column, some.reason)
                 found.count += len(some.rows)
                 place = batch.rows.schema.get_field_index(some.column)
-                if place >= 0:
+                if place >= 0 and some.column not in self.hashed:
                     rows = np.searchsorted(batch.numbers, some.rows)
                     found.values.add(quoted_counts(take_values(batch.rows.column(place), rows)))
         if len(self.samples) < _SAMPLES and len(mapped.kept):
@@ -151,7 +155,7 @@ class Figures:
             found = self._faults(self.rejected, fault.column, fault.code)
             found.count += 1
             found.first = found.first or reject
-            if fault.value:
+            if fault.value and fault.column not in self.hashed:
                 found.values.add([(fault.value, 1)])
 
     def as_dict(self, *, mask: bool) -> dict[str, Any]:
@@ -207,19 +211,20 @@ class Figures:
     def _add_samples(self, mapped: Mapped) -> None:
         batch, some = mapped.batch, mapped.identifications.slice(0, 2 * _SAMPLES)
         positions = mapped.kept[: len(some)]
-        rows = original_rows(
-            rows_with_originals(batch),
-            positions,
-            source=batch.source,
-            text=batch.text,
-            keep_empty=mapped.keep_empty,
-        )
+        if batch.originals is None:
+            used = [name for name in self._columns if batch.rows.schema.get_field_index(name) >= 0]
+            few = batch.rows.select(used or batch.rows.schema.names)  # a transform may have made all of them
+            rows = original_values(few, positions, text=batch.text, keep_empty=mapped.keep_empty)
+        else:
+            found = original_rows(rows_with_originals(batch), positions, source=batch.source)
+            rows = [row.values for row in found]
         for row, line in zip(rows, json_lines(some, splice=self._splice).splitlines(), strict=True):
             after: dict[str, Any] = orjson.loads(line)
             user = str(after[Subject.of(after).lead])
             if len(self.samples) < _SAMPLES and user not in self.samples:
-                values = orjson.loads(row.values)
+                values = orjson.loads(row)
                 before = {name: values[name] for name in self._columns if name in values}
+                before |= dict.fromkeys(self.hashed & before.keys(), MASK)
                 self.samples[user] = MappedExample(user, before, after)
 
 

@@ -29,11 +29,12 @@ from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
 from ..text import MASK
 from .diff_base import destination_folder
+from .plan_format import PLAN_FORMAT, format_fault
 
 if TYPE_CHECKING:
+    from ..model import Reject
     from .plan import Plan
 
-PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
@@ -124,7 +125,8 @@ class SavedPlan:
     def load(cls, path: Path) -> Self:
         """Read a plan file. Raises UsageError for a damaged one, PlanError for one of another format."""
         try:
-            data = json.loads(path.read_bytes())
+            text = path.read_bytes()
+            data = json.loads(text)
         except OSError as error:
             raise UsageError(f"the plan {path} can't be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -137,6 +139,8 @@ class SavedPlan:
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
+        if (fault := format_fault(text)) is not None:
+            raise UsageError(f"{path} is not a plan of `check --save`: {fault}", hint=_ANEW)
         return cls(data, str(path))
 
     @property
@@ -297,6 +301,12 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 
 def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
     """See `Plan.as_dict`."""
+
+    def reason(reject: Reject) -> str:
+        """Why it is rejected, but not where that may quote a value of which only a hash is sent."""
+        hidden = mask or any(fault.column in plan.figures.hashed for fault in reject.faults)
+        return MASK if hidden else reject.reason
+
     changes = plan.changes and asdict(plan.changes)
     for change in changes["by_property"].values() if mask and changes else ():
         for example in change["examples"]:
@@ -312,8 +322,7 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
         "rejects_by_code": dict(plan.rejects_by_code.most_common()),
         "reject_examples": {
             code: [
-                {"source": one.source, "row": one.row, "reason": MASK if mask else one.reason}
-                for one in plan.examples[code]
+                {"source": one.source, "row": one.row, "reason": reason(one)} for one in plan.examples[code]
             ]
             for code, _ in plan.rejects_by_code.most_common()
         },

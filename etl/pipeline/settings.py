@@ -62,11 +62,6 @@ class RowMinimum:
         return f"{self.count:,}" if self.count is not None else f"{self.percent:g}%"
 
 
-# An export in which more changed, or from which more are missing, is probably broken.
-USUAL_CHANGES: Final = 90.0
-USUAL_ABSENT: Final = 10.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a run; the defaults stay within the documented limits of Amplitude's smallest plan.
@@ -77,7 +72,7 @@ class Settings:
     job's. `progress_every` is the least time in seconds between two `Progressed` events. With two
     `processes`, rows are read and encoded in one and sent by the other, if that is safe; None: if it pays.
     `full` sends everything, whatever was sent before. `max_changes` and `max_absent` are percentages of
-    the known users; None: `USUAL_CHANGES` and `USUAL_ABSENT`, if these are many. `min_rows` None: one row,
+    the known users; None: those of `diff_base`, if these are many. `min_rows` None: one row,
     if the last run had some. `on_source_change` is what becomes of an unfinished run of another source or
     job; None: it is restarted, unless increments would count twice. `again` sends increments once more that
     the last run sent. `limit`: only so many rows, the first of the source, are sent; the next run sends the

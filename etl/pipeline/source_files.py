@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import Final
 
@@ -143,7 +143,7 @@ def with_kept(source: Source, folder: StateDir) -> Source:
     if not places or not folder.kept_rejects.exists():
         return source
     try:
-        with Checkpoint.load(folder.checkpoint) or nullcontext() as found:
+        with Checkpoint.look(folder.checkpoint) as found:
             if found is None or not found.progress().complete:
                 return source
             progress = found.progress()

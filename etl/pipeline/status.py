@@ -35,10 +35,9 @@ def status_of(job: Job, *, state_dir: Path | None = None) -> dict[str, object]:
         "snapshot": _snapshot(destination_folder(folder, job.destination.endpoint).snapshot)
         or _snapshot(folder.snapshot),
     }
-    checkpoint = Checkpoint.load(folder.checkpoint)
-    if checkpoint is None:
-        return found | {"status": "never run"}
-    with checkpoint:
+    with Checkpoint.look(folder.checkpoint) as checkpoint:
+        if checkpoint is None:
+            return found | {"status": "never run"}
         progress, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
         names = [str(file[0]) for file in cast("list[list[object]]", progress.identity["source"])]
         return found | {

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def verify_job(
         raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")
     path = StateDir(state_dir or job.state_dir).checkpoint
     written = _last_change(path)  # before it is opened, which may touch it
-    with suppress(EtlError), Checkpoint.load(path) or nullcontext() as checkpoint:
+    with suppress(EtlError), Checkpoint.look(path) as checkpoint:
         if checkpoint is not None and not checkpoint.progress().finished:
             notify("the last run isn't finished: what it has not sent yet will differ")
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..job.sections import CsvOptions
 
 _HEADER_BLOCK: Final = 1 << 16
+_WIDEST_BLOCK: Final = 1 << 24
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
 _SEP_BYTES: Final = 5
@@ -86,6 +87,8 @@ class CsvReader(FileReader):
         dialect = CsvDialect(delimiter, quote)
         self._header = self._header_names(top.first, dialect)
         self._names, self.repeated = unique_names(self._header)
+        if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text
+            self._block = min(max(BLOCK, len(self._names) << 12), _WIDEST_BLOCK)
         if self._known_delimiter is None:
             self._substitution = Substitution(self._csv, delimiter)
         header = [] if self._csv.header is False else self._header

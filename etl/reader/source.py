@@ -110,7 +110,8 @@ class Source:
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
         """Return the columns that file number `file` lacks; if rows have their own columns, all rows."""
         entry = self._entries[file]
-        return entry.reader.lacks([name for name in names if name not in entry.names()])
+        known = set(entry.names())
+        return entry.reader.lacks([name for name in names if name not in known])
 
     def with_columns(self, file: int, names: Sequence[str]) -> Source:
         """Return the same source, but file number `file` has these columns, too: null in each of its rows."""
@@ -148,13 +149,12 @@ class Source:
 
     def expected_rows(self) -> int | None:
         """Return about how many rows all files have, by the bytes that were read; None without sizes."""
-        known = [entry.reader.total_rows() for entry in self._entries]
-        left = [entry for entry, rows in zip(self._entries, known, strict=True) if rows is None]
+        left = [entry for entry in self._entries if entry.reader.total_rows() is None]
         rows, read = (sum(entry.reader.read_so_far[place] for entry in left) for place in (0, 1))
         size = _sum_if_known(entry.file.size for entry in left)
         if size is None or not read:
             return None
-        return sum(rows or 0 for rows in known) + round(size * rows / read)
+        return sum(entry.reader.total_rows() or 0 for entry in self._entries) + round(size * rows / read)
 
     def total_bytes(self) -> int | None:
         """Return the bytes of all files as they are stored (packed or not); None if any has no size."""
@@ -172,9 +172,8 @@ class Source:
         file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
         before.
         """
-        return self.read_spans(
-            row_range.file, [(row_range.first, row_range.stop)], columns=columns, used=used
-        )
+        spans = [(row_range.first, row_range.stop)]
+        return self.read_spans(row_range.file, spans, columns=columns, used=used)
 
     def read_spans(
         self,
@@ -190,7 +189,7 @@ class Source:
             return self._batches(file, RowSpans(spans), list(dict.fromkeys(used)), exact=True)
         names = entry.schema().names
         wanted = list(names if columns is None else dict.fromkeys(columns))
-        if missing := [column for column in wanted if column not in names]:
+        if missing := sorted(set(wanted).difference(names), key=wanted.index):
             hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
             raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
         return self._batches(file, RowSpans(spans), wanted, exact=False)

@@ -99,7 +99,8 @@ def parse_fault(text: str) -> FaultRule:
     found = _SHARE.fullmatch(share)
     probability = math.nan if found is None else float(found[1]) / (100 if found[2] else 1)
     if not 0 <= probability <= 1:
-        raise SandboxError(f'fault "{text}" has no share', hint="write it like 503:0.05 or 503:5%")
+        what = "has no share" if found is None else "has a share above 1, which is 100%"
+        raise SandboxError(f'fault "{text}" {what}', hint="write it like 503:0.05 or 503:5%")
     return FaultRule(kind, moment, probability)
 
 

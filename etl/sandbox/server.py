@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypedDict, Unpack
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
 from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
@@ -41,6 +43,9 @@ _READ_BYTES: Final = 64 * 2**20
 _SHUTDOWN_SECONDS: Final = 1.0
 _DEFAULTS: Final = SandboxOptions()
 _UNAPPLIED: Final = Answer(0, "")
+# What is no HTTP, or too long for it, is a fault of the client, which is told so: no reason for a trace.
+_LOGGER: Final = logging.getLogger(__name__)
+_LOGGER.addFilter(lambda record: not isinstance((record.exc_info or ("", ""))[1], HttpProcessingError))
 
 
 class Clocks(TypedDict, total=False):
@@ -96,7 +101,11 @@ class Sandbox:
         )
         # A compressed body stays compressed until its path opens it, within bounds or not at all.
         self._runner = web.AppRunner(
-            app, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_SECONDS
+            app,
+            access_log=None,
+            logger=_LOGGER,
+            auto_decompress=False,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
         )
         await self._runner.setup()
         try:

@@ -124,13 +124,12 @@ class StoredMap(MutableMapping[str, Value]):
 
         Only the last of these looks at all keys; there A to Z stand for their small letters, too.
         """
-        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         with self._lock:
             self.write()
             found: dict[str, None] = {}
             for where, values in (
                 ("id >= ? AND id < ?", (text, text + "\U0010ffff")),
-                ("id LIKE ? ESCAPE '\\'", (f"%{escaped}%",)),
+                ("instr(lower(id), lower(?))", (text,)),  # not LIKE, whose pattern ends at a NUL
             ):
                 if len(found) < most:
                     rows = self._database.execute(

@@ -5,12 +5,14 @@ That is pandas for a job's own transform, and aiohttp for sending.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from etl.cli.app import propsync as app
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.commands import QUICK, REPOSITORY, Propsync
@@ -74,6 +76,44 @@ def test_what_sends_nothing_does_without_either(
     assert finished.code == 0, finished.err
     assert needed in imported(finished.err)
     assert not {"aiohttp", "pandas.core"} & imported(finished.err)
+
+
+# Commands one after another in one process, from the lightest on, and what has been imported by then.
+STARTS = """
+import contextlib, io, json, sys
+from etl.__main__ import run_command_line
+from etl.cli.process_setup import block_pandas
+block_pandas()
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = run_command_line(arguments)
+    print(json.dumps([code, [name for name in sys.modules if sys.modules[name]]]))
+"""
+HEAVY = {"pydantic", "numpy", "pyarrow", "aiohttp", "asyncio", "jinja2", "rich", "pandas", "etl.model"}
+HEAVY |= {"etl.reader", "etl.mapper", "etl.encoder", "etl.sender", "etl.sandbox", "etl.pipeline.plan"}
+
+
+def test_a_command_imports_what_it_needs(job: Path) -> None:
+    helps = [["--version"], ["--help"], *([name, "--help"] for name in app.commands)]
+    here = ["--state-dir", str(job.parent / "state")]
+    table: list[tuple[list[str], set[str]]] = [(one, set()) for one in helps]
+    table += [
+        (["schema"], {"pydantic"}),
+        (["runs", str(job), *here], {"etl.model", "numpy", "pyarrow"}),
+        (["status", str(job), *here], set()),
+        (["preview", str(job)], {"etl.reader", "etl.mapper", "etl.encoder", "etl.sender", "asyncio"}),
+        (["check", str(job), *here], {"etl.pipeline.plan"}),
+    ]
+    commands = json.dumps([arguments for arguments, _ in table])
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, commands], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    allowed = set[str]()
+    for (arguments, added), line in zip(table, done.stdout.splitlines(), strict=True):
+        code, modules = json.loads(line)
+        allowed |= added
+        assert code == 0, arguments
+        assert HEAVY & set(modules) <= allowed, arguments
 
 
 @pytest.mark.parametrize("processes", ["2", *rarely("1")])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +141,41 @@ def test_what_is_no_plan_is_refused(propsync: Propsync, job: Path, text: str | N
         assert propsync(*words).code == code
     assert propsync("plan", "show", job.parent).code == 2
     assert propsync("check", job, "--save", job.parent / "gone" / "plan.json").code == 2
+
+
+def test_whatever_is_forged_in_a_plan_is_told(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
+    plan = saved(propsync, sandbox, job)
+    whole = json.loads(plan.read_text())
+    places = [path for path in places_in(whole) if path[0] not in {"digest", "format"}]
+    refused = set()
+    for *parents, last in places:
+        for gone in (True, False):
+            data = json.loads(plan.read_text())
+            holder = reduce(lambda part, key: part[key], parents, data)
+            holder[last] = [[]]
+            if gone:
+                del holder[last]
+            content = {name: value for name, value in data.items() if name != "digest"}
+            digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+            forged = job.with_name("forged.json")
+            forged.write_text(json.dumps(content | {"digest": digest}))
+            for words in (("plan", "show", forged), ("plan", "show", forged, "--markdown")):
+                found = propsync(*words)
+                assert found.code in {0, 2}, (parents, last, found.err)
+            if found.code == 2:
+                refused.add(last)
+                assert last in found.err or not parents
+    assert {"rows", "properties", "sha256", "changes", "endpoint"} <= refused
+    assert propsync("run", job, "--endpoint", sandbox.url, "--plan", forged).code in {2, 4}
+    assert not sandbox.stats.requests
+
+
+def places_in(data: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all keys in objects that no list holds."""
+    for key, value in data.items():
+        yield (*path, key)
+        if isinstance(value, dict) and key not in {"keys", "reject_examples", "rejects_by_code"}:
+            yield from places_in(value, (*path, key))
 
 
 def test_a_plan_may_stand_in_the_job_file(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -45,6 +46,15 @@ def test_it_shows_before_and_after_and_leaves_nothing(
     assert "127.0.0.1" not in finished.out  # it has ended
     assert [path.name for path in users.parent.iterdir()] == ["users.csv"]
     assert not list(temp_folder.iterdir())
+
+
+def test_its_commands_work_for_a_file_whose_name_begins_with_a_dash(propsync: Propsync, users: Path) -> None:
+    users.rename(users.with_name("-a file.csv"))
+    finished = propsync("try", "--", "-a file.csv")
+    assert finished.code == 0, finished.err
+    command = next(line for line in finished.out.splitlines() if "propsync init" in line)
+    assert propsync(*shlex.split(command)[1:]).code == 0
+    assert propsync("check", "job.yml").code == 0
 
 
 def test_the_job_file_is_kept_if_asked_for_and_runs(propsync: Propsync, users: Path) -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from etl.errors import SourceError
 from etl.init import Proposal, propose, propose_job
+from etl.init.facts import LOOKED_AT
 from etl.job import Job
 from etl.model import RowRange
 from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
 from etl.reader import open_source
 from tests.examples import examples
-from tests.init.proposals import job_of, proposed, rejects_of
+from tests.init.proposals import job_of, proposed, rejects_of, table_source
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -73,6 +74,18 @@ columns = st.one_of(
     st.just(pa.nulls(3)),
 )
 tables = st.dictionaries(names, columns, min_size=1, max_size=5).map(pa.table)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_of_a_wide_source_the_first_columns_are_looked_at_and_likely_ids(empty: bool) -> None:
+    value = None if empty else "x"
+    columns = {f"c{number}": pa.array([value, value], pa.string()) for number in range(LOOKED_AT + 500)}
+    source = table_source(columns | {"user_id": ["user-1", "user-2"]})
+    text = proposed(source).text
+    assert f"{LOOKED_AT + 501:,} columns." in text
+    assert "  user_id: user_id\n" in text
+    assert ("500 columns are left out" in text) is empty
+    assert ("the columns after these are left out" in text) is not empty
 
 
 @settings(max_examples=examples(75), deadline=None)

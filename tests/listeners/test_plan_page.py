@@ -90,6 +90,22 @@ def test_masked_nothing_of_a_user_is_left(tmp_path: Path) -> None:
         assert MASK in text or json.dumps(MASK)[1:-1] in text
 
 
+@pytest.mark.parametrize("plain", ["", "    plain: mail\n"])
+@pytest.mark.parametrize("more", ["", ", type: number, invalid: skip", ", type: number"])
+def test_of_what_is_hashed_only_hashes_are_shown(tmp_path: Path, more: str, plain: str) -> None:
+    (tmp_path / "users.csv").write_text(f"id,mail\nuser-1,{SECRET}@example.com\nuser-2,\n")
+    names = f"    hash: {{column: mail, transform: [lower, sha256]{more}}}\n    same: {{value: 1}}\n{plain}"
+    text = f"source: users.csv\nidentification:\n  user_id: id\n  user_properties:\n{names}"
+    job = parse_job(text, name="job.yml", folder=tmp_path)
+    source = open_source([str(tmp_path / "users.csv")])
+    plan = plan_job(job, source, settings=Settings()).as_dict(now=NOW)
+    assert SECRET.lower() not in json.dumps(plan)
+    for shown in (json.dumps(plan), plan_page(plan)):
+        assert (SECRET in shown) is bool(plain)
+    if not plain:
+        assert all(SECRET not in line for line, _ in plan_lines(plan))
+
+
 def test_the_page_tells_mapping_figures_and_cost(tmp_path: Path) -> None:
     rows = [("user-1", " pro", "1.5", "7"), ("user-2", "pro", "2.5", ""), ("user-3", "free", "x", "old")]
     rows.append(("user-4", "", "2.5", "old"))

@@ -90,6 +90,29 @@ def test_a_record_that_can_not_be_read_is_left_out(tmp_path: Path) -> None:
     assert len(past_records(tmp_path)) == len(list(readable_runs(tmp_path))) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "left"),
+    [
+        (5, "the destination refuses everything: 25 rows were answered 400 no user ada", "everything"),
+        (5, "the key was refused by 401 ada", "by 401"),
+        (7, "the job's transform a:b failed: ValueError: ada (users.csv, rows 1 to 9)", "a:b failed"),
+        (4, "3 of 9 rows were rejected; the limit is 1", "the limit is 1"),
+    ],
+)
+def test_masked_it_has_no_words_that_may_quote_rows(code: int, reason: str, left: str) -> None:
+    recorder = RunRecorder(mask=True)
+    recorder.note(started())
+    recorder.note(Paused("503 busy with ada", 1.0, 0.0))
+    ended = replace(summary(), status="stopped", exit_code=code, reason=reason)
+    record = recorder.record(ended)
+    assert str(record.summary.reason).endswith(left)
+    assert record.paused_for == (("503", 1),)
+    assert "ada" not in json.dumps(record.as_dict())
+    unmasked = replace(record, summary=ended)
+    assert (" ada" in report_page(unmasked)) is (" ada" in reason)
+    assert "ada" not in report_page(unmasked, mask=True)
+
+
 def test_no_folder_is_made_for_a_run_that_did_not_begin(tmp_path: Path) -> None:
     HistoryListener(tmp_path / "state")(Ended(summary()))
     assert not (tmp_path / "state").exists()

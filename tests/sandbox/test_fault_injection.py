@@ -44,6 +44,11 @@ def test_a_wrong_fault_is_refused_with_a_remedy(text: str) -> None:
     assert caught.value.hint
 
 
+def test_a_share_above_the_whole_is_told_as_one() -> None:
+    with pytest.raises(SandboxError, match='fault "503:200%" has a share above 1, which is 100%'):
+        parse_fault("503:200%")
+
+
 def test_shares_above_the_whole_are_refused() -> None:
     with pytest.raises(SandboxError, match=r"1\.1"):
         make_options({"faults": ["503:0.6", "reset:0.5"]})

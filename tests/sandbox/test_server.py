@@ -53,6 +53,14 @@ def multipart(fields: dict[str, str]) -> tuple[bytes, dict[str, str]]:
     return ("".join(lines) + "--edge--\r\n").encode(), {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
+def test_an_address_too_long_for_http_is_refused_without_a_trace(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = call(sandbox.url, "GET", f"/?q={'a' * 9000}")
+    assert reply.status == 400
+    assert not caplog.records
+
+
 # --- what is taken ---------------------------------------------------------------------------------------
 
 

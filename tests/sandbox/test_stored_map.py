@@ -55,6 +55,8 @@ def test_keys_are_found_by_their_beginning_and_then_by_any_part() -> None:
     assert found.search("ab", 2) == ["ab", "abc"]
     assert found.search("ab", 3) == ["ab", "abc", "AB"]
     assert [found.search(text, 9) for text in ("%", "_", "\\", "zz")] == [["100%"], ["x_y"], ["a\\b"], []]
+    found["nul\0l"] = 1
+    assert [found.search(text, 9) for text in ("\0", "L\0L", "\0x")] == [["nul\0l"], ["nul\0l"], []]
 
 
 NAMES = st.sampled_from(["p", "q"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import UsageError
+from ...text import shell_word
 from ..console import current, show_file
 from ..options import command, spare_inputs
 
@@ -50,19 +51,19 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     for note in proposal.notes:
         current().message("noted", note)
     if output is not None:
-        current().message("wrote", f"wrote {output}; next: propsync check {output}")
+        current().message("wrote", f"wrote {output}; next: propsync check {shell_word(output)}")
 
 
 @contextmanager
 def reading_progress() -> Iterator[Callable[[int, int | None], None] | None]:
     """What shows the rows that were read, on a terminal; None elsewhere."""
-    from rich.console import Console
-
     from ...listeners.terminal import has_cursor
 
     if not has_cursor(sys.stderr):
         yield None
         return
+    from rich.console import Console
+
     console = Console(stderr=True)
     with console.status("reading ...") as status:
         yield lambda rows, total: status.update(

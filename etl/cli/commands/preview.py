@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -68,6 +67,8 @@ def preview_command(
         for shown, row in enumerate(found, 1):  # noqa: B007 - counted
             show(printable_json(row.json))
     else:
+        import shutil
+
         rows = list(found)
         shown = len(rows)
         for text in _tables(rows, shutil.get_terminal_size().columns):

@@ -16,7 +16,6 @@ from ...interrupts import release
 from .. import options
 from ..console import Invocation, current
 from ..options import PATH, command, option, switch
-from ..reporter import Channels, RunReporter
 from .check import exit_code_of, make_plan, show_plan, write_page
 
 
@@ -34,6 +33,8 @@ class _RunCommand(click.Command):
             invocation = parent.find_object(Invocation) if parent else None
             if invocation is None:
                 raise
+            from ..reporter import Channels, RunReporter
+
             lenient = dict.fromkeys(("resilient_parsing", "ignore_unknown_options", "allow_extra_args"), True)
             given = super().make_context(info_name, words, parent, **lenient).params
             channels = {part.name: given[part.name] for part in fields(Channels) if given.get(part.name)}
@@ -65,7 +66,7 @@ class _RunCommand(click.Command):
 @switch("--dry-run", "Send nothing; show what the run would do, as `check` does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout.")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
-@switch("--mask", "Keep no examples of rejects: neither on the page nor in the state folder's record.")
+@switch("--mask", "Keep no examples of rejects, nor words that may quote rows, on the page or in the record.")
 @options.REJECTS
 @option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
 @options.notify_options
@@ -79,6 +80,8 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     Options may also stand in the job file, under `run`, or in variables such as PROPSYNC_RATE. The command
     line wins, then the variable.
     """
+    from ..reporter import Channels, RunReporter
+
     invocation = current()
     with RunReporter(invocation, Channels.take(flags.copy()), job) as reporter:
         # A signal while these are imported waits for `release`: half a library is no use for the rest.

@@ -61,10 +61,11 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
 
 def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
     from ...pipeline import status_of
-    from ...reader import open_source
 
     found: dict[str, Any] = status_of(job, state_dir=state_dir)
     if found["status"] == "unfinished":
+        from ...reader import open_source
+
         found["rows_left"] = None
         with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
             source = job.source and open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)

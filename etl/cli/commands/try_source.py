@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import InterruptedRunError, UsageError
+from ...text import shell_word
 from .. import options
 from ..console import current, open_browser, show, show_lines
 from ..options import command, option, switch
@@ -48,6 +46,8 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
     until Ctrl-C, and its page shows each user before and after; elsewhere only a table of the first users is
     printed. The exit code is that of the run.
     """
+    import tempfile
+
     from ...init import propose_job
     from ...job import Job
     from ...listeners.output_file import write_whole
@@ -85,9 +85,9 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
         except InterruptedRunError as error:  # it can't be resumed: its state goes with it
             raise KeyboardInterrupt from error
         lines = tuple(_summary_lines(summary))
-        name, words = output or Path("job.yml"), shlex.join(sources)
+        name, words = shell_word(output or "job.yml"), " ".join(map(shell_word, sources))
         steps = [f"propsync init {words} -o {name}"] if output is None else []
-        command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {shlex.quote(str(name))}"])
+        command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {name}"])
         rows = {user: sample.before for user, sample in plan.figures.samples.items()}
         sandbox.trial = Trial(f"What became of {', '.join(sources)}", lines, command, rows)
         show_lines(lines)
@@ -128,6 +128,8 @@ def _summary_lines(summary: Summary) -> Iterator[str]:
 
 def _table(plan: Plan, sandbox: Sandbox) -> str:
     """The first users that arrived: each property, what the file has for it, and what the sandbox has now."""
+    import shutil
+
     import orjson
     from rich.console import Console
     from rich.table import Table
