@@ -32,7 +32,10 @@ def configure_allocation() -> None:
 
 
 class _NoPandas:
-    """A finder of modules that is asked first and reports that there is no pandas."""
+    """A finder of modules that is asked first and reports that there is no pandas.
+
+    None in `sys.modules` would be simpler, but pyarrow's conversions fail over it.
+    """
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
         if name == "pandas":
