@@ -31,16 +31,30 @@ def configure_allocation() -> None:
         tune(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
 
 
+class _NoPandas:
+    """A finder of modules that is asked first and reports that there is no pandas.
+
+    None in `sys.modules` would be simpler, but pyarrow's conversions fail over it.
+    """
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+_NO_PANDAS = _NoPandas()
+
+
 def block_pandas() -> None:
     """Let nothing in this process import pandas; only a job with a transform of its own needs it.
 
     pyarrow looks for pandas at its first conversion, to know whether it may ever be given a Series: a quarter
     of a second, and 35 MB, for what no other job gives it. Where it finds none it works the same.
     """
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # so Python says that there is none
+    sys.meta_path.insert(0, _NO_PANDAS)
 
 
 def allow_pandas() -> None:
     """Let pandas be imported again; call it before pyarrow has looked for it."""
-    if sys.modules.get("pandas", sys) is None:
-        del sys.modules["pandas"]
+    if _NO_PANDAS in sys.meta_path:
+        sys.meta_path.remove(_NO_PANDAS)

@@ -39,12 +39,10 @@ LOOK = """
 import sys
 import etl
 from tests.modules import importable_modules
+from etl.cli.process_setup import _NO_PANDAS, block_pandas
 asked = []
-class Finder:
-    def find_spec(self, name, *_):
-        if name == "pandas":
-            asked.append(name)
-sys.meta_path.insert(0, Finder())
+type(_NO_PANDAS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
+block_pandas()
 for name in importable_modules():
     __import__(name)
 assert "pyarrow" in sys.modules
