@@ -50,7 +50,8 @@ class StoreFile(InputFile):
         self._store, self._path, self._info = store, info.path, info
         self._seen = store.seen.pop(info.path, None)
         self._looking = threading.Lock()
-        self._coming: Future[None] | None = None
+        self._coming: threading.Thread | None = None
+        self._fault: Exception | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream that can be read at any position."""
@@ -130,7 +131,10 @@ class StoreFile(InputFile):
         """Wait for what is being fetched of it, and raise what went wrong."""
         coming, self._coming = self._coming, None
         if coming is not None:
-            coming.result()
+            coming.join()
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
 
     def read_ahead(self, *, whole: bool = True) -> None:
         """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
@@ -143,9 +147,9 @@ class StoreFile(InputFile):
     def begin(self, *, whole: bool) -> StoreFile | None:
         """Begin to fetch it, or its end, in a thread. Return the file that follows it."""
         if self._coming is None and self._whole() is None:
-            self._coming = Future()
-            arguments = self._coming, whole
-            threading.Thread(target=self._come, args=arguments, name="store", daemon=True).start()
+            coming = threading.Thread(target=self._come, args=(whole,), name="store", daemon=True)
+            coming.start()
+            self._coming = coming
         return self.following
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
@@ -163,16 +167,15 @@ class StoreFile(InputFile):
             if following is not None:
                 yield self._over(following.result())
 
-    def _come(self, coming: Future[None], whole: bool) -> None:
+    def _come(self, whole: bool) -> None:
         try:
             size = self._opened(never).size
             if whole and size <= _SMALL:
                 self._end(0, size, check=True)
             elif not whole:
                 self.tail() if self.name.lower().endswith(_FROM_THE_END) else self.head()
-            coming.set_result(None)
-        except BaseException as error:  # noqa: BLE001
-            coming.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - it is raised where the file is used
+            self._fault = error
 
     def _end(self, start: int, count: int, *, check: bool) -> bytes:
         size, kept = self.size(), self._kept()

@@ -337,6 +337,20 @@ def test_files_are_opened_and_read_beside_each_other(store: MemoryStore, ending:
     assert store.most_at_once > 3
 
 
+def test_no_thread_is_left_once_all_is_fetched(store: MemoryStore) -> None:
+    """A process that has threads can't be forked."""
+    for number in range(6):
+        store.put(f"b/in/{number}.csv", CSV[:400_000])
+    source = open_source(["s3://b/in"])
+    store.delay = 0.2
+    stored = source._entries[0].stored
+    assert stored is not None
+    stored.read_ahead()
+    assert [thread for thread in threading.enumerate() if thread.name == "store"]
+    source.fetch()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("store")]
+
+
 @given(
     sizes=st.lists(st.sampled_from([3, 40_000, 400_000]), min_size=1, max_size=6),
     failing=st.lists(st.booleans(), max_size=12),
