@@ -29,15 +29,45 @@ from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
 from ..text import MASK
 from .diff_base import destination_folder
-from .plan_format import PLAN_FORMAT, format_fault
 
 if TYPE_CHECKING:
     from ..model import Reject
     from .plan import Plan
 
+PLAN_FORMAT: Final = 1
 _MOST_BEGUN: Final = 1000  # plans of which the state folder remembers that a run began
 _ANEW: Final = "make it anew with `propsync check JOB --save FILE`"
 _COUNTS: Final = {name: name for name in ("rows", *ROW_ENDS)} | {"accepted": "to be sent"}
+_FILE: Final = {"name": str, "bytes": (int, None), "sha256": str}
+_FAULT: Final = {"column": str, "count": int}
+# What is read of a plan file, by type: in a tuple what may be null, in a list what each item is, behind `str`
+# what each value is.
+_CONTENT: Final = {
+    **dict.fromkeys(("propsync", "made"), str),
+    "inputs": {
+        **dict.fromkeys(("job", "endpoint", "transport"), str),
+        "identifications": int,
+        "bytes": int,
+        "full": bool,
+        "transform": (str, None),
+        "keys": {str: str},
+        "files": [_FILE],
+    },
+    "snapshot": ({"run": int, "written": str, "users": int, "sha256": str}, None),
+    "identifications": {"count": int, "sha256": str},
+    "plan": {
+        **dict.fromkeys(("job", "endpoint"), str),
+        **dict.fromkeys((*_COUNTS, "requests", "bytes", "users"), int),
+        "seconds": int | float,
+        "changes": (dict.fromkeys(("new", "changed", "unchanged"), int), None),
+        "properties": [{"property": str, "column": (str, None), "filled": int, "sent": int}],
+        "rejected_values": [_FAULT],
+        "skipped": [_FAULT],
+        "rejects_by_code": {str: int},
+        "guards": [{"guard": str, "limit": str, "found": str, "stops": (str, None)}],
+        "warnings": [{"message": str}],
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +155,7 @@ class SavedPlan:
     def load(cls, path: Path) -> Self:
         """Read a plan file. Raises UsageError for a damaged one, PlanError for one of another format."""
         try:
-            text = path.read_bytes()
-            data = json.loads(text)
+            data = json.loads(path.read_bytes())
         except OSError as error:
             raise UsageError(f"the plan {path} can't be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -139,7 +168,7 @@ class SavedPlan:
         if data["digest"] != _digest({name: value for name, value in data.items() if name != "digest"}):
             message = f"the plan {path} was changed after it was made: its digest does not fit"
             raise UsageError(message, hint=_ANEW)
-        if (fault := format_fault(text)) is not None:
+        if (fault := next(_faults(data, _CONTENT), None)) is not None:
             raise UsageError(f"{path} is not a plan of `check --save`: {fault}", hint=_ANEW)
         return cls(data, str(path))
 
@@ -247,6 +276,24 @@ def stream_error() -> UsageError:
         "a stream is gone once it was read, so there can be no plan of it",
         hint="save it to a file and name that, or leave the plan out",
     )
+
+
+def _faults(value: Any, wanted: Any, place: str = "") -> Iterator[str]:
+    """What a part of a plan file lacks, or has of another type."""
+    if isinstance(wanted, tuple):
+        wanted = object if value is None else wanted[0]
+    kind = type(wanted) if isinstance(wanted, dict | list) else wanted
+    if not isinstance(value, kind):
+        yield f"`{place[1:]}` is of a wrong type"
+    elif isinstance(wanted, list):
+        for number, one in enumerate(value):
+            yield from _faults(one, wanted[0], f"{place}[{number}]")
+    elif isinstance(wanted, dict):
+        for name, inner in (dict.fromkeys(value, wanted[str]) if str in wanted else wanted).items():
+            if name in value:
+                yield from _faults(value[name], inner, f"{place}.{name}")
+            else:
+                yield f"`{place[1:]}.{name}` is missing" if place else f"`{name}` is missing"
 
 
 def _broken(path: str) -> str:
