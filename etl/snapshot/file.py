@@ -288,6 +288,5 @@ class SnapshotWriter(SortedFileWriter):
             unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
             stay = stay.without_fingerprints(unknown_users).in_doubt(unknown_users)
         new, unknown = last_certain(new, doubts_of(rows), self._layout.cumulative)
-        del rows  # a partition is large, and these are copied
         self.changes += count_changes(old, new, gone)
         return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)
