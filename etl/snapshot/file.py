@@ -301,6 +301,7 @@ class SnapshotWriter(SortedFileWriter):
         gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
         new = added_entries(added, self._layout, self._number)
         new, unknown = last_certain(new, doubts_of(added), self._layout.cumulative)
+        del added  # a partition is large, and these are copied
         if self._snapshot is None:
             self.changes += count_changes(new.take(slice(0)), new, gone)
             return snapshot_rows(new, self._layout, self._schema)
