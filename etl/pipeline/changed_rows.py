@@ -71,7 +71,7 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
         batch = mapped.batch
         if not self._keeps or seen is None or compared.rows is None:
             return
-        if seen.keys.shape[1] == 2:
+        if paired := seen.keys.shape[1] == 2:
             self._owners.learn(np.delete(seen.keys, compared.rows, axis=0))
         linked = self._owners.users(seen.keys[compared.rows]) is not None
         # What type such columns have depends on which of their values come together.
@@ -84,8 +84,9 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
             rows += [some.rows for some in mapped.skipped]
             places = np.flatnonzero(np.isin(batch.numbers, np.concatenate(rows)))
         last = self._together[-1] if self._together else None
-        if last is not None and (last.file, self._schema) != (batch.file, batch.rows.schema):
-            self._write()
+        other = last is not None and (last.file, self._schema) != (batch.file, batch.rows.schema)
+        if other or (last is not None and paired and len(places)):
+            self._write()  # whose a device is, is learned batch by batch
         elif last is not None and not len(places) and not batch.rejects:
             self._together[-1] = replace(last, stop=batch.stop)
             return
