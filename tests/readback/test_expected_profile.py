@@ -55,8 +55,9 @@ def expected_of(rows: list[dict[str, Any]]) -> ExpectedProfile:
     return expected
 
 
-@settings(max_examples=examples(600, 60))
+@settings(max_examples=examples(600, 120))
 @given(before=st.dictionaries(NAMES, VALUES), rows=st.lists(updates(), min_size=1, max_size=5))
+@example({}, [{"$set": {"a": 1}}, {"$setOnce": {"a": 2}}])
 @example({}, [{"$set": {"a": ["0"]}}, {"$remove": {"a": ["y" * 1024, "0"]}}])
 @example({}, [{"$set": {"a": ["x" * 600]}}, {"$postInsert": {"a": ["x" * 600, "x" * 600, "0"]}}])
 def test_what_the_rows_leave_is_right_whatever_was_there_before(
