@@ -30,17 +30,11 @@ _ABOVE_16_BITS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # and wit
 _SAMPLED: Final = 256
 # What a byte of a text adds to it, and who escapes it; both are known by the first byte of a character.
 _ADDED, _IN_FORM, _IN_JSON = 0x0F, 0x10, 0x20
-
-
-def _marks() -> bytes:
-    marks = np.zeros(256, np.uint8)
-    marks[:0x20], marks[list(b'\b\t\n\f\r"\\')] = _IN_JSON | 5, _IN_JSON | 1
-    marks[0xC2:0xE0], marks[0xE0:0xF0], marks[0xF0:0xF5] = _IN_JSON | 4, _IN_JSON | 3, _IN_JSON | 8
-    marks[list(b"%&+;\x7f")], marks[ord(" ")] = _IN_FORM | 2, _IN_FORM
-    return marks.tobytes()
-
-
-_MARKS: Final = _marks()
+_OF_BYTES: Final = np.zeros(256, np.uint8)
+_OF_BYTES[:0x20], _OF_BYTES[list(b'\b\t\n\f\r"\\')] = _IN_JSON | 5, _IN_JSON | 1
+_OF_BYTES[0xC2:0xE0], _OF_BYTES[0xE0:0xF0], _OF_BYTES[0xF0:0xF5] = _IN_JSON | 4, _IN_JSON | 3, _IN_JSON | 8
+_OF_BYTES[list(b"%&+;\x7f")], _OF_BYTES[ord(" ")] = _IN_FORM | 2, _IN_FORM
+_MARKS: Final = _OF_BYTES.tobytes()
 
 
 def are_ascii(texts: pa.StringArray) -> bool:
@@ -81,9 +75,11 @@ def escape_text(text: str) -> str:
 
 
 def escape_lines(lines: bytes) -> bytes:
-    """Escape UTF-8 JSON lines for a form; newlines between lines stay as they are.
+    r"""Escape UTF-8 JSON lines for a form; newlines between lines stay as they are.
 
-    Lines in which nothing has to be escaped are returned themselves.
+    Lines in which nothing has to be escaped are returned themselves. All of it is in C: Python writes `\xe9`,
+    `\u20ac` and `\U0001f600`. The first is completed, the last is kept from coming up. Neither is JSON's own
+    where no escaped backslash is left.
     """
     lines = _in_form(lines)
     if lines.isascii():
@@ -92,8 +88,19 @@ def escape_lines(lines: bytes) -> bytes:
     while start < len(lines):  # whole lines
         end = lines.find(b"\n", start + _PART_BYTES) + 1 or len(lines)
         part = lines[start:end]
-        parts.append(part if part.isascii() else _in_ascii(part))
         start = end
+        if not part.isascii():
+            latin_1 = any(byte in part for byte in _LATIN_1)
+            high = any(byte in part for byte in _ABOVE_16_BITS)
+            text = part.replace(b"\\\\", _SHIELD).decode()
+            if high:  # two surrogates, as JSON has them, in place of each character above U+FFFF
+                units = np.frombuffer(text.encode("utf-16-le"), "<u2").astype("<u4")
+                text = units.view(f"<U{len(units)}").item()
+            part = text.encode("ascii", "backslashreplace")
+            if latin_1:
+                part = part.replace(b"\\x", b"\\u00")
+            part = part.replace(_SHIELD, b"\\\\")
+        parts.append(part)
     return b"".join(parts)
 
 
@@ -102,30 +109,3 @@ def _in_form(text: bytes) -> bytes:
         if byte in text:
             text = text.replace(byte, escaped)
     return text
-
-
-def _in_ascii(lines: bytes) -> bytes:
-    r"""JSON with `\uXXXX` for every character outside ASCII. All of it is in C, so no text is worth a cache.
-
-    Python writes `\xe9`, `\u20ac` and `\U0001f600`. The first is completed, the last is kept from coming up.
-    Neither is JSON's own where no escaped backslash is left.
-    """
-    shielded = b"\\" in lines
-    latin_1 = any(byte in lines for byte in _LATIN_1)
-    high = any(byte in lines for byte in _ABOVE_16_BITS)
-    text = (_replaced(lines, b"\\\\", _SHIELD) if shielded else lines).decode()
-    if high:  # two surrogates, as JSON has them, in place of each character above U+FFFF
-        units = np.frombuffer(text.encode("utf-16-le"), "<u2").astype("<u4")
-        text = units.view(f"<U{len(units)}").item()
-    lines = text.encode("ascii", "backslashreplace")
-    if latin_1:
-        lines = _replaced(lines, b"\\x", b"\\u00")
-    return lines.replace(_SHIELD, b"\\\\") if shielded else lines
-
-
-def _replaced(data: bytes, old: bytes, new: bytes) -> bytes:
-    """What `data.replace(old, new)` is, in half its time where `old` has two bytes."""
-    buffers = [None, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data)]
-    whole = pa.Array.from_buffers(pa.large_binary(), 1, buffers)
-    replaced: bytes = pc.replace_substring(whole, pattern=old, replacement=new)[0].as_py()
-    return replaced

@@ -37,9 +37,22 @@ def form_objects(rows: pa.RecordBatch, splice: Splice | None = None) -> pa.Large
 
 def _object(columns: Iterable[_Column], splice: Splice | None) -> list[_Piece]:
     """The pieces of an object that has the columns as members."""
+
+    def joins(column: _Column) -> bool:
+        """Whether it is put together here: a struct, or a text; but not what is to be spliced.
+
+        Where texts are missing, the JSON writer is quicker, unless they are outside ASCII.
+        """
+        values = column[1]
+        if pa.types.is_struct(values.type):
+            return bool(values.type.num_fields)
+        if not pa.types.is_string(values.type) or (splice and may_be_marked(values)):
+            return False
+        return not values.null_count or not are_ascii(values)
+
     members: list[_Member] = []
-    for joins, some in groupby(columns, lambda column: _joins(column[1], splice)):
-        if joins:
+    for joined, some in groupby(columns, joins):
+        if joined:
             members += (_member(name, values, splice) for name, values in some)
         else:
             members.append([_written(list(some), splice)])
@@ -47,24 +60,11 @@ def _object(columns: Iterable[_Column], splice: Splice | None) -> list[_Piece]:
         first, *others = map(_joined, members)
         if first.null_count:  # where all are null, Arrow (seen in 26.0) returns no row
             empty = reduce(pc.and_, (one.is_null() for one in (first, *others)))
-            first = pc.if_else(empty, _scalar(""), first)
-        given = pc.binary_join_element_wise(first, *others, _scalar(","), null_handling="skip")
+            first = pc.if_else(empty, pa.scalar("", _TEXT), first)
+        given = pc.binary_join_element_wise(first, *others, pa.scalar(",", _TEXT), null_handling="skip")
         return ["{", given, "}"]
     pieces = [piece for member in members for piece in (",", *member)]
     return ["{", *pieces[1:], "}"]
-
-
-def _joins(values: pa.Array, splice: Splice | None) -> bool:
-    """Whether the values are put together here: structs, and most texts; but not those that are spliced.
-
-    Where texts are missing, the JSON writer is quicker, unless they are outside ASCII.
-    """
-    kind = values.type
-    if pa.types.is_struct(kind):
-        return bool(kind.num_fields)
-    if not pa.types.is_string(kind) or (splice and may_be_marked(values)):
-        return False
-    return not values.null_count or not are_ascii(values)
 
 
 def _member(name: str, values: pa.Array, splice: Splice | None) -> _Member:
@@ -100,9 +100,5 @@ def _joined(pieces: list[_Piece]) -> pa.LargeStringArray:
             merged[-1] += piece
         else:
             merged.append(piece)
-    texts = (_scalar(piece) if isinstance(piece, str) else piece for piece in merged)
-    return pc.binary_join_element_wise(*texts, _scalar(""))
-
-
-def _scalar(text: str) -> pa.LargeStringScalar:
-    return pa.scalar(text, _TEXT)
+    texts = (pa.scalar(piece, _TEXT) if isinstance(piece, str) else piece for piece in merged)
+    return pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))
