@@ -28,6 +28,7 @@ def seconds(action: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
+@pytest.mark.soak  # it is timed
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_time_grows_no_faster_than_columns(tmp_path: Path, ending: str) -> None:
     job = parse_job(JOB, name="job.yml", folder=tmp_path)
