@@ -10,7 +10,6 @@ from ...errors import ExitCode
 from .. import options
 from ..console import show_json, show_lines, show_styled
 from ..options import PATH, command, option, switch
-from ..reporter import terminal_bar
 
 if TYPE_CHECKING:
     from ...job import Job
@@ -89,6 +88,7 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
     """Make the plan, with a bar on a terminal if it takes long, and write the rejects if a file is given."""
     from ...pipeline import plan_job
     from ...pipeline.run import no_listener
+    from ..reporter import terminal_bar
 
     listed = None
     if rejects is not None:
