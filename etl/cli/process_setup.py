@@ -10,6 +10,7 @@ from typing import Final
 # From glibc's malloc.h; other systems have no such function, and no such habit.
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
+_ARENA_MAX: Final = -8
 _KEPT_BYTES: Final = 18 << 20
 _LARGEST_ON_HEAP: Final = 32 << 20  # the most that glibc takes
 
@@ -19,7 +20,7 @@ def configure_allocation() -> None:
 
     The system's allocator gives the megabytes of a batch back as soon as they are freed, and fetches them
     again page by page for the next batch, which takes a tenth of a run. Here it gives them back later, and
-    what it holds is limited.
+    what it holds is limited: by one heap for all threads, which ask rarely and for much at once.
     """
     # Arrow's own allocators keep all that they once had; the system's has a bound, at the same speed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -29,6 +30,7 @@ def configure_allocation() -> None:
     if tune is not None:
         tune(_TRIM_THRESHOLD, _KEPT_BYTES)
         tune(_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
+        tune(_ARENA_MAX, 1)
 
 
 class _NoPandas:

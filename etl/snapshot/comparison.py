@@ -236,6 +236,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
 
     def finish(self) -> None:
         """All rows were taken."""
+        self._owners = self._owners[:0].copy()  # two bytes of each entry, which only rows need
         # What is sent to one user of a shared entry doesn't decide what another one has.
         for column in np.flatnonzero(~self._every) if self._strangers else ():
             self._differs[column].add(np.concatenate(self._strangers))

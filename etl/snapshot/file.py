@@ -26,6 +26,7 @@ from .snapshot_entries import (
     count_changes,
     doubts_of,
     forget_entries,
+    key_order,
     last_certain,
     merge_entries,
     required_field,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 _RUN, _WHOLE = "run", "whole"  # columns
 _PIECE: Final = 1 << 16  # bytes
-_REST: Final = np.uint64(64 - 16)  # the bits of a key after the highest ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Snapshot(SortedFile):
 
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
-        order = self._in_order(keys)
+        order = key_order(keys)
         wholes = whole_fingerprints(fingerprints, layout)
         positions = np.full(len(keys), -1, dtype=np.int64)
         same = np.zeros(len(keys), dtype=np.bool_)
@@ -155,20 +155,6 @@ class Snapshot(SortedFile):
         for part in self.partitions:
             yield part.first, _stored_owners(part.rows)
             self.release(8 * len(part))
-
-    def _in_order(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The places of n keys, ascending by their highest bits: that is near in memory, and quick to sort.
-
-        Around the first key of each partition the order is that of whole keys.
-        """
-        highest = (keys >> _REST).astype(np.uint16)
-        order = np.argsort(highest, kind="stable")
-        borders, in_order = np.unique((self._bounds >> _REST).astype(np.uint16)), highest[order]
-        starts, stops = (np.searchsorted(in_order, borders, side).tolist() for side in ("left", "right"))
-        for start, stop in zip(starts, stops, strict=True):
-            around = order[start:stop]
-            order[start:stop] = around[np.argsort(keys[around])]
-        return order
 
     def _parts_of(self, positions: NDArray[np.int64]) -> Iterator[tuple[Partition, NDArray[np.int64]]]:
         """The partitions of these entries, each with the places of its own among `positions`."""
