@@ -246,7 +246,7 @@ def _against(users: str, name: str, whole: float, started: float, other: float, 
     """Both without their start; and ours with it against the other without, which is true at least."""
     fair, least = whole / other, started / other
     holds = "holds" if least >= times else "holds, but not with the start" if fair >= times else "missed"
-    measured = f"{fair:.1f} times; {least:.1f} if only ours has to start"
+    measured = f"{fair:.4g} times; {least:.3g} if only ours has to start"
     return f"| {users}: against {NAMES[name]} | {measured} | at least {times} | {holds} |"
 
 
@@ -283,12 +283,12 @@ def holding(what: str, measured: str, target: str, holds: bool) -> str:
 
 def at_least(what: str, share: float, least: float) -> str:
     """A target for a share of something."""
-    return holding(what, f"{share:.2f}", f"at least {least}", share >= least)
+    return holding(what, f"{share:.3g}", f"at least {least}", share >= least)
 
 
 def at_most(what: str, share: float, most: float) -> str:
     """A target for how many times something else it is."""
-    return holding(what, f"{share:.2f} times", f"at most {most}", share <= most)
+    return holding(what, f"{share:.3g} times", f"at most {most}", share <= most)
 
 
 def cost(what: str, found: Mapping[str, Any], before: str, after: str, most: float) -> str:
