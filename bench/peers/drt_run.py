@@ -21,7 +21,7 @@ LIFTED = "  batch_size: 1000\n  rate_limit: {requests_per_second: 0}\n"
 
 
 def write_project(folder: Path, path: str) -> None:
-    duckdb = import_module("duckdb")  # only here, and elsewhere in the environment of other tests
+    duckdb = import_module("duckdb")  # which only the environment of this peer is sure to have
     columns = [name for name, *_ in duckdb.connect().execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
     fields = [name for name in FIELDS if name in columns]
     renamed = ", ".join(f"{name} AS field_{name}" for name in fields)
