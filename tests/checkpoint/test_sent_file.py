@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.checkpoint import Checkpoint, SentEntries
-from etl.checkpoint.sent_file import by_end
+from etl.checkpoint.sent_file import SentFile, by_end
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import CommittedRows, RowRange, Sent, Tally
 
@@ -168,3 +168,23 @@ def test_a_run_that_began_with_an_older_version_has_its_rows_in_the_database(pat
     wanted = piece([1, 2, 101])
     np.testing.assert_array_equal(found.keys, wanted.keys)
     np.testing.assert_array_equal(found.fingerprints, wanted.fingerprints)
+
+
+def test_a_run_that_finishes_while_another_process_opens_it_is_finished(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = SentFile.is_whole
+    with Checkpoint.create(path, {}) as running:
+        running.commit([committed(1, piece([1, 2]))], Tally(), 0.0)
+
+        def finish_before(file: SentFile) -> bool:
+            """What was sent goes between the question where it ends and the look at the file."""
+            if sent_beside(path).exists():
+                running.finish()
+            return look(file)
+
+        monkeypatch.setattr(SentFile, "is_whole", finish_before)
+        with Checkpoint.look(path) as found:
+            assert not sent_beside(path).exists()
+            assert found is not None
+            assert found.progress().finished
