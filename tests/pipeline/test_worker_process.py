@@ -297,9 +297,11 @@ def test_told_to_stop_it_waits_for_no_chunk() -> None:
         time.sleep(60)
 
     async def walk(arriving: ChunkStream) -> int:
-        stopped = asyncio.Event()
-        asyncio.get_running_loop().call_later(0.2, stopped.set)
-        return len([chunks async for chunks in arriving(stopped)])
+        stopped, came = asyncio.Event(), 0
+        async for _ in arriving(stopped):
+            came += 1
+            asyncio.get_running_loop().call_later(0.1, stopped.set)
+        return came
 
     lock, begun = os.open(os.devnull, os.O_RDONLY), time.monotonic()
     with worker_process(stuck, closing=lock) as arriving:
