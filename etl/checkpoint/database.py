@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import StaleCheckpointError
-from ..model import Tally
 from ..state_files import create_private, fresh_name, state_error, sync_folder
+from ..tally import Tally
 
 CHECKPOINT_VERSION: Final = 6
 _APPLICATION: Final = 0x70727379  # "prsy": the file is ours

@@ -8,20 +8,20 @@ import json
 import os
 import re
 import shlex
-import socket
 import stat
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
 from ..errors import ActiveRunError, StateError
-from ..model import Reject
 from ..state_files import fresh_name, replacing_file, state_error
+
+if TYPE_CHECKING:
+    from ..model import Reject
 
 # The run that rejected a row, the row's source, and its number there.
 RejectKey: TypeAlias = tuple[object, object, object]
@@ -61,6 +61,8 @@ class StateDir:
         folder: it can write to all of them anyway, and a volume in a container often belongs to a user of the
         host.
         """
+        import tempfile  # here, as `status` writes nothing
+
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.stat()
@@ -92,7 +94,7 @@ class StateDir:
         removed: they may hold rows, and nothing reads them.
         """
         with os.fdopen(self._open_lock(os.O_RDWR | os.O_CREAT), "r+") as lock:
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat()}
+            owner = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat()}
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.ftruncate(lock.fileno(), 0)

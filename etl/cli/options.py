@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -18,7 +20,7 @@ from .console import current
 from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
-    from ..job import Job
+    from ..job import Job, KnownJob
     from ..listeners.notifier import Target
     from ..pipeline import RejectLimit, RowMinimum, Settings
     from ..reader import Source
@@ -137,10 +139,10 @@ def switch(flag: str, text: str) -> Decorator:
     return click.option(flag, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, short_help: str | None, *examples: str, **more: Any) -> Decorator:
+def command(name: str, *examples: str, **more: Any) -> Decorator:
     """Make a command of click, with examples below its help."""
     epilog = "\n".join(["\b", "Examples", *(f"  {one}" for one in examples)])
-    return click.command(name, short_help=short_help, epilog=epilog, **more)
+    return click.command(name, epilog=epilog, **more)
 
 
 def with_options(*options: Decorator) -> Decorator:
@@ -261,6 +263,19 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
             fault = Fault(f"`run.{key}`: {error.message}", job.lines.get(f"run.{key}"))
             raise JobError(job.file, [fault], job=job.name) from error
     return job, found
+
+
+def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
+    """Find out what a short command needs of a job: what a run left of it, or else by loading it."""
+    from ..job import KnownJob
+
+    known = KnownJob.find(job_file, state_dir, os.environ)
+    if known is not None:
+        current().set_job(known)
+    else:
+        loaded, flags = load_for_command(job_file, {"state_dir": state_dir})
+        known, state_dir = KnownJob.of(loaded), flags["state_dir"]
+    return known if state_dir is None else replace(known, state_dir=state_dir)
 
 
 def spare_inputs(

@@ -28,7 +28,7 @@ from ..reader import Source
 from ..snapshot import Snapshot, layout_of
 from ..state_files import replacing_file
 from ..text import MASK
-from .diff_base import destination_folder
+from .destination_folder import destination_folder
 
 if TYPE_CHECKING:
     from ..model import Reject

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.amplitude.responses import Verdict
-from etl.checkpoint import InFlightFile, database, in_flight_file, store
+from etl.checkpoint import database, in_flight_file, store
+from etl.checkpoint.in_flight_file import InFlightFile
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job import Job
 from etl.model import Body

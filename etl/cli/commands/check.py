@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 @options.from_environment
 @command(
     "check",
-    "Do everything that `run` does except sending.",
     "propsync check job.yml",
     "propsync check job.yml exports/new.csv --rate 3000 --json",
     "propsync check job.yml --report plan.html --mask",

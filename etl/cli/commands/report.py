@@ -13,7 +13,6 @@ from ..options import JOB, PATH, STATE_DIR, command, load_for_command, option, s
 
 @command(
     "report",
-    None,
     "propsync report job.yml                            the last run",
     "propsync report job.yml 20260131T020000-4711 --output night.html",
 )

@@ -48,7 +48,6 @@ class _RunCommand(click.Command):
 @options.from_environment
 @command(
     "run",
-    None,
     "AMPLITUDE_API_KEY=... propsync run job.yml",
     "propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%",
     "propsync run job.yml --limit 100    (a canary; without it, the rest)",

@@ -31,7 +31,6 @@ _LONGEST = 36  # columns of a value in the table
 
 @command(
     "try",
-    "Send a source to a sandbox, and look at what arrives.",
     "propsync try users.csv",
     "propsync try 'exports/*.parquet' -o job.yml --limit 1000",
 )
