@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, cast
 
 from ..checkpoint import Checkpoint, StateDir
-from ..checkpoint.run_state import RunState
 from ..job.known_job import KnownJob, remembered_rows
 from ..ranges import RangeSet
 from ..tally import ROW_ENDS
@@ -25,12 +24,16 @@ def status_of(job: KnownJob, *, state_dir: Path | None = None) -> dict[str, obje
     Raises StaleCheckpointError if the checkpoint can't be read.
     """
     folder = StateDir(state_dir or job.state_dir)
-    active = folder.holder()
-    live = RunState.load(folder.progress) if active else None
+    active, progress = folder.holder(), None
+    if active:
+        from ..checkpoint.run_state import RunState  # here, as few runs are active
+
+        live = RunState.load(folder.progress)
+        progress = live.as_dict() if live else {"state": "preparing"}
     found: dict[str, object] = {
         "job": job.name,
         "active": active,
-        "progress": live.as_dict() if live else {"state": "preparing"} if active else None,
+        "progress": progress,
         "state_dir": str(folder.path),
         "snapshot": _snapshot(destination_folder(folder, job.endpoint).snapshot)
         or _snapshot(folder.snapshot),
@@ -38,15 +41,15 @@ def status_of(job: KnownJob, *, state_dir: Path | None = None) -> dict[str, obje
     with Checkpoint.look(folder.checkpoint) as checkpoint:
         if checkpoint is None:
             return found | {"status": "never run"}
-        progress, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
-        total = None if progress.finished else remembered_rows(folder.path)
-        left = None if total is None else max(total - progress.tally.rows, 0)
-        names = [str(file[0]) for file in cast("list[list[object]]", progress.identity["source"])]
+        run, ranges = checkpoint.progress(), RangeSet(checkpoint.committed(), checkpoint.held())
+        total = None if run.finished else remembered_rows(folder.path)
+        left = None if total is None else max(total - run.tally.rows, 0)
+        names = [str(file[0]) for file in cast("list[list[object]]", run.identity["source"])]
         return found | {
-            "status": "finished" if progress.finished else "unfinished",
-            "began": datetime.fromtimestamp(progress.began, UTC).isoformat(timespec="seconds"),
-            "seconds": round(progress.seconds, 3),
-            **{name: getattr(progress.tally, name) for name in ("rows", *ROW_ENDS)},
+            "status": "finished" if run.finished else "unfinished",
+            "began": datetime.fromtimestamp(run.began, UTC).isoformat(timespec="seconds"),
+            "seconds": round(run.seconds, 3),
+            **{name: getattr(run.tally, name) for name in ("rows", *ROW_ENDS)},
             "rejects_by_code": checkpoint.rejects_by_code(),
             "rejects_by_reason": [
                 {"code": code, "reason": reason, "count": count}
@@ -54,7 +57,7 @@ def status_of(job: KnownJob, *, state_dir: Path | None = None) -> dict[str, obje
             ],
             "skipped_values": checkpoint.skipped_values(),
             "safe_points": {name: ranges.safe_point(file) for file, name in enumerate(names)},
-            **({} if progress.finished else {"rows_left": left}),
+            **({} if run.finished else {"rows_left": left}),
         }
 
 
