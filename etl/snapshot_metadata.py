@@ -74,12 +74,11 @@ def read_metadata(path: Path) -> tuple[FileMetadata | None, int]:
         file.seek(end - size)
         footer = file.read(size)
         _, schema, _, batches, *_ = _fields(footer, 0)
-        at, count = _vector(footer, _fields(footer, schema)[2])
-        pairs = (_fields(footer, at + 4 * number) for number in range(count))
-        packed = {_text(footer, key): _text(footer, value) for key, value in pairs}
+        found = _items(footer, _fields(footer, schema)[2], 4)
+        pairs = (_fields(footer, at) for at in range(found.start, found.stop, 4))
+        packed = {footer[_items(footer, key, 1)]: footer[_items(footer, value, 1)] for key, value in pairs}
         entries = 0
-        at, count = _vector(footer, batches)
-        for place, length, _ in iter_unpack("<qi4xq", footer[at : at + 24 * count]):
+        for place, length, _ in iter_unpack("<qi4xq", footer[_items(footer, batches, 24)]):
             file.seek(place)
             message = file.read(length)
             rows = _fields(message, _fields(message, 8)[2])[0]
@@ -95,12 +94,7 @@ def _fields(data: bytes, at: int) -> list[int]:
     return [place and table + place for place in unpack_from(f"<{size // 2 - 2}H", data, fields + 4)]
 
 
-def _vector(data: bytes, at: int) -> tuple[int, int]:
-    """The place of the first item of the vector to which an offset at `at` leads, and how many it has."""
+def _items(data: bytes, at: int, size: int) -> slice:
+    """Where the items, each of so many bytes, of the vector lie to which an offset at `at` leads."""
     vector = at + unpack_from("<I", data, at)[0]
-    return vector + 4, unpack_from("<I", data, vector)[0]
-
-
-def _text(data: bytes, at: int) -> bytes:
-    first, size = _vector(data, at)
-    return data[first : first + size]
+    return slice(vector + 4, vector + 4 + size * unpack_from("<I", data, vector)[0])

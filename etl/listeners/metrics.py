@@ -15,7 +15,7 @@ from ..ending import not_begun
 from ..errors import StateError
 from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
-from .output_file import check_writable, write_whole
+from ..state_files import check_writable, write_whole
 from .summary import PERCENTILES, seconds_by, summary_dict
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..checkpoint.run_state import RunState
+from ..errors import StateError
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started
 from ..tally import Tally
 from ..text import address, counted, one_line, rows_text, size, span
@@ -201,7 +202,7 @@ class RunStateWriter:
 
     def _keep_writing(self) -> None:
         while True:
-            with suppress(OSError):
+            with suppress(StateError):
                 self.state().save(self._path)
             if self._stop.wait(_EVERY):
                 return

@@ -26,7 +26,7 @@ from ..mapper import load_transform
 from ..model import ROW_ENDS
 from ..reader import Source
 from ..snapshot import Snapshot, layout_of
-from ..state_files import replacing_file
+from ..state_files import replacing_file, write_whole
 from ..text import MASK
 from .destination_folder import destination_folder
 
@@ -184,13 +184,7 @@ class SavedPlan:
 
     def write(self, path: Path) -> None:
         """Write the file, which only its owner can read. Raises StateError."""
-        try:
-            with replacing_file(path) as file:
-                file.write(json.dumps(self.data, indent=1).encode() + b"\n")
-        except StateError as error:
-            reason = getattr(error.__cause__, "strerror", None) or error.message
-            hint = "free space or rights there, or name another file"
-            raise StateError(f"{path} can't be written: {reason}", hint=hint) from error
+        write_whole(path, json.dumps(self.data, indent=1) + "\n", private=True)
 
     # --- whether it holds ------------------------------------------------------------------------------
 

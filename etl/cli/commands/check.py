@@ -59,8 +59,8 @@ def check_command(
     changes, rejects or users who left, or a source with counters that was already sent.
     """
     from ...checkpoint import StateDir
-    from ...listeners import check_writable
     from ...pipeline.settings import Capabilities
+    from ...state_files import check_writable
 
     for path in filter(None, (report, save)):
         check_writable(path)
@@ -123,7 +123,7 @@ def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
 
 def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
-    from ...listeners.output_file import write_whole
     from ...listeners.report import plan_page  # needs jinja2
+    from ...state_files import write_whole
 
     write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

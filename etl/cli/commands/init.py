@@ -34,7 +34,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     hashed or left out. What doesn't fit is told. Read the file before you run it.
     """
     from ...init import propose_job
-    from ...listeners.output_file import check_writable, write_whole
+    from ...state_files import check_writable, write_whole
 
     output = None if output == Path("-") else output
     if output is not None and output.exists() and not force:
