@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 )
 @options.JOB
 @options.SOURCES
-@options.rate_options
-@options.MAX_REJECTS
-@options.row_options
-@options.STATE_DIR
-@options.REJECTS
+@options.run_options("endpoint", "rate", "requests_per_second", "batch_size", "max_rejects")
+@options.run_options("full", "min_rows", "again", "max_changes", "max_absent", "state_dir", "rejects")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the plan.")
 @option(
     "--save", "FILE", PATH, "Write the plan to a file that `run --plan` takes; it has no values of users."
