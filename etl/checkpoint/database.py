@@ -96,6 +96,8 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
             connection.executescript(_SCHEMA)
             _add_missing(connection)
             fill(connection)
+            # Now, as it has to be for one connection alone, and others may look once it has its name.
+            connection.execute("PRAGMA journal_mode = WAL")
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         _absorb_log(path)

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import EtlError, UsageError
-from ..job.run_options import PATTERNS, RUN_OPTIONS, RunOption
+from ..job.run_options import PATTERNS, RUN_OPTIONS
 from .console import current
 from .process_setup import allow_pandas
 
@@ -168,18 +168,19 @@ _TYPES: Final[Mapping[str, Any]] = {
 
 def run_options(*names: str) -> Decorator:
     """Make a decorator that adds these options of `run`, or all of them, in the order of the table."""
-    return with_options(*(_run_option(name, RUN_OPTIONS[name]) for name in names or RUN_OPTIONS))
-
-
-def _run_option(name: str, one: RunOption) -> Decorator:
-    flag = f"--{name.replace('_', '-')}"
-    if one.kind == "flag":
-        return switch(flag, one.text, *(["as_json"] if name == "json" else []))
-    taken: Any = click.IntRange(1, one.most) if one.kind == "count" else _TYPES.get(one.kind)
-    more = {} if one.default is None else {"default": one.default}
-    if name in _PLACES:  # of every command
-        more["envvar"] = f"PROPSYNC_{name.upper()}"
-    return option(flag, one.metavar, taken or click.Choice(one.kind.split("|")), one.text, **more)
+    made = []
+    for name in names or RUN_OPTIONS:
+        one, flag = RUN_OPTIONS[name], f"--{name.replace('_', '-')}"
+        if one.kind == "flag":
+            made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
+            continue
+        more = {} if one.default is None else {"default": one.default}
+        if name in _PLACES:
+            more["envvar"] = f"PROPSYNC_{name.upper()}"
+        choices = click.Choice(one.kind.split("|"))
+        taken = click.IntRange(1, one.most) if one.kind == "count" else _TYPES.get(one.kind, choices)
+        made.append(option(flag, one.metavar, taken, one.text, **more))
+    return with_options(*made)
 
 
 ENDPOINT, STATE_DIR = (run_options(name) for name in _PLACES)

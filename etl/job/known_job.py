@@ -21,7 +21,7 @@ from ..state_files import replacing_file
 if TYPE_CHECKING:
     from .spec import Job
 
-_FILE: Final = "job.json"
+JOB_NOTES: Final = "job.json"
 _FORMAT: Final = 1  # another one once the same job file has another name, place or endpoint than before
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 # Where the state folder may be. A wrong guess does no harm: what counts is what the job was found to say.
@@ -80,7 +80,7 @@ def remember_job(state_dir: Path, job: Job, rows: int | None) -> None:
     plain = {name: getattr(known, name) for name in KnownJob.__slots__ if name != "folder"}
     place = known.state_dir  # relative, as the job file may lie somewhere else tomorrow
     plain["state_dir"] = str(place.relative_to(job.folder) if place.is_relative_to(job.folder) else place)
-    with replacing_file(state_dir / _FILE) as file:
+    with replacing_file(state_dir / JOB_NOTES) as file:
         file.write(json.dumps(plain | {"digest": job.digest, "rows": rows}).encode())
 
 
@@ -92,7 +92,7 @@ def remembered_rows(state_dir: Path) -> int | None:
 
 def _read(state_dir: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        found = json.loads((state_dir / _FILE).read_bytes())
+        found = json.loads((state_dir / JOB_NOTES).read_bytes())
         if isinstance(found, dict):
             return found
     return {}
