@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Decorator: TypeAlias = Callable[[Any], Any]
 
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
-_PATHS = {name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "folder", "list"}}
+_PATHS = {name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "page", "folder", "list"}}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
 _PLACES = ("endpoint", "state_dir")  # which have their variables in every command
 _FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
@@ -152,17 +152,20 @@ PATH = click.Path(path_type=Path)
 JOB = click.argument("job", type=PATH)
 SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
-_TYPES: Final[Mapping[str, Any]] = {
-    "rate": parse_rate,
-    "share": parse_percent,
-    "reject limit": parse_reject_limit,
-    "row minimum": parse_row_minimum,
-    "duration": parse_duration,
-    "list": parse_rejects_path,
-    "url": parse_endpoint,
-    "text": parse_notify,
-    "file": PATH,
-    "folder": click.Path(path_type=Path, file_okay=False),
+# What an option of a kind takes, and how its help calls that.
+_TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
+    "rate": ("N|max", parse_rate),
+    "share": ("P%", parse_percent),
+    "reject limit": ("N|P%", parse_reject_limit),
+    "row minimum": ("N|P%", parse_row_minimum),
+    "duration": ("DURATION", parse_duration),
+    "seconds": ("SECONDS", parse_duration),
+    "list": ("FILE.csv|.ndjson", parse_rejects_path),
+    "url": ("URL", parse_endpoint),
+    "target": ("URL", parse_notify),
+    "file": ("FILE", PATH),
+    "page": ("FILE.html", PATH),
+    "folder": (None, click.Path(path_type=Path, file_okay=False)),
 }
 
 
@@ -174,12 +177,13 @@ def run_options(*names: str) -> Decorator:
         if one.kind == "flag":
             made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
             continue
-        more = {} if one.default is None else {"default": one.default}
+        more: dict[str, Any] = {} if one.default is None else {"default": one.default}
         if name in _PLACES:
             more["envvar"] = f"PROPSYNC_{name.upper()}"
-        choices = click.Choice(one.kind.split("|"))
-        taken = click.IntRange(1, one.most) if one.kind == "count" else _TYPES.get(one.kind, choices)
-        made.append(option(flag, one.metavar, taken, one.text, **more))
+        metavar, taken = _TYPES.get(one.kind) or (None, click.Choice(one.kind.split("|")))
+        if one.kind == "count":
+            metavar, taken = "N", click.IntRange(1, one.most)
+        made.append(option(flag, metavar, taken, one.text, **more))
     return with_options(*made)
 
 

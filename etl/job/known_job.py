@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -26,7 +25,6 @@ _FORMAT: Final = 1  # another one once the same job file has another name, place
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 # Where the state folder may be. A wrong guess does no harm: what counts is what the job was found to say.
 _GUESS: Final = re.compile(r"\b(?:name|state_dir)[\"']?\s*:\s*[\"']?([^\n\"'{}#,]+)")
-_MOST_GUESSES: Final = 20
 _MOST_BYTES: Final = 4_000_000
 
 
@@ -62,8 +60,8 @@ class KnownJob:
                 return None
             text, folder = path.read_bytes().decode(), path.parent
             digest = file_digest(text, path, environ)
-            words = [match[1].strip() for match in islice(_GUESS.finditer(text), _MOST_GUESSES)]
-            own = [folder / above / word for word in (path.stem, *words) for above in (".propsync", "")]
+            words = dict.fromkeys([path.stem, *map(str.strip, _GUESS.findall(text))])
+            own = [folder / above / word for word in words for above in (".propsync", "")]
             for place in own if state_dir is None else [state_dir]:
                 found = _read(place)
                 if found.get("digest") == digest:

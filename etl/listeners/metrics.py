@@ -150,12 +150,10 @@ def metrics_text(values: MetricValues) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metric_families(values: MetricValues) -> list[Family]:
+def metric_families(values: MetricValues) -> Iterator[Family]:
     """Return every family that has a value or always is there."""
-    return [*_counters(values), *_gauges(values)]
+    from importlib.metadata import PackageNotFoundError, version  # not needed without metrics
 
-
-def _counters(values: MetricValues) -> Iterator[Family]:
     summary, tally, codes = values.summary, values.summary.tally, values.summary.rejects_by_code
     ends = [({"outcome": end}, getattr(tally, end)) for end in ROW_ENDS]
     yield "propsync_rows_total", "counter", "Committed rows by outcome, since the checkpoint began.", ends
@@ -172,15 +170,6 @@ def _counters(values: MetricValues) -> Iterator[Family]:
         yield "propsync_stage_seconds_total", "counter", text, stages
     for name, text in _COSTS.items():
         yield f"propsync_{name}_total", "counter", text, [({}, getattr(tally, name))]
-
-
-def _gauges(values: MetricValues) -> Iterator[Family]:
-    from importlib.metadata import (
-        PackageNotFoundError,
-        version,
-    )  # here, as a run without metrics imports this
-
-    summary = values.summary
     try:
         installed = version("propsync")
     except PackageNotFoundError:  # run from a checkout that isn't installed
