@@ -15,7 +15,7 @@ from .destination_folder import destination_folder, look_at_snapshot
 _MOST_REASONS: Final = 1_000
 
 
-def status_of(job: KnownJob, *, state_dir: Path | None = None) -> dict[str, object]:
+def status_of(job: KnownJob) -> dict[str, object]:
     """The state of a job as plain data: its run, its tally, its files with their safe points.
 
     `progress` is what an active run does (`RunState`), None where none is active. An unfinished run has
@@ -23,7 +23,7 @@ def status_of(job: KnownJob, *, state_dir: Path | None = None) -> dict[str, obje
 
     Raises StaleCheckpointError if the checkpoint can't be read.
     """
-    folder = StateDir(state_dir or job.state_dir)
+    folder = StateDir(job.state_dir)
     active, progress = folder.holder(), None
     if active:
         from ..checkpoint.run_state import RunState  # here, as few runs are active
