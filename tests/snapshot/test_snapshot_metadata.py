@@ -29,7 +29,7 @@ def written(path: Path, entries: int, names: list[str], mode: str) -> Path:
     return path
 
 
-@settings(max_examples=examples(60, 20))
+@settings(max_examples=examples(60, 8))
 @given(
     st.sampled_from([0, 1, 2, 9, 1000]),
     st.lists(st.text(max_size=9), min_size=1, max_size=4, unique=True),
@@ -46,7 +46,7 @@ def test_it_is_what_arrow_reads(entries: int, names: list[str], mode: str, parti
         assert look_at_snapshot(path) == (metadata, count)
 
 
-@settings(max_examples=examples(200, 60))
+@settings(max_examples=examples(200, 24))
 @given(st.data())
 def test_whatever_is_overwritten_it_is_read_or_refused(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
