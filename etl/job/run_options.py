@@ -16,7 +16,7 @@ PATTERNS: Final = {
     "row minimum": _ROWS,
     "duration": _DURATION,
     "seconds": _DURATION,
-    "list": (r"(?i).*\.(csv|ndjson)", "must be the name of a file that ends in .csv or .ndjson"),
+    "list": (r"(?i).*[^/]\.(csv|ndjson)", "must be the name of a file that ends in .csv or .ndjson"),
 }
 
 
