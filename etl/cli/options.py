@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import EtlError, UsageError
-from ..job.run_options import PATTERNS, RUN_OPTIONS
+from ..job.run_options import PATTERNS, RUN_OPTIONS, RunOption
 from .console import current
 from .process_setup import allow_pandas
 
@@ -169,21 +169,26 @@ _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
 }
 
 
+def form_of(one: RunOption) -> tuple[str | None, Any]:
+    """Return how the help calls the value of an option, and what reads its text."""
+    if one.kind == "count":
+        return "N", click.IntRange(1, one.most)
+    choices = None, click.Choice(one.kind.split("|"))
+    return (None, click.BOOL) if one.kind == "flag" else _TYPES.get(one.kind, choices)
+
+
 def run_options(*names: str) -> Decorator:
     """Make a decorator that adds these options of `run`, or all of them, in the order of the table."""
     made = []
     for name in names or RUN_OPTIONS:
         one, flag = RUN_OPTIONS[name], f"--{name.replace('_', '-')}"
-        if one.kind == "flag":
-            made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
-            continue
         more: dict[str, Any] = {} if one.default is None else {"default": one.default}
         if name in _PLACES:
             more["envvar"] = f"PROPSYNC_{name.upper()}"
-        metavar, taken = _TYPES.get(one.kind) or (None, click.Choice(one.kind.split("|")))
-        if one.kind == "count":
-            metavar, taken = "N", click.IntRange(1, one.most)
-        made.append(option(flag, metavar, taken, one.text, **more))
+        if one.kind == "flag":
+            made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
+        else:
+            made.append(option(flag, *form_of(one), one.text, **more))
     return with_options(*made)
 
 
