@@ -30,7 +30,9 @@ _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
 _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"
 # Samples that outlive their run.
-_KEPT: Final = re.compile(rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\]|\\.)*)"}} (\S+)$')
+_KEPT: Final = re.compile(
+    rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\\n]|\\.)*)"}} (\S+)$', re.MULTILINE
+)
 _WRITE_SECONDS: Final = 5.0
 _OUTAGE: Final = "How long the destination has been taking no requests; 0 while it does."
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -200,16 +202,12 @@ def metric_families(values: MetricValues) -> Iterator[Family]:
 def _kept(path: Path) -> dict[str, dict[str, float]]:
     """The samples of earlier runs that outlive them, by metric and job; none from any other file."""
     found: dict[str, dict[str, float]] = {name: {} for name in (_LAST_SUCCESS, _LAST_RUN, _EXIT_CODE)}
-    try:
-        text = path.read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return found
-    for line in text.split("\n"):
-        match = _KEPT.match(line)
-        with suppress(ValueError):
-            if match is not None and math.isfinite(float(match[3])):
-                job = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], match[2])
-                found[match[1]][job] = float(match[3])
+    with suppress(OSError):
+        for name, label, number in _KEPT.findall(path.read_bytes().decode("utf-8", "replace")):
+            with suppress(ValueError):
+                if math.isfinite(float(number)):
+                    job = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], label)
+                    found[name][job] = float(number)
     return found
 
 
