@@ -14,10 +14,9 @@ def main() -> None:
     code = 130
     try:
         from .cli.console import make_sturdy
-        from .cli.process_setup import block_pandas, configure_allocation
+        from .cli.process_setup import block_pandas
 
         make_sturdy()
-        configure_allocation()
         block_pandas()
         code = run_command_line(sys.argv[1:])
         leave_at_once(code)

@@ -139,6 +139,7 @@ def imports_of(*commands: list[str]) -> list[set[str]]:
 def test_these_modules_and_no_others_are_imported(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
     assert propsync("run", job, "--endpoint", sandbox.url, *QUICK).code == 0
     of_help, of_status = imports_of(["--help"], ["status", str(job)])
+    assert not {"asyncio", "ctypes", "socket", "tempfile"} & (of_help | of_status)
     assert of_help - sys.stdlib_module_names == OF_ALL
     assert of_status - sys.stdlib_module_names - OF_ALL == OF_STATUS
 
