@@ -53,8 +53,9 @@ _NO_PANDAS = _NoPandas()
 def block_pandas() -> None:
     """Let nothing in this process import pandas, which only a job with a transform of its own needs.
 
-    Memory is set up before numpy or Arrow comes. pyarrow looks for pandas at its first conversion, to know whether it may ever be given a Series: a quarter
-    of a second, and 35 MB, for what no other job gives it. Where it finds none it works the same.
+    Memory is set up before numpy or Arrow comes. pyarrow looks for pandas at its first conversion, to know
+    whether it may ever be given a Series: a quarter of a second, and 35 MB, for what no other job gives it.
+    Where it finds none it works the same.
     """
     sys.meta_path.insert(0, _NO_PANDAS)
 
