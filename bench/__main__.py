@@ -212,15 +212,15 @@ def measure_start(_: int, rounds: int) -> None:
         "propsync status": [program, "status", job],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
+    with sink(CACHE / "nginx") as to:
+        few = [one for one in (*STAGES, *WHOLE) if one.name.endswith(("-bare", "-parquet"))]
+        results.keep("few", rounds_of(few, to, 1000, rounds))
     found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(10):
         for name, command in commands.items():
             found[name].append(ran(command, folder=ROOT).wall)
     print("  " + ", ".join(f"{name}: {min(times):.3f} s at best" for name, times in found.items()))
     results.keep("start", found)
-    with sink(CACHE / "nginx") as to:
-        few = [one for one in (*STAGES, *WHOLE) if one.name.endswith(("-bare", "-parquet"))]
-        results.keep("few", rounds_of(few, to, 1000, rounds))
 
 
 def measure_limits(rows: int, _: int) -> None:

@@ -43,7 +43,7 @@ _LIBRARY: Final = """# Library
 ::: etl.pipeline.settings.RowMinimum
 ::: etl.run_events.Summary
 ::: etl.run_events.Timing
-::: etl.model.Tally
+::: etl.tally.Tally
 ::: etl.pipeline.plan.Plan
 ::: etl.pipeline.explain.Explanation
 ::: etl.pipeline.baseline.Recorded

@@ -13,21 +13,16 @@ def main() -> None:
     watch()
     code = 130
     try:
-        code = _run_process()
+        from .cli.console import make_sturdy
+        from .cli.process_setup import block_pandas
+
+        make_sturdy()
+        block_pandas()
+        code = run_command_line(sys.argv[1:])
         leave_at_once(code)
     except KeyboardInterrupt:  # before or after the command itself
         leave_at_once(code)
     _leave(code)
-
-
-def _run_process() -> int:
-    from .cli.console import make_sturdy
-    from .cli.process_setup import block_pandas, configure_allocation
-
-    make_sturdy()
-    configure_allocation()
-    block_pandas()
-    return run_command_line(sys.argv[1:])
 
 
 def run_command_line(arguments: list[str]) -> int:

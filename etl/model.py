@@ -10,6 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from .tally import ROW_ENDS as ROW_ENDS
+from .tally import HeldRows as HeldRows
+from .tally import RowRange as RowRange
+from .tally import Tally as Tally
+from .tally import counted_rows as counted_rows
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -39,15 +45,6 @@ class SourceFile:
     size: int | None
     modified: int | None
     sample: str
-
-
-@dataclass(frozen=True, slots=True)
-class RowRange:
-    """Rows `first` to `stop - 1` of file number `file` (0-based); `stop` None means to the file's end."""
-
-    file: int
-    first: int = 1
-    stop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,54 +243,6 @@ class Chunk:
         return self.stop - self.first - len(self.numbers) - len(self.rejects) - held
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts of rows and requests. The law: rows = accepted + unchanged + merged + rejected.
-
-    `bytes` are those on the wire; `uncounted` is how many more events were sent than the server counted;
-    `swallowed` is the sum of the rejects'.
-    """
-
-    rows: int = 0
-    accepted: int = 0
-    unchanged: int = 0
-    merged: int = 0
-    rejected: int = 0
-    requests: int = 0
-    retries: int = 0
-    throttled: int = 0
-    bytes: int = 0
-    in_doubt: int = 0
-    uncounted: int = 0
-    swallowed: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        # Written out: this runs several times for each request.
-        return Tally(
-            self.rows + other.rows,
-            self.accepted + other.accepted,
-            self.unchanged + other.unchanged,
-            self.merged + other.merged,
-            self.rejected + other.rejected,
-            self.requests + other.requests,
-            self.retries + other.retries,
-            self.throttled + other.throttled,
-            self.bytes + other.bytes,
-            self.in_doubt + other.in_doubt,
-            self.uncounted + other.uncounted,
-            self.swallowed + other.swallowed,
-        )
-
-
-# What becomes of a row.
-ROW_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
-
-
-def counted_rows(tally: Tally) -> list[tuple[str, str]]:
-    """Return the law of rows, by name and in digits for people."""
-    return [(name, f"{getattr(tally, name):,}") for name in ("rows", *ROW_ENDS)]
-
-
 # The outcome of rows that were to be sent; whether those in doubt arrived is unknown.
 End: TypeAlias = Literal["accepted", "in_doubt", "refused", "unsent"]
 
@@ -326,11 +275,3 @@ class CommittedRows:
     skipped: SkippedCounts = ()
     held: NDArray[np.int64] | None = None
     again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class HeldRows:
-    """The `rows` (numbers, int64, shape (h,), ascending) of a chunk that aren't committed; all others are."""
-
-    row_range: RowRange
-    rows: NDArray[np.int64]

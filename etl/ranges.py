@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from .model import HeldRows, RowRange
+from .tally import HeldRows, RowRange
 
 
 class RangeSet:

@@ -1,35 +1,70 @@
-"""How files of a state folder are replaced: the old file stays until the new one is whole and on the disk."""
+"""Files that are replaced whole: a reader has the old one or the new one, whatever happens to the writer.
+
+Those of a state folder are private, and on the disk before they replace the old one. Those that a user names
+(a report, metrics, a list of rejects, a plan) are for others to read, so the umask decides.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
-from .errors import StateError
+from .errors import StateError, UsageError
+
+_PRIVATE: Final = 0o600
+_ENDING: Final = ".tmp"  # which no collector of `*.prom` or `*.html` picks up
 
 
 @contextmanager
-def replacing_file(path: Path) -> Iterator[IO[bytes]]:
+def replacing_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Write a new file for `path` that only its owner can read; it replaces the old one if nothing fails.
 
-    Raises StateError where it can't be written. The old file is untouched then.
+    A `durable` one outlives a power cut. Raises StateError where it can't be written. The old file is
+    untouched then.
     """
-    fresh = fresh_name(path)
+    with _replacing(path, fresh_name(path), partial(state_error, path), durable=durable) as file:
+        yield file
+
+
+@contextmanager
+def replacing_output(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """As `replacing_file`, for a file that a user names; a symbolic link stays, its target is replaced."""
+    target, draft = _target_and_draft(path)
+    mode = _PRIVATE if private else 0o666
+    with _replacing(target, draft, partial(_unwritable, path), mode=mode) as file:
+        yield file
+
+
+def write_whole(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace a file that a user names by `text`, as UTF-8. Raises StateError as `replacing_output`."""
+    with replacing_output(path, private=private) as file:
+        file.write(text.encode("utf-8", "replace"))
+
+
+def check_writable(path: Path) -> None:
+    """Find out now whether `write_whole` would fail at the end of a long run; `path` stays as it is.
+
+    Drafts of processes that were killed while they wrote are removed. Raises UsageError if there is no such
+    folder, StateError if the file can't be written there.
+    """
+    target, trial = _target_and_draft(path)
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"{path} can't be written: there is no folder {target.parent}", hint="create the folder"
+        )
     try:
-        with os.fdopen(create_private(fresh), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_folder(path.parent)
+        _remove_drafts(target)
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise StateError(f"{path} can't be written: it is not a file", hint="give the name of a file")
+        os.close(create_private(trial))
+        trial.unlink()
     except OSError as error:
-        raise state_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
 
 
 def state_error(path: Path, error: Exception) -> StateError:
@@ -47,10 +82,10 @@ def fresh_name(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def create_private(path: Path) -> int:
+def create_private(path: Path, mode: int = _PRIVATE) -> int:
     """Create a file that only its owner can read, in place of any older one. Raises OSError."""
     path.unlink(missing_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
 
 
 def sync_folder(folder: Path) -> None:
@@ -60,3 +95,62 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _replacing(
+    path: Path,
+    fresh: Path,
+    error_of: Callable[[OSError], StateError],
+    *,
+    mode: int = _PRIVATE,
+    durable: bool = False,
+) -> Iterator[IO[bytes]]:
+    try:
+        with os.fdopen(create_private(fresh, mode), "wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(path)
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise error_of(error) from error
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+def _target_and_draft(path: Path) -> tuple[Path, Path]:
+    """The file itself, where `path` is a link to it, and this process' draft of it."""
+    try:
+        target = path.resolve()
+    except OSError as error:  # the working directory is gone
+        raise UsageError(
+            f"{path} can't be written: {error.strerror}", hint="run the command in a folder that exists"
+        ) from error
+    return target, target.with_name(f".{target.name[:200]}.{os.getpid()}{_ENDING}")
+
+
+def _remove_drafts(target: Path) -> None:
+    """Remove the drafts of processes that no longer run, as far as this user may."""
+    begin = f".{target.name[:200]}."
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            process = path.name.removeprefix(begin).removesuffix(_ENDING)
+            if path.name != begin + process + _ENDING or not process.isdecimal():
+                continue
+            try:
+                os.kill(int(process), 0)
+            except ProcessLookupError:
+                path.unlink()
+            except (OSError, OverflowError):  # it runs as somebody else, or can't be a process
+                continue
+
+
+def _unwritable(path: Path, error: OSError) -> StateError:
+    reason = error.strerror or type(error).__name__
+    return StateError(
+        f"{path} can't be written: {reason}", hint="free space or rights there, or name another file"
+    )

@@ -6,7 +6,6 @@ import shlex
 from itertools import accumulate, takewhile, zip_longest
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -93,6 +92,15 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def rows_text(rows: int, total: int | None, expected: int | None = None) -> str:
+    """Write how many rows are done, and of how many, or of about how many, to three digits."""
+    if total is not None:
+        return f"{rows:,} of {counted(total, 'row')}"
+    if expected is None:
+        return counted(rows, "row")
+    return f"{rows:,} of about {counted(max(rows, round(float(f'{expected:.3g}'))), 'row')}"
+
+
 def size(count: int) -> str:
     """Write bytes in the unit that keeps them short; a KB is 1000 bytes."""
     value, unit = float(count), 0
@@ -135,6 +143,8 @@ def per_second(rows: float, seconds: float) -> str:
 
 def address(endpoint: str) -> str:
     """Write an endpoint so that it may be shown: a user, password or query in the URL is left out."""
+    from urllib.parse import urlsplit  # here, as every command loads this module
+
     try:
         parts = urlsplit(one_line(endpoint))
         _ = parts.port  # raises where the port is not a number, which may be half a password
@@ -151,7 +161,7 @@ def shell_word(path: object) -> str:
 
 def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     """Write names and values as an HTML table for a notebook; all of the text is escaped."""
-    from html import escape  # here, as every command loads this module
+    from html import escape
 
     cells = "".join(
         f'<tr><th style="text-align:left">{escape(one_line(name))}</th>'

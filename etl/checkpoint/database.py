@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import StaleCheckpointError
-from ..model import Tally
 from ..state_files import create_private, fresh_name, state_error, sync_folder
+from ..tally import Tally
 
 CHECKPOINT_VERSION: Final = 6
 _APPLICATION: Final = 0x70727379  # "prsy": the file is ours
@@ -96,6 +96,8 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
             connection.executescript(_SCHEMA)
             _add_missing(connection)
             fill(connection)
+            # Now, as it has to be for one connection alone, and others may look once it has its name.
+            connection.execute("PRAGMA journal_mode = WAL")
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         _absorb_log(path)

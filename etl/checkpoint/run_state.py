@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ..state_files import create_private, fresh_name
+from ..state_files import replacing_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +33,9 @@ class RunState:
     next_try: float | None = None
 
     def save(self, path: Path) -> None:
-        """Replace the file, which only its owner can read. It needn't outlive a power cut. Raises OSError."""
-        fresh = fresh_name(path)
-        with os.fdopen(create_private(fresh), "w") as file:
-            json.dump(asdict(self), file)
-        fresh.replace(path)
+        """Replace the file, which only its owner can read. Raises StateError."""
+        with replacing_file(path, durable=False) as file:
+            file.write(json.dumps(asdict(self)).encode())
 
     @classmethod
     def load(cls, path: Path) -> Self | None:

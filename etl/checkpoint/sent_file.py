@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from ..state_files import create_private, state_error, sync_folder
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from ..model import End, Fingerprints, RowRange, Sent
@@ -64,6 +63,8 @@ class SentFile:
 
     def append(self, added: Sequence[SentEntries]) -> list[tuple[Any, ...]]:
         """Write arrays behind `end`, durably; the rows of the table for them. Raises StateError."""
+        import numpy as np  # here and below: `status` does without
+
         rows: list[tuple[Any, ...]] = []
         arrays: list[memoryview] = []
         place = self.end
@@ -102,6 +103,8 @@ class SentFile:
         return _gathered(self._each(rows))
 
     def _each(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[SentEntries]:
+        import numpy as np
+
         with ExitStack() as stack:
             opened: IO[bytes] | None = None
             for file, first, count, width, keys, prints, end, place in rows:
@@ -142,12 +145,16 @@ def _gathered(entries: Iterable[SentEntries]) -> Iterator[SentEntries]:
 
 
 def _joined(some: Sequence[SentEntries]) -> SentEntries:
+    import numpy as np
+
     keys = np.concatenate([one.keys for one in some])
     return replace(some[0], keys=keys, fingerprints=np.concatenate([one.fingerprints for one in some]))
 
 
 def by_end(chunk: RowRange, pieces: Sequence[Sent]) -> Iterator[SentEntries]:
     """What was sent of a chunk: one for each end of its pieces, accepted first, in source order."""
+    import numpy as np
+
     for end in sorted({piece.end for piece in pieces}):
         own = [piece for piece in pieces if piece.end == end]
         keys, fingerprints = own[0].keys, own[0].fingerprints

@@ -8,24 +8,27 @@ import json
 import os
 import re
 import shlex
-import socket
 import stat
-import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
 from ..errors import ActiveRunError, StateError
-from ..model import Reject
+from ..job.known_job import JOB_NOTES
 from ..state_files import fresh_name, replacing_file, state_error
+
+if TYPE_CHECKING:
+    from ..model import Reject
 
 # The run that rejected a row, the row's source, and its number there.
 RejectKey: TypeAlias = tuple[object, object, object]
 
+_TRIES: Final = 10  # to get the lock
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # Names of unfinished files of earlier versions, with the letters of the module tempfile; not all digits: a
 # date.
@@ -61,6 +64,8 @@ class StateDir:
         folder: it can write to all of them anyway, and a volume in a container often belongs to a user of the
         host.
         """
+        import tempfile  # here, as `status` writes nothing
+
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.stat()
@@ -92,17 +97,23 @@ class StateDir:
         removed: they may hold rows, and nothing reads them.
         """
         with os.fdopen(self._open_lock(os.O_RDWR | os.O_CREAT), "r+") as lock:
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat()}
+            owner = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat()}
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for tries in range(_TRIES):
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        if tries == _TRIES - 1:
+                            holder = _holder(self.path, lock.read())
+                            raise ActiveRunError(holder, hint="wait for it to end") from None
+                        time.sleep(0.01)  # `holder` has it for a moment
                 os.ftruncate(lock.fileno(), 0)
                 os.pwrite(lock.fileno(), json.dumps(owner).encode(), 0)
-            except BlockingIOError:
-                raise ActiveRunError(_holder(self.path, lock.read()), hint="wait for it to end") from None
             except OSError as error:
                 raise state_error(self.lock, error) from error
             files = (self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress)
-            drafts = {fresh_name(path).name for path in files}
+            drafts = {fresh_name(path).name for path in (*files, self.path / JOB_NOTES)}
             with suppress(OSError):
                 self.progress.unlink(missing_ok=True)  # of a killed process
                 for path in self.path.iterdir():

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 from uuid import uuid4
 
-import numpy as np
 import orjson
 
-from ..model import CommittedRows, HeldRows, Reject, RowFault, RowRange, Tally
 from ..state_files import state_error
+from ..tally import HeldRows, RowRange, Tally
 from .database import (
     COUNTS,
     connect,
@@ -34,6 +31,9 @@ from .database import (
 )
 from .past_runs import MOST_PAST, PastRun, mark_of, read_past, remember
 from .sent_file import SentEntries, SentFile, by_end
+
+if TYPE_CHECKING:
+    from ..model import CommittedRows, Reject
 
 _BEHIND_ALL: Final = (1 << 62, 0)  # a place (file, row) after the last one
 _FINISHED, _COMPLETE = 1, 2  # of the column `finished`
@@ -116,6 +116,9 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             copy = None
             # SQLite reads a log only where it may write beside it.
             if not all(os.access(place, os.W_OK, effective_ids=effective) for place in places):
+                import shutil
+                from tempfile import TemporaryDirectory
+
                 copy = Path(stack.enter_context(TemporaryDirectory(prefix="propsync-")), path.name)
                 try:
                     for suffix in ("", "-wal"):
@@ -184,6 +187,8 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
         with self._reading() as connection:
             for *place, rows in connection.execute(query):
+                import numpy as np  # here, as `status` seldom needs it
+
                 yield HeldRows(RowRange(*place), np.frombuffer(rows, "<i8"))
 
     def arrived(self) -> int:
@@ -198,6 +203,8 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def rejects(self) -> Iterator[Reject]:
         """Every reject, in source order."""
+        from ..model import Reject, RowFault
+
         query = 'SELECT source, row, code, reason, "values", origin, faults FROM rejects ORDER BY file, row'
         for *row, origin, faults in self._rows(query):
             source, number, code, reason, values = row

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Final
+
 import click
 
 from ..interrupts import release
-from .commands.baseline import baseline_command
-from .commands.check import check_command
-from .commands.explain import explain_command
-from .commands.init import init_command
-from .commands.plan_show import plan_command
-from .commands.preview import preview_command
-from .commands.probe import probe_command
-from .commands.report import report_command
-from .commands.run import run_command
-from .commands.runs import runs_command
-from .commands.sandbox import sandbox_command
-from .commands.schema import schema_command
-from .commands.status import status_command
-from .commands.try_source import try_command
-from .commands.verify import verify_command
 
+# In the order of their use; each is imported when it is asked for.
+_COMMANDS: Final = {
+    "try": "Send a source to a sandbox, and look at what arrives.",
+    "init": "Write a job file for a source.",
+    "check": "Do everything that `run` does except sending.",
+    "plan": "Show a plan that `check --save` wrote.",
+    "preview": "Show identifications: the first ones, a user's, or a sample.",
+    "run": "Send the source as the JOB file says.",
+    "status": "Show what is committed, what is left, and what was rejected.",
+    "runs": "List past runs, also those that could not begin.",
+    "report": "Write the page of a past run.",
+    "explain": "Show what becomes of one user, and why.",
+    "verify": "Read users back from Amplitude and compare them.",
+    "probe": "Try the API key; with --limits, find out what Amplitude takes.",
+    "baseline": "Record a source as sent, without sending it.",
+    "schema": "Print the JSON Schema of the job file.",
+    "sandbox": "Serve a stand-in for Amplitude on this machine.",
+}
+_MODULES: Final = {"try": "try_source", "plan": "plan_show"}
 # With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
 _HELP = """Carry user properties from CSV and Parquet exports into Amplitude.
 
@@ -50,15 +58,33 @@ Shell completion
 """
 
 
-class _Group(click.Group):
-    """Lists commands in the order in which they were added, which is that of their use."""
+class _Commands(Mapping[str, click.Command]):
+    def __getitem__(self, name: str) -> click.Command:
+        text = _COMMANDS[name]
+        module = import_module(f".commands.{_MODULES.get(name, name)}", __package__)
+        found: click.Command = getattr(module, f"{name}_command")
+        found.short_help = text
+        return found
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(
     cls=_Group,
+    commands=_Commands(),
     help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples\n"
@@ -72,23 +98,3 @@ def propsync(context: click.Context) -> None:
     """Release the signals that came so far; `run` does so itself, once it has imported everything."""
     if context.invoked_subcommand != "run":
         release()
-
-
-for command in (
-    try_command,
-    init_command,
-    check_command,
-    plan_command,
-    preview_command,
-    run_command,
-    status_command,
-    runs_command,
-    report_command,
-    explain_command,
-    verify_command,
-    probe_command,
-    baseline_command,
-    schema_command,
-    sandbox_command,
-):
-    propsync.add_command(command)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import re
 import select
 import shlex
 import sys
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Literal, TextIO
 
-    from ..job import Job
+    from ..job import Job, KnownJob
     from ..run_events import Summary
 
 # What the reader refuses in the address of a store: `KEY:SECRET@`, and settings that are secrets.
@@ -74,7 +70,9 @@ def show_styled(lines: Iterable[tuple[str, str]]) -> None:
 
 def show_json(data: object) -> None:
     """Write a result for programs, on one line."""
-    import orjson  # here and below: not needed for `--help`
+    import json  # here and below: `--help` does without
+
+    import orjson
 
     try:
         text = orjson.dumps(data).decode()
@@ -143,9 +141,9 @@ class Invocation:
         shown = [_STORE_SECRET.sub("...", word) if _STORE.match(word) else word for word in words]
         return self.redacted(visible(shlex.join(["propsync", *shown])))
 
-    def set_job(self, job: Job) -> None:
+    def set_job(self, job: Job | KnownJob) -> None:
         """Note a job's name and its key, so that no message shows the key, wherever it may come from."""
-        from ..job import read_api_key
+        from ..job.api_key import read_api_key
 
         self.job = job.name
         with suppress(EtlError):
@@ -160,7 +158,7 @@ class Invocation:
 
         `summary` is that of the run, where the command is one.
         """
-        from ..ending import FAULT, ended, not_begun  # as below: not needed for `--help`
+        from ..ending import FAULT, ended, not_begun
 
         summary = summary or ended(not_begun(self.job), as_error(error))
         names = ("hint", "exit_code", "status", "reason")
@@ -183,6 +181,8 @@ class Invocation:
 
     def _trace(self, error: BaseException) -> str:
         """The trace of a fault of ours, which may hold anything that was in memory."""
+        import traceback
+
         from ..job.words import names_secret
         from ..sender.proxy import proxy_secrets
 
@@ -196,6 +196,8 @@ class Invocation:
         self, level: Literal["info", "error"], event: str, text: str, fields: Mapping[str, object]
     ) -> None:
         if self.as_json_lines:
+            from datetime import UTC, datetime
+
             from ..listeners.log import log_line
 
             text = log_line(level, event, self.job, text, fields, datetime.now(UTC), as_json=True)
@@ -218,6 +220,11 @@ def as_error(error: BaseException) -> BaseException:
 
 def _without(secrets: set[str], text: str) -> str:
     """Redact secrets, also where they stand in a URL, in JSON or in quotes of Python."""
+    if not secrets:
+        return text
+    import json
+    from urllib.parse import quote
+
     forms = {f for s in secrets for f in (s, quote(s), json.dumps(s)[1:-1], repr(s)[1:-1])}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "***")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import click
 from click.core import ParameterSource
 
 from ..errors import EtlError, UsageError
+from ..job.run_options import PATTERNS, RUN_OPTIONS, RunOption
 from .console import current
 from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
-    from ..job import Job
+    from ..job import Job, KnownJob
     from ..listeners.notifier import Target
     from ..pipeline import RejectLimit, RowMinimum, Settings
     from ..reader import Source
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
 Decorator: TypeAlias = Callable[[Any], Any]
 
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
-_PATHS = {"report", "rejects", "metrics_file", "state_dir", "plan"}
-_OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "metrics-file", "log-format"}
-_OUTPUTS |= {"notify", "notify_when", "notify-when"}
+_PATHS = {name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "page", "folder", "list"}}
+_OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
+_PLACES = ("endpoint", "state_dir")  # which have their variables in every command
 _FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -38,7 +41,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def parse_duration(text: str) -> float:
     """Read `90s`, `30m`, `2h`, `500ms` or a plain number of seconds as seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip(), re.ASCII)
+    match = re.fullmatch(PATTERNS["duration"][0], text.strip())
     if match is None:
         raise click.BadParameter(f"{text!r} is not a duration; use e.g. 90s, 30m or 2h")
     return float(match[1]) * _UNITS[match[2]]
@@ -46,12 +49,9 @@ def parse_duration(text: str) -> float:
 
 def parse_rate(text: str) -> float:
     """Read a number above 0; `max` is infinity."""
-    if text == "max":
-        return float("inf")
-    rate = float(text) if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) else 0.0
-    if not rate > 0:
+    if not re.fullmatch(PATTERNS["rate"][0], text):
         raise click.BadParameter(f"{text!r} is not a rate; use a number above 0, or max")
-    return rate
+    return float("inf") if text == "max" else float(text)
 
 
 def parse_endpoint(text: str) -> str:
@@ -98,7 +98,7 @@ def parse_reject_limit(text: str) -> RejectLimit:
 
 def parse_rejects_path(text: str) -> Path:
     """Read the name of a file for rejects, which tells their format."""
-    if Path(text).suffix.lower() not in {".csv", ".ndjson"}:
+    if not re.fullmatch(PATTERNS["list"][0], text):
         raise click.BadParameter(f"{text!r} must end in .csv or .ndjson, which tells the format")
     return Path(text)
 
@@ -132,15 +132,15 @@ def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) ->
     return click.option(flag, cls=_Option, metavar=metavar, type=type, help=text, show_default=shown, **more)
 
 
-def switch(flag: str, text: str) -> Decorator:
-    """Make an option that is on or off."""
-    return click.option(flag, cls=_Option, is_flag=True, help=text)
+def switch(flag: str, text: str, *name: str) -> Decorator:
+    """Make an option that is on or off, whose parameter may have a name of its own."""
+    return click.option(flag, *name, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, short_help: str | None, *examples: str, **more: Any) -> Decorator:
+def command(name: str, *examples: str, **more: Any) -> Decorator:
     """Make a command of click, with examples below its help."""
     epilog = "\n".join(["\b", "Examples", *(f"  {one}" for one in examples)])
-    return click.command(name, short_help=short_help, epilog=epilog, **more)
+    return click.command(name, epilog=epilog, **more)
 
 
 def with_options(*options: Decorator) -> Decorator:
@@ -151,76 +151,48 @@ def with_options(*options: Decorator) -> Decorator:
 PATH = click.Path(path_type=Path)
 JOB = click.argument("job", type=PATH)
 SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-JSON_FLAG = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-# A table: option, metavar, type, help.
-# fmt: off
-ENDPOINT = option("--endpoint", "URL", parse_endpoint, "Base URL to use instead of the job's region.",
-                  envvar="PROPSYNC_ENDPOINT")
-STATE_DIR = option("--state-dir", None, click.Path(path_type=Path, file_okay=False),
-                   "Folder of the checkpoint and the rejects.  [default: .propsync/NAME beside the job file]",
-                   envvar="PROPSYNC_STATE_DIR")
-# Which rows are sent.
-row_options = with_options(
-    switch("--full", "Send every row, also those that are unchanged since the last run."),
-    option("--min-rows", "N|P%", parse_row_minimum,
-           "Stop (exit 4) before sending if the source has fewer rows than N, or than P% of the last run's; "
-           "0: no minimum.  [default: 1 if the last run had rows]"),
-    switch("--again",
-           "Send the source of the last run again, although the job has $add, $append or $prepend."),
-    option("--max-changes", "P%", parse_percent,
-           "Stop (exit 4) before sending if more than P% of the known users changed.  [default: 90% if at "
-           "least 1000 are known and the job is the same]"),
-    option("--max-absent", "P%", parse_percent,
-           "With `absent: unset`: stop (exit 4) before sending if more than P% of the known users are "
-           "missing.  [default: 10% if at least 10 are known]"),
-)
-REJECTS = option("--rejects", "FILE.csv|.ndjson", parse_rejects_path,
-                 "Write the rejects to this file: CSV for a spreadsheet, or NDJSON.")
-# Who is told of a run.
-notify_options = with_options(
-    option("--notify", "URL", parse_notify,
-           "Tell a monitor: the summary as JSON to URL/start, then to URL, or to URL/fail. With "
-           "webhook+https://...: a message as JSON, for Slack and others. Other kinds of URL: by Apprise."),
-    option("--notify-when", None, click.Choice(["change", "always", "failure"]),
-           "Tell of the first failure and of the first success after it, of each run, or of each failure.  "
-           "[default: always; change for messages]"),
-)
-# How many requests there are, and how long they take.
-rate_options = with_options(
-    ENDPOINT,
-    option("--rate", "N|max", parse_rate, "Identifications per second; max: as many as are accepted.",
-           default="1000"),
-    option("--requests-per-second", "N|max", parse_rate,
-           "Requests per second; max: no limit.  [default: 100; max with --rate max]"),
-    option("--batch-size", "N", click.IntRange(1, 2000),
-           "Most identifications in one request; 500 by default, 2000 with `transport: batch`."),
-)
-MAX_REJECTS = option("--max-rejects", "N|P%", parse_reject_limit,
-                     "Stop (exit 4) if more than N rows, or P% of the rows, are rejected.")
-# What only a command that sends needs.
-sending_options = with_options(
-    option("--concurrency", "N", click.IntRange(1, 1000), "Most requests in flight at once.", default=8),
-    MAX_REJECTS,
-    switch("--accept-rejects", "Exit with 0 if the run finishes, also if rows were rejected."),
-    option("--limit", "N", click.IntRange(min=1),
-           "Send only the first N rows of the source; the next run without it sends the rest."),
-    option("--plan", "FILE", click.Path(path_type=Path, dir_okay=False),
-           "Send exactly what a plan of `check --save` says, or nothing (exit 4)."),
-    option("--max-outage", "DURATION", parse_duration,
-           "Stop (exit 5) if the destination is unavailable for longer.", default="30m"),
-    option("--on-source-change", None, click.Choice(["stop", "restart"]),
-           "If an unfinished run has another source, job or destination: stop (exit 7), or restart, which "
-           "keeps what it had accepted.  [default: restart; stop if the job has $add, $append or $prepend]"),
-    switch("--restart", "Give up the unfinished run, keep what it had accepted, and start over."),
-    option("--retry-wait", "SECONDS", parse_duration,
-           "Pause after a first failed try; it grows with each further one.", default="1"),
-    option("--throttle-wait", "SECONDS", parse_duration,
-           "Pause after a 429 without Retry-After.  [default: 15; 30 with `transport: batch`]"),
-    option("--processes", None, click.Choice(["1", "2"]),
-           "Read and send in one process, or in two.  [default: the faster]"),
-    switch("--allow-http", "Allow the API key to be sent over plain HTTP to another machine."),
-)
-# fmt: on
+JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
+# What an option of a kind takes, and how its help calls that.
+_TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
+    "rate": ("N|max", parse_rate),
+    "share": ("P%", parse_percent),
+    "reject limit": ("N|P%", parse_reject_limit),
+    "row minimum": ("N|P%", parse_row_minimum),
+    "duration": ("DURATION", parse_duration),
+    "seconds": ("SECONDS", parse_duration),
+    "list": ("FILE.csv|.ndjson", parse_rejects_path),
+    "url": ("URL", parse_endpoint),
+    "target": ("URL", parse_notify),
+    "file": ("FILE", PATH),
+    "page": ("FILE.html", PATH),
+    "folder": (None, click.Path(path_type=Path, file_okay=False)),
+}
+
+
+def form_of(one: RunOption) -> tuple[str | None, Any]:
+    """Return how the help calls the value of an option, and what reads its text."""
+    if one.kind == "count":
+        return "N", click.IntRange(1, one.most)
+    choices = None, click.Choice(one.kind.split("|"))
+    return (None, click.BOOL) if one.kind == "flag" else _TYPES.get(one.kind, choices)
+
+
+def run_options(*names: str) -> Decorator:
+    """Make a decorator that adds these options of `run`, or all of them, in the order of the table."""
+    made = []
+    for name in names or RUN_OPTIONS:
+        one, flag = RUN_OPTIONS[name], f"--{name.replace('_', '-')}"
+        more: dict[str, Any] = {} if one.default is None else {"default": one.default}
+        if name in _PLACES:
+            more["envvar"] = f"PROPSYNC_{name.upper()}"
+        if one.kind == "flag":
+            made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
+        else:
+            made.append(option(flag, *form_of(one), one.text, **more))
+    return with_options(*made)
+
+
+ENDPOINT, STATE_DIR = (run_options(name) for name in _PLACES)
 
 
 # --- what they become -------------------------------------------------------------------------------------
@@ -229,9 +201,9 @@ sending_options = with_options(
 def from_environment(command: click.Command) -> click.Command:
     """Let variables such as PROPSYNC_RATE stand for options of a command, but for what only `run` writes."""
     for parameter in command.params:
-        flag = parameter.opts[0].removeprefix("--")
-        if isinstance(parameter, click.Option) and (command.name == "run" or flag not in _OUTPUTS):
-            parameter.envvar = parameter.envvar or f"PROPSYNC_{flag.replace('-', '_').upper()}"
+        key = parameter.opts[0].removeprefix("--").replace("-", "_")
+        if isinstance(parameter, click.Option) and (command.name == "run" or key not in _OUTPUTS):
+            parameter.envvar = parameter.envvar or f"PROPSYNC_{key.upper()}"
     return command
 
 
@@ -261,6 +233,19 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
             fault = Fault(f"`run.{key}`: {error.message}", job.lines.get(f"run.{key}"))
             raise JobError(job.file, [fault], job=job.name) from error
     return job, found
+
+
+def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
+    """Find out what a short command needs of a job: what a run left of it, or else by loading it."""
+    from ..job import KnownJob
+
+    known = KnownJob.find(job_file, state_dir, os.environ)
+    if known is not None:
+        current().set_job(known)
+    else:
+        loaded, flags = load_for_command(job_file, {"state_dir": state_dir})
+        known, state_dir = KnownJob.of(loaded), flags["state_dir"]
+    return known if state_dir is None else replace(known, state_dir=state_dir)
 
 
 def spare_inputs(

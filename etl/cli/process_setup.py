@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from typing import Final
@@ -22,6 +21,8 @@ def configure_allocation() -> None:
     again page by page for the next batch, which takes a tenth of a run. Here it gives them back later, and
     what it holds is limited: by one heap for all threads, which ask rarely and for much at once.
     """
+    import ctypes  # here, as short commands have no batches
+
     # Arrow's own allocators keep all that they once had; the system's has a bound, at the same speed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # numpy's linear algebra, which nothing here uses, would start threads that wait by spinning.
@@ -34,12 +35,14 @@ def configure_allocation() -> None:
 
 
 class _NoPandas:
-    """A finder of modules that is asked first and reports that there is no pandas.
+    """A finder of modules that is asked first: it has memory set up before numpy and Arrow, and no pandas.
 
     None in `sys.modules` would be simpler, but pyarrow's conversions fail over it.
     """
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name in {"numpy", "pyarrow"}:
+            configure_allocation()
         if name == "pandas":
             raise ImportError(name)
 
@@ -48,10 +51,11 @@ _NO_PANDAS = _NoPandas()
 
 
 def block_pandas() -> None:
-    """Let nothing in this process import pandas; only a job with a transform of its own needs it.
+    """Let nothing in this process import pandas, which only a job with a transform of its own needs.
 
-    pyarrow looks for pandas at its first conversion, to know whether it may ever be given a Series: a quarter
-    of a second, and 35 MB, for what no other job gives it. Where it finds none it works the same.
+    Memory is set up before numpy or Arrow comes. pyarrow looks for pandas at its first conversion, to know
+    whether it may ever be given a Series: a quarter of a second, and 35 MB, for what no other job gives it.
+    Where it finds none it works the same.
     """
     sys.meta_path.insert(0, _NO_PANDAS)
 

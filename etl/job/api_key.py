@@ -11,6 +11,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .known_job import KnownJob
     from .spec import Job
 
 MAX_KEY_BYTES: Final = 4096
@@ -32,7 +33,7 @@ _MISTAKES: Final = (
 )
 
 
-def read_api_key(job: Job, environ: Mapping[str, str]) -> str:
+def read_api_key(job: Job | KnownJob, environ: Mapping[str, str]) -> str:
     """The key from the job's key file, or else from its variable in `environ`. Raises UsageError."""
     return _read_key("API key", job.folder, job.api_key_file, job.api_key_env, environ)
 

@@ -34,6 +34,7 @@ from ..text import html_table
 from . import words
 from .identification_spec import IdentificationEntry, identification_problems
 from .json_schema import editor_schema, unknown_key_remedy
+from .known_job import file_digest
 from .loading import Document, UnreadableError, document_of, read_document, read_file
 from .problems import (
     DEFAULT_KEY_VARIABLE,
@@ -64,7 +65,10 @@ PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
 # Whatever else a key of a job is, the fingerprint has it.
-_SENDS_NOTHING: Final = ("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines")
+_SENDS_NOTHING: Final = (
+    *("name", "source", "run", "api_key_env", "api_key_file"),
+    *("folder", "file", "lines", "digest"),
+)
 
 
 def _kept_as(name: str) -> AfterValidator:
@@ -154,12 +158,14 @@ class Job:
     """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
     # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, of
-    # `destination.trust_status`, and of each key of `run`, such as `run.rate`.
+    # `destination.trust_status`, and of each key of `run`, such as `run.rate`. `digest` is of the file and of
+    # the variables that it names, "" where there is no file.
     folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
     file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
     lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
         default_factory=dict, compare=False, repr=False
     )
+    digest: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="", compare=False, repr=False)
 
     @classmethod
     def load(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Job:
@@ -168,7 +174,9 @@ class Job:
         Raises JobError with all faults of the file, and UsageError where there is no file to read.
         """
         given = os.environ if environ is None else environ
-        return parse_job(read_file(Path(path)), name=str(path), folder=Path(path).parent, environ=given)
+        text = read_file(Path(path))
+        job = parse_job(text, name=str(path), folder=Path(path).parent, environ=given)
+        return replace(job, digest=file_digest(text, path, given))
 
     @classmethod
     def of(

@@ -4,7 +4,3 @@
 they say of a run under way, `summary` what they say at its end. Each is imported where it is used, since it
 needs a library of its own.
 """
-
-from .output_file import check_writable
-
-__all__ = ["check_writable"]

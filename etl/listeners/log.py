@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Summary, Warned
+from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
 from ..text import address, one_line, share, span
 from .progress import RunProgress, pause_phrases, started_text
 from .summary import effort, headline, notes, row_phrases, summary_dict, tally_dict
@@ -75,16 +75,21 @@ class LogListener:
     def __call__(self, event: Event) -> None:
         """Write the event's line, if it is time for one."""
         self._progress.note(event)
+        now = self._clock()
         match event:
             case Started():
-                self._start(event)
-            case Progressed():
-                self._tell_progress()
-            case Paused():
-                if (now := self._clock()) >= self._pause_due:
-                    self._pause_due = now + _PAUSE_SECONDS
-                    text = ", ".join(pause_phrases(event, event.seconds))
-                    self._write("warning", "paused", text, asdict(event))
+                self._job, self._progress_due = event.job, now + _PROGRESS_SECONDS
+                known = {name: getattr(event, name) for name in ("files", "total_rows", "total_bytes")}
+                fields = {"endpoint": address(event.endpoint), **known, "resumed_rows": event.resumed.rows}
+                self._write("info", "started", f"started, {started_text(event)}", fields)
+            case Progressed() if now >= self._progress_due:
+                self._progress_due = now + _PROGRESS_SECONDS
+                self._tell_progress(now)
+            case Paused() if now >= self._pause_due:
+                self._pause_due = now + _PAUSE_SECONDS
+                self._write(
+                    "warning", "paused", ", ".join(pause_phrases(event, event.seconds)), asdict(event)
+                )
             case Recovered(seconds):
                 self._pause_due = -math.inf
                 text = f"the destination takes requests again after {span(seconds)}"
@@ -94,39 +99,23 @@ class LogListener:
             case Noted(_, message):
                 self._write("info", "noted", message, asdict(event))
             case Ended(summary):
-                self._end(summary)
+                self._job = summary.job
+                phrases = ", ".join([*row_phrases(summary.tally), *effort(summary)])
+                text = f"{headline(summary)}: {phrases}. {' '.join(notes(summary))}"
+                poor: Level = (
+                    "warning" if summary.status == "interrupted" or summary.tally.rejected else "info"
+                )
+                level: Level = "error" if summary.status == "stopped" else poor
+                self._write(level, "ended", text, summary_dict(summary))
 
-    def _start(self, event: Started) -> None:
-        self._job = event.job
-        self._progress_due = self._clock() + _PROGRESS_SECONDS
-        fields = {
-            "endpoint": address(event.endpoint),
-            "files": event.files,
-            "total_rows": event.total_rows,
-            "total_bytes": event.total_bytes,
-            "resumed_rows": event.resumed.rows,
-        }
-        self._write("info", "started", f"started, {started_text(event)}", fields)
-
-    def _tell_progress(self) -> None:
-        now, progress = self._clock(), self._progress
-        if now < self._progress_due:
-            return
-        self._progress_due = now + _PROGRESS_SECONDS
+    def _tell_progress(self, now: float) -> None:
+        progress = self._progress
         tally, total, rate, left = progress.tally, progress.whole, progress.pace.rate(now), progress.left(now)
         numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}
         fields = {**tally_dict(tally), "total_rows": progress.total, **numbers}
         percent = "" if total is None else f" ({share(tally.rows, total)})"
         phrases = [progress.rows_text() + percent, *progress.pace_phrases(now, "about {} left")]
         self._write("info", "progressed", ", ".join(phrases + progress.problem_phrases()), fields)
-
-    def _end(self, summary: Summary) -> None:
-        self._job = summary.job
-        phrases = ", ".join([*row_phrases(summary.tally), *effort(summary)])
-        rejected = summary.tally.rejected
-        level: Level = "warning" if summary.status == "interrupted" or rejected else "info"
-        text = f"{headline(summary)}: {phrases}. {' '.join(notes(summary))}"
-        self._write("error" if summary.status == "stopped" else level, "ended", text, summary_dict(summary))
 
     def _write(self, level: Level, event: str, text: str, fields: Mapping[str, object]) -> None:
         line = log_line(level, event, self._job, text, fields, self._now(), as_json=self._as_json)

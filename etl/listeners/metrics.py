@@ -15,7 +15,7 @@ from ..ending import not_begun
 from ..errors import StateError
 from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
-from .output_file import check_writable, write_whole
+from ..state_files import check_writable, write_whole
 from .summary import PERCENTILES, seconds_by, summary_dict
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ _LAST_SUCCESS: Final = "propsync_last_success_timestamp_seconds"
 _LAST_RUN: Final = "propsync_last_run_timestamp_seconds"
 _EXIT_CODE: Final = "propsync_exit_code"
 # Samples that outlive their run.
-_KEPT: Final = re.compile(rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\]|\\.)*)"}} (\S+)$')
+_KEPT: Final = re.compile(
+    rf'^({_LAST_SUCCESS}|{_LAST_RUN}|{_EXIT_CODE}){{job="((?:[^"\\\n]|\\.)*)"}} (\S+)$', re.MULTILINE
+)
 _WRITE_SECONDS: Final = 5.0
 _OUTAGE: Final = "How long the destination has been taking no requests; 0 while it does."
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -150,12 +152,10 @@ def metrics_text(values: MetricValues) -> str:
     return "\n".join(lines) + "\n"
 
 
-def metric_families(values: MetricValues) -> list[Family]:
+def metric_families(values: MetricValues) -> Iterator[Family]:
     """Return every family that has a value or always is there."""
-    return [*_counters(values), *_gauges(values)]
+    from importlib.metadata import PackageNotFoundError, version  # not needed without metrics
 
-
-def _counters(values: MetricValues) -> Iterator[Family]:
     summary, tally, codes = values.summary, values.summary.tally, values.summary.rejects_by_code
     ends = [({"outcome": end}, getattr(tally, end)) for end in ROW_ENDS]
     yield "propsync_rows_total", "counter", "Committed rows by outcome, since the checkpoint began.", ends
@@ -172,15 +172,6 @@ def _counters(values: MetricValues) -> Iterator[Family]:
         yield "propsync_stage_seconds_total", "counter", text, stages
     for name, text in _COSTS.items():
         yield f"propsync_{name}_total", "counter", text, [({}, getattr(tally, name))]
-
-
-def _gauges(values: MetricValues) -> Iterator[Family]:
-    from importlib.metadata import (
-        PackageNotFoundError,
-        version,
-    )  # here, as a run without metrics imports this
-
-    summary = values.summary
     try:
         installed = version("propsync")
     except PackageNotFoundError:  # run from a checkout that isn't installed
@@ -211,16 +202,12 @@ def _gauges(values: MetricValues) -> Iterator[Family]:
 def _kept(path: Path) -> dict[str, dict[str, float]]:
     """The samples of earlier runs that outlive them, by metric and job; none from any other file."""
     found: dict[str, dict[str, float]] = {name: {} for name in (_LAST_SUCCESS, _LAST_RUN, _EXIT_CODE)}
-    try:
-        text = path.read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return found
-    for line in text.split("\n"):
-        match = _KEPT.match(line)
-        with suppress(ValueError):
-            if match is not None and math.isfinite(float(match[3])):
-                job = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], match[2])
-                found[match[1]][job] = float(match[3])
+    with suppress(OSError):
+        for name, label, number in _KEPT.findall(path.read_bytes().decode("utf-8", "replace")):
+            with suppress(ValueError):
+                if math.isfinite(float(number)):
+                    job = re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], label)
+                    found[name][job] = float(number)
     return found
 
 

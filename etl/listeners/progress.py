@@ -7,17 +7,17 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..checkpoint.run_state import RunState
-from ..model import Tally
+from ..errors import StateError
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started
-from ..text import address, counted, one_line, size, span
+from ..tally import Tally
+from ..text import address, counted, one_line, rows_text, size, span
 from .summary import trouble_phrases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 _EVERY: Final = 1.0  # seconds
@@ -117,15 +117,6 @@ class RunProgress:
         return [*([f"{rejected:,} rejected"] if rejected else []), *trouble_phrases(self.tally)]
 
 
-def rows_text(rows: int, total: int | None, expected: int | None = None) -> str:
-    """Write how many rows are done, and of how many, or of about how many, to three digits."""
-    if total is not None:
-        return f"{rows:,} of {counted(total, 'row')}"
-    if expected is None:
-        return counted(rows, "row")
-    return f"{rows:,} of about {counted(max(rows, round(float(f'{expected:.3g}'))), 'row')}"
-
-
 def workload(event: Started) -> str:
     """Write how much there is to do, as far as the source knows it."""
     rows = "" if event.total_rows is None else f", {counted(event.total_rows, 'row')}"
@@ -151,28 +142,6 @@ def pause_phrases(event: Paused, seconds_left: float) -> list[str]:
     if event.seconds_left is not None:
         phrases.append(f"gives up in {span(event.seconds_left - event.seconds + max(seconds_left, 0.0))}")
     return phrases
-
-
-# --- published for `propsync status` in another terminal ------------------------------------------------
-
-
-def state_lines(found: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Write what an active run does, how fast it is, and when it will end; `found` as in `status_of`."""
-    if found["state"] == "preparing":
-        yield "  preparing     nothing is sent yet: the source is read and compared first"
-        return
-    total, about = (None, found["total_rows"]) if found["estimated"] else (found["total_rows"], None)
-    share = "" if found["percent"] is None else f", {found['percent']:.1f} %"
-    yield f"  {found['state']:<14}{rows_text(found['rows'], total, about)}{share}"
-    if found["state"] != "sending":
-        since, waited = datetime.fromtimestamp(found["since"]).astimezone(), now - found["since"]
-        yield f"                since {since:%H:%M:%S} ({span(max(waited, 0.0))}): {found['reason']}"
-        yield f"                next try in {span(max(found['next_try'] - now, 0.0))}"
-    average = f"{found['average_rows_per_second']:,.0f} on average"
-    yield f"  rows/s        {found['rows_per_second']:,.0f} now, {average}"
-    if found["seconds_left"] is not None:
-        end = datetime.fromtimestamp(found["updated"] + found["seconds_left"]).astimezone()
-        yield f"  left          {span(max(end.timestamp() - now, 0.0))}, until {end:%Y-%m-%d %H:%M}"
 
 
 class RunStateWriter:
@@ -233,7 +202,7 @@ class RunStateWriter:
 
     def _keep_writing(self) -> None:
         while True:
-            with suppress(OSError):
+            with suppress(StateError):
                 self.state().save(self._path)
             if self._stop.wait(_EVERY):
                 return

@@ -15,7 +15,7 @@ import orjson
 from ..checkpoint import Checkpoint, reject_lines
 from ..model import LISTED
 from ..run_events import Ended, Event, Started
-from .output_file import check_writable, replacing_output
+from ..state_files import check_writable, replacing_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +16,8 @@ from markupsafe import Markup
 from ..errors import REMEDIES
 from ..model import ROW_ENDS
 from ..run_events import Detailed, Ended, Event
+from ..state_files import check_writable, write_whole
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
-from .output_file import check_writable, write_whole
 from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
 from .progress import workload
 from .run_record import RunRecord, RunRecorder, masked_reason
@@ -185,32 +185,13 @@ def flat(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 _Line = tuple[str, str, list[float | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot with one axis from 0 to `most`, a text; `lines` have name, style and points."""
+def timeline_of(record: RunRecord) -> dict[str, Any] | None:
+    """The plots of a run, for the template; None if it was too short to tell.
 
-    title: str
-    most: str
-    label: str
-    lines: tuple[tuple[str, str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """The plots of a run of `seconds`, a text; the `pauses` (place and width) lie behind each of them.
-
-    `rows` are those of a table: until when, and the value of each plot's lines.
+    `plots` have one axis from 0 to `most`, a text, and `lines` with name, style and points. The `pauses`
+    (place and width) lie behind each of them. `rows` are those of a table with `heads`: until when, and the
+    value of each plot's lines. `seconds` is how long the run took, a text.
     """
-
-    seconds: str
-    plots: tuple[Plot, ...]
-    pauses: tuple[tuple[float, float], ...]
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def timeline_of(record: RunRecord) -> Timeline | None:
-    """The plots of a run; None if it was too short to tell."""
     points = record.series
     if len(points) < _LEAST_POINTS:
         return None
@@ -239,12 +220,12 @@ def timeline_of(record: RunRecord) -> Timeline | None:
         (span(end), *("" if values[n] is None else text(values[n] or 0) for (_, _, values), text in columns))
         for n, end in enumerate(ends)
     ]
-    plots = tuple(_plot(title, lines, text, ends) for title, lines, text in found)
-    heads = ("until", *(name for (name, _, _), _ in columns))
-    return Timeline(span(whole), plots, pauses, heads, tuple(table))
+    plots = [_plot(title, lines, text, ends) for title, lines, text in found]
+    heads = ["until", *(name for (name, _, _), _ in columns)]
+    return {"seconds": span(whole), "plots": plots, "pauses": pauses, "heads": heads, "rows": table}
 
 
-def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: list[float]) -> Plot:
+def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: list[float]) -> dict[str, Any]:
     known = [value for _, _, values in lines for value in values if value is not None]
     top = _round_up(max(*known, 0.0))
     drawn = []
@@ -258,7 +239,7 @@ def _plot(title: str, lines: list[_Line], text: Callable[[float], str], ends: li
             before = value
         drawn.append((name, style, " ".join(points)))
     said = f"{title} over {span(ends[-1])}: between {text(min(known))} and {text(max(known))}"
-    return Plot(title, text(top), said, tuple(drawn))
+    return {"title": title, "most": text(top), "label": said, "lines": drawn}
 
 
 def _round_up(value: float) -> float:

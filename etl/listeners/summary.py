@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
-from ..model import ROW_ENDS, Tally
-from ..run_events import Summary, Timing
+from ..tally import ROW_ENDS, Tally
 from ..text import counted, filled, in_table, one_line, per_second, share, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ..run_events import Summary, Timing
 
 _COSTS: Final = ("requests", "retries", "throttled", "bytes")
 _COUNTS: Final = ("rows", *ROW_ENDS, *_COSTS, "in_doubt", "uncounted")
@@ -74,6 +74,8 @@ def summary_dict(summary: Summary) -> dict[str, object]:
 
 def summary_from(data: Mapping[str, Any]) -> Summary:
     """Return the summary of such an object, as far as it holds it. Raises KeyError or TypeError."""
+    from ..run_events import Summary, Timing  # here, as `status` has no use for events
+
     timing, seconds = None, data["seconds_by"]
     if seconds:
         timing = Timing(**seconds, latency=tuple(data["answer_seconds"].values()))

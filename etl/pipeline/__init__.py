@@ -14,26 +14,6 @@ if TYPE_CHECKING:
     from .settings import RejectLimit, RowMinimum, Settings
     from .status import status_of
 
-__all__ = [
-    "Changed",
-    "Explanation",
-    "Plan",
-    "PreviewedRow",
-    "Recorded",
-    "RejectLimit",
-    "RowMinimum",
-    "RowPipeline",
-    "Settings",
-    "explain_user",
-    "first_rows",
-    "plan_job",
-    "preview_rows",
-    "record_baseline",
-    "run_job",
-    "sampled_rows",
-    "status_of",
-]
-
 _HOMES: Final = {
     "baseline": ("Recorded", "record_baseline"),
     "explain": ("Explanation", "explain_user"),

@@ -7,13 +7,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from ..checkpoint import StateDir, read_in_flight
+from ..checkpoint import StateDir
+from ..checkpoint.in_flight_file import read_in_flight
 from ..errors import StaleCheckpointError, UsageError
 from ..job import Job
 from ..reader import Source
 from ..snapshot import DeviceLinks, SnapshotWriter, fingerprints_of
 from ..subject import user_keys
-from .diff_base import destination_folder, open_diff_base, renewed_ids
+from .destination_folder import destination_folder
+from .diff_base import open_diff_base, renewed_ids
 from .invalidate import uncommitted_flights
 from .resume import load_checkpoint
 from .row_pipeline import JobSource

@@ -6,14 +6,14 @@ Each destination has a snapshot of its own; a run to another destination leaves 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from ..checkpoint import SentEntries, StateDir
+from ..checkpoint import StateDir
+from ..checkpoint.sent_file import SentEntries
 from ..job import Job, fingerprint
 from ..run_events import Warned
 from ..snapshot import (
@@ -28,6 +28,7 @@ from ..snapshot import (
     device_owners,
     layout_of,
 )
+from .destination_folder import destination_folder, first_endpoint
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
 INVALIDATED: Final = ""
@@ -37,8 +38,6 @@ USUAL_ABSENT: Final = 10.0
 # A share of fewer users says little, so no limit is set unless the settings do.
 _MANY: Final = 1000
 _MANY_ABSENT: Final = 10  # a user who is unset by mistake loses something
-# Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
-_MOST_DESTINATIONS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def open_diff_base(job: Job, folder: StateDir, *, full: bool = False) -> Iterato
         number = snapshot.header.number + 1 if snapshot else 1
         problem = None
         if snapshot is None:
-            other = None if path.exists() else _first_endpoint(folder)
+            other = None if path.exists() else first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
         elif snapshot.header.endpoint != endpoint:
             problem = f"is of another destination, {snapshot.header.endpoint}"
@@ -171,16 +170,6 @@ def open_diff_base(job: Job, folder: StateDir, *, full: bool = False) -> Iterato
             yield DiffBase(replace(layout, hashing=snapshot.hashing), snapshot, full, number)
 
 
-def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
-    """The folder with the files of users at an endpoint: the plain names belong to the first endpoint.
-
-    Raises StaleCheckpointError if the snapshot can't be read.
-    """
-    first = _first_endpoint(folder)
-    other = folder.beside(blake2b(endpoint.encode(), digest_size=6).hexdigest())
-    return folder if first == endpoint or (first is None and not other.snapshot.exists()) else other
-
-
 @contextmanager
 def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWriter]:
     """The ids of the users at a destination, open for being written anew."""
@@ -189,17 +178,3 @@ def renewed_ids(folder: StateDir, header: SnapshotHeader) -> Iterator[KnownIdsWr
         KnownIdsWriter(folder.ids, header, old=old) as renewal,
     ):
         yield renewal
-
-
-def remove_oldest(folder: StateDir) -> None:
-    """Keep the files of a few destinations only; to one used again after long everything is sent anew."""
-    with suppress(OSError):
-        found = sorted(folder.path.glob("snapshot-*.arrow"), key=lambda path: path.stat().st_mtime)
-        for path in found[:-_MOST_DESTINATIONS]:
-            path.unlink()
-            path.with_name(path.name.replace("snapshot", "ids", 1)).unlink(missing_ok=True)
-
-
-def _first_endpoint(folder: StateDir) -> str | None:
-    with Snapshot.open(folder.snapshot) or nullcontext() as snapshot:
-        return None if snapshot is None else snapshot.header.endpoint

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrow.hashing import without_users
-from ..checkpoint import Checkpoint, Flight, InFlightContents, Progress, SentEntries, StateDir
+from ..checkpoint import Checkpoint, Progress, StateDir
+from ..checkpoint.in_flight_file import Flight, InFlightContents
+from ..checkpoint.sent_file import SentEntries
 from ..job import Job, fingerprint
 from ..model import RowRange
 from ..ranges import RangeSet
@@ -29,7 +31,8 @@ from ..snapshot import (
     layout_of,
 )
 from ..state_files import state_error
-from .diff_base import INVALIDATED, DiffBase, destination_folder, renewed_ids
+from .destination_folder import destination_folder
+from .diff_base import INVALIDATED, DiffBase, renewed_ids
 from .precheck import increments_of
 
 

@@ -23,7 +23,8 @@ from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
 from ..text import html_table, span
 from .commit import check_rejects
-from .diff_base import destination_folder, open_diff_base
+from .destination_folder import destination_folder
+from .diff_base import open_diff_base
 from .figures import Changed, Figures, UserCount
 from .precheck import (
     LargeNumbers,

@@ -10,24 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from ..checkpoint import (
-    Checkpoint,
-    Flight,
-    InFlightContents,
-    InFlightFile,
-    PastRun,
-    Progress,
-    RunMark,
-    StateDir,
-    publish_rejects,
-    read_in_flight,
-)
+from ..checkpoint import Checkpoint, PastRun, Progress, StateDir, publish_rejects
+from ..checkpoint.in_flight_file import Flight, InFlightContents, InFlightFile, RunMark, read_in_flight
 from ..encoder import Limits
 from ..errors import StaleCheckpointError
 from ..job import Job
 from ..reader import Source
 from ..run_events import Noted, Warned
-from .diff_base import DiffBase, destination_folder, open_diff_base
+from .destination_folder import destination_folder
+from .diff_base import DiffBase, open_diff_base
 from .invalidate import (
     JobFacts,
     base_id,

@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import numpy as np
 
 from ..arrow.json_lines import Splice
-from ..checkpoint import SentEntries
+from ..checkpoint.sent_file import SentEntries
 from ..encoder import Encoder, Limits, pieces
 from ..errors import SourceError
 from ..job import Job, check_columns, check_repeated, lacking, missing_columns

@@ -16,6 +16,7 @@ from ..ending import Ending, ended
 from ..errors import EtlError, InterruptedRunError, SourceError, StateError, UsageError
 from ..interrupts import held
 from ..job import Job
+from ..job.known_job import remember_job
 from ..model import Chunk
 from ..ranges import RangeSet
 from ..reader import Source
@@ -35,7 +36,7 @@ from ..run_events import (
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
 from .changed_rows import ChangedRows
-from .diff_base import remove_oldest
+from .destination_folder import remove_oldest
 from .figures import options_of
 from .invalidate import write_snapshot
 from .precheck import check_changes, job_warnings, no_rows_error, requires_rows, source_warnings
@@ -73,7 +74,7 @@ def run_job(
 
 
 def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: Listener) -> Summary:
-    job = at_endpoint(job, settings)
+    own, job = job, at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
     limits, known = known_limits(job, settings, folder)
     if settings.limit is not None and not source.repeatable:
@@ -99,6 +100,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
     )
     folder.prepare()
     with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings, plan) as run:
+        remember_job(folder.path, own, rows.source.total_rows())
         if plan is not None:
             plan.begin(folder)
             known += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)

@@ -25,10 +25,10 @@ from ..job import Job, key_fingerprints
 from ..mapper import load_transform
 from ..model import ROW_ENDS
 from ..reader import Source
-from ..snapshot import Snapshot, layout_of
-from ..state_files import replacing_file
+from ..snapshot import layout_of
+from ..state_files import replacing_file, write_whole
 from ..text import MASK
-from .diff_base import destination_folder
+from .destination_folder import destination_folder, look_at_snapshot
 
 if TYPE_CHECKING:
     from ..model import Reject
@@ -116,15 +116,14 @@ class PlanInputs:
             return None
         try:
             path = destination_folder(self.folder, job.destination.endpoint).snapshot
+            if (found := look_at_snapshot(path)) is None:
+                return None
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            with Snapshot.open(path) as found:  # type: ignore[union-attr]  # it is there
-                header, users = found.header, len(found)
-        except FileNotFoundError:
-            return None
         except StaleCheckpointError as error:
             return {"damaged": error.message}
-        return {"run": header.number, "written": header.created, "users": users, "sha256": digest}
+        header = found[0].header
+        return {"run": header.number, "written": header.created, "users": found[1], "sha256": digest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +183,7 @@ class SavedPlan:
 
     def write(self, path: Path) -> None:
         """Write the file, which only its owner can read. Raises StateError."""
-        try:
-            with replacing_file(path) as file:
-                file.write(json.dumps(self.data, indent=1).encode() + b"\n")
-        except StateError as error:
-            reason = getattr(error.__cause__, "strerror", None) or error.message
-            hint = "free space or rights there, or name another file"
-            raise StateError(f"{path} can't be written: {reason}", hint=hint) from error
+        write_whole(path, json.dumps(self.data, indent=1) + "\n", private=True)
 
     # --- whether it holds ------------------------------------------------------------------------------
 

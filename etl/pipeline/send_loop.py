@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
-from ..checkpoint import Checkpoint, InFlightFile
+from ..checkpoint import Checkpoint
+from ..checkpoint.in_flight_file import InFlightFile
 from ..interrupts import heard_by
 from ..model import Chunk
 from ..run_events import Event, Listener, Progressed, Timing

@@ -11,7 +11,8 @@ from typing import Final, Literal, TypeAlias, cast
 from uuid import uuid4
 
 from ..amplitude.limits import INSERT_ID_DAYS, TRANSPORT_RULES
-from ..checkpoint import InFlightContents, RunIdentity
+from ..checkpoint import RunIdentity
+from ..checkpoint.in_flight_file import InFlightContents
 from ..encoder import Limits
 from ..job import Job, fingerprint
 from ..model import SourceFile

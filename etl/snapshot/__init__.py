@@ -1,12 +1,12 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
+from ..snapshot_metadata import SnapshotHeader
 from .bit_set import BitSet, KeyFilter
 from .comparison import DeviceLinks, FinalChanges, UnchangedUsers, device_owners
 from .diff import DiffedBatch, Differ
 from .file import Snapshot, SnapshotWriter
 from .fingerprints import FieldGroup, Layout, fingerprints_of, layout_of
 from .known_ids import AbsentUsers, KnownIds, KnownIdsWriter, SeenUsers
-from .sorted_file import SnapshotHeader
 from .spill_buffer import DistinctUsers
 
 __all__ = [

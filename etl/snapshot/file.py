@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 import numpy as np
 import pyarrow as pa
 
+from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import device_keys
 from .bit_set import BitSet
 from .fingerprints import whole_fingerprints
@@ -31,7 +32,7 @@ from .snapshot_entries import (
     merge_entries,
     required_field,
 )
-from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
+from .sorted_file import SortedFile, SortedFileWriter
 from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, binary_column, joined, lowest_keys, matrix
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from ..model import Fingerprints
     from .bit_set import BitSet
     from .fingerprints import Layout
-    from .sorted_file import Partition, SnapshotHeader
+    from .sorted_file import Partition
 
 _RUN, _WHOLE = "run", "whole"  # columns
 _PIECE: Final = 1 << 16  # bytes

@@ -24,8 +24,9 @@ from ..amplitude.operators import (
 )
 from ..arrow.hashing import hash_texts
 from ..arrow.structs import FieldPath, field_groups, valid_mask, value_columns
+from ..snapshot_metadata import NEWEST_HASHING
 from ..subject import Subject, subject_of
-from .value_hashes import NEWEST_HASHING, Hashes, HashRules, hash_values, salt_of
+from .value_hashes import Hashes, HashRules, hash_values, salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS
 from ..arrow.structs import valid_mask
+from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
 from .snapshot_entries import group_starts
-from .sorted_file import FileMetadata, SnapshotHeader, SortedFile, SortedFileWriter
+from .sorted_file import SortedFile, SortedFileWriter
 from .spill_buffer import KEY, KEY_FIELD, lowest_keys
 
 if TYPE_CHECKING:

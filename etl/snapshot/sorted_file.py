@@ -5,13 +5,10 @@ Mapped pages that were read count as memory of the process, so they are released
 
 from __future__ import annotations
 
-import json
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -20,46 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import StaleCheckpointError
+from ..snapshot_metadata import FileMetadata
 from ..state_files import fresh_name, replacing_file
 from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
-from .value_hashes import FIRST_HASHING, NEWEST_HASHING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SNAPSHOT_VERSION: Final = 2  # 1 had neither doubts nor links, so it is read as one without any
 PARTITION_BYTES: Final = 16_000_000
-_METADATA: Final = b"propsync"
 _MAPPED_BYTES: Final = 32_000_000  # of mapped pages that were read
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotHeader:
-    """The run that wrote a file: `number` counts the runs of the job, `run_id` names it everywhere."""
-
-    number: int
-    run_id: str
-    endpoint: str
-    job: str
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-
-@dataclass(frozen=True, slots=True)
-class FileMetadata:
-    """The metadata of a file; `kind` is the kind of file; `mode`, `names` and `hashing` are a layout's."""
-
-    kind: str
-    header: SnapshotHeader
-    mode: str = ""
-    names: Sequence[str] = ()
-    hashing: int = FIRST_HASHING  # of files that don't say it
-
-    def pack(self) -> dict[bytes, bytes]:
-        """The metadata as Arrow stores it."""
-        plain = asdict(self)
-        plain["stamp"] = plain.pop("header")
-        return {_METADATA: json.dumps({"version": SNAPSHOT_VERSION, **plain}, sort_keys=True).encode()}
 
 
 class Partition:
@@ -120,16 +87,13 @@ class SortedFile:
             with path.open("rb") as file:
                 self._mapped: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             reader = pa.ipc.open_file(pa.py_buffer(self._mapped))
-            fields = json.loads((reader.schema.metadata or {})[_METADATA])
-            newer = int(fields.pop("version")) > SNAPSHOT_VERSION
-            newer |= int(fields.get("hashing", FIRST_HASHING)) > NEWEST_HASHING
-            if not newer:
-                header = SnapshotHeader(**fields.pop("stamp"))
-                self.schema, self.metadata = reader.schema, FileMetadata(header=header, **fields)
+            metadata = FileMetadata.unpack(reader.schema.metadata or {})
+            if metadata is not None:
+                self.schema, self.metadata = reader.schema, metadata
                 self.partitions = list(_partitions(reader))
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise self._unusable(path, f"is damaged or no {self.kind} of propsync ({error})") from error
-        if newer:
+        if metadata is None:
             raise self._unusable(path, "was written by a newer propsync", "update propsync, or ")
         if self.metadata.kind != self.kind:
             raise self._unusable(path, f"is no {self.kind} of propsync, but a {self.metadata.kind}")

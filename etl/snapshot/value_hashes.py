@@ -21,16 +21,12 @@ from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.structs import LIST_TYPES
+from ..snapshot_metadata import FIRST_HASHING, NEWEST_HASHING
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 Hashes: TypeAlias = NDArray[np.uint64]
-
-# Versions of the rules. The first one took times by their numbers, floats by their doubles, and rare types by
-# their JSON text. A snapshot keeps the version that it began with, or all its users would count as changed.
-FIRST_HASHING: Final = 1
-NEWEST_HASHING: Final = 2
 
 # Odd numbers: of the golden ratio, and of the last round of Stafford's thirteenth mixer.
 GOLDEN_RATIO: Final = np.uint64(0x9E3779B97F4A7C15)

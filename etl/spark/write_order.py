@@ -16,11 +16,12 @@ import pyarrow.fs as fs
 from ..amplitude.limits import DEFAULT_RATE, TRANSPORT_RULES
 from ..amplitude.operators import UNREPEATABLE
 from ..checkpoint import StateDir
-from ..cli.options import parse_duration, parse_endpoint, parse_rate, parse_reject_limit, settings_of
+from ..cli.options import form_of, settings_of
 from ..encoder import Limits
 from ..errors import UsageError
 from ..job import Job, check_columns, read_api_key
 from ..job.problems import did_you_mean
+from ..job.run_options import RUN_OPTIONS
 from ..pipeline import Settings
 from ..pipeline.settings import at_endpoint, known_limits
 from ..subject import Subject
@@ -28,16 +29,11 @@ from .rate_server import RateAddress, start_rate_server
 
 # Options of `run` that the format has too, with what reads their text.
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "endpoint": parse_endpoint,
-    "rate": parse_rate,
-    "requests_per_second": parse_rate,
-    "batch_size": click.IntRange(1, 2000),
-    "concurrency": click.IntRange(1, 1000),
-    "max_rejects": parse_reject_limit,
-    "max_outage": parse_duration,
-    "retry_wait": parse_duration,
-    "throttle_wait": parse_duration,
-    "allow_http": click.BOOL,
+    name: form_of(RUN_OPTIONS[name])[1]
+    for name in (
+        *("endpoint", "rate", "requests_per_second", "batch_size", "concurrency", "max_rejects"),
+        *("max_outage", "retry_wait", "throttle_wait", "allow_http"),
+    )
 }
 OPTIONS: Final = ("job", "rejects_path", "run_id", "rate_host", *_PARSERS)
 # The types of ids whose hash is known, as Spark names them.

@@ -79,15 +79,27 @@ def test_what_sends_nothing_does_without_either(
 # Commands one after another in one process, from the lightest on, and what has been imported by then.
 STARTS = """
 import contextlib, io, json, sys
+begun = set(sys.modules)
 from etl.__main__ import run_command_line
 from etl.cli.process_setup import block_pandas
 block_pandas()
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = run_command_line(arguments)
-    print(json.dumps([code, [name for name in sys.modules if sys.modules[name]]]))
+    print(json.dumps([code, [name for name in sys.modules if sys.modules[name] and name not in begun]]))
 """
+# What all commands import, beside what Python brings along, and what `status` does besides.
+OF_ALL = {"click", "etl", "etl.__main__", "etl.errors", "etl.interrupts", "etl.library", "etl.text"}
+OF_ALL |= {"etl.cli", "etl.cli.app", "etl.cli.console", "etl.cli.process_setup"}
+OF_STATUS = {"etl.cli.commands", "etl.cli.commands.status", "etl.cli.options", "etl.checkpoint", "orjson"}
+OF_STATUS |= {"etl.checkpoint.database", "etl.checkpoint.past_runs", "etl.checkpoint.sent_file"}
+OF_STATUS |= {"etl.checkpoint.state_dir", "etl.checkpoint.store"}
+OF_STATUS |= {"etl.job", "etl.job.api_key", "etl.job.known_job", "etl.job.run_options"}
+OF_STATUS |= {"etl.listeners", "etl.listeners.summary"}
+OF_STATUS |= {"etl.pipeline", "etl.pipeline.destination_folder", "etl.pipeline.status", "etl.ranges"}
+OF_STATUS |= {"etl.snapshot_metadata", "etl.state_files", "etl.tally"}
 HEAVY = {"pydantic", "numpy", "pyarrow", "aiohttp", "asyncio", "jinja2", "rich", "pandas", "etl.model"}
+ROWS = {"numpy", "pyarrow", "asyncio"}
 HEAVY |= {"etl.reader", "etl.mapper", "etl.encoder", "etl.sender", "etl.sandbox", "etl.pipeline.plan"}
 
 
@@ -97,21 +109,39 @@ def test_a_command_imports_what_it_needs(job: Path) -> None:
     table: list[tuple[list[str], set[str]]] = [(one, set()) for one in helps]
     table += [
         (["schema"], {"pydantic"}),
-        (["runs", str(job), *here], {"etl.model", "numpy", "pyarrow"}),
         (["status", str(job), *here], set()),
-        (["preview", str(job)], {"etl.reader", "etl.mapper", "etl.encoder", "etl.sender", "asyncio"}),
+        (["runs", str(job), *here], {"etl.model"}),
+        (["preview", str(job)], {*ROWS, "etl.reader", "etl.mapper", "etl.encoder", "etl.sender"}),
         (["check", str(job), *here], {"etl.pipeline.plan"}),
     ]
-    commands = json.dumps([arguments for arguments, _ in table])
-    done = subprocess.run(
-        [sys.executable, "-c", STARTS, commands], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
     allowed = set[str]()
-    for (arguments, added), line in zip(table, done.stdout.splitlines(), strict=True):
-        code, modules = json.loads(line)
+    for (arguments, added), modules in zip(table, imports_of(*(one for one, _ in table)), strict=True):
         allowed |= added
-        assert code == 0, arguments
-        assert HEAVY & set(modules) <= allowed, arguments
+        assert HEAVY & modules <= allowed, arguments
+
+
+def imports_of(*commands: list[str]) -> list[set[str]]:
+    """What has been imported after each of the commands, as the first part of its name where not ours."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, json.dumps(commands)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert not any(code for code, _ in found)
+    return [
+        {name if name.startswith("etl") else name.partition(".")[0] for name in names} for _, names in found
+    ]
+
+
+def test_these_modules_and_no_others_are_imported(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
+    assert propsync("run", job, "--endpoint", sandbox.url, *QUICK).code == 0
+    of_help, of_status = imports_of(["--help"], ["status", str(job)])
+    assert not {"asyncio", "ctypes", "socket", "tempfile"} & (of_help | of_status)
+    assert of_help - sys.stdlib_module_names == OF_ALL
+    assert of_status - sys.stdlib_module_names - OF_ALL == OF_STATUS
 
 
 @pytest.mark.parametrize("processes", ["2", *rarely("1")])

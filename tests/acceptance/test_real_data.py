@@ -296,6 +296,7 @@ def test_init_names_the_identity_and_personal_data(propsync: Propsync, tmp_path:
     assert "user_id: email" in finished.out
     assert "sha256" in finished.out
     assert "cc" in finished.out
+    assert propsync("init", USERDATA, "--output", "-").out == finished.out
     assert not list(tmp_path.iterdir())
 
 

@@ -138,7 +138,9 @@ def _die(arguments: tuple[object, ...], folder: Path, point: str, after: bool) -
 
     def dying(*given: Any, **named: Any) -> Any:
         state = Path(folder, ".propsync", "job")
-        begins = given[:1] in {(state / "in_flight.new",), (state / "progress.json.new",)}
+        begins = given[:1] in {
+            (state / f"{name}.new",) for name in ("in_flight", "job.json", "progress.json")
+        }
         found = whole(*given, **named) if after or begins else None
         if not begins:
             os.kill(os.getpid(), signal.SIGKILL)

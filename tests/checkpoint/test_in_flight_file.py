@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.checkpoint import InFlightContents, InFlightFile, RunMark, in_flight_file, read_in_flight
+from etl.checkpoint import in_flight_file
+from etl.checkpoint.in_flight_file import InFlightContents, InFlightFile, RunMark, read_in_flight
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import Chunk
 from tests.examples import examples

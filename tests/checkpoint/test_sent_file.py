@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.checkpoint import Checkpoint, SentEntries
-from etl.checkpoint.sent_file import SentFile, by_end
+from etl.checkpoint import Checkpoint
+from etl.checkpoint.sent_file import SentEntries, SentFile, by_end
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import CommittedRows, RowRange, Sent, Tally
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +61,18 @@ def test_a_second_run_is_told_who_holds_it_since_when(tmp_path: Path, holder: su
     assert folder.holder() is None
     with folder.hold():
         assert f"process {os.getpid()}" in folder.lock.read_text().replace('"pid": ', "process ")
+
+
+def test_who_only_looks_is_in_nobody_s_way(tmp_path: Path) -> None:
+    """`status` takes the lock for a moment, and a run that begins just then waits for that moment."""
+    folder = StateDir(tmp_path)
+    folder.lock.touch()
+    with ThreadPoolExecutor(1) as pool, folder.lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        begun = pool.submit(lambda: folder.hold().__enter__())
+        time.sleep(0.02)
+        fcntl.flock(looking, fcntl.LOCK_UN)
+        assert begun.result(10) > 0
 
 
 def test_holding_ends_with_the_block(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from etl.checkpoint import Checkpoint, PastRun, past_of
+from etl.checkpoint.database import create_database
 from etl.errors import ExitCode, StaleCheckpointError, StateError
 from etl.model import CommittedRows, RowRange, Tally
 from tests.checkpoint.builders import IDENTITY, committed, reject
@@ -285,3 +286,11 @@ def test_a_checkpoint_of_an_older_version_is_upgraded_or_refused(
             assert again.progress().finished == finished
             assert (again.skipped_values(), again.unchanged(), again.past()) == ({}, None, ())
             assert list(again.rejects()) == [reject(3)]
+
+
+def test_a_new_file_has_a_log_before_anybody_can_look(tmp_path: Path) -> None:
+    """To switch a file to a log takes it alone: whoever looks just then, or the run itself, would fail."""
+    path = tmp_path / "checkpoint.sqlite"
+    create_database(path, lambda _: None)
+    assert path.read_bytes()[18:20] == b"\x02\x02"  # the versions of the format: with a log
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from etl.cli.app import propsync as commands
-from etl.job.sections import RunOptions
+from etl.job.run_options import RUN_OPTIONS
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.commands import QUICK, Propsync
@@ -36,7 +36,7 @@ def run(sandbox: Sandbox, job: Path, *more: str | Path) -> tuple[str | Path, ...
 def test_a_job_file_may_have_every_option() -> None:
     options = [p.opts[0] for p in commands.commands["run"].params if isinstance(p, click.Option)]
     keys = {option.removeprefix("--").replace("-", "_") for option in options}
-    assert keys == set(RunOptions.__dataclass_fields__)
+    assert keys == set(RUN_OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from etl.checkpoint.run_state import RunState
+from etl.cli.commands.status import state_lines
 from etl.ending import not_begun
-from etl.listeners.progress import RunStateWriter, state_lines
+from etl.listeners.progress import RunStateWriter
 from etl.model import Tally
 from etl.run_events import Ended, Paused, Progressed, Recovered, Started
 from tests.commands import until

@@ -366,7 +366,7 @@ def test_what_is_kept_is_for_its_owner_only(tmp_path: Path, sandbox: Sandbox) ->
     night(job, sandbox, users(range(20)))
     assert snapshot_of(job).stat().st_mode & 0o777 == 0o600
     assert {path.name for path in job.state_dir.iterdir()} == {
-        "checkpoint.sqlite", "in_flight", "lock", "rejects.ndjson", "snapshot.arrow",
+        "checkpoint.sqlite", "in_flight", "job.json", "lock", "rejects.ndjson", "snapshot.arrow",
     }  # fmt: skip
     assert {path.stat().st_mode & 0o777 for path in job.state_dir.iterdir()} == {0o600}
     for text in ("user-00003", "plan 1"):

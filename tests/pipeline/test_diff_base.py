@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from etl.checkpoint import SentEntries, StateDir
+from etl.checkpoint import StateDir
+from etl.checkpoint.sent_file import SentEntries
 from etl.job import Job
 from etl.model import End
 from etl.pipeline.diff_base import open_diff_base

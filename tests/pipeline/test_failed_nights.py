@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.amplitude.responses import Verdict
-from etl.checkpoint import InFlightFile, database, in_flight_file, store
+from etl.checkpoint import database, in_flight_file, store
+from etl.checkpoint.in_flight_file import InFlightFile
 from etl.errors import DestinationError, StaleCheckpointError, TooManyRejectsError
 from etl.job import Job
 from etl.model import Body
-from etl.pipeline import RejectLimit, Settings, diff_base, invalidate, resume, run_job, source_files
+from etl.pipeline import RejectLimit, Settings, destination_folder, invalidate, resume, run_job, source_files
 from etl.pipeline import run as run_module
 from etl.pipeline.run import no_listener
 from etl.reader import open_source
@@ -395,7 +396,7 @@ def test_destinations_that_come_and_go_leave_no_more_than_a_few_files(
 ) -> None:
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(3)))
-    with patch.object(diff_base, "_MOST_DESTINATIONS", 2):
+    with patch.object(destination_folder, "_MOST_DESTINATIONS", 2):
         for _ in range(4):
             with running_sandbox() as other:
                 night(job, other, users(range(3)))

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.checkpoint import Checkpoint, read_in_flight
+from etl.checkpoint import Checkpoint
+from etl.checkpoint.in_flight_file import read_in_flight
 from etl.errors import DestinationError, EtlError
 from etl.model import Tally
 from etl.pipeline.invalidate import uncommitted_flights

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from etl import Job
 from etl.errors import RepeatedSourceError, UsageError
+from etl.job import KnownJob
 from etl.pipeline import RowMinimum, Settings, run_job, status_of
 from etl.reader import open_source
 from etl.run_events import Summary
@@ -53,7 +54,7 @@ def test_the_first_rows_arrive_and_then_the_rest(limit: int, tmp_path: Path, cou
             assert (summary.status, summary.exit_code, summary.tally.rows) == ("limited", 0, limit)
             came = [int(score) for found in held(sandbox).values() for score in found["scores"]]
             assert sorted(came) == list(range(limit))
-        assert status_of(job)["status"] == "unfinished"
+        assert status_of(KnownJob.of(job))["status"] == "unfinished"
         assert send(job, sandbox, paths).status == "finished"
         assert held(sandbox) == counts
 
@@ -90,7 +91,7 @@ def test_kills_count_nothing_twice(
             with killed(point, number) as listener, suppress(*ENDS):
                 send(job, sandbox, paths, limit=limit, listener=listener, batch_size=20, concurrency=3)
             quiet(sandbox)
-        if status_of(job)["status"] != "finished":
+        if status_of(KnownJob.of(job))["status"] != "finished":
             send(job, sandbox, paths, batch_size=20)
         assert held(sandbox) == counts
 

@@ -15,7 +15,7 @@ import pytest
 
 from etl.checkpoint import Checkpoint
 from etl.errors import StaleCheckpointError
-from etl.job import Job
+from etl.job import Job, KnownJob
 from etl.pipeline import status_of, unfinished
 from etl.sandbox import Sandbox
 from tests.examples import combinations
@@ -223,5 +223,5 @@ def test_a_finished_one_of_a_version_before_is_no_obstacle(
     with closing(sqlite3.connect(checkpoint_of(job))) as connection:
         connection.executescript(older)
     (job.state_dir / "in_flight").unlink()
-    assert status_of(job)["status"] == "finished"
+    assert status_of(KnownJob.of(job))["status"] == "finished"
     assert night(job, sandbox, users(range(6))).tally.accepted == 1

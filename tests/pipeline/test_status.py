@@ -12,6 +12,7 @@ import pytest
 from etl.checkpoint import StateDir
 from etl.checkpoint.run_state import RunState
 from etl.ending import compose
+from etl.job import KnownJob
 from etl.listeners.progress import RunStateWriter
 from etl.pipeline import status_of
 from etl.run_events import Event, Progressed
@@ -40,7 +41,7 @@ def test_a_run_under_way_tells_how_far_it_is(tmp_path: Path) -> None:
     def look(event: Event) -> None:
         if isinstance(event, Progressed) and not found:
             writer.state().save(StateDir(job.state_dir).progress)  # not a second later
-            found.append(status_of(job))
+            found.append(status_of(KnownJob.of(job)))
 
     with running_sandbox(SandboxOptions()) as sandbox:
         send(job, sandbox, [path], listener=compose(writer, look), concurrency=1)
@@ -50,7 +51,7 @@ def test_a_run_under_way_tells_how_far_it_is(tmp_path: Path) -> None:
     progress = live["progress"]
     assert progress["state"] == "sending"
     assert 0 < progress["rows"] <= 200
-    after = status_of(job)
+    after = status_of(KnownJob.of(job))
     assert (after["status"], after["active"], after["progress"]) == ("finished", None, None)
     assert not StateDir(job.state_dir).progress.exists()
 
@@ -60,10 +61,10 @@ def test_a_dead_process_is_not_alive(tmp_path: Path, propsync: Propsync) -> None
     folder = StateDir(job.state_dir)
     folder.prepare()
     STATE.save(folder.progress)  # as `kill -9` leaves it
-    assert status_of(job)["progress"] is None
+    assert status_of(KnownJob.of(job))["progress"] is None
     with folder.hold():
         assert not folder.progress.exists()
-        found = status_of(job)
+        found = status_of(KnownJob.of(job))
         assert (found["status"], found["progress"]) == ("never run", {"state": "preparing"})
 
 

@@ -23,7 +23,8 @@ from etl.mapper import Mapper, splice_json
 from etl.model import Batch
 from etl.sandbox import Sandbox
 from etl.snapshot import SnapshotHeader, SnapshotWriter, fingerprints_of
-from etl.snapshot.value_hashes import FIRST_HASHING, HashRules, hash_values
+from etl.snapshot.value_hashes import HashRules, hash_values
+from etl.snapshot_metadata import FIRST_HASHING
 from etl.subject import user_keys
 from tests.examples import examples
 from tests.pipeline.nights import job_in, send

@@ -376,7 +376,7 @@ def test_a_snapshot_of_a_newer_version_asks_for_an_update(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("etl.snapshot.sorted_file.SNAPSHOT_VERSION", 3)
+        patch.setattr("etl.snapshot_metadata.SNAPSHOT_VERSION", 3)
         path = write(tmp_path / "snapshot.arrow", 1)
     with pytest.raises(StaleCheckpointError, match="newer propsync") as caught:
         Snapshot.open(path)

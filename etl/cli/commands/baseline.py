@@ -23,7 +23,6 @@ from ..options import (
 @from_environment
 @command(
     "baseline",
-    "Record a source as sent, without sending it.",
     "propsync baseline job.yml",
     "propsync baseline job.yml exports/2024-05-01.parquet --json",
 )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 @options.from_environment
 @command(
     "check",
-    "Do everything that `run` does except sending.",
     "propsync check job.yml",
     "propsync check job.yml exports/new.csv --rate 3000 --json",
     "propsync check job.yml --report plan.html --mask",
@@ -28,11 +27,8 @@ if TYPE_CHECKING:
 )
 @options.JOB
 @options.SOURCES
-@options.rate_options
-@options.MAX_REJECTS
-@options.row_options
-@options.STATE_DIR
-@options.REJECTS
+@options.run_options("endpoint", "rate", "requests_per_second", "batch_size", "max_rejects")
+@options.run_options("full", "min_rows", "again", "max_changes", "max_absent", "state_dir", "rejects")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the plan.")
 @option(
     "--save", "FILE", PATH, "Write the plan to a file that `run --plan` takes; it has no values of users."
@@ -60,8 +56,8 @@ def check_command(
     changes, rejects or users who left, or a source with counters that was already sent.
     """
     from ...checkpoint import StateDir
-    from ...listeners import check_writable
     from ...pipeline.settings import Capabilities
+    from ...state_files import check_writable
 
     for path in filter(None, (report, save)):
         check_writable(path)
@@ -124,7 +120,7 @@ def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
 
 def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
-    from ...listeners.output_file import write_whole
     from ...listeners.report import plan_page  # needs jinja2
+    from ...state_files import write_whole
 
     write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

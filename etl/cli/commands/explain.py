@@ -24,7 +24,6 @@ _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to
 
 @command(
     "explain",
-    "Show what becomes of one user, and why.",
     "propsync explain job.yml --user 4711",
     "propsync explain job.yml exports/new.csv --user 4711 --json | jq .next",
 )

@@ -12,7 +12,7 @@ import click
 from ...errors import UsageError
 from ...text import shell_word
 from ..console import current, show_file
-from ..options import command, spare_inputs
+from ..options import PATH, command, spare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 @command(
     "init",
-    "Write a job file for a source.",
     "propsync init users.csv -o job.yml",
     "propsync init 'exports/*.parquet' > job.yml",
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.  [default: stdout]")
+@click.option("-o", "--output", type=PATH, help="Where to write it.  [default: -, which is stdout]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> None:
     """Read the whole SOURCE and write a commented job file for it.
@@ -35,8 +34,9 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     hashed or left out. What doesn't fit is told. Read the file before you run it.
     """
     from ...init import propose_job
-    from ...listeners.output_file import check_writable, write_whole
+    from ...state_files import check_writable, write_whole
 
+    output = None if output == Path("-") else output
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
     spare_inputs({"output": output}, sources)

@@ -12,7 +12,6 @@ from ..options import JSON_FLAG, PATH, command, switch
 
 @command(
     "plan",
-    "Show a plan that `check --save` wrote.",
     "propsync plan show plan.json",
     "propsync plan show plan.json --markdown > comment.md",
 )

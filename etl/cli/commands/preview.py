@@ -27,7 +27,6 @@ _WIDEST_NAME: Final = 32
 
 @command(
     "preview",
-    "Show identifications: the first ones, a user's, or a sample.",
     "propsync preview job.yml",
     "propsync preview job.yml --user user-1001",
     "propsync preview job.yml --sample 20 --json | jq .user_properties",

@@ -29,7 +29,6 @@ who stay there. It takes a few minutes. Use the key of a test project."""
 @options.from_environment
 @command(
     "probe",
-    "Try the API key; with --limits, find out what Amplitude takes.",
     "AMPLITUDE_API_KEY=... propsync probe job.yml",
     "propsync probe job.yml --limits --yes --json    (on a test project)",
 )

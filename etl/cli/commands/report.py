@@ -13,7 +13,6 @@ from ..options import JOB, PATH, STATE_DIR, command, load_for_command, option, s
 
 @command(
     "report",
-    None,
     "propsync report job.yml                            the last run",
     "propsync report job.yml 20260131T020000-4711 --output night.html",
 )
@@ -30,10 +29,9 @@ def report_command(
     It shows what was asked, the ends of all rows, speed and pauses over time, where the time went, changes by
     property, rejects with examples, and the ten runs before it.
     """
-    from ...listeners import check_writable
-    from ...listeners.output_file import write_whole
     from ...listeners.report import report_page
     from ...listeners.run_record import COMPARED, readable_runs
+    from ...state_files import check_writable, write_whole
 
     loaded, flags = load_for_command(job, {"state_dir": state_dir})
     folder = flags["state_dir"] or loaded.state_dir

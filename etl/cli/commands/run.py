@@ -15,7 +15,7 @@ from ...errors import EtlError, ExitCode, UsageError
 from ...interrupts import release
 from .. import options
 from ..console import Invocation, current
-from ..options import PATH, command, option, switch
+from ..options import command
 from .check import exit_code_of, make_plan, show_plan, write_page
 
 
@@ -48,7 +48,6 @@ class _RunCommand(click.Command):
 @options.from_environment
 @command(
     "run",
-    None,
     "AMPLITUDE_API_KEY=... propsync run job.yml",
     "propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%",
     "propsync run job.yml --limit 100    (a canary; without it, the rest)",
@@ -59,18 +58,7 @@ class _RunCommand(click.Command):
 )
 @options.JOB
 @options.SOURCES
-@options.rate_options
-@options.sending_options
-@options.row_options
-@options.STATE_DIR
-@switch("--dry-run", "Send nothing; show what the run would do, as `check` does.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout.")
-@option("--report", "FILE.html", PATH, "Write an HTML page about the run, or about the plan of a dry run.")
-@switch("--mask", "Keep no examples of rejects, nor words that may quote rows, on the page or in the record.")
-@options.REJECTS
-@option("--metrics-file", "FILE", PATH, "Write Prometheus metrics to this file.")
-@options.notify_options
-@option("--log-format", None, click.Choice(["text", "json"]), "Log lines instead of the progress bar.")
+@options.run_options()
 def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     """Send the source as the JOB file says. The same command again resumes an unfinished run.
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..console import current, show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, command, load_for_command
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, know_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from ...listeners.run_record import RunRecord
+    from ...run_events import Summary
 
 
-@command("runs", None, "propsync runs job.yml", "propsync runs job.yml -n 1 --json | jq '.[0].summary'")
+@command("runs", "propsync runs job.yml", "propsync runs job.yml -n 1 --json | jq '.[0].summary'")
 @JOB
 @click.option("-n", "count", metavar="N", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many, the latest first.")  # fmt: skip
@@ -26,31 +27,39 @@ def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -
     """List past runs, also those that could not begin. The last 100 of at most a year are kept."""
     from itertools import islice
 
-    from ...listeners.run_record import readable_runs
+    from ...checkpoint.history import past_runs
 
-    loaded, flags = load_for_command(job, {"state_dir": state_dir})
-    folder = flags["state_dir"] or loaded.state_dir
-    found = list(islice(readable_runs(folder), count))
+    known = know_job(job, state_dir)
+    found = list(islice(_readable(past_runs(known.state_dir)), count))
     if as_json:
-        show_json([data for data, _ in found])
+        show_json([data for data, *_ in found])
     elif found:
         show_lines(_lines(found))
     else:
-        current().message("nothing", f"{loaded.name} has no past runs in {folder}")
+        current().message("nothing", f"{known.name} has no past runs in {known.state_dir}")
 
 
-def _lines(found: list[tuple[dict[str, Any], RunRecord]]) -> Iterator[str]:
+def _readable(records: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Summary, list[float]]]:
+    """Each record with its summary and the seconds of its pauses; one that is damaged is left out."""
+    from ...listeners.summary import summary_from
+
+    for data in records:
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            yield data, summary_from(data["summary"]), [float(seconds) for _, seconds in data["pauses"]]
+
+
+def _lines(found: list[tuple[dict[str, Any], Summary, list[float]]]) -> Iterator[str]:
     import textwrap
 
     from ...text import counted, one_line, span
 
     yield f"{'run':24} {'exit':>4} {'rows':>12} {'accepted':>12} {'rejected':>9}  time"
-    for data, record in found:
-        summary, tally = record.summary, record.summary.tally
+    for data, summary, pauses in found:
+        tally = summary.tally
         numbers = f"{tally.rows:>12,} {tally.accepted:>12,} {tally.rejected:>9,}"
         yield f"{data['run']:24} {summary.exit_code:>4} {numbers}  {span(summary.seconds)}"
         if summary.reason and summary.exit_code != 3:
             reason = one_line(summary.reason.splitlines()[0])
             yield from textwrap.wrap(reason, 79, initial_indent="    ", subsequent_indent="    ")
-        if (paused := sum(seconds for _, seconds in record.pauses)) >= 1:
-            yield f"    {counted(len(record.pauses), 'pause')} of the destination, {span(paused)}"
+        if (paused := sum(pauses)) >= 1:
+            yield f"    {counted(len(pauses), 'pause')} of the destination, {span(paused)}"

@@ -42,7 +42,6 @@ _FIELDS: Final = {
 
 @click.command(
     "sandbox",
-    short_help="Serve a stand-in for Amplitude on this machine.",
     epilog="\b\nKinds of faults\n"
     "  400 to 599  answer with that status\n"
     "  reset       break the connection without an answer\n"

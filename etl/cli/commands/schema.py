@@ -8,7 +8,6 @@ from ..options import command
 
 @command(
     "schema",
-    "Print the JSON Schema of the job file.",
     "propsync schema > job.schema.json",
     "and as the first line of the job file:",
     "# yaml-language-server: $schema=job.schema.json",

@@ -5,19 +5,17 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ...errors import EtlError
-from ...text import visible
+from ...tally import ROW_ENDS
+from ...text import counted, rows_text, size, span, visible
 from ..console import show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, command, from_environment, load_for_command, switch
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, from_environment, know_job, switch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ...job import Job
+    from collections.abc import Iterator, Mapping
 
 _MOST_FILES: Final = 10
 
@@ -25,7 +23,6 @@ _MOST_FILES: Final = 10
 @from_environment
 @command(
     "status",
-    None,
     "propsync status job.yml",
     "propsync status job.yml --watch    (a run in another terminal)",
     "propsync status job.yml --json | jq .rows",
@@ -40,8 +37,10 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
     Of a run under way, also of another process, it shows how fast it is, when it will end, and whether it
     waits for the destination.
     """
-    loaded, flags = load_for_command(job, {"state_dir": state_dir})
-    found = _status(loaded, flags["state_dir"])
+    from ...pipeline import status_of
+
+    known = know_job(job, state_dir)
+    found: dict[str, Any] = status_of(known)
     if as_json:
         show_json(found)
         return
@@ -55,30 +54,12 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
                 if not found["active"]:
                     return
                 time.sleep(1.0)
-                found = _status(loaded, flags["state_dir"])
+                found = status_of(known)
     show_lines(_lines(found))
 
 
-def _status(job: Job, state_dir: Path | None) -> dict[str, Any]:
-    from ...pipeline import status_of
-
-    found: dict[str, Any] = status_of(job, state_dir=state_dir)
-    if found["status"] == "unfinished":
-        from ...reader import open_source
-
-        found["rows_left"] = None
-        with suppress(EtlError):  # the job's own source may be gone, or have no number of rows
-            source = job.source and open_source(job.source, csv=job.csv, excel=job.excel, folder=job.folder)
-            if source and (total := source.total_rows()) is not None:
-                found["rows_left"] = max(total - found["rows"], 0)
-    return found
-
-
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    from ...listeners.progress import state_lines
     from ...listeners.summary import aligned, reason_lines
-    from ...model import ROW_ENDS
-    from ...text import counted, size, span
 
     yield f"{found['job']}: {found['status']}"
     if found.get("active"):
@@ -117,3 +98,22 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     if found["rejected"]:
         yield ""
         yield f"  rejects: {Path(found['state_dir']) / 'rejects.ndjson'}"
+
+
+def state_lines(found: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Write what an active run does, how fast it is, and when it will end; `found` as in `status_of`."""
+    if found["state"] == "preparing":
+        yield "  preparing     nothing is sent yet: the source is read and compared first"
+        return
+    total, about = (None, found["total_rows"]) if found["estimated"] else (found["total_rows"], None)
+    share = "" if found["percent"] is None else f", {found['percent']:.1f} %"
+    yield f"  {found['state']:<14}{rows_text(found['rows'], total, about)}{share}"
+    if found["state"] != "sending":
+        since, waited = datetime.fromtimestamp(found["since"]).astimezone(), now - found["since"]
+        yield f"                since {since:%H:%M:%S} ({span(max(waited, 0.0))}): {found['reason']}"
+        yield f"                next try in {span(max(found['next_try'] - now, 0.0))}"
+    average = f"{found['average_rows_per_second']:,.0f} on average"
+    yield f"  rows/s        {found['rows_per_second']:,.0f} now, {average}"
+    if found["seconds_left"] is not None:
+        end = datetime.fromtimestamp(found["updated"] + found["seconds_left"]).astimezone()
+        yield f"  left          {span(max(end.timestamp() - now, 0.0))}, until {end:%Y-%m-%d %H:%M}"

@@ -31,7 +31,6 @@ _LONGEST = 36  # columns of a value in the table
 
 @command(
     "try",
-    "Send a source to a sandbox, and look at what arrives.",
     "propsync try users.csv",
     "propsync try 'exports/*.parquet' -o job.yml --limit 1000",
 )
@@ -50,10 +49,10 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
 
     from ...init import propose_job
     from ...job import Job
-    from ...listeners.output_file import write_whole
     from ...pipeline import Settings, plan_job, run_job
     from ...sandbox import running_sandbox
     from ...sandbox.web_page import Trial
+    from ...state_files import write_whole
 
     if output is not None and output.exists():
         raise UsageError(f"{output} exists already", hint="name another file, or `propsync run` that one")

@@ -30,7 +30,6 @@ Amplitude: what is sent of a new user applies with the user's next event."""
 @options.from_environment
 @command(
     "verify",
-    "Read users back from Amplitude and compare them.",
     "AMPLITUDE_SECRET_KEY=... propsync verify job.yml",
     "propsync verify job.yml exports/new.csv --sample 2000 --json",
     "propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",

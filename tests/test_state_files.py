@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etl.errors import ExitCode, StateError, UsageError
-from etl.listeners import check_writable
-from etl.listeners.output_file import write_whole
+from etl.state_files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
