@@ -88,15 +88,9 @@ def places(part: Chunk) -> NDArray[np.int64]:
     return part.numbers[np.unique(part.owners, return_index=True)[1]]
 
 
-def halves(part: Chunk) -> tuple[Chunk, Chunk]:
-    """The first and second half of a part with two identifications or more."""
-    middle = part.users // 2
-    return only(part, np.arange(middle)), only(part, np.arange(middle, part.users))
-
-
-def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions of the part's identifications that aren't among those taken, ascending."""
-    left = np.ones(part.users, dtype=np.bool_)
+def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions, of so many, that aren't among those taken; ascending."""
+    left = np.ones(count, dtype=np.bool_)
     left[np.concatenate(taken)] = False
     return np.flatnonzero(left)
 
