@@ -152,7 +152,7 @@ class InsertIdMemory:
     def __init__(self, clock: Callable[[], float], store: MapStore | None = None) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
-        self._first: StoredMap[float] = (store or MapStore()).map("insert_id")
+        self._first = StoredMap[float](store or MapStore(), "insert_id")
 
     def add(self, key: InsertKey) -> bool:
         """Remember a key; False where it is remembered already."""

@@ -232,7 +232,6 @@ class Sandbox:
             if answer is None:
                 try:
                     answer = self._endpoints[request.path].take(parsed)
-                    self.profiles.store.write()
                 except RequestRefusedError as error:
                     answer = endpoint.refuse(error)
         record = RequestRecord(
