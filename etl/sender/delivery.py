@@ -33,7 +33,16 @@ from ..errors import DestinationError
 from ..model import Body, Tally
 from .backoff import Pause
 from .in_flight import InFlightRecord, Part, PartsInFlight, Spawn, Transport
-from .parts import accepted, handed_back, offenders_of, others, places_by_fault, refused, verdict_for
+from .parts import (
+    accepted,
+    halves,
+    handed_back,
+    offenders_of,
+    others,
+    places_by_fault,
+    refused,
+    verdict_for,
+)
 from .rate import FixedRate, RateLimiter
 from .refusals import Refusals, Turns
 from .timing import SlotState, SlotTimes
@@ -82,10 +91,11 @@ class Delivery:
         meter, self._meter = self._meter, Tally()
         return meter
 
-    def begin(self, part: Part) -> None:
-        """Send a part in a task of its own."""
-        part.alone_since = self.hot_users.since(part.keys)
-        self.spawn(self._send(part))
+    def begin(self, *parts: Part | None, turn: bool = False) -> None:
+        """Send parts, each in a task of its own; see `_send`."""
+        for part in parts:
+            if part is not None:
+                self.spawn(self._send(part, turn=turn))
 
     async def _send(self, part: Part, *, turn: bool = False, throttled: SlowDown | None = None) -> None:
         """Send a part until it has its end, or its smaller parts have tasks of their own.
@@ -106,8 +116,8 @@ class Delivery:
                 if place is not None:
                     single = np.array([place])
                     one, rest = self.parts.divide(part, single, others(part.users, single))
-                    self._send_each(one, turn=True)
-                    self._send_each(rest)
+                    self.begin(one, turn=True)
+                    self.begin(rest)
                     return
             turn, answer = False, None
             try:
@@ -119,12 +129,6 @@ class Delivery:
             finally:
                 self.turns.give_back()
             again = answer is None or await self._follow(part, *answer)
-
-    def _send_each(self, *parts: Part | None, turn: bool = False) -> None:
-        """Send parts in tasks of their own."""
-        for part in parts:
-            if part is not None:
-                self.spawn(self._send(part, turn=turn))
 
     async def _post(self, part: Part, request: Body) -> tuple[float, Verdict]:
         started = self.pause.clock.now()
@@ -219,7 +223,7 @@ class Delivery:
         """
         if part.users > 1 and fault is None:
             part.begin_anew()
-            self._send_each(*self._halves(part))
+            self.begin(*self.parts.divide(part, *halves(part.users)))
             return
         self.parts.hold(part)
         expected = self.refusals.are_expected(part.refused)
@@ -238,7 +242,7 @@ class Delivery:
         for fault, one in zip(at_fault, named, strict=True):
             if one is not None:
                 self.spawn(self._refuse(one, whole, fault))
-        self._send_each(rest)
+        self.begin(rest)
 
     # --- failed ------------------------------------------------------------------------------------------
 
@@ -260,7 +264,7 @@ class Delivery:
         if throttled is not None:
             throttled.rounds, throttled.failures = 0, 1
             self.spawn(self._send(throttled, throttled=slow))
-        self._send_each(rest)
+        self.begin(rest)
         return False
 
     async def _throttle(self, part: Part, started: float, verdict: SlowDown) -> bool:
@@ -350,7 +354,7 @@ class Delivery:
         if part.users == 1:
             return await self._park(part, verdict)
         part.rounds = part.by_chance = 0
-        self._send_each(*self._halves(part))
+        self.begin(*self.parts.divide(part, *halves(part.users)))
         return False
 
     async def _park(self, part: Part, verdict: Failure) -> bool:
@@ -379,6 +383,3 @@ class Delivery:
         part.enter(state)
         await self.pause.sleep(seconds)
         part.enter("request")
-
-    def _halves(self, part: Part) -> list[Part | None]:
-        return self.parts.divide(part, *np.array_split(np.arange(part.users), [part.users // 2]))

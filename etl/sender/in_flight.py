@@ -90,7 +90,7 @@ class Part(Claim):
     """Identifications of a chunk that are sent in one request, and how they have failed so far.
 
     As a claim it stands for its users. `sent` is what is sent. `state` is that of its slot, None without one.
-    `bytes` is what it counts for while it is parked. `begun`: a request may have been sent. `outcome`: it has
+    `begun`: a request may have been sent. `outcome`: it has
     its end, and is to be committed. `given_up`: it is not sent, since its user is refused for too long.
 
     `since` is when it first failed, `passes` how many requests had passed at its last failure. `by_chance` is
@@ -104,7 +104,6 @@ class Part(Claim):
     chunk: ChunkInFlight
     sent: Chunk
     state: SlotState | None = None
-    bytes: int = 0
     begun: bool = False
     outcome: Outcome | None = None
     given_up: bool = False
@@ -145,7 +144,6 @@ class Part(Claim):
     def divide(self, chosen: Chosen) -> Self:
         """Take out some identifications, none of which has its end."""
         other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
-        other.bytes = 0
         other.sent, self.sent = (only(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
         self.chunk.detach()
         if self.state is not None:
@@ -156,8 +154,8 @@ class Part(Claim):
 class PartsInFlight:
     """The parts in flight, in the order of their users; `begin` is called with each that is to be sent.
 
-    `parked` counts those that are parked and still to be sent, with `parked_bytes`; `unanswered` counts
-    identifications without an answer. `changed` is called when one of these gets less.
+    `parked` are those that are parked and without an answer, with the bytes that each had then, together
+    `parked_bytes`; `unanswered` counts identifications. `changed` is called when one of these gets less.
     """
 
     def __init__(
@@ -170,7 +168,8 @@ class PartsInFlight:
         changed: Callable[[], object],
         stopping: Callable[[], bool],
     ) -> None:
-        self.parked = self.parked_bytes = self.unanswered = 0
+        self.parked: dict[Part, int] = {}
+        self.parked_bytes = self.unanswered = 0
         self._times, self._hot_users = times, hot_users
         self._begin, self._spawn, self._changed, self._stopping = begin, spawn, changed, stopping
         self._order = UserOrder[Part]()
@@ -193,7 +192,8 @@ class PartsInFlight:
         if chosen.all():
             return part
         other = self._order.split(part, chosen)
-        self.parked += other.parked and not other.answered
+        if part in self.parked:
+            self.parked[other] = 0
         return other
 
     def divide(self, part: Part, *groups: NDArray[np.int64]) -> list[Part | None]:
@@ -206,9 +206,8 @@ class PartsInFlight:
         if not part.parked:
             self._order.park(part)
             part.enter(None)
-            part.bytes = sum(map(len, part.sent.body)) + int(part.sent.rows.nbytes) + _FEW_ARRAYS
-            self.parked += 1
-            self.parked_bytes += part.bytes
+            self.parked[part] = sum(map(len, part.sent.body)) + int(part.sent.rows.nbytes) + _FEW_ARRAYS
+            self.parked_bytes += self.parked[part]
             self._changed()
             self._proceed_all(part.after)
 
@@ -222,7 +221,7 @@ class PartsInFlight:
     def hold(self, part: Part) -> None:
         """A part was refused, and waits; its users' later rows may be sent meanwhile, but not committed."""
         self.park(part)
-        self._unpark(part)
+        self.parked_bytes -= self.parked.pop(part)
         part.answered = True
         self.unanswered -= part.users
         self._changed()
@@ -249,7 +248,10 @@ class PartsInFlight:
             pass
         elif part.parked:
             if (over := hot.over(part.keys)).any():
-                self._give_up(self.split(part, over))
+                hopeless = self.split(part, over)
+                hopeless.begun = hopeless.given_up = True
+                reason = f"not sent, as the server kept refusing this user: {hot.message(hopeless.keys)}"
+                self._end(hopeless, handed_back(hopeless.sent, "transient", reason, "unsent"))
             if not part.begun and all(one.answered for one in part.before):
                 self._send(part)
         elif all(one.parked for one in part.before):
@@ -269,18 +271,12 @@ class PartsInFlight:
             self._proceed(slow_part)
 
     def _send(self, part: Part) -> None:
-        part.begun = True
+        part.begun, part.alone_since = True, self._hot_users.since(part.keys)
         part.enter("request")
         if part.users:
             self._begin(part)
         else:
             self._end(part, Outcome())
-
-    def _give_up(self, part: Part) -> None:
-        """End a part of throttled users whose time is over, without a request."""
-        part.begun = part.given_up = True
-        reason = f"not sent, as the server kept refusing this user: {self._hot_users.message(part.keys)}"
-        self._end(part, handed_back(part.sent, "transient", reason, "unsent"))
 
     def _end(self, part: Part, outcome: Outcome) -> None:
         part.outcome = outcome
@@ -302,16 +298,10 @@ class PartsInFlight:
     async def _commit(self, part: Part, chunk: Chunk, outcome: Outcome) -> None:
         await part.chunk.commit(chunk, outcome)
         after = self._order.leave(part)
-        if part.parked and not part.answered:
-            self._unpark(part)
+        self.parked_bytes -= self.parked.pop(part, 0)
         part.enter(None)
         self._changed()
         self._proceed_all(after)
-
-    def _unpark(self, part: Part) -> None:
-        """It counts as parked no more."""
-        self.parked -= 1
-        self.parked_bytes -= part.bytes
 
 
 # --- what a delivery works with --------------------------------------------------------------------------

@@ -88,6 +88,11 @@ def places(part: Chunk) -> NDArray[np.int64]:
     return part.numbers[np.unique(part.owners, return_index=True)[1]]
 
 
+def halves(count: int) -> list[NDArray[np.int64]]:
+    """The positions, of so many, in the first half and in the second."""
+    return np.array_split(np.arange(count), [count // 2])
+
+
 def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
     """The positions, of so many, that aren't among those taken; ascending."""
     left = np.ones(count, dtype=np.bool_)

@@ -107,7 +107,7 @@ class Sender:
         finally:
             for task in self._tasks:
                 task.cancel()
-            await self._idle()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             self._timing = self._times.timing()
         if self._error is not None:
             raise self._error
@@ -121,7 +121,7 @@ class Sender:
         """
         parts, times = self._parts, self._times
         while not self.stopping and not (
-            times.free and parts.parked < MOST_PARKED and parts.parked_bytes < MOST_PARKED_BYTES
+            times.free and len(parts.parked) < MOST_PARKED and parts.parked_bytes < MOST_PARKED_BYTES
         ):
             times.note("held_back", times.free > 0)
             self._changed.clear()
@@ -139,7 +139,8 @@ class Sender:
             self._delivery.refusals.conclude()
         except EtlError as error:
             self._fail(error)
-        await self._idle()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def stop(self) -> None:
         """Begin with nothing more; what is in flight ends and is committed."""
@@ -189,7 +190,3 @@ class Sender:
             grace = GRACE_SECONDS if isinstance(error, EtlError) else 0.0
             loop = asyncio.get_running_loop()
             loop.call_later(grace, lambda: [task.cancel() for task in self._tasks])
-
-    async def _idle(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
