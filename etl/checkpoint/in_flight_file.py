@@ -13,6 +13,7 @@ import os
 import struct
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -98,7 +99,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         self._slot_bytes = slot_bytes
         self._free: list[int] = []
         self._used = 0
-        self._chunks: dict[tuple[int, int], _ChunkSlots] = {}
+        self._chunks = defaultdict[tuple[int, int], _ChunkSlots](_ChunkSlots)
 
     @classmethod
     def begin(
@@ -121,7 +122,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         found = cls(path, descriptor, slot_bytes, unknown=mark.unknown)
         found._used = len(kept)
         for number, flight in enumerate(kept):
-            chunk = found._chunks.setdefault((flight.file, flight.first), _ChunkSlots())
+            chunk = found._chunks[flight.file, flight.first]
             chunk.arrived.append(flight.keys)
             chunk.inherited.append(flight.keys)
             chunk.slots[number] = flight
@@ -140,7 +141,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
 
     def began(self, part: Chunk) -> None:
         """A request with the users of a part is about to be sent. Raises StateError."""
-        chunk = self._chunks.setdefault((part.file, part.first), _ChunkSlots())
+        chunk = self._chunks[part.file, part.first]
         named = [flight.keys[:, 0] for flight in chunk.slots.values()]
         if not named or not keys_in(part.keys[:, 0], np.concatenate(named)).all():
             number = self._free.pop() if self._free else self._used
@@ -162,8 +163,9 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
 
     def inherited(self, chunk: Chunk) -> bool:
         """Whether an earlier process may have sent users of the chunk without reading the answer."""
-        found = self._chunks.get((chunk.file, chunk.first), _ChunkSlots())
-        return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in found.inherited)
+        found = self._chunks.get((chunk.file, chunk.first))
+        others = found.inherited if found is not None else ()
+        return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in others)
 
     def committed(self, chunk: Chunk, commits: int) -> None:
         """The chunk is committed, in transaction number `commits`; its slots are free again.

@@ -8,6 +8,7 @@ are parked at once. From then on `HotUsers` has one clock for all rows of that u
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,7 +81,7 @@ class Delivery:
     refusals: Refusals = field(init=False)
     _known: set[tuple[int, int]] = field(default_factory=set)
     _halved_at: tuple[int, int] = (-1, -1)
-    _meter: Tally = Tally()
+    _meter: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.times.count)
@@ -88,8 +89,8 @@ class Delivery:
 
     def read_meter(self) -> Tally:
         """Requests, retries, throttled, bytes and in_doubt since the last reading."""
-        meter, self._meter = self._meter, Tally()
-        return meter
+        meter, self._meter = self._meter, Counter()
+        return Tally(**meter)
 
     def begin(self, *parts: Part | None, turn: bool = False) -> None:
         """Send parts, each in a task of its own; see `_send`."""
@@ -132,7 +133,8 @@ class Delivery:
 
     async def _post(self, part: Part, request: Body) -> tuple[float, Verdict]:
         started = self.pause.clock.now()
-        self._meter += Tally(requests=1, retries=int(part.failures > 0))
+        self._meter["requests"] += 1
+        self._meter["retries"] += part.failures > 0
         # Known to be in flight until there is an answer: for good, if none comes.
         if self.record:
             self.record.began(part.sent)
@@ -148,15 +150,11 @@ class Delivery:
         part.doubted |= fate == "lost"
         latency = self.pause.clock.now() - started
         failed = verdict if isinstance(verdict, TryAgain) else None
-        throttled = isinstance(verdict, SlowDown | SlowDownSome)
-        arrived = failed is None or not failed.unsent
-        if arrived:
+        if failed is None or not failed.unsent:
             self.times.answered(latency)
-        self._meter += Tally(
-            throttled=int(throttled),
-            in_doubt=int(failed is not None and failed.in_doubt),
-            bytes=sum(map(len, request)) if arrived else 0,
-        )
+            self._meter["bytes"] += sum(map(len, request))
+        self._meter["throttled"] += isinstance(verdict, SlowDown | SlowDownSome)
+        self._meter["in_doubt"] += failed is not None and failed.in_doubt
         self._note(verdict, part)
         if not isinstance(verdict, Failure):
             singled_out = part.halved or part.alone_since is not None
