@@ -14,6 +14,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
@@ -164,7 +165,9 @@ class Pause:
 
     async def sleep(self, seconds: float) -> None:
         """Wait alone; raises StoppedError if the run stops meanwhile."""
-        await self.unless_stopped(asyncio.ensure_future(self.clock.sleep(seconds)))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopped.wait()
         if self.stopping:
             raise StoppedError
 
