@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -55,13 +55,6 @@ class Stats:
             self.statuses[record.status] += 1
         if record.fault is not None:
             self.faults[record.fault] += 1
-
-    def as_json(self) -> dict[str, object]:
-        """Show the counts as JSON values; statuses become text."""
-        counts = ((one.name, getattr(self, one.name)) for one in fields(self))
-        return {
-            n: {str(k): v for k, v in sorted(c.items())} if isinstance(c, Counter) else c for n, c in counts
-        }
 
 
 @dataclass(frozen=True, slots=True)

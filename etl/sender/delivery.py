@@ -253,9 +253,7 @@ class Delivery:
             act = self._throttle_alone if part.rounds >= _MOST_ROUNDS else self._park
             return await act(part, slow)
         part.begin_anew(rounds=part.rounds + 1)
-        over, throttled, rest = self.parts.divide(
-            part, offenders.over_quota, offenders.throttled, offenders.others
-        )
+        over, throttled, rest = self.parts.divide(part, *offenders)
         if over is not None:
             reason = f"over its quota for the day; the server answered 429: {verdict.message}"
             self.parts.finish(over, handed_back(over.sent, "daily_quota", reason, over.end))

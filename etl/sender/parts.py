@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -145,8 +145,7 @@ def _runs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 # --- what an answer names ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Offenders:
+class Offenders(NamedTuple):
     """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
 
     over_quota: NDArray[np.int64]
