@@ -189,9 +189,9 @@ class Delivery:
             case Accepted():
                 self._accept(part, verdict)
             case Refused() | TooBig() | KeyRefused():
-                await self._refuse(part, verdict)
+                self._refuse(part, verdict)
             case RefusedSome():
-                await self._refuse_some(part, verdict)
+                self._refuse_some(part, verdict)
             case SlowDownSome():
                 return await self._slow_some(part, verdict)
             case SlowDown():
@@ -214,7 +214,7 @@ class Delivery:
 
     # --- refused -----------------------------------------------------------------------------------------
 
-    async def _refuse(self, part: Part, verdict: Refusal, fault: str | None = None) -> None:
+    def _refuse(self, part: Part, verdict: Refusal, fault: str | None = None) -> None:
         """Halve a refused part; hand back what was refused by itself, once it is known to be for its rows.
 
         With a `fault` the answer named every identification of the part.
@@ -224,22 +224,25 @@ class Delivery:
             self.begin(*self.parts.divide(part, *halves(part.users)))
             return
         self.parts.hold(part)
-        expected = self.refusals.are_expected(part.refused)
-        await self.refusals.hold(part.sent, verdict, expected=expected)
-        self.parts.finish(part, refused(part.sent, verdict, fault or "", part.end))
 
-    async def _refuse_some(self, part: Part, verdict: RefusedSome) -> None:
+        def reject() -> None:
+            self.parts.finish(part, refused(part.sent, verdict, fault or "", part.end))
+
+        expected = self.refusals.are_expected(part.refused)
+        self.refusals.hold(part.sent, verdict, reject, expected=expected)
+
+    def _refuse_some(self, part: Part, verdict: RefusedSome) -> None:
         """Hand back the rows that the answer names, and send the rest, so often in a row."""
         whole = Refused(verdict.status, verdict.message)
         if part.rounds >= _MOST_ROUNDS:
-            await self._refuse(part, whole)
+            self._refuse(part, whole)
             return
         at_fault = places_by_fault(part.sent, verdict)
         part.begin_anew(rounds=part.rounds + 1)
         *named, rest = self.parts.divide(part, *at_fault.values(), others(part.users, *at_fault.values()))
         for fault, one in zip(at_fault, named, strict=True):
             if one is not None:
-                self.spawn(self._refuse(one, whole, fault))
+                self._refuse(one, whole, fault)
         self.begin(rest)
 
     # --- failed ------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +21,7 @@ import numpy as np
 from ..amplitude.responses import KeyRefused, Refusal
 from ..errors import DestinationError
 from ..model import Chunk
-from .backoff import Pause, StoppedError
+from .backoff import Pause
 
 # So many rows that were refused alone and alike are no bad rows, if nothing was accepted in between.
 _MOST_ALIKE: Final = 20
@@ -114,7 +115,7 @@ class _Held:
     refusal: Refusal
     kind: object
     expected: bool
-    rejected: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    reject: Callable[[], None]
 
 
 class Refusals:
@@ -137,7 +138,8 @@ class Refusals:
         self._in_a_row = 0
         self.acceptances += 1
         self.slowed_down()
-        self._release()
+        if not self._pause.stopping:
+            self._release()
 
     def slowed_down(self) -> None:
         """A request was throttled, which shows that the key is good."""
@@ -151,17 +153,14 @@ class Refusals:
         if self._in_a_row >= _PATIENCE:
             self._stop_if_alike()
 
-    async def hold(self, part: Chunk, refusal: Refusal, *, expected: bool) -> None:
-        """Wait until the part's identifications, each refused by itself, are known to be rejects.
+    def hold(self, part: Chunk, refusal: Refusal, reject: Callable[[], None], *, expected: bool) -> None:
+        """Call `reject` once the part's identifications, each refused by itself, are known to be rejects.
 
-        Raises DestinationError if all requests are refused, StoppedError if the run stops meanwhile.
+        Raises DestinationError if all requests are refused.
         """
         kind = KeyRefused if isinstance(refusal, KeyRefused) else refusal.status
-        mine = _Held(part, refusal, kind, expected)
-        self._held.append(mine)
+        self._held.append(_Held(part, refusal, kind, expected, reject))
         self.refused(expected=True)  # its request was counted before
-        if not await self._pause.unless_stopped(mine.rejected):
-            raise StoppedError
 
     def conclude(self) -> None:
         """Nothing else is left to be sent: few are rejects. Raises DestinationError for many."""
@@ -185,8 +184,7 @@ class Refusals:
     def _release(self) -> None:
         held, self._held = self._held, []
         for one in held:
-            if not one.rejected.done():
-                one.rejected.set_result(None)
+            one.reject()
 
     def _stop_if_alike(self, *, key_too: bool = False) -> None:
         for kind, count in self._alike().items():
