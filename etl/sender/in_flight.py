@@ -89,9 +89,9 @@ class ChunkInFlight:
 class Part(Claim):
     """Identifications of a chunk that are sent in one request, and how they have failed so far.
 
-    As a claim it stands for its users. `sent` is what is sent. `state` is that of its slot, None without one.
-    `begun`: a request may have been sent. `outcome`: it has
-    its end, and is to be committed. `given_up`: it is not sent, since its user is refused for too long.
+    As a claim it stands for its users. `sent` is what is sent. `state` is what its slot shows for it, None
+    without a slot. `begun`: a request may have been sent. `outcome`: it has its end, and is to be committed.
+    `given_up`: it is not sent, since its user is refused for too long.
 
     `since` is when it first failed, `passes` how many requests had passed at its last failure. `by_chance` is
     how many of its last failures chance may explain, and `halved`: it is half of a part that failed too
