@@ -112,7 +112,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def verify_database(connection: sqlite3.Connection, path: Path) -> None:
     """Raise StaleCheckpointError unless the file is an undamaged checkpoint of this version.
 
-    An unfinished one of the version before is upgraded, and a finished one of the version before that.
+    Older ones are upgraded; of the oldest version, only if its run is finished.
     """
 
     def one(query: str) -> int:
