@@ -19,7 +19,7 @@ SMALL = {
     "etl/cli/commands/schema.py": "one command, one file",
 }
 # Files above MOST_LINES, and names that two modules define: none may be added.
-LARGE = {"etl/sender/delivery.py"}
+LARGE: set[str] = set()
 TWICE: set[str] = set()
 # Code lines per private function: what each package has reached and may not fall below. `.` is the root.
 CODE_PER_PRIVATE_FUNCTION = {

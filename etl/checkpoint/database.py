@@ -17,65 +17,36 @@ from ..tally import Tally
 CHECKPOINT_VERSION: Final = 6
 _APPLICATION: Final = 0x70727379  # "prsy": the file is ours
 COUNTS: Final = tuple(field.name for field in fields(Tally))
-_HELD: Final = """
-CREATE TABLE held (
-  file INTEGER, first INTEGER, stop INTEGER, rows BLOB, PRIMARY KEY (file, first)
-) WITHOUT ROWID;
-"""
-_PAST: Final = """
-CREATE TABLE digests (file INTEGER PRIMARY KEY, digest TEXT);
-CREATE TABLE past (
-  endpoint TEXT, resent INTEGER, rows INTEGER, number INTEGER, counted INTEGER, marks TEXT,
-  PRIMARY KEY (endpoint, resent)
-) WITHOUT ROWID;
-"""
-# What turns a file of an older version into one of this version. Of version 3 only a finished one can be
-# used.
-_PLACE: Final = "ALTER TABLE sent ADD COLUMN place INTEGER;"
-_UPGRADES: Final = {
-    5: _PLACE,
-    4: _HELD + _PLACE,
-    3: f"""ALTER TABLE run ADD COLUMN about TEXT; ALTER TABLE run ADD COLUMN commits INTEGER;
-UPDATE run SET about = '{{}}', commits = 0; {_PAST} {_HELD} {_PLACE}""",
+# The oldest version that can be used, but only if its run is finished; later ones can be resumed, too.
+_OLDEST: Final = 3
+# The columns of each table, and its key where it has one. What is missing in a file is added to it, so what
+# came later stands last, with a default. In `run`, `finished` is 1 for a finished run, and 2 for one of which
+# only the snapshot is still to be written. `unchanged` has a set of snapshot entries in one row.
+_TABLES: Final = {
+    "run": "identity TEXT, began REAL, seconds REAL, finished INTEGER, id TEXT, number INTEGER, base TEXT, "
+    "about TEXT DEFAULT '{}', commits INTEGER DEFAULT 0",
+    "tally": ", ".join(f"{name} INTEGER DEFAULT 0" for name in COUNTS),
+    "settled": "file INTEGER, first INTEGER, stop INTEGER",
+    "held": "file INTEGER, first INTEGER, stop INTEGER, rows BLOB",
+    "rejects": 'file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, '
+    "origin TEXT DEFAULT '', faults TEXT DEFAULT '[]'",
+    "skipped": '"column" TEXT, reason TEXT, count INTEGER',
+    "sent": "file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, "
+    "end TEXT, place INTEGER",
+    "unchanged": "data BLOB",
+    "limits": "file INTEGER, row INTEGER",
+    "digests": "file INTEGER, digest TEXT",
+    "past": "endpoint TEXT, resent INTEGER, rows INTEGER, number INTEGER, counted INTEGER, marks TEXT",
 }
-# Tables and columns that came without a new version. `unchanged` has a set of snapshot entries in one row.
-_ADDED: Final = [
-    (
-        "skipped",
-        "count",
-        """CREATE TABLE skipped (
-  "column" TEXT, reason TEXT, count INTEGER, PRIMARY KEY ("column", reason)
-) WITHOUT ROWID""",
-    ),
-    ("unchanged", "data", "CREATE TABLE unchanged (data BLOB)"),
-    (
-        "limits",
-        "row",
-        "CREATE TABLE limits (file INTEGER, row INTEGER, PRIMARY KEY (file, row)) WITHOUT ROWID",
-    ),
-    ("rejects", "origin", "ALTER TABLE rejects ADD COLUMN origin TEXT DEFAULT ''"),
-    ("rejects", "faults", "ALTER TABLE rejects ADD COLUMN faults TEXT DEFAULT '[]'"),
-    *(("tally", name, f"ALTER TABLE tally ADD COLUMN {name} INTEGER DEFAULT 0") for name in COUNTS),
-]
-# In `run`, `finished` is 1 for a finished run, and 2 for one of which only the snapshot is still to be
-# written.
-_SCHEMA: Final = f"""
-CREATE TABLE run (
-  identity TEXT, began REAL, seconds REAL, finished INTEGER, id TEXT, number INTEGER, base TEXT,
-  about TEXT, commits INTEGER
-);
-CREATE TABLE tally ({", ".join(f"{name} INTEGER" for name in COUNTS)});
-CREATE TABLE settled (file INTEGER, first INTEGER, stop INTEGER, PRIMARY KEY (file, first)) WITHOUT ROWID;
-CREATE TABLE rejects (
-  file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, origin TEXT DEFAULT '',
-  PRIMARY KEY (file, row)
-) WITHOUT ROWID;
-CREATE TABLE sent (
-  file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, end TEXT,
-  place INTEGER
-);
-CREATE INDEX sent_places ON sent (file, first);
-{_PAST}{_HELD}"""
+_KEYS: Final = {
+    "settled": "file, first",
+    "held": "file, first",
+    "rejects": "file, row",
+    "skipped": '"column", reason',
+    "limits": "file, row",
+    "digests": "file",
+    "past": "endpoint, resent",
+}
 
 
 def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
@@ -93,7 +64,6 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
-            connection.executescript(_SCHEMA)
             _add_missing(connection)
             fill(connection)
             # Now, as it has to be for one connection alone, and others may look once it has its name.
@@ -144,7 +114,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def verify_database(connection: sqlite3.Connection, path: Path) -> None:
     """Raise StaleCheckpointError unless the file is an undamaged checkpoint of this version.
 
-    An unfinished one of the version before is upgraded, and a finished one of the version before that.
+    Older ones are upgraded; of the oldest version, only if its run is finished.
     """
 
     def one(query: str) -> int:
@@ -159,14 +129,16 @@ def verify_database(connection: sqlite3.Connection, path: Path) -> None:
         raise stale_checkpoint(path, "was written by a newer propsync", "update propsync, or ")
     if (damage := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise stale_checkpoint(path, f"is damaged ({damage})")
+    if version < _OLDEST or (version == _OLDEST and not one("SELECT finished FROM run")):
+        raise stale_checkpoint(path, "was written by an older propsync", "finish with that one, or ")
     if version < CHECKPOINT_VERSION:
-        if version not in _UPGRADES or (version == min(_UPGRADES) and not one("SELECT finished FROM run")):
-            raise stale_checkpoint(path, "was written by an older propsync", "finish with that one, or ")
-        version_set = f"PRAGMA user_version = {CHECKPOINT_VERSION}; COMMIT"
-        connection.executescript(f"BEGIN IMMEDIATE; {_UPGRADES[version]} {version_set}")
+        connection.execute("BEGIN IMMEDIATE")
+    _add_missing(connection)
+    if version < CHECKPOINT_VERSION:
+        connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
+        connection.execute("COMMIT")
     if not one("SELECT count(*) FROM run"):
         raise stale_checkpoint(path, "is damaged: it names no run")
-    _add_missing(connection)
 
 
 def stale_checkpoint(path: Path, what: str, before: str = "") -> StaleCheckpointError:
@@ -179,11 +151,19 @@ def stale_checkpoint(path: Path, what: str, before: str = "") -> StaleCheckpoint
 
 
 def _add_missing(connection: sqlite3.Connection) -> None:
+    """Add the tables and columns that aren't there."""
     query = "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c"
     there = set(connection.execute(query))
-    for table, column, statement in _ADDED:
-        if (table, column) not in there:
-            connection.execute(statement)
+    for table, columns in _TABLES.items():
+        if table not in {name for name, _ in there}:
+            key = f", PRIMARY KEY ({_KEYS[table]})) WITHOUT ROWID" if table in _KEYS else ")"
+            connection.execute(f"CREATE TABLE {table} ({columns}{key}")
+            continue
+        for column in columns.split(", "):
+            if (table, column.split()[0].strip('"')) not in there:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    if "sent" not in {name for name, _ in there}:
+        connection.execute("CREATE INDEX sent_places ON sent (file, first)")
 
 
 def _absorb_log(path: Path) -> None:

@@ -13,12 +13,13 @@ import os
 import struct
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -91,41 +92,31 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
     may have anything.
     """
 
-    def __init__(self, path: Path, descriptor: int, slot_bytes: int, *, unknown: bool = False) -> None:
-        self._path = path
-        self._unknown = unknown
-        self._file = descriptor
-        self._slot_bytes = slot_bytes
-        self._free: list[int] = []
-        self._used = 0
-        self._chunks: dict[tuple[int, int], _ChunkSlots] = {}
-
-    @classmethod
-    def begin(
-        cls, path: Path, mark: RunMark, *, users: int, kept: Sequence[Flight] = (), commits: int = 0
-    ) -> Self:
+    def __init__(
+        self, path: Path, mark: RunMark, *, users: int, kept: Sequence[Flight] = (), commits: int = 0
+    ) -> None:
         """Begin a file for requests of at most so many users; `kept` were in flight. Raises StateError."""
+        self._path, self._unknown = path, mark.unknown
+        self._free: list[int] = []
+        self._used = len(kept)
+        self._chunks = defaultdict[tuple[int, int], _ChunkSlots](_ChunkSlots)
         most = max([users, *(len(flight.keys) for flight in kept)])
-        slot_bytes = -(-(_SLOT.size + most * _KEY_BYTES) // _BLOCK) * _BLOCK
-        text = json.dumps({"slot_bytes": slot_bytes, **asdict(mark)}).encode()
+        self._slot_bytes = -(-(_SLOT.size + most * _KEY_BYTES) // _BLOCK) * _BLOCK
+        text = json.dumps({"slot_bytes": self._slot_bytes, **asdict(mark)}).encode()
         header = _HEAD.pack(_MAGIC, len(text), zlib.crc32(text)) + text
         with replacing_file(path) as file:
             file.write(header.ljust(_OPEN, b"\0") + _NUMBERS.pack(1, commits, 0))
             for number, flight in enumerate(kept):
-                file.seek(_BLOCK + number * slot_bytes)
+                file.seek(_BLOCK + number * self._slot_bytes)
                 file.write(_pack(flight))
+                chunk = self._chunks[flight.file, flight.first]
+                chunk.arrived.append(flight.keys)
+                chunk.inherited.append(flight.keys)
+                chunk.slots[number] = flight
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             raise state_error(path, error) from error
-        found = cls(path, descriptor, slot_bytes, unknown=mark.unknown)
-        found._used = len(kept)
-        for number, flight in enumerate(kept):
-            chunk = found._chunks.setdefault((flight.file, flight.first), _ChunkSlots())
-            chunk.arrived.append(flight.keys)
-            chunk.inherited.append(flight.keys)
-            chunk.slots[number] = flight
-        return found
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -140,7 +131,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
 
     def began(self, part: Chunk) -> None:
         """A request with the users of a part is about to be sent. Raises StateError."""
-        chunk = self._chunks.setdefault((part.file, part.first), _ChunkSlots())
+        chunk = self._chunks[part.file, part.first]
         named = [flight.keys[:, 0] for flight in chunk.slots.values()]
         if not named or not keys_in(part.keys[:, 0], np.concatenate(named)).all():
             number = self._free.pop() if self._free else self._used
@@ -162,8 +153,9 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
 
     def inherited(self, chunk: Chunk) -> bool:
         """Whether an earlier process may have sent users of the chunk without reading the answer."""
-        found = self._chunks.get((chunk.file, chunk.first), _ChunkSlots())
-        return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in found.inherited)
+        found = self._chunks.get((chunk.file, chunk.first))
+        others = found.inherited if found is not None else ()
+        return self._unknown or any(np.isin(keys, chunk.keys).any() for keys in others)
 
     def committed(self, chunk: Chunk, commits: int) -> None:
         """The chunk is committed, in transaction number `commits`; its slots are free again.

@@ -130,18 +130,14 @@ def hash_lines(lines: Lines) -> NDArray[np.uint64]:
     starts, sizes = lines.ends[:-1], lines.sizes()
     hashed = sizes.astype(np.uint64) * LENGTH_FACTOR
     whole = int(sizes.min()) // 8 * 8
-    for done in range(0, whole, 8):
-        hashed = _mixed(hashed, words[starts + done])
-    for done in range(whole, int(sizes.max()), 8):
-        rows = np.flatnonzero(sizes > done)
-        word = words[starts[rows] + done] & LOW_BYTE_MASKS[np.minimum(sizes[rows] - done, 8)]
-        hashed[rows] = _mixed(hashed[rows], word)
+    for done in range(0, int(sizes.max()), 8):
+        rows = slice(None) if done < whole else np.flatnonzero(sizes > done)
+        word = words[starts[rows] + done]
+        if done >= whole:
+            word &= LOW_BYTE_MASKS[np.minimum(sizes[rows] - done, 8)]
+        mixed = (hashed[rows] ^ word) * WORD_FACTOR
+        hashed[rows] = mixed ^ (mixed >> _HALF)
     return mix_bits(hashed)
-
-
-def _mixed(hashed: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = (hashed ^ word) * WORD_FACTOR
-    return mixed ^ (mixed >> _HALF)
 
 
 def _binaries(ends: NDArray[np.int64], data: memoryview | NDArray[np.uint8]) -> pa.Array:

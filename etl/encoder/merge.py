@@ -32,15 +32,6 @@ Indices = NDArray[np.int64]
 # For these the values of the last row come first.
 _LAST_FIRST = frozenset({"$prepend", "$preInsert"})
 _DISTINCT = frozenset({"$preInsert", "$postInsert"})
-# Types whose equal values are equal in JSON, and the other way round.
-_PLAIN = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_boolean,
-    pa.types.is_decimal,
-    pa.types.is_date,
-    pa.types.is_timestamp,
-)
 Shares: TypeAlias = NDArray[np.int64]
 _Numbers: TypeAlias = NDArray[np.float64]
 
@@ -196,7 +187,9 @@ def _codes(values: pa.Array, splice: Splice | None) -> Indices:
     kind = values.type
     if pa.types.is_floating(kind):
         values = pc.add(values, pa.scalar(0.0, kind))  # -0.0 becomes 0.0
-    if any(is_it(kind) for is_it in _PLAIN) or (pa.types.is_string(kind) and not may_be_marked(values)):
+    # Values of these types are equal if their JSON is, and the other way round.
+    plain = pa.types.is_primitive(kind) or pa.types.is_decimal(kind)
+    if plain or (pa.types.is_string(kind) and not may_be_marked(values)):
         codes: Indices = values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
         return codes
     known: dict[object, int] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
@@ -20,7 +20,8 @@ from .settings import RejectLimit
 class Committer(AbstractContextManager["Committer"]):
     """Groups what is to be committed: while one transaction is written, the next one gathers.
 
-    `read_meter` gives what the requests since its last call came to. `tally` is the whole job's. To be used
+    `read_meter` gives what the requests since its last call came to, `read_latencies` how long their answers
+    took. `tally` is the whole job's. To be used
     as a context manager: its one thread is the only one that touches the checkpoint meanwhile. `commits` is
     how many transactions there were.
     """
@@ -32,6 +33,7 @@ class Committer(AbstractContextManager["Committer"]):
     clock: Clock
     listener: Listener
     tell_every: float
+    read_latencies: Callable[[], Mapping[float, int]] = dict
     tally: Tally = field(init=False)
     commits: int = field(init=False)
     _last: float = field(init=False)
@@ -70,7 +72,7 @@ class Committer(AbstractContextManager["Committer"]):
         self.tally = sum((committed.tally for committed in group), self.tally + meter)
         if now - self._reported >= self.tell_every:
             self._reported = now
-            self.listener(Progressed(self.tally))
+            self.listener(Progressed(self.tally, latencies=self.read_latencies()))
 
     def _write(self, group: list[CommittedRows], meter: Tally, seconds: float) -> None:
         """Write a transaction, in the thread. Once one failed none is written: it may build on that one."""

@@ -219,7 +219,7 @@ class _Opening:
             if self.left is not None and self.left.mark.run_id == progress.run_id:
                 mark = replace(self.left.mark, boot=mark.boot)
             mark, path = replace(mark, unknown=flights is None), self.folder.in_flight
-            with InFlightFile.begin(
+            with InFlightFile(
                 path, mark, users=users, kept=flights or (), commits=progress.commits
             ) as in_flight:
                 resent = self.settings.concurrency if flights is None else len(flights)
@@ -287,7 +287,7 @@ class _Opening:
             if same is not None:
                 # What the lost checkpoint had will be sent again; until then it is unknown who has what.
                 mark = replace(mark, began=same.began, unknown=True)
-            with InFlightFile.begin(folder.in_flight, mark, users=self.limits.identifications) as in_flight:
+            with InFlightFile(folder.in_flight, mark, users=self.limits.identifications) as in_flight:
                 checkpoint.keep_digests(self.digests)
                 own = destination_folder(folder, job.destination.endpoint)
                 if diff_base.layout is None:

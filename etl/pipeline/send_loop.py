@@ -11,7 +11,7 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.in_flight_file import InFlightFile
 from ..interrupts import heard_by
 from ..model import Chunk
-from ..run_events import Event, Listener, Progressed, Timing
+from ..run_events import Listener, Timing
 from ..sender import Outcome, Sender, Transport
 from .commit import Committer
 from .precheck import LargeNumbers
@@ -48,17 +48,13 @@ async def send_all(
         resent=resent,
     )
 
-    def tell(event: Event) -> None:
-        if isinstance(event, Progressed):
-            event = replace(event, latencies=sender.read_latencies())
-        listener(event)
-
     with Committer(
         checkpoint,
         read_meter=sender.read_meter,
+        read_latencies=sender.read_latencies,
         limit=settings.max_rejects,
         clock=settings.clock,
-        listener=tell,
+        listener=listener,
         tell_every=settings.progress_every,
     ) as committer:
 

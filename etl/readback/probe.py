@@ -6,7 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,31 +119,20 @@ def probe_limits(
     before = Capabilities.load(folder, url)
     reading = profile_endpoint(url)
     session = ProbeSession(url, key, clock=clock, allow_http=allow_http)
+    unread = _NOT_IN_EU if reading is None else _UNREADABLE
     reader = None
     if reading is not None and secret_key is not None:
         reader = ProfileReader(reading, secret_key, clock=clock, allow_http=allow_http)
 
     async def ask() -> dict[str, Finding]:
-        found: dict[str, Finding] = {}
-        later: list[Later] = []
         async with session, reader or nullcontext():
-            try:
-                found["bytes"] = await find_bytes(session)
-                most = found["bytes"].value
-                found["identifications"] = await find_identifications(session, most)
-                found |= await ask_at_once(session)
-                later = await ask_for_later(session)
-                written = clock.now()
-                found["user_window"] = await find_user_window(session)
-            except BudgetSpentError:
-                pass
-            if reader is not None and later:
-                left = settle - (clock.now() - written)
-                if left > 0:
-                    notify(f"waiting {span(left)} before reading back")
-                    await clock.sleep(left)
-            for question in later:
-                found[question.question] = await _concluded(question, reader, is_eu=reading is None)
+            found, later, written = await _ask_all(session)
+            left = written + settle - clock.now()
+            if reader is not None and later and left > 0:
+                notify(f"waiting {span(left)} before reading back")
+                await clock.sleep(left)
+            for one in later:
+                found[one.question] = await one.answer(reader, unread)
         found["refusals"] = Finding(session.answers, f"{len(session.answers)} kinds of refusals were met")
         return found
 
@@ -156,15 +145,18 @@ def probe_limits(
     return known
 
 
-async def _concluded(question: Later, reader: ProfileReader | None, *, is_eu: bool) -> Finding:
-    if not question.users:
-        return question.conclude(None)
-    if reader is None:
-        return Finding(None, _NOT_IN_EU if is_eu else _UNREADABLE)
-    profiles = [await reader.read({"user_id": user}) for user in question.users]
-    if not all(isinstance(profile, UserProfile) for profile in profiles):
-        return Finding(None, "the user of the probe was not there when it was read back")
-    return question.conclude(*profiles)
+async def _ask_all(session: ProbeSession) -> tuple[dict[str, Finding], list[Later], float]:
+    """Ask as much as the budget allows: what is known at once, what is to be read back, and written when."""
+    found: dict[str, Finding] = {}
+    later: list[Later] = []
+    written = 0.0
+    with suppress(BudgetSpentError):
+        found["bytes"] = await find_bytes(session)
+        found["identifications"] = await find_identifications(session, found["bytes"].value)
+        found |= await ask_at_once(session)
+        later, written = await ask_for_later(session), session.clock.now()
+        found["user_window"] = await find_user_window(session)
+    return found, later, written
 
 
 # --- what no page says, and how each question is answered ------------------------------------------------
@@ -180,6 +172,17 @@ class Later:
     question: str
     users: tuple[str, ...]
     conclude: Callable[..., Finding]
+
+    async def answer(self, reader: ProfileReader | None, unread: str) -> Finding:
+        """The answer, read back now; `unread` says why there is no reader."""
+        if not self.users:
+            return self.conclude(None)
+        if reader is None:
+            return Finding(None, unread)
+        profiles = [await reader.read({"user_id": user}) for user in self.users]
+        if not all(isinstance(profile, UserProfile) for profile in profiles):
+            return Finding(None, "the user of the probe was not there when it was read back")
+        return self.conclude(*profiles)
 
 
 async def find_bytes(session: ProbeSession) -> Finding:

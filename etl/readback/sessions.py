@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from ..amplitude.limits import IDENTIFY_PATH, THROTTLE_SECONDS
@@ -39,23 +39,13 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 Item = Mapping[str, Any]
 
 
-class PacedSession:
-    """Sends requests to an endpoint at a rate; an asynchronous context manager.
-
-    Raises UsageError for an endpoint that can't be used.
-    """
+class PacedSession(HttpSession):
+    """Sends requests to an endpoint at a rate."""
 
     def __init__(self, endpoint: str, per_second: float, clock: Clock, **session: Any) -> None:
+        super().__init__(endpoint, **session)
         self.endpoint, self.clock = endpoint, clock
         self.rate = FixedRate(per_second, clock)
-        self.http = HttpSession(endpoint, **session)
-
-    async def __aenter__(self) -> Self:
-        await self.http.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.http.__aexit__(*error)
 
 
 class ProfileReader(PacedSession):
@@ -94,7 +84,7 @@ class ProfileReader(PacedSession):
             await clock.sleep(self.rate.book(1))
             while (pause := self._resume - clock.now()) > 0:
                 await clock.sleep(pause)
-            answer = await self.http.request("GET", profile_path(ids))
+            answer = await self.request("GET", profile_path(ids))
             verdict = classify_profile(answer) if isinstance(answer, Response) else answer
             if isinstance(verdict, Stop):
                 raise DestinationError(f"the User Profile API: {verdict.message}", hint=verdict.hint)
@@ -151,7 +141,7 @@ class ProbeSession(PacedSession):
             raise BudgetSpentError(f"the probe ends at {MOST_REQUESTS} requests or {size(MOST_BYTES)}")
         self.requests += 1
         self.bytes += len(body)
-        answer = await self.http.request("POST", IDENTIFY_PATH, (body,), headers)
+        answer = await self.request("POST", IDENTIFY_PATH, (body,), headers)
         verdict = classify_response(answer) if isinstance(answer, Response) else answer
         if isinstance(verdict, Stop) and not isinstance(verdict, KeyRefused):
             raise DestinationError(verdict.message, hint=verdict.hint)

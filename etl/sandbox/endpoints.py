@@ -23,7 +23,7 @@ from .api_rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Set
+    from collections.abc import Collection, Mapping, Sequence, Set
 
     from .api_rules import Identification
     from .event_endpoint import InsertIdMemory
@@ -63,13 +63,14 @@ class SandboxState:
 class ParsedRequest:
     """A parsed request, not checked yet: its JSON text, its identifications or events, and their users.
 
-    `min_id_length` is what an upload of events asks for.
+    `min_id_length` is what it asks for.
     """
 
     text: str = ""
-    identifications: tuple[Identification, ...] = ()
+    identifications: Sequence[Identification] = ()
     users: tuple[UserKey, ...] = ()
     min_id_length: int = SHORTEST_ID
+    api_key: str = ""
 
 
 class IdentifyEndpoint:
@@ -105,7 +106,7 @@ class IdentifyEndpoint:
         if state.options.identify_min_id_length and "options" in form:
             length = orjson.loads(form["options"])["min_id_length"]
         users = tuple(map(state.profiles.key, found))
-        return ParsedRequest(form["identification"], tuple(found), users, length)
+        return ParsedRequest(form["identification"], found, users, length)
 
     def take(self, parsed: ParsedRequest) -> Answer:
         """Check all identifications, then apply them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
@@ -75,11 +75,10 @@ class EventEndpoint:
         text = unpack(body, request.headers.get("Content-Encoding", ""), max_bytes)
         if options.sink:
             return ParsedRequest(text)
-        upload = parse_upload(text, request.content_type)
+        parsed = parse_upload(text, request.content_type)
         state.limiter.admit_request()
-        state.limiter.check_key(upload.api_key)
-        users = tuple(map(state.profiles.key, upload.events))
-        return ParsedRequest(text, tuple(upload.events), users, upload.min_id_length)
+        state.limiter.check_key(parsed.api_key)
+        return replace(parsed, users=tuple(map(state.profiles.key, parsed.identifications)))
 
     def take(self, parsed: ParsedRequest) -> Answer:
         """Check all events, then apply them; a sink only counts them."""
@@ -152,7 +151,7 @@ class InsertIdMemory:
     def __init__(self, clock: Callable[[], float], store: MapStore | None = None) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
-        self._first: StoredMap[float] = (store or MapStore()).map("insert_id")
+        self._first = StoredMap[float](store or MapStore(), "insert_id")
 
     def add(self, key: InsertKey) -> bool:
         """Remember a key; False where it is remembered already."""
@@ -179,15 +178,6 @@ def _ids(event: Identification) -> dict[str, str]:
 # --- the body of an upload --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """The fields of an upload of events; the events are objects that are not checked yet."""
-
-    api_key: str
-    events: list[Identification]
-    min_id_length: int
-
-
 def unpack(body: bytes, encoding: str, max_bytes: int) -> str:
     """Decode the text of a body of at most `max_bytes` unpacked bytes. Raises RequestRefusedError."""
     encoding = encoding.strip().lower()
@@ -203,8 +193,8 @@ def unpack(body: bytes, encoding: str, max_bytes: int) -> str:
         raise RequestRefusedError(400, "the body is not UTF-8") from error
 
 
-def parse_upload(text: str, content_type: str) -> Upload:
-    """Read the fields of an upload. Raises RequestRefusedError."""
+def parse_upload(text: str, content_type: str) -> ParsedRequest:
+    """Read an upload; its events are objects that are not checked yet. Raises RequestRefusedError."""
     if content_type != _JSON:
         raise RequestRefusedError(400, f"the content type must be {_JSON}")
     try:
@@ -227,7 +217,7 @@ def parse_upload(text: str, content_type: str) -> Upload:
     length = (options or {}).get("min_id_length", SHORTEST_ID)
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise RequestRefusedError(400, "min_id_length must be a whole number above 0")
-    return Upload(key, events, length)
+    return ParsedRequest(text, events, (), length, key)
 
 
 def _unzip(body: bytes, max_bytes: int) -> bytes:

@@ -78,9 +78,9 @@ class Profiles:
     def __init__(self, store: MapStore | None = None, wall: Callable[[], float] = time.time) -> None:
         self.store = store or MapStore()
         self.counts = PropertyCounts()
-        self.users: StoredMap[Profile] = self.store.map("user", Profile.pack, Profile.unpack)
-        self.devices: StoredMap[Profile] = self.store.map("device", Profile.pack, Profile.unpack)
-        self.owners: StoredMap[str] = self.store.map("owner")
+        self.users = StoredMap[Profile](self.store, "user", Profile.pack, Profile.unpack)
+        self.devices = StoredMap[Profile](self.store, "device", Profile.pack, Profile.unpack)
+        self.owners = StoredMap[str](self.store, "owner")
         self._wall = wall
 
     def __len__(self) -> int:
@@ -101,12 +101,11 @@ class Profiles:
         `clears_all`: whether `$clearAll` is obeyed; `cleared_by` is the text (`empty`) or the `null` that
         clears a field.
         """
-        with self.store.lock:
-            self._change(self._profile(identification), identification, clears_all, cleared_by)
-
-    def _change(
-        self, profile: Profile, identification: Identification, clears_all: bool, cleared_by: str | None
-    ) -> None:
+        user_id, device_id = self.key(identification)
+        profiles, key = (self.users, user_id) if user_id is not None else (self.devices, device_id)
+        profile = profiles.get(key) or Profile(user_id, [] if user_id is not None else [device_id])
+        if user_id is not None:
+            self._link(profile, user_id, trimmed_id(identification, "device_id"))
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
             if not clears_all:
@@ -126,47 +125,35 @@ class Profiles:
         for name in TEXT_KEYS & identification.keys() if cleared_by else ():
             if identification[name] == ("" if cleared_by == "empty" else None):
                 profile.fields.pop(name, None)
+        profiles[key] = profile
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
         """Find the profile of a user; without a user_id, that of a device or of its user."""
         if user_id is None and device_id is not None:
             user_id = self.owners.get(device_id)
         if user_id is not None:
-            return self.users.get(user_id)  # type: ignore[no-any-return]
-        return self.devices.get(device_id or "")  # type: ignore[no-any-return]
+            return self.users.get(user_id)
+        return self.devices.get(device_id or "")
 
     def as_json(self) -> dict[str, object]:
         """Return every profile: `users` by user_id, and `devices` by device_id those without a user."""
         both = {"users": self.users, "devices": self.devices}
         return {name: {key: p.as_json() for key, p in profiles.items()} for name, profiles in both.items()}
 
-    def _profile(self, identification: Identification) -> Profile:
-        user_id, device = self.key(identification)
-        if user_id is None:
-            return _present(self.devices, device, None, [device])
-        profile = _present(self.users, user_id, user_id, [])
-        device_id = trimmed_id(identification, "device_id")
+    def _link(self, profile: Profile, user_id: str, device_id: str | None) -> None:
+        """Note that a user has a device, and take what the device gathered before."""
         if device_id is not None and device_id not in profile.device_ids:
             profile.device_ids.append(device_id)
             self.owners.setdefault(device_id, user_id)
-            anonymous = self.devices.get(device_id)
+            anonymous = self.devices.pop(device_id, None)
             if anonymous is not None:
-                del self.devices[device_id]
                 both = anonymous.properties.keys() & profile.properties
                 self.counts.count({name: anonymous.properties[name] for name in both}, {})
                 _merge(anonymous, into=profile)
-        return profile
 
     def _note(self, profile: Profile, operator: str, before: Properties) -> None:
         self.counts.count(before, profile.properties)
         note_update(profile.updates, (self._wall(), operator, before))
-
-
-def _present(profiles: StoredMap[Profile], key: str, user_id: str | None, device_ids: list[str]) -> Profile:
-    profile: Profile | None = profiles.get(key)
-    if profile is None:
-        profile = profiles[key] = Profile(user_id, device_ids)
-    return profile
 
 
 def _merge(anonymous: Profile, *, into: Profile) -> None:

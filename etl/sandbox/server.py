@@ -232,7 +232,6 @@ class Sandbox:
             if answer is None:
                 try:
                     answer = self._endpoints[request.path].take(parsed)
-                    self.profiles.store.write()
                 except RequestRefusedError as error:
                     answer = endpoint.refuse(error)
         record = RequestRecord(
@@ -264,7 +263,7 @@ class Sandbox:
     async def show(self, request: web.Request) -> web.Response:
         """`GET /_sandbox/stats`, `profiles`, `requests` or `faults`: what the sandbox holds."""
         shown: dict[str, Callable[[], object]] = {
-            "stats": self.stats.as_json,
+            "stats": lambda: self.stats,
             "profiles": self.profiles.as_json,
             "requests": lambda: self.journal.records,
             "faults": self.options.as_json,
@@ -295,7 +294,8 @@ class Sandbox:
 
 
 def _json(value: object, *, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
+    body = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    return web.Response(body=body, status=status, content_type="application/json")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -55,13 +55,6 @@ class Stats:
             self.statuses[record.status] += 1
         if record.fault is not None:
             self.faults[record.fault] += 1
-
-    def as_json(self) -> dict[str, object]:
-        """Show the counts as JSON values; statuses become text."""
-        counts = ((one.name, getattr(self, one.name)) for one in fields(self))
-        return {
-            n: {str(k): v for k, v in sorted(c.items())} if isinstance(c, Counter) else c for n, c in counts
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,48 +118,41 @@ class Journal:
 
 @dataclass(slots=True, eq=False)
 class OpenRequest:
-    """A request from its first byte to its answer. `is_gone` returns whether its client has hung up."""
+    """A request from its first byte to its answer. `is_gone` returns whether its client has hung up.
 
-    began: int
+    `met` are the users of requests that had their answers meanwhile.
+    """
+
     is_gone: Callable[[], bool]
     users: Set[UserKey] = frozenset()
-    ended: int | None = None
-
-    def overlaps(self, other: OpenRequest) -> bool:
-        """Whether this one was still under way when the other began."""
-        return self.ended is None or self.ended > other.began
+    met: set[UserKey] = field(default_factory=set)
 
 
 class RequestsInFlight:
-    """The requests under way, and those that ended while one of them was already under way.
+    """The requests under way.
 
     Requests are compared over their whole time, since a quick server reads the second of two only when
     it is through with the first.
     """
 
     def __init__(self) -> None:
-        self._tick = 0
         self._requests: list[OpenRequest] = []
 
     def begin(self, is_gone: Callable[[], bool]) -> OpenRequest:
         """Note a request's first byte. A client that has hung up by now may send the same users again."""
-        self._requests = [other for other in self._requests if other.ended is not None or not other.is_gone()]
-        request = OpenRequest(self._next_tick(), is_gone)
-        self._requests.append(request)
+        request = OpenRequest(is_gone)
+        self._requests = [*(other for other in self._requests if not other.is_gone()), request]
         return request
 
     def set_users(self, request: OpenRequest, users: Set[UserKey]) -> int:
         """Note who is in the request; return how many of them are in another one at the same time."""
+        others = (other.users for other in self._requests if other is not request)
         request.users = users
-        others = [other for other in self._requests if other is not request and other.overlaps(request)]
-        return len(set().union(*(users & other.users for other in others)))
+        return len(users & request.met.union(*others))
 
     def end(self, request: OpenRequest) -> None:
         """Note that the request has its answer."""
-        request.ended = self._next_tick()
-        oldest = min((other.began for other in self._requests if other.ended is None), default=self._tick)
-        self._requests = [other for other in self._requests if other.ended is None or other.ended > oldest]
-
-    def _next_tick(self) -> int:
-        self._tick += 1
-        return self._tick
+        if request in self._requests:
+            self._requests.remove(request)
+            for other in self._requests:
+                other.met |= request.users

@@ -14,8 +14,9 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from ..amplitude.limits import THROTTLE_SECONDS
 from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
@@ -164,19 +165,11 @@ class Pause:
 
     async def sleep(self, seconds: float) -> None:
         """Wait alone; raises StoppedError if the run stops meanwhile."""
-        await self.unless_stopped(asyncio.ensure_future(self.clock.sleep(seconds)))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopped.wait()
         if self.stopping:
             raise StoppedError
-
-    async def unless_stopped(self, future: asyncio.Future[Any]) -> bool:
-        """Wait for something; whether it came before the run stops. It is cancelled otherwise."""
-        stopper: asyncio.Future[Any] = asyncio.ensure_future(self.stopped.wait())
-        try:
-            await asyncio.wait({future, stopper}, return_when=asyncio.FIRST_COMPLETED)
-            return future.done()
-        finally:
-            future.cancel()
-            stopper.cancel()
 
     def passed(self, started: float, failures: int = 0) -> None:
         """A request that started at `started` was answered as one should be: the destination is up.

@@ -1,15 +1,16 @@
-"""What is in flight: chunks, their portions and the parts that are sent; and what sends them. No I/O.
+"""What is in flight: chunks in parts; which part goes when, and is committed when. No I/O.
 
-A portion is what is committed together, a part is what one request carries.
+A chunk begins as one part, in a slot. Rows of users who are held up become parts of their own, and so does
+what has to be sent apart. A part that will take long is parked: it has no slot, and others go ahead without
+its users. What remains in the slot gives it back once it is committed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, Self
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,117 +18,35 @@ from numpy.typing import NDArray
 
 from ..amplitude.responses import Fate, Verdict
 from ..model import Body, Chunk, End
-from .parts import Outcome, only, places
-from .timing import Slot, SlotState
-from .user_order import Chosen, Claim
+from .parts import Outcome, handed_back, only, places
+from .timing import Slot, SlotState, SlotTimes
+from .user_order import Chosen, Claim, HotUsers, UserOrder
 
 # Awaited with an outcome once rows have their end; returns once they are committed.
 Commit = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
-# The states of an identification. One that is HELD was refused, and waits to see whether others are accepted.
-_OPEN, _HELD, _RELEASED, _DONE = range(4)
 _NO_NUMBERS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 _NO_ROWS: Final = pa.record_batch([], names=[])
-
-
-@dataclass(slots=True, eq=False, kw_only=True)
-class Portion(Claim):
-    """Identifications of a chunk that are committed together, as one claim on their users.
-
-    `part` is what is to be sent, until its sending begins. `slot` None: it keeps no slot. `bytes` is what it
-    counts for while it is parked. `given_up`: it is not sent, since its user is refused for too long.
-    `outcome` and `ended` are the outcome and the rows of the identifications that have their end; `states`
-    has all of them.
-    """
-
-    chunk: ChunkInFlight
-    part: Chunk | None = None
-    slot: Slot | None = None
-    bytes: int = 0
-    given_up: bool = False
-    committing: bool = False
-    outcome: Outcome = field(default_factory=Outcome)
-    ended: list[NDArray[np.int64]] = field(default_factory=list)
-    states: NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
-
-    def __post_init__(self) -> None:
-        if not len(self.states):
-            self.states = np.zeros(len(self.places), np.int8)
-
-    def take_part(self) -> Chunk:
-        """What is to be sent of it, which now has begun."""
-        part, self.part = self.part, None
-        assert part is not None  # noqa: S101 - it is sent once
-        return part
-
-    def still_open(self) -> Chosen:
-        """Which of its identifications have no end yet; shape (k,)."""
-        mask: Chosen = self.states != _DONE
-        return mask
-
-    def only_held(self) -> bool:
-        """Whether nothing is left of it but what was refused and waits."""
-        held = self.states == _HELD
-        return bool(held.any()) and bool((held | (self.states == _DONE)).all())
-
-    def hold(self, part: Chunk) -> None:
-        """A part of it was refused, and waits."""
-        self.states[self.where(places(part))] = _HELD
-
-    def release(self, part: Chunk) -> None:
-        """A part that was held is about to have its end."""
-        self.states[self.where(places(part))] = _RELEASED
-
-    def end(self, part: Chunk, outcome: Outcome) -> int:
-        """A part of it has its end; how many of its identifications had not been answered before."""
-        mask = slice(None) if part.users == len(self.places) else self.where(places(part))
-        unanswered = int(np.count_nonzero(self.states[mask] == _OPEN))
-        self.states[mask] = _DONE
-        self.outcome += outcome
-        self.ended.append(part.numbers)
-        return unanswered
-
-    def divide(self, chosen: Chosen) -> Self:
-        """Take out some identifications, none of which has its end."""
-        part, states = self.part, self.states
-        other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
-        other.slot, other.bytes, other.given_up, other.committing = None, 0, False, False
-        other.outcome, other.ended = Outcome(), []
-        other.states, self.states = states[chosen], states[~chosen]
-        if part is not None:
-            other.part, self.part = only(part, np.flatnonzero(chosen)), only(part, np.flatnonzero(~chosen))
-        self.chunk.add(other)
-        return other
+# The objects of a chunk of one row, and of what carries it; about.
+_FEW_ARRAYS: Final = 16 << 10
 
 
 class ChunkInFlight:
-    """One chunk in flight: its portions, and its rows that aren't committed yet."""
+    """One chunk in flight: its slot, and its rows that aren't committed yet."""
 
     def __init__(self, chunk: Chunk, commit: Commit, slot: Slot) -> None:
-        self.chunk = chunk
-        self.commit = commit
-        keys = chunk.keys.copy() if chunk.linked is None else np.column_stack([chunk.keys, chunk.linked])
-        # It is sent without the rejects that the chunk commits with.
-        part = chunk
-        if chunk.rejects or chunk.unsent or chunk.skipped:
-            part = replace(chunk, rejects=(), unsent=(), skipped=())
-        self.main: Portion | None = Portion(places=places(chunk), keys=keys, chunk=self, part=part, slot=slot)
+        self.commit, self.slot = commit, slot
+        self._chunk = chunk
         self._left = chunk.numbers
         self._detached = False
         self._begun = chunk.again
-        self._others: dict[int, Portion] = {}
-
-    def portion_of(self, part: Chunk) -> Portion:
-        """The portion that a part without its end belongs to."""
-        found = self._others.get(int(places(part)[0]), self.main) if self._others else self.main
-        assert found is not None  # noqa: S101 - what has no end yet is in a portion
-        return found
 
     def detach(self) -> None:
         """From now on it keeps no more of the chunk than is needed to commit parts of it."""
         if not self._detached:
-            chunk, self._detached = self.chunk, True
-            self.chunk = replace(
+            chunk, self._detached = self._chunk, True
+            self._chunk = replace(
                 chunk,
                 body=(),
                 ends=chunk.ends[:0].copy(),
@@ -137,91 +56,252 @@ class ChunkInFlight:
                 rows=_NO_ROWS,
                 fingerprints=None,
             )
-            self._left = self.chunk.numbers
-
-    def add(self, portion: Portion) -> None:
-        """Some of its identifications are a portion of their own now."""
-        self.detach()
-        self._others |= dict.fromkeys(portion.places.tolist(), portion)
-
-    def forget(self, portion: Portion) -> None:
-        """The portion is committed. Both refer to each other, so without this they would stay for long."""
-        if portion is self.main:
-            self.main = None
-            return
-        for place in portion.places.tolist():
-            del self._others[place]
+            self._left = self._chunk.numbers
 
     def take_unsent(self) -> Chunk | None:
         """Its rows of which nothing is to be sent, to be committed first; None where there are none."""
-        if self._begun or not (self.chunk.rejects or self.chunk.unchanged):
+        if self._begun or not (self._chunk.rejects or self._chunk.unchanged):
             return None
         self.detach()
-        found = replace(self.chunk, numbers=_NO_NUMBERS, held=self._left)
-        self._begin()
-        return found
+        return self._taken(numbers=_NO_NUMBERS, held=self._left)
 
-    def take_ended(self, portion: Portion) -> Chunk:
-        """What is to be committed now that a portion has its end; to be called once for each, in order."""
+    def take_ended(self, part: Part) -> Chunk:
+        """What is to be committed now that a part has its end; to be called once for each, in order."""
         if not self._detached:
-            return self.chunk
-        numbers = np.sort(np.concatenate([_NO_NUMBERS, *portion.ended]))
+            return self._chunk
         left = np.ones(len(self._left), dtype=np.bool_)
-        left[np.searchsorted(self._left, numbers)] = False
+        left[np.searchsorted(self._left, part.sent.numbers)] = False
         self._left = self._left[left]
-        found = replace(
-            self.chunk,
-            numbers=numbers,
-            keys=portion.keys[:, : self.chunk.keys.shape[1]],
-            held=self._left if len(self._left) else None,
-            again=self._begun,
-        )
-        self._begin()
-        return found
+        keys = part.keys[:, : self._chunk.keys.shape[1]]
+        held = self._left if len(self._left) else None
+        return self._taken(numbers=part.sent.numbers, keys=keys, held=held, again=self._begun)
 
-    def _begin(self) -> None:
-        """Its range is committed; what follows is only what was held."""
+    def _taken(self, **values: Any) -> Chunk:
+        """Its range is committed with these values; what follows is only what was held."""
+        found = replace(self._chunk, **values)
         if not self._begun:
             self._begun = True
-            self.chunk = replace(self.chunk, numbers=_NO_NUMBERS, rejects=(), unsent=(), skipped=())
+            self._chunk = replace(self._chunk, numbers=_NO_NUMBERS, rejects=(), unsent=(), skipped=())
+        return found
 
 
-@dataclass(slots=True)
-class Sending:
-    """A part of a chunk, and how it has failed so far.
+@dataclass(slots=True, eq=False, kw_only=True)
+class Part(Claim):
+    """Identifications of a chunk that are sent in one request, and how they have failed so far.
+
+    As a claim it stands for its users. `sent` is what is sent. `state` is what its slot shows for it, None
+    without a slot. `begun`: a request may have been sent. `outcome`: it has its end, and is to be committed.
+    `given_up`: it is not sent, since its user is refused for too long.
 
     `since` is when it first failed, `passes` how many requests had passed at its last failure. `by_chance` is
     how many of its last failures chance may explain, and `halved`: it is half of a part that failed too
     often. `rounds` is how often in a row it got smaller by what an answer named. `tried`: its rows may have
     been taken by an earlier try. `doubted`: it is unknown of one of these tries whether it arrived.
     `refused` is how many requests had been accepted when a request with its rows was first refused.
-    From `parked_since` on it has a clock of its own; `parked`: others go ahead of it.
+    From `alone_since` on it has a clock of its own; `hot`: its users are known to be refused.
     """
 
-    part: Chunk
     chunk: ChunkInFlight
+    sent: Chunk
+    state: SlotState | None = None
+    begun: bool = False
+    outcome: Outcome | None = None
+    given_up: bool = False
     failures: int = 0
     since: float = math.inf
     passes: int = 0
-    parked_since: float | None = None
+    alone_since: float | None = None
+    hot: bool = False
     by_chance: int = 0
     halved: bool = False
     rounds: int = 0
     tried: bool = False
     doubted: bool = False
     refused: int | None = None
-    parked: bool = False
+
+    @property
+    def users(self) -> int:
+        """How many identifications it has."""
+        return len(self.places)
 
     @property
     def end(self) -> End:
         """The end of rows that the server doesn't take at last."""
         return "in_doubt" if self.doubted else "refused"
 
-    def afresh(self, part: Chunk, *, failures: int = 0, rounds: int = 0) -> Sending:
-        """A smaller part of it that begins anew; what became of its rows stays known."""
-        fresh = Sending(part, self.chunk, failures=failures, rounds=rounds)
-        fresh.tried, fresh.doubted, fresh.refused = self.tried, self.doubted, self.refused
-        return fresh
+    def enter(self, state: SlotState | None) -> None:
+        """Its slot shows this state, if it has one; None: it leaves its slot."""
+        if state != self.state and not (self.parked and self.state is None):
+            self.chunk.slot.move(self.state, state)
+            self.state = state
+
+    def begin_anew(self, *, rounds: int = 0) -> None:
+        """Forget how it failed, but not what became of its rows: what is sent next is smaller."""
+        self.failures = self.passes = self.by_chance = 0
+        self.since, self.alone_since, self.rounds = math.inf, None, rounds
+        self.hot = self.halved = False
+
+    def divide(self, chosen: Chosen) -> Self:
+        """Take out some identifications, none of which has its end."""
+        other = Claim.divide(self, chosen)  # zero-argument `super()` doesn't work in a class with slots
+        other.sent, self.sent = (only(self.sent, np.flatnonzero(some)) for some in (chosen, ~chosen))
+        self.chunk.detach()
+        if self.state is not None:
+            self.chunk.slot.move(None, self.state)
+        return other
+
+
+class PartsInFlight:
+    """The parts in flight, in the order of their users; `begin` is called with each that is to be sent.
+
+    `parked` are those that are parked and without an answer, with the bytes that each had then, together
+    `parked_bytes`; `unanswered` counts identifications. `changed` is called when one of these gets less.
+    """
+
+    def __init__(
+        self,
+        times: SlotTimes,
+        hot_users: HotUsers,
+        *,
+        begin: Callable[[Part], None],
+        spawn: Spawn,
+        changed: Callable[[], object],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.parked: dict[Part, int] = {}
+        self.parked_bytes = self.unanswered = 0
+        self._times, self._hot_users = times, hot_users
+        self._begin, self._spawn, self._changed, self._stopping = begin, spawn, changed, stopping
+        self._order = UserOrder[Part]()
+
+    def take(self, chunk: Chunk, commit: Commit) -> None:
+        """Take the next chunk, for which a slot is free, and send what can be sent."""
+        keys = chunk.keys.copy() if chunk.linked is None else np.column_stack([chunk.keys, chunk.linked])
+        sent = chunk
+        if chunk.rejects or chunk.unsent or chunk.skipped:  # which the chunk commits with
+            sent = replace(chunk, rejects=(), unsent=(), skipped=())
+        whole = ChunkInFlight(chunk, commit, Slot(self._times))
+        part = Part(places=places(chunk), keys=keys, chunk=whole, sent=sent)
+        part.enter("user")
+        self.unanswered += part.users
+        self._order.enter(part)
+        self._proceed(part)
+
+    def split(self, part: Part, chosen: Chosen) -> Part:
+        """Take identifications without an end out of a part, as one of their own; all are the part itself."""
+        if chosen.all():
+            return part
+        other = self._order.split(part, chosen)
+        if part in self.parked:
+            self.parked[other] = 0
+        return other
+
+    def divide(self, part: Part, *groups: NDArray[np.int64]) -> list[Part | None]:
+        """Divide a part into groups of positions, which are all of it; None for a group without any."""
+        each = [part.places[group] for group in groups]
+        return [self.split(part, part.where(some)) if len(some) else None for some in each]
+
+    def park(self, part: Part) -> None:
+        """A part will take long: it keeps no slot, and others go ahead without its users."""
+        if not part.parked:
+            self._order.park(part)
+            part.enter(None)
+            self.parked[part] = sum(map(len, part.sent.body)) + int(part.sent.rows.nbytes) + _FEW_ARRAYS
+            self.parked_bytes += self.parked[part]
+            self._changed()
+            self._proceed_all(part.after)
+
+    def probe(self, part: Part) -> bool:
+        """Let others ahead of a part that failed twice, unless that is done for another one."""
+        alone = not self.parked
+        if alone:
+            self.park(part)
+        return alone
+
+    def hold(self, part: Part) -> None:
+        """A part was refused, and waits; its users' later rows may be sent meanwhile, but not committed."""
+        self.park(part)
+        self.parked_bytes -= self.parked.pop(part)
+        part.answered = True
+        self.unanswered -= part.users
+        self._changed()
+        self._proceed_all(part.after)
+
+    def finish(self, part: Part, outcome: Outcome) -> None:
+        """A part has its end."""
+        self._end(part, outcome)
+        if outcome.rejects and self._hot_users:
+            # Rows that wait for a user whose time is over have their end without a request.
+            for key in part.keys[self._hot_users.over(part.keys), 0].tolist():
+                self._proceed_all(one for one in self._order.queue(key) if not one.begun)
+
+    def _proceed_all(self, some: Iterable[Part]) -> None:
+        for one in tuple(some):
+            self._proceed(one)
+
+    def _proceed(self, part: Part) -> None:
+        """Do what can be done with a part by now: send it, or some of it, or commit it."""
+        hot = self._hot_users
+        if part.begun:
+            self._commit_if_ended(part)
+        elif self._stopping():
+            pass
+        elif part.parked:
+            if (over := hot.over(part.keys)).any():
+                hopeless = self.split(part, over)
+                hopeless.begun = hopeless.given_up = True
+                reason = f"not sent, as the server kept refusing this user: {hot.message(hopeless.keys)}"
+                self._end(hopeless, handed_back(hopeless.sent, "transient", reason, "unsent"))
+            if not part.begun and all(one.answered for one in part.before):
+                self._send(part)
+        elif all(one.parked for one in part.before):
+            slow = part.waiting() | hot.known(part.keys) if part.before or hot else None
+            if slow is None or not slow.any():
+                self._send(part)
+                return
+            slow_part = self.split(part, slow)
+            self.park(slow_part)
+            if slow_part is not part:
+                self._send(part)
+            else:  # it owns what it has, and what isn't sent of its chunk is committed at once
+                part.sent = only(part.sent, np.arange(part.users))
+                if (unsent := part.chunk.take_unsent()) is not None:
+                    self._spawn(part.chunk.commit(unsent, Outcome()))
+                part.chunk.detach()
+            self._proceed(slow_part)
+
+    def _send(self, part: Part) -> None:
+        part.begun, part.alone_since = True, self._hot_users.since(part.keys)
+        part.enter("request")
+        if part.users:
+            self._begin(part)
+        else:
+            self._end(part, Outcome())
+
+    def _end(self, part: Part, outcome: Outcome) -> None:
+        part.outcome = outcome
+        if not part.answered:
+            self.unanswered -= part.users
+            self._changed()
+        self._commit_if_ended(part)
+
+    def _commit_if_ended(self, part: Part) -> None:
+        """Commit a part that has its end, unless an earlier one of its users has none.
+
+        Committed before that, they would be sent out of order by the next run. What was never sent may be.
+        """
+        if part.outcome is not None and (part.given_up or not part.before):
+            outcome, part.outcome = part.outcome, None
+            part.enter("commit")
+            self._spawn(self._commit(part, part.chunk.take_ended(part), outcome))
+
+    async def _commit(self, part: Part, chunk: Chunk, outcome: Outcome) -> None:
+        await part.chunk.commit(chunk, outcome)
+        after = self._order.leave(part)
+        self.parked_bytes -= self.parked.pop(part, 0)
+        part.enter(None)
+        self._changed()
+        self._proceed_all(after)
 
 
 # --- what a delivery works with --------------------------------------------------------------------------
@@ -249,28 +329,3 @@ class InFlightRecord(Protocol):
 
     def ended(self, part: Chunk, fate: Fate) -> None:
         """It was answered, or never left."""
-
-
-class Watcher(Protocol):
-    """Follows the parts of chunks, and runs the tasks that send them; see `sender`."""
-
-    def spawn(self, sending: Coroutine[None, None, None]) -> None:
-        """Run a task that sends a part."""
-
-    def during(self, sending: Sending, state: SlotState) -> AbstractContextManager[None]:
-        """A part waits, or awaits an answer."""
-
-    def probe(self, sending: Sending) -> bool:
-        """A part failed twice; whether others are let ahead, to see if it alone is at fault."""
-
-    def park(self, sending: Sending) -> None:
-        """A part keeps failing while others pass; others are let ahead."""
-
-    def held(self, sending: Sending) -> None:
-        """Every identification of the part was refused, and waits to see whether others are accepted."""
-
-    def released(self, sending: Sending) -> None:
-        """A part that was held is about to be finished."""
-
-    def finished(self, sending: Sending, outcome: Outcome) -> None:
-        """Every identification of the part has its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -88,15 +88,14 @@ def places(part: Chunk) -> NDArray[np.int64]:
     return part.numbers[np.unique(part.owners, return_index=True)[1]]
 
 
-def halves(part: Chunk) -> tuple[Chunk, Chunk]:
-    """The first and second half of a part with two identifications or more."""
-    middle = part.users // 2
-    return only(part, np.arange(middle)), only(part, np.arange(middle, part.users))
+def halves(count: int) -> list[NDArray[np.int64]]:
+    """The positions, of so many, in the first half and in the second."""
+    return np.array_split(np.arange(count), [count // 2])
 
 
-def others(part: Chunk, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions of the part's identifications that aren't among those taken, ascending."""
-    left = np.ones(part.users, dtype=np.bool_)
+def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions, of so many, that aren't among those taken; ascending."""
+    left = np.ones(count, dtype=np.bool_)
     left[np.concatenate(taken)] = False
     return np.flatnonzero(left)
 
@@ -146,8 +145,7 @@ def _runs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 # --- what an answer names ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Offenders:
+class Offenders(NamedTuple):
     """Positions of a part's identifications by what a 429 means for them: ascending, each in one array."""
 
     over_quota: NDArray[np.int64]

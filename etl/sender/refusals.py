@@ -1,4 +1,4 @@
-"""Whether rows are refused, or everything that is sent.
+"""Whether rows are refused, or everything that is sent; and whose request goes next.
 
 A firewall, a proxy with a small limit or a key that was withdrawn refuses everything; to take that for bad
 rows would hand back a whole export. So a row that is refused alone is held until something else is accepted:
@@ -21,8 +21,7 @@ import numpy as np
 from ..amplitude.responses import KeyRefused, Refusal
 from ..errors import DestinationError
 from ..model import Chunk
-from .backoff import Pause, StoppedError
-from .tasks import Turns
+from .backoff import Pause
 
 # So many rows that were refused alone and alike are no bad rows, if nothing was accepted in between.
 _MOST_ALIKE: Final = 20
@@ -31,6 +30,81 @@ _MOST_ALIKE: Final = 20
 _PATIENCE: Final = 8
 _SUSPICIOUS: Final = 12
 _MOST_SHOWN: Final = 5
+# Steps of this share of a part never come back to places next to each other.
+_GOLDEN: Final = 0.6180339887
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A part of `users` identifications that waits. Its turn comes with a place, if it is to be cut there."""
+
+    users: int
+    may_cut: bool
+    last: bool
+    turn: asyncio.Future[int | None] = field(default_factory=asyncio.Future)
+
+
+class Turns:
+    """At most `count` requests at once; those that wait go in the order in which they came.
+
+    While `single` is set they go one by one, and the smallest part first: so a single row is found with few
+    requests. With `sampling` too, single rows are cut out of what waits, and go first: the rows that are
+    tried then are spread over all that is known, not next to each other.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.single = True
+        self.sampling = False
+        self._count = count
+        self._taken = 0
+        self._waiting: list[_Waiting] = []
+        self._cuts = 0
+
+    @property
+    def _has_room(self) -> bool:
+        return self._taken < (1 if self.single else self._count)
+
+    async def take(self, users: int, *, may_cut: bool, last: bool) -> int | None:
+        """Wait for a turn; give it back after the request. Where turns are `single`, some come last.
+
+        None: the part may be sent. A place: it is to be cut, and the identification there has the turn.
+        """
+        if not self._waiting and self._has_room:
+            self._taken += 1
+            return None
+        mine = _Waiting(users, may_cut, last)
+        self._waiting.append(mine)
+        self._admit()
+        try:
+            return await mine.turn
+        except asyncio.CancelledError:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            elif not mine.turn.cancelled():
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """The request with the turn has its verdict, or isn't sent."""
+        self._taken -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        """Give the free turns to those that are next."""
+        while self._waiting and self._has_room:
+            chosen, place = self._waiting[0], None
+            if self.single:
+                chosen = min(self._waiting, key=lambda one: (one.last, one.users))
+                whole = [one for one in self._waiting if one.may_cut and one.users > 1 and not one.last]
+                if self.sampling and chosen.users > 1 and whole:
+                    # The last of the largest is the farthest from what was refused.
+                    chosen = max(reversed(whole), key=lambda one: one.users)
+                    self._cuts += 1
+                    place = int(chosen.users * ((_GOLDEN * self._cuts) % 1))
+            self._waiting.remove(chosen)
+            if not chosen.turn.done():  # its task may have been cancelled
+                self._taken += 1
+                chosen.turn.set_result(place)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +115,7 @@ class _Held:
     refusal: Refusal
     kind: object
     expected: bool
-    release: Callable[[], None]
-    rejected: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    reject: Callable[[], None]
 
 
 class Refusals:
@@ -65,7 +138,8 @@ class Refusals:
         self._in_a_row = 0
         self.acceptances += 1
         self.slowed_down()
-        self._release()
+        if not self._pause.stopping:
+            self._release()
 
     def slowed_down(self) -> None:
         """A request was throttled, which shows that the key is good."""
@@ -79,20 +153,14 @@ class Refusals:
         if self._in_a_row >= _PATIENCE:
             self._stop_if_alike()
 
-    async def hold(
-        self, part: Chunk, refusal: Refusal, release: Callable[[], None], *, expected: bool
-    ) -> None:
-        """Wait until the part's identifications, each refused by itself, are known to be rejects.
+    def hold(self, part: Chunk, refusal: Refusal, reject: Callable[[], None], *, expected: bool) -> None:
+        """Call `reject` once the part's identifications, each refused by itself, are known to be rejects.
 
-        `release` is called as soon as they are. Raises DestinationError if all requests are refused,
-        StoppedError if the run stops meanwhile.
+        Raises DestinationError if all requests are refused.
         """
         kind = KeyRefused if isinstance(refusal, KeyRefused) else refusal.status
-        mine = _Held(part, refusal, kind, expected, release)
-        self._held.append(mine)
+        self._held.append(_Held(part, refusal, kind, expected, reject))
         self.refused(expected=True)  # its request was counted before
-        if not await self._pause.unless_stopped(mine.rejected):
-            raise StoppedError
 
     def conclude(self) -> None:
         """Nothing else is left to be sent: few are rejects. Raises DestinationError for many."""
@@ -116,9 +184,7 @@ class Refusals:
     def _release(self) -> None:
         held, self._held = self._held, []
         for one in held:
-            if not one.rejected.done():
-                one.rejected.set_result(None)
-                one.release()
+            one.reject()
 
     def _stop_if_alike(self, *, key_too: bool = False) -> None:
         for kind, count in self._alike().items():

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, Literal, TypeAlias, get_args
 
 from ..run_events import Timing
 
 SlotState: TypeAlias = Literal["idle", "user", "rate", "pause", "request", "commit"]
 
-# Where several parts of one chunk are busy at once, the first of these states counts.
-_BUSIEST: Final[tuple[SlotState, ...]] = ("request", "rate", "pause")
+# Where parts of one chunk are in several states at once, the first of these counts.
+_BUSIEST: Final[tuple[SlotState, ...]] = ("request", "rate", "pause", "commit", "user")
 # Latencies are counted in classes, each so many times as long as the one before.
 _CLASS: Final = math.log(1.03)
 _SHARES: Final = (0.50, 0.95, 0.99)
@@ -32,59 +31,40 @@ class SlotTimes:
         self.count = self.free = count
         self._now = now
         self._last = now()  # when a state changed
-        self._held_back = self._outage = self._ended = False
+        self._noted = {"held_back": False, "outage": False, "ended": False}
         self._taken: dict[SlotState, int] = dict.fromkeys(get_args(SlotState), 0)
         self._seconds: dict[SlotState, float] = dict.fromkeys(self._taken, 0.0)
         self._latencies: Counter[int] = Counter()
         self._read: Counter[int] = Counter()  # of the latencies
 
-    def take(self) -> Slot:
-        """Take a free slot for a chunk, which waits for its users until it is sent."""
+    def move(self, before: SlotState | None, now: SlotState | None) -> None:
+        """A slot goes from one state to another; None: it is free."""
         self._count()
-        self._taken["user"] += 1
-        self.free -= 1
-        return Slot(self)
+        if before is not None:
+            self._taken[before] -= 1
+        if now is not None:
+            self._taken[now] += 1
+        self.free += (now is None) - (before is None)
 
-    def give_back(self, shown: SlotState) -> None:
-        """A slot in this state is free again."""
-        self._count()
-        self._taken[shown] -= 1
-        self.free += 1
-
-    def move(self, before: SlotState, now: SlotState) -> None:
-        """A slot that is taken goes from one state to another."""
-        self._count()
-        self._taken[before] -= 1
-        self._taken[now] += 1
-
-    def held_back(self, *, held: bool) -> None:
-        """A chunk is ready, but it is held back because too many users are waited for; or no longer."""
-        self._count()
-        self._held_back = held
-
-    def outage(self, *, lasts: bool) -> None:
-        """All requests pause, or the first one has passed since."""
-        self._count()
-        self._outage = lasts
-
-    def ended(self) -> None:
-        """No chunk will come any more."""
-        self._count()
-        self._ended = True
+    def note(self, what: Literal["held_back", "outage", "ended"], holds: bool = True) -> None:
+        """What free slots wait for: see above."""
+        if self._noted[what] != holds:
+            self._count()
+            self._noted[what] = holds
 
     def _count(self) -> None:
         """Share the time since the last change of a state."""
         now = self._now()
         seconds, self._last = now - self._last, now
-        free = 0 if self._ended else self.free
+        free = 0 if self._noted["ended"] else self.free
         counting = free + self.count - self.free
         if seconds <= 0:
             return
         for state, slots in self._taken.items():
             self._seconds[state] += seconds * slots / (counting or 1)
-        free_state: SlotState = "user" if self._held_back else "pause" if self._outage else "idle"
+        idle: SlotState = "user" if self._noted["held_back"] else "pause" if self._noted["outage"] else "idle"
         if free:
-            self._seconds[free_state] += seconds * free / counting
+            self._seconds[idle] += seconds * free / counting
         elif not counting:
             self._seconds["pause"] += seconds
 
@@ -110,42 +90,24 @@ class SlotTimes:
 
 
 class Slot:
-    """The slot of a chunk in flight: in its `state`, unless a part of the chunk waits or awaits an answer."""
+    """The slot of a chunk in flight: in the busiest state of its parts, and free again without any."""
 
     def __init__(self, times: SlotTimes) -> None:
         self._times = times
-        self._state: SlotState = "user"
-        self._shown: SlotState = "user"
-        self._busy: dict[SlotState, int] = dict.fromkeys(_BUSIEST, 0)
-        self._released = False
+        self._parts: dict[SlotState, int] = dict.fromkeys(_BUSIEST, 0)
+        self._shown: SlotState | None = None
 
-    def set(self, state: SlotState) -> None:
-        """Unless a part is busy, it is in this state."""
-        self._state = state
-        self._show()
-
-    @contextmanager
-    def during(self, state: SlotState) -> Iterator[None]:
-        """A part of the chunk is in this state."""
-        self._busy[state] += 1
-        self._show()
-        try:
-            yield
-        finally:
-            self._busy[state] -= 1
-            self._show()
-
-    def release(self) -> None:
-        """The slot is free; what the chunk does from now on counts nowhere."""
-        self._times.give_back(self._shown)
-        self._released = True
-
-    def _show(self) -> None:
-        shown = self._state
+    def move(self, before: SlotState | None, now: SlotState | None) -> None:
+        """A part goes from one state to another; None: it is not there yet, or no more."""
+        if before is not None:
+            self._parts[before] -= 1
+        if now is not None:
+            self._parts[now] += 1
+        shown = None
         for state in _BUSIEST:
-            if self._busy[state]:
+            if self._parts[state]:
                 shown = state
                 break
-        if shown != self._shown and not self._released:
+        if shown != self._shown:
             self._times.move(self._shown, shown)
             self._shown = shown

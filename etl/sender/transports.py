@@ -110,6 +110,7 @@ class IdentifyTransport(HttpTransport):
     headers: ClassVar = {"Content-Type": "application/x-www-form-urlencoded"}
     # An answer is a word or a short JSON; anything longer isn't worth the memory.
     most_answer_bytes = 64 * 1024
+    _prefix = b""
 
     @staticmethod
     def encoding(run_id: str, splice: Splice | None = None) -> Encoding:
@@ -118,8 +119,8 @@ class IdentifyTransport(HttpTransport):
 
     async def pack(self, body: Body) -> Body:
         """The form. A body that stands somewhere as a whole is sent from there; others are put together."""
-        prefix = b"api_key=" + quote(self._key, safe="").encode() + b"&identification="
-        return (prefix, *body) if len(body) == 1 else (b"".join((prefix, *body)),)
+        self._prefix = self._prefix or b"api_key=" + quote(self._key, safe="").encode() + b"&identification="
+        return (self._prefix, *body) if len(body) == 1 else (b"".join((self._prefix, *body)),)
 
     def classify(self, response: Response) -> Verdict:
         """The verdict of an answer of the Identify API."""

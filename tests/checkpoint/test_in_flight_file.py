@@ -32,7 +32,7 @@ def chunk(number: int, users: int = 3, *, offset: int = 0) -> Chunk:
 
 
 def begin(path: Path, **others: object) -> InFlightFile:
-    return InFlightFile.begin(path, MARK, users=8, **others)  # type: ignore[arg-type]
+    return InFlightFile(path, MARK, users=8, **others)  # type: ignore[arg-type]
 
 
 def dead(opened: InFlightFile) -> None:
@@ -143,7 +143,7 @@ def test_after_a_power_cut_nobody_knows_unless_it_had_been_closed(
     path = tmp_path / "in_flight"
     monkeypatch.setattr(in_flight_file, "_boot_id", lambda: "first boot")
     mark = RunMark(run_id="one", number=1, source="s", boot="first boot")
-    opened = InFlightFile.begin(path, mark, users=8)
+    opened = InFlightFile(path, mark, users=8)
     opened.began(chunk(1))
     assert left(path).known
     monkeypatch.setattr(in_flight_file, "_boot_id", lambda: "second boot")

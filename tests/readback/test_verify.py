@@ -80,7 +80,7 @@ def test_whatever_another_client_changed_is_found_if_it_is_in_the_sample(tmp_pat
             elif place % 3 == 1:
                 identify(sandbox.url, {"user_id": name, "user_properties": {"$unset": {"plan": "-"}}})
             else:
-                profile["score"] = str(profile["score"])
+                identify(sandbox.url, {"user_id": name, "user_properties": {"score": str(profile["score"])}})
         for seed in range(seeds):
             sample = UserSample(size, seed)
             sample.add(pa.record_batch({"user_id": table["id"].combine_chunks()}), None)
@@ -103,7 +103,7 @@ def test_every_change_of_a_sampled_user_is_found(tmp_path: Path, sandbox: Sandbo
     job, table = job_of(tmp_path), users(200)
     run(job, table, key=KEY, endpoint=sandbox.url, rate=None)
     del sandbox.profiles.users["user-000003"]
-    sandbox.profiles.users["user-000005"].properties["plan"] = 7
+    sandbox.profiles.apply({"user_id": "user-000005", "user_properties": {"plan": 7}})
     found = read(job, table, sandbox.url, sample=1000)
     assert {(one.user, one.property, one.kind) for one in found.differences} == {
         ("user-000003", "", "missing_user"),
@@ -141,8 +141,8 @@ def test_rows_of_devices_alone_never_make_a_user_wrong(tmp_path: Path, sandbox: 
     assert (found.sample, found.right, found.wrong, set(found.not_compared)) == (
         4, 3, 0, {"rows that name only a device may be about this user, too"}
     )  # fmt: skip
-    sandbox.profiles.users["user-1"].properties["plan"] = "z"
-    sandbox.profiles.devices["device-9"].properties["plan"] = "z"
+    for name, changed in (("user_id", "user-1"), ("device_id", "device-9")):
+        sandbox.profiles.apply({name: changed, "user_properties": {"plan": "z"}})
     wrong = {one.user for one in read(job, table, sandbox.url).differences}
     assert wrong == {"user-1", "device-9"}
 
@@ -320,7 +320,9 @@ def test_the_command_shows_what_it_proves(exported: Propsync, sandbox: Sandbox) 
     done = exported("verify", "job.yml", "--settle", "0", "--sample", "1", "--seed", "3")
     assert "With 95 % confidence, at least 5.00 % of all users are right." in done.out
     assert "--seed 3" in done.out
-    sandbox.profiles.users["user-1"].properties["plan"] = "\x1b[31m" + "日本" * 5000
+    profile = sandbox.profiles.users["user-1"]
+    profile.properties["plan"] = "\x1b[31m" + "日本" * 5000  # longer than what is stored
+    sandbox.profiles.users["user-1"] = profile
     del sandbox.profiles.users["user-2"]
     done = exported("verify", "job.yml", "--settle", "0")
     assert done.code == 3
@@ -331,7 +333,7 @@ def test_the_command_shows_what_it_proves(exported: Propsync, sandbox: Sandbox) 
 
 
 def test_the_json_has_the_keys_that_scripts_rely_on(exported: Propsync, sandbox: Sandbox) -> None:
-    sandbox.profiles.users["user-1"].properties["plan"] = "pro"
+    sandbox.profiles.apply({"user_id": "user-1", "user_properties": {"plan": "pro"}})
     done = exported("verify", "job.yml", "--settle", "0", "--json")
     assert done.code == 3
     found = done.summary

@@ -102,7 +102,7 @@ def test_a_linked_device_speaks_for_its_first_user_for_good() -> None:
         {"user_id": "user-2", "device_id": "device-1"},
         {"device_id": "device-1", "user_properties": {"a": 1}},
     )
-    assert found(profiles, device_id="device-1") is profiles.users["user-1"]
+    assert found(profiles, device_id="device-1") == profiles.users["user-1"]
     assert profiles.users["user-1"].properties == {"a": 1}
     assert profiles.users["user-2"].properties == {}
 

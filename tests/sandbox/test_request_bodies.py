@@ -71,7 +71,7 @@ def test_what_cant_be_unpacked_is_a_bad_request(body: bytes, encoding: str) -> N
 
 def test_an_upload_has_its_key_its_events_and_the_shortest_id() -> None:
     plain = parse_upload(json.dumps(GOOD), JSON)
-    assert (plain.api_key, plain.events, plain.min_id_length) == ("abc", GOOD["events"], 5)
+    assert (plain.api_key, plain.identifications, plain.min_id_length) == ("abc", GOOD["events"], 5)
     assert parse_upload(json.dumps({**GOOD, "options": {"min_id_length": 1}}), JSON).min_id_length == 1
     assert parse_upload(json.dumps({**GOOD, "options": {}}), JSON).min_id_length == 5
 

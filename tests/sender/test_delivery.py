@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from etl.model import Chunk
 from etl.run_events import Event, Paused, Recovered
 from etl.sender import AdaptiveRate, Clock, FixedRate, RateLimiter
 from tests.examples import examples
-from tests.sender.fake_server import Destination, carry_all, chunk_of, few
+from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of, few
 from tests.sender.virtual_time import run_virtual
 
 
@@ -41,6 +42,25 @@ def test_one_bad_row_costs_one_row(bad: set[int]) -> None:
     if bad:
         k = len(bad)
         assert len(server.requests) - 1 <= 2 * k * (math.log2(500 / k) + 2)
+
+
+@given(st.sets(st.integers(0, 99), min_size=1, max_size=4), st.integers(0, 20))
+@settings(max_examples=few(40), deadline=None)
+def test_what_is_accepted_while_a_bad_row_is_looked_for_is_committed_at_once(
+    bad: set[int], seconds: int
+) -> None:
+    """So a kill meanwhile leaves nothing to be sent twice but what is in flight."""
+    server, carried = Destination(poison=frozenset(names(100)[n] for n in bad), latency=1.0), Carried()
+
+    async def killed() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds + 0.5):
+                await carry_all([chunk_of(names(100))], server, carried=carried)
+
+    run_virtual(killed())
+    committed = [number for chunk, _ in carried.commits for number in chunk.numbers.tolist()]
+    accepted = {int(user[5:]) + 1 for user in server.accepted}
+    assert accepted == {*committed} - {n + 1 for n in bad}
 
 
 def test_a_refused_row_is_handed_back_with_the_server_s_words() -> None:

@@ -85,7 +85,7 @@ def test_where_only_the_first_is_named_requests_stay_few(bad: set[int]) -> None:
     assert sorted(server.accepted) == [user for n, user in enumerate(users) if n not in bad]
     # One request for each that is named, one for each part that is left, and every sixth one halves.
     k = len(bad)
-    assert len(server.requests) <= 1 + k + 2 * (k / 5)
+    assert len(server.requests) <= 1 + k + 2 * math.ceil(k / 5)
 
 
 @pytest.mark.parametrize("places", [[500], [2**31 - 1, 700]])
