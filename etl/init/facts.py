@@ -254,38 +254,53 @@ class SourceFacts:
     beyond_ascii: int = 0
     backslashes: int = 0
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch."""
+    def add(self, batch: Batch, pool: ThreadPoolExecutor) -> None:
+        """Count a batch; a thread of the pool counts every other column."""
         self.rows += batch.stop - batch.first
         for reject in batch.rejects:
             self.unreadable[reject.code] += 1
             self.backslashes += "\\\\" in reject.values  # one, as JSON writes it
             self.first_unreadable = self.first_unreadable or (reject.source, reject.row)
-        for name, column in zip(batch.rows.schema.names, batch.rows.columns, strict=True):
-            if (facts := self.columns.get(name)) is not None:
-                facts.add(column, batch)
-            if batch.text and (letters := column.buffers()[2]) and not bytes(letters).isascii():
-                self.beyond_ascii += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
-        self._judge()
+        columns = list(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
+
+        def count(every: slice) -> tuple[int, list[tuple[ColumnFacts, Values]]]:
+            beyond, full = 0, []
+            for name, column in columns[every]:
+                if batch.text and (letters := column.buffers()[2]) and not bytes(letters).isascii():
+                    beyond += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
+                if (facts := self.columns.get(name)) is not None:
+                    facts.add(column, batch)
+                    if (values := facts.gather()) is not None:
+                        full.append((facts, values))
+            return beyond, full
+
+        other = pool.submit(count, slice(1, None, 2))
+        for beyond, full in (count(slice(0, None, 2)), other.result()):
+            self.beyond_ascii += beyond
+            _judge(full)
 
     def close(self) -> None:
         """Judge, after all rows, the columns that have few different values."""
-        self._judge(last=True)
+        _judge(
+            [
+                (facts, values)
+                for facts in self.columns.values()
+                if (values := facts.gather(last=True)) is not None
+            ]
+        )
         for facts in self.columns.values():
             facts.decide()
 
-    def _judge(self, *, last: bool = False) -> None:
-        """Judge the columns of which enough is known, many of them at once."""
-        stacked: list[tuple[ColumnFacts, Values]] = []
-        size = 0
-        for facts in self.columns.values():
-            if (values := facts.gather(last=last)) is not None:
-                stacked.append((facts, values))
-                size += len(values.distinct)
-            if size > _STACKED:
-                _close_together(stacked)
-                stacked, size = [], 0
-        _close_together(stacked)
+
+def _judge(full: list[tuple[ColumnFacts, Values]]) -> None:
+    """Judge columns of which enough is known, many of them at once."""
+    stacked: list[tuple[ColumnFacts, Values]] = []
+    for one in full:
+        stacked.append(one)
+        if sum(len(values.distinct) for _, values in stacked) > _STACKED:
+            _close_together(stacked)
+            stacked = []
+    _close_together(stacked)
 
 
 def _close_together(stacked: list[tuple[ColumnFacts, Values]]) -> None:
@@ -308,13 +323,12 @@ def _close_together(stacked: list[tuple[ColumnFacts, Values]]) -> None:
             facts.close(values, {})
 
 
-def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def _read_ahead(batches: Iterator[Batch], pool: ThreadPoolExecutor) -> Iterator[Batch]:
     """Yield the batches, and read the next one meanwhile."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch
+    coming = pool.submit(next, batches, None)
+    while (batch := coming.result()) is not None:
+        coming = pool.submit(next, batches, None)
+        yield batch
 
 
 def read_facts(
@@ -336,11 +350,12 @@ def read_facts(
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()
-    for file in range(len(source.files)):
-        batches = source.read(RowRange(file), used=names[file])
-        for batch in _read_ahead(batches) if source.repeatable else batches:
-            facts.add(batch)
-            if progress is not None:
-                progress(facts.rows, total)
+    with ThreadPoolExecutor(2) as pool:
+        for file in range(len(source.files)):
+            batches = source.read(RowRange(file), used=names[file])
+            for batch in _read_ahead(batches, pool) if source.repeatable else batches:
+                facts.add(batch, pool)
+                if progress is not None:
+                    progress(facts.rows, total)
     facts.close()
     return facts

@@ -14,7 +14,7 @@ from ..amplitude.limits import MAX_ID_LENGTH
 from ..arrow.hashing import hash_texts
 from ..job import ColumnSpec
 from ..mapper.column import Column
-from ..mapper.column_values import first_issues, quote_value
+from ..mapper.column_values import as_mask, first_issues, quote_value, text_layout
 from .recognisers import are_null
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ KEPT_HASHES: Final = 1 << 14  # the estimate is within 1 % beyond that
 # Any large number: with a small one, texts of a few control characters would share a hash.
 _SEED: Final = 0xD1B54A32D192ED03
 _SPAN: Final = 2.0**64
+_DIGITS: Final = np.isin(range(256), list(b"0123456789"))
 _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 
 
@@ -53,12 +54,12 @@ class DistinctCounter:
         hashes = hash_texts(texts, _SEED)
         if not self.exact:
             hashes = hashes[hashes < self._hashes[-1]]
-        if len(self._hashes):
-            places = self._hashes.searchsorted(hashes).clip(max=len(self._hashes) - 1)
-            hashes = hashes[self._hashes[places] != hashes]
-        together = np.union1d(self._hashes, hashes) if len(hashes) else self._hashes
-        self.exact = self.exact and len(together) <= self._kept
-        self._hashes = together[: self._kept]
+        if len(hashes):
+            hashes = np.unique(hashes)
+            together = np.insert(self._hashes, self._hashes.searchsorted(hashes), hashes)
+            together = together[np.append(True, together[1:] != together[:-1])]
+            self.exact = self.exact and len(together) <= self._kept
+            self._hashes = together[: self._kept]
 
     @property
     def count(self) -> int:
@@ -127,15 +128,18 @@ class IdFacts:
         ids, counts = cells.values, values.counts
 
         def rows_of(marks: pa.Array) -> int:
-            return int(counts[marks.fill_null(False).to_numpy(zero_copy_only=False)].sum())
+            return int(counts[as_mask(marks)].sum())
 
         self.distinct.add(ids.drop_null())
         self.usable += rows_of(ids.is_valid())
-        self.spaced += rows_of(pc.match_substring(ids, " "))
-        self.words += rows_of(pc.utf8_is_alpha(ids))
-        self.too_long_with_prefix += rows_of(
-            pc.greater(pc.utf8_length(ids), MAX_ID_LENGTH - len(self.prefix))
-        )
+        starts, stops, letters = text_layout(ids)
+        if ord(" ") in letters:
+            self.spaced += rows_of(pc.match_substring(ids, " "))
+        if len(letters) and not _DIGITS[letters[np.minimum(starts, len(letters) - 1)]].all():
+            self.words += rows_of(pc.utf8_is_alpha(ids))
+        longest = MAX_ID_LENGTH - len(self.prefix)
+        if (stops - starts).max(initial=0) > longest:
+            self.too_long_with_prefix += rows_of(pc.greater(pc.utf8_length(ids), longest))
         for issue in first_issues(cells.issues, len(ids)):
             places, count = np.flatnonzero(issue.rows).tolist(), int(counts[issue.rows].sum())
             (self.faults if issue.code in ID_CODES else self.lost)[issue.code] += count

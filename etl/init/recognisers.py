@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from ..job import ColumnSpec
 from ..job.column_spec import date_step
 from ..mapper.column import Column
-from ..mapper.column_values import as_mask
+from ..mapper.column_values import as_mask, text_layout
 from ..mapper.numbers import FALSE, SPACES, TRUE
 from .names import texts_of
 
@@ -44,6 +44,19 @@ _LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
+
+
+def _null_begins() -> Mask:
+    """For the first two bytes of a text, whether it may be a word for null, blanks around it or not."""
+    found = np.zeros((256, 256), dtype=np.bool_)
+    found[[*range(ord(" ") + 1), *range(0x80, 0x100)]] = True
+    for first, second in {(word[0], word[1:2]) for word in NULLS if word[0].isascii()}:
+        signs = [ord(second.lower()), ord(second.upper())] if second and second.isascii() else range(256)
+        found[np.ix_([ord(first.lower()), ord(first.upper())], signs)] = True
+    return found.ravel()
+
+
+_NULL_BEGINS: Final = _null_begins()
 _MONEY: Final = "|".join(sorted(map(re.escape, _CURRENCIES), key=len, reverse=True))
 # What stands around a number is money, percents and spaces.
 _AROUND: Final = rf"(?:{_MONEY}|[{SPACES}])*"
@@ -90,10 +103,16 @@ def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
 def are_null(texts: pa.StringArray) -> Mask:
     """Which texts, shape (n,), are words for null."""
     found = np.zeros(len(texts), dtype=np.bool_)
-    short = np.flatnonzero(np.array(pc.binary_length(texts)) <= LONGEST_NULL)
-    if len(short):
-        words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(short))))
-        found[short] = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
+    starts, stops, letters = text_layout(texts)
+    if len(letters):
+        # Most values are told from words by two bytes; of one byte, the second is that of the next value.
+        begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
+        begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
+        sizes = stops - starts
+        may_be = _NULL_BEGINS[begins] & (sizes <= LONGEST_NULL) & (sizes > 0)
+        if len(places := np.flatnonzero(may_be)):
+            words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(places))))
+            found[places] = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
     return found
 
 

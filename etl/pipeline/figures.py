@@ -17,7 +17,7 @@ from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
-from ..arrow.structs import FieldPath, value_columns
+from ..arrow.structs import FieldPath, valid_mask, value_columns
 from ..errors import REMEDIES
 from ..job import Job
 from ..mapper import quoted_counts
@@ -315,11 +315,8 @@ class UserCount:
         self._changed.add(positions[there & changed])
         left = np.arange(len(keys)) if compared.rows is None else compared.rows
         fresh = positions[left] < 0
-        fingerprints, columns = compared.mapped.fingerprints, len(self._bundles)
-        given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
-        self.fresh.add(keys[left[fresh]], given[fresh])
-        for number in range(columns):
-            changes = compared.changes[:, number]
+        self.fresh.add(keys[left[fresh]], self._given(compared.mapped)[fresh])
+        for number, changes in enumerate(compared.changes.T[: len(self._bundles)]):
             if changes.any():
                 self._by_bundle[number].add(positions[left[changes]])
                 if len(self._examples[number]) < _USER_EXAMPLES:
@@ -335,6 +332,17 @@ class UserCount:
             if len(known) or fresh:
                 found.by_property[bundle.name] = Change(len(known), fresh, examples)
         return new + seen, found if self._compares else None
+
+    def _given(self, mapped: Mapped) -> NDArray[np.bool_]:
+        """Which rows have a value of which of the p bundles; shape (n, p)."""
+        if mapped.fingerprints is not None:
+            return mapped.fingerprints[:, : len(self._bundles)] != 0
+        columns = dict(value_columns(mapped.identifications))
+        found = np.zeros((len(mapped.kept), len(self._bundles)), np.bool_)
+        for number, bundle in enumerate(self._bundles):
+            for path in columns.keys() & bundle.paths:
+                found[:, number] |= valid_mask(columns[path])
+        return found
 
     def _add_examples(self, number: int, compared: DiffedBatch, positions: NDArray[np.int64]) -> None:
         """Add known users of whom a bundle changes, to be looked at; of each the last row, which counts."""

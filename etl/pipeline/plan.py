@@ -192,7 +192,7 @@ def plan_job(
                 users.add(compared)
                 figures.send(compared.mapped)
 
-            made = pipeline.chunks(files, final=final, watch=watch, look=figures.look)
+            made = pipeline.chunks(files, final=final, watch=watch, look=figures.look, planned=True)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):
