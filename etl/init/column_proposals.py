@@ -5,7 +5,6 @@ A column gets the type that most of its values fit; what doesn't fit is skipped,
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -125,7 +124,7 @@ def about_people(facts: ColumnFacts) -> Personal | None:
     by_content: tuple[Personal, ...] = ("card", "mail", "national", "phone", "ip")
     likely = [kind for kind in by_content if facts.likely(kind)]
     named = personal(facts.name)
-    few_cards = facts.sample and facts.sample.weight(facts.sample.fit("card")) < 3
+    few_cards = facts.sample.weight(facts.sample.fit("card")) < 3
     if "card" in likely and few_cards and named != "card":
         likely.remove("card")  # one number in ten has the right check sum by chance
     if named in _NEVER_PLAIN and "mail" not in likely:
@@ -135,7 +134,7 @@ def about_people(facts: ColumnFacts) -> Personal | None:
     # The name alone, unless the values can't be it: `email` may hold yes and no, `phone_calls` a number.
     if "bool" in facts.types or (named == "mail" and facts.present and not (facts.text or facts.bytes)):
         return None
-    if named == "mail" and facts.sample and facts.sample.total and not facts.sample.fit("mail").any():
+    if named == "mail" and facts.sample.total and not facts.sample.fit("mail").any():
         return None
     spec = facts.proposed.spec
     if spec.type == "boolean" or spec.values or (named in _WORDS_ONLY and spec.type in _NO_WORDS):
@@ -197,8 +196,7 @@ def column_type(facts: ColumnFacts) -> ProposedType:
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)
-    total = (facts.sample.total if facts.sample else 0) + facts.after
-    bad = (found.misfits.total() if found.misfits else 0) + facts.misfit_rows
+    total, bad = facts.total, facts.misfits
     if bad > total * _TOO_MANY:
         remark = (
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
@@ -206,15 +204,12 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         return ProposedType(ColumnSpec(column=facts.name, too_long=too_long), "text", remark, spec)
     remarks = []
     if found.parts:
-        (first, count), *others = (
-            (name, number + facts.by_part[place]) for place, (name, number) in enumerate(found.parts)
-        )
+        (first, count), *others = ((name, facts.by_part[place]) for place, name in enumerate(found.parts))
         more = "; ".join(f"{number:,} as {name}" for name, number in others)
         taken = "both" if len(others) == 1 else "all"
         remarks.append(f"{count:,} of {total:,} are dates as {first}; {more}: {taken} taken")
     if bad:
-        examples = (found.misfits or Counter()) + facts.misfits
-        word = min(examples, key=lambda text: (-examples[text], text))
+        word = min(facts.misfit_texts, key=lambda text: (-facts.misfit_texts[text], text))
         says = "1 value does" if bad == 1 else f"{bad:,} values do"
         remarks.append(f"{says} not fit, e.g. {in_quotes(word[:40])}: skipped")
         spec = replace(spec, invalid="skip")

@@ -15,7 +15,6 @@ from ..arrow.hashing import hash_texts
 from ..job import ColumnSpec
 from ..mapper.column import Column
 from ..mapper.column_values import as_mask, first_issues, quote_value, text_layout
-from .recognisers import are_null
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,13 +116,9 @@ class IdFacts:
             }
 
     def add(self, values: Values, null: NDArray[np.bool_] | None = None) -> None:
-        """Count more values of the column; `null` marks the words for null, if they are known."""
-        if null is None:
-            text = pa.types.is_string(values.distinct.type)
-            null = are_null(values.distinct) if text else np.zeros(len(values.distinct), dtype=np.bool_)
-        if null.any():
-            keep = pa.array(~null)
-            values = Values(values.distinct.filter(keep), values.counts[~null])
+        """Count more values of the column; `null` marks the words for null."""
+        if null is not None and null.any():
+            values = Values(values.distinct.filter(pa.array(~null)), values.counts[~null])
         cells = _AS_ID.read(values.distinct, len(values.distinct), text=True)
         ids, counts = cells.values, values.counts
 
@@ -164,17 +159,18 @@ def counted_values(
     column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
     if distinct:
         encoded = column.dictionary_encode()
-        found, weights = encoded.dictionary, None
+        weights = None
         if first_counts is not None:
-            ones = np.ones(len(column) - len(first_counts))
-            weights = np.r_[first_counts, ones][np.array(encoded.is_valid())]
-        codes = np.array(encoded.indices.drop_null())
+            weights = np.append(first_counts, np.ones(len(column) - len(first_counts), np.int64))
+            weights = weights[as_mask(encoded.is_valid())]
+        found, codes = encoded.dictionary, np.array(encoded.indices.drop_null())
         counts = np.bincount(codes, weights, len(found)).astype(np.int64)
     else:
         found = column.drop_null()
         counts = np.ones(len(found), dtype=np.int64)
+    empty = np.zeros(len(found), np.bool_)
     if pa.types.is_string(found.type):
-        keep = np.array(pc.binary_length(found)) > 0
-        if not keep.all():
-            return Values(found.filter(pa.array(keep)), counts[keep], int(counts[~keep].sum()))
-    return Values(found, counts)
+        empty = np.array(pc.binary_length(found)) == 0
+    if not empty.any():
+        return Values(found, counts)
+    return Values(found.filter(pa.array(~empty)), counts[~empty], int(counts[empty].sum()))

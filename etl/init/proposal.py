@@ -136,7 +136,11 @@ def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> 
 
 def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
     source, facts = reading.source, reading.facts
-    choice = choose_id(facts, id_prefix(source))
+    prefix = id_prefix(source)
+    choice = choose_id(facts, prefix)
+    if not choice.facts.ids_known:  # nothing looks like an id
+        facts = read_facts(source, prefix=prefix, count_ids=True)
+        choice = choose_id(facts, prefix)
     named = columns_by_field(
         column.name
         for column in facts.columns.values()

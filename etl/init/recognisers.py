@@ -43,6 +43,7 @@ _LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
 # Eight digits are a date only if the date is one that somebody may have written down.
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
+TWO_LETTERS: Final = r"^\p{L}{2}$"
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
 
 
@@ -100,19 +101,22 @@ def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
     return as_mask(cells.values.is_valid()) & ~cells.wrong
 
 
-def are_null(texts: pa.StringArray) -> Mask:
-    """Which texts, shape (n,), are words for null."""
+def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
+    """Which texts, shape (n,), are words for null; two letters are none where texts are `codes` of two."""
     found = np.zeros(len(texts), dtype=np.bool_)
     starts, stops, letters = text_layout(texts)
-    if len(letters):
-        # Most values are told from words by two bytes; of one byte, the second is that of the next value.
-        begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
-        begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
-        sizes = stops - starts
-        may_be = _NULL_BEGINS[begins] & (sizes <= LONGEST_NULL) & (sizes > 0)
-        if len(places := np.flatnonzero(may_be)):
-            words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(places))))
-            found[places] = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
+    if not len(letters):
+        return found
+    # Most values are told from words by two bytes; of one byte, the second is that of the next value.
+    begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
+    begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
+    sizes = stops - starts
+    places = np.flatnonzero(_NULL_BEGINS[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
+    if len(places):
+        some = texts.take(pa.array(places))
+        words = pc.utf8_lower(pc.utf8_trim_whitespace(some))
+        null = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
+        found[places] = null & ~matches(some, TWO_LETTERS) if codes else null
     return found
 
 

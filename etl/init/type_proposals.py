@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -20,7 +20,7 @@ from ..job import ColumnSpec
 from ..job.column_spec import Unit
 from ..job.problems import clipped
 from .names import is_code, is_time
-from .recognisers import AROUND, SEPARATORS, STYLES, date_spec, matches, order_of, style_spec
+from .recognisers import AROUND, SEPARATORS, STYLES, TWO_LETTERS, date_spec, matches, order_of, style_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,22 +46,24 @@ class Sample:
     """
 
     name: str
-    texts: pa.StringArray
-    counts: NDArray[np.int64]
-    fits: Mapping[str, Mask]
+    texts: pa.StringArray = field(default_factory=lambda: pa.array([], pa.string()))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    fits: Mapping[str, Mask] = field(default_factory=dict)
     untyped: bool = True
     text: bool = True
 
     @cached_property
+    def codes(self) -> bool:
+        """Whether most texts are codes of two letters; then words for null of two letters are codes, too."""
+        plain = ~self.fits["null"] if "null" in self.fits else np.zeros(0, np.bool_)
+        letters = matches(self.texts, TWO_LETTERS) if len(plain) else plain
+        return bool(0 < self.weight(plain) <= 2 * self.weight(letters & plain))
+
+    @cached_property
     def null(self) -> Mask:
-        """Which texts are words for null. Two letters are none in a column of codes of two letters."""
-        null = self.fits.get("null")
-        if null is None:
-            return np.zeros(len(self.texts), dtype=np.bool_)
-        letters = matches(self.texts, r"^\p{L}{2}$")
-        rest = self.counts[~null].sum()
-        codes = rest and self.counts[letters & ~null].sum() >= 0.5 * rest
-        return null & ~letters if codes else null
+        """Which texts are words for null."""
+        null = self.fits.get("null", np.zeros(len(self.texts), dtype=np.bool_))
+        return null & ~matches(self.texts, TWO_LETTERS) if self.codes else null
 
     @cached_property
     def total(self) -> int:
@@ -81,13 +83,6 @@ class Sample:
         """Whether there are values, and at least this share of them fits."""
         return 0 < self.total * share <= self.weight(self.fit(name)) if name in self.fits else False
 
-    def null_counts(self) -> Counter[str]:
-        """How often each word for null comes."""
-        found = Counter[str]()
-        for text, count in self.marked(self.null).items():
-            found[text.strip()] += count
-        return found
-
     def marked(self, mask: Mask) -> Counter[str]:
         """How often each of the marked texts comes."""
         places = np.flatnonzero(mask)
@@ -99,16 +94,15 @@ class Sample:
 class ProposedType:
     """How a column is read: a spec, words for its kind, why if that isn't plain, a spec that nearly fits.
 
-    `parts` are the ways in which values are read if there are several, and how many values each reads.
-    `misfits` counts the texts that don't fit. `no_zone`: there are times that don't say their zone.
+    `parts` are the formats in which values are read if there are several. `no_zone`: there are times that
+    don't say their zone.
     """
 
     spec: ColumnSpec
     kind: str
     remark: str | None = None
     nearly: ColumnSpec | None = None
-    parts: tuple[tuple[str, int], ...] = ()
-    misfits: Counter[str] | None = None
+    parts: tuple[str, ...] = ()
     no_zone: bool = False
 
 
@@ -126,11 +120,8 @@ def _typed(
     sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float = _MOST
 ) -> ProposedType | None:
     """A type that at least a share of the values fits."""
-    fitting = sample.weight(fits)
-    if not 0 < sample.total * share <= fitting:
-        return None
-    misfits = sample.marked(~fits & ~sample.null) if fitting < sample.total else None
-    return ProposedType(spec, kind, misfits=misfits)
+    enough = 0 < sample.total * share <= sample.weight(fits)
+    return ProposedType(spec, kind) if enough else None
 
 
 def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
@@ -175,7 +166,7 @@ def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     if not names:
         return None
     left = ~sample.null
-    chosen: list[tuple[str, int]] = []
+    chosen: list[str] = []
     while names:
         weights = {name: sample.weight(sample.fit(name) & left) for name in names}
         best = max(names, key=weights.__getitem__)
@@ -196,17 +187,15 @@ def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
             if sample.weight(taken) > (1 - _DATES) * sample.total:
                 return _unclear(sample, plain, [best, *rivals])
         else:
-            chosen.append((best, weights[best]))
+            chosen.append(best)
         left &= ~taken
     if not chosen:
         return None
-    fits = np.logical_or.reduce([sample.fit(name) for name, _ in chosen])
-    spec = replace(date_spec(name for name, _ in chosen), column=plain.column)
-    found = _typed(sample, spec, f"dates as {' or '.join(name for name, _ in chosen)}", fits, _DATES)
-    if found is None:
-        return None
-    no_zone = any("%M" in name for name, _ in chosen)
-    return replace(found, parts=tuple(chosen) if len(chosen) > 1 else (), no_zone=no_zone)
+    fits = np.logical_or.reduce([sample.fit(name) for name in chosen])
+    spec = replace(date_spec(chosen), column=plain.column)
+    found = _typed(sample, spec, f"dates as {' or '.join(chosen)}", fits, _DATES)
+    no_zone = any("%M" in name for name in chosen)
+    return found and replace(found, parts=tuple(chosen) if len(chosen) > 1 else (), no_zone=no_zone)
 
 
 def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedType:
