@@ -14,7 +14,7 @@ from ..job.problems import clipped
 from ..mapper.lists import TooLong
 from ..text import counted
 from .job_text import in_quotes
-from .names import Personal, part_of_family, personal
+from .names import PERSONAL_DATA, Personal, part_of_family, personal
 from .type_proposals import ProposedType
 
 if TYPE_CHECKING:
@@ -25,23 +25,6 @@ _MISSING: Final = "Put `missing: null` at the top level to have it null in their
 _LONG: Final = 50  # characters on average, from which on text is prose
 _MANY: Final = 50  # different values, from which on nobody groups by them
 _TOO_MANY: Final = 0.2  # of the values do not fit what the first ones were
-_WHAT: Final[dict[Personal, str]] = {
-    "card": "card or account numbers",
-    "secret": "secrets",
-    "national": "numbers by which a state knows people",
-    "mail": "mail addresses",
-    "phone": "phone numbers",
-    "ip": "IP addresses",
-    "birth": "dates of birth",
-    "name": "names of people",
-    "address": "places where people live",
-}
-_NOUN: Final[dict[Personal, str]] = {
-    "mail": "addresses",
-    "phone": "numbers",
-    "ip": "addresses",
-    "name": "names",
-}
 # Data whose values are words, and types that have none.
 _WORDS_ONLY: Final = frozenset({"mail", "name", "address", "phone"})
 _NO_WORDS: Final = frozenset({"number", "integer", "date", "datetime"})
@@ -164,11 +147,12 @@ def _left_out(facts: ColumnFacts, remark: str, spec: ColumnSpec) -> ColumnPropos
 
 
 def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
-    remark = f"Personal data: {clipped(facts.name)} has {_WHAT[about]}."
+    data = PERSONAL_DATA[about]
+    remark = f"Personal data: {clipped(facts.name)} has {data['has']}."
     plainly = about not in _NEVER_PLAIN
     safe = plainly and not facts.empty_texts
     if safe:
-        remark += f" Only a hash is sent, by which known {_NOUN.get(about, 'values')} can still be found."
+        remark += f" Only a hash is sent, by which known {data['values']} can still be found."
     elif plainly:
         remark += " As a hash they would do, but empty texts would all get the same hash:"
     else:

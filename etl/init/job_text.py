@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 import textwrap
 from importlib import resources
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, StrictUndefined
 
-from ..amplitude.limits import MAX_PROPERTIES
-from ..job import CsvOptions
+from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job.problems import clipped
-from ..text import counted, shell_word, visible
-from .id_choice import id_rejects, id_remarks, is_mail
+from ..text import counted
+from .id_choice import id_rejects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..job import ColumnSpec
     from .column_proposals import ColumnProposal
@@ -86,47 +84,23 @@ def comment(text: str, indent: int = 0) -> str:
 
 
 def job_text(
-    source: SourceFacts,
-    choice: IdChoice,
-    proposals: Sequence[ColumnProposal],
-    *,
-    files: Sequence[str],
-    locations: Sequence[str],
-    file: str,
-    name: str,
-    csv: CsvOptions = CsvOptions(),  # noqa: B008 - it is frozen
-    escape_remark: str = "",
-    nulls: Sequence[str] = (),
-    devices: Sequence[str] = (),
-    fields: Mapping[str, ColumnSpec] = MappingProxyType({}),
+    source: SourceFacts, choice: IdChoice, proposals: Sequence[ColumnProposal], **rest: object
 ) -> str:
-    """A proposal as the text of a job file called `name`; comments call the file `file`.
-
-    `devices` are columns with ids of devices, `fields` the specs of Amplitude's own fields, and `nulls` the
-    words for null that were found. `escape_remark` is why there is an escape character.
-    """
+    """A proposal as the text of a job file; `rest` is what else the template asks for."""
     environment = Environment(  # noqa: S701 - it is no HTML
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
-    filters = {"clipped": clipped, "comment": comment, "in_quotes": in_quotes, "quoted": quoted}
-    environment.filters.update(filters, spec=spec_text)
+    filters = {"clipped": clipped, "comment": comment, "counted": counted, "in_quotes": in_quotes}
+    environment.filters.update(filters, quoted=quoted, spec=spec_text)
     template = resources.files(__package__).joinpath("job_file.jinja").read_text("utf-8")
     return environment.from_string(template).render(
-        read=clipped(files[0]),
-        more=f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else "",
-        size=f"{counted(source.rows, 'row')}, {counted(source.width, 'column')}",
-        file=visible(shell_word(file)),  # a line end in it would end the comment
-        unreadable=list(_unreadable(source)),
-        locations=[quoted(location.replace("$", "$$")) for location in locations],
+        source=source,
         choice=choice,
-        remarks=id_remarks(choice),
+        id_rejects=id_rejects(choice),
+        min_id_length=MIN_ID_LENGTH,
+        unreadable=list(_unreadable(source)),
         properties=list(_property_lines(proposals, source.width - len(source.columns))),
-        name=name,
-        csv=csv,
-        escape_remark=escape_remark,
-        nulls=nulls,
-        devices=devices,
-        fields=fields,
+        **rest,
     )
 
 
@@ -169,7 +143,7 @@ def proposal_notes(
     yield from (sentence.rstrip(".") for sentence in id_rejects(choice))
     yield from _unreadable(source)
     sent = [clipped(one.column) for one in proposals if one.personal and one.plain]
-    if is_mail(choice.facts):
+    if choice.mail:
         sent.insert(0, f"{clipped(choice.facts.name)} (as the id)")
     if sent:
         yield f"personal data that would be sent as it is: {_few(sent)}"

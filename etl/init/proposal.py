@@ -13,12 +13,12 @@ from typing import Final, TypeAlias
 from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job import ColumnSpec, CsvOptions
 from ..reader import Source, open_source
-from ..text import counted
+from ..text import counted, shell_word, visible
 from .column_proposals import ColumnProposal, propose_column
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id
-from .job_text import job_text, proposal_notes
+from .job_text import job_text, proposal_notes, quoted
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
@@ -168,18 +168,16 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
             active += any(line.active for line in proposals[-1].lines)
     mapped = {*used, *(proposal.column for proposal in proposals)}
     words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
-    nulls = sorted(word for word in words if not is_short_word(word))
     text = job_text(
         facts,
         choice,
         proposals,
         files=[file.name for file in source.files],
-        locations=locations,
-        file=file,
+        locations=[quoted(location.replace("$", "$$")) for location in locations],
+        file=visible(shell_word(file)),  # a line end in it would end the comment
         name=proposed_name(name),
-        csv=reading.csv,
-        escape_remark=reading.remark,
-        nulls=nulls,
+        reading=reading,
+        nulls=sorted(word for word in words if not is_short_word(word)),
         devices=devices,
         fields=fields,
     )
