@@ -56,6 +56,11 @@ class ColumnProposal:
     no_zone: bool = False
 
     @property
+    def active(self) -> bool:
+        """Whether a property is proposed, and not only mentioned."""
+        return any(line.active for line in self.lines)
+
+    @property
     def plain(self) -> bool:
         """Whether the column's values are sent as they are."""
         sent = [line.spec for line in self.lines if line.active]

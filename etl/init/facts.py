@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..arrow.exact_json import is_json, json_as_text
 from ..job import ColumnSpec
+from ..job.problems import clipped
 from ..mapper.column import Column
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
+from ..text import counted
 from .id_facts import IdFacts, Values, counted_values
 from .names import id_name, is_device_id, may_be_id
 from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
@@ -237,6 +239,17 @@ class SourceFacts:
     first_unreadable: tuple[str, int] | None = None
     beyond_ascii: int = 0
     backslashes: int = 0
+
+    @property
+    def unreadable_rows(self) -> str | None:
+        """What is to be said of rows that can't be read."""
+        if self.first_unreadable is None:
+            return None
+        name, row = self.first_unreadable
+        codes = ", ".join(f"{count:,} {code}" for code, count in sorted(self.unreadable.items()))
+        total = counted(self.unreadable.total(), "row")
+        first = f"the first is row {row:,} of {clipped(name)}"
+        return f"{total} can't be read and will be rejected ({codes}; {first})"
 
     def add(self, batch: Batch, pool: ThreadPoolExecutor) -> None:
         """Count a batch; a thread of the pool counts every other column."""

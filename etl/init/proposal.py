@@ -14,11 +14,11 @@ from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job import ColumnSpec, CsvOptions
 from ..reader import Source, open_source
 from ..text import counted, shell_word, visible
-from .column_proposals import ColumnProposal, propose_column
+from .column_proposals import ColumnProposal, PropertyLine, propose_column
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
-from .id_choice import choose_id
-from .job_text import job_text, proposal_notes, quoted
+from .id_choice import choose_id, id_rejects
+from .job_text import quoted, rendered
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
@@ -160,29 +160,43 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
     devices = [column for column in facts.columns if is_device_id(column)]
     devices = devices if choice.field == "user_id" else []
     used = {choice.facts.name, *devices, *(spec.column for spec in fields.values())}
-    proposals: list[ColumnProposal] = []
-    active = 0
+    proposals, names, too_many = list[ColumnProposal](), set[str](), False
     for column in facts.columns.values():
-        if column.name not in used and active <= MAX_PROPERTIES:  # the job file has no more
-            proposals.append(propose_column(column, facts, named))
-            active += any(line.active for line in proposals[-1].lines)
+        if column.name not in used:
+            if too_many := len(names) >= MAX_PROPERTIES:
+                break
+            found = propose_column(column, facts, named)
+            proposals.append(replace(found, lines=tuple(_with_own_name(line, names) for line in found.lines)))
     mapped = {*used, *(proposal.column for proposal in proposals)}
     words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
-    text = job_text(
-        facts,
-        choice,
-        proposals,
-        files=[file.name for file in source.files],
-        locations=[quoted(location.replace("$", "$$")) for location in locations],
-        file=visible(shell_word(file)),  # a line end in it would end the comment
-        name=proposed_name(name),
-        reading=reading,
-        nulls=sorted(word for word in words if not is_short_word(word)),
-        devices=devices,
-        fields=fields,
-    )
-    notes = [*proposal_notes(facts, choice, proposals)]
-    notes += [f"csv.escape: {reading.remark}"] if reading.remark else []
-    notes += reading.remarks
-    notes += [warning.message for warning in source.warnings]
-    return Proposal(text, tuple(notes), dict(Counter(choice.rejects) + facts.unreadable))
+    values = {
+        "source": facts,
+        "choice": choice,
+        "id_rejects": id_rejects(choice),
+        "min_id_length": MIN_ID_LENGTH,
+        "proposals": proposals,
+        "names": names,
+        "too_many": too_many,
+        "max_properties": MAX_PROPERTIES,
+        "files": [file.name for file in source.files],
+        "locations": [quoted(location.replace("$", "$$")) for location in locations],
+        "file": visible(shell_word(file)),  # a line end in it would end the comment
+        "name": proposed_name(name),
+        "reading": reading,
+        "nulls": sorted(word for word in words if not is_short_word(word)),
+        "devices": devices,
+        "fields": fields,
+        "warnings": source.warnings,
+    }
+    notes = rendered("notes.jinja", **values).removesuffix("\n").split("\n")
+    rejects = dict(Counter(choice.rejects) + facts.unreadable)
+    return Proposal(rendered("job_file.jinja", **values), tuple(notes), rejects)
+
+
+def _with_own_name(line: PropertyLine, names: set[str]) -> PropertyLine:
+    """The line with a name that no other active one has; the `names` are those of these."""
+    name = line.name
+    while line.active and name in names:
+        name += "_"
+    names.update([name] if line.active else [])
+    return replace(line, name=name)
