@@ -20,7 +20,7 @@ from ..mapper.column import Column
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
 from ..text import counted
-from .id_facts import IdFacts, Values, counted_values
+from .id_facts import IdFacts, Values, counted_values, id_prefix
 from .names import id_name, is_device_id, may_be_id
 from .recognisers import are_null, date_spec, fits_by_name, fitting, is_short_word
 from .type_proposals import ProposedType, Sample, propose_type
@@ -227,7 +227,7 @@ class SourceFacts:
     It has `width` columns; `columns` has the first ones and those that are ids by their names.
     `everywhere` has the columns that no file lacks, and `sendable` also those that are null where a file
     lacks them. `beyond_ascii` counts the texts of CSV files that have other letters than ASCII's;
-    `backslashes` counts the unreadable rows that have one.
+    `backslashes` counts the unreadable rows that have one. `prefix` is what short ids would get.
     """
 
     rows: int = 0
@@ -239,6 +239,7 @@ class SourceFacts:
     first_unreadable: tuple[str, int] | None = None
     beyond_ascii: int = 0
     backslashes: int = 0
+    prefix: str = ""
 
     @property
     def unreadable_rows(self) -> str | None:
@@ -316,23 +317,22 @@ def _read_ahead(batches: Iterator[Batch], pool: ThreadPoolExecutor) -> Iterator[
 def read_facts(
     source: Source,
     *,
-    prefix: str,
     progress: Callable[[int, int | None], None] | None = None,
     count_ids: bool = False,
 ) -> SourceFacts:
-    """Read every row of every file. `prefix` is what short ids would get. Raises SourceError.
+    """Read every row of every file. Raises SourceError.
 
     `progress` is called with the rows that were read and, if it is known, how many there are. `count_ids`:
     all columns are counted as ids, also those that are hardly any.
     """
-    facts = SourceFacts()
+    facts = SourceFacts(prefix=id_prefix(source))
     names = [source.names(file) for file in range(len(source.files))]
     different = dict.fromkeys(name for some in names for name in some)
     facts.width = len(different)
     looked = [name for place, name in enumerate(different) if place < LOOKED_AT or may_be_id(name)]
     kept = min(MOST_KEPT, _KEPT_IN_ALL // max(1, len(looked)))
     count_ids = count_ids or not source.repeatable
-    facts.columns = {name: ColumnFacts(name, prefix, kept, count_ids=count_ids) for name in looked}
+    facts.columns = {name: ColumnFacts(name, facts.prefix, kept, count_ids=count_ids) for name in looked}
     named = [(frozenset(some), file.format) for some, file in zip(names, source.files, strict=True) if some]
     facts.everywhere = frozenset.intersection(*(some for some, _ in named)) if named else frozenset()
     strict = [some for some, format_ in named if format_ != "ndjson"]

@@ -61,7 +61,7 @@ class IdChoice:
         return any(step.verb == "prefix" for step in self.spec.transform)
 
 
-def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
+def choose_id(source: SourceFacts) -> IdChoice:
     """The likeliest id of a source's rows. Raises SourceError where no column can be one."""
     possible = [
         facts
@@ -85,7 +85,7 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
 
     chosen, *others = sorted(possible, key=rank)
     by_device = is_device_id(chosen.name)
-    spec, rejects = _as_id(chosen, prefix)
+    spec, rejects = _as_id(chosen, source.prefix)
     return IdChoice(
         facts=chosen,
         field="device_id" if by_device else "user_id",
@@ -93,7 +93,7 @@ def choose_id(source: SourceFacts, prefix: str) -> IdChoice:
         spec=spec,
         rejects=rejects,
         others=tuple(
-            (_as_id(facts, prefix)[0], reason)
+            (_as_id(facts, source.prefix)[0], reason)
             for facts in others
             if is_device_id(facts.name) == by_device and (reason := reasons[facts.name]) != "last resort"
         )[:_MAX_OTHERS],

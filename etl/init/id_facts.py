@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_ID_LENGTH
+from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..arrow.hashing import hash_texts
 from ..job import ColumnSpec
 from ..mapper.column import Column
@@ -19,10 +21,13 @@ from ..mapper.column_values import as_mask, first_issues, quote_value, text_layo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..reader import Source
+
 ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
 KEPT_HASHES: Final = 1 << 14  # the estimate is within 1 % beyond that
 # Any large number: with a small one, texts of a few control characters would share a hash.
 _SEED: Final = 0xD1B54A32D192ED03
+_LONGEST_PREFIX: Final = 60
 _SPAN: Final = 2.0**64
 _DIGITS: Final = np.isin(range(256), list(b"0123456789"))
 _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
@@ -54,7 +59,7 @@ class DistinctCounter:
         if not self.exact:
             hashes = hashes[hashes < self._hashes[-1]]
         if len(hashes):
-            hashes = np.unique(hashes)
+            hashes.sort()
             together = np.insert(self._hashes, self._hashes.searchsorted(hashes), hashes)
             together = together[np.append(True, together[1:] != together[:-1])]
             self.exact = self.exact and len(together) <= self._kept
@@ -144,6 +149,14 @@ class IdFacts:
             if issue.code == "mangled_id":
                 self.mangled[issue.message] += count
                 self.examples.setdefault(issue.message, quote_value(ids, places[0]))
+
+
+def id_prefix(source: Source) -> str:
+    """The prefix of ids that are too short: the first long word of the first file's name, and a dash."""
+    stem = PurePath(source.files[0].name).name.partition(".")[0] if source.files else ""
+    words = [word.lower() for word in re.findall(r"[^\W_]+", stem)]
+    long = [word for word in words if len(word) >= MIN_ID_LENGTH - 2 and not word.isdigit()]
+    return f"{[*long, 'user'][0][:_LONGEST_PREFIX]}-"
 
 
 def counted_values(

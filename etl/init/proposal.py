@@ -77,16 +77,8 @@ def propose(source: Source, *, locations: Sequence[str], name: str) -> Proposal:
 
     `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
     """
-    reading = _Reading(source, read_facts(source, prefix=id_prefix(source)), CsvOptions())
+    reading = _Reading(source, read_facts(source), CsvOptions())
     return _proposal(reading, locations=locations, name=name, file=f"{proposed_name(name)}.yml")
-
-
-def id_prefix(source: Source) -> str:
-    """The prefix of ids that are too short: the first long word of the first file's name, and a dash."""
-    stem = PurePath(source.files[0].name).name.partition(".")[0] if source.files else ""
-    words = [word.lower() for word in re.findall(r"[^\W_]+", stem)]
-    long = [word for word in words if len(word) >= MIN_ID_LENGTH - 2 and not word.isdigit()]
-    return f"{[*long, 'user'][0][:_MAX_NAME]}-"
 
 
 def proposed_name(text: str) -> str:
@@ -100,35 +92,30 @@ def proposed_name(text: str) -> str:
 
 def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> _Reading:
     """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
-    guess = guess_csv(locations)
-    csv, remarks = guess.options, list(guess.remarks)
-    source = open_source(locations, csv=csv)
-    prefix = id_prefix(source)
-    facts = read_facts(source, prefix=prefix, progress=progress)
-    all_csv = all(file.format == "csv" for file in source.files)
-    if not source.repeatable or not all_csv:
-        return _Reading(source, facts, csv, remarks=tuple(remarks))
+
+    def read(csv: CsvOptions) -> tuple[Source, SourceFacts]:
+        source = open_source(locations, csv=csv)
+        return source, read_facts(source, progress=progress)
+
+    csv, remarks = guess_csv(locations)
+    source, facts = read(csv)
+    if not source.repeatable or any(file.format != "csv" for file in source.files):
+        return _Reading(source, facts, csv, remarks=remarks)
     # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
     if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
-        guess = guess_csv(locations, all_lines=True)
-        csv, remarks = guess.options, list(guess.remarks)
-        source = open_source(locations, csv=csv)
-        facts = read_facts(source, prefix=prefix, progress=progress)
+        csv, remarks = guess_csv(locations, all_lines=True)
+        source, facts = read(csv)
     remark = ""
     if facts.backslashes:
         escaped = replace(csv, escape="\\")
-        again = open_source(locations, csv=escaped)
-        after = read_facts(again, prefix=prefix, progress=progress)
+        again, after = read(escaped)
         # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
-        misread, misread_before = (
-            sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts)
-        )
-        readable, readable_before = (one.rows - one.unreadable.total() for one in (after, facts))
-        if misread < misread_before and readable > readable_before:
-            before, now = facts.unreadable.total(), after.unreadable.total()
-            remark = f"without `escape`, {counted(before, 'row')} can't be read; with it, {now:,}"
+        misread, before = (sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts))
+        lost, lost_before = (one.unreadable.total() for one in (after, facts))
+        if misread < before and after.rows - lost > facts.rows - lost_before:
+            remark = f"without `escape`, {counted(lost_before, 'row')} can't be read; with it, {lost:,}"
             source, facts, csv = again, after, escaped
-    return _Reading(source, facts, csv, remark, tuple(remarks))
+    return _Reading(source, facts, csv, remark, remarks)
 
 
 # --- the proposal ----------------------------------------------------------------------------------------
@@ -136,11 +123,10 @@ def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> 
 
 def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
     source, facts = reading.source, reading.facts
-    prefix = id_prefix(source)
-    choice = choose_id(facts, prefix)
+    choice = choose_id(facts)
     if not choice.facts.ids_known:  # nothing looks like an id
-        facts = read_facts(source, prefix=prefix, count_ids=True)
-        choice = choose_id(facts, prefix)
+        facts = read_facts(source, count_ids=True)
+        choice = choose_id(facts)
     named = columns_by_field(
         column.name
         for column in facts.columns.values()

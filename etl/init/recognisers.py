@@ -174,13 +174,8 @@ DATE_FORMATS: Final[Mapping[str, TextType]] = {
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
 STYLES: Final[Mapping[str, tuple[str, str]]] = {
-    "1234.5": (".", ""),
-    "1234,5": (",", ""),
-    "1,234.5": (".", ","),
-    "1.234,5": (",", "."),
-    "1 234,5": (",", " "),
-    "1 234.5": (".", " "),
-    "1'234.5": (".", "'"),
+    style: (style[-2], "" if style[1].isdigit() else style[1])
+    for style in ("1234.5", "1234,5", "1,234.5", "1.234,5", "1 234,5", "1 234.5", "1'234.5")
 }
 # At most 15 digits: what has more is a code, and would lose digits as a number in a browser.
 _BARE: Final[Mapping[str, TextType]] = {
@@ -220,36 +215,46 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
 
     `numbers`: all are numbers of a typed column, of which only some are of interest.
     """
-    found: dict[str, Mask] = {}
-
-    def add(names: Mapping[str, TextType], gate: str | None = None) -> None:
-        gated = None if gate is None else matches(texts, gate)
-        places = np.arange(len(texts)) if gated is None else np.flatnonzero(gated)
-        if not len(places):
-            return
-        some = texts if gated is None else texts.take(pa.array(places))
-        for name, text_type in names.items():
-            if (good := text_type.fits(some)).any():
-                found[name] = np.zeros(len(texts), dtype=np.bool_)
-                found[name][places[good]] = True
-
     if numbers:
-        add({name: _BARE[name] for name in ("s", "ms", "us", "ns", "card")})
-        return found
-    found["null"] = are_null(texts)
+        return _gated(texts, {name: _BARE[name] for name in ("s", "ms", "us", "ns", "card")})
     words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
-    for name, known in (("yes", YES), ("no", NO), ("boolean", _ENGLISH)):
-        source = words if name != "boolean" else pc.utf8_lower(texts)
-        found[name] = as_mask(pc.is_in(source, value_set=word_array(known)))
-    for sign in SEPARATORS:
-        found[sign] = as_mask(pc.match_substring(texts, sign))
-    add(_BARE, r"^[+-]?[\d.]")
-    add(_WRITTEN_NUMBERS, _WRITTEN)
-    add(_ISO, r"^\d{4}-\d\d-\d\d")
-    add(_BRACKETED, r"^\s*[\[{]")
-    add({"mail": _MAIL}, "@")
-    found.update(_date_fits(texts))
+    found = {
+        "null": are_null(texts),
+        "yes": as_mask(pc.is_in(words, value_set=word_array(YES))),
+        "no": as_mask(pc.is_in(words, value_set=word_array(NO))),
+        "boolean": as_mask(pc.is_in(pc.utf8_lower(texts), value_set=word_array(_ENGLISH))),
+        **{sign: as_mask(pc.match_substring(texts, sign)) for sign in SEPARATORS},
+        **_gated(texts, _BARE, r"^[+-]?[\d.]"),
+        **_gated(texts, _WRITTEN_NUMBERS, _WRITTEN),
+        **_gated(texts, _ISO, r"^\d{4}-\d\d-\d\d"),
+        **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
+        **_gated(texts, {"mail": _MAIL}, "@"),
+        **_gated(texts, DATE_FORMATS, _LIKE_A_DATE),
+    }
     return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def _gated(texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "") -> dict[str, Mask]:
+    """Which texts fit each type, of those that match a gate.
+
+    Formats of dates are compared with the few patterns of the texts first, which spares most of the work.
+    """
+    found: dict[str, Mask] = {}
+    places = np.flatnonzero(matches(texts, gate))
+    some = texts.take(pa.array(places))
+    dated = some if types is DATE_FORMATS else some.slice(0, 0)
+    signs = pc.replace_substring_regex(pc.replace_substring_regex(dated, r"\p{L}", "a"), r"\d", "9")
+    patterns = signs.dictionary_encode()
+    codes = np.array(patterns.indices)
+    for name, text_type in types.items() if len(places) else ():
+        gated = None
+        if len(dated) and name != "%Y%m%d":
+            gated = matches(patterns.dictionary, text_type.gate)[codes]
+        good = text_type.fits(some, gated)
+        if good.any():
+            found[name] = np.zeros(len(texts), dtype=np.bool_)
+            found[name][places[good]] = True
+    return found
 
 
 def style_spec(style: str, strip: str = "") -> ColumnSpec:
@@ -272,27 +277,3 @@ def _style_gate(decimal: str, thousands: str) -> str:
 _WRITTEN_NUMBERS: Final = {
     style: TextType(_style_gate(*signs), style_spec(style, ALL_SIGNS)) for style, signs in STYLES.items()
 }
-
-
-def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
-    """Formats are compared with the few patterns of the texts first, which spares most of the work."""
-    found: dict[str, Mask] = {}
-    places = np.flatnonzero(matches(texts, _LIKE_A_DATE))
-    if not len(places):
-        return found
-    some = texts.take(pa.array(places))
-    signs = pc.replace_substring_regex(pc.replace_substring_regex(some, r"\p{L}", "a"), r"\d", "9")
-    encoded = signs.dictionary_encode()
-    codes = np.array(encoded.indices)
-    for name, text_type in DATE_FORMATS.items():
-        if text_type.gate == _COMPACT:
-            good = text_type.fits(some)
-        else:
-            gated = matches(encoded.dictionary, text_type.gate)
-            if not gated.any():
-                continue
-            good = text_type.fits(some, gated[codes])
-        if good.any():
-            found[name] = np.zeros(len(texts), dtype=np.bool_)
-            found[name][places[good]] = True
-    return found

@@ -126,8 +126,6 @@ def _typed(
 
 def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Words for yes and no."""
-    if "yes" not in sample.fits and "no" not in sample.fits:
-        return None
     yes, no, english = (sample.fit(name) for name in ("yes", "no", "boolean"))
     words = sample.marked(yes | no)
     if not words or len(words) > _MOST_WORDS:
@@ -135,9 +133,8 @@ def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     if not (yes.any() and no.any()) and {word.lower() for word in words}.isdisjoint({"true", "false"}):
         return None
     if sample.weight(english) >= sample.weight(yes | no):
-        return (
-            _typed(sample, replace(plain, type="boolean"), "yes or no", english) if sample.untyped else None
-        )
+        spec = replace(plain, type="boolean")
+        return _typed(sample, spec, "yes or no", english) if sample.untyped else None
     meanings = {word.strip(): "true" for word in sample.marked(yes)}
     meanings |= {word.strip(): "false" for word in sample.marked(no)}
     return _typed(sample, replace(plain, values=tuple(sorted(meanings.items()))), "yes or no", yes | no)
@@ -148,8 +145,6 @@ def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates and times of ISO 8601."""
-    if "datetime" not in sample.fits:
-        return None
     days, times = sample.fit("date"), sample.fit("datetime")
     others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != _COMPACT]
     if sample.weight(times) < sample.total * _MOST or any(other.any() for other in others):
@@ -163,8 +158,6 @@ def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
     compact = sample.likely(_COMPACT, _MOST if is_time(sample.name) else 1.0)
     names = [name for name in sample.fits if "%" in name and (name != _COMPACT or compact)]
-    if not names:
-        return None
     left = ~sample.null
     chosen: list[str] = []
     while names:
@@ -209,10 +202,7 @@ def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedTyp
 
 def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Numbers since 1970, where the name is that of a time."""
-    units = [unit for unit in get_args(Unit) if unit in sample.fits]
-    if not units or not is_time(sample.name):
-        return None
-    for unit in units:
+    for unit in get_args(Unit) if is_time(sample.name) else ():
         spec = replace(plain, type="datetime", unit=unit)
         if found := _typed(sample, spec, f"times as numbers since 1970 ({unit})", sample.fit(unit), _ALL):
             return found
@@ -224,7 +214,7 @@ def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Digits that are no numbers."""
-    if not sample.untyped or not {"digits", "number"} & sample.fits.keys():
+    if not sample.untyped:
         return None
     digits, integers = sample.fit("digits"), sample.fit("integer")
     name = clipped(sample.name)
@@ -232,23 +222,19 @@ def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
         return ProposedType(plain, "text", f"{name} stays text: nobody counts with such numbers.")
     lost = sample.weight(digits & ~integers)
     if sample.likely("digits", _MOST) and lost > _DIRT * sample.total:
-        reason = (
-            "some values have leading zeros, a plus sign or more than 15 digits, which a number would lose"
-        )
-        return ProposedType(plain, "text", f"{name} stays text: {reason}.")
+        lose = "leading zeros, a plus sign or more than 15 digits, which a number would lose"
+        return ProposedType(plain, "text", f"{name} stays text: some values have {lose}.")
     return None
 
 
 def bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Numbers as JSON has them."""
-    if not sample.untyped or "number" not in sample.fits:
-        return None
     integers, numbers = sample.fit("integer"), sample.fit("number")
-    if _best_style(sample)[1] > sample.weight(numbers):
+    if not sample.untyped or _best_style(sample)[1] > sample.weight(numbers):
         return None
-    if not (numbers & ~integers).any():
-        return _typed(sample, replace(plain, type="integer"), "integer", integers)
     fractions = numbers & ~integers
+    if not fractions.any():
+        return _typed(sample, replace(plain, type="integer"), "integer", integers)
     texts = sample.texts.filter(pa.array(fractions))
     if pc.all(pc.match_substring_regex(texts, r"^-?[1-9]\d{0,2}\.\d{3}$")).as_py():
         return _two_ways(sample, plain, ".")
@@ -266,14 +252,8 @@ def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     around = "".join(pc.unique(ends).drop_null().to_pylist())
     numbers = pc.struct_field(parts, "number")
     decimal, thousands = STYLES[style]
-    other = next(
-        (
-            name
-            for name, signs in STYLES.items()
-            if signs[0] != decimal and sample.weight(sample.fit(name)) == weight
-        ),
-        None,
-    )
+    rivals = (name for name, signs in STYLES.items() if signs[0] != decimal)
+    other = any(sample.weight(sample.fit(name)) == weight for name in rivals)
     sign = "," if "," in STYLES[style] else "."
     if other and pc.any(pc.match_substring(numbers, sign)).as_py():
         return _two_ways(sample, plain, sign)
@@ -290,7 +270,7 @@ def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def _best_style(sample: Sample) -> tuple[str, int]:
     """The way of writing numbers that most values have, and how many."""
-    weights = {style: sample.weight(sample.fit(style)) if style in sample.fits else 0 for style in STYLES}
+    weights = {style: sample.weight(sample.fit(style)) for style in STYLES}
     best = max(weights, key=weights.__getitem__)
     return best, weights[best]
 
@@ -302,10 +282,8 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
         f"{clipped(sample.name)} stays text: its {what} may stand before a fraction or between thousands. "
         f'Write `decimal: "{sign}"`, or `thousands: "{sign}"` with `decimal: "{other}"`:'
     )
-    decimal = replace(plain, type="number", decimal=sign)
-    if sign == ".":
-        decimal = replace(plain, type="number", thousands=".", decimal=",")
-    return ProposedType(plain, "text", remark, decimal)
+    nearly = {"decimal": ","} if sign == "," else {"thousands": ".", "decimal": ","}
+    return ProposedType(plain, "text", remark, replace(plain, type="number", **nearly))  # type: ignore[arg-type]
 
 
 # --- lists -----------------------------------------------------------------------------------------------
@@ -313,8 +291,6 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
 
 def bracketed_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """JSON, and arrays of Postgres."""
-    if "list" not in sample.fits and "json" not in sample.fits:
-        return None
     lists = sample.fit("list")
     return _typed(sample, replace(plain, type="list"), "lists", lists, _ALL) or _typed(
         sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL

@@ -291,6 +291,12 @@ def test_a_few_values_that_do_not_fit_are_skipped_and_told(tmp_path: Path) -> No
     assert any('3 values do not fit, e.g. "seven"' in note for note in proposed(source).notes)
 
 
+def test_a_value_that_the_type_reads_is_no_misfit(tmp_path: Path) -> None:
+    source = column_source(tmp_path, [*["5"] * 250, "007"])
+    assert spec_of(source) == ColumnSpec(column="v", type="integer")
+    assert "fit" not in proposed(source).text
+
+
 def test_several_formats_of_dates_are_told_with_their_numbers(tmp_path: Path) -> None:
     days = [f"{day:02}.03.2021" for day in range(1, 29)]
     source = column_source(tmp_path, [*days, *days, "2024-02-01", "2024-02-02", "unknown"])
