@@ -41,7 +41,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """A source as it was read: with which options, why there is an escape character, and other remarks."""
 
     source: Source
@@ -69,16 +69,7 @@ def propose_job(
         else Path(os.path.relpath(location, folder)).as_posix()
         for location in locations
     ]
-    return _proposal(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
-
-
-def propose(source: Source, *, locations: Sequence[str], name: str) -> Proposal:
-    """Read all of `source` and propose a job called `name` for it.
-
-    `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
-    """
-    reading = _Reading(source, read_facts(source), CsvOptions())
-    return _proposal(reading, locations=locations, name=name, file=f"{proposed_name(name)}.yml")
+    return propose(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
 
 
 def proposed_name(text: str) -> str:
@@ -90,7 +81,7 @@ def proposed_name(text: str) -> str:
 # --- how the files are written ---------------------------------------------------------------------------
 
 
-def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> _Reading:
+def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> Reading:
     """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
 
     def read(csv: CsvOptions) -> tuple[Source, SourceFacts]:
@@ -100,7 +91,7 @@ def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> 
     csv, remarks = guess_csv(locations)
     source, facts = read(csv)
     if not source.repeatable or any(file.format != "csv" for file in source.files):
-        return _Reading(source, facts, csv, remarks=remarks)
+        return Reading(source, facts, csv, remarks=remarks)
     # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
     if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
         csv, remarks = guess_csv(locations, all_lines=True)
@@ -115,13 +106,17 @@ def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> 
         if misread < before and after.rows - lost > facts.rows - lost_before:
             remark = f"without `escape`, {counted(lost_before, 'row')} can't be read; with it, {lost:,}"
             source, facts, csv = again, after, escaped
-    return _Reading(source, facts, csv, remark, remarks)
+    return Reading(source, facts, csv, remark, remarks)
 
 
 # --- the proposal ----------------------------------------------------------------------------------------
 
 
-def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
+def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
+    """The job called `name` for a source that was read; comments call its file `file`.
+
+    `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
+    """
     source, facts = reading.source, reading.facts
     choice = choose_id(facts)
     if not choice.facts.ids_known:  # nothing looks like an id
