@@ -71,18 +71,15 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
 def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
     """The first lines that aren't blank, and then if wanted some of those beyond ASCII."""
     count = size = 0
-    for number, file in enumerate(source.files):
-        if file.format != "csv":
-            continue
-        for batch in source.read(RowRange(number)):
-            for line in batch.rows.column(0).to_pylist():
-                if (count < _LINES and size < _BYTES) or (
-                    all_lines and not line.isascii() and count < 10 * _LINES
-                ):
-                    count, size = count + 1, size + len(line)
-                    yield line
-            if not all_lines and (count >= _LINES or size >= _BYTES):
-                return
+    files = [number for number, file in enumerate(source.files) if file.format == "csv"]
+    batches = (batch for number in files for batch in source.read(RowRange(number)))
+    for line in (line for batch in batches for line in batch.rows.column(0).to_pylist()):
+        first = count < _LINES and size < _BYTES
+        if first or (all_lines and not line.isascii() and count < 10 * _LINES):
+            count, size = count + 1, size + len(line)
+            yield line
+        elif not all_lines:
+            return
 
 
 def _encoding(lines: Sequence[str]) -> str:

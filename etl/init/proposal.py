@@ -56,8 +56,9 @@ def propose_job(
 ) -> Proposal:
     """Read what `locations` name (relative to the current folder), to be written to `output` or to stdout.
 
-    Reads all of it, and again if the first lines didn't show how it is written. `progress` is called with the
-    rows that were read and, if it is known, how many there are. Raises SourceError.
+    Reads all of it, and again if the first lines didn't show how it is written, or no column looks like an
+    id. `progress` is called with the rows that were read and, if it is known, how many there are. Raises
+    SourceError.
     """
     reading = _read_likeliest(locations, progress)
     name = output.name if output else f"{PurePath(reading.source.files[0].name).name.partition('.')[0]}.yml"

@@ -335,11 +335,11 @@ class UserCount:
 
     def _given(self, mapped: Mapped) -> NDArray[np.bool_]:
         """Which rows have a value of which of the p bundles; shape (n, p)."""
-        if mapped.fingerprints is not None:
-            return mapped.fingerprints[:, : len(self._bundles)] != 0
-        columns = dict(value_columns(mapped.identifications))
         found = np.zeros((len(mapped.kept), len(self._bundles)), np.bool_)
+        columns = dict(value_columns(mapped.identifications)) if mapped.fingerprints is None else {}
         for number, bundle in enumerate(self._bundles):
+            if mapped.fingerprints is not None:
+                found[:, number] = mapped.fingerprints[:, number] != 0
             for path in columns.keys() & bundle.paths:
                 found[:, number] |= valid_mask(columns[path])
         return found
