@@ -155,12 +155,13 @@ class ColumnFacts:
         if not self._pieces:
             return None
         values = counted_values(self._pieces, self._counts, distinct=self._repeats)
+        self.empty_texts += 0 if self.untyped else values.empty
         self._repeats = not self._judged or 2 * len(values.distinct) < self._pending
         self._pieces, self._counts, self._pending = [], None, 0
         if self._judged:
             self.exact = False
             self._count(values)
-        elif last or 2 * len(values.distinct) > self._kept:
+        elif len(values.distinct) > (0 if last else self._kept // 2):
             return values
         else:
             self._pieces, self._counts = [values.distinct], values.counts
@@ -168,18 +169,16 @@ class ColumnFacts:
 
     def judge(self, values: Values, fits: Mapping[str, Mask]) -> None:
         """Judge the values so far. `fits` says which of them fit which recogniser that any of them fits."""
-        if len(values.distinct):
-            texts, untyped = values.distinct.cast(pa.string()), self.untyped or bool(self.path)
-            self.sample = Sample(self.name, texts, values.counts, fits, untyped, self.text)
-            self.proposed = propose_type(self.sample)
-            self._judged = True
+        texts, untyped = values.distinct.cast(pa.string()), self.untyped or bool(self.path)
+        self.sample = Sample(self.name, texts, values.counts, fits, untyped, self.text)
+        self.proposed = propose_type(self.sample)
+        self._judged = True
         self._count(values)
 
     def _count(self, values: Values) -> None:
         """Count values, and try on them what is proposed."""
         texts, counts, spec = values.distinct.cast(pa.string()), values.counts, self.proposed.spec
         self.present += int(counts.sum())
-        self.empty_texts += 0 if self.untyped else values.empty
         null = are_null(texts, codes=self.sample.codes) if self.text else np.zeros(len(texts), np.bool_)
         plain = spec.type is None and not spec.values
         if self.exact:
@@ -197,7 +196,7 @@ class ColumnFacts:
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(counts[place])
         self.total += int(counts[~null].sum())
-        if plain:
+        if plain or (self.exact and self.proposed.whole and not self.proposed.parts):
             return
         fits = np.zeros(len(texts), dtype=np.bool_)
         for part, name in enumerate(self.proposed.parts):
@@ -278,7 +277,7 @@ class SourceFacts:
 
     def close(self) -> None:
         """Judge, after all rows, the columns that have few different values."""
-        rest = ((facts, facts.gather(last=True)) for facts in self.columns.values())
+        rest = [(facts, facts.gather(last=True)) for facts in self.columns.values()]
         _judge([(facts, values) for facts, values in rest if values is not None])
         for facts in self.columns.values():
             facts.decide()
@@ -297,13 +296,13 @@ def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
         group = list(some)
         encoded = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in group])
         encoded = encoded.dictionary_encode()
-        codes = np.array(encoded.indices)
-        found = fits_by_name(encoded.dictionary, numbers=not text)
-        stop = 0
-        for facts, values in group:
-            own = codes[stop : (stop := stop + len(values.distinct))]
-            masks = {name: mask[own] for name, mask in found.items()}
-            facts.judge(values, {name: mask for name, mask in masks.items() if mask.any()})
+        codes, found = np.array(encoded.indices), fits_by_name(encoded.dictionary, numbers=not text)
+        ends = np.cumsum([0, *(len(values.distinct) for _, values in group)])
+        fits = {name: mask[codes] for name, mask in found.items()}
+        there = {name: np.logical_or.reduceat(mask, ends[:-1]) for name, mask in fits.items()}
+        for place, (facts, values) in enumerate(group):
+            own = slice(ends[place], ends[place + 1])
+            facts.judge(values, {name: mask[own] for name, mask in fits.items() if there[name][place]})
 
 
 def _read_ahead(batches: Iterator[Batch], pool: ThreadPoolExecutor) -> Iterator[Batch]:

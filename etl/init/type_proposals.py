@@ -94,8 +94,8 @@ class Sample:
 class ProposedType:
     """How a column is read: a spec, words for its kind, why if that isn't plain, a spec that nearly fits.
 
-    `parts` are the formats in which values are read if there are several. `no_zone`: there are times that
-    don't say their zone.
+    `parts` are the formats in which values are read if there are several. `whole`: the spec reads all values.
+    `no_zone`: there are times that don't say their zone.
     """
 
     spec: ColumnSpec
@@ -104,6 +104,7 @@ class ProposedType:
     nearly: ColumnSpec | None = None
     parts: tuple[str, ...] = ()
     no_zone: bool = False
+    whole: bool = False
 
 
 def propose_type(sample: Sample) -> ProposedType:
@@ -120,8 +121,8 @@ def _typed(
     sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float = _MOST
 ) -> ProposedType | None:
     """A type that at least a share of the values fits."""
-    enough = 0 < sample.total * share <= sample.weight(fits)
-    return ProposedType(spec, kind) if enough else None
+    fitting, total = sample.weight(fits), sample.total
+    return ProposedType(spec, kind, whole=fitting == total) if 0 < total * share <= fitting else None
 
 
 def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
@@ -312,7 +313,7 @@ def separated_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
             continue
         if (sign != "," and share >= 0.5) or _in_any_place(split):
             spec = replace(plain, type="list", separator=sign)
-            return ProposedType(spec, f"lists separated by {sign}")
+            return ProposedType(spec, f"lists separated by {sign}", whole=True)
     return None
 
 
