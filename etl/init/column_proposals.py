@@ -110,7 +110,7 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
 def about_people(facts: ColumnFacts) -> Personal | None:
     """What a column knows of people; the values count more than the name."""
     by_content: tuple[Personal, ...] = ("card", "mail", "national", "phone", "ip")
-    likely = [kind for kind in by_content if facts.likely(kind)]
+    likely = [kind for kind in by_content if facts.sample.likely(kind)]
     named = personal(facts.name)
     few_cards = facts.sample.weight(facts.sample.fit("card")) < 3
     if "card" in likely and few_cards and named != "card":

@@ -107,10 +107,6 @@ class ColumnFacts:
             self._ids.add(*self._for_ids.pop())
         return self._ids
 
-    def likely(self, name: str, share: float = 0.9) -> bool:
-        """Whether so many values fit a recogniser that this is what they are."""
-        return self.sample.likely(name, share)
-
     def add(self, column: pa.Array, batch: Batch) -> Values | None:
         """Count the column's part of a batch; return the values so far if they are to be judged now."""
         self.rows += len(column)

@@ -102,7 +102,7 @@ def choose_id(source: SourceFacts) -> IdChoice:
 
 def _is_mail(facts: ColumnFacts) -> bool:
     """By its values, or where there are none by its name."""
-    return facts.likely("mail") or (not facts.present and personal(facts.name) == "mail")
+    return facts.sample.likely("mail") or (not facts.present and personal(facts.name) == "mail")
 
 
 def _present_share(facts: ColumnFacts) -> float:
@@ -116,12 +116,12 @@ def _distinct_share(facts: ColumnFacts) -> float:
 def _reason(facts: ColumnFacts) -> Reason:
     named, device = id_name(facts.name), is_device_id(facts.name)
     about = personal(facts.name)
-    secret = about in {"secret", "card", "national"} or facts.likely("card")
+    secret = about in {"secret", "card", "national"} or facts.sample.likely("card")
     if secret or "bool" in facts.types or (facts.rows > 1 and facts.distinct <= 1):
         return "last resort"
-    if _UNNAMED.fullmatch(facts.name) and _is_unique_by_content(facts) and not facts.likely("mail"):
+    if _UNNAMED.fullmatch(facts.name) and _is_unique_by_content(facts) and not facts.sample.likely("mail"):
         return "unnamed" if 2 * facts.ids.words < facts.ids.usable else "unique"
-    if not (named or device or facts.likely("mail")):
+    if not (named or device or facts.sample.likely("mail")):
         return "unique" if _is_unique_by_content(facts) else "last resort"
     if named == "person" and not device:
         if _distinct_share(facts) < _FEW and facts.ids.usable > _SOME:
@@ -148,11 +148,13 @@ def _is_unique_by_content(facts: ColumnFacts) -> bool:
         return False
     if not facts.bytes and not all(type_.startswith(_WHOLE) for type_ in facts.types):
         return False
-    if facts.likely("phone") or facts.proposed.spec.type not in {None, "integer", "number"}:
+    if facts.sample.likely("phone") or facts.proposed.spec.type not in {None, "integer", "number"}:
         return False
     if facts.proposed.nearly or facts.proposed.spec.strip:  # a date or a number, though it stays text
         return False
-    numeric = facts.likely("digits") or facts.likely("number") or not (facts.text or facts.bytes)
+    numeric = (
+        facts.sample.likely("digits") or facts.sample.likely("number") or not (facts.text or facts.bytes)
+    )
     if numeric and id_name(name) is None:
         return False
     return (

@@ -20,7 +20,7 @@ from ..job.column_spec import date_step
 from ..mapper.column import Column
 from ..mapper.column_values import as_mask, text_layout
 from ..mapper.numbers import FALSE, SPACES, TRUE
-from .names import texts_of
+from .names import VOCABULARY, texts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,30 +177,13 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
     style: (style[-2], "" if style[1].isdigit() else style[1])
     for style in ("1234.5", "1234,5", "1,234.5", "1.234,5", "1 234,5", "1 234.5", "1'234.5")
 }
-# At most 15 digits: what has more is a code, and would lose digits as a number in a browser.
-_BARE: Final[Mapping[str, TextType]] = {
-    "integer": TextType(r"^-?(?:0|[1-9]\d{0,14})$", ColumnSpec(type="integer")),
-    "number": TextType(r"^-?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$", _NUMBER),
-    "digits": TextType(r"^[+-]?\d+$"),
-    "s": TextType(r"^(?:9\d{8}|1\d{9}|2[01]\d{8})(?:\.\d+)?$"),
-    "ms": TextType(r"^(?:9\d{11}|1\d{12}|2[01]\d{11})(?:\.\d+)?$"),
-    "us": TextType(r"^(?:9\d{14}|1\d{15}|2[01]\d{14})(?:\.\d+)?$"),
-    "ns": TextType(r"^(?:9\d{17}|1\d{18}|2[01]\d{17})$"),
-    "card": TextType(r"^\d(?:[ -]?\d){12,18}$", luhn=True),
-    "national": TextType(r"^\d{3}-\d\d-\d{4}$"),
-    "ip": TextType(r"^\d{1,3}(?:\.\d{1,3}){3}$"),
-    "phone": TextType(r"^(?:\+|00)\d[\d ()./-]{5,18}\d$"),
-}
-_ISO: Final[Mapping[str, TextType]] = {
-    "date": TextType(r"^\d{4}-\d\d-\d\d$", ColumnSpec(type="date")),
-    "datetime": TextType(r"^\d{4}-\d\d-\d\d", ColumnSpec(type="datetime")),
-    "no zone": TextType(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?$"),
-}
-_BRACKETED: Final[Mapping[str, TextType]] = {
-    "list": TextType(r"^\s*(?:\[.*\]|\{(?:[^\":{}]|\"[^\"]*\"(?:[,}]))*\}?)\s*$", ColumnSpec(type="list")),
-    "json": TextType(r"^\s*(?:\{|\[)", ColumnSpec(type="json")),
-}
-_MAIL: Final = TextType(r"^[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+$")
+_BARE, _ISO, _BRACKETED, _MAIL = (
+    {
+        name: TextType(gate, ColumnSpec(type=type_[0]) if type_ else None, luhn=name == "card")
+        for name, (gate, *type_) in forms.items()
+    }
+    for forms in VOCABULARY["forms"].values()
+)
 _ENGLISH: Final = frozenset(TRUE + FALSE)
 
 
@@ -228,7 +211,7 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
         **_gated(texts, _WRITTEN_NUMBERS, _WRITTEN),
         **_gated(texts, _ISO, r"^\d{4}-\d\d-\d\d"),
         **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
-        **_gated(texts, {"mail": _MAIL}, "@"),
+        **_gated(texts, _MAIL, "@"),
         **_gated(texts, DATE_FORMATS, _LIKE_A_DATE),
     }
     return {name: mask for name, mask in found.items() if mask.any()}

@@ -79,8 +79,8 @@ class Sample:
         """How many values have the marked texts."""
         return int(self.counts[mask].sum())
 
-    def likely(self, name: str, share: float) -> bool:
-        """Whether there are values, and at least this share of them fits."""
+    def likely(self, name: str, share: float = 0.9) -> bool:
+        """Whether there are values, and at least this share of them fits a recogniser."""
         return 0 < self.total * share <= self.weight(self.fit(name)) if name in self.fits else False
 
     def marked(self, mask: Mask) -> Counter[str]:

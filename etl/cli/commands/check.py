@@ -84,12 +84,10 @@ def check_command(
     return exit_code_of(found)
 
 
-def make_plan(
-    job: Job, source: Source, settings: Settings, rejects: Path | None, *, proof: bool = False
-) -> Plan:
+def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None, *, proof: bool) -> Plan:
     """Make the plan, with a bar on a terminal if it takes long, and write the rejects if a file is given.
 
-    `proof`: it is to be saved.
+    `proof`: it is to be saved, or held against a saved one.
     """
     from ...pipeline import plan_job
     from ...pipeline.run import no_listener
