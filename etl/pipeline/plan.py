@@ -189,13 +189,12 @@ def plan_job(
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
-            files = pipeline.rows.files()
 
             def watch(compared: DiffedBatch) -> None:
                 users.add(compared)
                 figures.send(compared.mapped)
 
-            made = pipeline.chunks(files, final=final, watch=watch, look=figures.look, planned=True)
+            made = pipeline.planned(final, figures.look, watch)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):
