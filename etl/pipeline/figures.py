@@ -315,7 +315,12 @@ class UserCount:
         self._changed.add(positions[there & changed])
         left = np.arange(len(keys)) if compared.rows is None else compared.rows
         fresh = positions[left] < 0
-        self.fresh.add(keys[left[fresh]], self._given(compared.mapped)[fresh])
+        given = np.zeros((len(left), len(self._bundles)), np.bool_)
+        columns = dict(value_columns(compared.mapped.identifications))
+        for number, bundle in enumerate(self._bundles):
+            for path in columns.keys() & bundle.paths:
+                given[:, number] |= valid_mask(columns[path])
+        self.fresh.add(keys[left[fresh]], given[fresh])
         for number, changes in enumerate(compared.changes.T[: len(self._bundles)]):
             if changes.any():
                 self._by_bundle[number].add(positions[left[changes]])
@@ -332,17 +337,6 @@ class UserCount:
             if len(known) or fresh:
                 found.by_property[bundle.name] = Change(len(known), fresh, examples)
         return new + seen, found if self._compares else None
-
-    def _given(self, mapped: Mapped) -> NDArray[np.bool_]:
-        """Which rows have a value of which of the p bundles; shape (n, p)."""
-        found = np.zeros((len(mapped.kept), len(self._bundles)), np.bool_)
-        columns = dict(value_columns(mapped.identifications)) if mapped.fingerprints is None else {}
-        for number, bundle in enumerate(self._bundles):
-            if mapped.fingerprints is not None:
-                found[:, number] = mapped.fingerprints[:, number] != 0
-            for path in columns.keys() & bundle.paths:
-                found[:, number] |= valid_mask(columns[path])
-        return found
 
     def _add_examples(self, number: int, compared: DiffedBatch, positions: NDArray[np.int64]) -> None:
         """Add known users of whom a bundle changes, to be looked at; of each the last row, which counts."""
