@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .proposal import Proposal, propose, propose_job
+from .proposal import Proposal, propose_job
 
-__all__ = ["Proposal", "propose", "propose_job"]
+__all__ = ["Proposal", "propose_job"]

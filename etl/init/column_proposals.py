@@ -5,7 +5,6 @@ A column gets the type that most of its values fit; what doesn't fit is skipped,
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ from ..job.problems import clipped
 from ..mapper.lists import TooLong
 from ..text import counted
 from .job_text import in_quotes
-from .names import Personal, part_of_family, personal
+from .names import PERSONAL_DATA, Personal, part_of_family, personal
 from .type_proposals import ProposedType
 
 if TYPE_CHECKING:
@@ -26,23 +25,6 @@ _MISSING: Final = "Put `missing: null` at the top level to have it null in their
 _LONG: Final = 50  # characters on average, from which on text is prose
 _MANY: Final = 50  # different values, from which on nobody groups by them
 _TOO_MANY: Final = 0.2  # of the values do not fit what the first ones were
-_WHAT: Final[dict[Personal, str]] = {
-    "card": "card or account numbers",
-    "secret": "secrets",
-    "national": "numbers by which a state knows people",
-    "mail": "mail addresses",
-    "phone": "phone numbers",
-    "ip": "IP addresses",
-    "birth": "dates of birth",
-    "name": "names of people",
-    "address": "places where people live",
-}
-_NOUN: Final[dict[Personal, str]] = {
-    "mail": "addresses",
-    "phone": "numbers",
-    "ip": "addresses",
-    "name": "names",
-}
 # Data whose values are words, and types that have none.
 _WORDS_ONLY: Final = frozenset({"mail", "name", "address", "phone"})
 _NO_WORDS: Final = frozenset({"number", "integer", "date", "datetime"})
@@ -72,6 +54,11 @@ class ColumnProposal:
     personal: Personal | None = None
     doubt: str | None = None
     no_zone: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether a property is proposed, and not only mentioned."""
+        return any(line.active for line in self.lines)
 
     @property
     def plain(self) -> bool:
@@ -123,9 +110,9 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
 def about_people(facts: ColumnFacts) -> Personal | None:
     """What a column knows of people; the values count more than the name."""
     by_content: tuple[Personal, ...] = ("card", "mail", "national", "phone", "ip")
-    likely = [kind for kind in by_content if facts.likely(kind)]
+    likely = [kind for kind in by_content if facts.sample.likely(kind)]
     named = personal(facts.name)
-    few_cards = facts.sample and facts.sample.weight(facts.sample.fit("card")) < 3
+    few_cards = facts.sample.weight(facts.sample.fit("card")) < 3
     if "card" in likely and few_cards and named != "card":
         likely.remove("card")  # one number in ten has the right check sum by chance
     if named in _NEVER_PLAIN and "mail" not in likely:
@@ -135,7 +122,7 @@ def about_people(facts: ColumnFacts) -> Personal | None:
     # The name alone, unless the values can't be it: `email` may hold yes and no, `phone_calls` a number.
     if "bool" in facts.types or (named == "mail" and facts.present and not (facts.text or facts.bytes)):
         return None
-    if named == "mail" and facts.sample and facts.sample.total and not facts.sample.fit("mail").any():
+    if named == "mail" and facts.sample.total and not facts.sample.fit("mail").any():
         return None
     spec = facts.proposed.spec
     if spec.type == "boolean" or spec.values or (named in _WORDS_ONLY and spec.type in _NO_WORDS):
@@ -165,11 +152,12 @@ def _left_out(facts: ColumnFacts, remark: str, spec: ColumnSpec) -> ColumnPropos
 
 
 def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
-    remark = f"Personal data: {clipped(facts.name)} has {_WHAT[about]}."
+    data = PERSONAL_DATA[about]
+    remark = f"Personal data: {clipped(facts.name)} has {data['has']}."
     plainly = about not in _NEVER_PLAIN
     safe = plainly and not facts.empty_texts
     if safe:
-        remark += f" Only a hash is sent, by which known {_NOUN.get(about, 'values')} can still be found."
+        remark += f" Only a hash is sent, by which known {data['values']} can still be found."
     elif plainly:
         remark += " As a hash they would do, but empty texts would all get the same hash:"
     else:
@@ -197,8 +185,7 @@ def column_type(facts: ColumnFacts) -> ProposedType:
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)
-    total = (facts.sample.total if facts.sample else 0) + facts.after
-    bad = (found.misfits.total() if found.misfits else 0) + facts.misfit_rows
+    total, bad = facts.total, facts.misfits
     if bad > total * _TOO_MANY:
         remark = (
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."
@@ -206,15 +193,12 @@ def column_type(facts: ColumnFacts) -> ProposedType:
         return ProposedType(ColumnSpec(column=facts.name, too_long=too_long), "text", remark, spec)
     remarks = []
     if found.parts:
-        (first, count), *others = (
-            (name, number + facts.by_part[place]) for place, (name, number) in enumerate(found.parts)
-        )
+        (first, count), *others = ((name, facts.by_part[place]) for place, name in enumerate(found.parts))
         more = "; ".join(f"{number:,} as {name}" for name, number in others)
         taken = "both" if len(others) == 1 else "all"
         remarks.append(f"{count:,} of {total:,} are dates as {first}; {more}: {taken} taken")
     if bad:
-        examples = (found.misfits or Counter()) + facts.misfits
-        word = min(examples, key=lambda text: (-examples[text], text))
+        word = min(facts.misfit_texts, key=lambda text: (-facts.misfit_texts[text], text))
         says = "1 value does" if bad == 1 else f"{bad:,} values do"
         remarks.append(f"{says} not fit, e.g. {in_quotes(word[:40])}: skipped")
         spec = replace(spec, invalid="skip")

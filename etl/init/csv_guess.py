@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, TypeAlias
 
 from ..errors import SourceError
 from ..job import CsvOptions
@@ -17,6 +17,8 @@ from ..reader import Source, open_source
 from ..reader.csv_dialect import DELIMITERS
 from ..reader.csv_reader import VALUE
 
+# The likeliest options, and what a user should know of them.
+Guess: TypeAlias = tuple[CsvOptions, tuple[str, ...]]
 _LINES: Final = 2000
 _BYTES: Final = 1 << 20
 _MOST_ABOVE: Final = 30  # lines above the header
@@ -33,22 +35,15 @@ _CYRILLIC: Final = re.compile("[\u0410-\u044f]")
 _PAIRS: Final = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
 
 
-@dataclass(frozen=True, slots=True)
-class CsvGuess:
-    """The likeliest options for a source, and sentences on what a user should know of them."""
+def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> Guess:
+    """The likeliest options by the first lines of the first CSV file, and what a user should know of them.
 
-    options: CsvOptions
-    remarks: tuple[str, ...] = ()
-
-
-def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
-    """Look at the first lines of the first CSV file. Raises SourceError where the source can't be opened.
-
-    `all_lines`: look for the encoding at all lines that have other letters than ASCII's.
+    Raises SourceError where the source can't be opened. `all_lines`: look for the encoding at all
+    lines that have other letters than ASCII's.
     """
     plain = CsvOptions()
     if "-" in locations:  # what was read from stdin is gone
-        return CsvGuess(plain)
+        return plain, ()
     failures = []
     lines: list[str] = []
     for encoding in ("latin-1", "utf-16-le", "utf-16-be"):
@@ -58,7 +53,7 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
             failures.append(error)
             continue
         if not any(file.format == "csv" for file in source.files):
-            return CsvGuess(plain)
+            return plain, ()
         lines = [*_lines(source, all_lines=all_lines)]
         # Read from the wrong end, UTF-16 has nothing of ASCII.
         if encoding == "latin-1" or any(sign.isascii() for line in lines for sign in line):
@@ -70,24 +65,21 @@ def guess_csv(locations: Sequence[str], *, all_lines: bool = False) -> CsvGuess:
         with suppress(UnicodeEncodeError):  # a byte order mark said another encoding
             lines = [line.encode("latin-1").decode(encoding, "replace") for line in lines]
     options = replace(plain, encoding=encoding)
-    return _layout(locations, options, lines) if lines else CsvGuess(options)
+    return _layout(locations, options, lines) if lines else (options, ())
 
 
 def _lines(source: Source, *, all_lines: bool) -> Iterator[str]:
     """The first lines that aren't blank, and then if wanted some of those beyond ASCII."""
     count = size = 0
-    for number, file in enumerate(source.files):
-        if file.format != "csv":
-            continue
-        for batch in source.read(RowRange(number)):
-            for line in batch.rows.column(0).to_pylist():
-                if (count < _LINES and size < _BYTES) or (
-                    all_lines and not line.isascii() and count < 10 * _LINES
-                ):
-                    count, size = count + 1, size + len(line)
-                    yield line
-            if not all_lines and (count >= _LINES or size >= _BYTES):
-                return
+    files = [number for number, file in enumerate(source.files) if file.format == "csv"]
+    batches = (batch for number in files for batch in source.read(RowRange(number)))
+    for line in (line for batch in batches for line in batch.rows.column(0).to_pylist()):
+        first = count < _LINES and size < _BYTES
+        if first or (all_lines and not line.isascii() and count < 10 * _LINES):
+            count, size = count + 1, size + len(line)
+            yield line
+        elif not all_lines:
+            return
 
 
 def _encoding(lines: Sequence[str]) -> str:
@@ -123,7 +115,7 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 # --- delimiter and header --------------------------------------------------------------------------------
 
 
-def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> CsvGuess:
+def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str]) -> Guess:
     """The options with the delimiter, the lines to skip and the names of a missing header."""
 
     def names_with(options: CsvOptions) -> tuple[list[str], bool]:
@@ -153,8 +145,8 @@ def _layout(locations: Sequence[str], options: CsvOptions, lines: Sequence[str])
         guess = replace(options, skip_rows=skipped)
         if [name.strip('" ') for name in names_with(guess)[0]] == header:
             says = f"the header stands below other lines: csv.skip_rows is {skipped}"
-            return _header(guess, header, lines[above:]) if not above else CsvGuess(guess, (says,))
-    return CsvGuess(options)
+            return _header(guess, header, lines[above:]) if not above else (guess, (says,))
+    return options, ()
 
 
 def _delimiter(lines: Sequence[str]) -> str | None:
@@ -173,7 +165,7 @@ def _delimiter(lines: Sequence[str]) -> str | None:
     return best[3] if best else None
 
 
-def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> CsvGuess:
+def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> Guess:
     """The options with names for columns where the header is a row like those after it."""
     rows = [line.split(options.delimiter or ",") for line in lines[1:50]]
     for place, name in enumerate(names):
@@ -185,8 +177,8 @@ def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> 
                 f"the header looks like data ({clipped(name)}), so all lines are rows: name the columns in "
                 "csv.header"
             )
-            return CsvGuess(replace(options, header=header), (remark,))
-    return CsvGuess(options)
+            return replace(options, header=header), (remark,)
+    return options, ()
 
 
 def _kind(value: str) -> str | None:

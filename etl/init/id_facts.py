@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_ID_LENGTH
+from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..arrow.hashing import hash_texts
 from ..job import ColumnSpec
 from ..mapper.column import Column
-from ..mapper.column_values import first_issues, quote_value
-from .recognisers import are_null
+from ..mapper.column_values import as_mask, first_issues, quote_value, text_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..reader import Source
 
 ID_CODES: Final = ("mangled_id", "refused_id", "short_id", "long_id")
 KEPT_HASHES: Final = 1 << 14  # the estimate is within 1 % beyond that
 # Any large number: with a small one, texts of a few control characters would share a hash.
 _SEED: Final = 0xD1B54A32D192ED03
+_LONGEST_PREFIX: Final = 60
 _SPAN: Final = 2.0**64
+_DIGITS: Final = np.isin(range(256), list(b"0123456789"))
 _AS_ID: Final = Column("user_id", "user_id", "id", ColumnSpec(column=""))
 
 
@@ -53,12 +58,12 @@ class DistinctCounter:
         hashes = hash_texts(texts, _SEED)
         if not self.exact:
             hashes = hashes[hashes < self._hashes[-1]]
-        if len(self._hashes):
-            places = self._hashes.searchsorted(hashes).clip(max=len(self._hashes) - 1)
-            hashes = hashes[self._hashes[places] != hashes]
-        together = np.union1d(self._hashes, hashes) if len(hashes) else self._hashes
-        self.exact = self.exact and len(together) <= self._kept
-        self._hashes = together[: self._kept]
+        if len(hashes):
+            hashes.sort()
+            together = np.insert(self._hashes, self._hashes.searchsorted(hashes), hashes)
+            together = together[np.append(True, together[1:] != together[:-1])]
+            self.exact = self.exact and len(together) <= self._kept
+            self._hashes = together[: self._kept]
 
     @property
     def count(self) -> int:
@@ -116,26 +121,25 @@ class IdFacts:
             }
 
     def add(self, values: Values, null: NDArray[np.bool_] | None = None) -> None:
-        """Count more values of the column; `null` marks the words for null, if they are known."""
-        if null is None:
-            text = pa.types.is_string(values.distinct.type)
-            null = are_null(values.distinct) if text else np.zeros(len(values.distinct), dtype=np.bool_)
-        if null.any():
-            keep = pa.array(~null)
-            values = Values(values.distinct.filter(keep), values.counts[~null])
+        """Count more values of the column; `null` marks the words for null."""
+        if null is not None and null.any():
+            values = Values(values.distinct.filter(pa.array(~null)), values.counts[~null])
         cells = _AS_ID.read(values.distinct, len(values.distinct), text=True)
         ids, counts = cells.values, values.counts
 
         def rows_of(marks: pa.Array) -> int:
-            return int(counts[marks.fill_null(False).to_numpy(zero_copy_only=False)].sum())
+            return int(counts[as_mask(marks)].sum())
 
         self.distinct.add(ids.drop_null())
         self.usable += rows_of(ids.is_valid())
-        self.spaced += rows_of(pc.match_substring(ids, " "))
-        self.words += rows_of(pc.utf8_is_alpha(ids))
-        self.too_long_with_prefix += rows_of(
-            pc.greater(pc.utf8_length(ids), MAX_ID_LENGTH - len(self.prefix))
-        )
+        starts, stops, letters = text_layout(ids)
+        if ord(" ") in letters:
+            self.spaced += rows_of(pc.match_substring(ids, " "))
+        if len(letters) and not _DIGITS[letters[np.minimum(starts, len(letters) - 1)]].all():
+            self.words += rows_of(pc.utf8_is_alpha(ids))
+        longest = MAX_ID_LENGTH - len(self.prefix)
+        if (stops - starts).max(initial=0) > longest:
+            self.too_long_with_prefix += rows_of(pc.greater(pc.utf8_length(ids), longest))
         for issue in first_issues(cells.issues, len(ids)):
             places, count = np.flatnonzero(issue.rows).tolist(), int(counts[issue.rows].sum())
             (self.faults if issue.code in ID_CODES else self.lost)[issue.code] += count
@@ -145,6 +149,14 @@ class IdFacts:
             if issue.code == "mangled_id":
                 self.mangled[issue.message] += count
                 self.examples.setdefault(issue.message, quote_value(ids, places[0]))
+
+
+def id_prefix(source: Source) -> str:
+    """The prefix of ids that are too short: the first long word of the first file's name, and a dash."""
+    stem = PurePath(source.files[0].name).name.partition(".")[0] if source.files else ""
+    words = [word.lower() for word in re.findall(r"[^\W_]+", stem)]
+    long = [word for word in words if len(word) >= MIN_ID_LENGTH - 2 and not word.isdigit()]
+    return f"{[*long, 'user'][0][:_LONGEST_PREFIX]}-"
 
 
 def counted_values(
@@ -160,17 +172,18 @@ def counted_values(
     column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
     if distinct:
         encoded = column.dictionary_encode()
-        found, weights = encoded.dictionary, None
+        weights = None
         if first_counts is not None:
-            ones = np.ones(len(column) - len(first_counts))
-            weights = np.r_[first_counts, ones][np.array(encoded.is_valid())]
-        codes = np.array(encoded.indices.drop_null())
+            weights = np.append(first_counts, np.ones(len(column) - len(first_counts), np.int64))
+            weights = weights[as_mask(encoded.is_valid())]
+        found, codes = encoded.dictionary, np.array(encoded.indices.drop_null())
         counts = np.bincount(codes, weights, len(found)).astype(np.int64)
     else:
         found = column.drop_null()
         counts = np.ones(len(found), dtype=np.int64)
+    empty = np.zeros(len(found), np.bool_)
     if pa.types.is_string(found.type):
-        keep = np.array(pc.binary_length(found)) > 0
-        if not keep.all():
-            return Values(found.filter(pa.array(keep)), counts[keep], int(counts[~keep].sum()))
-    return Values(found, counts)
+        empty = np.array(pc.binary_length(found)) == 0
+    if not empty.any():
+        return Values(found, counts)
+    return Values(found.filter(pa.array(~empty)), counts[~empty], int(counts[empty].sum()))

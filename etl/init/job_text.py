@@ -5,32 +5,18 @@ from __future__ import annotations
 import re
 import textwrap
 from importlib import resources
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, StrictUndefined
 
-from ..amplitude.limits import MAX_PROPERTIES
-from ..job import CsvOptions
 from ..job.problems import clipped
-from ..text import counted, shell_word, visible
-from .id_choice import id_rejects, id_remarks, is_mail
+from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from ..job import ColumnSpec
-    from .column_proposals import ColumnProposal
-    from .facts import SourceFacts
-    from .id_choice import IdChoice
+    from .column_proposals import PropertyLine
 
 _WIDTH: Final = 110
-_NO_PROPERTIES: Final = "No column is left for properties, so there is nothing to send yet."
-_TOO_MANY: Final = (
-    f"Amplitude takes {MAX_PROPERTIES:,} properties in one update; the columns after these are left out."
-)
-_UNSEEN: Final = "{} left out: of a source this wide, `init` looks at the first columns and at likely ids."
-_MOST_NAMED: Final = 12
 _BARE: Final = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 # What some YAML reader takes for something other than text.
 _WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
@@ -85,113 +71,19 @@ def comment(text: str, indent: int = 0) -> str:
     return wrapper.fill(text)
 
 
-def job_text(
-    source: SourceFacts,
-    choice: IdChoice,
-    proposals: Sequence[ColumnProposal],
-    *,
-    files: Sequence[str],
-    locations: Sequence[str],
-    file: str,
-    name: str,
-    csv: CsvOptions = CsvOptions(),  # noqa: B008 - it is frozen
-    escape_remark: str = "",
-    nulls: Sequence[str] = (),
-    devices: Sequence[str] = (),
-    fields: Mapping[str, ColumnSpec] = MappingProxyType({}),
-) -> str:
-    """A proposal as the text of a job file called `name`; comments call the file `file`.
+def property_line(line: PropertyLine) -> str:
+    """A property's line of the job file, with its note beside it, or above where it is too long."""
+    text = f"{'    ' if line.active else '    # '}{quoted(line.name)}: {spec_text(line.spec)}"
+    beside = f"{text}   # {line.note}" if line.note else text
+    return beside if len(beside) <= _WIDTH else f"{comment(line.note, 4)}\n{text}"
 
-    `devices` are columns with ids of devices, `fields` the specs of Amplitude's own fields, and `nulls` the
-    words for null that were found. `escape_remark` is why there is an escape character.
-    """
+
+def rendered(template: str, **values: object) -> str:
+    """A template of this package with these values."""
     environment = Environment(  # noqa: S701 - it is no HTML
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
-    filters = {"clipped": clipped, "comment": comment, "in_quotes": in_quotes, "quoted": quoted}
-    environment.filters.update(filters, spec=spec_text)
-    template = resources.files(__package__).joinpath("job_file.jinja").read_text("utf-8")
-    return environment.from_string(template).render(
-        read=clipped(files[0]),
-        more=f" and {counted(len(files) - 1, 'more file')}" if len(files) > 1 else "",
-        size=f"{counted(source.rows, 'row')}, {counted(source.width, 'column')}",
-        file=visible(shell_word(file)),  # a line end in it would end the comment
-        unreadable=list(_unreadable(source)),
-        locations=[quoted(location.replace("$", "$$")) for location in locations],
-        choice=choice,
-        remarks=id_remarks(choice),
-        properties=list(_property_lines(proposals, source.width - len(source.columns))),
-        name=name,
-        csv=csv,
-        escape_remark=escape_remark,
-        nulls=nulls,
-        devices=devices,
-        fields=fields,
-    )
-
-
-def _property_lines(proposals: Sequence[ColumnProposal], unseen: int) -> Iterator[str]:
-    active: set[str] = set()
-    for proposal in proposals:
-        if len(active) >= MAX_PROPERTIES:
-            yield comment(_TOO_MANY, 4)
-            break
-        for remark in proposal.remarks:
-            yield comment(remark, 4)
-        for line in proposal.lines:
-            name = line.name
-            while line.active and name in active:
-                name += "_"
-            if line.active:
-                active.add(name)
-            text = f"{'    ' if line.active else '    # '}{quoted(name)}: {spec_text(line.spec)}"
-            beside = f"{text}   # {line.note}" if line.note else text
-            if len(beside) <= _WIDTH:
-                yield beside
-            else:
-                yield comment(line.note, 4)
-                yield text
-    else:
-        if unseen:
-            yield comment(_UNSEEN.format(counted(unseen, "column is", "columns are")), 4)
-    if not active:
-        yield comment(_NO_PROPERTIES, 4)
-
-
-def proposal_notes(
-    source: SourceFacts, choice: IdChoice, proposals: Sequence[ColumnProposal]
-) -> Iterator[str]:
-    """What a user should see at once, before reading the job file: one line each."""
-    rows, columns = counted(source.rows, "row"), counted(source.width, "column")
-    yield f"read {rows}, {columns}; {choice.field}: {spec_text(choice.spec)}"
-    if choice.reason == "last resort":
-        yield f"no column looks like an id: {clipped(choice.facts.name)} is a guess, check it"
-    yield from (sentence.rstrip(".") for sentence in id_rejects(choice))
-    yield from _unreadable(source)
-    sent = [clipped(one.column) for one in proposals if one.personal and one.plain]
-    if is_mail(choice.facts):
-        sent.insert(0, f"{clipped(choice.facts.name)} (as the id)")
-    if sent:
-        yield f"personal data that would be sent as it is: {_few(sent)}"
-    if hidden := [clipped(one.column) for one in proposals if one.personal and not one.plain]:
-        yield f"personal data that is hashed or left out: {_few(hidden)}"
-    rest = [one for one in proposals if not one.personal and not any(line.active for line in one.lines)]
-    yield from (one.doubt.rstrip(".") for one in proposals if one.doubt)
-    if local := [clipped(one.column) for one in proposals if one.no_zone]:
-        yield f"times without a zone are taken as UTC, unless you add `timezone`: {_few(local)}"
-    if rest:
-        yield f"left out: {_few([clipped(one.column) for one in rest])} (the job file says why)"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _unreadable(source: SourceFacts) -> Iterator[str]:
-    if source.first_unreadable:
-        name, row = source.first_unreadable
-        codes = ", ".join(f"{count:,} {code}" for code, count in sorted(source.unreadable.items()))
-        total = counted(source.unreadable.total(), "row")
-        first = f"the first is row {row:,} of {clipped(name)}"
-        yield f"{total} can't be read and will be rejected ({codes}; {first})"
+    filters = {"clipped": clipped, "comment": comment, "counted": counted, "in_quotes": in_quotes}
+    environment.filters.update(filters, quoted=quoted, spec=spec_text, property_line=property_line)
+    text = resources.files(__package__).joinpath(template).read_text("utf-8")
+    return environment.from_string(text).render(values)

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 IdName: TypeAlias = Literal["person", "generic", "login", "other"]
 Personal: TypeAlias = Literal["card", "secret", "national", "mail", "phone", "ip", "birth", "name", "address"]
 
-_VOCABULARY: Final = tomllib.loads(files(__package__).joinpath("vocabulary.toml").read_text("utf-8"))
+VOCABULARY: Final = tomllib.loads(files(__package__).joinpath("vocabulary.toml").read_text("utf-8"))
+# By kind: what a column has of people, what its values are called, and words in its name.
+PERSONAL_DATA: Final[dict[Personal, dict[str, str]]] = VOCABULARY["personal"]
 
 # `paying` isn't among them: Amplitude takes only the word "true", which a column seldom means by itself.
 _ALONE: Final = ("app_version", "language", "start_version")
 _PERSON, _KEY, _DEVICE, _DEVICE_IDS = (
-    "".join(_VOCABULARY[name].split()) for name in ("id_person", "id_key", "id_device", "device_ids")
+    "".join(VOCABULARY[name].split()) for name in ("id_person", "id_key", "id_device", "device_ids")
 )
 _OF: Final = "(?:de|do|da|du|del|dela|des)?"
 _PERSON_ID: Final = re.compile(rf"(?:.*(?:{_PERSON})(?:{_KEY})|(?:{_KEY}){_OF}(?:{_PERSON})s?|uid)")
@@ -34,7 +36,7 @@ _KEYS: Final = re.compile(_KEY)
 
 def texts_of(key: str) -> frozenset[str]:
     """The texts that the vocabulary lists under a key."""
-    return frozenset(text.strip() for text in _VOCABULARY[key].split("|"))
+    return frozenset(text.strip() for text in VOCABULARY[key].split("|"))
 
 
 def _any_of(words: str) -> re.Pattern[str]:
@@ -45,14 +47,14 @@ def _any_of(words: str) -> re.Pattern[str]:
 
 
 _PERSONAL: Final[dict[Personal, re.Pattern[str]]] = {
-    kind: _any_of(words) for kind, words in _VOCABULARY["personal"].items()
+    kind: _any_of(data["words"]) for kind, data in PERSONAL_DATA.items()
 }
-_CODES, _MEASURES, _TIMES = (_any_of(_VOCABULARY[name]) for name in ("codes", "measures", "times"))
+_CODES, _MEASURES, _TIMES = (_any_of(VOCABULARY[name]) for name in ("codes", "measures", "times"))
 _GENERIC, _LOGINS, _ONLY_WHOLE, _WHOLE_NAMES, _CARDS = (
     frozenset(words.split())
     for words in (
-        *(_VOCABULARY[name] for name in ("generic_ids", "logins", "only_whole", "whole_names")),
-        _VOCABULARY["personal"]["card"],
+        *(VOCABULARY[name] for name in ("generic_ids", "logins", "only_whole", "whole_names")),
+        PERSONAL_DATA["card"]["words"],
     )
 )
 

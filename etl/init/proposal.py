@@ -13,12 +13,12 @@ from typing import Final, TypeAlias
 from ..amplitude.limits import MAX_PROPERTIES, MIN_ID_LENGTH
 from ..job import ColumnSpec, CsvOptions
 from ..reader import Source, open_source
-from ..text import counted
-from .column_proposals import ColumnProposal, propose_column
+from ..text import counted, shell_word, visible
+from .column_proposals import ColumnProposal, PropertyLine, propose_column
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
-from .id_choice import choose_id
-from .job_text import job_text, proposal_notes
+from .id_choice import choose_id, id_rejects
+from .job_text import quoted, rendered
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
@@ -41,7 +41,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class Reading:
     """A source as it was read: with which options, why there is an escape character, and other remarks."""
 
     source: Source
@@ -56,8 +56,9 @@ def propose_job(
 ) -> Proposal:
     """Read what `locations` name (relative to the current folder), to be written to `output` or to stdout.
 
-    Reads all of it, and again if the first lines didn't show how it is written. `progress` is called with the
-    rows that were read and, if it is known, how many there are. Raises SourceError.
+    Reads all of it, and again if the first lines didn't show how it is written, or no column looks like an
+    id. `progress` is called with the rows that were read and, if it is known, how many there are. Raises
+    SourceError.
     """
     reading = _read_likeliest(locations, progress)
     name = output.name if output else f"{PurePath(reading.source.files[0].name).name.partition('.')[0]}.yml"
@@ -69,24 +70,7 @@ def propose_job(
         else Path(os.path.relpath(location, folder)).as_posix()
         for location in locations
     ]
-    return _proposal(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
-
-
-def propose(source: Source, *, locations: Sequence[str], name: str) -> Proposal:
-    """Read all of `source` and propose a job called `name` for it.
-
-    `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
-    """
-    reading = _Reading(source, read_facts(source, prefix=id_prefix(source)), CsvOptions())
-    return _proposal(reading, locations=locations, name=name, file=f"{proposed_name(name)}.yml")
-
-
-def id_prefix(source: Source) -> str:
-    """The prefix of ids that are too short: the first long word of the first file's name, and a dash."""
-    stem = PurePath(source.files[0].name).name.partition(".")[0] if source.files else ""
-    words = [word.lower() for word in re.findall(r"[^\W_]+", stem)]
-    long = [word for word in words if len(word) >= MIN_ID_LENGTH - 2 and not word.isdigit()]
-    return f"{[*long, 'user'][0][:_MAX_NAME]}-"
+    return propose(reading, locations=written, name=PurePath(name).stem, file=str(output or name))
 
 
 def proposed_name(text: str) -> str:
@@ -98,45 +82,47 @@ def proposed_name(text: str) -> str:
 # --- how the files are written ---------------------------------------------------------------------------
 
 
-def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> _Reading:
+def _read_likeliest(locations: Sequence[str], progress: ReadProgress | None) -> Reading:
     """Read a source with the encoding, escape character and delimiter that fit. Raises SourceError."""
-    guess = guess_csv(locations)
-    csv, remarks = guess.options, list(guess.remarks)
-    source = open_source(locations, csv=csv)
-    prefix = id_prefix(source)
-    facts = read_facts(source, prefix=prefix, progress=progress)
-    all_csv = all(file.format == "csv" for file in source.files)
-    if not source.repeatable or not all_csv:
-        return _Reading(source, facts, csv, remarks=tuple(remarks))
+
+    def read(csv: CsvOptions) -> tuple[Source, SourceFacts]:
+        source = open_source(locations, csv=csv)
+        return source, read_facts(source, progress=progress)
+
+    csv, remarks = guess_csv(locations)
+    source, facts = read(csv)
+    if not source.repeatable or any(file.format != "csv" for file in source.files):
+        return Reading(source, facts, csv, remarks=remarks)
     # A file in UTF-8 with a few broken bytes has other letters that are right; an old file has none.
     if csv.encoding == "utf-8" and facts.unreadable["bad_encoding"] > facts.beyond_ascii:
-        guess = guess_csv(locations, all_lines=True)
-        csv, remarks = guess.options, list(guess.remarks)
-        source = open_source(locations, csv=csv)
-        facts = read_facts(source, prefix=prefix, progress=progress)
+        csv, remarks = guess_csv(locations, all_lines=True)
+        source, facts = read(csv)
     remark = ""
     if facts.backslashes:
         escaped = replace(csv, escape="\\")
-        again = open_source(locations, csv=escaped)
-        after = read_facts(again, prefix=prefix, progress=progress)
+        again, after = read(escaped)
         # Fewer rows have wrong quotes or another number of fields, and no other rows are lost.
-        misread, misread_before = (
-            sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts)
-        )
-        readable, readable_before = (one.rows - one.unreadable.total() for one in (after, facts))
-        if misread < misread_before and readable > readable_before:
-            before, now = facts.unreadable.total(), after.unreadable.total()
-            remark = f"without `escape`, {counted(before, 'row')} can't be read; with it, {now:,}"
+        misread, before = (sum(one.unreadable[code] for code in _BY_ESCAPES) for one in (after, facts))
+        lost, lost_before = (one.unreadable.total() for one in (after, facts))
+        if misread < before and after.rows - lost > facts.rows - lost_before:
+            remark = f"without `escape`, {counted(lost_before, 'row')} can't be read; with it, {lost:,}"
             source, facts, csv = again, after, escaped
-    return _Reading(source, facts, csv, remark, tuple(remarks))
+    return Reading(source, facts, csv, remark, remarks)
 
 
 # --- the proposal ----------------------------------------------------------------------------------------
 
 
-def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
+def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str) -> Proposal:
+    """The job called `name` for a source that was read; comments call its file `file`.
+
+    `locations` are those for the job file's `source`, as seen from its folder. Raises SourceError.
+    """
     source, facts = reading.source, reading.facts
-    choice = choose_id(facts, id_prefix(source))
+    choice = choose_id(facts)
+    if not choice.facts.ids_known:  # nothing looks like an id
+        facts = read_facts(source, count_ids=True)
+        choice = choose_id(facts)
     named = columns_by_field(
         column.name
         for column in facts.columns.values()
@@ -156,31 +142,43 @@ def _proposal(reading: _Reading, *, locations: Sequence[str], name: str, file: s
     devices = [column for column in facts.columns if is_device_id(column)]
     devices = devices if choice.field == "user_id" else []
     used = {choice.facts.name, *devices, *(spec.column for spec in fields.values())}
-    proposals: list[ColumnProposal] = []
-    active = 0
+    proposals, names, too_many = list[ColumnProposal](), set[str](), False
     for column in facts.columns.values():
-        if column.name not in used and active <= MAX_PROPERTIES:  # the job file has no more
-            proposals.append(propose_column(column, facts, named))
-            active += any(line.active for line in proposals[-1].lines)
+        if column.name not in used:
+            if too_many := len(names) >= MAX_PROPERTIES:
+                break
+            found = propose_column(column, facts, named)
+            proposals.append(replace(found, lines=tuple(_with_own_name(line, names) for line in found.lines)))
     mapped = {*used, *(proposal.column for proposal in proposals)}
     words = {word for one in mapped if one in facts.columns for word in facts.columns[one].nulls}
-    nulls = sorted(word for word in words if not is_short_word(word))
-    text = job_text(
-        facts,
-        choice,
-        proposals,
-        files=[file.name for file in source.files],
-        locations=locations,
-        file=file,
-        name=proposed_name(name),
-        csv=reading.csv,
-        escape_remark=reading.remark,
-        nulls=nulls,
-        devices=devices,
-        fields=fields,
-    )
-    notes = [*proposal_notes(facts, choice, proposals)]
-    notes += [f"csv.escape: {reading.remark}"] if reading.remark else []
-    notes += reading.remarks
-    notes += [warning.message for warning in source.warnings]
-    return Proposal(text, tuple(notes), dict(Counter(choice.rejects) + facts.unreadable))
+    values = {
+        "source": facts,
+        "choice": choice,
+        "id_rejects": id_rejects(choice),
+        "min_id_length": MIN_ID_LENGTH,
+        "proposals": proposals,
+        "names": names,
+        "too_many": too_many,
+        "max_properties": MAX_PROPERTIES,
+        "files": [file.name for file in source.files],
+        "locations": [quoted(location.replace("$", "$$")) for location in locations],
+        "file": visible(shell_word(file)),  # a line end in it would end the comment
+        "name": proposed_name(name),
+        "reading": reading,
+        "nulls": sorted(word for word in words if not is_short_word(word)),
+        "devices": devices,
+        "fields": fields,
+        "warnings": source.warnings,
+    }
+    notes = rendered("notes.jinja", **values).removesuffix("\n").split("\n")
+    rejects = dict(Counter(choice.rejects) + facts.unreadable)
+    return Proposal(rendered("job_file.jinja", **values), tuple(notes), rejects)
+
+
+def _with_own_name(line: PropertyLine, names: set[str]) -> PropertyLine:
+    """The line with a name that no other active one has; the `names` are those of these."""
+    name = line.name
+    while line.active and name in names:
+        name += "_"
+    names.update([name] if line.active else [])
+    return replace(line, name=name)

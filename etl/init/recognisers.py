@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from ..job import ColumnSpec
 from ..job.column_spec import date_step
 from ..mapper.column import Column
-from ..mapper.column_values import as_mask
+from ..mapper.column_values import as_mask, text_layout
 from ..mapper.numbers import FALSE, SPACES, TRUE
-from .names import texts_of
+from .names import VOCABULARY, texts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,21 @@ _LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
 # Eight digits are a date only if the date is one that somebody may have written down.
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
+TWO_LETTERS: Final = r"^\p{L}{2}$"
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
+
+
+def _null_begins() -> Mask:
+    """For the first two bytes of a text, whether it may be a word for null, blanks around it or not."""
+    found = np.zeros((256, 256), dtype=np.bool_)
+    found[[*range(ord(" ") + 1), *range(0x80, 0x100)]] = True
+    for first, second in {(word[0], word[1:2]) for word in NULLS if word[0].isascii()}:
+        signs = [ord(second.lower()), ord(second.upper())] if second and second.isascii() else range(256)
+        found[np.ix_([ord(first.lower()), ord(first.upper())], signs)] = True
+    return found.ravel()
+
+
+_NULL_BEGINS: Final = _null_begins()
 _MONEY: Final = "|".join(sorted(map(re.escape, _CURRENCIES), key=len, reverse=True))
 # What stands around a number is money, percents and spaces.
 _AROUND: Final = rf"(?:{_MONEY}|[{SPACES}])*"
@@ -87,13 +101,22 @@ def fitting(texts: pa.StringArray, spec: ColumnSpec) -> Mask:
     return as_mask(cells.values.is_valid()) & ~cells.wrong
 
 
-def are_null(texts: pa.StringArray) -> Mask:
-    """Which texts, shape (n,), are words for null."""
+def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
+    """Which texts, shape (n,), are words for null; two letters are none where texts are `codes` of two."""
     found = np.zeros(len(texts), dtype=np.bool_)
-    short = np.flatnonzero(np.array(pc.binary_length(texts)) <= LONGEST_NULL)
-    if len(short):
-        words = pc.utf8_lower(pc.utf8_trim_whitespace(texts.take(pa.array(short))))
-        found[short] = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
+    starts, stops, letters = text_layout(texts)
+    if not len(letters):
+        return found
+    # Most values are told from words by two bytes; of one byte, the second is that of the next value.
+    begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
+    begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
+    sizes = stops - starts
+    places = np.flatnonzero(_NULL_BEGINS[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
+    if len(places):
+        some = texts.take(pa.array(places))
+        words = pc.utf8_lower(pc.utf8_trim_whitespace(some))
+        null = as_mask(pc.is_in(words, value_set=word_array(NULLS)))
+        found[places] = null & ~matches(some, TWO_LETTERS) if codes else null
     return found
 
 
@@ -151,38 +174,16 @@ DATE_FORMATS: Final[Mapping[str, TextType]] = {
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
 STYLES: Final[Mapping[str, tuple[str, str]]] = {
-    "1234.5": (".", ""),
-    "1234,5": (",", ""),
-    "1,234.5": (".", ","),
-    "1.234,5": (",", "."),
-    "1 234,5": (",", " "),
-    "1 234.5": (".", " "),
-    "1'234.5": (".", "'"),
+    style: (style[-2], "" if style[1].isdigit() else style[1])
+    for style in ("1234.5", "1234,5", "1,234.5", "1.234,5", "1 234,5", "1 234.5", "1'234.5")
 }
-# At most 15 digits: what has more is a code, and would lose digits as a number in a browser.
-_BARE: Final[Mapping[str, TextType]] = {
-    "integer": TextType(r"^-?(?:0|[1-9]\d{0,14})$", ColumnSpec(type="integer")),
-    "number": TextType(r"^-?(?:(?:0|[1-9]\d{0,14})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$", _NUMBER),
-    "digits": TextType(r"^[+-]?\d+$"),
-    "s": TextType(r"^(?:9\d{8}|1\d{9}|2[01]\d{8})(?:\.\d+)?$"),
-    "ms": TextType(r"^(?:9\d{11}|1\d{12}|2[01]\d{11})(?:\.\d+)?$"),
-    "us": TextType(r"^(?:9\d{14}|1\d{15}|2[01]\d{14})(?:\.\d+)?$"),
-    "ns": TextType(r"^(?:9\d{17}|1\d{18}|2[01]\d{17})$"),
-    "card": TextType(r"^\d(?:[ -]?\d){12,18}$", luhn=True),
-    "national": TextType(r"^\d{3}-\d\d-\d{4}$"),
-    "ip": TextType(r"^\d{1,3}(?:\.\d{1,3}){3}$"),
-    "phone": TextType(r"^(?:\+|00)\d[\d ()./-]{5,18}\d$"),
-}
-_ISO: Final[Mapping[str, TextType]] = {
-    "date": TextType(r"^\d{4}-\d\d-\d\d$", ColumnSpec(type="date")),
-    "datetime": TextType(r"^\d{4}-\d\d-\d\d", ColumnSpec(type="datetime")),
-    "no zone": TextType(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?$"),
-}
-_BRACKETED: Final[Mapping[str, TextType]] = {
-    "list": TextType(r"^\s*(?:\[.*\]|\{(?:[^\":{}]|\"[^\"]*\"(?:[,}]))*\}?)\s*$", ColumnSpec(type="list")),
-    "json": TextType(r"^\s*(?:\{|\[)", ColumnSpec(type="json")),
-}
-_MAIL: Final = TextType(r"^[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]+$")
+_BARE, _ISO, _BRACKETED, _MAIL = (
+    {
+        name: TextType(gate, ColumnSpec(type=type_[0]) if type_ else None, luhn=name == "card")
+        for name, (gate, *type_) in forms.items()
+    }
+    for forms in VOCABULARY["forms"].values()
+)
 _ENGLISH: Final = frozenset(TRUE + FALSE)
 
 
@@ -197,36 +198,46 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
 
     `numbers`: all are numbers of a typed column, of which only some are of interest.
     """
-    found: dict[str, Mask] = {}
-
-    def add(names: Mapping[str, TextType], gate: str | None = None) -> None:
-        gated = None if gate is None else matches(texts, gate)
-        places = np.arange(len(texts)) if gated is None else np.flatnonzero(gated)
-        if not len(places):
-            return
-        some = texts if gated is None else texts.take(pa.array(places))
-        for name, text_type in names.items():
-            if (good := text_type.fits(some)).any():
-                found[name] = np.zeros(len(texts), dtype=np.bool_)
-                found[name][places[good]] = True
-
     if numbers:
-        add({name: _BARE[name] for name in ("s", "ms", "us", "ns", "card")})
-        return found
-    found["null"] = are_null(texts)
+        return _gated(texts, {name: _BARE[name] for name in ("s", "ms", "us", "ns", "card")})
     words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
-    for name, known in (("yes", YES), ("no", NO), ("boolean", _ENGLISH)):
-        source = words if name != "boolean" else pc.utf8_lower(texts)
-        found[name] = as_mask(pc.is_in(source, value_set=word_array(known)))
-    for sign in SEPARATORS:
-        found[sign] = as_mask(pc.match_substring(texts, sign))
-    add(_BARE, r"^[+-]?[\d.]")
-    add(_WRITTEN_NUMBERS, _WRITTEN)
-    add(_ISO, r"^\d{4}-\d\d-\d\d")
-    add(_BRACKETED, r"^\s*[\[{]")
-    add({"mail": _MAIL}, "@")
-    found.update(_date_fits(texts))
+    found = {
+        "null": are_null(texts),
+        "yes": as_mask(pc.is_in(words, value_set=word_array(YES))),
+        "no": as_mask(pc.is_in(words, value_set=word_array(NO))),
+        "boolean": as_mask(pc.is_in(pc.utf8_lower(texts), value_set=word_array(_ENGLISH))),
+        **{sign: as_mask(pc.match_substring(texts, sign)) for sign in SEPARATORS},
+        **_gated(texts, _BARE, r"^[+-]?[\d.]"),
+        **_gated(texts, _WRITTEN_NUMBERS, _WRITTEN),
+        **_gated(texts, _ISO, r"^\d{4}-\d\d-\d\d"),
+        **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
+        **_gated(texts, _MAIL, "@"),
+        **_gated(texts, DATE_FORMATS, _LIKE_A_DATE),
+    }
     return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def _gated(texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "") -> dict[str, Mask]:
+    """Which texts fit each type, of those that match a gate.
+
+    Formats of dates are compared with the few patterns of the texts first, which spares most of the work.
+    """
+    found: dict[str, Mask] = {}
+    places = np.flatnonzero(matches(texts, gate))
+    some = texts.take(pa.array(places))
+    dated = some if types is DATE_FORMATS else some.slice(0, 0)
+    signs = pc.replace_substring_regex(pc.replace_substring_regex(dated, r"\p{L}", "a"), r"\d", "9")
+    patterns = signs.dictionary_encode()
+    codes = np.array(patterns.indices)
+    for name, text_type in types.items() if len(places) else ():
+        gated = None
+        if len(dated) and name != "%Y%m%d":
+            gated = matches(patterns.dictionary, text_type.gate)[codes]
+        good = text_type.fits(some, gated)
+        if good.any():
+            found[name] = np.zeros(len(texts), dtype=np.bool_)
+            found[name][places[good]] = True
+    return found
 
 
 def style_spec(style: str, strip: str = "") -> ColumnSpec:
@@ -249,27 +260,3 @@ def _style_gate(decimal: str, thousands: str) -> str:
 _WRITTEN_NUMBERS: Final = {
     style: TextType(_style_gate(*signs), style_spec(style, ALL_SIGNS)) for style, signs in STYLES.items()
 }
-
-
-def _date_fits(texts: pa.StringArray) -> dict[str, Mask]:
-    """Formats are compared with the few patterns of the texts first, which spares most of the work."""
-    found: dict[str, Mask] = {}
-    places = np.flatnonzero(matches(texts, _LIKE_A_DATE))
-    if not len(places):
-        return found
-    some = texts.take(pa.array(places))
-    signs = pc.replace_substring_regex(pc.replace_substring_regex(some, r"\p{L}", "a"), r"\d", "9")
-    encoded = signs.dictionary_encode()
-    codes = np.array(encoded.indices)
-    for name, text_type in DATE_FORMATS.items():
-        if text_type.gate == _COMPACT:
-            good = text_type.fits(some)
-        else:
-            gated = matches(encoded.dictionary, text_type.gate)
-            if not gated.any():
-                continue
-            good = text_type.fits(some, gated[codes])
-        if good.any():
-            found[name] = np.zeros(len(texts), dtype=np.bool_)
-            found[name][places[good]] = True
-    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -20,7 +20,7 @@ from ..job import ColumnSpec
 from ..job.column_spec import Unit
 from ..job.problems import clipped
 from .names import is_code, is_time
-from .recognisers import AROUND, SEPARATORS, STYLES, date_spec, matches, order_of, style_spec
+from .recognisers import AROUND, SEPARATORS, STYLES, TWO_LETTERS, date_spec, matches, order_of, style_spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,22 +46,24 @@ class Sample:
     """
 
     name: str
-    texts: pa.StringArray
-    counts: NDArray[np.int64]
-    fits: Mapping[str, Mask]
+    texts: pa.StringArray = field(default_factory=lambda: pa.array([], pa.string()))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    fits: Mapping[str, Mask] = field(default_factory=dict)
     untyped: bool = True
     text: bool = True
 
     @cached_property
+    def codes(self) -> bool:
+        """Whether most texts are codes of two letters; then words for null of two letters are codes, too."""
+        plain = ~self.fits["null"] if "null" in self.fits else np.zeros(0, np.bool_)
+        letters = matches(self.texts, TWO_LETTERS) if len(plain) else plain
+        return bool(0 < self.weight(plain) <= 2 * self.weight(letters & plain))
+
+    @cached_property
     def null(self) -> Mask:
-        """Which texts are words for null. Two letters are none in a column of codes of two letters."""
-        null = self.fits.get("null")
-        if null is None:
-            return np.zeros(len(self.texts), dtype=np.bool_)
-        letters = matches(self.texts, r"^\p{L}{2}$")
-        rest = self.counts[~null].sum()
-        codes = rest and self.counts[letters & ~null].sum() >= 0.5 * rest
-        return null & ~letters if codes else null
+        """Which texts are words for null."""
+        null = self.fits.get("null", np.zeros(len(self.texts), dtype=np.bool_))
+        return null & ~matches(self.texts, TWO_LETTERS) if self.codes else null
 
     @cached_property
     def total(self) -> int:
@@ -77,16 +79,9 @@ class Sample:
         """How many values have the marked texts."""
         return int(self.counts[mask].sum())
 
-    def likely(self, name: str, share: float) -> bool:
-        """Whether there are values, and at least this share of them fits."""
+    def likely(self, name: str, share: float = 0.9) -> bool:
+        """Whether there are values, and at least this share of them fits a recogniser."""
         return 0 < self.total * share <= self.weight(self.fit(name)) if name in self.fits else False
-
-    def null_counts(self) -> Counter[str]:
-        """How often each word for null comes."""
-        found = Counter[str]()
-        for text, count in self.marked(self.null).items():
-            found[text.strip()] += count
-        return found
 
     def marked(self, mask: Mask) -> Counter[str]:
         """How often each of the marked texts comes."""
@@ -99,17 +94,17 @@ class Sample:
 class ProposedType:
     """How a column is read: a spec, words for its kind, why if that isn't plain, a spec that nearly fits.
 
-    `parts` are the ways in which values are read if there are several, and how many values each reads.
-    `misfits` counts the texts that don't fit. `no_zone`: there are times that don't say their zone.
+    `parts` are the formats in which values are read if there are several. `whole`: the spec reads all values.
+    `no_zone`: there are times that don't say their zone.
     """
 
     spec: ColumnSpec
     kind: str
     remark: str | None = None
     nearly: ColumnSpec | None = None
-    parts: tuple[tuple[str, int], ...] = ()
-    misfits: Counter[str] | None = None
+    parts: tuple[str, ...] = ()
     no_zone: bool = False
+    whole: bool = False
 
 
 def propose_type(sample: Sample) -> ProposedType:
@@ -126,17 +121,12 @@ def _typed(
     sample: Sample, spec: ColumnSpec, kind: str, fits: Mask, share: float = _MOST
 ) -> ProposedType | None:
     """A type that at least a share of the values fits."""
-    fitting = sample.weight(fits)
-    if not 0 < sample.total * share <= fitting:
-        return None
-    misfits = sample.marked(~fits & ~sample.null) if fitting < sample.total else None
-    return ProposedType(spec, kind, misfits=misfits)
+    fitting, total = sample.weight(fits), sample.total
+    return ProposedType(spec, kind, whole=fitting == total) if 0 < total * share <= fitting else None
 
 
 def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Words for yes and no."""
-    if "yes" not in sample.fits and "no" not in sample.fits:
-        return None
     yes, no, english = (sample.fit(name) for name in ("yes", "no", "boolean"))
     words = sample.marked(yes | no)
     if not words or len(words) > _MOST_WORDS:
@@ -144,9 +134,8 @@ def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     if not (yes.any() and no.any()) and {word.lower() for word in words}.isdisjoint({"true", "false"}):
         return None
     if sample.weight(english) >= sample.weight(yes | no):
-        return (
-            _typed(sample, replace(plain, type="boolean"), "yes or no", english) if sample.untyped else None
-        )
+        spec = replace(plain, type="boolean")
+        return _typed(sample, spec, "yes or no", english) if sample.untyped else None
     meanings = {word.strip(): "true" for word in sample.marked(yes)}
     meanings |= {word.strip(): "false" for word in sample.marked(no)}
     return _typed(sample, replace(plain, values=tuple(sorted(meanings.items()))), "yes or no", yes | no)
@@ -157,8 +146,6 @@ def boolean_words(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def iso_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates and times of ISO 8601."""
-    if "datetime" not in sample.fits:
-        return None
     days, times = sample.fit("date"), sample.fit("datetime")
     others = [sample.fit(name) & ~times for name in sample.fits if "%" in name and name != _COMPACT]
     if sample.weight(times) < sample.total * _MOST or any(other.any() for other in others):
@@ -172,10 +159,8 @@ def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Dates in one format or several: that of most values, then that of most of the rest, and so on."""
     compact = sample.likely(_COMPACT, _MOST if is_time(sample.name) else 1.0)
     names = [name for name in sample.fits if "%" in name and (name != _COMPACT or compact)]
-    if not names:
-        return None
     left = ~sample.null
-    chosen: list[tuple[str, int]] = []
+    chosen: list[str] = []
     while names:
         weights = {name: sample.weight(sample.fit(name) & left) for name in names}
         best = max(names, key=weights.__getitem__)
@@ -196,17 +181,15 @@ def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
             if sample.weight(taken) > (1 - _DATES) * sample.total:
                 return _unclear(sample, plain, [best, *rivals])
         else:
-            chosen.append((best, weights[best]))
+            chosen.append(best)
         left &= ~taken
     if not chosen:
         return None
-    fits = np.logical_or.reduce([sample.fit(name) for name, _ in chosen])
-    spec = replace(date_spec(name for name, _ in chosen), column=plain.column)
-    found = _typed(sample, spec, f"dates as {' or '.join(name for name, _ in chosen)}", fits, _DATES)
-    if found is None:
-        return None
-    no_zone = any("%M" in name for name, _ in chosen)
-    return replace(found, parts=tuple(chosen) if len(chosen) > 1 else (), no_zone=no_zone)
+    fits = np.logical_or.reduce([sample.fit(name) for name in chosen])
+    spec = replace(date_spec(chosen), column=plain.column)
+    found = _typed(sample, spec, f"dates as {' or '.join(chosen)}", fits, _DATES)
+    no_zone = any("%M" in name for name in chosen)
+    return found and replace(found, parts=tuple(chosen) if len(chosen) > 1 else (), no_zone=no_zone)
 
 
 def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedType:
@@ -220,10 +203,7 @@ def _unclear(sample: Sample, plain: ColumnSpec, names: list[str]) -> ProposedTyp
 
 def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Numbers since 1970, where the name is that of a time."""
-    units = [unit for unit in get_args(Unit) if unit in sample.fits]
-    if not units or not is_time(sample.name):
-        return None
-    for unit in units:
+    for unit in get_args(Unit) if is_time(sample.name) else ():
         spec = replace(plain, type="datetime", unit=unit)
         if found := _typed(sample, spec, f"times as numbers since 1970 ({unit})", sample.fit(unit), _ALL):
             return found
@@ -235,7 +215,7 @@ def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Digits that are no numbers."""
-    if not sample.untyped or not {"digits", "number"} & sample.fits.keys():
+    if not sample.untyped:
         return None
     digits, integers = sample.fit("digits"), sample.fit("integer")
     name = clipped(sample.name)
@@ -243,23 +223,19 @@ def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
         return ProposedType(plain, "text", f"{name} stays text: nobody counts with such numbers.")
     lost = sample.weight(digits & ~integers)
     if sample.likely("digits", _MOST) and lost > _DIRT * sample.total:
-        reason = (
-            "some values have leading zeros, a plus sign or more than 15 digits, which a number would lose"
-        )
-        return ProposedType(plain, "text", f"{name} stays text: {reason}.")
+        lose = "leading zeros, a plus sign or more than 15 digits, which a number would lose"
+        return ProposedType(plain, "text", f"{name} stays text: some values have {lose}.")
     return None
 
 
 def bare_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """Numbers as JSON has them."""
-    if not sample.untyped or "number" not in sample.fits:
-        return None
     integers, numbers = sample.fit("integer"), sample.fit("number")
-    if _best_style(sample)[1] > sample.weight(numbers):
+    if not sample.untyped or _best_style(sample)[1] > sample.weight(numbers):
         return None
-    if not (numbers & ~integers).any():
-        return _typed(sample, replace(plain, type="integer"), "integer", integers)
     fractions = numbers & ~integers
+    if not fractions.any():
+        return _typed(sample, replace(plain, type="integer"), "integer", integers)
     texts = sample.texts.filter(pa.array(fractions))
     if pc.all(pc.match_substring_regex(texts, r"^-?[1-9]\d{0,2}\.\d{3}$")).as_py():
         return _two_ways(sample, plain, ".")
@@ -277,14 +253,8 @@ def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     around = "".join(pc.unique(ends).drop_null().to_pylist())
     numbers = pc.struct_field(parts, "number")
     decimal, thousands = STYLES[style]
-    other = next(
-        (
-            name
-            for name, signs in STYLES.items()
-            if signs[0] != decimal and sample.weight(sample.fit(name)) == weight
-        ),
-        None,
-    )
+    rivals = (name for name, signs in STYLES.items() if signs[0] != decimal)
+    other = any(sample.weight(sample.fit(name)) == weight for name in rivals)
     sign = "," if "," in STYLES[style] else "."
     if other and pc.any(pc.match_substring(numbers, sign)).as_py():
         return _two_ways(sample, plain, sign)
@@ -301,7 +271,7 @@ def written_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 def _best_style(sample: Sample) -> tuple[str, int]:
     """The way of writing numbers that most values have, and how many."""
-    weights = {style: sample.weight(sample.fit(style)) if style in sample.fits else 0 for style in STYLES}
+    weights = {style: sample.weight(sample.fit(style)) for style in STYLES}
     best = max(weights, key=weights.__getitem__)
     return best, weights[best]
 
@@ -313,10 +283,8 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
         f"{clipped(sample.name)} stays text: its {what} may stand before a fraction or between thousands. "
         f'Write `decimal: "{sign}"`, or `thousands: "{sign}"` with `decimal: "{other}"`:'
     )
-    decimal = replace(plain, type="number", decimal=sign)
-    if sign == ".":
-        decimal = replace(plain, type="number", thousands=".", decimal=",")
-    return ProposedType(plain, "text", remark, decimal)
+    nearly = {"decimal": ","} if sign == "," else {"thousands": ".", "decimal": ","}
+    return ProposedType(plain, "text", remark, replace(plain, type="number", **nearly))  # type: ignore[arg-type]
 
 
 # --- lists -----------------------------------------------------------------------------------------------
@@ -324,8 +292,6 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
 
 def bracketed_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """JSON, and arrays of Postgres."""
-    if "list" not in sample.fits and "json" not in sample.fits:
-        return None
     lists = sample.fit("list")
     return _typed(sample, replace(plain, type="list"), "lists", lists, _ALL) or _typed(
         sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL
@@ -347,7 +313,7 @@ def separated_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
             continue
         if (sign != "," and share >= 0.5) or _in_any_place(split):
             spec = replace(plain, type="list", separator=sign)
-            return ProposedType(spec, f"lists separated by {sign}")
+            return ProposedType(spec, f"lists separated by {sign}", whole=True)
     return None
 
 

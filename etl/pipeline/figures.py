@@ -17,7 +17,7 @@ from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
-from ..arrow.structs import FieldPath, value_columns
+from ..arrow.structs import FieldPath, valid_mask, value_columns
 from ..errors import REMEDIES
 from ..job import Job
 from ..mapper import quoted_counts
@@ -315,11 +315,13 @@ class UserCount:
         self._changed.add(positions[there & changed])
         left = np.arange(len(keys)) if compared.rows is None else compared.rows
         fresh = positions[left] < 0
-        fingerprints, columns = compared.mapped.fingerprints, len(self._bundles)
-        given = np.zeros((len(left), 0), np.bool_) if fingerprints is None else fingerprints[:, :columns] != 0
+        given = np.zeros((len(left), len(self._bundles)), np.bool_)
+        columns = dict(value_columns(compared.mapped.identifications))
+        for number, bundle in enumerate(self._bundles):
+            for path in columns.keys() & bundle.paths:
+                given[:, number] |= valid_mask(columns[path])
         self.fresh.add(keys[left[fresh]], given[fresh])
-        for number in range(columns):
-            changes = compared.changes[:, number]
+        for number, changes in enumerate(compared.changes.T[: len(self._bundles)]):
             if changes.any():
                 self._by_bundle[number].add(positions[left[changes]])
                 if len(self._examples[number]) < _USER_EXAMPLES:

@@ -70,7 +70,7 @@ class Plan:
     values that are left out by the job's wish, by column and reason. `figures` are those of the export by
     property. `seconds` is what the rates allow, `seconds_by_rate` what other rates would.
     `users` are counted once each. `changes` None: nothing is compared. `sha256` is of the identifications, as
-    they are encoded and in their order, over `batch` with zeros for the run's id.
+    they are encoded and in their order, over `batch` with zeros for the run's id; None without a `proof`.
     """
 
     job: str
@@ -89,7 +89,7 @@ class Plan:
     users: int = 0
     changes: Changed | None = None
     guards: list[Guard] = field(default_factory=list)
-    sha256: Any = field(default_factory=hashlib.sha256, repr=False, compare=False)
+    sha256: Any = field(default=None, repr=False, compare=False)
 
     @property
     def refused(self) -> EtlError | None:
@@ -124,7 +124,7 @@ class Plan:
     def add(self, chunk: Chunk, overhead: int) -> None:
         """Count a chunk; `overhead` is what a request body has besides the identifications, in bytes."""
         sent = chunk.users > 0
-        if sent:  # each identification with a comma behind it, wherever chunks end
+        if sent and self.sha256:  # each identification with a comma behind it, wherever chunks end
             for piece in (*chunk.body[1:-1], b","):
                 self.sha256.update(piece)
         self.tally += Tally(
@@ -155,11 +155,13 @@ def plan_job(
     settings: Settings,
     on_rejects: Callable[[Sequence[Reject]], None] | None = None,
     listener: Listener = lambda _: None,
+    proof: bool = True,
 ) -> Plan:
     """Read, map, compare and encode the whole source; send nothing, and leave the state folder alone.
 
     `on_rejects` is called with the rejects of each chunk, in source order; `listener` gets the progress, if
-    it takes long. Raises EtlError like `run_job`.
+    it takes long. Only a plan with a `proof` can be saved, or held against a saved one. Raises EtlError like
+    `run_job`.
     """
     job = at_endpoint(job, settings)
     folder = StateDir(settings.state_dir or job.state_dir)
@@ -178,6 +180,7 @@ def plan_job(
             len(source.files),
             figures,
             PlanInputs(job, pipeline.source, folder, limits, full=settings.full),
+            sha256=hashlib.sha256() if proof else None,
         )
         report = progress_of(found, pipeline.source, settings, listener)
         found.warnings += (*job_warnings(job), *source_warnings(job, pipeline.source), *diff_base.warnings)
@@ -187,13 +190,12 @@ def plan_job(
         with find_removed_users(pipeline, own, record=False) as removed, users.fresh:
             first = precheck(pipeline, scratch)
             final = None if first is None else first.final
-            files = pipeline.rows.files()
 
             def watch(compared: DiffedBatch) -> None:
                 users.add(compared)
                 figures.send(compared.mapped)
 
-            made = pipeline.chunks(files, final=final, watch=watch, look=figures.look)
+            made = pipeline.planned(final, figures.look, watch)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):

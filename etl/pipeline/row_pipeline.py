@@ -194,14 +194,12 @@ class RowPipeline:
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
         watch: Callable[[DiffedBatch], None] | None = None,
-        look: Callable[[Mapped], None] | None = None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
         `final` is what a look at the whole source showed, and `changed` has the rows that it kept, if it
-        could. `sent` gives what the run sent before, `held` the
-        held rows of a range, to which its chunks are then cut down. `look` is called with every batch
-        as it is mapped, `watch` as it is compared.
+        could. `sent` gives what the run sent before, `held` the held rows of a range, to which its chunks are
+        then cut down. `watch` is called with every batch as it is compared.
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
@@ -224,9 +222,32 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = left(self.compared(row_range, differ, batches, look))
+                    mapped = left(self.compared(row_range, differ, batches))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
+
+    def planned(
+        self,
+        final: FinalChanges | None,
+        look: Callable[[Mapped], None],
+        watch: Callable[[DiffedBatch], None],
+    ) -> Iterator[list[Chunk]]:
+        """As `chunks`, of the whole source, for a plan; rows are hashed only if there is a snapshot.
+
+        A thread maps and compares beside encoding. In it `look` is called with every batch as it is mapped.
+        """
+        base = self.diff_base
+        differ = None if base.snapshot is None or base.full else self.differ(final)
+
+        def left(compared: Iterable[DiffedBatch]) -> Iterator[Mapped]:
+            for some in compared:
+                watch(some)
+                yield some.mapped
+
+        for row_range in self.rows.files():
+            compared = self.compared(row_range, differ, look=look)
+            with closing(prefetched(compared, depth=1)) as ahead:
+                yield from self.encoded(row_range, left(ahead))
 
     def compared(
         self,

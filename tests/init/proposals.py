@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from etl.init import Proposal, propose
+from etl.init import Proposal
+from etl.init.facts import read_facts
+from etl.init.proposal import Reading, propose
 from etl.job import ColumnSpec, CsvOptions, Job, check_columns, parse_job
 from etl.mapper import Mapper
 from etl.model import RowRange
@@ -38,8 +40,13 @@ _last: list[tuple[Source, Proposal]] = []  # most tests look at several parts of
 
 def proposed(source: Source) -> Proposal:
     if not _last or _last[0][0] is not source:
-        _last[:] = [(source, propose(source, locations=["users.csv"], name="users"))]
+        _last[:] = [(source, proposed_for(source, ["users.csv"], "users"))]
     return _last[0][1]
+
+
+def proposed_for(source: Source, locations: Sequence[str], name: str) -> Proposal:
+    reading = Reading(source, read_facts(source), CsvOptions())
+    return propose(reading, locations=locations, name=name, file="users.yml")
 
 
 def job_of(proposal: Proposal, source: Source, folder: Path = Path()) -> Job:

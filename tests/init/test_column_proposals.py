@@ -6,12 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from etl.init.column_proposals import ColumnProposal, PropertyLine
-from etl.init.facts import read_facts
-from etl.init.id_choice import choose_id
-from etl.init.job_text import job_text
 from etl.init.recognisers import DATE_FORMATS, fits_by_name
-from etl.job import ColumnSpec, Step, parse_job
+from etl.job import ColumnSpec, Step
 from etl.reader import open_source
 from tests.init.proposals import (
     column_source,
@@ -188,15 +184,9 @@ def test_names_that_amplitude_reserves_are_changed() -> None:
 
 
 def test_no_more_properties_are_proposed_than_amplitude_takes() -> None:
-    names = [f"c{number}" for number in range(1003)]
-    lines = [(PropertyLine(name, ColumnSpec(column=name)),) for name in names]
-    proposals = [ColumnProposal(name, (), line) for name, line in zip(names, lines, strict=True)]
-    facts = read_facts(table_source({"user_id": USERS}), prefix="user-")
-    choice = choose_id(facts, "user-")
-    text = job_text(facts, choice, proposals, files=["t"], locations=[], file="t.yml", name="t")
-    job = parse_job(text, name="users.yml", folder=Path())
-    assert len(job.identification.operators["$set"]) == 1000
-    assert "left out" in text
+    source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(1003)})
+    assert len(properties_of(source)) == 1000
+    assert "left out" in proposed(source).text
 
 
 def dated(format_: str, kind: str = "date") -> dict[str, object]:
@@ -299,6 +289,12 @@ def test_a_few_values_that_do_not_fit_are_skipped_and_told(tmp_path: Path) -> No
     assert spec_of(source) == ColumnSpec(column="v", type="integer", invalid="skip")
     assert 'v: 3 values do not fit, e.g. "seven": skipped.' in flat(proposed(source).text)
     assert any('3 values do not fit, e.g. "seven"' in note for note in proposed(source).notes)
+
+
+def test_a_value_that_the_type_reads_is_no_misfit(tmp_path: Path) -> None:
+    source = column_source(tmp_path, [*["5"] * 250, "007"])
+    assert spec_of(source) == ColumnSpec(column="v", type="integer")
+    assert "fit" not in proposed(source).text
 
 
 def test_several_formats_of_dates_are_told_with_their_numbers(tmp_path: Path) -> None:

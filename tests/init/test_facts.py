@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.init.id_facts import DistinctCounter
+from etl.init.recognisers import NULLS, are_null
+from tests.init.proposals import job_of, proposed, rejects_of, table_source
+
+words = st.sampled_from(sorted(NULLS))
+blanks = st.text(" \t\u00a0\u3000", max_size=2)
+written = words | words.map(str.upper) | words.map(str.title) | words.map(lambda word: f"{word}1")
 
 
 @given(st.lists(st.lists(st.text(min_size=1, max_size=3), max_size=10), max_size=6))
@@ -33,3 +41,24 @@ def test_a_full_sketch_stays_exact_until_one_more_comes() -> None:
     assert counted.exact
     counted.add(pa.array([str(number) for number in range(100, 400)]))
     assert not counted.exact
+
+
+@given(st.lists(st.builds("{}{}{}".format, blanks, written | st.text(max_size=4), blanks), max_size=8))
+def test_words_for_null_are_found_however_they_are_written(texts: list[str]) -> None:
+    array = pa.array(texts, pa.string())
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(array)).to_pylist()
+    assert are_null(array).tolist() == [text in NULLS for text in plain]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"score": [number / 7 for number in range(25_000)]},  # no column looks like an id
+        {"user_id": [f"{number}.5" for number in range(25_000)]},
+        {"country": ["NA", "DE", "FR", "NA"], "plan": ["a"] * 4},
+    ],
+)
+def test_rejects_are_told_as_they_come_whatever_column_is_the_id(columns: dict[str, list[object]]) -> None:
+    source = table_source(columns)
+    proposal = proposed(source)
+    assert proposal.rejects == rejects_of(job_of(proposal, source), source)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import SourceError
-from etl.init import Proposal, propose, propose_job
+from etl.init import Proposal, propose_job
 from etl.init.facts import LOOKED_AT
 from etl.job import Job
 from etl.model import RowRange
@@ -18,7 +18,7 @@ from etl.pipeline import Settings, preview_rows
 from etl.pipeline.plan import plan_job
 from etl.reader import open_source
 from tests.examples import examples
-from tests.init.proposals import job_of, proposed, rejects_of, table_source
+from tests.init.proposals import job_of, proposed, proposed_for, rejects_of, table_source
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -199,7 +199,7 @@ def test_unreadable_rows_are_announced(tmp_path: Path) -> None:
 
 def test_rows_from_memory_leave_the_source_to_the_user() -> None:
     source = open_source([pa.table({"user_id": ["person-1"], "plan": ["pro"]})])
-    proposal = propose(source, locations=[], name="My users!")
+    proposal = proposed_for(source, [], "My users!")
     job = job_of(proposal, source)
     assert (job.name, job.source) == ("My-users", ())
 

@@ -105,9 +105,11 @@ def test_gaps_have_the_bodies_that_they_have_alone(
     found += [RowRange(0, borders[-1])] if open_end else []
     together = [chunk for some in made.chunks(found) for chunk in some]
     alone = [chunk for gap in found for some in made.chunks([gap]) for chunk in some]
-    assert [(c.first, c.stop, b"".join(c.body)) for c in together] == [
-        (c.first, c.stop, b"".join(c.body)) for c in alone
-    ]
+    whole = [chunk for some in made.chunks(made.rows.files()) for chunk in some]
+    planned = [chunk for some in made.planned(None, lambda _: None, lambda _: None) for chunk in some]
+    for ours, theirs in ((together, alone), (whole, planned)):
+        bodies = [[(c.first, c.stop, b"".join(c.body)) for c in chunks] for chunks in (ours, theirs)]
+        assert bodies[0] == bodies[1]
 
 
 @given(borders=SPANS, open_end=st.booleans(), first=st.integers(1, 420), size=st.integers(1, 60))
@@ -127,3 +129,17 @@ def test_joined_spans_have_the_same_rows_once(pairs: list[tuple[int, int]]) -> N
     spans = [(first, first + size) for first, size in pairs]
     rows = [row for low, high in merge_spans(spans) for row in range(low, high or 0)]
     assert rows == sorted({row for low, high in spans for row in range(low, high)})
+
+
+def fail(_: object) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("places", [(fail, id), (id, fail)])
+def test_a_plan_that_stops_in_the_middle_raises_its_own_error(tmp_path: Path, places: Any) -> None:
+    csv = tmp_path / "users.csv"
+    csv.write_bytes(csv_text())
+    look, watch = places
+    made = pipeline(csv)
+    with pytest.raises(ZeroDivisionError):
+        list(made.planned(None, look, watch))

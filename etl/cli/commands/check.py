@@ -68,7 +68,7 @@ def check_command(
         from ...pipeline.saved_plan import stream_error
 
         raise stream_error()
-    found = make_plan(loaded, source, options.settings_of(**flags), rejects)
+    found = make_plan(loaded, source, options.settings_of(**flags), rejects, proof=save is not None)
     show_plan(found, as_json=as_json, mask=mask)
     if report is not None:
         write_page(found, report, mask=mask)
@@ -80,8 +80,11 @@ def check_command(
     return exit_code_of(found)
 
 
-def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None) -> Plan:
-    """Make the plan, with a bar on a terminal if it takes long, and write the rejects if a file is given."""
+def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None, *, proof: bool) -> Plan:
+    """Make the plan, with a bar on a terminal if it takes long, and write the rejects if a file is given.
+
+    `proof`: it is to be saved, or held against a saved one.
+    """
     from ...pipeline import plan_job
     from ...pipeline.run import no_listener
     from ..reporter import terminal_bar
@@ -91,9 +94,10 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
         from ...listeners.reject_list import RejectList
 
         listed = RejectList(rejects)
+    on_rejects = listed.add if listed else None
     with terminal_bar() or nullcontext(no_listener) as listener:
         found = plan_job(
-            job, source, settings=settings, on_rejects=listed.add if listed else None, listener=listener
+            job, source, settings=settings, on_rejects=on_rejects, listener=listener, proof=proof
         )
     if listed is not None:
         listed.write()

@@ -96,7 +96,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
             from ...pipeline.saved_plan import SavedPlan
 
             saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))
-            plan = make_plan(loaded, source, settings, channels.rejects)
+            plan = make_plan(loaded, source, settings, channels.rejects, proof=saved is not None)
             if saved is not None:
                 saved.check(plan)
             show_plan(plan, as_json=channels.as_json)
