@@ -32,6 +32,15 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
             fresh.unlink(missing_ok=True)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file. Raises OSError where the system can't say; `Path.exists` calls that a no."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def state_error(path: Path, error: Exception) -> StateError:
     """A StateError for a failed write at `path`."""
     reason = getattr(error, "strerror", None) or str(error)

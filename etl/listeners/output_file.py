@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
 from ..errors import StateError, UsageError
+from ..state_files import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,7 @@ def check_writable(path: Path) -> None:
         )
     try:
         _remove_drafts(target)
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        if is_there(target) and not stat.S_ISREG(target.stat().st_mode):
             raise StateError(f"{path} can't be written: it is not a file", hint="give the name of a file")
         trial = _draft_of(target)
         os.close(os.open(trial, _NEW, 0o600))

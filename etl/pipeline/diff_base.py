@@ -28,6 +28,7 @@ from ..snapshot import (
     device_owners,
     layout_of,
 )
+from ..state_files import is_there
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
 INVALIDATED: Final = ""
@@ -156,7 +157,7 @@ def open_diff_base(job: Job, folder: StateDir, *, full: bool = False) -> Iterato
         number = snapshot.header.number + 1 if snapshot else 1
         problem = None
         if snapshot is None:
-            other = None if path.exists() else _first_endpoint(folder)
+            other = None if is_there(path) else _first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
         elif snapshot.header.endpoint != endpoint:
             problem = f"is of another destination, {snapshot.header.endpoint}"
@@ -178,7 +179,7 @@ def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
     """
     first = _first_endpoint(folder)
     other = folder.beside(blake2b(endpoint.encode(), digest_size=6).hexdigest())
-    return folder if first == endpoint or (first is None and not other.snapshot.exists()) else other
+    return folder if first == endpoint or (first is None and not is_there(other.snapshot)) else other
 
 
 @contextmanager
