@@ -114,7 +114,7 @@ class Store:
                     if seen.size:  # it may mark a folder
                         return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
             if isinstance(wanted, fs.FileSelector) and system.type_name == "gcs":
-                return _list_folder(system, wanted)
+                return list_google_folder(system, wanted)
             return system.get_file_info(wanted)
 
         found = self.attempt(path, ask)
@@ -143,7 +143,7 @@ class Store:
         return store_error(f"{self.scheme}://{path}", self.endpoint, FileNotFoundError(sign))
 
 
-def _list_folder(system: fs.FileSystem, wanted: fs.FileSelector) -> list[fs.FileInfo]:
+def list_google_folder(system: fs.FileSystem, wanted: fs.FileSelector) -> list[fs.FileInfo]:
     """List what is right in a folder of Google's: without `recursive`, pyarrow leaves out its folders."""
     begin, found = wanted.base_dir.rstrip("/") + "/", dict[tuple[str, bool], fs.FileInfo]()
     below = fs.FileSelector(wanted.base_dir, allow_not_found=wanted.allow_not_found, recursive=True)

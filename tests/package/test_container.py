@@ -160,6 +160,17 @@ def test_the_job_of_the_page_finds_its_key() -> None:
 
 
 @pytest.mark.package
+def test_the_manifests_of_the_page_are_as_kubernetes_schema_has_them(tmp_path: Path) -> None:
+    (tmp_path / "page.yml").write_text(yaml.safe_dump_all(manifests()))
+    tool = Path(sys.executable).with_name("kubernetes-validate")
+    done = subprocess.run(
+        [tool, "--strict", tmp_path / "page.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("passed for resource") == len(manifests())
+
+
+@pytest.mark.package
 def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
