@@ -208,8 +208,11 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
         if family != "abfs" or not key + token:
             return system
         # pyarrow takes them from an address, where they would show, or as arguments only.
+        options = system.__reduce__()[1][0]
+        if os.environ.get("AZURE_STORAGE_ACCOUNT", options["account_name"]) != options["account_name"]:
+            return system  # they are of another account
         secret = {"account_key": key} if key else {"sas_token": "?" + token.removeprefix("?")}
-        return fs.AzureFileSystem(**system.__reduce__()[1][0] | secret)
+        return fs.AzureFileSystem(**options | secret)
 
     return Store(scheme, endpoint, make), path
 

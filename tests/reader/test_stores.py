@@ -150,13 +150,15 @@ def test_an_endpoint_may_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) 
         ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_SAS_TOKEN": "sig=x"}, "a2V5", ""),
         ({"AZURE_STORAGE_SAS_TOKEN": "sig=x"}, "", "?sig=x"),
         ({"AZURE_STORAGE_SAS_TOKEN": "?sig=x"}, "", "?sig=x"),
+        ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_ACCOUNT": "acc"}, "a2V5", ""),
+        ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_ACCOUNT": "other"}, "", ""),
         ({}, "", ""),
     ],
 )
 def test_a_key_or_token_of_azure_is_in_the_environment(
     variables: dict[str, str], account_key: str, sas_token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"):
+    for name in ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
