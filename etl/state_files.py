@@ -59,12 +59,21 @@ def check_writable(path: Path) -> None:
         )
     try:
         _remove_drafts(target)
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        if is_there(target) and not stat.S_ISREG(target.stat().st_mode):
             raise StateError(f"{path} can't be written: it is not a file", hint="give the name of a file")
         os.close(create_private(trial))
         trial.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file. Raises OSError where the system can't say; `Path.exists` calls that a no."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def state_error(path: Path, error: Exception) -> StateError:

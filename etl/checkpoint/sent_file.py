@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ..state_files import create_private, state_error, sync_folder
+from ..state_files import create_private, is_there, state_error, sync_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ class SentFile:
 
     def is_whole(self) -> bool:
         """Whether the file has all that is committed."""
-        return not self.end or (self._path.exists() and self._path.stat().st_size >= self.end)
+        return not self.end or (is_there(self._path) and self._path.stat().st_size >= self.end)
 
     def append(self, added: Sequence[SentEntries]) -> list[tuple[Any, ...]]:
         """Write arrays behind `end`, durably; the rows of the table for them. Raises StateError."""

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import orjson
 
-from ..state_files import state_error
+from ..state_files import is_there, state_error
 from ..tally import HeldRows, RowRange, Tally
 from .database import (
     COUNTS,
@@ -111,7 +111,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def look(cls, path: Path) -> Iterator[Self | None]:
         """Open the checkpoint at `path` as `load` does, to read it: a copy where it can't be written."""
         effective = os.access in os.supports_effective_ids
-        places = (path, path.parent) if path.exists() else ()
+        places = (path, path.parent) if is_there(path) else ()
         with ExitStack() as stack:
             copy = None
             # SQLite reads a log only where it may write beside it.
@@ -137,7 +137,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
         Raises StaleCheckpointError where it is empty, damaged or of another version.
         """
-        if not path.exists():
+        if not is_there(path):
             return None
         if path.stat().st_size == 0:
             # SQLite would take it for a new one, and drop the log beside it.
@@ -387,7 +387,7 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
 
     Raises StaleCheckpointError where it can't be read.
     """
-    if not path.exists():
+    if not is_there(path):
         return ()
     log = path.with_name(path.name + "-wal")
     if path.stat().st_size and not (log.exists() and log.stat().st_size):

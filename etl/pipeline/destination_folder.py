@@ -9,6 +9,7 @@ from typing import Final
 
 from ..checkpoint import StateDir
 from ..snapshot_metadata import FileMetadata, read_metadata
+from ..state_files import is_there
 
 # Sandboxes come and go: the snapshots of the destinations used last are kept, besides the first one's.
 _MOST_DESTINATIONS: Final = 8
@@ -21,7 +22,7 @@ def destination_folder(folder: StateDir, endpoint: str) -> StateDir:
     """
     first = first_endpoint(folder)
     other = folder.beside(blake2b(endpoint.encode(), digest_size=6).hexdigest())
-    return folder if first == endpoint or (first is None and not other.snapshot.exists()) else other
+    return folder if first == endpoint or (first is None and not is_there(other.snapshot)) else other
 
 
 def first_endpoint(folder: StateDir) -> str | None:
@@ -35,7 +36,7 @@ def look_at_snapshot(path: Path) -> tuple[FileMetadata, int] | None:
 
     Raises StaleCheckpointError if it can't be read.
     """
-    if not path.exists():
+    if not is_there(path):
         return None
     with suppress(Exception):  # damaged, or unusual: the message is that of whoever would use it
         metadata, entries = read_metadata(path)

@@ -28,6 +28,7 @@ from ..snapshot import (
     device_owners,
     layout_of,
 )
+from ..state_files import is_there
 from .destination_folder import destination_folder, first_endpoint
 
 # In place of a job's fingerprint, in the header of a snapshot that knows only which users there are.
@@ -155,7 +156,7 @@ def open_diff_base(job: Job, folder: StateDir, *, full: bool = False) -> Iterato
         number = snapshot.header.number + 1 if snapshot else 1
         problem = None
         if snapshot is None:
-            other = None if path.exists() else first_endpoint(folder)
+            other = None if is_there(path) else first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
         elif snapshot.header.endpoint != endpoint:
             problem = f"is of another destination, {snapshot.header.endpoint}"

@@ -25,6 +25,7 @@ from ..model import Batch, Mapped
 from ..reader import Source
 from ..reader.file_reader import some_rows
 from ..snapshot import FinalChanges
+from ..state_files import is_there
 from ..subject import Subject, id_keys
 from .diff_base import DiffBase, open_diff_base
 from .row_pipeline import JobSource, RowPipeline
@@ -220,7 +221,7 @@ def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) ->
 
 def _past_rejects(job: Job, path: Path, user: str) -> Iterator[dict[str, Any]]:
     """The user's rows in a file of rejects, as its lines have them."""
-    if not path.exists():
+    if not is_there(path):
         return
     with path.open("rb") as file:
         for line in file:

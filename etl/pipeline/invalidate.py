@@ -30,7 +30,7 @@ from ..snapshot import (
     SnapshotWriter,
     layout_of,
 )
-from ..state_files import state_error
+from ..state_files import is_there, state_error
 from .destination_folder import destination_folder
 from .diff_base import INVALIDATED, DiffBase, renewed_ids
 from .precheck import increments_of
@@ -161,7 +161,7 @@ def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, 
         if old is None or old.header.run_id != progress.run_id:
             diff_base, unchanged = DiffBase(facts.layout, old), _unchanged(found, old)
             changes = diff_base.renew(own.snapshot, header, found.sent, facts.files, unchanged)
-    if own.ids.exists():
+    if is_there(own.ids):
         with renewed_ids(own, header) as ids:
             for entries in found.sent((facts.files, 0)):
                 if entries.end == "accepted":
@@ -189,7 +189,7 @@ def invalidate_all(folder: StateDir, layout: Layout | None, endpoint: str, numbe
     with Snapshot.open(folder.snapshot) or nullcontext() as old:
         if old is not None and (layout is None or old.mode != layout.mode):
             remove_snapshot(folder)
-        elif layout is not None and (old is not None or folder.ids.exists()):
+        elif layout is not None and (old is not None or is_there(folder.ids)):
             header = old.header if old else SnapshotHeader(number, "", endpoint, INVALIDATED)
             _invalidate(folder, layout, old, replace(header, run_id=uuid4().hex), ())
 

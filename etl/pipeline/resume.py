@@ -17,6 +17,7 @@ from ..errors import StaleCheckpointError
 from ..job import Job
 from ..reader import Source
 from ..run_events import Noted, Warned
+from ..state_files import is_there
 from .destination_folder import destination_folder
 from .diff_base import DiffBase, open_diff_base
 from .invalidate import (
@@ -240,7 +241,7 @@ class _Opening:
             if not reads_rejects(source, folder):  # else they are what is to be sent now
                 progress = found.progress()
                 # Which rejects it sent isn't known without its source, but for the job's own: all of these.
-                others = JobFacts.read(progress.about).resent and not folder.kept_rejects.exists()
+                others = JobFacts.read(progress.about).resent and not is_there(folder.kept_rejects)
                 publish_rejects(folder.rejects, found.rejects(), run=progress.number, stays=lambda _: others)
             write_snapshot(folder, found)
             found.finish()

@@ -20,7 +20,7 @@ import numpy as np
 from ..checkpoint import Checkpoint, RejectKey, StateDir, reject_key, reject_lines
 from ..errors import EtlError
 from ..reader import Source
-from ..state_files import fresh_name, state_error, sync_folder
+from ..state_files import fresh_name, is_there, state_error, sync_folder
 from .unfinished import entries_of, entry_of
 
 # Reading so much takes less than a tenth of a second.
@@ -140,7 +140,7 @@ def with_kept(source: Source, folder: StateDir) -> Source:
     The same source if there is no such run, or if somebody wrote to the rejects since.
     """
     places = _own_rejects(source, folder)
-    if not places or not folder.kept_rejects.exists():
+    if not places or not is_there(folder.kept_rejects):
         return source
     try:
         with Checkpoint.look(folder.checkpoint) as found:

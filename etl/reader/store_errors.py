@@ -33,7 +33,7 @@ _CREDENTIALS: Final = {
         "metadata server",
     ),
     "abfs": (
-        ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
+        ("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"),
         "Azure CLI",
         ("~/.azure",),
         "managed identity",
@@ -55,6 +55,11 @@ class StoreFault(NamedTuple):
 _FAULTS: Final = tuple(
     (re.compile(fault.sign, re.IGNORECASE), fault)
     for fault in (
+        StoreFault(  # before what hinders it: it is Google's metadata server that isn't found, not the store
+            r"OAuth2 access token",
+            "access denied; {credentials}",
+            "check these credentials, or {rights}",
+        ),
         StoreFault(
             r"curlCode: 6\b|could ?n.t resolve|could not resolve",
             "the name of the store's host can't be found (DNS){at}",
@@ -109,8 +114,8 @@ _FAULTS: Final = tuple(
         ),
         StoreFault(
             r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT"
-            r"|PERMISSION_DENIED|UNAUTHENTICATED|Authenti\w*Fail|Authoriz\w*Fail|OAuth2 access token"
-            r"|HTTP status 40[13]\b|CredentialUnavailable|failed to get token",
+            r"|PERMISSION_DENIED|UNAUTHENTICATED|Authenti\w*Fail|Authoriz\w*Fail"
+            r"|HTTP status 40[13]\b|CredentialUnavailable|failed to get token|AuthenticationException|Base64",
             "access denied; {credentials}",
             "check these credentials, or {rights}",
         ),

@@ -23,7 +23,6 @@ from .store_errors import store_error, store_fault
 
 _KEPT: Final = 3 << 23
 _SILENCE: Final = 8.0
-_GIVE_UP: Final = 40
 _SETTINGS: Final = {
     "s3": ("region", "endpoint_override", "scheme"),
     "gs": ("endpoint_override", "scheme", "project_id", "retry_limit_seconds"),
@@ -36,6 +35,8 @@ _PLACES: Final = {
     "abfs": r"[\w.$-]+(@[\w.-]+(:\d+)?)?",
 }
 _FAMILIES: Final = {"gcs": "gs", "abfss": "abfs"}
+# Where Azure's own tools look for the key of an account, or a token for some of it.
+_AZURE_SECRETS: Final = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN")
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _T = TypeVar("_T")
 
@@ -112,6 +113,8 @@ class Store:
                     seen = self.seen[path] = look(system, path)
                     if seen.size:  # it may mark a folder
                         return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
+            if isinstance(wanted, fs.FileSelector) and system.type_name == "gcs":
+                return list_google_folder(system, wanted)
             return system.get_file_info(wanted)
 
         found = self.attempt(path, ask)
@@ -138,6 +141,17 @@ class Store:
         """Return the error for a key, or a bucket, that isn't there."""
         sign = "NO_SUCH_KEY" if "/" in path else "NO_SUCH_BUCKET"
         return store_error(f"{self.scheme}://{path}", self.endpoint, FileNotFoundError(sign))
+
+
+def list_google_folder(system: fs.FileSystem, wanted: fs.FileSelector) -> list[fs.FileInfo]:
+    """List what is right in a folder of Google's: without `recursive`, pyarrow leaves out its folders."""
+    begin, found = wanted.base_dir.rstrip("/") + "/", dict[tuple[str, bool], fs.FileInfo]()
+    below = fs.FileSelector(wanted.base_dir, allow_not_found=wanted.allow_not_found, recursive=True)
+    for info in system.get_file_info(below):
+        name, slash, _ = info.path.removeprefix(begin).partition("/")
+        one = fs.FileInfo(begin + name, fs.FileType.Directory) if slash else info
+        found.setdefault((name, one.type == fs.FileType.Directory), one)
+    return list(found.values())
 
 
 def look(system: fs.FileSystem, path: str) -> Seen:
@@ -178,7 +192,7 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     if family == "s3":
         return _s3(scheme, unquote(rest), given)
     if family == "gs":
-        given.setdefault("retry_limit_seconds", str(_GIVE_UP))
+        given.setdefault("retry_limit_seconds", str(_SILENCE))
     whole = f"{address}?{urlencode(given)}" if given else address
     try:
         _, path = fs.FileSystem.from_uri(whole)
@@ -187,7 +201,20 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
         raise SourceError(f"{address} can't be read: {error}", hint=hint) from error
     host = place.rpartition("@")[2] if family == "abfs" else ""
     endpoint = given.get("endpoint_override") or given.get("blob_storage_authority") or host
-    return Store(scheme, endpoint, lambda: fs.FileSystem.from_uri(whole)[0]), path
+
+    def make() -> fs.FileSystem:
+        system = fs.FileSystem.from_uri(whole)[0]
+        key, token = (os.environ.get(name, "") for name in _AZURE_SECRETS)
+        if family != "abfs" or not key + token:
+            return system
+        # pyarrow takes them from an address, where they would show, or as arguments only.
+        options = system.__reduce__()[1][0]
+        if os.environ.get("AZURE_STORAGE_ACCOUNT", options["account_name"]) != options["account_name"]:
+            return system  # they are of another account
+        secret = {"account_key": key} if key else {"sas_token": "?" + token.removeprefix("?")}
+        return fs.AzureFileSystem(**options | secret)
+
+    return Store(scheme, endpoint, make), path
 
 
 def _s3(scheme: str, path: str, given: dict[str, str]) -> tuple[Store, str]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata
-from ..state_files import fresh_name, replacing_file
+from ..state_files import fresh_name, is_there, replacing_file
 from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SortedFile:
 
         Raises StaleCheckpointError where it is damaged, of another kind, or written by a newer version.
         """
-        return cls(path) if path.exists() else None
+        return cls(path) if is_there(path) else None
 
     def __init__(self, path: Path) -> None:
         self._read_bytes = 0

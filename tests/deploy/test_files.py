@@ -85,8 +85,9 @@ def test_the_exit_codes_of_the_dashboard_are_those_of_the_program() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_takes_the_rules() -> None:
-    subprocess.run(["promtool", "check", "rules", DEPLOY / "prometheus" / "alerts.yml"], check=True)
+def test_promtool_takes_the_rules_and_each_alerts_when_it_should() -> None:
+    for what, name in (("check", "alerts.yml"), ("test", "alerts_test.yml")):
+        subprocess.run(["promtool", what, "rules", name], cwd=DEPLOY / "prometheus", check=True)
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:

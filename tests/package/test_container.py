@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import shlex
 import shutil
@@ -20,8 +21,8 @@ import yaml
 
 from etl.cli.app import propsync as command_line
 from etl.job import parse_job
-from etl.sandbox import Sandbox
-from tests.commands import KEY, REPOSITORY
+from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.commands import KEY, REPOSITORY, until
 from tests.docs.pages import DOCS, blocks
 from tests.docs.playing import steps
 
@@ -159,42 +160,99 @@ def test_the_job_of_the_page_finds_its_key() -> None:
 
 
 @pytest.mark.package
+def test_the_manifests_of_the_page_are_as_kubernetes_schema_has_them(tmp_path: Path) -> None:
+    (tmp_path / "page.yml").write_text(yaml.safe_dump_all(manifests()))
+    tool = Path(sys.executable).with_name("kubernetes-validate")
+    done = subprocess.run(
+        [tool, "--strict", tmp_path / "page.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("passed for resource") == len(manifests())
+
+
+@pytest.mark.package
 def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
+def engine_output(*words: str | Path) -> str:
+    """What an engine's command printed; it must succeed."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def succeeds(*words: str) -> bool:
+    return not subprocess.run(words, capture_output=True, check=False, timeout=300).returncode
+
+
 @pytest.fixture(scope="module")
-def image() -> Iterator[str]:
-    """The image, built by docker or podman where one of them has an engine."""
-    for engine in ("docker", "podman"):
-        if (
-            shutil.which(engine)
-            and not subprocess.run([engine, "info"], capture_output=True, check=False).returncode
-        ):
-            subprocess.run([engine, "build", "--tag", "propsync:test", REPOSITORY], check=True)
-            yield engine
-            subprocess.run([engine, "rmi", "propsync:test"], check=False)
-            return
-    pytest.skip("neither docker nor podman has an engine here")
+def engine() -> Iterator[str]:
+    """Docker or podman, with the image `propsync:test` built."""
+    found = [name for name in ("docker", "podman") if shutil.which(name) and succeeds(name, "info")]
+    if not found:
+        pytest.skip("neither docker nor podman has an engine here")
+    base = instructions()[1][1].split()[0].replace("${PYTHON}", instructions()[0][1].partition("=")[2])
+    if not succeeds(found[0], "image", "inspect", base) and not succeeds(found[0], "pull", base):
+        pytest.skip(f"{found[0]} has no image {base}, and can't pull it")
+    engine_output(found[0], "build", "--tag", "propsync:test", REPOSITORY)
+    yield found[0]
+    subprocess.run([found[0], "rmi", "propsync:test"], check=False)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder that every user may read."""
+    folder = tmp_path / "work"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+@pytest.fixture
+def run_words(engine: str, work: Path) -> Iterator[list[str]]:
+    """What the page writes before the image's name, with `work` at /work, and the network of this machine."""
+    volume = f"propsync-test-{os.getpid()}"
+    words = [engine, "run", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    words += ["--network", "host", "--shm-size", "64m", "--tmpfs", "/tmp", "-e", f"AMPLITUDE_API_KEY={KEY}"]
+    yield [*words, "-v", f"{work}:/work:ro", "-v", f"{volume}:/state"]
+    engine_output(engine, "volume", "rm", volume)
 
 
 @pytest.mark.package
 @pytest.mark.timeout(900)
-def test_a_job_runs_in_the_image(image: str, sandbox: Sandbox, tmp_path: Path) -> None:
-    shutil.copytree(REPOSITORY / "sample_data", tmp_path / "work")
-    command = [image, "run", "--rm", "--read-only", "--cap-drop", "ALL", "--network", "host"]
-    command += [
-        "--volume",
-        f"{tmp_path / 'work'}:/work:ro",
-        "--tmpfs",
-        "/tmp",
-        "--env",
-        f"AMPLITUDE_API_KEY={KEY}",
-    ]
-    command += ["propsync:test", "run", "users-csv.yml", "--state-dir", "/state/sample", "--json"]
+def test_a_job_runs_in_the_image(run_words: list[str], sandbox: Sandbox, work: Path) -> None:
+    shutil.copytree(REPOSITORY / "sample_data", work, dirs_exist_ok=True)
+    assert engine_output(*run_words, "--rm", "--entrypoint", "id", "propsync:test", "-u") == "10001\n"
+    command = ["run", "users-csv.yml", "--state-dir", "/state/sample", "--json"]
     command += ["--endpoint", sandbox.url, "--rate", "max"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["accepted"] == sandbox.stats.identifications
+    summary = json.loads(engine_output(*run_words, "--rm", "propsync:test", *command))
+    assert summary["accepted"] == sandbox.stats.identifications > 0
+
+
+@pytest.mark.package
+@pytest.mark.timeout(900)
+def test_a_run_that_its_engine_stops_is_resumed_on_the_same_volume(run_words: list[str], work: Path) -> None:
+    rows = 60_000  # of more than 16 MB: a second process makes the chunks
+    lines = (f"user-{number:08d},{number % 7},{'x' * 300}" for number in range(rows))
+    (work / "users.csv").write_text("\n".join(["user_id,visits,not mapped", *lines, ""]))
+    (work / "job.yml").write_text(
+        "source: users.csv\nidentification: {user_id: user_id, user_properties: {visits: visits}}\n"
+    )
+    engine, name = run_words[0], f"propsync-test-{os.getpid()}"
+    with running_sandbox(SandboxOptions(latency=0.5)) as sandbox:
+        command = ["propsync:test", "run", "job.yml", "--state-dir", "/state/job", "--json"]
+        command += ["--endpoint", sandbox.url, "--rate", "max"]
+        engine_output(*run_words, "--detach", "--name", name, *command)
+        try:
+            until(lambda: sandbox.stats.identifications > rows / 10)
+            engine_output(engine, "stop", "--time", "60", name)
+            assert engine_output(engine, "wait", name) == "130\n"
+        finally:
+            subprocess.run([engine, "rm", "--force", name], check=True)
+        assert sandbox.stats.identifications < rows
+        summary = json.loads(engine_output(*run_words, "--rm", *command))
+        assert summary["rows"] == rows
+        # Process 1 got the signal itself, and waited for what was in flight: nothing was sent twice.
+        assert sandbox.stats.identifications == rows

@@ -49,6 +49,15 @@ def test_the_lock_names_no_other_host_than_the_public_index() -> None:
 
 
 @pytest.mark.package
+def test_they_and_the_one_for_users_are_as_github_s_schema_has_them() -> None:
+    tool = Path(sys.executable).with_name("check-jsonschema")
+    files = [*WORKFLOWS, *(REPOSITORY / "deploy" / "github").glob("*.yml")]
+    command: list[str | Path] = [tool, "--builtin-schema", "vendor.github-workflows", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.package
 def test_zizmor_finds_nothing() -> None:
     zizmor = Path(sys.executable).with_name("zizmor")
     command: list[str | Path] = [zizmor, "--offline", "--persona", "auditor", "--no-progress", REPOSITORY]

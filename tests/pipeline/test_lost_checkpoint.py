@@ -13,11 +13,12 @@ from unittest.mock import patch
 
 import pytest
 
-from etl.checkpoint import Checkpoint
+from etl.checkpoint import Checkpoint, past_of
 from etl.errors import StaleCheckpointError
 from etl.job import Job, KnownJob
 from etl.pipeline import status_of, unfinished
 from etl.sandbox import Sandbox
+from etl.snapshot import KnownIds, Snapshot
 from tests.examples import combinations
 from tests.pipeline.nights import KilledError, held, job_in, night, quiet, send, users, write
 from tests.pipeline.test_failed_nights import dying_after
@@ -225,3 +226,13 @@ def test_a_finished_one_of_a_version_before_is_no_obstacle(
     (job.state_dir / "in_flight").unlink()
     assert status_of(KnownJob.of(job))["status"] == "finished"
     assert night(job, sandbox, users(range(6))).tally.accepted == 1
+
+
+@pytest.mark.parametrize("look", [Checkpoint.load, past_of, Snapshot.open, KnownIds.open])
+def test_what_the_system_cannot_look_at_is_not_taken_for_missing(
+    tmp_path: Path, look: Callable[[Path], object]
+) -> None:
+    """`Path.exists` says no to any error, from Python 3.14 on."""
+    assert not look(tmp_path / "none")
+    with pytest.raises(OSError, match="name too long"):
+        look(tmp_path / ("x" * 300))

@@ -24,7 +24,7 @@ from etl.reader.files import UnpackedFile
 from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_errors import store_error
 from etl.reader.store_file import StoreFile
-from etl.reader.stores import Store, open_store
+from etl.reader.stores import Store, list_google_folder, open_store
 from tests.reader.memory_store import MemoryStore, store
 from tests.reader.reading import batches, rows_of
 
@@ -144,6 +144,44 @@ def test_an_endpoint_may_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert open_store("s3://bucket/x", "")[0].endpoint == "store.example"
 
 
+@pytest.mark.parametrize(
+    ("variables", "account_key", "sas_token"),
+    [
+        ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_SAS_TOKEN": "sig=x"}, "a2V5", ""),
+        ({"AZURE_STORAGE_SAS_TOKEN": "sig=x"}, "", "?sig=x"),
+        ({"AZURE_STORAGE_SAS_TOKEN": "?sig=x"}, "", "?sig=x"),
+        ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_ACCOUNT": "acc"}, "a2V5", ""),
+        ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_ACCOUNT": "other"}, "", ""),
+        ({}, "", ""),
+    ],
+)
+def test_a_key_or_token_of_azure_is_in_the_environment(
+    variables: dict[str, str], account_key: str, sas_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    store, _ = open_store("abfs://acc@127.0.0.1:1/c/x", "enable_tls=false")
+    places = {"blob_storage_authority": "127.0.0.1:1", "dfs_storage_authority": "127.0.0.1:1"}
+    schemes = {"blob_storage_scheme": "http", "dfs_storage_scheme": "http"}
+    secret = {"account_key": account_key or None, "sas_token": sas_token or None}
+    assert store.make() == fs.AzureFileSystem("acc", **places, **schemes, **secret)
+
+
+def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
+    """Its client lists all that is below, or leaves folders out; a disk lists what is right in it."""
+    for name in ("b/a.csv", "b/c/d/e.csv", "b/c.csv", "b/c/f.csv", "g.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    local = fs.LocalFileSystem()
+    for folder in (tmp_path, tmp_path / "b", tmp_path / "b/c"):
+        selector = fs.FileSelector(str(folder))
+        found = {info.path: info.type for info in list_google_folder(local, selector)}
+        assert found == {info.path: info.type for info in local.get_file_info(selector)}
+    assert list_google_folder(local, fs.FileSelector(f"{tmp_path}/none", allow_not_found=True)) == []
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------
 
 
@@ -169,6 +207,9 @@ def test_an_endpoint_may_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) 
         ("AWS Error UNKNOWN (HTTP status 400) during", "doesn't accept the request; no credentials"),
         ("AWS Error UNKNOWN (HTTP status 405) during HeadObject", "what answers is no such store at h"),
         ("AWS Error SLOW_DOWN during GetObject operation", "the store is overloaded or down at h"),
+        ("UNAVAILABLE: Could not create a OAuth2 access token: Could not resolve hostname", "access denied"),
+        ("failed: AuthenticationException: Bearer token is not permitted", "access denied; no credentials"),
+        ("failed: Unexpected end of Base64 encoded string", "access denied; no credentials"),
         ("google::cloud::Status(PERMISSION_DENIED: no)", "access denied; no credentials found: environment"),
         ("Something else\nin two lines", "the store's client reports: Something else"),
     ],

@@ -1,7 +1,8 @@
-"""Two stores that speak S3 here: moto, which trusts anybody, and rclone, which checks signatures."""
+"""Servers of others: moto, which trusts anybody, rclone, which checks signatures, and programs as such."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -28,25 +29,29 @@ def moto_store() -> Iterator[str]:
 
 
 @contextmanager
-def rclone_store(folder: Path) -> Iterator[str]:
-    """Host and port of a server that serves a folder: its subfolders are buckets, and files are objects."""
+def started(program: str, *words: str, **environment: str) -> Iterator[str]:
+    """Host and port of a server, of this environment or of the machine. Words may name `{host}`, `{port}`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or "rclone"
-    command = [program, "serve", "s3", str(folder), "--addr", address, "--auth-key", f"{KEY},{SECRET}"]
-    with subprocess.Popen(
-        [*command, "--dir-cache-time", "0s", "--config", "/dev/null"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+        host, port = probe.getsockname()
+    found = shutil.which(program, path=str(Path(sys.executable).parent)) or program
+    command = [found, *(word.format(host=host, port=port) for word in words)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet, env=os.environ | environment) as process:
         try:
-            host, port = address.split(":")
-            for _ in range(200):
+            for _ in range(400):
                 with socket.socket() as probe:
-                    if probe.connect_ex((host, int(port))) == 0:
+                    if probe.connect_ex((host, port)) == 0:
                         break
                 time.sleep(0.05)
-            yield address
+            yield f"{host}:{port}"
         finally:
             process.terminate()
+
+
+@contextmanager
+def rclone_store(folder: Path) -> Iterator[str]:
+    """Host and port of a server that serves a folder: its subfolders are buckets, and files are objects."""
+    words = ["serve", "s3", str(folder), "--addr", "{host}:{port}", "--auth-key", f"{KEY},{SECRET}"]
+    with started("rclone", *words, "--dir-cache-time", "0s", "--config", "/dev/null") as address:
+        yield address
