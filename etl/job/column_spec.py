@@ -273,7 +273,7 @@ _Parts: TypeAlias = Annotated[
 ]
 _Words: TypeAlias = Annotated[dict[str, Any], Field(min_length=1)]
 _TimeZone: TypeAlias = Annotated[str, AfterValidator(words.time_zone), _OfColumn, _OfDate]
-_Stripped: TypeAlias = Annotated[str, AfterValidator(words.stripped_signs), _OfColumn, _OfNumber]
+_Stripped: TypeAlias = Annotated[words.AroundNumbers, _OfColumn, _OfNumber]
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,7 @@ class ColumnSpec:
         Field(alias="ids"),
     ] = "reject"
     """What becomes of ids; only for user_id and device_id."""
-    nulls: Annotated[NullWords, _OfColumn, Field(examples=[["unknown", "-"]])] = ()
+    nulls: Annotated[tuple[str, ...], written_as(Annotated[NullWords, _OfColumn]), Field(examples=[["unknown", "-"]])] = ()
     """Texts that mean null in this column, besides those of the job."""
     invalid: Annotated[Literal["reject", "skip"], _OfColumn] = "reject"
     """What becomes of a value that doesn't fit: its row is rejected, or the row goes without it. Not for

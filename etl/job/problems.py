@@ -44,7 +44,7 @@ _TYPE_MESSAGES: Final = {
     "dict_type": "must be a mapping",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
-    "too_short": "is empty",
+    "too_short": "is empty; fill it in, or take it out",
     "bool_type": "must be true or false",
 }
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, InitVar, dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
@@ -63,7 +63,8 @@ PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
-# Whatever else a key of a job is, the fingerprint has it.
+# The fingerprint has these keys, and of all others those that are given.
+_ALWAYS_HASHED: Final = ("identification", "csv", "changes", "transform", "partial_families")
 _SENDS_NOTHING: Final = ("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines")
 
 
@@ -153,8 +154,8 @@ class Job:
     run: Annotated[RunOptions, BeforeValidator(blank_is_empty, RunOptions)] = RunOptions()
     """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
-    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, of
-    # `destination.trust_status`, and of each key of `run`, such as `run.rate`.
+    # `file`; `lines` has the 1-based line of each key by its path, such as `run.rate`, and of each column
+    # spec by its path in Identification.specs.
     folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
     file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
     lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
@@ -236,12 +237,9 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
         problems += _job_problems(job, data)
     if problems or job is None:
         raise JobError(name, faults(problems, document.lines), job=stated)
-    lines = {}
+    lines = {".".join(map(str, path)): line for path, line in document.lines.items()}
     for path, _ in job.identification.located():
         if line := line_of(("identification", *path, "column"), document.lines):
-            lines[".".join(map(str, path))] = line
-    for path, line in document.lines.items():
-        if path == ("destination", "trust_status") or (path[0] == "run" and len(path) == 2):
             lines[".".join(map(str, path))] = line
     return replace(job, name=job.name or default, folder=folder, file=name, lines=lines)
 
@@ -262,11 +260,8 @@ def key_fingerprints(job: Job) -> dict[str, str]:
 
 def _given(part: Any) -> dict[str, Any]:
     # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
-    defaults = {
-        one.name: one.default if one.default_factory is MISSING else one.default_factory()
-        for one in fields(part)
-    }
-    return {key: value for key in defaults if (value := getattr(part, key)) != defaults[key]}
+    values = ((one, getattr(part, one.name)) for one in fields(part))
+    return {one.name: value for one, value in values if value not in (one.default, {})}
 
 
 def _packed(content: object) -> bytes:
@@ -274,19 +269,11 @@ def _packed(content: object) -> bytes:
 
 
 def _meaning(job: Job) -> dict[str, Any]:
-    """The keys of a job that change what is sent."""
-    content: dict[str, object] = {
-        "version": FINGERPRINT_VERSION,
-        "identification": job.identification,
-        "destination": Destination(job.destination.endpoint, job.destination.transport),
-        "csv": job.csv,
-        "changes": job.changes,
-        "transform": job.transform,
-        "partial_families": job.partial_families,
-    }
-    return content | {
-        key: value for key, value in _given(job).items() if key not in {*content, *_SENDS_NOTHING}
-    }
+    """The keys of a job that change what is sent; of the destination, where to and how."""
+    content = {key: getattr(job, key) for key in _ALWAYS_HASHED} | {"version": FINGERPRINT_VERSION}
+    content["destination"] = Destination(job.destination.endpoint, job.destination.transport)
+    further = {key: value for key, value in _given(job).items() if key not in {*content, *_SENDS_NOTHING}}
+    return content | further
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------
@@ -305,13 +292,10 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
             "take the time out"
         )
         yield Problem(("identification", amplitude.TIME_FIELD), message)
-    given = data["identification"]
-    found = identification_problems(
-        job.identification,
-        given if isinstance(given, dict) else {},
-        partial_families=job.partial_families == "reset",
-    )
-    yield from (replace(problem, path=("identification", *problem.path)) for problem in found)
+    given, reset = data["identification"], job.partial_families == "reset"
+    given = given if isinstance(given, dict) else {}
+    for found in identification_problems(job.identification, given, partial_families=reset):
+        yield replace(found, path=("identification", *found.path))
     operators, changes = job.identification.operators, job.changes
     unrepeatable = ", ".join(sorted(name for name in operators if name in UNREPEATABLE))
     if changes.by == "user" and unrepeatable:

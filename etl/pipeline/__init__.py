@@ -4,35 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .baseline import Recorded, record_baseline
-    from .explain import Explanation, explain_user
-    from .figures import Changed
-    from .plan import Plan, plan_job
-    from .preview import PreviewedRow, first_rows, preview_rows, sampled_rows
-    from .row_pipeline import RowPipeline
-    from .run import run_job
-    from .settings import RejectLimit, RowMinimum, Settings
-    from .status import status_of
-
-__all__ = [
-    "Changed",
-    "Explanation",
-    "Plan",
-    "PreviewedRow",
-    "Recorded",
-    "RejectLimit",
-    "RowMinimum",
-    "RowPipeline",
-    "Settings",
-    "explain_user",
-    "first_rows",
-    "plan_job",
-    "preview_rows",
-    "record_baseline",
-    "run_job",
-    "sampled_rows",
-    "status_of",
-]
+    from .baseline import Recorded as Recorded
+    from .baseline import record_baseline as record_baseline
+    from .explain import Explanation as Explanation
+    from .explain import explain_user as explain_user
+    from .figures import Changed as Changed
+    from .plan import Plan as Plan
+    from .plan import plan_job as plan_job
+    from .preview import PreviewedRow as PreviewedRow
+    from .preview import first_rows as first_rows
+    from .preview import preview_rows as preview_rows
+    from .preview import sampled_rows as sampled_rows
+    from .row_pipeline import RowPipeline as RowPipeline
+    from .run import run_job as run_job
+    from .settings import RejectLimit as RejectLimit
+    from .settings import RowMinimum as RowMinimum
+    from .settings import Settings as Settings
+    from .status import status_of as status_of
 
 _HOMES: Final = {
     "baseline": ("Recorded", "record_baseline"),
