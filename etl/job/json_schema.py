@@ -45,10 +45,7 @@ class _EditorSchema(GenerateJsonSchema):
 
 def _attribute_docstrings(class_: type) -> dict[str, str]:
     """The text below each attribute; read here as it takes longer than all else of a short command."""
-    try:
-        body = ast.parse(inspect.getsource(class_)).body[0].body  # type: ignore[attr-defined]
-    except OSError:  # a class without source has its descriptions in its fields
-        return {}
+    body = ast.parse(inspect.getsource(class_)).body[0].body  # type: ignore[attr-defined]
     return {
         ast.unparse(key.target): inspect.cleandoc(ast.literal_eval(text.value)).replace("\n", " ")
         for key, text in pairwise(body)

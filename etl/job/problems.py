@@ -123,7 +123,7 @@ def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]
         found = details.get("ctx", {}).get("error")
         if isinstance(found, ProblemsError):
             yield from (Problem((*path, *one.path), one.message) for one in found.problems)
-        elif details["type"] == "unexpected_keyword_argument":
+        elif details["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
             key = str(path[-1])
             if len(path) <= 2 and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
                 yield Problem(path, f"`{clipped(key)}`{_NO_SECRETS}")
