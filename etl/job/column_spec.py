@@ -28,7 +28,7 @@ from ..amplitude.limits import MAX_GROUP_VALUES
 from ..amplitude.operators import LIST_OPERATORS
 from . import words
 from .problems import Problem, ProblemsError, clipped, did_you_mean
-from .scalars import ConstantType, Data, ValueType, constant_faults, constant_text, is_blank
+from .scalars import ConstantType, Data, ValueType, is_blank, written_constant
 from .words import SECTION, NullWords, Text, as_list_of, optional, written_as
 
 if TYPE_CHECKING:
@@ -46,13 +46,15 @@ STEP_WORDS: Final[tuple[StepWord, ...]] = get_args(StepWord)
 # What an editor takes a plain scalar for.
 _SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
 _STRING_TYPES: Final = ("string", "number", "integer", "boolean", "date", "datetime")
-_ROLE_TYPES: Final[Mapping[SpecRole, tuple[str, tuple[ValueType, ...]]]] = {
-    "id": ("Amplitude takes only text here", _STRING_TYPES),
-    "field": ("Amplitude takes only text here", _STRING_TYPES),
-    "group": ("a group is text or a list of text", (*_STRING_TYPES, "list")),
-    "time": ("`time` is a time", ("datetime", "date", "number", "integer")),
-    "$add": ("`$add` adds numbers", ("number", "integer")),
+# Why a role takes only some types, these, and what a constant must be in it, whatever the type.
+_ROLE_TYPES: Final[Mapping[SpecRole, tuple[str, tuple[ValueType, ...], ConstantType]]] = {
+    "id": ("Amplitude takes only text here", _STRING_TYPES, "string"),
+    "field": ("Amplitude takes only text here", _STRING_TYPES, "string"),
+    "group": ("a group is text or a list of text", (*_STRING_TYPES, "list"), "texts"),
+    "time": ("`time` is a time", ("datetime", "date", "number", "integer"), "datetime"),
+    "$add": ("`$add` adds numbers", ("number", "integer"), None),
 }
+_ANY_TYPE: Final = ("", get_args(ValueType), None)
 
 
 # --- steps -----------------------------------------------------------------------------------------------
@@ -143,44 +145,38 @@ def _role(info: ValidationInfo) -> SpecRole:
     return str(context["role"])
 
 
-def _constant_type(info: ValidationInfo) -> ConstantType:
-    """What a constant, a default or a word's value must be in the spec's role."""
-    role, given = _role(info), info.data.get("type")
-    if role in {"id", "field"}:
-        return "string"
-    if role == "time":
-        return "datetime"
-    if role == "group":
-        return "texts"
-    return "number" if given is None and role == "$add" else given
+def _written(value: Data, info: ValidationInfo) -> tuple[str, list[str]]:
+    """The JSON text of a constant, a default or a word's value, and what is wrong with it in the role."""
+    return written_constant(value, _ROLE_TYPES.get(_role(info), _ANY_TYPE)[2] or info.data.get("type"))
 
 
 def _constant(value: Data, info: ValidationInfo) -> str | None:
     """The JSON text of a `value` or `default`."""
-    role, key = _role(info), "value" if info.field_name == "constant" else "default"
-    if key == "value" and info.data.get("column") is not None:
+    role = _role(info)
+    if info.field_name == "constant" and info.data.get("column") is not None:
         message = "`column` and `value` exclude each other: a value comes from the source or is a constant"
         raise ValueError(message)
     if is_blank(value):
-        if key == "default":
+        if info.field_name == "default":
             return None
         message = "is null, which Amplitude ignores; leave the property out, or list it under `$unset`"
         raise ValueError(message)
-    found = constant_faults(value, _constant_type(info))
+    text, found = _written(value, info)
     if role in LIST_OPERATORS and isinstance(value, dict):
         found.append("must be a list or one value for a list")
     if role == "group" and isinstance(value, list) and len(value) > MAX_GROUP_VALUES:
         found.append(f"has more than {MAX_GROUP_VALUES} groups of one type")
     if found:
-        raise ProblemsError([Problem((), f"`{key}` {fault}") for fault in found])
-    return constant_text(value, _constant_type(info))
+        raise ProblemsError([Problem((), fault) for fault in found])
+    return text
 
 
 def _type(given: ValueType | None, info: ValidationInfo) -> ValueType | None:
-    why, allowed = _ROLE_TYPES.get(_role(info), ("", ()))
-    if allowed and given is not None and given not in allowed:
+    role = _role(info)
+    why, allowed, _ = _ROLE_TYPES.get(role, _ANY_TYPE)
+    if given is not None and given not in allowed:
         raise ValueError(f"can't be `{given}`: {why}; use {' or '.join(allowed)}")
-    return given
+    return "number" if given is None and role == "$add" else given
 
 
 def _of_column(value: object, info: ValidationInfo) -> object:
@@ -234,28 +230,26 @@ def _values(given: dict[str, Data] | None, info: ValidationInfo) -> tuple[tuple[
         raise ValueError("can't be used here; an id and a time are no words")
     if type_ not in {None, "string", "number", "integer", "boolean"}:
         raise ValueError(f"can't be used with `type: {type_}`; leave the type out")
-    problems, meanings = [], {}
+    problems, meanings = [], dict[str, str]()
     for key, value in given.items():
-        word, found = key.strip(), []
-        if word in meanings:
-            found.append(f"`{clipped(word)}` stands in `values` twice; spaces around it don't count")
+        word, text, found = key.strip(), "null", list[str]()
         if isinstance(value, list | dict):
-            found.append(f"`{clipped(key)}` must stand for text, a number, true, false or null")
+            found.append("must stand for text, a number, true, false or null")
         elif not is_blank(value):
-            found += [f"`{clipped(key)}` {fault}" for fault in constant_faults(value, _constant_type(info))]
-        problems += [Problem((key,), message) for message in found]
-        usable = not found and not is_blank(value)
-        meanings[word] = constant_text(value, _constant_type(info)) if usable else "null"
+            text, found = _written(value, info)
+        if word in meanings:
+            found.append("stands in `values` twice; spaces around it don't count")
+        problems += [Problem((key,), fault) for fault in found]
+        meanings[word] = text
     if problems:
         raise ProblemsError(problems)
     return tuple(sorted(meanings.items()))
 
 
 def _of_number(given: str, info: ValidationInfo) -> str:
-    type_ = info.data.get("type") or ("number" if _role(info) == "$add" else None)
     if info.data.get("values", "") != ():
         raise ValueError("does nothing beside `values`, which has a value for each text")
-    if type_ not in {"number", "integer"}:
+    if info.data.get("type") not in {"number", "integer"}:
         raise ValueError("does nothing without `type: number` or `type: integer`")
     if info.field_name == "thousands" and given == info.data.get("decimal"):
         raise ValueError(f"`thousands` and `decimal` are both `{given}`; give another sign for one of them")
@@ -297,7 +291,7 @@ class ColumnSpec:
     # word are JSON text of the type that the place takes. `nulls` has the words of the job, too.
     column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = None
     """The source's column."""
-    type: Annotated[ValueType | None, AfterValidator(_type)] = None
+    type: Annotated[ValueType | None, AfterValidator(_type), Field(validate_default=True)] = None
     """What the value becomes; by default what the source has."""
     constant: Annotated[
         str | None, PlainValidator(_constant, Any), Field(alias="value", examples=["crm"])
@@ -331,7 +325,9 @@ class ColumnSpec:
         Field(alias="ids"),
     ] = "reject"
     """What becomes of ids; only for user_id and device_id."""
-    nulls: Annotated[tuple[str, ...], written_as(Annotated[NullWords, _OfColumn]), Field(examples=[["unknown", "-"]])] = ()
+    nulls: Annotated[
+        tuple[str, ...], written_as(Annotated[NullWords, _OfColumn]), Field(examples=[["unknown", "-"]])
+    ] = ()
     """Texts that mean null in this column, besides those of the job."""
     invalid: Annotated[Literal["reject", "skip"], _OfColumn] = "reject"
     """What becomes of a value that doesn't fit: its row is rejected, or the row goes without it. Not for
@@ -386,9 +382,8 @@ def column_entry(role: SpecRole) -> WrapValidator:
             value = {"column": value}
         if isinstance(value, dict):
             spec: ColumnSpec = handler(value)
-            type_: ValueType | None = "number" if role == "$add" and spec.type is None else spec.type
             nulls = sorted({*context.get("nulls", ()), *spec.nulls}) if spec.column is not None else ()
-            spec = replace(spec, type=type_, nulls=tuple(nulls))
+            spec = replace(spec, nulls=tuple(nulls))
             if problems := list(without_effect(spec)):
                 raise ProblemsError(problems)
             return spec

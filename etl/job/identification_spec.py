@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from .. import amplitude
@@ -106,9 +106,9 @@ def _columns(role: SpecRole) -> Any:
 def _section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
     """The type of a section of the file by the type and description of each key; it is read as a dict."""
     found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
-    section = TypedDict(name, found, total=False)  # type: ignore[misc, operator]
-    section.__doc__, section.__pydantic_config__ = doc, {**SECTION, **config}
-    return section
+    section = TypedDict(name, found, total=False)  # type: ignore[misc]
+    section.__doc__ = doc
+    return with_config(ConfigDict(**SECTION, **config))(section)
 
 
 _OperatorKeys: Final = _section(

@@ -83,8 +83,8 @@ class ExcelOptions:
 
 
 def with_sheet(excel: ExcelOptions, info: ValidationInfo) -> ExcelOptions:
-    """Add the job's own `sheet`, which the context has."""
-    sheet = info.context.get("sheet") if info.context else None
+    """Add the job's own `sheet`."""
+    sheet = (info.context or {})["sheet"]
     if sheet is not None and excel.sheet is not None:
         raise ValueError("has a `sheet`, and the job has one, too: take one of them out")
     return excel if sheet is None else replace(excel, sheet=sheet)

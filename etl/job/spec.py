@@ -68,14 +68,9 @@ _ALWAYS_HASHED: Final = ("identification", "csv", "changes", "transform", "parti
 _SENDS_NOTHING: Final = ("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines")
 
 
-def _kept_as(name: str) -> AfterValidator:
-    """Keeps a key of the file for validators of the keys after it, which have it in their parts."""
-
-    def keep(value: object, info: ValidationInfo) -> object:
-        info.context[name] = value  # type: ignore[index]
-        return value
-
-    return AfterValidator(keep)
+def _keep_nulls(words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """Keep the job's words for null for the column specs, which come after them and have them, too."""
+    return info.context.setdefault("nulls", words)  # type: ignore[union-attr, no-any-return]
 
 
 _Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
@@ -96,7 +91,7 @@ class Job:
     csv: Annotated[CsvOptions, BeforeValidator(blank_is_empty, CsvOptions)] = CsvOptions()
     """How CSV files are written."""
     # For the file alone: `excel` has it.
-    sheet: InitVar[Annotated[Text | None, _kept_as("sheet"), Field(examples=["Users"])]] = None
+    sheet: InitVar[Annotated[Text | None, Field(examples=["Users"])]] = None
     """Which sheet of a workbook is read; by default the first one that is visible."""
     excel: Annotated[
         ExcelOptions,
@@ -107,7 +102,7 @@ class Job:
     """Where the rows of a workbook stand."""
     # For the file alone: every column spec has them in its own `nulls`.
     nulls: InitVar[
-        Annotated[NullWords, _kept_as("nulls"), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
+        Annotated[NullWords, AfterValidator(_keep_nulls), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
     ] = ()
     """Texts that mean null in any text column, compared without the spaces around them."""
     # YAML's null, as a file and as data have it, is the word.
@@ -132,7 +127,7 @@ class Job:
     )
     """Where identifications go."""
     # For the file alone: `changes` has it.
-    absent: InitVar[Annotated[Absent, _kept_as("absent")]] = "keep"
+    absent: InitVar[Absent] = "keep"
     """`unset` unsets the job's properties for users who were in the last export and left."""
     changes: Annotated[
         Changes,
@@ -143,7 +138,7 @@ class Job:
             ),
             ChangesBy | Changes,
         ),
-        AfterValidator(lambda changes, info: replace(changes, absent=info.context.get("absent", "keep"))),
+        AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
         Field(examples=["user", {"ignore": ["last_login_at"]}], validate_default=True),
     ] = Changes()
     """What is compared with the last run: every property, users as a whole, or nothing (off)."""
@@ -228,7 +223,12 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
         default = stated = ""
     with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
         stated = words.job_name(str(data["name"]))
-    context = {"environ": environ, "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))}
+    context = {
+        "environ": environ,
+        "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE)),
+        "sheet": data.get("sheet"),
+        "absent": data.get("absent", "keep"),
+    }
     try:
         job = _adapter().validate_python(data, context=context)
     except ValidationError as error:
