@@ -108,7 +108,7 @@ def _section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config:
     found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
     section = TypedDict(name, found, total=False)  # type: ignore[misc]
     section.__doc__ = doc
-    return with_config(ConfigDict(**SECTION, **config))(section)
+    return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
 
 
 _OperatorKeys: Final = _section(

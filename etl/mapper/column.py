@@ -13,7 +13,7 @@ from ..arrow.json_lines import mark_json
 from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
 from .datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
-from .job_values import apply_steps, constant_value, fill_default, fill_default_time, read_words
+from .job_values import apply_steps, as_column_type, constant_value, read_words
 from .json_values import (
     at_path,
     clean_nested,
@@ -26,7 +26,7 @@ from .json_values import (
     stable_type,
 )
 from .lists import count_groups, fit_strings, to_lists
-from .numbers import parse_booleans, to_numbers
+from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
@@ -81,28 +81,29 @@ class Column:
 
     def _read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
         spec = self.spec
-        if source is not None and is_json(source.type):
+        if source is None:
+            constant = constant_value(spec.constant or "null")
+            values = pa.repeat(constant.values[0], n)
+            found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
+            found = self._in_role(found)
+        elif is_json(source.type):
             # By kind, so that each value becomes what it would among values of its kind.
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
-            if spec.default is not None:
-                filling = constant_value(spec.default)
-                if self.role == "time":  # a default is in UTC; `timezone` and `unit` are those of the source
-                    filling = to_milliseconds(filling.values)
-                else:
-                    filling = self._in_role(filling, check_id=False)
-                found = found.map(lambda values: fill_nulls(values, filling.values))
-            return found.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else found
-        if source is not None:
-            return self._in_role(self._converted(source, text=text), default=spec.default)
-        constant = constant_value(spec.constant or "null")
-        values = pa.repeat(constant.values[0], n)
-        found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
-        return self._in_role(found, default=spec.default)
+        else:
+            found = self._in_role(self._converted(source, text=text))
+        if spec.default is not None:
+            filling = constant_value(spec.default)
+            # A default is in UTC; `timezone` and `unit` are those of the source.
+            filling = to_milliseconds(filling.values) if self.role == "time" else self._in_role(filling)
+            fits = source is not None and not is_json(source.type)
+            one = as_column_type(filling.values, found.values.type) if fits else filling.values
+            found = found.map(lambda values: fill_nulls(values, one))
+        return found.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else found
 
     # --- values of JSON, by kind -------------------------------------------------------------------------
 
     def _typed(self, values: pa.Array) -> ColumnValues:
-        return self._in_role(self._converted(values, text=False), check_id=False)
+        return self._in_role(self._converted(values, text=False))
 
     def _nested(self, texts: pa.Array) -> ColumnValues:
         """Objects and lists of several types as JSON, or as its text if the column takes text."""
@@ -160,32 +161,23 @@ class Column:
             return found  # times keep their milliseconds
         return found.then(lambda values: convert(values, spec))
 
-    def _in_role(
-        self, found: ColumnValues, *, default: str | None = None, check_id: bool = True
-    ) -> ColumnValues:
+    def _in_role(self, found: ColumnValues) -> ColumnValues:
         """The values as their place takes them: text, milliseconds, lists or marked JSON."""
-        spec, fill = self.spec, fill_default
+        spec = self.spec
         if self.role == "id":
             if spec.column is None or spec.transform or spec.type is not None:  # others are trimmed already
                 found = found.then(lambda ids: id_texts(ids, keep=True)).then(trim_ids)
         elif self.role == "time":
-            fill = fill_default_time
             as_written = spec.type is None and spec.column is not None
             zone, unit = (spec.timezone, spec.unit) if as_written else (None, None)
             found = found.then(lambda times: to_milliseconds(times, zone, unit))
         elif self.role == "field":
             found = found.then(as_text).then(lambda texts: fit_strings(texts, spec.too_long))
         elif self.role == "group":
-            found = found.then(element_texts)
-        if default is not None:
-            found = fill(found, default)
+            found = found.then(element_texts).then(count_groups)
         if found.raw:
             return found.map(mark_elements if self.role == "list" else mark_json)
-        if self.role == "list":
-            return found.then(to_lists)
-        if self.role == "id" and check_id:
-            return found.then(lambda ids: check_ids(self.name, ids))
-        return found.then(count_groups) if self.role == "group" else found
+        return found.then(to_lists) if self.role == "list" else found
 
 
 def convert(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
@@ -203,8 +195,7 @@ def convert(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
     if wanted == "boolean":
         return ColumnValues(values) if pa.types.is_boolean(kind) else as_text(values).then(parse_booleans)
     if wanted in {"number", "integer"}:
-        numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        found = ColumnValues(values) if numeric else as_text(values)
+        found = ColumnValues(values) if is_number(kind) else as_text(values)
         return found.then(lambda numbers: to_numbers(numbers, spec))
     found = ColumnValues(values) if spec.unit is None else epoch_times(values, spec.unit)
     if not (pa.types.is_date(found.values.type) or pa.types.is_timestamp(found.values.type)):

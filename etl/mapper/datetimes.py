@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .. import dates
 from ..arrow.json_lines import json_texts
 from .column_values import ColumnValues, RowMask, as_mask, blank_bad, blank_out, issues_of
+from .numbers import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,7 +205,7 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
         seconds, fractions, valid = _split_timestamps(times, zone)
         valid = valid & as_mask(values.is_valid()) & (seconds >= 0)
         milliseconds = np.where(valid, seconds, 0) * 1000 + fractions
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    elif is_number(kind):
         if pa.types.is_floating(kind):
             values = blank_out(values, pc.is_nan(values))
         milliseconds, valid = _read_numbers(values.cast(pa.float64(), safe=False))

@@ -51,6 +51,11 @@ def to_numbers(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
     return parse_integers(values) if whole else parse_numbers(values)
 
 
+def is_number(kind: pa.DataType) -> bool:
+    """Whether it is one of the types of numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def check_finite(values: pa.Array) -> ColumnValues:
     """Floats as they are; NaN becomes null, an infinity is an issue."""
     floats = values.to_numpy(zero_copy_only=False)
