@@ -13,7 +13,7 @@ from ..arrow.json_lines import mark_json
 from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
 from .datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
-from .job_values import apply_steps, as_column_type, constant_value, read_words
+from .job_values import apply_steps, constant_value, fill_default, fill_default_time, read_words
 from .json_values import (
     at_path,
     clean_nested,
@@ -81,29 +81,28 @@ class Column:
 
     def _read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
         spec = self.spec
-        if source is None:
-            constant = constant_value(spec.constant or "null")
-            values = pa.repeat(constant.values[0], n)
-            found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
-            found = self._in_role(found)
-        elif is_json(source.type):
+        if source is not None and is_json(source.type):
             # By kind, so that each value becomes what it would among values of its kind.
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
-        else:
-            found = self._in_role(self._converted(source, text=text))
-        if spec.default is not None:
-            filling = constant_value(spec.default)
-            # A default is in UTC; `timezone` and `unit` are those of the source.
-            filling = to_milliseconds(filling.values) if self.role == "time" else self._in_role(filling)
-            fits = source is not None and not is_json(source.type)
-            one = as_column_type(filling.values, found.values.type) if fits else filling.values
-            found = found.map(lambda values: fill_nulls(values, one))
-        return found.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else found
+            if spec.default is not None:
+                filling = constant_value(spec.default)
+                if self.role == "time":  # a default is in UTC; `timezone` and `unit` are those of the source
+                    filling = to_milliseconds(filling.values)
+                else:
+                    filling = self._in_role(filling, check_id=False)
+                found = found.map(lambda values: fill_nulls(values, filling.values))
+            return found.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else found
+        if source is not None:
+            return self._in_role(self._converted(source, text=text), default=spec.default)
+        constant = constant_value(spec.constant or "null")
+        values = pa.repeat(constant.values[0], n)
+        found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
+        return self._in_role(found, default=spec.default)
 
     # --- values of JSON, by kind -------------------------------------------------------------------------
 
     def _typed(self, values: pa.Array) -> ColumnValues:
-        return self._in_role(self._converted(values, text=False))
+        return self._in_role(self._converted(values, text=False), check_id=False)
 
     def _nested(self, texts: pa.Array) -> ColumnValues:
         """Objects and lists of several types as JSON, or as its text if the column takes text."""
@@ -161,23 +160,32 @@ class Column:
             return found  # times keep their milliseconds
         return found.then(lambda values: convert(values, spec))
 
-    def _in_role(self, found: ColumnValues) -> ColumnValues:
+    def _in_role(
+        self, found: ColumnValues, *, default: str | None = None, check_id: bool = True
+    ) -> ColumnValues:
         """The values as their place takes them: text, milliseconds, lists or marked JSON."""
-        spec = self.spec
+        spec, fill = self.spec, fill_default
         if self.role == "id":
             if spec.column is None or spec.transform or spec.type is not None:  # others are trimmed already
                 found = found.then(lambda ids: id_texts(ids, keep=True)).then(trim_ids)
         elif self.role == "time":
+            fill = fill_default_time
             as_written = spec.type is None and spec.column is not None
             zone, unit = (spec.timezone, spec.unit) if as_written else (None, None)
             found = found.then(lambda times: to_milliseconds(times, zone, unit))
         elif self.role == "field":
             found = found.then(as_text).then(lambda texts: fit_strings(texts, spec.too_long))
         elif self.role == "group":
-            found = found.then(element_texts).then(count_groups)
+            found = found.then(element_texts)
+        if default is not None:
+            found = fill(found, default)
         if found.raw:
             return found.map(mark_elements if self.role == "list" else mark_json)
-        return found.then(to_lists) if self.role == "list" else found
+        if self.role == "list":
+            return found.then(to_lists)
+        if self.role == "id" and check_id:
+            return found.then(lambda ids: check_ids(self.name, ids))
+        return found.then(count_groups) if self.role == "group" else found
 
 
 def convert(values: pa.Array, spec: ColumnSpec) -> ColumnValues:

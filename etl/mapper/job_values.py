@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -11,15 +11,15 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrow.json_lines import json_texts, unmark_json
+from ..arrow.json_lines import json_texts
 from .column_values import ColumnValues, empty_to_null, issues_of
-from .datetimes import parse_formats, to_dates, to_datetimes
-from .json_values import mark_elements
-from .lists import is_list, to_lists
-from .numbers import is_number
+from .datetimes import parse_formats, to_dates, to_datetimes, to_milliseconds
+from .lists import is_list
 from .typed_values import as_text, hex_text, uuid_text
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from ..job.column_spec import Step
 
 NOT_A_WORD: Final = "{} is none of the texts in `values`"
@@ -39,25 +39,48 @@ def constant_value(text: str) -> ColumnValues:
     return ColumnValues(pa.array([value])) if one_type else ColumnValues(pa.array([text]), raw=True)
 
 
-def as_column_type(default: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A default, shape (1,), in the type of its column if that holds it exactly, or else as it is."""
-    given = default.type
-    if pa.types.is_string(kind) and not pa.types.is_nested(given):
-        return default if pa.types.is_string(given) else json_texts(default)
-    if pa.types.is_string(given) and (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
-        found = (to_dates if pa.types.is_date(kind) else to_datetimes)(default)
-        return default if found.issues else found.values
-    if is_list(kind) and not is_list(given):
-        marked = pa.types.is_string(given) and unmark_json(default[0].as_py())
-        if not marked:
-            return to_lists(default).values
-        return mark_elements(pa.array([marked])) if marked[0] == "[" else default
-    if is_number(kind) and is_number(given):
-        with suppress(pa.ArrowInvalid):
-            cast = default.cast(kind)
-            if float(cast[0].as_py()) == default[0].as_py():
-                return cast
-    return default
+def fill_default(found: ColumnValues, default: str) -> ColumnValues:
+    """Nulls replaced by a default. If the values' type can't hold it, all become raw JSON.
+
+    Which of the two depends on the type and the default only, never on the values.
+    """
+    values = found.values
+    scalar = None if found.raw else _scalar(orjson.loads(default), values.type)
+    if scalar is None:
+        texts = values if found.raw else json_texts(values)
+        return ColumnValues(texts.fill_null(default), found.issues, raw=True)
+    return ColumnValues(pc.if_else(values.is_null(), scalar, values), found.issues)
+
+
+def fill_default_time(found: ColumnValues, default: str) -> ColumnValues:
+    """Nulls replaced by a default, the JSON text of a time, in milliseconds since 1970."""
+    time = to_milliseconds(constant_value(default).values).values[0]
+    return ColumnValues(pc.if_else(found.values.is_null(), time, found.values), found.issues)
+
+
+def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
+    """The value as a scalar of a column's type; None where it isn't one."""
+    if pa.types.is_string(kind):
+        if isinstance(value, (list, dict)):
+            return None
+        return pa.scalar(value if isinstance(value, str) else orjson.dumps(value).decode())
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        if not isinstance(value, str):
+            return None
+        found = (to_dates if pa.types.is_date(kind) else to_datetimes)(pa.array([value]))
+        return None if found.issues else found.values[0]
+    if pa.types.is_boolean(kind) != isinstance(value, bool):
+        return None
+    if pa.types.is_decimal(kind) and isinstance(value, float):
+        value = Decimal(str(value))  # type: ignore[assignment]
+    if is_list(kind) and not isinstance(value, list):
+        value = [value]
+    try:
+        scalar = pa.scalar(value, type=kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    # Arrow makes integers of floats without an error.
+    return scalar if scalar.as_py() == value else None
 
 
 def read_words(texts: pa.Array, words: Words) -> ColumnValues:

@@ -120,8 +120,8 @@ def read_json(values: pa.ExtensionArray, read: Mapping[JsonKind, ReadKind]) -> C
 
 def fill_nulls(values: pa.Array, filling: pa.Array) -> pa.Array:
     """Nulls replaced by a filling of shape (1,), which may be of another type."""
-    values, filling = _same_type([values, filling])
-    return pc.if_else(values.is_null(), filling[0], values)
+    places = np.where(np.asarray(values.is_null()), len(values), np.arange(len(values)))
+    return pa.concat_arrays(_same_type([values, filling])).take(pa.array(places))
 
 
 def loses_marked_digits(values: pa.Array) -> bool:
