@@ -7,7 +7,8 @@ Row numbers count from 1, the first row after a header. A range is half open: `f
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -268,22 +269,10 @@ class Tally:
     swallowed: int = 0
 
     def __add__(self, other: Tally) -> Tally:
-        # Written out: this runs several times for each request.
-        return Tally(
-            self.rows + other.rows,
-            self.accepted + other.accepted,
-            self.unchanged + other.unchanged,
-            self.merged + other.merged,
-            self.rejected + other.rejected,
-            self.requests + other.requests,
-            self.retries + other.retries,
-            self.throttled + other.throttled,
-            self.bytes + other.bytes,
-            self.in_doubt + other.in_doubt,
-            self.uncounted + other.uncounted,
-            self.swallowed + other.swallowed,
-        )
+        return Tally(*map(add, _COUNTS(self), _COUNTS(other)))
 
+
+_COUNTS: Final = attrgetter(*(one.name for one in fields(Tally)))
 
 # What becomes of a row.
 ROW_ENDS: Final = ("accepted", "unchanged", "merged", "rejected")
