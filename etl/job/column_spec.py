@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +29,7 @@ from ..amplitude.operators import LIST_OPERATORS
 from . import words
 from .problems import Problem, ProblemsError, clipped, did_you_mean
 from .scalars import ConstantType, Data, ValueType, is_blank, written_constant
-from .words import SECTION, NullWords, Text, as_list_of, optional, written_as
+from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,12 +74,14 @@ class StepArgument:
 
     __pydantic_config__ = ConfigDict(**SECTION, json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    prefix: Annotated[Text | None, Field(examples=["crm-"])] = None
-    """Puts this text before the value."""
-    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = None
-    """Wherever a key stands in the value it becomes what stands beside the key."""
-    date_format: Annotated[_Formats | None, Field(examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]])] = None
-    """Reads the text as a date of this format (strptime); of several formats the first that fits."""
+    prefix: Text | None = key("Puts this text before the value.", examples=["crm-"])
+    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = key(
+        "Wherever a key stands in the value it becomes what stands beside the key."
+    )
+    date_format: _Formats | None = key(
+        "Reads the text as a date of this format (strptime); of several formats the first that fits.",
+        examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,15 +233,15 @@ def _values(given: dict[str, Data] | None, info: ValidationInfo) -> tuple[tuple[
     if type_ not in {None, "string", "number", "integer", "boolean"}:
         raise ValueError(f"can't be used with `type: {type_}`; leave the type out")
     problems, meanings = [], dict[str, str]()
-    for key, value in given.items():
-        word, text, found = key.strip(), "null", list[str]()
+    for given_word, value in given.items():
+        word, text, found = given_word.strip(), "null", list[str]()
         if isinstance(value, list | dict):
             found.append("must stand for text, a number, true, false or null")
         elif not is_blank(value):
             text, found = _written(value, info)
         if word in meanings:
             found.append("stands in `values` twice; spaces around it don't count")
-        problems += [Problem((key,), fault) for fault in found]
+        problems += [Problem((given_word,), fault) for fault in found]
         meanings[word] = text
     if problems:
         raise ProblemsError(problems)
@@ -256,9 +258,13 @@ def _of_number(given: str, info: ValidationInfo) -> str:
     return given
 
 
-_OfColumn: Final = AfterValidator(_of_column)
-_OfDate: Final = AfterValidator(_of_date)
-_OfNumber: Final = AfterValidator(_of_number)
+_T = TypeVar("_T")
+_OfColumn: TypeAlias = Annotated[_T, AfterValidator(_of_column)]
+_OfDate: TypeAlias = Annotated[_T, AfterValidator(_of_column), AfterValidator(_of_date)]
+_OfNumber: TypeAlias = Annotated[_T, AfterValidator(_of_column), AfterValidator(_of_number)]
+_Type: TypeAlias = Annotated[ValueType | None, AfterValidator(_type)]
+_Constant: TypeAlias = Annotated[str | None, PlainValidator(_constant, Any)]
+_Steps: TypeAlias = Annotated[tuple[_StepEntry, ...], as_list_of(_StepEntry)]
 _Parts: TypeAlias = Annotated[
     list[Text],
     Field(min_length=1),
@@ -266,8 +272,7 @@ _Parts: TypeAlias = Annotated[
     BeforeValidator(lambda given: given.split(".") if isinstance(given, str) else given, Text | list[Text]),
 ]
 _Words: TypeAlias = Annotated[dict[str, Any], Field(min_length=1)]
-_TimeZone: TypeAlias = Annotated[str, AfterValidator(words.time_zone), _OfColumn, _OfDate]
-_Stripped: TypeAlias = Annotated[words.AroundNumbers, _OfColumn, _OfNumber]
+_Meanings: TypeAlias = Annotated[_OfColumn[_Words | None], AfterValidator(_values)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +281,16 @@ class Ids:
 
     __pydantic_config__ = SECTION
 
-    mangled: Literal["reject", "keep"] = "reject"
-    """What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has mangled: the
-    row is rejected, or the id is sent as it is."""
+    mangled: Literal["reject", "keep"] = key(
+        "What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has "
+        "mangled: the row is rejected, or the id is sent as it is.",
+        "reject",
+    )
+
+
+_Mangled: TypeAlias = Annotated[
+    Literal["reject", "keep"], optional(Annotated[Ids, AfterValidator(lambda ids: ids.mangled)], "reject")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,67 +301,57 @@ class ColumnSpec:
 
     # Exactly one of `column` and `constant` is given. `constant`, `default` and what `values` have for each
     # word are JSON text of the type that the place takes. `nulls` has the words of the job, too.
-    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = None
-    """The source's column."""
-    type: Annotated[ValueType | None, AfterValidator(_type), Field(validate_default=True)] = None
-    """What the value becomes; by default what the source has."""
-    constant: Annotated[
-        str | None, PlainValidator(_constant, Any), Field(alias="value", examples=["crm"])
-    ] = None
-    """A constant instead of a column."""
-    path: Annotated[
-        tuple[str, ...],
-        optional(_Parts, ()),
-        _OfColumn,
-        Field(examples=["$oid", "profile.plan", ["a.b", "c"]]),
-    ] = ()
-    """Where in an object of the column the value stands: parts with dots between, or a list."""
-    transform: Annotated[tuple[_StepEntry, ...], as_list_of(_StepEntry), _OfColumn] = ()
-    """Steps in order, such as [trim, lower, sha256]."""
-    default: Annotated[str | None, PlainValidator(_constant, Any), _OfColumn, Field(examples=["free", 0])] = (
-        None
+    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = key("The source's column.")
+    type: _Type = key("What the value becomes; by default what the source has.", validate_default=True)
+    constant: _Constant = key("A constant instead of a column.", alias="value", examples=["crm"])
+    path: Annotated[tuple[str, ...], optional(_OfColumn[_Parts], ())] = key(
+        "Where in an object of the column the value stands: parts with dots between, or a list.",
+        (),
+        examples=["$oid", "profile.plan", ["a.b", "c"]],
     )
-    """Stands for a null."""
-    null: Annotated[Literal["skip", "unset"], _OfColumn] = "skip"
-    """What becomes of a null: the property is left alone, or unset (only under $set)."""
-    empty: Annotated[Literal["null", "keep"], _OfColumn] = "null"
-    """What an empty CSV field is: a null, or empty text."""
-    too_long: Annotated[Literal["reject", "truncate"], _OfColumn] = "reject"
-    """What becomes of text that is too long for Amplitude: the row is rejected, or it is cut."""
-    separator: Annotated[Text, _OfColumn, Field(examples=[";"])] = ","
-    """Parts text into a list; for `type: list`."""
-    mangled: Annotated[
-        Literal["reject", "keep"],
-        optional(Annotated[Ids, AfterValidator(lambda ids: ids.mangled)], "reject"),
-        _OfColumn,
-        Field(alias="ids"),
-    ] = "reject"
-    """What becomes of ids; only for user_id and device_id."""
-    nulls: Annotated[
-        tuple[str, ...], written_as(Annotated[NullWords, _OfColumn]), Field(examples=[["unknown", "-"]])
-    ] = ()
-    """Texts that mean null in this column, besides those of the job."""
-    invalid: Annotated[Literal["reject", "skip"], _OfColumn] = "reject"
-    """What becomes of a value that doesn't fit: its row is rejected, or the row goes without it. Not for
-    ids."""
-    unit: Annotated[Unit | None, _OfColumn, _OfDate] = None
-    """What numbers count since 1970, for dates and times: seconds, or parts of a second."""
-    timezone: Annotated[_TimeZone | None, Field(examples=["Europe/Berlin"])] = None
-    """The zone of times that don't say theirs; with `type: date`, days are those there."""
-    values: Annotated[
-        tuple[tuple[str, str], ...],
-        written_as(Annotated[_Words | None, _OfColumn, AfterValidator(_values)]),
-        Field(examples=[{"yes": True, "no": False}]),
-    ] = ()
-    """What each text stands for: text, a number, true, false or null. Other texts don't fit."""
-    decimal: Annotated[words.DecimalSign, _OfColumn, _OfNumber, Field(examples=[","])] = "."
-    """The decimal sign of numbers in text."""
-    thousands: Annotated[
-        str, optional(Annotated[words.ThousandsSign, _OfColumn, _OfNumber], ""), Field(examples=[".", " "])
-    ] = ""
-    """The sign between groups of three digits, in numbers in text."""
-    strip: Annotated[str, optional(_Stripped, ""), Field(examples=["€ ", "%"])] = ""
-    """Characters that are taken off both ends of the text before it is read as a number."""
+    transform: _OfColumn[_Steps] = key("Steps in order, such as [trim, lower, sha256].", ())
+    default: _OfColumn[_Constant] = key("Stands for a null.", examples=["free", 0])
+    null: _OfColumn[Literal["skip", "unset"]] = key(
+        "What becomes of a null: the property is left alone, or unset (only under $set).", "skip"
+    )
+    empty: _OfColumn[Literal["null", "keep"]] = key(
+        "An empty CSV field: a null, or empty text.", "null"
+    )
+    too_long: _OfColumn[Literal["reject", "truncate"]] = key(
+        "What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.", "reject"
+    )
+    separator: _OfColumn[Text] = key("Parts text into a list; for `type: list`.", ",", examples=[";"])
+    mangled: _OfColumn[_Mangled] = key(
+        "What becomes of ids; only for user_id and device_id.", "reject", alias="ids"
+    )
+    nulls: Annotated[tuple[str, ...], written_as(_OfColumn[NullWords])] = key(
+        "Texts that mean null in this column, besides those of the job.", (), examples=[["unknown", "-"]]
+    )
+    invalid: _OfColumn[Literal["reject", "skip"]] = key(
+        "What becomes of a value that doesn't fit: its row is rejected, or goes without it. Not for ids.",
+        "reject",
+    )
+    unit: _OfDate[Unit | None] = key(
+        "What numbers count since 1970, for dates and times: seconds, or parts of a second."
+    )
+    timezone: _OfDate[Annotated[str, AfterValidator(words.time_zone)]] | None = key(
+        "The zone of times that don't say theirs; with `type: date`, days are those there.",
+        examples=["Europe/Berlin"],
+    )
+    values: Annotated[tuple[tuple[str, str], ...], written_as(_Meanings)] = key(
+        "What each text stands for: text, a number, true, false or null. Other texts don't fit.",
+        (),
+        examples=[{"yes": True, "no": False}],
+    )
+    decimal: _OfNumber[words.DecimalSign] = key("The decimal sign of numbers in text.", ".", examples=[","])
+    thousands: Annotated[str, optional(_OfNumber[words.ThousandsSign], "")] = key(
+        "The sign between groups of three digits, in numbers in text.", "", examples=[".", " "]
+    )
+    strip: Annotated[str, optional(_OfNumber[words.AroundNumbers], "")] = key(
+        "Characters that are taken off both ends of the text before it is read as a number.",
+        "",
+        examples=["€ ", "%"],
+    )
 
 
 def without_effect(spec: ColumnSpec) -> Iterator[Problem]:

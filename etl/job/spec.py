@@ -9,11 +9,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import InitVar, dataclass, field, fields, replace
+from dataclasses import MISSING, InitVar, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
@@ -56,7 +56,7 @@ from .sections import (
     RunOptions,
     with_sheet,
 )
-from .words import SECTION, NullWords, Text, as_list_of, optional
+from .words import SECTION, NullWords, Text, as_list_of, key, optional
 
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
@@ -74,6 +74,8 @@ def _keep_nulls(words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]
 
 
 _Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
+_Part = TypeVar("_Part")
+_Section: TypeAlias = Annotated[_Part, BeforeValidator(blank_is_empty)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,56 +84,57 @@ class Job:
 
     __pydantic_config__ = SECTION
 
-    name: Annotated[str, optional(_Name, "")] = ""
-    """Names the state folder; by default the file's name without its ending."""
-    source: Annotated[
-        tuple[Expanded, ...], as_list_of(Text), Field(examples=["exports/users-*.parquet"])
-    ] = ()
-    """Files, folders, globs or URLs, relative to this file. ${VAR} is expanded."""
-    csv: Annotated[CsvOptions, BeforeValidator(blank_is_empty, CsvOptions)] = CsvOptions()
-    """How CSV files are written."""
+    name: Annotated[str, optional(_Name, "")] = key(
+        "Names the state folder; by default the file's name without its ending.", ""
+    )
+    source: Annotated[tuple[Expanded, ...], as_list_of(Text)] = key(
+        "Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.",
+        (),
+        examples=["exports/users-*.parquet"],
+    )
+    csv: _Section[CsvOptions] = key("How CSV files are written.", CsvOptions())
     # For the file alone: `excel` has it.
-    sheet: InitVar[Annotated[Text | None, Field(examples=["Users"])]] = None
-    """Which sheet of a workbook is read; by default the first one that is visible."""
-    excel: Annotated[
-        ExcelOptions,
-        BeforeValidator(blank_is_empty, ExcelOptions),
-        AfterValidator(with_sheet),
-        Field(validate_default=True),
-    ] = ExcelOptions()
-    """Where the rows of a workbook stand."""
+    sheet: InitVar[Text | None] = key(
+        "Which sheet of a workbook is read; by default the first one that is visible.", examples=["Users"]
+    )
+    excel: Annotated[_Section[ExcelOptions], AfterValidator(with_sheet)] = key(
+        "Where the rows of a workbook stand.", ExcelOptions(), validate_default=True
+    )
     # For the file alone: every column spec has them in its own `nulls`.
-    nulls: InitVar[
-        Annotated[NullWords, AfterValidator(_keep_nulls), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
-    ] = ()
-    """Texts that mean null in any text column, compared without the spaces around them."""
+    nulls: InitVar[Annotated[NullWords, AfterValidator(_keep_nulls)]] = key(
+        "Texts that mean null in any text column, compared without the spaces around them.",
+        (),
+        examples=[["NULL", "\\N", "n/a", "-"]],
+    )
     # YAML's null, as a file and as data have it, is the word.
     missing: Annotated[
         Missing,
         BeforeValidator(lambda value: "null" if is_blank(value) else value),
         WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
-    ] = "fail"
-    """What it means that a file lacks a column which other files have: the run stops before anything is sent,
-    or the column is null there. In NDJSON it is always null."""
-    transform: Annotated[
-        words.FunctionName | None,
-        Field(examples=["package.module:function"]),
-    ] = None
-    """A Python function from DataFrame to DataFrame."""
-    identification: IdentificationEntry
-    """What Amplitude gets, with columns in place of values."""
-    partial_families: PartialFamilies = "refuse"
-    """`reset` allows to map a part of a family; Amplitude then resets the rest of it to null."""
-    destination: Annotated[Destination, BeforeValidator(blank_is_empty, Destination)] = Destination(
-        amplitude.REGIONS["us"]
+    ] = key(
+        "What it means that a file lacks a column which other files have: the run stops before anything is "
+        "sent, or the column is null there. In NDJSON it is always null.",
+        "fail",
     )
-    """Where identifications go."""
+    transform: words.FunctionName | None = key(
+        "A Python function from DataFrame to DataFrame.", examples=["package.module:function"]
+    )
+    identification: IdentificationEntry = key(
+        "What Amplitude gets, with columns in place of values.", MISSING
+    )
+    partial_families: PartialFamilies = key(
+        "`reset` allows to map a part of a family; Amplitude then resets the rest of it to null.", "refuse"
+    )
+    destination: _Section[Destination] = key(
+        "Where identifications go.", Destination(amplitude.REGIONS["us"])
+    )
     # For the file alone: `changes` has it.
-    absent: InitVar[Absent] = "keep"
-    """`unset` unsets the job's properties for users who were in the last export and left."""
+    absent: InitVar[Absent] = key(
+        "`unset` unsets the job's properties for users who were in the last export and left.", "keep"
+    )
+    # A word says what is compared.
     changes: Annotated[
         Changes,
-        # A word says what is compared.
         BeforeValidator(
             lambda value: (
                 {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
@@ -139,15 +142,20 @@ class Job:
             ChangesBy | Changes,
         ),
         AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
-        Field(examples=["user", {"ignore": ["last_login_at"]}], validate_default=True),
-    ] = Changes()
-    """What is compared with the last run: every property, users as a whole, or nothing (off)."""
-    api_key_env: words.VariableName = DEFAULT_KEY_VARIABLE
-    """The environment variable that holds the API key."""
-    api_key_file: Text | None = None
-    """The file that holds the API key, relative to this file."""
-    run: Annotated[RunOptions, BeforeValidator(blank_is_empty, RunOptions)] = RunOptions()
-    """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
+    ] = key(
+        "What is compared with the last run: every property, users as a whole, or nothing (off).",
+        Changes(),
+        examples=["user", {"ignore": ["last_login_at"]}],
+        validate_default=True,
+    )
+    api_key_env: words.VariableName = key(
+        "The environment variable that holds the API key.", DEFAULT_KEY_VARIABLE
+    )
+    api_key_file: Text | None = key("The file that holds the API key, relative to this file.")
+    run: _Section[RunOptions] = key(
+        "Options of the command run, with underscores; the command line and PROPSYNC_* variables win.",
+        RunOptions(),
+    )
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
     # `file`; `lines` has the 1-based line of each key by its path, such as `run.rate`, and of each column
     # spec by its path in Identification.specs.

@@ -10,6 +10,7 @@ import re
 import unicodedata
 import zoneinfo
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -43,15 +44,20 @@ _SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd
 _SHORTEST_SECRET: Final = 8
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 
-# Of every section of a job file. The text below a key is for editors: the JSON Schema has it.
+# Of every section of a job file.
 SECTION: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-# --- what annotates a key --------------------------------------------------------------------------------
+# --- what declares a key ---------------------------------------------------------------------------------
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 _NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
 Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schema_input_type=bool)]
+
+
+def key(text: str, default: object = None, **more: object) -> Any:
+    """A key of a section with the text that editors show; `more` is for pydantic's Field."""
+    return field(default=default, metadata={"description": text, **more})
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
