@@ -314,9 +314,7 @@ class ColumnSpec:
     null: _OfColumn[Literal["skip", "unset"]] = key(
         "What becomes of a null: the property is left alone, or unset (only under $set).", "skip"
     )
-    empty: _OfColumn[Literal["null", "keep"]] = key(
-        "An empty CSV field: a null, or empty text.", "null"
-    )
+    empty: _OfColumn[Literal["null", "keep"]] = key("An empty CSV field: a null, or empty text.", "null")
     too_long: _OfColumn[Literal["reject", "truncate"]] = key(
         "What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.", "reject"
     )
