@@ -109,26 +109,25 @@ def date_step(formats: Iterable[str]) -> Step:
 
 
 def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
-    with_argument = StepArgument.__slots__
-    known = (*STEP_WORDS, *with_argument)
-    if isinstance(value, str) and value in STEP_WORDS:
-        return Step(str(value))  # type: ignore[arg-type]
-    if isinstance(value, str) and value in with_argument:
-        raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
-    if isinstance(value, str):
-        remedy = f"the steps are {', '.join(known)}{did_you_mean(value, known)}"
-        raise ValueError(f"has no step `{clipped(value)}`; {remedy}")  # noqa: TRY004 - pydantic wants it
-    if not isinstance(value, dict) or len(value) != 1:
+    word = str(value) if isinstance(value, str) else None
+    if word in STEP_WORDS:
+        return Step(word)
+    if isinstance(value, dict) and len(value) == 1:
+        if (word := next(iter(value))) in STEP_WORDS:
+            raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
+        given: StepArgument = handler(value)
+        if given.replace is not None:
+            return Step("replace", pairs=tuple(given.replace.items()))
+        if given.prefix is not None:
+            return Step("prefix", given.prefix)
+        if given.date_format is not None:
+            return date_step(given.date_format)
+    elif word is None:
         raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
-    if (word := next(iter(value))) in STEP_WORDS:
-        raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
-    given: StepArgument = handler(value)
-    if given.replace is not None:
-        return Step("replace", pairs=tuple(given.replace.items()))
-    if given.prefix is not None:
-        return Step("prefix", given.prefix)
-    if given.date_format is not None:
-        return date_step(given.date_format)
+    elif word not in StepArgument.__slots__:
+        known = (*STEP_WORDS, *StepArgument.__slots__)
+        remedy = f"the steps are {', '.join(known)}{did_you_mean(word, known)}"
+        raise ValueError(f"has no step `{clipped(word)}`; {remedy}")
     raise ValueError(f"needs an argument for `{word}`: write {{{word}: ...}}")
 
 

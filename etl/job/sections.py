@@ -6,7 +6,7 @@ A new key of a section is a field here, with its type, its default, and the text
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -143,23 +143,19 @@ class Changes:
 _SHARE = r"(100|\d{1,2}(\.\d+)?)\s*%"
 
 
-def _as_text(value: object) -> object:
-    """A number of a program's data as a file would have it."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-_Scalar = BeforeValidator(_as_text)
-_Schema = WithJsonSchema({"type": ["string", "number"]})
+# A number of a program's data is as a file would have it.
+_Scalar: Final = BeforeValidator(lambda given: str(given) if type(given) in {int, float} else given)
+_Word: TypeAlias = Annotated[str, _Scalar, WithJsonSchema({"type": ["string", "number"]})]
 _Rate: TypeAlias = Annotated[
-    str, _Scalar, matching(r"max|(?=.*[1-9])\d+(\.\d+)?", "must be a number above 0, or `max`"), _Schema
+    _Word, matching(r"max|(?=.*[1-9])\d+(\.\d+)?", "must be a number above 0, or `max`")
 ]
-_Count: TypeAlias = Annotated[str, _Scalar, matching(r"[1-9]\d*", "must be a whole number above 0"), _Schema]
-_Percent: TypeAlias = Annotated[str, _Scalar, matching(_SHARE, "must be a share such as 50%"), _Schema]
+_Count: TypeAlias = Annotated[_Word, matching(r"[1-9]\d*", "must be a whole number above 0")]
+_Percent: TypeAlias = Annotated[_Word, matching(_SHARE, "must be a share such as 50%")]
 _Rows: TypeAlias = Annotated[
-    str, _Scalar, matching(rf"\d+|{_SHARE}", "must be rows such as 100, or a share such as 1%"), _Schema
+    _Word, matching(rf"\d+|{_SHARE}", "must be rows such as 100, or a share such as 1%")
 ]
 _Duration: TypeAlias = Annotated[
-    str, _Scalar, matching(r"\d+(\.\d+)?(ms|s|m|h|)", "must be a duration such as 90s, 30m or 2h"), _Schema
+    _Word, matching(r"\d+(\.\d+)?(ms|s|m|h|)", "must be a duration such as 90s, 30m or 2h")
 ]
 _RejectsFile: TypeAlias = Annotated[
     Text, matching(r"(?i).*\.(csv|ndjson)", "must be the name of a file that ends in .csv or .ndjson")
