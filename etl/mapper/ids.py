@@ -27,7 +27,7 @@ from .numbers import check_finite
 from .typed_values import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ..job.column_spec import Step
 
@@ -133,18 +133,19 @@ def check_ids(name: str, ids: pa.Array) -> ColumnValues:
         ("short_id", short, f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
         ("long_id", long, f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
     )
-    return ColumnValues(ids, tuple(_issues_at(rows, ids, checks)))
-
-
-def _issues_at(
-    rows: NDArray[np.int64], shown: pa.Array, checks: Iterable[tuple[str, pa.Array, str]]
-) -> Iterator[ValueIssue]:
-    """The issues by code, marks of these rows, and message."""
+    issues: list[ValueIssue] = []
     for code, marks, message in checks:
-        bad = np.zeros(len(shown), dtype=np.bool_)
-        bad[rows[as_mask(marks)]] = True
-        if bad.any():
-            yield ValueIssue(code, bad, message, shown)
+        issues += _issue_at(code, rows, marks, message, ids)
+    return ColumnValues(ids, tuple(issues))
+
+
+def _issue_at(
+    code: str, rows: NDArray[np.int64], marks: pa.Array, message: str, shown: pa.Array
+) -> tuple[ValueIssue, ...]:
+    """As `issues_of`, of marks of some rows; values are quoted from `shown`."""
+    bad = np.zeros(len(shown), dtype=np.bool_)
+    bad[rows[as_mask(marks)]] = True
+    return (ValueIssue(code, bad, message, shown),) if bad.any() else ()
 
 
 def _may_be_refused(ids: pa.StringArray) -> NDArray[np.int64]:
@@ -170,7 +171,8 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
             pc.match_substring_regex(few, one) for one in (_SCIENTIFIC, _FRACTION, _SPREADSHEET, _CLIENT_ID)
         )
         found = (science, SCIENTIFIC_ID), (pc.and_not(fraction, client), FRACTION_ID), (sheet, SPREADSHEET_ID)
-        yield from _issues_at(rows, texts, (("mangled_id", *one) for one in found))
+        for marks, message in found:
+            yield from _issue_at("mangled_id", rows, marks, message, texts)
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
         hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
         shown: list[str | None] = [None] * len(texts)
