@@ -28,7 +28,8 @@ FIRST_DAY, LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31
 FIRST_SECOND: Final = FIRST_DAY * SECONDS_PER_DAY
 LAST_SECOND: Final = LAST_DAY * SECONDS_PER_DAY + SECONDS_PER_DAY - 1
 
-_ZONE: Final = r"(?P<zone>[Zz]|(?i:UTC|GMT)|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)"
+_AHEAD: Final = r"(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?"  # of UTC
+_ZONE: Final = rf"(?P<zone>[Zz]|(?i:UTC|GMT)|{_AHEAD})"
 _ISO: Final = (
     r"^(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
     rf"(?:[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)? ?{_ZONE}?)?$"
@@ -139,7 +140,10 @@ def _read_pattern(texts: pa.Array, pattern: str, zone: str | None, *, local: boo
     """Read texts by a pattern with the groups year (or yy), month, day, hour, minute, second and zone."""
     found = pc.extract_regex(texts, pattern)
     groups = dict(zip([field.name for field in found.type], found.flatten(), strict=True))
-    offsets, has_zone = _zone_offsets(groups.pop("zone", pa.nulls(len(texts), pa.string())))
+    zone_text, sign = (groups.pop(name, pa.nulls(len(texts), pa.string())) for name in ("zone", "sign"))
+    has_zone, behind = (
+        np.asarray(marks.fill_null(False)) for marks in (pc.not_equal(zone_text, ""), pc.equal(sign, "-"))
+    )
     # Where a group or the whole pattern doesn't match, zero: no date has a month 0.
     numbers: dict[str, Integers] = {
         name: pc.if_else(pc.equal(group, ""), "0", group).fill_null("0").cast(pa.int64()).to_numpy()
@@ -153,12 +157,13 @@ def _read_pattern(texts: pa.Array, pattern: str, zone: str | None, *, local: boo
     next_month = (months + np.timedelta64(1, "M")).astype("datetime64[D]").astype(np.int64)
     zero = np.zeros(len(texts), dtype=np.int64)
     hour, minute, second = (numbers.get(name, zero) for name in ("hour", "minute", "second"))
+    ahead = numbers.get("hours", zero) * 3600 + numbers.get("minutes", zero) * 60
     valid = (year > 0) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= next_month - first_day)
     valid &= (hour < 24) & (minute < 60) & (second < 60)
     written = (first_day + day - 1) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
     if local and zone is None:
         return written, valid
-    return _in_zone(written - offsets, valid, has_zone, zone, local=local)
+    return _in_zone(written - np.where(behind, -ahead, ahead), valid, has_zone, zone, local=local)
 
 
 def _in_zone(
@@ -178,19 +183,6 @@ def _in_zone(
             moments, exist = to_utc(sure, zone)
             utc, valid = np.where(has_zone, utc, moments), valid & (has_zone | exist)
     return utc, valid & in_years(utc)
-
-
-def _zone_offsets(zones: pa.Array) -> tuple[Integers, NDArray[np.bool_]]:
-    """How many seconds each zone is ahead of UTC, and whether there is a zone; shape (n,) each."""
-    encoded = zones.fill_null("").dictionary_encode()
-    distinct = encoded.dictionary.to_pylist()
-    offsets = []
-    for zone in distinct:
-        digits = zone[1:].replace(":", "").ljust(4, "0") if zone[:1] in {"+", "-"} else "0000"
-        seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
-        offsets.append(-seconds if zone[:1] == "-" else seconds)
-    places = encoded.indices.to_numpy(zero_copy_only=False)
-    return np.array(offsets, np.int64)[places], np.array([bool(zone) for zone in distinct], np.bool_)[places]
 
 
 def _read_format(texts: pa.Array, format_: str, zone: str | None) -> Instants:

@@ -12,41 +12,23 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from .errors import EtlError
     from .job import Job
     from .pipeline.baseline import Recorded
     from .pipeline.explain import Explanation
     from .pipeline.plan import Plan
-    from .pipeline.settings import Options, RejectLimit, RowMinimum, Settings
+    from .pipeline.settings import Options, Settings
     from .readback import Verified
     from .reader import Source
     from .run_events import Listener, Summary
 
-__all__ = [
-    "EtlError",
-    "Explanation",
-    "Job",
-    "Plan",
-    "Recorded",
-    "RejectLimit",
-    "RowMinimum",
-    "Settings",
-    "Summary",
-    "Verified",
-    "__version__",
-    "baseline",
-    "explain",
-    "plan",
-    "preview",
-    "run",
-    "verify",
-]
-
 __version__: str
 
 # Imported when they are first asked for: the command shows its help without them.
-_HOMES: Final = {"EtlError": ".errors", "Job": ".job", "Summary": ".run_events", "Verified": ".readback"}
-_OF_RUNS: Final = frozenset(["Explanation", "Plan", "Recorded", "RejectLimit", "RowMinimum", "Settings"])
+_OF_RUNS: Final = ("Explanation", "Plan", "Recorded", "RejectLimit", "RowMinimum", "Settings")
+_HOMES = {"EtlError": ".errors", "Job": ".job", "Summary": ".run_events", "Verified": ".readback"}
+_HOMES |= dict.fromkeys(_OF_RUNS, ".pipeline")
+
+__all__ = ["__version__", "baseline", "explain", "plan", "preview", "run", "verify", *_HOMES]
 
 
 def run(
@@ -178,6 +160,6 @@ if not TYPE_CHECKING:  # which knows the names, and no others
             from importlib.metadata import version
 
             return version("propsync")
-        if home := ".pipeline" if name in _OF_RUNS else _HOMES.get(name):
-            return getattr(import_module(home, __package__), name)
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name], __package__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

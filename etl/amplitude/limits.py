@@ -47,7 +47,6 @@ MAX_EVENTS_BYTES: Final = 19_000_000  # of the 20 MB that /batch takes, before c
 # The smallest plan.
 DEFAULT_REQUESTS_PER_SECOND: Final = 100.0
 DEFAULT_RATE: Final = 1000.0  # identifications a second
-MAX_UPDATES_PER_USER_HOUR: Final = 1800  # above it a user's updates are dropped silently
 
 THROTTLE_SECONDS: Final = 15.0  # the Identify page's wait after a 429
 BATCH_THROTTLE_SECONDS: Final = 30.0  # the Batch page's

@@ -41,17 +41,15 @@ class UserProfile:
     @classmethod
     def of(cls, data: Payload) -> Self:
         """The profile in the `userData` of an answer."""
+        fields = {str(name): value for name, value in data.items() if isinstance(value, str)}
         properties, groups, devices = (data.get(key) for key in ("amp_props", "groups", "device_ids"))
-        user_id, named = (
-            data.get("user_id"),
-            devices if isinstance(devices, list) else [data.get("device_id")],
-        )
+        named = devices if isinstance(devices, list) else [data.get("device_id")]
         return cls(
-            user_id=user_id if isinstance(user_id, str) and user_id else None,
+            user_id=fields.get("user_id") or None,
             device_ids=tuple(one for one in named if isinstance(one, str)),
             properties=properties if isinstance(properties, dict) else {},
             groups=groups if isinstance(groups, dict) else None,
-            fields={str(name): value for name, value in data.items() if isinstance(value, str)},
+            fields=fields,
         )
 
 

@@ -49,8 +49,11 @@ def line_ends(lines: bytes) -> NDArray[np.int64]:
 
 
 def json_texts(values: pa.Array) -> pa.Array:
-    """Write each value as JSON text, shape (n,); null stays null. Costs a Python object a row."""
-    lines = json_lines(pa.record_batch([values], names=["v"]))
+    """Write each value as JSON text, shape (n,), with marked JSON in it; null stays null.
+
+    Costs a Python object a row.
+    """
+    lines = json_lines(pa.record_batch([values], names=["v"]), splice=splice_json)
     # A line is {"v":...}, or {} for a null.
     texts = [line[5:-1] or None for line in lines.split(b"\n")[:-1]]
     return pa.array(texts, pa.binary()).cast(pa.string())

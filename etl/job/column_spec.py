@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -28,8 +28,8 @@ from ..amplitude.limits import MAX_GROUP_VALUES
 from ..amplitude.operators import LIST_OPERATORS
 from . import words
 from .problems import Problem, ProblemsError, clipped, did_you_mean
-from .scalars import ConstantType, Data, ValueType, constant_faults, constant_text, is_blank
-from .words import SECTION, NullWords, Text, as_list_of, optional, written_as
+from .scalars import ConstantType, Data, ValueType, is_blank, written_constant
+from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,13 +46,15 @@ STEP_WORDS: Final[tuple[StepWord, ...]] = get_args(StepWord)
 # What an editor takes a plain scalar for.
 _SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1}
 _STRING_TYPES: Final = ("string", "number", "integer", "boolean", "date", "datetime")
-_ROLE_TYPES: Final[Mapping[SpecRole, tuple[str, tuple[ValueType, ...]]]] = {
-    "id": ("Amplitude takes only text here", _STRING_TYPES),
-    "field": ("Amplitude takes only text here", _STRING_TYPES),
-    "group": ("a group is text or a list of text", (*_STRING_TYPES, "list")),
-    "time": ("`time` is a time", ("datetime", "date", "number", "integer")),
-    "$add": ("`$add` adds numbers", ("number", "integer")),
+# Why a role takes only some types, these, and what a constant must be in it, whatever the type.
+_ROLE_TYPES: Final[Mapping[SpecRole, tuple[str, tuple[ValueType, ...], ConstantType]]] = {
+    "id": ("Amplitude takes only text here", _STRING_TYPES, "string"),
+    "field": ("Amplitude takes only text here", _STRING_TYPES, "string"),
+    "group": ("a group is text or a list of text", (*_STRING_TYPES, "list"), "texts"),
+    "time": ("`time` is a time", ("datetime", "date", "number", "integer"), "datetime"),
+    "$add": ("`$add` adds numbers", ("number", "integer"), None),
 }
+_ANY_TYPE: Final = ("", get_args(ValueType), None)
 
 
 # --- steps -----------------------------------------------------------------------------------------------
@@ -72,12 +74,14 @@ class StepArgument:
 
     __pydantic_config__ = ConfigDict(**SECTION, json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    prefix: Annotated[Text | None, Field(examples=["crm-"])] = None
-    """Puts this text before the value."""
-    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = None
-    """Wherever a key stands in the value it becomes what stands beside the key."""
-    date_format: Annotated[_Formats | None, Field(examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]])] = None
-    """Reads the text as a date of this format (strptime); of several formats the first that fits."""
+    prefix: Text | None = key("Puts this text before the value.", examples=["crm-"])
+    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = key(
+        "Wherever a key stands in the value it becomes what stands beside the key."
+    )
+    date_format: _Formats | None = key(
+        "Reads the text as a date of this format (strptime); of several formats the first that fits.",
+        examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +109,25 @@ def date_step(formats: Iterable[str]) -> Step:
 
 
 def _step(value: object, handler: ValidatorFunctionWrapHandler) -> Step:
-    with_argument = StepArgument.__slots__
-    known = (*STEP_WORDS, *with_argument)
-    if isinstance(value, str) and value in STEP_WORDS:
-        return Step(str(value))  # type: ignore[arg-type]
-    if isinstance(value, str) and value in with_argument:
-        raise ValueError(f"needs an argument for `{value}`: write {{{value}: ...}}")
-    if isinstance(value, str):
-        remedy = f"the steps are {', '.join(known)}{did_you_mean(value, known)}"
-        raise ValueError(f"has no step `{clipped(value)}`; {remedy}")  # noqa: TRY004 - pydantic wants it
-    if not isinstance(value, dict) or len(value) != 1:
+    word = str(value) if isinstance(value, str) else None
+    if word in STEP_WORDS:
+        return Step(word)
+    if isinstance(value, dict) and len(value) == 1:
+        if (word := next(iter(value))) in STEP_WORDS:
+            raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
+        given: StepArgument = handler(value)
+        if given.replace is not None:
+            return Step("replace", pairs=tuple(given.replace.items()))
+        if given.prefix is not None:
+            return Step("prefix", given.prefix)
+        if given.date_format is not None:
+            return date_step(given.date_format)
+    elif word is None:
         raise ValueError("must be a word such as `trim`, or a mapping of one key such as {prefix: crm-}")
-    if (word := next(iter(value))) in STEP_WORDS:
-        raise ValueError(f"takes `{word}` without an argument: write `- {word}`")
-    given: StepArgument = handler(value)
-    if given.replace is not None:
-        return Step("replace", pairs=tuple(given.replace.items()))
-    if given.prefix is not None:
-        return Step("prefix", given.prefix)
-    if given.date_format is not None:
-        return date_step(given.date_format)
+    elif word not in StepArgument.__slots__:
+        known = (*STEP_WORDS, *StepArgument.__slots__)
+        remedy = f"the steps are {', '.join(known)}{did_you_mean(word, known)}"
+        raise ValueError(f"has no step `{clipped(word)}`; {remedy}")
     raise ValueError(f"needs an argument for `{word}`: write {{{word}: ...}}")
 
 
@@ -143,44 +146,38 @@ def _role(info: ValidationInfo) -> SpecRole:
     return str(context["role"])
 
 
-def _constant_type(info: ValidationInfo) -> ConstantType:
-    """What a constant, a default or a word's value must be in the spec's role."""
-    role, given = _role(info), info.data.get("type")
-    if role in {"id", "field"}:
-        return "string"
-    if role == "time":
-        return "datetime"
-    if role == "group":
-        return "texts"
-    return "number" if given is None and role == "$add" else given
+def _written(value: Data, info: ValidationInfo) -> tuple[str, list[str]]:
+    """The JSON text of a constant, a default or a word's value, and what is wrong with it in the role."""
+    return written_constant(value, _ROLE_TYPES.get(_role(info), _ANY_TYPE)[2] or info.data.get("type"))
 
 
 def _constant(value: Data, info: ValidationInfo) -> str | None:
     """The JSON text of a `value` or `default`."""
-    role, key = _role(info), "value" if info.field_name == "constant" else "default"
-    if key == "value" and info.data.get("column") is not None:
+    role = _role(info)
+    if info.field_name == "constant" and info.data.get("column") is not None:
         message = "`column` and `value` exclude each other: a value comes from the source or is a constant"
         raise ValueError(message)
     if is_blank(value):
-        if key == "default":
+        if info.field_name == "default":
             return None
         message = "is null, which Amplitude ignores; leave the property out, or list it under `$unset`"
         raise ValueError(message)
-    found = constant_faults(value, _constant_type(info))
+    text, found = _written(value, info)
     if role in LIST_OPERATORS and isinstance(value, dict):
         found.append("must be a list or one value for a list")
     if role == "group" and isinstance(value, list) and len(value) > MAX_GROUP_VALUES:
         found.append(f"has more than {MAX_GROUP_VALUES} groups of one type")
     if found:
-        raise ProblemsError([Problem((), f"`{key}` {fault}") for fault in found])
-    return constant_text(value, _constant_type(info))
+        raise ProblemsError([Problem((), fault) for fault in found])
+    return text
 
 
 def _type(given: ValueType | None, info: ValidationInfo) -> ValueType | None:
-    why, allowed = _ROLE_TYPES.get(_role(info), ("", ()))
-    if allowed and given is not None and given not in allowed:
+    role = _role(info)
+    why, allowed, _ = _ROLE_TYPES.get(role, _ANY_TYPE)
+    if given is not None and given not in allowed:
         raise ValueError(f"can't be `{given}`: {why}; use {' or '.join(allowed)}")
-    return given
+    return "number" if given is None and role == "$add" else given
 
 
 def _of_column(value: object, info: ValidationInfo) -> object:
@@ -234,37 +231,39 @@ def _values(given: dict[str, Data] | None, info: ValidationInfo) -> tuple[tuple[
         raise ValueError("can't be used here; an id and a time are no words")
     if type_ not in {None, "string", "number", "integer", "boolean"}:
         raise ValueError(f"can't be used with `type: {type_}`; leave the type out")
-    problems, meanings = [], {}
-    for key, value in given.items():
-        word, found = key.strip(), []
-        if word in meanings:
-            found.append(f"`{clipped(word)}` stands in `values` twice; spaces around it don't count")
+    problems, meanings = [], dict[str, str]()
+    for given_word, value in given.items():
+        word, text, found = given_word.strip(), "null", list[str]()
         if isinstance(value, list | dict):
-            found.append(f"`{clipped(key)}` must stand for text, a number, true, false or null")
+            found.append("must stand for text, a number, true, false or null")
         elif not is_blank(value):
-            found += [f"`{clipped(key)}` {fault}" for fault in constant_faults(value, _constant_type(info))]
-        problems += [Problem((key,), message) for message in found]
-        usable = not found and not is_blank(value)
-        meanings[word] = constant_text(value, _constant_type(info)) if usable else "null"
+            text, found = _written(value, info)
+        if word in meanings:
+            found.append("stands in `values` twice; spaces around it don't count")
+        problems += [Problem((given_word,), fault) for fault in found]
+        meanings[word] = text
     if problems:
         raise ProblemsError(problems)
     return tuple(sorted(meanings.items()))
 
 
 def _of_number(given: str, info: ValidationInfo) -> str:
-    type_ = info.data.get("type") or ("number" if _role(info) == "$add" else None)
     if info.data.get("values", "") != ():
         raise ValueError("does nothing beside `values`, which has a value for each text")
-    if type_ not in {"number", "integer"}:
+    if info.data.get("type") not in {"number", "integer"}:
         raise ValueError("does nothing without `type: number` or `type: integer`")
     if info.field_name == "thousands" and given == info.data.get("decimal"):
         raise ValueError(f"`thousands` and `decimal` are both `{given}`; give another sign for one of them")
     return given
 
 
-_OfColumn: Final = AfterValidator(_of_column)
-_OfDate: Final = AfterValidator(_of_date)
-_OfNumber: Final = AfterValidator(_of_number)
+_T = TypeVar("_T")
+_OfColumn: TypeAlias = Annotated[_T, AfterValidator(_of_column)]
+_OfDate: TypeAlias = Annotated[_T, AfterValidator(_of_column), AfterValidator(_of_date)]
+_OfNumber: TypeAlias = Annotated[_T, AfterValidator(_of_column), AfterValidator(_of_number)]
+_Type: TypeAlias = Annotated[ValueType | None, AfterValidator(_type)]
+_Constant: TypeAlias = Annotated[str | None, PlainValidator(_constant, Any)]
+_Steps: TypeAlias = Annotated[tuple[_StepEntry, ...], as_list_of(_StepEntry)]
 _Parts: TypeAlias = Annotated[
     list[Text],
     Field(min_length=1),
@@ -272,8 +271,7 @@ _Parts: TypeAlias = Annotated[
     BeforeValidator(lambda given: given.split(".") if isinstance(given, str) else given, Text | list[Text]),
 ]
 _Words: TypeAlias = Annotated[dict[str, Any], Field(min_length=1)]
-_TimeZone: TypeAlias = Annotated[str, AfterValidator(words.time_zone), _OfColumn, _OfDate]
-_Stripped: TypeAlias = Annotated[str, AfterValidator(words.stripped_signs), _OfColumn, _OfNumber]
+_Meanings: TypeAlias = Annotated[_OfColumn[_Words | None], AfterValidator(_values)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +280,16 @@ class Ids:
 
     __pydantic_config__ = SECTION
 
-    mangled: Literal["reject", "keep"] = "reject"
-    """What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has mangled: the
-    row is rejected, or the id is sent as it is."""
+    mangled: Literal["reject", "keep"] = key(
+        "What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has "
+        "mangled: the row is rejected, or the id is sent as it is.",
+        "reject",
+    )
+
+
+_Mangled: TypeAlias = Annotated[
+    Literal["reject", "keep"], optional(Annotated[Ids, AfterValidator(lambda ids: ids.mangled)], "reject")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,65 +300,55 @@ class ColumnSpec:
 
     # Exactly one of `column` and `constant` is given. `constant`, `default` and what `values` have for each
     # word are JSON text of the type that the place takes. `nulls` has the words of the job, too.
-    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = None
-    """The source's column."""
-    type: Annotated[ValueType | None, AfterValidator(_type)] = None
-    """What the value becomes; by default what the source has."""
-    constant: Annotated[
-        str | None, PlainValidator(_constant, Any), Field(alias="value", examples=["crm"])
-    ] = None
-    """A constant instead of a column."""
-    path: Annotated[
-        tuple[str, ...],
-        optional(_Parts, ()),
-        _OfColumn,
-        Field(examples=["$oid", "profile.plan", ["a.b", "c"]]),
-    ] = ()
-    """Where in an object of the column the value stands: parts with dots between, or a list."""
-    transform: Annotated[tuple[_StepEntry, ...], as_list_of(_StepEntry), _OfColumn] = ()
-    """Steps in order, such as [trim, lower, sha256]."""
-    default: Annotated[str | None, PlainValidator(_constant, Any), _OfColumn, Field(examples=["free", 0])] = (
-        None
+    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = key("The source's column.")
+    type: _Type = key("What the value becomes; by default what the source has.", validate_default=True)
+    constant: _Constant = key("A constant instead of a column.", alias="value", examples=["crm"])
+    path: Annotated[tuple[str, ...], optional(_OfColumn[_Parts], ())] = key(
+        "Where in an object of the column the value stands: parts with dots between, or a list.",
+        (),
+        examples=["$oid", "profile.plan", ["a.b", "c"]],
     )
-    """Stands for a null."""
-    null: Annotated[Literal["skip", "unset"], _OfColumn] = "skip"
-    """What becomes of a null: the property is left alone, or unset (only under $set)."""
-    empty: Annotated[Literal["null", "keep"], _OfColumn] = "null"
-    """What an empty CSV field is: a null, or empty text."""
-    too_long: Annotated[Literal["reject", "truncate"], _OfColumn] = "reject"
-    """What becomes of text that is too long for Amplitude: the row is rejected, or it is cut."""
-    separator: Annotated[Text, _OfColumn, Field(examples=[";"])] = ","
-    """Parts text into a list; for `type: list`."""
-    mangled: Annotated[
-        Literal["reject", "keep"],
-        optional(Annotated[Ids, AfterValidator(lambda ids: ids.mangled)], "reject"),
-        _OfColumn,
-        Field(alias="ids"),
-    ] = "reject"
-    """What becomes of ids; only for user_id and device_id."""
-    nulls: Annotated[NullWords, _OfColumn, Field(examples=[["unknown", "-"]])] = ()
-    """Texts that mean null in this column, besides those of the job."""
-    invalid: Annotated[Literal["reject", "skip"], _OfColumn] = "reject"
-    """What becomes of a value that doesn't fit: its row is rejected, or the row goes without it. Not for
-    ids."""
-    unit: Annotated[Unit | None, _OfColumn, _OfDate] = None
-    """What numbers count since 1970, for dates and times: seconds, or parts of a second."""
-    timezone: Annotated[_TimeZone | None, Field(examples=["Europe/Berlin"])] = None
-    """The zone of times that don't say theirs; with `type: date`, days are those there."""
-    values: Annotated[
-        tuple[tuple[str, str], ...],
-        written_as(Annotated[_Words | None, _OfColumn, AfterValidator(_values)]),
-        Field(examples=[{"yes": True, "no": False}]),
-    ] = ()
-    """What each text stands for: text, a number, true, false or null. Other texts don't fit."""
-    decimal: Annotated[words.DecimalSign, _OfColumn, _OfNumber, Field(examples=[","])] = "."
-    """The decimal sign of numbers in text."""
-    thousands: Annotated[
-        str, optional(Annotated[words.ThousandsSign, _OfColumn, _OfNumber], ""), Field(examples=[".", " "])
-    ] = ""
-    """The sign between groups of three digits, in numbers in text."""
-    strip: Annotated[str, optional(_Stripped, ""), Field(examples=["€ ", "%"])] = ""
-    """Characters that are taken off both ends of the text before it is read as a number."""
+    transform: _OfColumn[_Steps] = key("Steps in order, such as [trim, lower, sha256].", ())
+    default: _OfColumn[_Constant] = key("Stands for a null.", examples=["free", 0])
+    null: _OfColumn[Literal["skip", "unset"]] = key(
+        "What becomes of a null: the property is left alone, or unset (only under $set).", "skip"
+    )
+    empty: _OfColumn[Literal["null", "keep"]] = key("An empty CSV field: a null, or empty text.", "null")
+    too_long: _OfColumn[Literal["reject", "truncate"]] = key(
+        "What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.", "reject"
+    )
+    separator: _OfColumn[Text] = key("Parts text into a list; for `type: list`.", ",", examples=[";"])
+    mangled: _OfColumn[_Mangled] = key(
+        "What becomes of ids; only for user_id and device_id.", "reject", alias="ids"
+    )
+    nulls: Annotated[tuple[str, ...], written_as(_OfColumn[NullWords])] = key(
+        "Texts that mean null in this column, besides those of the job.", (), examples=[["unknown", "-"]]
+    )
+    invalid: _OfColumn[Literal["reject", "skip"]] = key(
+        "What becomes of a value that doesn't fit: its row is rejected, or goes without it. Not for ids.",
+        "reject",
+    )
+    unit: _OfDate[Unit | None] = key(
+        "What numbers count since 1970, for dates and times: seconds, or parts of a second."
+    )
+    timezone: _OfDate[Annotated[str, AfterValidator(words.time_zone)]] | None = key(
+        "The zone of times that don't say theirs; with `type: date`, days are those there.",
+        examples=["Europe/Berlin"],
+    )
+    values: Annotated[tuple[tuple[str, str], ...], written_as(_Meanings)] = key(
+        "What each text stands for: text, a number, true, false or null. Other texts don't fit.",
+        (),
+        examples=[{"yes": True, "no": False}],
+    )
+    decimal: _OfNumber[words.DecimalSign] = key("The decimal sign of numbers in text.", ".", examples=[","])
+    thousands: Annotated[str, optional(_OfNumber[words.ThousandsSign], "")] = key(
+        "The sign between groups of three digits, in numbers in text.", "", examples=[".", " "]
+    )
+    strip: Annotated[str, optional(_OfNumber[words.AroundNumbers], "")] = key(
+        "Characters that are taken off both ends of the text before it is read as a number.",
+        "",
+        examples=["€ ", "%"],
+    )
 
 
 def without_effect(spec: ColumnSpec) -> Iterator[Problem]:
@@ -386,9 +381,8 @@ def column_entry(role: SpecRole) -> WrapValidator:
             value = {"column": value}
         if isinstance(value, dict):
             spec: ColumnSpec = handler(value)
-            type_: ValueType | None = "number" if role == "$add" and spec.type is None else spec.type
             nulls = sorted({*context.get("nulls", ()), *spec.nulls}) if spec.column is not None else ()
-            spec = replace(spec, type=type_, nulls=tuple(nulls))
+            spec = replace(spec, nulls=tuple(nulls))
             if problems := list(without_effect(spec)):
                 raise ProblemsError(problems)
             return spec

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
+from typing_extensions import TypedDict
 
 from .. import amplitude
 from .column_spec import ColumnSpec, SpecRole, column_entry
@@ -103,16 +104,11 @@ def _columns(role: SpecRole) -> Any:
 
 
 def _section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
-    """The class of a section of the file by the type and description of each key; absent keys are None."""
-    return make_dataclass(
-        name,
-        [
-            (key.lstrip("$"), Annotated[type_ | None, Field(alias=key, description=description)], None)
-            for key, (type_, description) in keys.items()
-        ],
-        namespace={"__doc__": doc, "__pydantic_config__": {**SECTION, **config}},
-        frozen=True,
-    )
+    """The type of a section of the file by the type and description of each key; it is read as a dict."""
+    found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
+    section = TypedDict(name, found, total=False)  # type: ignore[misc]
+    section.__doc__ = doc
+    return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
 
 
 _OperatorKeys: Final = _section(
@@ -150,17 +146,16 @@ _IdentificationKeys: Final = _section(
 )
 
 
-def _identification(keys: Any) -> Identification:
-    operators = keys.user_properties or _OperatorKeys()
-    columns = {
-        name: getattr(operators, name.lstrip("$")) for name in amplitude.OPERATORS if name in _OPERATORS
-    }
+def _identification(keys: dict[str, Any]) -> Identification:
+    given = {name: value for name, value in keys.items() if value}
+    operators = {name: value for name, value in given.get("user_properties", {}).items() if value}
+    columns = [name for name in amplitude.OPERATORS if name in _OPERATORS and name in operators]
     return Identification(
-        fields={name: spec for name in _FIELDS if (spec := getattr(keys, name)) is not None},
-        groups=dict(sorted((keys.groups or {}).items())),
-        operators={name: dict(sorted(specs.items())) for name, specs in columns.items() if specs},
-        unset=tuple(sorted(operators.unset or ())),
-        clear_all=bool(operators.clearAll),
+        fields={name: given[name] for name in _FIELDS if name in given},
+        groups=dict(sorted(given.get("groups", {}).items())),
+        operators={name: dict(sorted(operators[name].items())) for name in columns},
+        unset=tuple(sorted(operators.get("$unset", ()))),
+        clear_all="$clearAll" in operators,
     )
 
 

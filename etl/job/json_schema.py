@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -30,30 +28,8 @@ class _EditorSchema(GenerateJsonSchema):
             made.pop("default", None)
         return made
 
-    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        made = super().dataclass_schema(schema)
-        texts = _attribute_docstrings(schema["cls"])
-        for field in schema["schema"].get("fields", ()):
-            key = field.get("validation_alias", field["name"])
-            if field["name"] in texts and key in made["properties"]:
-                made["properties"][key]["description"] = texts[field["name"]]
-        return made
-
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
-
-
-def _attribute_docstrings(class_: type) -> dict[str, str]:
-    """The text below each attribute; read here as it takes longer than all else of a short command."""
-    try:
-        body = ast.parse(inspect.getsource(class_)).body[0].body  # type: ignore[attr-defined]
-    except OSError:  # a class without source has its descriptions in its fields
-        return {}
-    return {
-        ast.unparse(key.target): inspect.cleandoc(ast.literal_eval(text.value)).replace("\n", " ")
-        for key, text in pairwise(body)
-        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr)
-    }
 
 
 def editor_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:

@@ -44,8 +44,9 @@ _TYPE_MESSAGES: Final = {
     "dict_type": "must be a mapping",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
-    "too_short": "is empty",
+    "too_short": "is empty; fill it in, or take it out",
     "bool_type": "must be true or false",
+    "missing": "is missing",
 }
 
 
@@ -122,8 +123,10 @@ def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]
         path = tuple(key for key in details["loc"] if key != "[key]")
         found = details.get("ctx", {}).get("error")
         if isinstance(found, ProblemsError):
-            yield from (Problem((*path, *one.path), one.message) for one in found.problems)
-        elif details["type"] == "unexpected_keyword_argument":
+            for one in found.problems:
+                place = (*path, *one.path)
+                yield Problem(place, _about(place, one.message))
+        elif details["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
             key = str(path[-1])
             if len(path) <= 2 and _SECRET.search(re.sub(r"[^a-z]", "", key.lower())):
                 yield Problem(path, f"`{clipped(key)}`{_NO_SECRETS}")
@@ -131,29 +134,30 @@ def validation_problems(error: ValidationError, remedy: Callable[[KeyPath], str]
                 end = remedy(path) if number < MAX_SUGGESTIONS else ""
                 yield Problem(path, f"unknown key `{clipped(key)}`{end}")
         else:
-            # An item of a list goes by the list's name.
-            name = next((key for key in reversed(path) if isinstance(key, str)), "job")
-            missing = details["type"] == "missing"
-            yield Problem(path[:-1] if missing else path, _message(f"`{clipped(name)}`", details))
+            message = _about(path, _end(details))
+            yield Problem(path[:-1] if details["type"] == "missing" else path, message)
 
 
-def _message(name: str, details: ErrorDetails) -> str:
+def _about(path: KeyPath, end: str) -> str:
+    """The sentence that ends so, about what stands at a path; an item of a list goes by the list's name."""
+    name = next((key for key in reversed(path) if isinstance(key, str)), "job")
+    return end if end.startswith("`") else f"`{clipped(name)}` {end}"
+
+
+def _end(details: ErrorDetails) -> str:
     type_, given = details["type"], details["input"]
-    if type_ == "missing":
-        return f"{name} is missing"
     if type_ == "value_error":
-        end = str(details["ctx"]["error"])
-        return end if end.startswith("`") else f"{name} {end}"
+        return str(details["ctx"]["error"])
     if type_ != "literal_error":
-        return f"{name} {_TYPE_MESSAGES.get(type_, details['msg'])}"
+        return _TYPE_MESSAGES.get(type_, details["msg"])
     choices = re.findall(r"'([^']*)'", details["ctx"]["expected"])
     *others, last = [f"`{choice}`" for choice in choices]
     allowed = f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
     if is_blank(given):
-        return f"{name} is empty; it {allowed}"
+        return f"is empty; it {allowed}"
     if not isinstance(given, str):
-        return f"{name} {allowed}"
-    return f"{name} is `{clipped(given)}`; it {allowed}{did_you_mean(given, choices)}"
+        return allowed
+    return f"is `{clipped(given)}`; it {allowed}{did_you_mean(given, choices)}"
 
 
 # --- the columns of the source ---------------------------------------------------------------------------

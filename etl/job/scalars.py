@@ -82,18 +82,14 @@ def blank_is_empty(value: object) -> object:
     return {} if is_blank(value) else value
 
 
-def constant_text(value: Data, type_: ConstantType) -> str:
-    """A constant without faults as the JSON text that is sent."""
-    return orjson.dumps(_typed(value, type_), option=orjson.OPT_SORT_KEYS).decode()
-
-
-def constant_faults(value: Data, type_: ConstantType) -> list[str]:
-    """What is wrong with a constant, as ends of sentences about it."""
+def written_constant(value: Data, type_: ConstantType) -> tuple[str, list[str]]:
+    """A constant as the JSON text that is sent, and what is wrong with it, as ends of sentences about it."""
     try:
         typed = _typed(value, type_)
     except (ValueError, OverflowError):
-        return [f"must be {_EXPECTED[str(type_)]}"]
-    return list(dict.fromkeys(_limit_faults(typed, depth=1)))
+        return "null", [f"must be {_EXPECTED[str(type_)]}"]
+    found = list(dict.fromkeys(_limit_faults(typed, depth=1)))
+    return "null" if found else orjson.dumps(typed, option=orjson.OPT_SORT_KEYS).decode(), found
 
 
 def _typed(value: Data, type_: ConstantType) -> Data:

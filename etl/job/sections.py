@@ -22,7 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ..amplitude.limits import TransportName
 from . import words
 from .run_options import PATTERNS, RUN_OPTIONS
-from .words import SECTION, Flag, Text, matching, optional
+from .words import SECTION, Flag, Text, key, matching, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
@@ -35,6 +35,7 @@ _Header: TypeAlias = Annotated[
     PlainValidator(words.csv_header, list[Text] | Literal[False]),
     Field(examples=[["id", "plan"], False]),
 ]
+_Lines: TypeAlias = Annotated[int, BeforeValidator(words.line_count, int)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +45,27 @@ class CsvOptions:
     __pydantic_config__ = SECTION
 
     # Once read, `encoding` is the codec's name as Python spells it, and `escape` is "" for none.
-    delimiter: Annotated[
-        Annotated[str, AfterValidator(words.delimiter)] | None, Field(examples=[";", "tab"])
-    ] = None
-    """One character or `tab`; by default the likeliest of , ; tab |."""
-    encoding: Annotated[
-        Text, AfterValidator(words.encoding), Field(examples=["utf-8", "latin-1", "cp1252"])
-    ] = "utf-8"
-    """The text encoding."""
-    quote: words.QuoteSign = '"'
-    """The sign around fields."""
+    delimiter: Annotated[str, AfterValidator(words.delimiter)] | None = key(
+        "One character or `tab`; by default the likeliest of , ; tab |.", examples=[";", "tab"]
+    )
+    encoding: Annotated[Text, AfterValidator(words.encoding)] = key(
+        "The text encoding.", "utf-8", examples=["utf-8", "latin-1", "cp1252"]
+    )
+    quote: words.QuoteSign = key("The sign around fields.", '"')
+    # Two quotes stand for one anyway.
     escape: Annotated[
         str,
         optional(words.EscapeSign, ""),
-        # Two quotes stand for one anyway.
         AfterValidator(lambda escape, info: "" if escape == info.data.get("quote") else escape),
-        Field(examples=["\\"]),
-    ] = ""
-    """The character that stands before quotes, itself, delimiters and line ends in values."""
-    header: _Header = None
-    """For files without a header: the names of the columns, or false for `1`, `2`, ..."""
-    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
-    """How many lines stand above the header, or above the rows of a file without one."""
+    ] = key(
+        "The character that stands before quotes, itself, delimiters and line ends in values.",
+        "",
+        examples=["\\"],
+    )
+    header: _Header = key("For files without a header: the names of the columns, or false for `1`, `2`, ...")
+    skip_rows: _Lines = key(
+        "How many lines stand above the header, or above the rows of a file without one.", 0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +74,23 @@ class ExcelOptions:
 
     __pydantic_config__ = SECTION
 
-    header: _Header = None
-    """For sheets without a header: the names of the columns, or false for `1`, `2`, ..."""
-    skip_rows: Annotated[int, BeforeValidator(words.line_count, int)] = 0
-    """How many rows of the sheet stand above the header, or above the rows of one without a header."""
+    header: _Header = key("For sheets without a header: the names of the columns, or false for `1`, `2`, ...")
+    skip_rows: _Lines = key(
+        "How many rows of the sheet stand above the header, or above the rows of one without a header.", 0
+    )
     # Usually a key of the job.
-    sheet: Annotated[Text | None, Field(examples=["Users"])] = None
-    """Which sheet is read; the same as `sheet` of the job."""
+    sheet: Text | None = key("Which sheet is read; the same as `sheet` of the job.", examples=["Users"])
 
 
 def with_sheet(excel: ExcelOptions, info: ValidationInfo) -> ExcelOptions:
-    """Add the job's own `sheet`, which the context has."""
-    sheet = info.context.get("sheet") if info.context else None
+    """Add the job's own `sheet`."""
+    sheet = (info.context or {})["sheet"]
     if sheet is not None and excel.sheet is not None:
         raise ValueError("has a `sheet`, and the job has one, too: take one of them out")
     return excel if sheet is None else replace(excel, sheet=sheet)
 
 
 # --- where identifications go, and when ------------------------------------------------------------------
-
-_Region = Field(
-    alias="region", default="us", validate_default=True, examples=["us", "eu", "http://127.0.0.1:8080"]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +100,26 @@ class Destination:
     __pydantic_config__ = SECTION
 
     # Once read, `endpoint` is a base URL without a slash at its end.
-    endpoint: Annotated[Text, AfterValidator(words.expanded), AfterValidator(words.endpoint), _Region]
-    """The project's region, us or eu, or a base URL. ${VAR} is expanded."""
-    transport: TransportName = "identify"
-    """How: identify is the Identify API; batch is $identify events over the Batch API, each counted once."""
-    trust_status: Flag = False
-    """Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay."""
-    secret_key_env: words.VariableName = "AMPLITUDE_SECRET_KEY"  # noqa: S105
-    """The environment variable that holds the secret key; `verify` reads users back with it."""
-    secret_key_file: Text | None = None
-    """The file that holds the secret key, relative to this file."""
+    endpoint: Annotated[Text, AfterValidator(words.expanded), AfterValidator(words.endpoint)] = key(
+        "The project's region, us or eu, or a base URL. ${VAR} is expanded.",
+        "us",
+        alias="region",
+        validate_default=True,
+        examples=["us", "eu", "http://127.0.0.1:8080"],
+    )
+    transport: TransportName = key(
+        "How: identify is the Identify API; batch is $identify events over the Batch API, each counted once.",
+        "identify",
+    )
+    trust_status: Flag = key(
+        "Takes any 2xx for an acceptance, whatever its body says; only with the base URL of your own relay.",
+        False,
+    )
+    secret_key_env: words.VariableName = key(
+        "The environment variable that holds the secret key; `verify` reads users back with it.",
+        "AMPLITUDE_SECRET_KEY",
+    )
+    secret_key_file: Text | None = key("The file that holds the secret key, relative to this file.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +130,10 @@ class Changes:
 
     # property: only the properties that changed are sent; user: all of a user whose row changed; off:
     # everything, and no snapshot is kept.
-    by: ChangesBy = "property"
-    """What is compared, and sent where it changed."""
-    ignore: Annotated[
-        tuple[Text, ...],
-        AfterValidator(lambda names: tuple(sorted(names))),
-        Field(examples=[["last_login_at"]]),
-    ] = ()
-    """Columns whose change alone is no reason to send."""
+    by: ChangesBy = key("What is compared, and sent where it changed.", "property")
+    ignore: Annotated[tuple[Text, ...], AfterValidator(lambda names: tuple(sorted(names)))] = key(
+        "Columns whose change alone is no reason to send.", (), examples=[["last_login_at"]]
+    )
     # unset: the job's properties are unset for users of the snapshot who aren't in the export. In the file it
     # is a key of the job, and none of this section.
     absent: Annotated[Absent, SkipJsonSchema(), Field(init=False)] = "keep"

@@ -13,7 +13,7 @@ from dataclasses import MISSING, InitVar, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import orjson
 from pydantic import (
@@ -57,31 +57,29 @@ from .sections import (
     RunOptions,
     with_sheet,
 )
-from .words import SECTION, NullWords, Text, as_list_of, optional
+from .words import SECTION, NullWords, Text, as_list_of, key, optional
 
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
-# Whatever else a key of a job is, the fingerprint has it.
+# The fingerprint has these keys, and of all others those that are given.
+_ALWAYS_HASHED: Final = ("identification", "csv", "changes", "transform", "partial_families")
 _SENDS_NOTHING: Final = (
     *("name", "source", "run", "api_key_env", "api_key_file"),
     *("folder", "file", "lines", "digest"),
 )
 
 
-def _kept_as(name: str) -> AfterValidator:
-    """Keeps a key of the file for validators of the keys after it, which have it in their parts."""
-
-    def keep(value: object, info: ValidationInfo) -> object:
-        info.context[name] = value  # type: ignore[index]
-        return value
-
-    return AfterValidator(keep)
+def _keep_nulls(words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    """Keep the job's words for null for the column specs, which come after them and have them, too."""
+    return info.context.setdefault("nulls", words)  # type: ignore[union-attr, no-any-return]
 
 
 _Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
+_Part = TypeVar("_Part")
+_Section: TypeAlias = Annotated[_Part, BeforeValidator(blank_is_empty)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,76 +88,82 @@ class Job:
 
     __pydantic_config__ = SECTION
 
-    name: Annotated[str, optional(_Name, "")] = ""
-    """Names the state folder; by default the file's name without its ending."""
-    source: Annotated[
-        tuple[Expanded, ...], as_list_of(Text), Field(examples=["exports/users-*.parquet"])
-    ] = ()
-    """Files, folders, globs or URLs, relative to this file. ${VAR} is expanded."""
-    csv: Annotated[CsvOptions, BeforeValidator(blank_is_empty, CsvOptions)] = CsvOptions()
-    """How CSV files are written."""
+    name: Annotated[str, optional(_Name, "")] = key(
+        "Names the state folder; by default the file's name without its ending.", ""
+    )
+    source: Annotated[tuple[Expanded, ...], as_list_of(Text)] = key(
+        "Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.",
+        (),
+        examples=["exports/users-*.parquet"],
+    )
+    csv: _Section[CsvOptions] = key("How CSV files are written.", CsvOptions())
     # For the file alone: `excel` has it.
-    sheet: InitVar[Annotated[Text | None, _kept_as("sheet"), Field(examples=["Users"])]] = None
-    """Which sheet of a workbook is read; by default the first one that is visible."""
-    excel: Annotated[
-        ExcelOptions,
-        BeforeValidator(blank_is_empty, ExcelOptions),
-        AfterValidator(with_sheet),
-        Field(validate_default=True),
-    ] = ExcelOptions()
-    """Where the rows of a workbook stand."""
+    sheet: InitVar[Text | None] = key(
+        "Which sheet of a workbook is read; by default the first one that is visible.", examples=["Users"]
+    )
+    excel: Annotated[_Section[ExcelOptions], AfterValidator(with_sheet)] = key(
+        "Where the rows of a workbook stand.", ExcelOptions(), validate_default=True
+    )
     # For the file alone: every column spec has them in its own `nulls`.
-    nulls: InitVar[
-        Annotated[NullWords, _kept_as("nulls"), Field(examples=[["NULL", "\\N", "n/a", "-"]])]
-    ] = ()
-    """Texts that mean null in any text column, compared without the spaces around them."""
+    nulls: InitVar[Annotated[NullWords, AfterValidator(_keep_nulls)]] = key(
+        "Texts that mean null in any text column, compared without the spaces around them.",
+        (),
+        examples=[["NULL", "\\N", "n/a", "-"]],
+    )
     # YAML's null, as a file and as data have it, is the word.
     missing: Annotated[
         Missing,
         BeforeValidator(lambda value: "null" if is_blank(value) else value),
         WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
-    ] = "fail"
-    """What it means that a file lacks a column which other files have: the run stops before anything is sent,
-    or the column is null there. In NDJSON it is always null."""
-    transform: Annotated[
-        words.FunctionName | None,
-        Field(examples=["package.module:function"]),
-    ] = None
-    """A Python function from DataFrame to DataFrame."""
-    identification: IdentificationEntry
-    """What Amplitude gets, with columns in place of values."""
-    partial_families: PartialFamilies = "refuse"
-    """`reset` allows to map a part of a family; Amplitude then resets the rest of it to null."""
-    destination: Annotated[Destination, BeforeValidator(blank_is_empty, Destination)] = Destination(
-        amplitude.REGIONS["us"]
+    ] = key(
+        "What it means that a file lacks a column which other files have: the run stops before anything is "
+        "sent, or the column is null there. In NDJSON it is always null.",
+        "fail",
     )
-    """Where identifications go."""
+    transform: words.FunctionName | None = key(
+        "A Python function from DataFrame to DataFrame.", examples=["package.module:function"]
+    )
+    identification: IdentificationEntry = key(
+        "What Amplitude gets, with columns in place of values.", MISSING
+    )
+    partial_families: PartialFamilies = key(
+        "`reset` allows to map a part of a family; Amplitude then resets the rest of it to null.", "refuse"
+    )
+    destination: _Section[Destination] = key(
+        "Where identifications go.", Destination(amplitude.REGIONS["us"])
+    )
     # For the file alone: `changes` has it.
-    absent: InitVar[Annotated[Absent, _kept_as("absent")]] = "keep"
-    """`unset` unsets the job's properties for users who were in the last export and left."""
+    absent: InitVar[Absent] = key(
+        "`unset` unsets the job's properties for users who were in the last export and left.", "keep"
+    )
+    # A word says what is compared.
     changes: Annotated[
         Changes,
-        # A word says what is compared.
         BeforeValidator(
             lambda value: (
                 {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
             ),
             ChangesBy | Changes,
         ),
-        AfterValidator(lambda changes, info: replace(changes, absent=info.context.get("absent", "keep"))),
-        Field(examples=["user", {"ignore": ["last_login_at"]}], validate_default=True),
-    ] = Changes()
-    """What is compared with the last run: every property, users as a whole, or nothing (off)."""
-    api_key_env: words.VariableName = DEFAULT_KEY_VARIABLE
-    """The environment variable that holds the API key."""
-    api_key_file: Text | None = None
-    """The file that holds the API key, relative to this file."""
-    run: Annotated[RunOptions, BeforeValidator(blank_is_empty, RunOptions)] = RunOptions()
-    """Options of the command run, with underscores; the command line and PROPSYNC_* variables win."""
+        AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
+    ] = key(
+        "What is compared with the last run: every property, users as a whole, or nothing (off).",
+        Changes(),
+        examples=["user", {"ignore": ["last_login_at"]}],
+        validate_default=True,
+    )
+    api_key_env: words.VariableName = key(
+        "The environment variable that holds the API key.", DEFAULT_KEY_VARIABLE
+    )
+    api_key_file: Text | None = key("The file that holds the API key, relative to this file.")
+    run: _Section[RunOptions] = key(
+        "Options of the command run, with underscores; the command line and PROPSYNC_* variables win.",
+        RunOptions(),
+    )
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
-    # `file`; `lines` has the 1-based line of each column spec by its path in Identification.specs, of
-    # `destination.trust_status`, and of each key of `run`, such as `run.rate`. `digest` is of the file and of
-    # the variables that it names, "" where there is no file.
+    # `file`; `lines` has the 1-based line of each key by its path, such as `run.rate`, and of each column
+    # spec by its path in Identification.specs. `digest` is of the file and of the variables that it names, ""
+    # where there is no file.
     folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
     file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
     lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
@@ -235,7 +239,12 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
         default = stated = ""
     with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
         stated = words.job_name(str(data["name"]))
-    context = {"environ": environ, "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))}
+    context = {
+        "environ": environ,
+        "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE)),
+        "sheet": data.get("sheet"),
+        "absent": data.get("absent", "keep"),
+    }
     try:
         job = _adapter().validate_python(data, context=context)
     except ValidationError as error:
@@ -244,12 +253,9 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
         problems += _job_problems(job, data)
     if problems or job is None:
         raise JobError(name, faults(problems, document.lines), job=stated)
-    lines = {}
+    lines = {".".join(map(str, path)): line for path, line in document.lines.items()}
     for path, _ in job.identification.located():
         if line := line_of(("identification", *path, "column"), document.lines):
-            lines[".".join(map(str, path))] = line
-    for path, line in document.lines.items():
-        if path == ("destination", "trust_status") or (path[0] == "run" and len(path) == 2):
             lines[".".join(map(str, path))] = line
     return replace(job, name=job.name or default, folder=folder, file=name, lines=lines)
 
@@ -270,11 +276,8 @@ def key_fingerprints(job: Job) -> dict[str, str]:
 
 def _given(part: Any) -> dict[str, Any]:
     # Only what differs from its default, so that a new key keeps the fingerprints of old jobs.
-    defaults = {
-        one.name: one.default if one.default_factory is MISSING else one.default_factory()
-        for one in fields(part)
-    }
-    return {key: value for key in defaults if (value := getattr(part, key)) != defaults[key]}
+    values = ((one, getattr(part, one.name)) for one in fields(part))
+    return {one.name: value for one, value in values if value not in (one.default, {})}
 
 
 def _packed(content: object) -> bytes:
@@ -282,19 +285,11 @@ def _packed(content: object) -> bytes:
 
 
 def _meaning(job: Job) -> dict[str, Any]:
-    """The keys of a job that change what is sent."""
-    content: dict[str, object] = {
-        "version": FINGERPRINT_VERSION,
-        "identification": job.identification,
-        "destination": Destination(job.destination.endpoint, job.destination.transport),
-        "csv": job.csv,
-        "changes": job.changes,
-        "transform": job.transform,
-        "partial_families": job.partial_families,
-    }
-    return content | {
-        key: value for key, value in _given(job).items() if key not in {*content, *_SENDS_NOTHING}
-    }
+    """The keys of a job that change what is sent; of the destination, where to and how."""
+    content = {key: getattr(job, key) for key in _ALWAYS_HASHED} | {"version": FINGERPRINT_VERSION}
+    content["destination"] = Destination(job.destination.endpoint, job.destination.transport)
+    further = {key: value for key, value in _given(job).items() if key not in {*content, *_SENDS_NOTHING}}
+    return content | further
 
 
 # --- what the keys of a job mean together ----------------------------------------------------------------
@@ -313,13 +308,10 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
             "take the time out"
         )
         yield Problem(("identification", amplitude.TIME_FIELD), message)
-    given = data["identification"]
-    found = identification_problems(
-        job.identification,
-        given if isinstance(given, dict) else {},
-        partial_families=job.partial_families == "reset",
-    )
-    yield from (replace(problem, path=("identification", *problem.path)) for problem in found)
+    given, reset = data["identification"], job.partial_families == "reset"
+    given = given if isinstance(given, dict) else {}
+    for found in identification_problems(job.identification, given, partial_families=reset):
+        yield replace(found, path=("identification", *found.path))
     operators, changes = job.identification.operators, job.changes
     unrepeatable = ", ".join(sorted(name for name in operators if name in UNREPEATABLE))
     if changes.by == "user" and unrepeatable:

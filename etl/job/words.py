@@ -9,6 +9,8 @@ import codecs
 import re
 import unicodedata
 import zoneinfo
+from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
+    Field,
     GetPydanticSchema,
     Strict,
     StringConstraints,
@@ -24,7 +27,7 @@ from pydantic import (
 )
 
 from .. import amplitude
-from .problems import Problem, ProblemsError, clipped, did_you_mean
+from .problems import clipped, did_you_mean
 from .scalars import Data, resolved
 
 MAX_SKIPPED: Final = 10_000
@@ -41,15 +44,20 @@ _SECRET_NAME = re.compile(r"(?i)(^|_)(key|secret|token)$|(apikey|password|passwd
 _SHORTEST_SECRET: Final = 8
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 
-# Of every section of a job file. The text below a key is for editors: the JSON Schema has it.
+# Of every section of a job file.
 SECTION: Final = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-# --- what annotates a key --------------------------------------------------------------------------------
+# --- what declares a key ---------------------------------------------------------------------------------
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 _NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
 Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schema_input_type=bool)]
+
+
+def key(text: str, default: object = None, **more: object) -> Any:
+    """A key of a section with the text that editors show; `more` is for pydantic's Field."""
+    return field(default=default, metadata={"description": text, **more})
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
@@ -70,24 +78,18 @@ def as_list_of(item: Any) -> BeforeValidator:
     )
 
 
-def null_words(given: tuple[str, ...]) -> tuple[str, ...]:
-    """Texts that mean null, without the spaces around them, which don't count."""
-    stripped = [word.strip() for word in given]
-    repeated = [
-        Problem((number,), f"`{clipped(word)}` stands in `nulls` twice; spaces around it don't count")
-        for number, word in enumerate(stripped)
-        if word in stripped[:number]
-    ]
-    if repeated:
-        raise ProblemsError(repeated)
-    if not given:
-        raise ValueError("is empty; list the texts that mean null, or take it out")
-    return tuple(stripped)
+def without_repeats(words: Sequence[str]) -> tuple[str, ...]:
+    """A list in which no word stands twice."""
+    if twice := [word for place, word in enumerate(words) if word in words[:place]]:
+        raise ValueError(f"has `{clipped(twice[0])}` twice")
+    return tuple(words)
 
 
+# The spaces around them don't count.
 NullWords: TypeAlias = Annotated[
-    tuple[Annotated[str, WithJsonSchema(_NULL_SCALAR)], ...],
-    AfterValidator(null_words),
+    list[Annotated[str, AfterValidator(str.strip), WithJsonSchema(_NULL_SCALAR)]],
+    Field(min_length=1),
+    AfterValidator(without_repeats),
     as_list_of(str),
     BeforeValidator(lambda value: [] if value == "" else value, str | list[str]),
 ]
@@ -126,6 +128,13 @@ EscapeSign: TypeAlias = Annotated[
 ]
 DecimalSign: TypeAlias = Annotated[str, matching(rf"(?!\s){_BETWEEN_DIGITS}", 'must be one sign such as ","')]
 ThousandsSign: TypeAlias = Annotated[str, matching(_BETWEEN_DIGITS, 'must be one sign such as "." or " "')]
+AroundNumbers: TypeAlias = Annotated[
+    str,
+    matching(
+        r"(?s)[^\d+-]+",
+        "must be characters such as `€`, and neither digits nor `+` nor `-`: they make the number",
+    ),
+]
 
 
 # --- what checks a word ----------------------------------------------------------------------------------
@@ -152,13 +161,6 @@ def delimiter(text: str) -> str:
     return text
 
 
-def without_repeats(words: list[str]) -> list[str]:
-    """A list in which no word stands twice."""
-    if twice := [word for place, word in enumerate(words) if word in words[:place]]:
-        raise ValueError(f"has `{clipped(twice[0])}` twice")
-    return words
-
-
 def csv_header(value: Data) -> tuple[str, ...] | Literal[False] | None:
     """The names of columns, or False for a file without a header."""
     word = resolved(value)
@@ -168,7 +170,7 @@ def csv_header(value: Data) -> tuple[str, ...] | Literal[False] | None:
         raise ValueError("must be a list of the columns' names, or false where the file has no header")
     if "" in value:
         raise ValueError("has a column without a name")
-    return tuple(without_repeats(list(map(str, value))))
+    return without_repeats(list(map(str, value)))
 
 
 def line_count(value: Data) -> int:
@@ -218,15 +220,6 @@ def time_zone(text: str) -> str:
         near = f"; did you mean `{same[0]}`?" if same else did_you_mean(text, known)
         remedy = f"use a name such as Europe/Berlin or UTC{near}"
         raise ValueError(f"is `{clipped(text)}`, which is no time zone; {remedy}") from error
-    return text
-
-
-def stripped_signs(text: str) -> str:
-    """Characters around numbers; none that belongs to a number."""
-    if not text or any(sign.isdigit() or sign in "+-" for sign in text):
-        raise ValueError(
-            "must be characters such as `€`, and neither digits nor `+` nor `-`: they make the number"
-        )
     return text
 
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from ..arrow.json_lines import splice_json
-from .column_values import quoted_counts
-from .mapper import Mapper
-from .transform_function import framed, frames, join_batches, load_transform, within
-from .typed_values import holds_bytes
-
-__all__ = [
-    "Mapper",
-    "framed",
-    "frames",
-    "holds_bytes",
-    "join_batches",
-    "load_transform",
-    "quoted_counts",
-    "splice_json",
-    "within",
-]
+from ..arrow.json_lines import splice_json as splice_json
+from .column_values import quoted_counts as quoted_counts
+from .mapper import Mapper as Mapper
+from .transform_function import framed as framed
+from .transform_function import frames as frames
+from .transform_function import join_batches as join_batches
+from .transform_function import load_transform as load_transform
+from .transform_function import within as within
+from .typed_values import holds_bytes as holds_bytes

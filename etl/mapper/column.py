@@ -26,7 +26,7 @@ from .json_values import (
     stable_type,
 )
 from .lists import count_groups, fit_strings, to_lists
-from .numbers import parse_booleans, to_numbers
+from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
@@ -203,8 +203,7 @@ def convert(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
     if wanted == "boolean":
         return ColumnValues(values) if pa.types.is_boolean(kind) else as_text(values).then(parse_booleans)
     if wanted in {"number", "integer"}:
-        numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        found = ColumnValues(values) if numeric else as_text(values)
+        found = ColumnValues(values) if is_number(kind) else as_text(values)
         return found.then(lambda numbers: to_numbers(numbers, spec))
     found = ColumnValues(values) if spec.unit is None else epoch_times(values, spec.unit)
     if not (pa.types.is_date(found.values.type) or pa.types.is_timestamp(found.values.type)):

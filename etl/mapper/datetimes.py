@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .. import dates
 from ..arrow.json_lines import json_texts
 from .column_values import ColumnValues, RowMask, as_mask, blank_bad, blank_out, issues_of
+from .numbers import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ NOT_AN_EVENT_TIME: Final = (
 
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _UNIT_NAMES: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_SECONDS: Final = pa.timestamp("s")
 _COUNT: Final = r"^(?P<sign>[+-]?)0*(?P<whole>\d{1,19})(?:\.(?P<part>\d*))?$"
 _DIGITS: Final = r"^\d+(?:\.\d*)?$"
 _FRACTION: Final = r":\d\d[.,](?P<digits>\d{1,3})"
@@ -53,11 +55,11 @@ def to_dates(values: pa.Array, zone: str | None = None) -> ColumnValues:
         times = to_seconds(values)
         if zone is not None and values.type.tz is not None:
             valid = as_mask(times.values.is_valid())
-            times = times.map(lambda utc: _timestamps(dates.to_local(_integers(utc), zone), valid))
-        return times.map(lambda seconds: seconds.cast(pa.date32()))
-    seconds, valid = dates.read_iso(values, zone, local=True)
-    issues = issues_of("bad_date", as_mask(values.is_valid()) & ~valid, NOT_A_DATE)
-    return ColumnValues(_timestamps(seconds, valid).cast(pa.date32()), issues)
+            local = dates.to_local(_integers(times.values), zone)
+            times = times.map(lambda _: pa.array(local, mask=~valid).cast(_SECONDS))
+    else:
+        times = _found(values, dates.read_iso(values, zone, local=True), _SECONDS, "bad_date", NOT_A_DATE)
+    return times.map(lambda seconds: seconds.cast(pa.date32()))
 
 
 def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
@@ -70,9 +72,7 @@ def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
         return midnights if zone is None else midnights.then(lambda times: to_seconds(times, zone))
     if pa.types.is_timestamp(values.type):
         return to_seconds(values, zone)
-    seconds, valid = dates.read_iso(values, zone)
-    issues = issues_of("bad_datetime", as_mask(values.is_valid()) & ~valid, NOT_A_DATETIME)
-    return ColumnValues(_timestamps(seconds, valid), issues)
+    return _found(values, dates.read_iso(values, zone), _SECONDS, "bad_datetime", NOT_A_DATETIME)
 
 
 def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = None) -> ColumnValues:
@@ -81,14 +81,11 @@ def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = No
     If a format has a time, all become timestamp[s] in UTC. A time without a zone is in `zone`; the type of
     the result then has the zone UTC, so that no later step takes it for a time without one.
     """
-    seconds, valid = dates.read_formats(texts, formats, zone)
-    times = _timestamps(seconds, valid)
-    if not any(map(dates.has_time, formats)):
-        times = times.cast(pa.date32())
-    elif zone is not None:
-        times = times.cast(pa.timestamp("s", "UTC"))
+    timed = any(map(dates.has_time, formats))
+    kind = pa.timestamp("s", "UTC") if timed and zone is not None else _SECONDS
     message = f"{{}} is not a date written as {' or '.join(formats)}"
-    return ColumnValues(times, issues_of("bad_date", as_mask(texts.is_valid()) & ~valid, message))
+    times = _found(texts, dates.read_formats(texts, formats, zone), kind, "bad_date", message)
+    return times if timed else times.map(lambda seconds: seconds.cast(pa.date32()))
 
 
 def check_days(values: pa.Array) -> ColumnValues:
@@ -104,8 +101,7 @@ def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
     A timestamp of a type without a zone is in `zone`.
     """
     seconds, _, valid = _split_timestamps(values, zone)
-    result = _timestamps(seconds, valid & as_mask(values.is_valid()))
-    return ColumnValues(result, issues_of("bad_datetime", ~valid, DATE_OUT_OF_RANGE))
+    return _found(values, (seconds, valid), _SECONDS, "bad_datetime", DATE_OUT_OF_RANGE)
 
 
 # --- numbers since 1970 ----------------------------------------------------------------------------------
@@ -121,33 +117,31 @@ def epoch_times(values: pa.Array, unit: Unit) -> ColumnValues:
 def epoch_milliseconds(values: pa.Array, unit: Unit) -> ColumnValues:
     """Integers, floats, decimals and texts of digits as int64. Anything else is an issue; NaN is null."""
     kind = values.type
-    present = as_mask(values.is_valid())
     if pa.types.is_integer(kind):
         counts = _integers(values, safe=False)
-        fits = present & (counts >= 0) if pa.types.is_uint64(kind) else present  # beyond 63 bits they wrap
-        milliseconds, valid = _floor(np.abs(np.where(fits, counts, 0)), counts < 0, fits, unit)
+        fits = as_mask(values.is_valid())
+        fits = fits & (counts >= 0) if pa.types.is_uint64(kind) else fits  # beyond 63 bits they wrap
+        found = _floor(np.abs(np.where(fits, counts, 0)), counts < 0, fits, unit)
     elif pa.types.is_floating(kind):
-        present = present & ~as_mask(pc.is_nan(values))
+        values = blank_out(values, pc.is_nan(values))
         floats = values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
         # The nearest thousandth first: 0.29 times 1000 is a little less than 290.
         rounded = np.floor(np.round(floats * (1000 / _PER_SECOND[unit]), 3))
         valid = np.isfinite(floats) & (rounded >= _FIRST) & (rounded <= _LAST)
-        milliseconds = np.where(valid, rounded, 0).astype(np.int64)
+        found = np.where(valid, rounded, 0).astype(np.int64), valid
     else:
         texts = json_texts(values) if pa.types.is_decimal(kind) else values
         texts = texts if pa.types.is_string(texts.type) else pa.nulls(len(values), pa.string())
-        found = pc.extract_regex(texts, _COUNT)
-        negative, whole, part = found.flatten()
+        negative, whole, part = pc.extract_regex(texts, _COUNT).flatten()
         counts = pc.if_else(pc.equal(whole, ""), "0", whole).fill_null("0").cast(pa.uint64()).to_numpy()
-        fits = as_mask(found.is_valid()) & (counts < np.uint64(2**63))
+        fits = as_mask(whole.is_valid()) & (counts < np.uint64(2**63))
         counts = np.where(fits, counts, np.uint64(0)).astype(np.int64)
         part = part.fill_null("")
         thousandths = _integers(pc.utf8_rpad(pc.utf8_slice_codeunits(part, 0, 3), 3, padding="0"))
         rest = as_mask(pc.match_substring_regex(part, r"^\d{3}\d*[1-9]" if unit == "s" else "[1-9]"))
-        milliseconds, valid = _floor(counts, as_mask(pc.equal(negative, "-")), fits, unit, thousandths, rest)
+        found = _floor(counts, as_mask(pc.equal(negative, "-")), fits, unit, thousandths, rest)
     message = f"{{}} is not a number of {_UNIT_NAMES[unit]} since 1970, or not in the years 1 to 9999"
-    issues = issues_of("bad_datetime", present & ~valid, message)
-    return ColumnValues(pa.array(milliseconds, mask=~valid), issues)
+    return _found(values, found, pa.int64(), "bad_datetime", message)
 
 
 def _floor(
@@ -204,12 +198,11 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
         seconds, fractions, valid = _split_timestamps(times, zone)
         valid = valid & as_mask(values.is_valid()) & (seconds >= 0)
         milliseconds = np.where(valid, seconds, 0) * 1000 + fractions
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    elif is_number(kind):
         if pa.types.is_floating(kind):
             values = blank_out(values, pc.is_nan(values))
         milliseconds, valid = _read_numbers(values.cast(pa.float64(), safe=False))
-    issues = issues_of("bad_datetime", as_mask(values.is_valid()) & ~valid, NOT_AN_EVENT_TIME)
-    return ColumnValues(pa.array(milliseconds, mask=~valid), issues)
+    return _found(values, (milliseconds, valid), pa.int64(), "bad_datetime", NOT_AN_EVENT_TIME)
 
 
 def _read_numbers(values: pa.Array) -> dates.Instants:
@@ -235,8 +228,13 @@ def _split_timestamps(values: pa.Array, zone: str | None) -> tuple[dates.Integer
     return seconds, rest * 1000 // per_second, valid
 
 
-def _timestamps(seconds: dates.Integers, valid: RowMask) -> pa.Array:
-    return pa.array(seconds, mask=~valid).cast(pa.timestamp("s"))
+def _found(
+    values: pa.Array, found: dates.Instants, kind: pa.DataType, code: str, message: str
+) -> ColumnValues:
+    """What was found of values, as a type of times; where that isn't valid, a value is an issue."""
+    present, (numbers, valid) = as_mask(values.is_valid()), found
+    times = pa.array(numbers, mask=~(present & valid)).cast(kind)
+    return ColumnValues(times, issues_of(code, present & ~valid, message))
 
 
 def _integers(values: pa.Array, *, safe: bool = True) -> dates.Integers:

@@ -27,6 +27,8 @@ from .numbers import check_finite
 from .typed_values import as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..job.column_spec import Step
 
 REMEDY: Final = "; export ids as text, or allow it with `ids: {mangled: keep}`"
@@ -131,13 +133,19 @@ def check_ids(name: str, ids: pa.Array) -> ColumnValues:
         ("short_id", short, f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
         ("long_id", long, f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
     )
-    issues = []
+    issues: list[ValueIssue] = []
     for code, marks, message in checks:
-        bad = np.zeros(len(ids), dtype=np.bool_)
-        bad[rows] = as_mask(marks)
-        if bad.any():
-            issues.append(ValueIssue(code, bad, message, ids))
+        issues += _issue_at(code, rows, marks, message, ids)
     return ColumnValues(ids, tuple(issues))
+
+
+def _issue_at(
+    code: str, rows: NDArray[np.int64], marks: pa.Array, message: str, shown: pa.Array
+) -> tuple[ValueIssue, ...]:
+    """As `issues_of`, of marks of some rows; values are quoted from `shown`."""
+    bad = np.zeros(len(shown), dtype=np.bool_)
+    bad[rows[as_mask(marks)]] = True
+    return (ValueIssue(code, bad, message, shown),) if bad.any() else ()
 
 
 def _may_be_refused(ids: pa.StringArray) -> NDArray[np.int64]:
@@ -150,12 +158,21 @@ def _may_be_refused(ids: pa.StringArray) -> NDArray[np.int64]:
     return np.flatnonzero(suspect)
 
 
-def _mangled(texts: pa.StringArray) -> list[ValueIssue]:
+def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
     """What is wrong with trimmed ids; most columns are cleared by a look at a few bytes of each."""
     starts, stops, letters = text_layout(texts)
     if not len(letters):
-        return []
-    found = _find_numbers(texts, _suspects(starts, stops, letters))
+        return
+    rows = _suspects(starts, stops, letters)
+    few = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
+    patterns = f"{_SCIENTIFIC}|{_FRACTION}|{_SPREADSHEET}"
+    if len(rows) and pc.any(pc.match_substring_regex(few, patterns)).as_py():
+        science, fraction, sheet, client = (
+            pc.match_substring_regex(few, one) for one in (_SCIENTIFIC, _FRACTION, _SPREADSHEET, _CLIENT_ID)
+        )
+        found = (science, SCIENTIFIC_ID), (pc.and_not(fraction, client), FRACTION_ID), (sheet, SPREADSHEET_ID)
+        for marks, message in found:
+            yield from _issue_at("mangled_id", rows, marks, message, texts)
     if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
         hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
         shown: list[str | None] = [None] * len(texts)
@@ -163,28 +180,7 @@ def _mangled(texts: pa.StringArray) -> list[ValueIssue]:
             signs = texts[row].as_py()
             shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
         if hidden.any():
-            found.append(ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string())))
-    return [issue for issue in found if issue.rows.any()]
-
-
-def _find_numbers(texts: pa.StringArray, suspects: NDArray[np.int64]) -> list[ValueIssue]:
-    """Issues of ids that are numbers or begin with a spreadsheet's sign; only `suspects` may have one."""
-    few = texts if len(suspects) == len(texts) else texts.take(pa.array(suspects))
-    patterns = f"{_SCIENTIFIC}|{_FRACTION}|{_SPREADSHEET}"
-    if not len(suspects) or not pc.any(pc.match_substring_regex(few, patterns)).as_py():
-        return []
-    fraction = pc.and_not(pc.match_substring_regex(few, _FRACTION), pc.match_substring_regex(few, _CLIENT_ID))
-    kinds = (
-        (SCIENTIFIC_ID, pc.match_substring_regex(few, _SCIENTIFIC)),
-        (FRACTION_ID, fraction),
-        (SPREADSHEET_ID, pc.match_substring_regex(few, _SPREADSHEET)),
-    )
-    issues = []
-    for message, marks in kinds:
-        rows = np.zeros(len(texts), dtype=np.bool_)
-        rows[suspects[as_mask(marks)]] = True
-        issues.append(ValueIssue("mangled_id", rows, message, texts))
-    return issues
+            yield ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string()))
 
 
 def _suspects(

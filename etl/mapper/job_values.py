@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrow.json_lines import json_texts, splice_json
+from ..arrow.json_lines import json_texts
 from .column_values import ColumnValues, empty_to_null, issues_of
 from .datetimes import parse_formats, to_dates, to_datetimes, to_milliseconds
 from .lists import is_list
@@ -48,10 +48,6 @@ def fill_default(found: ColumnValues, default: str) -> ColumnValues:
     scalar = None if found.raw else _scalar(orjson.loads(default), values.type)
     if scalar is None:
         texts = values if found.raw else json_texts(values)
-        if is_list(values.type):  # whose elements may be marked JSON
-            texts = pa.array(
-                [text and splice_json(text.encode()).decode() for text in texts.to_pylist()], pa.string()
-            )
         return ColumnValues(texts.fill_null(default), found.issues, raw=True)
     return ColumnValues(pc.if_else(values.is_null(), scalar, values), found.issues)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -223,66 +224,64 @@ def _in_json(texts: pa.Array, path: Sequence[str]) -> ColumnValues:
 
 def parse_json(texts: pa.Array, too_long: TooLong) -> ColumnValues:
     """JSON texts written anew without blanks; `null` becomes null. The result is raw."""
-    return _rewrite(texts, lambda text: _load(text, "bad_json", NOT_JSON), too_long)
+    return _rewrite(texts, _Fitting(too_long, nulls=True))
 
 
 def clean_nested(texts: pa.Array, too_long: TooLong) -> ColumnValues:
     """JSON texts of objects and lists from typed sources, without nulls and objects of nulls; raw."""
-    return _rewrite(texts, lambda text: _without_nulls(load_json(text)), too_long)
+    return _rewrite(texts, _Fitting(too_long, nulls=False))
 
 
-def _rewrite(texts: pa.Array, read: Callable[[str], JsonValue], too_long: TooLong) -> ColumnValues:
+def _rewrite(texts: pa.Array, fitting: _Fitting) -> ColumnValues:
     def rewrite(text: str) -> str | None:
-        value = _fit(read(text), 0, too_long)
+        value = fitting.value(_load(text, "bad_json", NOT_JSON))
         return None if value is None else dump_json(value)
 
     found = _read_each(texts, rewrite)
     return ColumnValues(found.values, found.issues, raw=True)
 
 
-def _without_nulls(value: JsonValue, depth: int = 0) -> JsonValue:
-    """The value without nulls; what is nested beyond the limit stays, as `_fit` reports it."""
-    if depth > MAX_DEPTH:
-        return value
-    if isinstance(value, dict):
-        members = ((key, _without_nulls(member, depth + 1)) for key, member in value.items())
-        return {key: member for key, member in members if member is not None} or None
-    if isinstance(value, list):
-        return [_without_nulls(element, depth + 1) for element in value]
-    return value
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """How JSON becomes what may be sent; without `nulls`, objects lose those, and are null without members.
 
+    Its methods raise _UnfitError.
+    """
 
-def _fit(value: JsonValue, depth: int, too_long: TooLong) -> JsonValue:
-    """The value as it may be sent. Raises _UnfitError."""
-    if isinstance(value, str):
-        if len(value) > MAX_STRING_LENGTH and too_long == "reject":
-            raise _UnfitError("too_long", STRING_TOO_LONG)
-        return value[:MAX_STRING_LENGTH]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _UnfitError("not_finite", NOT_FINITE)
-    if isinstance(value, (list, dict)) and depth == MAX_DEPTH:
-        raise _UnfitError("too_deep", TOO_DEEP)
-    if isinstance(value, list):
-        return _fit_elements(value, depth, too_long)
-    if isinstance(value, dict):
-        return {key: _fit(member, depth + 1, too_long) for key, member in value.items()}
-    return value
+    too_long: TooLong
+    nulls: bool = True
 
+    def value(self, value: JsonValue, depth: int = 0) -> JsonValue:
+        """A value."""
+        if isinstance(value, str):
+            if len(value) > MAX_STRING_LENGTH and self.too_long == "reject":
+                raise _UnfitError("too_long", STRING_TOO_LONG)
+            return value[:MAX_STRING_LENGTH]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _UnfitError("not_finite", NOT_FINITE)
+        if isinstance(value, (list, dict)) and depth == MAX_DEPTH:
+            raise _UnfitError("too_deep", TOO_DEEP)
+        if isinstance(value, list):
+            return self.elements(value, depth)
+        if not isinstance(value, dict):
+            return value
+        members = ((key, self.value(member, depth + 1)) for key, member in value.items())
+        return dict(members) if self.nulls else {key: one for key, one in members if one is not None} or None
 
-def _fit_elements(elements: list[JsonValue], depth: int, too_long: TooLong) -> list[JsonValue]:
-    """The list without nulls; its strings count together, and where they are cut the rest is left out."""
-    fitting: list[JsonValue] = []
-    characters = 0
-    for element in elements:
-        if isinstance(element, list):
-            raise _UnfitError("nested_list", NESTED_LIST)
-        fit = _fit(element, depth + 1, too_long)
-        characters += len(fit) if isinstance(fit, str) else 0
-        if characters > MAX_STRING_LENGTH and too_long == "reject":
-            raise _UnfitError("too_long", LIST_TOO_LONG)
-        if characters <= MAX_STRING_LENGTH and fit is not None:
-            fitting.append(fit)
-    return fitting
+    def elements(self, elements: list[JsonValue], depth: int = 0) -> list[JsonValue]:
+        """A list without nulls; its strings count together, and where they are cut the rest is left out."""
+        found: list[JsonValue] = []
+        characters = 0
+        for element in elements:
+            if isinstance(element, list):
+                raise _UnfitError("nested_list", NESTED_LIST)
+            fit = self.value(element, depth + 1)
+            characters += len(fit) if isinstance(fit, str) else 0
+            if characters > MAX_STRING_LENGTH and self.too_long == "reject":
+                raise _UnfitError("too_long", LIST_TOO_LONG)
+            if characters <= MAX_STRING_LENGTH and fit is not None:
+                found.append(fit)
+        return found
 
 
 # --- the type list ---------------------------------------------------------------------------------------
@@ -305,7 +304,7 @@ def parse_lists(texts: pa.Array, separator: str, too_long: TooLong) -> ColumnVal
     def read(text: str) -> list[str]:
         text = text.strip()
         elements = _load(text, "bad_list", NOT_A_LIST) if text[0] == "[" else _postgres_elements(text)
-        fitting = _fit_elements(elements, 0, too_long)
+        fitting = _Fitting(too_long).elements(elements)
         return [one if isinstance(one, str) else mark_json_text(dump_json(one)) for one in fitting]
 
     found = _read_each(blank_out(texts, ~bracketed), read, parts.values.type)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..job.column_spec import ColumnSpec
 
 _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
-_INTEGER: Final = r"^[+-]?\d+$"
+_INTEGER: Final = r"^(?P<sign>[+-]?)0*(?P<digits>\d{1,19})$"
 TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
 
@@ -28,8 +28,6 @@ NOT_FINITE: Final = "{} is not a finite number"
 NOT_AN_INTEGER: Final = "{} is not a whole number of at most 64 bits"
 NOT_A_BOOLEAN: Final = "{} is neither true nor false"
 
-_SURELY_IN_RANGE: Final = 18  # characters, the sign included
-_INT64: Final = range(-(2**63), 2**63)
 _DOUBLES_IN_INT64: Final = (-(2.0**63), 2.0**63)
 
 # What one character of a job file stands for: typography has several spaces and apostrophes.
@@ -49,6 +47,11 @@ def to_numbers(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
     if spec.decimal != "." or spec.thousands or spec.strip:
         return parse_written_numbers(values, spec)
     return parse_integers(values) if whole else parse_numbers(values)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether it is one of the types of numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def check_finite(values: pa.Array) -> ColumnValues:
@@ -81,16 +84,10 @@ def parse_integers(texts: pa.Array) -> ColumnValues:
         integers = texts.cast(pa.int64())
         if text_layout(texts)[2].max(initial=0) <= ord("9"):
             return ColumnValues(integers)
-    bad = ~as_mask(pc.match_substring_regex(texts, _INTEGER).fill_null(True))
-    # Only long texts, which are rare, can be beyond 64 bits.
-    long = as_mask(pc.greater(pc.binary_length(texts), _SURELY_IN_RANGE)) & ~bad
-    for row in np.flatnonzero(long):
-        text = texts[int(row)].as_py()
-        digits = text.lstrip("+-").lstrip("0") or "0"
-        sign = -1 if text.startswith("-") else 1
-        # Python refuses to read thousands of digits, so their number is looked at first.
-        bad[row] = len(digits) > 19 or sign * int(digits) not in _INT64
-    good = blank_bad(texts, bad, "bad_integer", NOT_AN_INTEGER)
+    negative, digits = pc.extract_regex(texts, _INTEGER).flatten()
+    last = pc.if_else(pc.equal(negative, "-"), "9223372036854775808", "9223372036854775807")
+    bad = pc.invert(pc.less_equal(pc.utf8_lpad(digits, 19, "0"), last).fill_null(False))
+    good = blank_bad(texts, pc.and_(bad, texts.is_valid()), "bad_integer", NOT_AN_INTEGER)
     return good.map(lambda some: pc.utf8_ltrim(some, characters="+").cast(pa.int64()))
 
 

@@ -130,12 +130,9 @@ def _clean_lists(values: pa.Array, too_long: TooLong) -> ColumnValues:
 
 def _clean_maps(maps: pa.Array, too_long: TooLong) -> ColumnValues:
     """Maps with their keys as text, without the members that are null."""
-    # The same buffers read as lists of pairs, as Arrow doesn't flatten maps.
-    pairs = pa.StructArray.from_arrays([maps.keys, maps.items], names=["key", "value"])
-    kind, layout = pa.list_(pairs.type), maps.buffers()[:2]
-    lists = flatten_lists(
-        pa.Array.from_buffers(kind, len(maps), layout, offset=maps.offset, children=[pairs])
-    )
+    # As lists of pairs, as Arrow doesn't flatten maps.
+    pair = pa.struct([("key", maps.type.key_type), ("value", maps.type.item_type)])
+    lists = flatten_lists(maps.cast(pa.list_(pair)))
     keys, items = lists.elements.flatten()
     names = plain_values(keys).then(scalar_texts)
     members = _clean_plain(items, too_long)

@@ -12,6 +12,8 @@ _TAKES_CODE_AT = {
     "Reject": 2,
     "ValueIssue": 0,
     "issues_of": 0,
+    "_issue_at": 0,
+    "_found": 3,
     "blank_bad": 2,
     "_load": 1,
     "_UnfitError": 0,

@@ -10,8 +10,8 @@ from tests.job.job_texts import column, column_fault, fault, job
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("{column: a, nulls: []}", "`nulls` is empty; list the texts"),
-        ("{column: a, nulls: ['-', ' -']}", "`-` stands in `nulls` twice"),
+        ("{column: a, nulls: []}", "`nulls` is empty; fill it in"),
+        ("{column: a, nulls: ['-', ' -']}", "`nulls` has `-` twice"),
         ("{value: a, nulls: ['-']}", "`nulls` does nothing for a constant"),
         ("{value: a, invalid: skip}", "`invalid` does nothing for a constant"),
         ("{column: a, transform: [trim, trim]}", "`trim` does nothing before `trim`"),

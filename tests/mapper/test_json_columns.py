@@ -114,3 +114,9 @@ def test_the_type_of_values_in_text_does_not_depend_on_them(found: list[Any], ro
         for at in range(len(found))
     }
     assert len(schemas) == 1
+
+
+@pytest.mark.parametrize("default", ['"x"', "5"])
+def test_lists_of_several_types_keep_their_elements_beside_a_default(default: str) -> None:
+    values = json_column(['["a"]', "[1]", None])
+    assert outcomes(values, default=default) == [["a"], [1], json.loads(default)]
