@@ -8,7 +8,7 @@ field too many, which pyarrow hands back with their numbers.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,8 +34,6 @@ _OWN: Final = "\ufdd1"
 _SEPARATOR: Final = "\x1f"
 _LETTERS: Final = "eqwabdfghijk"
 
-_Pairs = Sequence[tuple[str, str]]
-
 
 class Substitution:
     r"""Replaces what pyarrow can't read before it parses, and brings it back in the values.
@@ -52,46 +50,27 @@ class Substitution:
 
     def __init__(self, options: CsvOptions, delimiter: str | None) -> None:
         """`delimiter` is the one that the file has."""
-        replaced = delimiter is not None and not delimiter.isascii()
-        self.delimiter = _SEPARATOR if replaced else delimiter
-        self.escape = options.escape
-        own = ((_OWN, f"{_OWN}b"), (_SEPARATOR, f"{_OWN}a"))
-        self._delimiters: _Pairs = (*own, (delimiter or "", _SEPARATOR)) if replaced else ()
-        # The escape character comes first, as pairs of it are read from the left, and CRLF before CR.
-        delimiters = (self.delimiter,) if self.delimiter else DELIMITERS
-        texts = (self.escape, options.quote, "\r\n", "\r", "\n", *delimiters) if self.escape else ()
-        self._escapes: _Pairs = [
-            (text, _ESCAPED + letter) for text, letter in zip(texts, _LETTERS, strict=False) if text
-        ]
-        # The substitutes with what they stand for, in this order, with the escape characters and without.
-        rest = [(f"{_ESCAPED}x", _ESCAPED)] if self.escape else []
-        rest += [(sign, text) for text, sign in reversed(self._delimiters)]
-        self._written = [*((sign, self.escape + text) for text, sign in self._escapes), *rest]
-        self._meant = [*((sign, text) for text, sign in self._escapes), *rest]
+        escape = self.escape = options.escape
+        own, escapes = list[tuple[str, str]](), list[tuple[str, str]]()
+        if delimiter is not None and not delimiter.isascii():
+            own = [(_OWN, f"{_OWN}b"), (_SEPARATOR, f"{_OWN}a"), (delimiter, _SEPARATOR)]
+            delimiter = _SEPARATOR
+        self.delimiter = delimiter
+        if escape:
+            own.append((_ESCAPED, f"{_ESCAPED}x"))
+            # The escape character comes first, as pairs of it are read from the left, and CRLF before CR.
+            texts = (escape, options.quote, "\r\n", "\r", "\n", *([delimiter] if delimiter else DELIMITERS))
+            signs = zip(texts, _LETTERS, strict=False)
+            escapes = [(escape + text, _ESCAPED + letter) for text, letter in signs if text]
+        self._signs = [*own, *escapes]
+        # What the substitutes stand for, in the order in which they are brought back.
+        self._written = [(sign, text) for text, sign in (*escapes, *reversed(own))]
+        self._meant = [(sign, text.removeprefix(escape) if escape else text) for sign, text in self._written]
+        self._line_signs = [sign.encode() for sign, text in self._meant if not text.strip("\r\n")]
 
-    def replace(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-        """Replace in UTF-8 text that comes in chunks."""
-        if self._delimiters:
-            signs = [text.encode() for text, _ in (self._delimiters[0], self._delimiters[-1])]
-            chunks = _in_chunks(
-                chunks,
-                lambda data: max(_begun(data, sign) for sign in signs),
-                lambda data: _replaced(data, self._delimiters),
-            )
-        if self.escape:
-            escapes = [(self.escape + text, sign) for text, sign in self._escapes]
-
-            def unfinished(data: bytes) -> int:
-                """How many bytes at the end may belong to an escape or a sign that isn't whole yet."""
-                if begun := _begun(data, _ESCAPED.encode()):
-                    return begun
-                stop = len(data) - data.endswith(b"\r")
-                run = stop - len(data[:stop].rstrip(self.escape.encode()))
-                return (run % 2) * (1 + len(data) - stop)
-
-            pairs = [(_ESCAPED, f"{_ESCAPED}x"), *escapes]
-            chunks = _in_chunks(chunks, unfinished, lambda data: _replaced(data, pairs))
-        return chunks
+    def replace(self, lines: bytes) -> bytes:
+        """Replace in whole lines of UTF-8 text."""
+        return _replaced(lines, self._signs)
 
     def as_written(self, data: bytes) -> bytes:
         """Bring the text back as the file has it."""
@@ -103,9 +82,7 @@ class Substitution:
 
     def line_ends(self, data: bytes) -> int:
         """Count the line ends that were replaced in the text."""
-        if _ESCAPED.encode() not in data:
-            return 0
-        return sum(data.count(sign.encode()) for text, sign in self._escapes if text.strip("\r\n") == "")
+        return sum(map(data.count, self._line_signs)) if _ESCAPED.encode() in data else 0
 
     def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
         """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""
@@ -121,30 +98,10 @@ class Substitution:
         return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
-def _in_chunks(
-    chunks: Iterable[bytes], unfinished: Callable[[bytes], int], replace: Callable[[bytes], bytes]
-) -> Generator[bytes, None, None]:
-    """Replace chunk by chunk; what is `unfinished` at the end of a chunk waits for the next one."""
-    kept = b""
-    for chunk in chunks:
-        data = kept + chunk
-        begun = len(data) - unfinished(data)
-        data, kept = data[:begun], data[begun:]
-        if data:
-            yield replace(data)
-    if kept:
-        yield replace(kept)
-
-
 def _replaced(data: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
     for old, new in pairs:
         data = data.replace(old.encode(), new.encode())
     return data
-
-
-def _begun(data: bytes, sign: bytes) -> int:
-    """How many bytes at the end may begin the sign."""
-    return next((n for n in range(len(sign) - 1, 0, -1) if data.endswith(sign[:n])), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,8 @@ class CsvReader(FileReader):
                 buffer.take(records.end)
 
     def _chunks(self, size: int, position: list[int] | None = None) -> Generator[bytes, None, None]:
-        return self._substitution.replace(text_chunks(self.given, self._encoding, size, position))
+        with closing(text_chunks(self.given, self._encoding, size, position, returns=True)) as chunks:
+            yield from map(self._substitution.replace, chunks)
 
     def _whole_records(self, buffer: ReadBuffer, row: int) -> WholeRecords:
         """The next whole records of the buffer, which begins with row number `row`."""

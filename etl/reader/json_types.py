@@ -6,7 +6,9 @@ Types form a ladder whose top is string: values that agree on nothing else are k
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,7 +19,7 @@ DEPTH: Final = 50
 _MOST_FIELDS: Final = 64  # of an object, beyond which its keys are taken for data
 _KNOWN_SHAPES: Final = 10_000
 _MOST_COLUMNS: Final = 20_000
-_INT64_MIN: Final = -(1 << 63)
+_INT64: Final = range(-(1 << 63), 1 << 63)
 _WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
 _SCALARS: Final[Mapping[frozenset[type], pa.DataType]] = {
     frozenset(): pa.string(),
@@ -110,22 +112,17 @@ class ColumnScan:
 
 def type_of(value: object, depth: int = 0) -> pa.DataType:
     """Return the narrowest type of one value, as orjson loads it."""
-    if value is None:
-        return pa.null()
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, int):
-        return pa.int64() if _INT64_MIN <= value < -_INT64_MIN else pa.string()
-    if isinstance(value, float):
-        return pa.float64()
     if isinstance(value, list) and depth < DEPTH:
-        found: pa.DataType = pa.null()
-        for element in value:
-            found = merge_types(found, type_of(element, depth + 1))
-        return pa.list_(found)
+        return pa.list_(reduce(merge_types, (type_of(one, depth + 1) for one in value), pa.null()))
     if isinstance(value, dict) and depth < DEPTH and len(value) <= _MOST_FIELDS:
         return pa.struct([(name, type_of(inner, depth + 1)) for name, inner in value.items()])
-    return pa.string()
+    if value is None:
+        return pa.null()
+    return (
+        pa.string()
+        if type(value) is int and value not in _INT64
+        else _SCALARS.get(frozenset({type(value)}), pa.string())
+    )
 
 
 def merge_types(left: pa.DataType, right: pa.DataType) -> pa.DataType:
@@ -166,27 +163,28 @@ def fit_column(name: str, value: object, kind: pa.DataType) -> object:
         raise MisfitError(f"column {name}: {misfit}") from None
 
 
-def _fit(value: object, kind: pa.DataType) -> object:
-    if value is None:
-        return None
+def _fit(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
+    """`exact`: text is nothing but text, and a number with a point is no whole number."""
+    if value is None or (isinstance(value, str) and pa.types.is_string(kind)):
+        return value
     if isinstance(kind, pa.ListType) and isinstance(value, list):
-        return [_fit(item, kind.value_type) for item in value]
+        return [_fit(item, kind.value_type, exact=exact) for item in value]
     if isinstance(kind, pa.StructType) and isinstance(value, dict):
         kinds = {field.name: field.type for field in kind}
         unknown = next((name for name in value if name not in kinds), None)
         if unknown is not None:
             raise MisfitError(f'the key "{unknown}" was not in the rows that the columns are from')
         return {name: _fit(inner, kinds[name]) for name, inner in value.items()}
-    if pa.types.is_string(kind):
-        return value if isinstance(value, str) else checked_json(value)
-    if isinstance(value, bool):
-        if pa.types.is_boolean(kind):
-            return value
-    elif isinstance(value, int | float):
-        if pa.types.is_floating(kind) and (isinstance(value, float) or abs(value) <= EXACT_FLOAT):
-            return float(value)
-        if pa.types.is_integer(kind) and _INT64_MIN <= value < -_INT64_MIN and value == int(value):
-            return int(value)
+    if pa.types.is_string(kind) and not exact:
+        return checked_json(value)
+    if type(value) is bool and pa.types.is_boolean(kind):
+        return value
+    exact_float = type(value) is float or (type(value) is int and abs(value) <= EXACT_FLOAT)
+    if exact_float and pa.types.is_floating(kind):
+        return float(value)
+    whole = type(value) is int or (type(value) is float and not exact and value.is_integer())
+    if whole and pa.types.is_integer(kind) and int(value) in _INT64:
+        return int(value)
     word = _WORDS.get(str(kind), str(kind).partition("<")[0])
     raise MisfitError(f"{checked_json(value)[:60]} is no {word} as in the rows that the columns are from")
 
@@ -197,32 +195,18 @@ def as_column(values: list[Any], kind: pa.DataType) -> pa.Array:
     Among floats, whole numbers are floats if a float holds them, so that a number is written alike in both
     columns. Raises MisfitError for a value that is nested too deep to be written.
     """
-    if kind != JSON and all(value is None or _is_of(value, kind) for value in values):
-        return pa.array(values, kind)
+    if kind != JSON:
+        with suppress(MisfitError):
+            return pa.array([_fit(value, kind, exact=True) for value in values], kind)
     texts = [None if value is None else checked_json(_as_floats(value, kind)) for value in values]
     return json_column(texts)
-
-
-def _is_of(value: object, kind: pa.DataType) -> bool:
-    if isinstance(kind, pa.ListType):
-        inner = kind.value_type
-        return isinstance(value, list) and all(item is None or _is_of(item, inner) for item in value)
-    if isinstance(value, str):
-        return bool(pa.types.is_string(kind))
-    if isinstance(value, bool):
-        return bool(pa.types.is_boolean(kind))
-    if isinstance(value, int) and pa.types.is_int64(kind):
-        return _INT64_MIN <= value < -_INT64_MIN
-    if isinstance(value, int):
-        return bool(pa.types.is_floating(kind)) and abs(value) <= EXACT_FLOAT
-    return isinstance(value, float) and bool(pa.types.is_floating(kind))
 
 
 def _as_floats(value: object, kind: pa.DataType) -> object:
     if isinstance(kind, pa.ListType) and isinstance(value, list):
         return [_as_floats(item, kind.value_type) for item in value]
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and _is_of(value, kind) and pa.types.is_floating(kind) else value  # type: ignore[arg-type]
+    whole = type(value) is int and abs(value) <= EXACT_FLOAT
+    return float(value) if whole and pa.types.is_floating(kind) else value  # type: ignore[arg-type]
 
 
 def checked_json(value: object) -> str:
