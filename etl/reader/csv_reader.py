@@ -214,7 +214,7 @@ class CsvReader(FileReader):
 
     # --- the rows ----------------------------------------------------------------------------------------
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the blocks of records with wanted ones; the others are only counted."""
         if not self._names:
             return
@@ -239,7 +239,7 @@ class CsvReader(FileReader):
                     raise SourceError(f"{self.name}: the records after row {row} can't be separated")
                 stop = row + parsed.records
                 share = (buffer.taken + records.end) / (buffer.taken + len(buffer.data))
-                self.note_read(stop - 1, share, position)
+                self.note_read(stop - 1, share * position[0])
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
                 if stop > following:
                     yield self._batch(parsed, block, row, line)

@@ -97,7 +97,7 @@ class ExcelReader(FileReader):
             "rows stand above the header, say how many with `excel: {skip_rows: N}`"
         )
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the wanted rows."""
         return table_batches(self.name, self._table, spans, columns, self.options.batch_rows)
 

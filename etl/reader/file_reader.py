@@ -115,16 +115,13 @@ class FileReader:
         """Return the columns that `batches` may be asked for."""
         raise NotImplementedError
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield ascending batches with at least the wanted rows, of these columns in this order.
 
-        The file is read once for all spans. `source` and `file` of the batches don't matter.
+        The file is read once for all spans. `source` and `file` of the batches don't matter. `exact`, which
+        only matters with `open_columns`: columns may have any names, and no value depends on others.
         """
         raise NotImplementedError
-
-    def exact_batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
-        """As `batches`; with `open_columns` columns may have any names, and no value depends on others."""
-        return self.batches(spans, columns)
 
     def names(self) -> list[str]:
         """Return the columns, as far as they are known without reading everything."""
@@ -146,9 +143,9 @@ class FileReader:
         """Return why one of these columns' names, as the header has them, may be a value of a first row."""
         return None
 
-    def note_read(self, rows: int, share: float, position: Sequence[int]) -> None:
-        """Note that the first `rows` rows are this share of the bytes up to `position`."""
-        self.read_so_far = max(self.read_so_far, (rows, round(share * position[0])))
+    def note_read(self, rows: int, stored: float) -> None:
+        """Note that the first `rows` rows take so many bytes as they are stored."""
+        self.read_so_far = max(self.read_so_far, (rows, round(stored)))
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""

@@ -5,7 +5,7 @@ Types form a ladder whose top is string: values that agree on nothing else are k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
@@ -57,7 +57,7 @@ class ValueTypes:
 
 
 class ColumnScan:
-    """The columns of the rows that were scanned. `whole`: no line was left out and no column forgotten.
+    """The columns of the rows that were scanned. `forgotten`: there are more than can be remembered.
 
     What a value becomes doesn't depend on it. It shows which columns can be read at full speed, and whether
     whole numbers among others are written with a point.
@@ -65,12 +65,18 @@ class ColumnScan:
 
     def __init__(self) -> None:
         self.columns: dict[str, ValueTypes] = {}
-        self.whole = True
+        self.forgotten = False
         # Which columns of rows of one shape have lists, whose elements have to be checked in each row.
         self._lists: dict[tuple[object, ...], tuple[str, ...]] = {}
 
-    def add(self, row: Mapping[str, Any], *, long: bool) -> None:
-        """Scan a row; `long`: its text may have numbers that a float doesn't hold."""
+    def add(self, row: Mapping[str, Any], *, long: bool, plain: bool = True) -> None:
+        """Scan a row; `long`: it may have numbers that a float doesn't hold. Not `plain`: scan only names."""
+        if not plain:
+            for name in row:
+                with suppress(UnicodeEncodeError):
+                    name.encode()
+                    self._note(name, None, long=False)
+            return
         shape = (*row, *map(type, row.values()))
         lists = self._lists.get(shape)
         if lists is None or long:
@@ -80,26 +86,15 @@ class ColumnScan:
             for name, value in row.items():
                 self._note(name, value, long=long)
         for name in lists:
-            elements = set(map(type, row[name]))
-            known = self.columns.get(name)
-            if known is not None and not elements <= known.elements:
-                known.elements |= elements
-
-    def add_names(self, names: Iterable[str]) -> None:
-        """Scan the columns of a row whose values can't all be used."""
-        for name in names:
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                continue
-            self._note(name, None, long=False)
+            if name in self.columns:
+                self.columns[name].elements.update(map(type, row[name]))
 
     def _note(self, name: str, value: object, *, long: bool) -> None:
         """Add a value to its column, unless there are too many columns."""
         types = self.columns.get(name)
         if types is None:
             if len(self.columns) >= _MOST_COLUMNS:
-                self.whole = False
+                self.forgotten = True
                 return
             types = self.columns[name] = ValueTypes()
         if value is None:

@@ -91,7 +91,7 @@ class TableReader(FileReader):
         batches = self.batches(RowSpans([(1, None)]), self._table.schema.names)
         return (memoryview(batch.rows.serialize()) for batch in batches)
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the wanted rows."""
         return table_batches(self.name, self._table, spans, columns, self._batch_rows)
 
@@ -120,7 +120,7 @@ class StreamReader(FileReader):
         """Return a hex digest over the schema, which is all there is before the stream is read."""
         return hashlib.blake2b(str(self._schema).encode(), digest_size=16).hexdigest()
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield all rows, and only once."""
         stream, self._stream = self._stream, None
         if stream is None:

@@ -78,7 +78,7 @@ class ParquetReader(FileReader):
             footer = stream.read_at(length + _TAIL, size - _TAIL - length)
         return hashlib.blake2b(footer, digest_size=16).hexdigest()
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
         parts = list(self._parts(spans, columns))
         with closing(self._file.open_ahead(part.ranges for part in parts)) as streams:

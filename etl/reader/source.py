@@ -199,7 +199,7 @@ class Source:
         if entry.stored is not None:
             entry.stored.read_ahead()
         stored = [name for name in columns if name not in entry.added]
-        found = (entry.reader.exact_batches if exact else entry.reader.batches)(spans, stored)
+        found = entry.reader.batches(spans, stored, exact=exact)
         for batch in split_batches(found, spans, self._batch_rows):
             yield replace(
                 batch,

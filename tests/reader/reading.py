@@ -90,8 +90,7 @@ def csv_reader(path: Path, block: int = 1 << 21, **options: Any) -> CsvReader:
 
 def blocks(reader: FileReader, columns: Sequence[str], *spans: RowSpan, exact: bool = False) -> list[Batch]:
     """The batches of a reader, of all rows unless there are spans."""
-    read = reader.exact_batches if exact else reader.batches
-    return list(read(RowSpans(spans or [(1, None)]), columns))
+    return list(reader.batches(RowSpans(spans or [(1, None)]), columns, exact=exact))
 
 
 def csv_batches(path: Path, block: int, **options: Any) -> list[Batch]:
