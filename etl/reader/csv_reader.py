@@ -27,7 +27,7 @@ from .csv_dialect import (
 from .csv_parser import CsvLayout, ParsedBlock, Substitution, parse
 from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
-from .files import UnpackedFile, source_errors
+from .files import InputFile, source_errors
 
 if TYPE_CHECKING:
     from ..job.sections import CsvOptions
@@ -70,7 +70,7 @@ class CsvReader(FileReader):
     endings = CSV_ENDINGS
     text = True
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions, block: int = BLOCK) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions, block: int = BLOCK) -> None:
         super().__init__(given, options)
         self._block = block
         self._csv = checked(options.csv)

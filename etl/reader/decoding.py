@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Final, TypeVar
 
 from ..errors import SourceError
-from .files import UnpackedFile, source_errors
+from .files import InputFile, source_errors
 
 MARK: Final = f"\x1a{uuid.uuid4().hex}\x1a"
 MARK_BYTES: Final = MARK.encode()
@@ -67,7 +67,7 @@ def encoding_name(encoding: str) -> str:
 
 
 def text_chunks(
-    given: UnpackedFile,
+    given: InputFile,
     encoding: str,
     size: int = BLOCK,
     position: list[int] | None = None,
@@ -79,7 +79,7 @@ def text_chunks(
     A line ends at LF; if the file has none, with `returns` at CR. One that is longer than 32 MiB is cut. Byte
     order marks at the start of a line are left out. `position` gets how many stored bytes the text was.
     """
-    with source_errors(given.name), closing(given.file.open()) as raw, closing(given.unpacked(raw)) as stream:
+    with source_errors(given.name), closing(given.open()) as raw, closing(given.unpacked(raw)) as stream:
         begin = b""
         while len(begin) < len(codecs.BOM_UTF32_LE) and (more := stream.read(size)):
             begin += more

@@ -20,11 +20,10 @@ import pyarrow as pa
 
 from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
 from ..errors import SourceError
-from ..model import Batch
 from ..run_events import Warned
 from .csv_reader import unique_names
-from .file_reader import FileReader, ReadOptions, RowSpans, table_batches
-from .files import HEAD, UnpackedFile, source_errors
+from .file_reader import ReadOptions, TableReader
+from .files import HEAD, InputFile, source_errors
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -49,7 +48,7 @@ _TYPES: Final = {
 _HALF_MILLISECOND: Final = dt.timedelta(microseconds=500)
 
 
-class ExcelReader(FileReader):
+class ExcelReader(TableReader):
     """Reads one sheet of a workbook: the first visible one, or the one that the job names.
 
     An empty cell is null, and so is one with an error such as #N/A. A row without any value isn't counted.
@@ -58,7 +57,7 @@ class ExcelReader(FileReader):
     format = "excel"
     endings = ("xlsx", "xlsm", "xlsb", "xls", "ods")
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._digest = ""
         rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
@@ -68,24 +67,16 @@ class ExcelReader(FileReader):
         self._first = next(rows, [])
         if header is False:
             self._header = [*range(1, len(self._first) + 1)]
-        self._table = self._read(chain([self._first] if self._first else [], rows))
+        self.table = self._read(chain([self._first] if self._first else [], rows))
 
     @classmethod
     def claims(cls, head: bytes) -> bool:
         """Whether it begins as a workbook in a zip archive, or as an old one."""
         return _BEGIN.match(head) is not None
 
-    def schema(self) -> pa.Schema:
-        """Return the columns, each with the type that all of its cells have, or JSON."""
-        return self._table.schema
-
-    def total_rows(self) -> int | None:
-        """Return the number of rows."""
-        return int(self._table.num_rows)
-
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""
-        return super().sample() if self.given.file.repeatable else self._digest
+        return super().sample() if self.given.repeatable else self._digest
 
     def remark(self) -> str | None:
         """Return why the header may be a title: the row below it has more values."""
@@ -97,10 +88,6 @@ class ExcelReader(FileReader):
             "rows stand above the header, say how many with `excel: {skip_rows: N}`"
         )
 
-    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
-        """Yield the wanted rows."""
-        return table_batches(self.name, self._table, spans, columns, self.options.batch_rows)
-
     # --- the workbook ------------------------------------------------------------------------------------
 
     def _sheet(self) -> CalamineSheet:
@@ -110,12 +97,12 @@ class ExcelReader(FileReader):
         except ImportError as error:
             hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
             raise SourceError(f"{self.name} is a workbook, which needs an extra", hint=hint) from error
-        path = self.given.file.local_path if self.given.codec is None else None
+        path = self.given.local_path if self.given.codec is None else None
         try:
             with source_errors(self.name):
                 if path is not None:
                     return self._chosen(calamine.load_workbook(path))
-                with closing(self.given.open()) as stream:
+                with closing(self.given.unpacked()) as stream:
                     content = b"".join(iter(lambda: stream.read(HEAD), b""))
                 self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
                 return self._chosen(calamine.load_workbook(io.BytesIO(content)))

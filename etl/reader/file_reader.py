@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -16,12 +17,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..arrow.originals import take_rows
-from ..arrow.plain_arrays import plain_array
+from ..arrow.plain_arrays import plain_array, plain_schema
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import Batch, Reject
 from ..run_events import Warned
-from .files import UnpackedFile, ends_digest
+from .files import HEAD, InputFile, ends_digest, first_line, source_errors
 
 EXCERPT: Final = 60
 # Of a batch's values: 16,384 rows of 1 kB. Wider rows come in batches of fewer.
@@ -82,21 +83,21 @@ class FileReader:
     `format` is the key of that entry, and `endings` are the ends of names of its files. `text`: the values
     are untyped text in which an empty field means null. `open_columns`: each row has columns of its own.
     `holds_rejects`: it is a reject file. `repeated` are names of several columns, with the places (from 1) of
-    these columns. `repeatable` is false for a stream in memory. `warnings` say what isn't read of a file.
+    these columns. `warnings` say what isn't read of a file. `nbytes` is the size of what is in memory.
     `read_so_far` are rows, and the bytes of the file that they take, as far as it was read.
     """
 
     format: ClassVar[str]
     endings: ClassVar[Sequence[str]] = ()
     open_columns: ClassVar[bool] = False
-    repeatable: bool = True
     text: bool = False
     holds_rejects: bool = False
     repeated: Mapping[str, list[int]] = {}
     warnings: Sequence[Warned] = ()
     read_so_far: tuple[int, int] = (0, 0)
+    nbytes: int | None = None
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions) -> None:
         self.given = given
         self.name = given.name
         self.options = options
@@ -149,22 +150,62 @@ class FileReader:
 
     def sample(self) -> str:
         """Return a hex digest over a part of the content."""
-        return ends_digest(self.given.file)
+        return ends_digest(self.given)
+
+    def content(self) -> Iterator[bytes | memoryview]:
+        """Yield the bytes that are all of the content; not for what can be read only once."""
+        with source_errors(self.name), closing(self.given.open()) as stream:
+            yield from iter(lambda: stream.read(HEAD), b"")
 
     def batch(self, first: int, rows: pa.RecordBatch, rejects: Sequence[Reject] = ()) -> Batch:
         """Make a batch that begins with row `first`; the rejects stood between the good rows."""
-        return replace(batch_of(self.name, first, rows, rejects), text=self.text)
+        stop = first + rows.num_rows + len(rejects)
+        numbers = np.arange(first, stop, dtype=np.int64)
+        if rejects:
+            numbers = np.delete(numbers, [reject.row - first for reject in rejects])
+        return Batch(self.name, 0, first, stop, numbers, rows, tuple(rejects), text=self.text)
+
+    def plain_batches(self, first: int, batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
+        """Make consecutive batches of Arrow data from outside plain; the first one begins with row `first`.
+
+        A row with bytes that are no text becomes a reject. SourceError for data that is damaged in another
+        way, and for a column of a type that can't be read.
+        """
+        for given in batches:
+            bad = _unreadable(self.name, first, given)
+            columns = []
+            for column, values in zip(given.schema.names, given.columns, strict=True):
+                try:
+                    columns.append(plain_array(values))
+                except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                    what = f"column {column} is of the type {values.type}, which can't be read"
+                    hint = "cast the column to a plain type such as string, or leave it out"
+                    raise SourceError(f"{self.name}: {what}: {first_line(error)}", hint=hint) from error
+            rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
+            batch = self.batch(first, rows)
+            yield reject_rows(batch, [_reject(self.name, first + at, rows.slice(at, 1)) for at in bad])
+            first = batch.stop
 
 
-def batch_of(name: str, first: int, rows: pa.RecordBatch, rejects: Sequence[Reject] = ()) -> Batch:
-    """Make a batch that begins with row `first`; the rejects stood between the good rows."""
-    stop = first + rows.num_rows + len(rejects)
-    numbers = np.arange(first, stop, dtype=np.int64)
-    if rejects:
-        good = np.ones(stop - first, dtype=np.bool_)
-        good[[reject.row - first for reject in rejects]] = False
-        numbers = numbers[good]
-    return Batch(name, 0, first, stop, numbers, rows, tuple(rejects))
+class TableReader(FileReader):
+    """Reads a table that is in memory, which a subclass gives it."""
+
+    table: pa.Table
+
+    def schema(self) -> pa.Schema:
+        """Return the table's columns as they will be read."""
+        return plain_schema(self.table.schema)
+
+    def total_rows(self) -> int | None:
+        """Return the number of rows."""
+        return int(self.table.num_rows)
+
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
+        """Yield the wanted rows."""
+        table = self.table.select(list(columns))
+        for first, stop in spans:
+            rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
+            yield from self.plain_batches(first, rows.to_batches(max_chunksize=self.options.batch_rows))
 
 
 def reject_rows(batch: Batch, rejects: Sequence[Reject]) -> Batch:
@@ -212,44 +253,6 @@ def excerpt(value: str) -> str:
     """Quote the value, at most 60 characters of it, for a reject's reason."""
     short = value if len(value) <= EXCERPT else value[: EXCERPT - 1] + "…"
     return f'"{short}"'
-
-
-# --- batches of Arrow data from outside ------------------------------------------------------------------
-
-
-def table_batches(
-    name: str, table: pa.Table, spans: RowSpans, columns: Sequence[str], batch_rows: int
-) -> Iterator[Batch]:
-    """Yield the wanted rows of a table, in batches of at most so many rows."""
-    table = table.select(list(columns))
-    for first, stop in spans:
-        rows = table.slice(first - 1, None if stop is None else max(0, stop - first))
-        yield from plain_batches(name, first, rows.to_batches(max_chunksize=batch_rows))
-
-
-def plain_batches(name: str, first: int, batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
-    """Make consecutive batches plain; the first one begins with row `first` of the file called `name`.
-
-    A row with bytes that are no text becomes a reject. SourceError for data that is damaged in another way,
-    and for a column of a type that can't be read.
-    """
-    for given in batches:
-        bad = _unreadable(name, first, given)
-        columns = []
-        for column, values in zip(given.schema.names, given.columns, strict=True):
-            try:
-                columns.append(plain_array(values))
-            except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError) as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                message = (
-                    f"{name}: column {column} is of the type {values.type}, which can't be read: {reason}"
-                )
-                hint = "cast the column to a plain type such as string, or leave it out"
-                raise SourceError(message, hint=hint) from error
-        rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
-        batch = batch_of(name, first, rows)
-        yield reject_rows(batch, [_reject(name, first + at, rows.slice(at, 1)) for at in bad])
-        first = batch.stop
 
 
 def _unreadable(name: str, first: int, rows: pa.RecordBatch, start: int = 0) -> list[int]:

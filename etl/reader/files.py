@@ -56,11 +56,15 @@ def source_errors(name: str, position: str = "") -> Iterator[None]:
     except (pa.ArrowException, OSError, EOFError, UnicodeError, OverflowError) as error:
         known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
         known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
-        brief = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        what, hint = known[0] if known else (f"can't be read: {brief}", "copy or export it again")
+        what, hint = known[0] if known else (f"can't be read: {first_line(error)}", "copy or export it again")
         raise SourceError(
             f"{name} ({position}) {what}" if position else f"{name} {what}", hint=hint
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def guarded(items: Iterable[_Item], name: str, position: str = "") -> Iterator[_Item]:
@@ -81,20 +85,31 @@ class InputFile:
     `name` is shown to users and holds no secrets. `repeatable`: it can be read from its beginning again and
     again. `seekable`: its streams can be read at any position. `local_path` is None for what isn't a file of
     this machine. `piece_bytes` is how much should be read at once; None if that doesn't matter.
-    `versioned`: it has a `version()`.
+    `versioned`: it has a `version()`. `codec` is what it is compressed with, as its reader found; None for
+    nothing.
     """
 
-    __slots__ = ()
     name: str
-    repeatable: bool
+    repeatable: bool = True
     seekable: bool = True
     local_path: Path | None = None
     piece_bytes: int | None = None
     versioned: bool = False
+    codec: str | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream over the raw bytes; SourceError if there is none."""
         raise NotImplementedError
+
+    def unpacked(self, raw: pa.NativeFile | None = None) -> pa.NativeFile:
+        """Return a stream over the uncompressed bytes, of an opened stream if there is one."""
+        stream = self.open() if raw is None else raw
+        return pa.CompressedInputStream(stream, self.codec) if self.codec else stream
+
+    def sniff(self) -> bytes:
+        """Return its first 4 KiB, uncompressed."""
+        with source_errors(self.name), closing(self.unpacked()) as stream:
+            return read_fully(stream, SNIFFED)
 
     def state(self) -> tuple[int | None, int | None]:
         """Return its size in bytes and its time of change in ns since the epoch, as far as they are known."""
@@ -125,14 +140,13 @@ class InputFile:
         """Copy all of it from the web; end what is being fetched."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class StoredFile(InputFile):
     """A file in a file system of this machine."""
 
     name: str
     system: fs.FileSystem
     path: str
-    repeatable: bool = True
 
     @property
     def local_path(self) -> Path | None:  # type: ignore[override]
@@ -245,27 +259,6 @@ class _PositionedStream(io.RawIOBase):
 
     def tell(self) -> int:
         return self._at
-
-
-@dataclass(frozen=True, slots=True)
-class UnpackedFile:
-    """A file and the codec that it is compressed with; None for none."""
-
-    file: InputFile
-    codec: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.file.name
-
-    def open(self) -> pa.NativeFile:
-        """Open a new stream over the uncompressed bytes."""
-        return self.unpacked(self.file.open())
-
-    def unpacked(self, raw: pa.NativeFile) -> pa.NativeFile:
-        """Return a stream over the uncompressed bytes of an opened stream."""
-        return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
 
 
 def read_fully(stream: pa.NativeFile, count: int) -> bytes:

@@ -6,7 +6,6 @@ A new format is a `FileReader` and an entry in `READERS`.
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from typing import Final
 
 from ..arrow.originals import CODEC_ENDINGS
@@ -15,7 +14,7 @@ from .csv_reader import CsvReader
 from .decoding import BLANK
 from .excel_reader import ExcelReader
 from .file_reader import FileReader
-from .files import SNIFFED, InputFile, UnpackedFile, read_fully, source_errors
+from .files import InputFile
 from .ndjson_reader import NdjsonReader
 from .parquet_reader import ParquetReader
 
@@ -27,8 +26,12 @@ READERS: Final[dict[str, type[FileReader]]] = {
 }
 
 _JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
-_CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
-_BZIP2: Final = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_CODECS: Final = (
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd"),
+    (re.compile(rb"\x04\x22\x4d\x18"), "lz4"),
+    (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), "bz2"),
+)
 
 _UNPACK: Final = "unpack it first, for example with: {}"
 _UNZIP, _UNTAR = _UNPACK.format("unzip FILE"), _UNPACK.format("tar -xf FILE")
@@ -91,23 +94,20 @@ def reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
     return next((reader for reader in READERS.values() if ending in reader.endings), None), whole
 
 
-def recognize(file: InputFile) -> tuple[UnpackedFile, type[FileReader]]:
-    """Look at the name and the first bytes of a file; SourceError if it can't hold rows."""
+def recognize(file: InputFile) -> type[FileReader]:
+    """Look at a file's name and first bytes, and set its codec; SourceError if it can't hold rows."""
     named, ending = reader_by_name(file.name)
     if named is ParquetReader and ending.count(".") == 1 and file.tail().endswith(b"PAR1"):
-        return UnpackedFile(file), named
-    head = _head(UnpackedFile(file))
+        return named
+    head = file.sniff()
     # Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no magic bytes.
-    codec = next((codec for begin, codec in _CODECS.items() if head.startswith(begin)), None)
-    if codec is None and _BZIP2.match(head):
-        codec = "bz2"
-    elif codec is None and ending.endswith(".br") and head:
-        codec = CODEC_ENDINGS["br"]
-    given = UnpackedFile(file, codec)
-    head = _head(given)
+    file.codec = next((codec for begin, codec in _CODECS if begin.match(head)), None)
+    if file.codec is None and ending.endswith(".br") and head:
+        file.codec = CODEC_ENDINGS["br"]
+    head = file.sniff()
     claimed = next((reader for reader in READERS.values() if reader.claims(head)), None)
     if claimed is not None:
-        return given, claimed
+        return claimed
     for pattern, what, remedy in _FOREIGN:
         if pattern.match(head):
             raise SourceError(f"{file.name} is {what}", hint=remedy)
@@ -116,10 +116,5 @@ def recognize(file: InputFile) -> tuple[UnpackedFile, type[FileReader]]:
         hint = "write one object a line, for example with: jq -c '.[]'"
         raise SourceError(f"{file.name} holds one JSON list", hint=hint)
     if named is not None and named.may_read(head):
-        return given, named
-    return given, NdjsonReader if text.startswith(b"{") else CsvReader
-
-
-def _head(given: UnpackedFile) -> bytes:
-    with source_errors(given.name), closing(given.open()) as stream:
-        return read_fully(stream, SNIFFED)
+        return named
+    return NdjsonReader if text.startswith(b"{") else CsvReader

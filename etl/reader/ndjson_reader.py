@@ -23,7 +23,7 @@ from ..model import Batch, Reject
 from . import decoding
 from .decoding import BLOCK, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans
-from .files import HEAD, UnpackedFile
+from .files import HEAD, InputFile
 from .json_types import (
     ColumnScan,
     MisfitError,
@@ -65,11 +65,11 @@ class NdjsonReader(FileReader):
     open_columns = True
 
     def __init__(
-        self, given: UnpackedFile, options: ReadOptions, block: int = BLOCK, scanned: int = SCANNED
+        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = SCANNED
     ) -> None:
         super().__init__(given, options)
         self._block = block
-        self._scanned_bytes = scanned if given.file.repeatable else HEAD // 2
+        self._scanned_bytes = scanned if given.repeatable else HEAD // 2
         self._partly = False  # scanned
         first: Row = {}
         block_read = next((one for one in self._blocks() if one.size), None)
@@ -90,7 +90,7 @@ class NdjsonReader(FileReader):
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Return those of `names` that no row has. Reads beyond the scanned part, but not in a pipe."""
         left = [name for name in names if name not in self._scan.columns]
-        if not left or not (self._partly or self._scan.forgotten) or not self.given.file.repeatable:
+        if not left or not (self._partly or self._scan.forgotten) or not self.given.repeatable:
             return left
         for block in self._blocks():
             for _, line in self._lines(block):

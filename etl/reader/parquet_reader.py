@@ -18,8 +18,8 @@ from pyarrow import fs
 from ..arrow.plain_arrays import plain_schema
 from ..errors import StateError
 from ..model import Batch
-from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, plain_batches, rows_within
-from .files import HEAD, ByteRange, InputFile, StoredFile, UnpackedFile, guarded, source_errors
+from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from .files import HEAD, ByteRange, InputFile, StoredFile, guarded, source_errors
 
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
@@ -44,7 +44,7 @@ class ParquetReader(FileReader):
     format = "parquet"
     endings = ("parquet", "pq")
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._spool: IO[bytes] | None = None
         self._file = self._seekable(given)
@@ -92,7 +92,7 @@ class ParquetReader(FileReader):
                     )
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
                     chosen = (batch.select(list(columns)) for batch in batches)
-                    yield from plain_batches(self.name, part.row, chosen)
+                    yield from self.plain_batches(part.row, chosen)
 
     def _parts(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[_Part]:
         """The row groups to read; neighbours together, as far as they are one piece for the file."""
@@ -130,12 +130,12 @@ class ParquetReader(FileReader):
             return _Part([group], row, [], max(_BUFFER, piece // len(ranges)))
         return _Part([group], row, merge_ranges(ranges))
 
-    def _seekable(self, given: UnpackedFile) -> InputFile:
+    def _seekable(self, given: InputFile) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
-        if given.file.seekable and given.codec is None:
-            return given.file
+        if given.seekable and given.codec is None:
+            return given
         with source_errors(self.name):
-            stream = given.open()
+            stream = given.unpacked()
         try:
             # Without a name if possible: a file with a name stays on the disk when the process is killed.
             self._spool = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115

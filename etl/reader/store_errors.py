@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import SourceError
+from .files import first_line
 
 _S3_RIGHTS: Final = "allow s3:GetObject on its objects and s3:ListBucket on the bucket"
 _RIGHTS: Final = {
@@ -146,9 +147,8 @@ def store_fault(error: Exception) -> tuple[StoreFault, dict[str, str]]:
     for pattern, fault in _FAULTS:
         if found := pattern.search(text):
             return fault, {name: value or "" for name, value in found.groupdict().items()}
-    brief = (text.strip().splitlines() or [type(error).__name__])[0][:200]
     other = StoreFault("", "the store's client reports: {brief}", "check the address, and run again")
-    return other, {"brief": brief}
+    return other, {"brief": first_line(error)}
 
 
 def store_error(name: str, endpoint: str, error: Exception, *, tries: int = 1) -> SourceError:

@@ -17,7 +17,7 @@ from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.reader.csv_reader import CsvReader
 from etl.reader.file_reader import FileReader, ReadOptions, RowSpan, RowSpans
-from etl.reader.files import UnpackedFile
+from etl.reader.files import InputFile
 from etl.reader.formats import recognize
 from etl.reader.locations import find_files
 
@@ -80,8 +80,10 @@ def read(
     return rows_of(found), rejects_of(found)
 
 
-def unpacked(path: Path) -> UnpackedFile:
-    return recognize(find_files(str(path), Path())[0])[0]
+def unpacked(path: Path) -> InputFile:
+    (file,) = find_files(str(path), Path())
+    recognize(file)
+    return file
 
 
 def csv_reader(path: Path, block: int = 1 << 21, **options: Any) -> CsvReader:
