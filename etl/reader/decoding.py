@@ -115,11 +115,6 @@ class ReadBuffer:
         self.final = False
         self.taken = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether it holds more than one record may have: 32 MiB."""
-        return len(self.data) > MAX_RECORD
-
     def grow(self) -> None:
         """Read until it is about twice as long, or one chunk longer, or final."""
         added: list[bytes] = []
@@ -139,7 +134,7 @@ class ReadBuffer:
     def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
         """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""
         while (found := find()) is None:
-            if self.full:
+            if len(self.data) > MAX_RECORD:
                 raise too_long
             self.grow()
         return found
