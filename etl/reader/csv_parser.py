@@ -8,9 +8,10 @@ field too many, which pyarrow hands back with their numbers.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import reduce
+from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -62,7 +63,7 @@ class Substitution:
             texts = (escape, options.quote, "\r\n", "\r", "\n", *([delimiter] if delimiter else DELIMITERS))
             signs = zip(texts, _LETTERS, strict=False)
             escapes = [(escape + text, _ESCAPED + letter) for text, letter in signs if text]
-        self._signs = [*own, *escapes]
+        self._signs = [(text.encode(), sign.encode()) for text, sign in (*own, *escapes)]
         # What the substitutes stand for, in the order in which they are brought back.
         self._written = [(sign, text) for text, sign in (*escapes, *reversed(own))]
         self._meant = [(sign, text.removeprefix(escape) if escape else text) for sign, text in self._written]
@@ -70,15 +71,17 @@ class Substitution:
 
     def replace(self, lines: bytes) -> bytes:
         """Replace in whole lines of UTF-8 text."""
-        return _replaced(lines, self._signs)
+        for text, sign in self._signs:
+            lines = lines.replace(text, sign)
+        return lines
 
-    def as_written(self, data: bytes) -> bytes:
+    def as_written(self, text: str) -> str:
         """Bring the text back as the file has it."""
-        return _replaced(data, self._written)
+        return reduce(lambda found, pair: found.replace(*pair), self._written, text)
 
-    def as_meant(self, data: bytes) -> bytes:
+    def as_meant(self, text: str) -> str:
         """Bring the text back without escape characters."""
-        return _replaced(data, self._meant)
+        return reduce(lambda found, pair: found.replace(*pair), self._meant, text)
 
     def line_ends(self, data: bytes) -> int:
         """Count the line ends that were replaced in the text."""
@@ -96,12 +99,6 @@ class Substitution:
                     column = pc.replace_substring(column, sign, text)
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
-
-
-def _replaced(data: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
-    for old, new in pairs:
-        data = data.replace(old.encode(), new.encode())
-    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +119,8 @@ class CsvLayout:
     def ragged(self, row: int, text: str) -> Reject:
         """Reject a record with more or fewer fields than the header."""
         names = self.names
-        split = self.dialect.split(text.encode().replace(MARK_BYTES, b""))
-        fields = [self.substitution.as_meant(field.encode()).decode() for field in split]
-        written = self.substitution.as_written(text.encode()).decode().replace(MARK, "")
+        text = text.replace(MARK, "")
+        fields = list(map(self.substitution.as_meant, self.dialect.split(text.encode())))
         count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
         values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
         if len(fields) > len(names):
@@ -132,20 +128,19 @@ class CsvLayout:
             while extra in names:
                 extra += "_"
             values[extra] = fields[len(names) :]
-        return self._reject(row, "ragged", f"{count}: {excerpt(written)}", values)
+        return self._reject(row, "ragged", f"{count}: {excerpt(self.substitution.as_written(text))}", values)
 
     def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
         """Reject a line that begins a record whose quotes are wrong; `number` is its number in the file.
 
         Its fields can't be separated for sure, so the line is kept as it is.
         """
-        text = mark_bad_bytes(self.substitution.as_written(line)).replace(MARK_BYTES, b"").decode()
-        last = number + bad.lines - 1
-        where = f"line {number}" if bad.lines == 1 else f"lines {number} to {last} ({bad.lines:,} lines)"
+        text = self.substitution.as_written(mark_bad_bytes(line).decode().replace(MARK, ""))
         reason = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
         if bad.lines == 1:
-            reason += f", {where}"
+            reason += f", line {number}"
         else:
+            where = f"lines {number} to {number + bad.lines - 1} ({bad.lines:,} lines)"
             rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
             reason += (
                 f", so the record would span {where}; its first line is rejected, and {rest} read as records"
@@ -183,18 +178,17 @@ class CsvLayout:
         return Reject(self.source, row, code, reason, text, swallowed, origin=origin)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedBlock:
+class ParsedBlock(NamedTuple):
     """What pyarrow made of a block of records.
 
-    `rows` are those with as many fields as there are names; `ragged` has number (from 1, in the block) and
-    text of the others, and `bad` number and line of each bad line. `whole`: the block ended between records.
-    `dirty`: it has marked bytes. `headers` are the positions in `rows` of records that repeat the header.
+    `rows` are those with as many fields as there are names; `misfits` has number (from 1, in the block) and
+    text of the others, where a bad line is text that begins with SENTINEL. `whole`: the block ended between
+    records. `dirty`: it has marked bytes. `headers` are the positions in `rows` of records that repeat the
+    header.
     """
 
     rows: pa.RecordBatch
-    ragged: list[tuple[int, str]]
-    bad: list[tuple[int, BadLine]]
+    misfits: list[tuple[int, str]]
     whole: bool
     dirty: bool
     headers: list[int]
@@ -202,7 +196,7 @@ class ParsedBlock:
     @property
     def records(self) -> int:
         """How many records and bad lines the block has."""
-        return int(self.rows.num_rows) + len(self.ragged) + len(self.bad)
+        return int(self.rows.num_rows) + len(self.misfits)
 
 
 def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequence[str]) -> ParsedBlock:
@@ -215,8 +209,8 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
 
     delimiter, names = layout.dialect.delimiter, layout.names
     parts, begin = list[bytes](), 0
-    for place, line in enumerate(bad):
-        parts += (block[begin : line.begin], f"{SENTINEL}{place}{delimiter * len(names)}".encode())
+    for line in bad:
+        parts += (block[begin : line.begin], f"{SENTINEL}{delimiter * len(names)}".encode())
         begin = line.end
     records = b"".join((*parts, block[begin:])) if bad else block
     sentinel = SENTINEL + delimiter * (len(names) - 1)
@@ -243,14 +237,7 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
     headers = _header_positions(rows, dict(zip(names, layout.header, strict=False)))
     if headers and len(included) < len(names):
         headers = parse(block, bad, layout, names).headers
-    ours = {
-        number: bad[int(text[len(SENTINEL) :].partition(delimiter)[0])]
-        for number, text in misfits
-        if text.startswith(SENTINEL)
-    }
-    ragged = [(number, text) for number, text in misfits if number not in ours]
-    dirty = MARK_BYTES in data
-    return ParsedBlock(rows.select(list(columns)), ragged, list(ours.items()), whole, dirty, headers)
+    return ParsedBlock(rows.select(list(columns)), misfits, whole, MARK_BYTES in data, headers)
 
 
 def _header_positions(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]:

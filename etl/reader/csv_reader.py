@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from ..arrow.originals import CSV_ENDINGS
 from ..errors import SourceError
-from ..model import Batch
+from ..model import Batch, Reject
 from . import decoding
 from .csv_dialect import (
     LINE_END,
+    BadLine,
     CsvDialect,
     WholeRecords,
     count_line_ends,
@@ -24,7 +25,7 @@ from .csv_dialect import (
     likeliest_delimiter,
     line_end,
 )
-from .csv_parser import CsvLayout, ParsedBlock, Substitution, parse
+from .csv_parser import SENTINEL, CsvLayout, ParsedBlock, Substitution, parse
 from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
 from .files import InputFile, source_errors
@@ -189,7 +190,7 @@ class CsvReader(FileReader):
                 f"{self.name}: in the header a quote is never closed, or text follows a closing one",
                 hint=hint,
             )
-        return [self._substitution.as_meant(name.encode()).decode() for name in fields]
+        return list(map(self._substitution.as_meant, fields))
 
     # --- the rows ----------------------------------------------------------------------------------------
 
@@ -223,7 +224,7 @@ class CsvReader(FileReader):
                 self.note_read(stop - 1, share * position[0])
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
                 if stop > following:
-                    yield self._batch(parsed, block, row, line)
+                    yield self._batch(parsed, block, records.bad, row, line)
                 row, line, before = stop, line + self._line_ends(block), block[-1:]
                 buffer.take(records.end)
 
@@ -248,15 +249,17 @@ class CsvReader(FileReader):
             if len(buffer.data) < size:
                 buffer.grow()
 
-    def _batch(self, parsed: ParsedBlock, block: bytes, row: int, line: int) -> Batch:
+    def _batch(self, parsed: ParsedBlock, block: bytes, bad: Iterable[BadLine], row: int, line: int) -> Batch:
         """The block's rows and rejects; `row` and `line` are the numbers of its first row and line."""
-        rejects = [self._layout.ragged(row + number - 1, text) for number, text in parsed.ragged]
-        seen = 0
-        for number, bad in parsed.bad:
-            line, seen = line + self._line_ends(block[seen : bad.begin]), bad.begin
-            text = block[bad.begin : bad.end]
-            rejects.append(self._layout.bad_line(row + number - 1, bad, text, line))
-        rejects.sort(key=lambda reject: reject.row)
+        rejects, bad_lines, seen = list[Reject](), iter(bad), 0
+        for number, text in parsed.misfits:
+            if text.startswith(SENTINEL):
+                fault = next(bad_lines)
+                line, seen = line + self._line_ends(block[seen : fault.begin]), fault.begin
+                written = block[fault.begin : fault.end]
+                rejects.append(self._layout.bad_line(row + number - 1, fault, written, line))
+            else:
+                rejects.append(self._layout.ragged(row + number - 1, text))
         batch = self.batch(row, parsed.rows, rejects)
         repeated = [self._layout.repeated_header(int(batch.numbers[place])) for place in parsed.headers]
         batch = reject_rows(batch, repeated)
