@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import select
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from typing import IO, Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from ..errors import SourceError
+from ..errors import SourceError, StateError
 
 try:
     # Ten times as fast as zlib's.
@@ -189,7 +192,7 @@ class PipedFile(InputFile):
         """Open a new stream from the beginning; SourceError if the beginning is gone."""
         if self._spent:
             raise SourceError(f"{self.name} was read already", hint="save it to a file and name that file")
-        return positioned_stream(self._read_at)
+        return pa.PythonFile(PositionedStream(self._read_at), mode="r")
 
     def _read_at(self, start: int, count: int) -> bytes:
         """At most `count` bytes from position `start`; b"" at the end."""
@@ -211,40 +214,34 @@ class PipedFile(InputFile):
         return chunk
 
 
-def positioned_stream(
-    read_at: Callable[[int, int], bytes],
-    size: Callable[[], int] | None = None,
-    close: Callable[[], None] = lambda: None,
-) -> pa.NativeFile:
-    """Make a stream over `read_at(start, count)`; it can seek if `size()` is given, and calls `close()`."""
-    return pa.PythonFile(_PositionedStream(read_at, size, close), mode="r")
+class PositionedStream(io.RawIOBase):
+    """A stream over `read_at(start, count)`; it can seek if `size()` is given, and calls `done()` at last."""
 
-
-class _PositionedStream(io.RawIOBase):
     def __init__(
         self,
         read_at: Callable[[int, int], bytes],
-        size: Callable[[], int] | None,
-        close: Callable[[], None],
+        size: Callable[[], int] | None = None,
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._read_at = read_at
-        self._size = size
-        self._close = close
-        self._at = 0
+        self._read_at, self._size, self._done, self._at = read_at, size, done, 0
 
     def close(self) -> None:
+        """Close it, once."""
         if not self.closed:
-            self._close()
+            self._done()
         super().close()
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Whether its size is known."""
         return self._size is not None
 
     def read(self, count: int = -1) -> bytes:
+        """Read at most `count` bytes; without it, all that are left."""
         if count < 0:
             count = HEAD if self._size is None else self._size() - self._at
         chunk = self._read_at(self._at, count)
@@ -252,13 +249,31 @@ class _PositionedStream(io.RawIOBase):
         return chunk
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position."""
         if whence == io.SEEK_END and self._size is not None:
             offset += self._size()
         self._at = offset + (self._at if whence == io.SEEK_CUR else 0)
         return self._at
 
     def tell(self) -> int:
+        """Return the position."""
         return self._at
+
+
+@contextmanager
+def copying(name: str, size: int | None = None) -> Iterator[None]:
+    """Raise StateError if a temporary copy of the file called `name` can't be written, or has no room."""
+    try:
+        if size is not None and size > shutil.disk_usage(tempfile.gettempdir()).free:
+            raise OSError(errno.ENOSPC, "")  # noqa: TRY301
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = f"there is no room in {tempfile.gettempdir()}" if full else error.strerror or str(error)
+        raise StateError(
+            f"{name} can't be copied to a temporary file: {reason}",
+            hint="set TMPDIR to a folder that can be written and has room for it, or download it first",
+        ) from error
 
 
 def read_fully(stream: pa.NativeFile, count: int) -> bytes:

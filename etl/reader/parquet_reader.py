@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from ..arrow.plain_arrays import plain_schema
-from ..errors import StateError
 from ..model import Batch
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
-from .files import HEAD, ByteRange, InputFile, StoredFile, guarded, source_errors
+from .files import HEAD, ByteRange, InputFile, StoredFile, copying, guarded, source_errors
 
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
@@ -136,7 +135,7 @@ class ParquetReader(FileReader):
             return given
         with source_errors(self.name):
             stream = given.unpacked()
-        try:
+        with closing(stream), copying(self.name):
             # Without a name if possible: a file with a name stays on the disk when the process is killed.
             self._spool = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
             path = f"/proc/self/fd/{self._spool.fileno()}"
@@ -144,16 +143,9 @@ class ParquetReader(FileReader):
                 self._spool.close()
                 self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
                 path = self._spool.name
-            with closing(stream):
-                for chunk in guarded(iter(lambda: stream.read(HEAD), b""), self.name):
-                    self._spool.write(chunk)
+            for chunk in guarded(iter(lambda: stream.read(HEAD), b""), self.name):
+                self._spool.write(chunk)
             self._spool.flush()
-        except OSError as error:
-            raise StateError(
-                f"{self.name} is packed or comes through a pipe and needs a temporary copy, which can't be "
-                f"written: {error.strerror or error}",
-                hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
-            ) from error
         return StoredFile(self.name, fs.LocalFileSystem(), path)
 
 

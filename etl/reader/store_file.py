@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import SourceError
-from .files import ByteRange, InputFile, Stopped, positioned_stream
+from .files import ByteRange, InputFile, PositionedStream, Stopped
 from .parquet_reader import ParquetReader
 from .stores import Kept, Seen, Store, look, never
 
@@ -59,7 +59,7 @@ class StoreFile(InputFile):
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
         pieces = _Pieces(self)
-        return positioned_stream(pieces.read_at, self.size, pieces.close)
+        return pa.PythonFile(PositionedStream(pieces.read_at, self.size, pieces.close), mode="r")
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
@@ -204,7 +204,7 @@ class StoreFile(InputFile):
             self.check()
             return data
 
-        return positioned_stream(read_at, self.size)
+        return pa.PythonFile(PositionedStream(read_at, self.size), mode="r")
 
     def _opened(self, stopped: Stopped) -> Seen:
         """The version that was opened first, with a handle of this process."""
