@@ -11,7 +11,6 @@ from typing import Final
 from ..arrow.originals import CODEC_ENDINGS
 from ..errors import SourceError
 from .csv_reader import CsvReader
-from .decoding import BLANK
 from .excel_reader import ExcelReader
 from .file_reader import FileReader
 from .files import InputFile
@@ -25,7 +24,6 @@ READERS: Final[dict[str, type[FileReader]]] = {
     "excel": ExcelReader,
 }
 
-_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 _CODECS: Final = (
     (re.compile(rb"\x1f\x8b"), "gzip"),
     (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd"),
@@ -43,6 +41,7 @@ _DUCKDB: Final = _EXPORT.format("DuckDB: COPY (SELECT ...) TO 'users.parquet'")
 _QUERY: Final = _EXPORT.format("a query of that database")
 _PAGE: Final = "an HTML page, perhaps a sign-in page or an error"
 _START: Final = rb"(?:\xef\xbb\xbf)?\s*"
+_OBJECT: Final = re.compile(_START + rb"\{")
 _DECRYPT: Final = "decrypt it first, for example with: {} -d FILE"
 
 # Files that can't be read here: how they begin, what they are, and what to do. The first that fits counts.
@@ -111,10 +110,6 @@ def recognize(file: InputFile) -> type[FileReader]:
     for pattern, what, remedy in _FOREIGN:
         if pattern.match(head):
             raise SourceError(f"{file.name} is {what}", hint=remedy)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
-    if _JSON_NAME.search(file.name.lower()) and text.startswith(b"["):
-        hint = "write one object a line, for example with: jq -c '.[]'"
-        raise SourceError(f"{file.name} holds one JSON list", hint=hint)
     if named is not None and named.may_read(head):
         return named
-    return NdjsonReader if text.startswith(b"{") else CsvReader
+    return NdjsonReader if _OBJECT.match(head) else CsvReader

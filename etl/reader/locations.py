@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import unquote, urlsplit
@@ -19,7 +18,7 @@ from ..errors import SourceError
 from ..text import counted
 from .files import InputFile, PipedFile, StoredFile, source_errors
 from .formats import reader_by_name
-from .store_file import StoreFile
+from .store_file import FILES_AHEAD, StoreFile
 from .stores import Store, open_store
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
@@ -53,8 +52,9 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
         store, inside = open_store(fixed, settings)
         files = _Search(store, "", address, left_out).find(inside + unquote(address[len(fixed) :]))
-        for file, following in pairwise(file for file in files if isinstance(file, StoreFile)):
-            file.following = following
+        stored = [file for file in files if isinstance(file, StoreFile)]
+        for number, file in enumerate(stored, start=1):
+            file.following = stored[number : number + FILES_AHEAD]
         return files
     path = Path(location).expanduser()
     start = "" if path.is_absolute() or folder == Path() else f"{folder.as_posix()}/"

@@ -123,15 +123,15 @@ class StreamReader(FileReader):
 
     def _small(self, stream: Iterable[pa.RecordBatch], columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Batches of moderate size, as what is made of each takes memory."""
-        any_rows = False
+        rows = 0
         for batch in guarded(stream, self.name):
+            with suppress(TypeError):
+                if batch.num_rows and not rows:
+                    _had_rows[id(self._given)] = self._given
+            rows += batch.num_rows
             for start in range(0, batch.num_rows, self.options.batch_rows):
-                with suppress(TypeError):
-                    if not any_rows:
-                        _had_rows[id(self._given)] = self._given
-                any_rows = True
                 yield batch.slice(start, self.options.batch_rows).select(columns)
-        if not any_rows and _had_rows.get(id(self._given)) is self._given:
+        if not rows and _had_rows.get(id(self._given)) is self._given:
             raise SourceError(f"{self.name} has no rows any more: it was read already", hint=_AGAIN)
 
 
@@ -149,12 +149,10 @@ def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamR
     stream = _stream_of(given, library, options.batch_rows)
     if stream is not None:
         return StreamReader(*stream, options, given)
-    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__"):
+    if _speaks_arrow(given):
         return MemoryReader("table", _table(given, f"a {kind}"), options)
-    calls = (
-        f"give {call}" for name, method, call in _REMEDIES if name in {"", library} and hasattr(given, method)
-    )
-    hint = next(calls, _GENERAL)
+    fitting = (one for one in _REMEDIES if one[0] in {"", library} and hasattr(given, one[1]))
+    hint = next((f"give {call}" for _, _, call in fitting), _GENERAL)
     if isinstance(given, dict):
         hint = "make a table of it: pyarrow.table(data)"
     elif isinstance(given, list) and all(isinstance(row, dict) for row in given):
@@ -207,8 +205,8 @@ def _batches(schema: pa.Schema, items: Iterable[Any]) -> Iterator[pa.RecordBatch
             yield from table.to_batches()
             continue
         if other := sorted(set(table.schema.names) ^ set(schema.names)):
-            message = f"{what} differs from the first one in the columns {', '.join(other)}"
-            raise SourceError(message, hint=hint)
+            columns = ", ".join(other)
+            raise SourceError(f"{what} differs from the first one in the columns {columns}", hint=hint)
         arrays = []
         for field in schema:
             column = table.column(field.name)
@@ -233,10 +231,8 @@ def _table(item: Any, what: str) -> pa.Table:
             return pa.Table.from_pandas(item, preserve_index=False)
         if isinstance(item, pa.Table):
             return item
-        if hasattr(item, "__arrow_c_stream__"):
+        if _speaks_arrow(item):
             return pa.table(item)
-        if hasattr(item, "__arrow_c_array__"):
-            return pa.table(pa.record_batch(item))
     except (pa.ArrowException, ValueError, TypeError) as error:
         if frame:
             reason = "; ".join(str(part) for part in error.args)
@@ -251,3 +247,7 @@ def _is_frame(given: Any) -> bool:
     """Whether it is a DataFrame of pandas."""
     frames = getattr(sys.modules.get("pandas"), "DataFrame", None)  # another thread may be importing it
     return frames is not None and isinstance(given, frames)
+
+
+def _speaks_arrow(given: Any) -> bool:
+    return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__")

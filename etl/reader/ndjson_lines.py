@@ -42,6 +42,8 @@ _DEEP: Final = 200
 _HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
 _REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
 _OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
+_LIST: Final = re.compile(rb"\[(?:\s*\{|[ \t\r]*\n)")
+_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
@@ -161,18 +163,10 @@ def line_values(line: JsonLine, columns: Sequence[str]) -> list[object]:
 
 def refuse_other_json(name: str, head: bytes) -> None:
     """Raise SourceError if a file begins like JSON that isn't one object a line."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
-    line = text.partition(b"\n")[0].strip()
-    found = None
-    with suppress(ValueError, RecursionError):
-        found = load_json(line)
-    if text[:1] == b"[":
-        begins = line == b"[" or line[1:].lstrip(BLANK)[:1] == b"{"
-        if isinstance(found, list):
-            begins = any(isinstance(element, dict) for element in found)
-        if begins:
-            raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
-    if text[:1] != b"{" or isinstance(found, dict):
+    text = head.lstrip(BLANK)
+    if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
+        raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
+    if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
         return
     decoded = text.decode(errors="replace")
     try:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
@@ -29,21 +30,21 @@ _GROWTH: Final = 8
 _SMALL: Final = 1 << 22  # so small a file is fetched whole before its turn
 _SMALLEST: Final = 1 << 16
 _CONNECTIONS: Final = 4
-_FILES_AHEAD: Final = 8
+FILES_AHEAD: Final = 8
 _FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
 
 
 class StoreFile(InputFile):
     """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
 
-    `following` is the file that is read after it. Of each file its end is kept, or all of a small one, until
-    those of others need the room.
+    `following` are the files that are read after it. Of each file its end is kept, or all of a small one,
+    until those of others need the room.
     """
 
     repeatable = True
     versioned = True
     piece_bytes = _PIECE
-    following: StoreFile | None = None
+    following: Sequence[StoreFile] = ()
 
     def __init__(self, store: Store, info: fs.FileInfo) -> None:
         self.name = f"{store.scheme}://{info.path}"
@@ -138,19 +139,17 @@ class StoreFile(InputFile):
 
     def read_ahead(self, *, whole: bool = True) -> None:
         """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
-        room, file = _PIECE, self.following
-        for _ in range(_FILES_AHEAD):
-            if file is not None:
-                room -= min(file.state()[0] or 0, _SMALL if whole else _HEAD)
-                file = file.begin(whole=whole) if room >= 0 else None
+        room = _PIECE
+        for file in self.following:
+            room -= min(file.state()[0] or 0, _SMALL if whole else _HEAD)
+            if room >= 0:
+                file.begin(whole=whole)
 
-    def begin(self, *, whole: bool) -> StoreFile | None:
-        """Begin to fetch it, or its end, in a thread. Return the file that follows it."""
+    def begin(self, *, whole: bool) -> None:
+        """Begin to fetch it, or its end, in a thread."""
         if self._coming is None and self._whole() is None:
-            coming = threading.Thread(target=self._come, args=(whole,), name="store", daemon=True)
-            coming.start()
-            self._coming = coming
-        return self.following
+            self._coming = threading.Thread(target=self._come, args=(whole,), name="store", daemon=True)
+            self._coming.start()
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
         """Yield a stream over the ranges of each part, in memory, while the next part is fetched."""
@@ -159,13 +158,11 @@ class StoreFile(InputFile):
             yield from (pa.BufferReader(whole) for _ in parts)
             return
         with closing(_Ahead(self)) as ahead:
-            following: Future[list[tuple[int, bytes]]] | None = None
-            for part in parts:
-                current, following = following, ahead.submit(part)
+            current: Future[list[tuple[int, bytes]]] | None = None
+            for following in chain(map(ahead.submit, parts), [None]):
                 if current is not None:
                     yield self._over(current.result())
-            if following is not None:
-                yield self._over(following.result())
+                current = following
 
     def _come(self, whole: bool) -> None:
         try:
@@ -226,7 +223,7 @@ class StoreFile(InputFile):
 
 def check_versions(files: Iterable[InputFile | None]) -> None:
     """Raise SourceError if a store has another version of any of its files than the one that was opened."""
-    with ThreadPoolExecutor(_FILES_AHEAD, "store") as pool:
+    with ThreadPoolExecutor(FILES_AHEAD, "store") as pool:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
 
 

@@ -112,19 +112,15 @@ class Store:
                     seen = self.seen[path] = look(system, path)
                     if seen.size:  # it may mark a folder
                         return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
-            return system.get_file_info(wanted)
+            found = system.get_file_info(wanted)
+            if isinstance(found, fs.FileInfo) and found.type == fs.FileType.NotFound and "/" in path:
+                try:  # it may be the bucket that isn't there, rather than the key
+                    system.get_file_info(fs.FileSelector(path.partition("/")[0]))
+                except FileNotFoundError as error:
+                    raise OSError("NO_SUCH_BUCKET") from error
+            return found
 
-        found = self.attempt(path, ask)
-
-        def list_bucket(system: fs.FileSystem) -> None:
-            try:
-                system.get_file_info(fs.FileSelector(path.partition("/")[0]))
-            except FileNotFoundError as error:
-                raise OSError("NO_SUCH_BUCKET") from error
-
-        if isinstance(found, fs.FileInfo) and found.type == fs.FileType.NotFound and "/" in path:
-            self.attempt(path, list_bucket)  # that isn't there, rather than the key
-        return found
+        return self.attempt(path, ask)
 
     def keep(self, path: str, kept: Kept) -> None:
         """Keep bytes of an object, and drop what was kept for longest, beyond 24 MiB."""
