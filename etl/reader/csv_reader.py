@@ -144,9 +144,7 @@ class CsvReader(FileReader):
                 end = LINE_END.search(buffer.data)
                 return end.end() if end else len(buffer.data) if buffer.final else None
 
-            too_long = SourceError(
-                f"{self.name}: the first line is longer than 32 MiB", hint="is it CSV at all?"
-            )
+            too_long = self.given.error(": the first line is longer than 32 MiB", "is it CSV at all?")
             end = buffer.grow_until(line_stop, too_long)
             first = buffer.data[:end].rstrip(b"\r\n").decode("utf-8", "replace")
             named = _SEP_LINE.fullmatch(first)
@@ -154,22 +152,18 @@ class CsvReader(FileReader):
             for _ in range(line):
                 buffer.take(buffer.grow_until(line_stop, too_long))
             quote, delimiter = self._csv.quote, self._substitution.delimiter
+            hint = "if a quote in it is never closed, correct it"
             begin, end = buffer.grow_until(
                 lambda: first_record(buffer.data, quote, delimiter, final=buffer.final),
-                SourceError(
-                    f"{self.name}: the header is longer than 32 MiB",
-                    hint="if a quote in it is never closed, correct it",
-                ),
+                self.given.error(": the header is longer than 32 MiB", hint),
             )
             first = mark_bad_bytes(buffer.data[begin:end]).decode()
             if MARK in first:
-                what = "the header is not in the encoding that the file should have"
-                raise SourceError(f"{self.name}: {what}", hint="say the file's encoding, for example latin-1")
+                what = ": the header is not in the encoding that the file should have"
+                raise self.given.error(what, "say the file's encoding, for example latin-1")
             if "\0" in first:
                 hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
-                raise SourceError(
-                    f"{self.name}: the header holds NUL bytes, so this is no CSV file", hint=hint
-                )
+                raise self.given.error(": the header holds NUL bytes, so this is no CSV file", hint)
             if self._csv.header is None:
                 stop = line_end(buffer.data, end)
                 line += count_line_ends(buffer.data, 0, stop)
@@ -186,10 +180,8 @@ class CsvReader(FileReader):
             return [str(number) for number in range(1, len(fields) + 1)]
         if first and not dialect.is_sound(first.encode()):
             hint = "correct it; write a quote inside of quotes twice, or after the character of `csv.escape`"
-            raise SourceError(
-                f"{self.name}: in the header a quote is never closed, or text follows a closing one",
-                hint=hint,
-            )
+            what = ": in the header a quote is never closed, or text follows a closing one"
+            raise self.given.error(what, hint)
         return list(map(self._substitution.as_meant, fields))
 
     # --- the rows ----------------------------------------------------------------------------------------
@@ -218,7 +210,7 @@ class CsvReader(FileReader):
                     if parsed is None or (parsed.whole and row + parsed.records > following):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
-                    raise SourceError(f"{self.name}: the records after row {row} can't be separated")
+                    raise self.given.error(f": the records after row {row} can't be separated")
                 stop = row + parsed.records
                 share = (buffer.taken + records.end) / (buffer.taken + len(buffer.data))
                 self.note_read(stop - 1, share * position[0])
@@ -243,8 +235,8 @@ class CsvReader(FileReader):
             if records.end:
                 return records
             if full:
-                hint = "its line never ends: is it CSV at all?"
-                raise SourceError(f"{self.name}: row {row} is longer than 32 MiB", hint=hint)
+                what = f": row {row} is longer than 32 MiB"
+                raise self.given.error(what, "its line never ends: is it CSV at all?")
             size *= 2
             if len(buffer.data) < size:
                 buffer.grow()

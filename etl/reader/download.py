@@ -151,8 +151,8 @@ class WebFile(InputFile):
         if answer.status == _PARTIAL:
             span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
             if span.partition("-")[0].strip() != str(self.have):
-                what = "the download can't be resumed: the server sent another part of it"
-                raise SourceError(f"{self.name}: {what}", hint="download it first")
+                what = ": the download can't be resumed: the server sent another part of it"
+                raise self.error(what, "download it first")
             if self._state[0] is not None and total.strip() not in {"*", str(self._state[0])}:
                 raise self._changed()
             return answer
@@ -169,7 +169,7 @@ class WebFile(InputFile):
         return answer
 
     def _changed(self) -> SourceError:
-        return SourceError(f"{self.name} changed while it was being read", hint="run again once it is whole")
+        return self.error("changed while it was being read", "run again once it is whole")
 
     def _drop(self) -> None:
         if self._answer is not None:

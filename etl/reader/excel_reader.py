@@ -19,7 +19,6 @@ import orjson
 import pyarrow as pa
 
 from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
-from ..errors import SourceError
 from ..run_events import Warned
 from .csv_reader import unique_names
 from .file_reader import ReadOptions, TableReader
@@ -96,7 +95,7 @@ class ExcelReader(TableReader):
             import python_calamine as calamine  # here, as it is an extra
         except ImportError as error:
             hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
-            raise SourceError(f"{self.name} is a workbook, which needs an extra", hint=hint) from error
+            raise self.given.error("is a workbook, which needs an extra", hint) from error
         path = self.given.local_path if self.given.codec is None else None
         try:
             with source_errors(self.name):
@@ -108,19 +107,19 @@ class ExcelReader(TableReader):
                 return self._chosen(calamine.load_workbook(io.BytesIO(content)))
         except calamine.PasswordError as error:
             hint = "save it without a password, or save the sheet as CSV"
-            raise SourceError(f"{self.name} is protected by a password", hint=hint) from error
+            raise self.given.error("is protected by a password", hint) from error
         except calamine.CalamineError as error:
             hint = "open it in Excel and save it as .xlsx, or save the sheet as CSV"
-            raise SourceError(f"{self.name} can't be read as a workbook: {error}", hint=hint) from error
+            raise self.given.error(f"can't be read as a workbook: {error}", hint) from error
 
     def _chosen(self, book: CalamineWorkbook) -> CalamineSheet:
         wanted, listed = self.options.excel.sheet, ", ".join(book.sheet_names)
         if wanted is not None and wanted not in book.sheet_names:
-            raise SourceError(f"{self.name} has no sheet {wanted}", hint=f"its sheets are: {listed}")
+            raise self.given.error(f"has no sheet {wanted}", f"its sheets are: {listed}")
         shown = {"SheetVisibleEnum.Visible", "SheetTypeEnum.WorkSheet"}
         visible = [one.name for one in book.sheets_metadata if {str(one.visible), str(one.typ)} == shown]
         if wanted is None and not visible:
-            raise SourceError(f"{self.name} shows no sheet with cells", hint=f"its sheets are: {listed}")
+            raise self.given.error("shows no sheet with cells", f"its sheets are: {listed}")
         if wanted is None and len(visible) > 1:
             text = f"{self.name} has {len(visible)} sheets, and {visible[0]} is read, which is the first"
             self.warnings = (Warned("sheets", f"{text}; choose one with `sheet`: {', '.join(visible)}"),)

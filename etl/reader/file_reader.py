@@ -9,14 +9,13 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow.originals import take_rows
+from ..arrow.originals import plain_text, python_value, take_rows, to_json
 from ..arrow.plain_arrays import plain_array, plain_schema
 from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
@@ -27,7 +26,6 @@ from .files import HEAD, InputFile, ends_digest, first_line, source_errors
 EXCERPT: Final = 60
 # Of a batch's values: 16,384 rows of 1 kB. Wider rows come in batches of fewer.
 BATCH_BYTES: Final = 1 << 24
-_BYTES: Final = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
 
 RowSpan = tuple[int, int | None]  # the first row, and the one after the last; None: to the file's end
 
@@ -272,16 +270,13 @@ def _unreadable(name: str, first: int, rows: pa.RecordBatch, start: int = 0) -> 
 
 
 def _reject(name: str, row: int, one: pa.RecordBatch) -> Reject:
-    """A row with bad text; bad bytes are shown as digits, and text inside lists and structs as null."""
-    values, bad = dict[str, Any](), ""
-    for column_name, column in zip(one.schema.names, one.columns, strict=True):
+    """A row with bad text, whose bytes are shown as digits."""
+    values, bad = dict[str, object](), ""
+    for column, cells in zip(one.schema.names, one.columns, strict=True):
+        values[column] = python_value(cells[0])
         try:
-            column.validate(full=True)
-            values[column_name] = column[0].as_py()
+            cells.validate(full=True)
         except pa.ArrowInvalid:
-            text = column.view(_BYTES[column.type])[0].as_py() if column.type in _BYTES else None
-            values[column_name] = None if text is None else text.decode(errors="backslashreplace")
-            bad = bad or column_name
-    reason = f"column {bad}: {excerpt(str(values.get(bad)))} is not UTF-8 text"
-    written = orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    return Reject(name, row, "bad_encoding", reason, written)
+            bad = bad or column
+    reason = f"column {bad}: {excerpt(plain_text(values.get(bad)))} is not UTF-8 text"
+    return Reject(name, row, "bad_encoding", reason, to_json(values))

@@ -60,9 +60,8 @@ def source_errors(name: str, position: str = "") -> Iterator[None]:
         known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
         known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
         what, hint = known[0] if known else (f"can't be read: {first_line(error)}", "copy or export it again")
-        raise SourceError(
-            f"{name} ({position}) {what}" if position else f"{name} {what}", hint=hint
-        ) from error
+        where = f"{name} ({position})" if position else name
+        raise SourceError(f"{where} {what}", hint=hint) from error
 
 
 def first_line(error: Exception) -> str:
@@ -103,6 +102,10 @@ class InputFile:
     def open(self) -> pa.NativeFile:
         """Open a new stream over the raw bytes; SourceError if there is none."""
         raise NotImplementedError
+
+    def error(self, what: str, hint: str = "") -> SourceError:
+        """Return an error about it; `what` follows its name, and may begin with a colon."""
+        return SourceError(f"{self.name}{what if what.startswith(':') else f' {what}'}", hint=hint or None)
 
     def unpacked(self, raw: pa.NativeFile | None = None) -> pa.NativeFile:
         """Return a stream over the uncompressed bytes, of an opened stream if there is one."""
@@ -166,7 +169,7 @@ class StoredFile(InputFile):
         with source_errors(self.name):
             info = self.system.get_file_info(self.path)
         if info.type == fs.FileType.NotFound:
-            raise SourceError(f"{self.name} is not there", hint="check the path")
+            raise self.error("is not there", "check the path")
         return info.size, info.mtime_ns
 
     def identity(self) -> object:
@@ -191,7 +194,7 @@ class PipedFile(InputFile):
     def open(self) -> pa.NativeFile:
         """Open a new stream from the beginning; SourceError if the beginning is gone."""
         if self._spent:
-            raise SourceError(f"{self.name} was read already", hint="save it to a file and name that file")
+            raise self.error("was read already", "save it to a file and name that file")
         return pa.PythonFile(PositionedStream(self._read_at), mode="r")
 
     def _read_at(self, start: int, count: int) -> bytes:

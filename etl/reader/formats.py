@@ -9,7 +9,6 @@ import re
 from typing import Final
 
 from ..arrow.originals import CODEC_ENDINGS
-from ..errors import SourceError
 from .csv_reader import CsvReader
 from .excel_reader import ExcelReader
 from .file_reader import FileReader
@@ -109,7 +108,7 @@ def recognize(file: InputFile) -> type[FileReader]:
         return claimed
     for pattern, what, remedy in _FOREIGN:
         if pattern.match(head):
-            raise SourceError(f"{file.name} is {what}", hint=remedy)
+            raise file.error(f"is {what}", remedy)
     if named is not None and named.may_read(head):
         return named
     return NdjsonReader if _OBJECT.match(head) else CsvReader

@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from ..arrow.exact_json import JSON
 from ..arrow.originals import CSV_ORIGIN
-from ..errors import SourceError
 from ..model import Batch, Reject
 from . import decoding
 from .decoding import BLOCK, text_chunks
@@ -147,8 +146,8 @@ class NdjsonReader(FileReader):
         with closing(text_chunks(self.given, "utf-8", self._block, position)) as chunks:
             for data in chunks:
                 if len(data) > decoding.MAX_RECORD and not data.endswith(b"\n"):
-                    hint = "NDJSON has one object a line"
-                    raise SourceError(f"{self.name}: row {rows + 1} is longer than 32 MiB", hint=hint)
+                    what = f": row {rows + 1} is longer than 32 MiB"
+                    raise self.given.error(what, "NDJSON has one object a line")
                 block = block_of(data)
                 rows += block.size
                 self.note_read(rows, position[0])

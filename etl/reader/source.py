@@ -345,14 +345,10 @@ def _check_names(reader: FileReader) -> list[str]:
     with source_errors(reader.name):
         names = reader.names()
     if reader.text and names[: len(LISTED)] == list(LISTED):
-        raise SourceError(
-            f"{reader.name} is a list of rejects for a spreadsheet, which may have changed its ids",
-            hint="correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state "
-            "folder, or what --rejects FILE.ndjson writes",
-        )
+        hint = "correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state folder"
+        what = "is a list of rejects for a spreadsheet, which may have changed its ids"
+        raise reader.given.error(what, f"{hint}, or what --rejects FILE.ndjson writes")
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
-        raise SourceError(
-            f"{reader.name} has the column {', '.join(twice)} more than once", hint="rename all but one"
-        )
+        raise reader.given.error(f"has the column {', '.join(twice)} more than once", "rename all but one")
     return names

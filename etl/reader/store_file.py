@@ -215,10 +215,8 @@ class StoreFile(InputFile):
             return seen
 
     def _changed(self) -> SourceError:
-        return SourceError(
-            f"{self.name} was replaced after it was opened",
-            hint="run again once its export is complete; rows of two versions are not mixed",
-        )
+        hint = "run again once its export is complete; rows of two versions are not mixed"
+        return self.error("was replaced after it was opened", hint)
 
 
 def check_versions(files: Iterable[InputFile | None]) -> None:

@@ -161,16 +161,12 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     family = _FAMILIES.get(scheme, scheme)
     place, known = rest.partition("/")[0], _SETTINGS.get(family, ())
     if not re.fullmatch(_PLACES.get(family, "[^@]*"), place):
-        raise SourceError(
-            f"an address of {scheme}:// names no bucket, or has credentials in it",
-            hint=f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials",
-        )
+        hint = f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials"
+        raise SourceError(f"an address of {scheme}:// names no bucket, or has credentials in it", hint=hint)
     given = dict(parse_qsl(settings, keep_blank_values=True))
     if not set(given) <= set(known):
-        raise SourceError(
-            f"{address} is followed by a setting that is not known",
-            hint=f"the settings of {scheme} are: {', '.join(known) or 'none'}; credentials are none of them",
-        )
+        hint = f"the settings of {scheme} are: {', '.join(known) or 'none'}; credentials are none of them"
+        raise SourceError(f"{address} is followed by a setting that is not known", hint=hint)
     if family == "s3":
         return _s3(scheme, unquote(rest), given)
     if family == "gs":
