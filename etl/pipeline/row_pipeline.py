@@ -123,16 +123,16 @@ class JobSource:
 
     def read(self, *ranges: RowRange) -> Iterator[Batch]:
         """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them."""
-        file = ranges[0].file
         if self.mapper.has_transform:
-            whole = [(one.first, one.stop) for one in map(framed, ranges)]
-            batches = frames(self.source.read_spans(file, merge_spans(whole)))
-        elif len(ranges) == 1:
-            batches = self.source.read(ranges[0], used=self.mapper.columns)
+            whole = merge_spans([(one.first, one.stop) for one in map(framed, ranges)])
+            batches = frames(self.source.read(*(RowRange(ranges[0].file, *span) for span in whole)))
         else:
-            spans = [(one.first, one.stop) for one in ranges]
-            batches = self.source.read_spans(file, spans, used=self.mapper.columns)
+            batches = self.source.read(*ranges, used=self.mapper.columns)
         return self.times.each("source", batches)
+
+    def read_all(self) -> Iterator[Batch]:
+        """The batches of all files."""
+        return chain.from_iterable(map(self.read, self.files()))
 
     def prefetched(self, *ranges: RowRange) -> Generator[Batch, None, None]:
         """As `read`, in a thread of its own."""
@@ -155,6 +155,10 @@ class JobSource:
                 if look is not None:
                     look(mapped)
                 yield mapped
+
+    def mapped_all(self) -> Iterator[Mapped]:
+        """The batches of all files, mapped."""
+        return chain.from_iterable(map(self.mapped, self.files()))
 
 
 class RowPipeline:

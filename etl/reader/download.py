@@ -6,8 +6,6 @@ it at once, and a connection that breaks is followed by another, which continues
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 import time
 from base64 import b64encode
@@ -24,7 +22,7 @@ from urllib.request import Request, urlopen
 import pyarrow as pa
 
 from ..errors import SourceError
-from .files import InputFile, PositionedStream, copying
+from .files import InputFile, PositionedStream, TemporaryCopy
 
 _CHUNK: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough to recognize a file
@@ -48,7 +46,7 @@ class Patience:
 class WebFile(InputFile):
     """A file at a web address, copied to a file without a name, which is gone with this process.
 
-    `name` is the address without its user and query, which may be secrets. `have` bytes are copied.
+    `name` is the address without its user and query, which may be secrets.
     """
 
     repeatable = True
@@ -56,13 +54,16 @@ class WebFile(InputFile):
     def __init__(self, name: str, address: str, patience: Patience | None = None) -> None:
         self.name, self._address, self._patience = name, address, patience or Patience()
         self._lock = threading.Lock()
-        with copying(name):
-            self._copy = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
+        self._copy = TemporaryCopy(name)
         self._answer: HTTPResponse | None = None
         self._validator: str | None = None
         self._state: tuple[int | None, int | None] = (None, None)
-        self.have = 0
         self._whole = False
+
+    @property
+    def have(self) -> int:
+        """How many bytes are copied."""
+        return self._copy.size
 
     def open(self) -> pa.NativeFile:
         """Open a stream over the copy, which can be read at any position."""
@@ -93,7 +94,7 @@ class WebFile(InputFile):
     def _read_at(self, start: int, count: int) -> bytes:
         """At most `count` bytes from position `start`; b"" at the end."""
         self._need(start + count)
-        return os.pread(self._copy.fileno(), count, start)
+        return self._copy.read_at(start, count)
 
     def _need(self, until: int | None) -> None:
         """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError, StateError."""
@@ -101,11 +102,7 @@ class WebFile(InputFile):
         with self._lock:
             while not self._whole and (everything or self.have < (until or 0)):
                 chunk = self._next_chunk()
-                with copying(self.name):
-                    at = 0
-                    while at < len(chunk):
-                        at += os.pwrite(self._copy.fileno(), chunk[at:], self.have + at)
-                self.have += len(chunk)
+                self._copy.append(chunk)
                 if not chunk:
                     self._whole = True
                     self._drop()
@@ -144,8 +141,8 @@ class WebFile(InputFile):
             self._state = _state_in(answer.headers)
             tag = answer.headers.get("ETag", "")
             self._validator = tag if tag.startswith('"') else answer.headers.get("Last-Modified")
-            with copying(self.name, self._state[0]):
-                return answer
+            self._copy.append(b"", expected=self._state[0] or 0)
+            return answer
         same = {} if self._validator is None else {"If-Range": self._validator}
         answer = self._request({"Range": f"bytes={self.have}-", **same})
         if answer.status == _PARTIAL:
@@ -163,7 +160,7 @@ class WebFile(InputFile):
             chunk = answer.read1(min(_CHUNK, self.have - at))
             if not chunk:
                 raise ConnectionResetError(f"it ended after {at:,} bytes")
-            if chunk != os.pread(self._copy.fileno(), len(chunk), at):
+            if chunk != self._copy.read_at(at, len(chunk)):
                 raise self._changed()
             at += len(chunk)
         return answer

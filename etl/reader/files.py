@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import select
 import shutil
 import tempfile
@@ -31,16 +32,17 @@ _END: Final = 1 << 16
 # How often Python checks for a signal while a pipe is silent.
 _POLL_MILLISECONDS: Final = 100
 
+_AGAIN: Final = "copy or export it again"
+_DECRYPT: Final = "decrypt it first: encrypted Parquet files can't be read"
+# Types of errors with signs in their messages, what they mean, and what to do; the first that fits counts.
 _ERRORS: Final = (
-    (FileNotFoundError, "is not there", "check the path; relative paths start at the job file's folder"),
-    (PermissionError, "may not be read by this user", "give this user the right to read it"),
-)
-_MESSAGES: Final = (
-    ("Truncated compressed stream", "ends in the middle of its compressed data", "copy or export it again"),
-    ("decompress failed", "holds damaged compressed data", "copy or export it again"),
-    ("inflate failed", "holds damaged compressed data", "copy or export it again"),
-    ("decrypt", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
-    ("encrypted", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
+    (FileNotFoundError, "", "is not there", "check the path; relative paths start at the job file's folder"),
+    (PermissionError, "", "may not be read by this user", "give this user the right to read it"),
+    (Exception, "Truncated compressed stream", "ends in the middle of its compressed data", _AGAIN),
+    (Exception, "decompress failed", "holds damaged compressed data", _AGAIN),
+    (Exception, "inflate failed", "holds damaged compressed data", _AGAIN),
+    (Exception, "decrypt", "is encrypted", _DECRYPT),
+    (Exception, "encrypted", "is encrypted", _DECRYPT),
 )
 
 Stopped = Callable[[], bool]
@@ -57,9 +59,9 @@ def source_errors(name: str, position: str = "") -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeError, OverflowError) as error:
-        known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
-        known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
-        what, hint = known[0] if known else (f"can't be read: {first_line(error)}", "copy or export it again")
+        other = (Exception, "", f"can't be read: {first_line(error)}", _AGAIN)
+        fitting = (one for one in _ERRORS if isinstance(error, one[0]) and one[1] in str(error))
+        _, _, what, hint = next(fitting, other)
         where = f"{name} ({position})" if position else name
         raise SourceError(f"{where} {what}", hint=hint) from error
 
@@ -70,15 +72,9 @@ def first_line(error: Exception) -> str:
 
 
 def guarded(items: Iterable[_Item], name: str, position: str = "") -> Iterator[_Item]:
-    """Yield the same items; only errors raised while the next one is made become SourceErrors."""
-    iterator = iter(items)
-    while True:
-        with source_errors(name, position):
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        yield item
+    """Yield the same items; errors raised while the next one is made become SourceErrors."""
+    with source_errors(name, position):
+        yield from items
 
 
 class InputFile:
@@ -263,20 +259,46 @@ class PositionedStream(io.RawIOBase):
         return self._at
 
 
-@contextmanager
-def copying(name: str, size: int | None = None) -> Iterator[None]:
-    """Raise StateError if a temporary copy of the file called `name` can't be written, or has no room."""
-    try:
-        if size is not None and size > shutil.disk_usage(tempfile.gettempdir()).free:
-            raise OSError(errno.ENOSPC, "")  # noqa: TRY301
-        yield
-    except OSError as error:
-        full = error.errno == errno.ENOSPC
-        reason = f"there is no room in {tempfile.gettempdir()}" if full else error.strerror or str(error)
-        raise StateError(
-            f"{name} can't be copied to a temporary file: {reason}",
-            hint="set TMPDIR to a folder that can be written and has room for it, or download it first",
-        ) from error
+class TemporaryCopy(InputFile):
+    """A copy of a file in one without a name, which is gone with this process; `size` bytes are in it.
+
+    Raises StateError if it can't be written, or if `expected` bytes have no room.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.size = name, 0
+        with self._writing():
+            self._file = tempfile.TemporaryFile(prefix="propsync-", buffering=0)  # noqa: SIM115
+
+    def append(self, data: bytes, *, expected: int = 0) -> None:
+        """Add bytes; `expected` are those that will follow."""
+        with self._writing():
+            if expected > shutil.disk_usage(tempfile.gettempdir()).free:
+                raise OSError(errno.ENOSPC, "")
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+        self.size += len(data)
+
+    def read_at(self, start: int, count: int) -> bytes:
+        """Return `count` bytes, fewer at the end."""
+        return os.pread(self._file.fileno(), count, start)
+
+    def open(self) -> pa.NativeFile:
+        """Open a new stream that can be read at any position."""
+        return pa.PythonFile(PositionedStream(self.read_at, lambda: self.size), mode="r")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno == errno.ENOSPC
+            reason = f"there is no room in {tempfile.gettempdir()}" if full else error.strerror or str(error)
+            raise StateError(
+                f"{self.name} can't be copied to a temporary file: {reason}",
+                hint="set TMPDIR to a folder that can be written and has room for it, or download it first",
+            ) from error
 
 
 def read_fully(stream: pa.NativeFile, count: int) -> bytes:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
-from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from ..arrow.plain_arrays import plain_schema
 from ..model import Batch
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
-from .files import HEAD, ByteRange, InputFile, StoredFile, copying, guarded, source_errors
+from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors
 
 _BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
@@ -45,7 +42,6 @@ class ParquetReader(FileReader):
 
     def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
-        self._spool: IO[bytes] | None = None
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = _opened(stream)
@@ -79,7 +75,7 @@ class ParquetReader(FileReader):
 
     def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
-        parts = list(self._parts(spans, columns))
+        parts = self._parts(spans, columns)
         with closing(self._file.open_ahead(part.ranges for part in parts)) as streams:
             for part in parts:
                 found = [self._metadata.row_group(group) for group in part.groups]
@@ -93,28 +89,25 @@ class ParquetReader(FileReader):
                     chosen = (batch.select(list(columns)) for batch in batches)
                     yield from self.plain_batches(part.row, chosen)
 
-    def _parts(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[_Part]:
+    def _parts(self, spans: RowSpans, columns: Sequence[str]) -> list[_Part]:
         """The row groups to read; neighbours together, as far as they are one piece for the file."""
-        row, last, piece = 1, _Part([], 0), self._file.piece_bytes
+        row, parts, piece = 1, list[_Part](), self._file.piece_bytes
         if piece is not None and (self._file.state()[0] or 0) <= _WHOLE * piece:
             piece = int(_WHOLE * piece)
         for group in range(self._metadata.num_row_groups):
             end = row + self._metadata.row_group(group).num_rows
             if any(spans.within(row, end)):
                 part = _Part([group], row) if piece is None else self._piece(group, row, columns, piece)
+                last = parts[-1] if parts else part
                 ranges = merge_ranges([*last.ranges, *part.ranges])
                 size = sum(stop - start for start, stop in ranges)
-                together = last.groups[-1:] == [group - 1] and last.buffer == part.buffer == _BUFFER
+                together = last.groups[-1] == group - 1 and last.buffer == part.buffer == _BUFFER
                 if together and size <= (piece or 0):
-                    last.groups.append(group)
-                    last = last._replace(ranges=ranges)
+                    parts[-1] = last._replace(groups=[*last.groups, group], ranges=ranges)
                 else:
-                    if last.groups:
-                        yield last
-                    last = part
+                    parts.append(part)
             row = end
-        if last.groups:
-            yield last
+        return parts
 
     def _piece(self, group: int, row: int, columns: Sequence[str], piece: int) -> _Part:
         """One row group with the bytes of these columns; if they are too many at once, large buffers."""
@@ -133,20 +126,11 @@ class ParquetReader(FileReader):
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
         if given.seekable and given.codec is None:
             return given
-        with source_errors(self.name):
-            stream = given.unpacked()
-        with closing(stream), copying(self.name):
-            # Without a name if possible: a file with a name stays on the disk when the process is killed.
-            self._spool = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
-            path = f"/proc/self/fd/{self._spool.fileno()}"
-            if not Path(path).exists():
-                self._spool.close()
-                self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
-                path = self._spool.name
-            for chunk in guarded(iter(lambda: stream.read(HEAD), b""), self.name):
-                self._spool.write(chunk)
-            self._spool.flush()
-        return StoredFile(self.name, fs.LocalFileSystem(), path)
+        copy = TemporaryCopy(self.name)
+        with source_errors(self.name), closing(given.unpacked()) as stream:
+            for chunk in iter(lambda: stream.read(HEAD), b""):
+                copy.append(chunk)
+        return copy
 
 
 def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:

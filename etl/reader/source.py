@@ -19,7 +19,7 @@ from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
-from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
+from .file_reader import FileReader, ReadOptions, RowSpans, split_batches
 from .files import InputFile, Stopped, StoredFile, checksum, source_errors
 from .formats import recognize
 from .locations import find_files, left_out_message, partitions
@@ -149,44 +149,33 @@ class Source:
     # --- reading -----------------------------------------------------------------------------------------
 
     def read(
-        self, row_range: RowRange, *, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
+        self, *ranges: RowRange, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
     ) -> Iterator[Batch]:
-        """Yield the rows of the range, in batches that tile it and have at most `batch_rows` rows each.
+        """Yield the rows of ascending ranges of one file, in one pass, in batches that tile each range.
 
-        `columns` None reads all. `used` names those whose values matter: NDJSON then has these, whatever its
-        other columns are, and null if a row lacks one; other files have all. SourceError at once if the
-        file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
-        before.
+        A batch has at most `batch_rows` rows. `columns` None reads all. `used` names those whose values
+        matter: NDJSON then has these, whatever its other columns are, and null if a row lacks one; other
+        files have all. SourceError at once if the file has no such column, and later if it can't be read or,
+        in a source that isn't repeatable, was read before.
         """
-        spans = [(row_range.first, row_range.stop)]
-        return self.read_spans(row_range.file, spans, columns=columns, used=used)
+        entry = self._entries[ranges[0].file]
+        exact = used is not None and entry.reader.open_columns
+        wanted = list(dict.fromkeys((used if exact else columns) or ()))
+        if not exact:
+            names = entry.names()
+            wanted = names if columns is None else wanted
+            if missing := sorted(set(wanted).difference(names), key=wanted.index):
+                hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
+                raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
+        return self._batches(ranges, wanted, exact=exact)
 
-    def read_spans(
-        self,
-        file: int,
-        spans: Sequence[RowSpan],
-        *,
-        columns: Sequence[str] | None = None,
-        used: Sequence[str] | None = None,
-    ) -> Iterator[Batch]:
-        """As `read`, of several ascending spans of one file in one pass; no batch has rows of two of them."""
-        entry = self._entries[file]
-        if used is not None and entry.reader.open_columns:
-            return self._batches(file, RowSpans(spans), list(dict.fromkeys(used)), exact=True)
-        names = entry.names()
-        wanted = list(names if columns is None else dict.fromkeys(columns))
-        if missing := sorted(set(wanted).difference(names), key=wanted.index):
-            hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
-            raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
-        return self._batches(file, RowSpans(spans), wanted, exact=False)
-
-    def _batches(self, file: int, spans: RowSpans, columns: list[str], *, exact: bool) -> Iterator[Batch]:
-        entry = self._entries[file]
+    def _batches(self, ranges: Sequence[RowRange], columns: list[str], *, exact: bool) -> Iterator[Batch]:
+        entry, spans = self._entries[ranges[0].file], RowSpans([(one.first, one.stop) for one in ranges])
         entry.reader.given.read_ahead()
         stored = [name for name in columns if name not in entry.added]
         found = entry.reader.batches(spans, stored, exact=exact)
         for batch in split_batches(found, spans, self._batch_rows):
-            yield entry.complete(batch, file, columns)
+            yield entry.complete(batch, ranges[0].file, columns)
 
     def fetch(self) -> None:
         """Copy what comes from the web, all of it: a process can't use another's connection."""
@@ -345,9 +334,10 @@ def _check_names(reader: FileReader) -> list[str]:
     with source_errors(reader.name):
         names = reader.names()
     if reader.text and names[: len(LISTED)] == list(LISTED):
-        hint = "correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state folder"
         what = "is a list of rejects for a spreadsheet, which may have changed its ids"
-        raise reader.given.error(what, f"{hint}, or what --rejects FILE.ndjson writes")
+        hint = "correct the rows in the export, or send the rejects as NDJSON: "
+        hint += "rejects.ndjson in the state folder, or what --rejects FILE.ndjson writes"
+        raise reader.given.error(what, hint)
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
         raise reader.given.error(f"has the column {', '.join(twice)} more than once", "rename all but one")

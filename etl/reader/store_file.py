@@ -33,6 +33,8 @@ _CONNECTIONS: Final = 4
 FILES_AHEAD: Final = 8
 _FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
 
+Pieces = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
+
 
 class StoreFile(InputFile):
     """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
@@ -59,8 +61,7 @@ class StoreFile(InputFile):
         self.fetch()
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
-        pieces = _Pieces(self)
-        return pa.PythonFile(PositionedStream(pieces.read_at, self.size, pieces.close), mode="r")
+        return self._stream()
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
@@ -158,10 +159,10 @@ class StoreFile(InputFile):
             yield from (pa.BufferReader(whole) for _ in parts)
             return
         with closing(_Ahead(self)) as ahead:
-            current: Future[list[tuple[int, bytes]]] | None = None
+            current: Future[Pieces] | None = None
             for following in chain(map(ahead.submit, parts), [None]):
                 if current is not None:
-                    yield self._over(current.result())
+                    yield self._stream(current.result())
                 current = following
 
     def _come(self, whole: bool) -> None:
@@ -192,16 +193,10 @@ class StoreFile(InputFile):
         kept, seen = self._kept(), self._seen
         return kept.data if kept.checked and seen is not None and len(kept.data) == seen.size else None
 
-    def _over(self, found: list[tuple[int, bytes]]) -> pa.NativeFile:
-        def read_at(start: int, count: int) -> bytes:
-            for begin, data in found:
-                if begin <= start and start + count <= begin + len(data):
-                    return data[start - begin : start - begin + count]
-            data = self.read(start, count)
-            self.check()
-            return data
-
-        return pa.PythonFile(PositionedStream(read_at, self.size), mode="r")
+    def _stream(self, pieces: Pieces = ()) -> pa.NativeFile:
+        """A stream over all of it, of which these pieces are there."""
+        reading = _Reading(self, pieces)
+        return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
 
     def _opened(self, stopped: Stopped) -> Seen:
         """The version that was opened first, with a handle of this process."""
@@ -233,13 +228,13 @@ class _Ahead:
         self._stop = threading.Event()
         self._pool: ThreadPoolExecutor | None = None
 
-    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[tuple[int, bytes]]]:
+    def submit(self, ranges: Sequence[ByteRange]) -> Future[Pieces]:
         """Fetch ranges; the result has each one's start and bytes. One call follows another."""
         pool = self._pool = self._pool or ThreadPoolExecutor(_CONNECTIONS, "store")
         stopped = self._stop.is_set
         parts = [pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
-        def finish() -> list[tuple[int, bytes]]:
+        def finish() -> Pieces:
             found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
             if found:
                 self._file.check(stopped)
@@ -254,30 +249,29 @@ class _Ahead:
             self._pool.shutdown(cancel_futures=True)
 
 
-class _Pieces:
+class _Reading:
     """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead."""
 
-    def __init__(self, file: StoreFile) -> None:
-        self._file, self._ahead = file, _Ahead(file)
-        self._begin, self._data, self._step = 0, b"", _HEAD
-        self._next: Future[list[tuple[int, bytes]]] | None = None
+    def __init__(self, file: StoreFile, pieces: Pieces) -> None:
+        self._file, self._ahead, self._given, self._pieces = file, _Ahead(file), pieces, pieces
+        self._end, self._step = 0, _HEAD
+        self._next: Future[Pieces] | None = None
         self.close = self._ahead.close
 
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes, fewer only at the end."""
-        stop = min(start + count, self._file.size())
-        parts: list[bytes] = []
+        stop, parts = min(start + count, self._file.size()), list[bytes]()
         while start < stop:
-            if not self._begin <= start < self._begin + len(self._data):
-                self._move(start, stop)
-            parts.append(self._data[start - self._begin : stop - self._begin])
+            there = (one for one in self._pieces if one[0] <= start < one[0] + len(one[1]))
+            begin, data = next(there, None) or self._piece(start, stop)
+            parts.append(data[start - begin : stop - begin])
             start += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _move(self, start: int, stop: int) -> None:
+    def _piece(self, start: int, stop: int) -> tuple[int, bytes]:
         """Get the piece that begins at `start`."""
         following, self._next = self._next, None
-        goes_on = start == self._begin + len(self._data)
+        goes_on = start == self._end
         self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
         if start == 0:
             data = self._file.head()
@@ -288,6 +282,7 @@ class _Pieces:
         else:
             data = self._file.read(start, max(stop - start, self._step))
             self._file.check()
-        self._begin, self._data = start, data
-        if goes_on and start and (end := start + len(data)) < self._file.size():
-            self._next = self._ahead.submit([(end, end + min(self._step * _GROWTH, _PIECE))])
+        self._end, self._pieces = start + len(data), (*self._given, (start, data))
+        if goes_on and start and self._end < self._file.size():
+            self._next = self._ahead.submit([(self._end, self._end + min(self._step * _GROWTH, _PIECE))])
+        return start, data
