@@ -215,7 +215,7 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
     records = b"".join((*parts, block[begin:])) if bad else block
     sentinel = SENTINEL + delimiter * (len(names) - 1)
     data = b"".join((mark_bad_bytes(records), b"\n", sentinel.encode(), b"\n"))
-    included = list(dict.fromkeys([names[0], *columns]))
+    types = dict.fromkeys([names[0], *columns], pa.string())
     table = csv.read_csv(
         pa.BufferReader(data),
         # Without threads, because only then pyarrow numbers the misfits.
@@ -224,10 +224,7 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
             delimiter=delimiter, quote_char=layout.dialect.quote or False, invalid_row_handler=note
         ),
         convert_options=csv.ConvertOptions(
-            include_columns=included,
-            column_types=dict.fromkeys(included, pa.string()),
-            check_utf8=False,
-            null_values=[],
+            include_columns=list(types), column_types=types, check_utf8=False, null_values=[]
         ),
     )
     batches = table.combine_chunks().to_batches()
@@ -235,7 +232,7 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
     whole = rows.num_rows > 0 and rows.column(0)[-1].as_py() == SENTINEL
     rows = layout.substitution.restore(rows.slice(0, rows.num_rows - whole), block)
     headers = _header_positions(rows, dict(zip(names, layout.header, strict=False)))
-    if headers and len(included) < len(names):
+    if headers and len(types) < len(names):
         headers = parse(block, bad, layout, names).headers
     return ParsedBlock(rows.select(list(columns)), misfits, whole, MARK_BYTES in data, headers)
 

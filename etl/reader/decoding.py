@@ -96,11 +96,15 @@ def text_chunks(
             if chunk and not end and made - done <= MAX_RECORD:
                 parts.append(chunk)
                 continue
-            text = b"".join((*parts, chunk[: end or None]))
+            text = b"".join((*parts, memoryview(chunk)[: end or None]))
             parts, done = [chunk[end:] if end else b""], done + len(text)
             if position is not None:
                 position[:] = [round(raw.tell() * done / max(made, 1))]
-            yield _BOMS_AT_LINE_STARTS.sub(b"", text) if codecs.BOM_UTF8 in text else text
+            if b"\xef" in text and codecs.BOM_UTF8 in text:
+                text = _BOMS_AT_LINE_STARTS.sub(b"", text)
+            last = [text]
+            del text, chunk  # while it is used, no copy of it is kept here
+            yield last.pop()
 
 
 class ReadBuffer:

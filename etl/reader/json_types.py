@@ -147,29 +147,21 @@ def resolved_type(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_null(kind) else kind
 
 
-def fit_column(name: str, value: object, kind: pa.DataType) -> object:
-    """Return a value of the column called `name` as one of the type; MisfitError if it isn't one.
+def fit_value(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
+    """Return a value as one of the type; MisfitError if it isn't one. As a string any value is its JSON text.
 
-    As a string any value is its JSON text.
+    `exact`: text is nothing but text, and a number with a point is no whole number.
     """
-    try:
-        return _fit(value, kind)
-    except MisfitError as misfit:
-        raise MisfitError(f"column {name}: {misfit}") from None
-
-
-def _fit(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
-    """`exact`: text is nothing but text, and a number with a point is no whole number."""
     if value is None or (isinstance(value, str) and pa.types.is_string(kind)):
         return value
     if isinstance(kind, pa.ListType) and isinstance(value, list):
-        return [_fit(item, kind.value_type, exact=exact) for item in value]
+        return [fit_value(item, kind.value_type, exact=exact) for item in value]
     if isinstance(kind, pa.StructType) and isinstance(value, dict):
         kinds = {field.name: field.type for field in kind}
         unknown = next((name for name in value if name not in kinds), None)
         if unknown is not None:
             raise MisfitError(f'the key "{unknown}" was not in the rows that the columns are from')
-        return {name: _fit(inner, kinds[name]) for name, inner in value.items()}
+        return {name: fit_value(inner, kinds[name]) for name, inner in value.items()}
     if pa.types.is_string(kind) and not exact:
         return checked_json(value)
     if type(value) is bool and pa.types.is_boolean(kind):
@@ -192,7 +184,7 @@ def as_column(values: list[Any], kind: pa.DataType) -> pa.Array:
     """
     if kind != JSON:
         with suppress(MisfitError):
-            return pa.array([_fit(value, kind, exact=True) for value in values], kind)
+            return pa.array([fit_value(value, kind, exact=True) for value in values], kind)
     texts = [None if value is None else checked_json(_as_floats(value, kind)) for value in values]
     return json_column(texts)
 

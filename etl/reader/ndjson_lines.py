@@ -33,7 +33,7 @@ from ..arrow.originals import (
 from ..errors import SourceError
 from .decoding import BLANK
 from .file_reader import excerpt
-from .json_types import MisfitError, checked_json
+from .json_types import MisfitError, checked_json, fit_value
 
 Row = dict[str, Any]
 
@@ -141,23 +141,26 @@ def not_json(text: bytes) -> str:
     return f"{quoted} is not a JSON object"
 
 
-def line_values(line: JsonLine, columns: Sequence[str]) -> list[object]:
-    """Return the line's values of these columns, None if it has none.
+def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) -> list[Any]:
+    """Return the line's values of these columns, None if it has none; with `fit` as values of their types.
 
-    Raises MisfitError for a line without an object, and for a value that can't be text.
+    Raises MisfitError for a line without an object, and for a value that can't be text or doesn't fit.
     """
     if line.row is None:
         raise MisfitError(line.reason)
-    values = [line.row.get(name) for name in columns]
-    if not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP:
-        for name, value in zip(columns, values, strict=True):
-            try:
-                checked_json(value).encode()
-            except UnicodeEncodeError as error:
-                bad = error.object.encode("utf-8", "backslashreplace").decode()
-                raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
-            except MisfitError as misfit:
-                raise MisfitError(f"column {name}: {misfit}") from None
+    values = [line.row.get(name) for name in kinds]
+    check = not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP
+    for place, (name, kind) in enumerate(kinds.items() if fit or check else ()):
+        try:
+            if check:
+                checked_json(values[place]).encode()
+            if fit:
+                values[place] = fit_value(values[place], kind)
+        except UnicodeEncodeError as error:
+            bad = error.object.encode("utf-8", "backslashreplace").decode()
+            raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
+        except MisfitError as misfit:
+            raise MisfitError(f"column {name}: {misfit}") from None
     return values
 
 

@@ -28,7 +28,6 @@ from .json_types import (
     MisfitError,
     as_column,
     checked_json,
-    fit_column,
     merge_types,
     resolved_type,
     type_of,
@@ -118,7 +117,7 @@ class NdjsonReader(FileReader):
                 batch = self.batch(row, rows.select(list(columns)))
                 yield replace(batch, originals=block.originals())
             elif not exact:
-                batch = self._line_by_line(map(_plain, self._lines(block)), row, kinds, fit=True)
+                batch = self._line_by_line(self._lines(block, strict=True), row, kinds, fit=True)
                 yield replace(batch, rows=batch.rows.select(list(columns)))
             elif not self.holds_rejects:
                 yield self._line_by_line(self._lines(block), row, kinds)
@@ -153,12 +152,14 @@ class NdjsonReader(FileReader):
                 self.note_read(rows, position[0])
                 yield block
 
-    def _lines(self, block: LineBlock) -> Iterator[tuple[bytes, JsonLine]]:
-        """Each line, and the row in it; in a reject file the row that was rejected."""
+    def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[tuple[bytes, JsonLine]]:
+        """Each line, and the row in it, in a reject file as it was rejected; `strict`: only if it is plain."""
         long = block.long
         for text in block.lines():
             line = read_line(text, long=long)
-            yield text, rejected_row(line) if self.holds_rejects else line
+            line = rejected_row(line) if self.holds_rejects else line
+            bad = strict and not line.plain
+            yield text, line._replace(row=None, reason=not_json(line.text)) if bad else line
 
     # --- the columns -------------------------------------------------------------------------------------
 
@@ -218,11 +219,7 @@ class NdjsonReader(FileReader):
         rejects, good = list[Reject](), list[tuple[int, bytes, bytes, list[Any]]]()
         for place, (text, line) in enumerate(lines):
             try:
-                values = line_values(line, list(kinds))
-                if fit:
-                    each = zip(kinds.items(), values, strict=True)
-                    values = [fit_column(name, value, kind) for (name, kind), value in each]
-                good.append((place, text, line.text, values))
+                good.append((place, text, line.text, line_values(line, kinds, fit=fit)))
             except MisfitError as misfit:
                 shown = checked_json({"line": text.decode(errors="backslashreplace")})
                 rejects.append(Reject(self.name, row + place, "bad_line", str(misfit), shown))
@@ -239,8 +236,3 @@ class NdjsonReader(FileReader):
             originals=pa.array([text for _, _, text, _ in good], pa.binary()),
             runs=None if runs is None else np.array(runs, dtype=np.int64),
         )
-
-
-def _plain(pair: tuple[bytes, JsonLine]) -> tuple[bytes, JsonLine]:
-    text, line = pair
-    return text, line if line.plain else line._replace(row=None, reason=not_json(line.text))

@@ -226,13 +226,12 @@ class _Ahead:
     def __init__(self, file: StoreFile) -> None:
         self._file = file
         self._stop = threading.Event()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(_CONNECTIONS, "store")
 
     def submit(self, ranges: Sequence[ByteRange]) -> Future[Pieces]:
         """Fetch ranges; the result has each one's start and bytes. One call follows another."""
-        pool = self._pool = self._pool or ThreadPoolExecutor(_CONNECTIONS, "store")
         stopped = self._stop.is_set
-        parts = [pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
+        parts = [self._pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
         def finish() -> Pieces:
             found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
@@ -240,13 +239,12 @@ class _Ahead:
                 self._file.check(stopped)
             return found
 
-        return pool.submit(finish)
+        return self._pool.submit(finish)
 
     def close(self) -> None:
         """End the threads, after at most one request each."""
         self._stop.set()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
 
 class _Reading:
