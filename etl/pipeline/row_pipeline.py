@@ -22,7 +22,6 @@ from ..job import Job, check_columns, check_repeated, lacking, missing_columns
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
 from ..model import Batch, Chunk, HeldRows, Mapped, RowRange
 from ..reader import Source
-from ..reader.file_reader import merge_spans
 from ..run_events import Timing
 from ..sender.parts import only
 from ..sender.transports import TRANSPORTS
@@ -124,8 +123,7 @@ class JobSource:
     def read(self, *ranges: RowRange) -> Iterator[Batch]:
         """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them."""
         if self.mapper.has_transform:
-            whole = merge_spans([(one.first, one.stop) for one in map(framed, ranges)])
-            batches = frames(self.source.read(*(RowRange(ranges[0].file, *span) for span in whole)))
+            batches = frames(self.source.read(*map(framed, ranges)))
         else:
             batches = self.source.read(*ranges, used=self.mapper.columns)
         return self.times.each("source", batches)

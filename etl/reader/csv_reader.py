@@ -102,9 +102,20 @@ class CsvReader(FileReader):
         """Return None, unless the file has no header: only reading tells."""
         return None if self._names else 0
 
-    def remark(self) -> str | None:
-        """Return why the header may be none: other numbers of fields below it, or names that are values."""
+    def remark(self, names: Collection[str] = ()) -> str | None:
+        """Return why the header may be none: other numbers of fields below it, or names that are values.
+
+        One of `names` is a value if it is like the one below it, but for the digits.
+        """
         if self._csv.header is not None:
+            return None
+        if names:
+            below = self._layout.dialect.split(*self._top.below[:1] or [b""])
+            for name, text in zip(self._header, below, strict=False):
+                same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", text)
+                both = VALUE.fullmatch(name.strip()) and VALUE.fullmatch(text.strip())
+                if name in names and (same or both):
+                    return _IS_DATA.format(name)
             return None
         if self._top.below:
             dialect = self._layout.dialect
@@ -114,24 +125,13 @@ class CsvReader(FileReader):
             counts = Counter(len(dialect.split(line)) for line in self._top.below)
             (fields, _), *_ = counts.most_common(1)
             if fields > len(self._header):
-                names = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
+                named = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
                 return (
-                    f"the header has {names}, and the lines after it have {fields} fields: if lines stand "
+                    f"the header has {named}, and the lines after it have {fields} fields: if lines stand "
                     "above the header, say how many with `csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)
-
-    def data_in_header(self, names: Collection[str]) -> str | None:
-        """Return which of these columns is named like a value: as the one below it, but for the digits."""
-        if self._csv.header is not None:
-            return None
-        below = self._layout.dialect.split(*self._top.below[:1] or [b""])
-        for name, value in zip(self._header, below, strict=False):
-            same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", value)
-            if name in names and (same or (VALUE.fullmatch(name.strip()) and VALUE.fullmatch(value.strip()))):
-                return _IS_DATA.format(name)
-        return None
 
     # --- the header --------------------------------------------------------------------------------------
 

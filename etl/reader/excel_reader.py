@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -23,26 +23,18 @@ from ..run_events import Warned
 from .csv_reader import unique_names
 from .file_reader import ReadOptions, TableReader
 from .files import HEAD, InputFile, source_errors
+from .json_types import SCALARS
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
 
-_BEGIN: Final = re.compile(
-    rb"PK\x03\x04.{26}(?:\[Content_Types\]|_rels/|docProps/|xl/|mimetype.*opendocument\.spreadsheet)"
-    rb"|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-    re.DOTALL,
-)
 _BLOCK_ROWS: Final = 8192
 _TYPES: Final = {
-    frozenset({bool}): pa.bool_(),
-    frozenset({str}): pa.string(),
+    **SCALARS,
     frozenset({dt.date}): pa.date32(),
     frozenset({dt.datetime}): pa.timestamp("us"),
     frozenset({dt.date, dt.datetime}): pa.timestamp("us"),
-    frozenset({int}): pa.int64(),
-    frozenset({float}): pa.float64(),
-    frozenset({int, float}): pa.float64(),
-    frozenset[type](): pa.null(),
+    frozenset(): pa.null(),
 }
 _HALF_MILLISECOND: Final = dt.timedelta(microseconds=500)
 
@@ -55,6 +47,11 @@ class ExcelReader(TableReader):
 
     format = "excel"
     endings = ("xlsx", "xlsm", "xlsb", "xls", "ods")
+    claims = re.compile(  # in a zip archive, or an old one
+        rb"PK\x03\x04.{26}(?:\[Content_Types\]|_rels/|docProps/|xl/|mimetype.*opendocument\.spreadsheet)"
+        rb"|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        re.DOTALL,
+    )
 
     def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
@@ -68,22 +65,17 @@ class ExcelReader(TableReader):
             self._header = [*range(1, len(self._first) + 1)]
         self.table = self._read(chain([self._first] if self._first else [], rows))
 
-    @classmethod
-    def claims(cls, head: bytes) -> bool:
-        """Whether it begins as a workbook in a zip archive, or as an old one."""
-        return _BEGIN.match(head) is not None
-
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""
         return super().sample() if self.given.repeatable else self._digest
 
-    def remark(self) -> str | None:
+    def remark(self, names: Collection[str] = ()) -> str | None:
         """Return why the header may be a title: the row below it has more values."""
-        names, values = (sum(cell is not None for cell in row) for row in (self._header, self._first))
-        if self.options.excel.header is not None or names >= min(values, 2):
+        named, values = (sum(cell is not None for cell in row) for row in (self._header, self._first))
+        if names or self.options.excel.header is not None or named >= min(values, 2):
             return None
         return (
-            f"the header has {names} name{'s' * (names != 1)}, and the row after it has {values} values: if "
+            f"the header has {named} name{'s' * (named != 1)}, and the row after it has {values} values: if "
             "rows stand above the header, say how many with `excel: {skip_rows: N}`"
         )
 

@@ -5,6 +5,7 @@ The batches tile a file: every row is in exactly one batch, good or rejected, an
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -31,18 +32,26 @@ RowSpan = tuple[int, int | None]  # the first row, and the one after the last; N
 
 
 class RowSpans:
-    """Ascending spans of wanted rows that don't overlap; only the last one may be open."""
+    """Spans of wanted rows, given in ascending order: those that overlap are one. Only the last is open."""
 
-    def __init__(self, spans: Sequence[RowSpan]) -> None:
-        self._spans = [span for span in spans if span[1] is None or span[0] < span[1]]
-        self._firsts = [first for first, _ in self._spans]
+    def __init__(self, spans: Iterable[RowSpan]) -> None:
+        found = self._spans = list[RowSpan]()
+        for first, stop in spans:
+            if stop is not None and stop <= first:
+                continue
+            if found and (found[-1][1] is None or first < found[-1][1]):
+                before, end = found[-1]
+                found[-1] = before, None if end is None or stop is None else max(end, stop)
+            else:
+                found.append((first, stop))
+        self._firsts = [first for first, _ in found]
 
     def __iter__(self) -> Iterator[RowSpan]:
         return iter(self._spans)
 
     def next(self, row: int) -> int | None:
         """Return the first wanted row from `row` on; None if there is none."""
-        return next((max(row, first) for first, _ in self.within(row, None)), None)
+        return next((first for first, _ in self.within(row, None)), None)
 
     def within(self, first: int, stop: int | None) -> Iterator[RowSpan]:
         """Yield the parts of spans that lie in rows `first` to `stop - 1`."""
@@ -52,18 +61,6 @@ class RowSpans:
             if high is None or high > first:
                 ends = [end for end in (high, stop) if end is not None]
                 yield max(low, first), min(ends) if ends else None
-
-
-def merge_spans(spans: Sequence[RowSpan]) -> list[RowSpan]:
-    """Merge ascending spans that overlap."""
-    found = list[RowSpan]()
-    for first, stop in spans:
-        if found and (found[-1][1] is None or first < found[-1][1]):
-            before, end = found[-1]
-            found[-1] = before, None if end is None or stop is None else max(end, stop)
-        else:
-            found.append((first, stop))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +75,19 @@ class ReadOptions:
 class FileReader:
     """Reads one file of a format. A new format is a subclass, and an entry in `etl.reader.formats.READERS`.
 
-    `format` is the key of that entry, and `endings` are the ends of names of its files. `text`: the values
-    are untyped text in which an empty field means null. `open_columns`: each row has columns of its own.
-    `holds_rejects`: it is a reject file. `repeated` are names of several columns, with the places (from 1) of
-    these columns. `warnings` say what isn't read of a file. `nbytes` is the size of what is in memory.
-    `read_so_far` are rows, and the bytes of the file that they take, as far as it was read.
+    `format` is the key of that entry, and `endings` are the ends of names of its files. Uncompressed, a file
+    that begins as `claims` is of the format, whatever its name; one with its ending must begin as `may_be`.
+    `text`: the values are untyped text in which an empty field means null. `open_columns`: each row has
+    columns of its own. `holds_rejects`: it is a reject file. `repeated` are names of several columns, with
+    the places (from 1) of these columns. `warnings` say what isn't read of a file. `nbytes` is the size of
+    what is in memory. `read_so_far` are rows, and the bytes of the file that they take, as far as they were
+    read.
     """
 
     format: ClassVar[str]
     endings: ClassVar[Sequence[str]] = ()
+    claims: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
+    may_be: ClassVar[re.Pattern[bytes]] = re.compile(rb"")
     open_columns: ClassVar[bool] = False
     text: bool = False
     holds_rejects: bool = False
@@ -99,16 +100,6 @@ class FileReader:
         self.given = given
         self.name = given.name
         self.options = options
-
-    @classmethod
-    def claims(cls, head: bytes) -> bool:
-        """Whether a file that begins so (4 KiB, uncompressed) is of this format, whatever its name."""
-        return False
-
-    @classmethod
-    def may_read(cls, head: bytes) -> bool:
-        """Whether a file with one of the endings may be of this format if it begins so."""
-        return True
 
     def schema(self) -> pa.Schema:
         """Return the columns that `batches` may be asked for."""
@@ -134,12 +125,11 @@ class FileReader:
         """Return the number of rows if it is known without reading them."""
         return None
 
-    def remark(self) -> str | None:
-        """Return what is odd about the header; it is shown if a column isn't in it."""
-        return None
+    def remark(self, names: Collection[str] = ()) -> str | None:
+        """Return what is odd about the header, which is shown if a column isn't in it.
 
-    def data_in_header(self, names: Collection[str]) -> str | None:
-        """Return why one of these columns' names, as the header has them, may be a value of a first row."""
+        With names of columns that are in it: why one of these may be a value of a first row.
+        """
         return None
 
     def note_read(self, rows: int, stored: float) -> None:
@@ -181,7 +171,7 @@ class FileReader:
                     raise SourceError(f"{self.name}: {what}: {first_line(error)}", hint=hint) from error
             rows = pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
             batch = self.batch(first, rows)
-            yield reject_rows(batch, [_reject(self.name, first + at, rows.slice(at, 1)) for at in bad])
+            yield reject_rows(batch, [_reject(self.name, row, rows.slice(row - first, 1)) for row in bad])
             first = batch.stop
 
 
@@ -253,19 +243,18 @@ def excerpt(value: str) -> str:
     return f'"{short}"'
 
 
-def _unreadable(name: str, first: int, rows: pa.RecordBatch, start: int = 0) -> list[int]:
-    """Positions of the rows with bad text, found by halving, so that good batches are validated once."""
+def _unreadable(name: str, first: int, rows: pa.RecordBatch) -> list[int]:
+    """Numbers of the rows with bad text, found by halving, so that good batches are validated once."""
     try:
         rows.validate(full=True)
     except pa.ArrowInvalid as error:
         if "UTF8" not in str(error).upper().replace("-", ""):
             place = f"rows {first} to {first + rows.num_rows - 1}"
             raise SourceError(f"{name}: {place} are damaged", hint="copy or export it again") from error
-        if rows.num_rows == 1:
-            return [start]
         half = rows.num_rows // 2
-        low = _unreadable(name, first, rows.slice(0, half), start)
-        return low + _unreadable(name, first + half, rows.slice(half), start + half)
+        if not half:
+            return [first]
+        return _unreadable(name, first, rows[:half]) + _unreadable(name, first + half, rows[half:])
     return []
 
 

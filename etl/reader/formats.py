@@ -16,12 +16,8 @@ from .files import InputFile
 from .ndjson_reader import NdjsonReader
 from .parquet_reader import ParquetReader
 
-READERS: Final[dict[str, type[FileReader]]] = {
-    "csv": CsvReader,
-    "parquet": ParquetReader,
-    "ndjson": NdjsonReader,
-    "excel": ExcelReader,
-}
+_READERS: Final[tuple[type[FileReader], ...]] = (CsvReader, ParquetReader, NdjsonReader, ExcelReader)
+READERS: Final = {reader.format: reader for reader in _READERS}
 
 _CODECS: Final = (
     (re.compile(rb"\x1f\x8b"), "gzip"),
@@ -103,12 +99,12 @@ def recognize(file: InputFile) -> type[FileReader]:
     if file.codec is None and ending.endswith(".br") and head:
         file.codec = CODEC_ENDINGS["br"]
     head = file.sniff()
-    claimed = next((reader for reader in READERS.values() if reader.claims(head)), None)
+    claimed = next((reader for reader in READERS.values() if reader.claims.match(head)), None)
     if claimed is not None:
         return claimed
     for pattern, what, remedy in _FOREIGN:
         if pattern.match(head):
             raise file.error(f"is {what}", remedy)
-    if named is not None and named.may_read(head):
+    if named is not None and named.may_be.match(head):
         return named
     return NdjsonReader if _OBJECT.match(head) else CsvReader

@@ -21,7 +21,7 @@ _KNOWN_SHAPES: Final = 10_000
 _MOST_COLUMNS: Final = 20_000
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
-_SCALARS: Final[Mapping[frozenset[type], pa.DataType]] = {
+SCALARS: Final[Mapping[frozenset[type], pa.DataType]] = {
     frozenset(): pa.string(),
     frozenset({str}): pa.string(),
     frozenset({bool}): pa.bool_(),
@@ -50,7 +50,7 @@ class ValueTypes:
         """Return the type that can be read at full speed without changing any value, or JSON."""
         lists = self.values == {list}
         types = self.elements - {type(None)} if lists else self.values
-        scalar = None if self.wide and float in types else _SCALARS.get(frozenset(types))
+        scalar = None if self.wide and float in types else SCALARS.get(frozenset(types))
         if scalar is None:
             return JSON
         return pa.list_(scalar) if lists else scalar
@@ -113,11 +113,8 @@ def type_of(value: object, depth: int = 0) -> pa.DataType:
         return pa.struct([(name, type_of(inner, depth + 1)) for name, inner in value.items()])
     if value is None:
         return pa.null()
-    return (
-        pa.string()
-        if type(value) is int and value not in _INT64
-        else _SCALARS.get(frozenset({type(value)}), pa.string())
-    )
+    kind = SCALARS.get(frozenset({type(value)}), pa.string())
+    return pa.string() if type(value) is int and value not in _INT64 else kind
 
 
 def merge_types(left: pa.DataType, right: pa.DataType) -> pa.DataType:

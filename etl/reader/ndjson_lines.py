@@ -168,7 +168,7 @@ def refuse_other_json(name: str, head: bytes) -> None:
     """Raise SourceError if a file begins like JSON that isn't one object a line."""
     text = head.lstrip(BLANK)
     if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
-        raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
+        raise SourceError(f"{name} holds one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
     if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
         return
     decoded = text.decode(errors="replace")

@@ -103,11 +103,8 @@ class NdjsonReader(FileReader):
         Not `exact`, a row with a value of another type than that of `schema`, in any column, is a reject.
         `exact`: a column with values of several kinds comes as JSON, maybe not in all batches.
         """
-        kinds = (
-            {name: self._types.get(name, pa.string()) for name in columns}
-            if exact
-            else {field.name: field.type for field in self._schema}
-        )
+        types = self._types if exact else {field.name: field.type for field in self._schema}
+        kinds = {name: types.get(name, pa.string()) for name in (columns if exact else types)}
         schema = None if self.holds_rejects or JSON in kinds.values() else pa.schema(list(kinds.items()))
         for block, row in self._wanted(spans):
             rows = (
@@ -153,7 +150,7 @@ class NdjsonReader(FileReader):
                 yield block
 
     def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[tuple[bytes, JsonLine]]:
-        """Each line, and the row in it, in a reject file as it was rejected; `strict`: only if it is plain."""
+        """Each line, and the row in it, in a reject file as it was rejected; `strict`: if it is plain."""
         long = block.long
         for text in block.lines():
             line = read_line(text, long=long)

@@ -17,7 +17,6 @@ from ..model import Batch
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
 from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors
 
-_BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
 _TAIL: Final = 8
 _GAP: Final = 1 << 20
@@ -39,6 +38,8 @@ class ParquetReader(FileReader):
 
     format = "parquet"
     endings = ("parquet", "pq")
+    claims = re.compile(rb"PAR[1E][\x00-\x1f]")
+    may_be = re.compile(rb"(?s:.*\0)|(?:P(?:A(?:R1?)?)?)?\Z")  # damaged, which is reported as such; no text
 
     def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
@@ -46,16 +47,6 @@ class ParquetReader(FileReader):
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = _opened(stream)
             self._metadata, self._schema = opened.metadata, opened.schema_arrow
-
-    @classmethod
-    def claims(cls, head: bytes) -> bool:
-        """Whether it begins with Parquet's magic bytes."""
-        return _BEGIN.match(head) is not None
-
-    @classmethod
-    def may_read(cls, head: bytes) -> bool:
-        """Whether it may be a damaged Parquet file, which is reported as such, and is no text."""
-        return b"\0" in head or b"PAR1".startswith(head)
 
     def schema(self) -> pa.Schema:
         """Return the columns as they will be read."""

@@ -41,12 +41,9 @@ class _Entry:
     def complete(self, batch: Batch, number: int, columns: Sequence[str]) -> Batch:
         """The batch as one of file `number`, with the folders' columns where `columns` have them."""
         own = dict(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
-        arrays = [
-            pa.repeat(pa.scalar(self.added[name], pa.string()), batch.rows.num_rows)
-            if name in self.added
-            else own[name]
-            for name in columns
-        ]
+        for name, value in self.added.items():
+            own[name] = pa.repeat(pa.scalar(value, pa.string()), batch.rows.num_rows)
+        arrays = [own[name] for name in columns]
         rows = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.rows
         originals = batch.originals
         if originals is not None and self.added:  # they stand in front of the others
@@ -89,8 +86,7 @@ class Source:
 
     def remarks(self, columns: Collection[str] = ()) -> list[str]:
         """Return what is odd about the files' headers; of `columns` only, which of these may be data."""
-        files = [(entry.file.name, entry.reader) for entry in self._entries]
-        found = [(name, one.data_in_header(columns) if columns else one.remark()) for name, one in files]
+        found = ((entry.file.name, entry.reader.remark(columns)) for entry in self._entries)
         return [f"in {name} {remark}" for name, remark in found if remark is not None]
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
@@ -153,10 +149,10 @@ class Source:
     ) -> Iterator[Batch]:
         """Yield the rows of ascending ranges of one file, in one pass, in batches that tile each range.
 
-        A batch has at most `batch_rows` rows. `columns` None reads all. `used` names those whose values
-        matter: NDJSON then has these, whatever its other columns are, and null if a row lacks one; other
-        files have all. SourceError at once if the file has no such column, and later if it can't be read or,
-        in a source that isn't repeatable, was read before.
+        Ranges that overlap are one. A batch has at most `batch_rows` rows. `columns` None reads all. `used`
+        names those whose values matter: NDJSON then has these, whatever its other columns are, and null if a
+        row lacks one; other files have all. SourceError at once if the file has no such column, and later if
+        it can't be read or, in a source that isn't repeatable, was read before.
         """
         entry = self._entries[ranges[0].file]
         exact = used is not None and entry.reader.open_columns

@@ -214,7 +214,7 @@ class StoreFile(InputFile):
         return self.error("was replaced after it was opened", hint)
 
 
-def check_versions(files: Iterable[InputFile | None]) -> None:
+def check_versions(files: Iterable[InputFile]) -> None:
     """Raise SourceError if a store has another version of any of its files than the one that was opened."""
     with ThreadPoolExecutor(FILES_AHEAD, "store") as pool:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
