@@ -198,7 +198,7 @@ class CsvReader(FileReader):
             buffer.take(self._top.size)
             row, line, before = 1, self._top.line, b""
             while (following := spans.next(row)) is not None:
-                while not buffer.final and len(buffer.data) < self._block:
+                while not buffer.final and 2 * len(buffer.data) <= self._block:
                     buffer.grow()
                 if not buffer.data:
                     return
