@@ -54,24 +54,22 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
         _refuse_unfinished(folder)
         header, links = diff_base.header(job, uuid4().hex), DeviceLinks(diff_base.snapshot)
         if layout.paired and source.repeatable:  # a row of a device alone may come before its user's
-            for row_range in rows.files():
-                for batch in rows.read(row_range):
-                    links.collect(user_keys(rows.mapper.ids(batch)))
+            for batch in rows.read_all():
+                links.collect(user_keys(rows.mapper.ids(batch)))
         keeps_ids = job.changes.absent == "unset"
         with (
             SnapshotWriter(own.snapshot, layout, header, old=diff_base.snapshot) as renewal,
             renewed_ids(own, header) if keeps_ids else nullcontext() as ids,
         ):
-            for row_range in rows.files():
-                for mapped in rows.mapped(row_range):
-                    recorded.rows += mapped.batch.stop - mapped.batch.first
-                    recorded.rejected += len(mapped.rejects)
-                    recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
-                    identifications = mapped.identifications
-                    fingerprints = fingerprints_of(identifications, layout, rows.splice)
-                    renewal.add(links.resolve(user_keys(identifications)), fingerprints)
-                    if ids is not None:
-                        ids.add(identifications)
+            for mapped in rows.mapped_all():
+                recorded.rows += mapped.batch.stop - mapped.batch.first
+                recorded.rejected += len(mapped.rejects)
+                recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)
+                identifications = mapped.identifications
+                fingerprints = fingerprints_of(identifications, layout, rows.splice)
+                renewal.add(links.resolve(user_keys(identifications)), fingerprints)
+                if ids is not None:
+                    ids.add(identifications)
             # First the ids: those of users who aren't in the snapshot do nothing.
             if ids is not None:
                 ids.finish()

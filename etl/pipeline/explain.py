@@ -89,11 +89,10 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
     rows = JobSource(job, source)
     found = Explanation(user, job.destination.endpoint)
     mapped = []
-    for row_range in rows.files():
-        for batch in rows.read(row_range):
-            own = _rows_of(user, rows, batch, found)
-            if own is not None:
-                mapped.append(own)
+    for batch in rows.read_all():
+        own = _rows_of(user, rows, batch, found)
+        if own is not None:
+            mapped.append(own)
     found.rejects = list(_past_rejects(job, folder.rejects, user))
     with Checkpoint.look(folder.checkpoint) as checkpoint:
         if checkpoint is not None:

@@ -73,7 +73,6 @@ def sampled_rows(job: Job, source: Source, *, count: int, seed: int = 0) -> Iter
 
 def _identifications(rows: JobSource) -> Iterator[tuple[str, NDArray[np.int64], pa.RecordBatch]]:
     """Those of each batch, with the name of its file and the number of each one's row."""
-    for row_range in rows.files():
-        # Not in a thread of its own: of a pipe no more is read than is shown.
-        for mapped in map(rows.mapper.map, rows.read(row_range)):
-            yield mapped.batch.source, mapped.batch.numbers[mapped.kept], mapped.identifications
+    # Not in a thread of its own: of a pipe no more is read than is shown.
+    for mapped in map(rows.mapper.map, rows.read_all()):
+        yield mapped.batch.source, mapped.batch.numbers[mapped.kept], mapped.identifications

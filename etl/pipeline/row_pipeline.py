@@ -22,7 +22,6 @@ from ..job import Job, check_columns, check_repeated, lacking, missing_columns
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
 from ..model import Batch, Chunk, HeldRows, Mapped, RowRange
 from ..reader import Source
-from ..reader.file_reader import merge_spans
 from ..run_events import Timing
 from ..sender.parts import only
 from ..sender.transports import TRANSPORTS
@@ -123,16 +122,15 @@ class JobSource:
 
     def read(self, *ranges: RowRange) -> Iterator[Batch]:
         """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them."""
-        file = ranges[0].file
         if self.mapper.has_transform:
-            whole = [(one.first, one.stop) for one in map(framed, ranges)]
-            batches = frames(self.source.read_spans(file, merge_spans(whole)))
-        elif len(ranges) == 1:
-            batches = self.source.read(ranges[0], used=self.mapper.columns)
+            batches = frames(self.source.read(*map(framed, ranges)))
         else:
-            spans = [(one.first, one.stop) for one in ranges]
-            batches = self.source.read_spans(file, spans, used=self.mapper.columns)
+            batches = self.source.read(*ranges, used=self.mapper.columns)
         return self.times.each("source", batches)
+
+    def read_all(self) -> Iterator[Batch]:
+        """The batches of all files."""
+        return chain.from_iterable(map(self.read, self.files()))
 
     def prefetched(self, *ranges: RowRange) -> Generator[Batch, None, None]:
         """As `read`, in a thread of its own."""
@@ -155,6 +153,10 @@ class JobSource:
                 if look is not None:
                     look(mapped)
                 yield mapped
+
+    def mapped_all(self) -> Iterator[Mapped]:
+        """The batches of all files, mapped."""
+        return chain.from_iterable(map(self.mapped, self.files()))
 
 
 class RowPipeline:

@@ -32,13 +32,13 @@ def first_digests(source: Source, *, needed: bool) -> dict[int, str]:
     """The digests made before anything is sent; those of all files if they are `needed`."""
     if not source.repeatable:
         return {}
-    weights = [source.weight(file) for file in range(len(source.files))]
-    if not needed and sum(weight or 0 for weight in weights) > QUICK_BYTES:
+    files = range(len(source.files))
+    if not needed and sum(source.weight(file) or 0 for file in files) > QUICK_BYTES:
         return {}
     # A file without a time is only fetched for its digest if that is needed.
     untimed = [needed and file.modified is None for file in source.files]
-    found = {file: source.digest(file, anywhere=anywhere) for file, anywhere in enumerate(untimed)}
-    return {file: digest for file, digest in found.items() if digest is not None}
+    found = ((file, source.digest(file, anywhere=untimed[file])) for file in files)
+    return {file: digest for file, digest in found if digest is not None}
 
 
 def same_content(source: Source, digests: Mapping[int, str], file: int) -> bool | None:

@@ -96,10 +96,9 @@ def verify_job(
     )
     users, rows = UserSample(sample, seed), JobSource(job, source)
     found = Verified(job=job.name, endpoint=reading, seed=seed)
-    for row_range in rows.files():
-        for mapped in rows.mapped(row_range):
-            users.add(mapped.identifications, rows.splice)
-            found.rows += mapped.batch.stop - mapped.batch.first
+    for mapped in rows.mapped_all():
+        users.add(mapped.identifications, rows.splice)
+        found.rows += mapped.batch.stop - mapped.batch.first
     found.sample, found.complete = len(users.users), len(users.users) < sample
     if not found.sample:
         raise SourceError("the source has no user to read back", hint="see `propsync check` for the reasons")

@@ -8,9 +8,10 @@ field too many, which pyarrow hands back with their numbers.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import reduce
+from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -34,8 +35,6 @@ _OWN: Final = "\ufdd1"
 _SEPARATOR: Final = "\x1f"
 _LETTERS: Final = "eqwabdfghijk"
 
-_Pairs = Sequence[tuple[str, str]]
-
 
 class Substitution:
     r"""Replaces what pyarrow can't read before it parses, and brings it back in the values.
@@ -52,60 +51,41 @@ class Substitution:
 
     def __init__(self, options: CsvOptions, delimiter: str | None) -> None:
         """`delimiter` is the one that the file has."""
-        replaced = delimiter is not None and not delimiter.isascii()
-        self.delimiter = _SEPARATOR if replaced else delimiter
-        self.escape = options.escape
-        own = ((_OWN, f"{_OWN}b"), (_SEPARATOR, f"{_OWN}a"))
-        self._delimiters: _Pairs = (*own, (delimiter or "", _SEPARATOR)) if replaced else ()
-        # The escape character comes first, as pairs of it are read from the left, and CRLF before CR.
-        delimiters = (self.delimiter,) if self.delimiter else DELIMITERS
-        texts = (self.escape, options.quote, "\r\n", "\r", "\n", *delimiters) if self.escape else ()
-        self._escapes: _Pairs = [
-            (text, _ESCAPED + letter) for text, letter in zip(texts, _LETTERS, strict=False) if text
-        ]
-        # The substitutes with what they stand for, in this order, with the escape characters and without.
-        rest = [(f"{_ESCAPED}x", _ESCAPED)] if self.escape else []
-        rest += [(sign, text) for text, sign in reversed(self._delimiters)]
-        self._written = [*((sign, self.escape + text) for text, sign in self._escapes), *rest]
-        self._meant = [*((sign, text) for text, sign in self._escapes), *rest]
+        escape = self.escape = options.escape
+        own, escapes = list[tuple[str, str]](), list[tuple[str, str]]()
+        if delimiter is not None and not delimiter.isascii():
+            own = [(_OWN, f"{_OWN}b"), (_SEPARATOR, f"{_OWN}a"), (delimiter, _SEPARATOR)]
+            delimiter = _SEPARATOR
+        self.delimiter = delimiter
+        if escape:
+            own.append((_ESCAPED, f"{_ESCAPED}x"))
+            # The escape character comes first, as pairs of it are read from the left, and CRLF before CR.
+            texts = (escape, options.quote, "\r\n", "\r", "\n", *([delimiter] if delimiter else DELIMITERS))
+            signs = zip(texts, _LETTERS, strict=False)
+            escapes = [(escape + text, _ESCAPED + letter) for text, letter in signs if text]
+        self._signs = [(text.encode(), sign.encode()) for text, sign in (*own, *escapes)]
+        # What the substitutes stand for, in the order in which they are brought back.
+        self._written = [(sign, text) for text, sign in (*escapes, *reversed(own))]
+        self._meant = [(sign, text.removeprefix(escape) if escape else text) for sign, text in self._written]
+        self._line_signs = [sign.encode() for sign, text in self._meant if not text.strip("\r\n")]
 
-    def replace(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-        """Replace in UTF-8 text that comes in chunks."""
-        if self._delimiters:
-            signs = [text.encode() for text, _ in (self._delimiters[0], self._delimiters[-1])]
-            chunks = _in_chunks(
-                chunks,
-                lambda data: max(_begun(data, sign) for sign in signs),
-                lambda data: _replaced(data, self._delimiters),
-            )
-        if self.escape:
-            escapes = [(self.escape + text, sign) for text, sign in self._escapes]
+    def replace(self, lines: bytes) -> bytes:
+        """Replace in whole lines of UTF-8 text."""
+        for text, sign in self._signs:
+            lines = lines.replace(text, sign)
+        return lines
 
-            def unfinished(data: bytes) -> int:
-                """How many bytes at the end may belong to an escape or a sign that isn't whole yet."""
-                if begun := _begun(data, _ESCAPED.encode()):
-                    return begun
-                stop = len(data) - data.endswith(b"\r")
-                run = stop - len(data[:stop].rstrip(self.escape.encode()))
-                return (run % 2) * (1 + len(data) - stop)
-
-            pairs = [(_ESCAPED, f"{_ESCAPED}x"), *escapes]
-            chunks = _in_chunks(chunks, unfinished, lambda data: _replaced(data, pairs))
-        return chunks
-
-    def as_written(self, data: bytes) -> bytes:
+    def as_written(self, text: str) -> str:
         """Bring the text back as the file has it."""
-        return _replaced(data, self._written)
+        return reduce(lambda found, pair: found.replace(*pair), self._written, text)
 
-    def as_meant(self, data: bytes) -> bytes:
+    def as_meant(self, text: str) -> str:
         """Bring the text back without escape characters."""
-        return _replaced(data, self._meant)
+        return reduce(lambda found, pair: found.replace(*pair), self._meant, text)
 
     def line_ends(self, data: bytes) -> int:
         """Count the line ends that were replaced in the text."""
-        if _ESCAPED.encode() not in data:
-            return 0
-        return sum(data.count(sign.encode()) for text, sign in self._escapes if text.strip("\r\n") == "")
+        return sum(map(data.count, self._line_signs)) if _ESCAPED.encode() in data else 0
 
     def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
         """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""
@@ -119,32 +99,6 @@ class Substitution:
                     column = pc.replace_substring(column, sign, text)
             columns.append(column)
         return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
-
-
-def _in_chunks(
-    chunks: Iterable[bytes], unfinished: Callable[[bytes], int], replace: Callable[[bytes], bytes]
-) -> Generator[bytes, None, None]:
-    """Replace chunk by chunk; what is `unfinished` at the end of a chunk waits for the next one."""
-    kept = b""
-    for chunk in chunks:
-        data = kept + chunk
-        begun = len(data) - unfinished(data)
-        data, kept = data[:begun], data[begun:]
-        if data:
-            yield replace(data)
-    if kept:
-        yield replace(kept)
-
-
-def _replaced(data: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
-    for old, new in pairs:
-        data = data.replace(old.encode(), new.encode())
-    return data
-
-
-def _begun(data: bytes, sign: bytes) -> int:
-    """How many bytes at the end may begin the sign."""
-    return next((n for n in range(len(sign) - 1, 0, -1) if data.endswith(sign[:n])), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +119,8 @@ class CsvLayout:
     def ragged(self, row: int, text: str) -> Reject:
         """Reject a record with more or fewer fields than the header."""
         names = self.names
-        split = self.dialect.split(text.encode().replace(MARK_BYTES, b""))
-        fields = [self.substitution.as_meant(field.encode()).decode() for field in split]
-        written = self.substitution.as_written(text.encode()).decode().replace(MARK, "")
+        text = text.replace(MARK, "")
+        fields = list(map(self.substitution.as_meant, self.dialect.split(text.encode())))
         count = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(names)}"
         values: dict[str, str | list[str]] = dict(zip(names, fields, strict=False))
         if len(fields) > len(names):
@@ -175,20 +128,19 @@ class CsvLayout:
             while extra in names:
                 extra += "_"
             values[extra] = fields[len(names) :]
-        return self._reject(row, "ragged", f"{count}: {excerpt(written)}", values)
+        return self._reject(row, "ragged", f"{count}: {excerpt(self.substitution.as_written(text))}", values)
 
     def bad_line(self, row: int, bad: BadLine, line: bytes, number: int) -> Reject:
         """Reject a line that begins a record whose quotes are wrong; `number` is its number in the file.
 
         Its fields can't be separated for sure, so the line is kept as it is.
         """
-        text = mark_bad_bytes(self.substitution.as_written(line)).replace(MARK_BYTES, b"").decode()
-        last = number + bad.lines - 1
-        where = f"line {number}" if bad.lines == 1 else f"lines {number} to {last} ({bad.lines:,} lines)"
+        text = self.substitution.as_written(mark_bad_bytes(line).decode().replace(MARK, ""))
         reason = "text follows a closing quote" if bad.fault == "stray" else "a quote is never closed"
         if bad.lines == 1:
-            reason += f", {where}"
+            reason += f", line {number}"
         else:
+            where = f"lines {number} to {number + bad.lines - 1} ({bad.lines:,} lines)"
             rest = "the line after it is" if bad.lines == 2 else "the lines after it are"
             reason += (
                 f", so the record would span {where}; its first line is rejected, and {rest} read as records"
@@ -226,18 +178,17 @@ class CsvLayout:
         return Reject(self.source, row, code, reason, text, swallowed, origin=origin)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedBlock:
+class ParsedBlock(NamedTuple):
     """What pyarrow made of a block of records.
 
-    `rows` are those with as many fields as there are names; `ragged` has number (from 1, in the block) and
-    text of the others, and `bad` number and line of each bad line. `whole`: the block ended between records.
-    `dirty`: it has marked bytes. `headers` are the positions in `rows` of records that repeat the header.
+    `rows` are those with as many fields as there are names; `misfits` has number (from 1, in the block) and
+    text of the others, where a bad line is text that begins with SENTINEL. `whole`: the block ended between
+    records. `dirty`: it has marked bytes. `headers` are the positions in `rows` of records that repeat the
+    header.
     """
 
     rows: pa.RecordBatch
-    ragged: list[tuple[int, str]]
-    bad: list[tuple[int, BadLine]]
+    misfits: list[tuple[int, str]]
     whole: bool
     dirty: bool
     headers: list[int]
@@ -245,7 +196,7 @@ class ParsedBlock:
     @property
     def records(self) -> int:
         """How many records and bad lines the block has."""
-        return int(self.rows.num_rows) + len(self.ragged) + len(self.bad)
+        return int(self.rows.num_rows) + len(self.misfits)
 
 
 def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequence[str]) -> ParsedBlock:
@@ -258,13 +209,13 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
 
     delimiter, names = layout.dialect.delimiter, layout.names
     parts, begin = list[bytes](), 0
-    for place, line in enumerate(bad):
-        parts += (block[begin : line.begin], f"{SENTINEL}{place}{delimiter * len(names)}".encode())
+    for line in bad:
+        parts += (block[begin : line.begin], f"{SENTINEL}{delimiter * len(names)}".encode())
         begin = line.end
     records = b"".join((*parts, block[begin:])) if bad else block
     sentinel = SENTINEL + delimiter * (len(names) - 1)
     data = b"".join((mark_bad_bytes(records), b"\n", sentinel.encode(), b"\n"))
-    included = list(dict.fromkeys([names[0], *columns]))
+    types = dict.fromkeys([names[0], *columns], pa.string())
     table = csv.read_csv(
         pa.BufferReader(data),
         # Without threads, because only then pyarrow numbers the misfits.
@@ -273,10 +224,7 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
             delimiter=delimiter, quote_char=layout.dialect.quote or False, invalid_row_handler=note
         ),
         convert_options=csv.ConvertOptions(
-            include_columns=included,
-            column_types=dict.fromkeys(included, pa.string()),
-            check_utf8=False,
-            null_values=[],
+            include_columns=list(types), column_types=types, check_utf8=False, null_values=[]
         ),
     )
     batches = table.combine_chunks().to_batches()
@@ -284,16 +232,9 @@ def parse(block: bytes, bad: Sequence[BadLine], layout: CsvLayout, columns: Sequ
     whole = rows.num_rows > 0 and rows.column(0)[-1].as_py() == SENTINEL
     rows = layout.substitution.restore(rows.slice(0, rows.num_rows - whole), block)
     headers = _header_positions(rows, dict(zip(names, layout.header, strict=False)))
-    if headers and len(included) < len(names):
+    if headers and len(types) < len(names):
         headers = parse(block, bad, layout, names).headers
-    ours = {
-        number: bad[int(text[len(SENTINEL) :].partition(delimiter)[0])]
-        for number, text in misfits
-        if text.startswith(SENTINEL)
-    }
-    ragged = [(number, text) for number, text in misfits if number not in ours]
-    dirty = MARK_BYTES in data
-    return ParsedBlock(rows.select(list(columns)), ragged, list(ours.items()), whole, dirty, headers)
+    return ParsedBlock(rows.select(list(columns)), misfits, whole, MARK_BYTES in data, headers)
 
 
 def _header_positions(rows: pa.RecordBatch, header: dict[str, str]) -> list[int]:

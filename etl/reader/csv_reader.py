@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from ..arrow.originals import CSV_ENDINGS
 from ..errors import SourceError
-from ..model import Batch
+from ..model import Batch, Reject
 from . import decoding
 from .csv_dialect import (
     LINE_END,
+    BadLine,
     CsvDialect,
     WholeRecords,
     count_line_ends,
@@ -24,10 +25,10 @@ from .csv_dialect import (
     likeliest_delimiter,
     line_end,
 )
-from .csv_parser import CsvLayout, ParsedBlock, Substitution, parse
+from .csv_parser import SENTINEL, CsvLayout, ParsedBlock, Substitution, parse
 from .decoding import BLOCK, MARK, ReadBuffer, encoding_name, mark_bad_bytes, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans, reject_rows
-from .files import UnpackedFile, source_errors
+from .files import InputFile, source_errors
 
 if TYPE_CHECKING:
     from ..job.sections import CsvOptions
@@ -36,7 +37,6 @@ _HEADER_BLOCK: Final = 1 << 16
 _WIDEST_BLOCK: Final = 1 << 24
 # As spreadsheets write it above the header.
 _SEP_LINE: Final = re.compile(r'(?i)"?sep=([^a-z0-9"\0\x1a])"?')
-_SEP_BYTES: Final = 5
 _CHECKED_LINES: Final = 6
 # What no column is called, by kind.
 VALUE: Final = re.compile(
@@ -52,15 +52,17 @@ _IS_DATA: Final = (
 
 
 class _Top(NamedTuple):
-    """What stands above the rows of a file.
+    """What stands above the rows of a file: `size` bytes of text, and the rows begin at line number `line`.
 
     `first` is the first record, which is the header unless the job has one, without its line end;
-    `delimiter` is the one that a line `sep=` names, and `line` the number of the line after all that.
+    `delimiter` is the one that a line `sep=` names, and `below` are the first lines after all that.
     """
 
     first: str
     delimiter: str | None
+    size: int
     line: int
+    below: list[bytes]
 
 
 class CsvReader(FileReader):
@@ -70,27 +72,25 @@ class CsvReader(FileReader):
     endings = CSV_ENDINGS
     text = True
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions, block: int = BLOCK) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions, block: int = BLOCK) -> None:
         super().__init__(given, options)
         self._block = block
         self._csv = checked(options.csv)
-        self._known_delimiter: str | None = None  # None: it is guessed from the header
         self._encoding = encoding_name(self._csv.encoding)
-        top = self._peek()
-        if self._csv.delimiter is None and top.delimiter is not None:
-            self._csv = checked(replace(self._csv, delimiter=top.delimiter))
-            top = self._peek()
-        quote, delimiter = self._csv.quote, self._known_delimiter
-        if delimiter is None:
+        self._top = top = self._read_top()
+        self._guessed = False
+        if self._csv.delimiter is None:
+            self._guessed = top.delimiter is None
             tabs = ".tsv" in self.name.lower() and "\t" in top.first
-            delimiter = "\t" if tabs else likeliest_delimiter(top.first, quote)
-        dialect = CsvDialect(delimiter, quote)
-        self._header = self._header_names(top.first, dialect)
+            guess = "\t" if tabs else likeliest_delimiter(top.first, self._csv.quote)
+            self._csv = replace(self._csv, delimiter=top.delimiter or guess)
+            self._csv = self._csv if self._guessed else checked(self._csv)
+            self._top = self._read_top()
+        dialect = CsvDialect(self._substitution.delimiter or "", self._csv.quote)
+        self._header = self._header_names(self._top.first, dialect)
         self._names, self.repeated = unique_names(self._header)
         if block == BLOCK:  # a column of a block costs as much as 4 KiB of its text
             self._block = min(max(BLOCK, len(self._names) << 12), _WIDEST_BLOCK)
-        if self._known_delimiter is None:
-            self._substitution = Substitution(self._csv, delimiter)
         header = [] if self._csv.header is False else self._header
         self._layout = CsvLayout(self.name, self._encoding, dialect, self._substitution, self._names, header)
 
@@ -102,100 +102,74 @@ class CsvReader(FileReader):
         """Return None, unless the file has no header: only reading tells."""
         return None if self._names else 0
 
-    def remark(self) -> str | None:
-        """Return why the header may be none: other numbers of fields below it, or names that are values."""
+    def remark(self, names: Collection[str] = ()) -> str | None:
+        """Return why the header may be none: other numbers of fields below it, or names that are values.
+
+        One of `names` is a value if it is like the one below it, but for the digits.
+        """
         if self._csv.header is not None:
             return None
-        lines = [line for line in LINE_END.split(self._after)[:_CHECKED_LINES] if line]
-        if lines:
+        if names:
+            below = self._layout.dialect.split(*self._top.below[:1] or [b""])
+            for name, text in zip(self._header, below, strict=False):
+                same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", text)
+                both = VALUE.fullmatch(name.strip()) and VALUE.fullmatch(text.strip())
+                if name in names and (same or both):
+                    return _IS_DATA.format(name)
+            return None
+        if self._top.below:
             dialect = self._layout.dialect
-            if self._known_delimiter is None and len(self._header) == 1:
-                delimiter = likeliest_delimiter(lines[0].decode("utf-8", "replace"), dialect.quote)
+            if self._guessed and len(self._header) == 1:
+                delimiter = likeliest_delimiter(self._top.below[0].decode("utf-8", "replace"), dialect.quote)
                 dialect = CsvDialect(delimiter, dialect.quote)
-            (fields, _), *_ = Counter(len(dialect.split(line)) for line in lines).most_common(1)
+            counts = Counter(len(dialect.split(line)) for line in self._top.below)
+            (fields, _), *_ = counts.most_common(1)
             if fields > len(self._header):
-                names = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
+                named = f"{len(self._header)} name{'s' * (len(self._header) != 1)}"
                 return (
-                    f"the header has {names}, and the lines after it have {fields} fields: if lines stand "
+                    f"the header has {named}, and the lines after it have {fields} fields: if lines stand "
                     "above the header, say how many with `csv: {skip_rows: N}`"
                 )
         value = next((name for name in self._header if VALUE.fullmatch(name.strip())), None)
         return None if value is None else _IS_DATA.format(value)
 
-    def data_in_header(self, names: Collection[str]) -> str | None:
-        """Return which of these columns is named like a value: as the one below it, but for the digits."""
-        if self._csv.header is not None:
-            return None
-        below = self._layout.dialect.split(next((line for line in LINE_END.split(self._after) if line), b""))
-        for name, value in zip(self._header, below, strict=False):
-            same = _DIGITS.search(name) and _DIGITS.sub("0", name) == _DIGITS.sub("0", value)
-            if name in names and (same or (VALUE.fullmatch(name.strip()) and VALUE.fullmatch(value.strip()))):
-                return _IS_DATA.format(name)
-        return None
-
     # --- the header --------------------------------------------------------------------------------------
 
-    def _peek(self) -> _Top:
-        """Read what stands above the rows; the rest of the first block is kept for `remark`."""
+    def _read_top(self) -> _Top:
         self._substitution = Substitution(self._csv, self._csv.delimiter)
-        self._known_delimiter = self._substitution.delimiter
         with closing(self._chunks(min(self._block, _HEADER_BLOCK))) as chunks:
             buffer = ReadBuffer(chunks)
-            top = self._take_top(buffer)
-            self._after = buffer.data[:_HEADER_BLOCK]
-        return top
 
-    def _take_top(self, buffer: ReadBuffer) -> _Top:
-        """Take what stands above the rows."""
-        buffer.grow()
-        delimiter, line = self._take_lines(buffer)
-        begin, end = buffer.grow_until(
-            lambda: first_record(buffer.data, self._csv.quote, self._known_delimiter, final=buffer.final),
-            SourceError(
-                f"{self.name}: the header is longer than 32 MiB",
-                hint="if a quote in it is never closed, correct it",
-            ),
-        )
-        first = mark_bad_bytes(buffer.data[begin:end]).decode()
-        if MARK in first:
-            hint = "say the file's encoding, for example latin-1"
-            raise SourceError(
-                f"{self.name}: the header is not in the encoding that the file should have", hint=hint
+            def line_stop() -> int | None:
+                end = LINE_END.search(buffer.data)
+                return end.end() if end else len(buffer.data) if buffer.final else None
+
+            too_long = self.given.error(": the first line is longer than 32 MiB", "is it CSV at all?")
+            end = buffer.grow_until(line_stop, too_long)
+            first = buffer.data[:end].rstrip(b"\r\n").decode("utf-8", "replace")
+            named = _SEP_LINE.fullmatch(first)
+            line = max(self._csv.skip_rows, int(named is not None))
+            for _ in range(line):
+                buffer.take(buffer.grow_until(line_stop, too_long))
+            quote, delimiter = self._csv.quote, self._substitution.delimiter
+            hint = "if a quote in it is never closed, correct it"
+            begin, end = buffer.grow_until(
+                lambda: first_record(buffer.data, quote, delimiter, final=buffer.final),
+                self.given.error(": the header is longer than 32 MiB", hint),
             )
-        if "\0" in first:
-            hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
-            raise SourceError(f"{self.name}: the header holds NUL bytes, so this is no CSV file", hint=hint)
-        if self._csv.header is not None:
-            return _Top(first, delimiter, line)
-        if buffer.data.endswith(b"\r", end) and not buffer.final:
-            buffer.grow()  # to see whether it is CRLF
-        stop = line_end(buffer.data, end)
-        line += count_line_ends(buffer.data, 0, stop)
-        buffer.take(stop)
-        return _Top(first, delimiter, line)
-
-    def _take_lines(self, buffer: ReadBuffer) -> tuple[str | None, int]:
-        """Take the lines to skip; the first may name the delimiter, and is taken in any case then.
-
-        Returns the delimiter, and the number of the line after them.
-        """
-        count = self._csv.skip_rows
-        if count == 0 and len(buffer.data) > _SEP_BYTES and b"sep=" not in buffer.data[:_SEP_BYTES].lower():
-            return None, 1
-
-        def first_line() -> bytes | None:
-            end = LINE_END.search(buffer.data)
-            if buffer.final or (end is not None and end.end() < len(buffer.data)):
-                return buffer.data if end is None else buffer.data[: end.end()]
-            return None
-
-        too_long = SourceError(f"{self.name}: the first line is longer than 32 MiB", hint="is it CSV at all?")
-        line = buffer.grow_until(first_line, too_long).rstrip(b"\r\n").decode("utf-8", "replace")
-        named = _SEP_LINE.fullmatch(line)
-        taken = max(count, int(named is not None))
-        for _ in range(taken):
-            buffer.take(len(buffer.grow_until(first_line, too_long)))
-        return named[1] if named else None, 1 + taken
+            first = mark_bad_bytes(buffer.data[begin:end]).decode()
+            if MARK in first:
+                what = ": the header is not in the encoding that the file should have"
+                raise self.given.error(what, "say the file's encoding, for example latin-1")
+            if "\0" in first:
+                hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
+                raise self.given.error(": the header holds NUL bytes, so this is no CSV file", hint)
+            if self._csv.header is None:
+                stop = line_end(buffer.data, end)
+                line += count_line_ends(buffer.data, 0, stop)
+                buffer.take(stop)
+            below = [text for text in LINE_END.split(buffer.data[:_HEADER_BLOCK]) if text][:_CHECKED_LINES]
+        return _Top(first, named[1] if named else None, buffer.taken, line + 1, below)
 
     def _header_names(self, first: str, dialect: CsvDialect) -> list[str]:
         """The columns' names as the header or the job has them; SourceError for wrong quotes in it."""
@@ -206,25 +180,25 @@ class CsvReader(FileReader):
             return [str(number) for number in range(1, len(fields) + 1)]
         if first and not dialect.is_sound(first.encode()):
             hint = "correct it; write a quote inside of quotes twice, or after the character of `csv.escape`"
-            raise SourceError(
-                f"{self.name}: in the header a quote is never closed, or text follows a closing one",
-                hint=hint,
-            )
-        return [self._substitution.as_meant(name.encode()).decode() for name in fields]
+            what = ": in the header a quote is never closed, or text follows a closing one"
+            raise self.given.error(what, hint)
+        return list(map(self._substitution.as_meant, fields))
 
     # --- the rows ----------------------------------------------------------------------------------------
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the blocks of records with wanted ones; the others are only counted."""
         if not self._names:
             return
         position = [0]
         with closing(self._chunks(self._block, position)) as chunks:
             buffer = ReadBuffer(chunks)
-            line = self._take_top(buffer).line
-            row, before = 1, b""
+            while len(buffer.data) < self._top.size:
+                buffer.grow()
+            buffer.take(self._top.size)
+            row, line, before = 1, self._top.line, b""
             while (following := spans.next(row)) is not None:
-                while not buffer.final and len(buffer.data) < self._block:
+                while not buffer.final and 2 * len(buffer.data) <= self._block:
                     buffer.grow()
                 if not buffer.data:
                     return
@@ -236,18 +210,19 @@ class CsvReader(FileReader):
                     if parsed is None or (parsed.whole and row + parsed.records > following):
                         parsed = parse(block, records.bad, self._layout, columns)
                 if not parsed.whole:
-                    raise SourceError(f"{self.name}: the records after row {row} can't be separated")
+                    raise self.given.error(f": the records after row {row} can't be separated")
                 stop = row + parsed.records
                 share = (buffer.taken + records.end) / (buffer.taken + len(buffer.data))
-                self.note_read(stop - 1, share, position)
+                self.note_read(stop - 1, share * position[0])
                 line -= before == b"\r" and block.startswith(b"\n")  # a CRLF that was cut in two
                 if stop > following:
-                    yield self._batch(parsed, block, row, line)
+                    yield self._batch(parsed, block, records.bad, row, line)
                 row, line, before = stop, line + self._line_ends(block), block[-1:]
                 buffer.take(records.end)
 
     def _chunks(self, size: int, position: list[int] | None = None) -> Generator[bytes, None, None]:
-        return self._substitution.replace(text_chunks(self.given, self._encoding, size, position))
+        with closing(text_chunks(self.given, self._encoding, size, position, returns=True)) as chunks:
+            yield from map(self._substitution.replace, chunks)
 
     def _whole_records(self, buffer: ReadBuffer, row: int) -> WholeRecords:
         """The next whole records of the buffer, which begins with row number `row`."""
@@ -260,21 +235,23 @@ class CsvReader(FileReader):
             if records.end:
                 return records
             if full:
-                hint = "its line never ends: is it CSV at all?"
-                raise SourceError(f"{self.name}: row {row} is longer than 32 MiB", hint=hint)
+                what = f": row {row} is longer than 32 MiB"
+                raise self.given.error(what, "its line never ends: is it CSV at all?")
             size *= 2
             if len(buffer.data) < size:
                 buffer.grow()
 
-    def _batch(self, parsed: ParsedBlock, block: bytes, row: int, line: int) -> Batch:
+    def _batch(self, parsed: ParsedBlock, block: bytes, bad: Iterable[BadLine], row: int, line: int) -> Batch:
         """The block's rows and rejects; `row` and `line` are the numbers of its first row and line."""
-        rejects = [self._layout.ragged(row + number - 1, text) for number, text in parsed.ragged]
-        seen = 0
-        for number, bad in parsed.bad:
-            line, seen = line + self._line_ends(block[seen : bad.begin]), bad.begin
-            text = block[bad.begin : bad.end]
-            rejects.append(self._layout.bad_line(row + number - 1, bad, text, line))
-        rejects.sort(key=lambda reject: reject.row)
+        rejects, bad_lines, seen = list[Reject](), iter(bad), 0
+        for number, text in parsed.misfits:
+            if text.startswith(SENTINEL):
+                fault = next(bad_lines)
+                line, seen = line + self._line_ends(block[seen : fault.begin]), fault.begin
+                written = block[fault.begin : fault.end]
+                rejects.append(self._layout.bad_line(row + number - 1, fault, written, line))
+            else:
+                rejects.append(self._layout.ragged(row + number - 1, text))
         batch = self.batch(row, parsed.rows, rejects)
         repeated = [self._layout.repeated_header(int(batch.numbers[place])) for place in parsed.headers]
         batch = reject_rows(batch, repeated)

@@ -1,4 +1,4 @@
-"""Text in any encoding becomes UTF-8; bytes that are no text are marked, and neither lost nor guessed.
+"""Text in any encoding becomes whole lines of UTF-8; bytes that are no text are neither lost nor guessed.
 
 A byte order mark wins over the encoding of the job. Files that were joined have such marks at the start of
 later lines, too; there they are dropped.
@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Final, TypeVar
 
 from ..errors import SourceError
-from .files import UnpackedFile, source_errors
+from .files import InputFile, source_errors
 
 MARK: Final = f"\x1a{uuid.uuid4().hex}\x1a"
 MARK_BYTES: Final = MARK.encode()
@@ -23,8 +23,7 @@ BLOCK: Final = 1 << 21
 BLANK: Final = b" \t\r\n"
 MAX_RECORD: Final = 1 << 25
 _MARKING: Final = f"propsync-mark-{MARK}"  # its own, as the package may be loaded under two names
-_BOM: Final = codecs.BOM_UTF8
-_BOMS_AT_LINE_STARTS: Final = re.compile(rb"(?<=[\r\n])(?:\xef\xbb\xbf)+")
+_BOMS_AT_LINE_STARTS: Final = re.compile(rb"(?:\A|(?<=[\r\n]))(?:\xef\xbb\xbf)+")
 _ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -68,47 +67,44 @@ def encoding_name(encoding: str) -> str:
 
 
 def text_chunks(
-    given: UnpackedFile, encoding: str, size: int = BLOCK, position: list[int] | None = None
+    given: InputFile,
+    encoding: str,
+    size: int = BLOCK,
+    position: list[int] | None = None,
+    *,
+    returns: bool = False,
 ) -> Generator[bytes, None, None]:
-    """Yield the file as UTF-8, about `size` bytes at a time; bad bytes of UTF-8 are kept.
+    """Yield the file as UTF-8, in whole lines of about `size` bytes together; bad bytes of UTF-8 are kept.
 
-    Byte order marks at the start of a line are left out. `position` gets how many bytes were read, as they
-    are stored.
+    A line ends at LF; if the file has none, with `returns` at CR. One that is longer than 32 MiB is cut. Byte
+    order marks at the start of a line are left out. `position` gets how many stored bytes the text was.
     """
-    with source_errors(given.name), closing(given.file.open()) as raw, closing(given.unpacked(raw)) as stream:
-
-        def read() -> bytes:
-            data: bytes = stream.read(size)
-            if position is not None:
-                position[:] = [raw.tell()]
-            return data
-
+    with source_errors(given.name), closing(given.open()) as raw, closing(given.unpacked(raw)) as stream:
         begin = b""
-        while len(begin) < len(codecs.BOM_UTF32_LE) and (more := read()):
+        while len(begin) < len(codecs.BOM_UTF32_LE) and (more := stream.read(size)):
             begin += more
         encoding = next((name for mark, name in _ORDER_MARKS if begin.startswith(mark)), encoding)
-        chunks: Iterator[bytes] = chain([begin], iter(read, b""))
+        chunks: Iterator[bytes] = chain([begin], iter(lambda: stream.read(size), b""))
         if encoding != "utf-8":
             decode = codecs.getincrementaldecoder(encoding)(_MARKING).decode
             texts = (decode(chunk, final=not chunk) for chunk in chain(chunks, [b""]))
             chunks = (text.encode(errors="backslashreplace") for text in texts)
-        yield from _without_order_marks(chunks)
-
-
-def _without_order_marks(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    kept, at_start = b"", True
-    for chunk in chunks:
-        data, kept = kept + chunk if kept else chunk, b""
-        if b"\xef" in data:
-            while at_start and data.startswith(_BOM):
-                data = data.removeprefix(_BOM)
-            data = _BOMS_AT_LINE_STARTS.sub(b"", data) if _BOM in data else data
-            kept = next((part for part in (_BOM[:2], _BOM[:1]) if data.endswith(part)), b"")
-            data = data.removesuffix(kept)
-        yield data
-        at_start = data.endswith((b"\r", b"\n")) if data else at_start
-    if kept:
-        yield kept
+        parts, made, done = list[bytes](), 0, 0
+        for chunk in chain(filter(None, chunks), [b""]):
+            made += len(chunk)
+            end = chunk.rfind(b"\n") + 1 or (returns and chunk.rfind(b"\r", 0, -1) + 1)
+            if chunk and not end and made - done <= MAX_RECORD:
+                parts.append(chunk)
+                continue
+            text = b"".join((*parts, memoryview(chunk)[: end or None]))
+            parts, done = [chunk[end:] if end else b""], done + len(text)
+            if position is not None:
+                position[:] = [round(raw.tell() * done / max(made, 1))]
+            if b"\xef" in text and codecs.BOM_UTF8 in text:
+                text = _BOMS_AT_LINE_STARTS.sub(b"", text)
+            last = [text]
+            del text, chunk  # while it is used, no copy of it is kept here
+            yield last.pop()
 
 
 class ReadBuffer:
@@ -122,11 +118,6 @@ class ReadBuffer:
         self.data = b""
         self.final = False
         self.taken = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether it holds more than one record may have: 32 MiB."""
-        return len(self.data) > MAX_RECORD
 
     def grow(self) -> None:
         """Read until it is about twice as long, or one chunk longer, or final."""
@@ -147,7 +138,7 @@ class ReadBuffer:
     def grow_until(self, find: Callable[[], _Found | None], too_long: SourceError) -> _Found:
         """Grow until `find` finds something, which it must if the buffer is final; else raise `too_long`."""
         while (found := find()) is None:
-            if self.full:
+            if len(self.data) > MAX_RECORD:
                 raise too_long
             self.grow()
         return found

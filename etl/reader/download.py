@@ -6,15 +6,11 @@ it at once, and a connection that breaks is followed by another, which continues
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import tempfile
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage, HTTPResponse
@@ -25,8 +21,8 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 
-from ..errors import SourceError, StateError
-from .files import InputFile, positioned_stream
+from ..errors import SourceError
+from .files import InputFile, PositionedStream, TemporaryCopy
 
 _CHUNK: Final = 1 << 18
 _HEAD: Final = 1 << 24  # enough to recognize a file
@@ -50,7 +46,7 @@ class Patience:
 class WebFile(InputFile):
     """A file at a web address, copied to a file without a name, which is gone with this process.
 
-    `name` is the address without its user and query, which may be secrets. `have` bytes are copied.
+    `name` is the address without its user and query, which may be secrets.
     """
 
     repeatable = True
@@ -58,18 +54,21 @@ class WebFile(InputFile):
     def __init__(self, name: str, address: str, patience: Patience | None = None) -> None:
         self.name, self._address, self._patience = name, address, patience or Patience()
         self._lock = threading.Lock()
-        with _writing(name):
-            self._copy = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
+        self._copy = TemporaryCopy(name)
         self._answer: HTTPResponse | None = None
         self._validator: str | None = None
         self._state: tuple[int | None, int | None] = (None, None)
-        self.have = 0
         self._whole = False
+
+    @property
+    def have(self) -> int:
+        """How many bytes are copied."""
+        return self._copy.size
 
     def open(self) -> pa.NativeFile:
         """Open a stream over the copy, which can be read at any position."""
         self._need(1)
-        return positioned_stream(self._read_at, self.fetch)
+        return pa.PythonFile(PositionedStream(self._read_at, self.fetch), mode="r")
 
     def fetch(self) -> int:
         """Copy all of it, and return its size."""
@@ -95,7 +94,7 @@ class WebFile(InputFile):
     def _read_at(self, start: int, count: int) -> bytes:
         """At most `count` bytes from position `start`; b"" at the end."""
         self._need(start + count)
-        return os.pread(self._copy.fileno(), count, start)
+        return self._copy.read_at(start, count)
 
     def _need(self, until: int | None) -> None:
         """Copy at least so many bytes, or all; beyond the head always all. Raises SourceError, StateError."""
@@ -103,11 +102,7 @@ class WebFile(InputFile):
         with self._lock:
             while not self._whole and (everything or self.have < (until or 0)):
                 chunk = self._next_chunk()
-                with _writing(self.name):
-                    at = 0
-                    while at < len(chunk):
-                        at += os.pwrite(self._copy.fileno(), chunk[at:], self.have + at)
-                self.have += len(chunk)
+                self._copy.append(chunk)
                 if not chunk:
                     self._whole = True
                     self._drop()
@@ -130,9 +125,7 @@ class WebFile(InputFile):
                 failure, last = _request_error(self.name, error), failures == len(self._patience.waits)
                 if self.have and last:
                     where = f"after {self.have:,} bytes, {failures + 1} times in a row"
-                    hint = (
-                        "download it first, or have it served by a server that sends parts of files (Range)"
-                    )
+                    hint = "download it first, or have it served by one that sends parts of files (Range)"
                     raise SourceError(f"{failure.message} ({where})", hint=hint) from error
                 if self.have == 0 or (code is not None and code not in _PASSING):
                     raise failure from error
@@ -148,20 +141,15 @@ class WebFile(InputFile):
             self._state = _state_in(answer.headers)
             tag = answer.headers.get("ETag", "")
             self._validator = tag if tag.startswith('"') else answer.headers.get("Last-Modified")
-            if self._state[0] is not None and self._state[0] > shutil.disk_usage(tempfile.gettempdir()).free:
-                raise _no_room(self.name)
+            self._copy.append(b"", expected=self._state[0] or 0)
             return answer
-        headers = {"Range": f"bytes={self.have}-"}
-        if self._validator is not None:
-            headers["If-Range"] = self._validator
-        answer = self._request(headers)
+        same = {} if self._validator is None else {"If-Range": self._validator}
+        answer = self._request({"Range": f"bytes={self.have}-", **same})
         if answer.status == _PARTIAL:
             span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
             if span.partition("-")[0].strip() != str(self.have):
-                raise SourceError(
-                    f"{self.name}: the download can't be resumed: the server sent another part of it",
-                    hint="download it first",
-                )
+                what = ": the download can't be resumed: the server sent another part of it"
+                raise self.error(what, "download it first")
             if self._state[0] is not None and total.strip() not in {"*", str(self._state[0])}:
                 raise self._changed()
             return answer
@@ -172,13 +160,13 @@ class WebFile(InputFile):
             chunk = answer.read1(min(_CHUNK, self.have - at))
             if not chunk:
                 raise ConnectionResetError(f"it ended after {at:,} bytes")
-            if chunk != os.pread(self._copy.fileno(), len(chunk), at):
+            if chunk != self._copy.read_at(at, len(chunk)):
                 raise self._changed()
             at += len(chunk)
         return answer
 
     def _changed(self) -> SourceError:
-        return SourceError(f"{self.name} changed while it was being read", hint="run again once it is whole")
+        return self.error("changed while it was being read", "run again once it is whole")
 
     def _drop(self) -> None:
         if self._answer is not None:
@@ -192,9 +180,8 @@ class WebFile(InputFile):
         url = urlunsplit((parts.scheme, host.encode("idna").decode(), path, query, ""))
         request = Request(url, headers=headers | _HEADERS)  # noqa: S310 - http and https
         if user:  # for this server alone, not for one that it redirects to
-            request.add_unredirected_header(
-                "Authorization", f"Basic {b64encode(unquote(user).encode()).decode()}"
-            )
+            credentials = b64encode(unquote(user).encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {credentials}")
         try:
             return cast("HTTPResponse", urlopen(request, timeout=self._patience.silence))  # noqa: S310
         except HTTPError as error:
@@ -204,11 +191,9 @@ class WebFile(InputFile):
 
 def _state_in(headers: HTTPMessage) -> tuple[int | None, int | None]:
     """Size and time of change in an answer's headers."""
-    size, changed = headers.get("Content-Length", ""), headers.get("Last-Modified")
-    try:
-        modified = int(parsedate_to_datetime(changed).timestamp()) * 10**9 if changed else None
-    except ValueError:
-        modified = None
+    size, modified = headers.get("Content-Length", ""), None
+    with suppress(ValueError, TypeError):  # there is none, or it is no date
+        modified = int(parsedate_to_datetime(headers["Last-Modified"]).timestamp()) * 10**9
     return int(size) if size.isdecimal() else None, modified
 
 
@@ -217,31 +202,13 @@ def _request_error(name: str, error: Exception) -> SourceError:
         error = error.reason
     if isinstance(error, HTTPError) and error.code in _GONE:
         return SourceError(f"{name} is not there", hint="check the address, and that its server is up")
-    what = type(error).__name__
-    if isinstance(error, HTTPError):
-        what = f"the server answered {error.code} {error.reason}"
-    elif isinstance(error, TimeoutError):
-        what = "the server is silent"
-    elif isinstance(error, ConnectionResetError) and len(error.args) == 1:
-        what = str(error)
+    match error:
+        case HTTPError():
+            what = f"the server answered {error.code} {error.reason}"
+        case TimeoutError():
+            what = "the server is silent"
+        case ConnectionResetError(args=(said,)):
+            what = str(said)
+        case _:
+            what = type(error).__name__
     return SourceError(f"{name} can't be read: {what}", hint="try again, or download it first")
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise _no_room(name) from error
-        raise StateError(
-            f"{name} can't be copied to a temporary file: {error.strerror or error}",
-            hint="set TMPDIR to a folder that can be written",
-        ) from error
-
-
-def _no_room(name: str) -> StateError:
-    return StateError(
-        f"{name} can't be copied: there is no room in {tempfile.gettempdir()}",
-        hint="set TMPDIR to a folder with more room, or download the file first",
-    )

@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
@@ -19,37 +19,27 @@ import orjson
 import pyarrow as pa
 
 from ..arrow.exact_json import EXACT_FLOAT, JSON, json_column
-from ..errors import SourceError
-from ..model import Batch
 from ..run_events import Warned
 from .csv_reader import unique_names
-from .file_reader import FileReader, ReadOptions, RowSpans, table_batches
-from .files import HEAD, UnpackedFile, source_errors
+from .file_reader import ReadOptions, TableReader
+from .files import HEAD, InputFile, source_errors
+from .json_types import SCALARS
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
 
-_BEGIN: Final = re.compile(
-    rb"PK\x03\x04.{26}(?:\[Content_Types\]|_rels/|docProps/|xl/|mimetype.*opendocument\.spreadsheet)"
-    rb"|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-    re.DOTALL,
-)
 _BLOCK_ROWS: Final = 8192
 _TYPES: Final = {
-    frozenset({bool}): pa.bool_(),
-    frozenset({str}): pa.string(),
+    **SCALARS,
     frozenset({dt.date}): pa.date32(),
     frozenset({dt.datetime}): pa.timestamp("us"),
     frozenset({dt.date, dt.datetime}): pa.timestamp("us"),
-    frozenset({int}): pa.int64(),
-    frozenset({float}): pa.float64(),
-    frozenset({int, float}): pa.float64(),
-    frozenset[type](): pa.null(),
+    frozenset(): pa.null(),
 }
 _HALF_MILLISECOND: Final = dt.timedelta(microseconds=500)
 
 
-class ExcelReader(FileReader):
+class ExcelReader(TableReader):
     """Reads one sheet of a workbook: the first visible one, or the one that the job names.
 
     An empty cell is null, and so is one with an error such as #N/A. A row without any value isn't counted.
@@ -57,8 +47,13 @@ class ExcelReader(FileReader):
 
     format = "excel"
     endings = ("xlsx", "xlsm", "xlsb", "xls", "ods")
+    claims = re.compile(  # in a zip archive, or an old one
+        rb"PK\x03\x04.{26}(?:\[Content_Types\]|_rels/|docProps/|xl/|mimetype.*opendocument\.spreadsheet)"
+        rb"|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        re.DOTALL,
+    )
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._digest = ""
         rows = (list(map(_value, row)) for row in self._sheet().iter_rows())
@@ -68,38 +63,21 @@ class ExcelReader(FileReader):
         self._first = next(rows, [])
         if header is False:
             self._header = [*range(1, len(self._first) + 1)]
-        self._table = self._read(chain([self._first] if self._first else [], rows))
-
-    @classmethod
-    def claims(cls, head: bytes) -> bool:
-        """Whether it begins as a workbook in a zip archive, or as an old one."""
-        return _BEGIN.match(head) is not None
-
-    def schema(self) -> pa.Schema:
-        """Return the columns, each with the type that all of its cells have, or JSON."""
-        return self._table.schema
-
-    def total_rows(self) -> int | None:
-        """Return the number of rows."""
-        return int(self._table.num_rows)
+        self.table = self._read(chain([self._first] if self._first else [], rows))
 
     def sample(self) -> str:
         """Return a hex digest over the ends of the file; over all of what can be read only once."""
-        return super().sample() if self.given.file.repeatable else self._digest
+        return super().sample() if self.given.repeatable else self._digest
 
-    def remark(self) -> str | None:
+    def remark(self, names: Collection[str] = ()) -> str | None:
         """Return why the header may be a title: the row below it has more values."""
-        names, values = (sum(cell is not None for cell in row) for row in (self._header, self._first))
-        if self.options.excel.header is not None or names >= min(values, 2):
+        named, values = (sum(cell is not None for cell in row) for row in (self._header, self._first))
+        if names or self.options.excel.header is not None or named >= min(values, 2):
             return None
         return (
-            f"the header has {names} name{'s' * (names != 1)}, and the row after it has {values} values: if "
+            f"the header has {named} name{'s' * (named != 1)}, and the row after it has {values} values: if "
             "rows stand above the header, say how many with `excel: {skip_rows: N}`"
         )
-
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
-        """Yield the wanted rows."""
-        return table_batches(self.name, self._table, spans, columns, self.options.batch_rows)
 
     # --- the workbook ------------------------------------------------------------------------------------
 
@@ -109,31 +87,31 @@ class ExcelReader(FileReader):
             import python_calamine as calamine  # here, as it is an extra
         except ImportError as error:
             hint = 'install what reads workbooks: pip install "propsync[excel]"; or save the sheet as CSV'
-            raise SourceError(f"{self.name} is a workbook, which needs an extra", hint=hint) from error
-        path = self.given.file.local_path if self.given.codec is None else None
+            raise self.given.error("is a workbook, which needs an extra", hint) from error
+        path = self.given.local_path if self.given.codec is None else None
         try:
             with source_errors(self.name):
                 if path is not None:
                     return self._chosen(calamine.load_workbook(path))
-                with closing(self.given.open()) as stream:
+                with closing(self.given.unpacked()) as stream:
                     content = b"".join(iter(lambda: stream.read(HEAD), b""))
                 self._digest = hashlib.blake2b(content, digest_size=16).hexdigest()
                 return self._chosen(calamine.load_workbook(io.BytesIO(content)))
         except calamine.PasswordError as error:
             hint = "save it without a password, or save the sheet as CSV"
-            raise SourceError(f"{self.name} is protected by a password", hint=hint) from error
+            raise self.given.error("is protected by a password", hint) from error
         except calamine.CalamineError as error:
             hint = "open it in Excel and save it as .xlsx, or save the sheet as CSV"
-            raise SourceError(f"{self.name} can't be read as a workbook: {error}", hint=hint) from error
+            raise self.given.error(f"can't be read as a workbook: {error}", hint) from error
 
     def _chosen(self, book: CalamineWorkbook) -> CalamineSheet:
         wanted, listed = self.options.excel.sheet, ", ".join(book.sheet_names)
         if wanted is not None and wanted not in book.sheet_names:
-            raise SourceError(f"{self.name} has no sheet {wanted}", hint=f"its sheets are: {listed}")
+            raise self.given.error(f"has no sheet {wanted}", f"its sheets are: {listed}")
         shown = {"SheetVisibleEnum.Visible", "SheetTypeEnum.WorkSheet"}
         visible = [one.name for one in book.sheets_metadata if {str(one.visible), str(one.typ)} == shown]
         if wanted is None and not visible:
-            raise SourceError(f"{self.name} shows no sheet with cells", hint=f"its sheets are: {listed}")
+            raise self.given.error("shows no sheet with cells", f"its sheets are: {listed}")
         if wanted is None and len(visible) > 1:
             text = f"{self.name} has {len(visible)} sheets, and {visible[0]} is read, which is the first"
             self.warnings = (Warned("sheets", f"{text}; choose one with `sheet`: {', '.join(visible)}"),)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import select
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +18,7 @@ from typing import IO, Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from ..errors import SourceError
+from ..errors import SourceError, StateError
 
 try:
     # Ten times as fast as zlib's.
@@ -28,16 +32,17 @@ _END: Final = 1 << 16
 # How often Python checks for a signal while a pipe is silent.
 _POLL_MILLISECONDS: Final = 100
 
+_AGAIN: Final = "copy or export it again"
+_DECRYPT: Final = "decrypt it first: encrypted Parquet files can't be read"
+# Types of errors with signs in their messages, what they mean, and what to do; the first that fits counts.
 _ERRORS: Final = (
-    (FileNotFoundError, "is not there", "check the path; relative paths start at the job file's folder"),
-    (PermissionError, "may not be read by this user", "give this user the right to read it"),
-)
-_MESSAGES: Final = (
-    ("Truncated compressed stream", "ends in the middle of its compressed data", "copy or export it again"),
-    ("decompress failed", "holds damaged compressed data", "copy or export it again"),
-    ("inflate failed", "holds damaged compressed data", "copy or export it again"),
-    ("decrypt", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
-    ("encrypted", "is encrypted", "decrypt it first: encrypted Parquet files can't be read"),
+    (FileNotFoundError, "", "is not there", "check the path; relative paths start at the job file's folder"),
+    (PermissionError, "", "may not be read by this user", "give this user the right to read it"),
+    (Exception, "Truncated compressed stream", "ends in the middle of its compressed data", _AGAIN),
+    (Exception, "decompress failed", "holds damaged compressed data", _AGAIN),
+    (Exception, "inflate failed", "holds damaged compressed data", _AGAIN),
+    (Exception, "decrypt", "is encrypted", _DECRYPT),
+    (Exception, "encrypted", "is encrypted", _DECRYPT),
 )
 
 Stopped = Callable[[], bool]
@@ -54,25 +59,22 @@ def source_errors(name: str, position: str = "") -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeError, OverflowError) as error:
-        known = [(what, hint) for type_, what, hint in _ERRORS if isinstance(error, type_)]
-        known += [(what, hint) for sign, what, hint in _MESSAGES if sign in str(error)]
-        brief = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        what, hint = known[0] if known else (f"can't be read: {brief}", "copy or export it again")
-        raise SourceError(
-            f"{name} ({position}) {what}" if position else f"{name} {what}", hint=hint
-        ) from error
+        other = (Exception, "", f"can't be read: {first_line(error)}", _AGAIN)
+        fitting = (one for one in _ERRORS if isinstance(error, one[0]) and one[1] in str(error))
+        _, _, what, hint = next(fitting, other)
+        where = f"{name} ({position})" if position else name
+        raise SourceError(f"{where} {what}", hint=hint) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def guarded(items: Iterable[_Item], name: str, position: str = "") -> Iterator[_Item]:
-    """Yield the same items; only errors raised while the next one is made become SourceErrors."""
-    iterator = iter(items)
-    while True:
-        with source_errors(name, position):
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        yield item
+    """Yield the same items; errors raised while the next one is made become SourceErrors."""
+    with source_errors(name, position):
+        yield from items
 
 
 class InputFile:
@@ -81,20 +83,35 @@ class InputFile:
     `name` is shown to users and holds no secrets. `repeatable`: it can be read from its beginning again and
     again. `seekable`: its streams can be read at any position. `local_path` is None for what isn't a file of
     this machine. `piece_bytes` is how much should be read at once; None if that doesn't matter.
-    `versioned`: it has a `version()`.
+    `versioned`: it has a `version()`. `codec` is what it is compressed with, as its reader found; None for
+    nothing.
     """
 
-    __slots__ = ()
     name: str
-    repeatable: bool
+    repeatable: bool = True
     seekable: bool = True
     local_path: Path | None = None
     piece_bytes: int | None = None
     versioned: bool = False
+    codec: str | None = None
 
     def open(self) -> pa.NativeFile:
         """Open a new stream over the raw bytes; SourceError if there is none."""
         raise NotImplementedError
+
+    def error(self, what: str, hint: str = "") -> SourceError:
+        """Return an error about it; `what` follows its name, and may begin with a colon."""
+        return SourceError(f"{self.name}{what if what.startswith(':') else f' {what}'}", hint=hint or None)
+
+    def unpacked(self, raw: pa.NativeFile | None = None) -> pa.NativeFile:
+        """Return a stream over the uncompressed bytes, of an opened stream if there is one."""
+        stream = self.open() if raw is None else raw
+        return pa.CompressedInputStream(stream, self.codec) if self.codec else stream
+
+    def sniff(self) -> bytes:
+        """Return its first 4 KiB, uncompressed."""
+        with source_errors(self.name), closing(self.unpacked()) as stream:
+            return read_fully(stream, SNIFFED)
 
     def state(self) -> tuple[int | None, int | None]:
         """Return its size in bytes and its time of change in ns since the epoch, as far as they are known."""
@@ -125,14 +142,13 @@ class InputFile:
         """Copy all of it from the web; end what is being fetched."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class StoredFile(InputFile):
     """A file in a file system of this machine."""
 
     name: str
     system: fs.FileSystem
     path: str
-    repeatable: bool = True
 
     @property
     def local_path(self) -> Path | None:  # type: ignore[override]
@@ -149,7 +165,7 @@ class StoredFile(InputFile):
         with source_errors(self.name):
             info = self.system.get_file_info(self.path)
         if info.type == fs.FileType.NotFound:
-            raise SourceError(f"{self.name} is not there", hint="check the path")
+            raise self.error("is not there", "check the path")
         return info.size, info.mtime_ns
 
     def identity(self) -> object:
@@ -174,8 +190,8 @@ class PipedFile(InputFile):
     def open(self) -> pa.NativeFile:
         """Open a new stream from the beginning; SourceError if the beginning is gone."""
         if self._spent:
-            raise SourceError(f"{self.name} was read already", hint="save it to a file and name that file")
-        return positioned_stream(self._read_at)
+            raise self.error("was read already", "save it to a file and name that file")
+        return pa.PythonFile(PositionedStream(self._read_at), mode="r")
 
     def _read_at(self, start: int, count: int) -> bytes:
         """At most `count` bytes from position `start`; b"" at the end."""
@@ -197,40 +213,34 @@ class PipedFile(InputFile):
         return chunk
 
 
-def positioned_stream(
-    read_at: Callable[[int, int], bytes],
-    size: Callable[[], int] | None = None,
-    close: Callable[[], None] = lambda: None,
-) -> pa.NativeFile:
-    """Make a stream over `read_at(start, count)`; it can seek if `size()` is given, and calls `close()`."""
-    return pa.PythonFile(_PositionedStream(read_at, size, close), mode="r")
+class PositionedStream(io.RawIOBase):
+    """A stream over `read_at(start, count)`; it can seek if `size()` is given, and calls `done()` at last."""
 
-
-class _PositionedStream(io.RawIOBase):
     def __init__(
         self,
         read_at: Callable[[int, int], bytes],
-        size: Callable[[], int] | None,
-        close: Callable[[], None],
+        size: Callable[[], int] | None = None,
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._read_at = read_at
-        self._size = size
-        self._close = close
-        self._at = 0
+        self._read_at, self._size, self._done, self._at = read_at, size, done, 0
 
     def close(self) -> None:
+        """Close it, once."""
         if not self.closed:
-            self._close()
+            self._done()
         super().close()
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Whether its size is known."""
         return self._size is not None
 
     def read(self, count: int = -1) -> bytes:
+        """Read at most `count` bytes; without it, all that are left."""
         if count < 0:
             count = HEAD if self._size is None else self._size() - self._at
         chunk = self._read_at(self._at, count)
@@ -238,34 +248,57 @@ class _PositionedStream(io.RawIOBase):
         return chunk
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position."""
         if whence == io.SEEK_END and self._size is not None:
             offset += self._size()
         self._at = offset + (self._at if whence == io.SEEK_CUR else 0)
         return self._at
 
     def tell(self) -> int:
+        """Return the position."""
         return self._at
 
 
-@dataclass(frozen=True, slots=True)
-class UnpackedFile:
-    """A file and the codec that it is compressed with; None for none."""
+class TemporaryCopy(InputFile):
+    """A copy of a file in one without a name, which is gone with this process; `size` bytes are in it.
 
-    file: InputFile
-    codec: str | None = None
+    Raises StateError if it can't be written, or if `expected` bytes have no room.
+    """
 
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.file.name
+    def __init__(self, name: str) -> None:
+        self.name, self.size = name, 0
+        with self._writing():
+            self._file = tempfile.TemporaryFile(prefix="propsync-", buffering=0)  # noqa: SIM115
+
+    def append(self, data: bytes, *, expected: int = 0) -> None:
+        """Add bytes; `expected` are those that will follow."""
+        with self._writing():
+            if expected > shutil.disk_usage(tempfile.gettempdir()).free:
+                raise OSError(errno.ENOSPC, "")
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+        self.size += len(data)
+
+    def read_at(self, start: int, count: int) -> bytes:
+        """Return `count` bytes, fewer at the end."""
+        return os.pread(self._file.fileno(), count, start)
 
     def open(self) -> pa.NativeFile:
-        """Open a new stream over the uncompressed bytes."""
-        return self.unpacked(self.file.open())
+        """Open a new stream that can be read at any position."""
+        return pa.PythonFile(PositionedStream(self.read_at, lambda: self.size), mode="r")
 
-    def unpacked(self, raw: pa.NativeFile) -> pa.NativeFile:
-        """Return a stream over the uncompressed bytes of an opened stream."""
-        return pa.CompressedInputStream(raw, self.codec) if self.codec else raw
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno == errno.ENOSPC
+            reason = f"there is no room in {tempfile.gettempdir()}" if full else error.strerror or str(error)
+            raise StateError(
+                f"{self.name} can't be copied to a temporary file: {reason}",
+                hint="set TMPDIR to a folder that can be written and has room for it, or download it first",
+            ) from error
 
 
 def read_fully(stream: pa.NativeFile, count: int) -> bytes:

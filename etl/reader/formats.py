@@ -6,29 +6,25 @@ A new format is a `FileReader` and an entry in `READERS`.
 from __future__ import annotations
 
 import re
-from contextlib import closing
 from typing import Final
 
 from ..arrow.originals import CODEC_ENDINGS
-from ..errors import SourceError
 from .csv_reader import CsvReader
-from .decoding import BLANK
 from .excel_reader import ExcelReader
 from .file_reader import FileReader
-from .files import SNIFFED, InputFile, UnpackedFile, read_fully, source_errors
+from .files import InputFile
 from .ndjson_reader import NdjsonReader
 from .parquet_reader import ParquetReader
 
-READERS: Final[dict[str, type[FileReader]]] = {
-    "csv": CsvReader,
-    "parquet": ParquetReader,
-    "ndjson": NdjsonReader,
-    "excel": ExcelReader,
-}
+_READERS: Final[tuple[type[FileReader], ...]] = (CsvReader, ParquetReader, NdjsonReader, ExcelReader)
+READERS: Final = {reader.format: reader for reader in _READERS}
 
-_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
-_CODECS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
-_BZIP2: Final = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_CODECS: Final = (
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd"),
+    (re.compile(rb"\x04\x22\x4d\x18"), "lz4"),
+    (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), "bz2"),
+)
 
 _UNPACK: Final = "unpack it first, for example with: {}"
 _UNZIP, _UNTAR = _UNPACK.format("unzip FILE"), _UNPACK.format("tar -xf FILE")
@@ -40,6 +36,7 @@ _DUCKDB: Final = _EXPORT.format("DuckDB: COPY (SELECT ...) TO 'users.parquet'")
 _QUERY: Final = _EXPORT.format("a query of that database")
 _PAGE: Final = "an HTML page, perhaps a sign-in page or an error"
 _START: Final = rb"(?:\xef\xbb\xbf)?\s*"
+_OBJECT: Final = re.compile(_START + rb"\{")
 _DECRYPT: Final = "decrypt it first, for example with: {} -d FILE"
 
 # Files that can't be read here: how they begin, what they are, and what to do. The first that fits counts.
@@ -91,35 +88,23 @@ def reader_by_name(name: str) -> tuple[type[FileReader] | None, str]:
     return next((reader for reader in READERS.values() if ending in reader.endings), None), whole
 
 
-def recognize(file: InputFile) -> tuple[UnpackedFile, type[FileReader]]:
-    """Look at the name and the first bytes of a file; SourceError if it can't hold rows."""
+def recognize(file: InputFile) -> type[FileReader]:
+    """Look at a file's name and first bytes, and set its codec; SourceError if it can't hold rows."""
     named, ending = reader_by_name(file.name)
     if named is ParquetReader and ending.count(".") == 1 and file.tail().endswith(b"PAR1"):
-        return UnpackedFile(file), named
-    head = _head(UnpackedFile(file))
+        return named
+    head = file.sniff()
     # Servers unpack what they send, and names lie: the bytes decide. Only Brotli has no magic bytes.
-    codec = next((codec for begin, codec in _CODECS.items() if head.startswith(begin)), None)
-    if codec is None and _BZIP2.match(head):
-        codec = "bz2"
-    elif codec is None and ending.endswith(".br") and head:
-        codec = CODEC_ENDINGS["br"]
-    given = UnpackedFile(file, codec)
-    head = _head(given)
-    claimed = next((reader for reader in READERS.values() if reader.claims(head)), None)
+    file.codec = next((codec for begin, codec in _CODECS if begin.match(head)), None)
+    if file.codec is None and ending.endswith(".br") and head:
+        file.codec = CODEC_ENDINGS["br"]
+    head = file.sniff()
+    claimed = next((reader for reader in READERS.values() if reader.claims.match(head)), None)
     if claimed is not None:
-        return given, claimed
+        return claimed
     for pattern, what, remedy in _FOREIGN:
         if pattern.match(head):
-            raise SourceError(f"{file.name} is {what}", hint=remedy)
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
-    if _JSON_NAME.search(file.name.lower()) and text.startswith(b"["):
-        hint = "write one object a line, for example with: jq -c '.[]'"
-        raise SourceError(f"{file.name} holds one JSON list", hint=hint)
-    if named is not None and named.may_read(head):
-        return given, named
-    return given, NdjsonReader if text.startswith(b"{") else CsvReader
-
-
-def _head(given: UnpackedFile) -> bytes:
-    with source_errors(given.name), closing(given.open()) as stream:
-        return read_fully(stream, SNIFFED)
+            raise file.error(f"is {what}", remedy)
+    if named is not None and named.may_be.match(head):
+        return named
+    return NdjsonReader if _OBJECT.match(head) else CsvReader

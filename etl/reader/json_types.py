@@ -5,8 +5,10 @@ Types form a ladder whose top is string: values that agree on nothing else are k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,9 +19,9 @@ DEPTH: Final = 50
 _MOST_FIELDS: Final = 64  # of an object, beyond which its keys are taken for data
 _KNOWN_SHAPES: Final = 10_000
 _MOST_COLUMNS: Final = 20_000
-_INT64_MIN: Final = -(1 << 63)
+_INT64: Final = range(-(1 << 63), 1 << 63)
 _WORDS: Final = {"int64": "whole number", "double": "number", "bool": "boolean"}
-_SCALARS: Final[Mapping[frozenset[type], pa.DataType]] = {
+SCALARS: Final[Mapping[frozenset[type], pa.DataType]] = {
     frozenset(): pa.string(),
     frozenset({str}): pa.string(),
     frozenset({bool}): pa.bool_(),
@@ -48,14 +50,14 @@ class ValueTypes:
         """Return the type that can be read at full speed without changing any value, or JSON."""
         lists = self.values == {list}
         types = self.elements - {type(None)} if lists else self.values
-        scalar = None if self.wide and float in types else _SCALARS.get(frozenset(types))
+        scalar = None if self.wide and float in types else SCALARS.get(frozenset(types))
         if scalar is None:
             return JSON
         return pa.list_(scalar) if lists else scalar
 
 
 class ColumnScan:
-    """The columns of the rows that were scanned. `whole`: no line was left out and no column forgotten.
+    """The columns of the rows that were scanned. `forgotten`: there are more than can be remembered.
 
     What a value becomes doesn't depend on it. It shows which columns can be read at full speed, and whether
     whole numbers among others are written with a point.
@@ -63,12 +65,18 @@ class ColumnScan:
 
     def __init__(self) -> None:
         self.columns: dict[str, ValueTypes] = {}
-        self.whole = True
+        self.forgotten = False
         # Which columns of rows of one shape have lists, whose elements have to be checked in each row.
         self._lists: dict[tuple[object, ...], tuple[str, ...]] = {}
 
-    def add(self, row: Mapping[str, Any], *, long: bool) -> None:
-        """Scan a row; `long`: its text may have numbers that a float doesn't hold."""
+    def add(self, row: Mapping[str, Any], *, long: bool, plain: bool = True) -> None:
+        """Scan a row; `long`: it may have numbers that a float doesn't hold. Not `plain`: scan only names."""
+        if not plain:
+            for name in row:
+                with suppress(UnicodeEncodeError):
+                    name.encode()
+                    self._note(name, None, long=False)
+            return
         shape = (*row, *map(type, row.values()))
         lists = self._lists.get(shape)
         if lists is None or long:
@@ -78,26 +86,15 @@ class ColumnScan:
             for name, value in row.items():
                 self._note(name, value, long=long)
         for name in lists:
-            elements = set(map(type, row[name]))
-            known = self.columns.get(name)
-            if known is not None and not elements <= known.elements:
-                known.elements |= elements
-
-    def add_names(self, names: Iterable[str]) -> None:
-        """Scan the columns of a row whose values can't all be used."""
-        for name in names:
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                continue
-            self._note(name, None, long=False)
+            if name in self.columns:
+                self.columns[name].elements.update(map(type, row[name]))
 
     def _note(self, name: str, value: object, *, long: bool) -> None:
         """Add a value to its column, unless there are too many columns."""
         types = self.columns.get(name)
         if types is None:
             if len(self.columns) >= _MOST_COLUMNS:
-                self.whole = False
+                self.forgotten = True
                 return
             types = self.columns[name] = ValueTypes()
         if value is None:
@@ -110,22 +107,14 @@ class ColumnScan:
 
 def type_of(value: object, depth: int = 0) -> pa.DataType:
     """Return the narrowest type of one value, as orjson loads it."""
-    if value is None:
-        return pa.null()
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, int):
-        return pa.int64() if _INT64_MIN <= value < -_INT64_MIN else pa.string()
-    if isinstance(value, float):
-        return pa.float64()
     if isinstance(value, list) and depth < DEPTH:
-        found: pa.DataType = pa.null()
-        for element in value:
-            found = merge_types(found, type_of(element, depth + 1))
-        return pa.list_(found)
+        return pa.list_(reduce(merge_types, (type_of(one, depth + 1) for one in value), pa.null()))
     if isinstance(value, dict) and depth < DEPTH and len(value) <= _MOST_FIELDS:
         return pa.struct([(name, type_of(inner, depth + 1)) for name, inner in value.items()])
-    return pa.string()
+    if value is None:
+        return pa.null()
+    kind = SCALARS.get(frozenset({type(value)}), pa.string())
+    return pa.string() if type(value) is int and value not in _INT64 else kind
 
 
 def merge_types(left: pa.DataType, right: pa.DataType) -> pa.DataType:
@@ -155,38 +144,31 @@ def resolved_type(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_null(kind) else kind
 
 
-def fit_column(name: str, value: object, kind: pa.DataType) -> object:
-    """Return a value of the column called `name` as one of the type; MisfitError if it isn't one.
+def fit_value(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
+    """Return a value as one of the type; MisfitError if it isn't one. As a string any value is its JSON text.
 
-    As a string any value is its JSON text.
+    `exact`: text is nothing but text, and a number with a point is no whole number.
     """
-    try:
-        return _fit(value, kind)
-    except MisfitError as misfit:
-        raise MisfitError(f"column {name}: {misfit}") from None
-
-
-def _fit(value: object, kind: pa.DataType) -> object:
-    if value is None:
-        return None
+    if value is None or (isinstance(value, str) and pa.types.is_string(kind)):
+        return value
     if isinstance(kind, pa.ListType) and isinstance(value, list):
-        return [_fit(item, kind.value_type) for item in value]
+        return [fit_value(item, kind.value_type, exact=exact) for item in value]
     if isinstance(kind, pa.StructType) and isinstance(value, dict):
         kinds = {field.name: field.type for field in kind}
         unknown = next((name for name in value if name not in kinds), None)
         if unknown is not None:
             raise MisfitError(f'the key "{unknown}" was not in the rows that the columns are from')
-        return {name: _fit(inner, kinds[name]) for name, inner in value.items()}
-    if pa.types.is_string(kind):
-        return value if isinstance(value, str) else checked_json(value)
-    if isinstance(value, bool):
-        if pa.types.is_boolean(kind):
-            return value
-    elif isinstance(value, int | float):
-        if pa.types.is_floating(kind) and (isinstance(value, float) or abs(value) <= EXACT_FLOAT):
-            return float(value)
-        if pa.types.is_integer(kind) and _INT64_MIN <= value < -_INT64_MIN and value == int(value):
-            return int(value)
+        return {name: fit_value(inner, kinds[name]) for name, inner in value.items()}
+    if pa.types.is_string(kind) and not exact:
+        return checked_json(value)
+    if type(value) is bool and pa.types.is_boolean(kind):
+        return value
+    exact_float = type(value) is float or (type(value) is int and abs(value) <= EXACT_FLOAT)
+    if exact_float and pa.types.is_floating(kind):
+        return float(value)
+    whole = type(value) is int or (type(value) is float and not exact and value.is_integer())
+    if whole and pa.types.is_integer(kind) and int(value) in _INT64:
+        return int(value)
     word = _WORDS.get(str(kind), str(kind).partition("<")[0])
     raise MisfitError(f"{checked_json(value)[:60]} is no {word} as in the rows that the columns are from")
 
@@ -197,32 +179,18 @@ def as_column(values: list[Any], kind: pa.DataType) -> pa.Array:
     Among floats, whole numbers are floats if a float holds them, so that a number is written alike in both
     columns. Raises MisfitError for a value that is nested too deep to be written.
     """
-    if kind != JSON and all(value is None or _is_of(value, kind) for value in values):
-        return pa.array(values, kind)
+    if kind != JSON:
+        with suppress(MisfitError):
+            return pa.array([fit_value(value, kind, exact=True) for value in values], kind)
     texts = [None if value is None else checked_json(_as_floats(value, kind)) for value in values]
     return json_column(texts)
-
-
-def _is_of(value: object, kind: pa.DataType) -> bool:
-    if isinstance(kind, pa.ListType):
-        inner = kind.value_type
-        return isinstance(value, list) and all(item is None or _is_of(item, inner) for item in value)
-    if isinstance(value, str):
-        return bool(pa.types.is_string(kind))
-    if isinstance(value, bool):
-        return bool(pa.types.is_boolean(kind))
-    if isinstance(value, int) and pa.types.is_int64(kind):
-        return _INT64_MIN <= value < -_INT64_MIN
-    if isinstance(value, int):
-        return bool(pa.types.is_floating(kind)) and abs(value) <= EXACT_FLOAT
-    return isinstance(value, float) and bool(pa.types.is_floating(kind))
 
 
 def _as_floats(value: object, kind: pa.DataType) -> object:
     if isinstance(kind, pa.ListType) and isinstance(value, list):
         return [_as_floats(item, kind.value_type) for item in value]
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and _is_of(value, kind) and pa.types.is_floating(kind) else value  # type: ignore[arg-type]
+    whole = type(value) is int and abs(value) <= EXACT_FLOAT
+    return float(value) if whole and pa.types.is_floating(kind) else value  # type: ignore[arg-type]
 
 
 def checked_json(value: object) -> str:

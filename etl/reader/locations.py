@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import unquote, urlsplit
@@ -19,7 +18,7 @@ from ..errors import SourceError
 from ..text import counted
 from .files import InputFile, PipedFile, StoredFile, source_errors
 from .formats import reader_by_name
-from .store_file import StoreFile
+from .store_file import FILES_AHEAD, StoreFile
 from .stores import Store, open_store
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
@@ -53,8 +52,9 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
         store, inside = open_store(fixed, settings)
         files = _Search(store, "", address, left_out).find(inside + unquote(address[len(fixed) :]))
-        for file, following in pairwise(file for file in files if isinstance(file, StoreFile)):
-            file.following = following
+        stored = [file for file in files if isinstance(file, StoreFile)]
+        for number, file in enumerate(stored, start=1):
+            file.following = stored[number : number + FILES_AHEAD]
         return files
     path = Path(location).expanduser()
     start = "" if path.is_absolute() or folder == Path() else f"{folder.as_posix()}/"
@@ -101,26 +101,36 @@ class _Search:
     def find(self, path: str) -> list[InputFile]:
         with source_errors(self.location):
             info = self.system.get_file_info(self.start + path)
-            if info.type != fs.FileType.NotFound or not _WILDCARD.search(path):
-                return list(self._files(info))
-            matching = dict(self._expand("/" if path.startswith("/") else "", path.split("/")))
-            infos = (
-                known or self.system.get_file_info(self.start + one)
-                for one, known in sorted(matching.items())
-            )
-            there = (info for info in infos if info.type != fs.FileType.NotFound)
-            found = [file for info in there for file in self._files(info, alone=False)]
-        if not found:
+            there = info.type != fs.FileType.NotFound
+            pattern = not there and _WILDCARD.search(path) is not None
+            infos = {info.path: info}
+            if pattern:
+                infos = dict(self._expand("/" if path.startswith("/") else "", path.split("/")))
+            found = [file for _, one in sorted(infos.items()) for file in self._files(one)]
+        if found:
+            return found
+        if pattern:
             hint = "check the pattern; quote it in a shell"
             raise SourceError(f"{self.location} matches no file", hint=hint)
-        return found
+        if not there and isinstance(self.system, Store):
+            raise self.system.missing(info.path)
+        if not there:
+            hint = f"check the path; it was looked for at {Path(info.path).absolute()}"
+            raise SourceError(f"{self.location} is not there", hint=hint)
+        hint = "name its files by a pattern such as folder/* if they have unusual endings"
+        if self.left_out:
+            seen = ", ".join(sorted(one or "no ending" for one in self.left_out)[:_NAMED])
+            count = counted(self.left_out.total(), "file is", "files are")
+            hint = f"{count} in it with other endings ({seen}); {hint}"
+        raise SourceError(f"the folder {self.location} holds no data files", hint=hint)
 
     def _expand(
         self, done: str, parts: list[str], known: fs.FileInfo | None = None
-    ) -> Iterator[tuple[str, fs.FileInfo | None]]:
-        """Paths that begin with `done` and go on as the `parts` require, and what is known of each."""
+    ) -> Iterator[tuple[str, fs.FileInfo]]:
+        """Paths that begin with `done` and go on as the `parts` require, and what is there."""
         if not parts:
-            yield done.removesuffix("/"), known
+            path = done.removesuffix("/")
+            yield path, known or self.system.get_file_info(self.start + path)
         elif not _WILDCARD.search(parts[0]):
             yield from self._expand(f"{done}{parts[0]}/" if parts[0] else done, parts[1:])
         else:
@@ -129,48 +139,35 @@ class _Search:
             listed = self.system.get_file_info(selector.base_dir).type == fs.FileType.Directory
             for info in self.system.get_file_info(selector) if listed else ():
                 name, is_folder = info.base_name, info.type == fs.FileType.Directory
+                shown = not name.startswith(_HIDDEN)
                 if parts[0] == "**":
-                    if is_folder and not name.startswith(_HIDDEN):
+                    if is_folder and shown:
                         yield from self._expand(f"{done}{name}/", parts)
                 elif (
-                    fnmatchcase(name, parts[0])
-                    and (not name.startswith(_HIDDEN) or name[0] == parts[0][0])
-                    and (is_folder or len(parts) == 1)
+                    (is_folder or len(parts) == 1)
+                    and fnmatchcase(name, parts[0])
+                    and (shown or name[0] == parts[0][0])
                 ):
                     yield from self._expand(f"{done}{name}/", parts[1:], info)
             if parts[0] == "**":
                 yield from self._expand(done, parts[1:] or ["*"])
 
-    def _files(self, info: fs.FileInfo, *, alone: bool = True) -> Iterator[InputFile]:
+    def _files(self, info: fs.FileInfo) -> Iterator[InputFile]:
         name = info.path.removeprefix(self.start).removeprefix("./")
-        if info.type == fs.FileType.NotFound:
-            if isinstance(self.system, Store):
-                raise self.system.missing(info.path)
-            hint = f"check the path; it was looked for at {Path(info.path).absolute()}"
-            raise SourceError(f"{self.location} is not there", hint=hint)
         if info.type == fs.FileType.Directory:
-            files = list[InputFile]()
             inside = self.system.get_file_info(fs.FileSelector(info.path))
             for one in sorted(inside, key=lambda one: one.base_name):
                 reader, ending = reader_by_name(one.base_name)
                 if one.base_name.startswith(_HIDDEN):
                     continue
                 if one.type == fs.FileType.Directory or reader is not None:
-                    files += self._files(one, alone=False)
+                    yield from self._files(one)
                 else:
                     self.left_out[ending] += 1
-            if alone and not files:
-                hint = "name its files by a pattern such as folder/* if they have unusual endings"
-                if self.left_out:
-                    seen = ", ".join(sorted(one or "no ending" for one in self.left_out)[:_NAMED])
-                    count = counted(self.left_out.total(), "file is", "files are")
-                    hint = f"{count} in it with other endings ({seen}); {hint}"
-                raise SourceError(f"the folder {self.location} holds no data files", hint=hint)
-            yield from files
         elif info.type == fs.FileType.File:
             stored = isinstance(self.system, Store)
             yield StoreFile(self.system, info) if stored else StoredFile(name, self.system, info.path)
-        else:
+        elif info.type != fs.FileType.NotFound:
             yield PipedFile(name, lambda: Path(info.path).open("rb", buffering=0))  # noqa: SIM115
 
 

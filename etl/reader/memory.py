@@ -19,8 +19,8 @@ import pyarrow as pa
 from ..arrow.plain_arrays import plain_schema, plain_type
 from ..errors import SourceError
 from ..model import Batch
-from .file_reader import FileReader, RowSpans, plain_batches, table_batches
-from .files import guarded, source_errors
+from .file_reader import FileReader, ReadOptions, RowSpans, TableReader
+from .files import InputFile, first_line, guarded, source_errors
 
 _AGAIN: Final = "make a new stream, or read it into a table first: reader.read_all()"
 _GENERAL: Final = "give paths, addresses, DataFrames, Arrow tables, or streams or generators of these"
@@ -51,66 +51,57 @@ _spent: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 _had_rows: Final[WeakValueDictionary[int, Any]] = WeakValueDictionary()
 
 
-class TableReader(FileReader):
+class MemoryFile(InputFile):
+    """What stands for a file where the rows are in memory."""
+
+    def __init__(self, name: str, *, repeatable: bool = True) -> None:
+        self.name, self.repeatable = name, repeatable
+
+    def sniff(self) -> bytes:
+        """Return nothing: there are no bytes."""
+        return b""
+
+
+class MemoryReader(TableReader):
     """Reads a table that can be read again: a pyarrow Table or RecordBatch, or a DataFrame."""
 
     format = "arrow"
-    repeatable = True
 
-    def __init__(self, name: str, table: pa.Table, batch_rows: int) -> None:
-        self.name = name
-        self._table = table
-        self._batch_rows = batch_rows
-
-    def schema(self) -> pa.Schema:
-        """Return the table's columns as they will be read."""
-        return plain_schema(self._table.schema)
-
-    def total_rows(self) -> int | None:
-        """Return the number of rows."""
-        return int(self._table.num_rows)
-
-    @property
-    def nbytes(self) -> int:
-        """The size of its values in memory."""
-        return int(self._table.nbytes)
+    def __init__(self, name: str, table: pa.Table, options: ReadOptions) -> None:
+        super().__init__(MemoryFile(name), options)
+        self.table = table
+        self.nbytes = int(table.nbytes)
 
     def sample(self) -> str:
         """Return a hex digest over the schema, the number of rows, and the first and the last row."""
-        digest = hashlib.blake2b(f"{self._table.schema}{self._table.num_rows}".encode(), digest_size=16)
-        for end in (self._table.slice(0, 1), self._table.slice(max(0, self._table.num_rows - 1))):
+        digest = hashlib.blake2b(f"{self.table.schema}{self.table.num_rows}".encode(), digest_size=16)
+        for end in (self.table.slice(0, 1), self.table.slice(max(0, self.table.num_rows - 1))):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, self.schema()) as writer:
-                for batch in plain_batches(self.name, 1, end.combine_chunks().to_batches()):
+                for batch in self.plain_batches(1, end.combine_chunks().to_batches()):
                     writer.write_batch(batch.rows)
             digest.update(sink.getvalue())
         return digest.hexdigest()
 
-    def blocks(self) -> Iterator[memoryview]:
+    def content(self) -> Iterator[bytes | memoryview]:
         """Yield bytes that depend on nothing but the rows' values, types and batches."""
-        batches = self.batches(RowSpans([(1, None)]), self._table.schema.names)
+        batches = self.batches(RowSpans([(1, None)]), self.table.schema.names)
         return (memoryview(batch.rows.serialize()) for batch in batches)
-
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
-        """Yield the wanted rows."""
-        return table_batches(self.name, self._table, spans, columns, self._batch_rows)
 
 
 class StreamReader(FileReader):
     """Reads record batches that come only once: a RecordBatchReader, a generator, or the like."""
 
     format = "arrow"
-    repeatable = False
 
     def __init__(
-        self, schema: pa.Schema, stream: Iterable[pa.RecordBatch], batch_rows: int, given: object
+        self, schema: pa.Schema, stream: Iterable[pa.RecordBatch], options: ReadOptions, given: object
     ) -> None:
         """`given` is the object that the caller has, which may be the stream itself."""
-        self.name = "stream"
+        super().__init__(MemoryFile("stream", repeatable=False), options)
         self._given = given
         self._schema = schema
         self._stream: Iterable[pa.RecordBatch] | None = stream
-        self._batch_rows = batch_rows
 
     def schema(self) -> pa.Schema:
         """Return the stream's columns as they will be read."""
@@ -120,7 +111,7 @@ class StreamReader(FileReader):
         """Return a hex digest over the schema, which is all there is before the stream is read."""
         return hashlib.blake2b(str(self._schema).encode(), digest_size=16).hexdigest()
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield all rows, and only once."""
         stream, self._stream = self._stream, None
         if stream is None:
@@ -128,42 +119,40 @@ class StreamReader(FileReader):
         with suppress(TypeError):  # Python can't watch every object
             if isinstance(self._given, pa.RecordBatchReader | Iterator):
                 _spent[id(self._given)] = self._given
-        yield from plain_batches(self.name, 1, self._small(stream, list(columns)))
+        yield from self.plain_batches(1, self._small(stream, list(columns)))
 
     def _small(self, stream: Iterable[pa.RecordBatch], columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Batches of moderate size, as what is made of each takes memory."""
-        any_rows = False
+        rows = 0
         for batch in guarded(stream, self.name):
-            for start in range(0, batch.num_rows, self._batch_rows):
-                with suppress(TypeError):
-                    if not any_rows:
-                        _had_rows[id(self._given)] = self._given
-                any_rows = True
-                yield batch.slice(start, self._batch_rows).select(columns)
-        if not any_rows and _had_rows.get(id(self._given)) is self._given:
+            with suppress(TypeError):
+                if batch.num_rows and not rows:
+                    _had_rows[id(self._given)] = self._given
+            rows += batch.num_rows
+            for start in range(0, batch.num_rows, self.options.batch_rows):
+                yield batch.slice(start, self.options.batch_rows).select(columns)
+        if not rows and _had_rows.get(id(self._given)) is self._given:
             raise SourceError(f"{self.name} has no rows any more: it was read already", hint=_AGAIN)
 
 
-def reader_of_object(given: Any, batch_rows: int) -> TableReader | StreamReader:
+def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamReader:
     """Make a reader for an object; SourceError if it is no table and no stream of them."""
     kind = type(given).__name__
     if isinstance(given, type):
         raise SourceError(f"{given.__name__} is a class and no source", hint="give an object of it")
     if _is_frame(given):
-        return TableReader("dataframe", _table(given, kind), batch_rows)
+        return MemoryReader("dataframe", _table(given, kind), options)
     if _spent.get(id(given)) is given:
         raise SourceError("the stream was read already: it comes only once", hint=_AGAIN)
     # Some libraries have a compiled part with a dash before its name.
     library = type(given).__module__.partition(".")[0].lstrip("_")
-    stream = _stream_of(given, library, batch_rows)
+    stream = _stream_of(given, library, options.batch_rows)
     if stream is not None:
-        return StreamReader(*stream, batch_rows, given)
-    if hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__"):
-        return TableReader("table", _table(given, f"a {kind}"), batch_rows)
-    calls = (
-        f"give {call}" for name, method, call in _REMEDIES if name in {"", library} and hasattr(given, method)
-    )
-    hint = next(calls, _GENERAL)
+        return StreamReader(*stream, options, given)
+    if _speaks_arrow(given):
+        return MemoryReader("table", _table(given, f"a {kind}"), options)
+    fitting = (one for one in _REMEDIES if one[0] in {"", library} and hasattr(given, one[1]))
+    hint = next((f"give {call}" for _, _, call in fitting), _GENERAL)
     if isinstance(given, dict):
         hint = "make a table of it: pyarrow.table(data)"
     elif isinstance(given, list) and all(isinstance(row, dict) for row in given):
@@ -216,8 +205,8 @@ def _batches(schema: pa.Schema, items: Iterable[Any]) -> Iterator[pa.RecordBatch
             yield from table.to_batches()
             continue
         if other := sorted(set(table.schema.names) ^ set(schema.names)):
-            message = f"{what} differs from the first one in the columns {', '.join(other)}"
-            raise SourceError(message, hint=hint)
+            columns = ", ".join(other)
+            raise SourceError(f"{what} differs from the first one in the columns {columns}", hint=hint)
         arrays = []
         for field in schema:
             column = table.column(field.name)
@@ -242,17 +231,14 @@ def _table(item: Any, what: str) -> pa.Table:
             return pa.Table.from_pandas(item, preserve_index=False)
         if isinstance(item, pa.Table):
             return item
-        if hasattr(item, "__arrow_c_stream__"):
+        if _speaks_arrow(item):
             return pa.table(item)
-        if hasattr(item, "__arrow_c_array__"):
-            return pa.table(pa.record_batch(item))
     except (pa.ArrowException, ValueError, TypeError) as error:
         if frame:
             reason = "; ".join(str(part) for part in error.args)
             hint = "give each of its columns one type, for example with astype(str)"
             raise SourceError(f"the DataFrame can't be a table: {reason}", hint=hint) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise SourceError(f"{what} can't be a table: {reason}", hint=_GENERAL) from error
+        raise SourceError(f"{what} can't be a table: {first_line(error)}", hint=_GENERAL) from error
     hint = "let the generator yield record batches, tables or DataFrames"
     raise SourceError(f"{what} is a {type(item).__name__}", hint=hint)
 
@@ -261,3 +247,7 @@ def _is_frame(given: Any) -> bool:
     """Whether it is a DataFrame of pandas."""
     frames = getattr(sys.modules.get("pandas"), "DataFrame", None)  # another thread may be importing it
     return frames is not None and isinstance(given, frames)
+
+
+def _speaks_arrow(given: Any) -> bool:
+    return hasattr(given, "__arrow_c_stream__") or hasattr(given, "__arrow_c_array__")

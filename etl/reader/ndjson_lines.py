@@ -11,9 +11,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -34,7 +33,7 @@ from ..arrow.originals import (
 from ..errors import SourceError
 from .decoding import BLANK
 from .file_reader import excerpt
-from .json_types import ColumnScan, MisfitError, checked_json
+from .json_types import MisfitError, checked_json, fit_value
 
 Row = dict[str, Any]
 
@@ -43,6 +42,8 @@ _DEEP: Final = 200
 _HINT: Final = "NDJSON has one object a line; write it so, for example with: jq -c"
 _REJECT_KEYS: Final = frozenset({"source", "row", "code", "reason", "values"})
 _OTHER_KEYS: Final = frozenset({"run", "origin", "faults"})
+_LIST: Final = re.compile(rb"\[(?:\s*\{|[ \t\r]*\n)")
+_JSON_NAME: Final = re.compile(r"\.json(\.\w+)?$")
 _NO_JSON: Final = re.compile(rb"[:\[,]\s*-?(?:NaN|Inf)")
 
 
@@ -140,36 +141,35 @@ def not_json(text: bytes) -> str:
     return f"{quoted} is not a JSON object"
 
 
-def line_values(line: JsonLine, columns: Sequence[str]) -> list[object]:
-    """Return the line's values of these columns, None if it has none; MisfitError if one can't be text."""
-    row = line.row or {}
-    values = [row.get(name) for name in columns]
-    if not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP:
-        for name, value in zip(columns, values, strict=True):
-            try:
-                checked_json(value).encode()
-            except UnicodeEncodeError as error:
-                bad = error.object.encode("utf-8", "backslashreplace").decode()
-                raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
-            except MisfitError as misfit:
-                raise MisfitError(f"column {name}: {misfit}") from None
+def line_values(line: JsonLine, kinds: Mapping[str, pa.DataType], *, fit: bool) -> list[Any]:
+    """Return the line's values of these columns, None if it has none; with `fit` as values of their types.
+
+    Raises MisfitError for a line without an object, and for a value that can't be text or doesn't fit.
+    """
+    if line.row is None:
+        raise MisfitError(line.reason)
+    values = [line.row.get(name) for name in kinds]
+    check = not line.plain or line.text.count(b"[") + line.text.count(b"{") > _DEEP
+    for place, (name, kind) in enumerate(kinds.items() if fit or check else ()):
+        try:
+            if check:
+                checked_json(values[place]).encode()
+            if fit:
+                values[place] = fit_value(values[place], kind)
+        except UnicodeEncodeError as error:
+            bad = error.object.encode("utf-8", "backslashreplace").decode()
+            raise MisfitError(f"column {name}: {excerpt(bad)} is not UTF-8 text") from None
+        except MisfitError as misfit:
+            raise MisfitError(f"column {name}: {misfit}") from None
     return values
 
 
 def refuse_other_json(name: str, head: bytes) -> None:
     """Raise SourceError if a file begins like JSON that isn't one object a line."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(BLANK)
-    line = text.partition(b"\n")[0].strip()
-    found = None
-    with suppress(ValueError, RecursionError):
-        found = load_json(line)
-    if text[:1] == b"[":
-        begins = line == b"[" or line[1:].lstrip(BLANK)[:1] == b"{"
-        if isinstance(found, list):
-            begins = any(isinstance(element, dict) for element in found)
-        if begins:
-            raise SourceError(f"{name} is one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
-    if text[:1] != b"{" or isinstance(found, dict):
+    text = head.lstrip(BLANK)
+    if _LIST.match(text) or (text[:1] == b"[" and _JSON_NAME.search(name.lower())):
+        raise SourceError(f"{name} holds one JSON list, not one object a line", hint=f"{_HINT} '.[]'")
+    if text[:1] != b"{" or read_line(text.partition(b"\n")[0]).row is not None:
         return
     decoded = text.decode(errors="replace")
     try:
@@ -225,24 +225,15 @@ def _floats(column: pa.Array) -> Iterator[NDArray[np.float64]]:
 # --- reject files ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RejectGroup:
+class RejectGroup(NamedTuple):
     """Consecutive lines whose rows are read alike; `text`: as the text of CSV.
 
-    `typed` has the columns whose values are known exactly, a value for each line; None: no value is typed.
+    `typed` has the columns whose values are known exactly, a value for each line.
     """
 
     lines: list[tuple[bytes, JsonLine]]
-    text: bool = False
-    typed: Mapping[str, pa.Array] | None = None
-
-    def scan(self) -> ColumnScan:
-        """Scan the columns of the lines."""
-        found = ColumnScan()
-        for _, line in self.lines:
-            if line.row is not None:
-                found.add(line.row, long=True)
-        return found
+    text: bool
+    typed: Mapping[str, pa.Array]
 
 
 def is_reject(row: Row) -> bool:
@@ -276,80 +267,45 @@ def run_of(line: bytes) -> int:
 
 def group_rejects(lines: Iterable[tuple[bytes, JsonLine]], columns: Sequence[str]) -> Iterator[RejectGroup]:
     """Group the lines of a block, in their order; `typed` has those of these columns."""
-
-    def shared(pair: tuple[bytes, JsonLine]) -> str:
-        origin = pair[1].origin
-        return origin if origin == CSV_ORIGIN else origin_schema(origin)  # "" for bad lines and JSON
-
-    for kind, group in groupby(lines, shared):
-        pairs, rows = list[tuple[bytes, JsonLine]](), list[pa.RecordBatch]()
-        for text, line in group:
-            if kind in {CSV_ORIGIN, ""}:
-                pairs.append((text, line))
-                continue
-            try:
-                rows.append(arrow_row(line.origin))
-                pairs.append((text, line))
-            except ValueError as error:
-                if rows:
-                    yield from _split_typed(pairs, rows, columns)
-                reason = (
-                    f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
-                )
-                yield RejectGroup([(text, line._replace(row=None, reason=reason))])
-                pairs, rows = [], []
-        if rows:
-            yield from _split_typed(pairs, rows, columns)
-        elif pairs:
-            yield RejectGroup(pairs, text=kind == CSV_ORIGIN)
+    found = list[tuple[bytes, JsonLine, dict[str, pa.Array]]]()
+    for schema, group in groupby(map(_restored, lines), lambda one: origin_schema(one[1].origin)):
+        alike, before = list(group), list[Row]()
+        if schema:
+            (whole,) = pa.Table.from_batches([rows for _, _, rows in alike]).combine_chunks().to_batches()
+            before = [orjson.loads(row) for row in original_values(whole, range(len(alike)))]
+        for (text, line, rows), old in zip_longest(alike, before):
+            found.append((text, line, _typed_values(rows, old, line.row or {}, columns) if schema else {}))
+    for (origin, names), of_kind in groupby(found, lambda one: (_shared(one[1].origin), tuple(one[2]))):
+        texts, read, each = zip(*of_kind, strict=True)
+        typed = {name: pa.concat_arrays([values[name] for values in each]) for name in names}
+        yield RejectGroup(list(zip(texts, read, strict=True)), origin == CSV_ORIGIN, typed)
 
 
-def _split_typed(
-    pairs: list[tuple[bytes, JsonLine]], typed_rows: list[pa.RecordBatch], columns: Sequence[str]
-) -> Iterator[RejectGroup]:
-    """Lines with the typed rows of their origins, split where other columns are typed."""
-    rows = pa.Table.from_batches(typed_rows).combine_chunks().to_batches()[0]
-    before = [read_line(text.encode()).row or {} for text in original_values(rows, range(rows.num_rows))]
-    typed: dict[str, tuple[pa.Array, NDArray[np.bool_]]] = {
-        name: _typed_column(
-            rows.column(name),
-            [row.get(name) for row in before],
-            [(line.row or {}).get(name) for _, line in pairs],
-        )
-        for name in columns
-        if name in rows.schema.names
-    }
-    marks = [untyped.tolist() for _, untyped in typed.values()]
-    shapes = list(zip(*marks, strict=True)) if marks else [()] * len(pairs)
-    for shape, group in groupby(range(len(pairs)), shapes.__getitem__):
-        first, *more = group
-        stop = first + 1 + len(more)
-        exact = {
-            name: values[first:stop]
-            for (name, (values, _)), untyped in zip(typed.items(), shape, strict=True)
-            if not untyped
-        }
-        yield RejectGroup(pairs[first:stop], typed=exact)
+def _shared(origin: str) -> str:
+    return origin if origin == CSV_ORIGIN else origin_schema(origin)  # "" for bad lines and JSON
 
 
-def _typed_column(
-    values: pa.Array, before: list[object], now: list[object]
-) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """The values with the edited ones among them, and a mask of those that aren't of the column's type."""
-    places, edited = np.arange(len(values)), list[pa.Array]()
-    untyped = np.zeros(len(values), dtype=np.bool_)
-    for place, (old, new) in enumerate(zip(before, now, strict=True)):
-        if old == new:
-            continue
-        one = _of_type(new, values.type)
-        if one is None:
-            untyped[place] = True
-        else:
-            places[place] = len(values) + len(edited)
-            edited.append(one)
-    if edited:
-        values = pa.concat_arrays([values, *edited]).take(pa.array(places))
-    return values, untyped
+def _restored(pair: tuple[bytes, JsonLine]) -> tuple[bytes, JsonLine, pa.RecordBatch | None]:
+    """A line, and the typed values of its origin; a bad line if these are damaged."""
+    text, line = pair
+    try:
+        return text, line, arrow_row(line.origin) if origin_schema(line.origin) else None
+    except ValueError as error:
+        reason = f"its origin can't be used: {error}; remove it from the line to read its values as JSON"
+        return text, line._replace(row=None, reason=reason, origin=""), None
+
+
+def _typed_values(
+    typed: pa.RecordBatch, before: Row, now: Row, columns: Sequence[str]
+) -> dict[str, pa.Array]:
+    """The values of a row that are known exactly: not edited since, or still of their column's type."""
+    found = dict[str, pa.Array]()
+    for name, values in zip(typed.schema.names, typed.columns, strict=True):
+        if name in columns:
+            same = now.get(name) == before.get(name)
+            if (value := values if same else _of_type(now.get(name), values.type)) is not None:
+                found[name] = value
+    return found
 
 
 def _of_type(value: object, kind: pa.DataType) -> pa.Array | None:

@@ -6,7 +6,7 @@ are read line by line, and a column whose values differ in kind comes as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -18,17 +18,16 @@ import pyarrow as pa
 
 from ..arrow.exact_json import JSON
 from ..arrow.originals import CSV_ORIGIN
-from ..errors import SourceError
 from ..model import Batch, Reject
-from .decoding import BLOCK, ReadBuffer, text_chunks
+from . import decoding
+from .decoding import BLOCK, text_chunks
 from .file_reader import FileReader, ReadOptions, RowSpans
-from .files import HEAD, UnpackedFile
+from .files import HEAD, InputFile
 from .json_types import (
     ColumnScan,
     MisfitError,
     as_column,
     checked_json,
-    fit_column,
     merge_types,
     resolved_type,
     type_of,
@@ -36,7 +35,6 @@ from .json_types import (
 from .ndjson_lines import (
     JsonLine,
     LineBlock,
-    RejectGroup,
     Row,
     block_of,
     group_rejects,
@@ -65,11 +63,12 @@ class NdjsonReader(FileReader):
     open_columns = True
 
     def __init__(
-        self, given: UnpackedFile, options: ReadOptions, block: int = BLOCK, scanned: int = SCANNED
+        self, given: InputFile, options: ReadOptions, block: int = BLOCK, scanned: int = SCANNED
     ) -> None:
         super().__init__(given, options)
         self._block = block
-        self._scanned_bytes = scanned if given.file.repeatable else HEAD // 2
+        self._scanned_bytes = scanned if given.repeatable else HEAD // 2
+        self._partly = False  # scanned
         first: Row = {}
         block_read = next((one for one in self._blocks() if one.size), None)
         if block_read is not None:
@@ -89,7 +88,7 @@ class NdjsonReader(FileReader):
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Return those of `names` that no row has. Reads beyond the scanned part, but not in a pipe."""
         left = [name for name in names if name not in self._scan.columns]
-        if not left or self._scan.whole or not self.given.file.repeatable:
+        if not left or not (self._partly or self._scan.forgotten) or not self.given.repeatable:
             return left
         for block in self._blocks():
             for _, line in self._lines(block):
@@ -98,53 +97,33 @@ class NdjsonReader(FileReader):
                 break
         return left
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the blocks of lines with wanted ones; the others are only counted.
 
-        The columns are those of `schema`, and a row with a value of another type in any of them is a reject.
+        Not `exact`, a row with a value of another type than that of `schema`, in any column, is a reject.
+        `exact`: a column with values of several kinds comes as JSON, maybe not in all batches.
         """
-
-        def values_of(line: JsonLine) -> list[object]:
-            """The values of these columns; MisfitError if any value of the line doesn't fit its column."""
-            if not line.plain:
-                raise MisfitError(not_json(line.text))
-            values = line_values(line, self._schema.names)
-            found = {
-                field.name: fit_column(field.name, value, field.type)
-                for field, value in zip(self._schema, values, strict=True)
-            }
-            return [found[name] for name in columns]
-
+        types = self._types if exact else {field.name: field.type for field in self._schema}
+        kinds = {name: types.get(name, pa.string()) for name in (columns if exact else types)}
+        schema = None if self.holds_rejects or JSON in kinds.values() else pa.schema(list(kinds.items()))
         for block, row in self._wanted(spans):
-            rows = None if self.holds_rejects else read_exactly(block, self._schema, others="error")
+            rows = (
+                None if schema is None else read_exactly(block, schema, others="ignore" if exact else "error")
+            )
             if rows is not None:
                 batch = self.batch(row, rows.select(list(columns)))
                 yield replace(batch, originals=block.originals())
+            elif not exact:
+                batch = self._line_by_line(self._lines(block, strict=True), row, kinds, fit=True)
+                yield replace(batch, rows=batch.rows.select(list(columns)))
+            elif not self.holds_rejects:
+                yield self._line_by_line(self._lines(block), row, kinds)
             else:
-                kinds = {name: self._schema.field(name).type for name in columns}
-                yield self._line_by_line(self._lines(block), row, values_of, kinds, pa.array)
-
-    def exact_batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
-        """As `batches`, but a value doesn't depend on other rows and other columns.
-
-        Columns may have any names. One with values of several kinds comes as JSON, maybe not in all batches.
-        """
-        kinds = {name: self._types.get(name, pa.string()) for name in columns}
-        schema = None if JSON in kinds.values() else pa.schema(list(kinds.items()))
-        for block, row in self._wanted(spans):
-            if self.holds_rejects:
                 for group in group_rejects(self._lines(block), columns):
-                    yield self._rejects_read_again(group, row, columns)
-                    row += len(group.lines)
-                continue
-            rows = None if schema is None else read_exactly(block, schema, others="ignore")
-            if rows is not None:
-                yield replace(self.batch(row, rows), originals=block.originals())
-            else:
-                lines = self._lines(block)
-                yield self._line_by_line(
-                    lines, row, lambda line: line_values(line, columns), kinds, as_column
-                )
+                    texts = dict.fromkeys(columns, pa.string()) if group.text else kinds
+                    batch = self._line_by_line(group.lines, row, texts, fit=group.text, typed=group.typed)
+                    yield replace(batch, text=group.text)
+                    row = batch.stop
 
     def _wanted(self, spans: RowSpans) -> Iterator[tuple[LineBlock, int]]:
         """The blocks that have wanted rows, each with the number of its first row."""
@@ -159,137 +138,98 @@ class NdjsonReader(FileReader):
                 row += block.size
 
     def _blocks(self) -> Generator[LineBlock, None, None]:
-        row, position = 1, [0]
+        rows, position = 0, [0]
         with closing(text_chunks(self.given, "utf-8", self._block, position)) as chunks:
-            buffer = ReadBuffer(chunks)
-            while not buffer.final:
-                buffer.grow()
-                end = len(buffer.data) if buffer.final else buffer.data.rfind(b"\n") + 1
-                if not end and buffer.full:
-                    hint = "NDJSON has one object a line"
-                    raise SourceError(f"{self.name}: row {row} is longer than 32 MiB", hint=hint)
-                if end:
-                    block = block_of(buffer.data[:end])
-                    buffer.take(end)
-                    row += block.size
-                    self.note_read(row - 1, buffer.taken / (buffer.taken + len(buffer.data)), position)
-                    yield block
+            for data in chunks:
+                if len(data) > decoding.MAX_RECORD and not data.endswith(b"\n"):
+                    what = f": row {rows + 1} is longer than 32 MiB"
+                    raise self.given.error(what, "NDJSON has one object a line")
+                block = block_of(data)
+                rows += block.size
+                self.note_read(rows, position[0])
+                yield block
 
-    def _lines(self, block: LineBlock) -> Iterator[tuple[bytes, JsonLine]]:
-        """Each line, and the row in it; in a reject file the row that was rejected."""
+    def _lines(self, block: LineBlock, *, strict: bool = False) -> Iterator[tuple[bytes, JsonLine]]:
+        """Each line, and the row in it, in a reject file as it was rejected; `strict`: if it is plain."""
         long = block.long
         for text in block.lines():
             line = read_line(text, long=long)
-            yield text, rejected_row(line) if self.holds_rejects else line
+            line = rejected_row(line) if self.holds_rejects else line
+            bad = strict and not line.plain
+            yield text, line._replace(row=None, reason=not_json(line.text)) if bad else line
 
     # --- the columns -------------------------------------------------------------------------------------
 
-    def _scanned(self) -> Iterator[LineBlock]:
-        """The blocks to scan; after `_scanned_bytes` there may be others."""
-        seen = 0
+    def _scanned(self) -> Iterator[tuple[JsonLine, bool]]:
+        """The lines with objects to scan, and whether their blocks are `long`; there may be others."""
+        left = self._scanned_bytes
         for block in self._blocks():
-            seen += len(block.data)
-            yield block
-            if seen >= self._scanned_bytes:
+            long = block.long
+            yield from ((line, long) for _, line in self._lines(block) if line.row is not None)
+            left -= len(block.data)
+            if left <= 0:
+                self._partly = True
                 return
 
     @cached_property
     def _scan(self) -> ColumnScan:
-        scan, seen = ColumnScan(), 0
-        for block in self._scanned():
-            long = block.long
-            seen += len(block.data)
-            for _, line in self._lines(block):
-                if line.row is not None and line.plain:
-                    scan.add(line.row, long=long)
-                elif line.row is not None:
-                    scan.add_names(line.row)
-        scan.whole = scan.whole and seen < self._scanned_bytes
+        scan = ColumnScan()
+        for line, long in self._scanned():
+            scan.add(line.row or {}, long=long, plain=line.plain)
         return scan
 
     @cached_property
     def _types(self) -> dict[str, pa.DataType]:
         """The types as which columns can be read at full speed without changing any value; else JSON."""
-        found = self._scan.columns.items()
-        return {name: pa.string() if self.text else types.common_type() for name, types in found}
+        return {name: types.common_type() for name, types in self._scan.columns.items()}
 
     @cached_property
     def _schema(self) -> pa.Schema:
         """The columns of `batches`; objects and lists are scanned once more, while they have few keys."""
         kinds, nested = dict(self._types), list[str]()
-        for name, kind in self._types.items():
-            if kind == JSON and not self._scan.columns[name].values.isdisjoint({list, dict}):
+        for name, kind in kinds.items():
+            if self.text or (kind == JSON and self._scan.columns[name].values.isdisjoint({list, dict})):
+                kinds[name] = pa.string()
+            elif kind == JSON:
                 nested.append(name)
                 kinds[name] = pa.null()
-            elif kind == JSON:
-                kinds[name] = pa.string()
-        for block in self._scanned() if nested else ():
-            for _, line in self._lines(block):
-                row = line.row if line.row is not None and line.plain else {}
-                for name in nested:
-                    if (value := row.get(name)) is not None and kinds[name] != pa.string():
-                        kinds[name] = merge_types(kinds[name], type_of(value))
+        for line, _ in self._scanned() if nested else ():
+            for name in nested if line.plain else ():
+                kinds[name] = merge_types(kinds[name], type_of((line.row or {}).get(name)))
         return pa.schema([(name, resolved_type(kind)) for name, kind in kinds.items()])
 
     # --- the rows ----------------------------------------------------------------------------------------
-
-    def _rejects_read_again(self, group: RejectGroup, row: int, columns: Sequence[str]) -> Batch:
-        """The rows of a group, which are read alike."""
-        known = (self._scan if group.typed is None else group.scan()).columns
-        kinds = {
-            name: known[name].common_type() if name in known and not group.text else pa.string()
-            for name in columns
-        }
-
-        def values_of(line: JsonLine) -> list[object]:
-            values = line_values(line, columns)
-            if not group.text:
-                return values
-            return [fit_column(name, value, pa.string()) for name, value in zip(columns, values, strict=True)]
-
-        batch = self._line_by_line(group.lines, row, values_of, kinds, as_column, group.typed or {})
-        return replace(batch, text=group.text)
 
     def _line_by_line(
         self,
         lines: Iterable[tuple[bytes, JsonLine]],
         row: int,
-        values_of: Callable[[JsonLine], list[object]],
-        kinds: dict[str, pa.DataType],
-        column_of: Callable[[list[Any], pa.DataType], pa.Array],
+        kinds: Mapping[str, pa.DataType],
+        *,
+        fit: bool = False,
         typed: Mapping[str, pa.Array] = MappingProxyType({}),
     ) -> Batch:
-        """`typed` are columns whose values are known, one for each of the lines."""
-        rejects: list[Reject] = []
-        good: list[list[object]] = []
-        texts: list[bytes] = []
-        runs: list[int] = []
-        places: list[int] = []
-        for number, (text, line) in enumerate(lines, start=row):
-            reason = line.reason
+        """The rows of lines, with these columns; `fit`: with a reject for a value of another type.
+
+        `typed` are columns whose values are known, one for each of the lines.
+        """
+        rejects, good = list[Reject](), list[tuple[int, bytes, bytes, list[Any]]]()
+        for place, (text, line) in enumerate(lines):
             try:
-                values = None if line.row is None else values_of(line)
+                good.append((place, text, line.text, line_values(line, kinds, fit=fit)))
             except MisfitError as misfit:
-                values, reason = None, str(misfit)
-            if values is None:
                 shown = checked_json({"line": text.decode(errors="backslashreplace")})
-                rejects.append(Reject(self.name, number, "bad_line", reason, shown))
-                continue
-            good.append(values)
-            places.append(number - row)
-            texts.append(line.text)
-            if self.holds_rejects:
-                runs.append(run_of(text))
+                rejects.append(Reject(self.name, row + place, "bad_line", str(misfit), shown))
+        places = pa.array([place for place, _, _, _ in good], pa.int64())
         arrays = [
-            typed[name].take(pa.array(places, pa.int64()))
-            if name in typed
-            else column_of([values[place] for values in good], kind)
-            for place, (name, kind) in enumerate(kinds.items())
+            typed[name].take(places) if name in typed else as_column([one[3][at] for one in good], kind)
+            for at, (name, kind) in enumerate(kinds.items())
         ]
         # A batch without columns has rows, too.
         rows = pa.RecordBatch.from_arrays([*arrays, pa.nulls(len(good))], names=[*kinds, "\x00rows"])
+        runs = [run_of(text) for _, text, _, _ in good] if self.holds_rejects else None
         return replace(
             self.batch(row, rows.select(list(range(len(arrays)))), rejects),
-            originals=pa.array(texts, pa.binary()),
-            runs=np.array(runs, dtype=np.int64) if self.holds_rejects else None,
+            originals=pa.array([text for _, _, text, _ in good], pa.binary()),
+            runs=None if runs is None else np.array(runs, dtype=np.int64),
         )

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
-from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from ..arrow.plain_arrays import plain_schema
-from ..errors import StateError
 from ..model import Batch
-from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, plain_batches, rows_within
-from .files import HEAD, ByteRange, InputFile, StoredFile, UnpackedFile, guarded, source_errors
+from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
+from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors
 
-_BEGIN: Final = re.compile(rb"PAR[1E][\x00-\x1f]")
 _BUFFER: Final = 1 << 16
 _TAIL: Final = 8
 _GAP: Final = 1 << 20
@@ -43,24 +38,15 @@ class ParquetReader(FileReader):
 
     format = "parquet"
     endings = ("parquet", "pq")
+    claims = re.compile(rb"PAR[1E][\x00-\x1f]")
+    may_be = re.compile(rb"(?s:.*\0)|(?:P(?:A(?:R1?)?)?)?\Z")  # damaged, which is reported as such; no text
 
-    def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+    def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
-        self._spool: IO[bytes] | None = None
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = _opened(stream)
             self._metadata, self._schema = opened.metadata, opened.schema_arrow
-
-    @classmethod
-    def claims(cls, head: bytes) -> bool:
-        """Whether it begins with Parquet's magic bytes."""
-        return _BEGIN.match(head) is not None
-
-    @classmethod
-    def may_read(cls, head: bytes) -> bool:
-        """Whether it may be a damaged Parquet file, which is reported as such, and is no text."""
-        return b"\0" in head or b"PAR1".startswith(head)
 
     def schema(self) -> pa.Schema:
         """Return the columns as they will be read."""
@@ -78,9 +64,9 @@ class ParquetReader(FileReader):
             footer = stream.read_at(length + _TAIL, size - _TAIL - length)
         return hashlib.blake2b(footer, digest_size=16).hexdigest()
 
-    def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
-        parts = list(self._parts(spans, columns))
+        parts = self._parts(spans, columns)
         with closing(self._file.open_ahead(part.ranges for part in parts)) as streams:
             for part in parts:
                 found = [self._metadata.row_group(group) for group in part.groups]
@@ -92,30 +78,27 @@ class ParquetReader(FileReader):
                     )
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
                     chosen = (batch.select(list(columns)) for batch in batches)
-                    yield from plain_batches(self.name, part.row, chosen)
+                    yield from self.plain_batches(part.row, chosen)
 
-    def _parts(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[_Part]:
+    def _parts(self, spans: RowSpans, columns: Sequence[str]) -> list[_Part]:
         """The row groups to read; neighbours together, as far as they are one piece for the file."""
-        row, last, piece = 1, _Part([], 0), self._file.piece_bytes
+        row, parts, piece = 1, list[_Part](), self._file.piece_bytes
         if piece is not None and (self._file.state()[0] or 0) <= _WHOLE * piece:
             piece = int(_WHOLE * piece)
         for group in range(self._metadata.num_row_groups):
             end = row + self._metadata.row_group(group).num_rows
             if any(spans.within(row, end)):
                 part = _Part([group], row) if piece is None else self._piece(group, row, columns, piece)
+                last = parts[-1] if parts else part
                 ranges = merge_ranges([*last.ranges, *part.ranges])
                 size = sum(stop - start for start, stop in ranges)
-                together = last.groups[-1:] == [group - 1] and last.buffer == part.buffer == _BUFFER
+                together = last.groups[-1] == group - 1 and last.buffer == part.buffer == _BUFFER
                 if together and size <= (piece or 0):
-                    last.groups.append(group)
-                    last = last._replace(ranges=ranges)
+                    parts[-1] = last._replace(groups=[*last.groups, group], ranges=ranges)
                 else:
-                    if last.groups:
-                        yield last
-                    last = part
+                    parts.append(part)
             row = end
-        if last.groups:
-            yield last
+        return parts
 
     def _piece(self, group: int, row: int, columns: Sequence[str], piece: int) -> _Part:
         """One row group with the bytes of these columns; if they are too many at once, large buffers."""
@@ -130,31 +113,15 @@ class ParquetReader(FileReader):
             return _Part([group], row, [], max(_BUFFER, piece // len(ranges)))
         return _Part([group], row, merge_ranges(ranges))
 
-    def _seekable(self, given: UnpackedFile) -> InputFile:
+    def _seekable(self, given: InputFile) -> InputFile:
         """The file itself, or a temporary copy of what is compressed or comes through a pipe."""
-        if given.file.seekable and given.codec is None:
-            return given.file
-        with source_errors(self.name):
-            stream = given.open()
-        try:
-            # Without a name if possible: a file with a name stays on the disk when the process is killed.
-            self._spool = tempfile.TemporaryFile(prefix="propsync-")  # noqa: SIM115
-            path = f"/proc/self/fd/{self._spool.fileno()}"
-            if not Path(path).exists():
-                self._spool.close()
-                self._spool = tempfile.NamedTemporaryFile(prefix="propsync-", suffix=".parquet")  # noqa: SIM115
-                path = self._spool.name
-            with closing(stream):
-                for chunk in guarded(iter(lambda: stream.read(HEAD), b""), self.name):
-                    self._spool.write(chunk)
-            self._spool.flush()
-        except OSError as error:
-            raise StateError(
-                f"{self.name} is packed or comes through a pipe and needs a temporary copy, which can't be "
-                f"written: {error.strerror or error}",
-                hint="set TMPDIR to a folder that can be written and has room for the unpacked file",
-            ) from error
-        return StoredFile(self.name, fs.LocalFileSystem(), path)
+        if given.seekable and given.codec is None:
+            return given
+        copy = TemporaryCopy(self.name)
+        with source_errors(self.name), closing(given.unpacked()) as stream:
+            for chunk in iter(lambda: stream.read(HEAD), b""):
+                copy.append(chunk)
+        return copy
 
 
 def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:

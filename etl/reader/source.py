@@ -19,64 +19,42 @@ from ..errors import SourceError
 from ..job.sections import CsvOptions, ExcelOptions
 from ..model import LISTED, Batch, RowRange, SourceFile
 from ..run_events import Warned
-from .file_reader import FileReader, ReadOptions, RowSpan, RowSpans, split_batches
-from .files import HEAD, SNIFFED, InputFile, Stopped, StoredFile, checksum, read_fully, source_errors
+from .file_reader import FileReader, ReadOptions, RowSpans, split_batches
+from .files import InputFile, Stopped, StoredFile, checksum, source_errors
 from .formats import recognize
 from .locations import find_files, left_out_message, partitions
-from .memory import TableReader, reader_of_object
+from .memory import reader_of_object
 from .store_file import check_versions
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file of the source, its reader, and the columns that the folders above it add.
-
-    `stored` is None for what is in memory.
-    """
+    """The reader of a file of the source, and the columns that the folders above it add."""
 
     reader: FileReader
     file: SourceFile
     added: dict[str, str | None]
-    stored: InputFile | None = None
-
-    @property
-    def repeatable(self) -> bool:
-        return (self.stored or self.reader).repeatable
-
-    def schema(self) -> pa.Schema:
-        return pa.schema([*self.reader.schema(), *(pa.field(name, pa.string()) for name in self.added)])
 
     def names(self) -> list[str]:
         return [*self.reader.names(), *self.added]
 
-    def blocks(self) -> Iterator[bytes | memoryview]:
-        """The bytes that are its content; not for what can be read only once."""
-        if isinstance(self.reader, TableReader):
-            yield from self.reader.blocks()
-        elif self.stored is not None:
-            with source_errors(self.file.name), closing(self.stored.open()) as stream:
-                yield from iter(lambda: stream.read(HEAD), b"")
-
-    def complete(self, rows: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-        """The rows with the folders' columns among them, in the order of `columns`."""
-        own = dict(zip(rows.schema.names, rows.columns, strict=True))
-        arrays = [
-            pa.repeat(pa.scalar(self.added[name], pa.string()), rows.num_rows)
-            if name in self.added
-            else own[name]
-            for name in columns
-        ]
-        return pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else rows
-
-    def complete_originals(self, originals: pa.BinaryArray | None) -> pa.BinaryArray | None:
-        """Rows as JSON objects, with the folders' columns in front."""
-        if originals is None or not self.added:
-            return originals
-        added = orjson.dumps(self.added)[:-1]
-        escaped = added.replace(b"\\", rb"\\")
-        alone = pc.replace_substring_regex(originals, rb"^\s*\{\s*\}", escaped + b"}")
-        whole = pc.starts_with(alone, pattern=added)
-        return pc.if_else(whole, alone, pc.replace_substring_regex(alone, rb"^\s*\{", escaped + b","))
+    def complete(self, batch: Batch, number: int, columns: Sequence[str]) -> Batch:
+        """The batch as one of file `number`, with the folders' columns where `columns` have them."""
+        own = dict(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
+        for name, value in self.added.items():
+            own[name] = pa.repeat(pa.scalar(value, pa.string()), batch.rows.num_rows)
+        arrays = [own[name] for name in columns]
+        rows = pa.RecordBatch.from_arrays(arrays, names=list(columns)) if arrays else batch.rows
+        originals = batch.originals
+        if originals is not None and self.added:  # they stand in front of the others
+            added = orjson.dumps(self.added)[:-1]
+            escaped = added.replace(b"\\", rb"\\")
+            alone = pc.replace_substring_regex(originals, rb"^\s*\{\s*\}", escaped + b"}")
+            whole = pc.starts_with(alone, pattern=added)
+            originals = pc.if_else(
+                whole, alone, pc.replace_substring_regex(alone, rb"^\s*\{", escaped + b",")
+            )
+        return replace(batch, source=self.file.name, file=number, rows=rows, originals=originals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +62,19 @@ class Source:
     """An opened source: its files as they were when it was opened; `warnings` are about files not taken."""
 
     files: tuple[SourceFile, ...]
-    repeatable: bool
     _entries: tuple[_Entry, ...] = field(repr=False)
     _batch_rows: int = field(repr=False)
     warnings: tuple[Warned, ...] = ()
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether all files can be read again and again."""
+        return all(entry.reader.given.repeatable for entry in self._entries)
+
     def schema(self, file: int = 0) -> pa.Schema:
         """Return names and types of the columns of file number `file` (0-based); CSV columns are strings."""
-        return self._entries[file].schema()
+        entry = self._entries[file]
+        return pa.schema([*entry.reader.schema(), *((name, pa.string()) for name in entry.added)])
 
     def names(self, file: int = 0) -> list[str]:
         """Return the columns of file number `file` (0-based), without looking at their types."""
@@ -103,8 +86,7 @@ class Source:
 
     def remarks(self, columns: Collection[str] = ()) -> list[str]:
         """Return what is odd about the files' headers; of `columns` only, which of these may be data."""
-        files = [(entry.file.name, entry.reader) for entry in self._entries]
-        found = [(name, one.data_in_header(columns) if columns else one.remark()) for name, one in files]
+        found = ((entry.file.name, entry.reader.remark(columns)) for entry in self._entries)
         return [f"in {name} {remark}" for name, remark in found if remark is not None]
 
     def lacks(self, file: int, names: Sequence[str]) -> list[str]:
@@ -120,7 +102,7 @@ class Source:
 
     def path(self, file: int) -> Path | None:
         """Return where file number `file` is on this machine; None for what isn't a file here."""
-        return None if (stored := self._entries[file].stored) is None else stored.local_path
+        return self._entries[file].reader.given.local_path
 
     def kept(self, file: int, path: Path) -> Source:
         """Return the same source, but file number `file` is read from a local path, under its old name."""
@@ -140,7 +122,7 @@ class Source:
         """Yield the lines of the reject files. Raises SourceError."""
         for entry in self._entries:
             if entry.reader.holds_rejects:
-                with source_errors(entry.file.name), closing(entry.reader.given.open()) as stream:
+                with source_errors(entry.file.name), closing(entry.reader.given.unpacked()) as stream:
                     yield from io.BufferedReader(stream)
 
     def total_rows(self) -> int | None:
@@ -163,57 +145,38 @@ class Source:
     # --- reading -----------------------------------------------------------------------------------------
 
     def read(
-        self, row_range: RowRange, *, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
+        self, *ranges: RowRange, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
     ) -> Iterator[Batch]:
-        """Yield the rows of the range, in batches that tile it and have at most `batch_rows` rows each.
+        """Yield the rows of ascending ranges of one file, in one pass, in batches that tile each range.
 
-        `columns` None reads all. `used` names those whose values matter: NDJSON then has these, whatever its
-        other columns are, and null if a row lacks one; other files have all. SourceError at once if the
-        file has no such column, and later if it can't be read or, in a source that isn't repeatable, was read
-        before.
+        Ranges that overlap are one. A batch has at most `batch_rows` rows. `columns` None reads all. `used`
+        names those whose values matter: NDJSON then has these, whatever its other columns are, and null if a
+        row lacks one; other files have all. SourceError at once if the file has no such column, and later if
+        it can't be read or, in a source that isn't repeatable, was read before.
         """
-        spans = [(row_range.first, row_range.stop)]
-        return self.read_spans(row_range.file, spans, columns=columns, used=used)
+        entry = self._entries[ranges[0].file]
+        exact = used is not None and entry.reader.open_columns
+        wanted = list(dict.fromkeys((used if exact else columns) or ()))
+        if not exact:
+            names = entry.names()
+            wanted = names if columns is None else wanted
+            if missing := sorted(set(wanted).difference(names), key=wanted.index):
+                hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
+                raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
+        return self._batches(ranges, wanted, exact=exact)
 
-    def read_spans(
-        self,
-        file: int,
-        spans: Sequence[RowSpan],
-        *,
-        columns: Sequence[str] | None = None,
-        used: Sequence[str] | None = None,
-    ) -> Iterator[Batch]:
-        """As `read`, of several ascending spans of one file in one pass; no batch has rows of two of them."""
-        entry = self._entries[file]
-        if used is not None and entry.reader.open_columns:
-            return self._batches(file, RowSpans(spans), list(dict.fromkeys(used)), exact=True)
-        names = entry.schema().names
-        wanted = list(names if columns is None else dict.fromkeys(columns))
-        if missing := sorted(set(wanted).difference(names), key=wanted.index):
-            hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
-            raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
-        return self._batches(file, RowSpans(spans), wanted, exact=False)
-
-    def _batches(self, file: int, spans: RowSpans, columns: list[str], *, exact: bool) -> Iterator[Batch]:
-        entry = self._entries[file]
-        if entry.stored is not None:
-            entry.stored.read_ahead()
+    def _batches(self, ranges: Sequence[RowRange], columns: list[str], *, exact: bool) -> Iterator[Batch]:
+        entry, spans = self._entries[ranges[0].file], RowSpans([(one.first, one.stop) for one in ranges])
+        entry.reader.given.read_ahead()
         stored = [name for name in columns if name not in entry.added]
-        found = (entry.reader.exact_batches if exact else entry.reader.batches)(spans, stored)
+        found = entry.reader.batches(spans, stored, exact=exact)
         for batch in split_batches(found, spans, self._batch_rows):
-            yield replace(
-                batch,
-                source=entry.file.name,
-                file=file,
-                rows=entry.complete(batch.rows, columns),
-                originals=entry.complete_originals(batch.originals),
-            )
+            yield entry.complete(batch, ranges[0].file, columns)
 
     def fetch(self) -> None:
         """Copy what comes from the web, all of it: a process can't use another's connection."""
         for entry in self._entries:
-            if entry.stored is not None:
-                entry.stored.fetch()
+            entry.reader.given.fetch()
 
     def has_rows(self) -> bool | None:
         """Whether there is any row, good or bad; None for a source that would be gone then."""
@@ -240,12 +203,8 @@ class Source:
         entry = self._entries[file]
         if entry.names():
             return False
-        if entry.repeatable:
-            return self._count(file, 1) == 0
-        if entry.stored is None:
-            return True
-        with closing(entry.stored.open()) as stream:  # no more than what can be read again
-            return not read_fully(stream, SNIFFED).strip()
+        given = entry.reader.given
+        return self._count(file, 1) == 0 if given.repeatable else not given.sniff().strip()
 
     def _count(self, file: int, enough: int) -> int:
         """How many rows a file has; if they have to be read, at most `enough`."""
@@ -261,11 +220,9 @@ class Source:
     def weight(self, file: int) -> int | None:
         """Return how many bytes its digest is made of; None for a file that can't be read here and now."""
         entry = self._entries[file]
-        if isinstance(entry.reader, TableReader):
-            return entry.reader.nbytes
-        if entry.stored is not None and entry.stored.versioned:
+        if entry.reader.given.versioned:
             return 0  # the store has made it
-        return None if self.path(file) is None else entry.file.size
+        return entry.reader.nbytes if self.path(file) is None else entry.file.size
 
     def digest(self, file: int, stopped: Stopped = lambda: False, *, anywhere: bool = False) -> str | None:
         """Return a digest of a whole file as it was when the source was opened; None if it has changed since.
@@ -274,25 +231,21 @@ class Source:
         what can be read only once.
         """
         entry = self._entries[file]
-        stored = entry.stored
-        if stored is not None and stored.versioned:
+        given, then = entry.reader.given, (entry.file.size, entry.file.modified)
+        if given.versioned:
             return entry.file.sample
-        if not entry.repeatable or not (stored is None or anywhere or self.path(file) is not None):
+        if not given.repeatable or (self.weight(file) is None and not anywhere):
             return None
-        if stored is None:
-            return checksum(entry.blocks(), stopped)
-        then = (entry.file.size, entry.file.modified)
-        digest = checksum(entry.blocks(), stopped) if stored.state() == then else None
-        return digest if stored.state() == then else None
+        digest = checksum(entry.reader.content(), stopped) if given.state() == then else None
+        return digest if given.state() == then else None
 
     def sha256(self, file: int) -> str | None:
         """Return the SHA-256 of a whole file as it is stored; None for what can be read only once."""
-        entry, found = self._entries[file], hashlib.sha256()
-        if not entry.repeatable:
+        reader = self._entries[file].reader
+        if not reader.given.repeatable:
             return None
-        if entry.stored is None:
-            found.update(str(entry.reader.schema()).encode())
-        for block in entry.blocks():
+        found = hashlib.sha256(b"" if reader.nbytes is None else str(reader.schema()).encode())
+        for block in reader.content():
             found.update(block)
         return found.hexdigest()
 
@@ -302,25 +255,22 @@ class Source:
         A file that was written to is the same if it has the digest that it had.
         """
         try:
-            check_versions(entry.stored for entry in self._entries)
-        except SourceError as error:
-            return error.message
-        for number, entry in enumerate(self._entries):
-            stored, then = entry.stored, entry.file
-            if stored is None or stored.versioned or not stored.repeatable:
-                continue
-            try:
-                size, modified = stored.state()
+            check_versions(entry.reader.given for entry in self._entries)
+            for number, entry in enumerate(self._entries):
+                reader, then = entry.reader, entry.file
+                if reader.given.versioned or not reader.given.repeatable:
+                    continue
+                size, modified = reader.given.state()
                 if size != then.size:
                     return f"{then.name} had {then.size} bytes when it was opened and has {size} now"
                 if modified != then.modified:
                     digest = (digests or {}).get(number)
-                    if digest is None or checksum(entry.blocks()) != digest:
+                    if digest is None or checksum(reader.content()) != digest:
                         return f"{then.name} was written to after it was opened"
-                if entry.reader.sample() != then.sample:
+                if reader.sample() != then.sample:
                     return f"{then.name} has other content than when it was opened"
-            except SourceError as error:
-                return error.message
+        except SourceError as error:
+            return error.message
         return None
 
 
@@ -337,21 +287,16 @@ def open_source(
     A location is a path, pattern, folder or address (str or Path, relative to `folder`), `-` for stdin, a
     DataFrame, or anything with Arrow's stream interface. A file named twice is read once.
     """
-    entries: list[_Entry] = []
-    seen: set[object] = set()
-    warnings: list[Warned] = []
+    options = ReadOptions(csv or CsvOptions(), excel or ExcelOptions(), batch_rows)
+    entries, seen, warnings = list[_Entry](), set[object](), list[Warned]()
     for location in locations:
         if not isinstance(location, str | Path):
-            reader = reader_of_object(location, batch_rows)
-            _check_names(reader)
-            file = SourceFile(reader.name, reader.format, None, None, reader.sample())
-            entries.append(_Entry(reader, file, {}))
+            entries.append(_opened(reader_of_object(location, options), options))
             continue
         left_out = Counter[str]()
         for stored in find_files(str(location), folder, left_out):
             if stored.identity() not in seen:
                 seen.add(stored.identity())
-                options = ReadOptions(csv or CsvOptions(), excel or ExcelOptions(), batch_rows)
                 entries.append(_opened(stored, options))
                 warnings += entries[-1].reader.warnings
         if left_out:
@@ -361,8 +306,7 @@ def open_source(
         counts[entry.file.name] += 1
         if (number := counts[entry.file.name]) > 1:
             entries[place] = replace(entry, file=replace(entry.file, name=f"{entry.file.name} {number}"))
-    repeatable = all(entry.repeatable for entry in entries)
-    return Source(tuple(e.file for e in entries), repeatable, tuple(entries), batch_rows, tuple(warnings))
+    return Source(tuple(entry.file for entry in entries), tuple(entries), batch_rows, tuple(warnings))
 
 
 def _sum_if_known(counts: Iterable[int | None]) -> int | None:
@@ -370,15 +314,15 @@ def _sum_if_known(counts: Iterable[int | None]) -> int | None:
     return None if None in known else sum(count or 0 for count in known)
 
 
-def _opened(stored: InputFile, options: ReadOptions) -> _Entry:
-    size, modified = stored.state()
-    version = stored.version() if stored.versioned else None  # before anything is read
-    given, reader_type = recognize(stored)
-    reader = reader_type(given, options)
+def _opened(given: InputFile | FileReader, options: ReadOptions) -> _Entry:
+    file = given if isinstance(given, InputFile) else given.given
+    size, modified = file.state()
+    version = file.version() if file.versioned else None  # before anything is read
+    reader = recognize(given)(given, options) if isinstance(given, InputFile) else given
     own = _check_names(reader)
-    added = {name: value for name, value in partitions(stored.name).items() if name not in own}
-    file = SourceFile(stored.name, reader.format, size, modified, version or reader.sample())
-    return _Entry(reader, file, added, stored)
+    added = {name: value for name, value in partitions(file.name).items() if name not in own}
+    sample = version or reader.sample()
+    return _Entry(reader, SourceFile(file.name, reader.format, size, modified, sample), added)
 
 
 def _check_names(reader: FileReader) -> list[str]:
@@ -386,14 +330,11 @@ def _check_names(reader: FileReader) -> list[str]:
     with source_errors(reader.name):
         names = reader.names()
     if reader.text and names[: len(LISTED)] == list(LISTED):
-        raise SourceError(
-            f"{reader.name} is a list of rejects for a spreadsheet, which may have changed its ids",
-            hint="correct the rows in the export, or send the rejects as NDJSON: rejects.ndjson in the state "
-            "folder, or what --rejects FILE.ndjson writes",
-        )
+        what = "is a list of rejects for a spreadsheet, which may have changed its ids"
+        hint = "correct the rows in the export, or send the rejects as NDJSON: "
+        hint += "rejects.ndjson in the state folder, or what --rejects FILE.ndjson writes"
+        raise reader.given.error(what, hint)
     twice = [column for column, count in Counter(names).items() if count > 1]
     if twice:
-        raise SourceError(
-            f"{reader.name} has the column {', '.join(twice)} more than once", hint="rename all but one"
-        )
+        raise reader.given.error(f"has the column {', '.join(twice)} more than once", "rename all but one")
     return names

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import SourceError
-from .files import ByteRange, InputFile, Stopped, positioned_stream
+from .files import ByteRange, InputFile, PositionedStream, Stopped
 from .parquet_reader import ParquetReader
 from .stores import Kept, Seen, Store, look, never
 
@@ -29,21 +30,23 @@ _GROWTH: Final = 8
 _SMALL: Final = 1 << 22  # so small a file is fetched whole before its turn
 _SMALLEST: Final = 1 << 16
 _CONNECTIONS: Final = 4
-_FILES_AHEAD: Final = 8
+FILES_AHEAD: Final = 8
 _FROM_THE_END: Final = tuple(f".{ending}" for ending in ParquetReader.endings)
+
+Pieces = Sequence[tuple[int, bytes]]  # where each begins, and its bytes
 
 
 class StoreFile(InputFile):
     """An object in a store. Streams of it read ahead, and raise SourceError once there is another version.
 
-    `following` is the file that is read after it. Of each file its end is kept, or all of a small one, until
-    those of others need the room.
+    `following` are the files that are read after it. Of each file its end is kept, or all of a small one,
+    until those of others need the room.
     """
 
     repeatable = True
     versioned = True
     piece_bytes = _PIECE
-    following: StoreFile | None = None
+    following: Sequence[StoreFile] = ()
 
     def __init__(self, store: Store, info: fs.FileInfo) -> None:
         self.name = f"{store.scheme}://{info.path}"
@@ -58,8 +61,7 @@ class StoreFile(InputFile):
         self.fetch()
         if (whole := self._whole()) is not None:
             return pa.BufferReader(whole)
-        pieces = _Pieces(self)
-        return positioned_stream(pieces.read_at, self.size, pieces.close)
+        return self._stream()
 
     def state(self) -> tuple[int | None, int | None]:
         """Return what the search found. Whole seconds: listings have fractions."""
@@ -138,19 +140,17 @@ class StoreFile(InputFile):
 
     def read_ahead(self, *, whole: bool = True) -> None:
         """Begin to fetch what is needed of the next files: all of small ones, or their ends."""
-        room, file = _PIECE, self.following
-        for _ in range(_FILES_AHEAD):
-            if file is not None:
-                room -= min(file.state()[0] or 0, _SMALL if whole else _HEAD)
-                file = file.begin(whole=whole) if room >= 0 else None
+        room = _PIECE
+        for file in self.following:
+            room -= min(file.state()[0] or 0, _SMALL if whole else _HEAD)
+            if room >= 0:
+                file.begin(whole=whole)
 
-    def begin(self, *, whole: bool) -> StoreFile | None:
-        """Begin to fetch it, or its end, in a thread. Return the file that follows it."""
+    def begin(self, *, whole: bool) -> None:
+        """Begin to fetch it, or its end, in a thread."""
         if self._coming is None and self._whole() is None:
-            coming = threading.Thread(target=self._come, args=(whole,), name="store", daemon=True)
-            coming.start()
-            self._coming = coming
-        return self.following
+            self._coming = threading.Thread(target=self._come, args=(whole,), name="store", daemon=True)
+            self._coming.start()
 
     def open_ahead(self, parts: Iterable[Sequence[ByteRange]]) -> Generator[pa.NativeFile, None, None]:
         """Yield a stream over the ranges of each part, in memory, while the next part is fetched."""
@@ -159,13 +159,11 @@ class StoreFile(InputFile):
             yield from (pa.BufferReader(whole) for _ in parts)
             return
         with closing(_Ahead(self)) as ahead:
-            following: Future[list[tuple[int, bytes]]] | None = None
-            for part in parts:
-                current, following = following, ahead.submit(part)
+            current: Future[Pieces] | None = None
+            for following in chain(map(ahead.submit, parts), [None]):
                 if current is not None:
-                    yield self._over(current.result())
-            if following is not None:
-                yield self._over(following.result())
+                    yield self._stream(current.result())
+                current = following
 
     def _come(self, whole: bool) -> None:
         try:
@@ -195,16 +193,10 @@ class StoreFile(InputFile):
         kept, seen = self._kept(), self._seen
         return kept.data if kept.checked and seen is not None and len(kept.data) == seen.size else None
 
-    def _over(self, found: list[tuple[int, bytes]]) -> pa.NativeFile:
-        def read_at(start: int, count: int) -> bytes:
-            for begin, data in found:
-                if begin <= start and start + count <= begin + len(data):
-                    return data[start - begin : start - begin + count]
-            data = self.read(start, count)
-            self.check()
-            return data
-
-        return positioned_stream(read_at, self.size)
+    def _stream(self, pieces: Pieces = ()) -> pa.NativeFile:
+        """A stream over all of it, of which these pieces are there."""
+        reading = _Reading(self, pieces)
+        return pa.PythonFile(PositionedStream(reading.read_at, self.size, reading.close), mode="r")
 
     def _opened(self, stopped: Stopped) -> Seen:
         """The version that was opened first, with a handle of this process."""
@@ -218,15 +210,13 @@ class StoreFile(InputFile):
             return seen
 
     def _changed(self) -> SourceError:
-        return SourceError(
-            f"{self.name} was replaced after it was opened",
-            hint="run again once its export is complete; rows of two versions are not mixed",
-        )
+        hint = "run again once its export is complete; rows of two versions are not mixed"
+        return self.error("was replaced after it was opened", hint)
 
 
-def check_versions(files: Iterable[InputFile | None]) -> None:
+def check_versions(files: Iterable[InputFile]) -> None:
     """Raise SourceError if a store has another version of any of its files than the one that was opened."""
-    with ThreadPoolExecutor(_FILES_AHEAD, "store") as pool:
+    with ThreadPoolExecutor(FILES_AHEAD, "store") as pool:
         list(pool.map(StoreFile.check, (file for file in files if isinstance(file, StoreFile))))
 
 
@@ -236,53 +226,50 @@ class _Ahead:
     def __init__(self, file: StoreFile) -> None:
         self._file = file
         self._stop = threading.Event()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(_CONNECTIONS, "store")
 
-    def submit(self, ranges: Sequence[ByteRange]) -> Future[list[tuple[int, bytes]]]:
+    def submit(self, ranges: Sequence[ByteRange]) -> Future[Pieces]:
         """Fetch ranges; the result has each one's start and bytes. One call follows another."""
-        pool = self._pool = self._pool or ThreadPoolExecutor(_CONNECTIONS, "store")
         stopped = self._stop.is_set
-        parts = [pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
+        parts = [self._pool.submit(self._file.read, start, stop - start, stopped) for start, stop in ranges]
 
-        def finish() -> list[tuple[int, bytes]]:
+        def finish() -> Pieces:
             found = [(start, part.result()) for (start, _), part in zip(ranges, parts, strict=True)]
             if found:
                 self._file.check(stopped)
             return found
 
-        return pool.submit(finish)
+        return self._pool.submit(finish)
 
     def close(self) -> None:
         """End the threads, after at most one request each."""
         self._stop.set()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
 
-class _Pieces:
+class _Reading:
     """Reads a file from anywhere; what is read on and on comes in pieces that grow, the next one ahead."""
 
-    def __init__(self, file: StoreFile) -> None:
-        self._file, self._ahead = file, _Ahead(file)
-        self._begin, self._data, self._step = 0, b"", _HEAD
-        self._next: Future[list[tuple[int, bytes]]] | None = None
+    def __init__(self, file: StoreFile, pieces: Pieces) -> None:
+        self._file, self._ahead, self._given, self._pieces = file, _Ahead(file), pieces, pieces
+        self._end, self._step = 0, _HEAD
+        self._next: Future[Pieces] | None = None
         self.close = self._ahead.close
 
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes, fewer only at the end."""
-        stop = min(start + count, self._file.size())
-        parts: list[bytes] = []
+        stop, parts = min(start + count, self._file.size()), list[bytes]()
         while start < stop:
-            if not self._begin <= start < self._begin + len(self._data):
-                self._move(start, stop)
-            parts.append(self._data[start - self._begin : stop - self._begin])
+            there = (one for one in self._pieces if one[0] <= start < one[0] + len(one[1]))
+            begin, data = next(there, None) or self._piece(start, stop)
+            parts.append(data[start - begin : stop - begin])
             start += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _move(self, start: int, stop: int) -> None:
+    def _piece(self, start: int, stop: int) -> tuple[int, bytes]:
         """Get the piece that begins at `start`."""
         following, self._next = self._next, None
-        goes_on = start == self._begin + len(self._data)
+        goes_on = start == self._end
         self._step = min(self._step * _GROWTH, _PIECE) if goes_on and start else _HEAD
         if start == 0:
             data = self._file.head()
@@ -293,6 +280,7 @@ class _Pieces:
         else:
             data = self._file.read(start, max(stop - start, self._step))
             self._file.check()
-        self._begin, self._data = start, data
-        if goes_on and start and (end := start + len(data)) < self._file.size():
-            self._next = self._ahead.submit([(end, end + min(self._step * _GROWTH, _PIECE))])
+        self._end, self._pieces = start + len(data), (*self._given, (start, data))
+        if goes_on and start and self._end < self._file.size():
+            self._next = self._ahead.submit([(self._end, self._end + min(self._step * _GROWTH, _PIECE))])
+        return start, data

@@ -115,19 +115,15 @@ class Store:
                         return fs.FileInfo(path, fs.FileType.File, size=seen.size, mtime_ns=seen.modified)
             if isinstance(wanted, fs.FileSelector) and system.type_name == "gcs":
                 return list_google_folder(system, wanted)
-            return system.get_file_info(wanted)
+            found = system.get_file_info(wanted)
+            if isinstance(found, fs.FileInfo) and found.type == fs.FileType.NotFound and "/" in path:
+                try:  # it may be the bucket that isn't there, rather than the key
+                    system.get_file_info(fs.FileSelector(path.partition("/")[0]))
+                except FileNotFoundError as error:
+                    raise OSError("NO_SUCH_BUCKET") from error
+            return found
 
-        found = self.attempt(path, ask)
-
-        def list_bucket(system: fs.FileSystem) -> None:
-            try:
-                system.get_file_info(fs.FileSelector(path.partition("/")[0]))
-            except FileNotFoundError as error:
-                raise OSError("NO_SUCH_BUCKET") from error
-
-        if isinstance(found, fs.FileInfo) and found.type == fs.FileType.NotFound and "/" in path:
-            self.attempt(path, list_bucket)  # that isn't there, rather than the key
-        return found
+        return self.attempt(path, ask)
 
     def keep(self, path: str, kept: Kept) -> None:
         """Keep bytes of an object, and drop what was kept for longest, beyond 24 MiB."""
@@ -179,16 +175,12 @@ def open_store(address: str, settings: str) -> tuple[Store, str]:
     family = _FAMILIES.get(scheme, scheme)
     place, known = rest.partition("/")[0], _SETTINGS.get(family, ())
     if not re.fullmatch(_PLACES.get(family, "[^@]*"), place):
-        raise SourceError(
-            f"an address of {scheme}:// names no bucket, or has credentials in it",
-            hint=f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials",
-        )
+        hint = f"write {scheme}://BUCKET/KEY; the environment or a profile has the credentials"
+        raise SourceError(f"an address of {scheme}:// names no bucket, or has credentials in it", hint=hint)
     given = dict(parse_qsl(settings, keep_blank_values=True))
     if not set(given) <= set(known):
-        raise SourceError(
-            f"{address} is followed by a setting that is not known",
-            hint=f"the settings of {scheme} are: {', '.join(known) or 'none'}; credentials are none of them",
-        )
+        hint = f"the settings of {scheme} are: {', '.join(known) or 'none'}; credentials are none of them"
+        raise SourceError(f"{address} is followed by a setting that is not known", hint=hint)
     if family == "s3":
         return _s3(scheme, unquote(rest), given)
     if family == "gs":

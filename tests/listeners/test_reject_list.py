@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etl.errors import StateError, UsageError
 from etl.listeners.reject_list import RejectList
-from etl.model import Reject
+from etl.model import Reject, RowRange
 from etl.reader import open_source
 from tests.examples import examples
 
@@ -70,7 +70,7 @@ def test_ndjson_can_be_sent_again(tmp_path: Path) -> None:
         found.write()
         source = open_source([str(path)])
         assert source.holds_rejects
-        (batch,) = source.read_spans(0, [(1, None)], used=["id"])
+        (batch,) = source.read(RowRange(0), used=["id"])
         assert batch.runs is not None
         assert batch.runs.tolist() == expected
 

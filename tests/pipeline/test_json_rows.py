@@ -24,7 +24,7 @@ from etl.model import Chunk, Reject, RowRange
 from etl.pipeline.row_pipeline import JobSource, RowPipeline
 from etl.reader import open_source
 from etl.reader.file_reader import ReadOptions
-from etl.reader.files import UnpackedFile
+from etl.reader.files import InputFile
 from etl.reader.formats import READERS
 from etl.reader.ndjson_reader import NdjsonReader
 from etl.run_events import Summary
@@ -120,7 +120,7 @@ def expected(text: str) -> dict[str, Any] | set[str]:
 @contextmanager
 def blocks_of(block: int, look: int) -> Iterator[None]:
     class Small(NdjsonReader):
-        def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
+        def __init__(self, given: InputFile, options: ReadOptions) -> None:
             super().__init__(given, options, block, look)
 
     with pytest.MonkeyPatch.context() as patch:

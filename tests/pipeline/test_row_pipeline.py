@@ -19,7 +19,7 @@ from etl.encoder import Limits
 from etl.model import RowRange
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
-from etl.reader.file_reader import RowSpans, merge_spans
+from etl.reader.file_reader import RowSpans
 from tests.examples import examples, rarely
 
 ROWS = 60_000
@@ -127,7 +127,7 @@ def test_spans_are_what_their_rows_say(borders: list[int], open_end: bool, first
 @given(pairs=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 20))).map(sorted))
 def test_joined_spans_have_the_same_rows_once(pairs: list[tuple[int, int]]) -> None:
     spans = [(first, first + size) for first, size in pairs]
-    rows = [row for low, high in merge_spans(spans) for row in range(low, high or 0)]
+    rows = [row for low, high in RowSpans(spans) for row in range(low, high or 0)]
     assert rows == sorted({row for low, high in spans for row in range(low, high)})
 
 

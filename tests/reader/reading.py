@@ -17,7 +17,7 @@ from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
 from etl.reader.csv_reader import CsvReader
 from etl.reader.file_reader import FileReader, ReadOptions, RowSpan, RowSpans
-from etl.reader.files import UnpackedFile
+from etl.reader.files import InputFile
 from etl.reader.formats import recognize
 from etl.reader.locations import find_files
 
@@ -80,8 +80,10 @@ def read(
     return rows_of(found), rejects_of(found)
 
 
-def unpacked(path: Path) -> UnpackedFile:
-    return recognize(find_files(str(path), Path())[0])[0]
+def unpacked(path: Path) -> InputFile:
+    (file,) = find_files(str(path), Path())
+    recognize(file)
+    return file
 
 
 def csv_reader(path: Path, block: int = 1 << 21, **options: Any) -> CsvReader:
@@ -90,8 +92,7 @@ def csv_reader(path: Path, block: int = 1 << 21, **options: Any) -> CsvReader:
 
 def blocks(reader: FileReader, columns: Sequence[str], *spans: RowSpan, exact: bool = False) -> list[Batch]:
     """The batches of a reader, of all rows unless there are spans."""
-    read = reader.exact_batches if exact else reader.batches
-    return list(read(RowSpans(spans or [(1, None)]), columns))
+    return list(reader.batches(RowSpans(spans or [(1, None)]), columns, exact=exact))
 
 
 def csv_batches(path: Path, block: int, **options: Any) -> list[Batch]:

@@ -141,8 +141,8 @@ def test_a_look_does_not_fetch_everything() -> None:
         first = next(iter(source.read(RowRange(0))))
         assert first.rows.num_rows == 16_384
         (entry,) = source._entries
-        assert isinstance(entry.stored, WebFile)
-        assert entry.stored.have < len(how.data)
+        assert isinstance(entry.reader.given, WebFile)
+        assert entry.reader.given.have < len(how.data)
 
 
 OTHERS = {

@@ -20,7 +20,6 @@ from etl.errors import ExitCode, SourceError
 from etl.model import RowRange
 from etl.reader import open_source
 from etl.reader.file_reader import ReadOptions, RowSpans
-from etl.reader.files import UnpackedFile
 from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_errors import store_error
 from etl.reader.store_file import StoreFile
@@ -343,7 +342,7 @@ def test_pieces_of_any_size_have_the_same_rows(store: MemoryStore, piece: int, c
     store.put("b/x.parquet", parquet(5_000, 1_000))
     file = file_of(store, "b/x.parquet")
     file.piece_bytes = piece
-    reader = ParquetReader(UnpackedFile(file), ReadOptions())
+    reader = ParquetReader(file, ReadOptions())
     found = list(reader.batches(RowSpans([(1, 900), (2_500, None)]), columns))
     rows = pa.Table.from_batches([batch.rows for batch in found])
     wanted = [*range(1000), *range(2000, 5000)]
@@ -384,7 +383,7 @@ def test_no_thread_is_left_once_all_is_fetched(store: MemoryStore) -> None:
         store.put(f"b/in/{number}.csv", CSV[:400_000])
     source = open_source(["s3://b/in"])
     store.delay = 0.2
-    stored = source._entries[0].stored
+    stored = source._entries[0].reader.given
     assert stored is not None
     stored.read_ahead()
     assert [thread for thread in threading.enumerate() if thread.name == "store"]
