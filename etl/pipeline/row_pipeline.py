@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from ..arrow.json_lines import Splice
 from ..checkpoint import SentEntries
@@ -33,6 +34,8 @@ from .diff_base import NOTHING, DiffBase
 from .prefetch import prefetched
 from .settings import Settings
 
+import os
+_TRIM = int(os.environ.get("TRIM", str(32<<20)))
 _T = TypeVar("_T")
 # The entries of chunks accepted earlier that begin at or after one place, and before another.
 SentBetween: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], Iterable[SentEntries]]
@@ -102,6 +105,7 @@ class JobSource:
         self.mapper = Mapper(job.identification, transform=transform)
         self.times = StageTimes()
         # A worker process shares it with its parent.
+        self._taken = 0
         self._expected, self._expected_due = np.frombuffer(mmap.mmap(-1, 8), np.int64), -math.inf
 
     @property
@@ -147,6 +151,10 @@ class JobSource:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
         with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
             for batch in self.times.each("idle", read):
+                self._taken += batch.rows.nbytes
+                if self._taken > _TRIM:
+                    self._taken = 0
+                    pa.default_memory_pool().release_unused()
                 if perf_counter() >= self._expected_due:
                     self._expected[0] = self.source.expected_rows() or 0
                     self._expected_due = perf_counter() + _EXPECTED_SECONDS

@@ -248,6 +248,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
                 self.unchanged.add(found.positions[~differs.any(axis=1)])
                 for column in np.flatnonzero(self._every):
                     self._differs[column].add(found.positions[differs[:, column]])
+        self._snapshot.release()
 
     def changed(self, apart: BitSet | None = None) -> int:
         """How many of the known users are to be sent something that isn't an increment.
