@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from ..arrow.json_lines import Splice
 from ..checkpoint import SentEntries
@@ -34,8 +33,6 @@ from .diff_base import NOTHING, DiffBase
 from .prefetch import prefetched
 from .settings import Settings
 
-import os
-_TRIM = int(os.environ.get("TRIM", str(32<<20)))
 _T = TypeVar("_T")
 # The entries of chunks accepted earlier that begin at or after one place, and before another.
 SentBetween: TypeAlias = Callable[[tuple[int, int], tuple[int, int]], Iterable[SentEntries]]
@@ -105,7 +102,6 @@ class JobSource:
         self.mapper = Mapper(job.identification, transform=transform)
         self.times = StageTimes()
         # A worker process shares it with its parent.
-        self._taken = 0
         self._expected, self._expected_due = np.frombuffer(mmap.mmap(-1, 8), np.int64), -math.inf
 
     @property
@@ -151,10 +147,6 @@ class JobSource:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
         with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
             for batch in self.times.each("idle", read):
-                self._taken += batch.rows.nbytes
-                if self._taken > _TRIM:
-                    self._taken = 0
-                    pa.default_memory_pool().release_unused()
                 if perf_counter() >= self._expected_due:
                     self._expected[0] = self.source.expected_rows() or 0
                     self._expected_due = perf_counter() + _EXPECTED_SECONDS
@@ -254,7 +246,7 @@ class RowPipeline:
             return
         if differ is not None:
             hashed = times.each("map", map(differ.hashed, mapped))
-            with closing(prefetched(hashed, depth=1)) as ahead:
+            with closing(prefetched(hashed)) as ahead:
                 yield from times.each("diff", differ.each(times.each("idle", ahead)))
             return
         for some in mapped:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SNAPSHOT_VERSION: Final = 2  # 1 had neither doubts nor links, so it is read as one without any
 PARTITION_BYTES: Final = 16_000_000
 _METADATA: Final = b"propsync"
-_MAPPED_BYTES: Final = 16_000_000  # of mapped pages that were read
+_MAPPED_BYTES: Final = 8_000_000  # of mapped pages that were read
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
 
 
