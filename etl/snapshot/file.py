@@ -325,7 +325,7 @@ class SnapshotWriter(SortedFileWriter):
         fresh = snapshot_rows(merge_entries(old, new, unknown), self._layout, self._schema)
         added, places = at[~hit], at + np.cumsum(~hit) - ~hit  # where new keys go, and all new entries
         columns = []
-        for stored, given in zip(rows.columns, fresh.columns, strict=True):  # one at a time is in memory twice
+        for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself
             ours, theirs = _numbers(stored), _numbers(given)
             ours = np.insert(ours, added, theirs[~hit], axis=0)
             ours[places] = theirs
