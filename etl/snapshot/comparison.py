@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .file import Snapshot
     from .fingerprints import Layout
 
+_HELD_BYTES: Final = 4_000_000  # of rows until the end: many small pieces among large ones cut memory up
 _MOST_LINKS: Final = 500_000  # of one run in memory; without its link only a device's own entry counts
 
 
@@ -213,8 +214,9 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         self._users = BitSet(n)  # touched entries that are not of a device beside a user
         self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
         # Of touched entries, hashes of the ids that their rows have.
-        self._owners = SpillBuffer(path, pa.schema([KEY_FIELD, required_field("owner", pa.uint16())]))
-        self._rows = SpillBuffer(path, added_schema(layout))
+        owners = pa.schema([KEY_FIELD, required_field("owner", pa.uint16())])
+        self._owners = SpillBuffer(path, owners, held_bytes=_HELD_BYTES)
+        self._rows = SpillBuffer(path, added_schema(layout), held_bytes=_HELD_BYTES)
         self._unchanged = UnchangedUsers(snapshot)
         self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
 
