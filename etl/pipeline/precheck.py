@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
 
 from .. import amplitude
 from ..checkpoint import Checkpoint, PastRun, StateDir, mark_of
@@ -21,6 +24,9 @@ from .changed_rows import ChangedRows
 from .row_pipeline import RowPipeline
 from .settings import RowMinimum, Settings
 from .unfinished import entry_of
+
+# After so many batches free memory is given back: what is kept of each cuts it up more and more.
+_TRIMMED: Final = 64
 
 
 def increments_of(job: Job) -> list[str]:
@@ -204,10 +210,12 @@ def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None)
         found = Precheck(final, diff_base.layout)
         for row_range in pipeline.rows.files():
             with closing(pipeline.compared(row_range, differ)) as batches:
-                for compared in batches:
+                for number, compared in enumerate(batches, 1):
                     found.add(compared)
                     if kept is not None:
                         kept.add(compared)
+                    if number % _TRIMMED == 0:
+                        pa.default_memory_pool().release_unused()
         final.finish()
     if kept is not None and not final.reaches_back:
         kept.finish()

@@ -28,8 +28,8 @@ _JOIN_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 
 
-def prefetched(items: Iterator[_T], *, depth: int = 2) -> Generator[_T, None, None]:
-    """Yield the items in order, while a thread gets up to `depth` more.
+def prefetched(items: Iterator[_T], *, depth: int = 1) -> Generator[_T, None, None]:
+    """Yield the items in order, while a thread gets up to `depth` more, and the one after these.
 
     Closing the generator ends the thread, unless it is stuck in `items`.
     """

@@ -269,7 +269,7 @@ class RowPipeline:
             return
         if differ is not None:
             hashed = times.each("map", map(differ.hashed, mapped))
-            with closing(prefetched(hashed, depth=1)) as ahead:
+            with closing(prefetched(hashed)) as ahead:
                 yield from times.each("diff", differ.each(times.each("idle", ahead)))
             return
         for some in mapped:

@@ -85,6 +85,7 @@ def worker_process(make: MakeChunks, *, closing: int) -> Iterator[ChunkStream]:
 
 def _fork(be_worker: Callable[[], NoReturn]) -> int:
     """Fork; a Ctrl-C meanwhile waits, as in the child it would raise in the parent's code."""
+    pa.default_memory_pool().release_unused()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         return os.fork() or be_worker()
@@ -209,6 +210,7 @@ async def _receive(worker: socket.socket, mapped: dict[int, mmap.mmap]) -> list[
     if isinstance(found, _Failure):
         raise _error(found)
     if found is None:
+        mapped.clear()
         return None
     with suppress(ConnectionError):  # it has ended after its last list
         await loop.sock_sendall(worker, b".")

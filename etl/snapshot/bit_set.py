@@ -30,7 +30,7 @@ class BitSet:
 
     def remove(self, positions: NDArray[np.int64]) -> None:
         """Remove positions; they may repeat."""
-        some = positions[positions >= 0]
+        some = positions[self.has(positions)]  # to write to all of them would take memory for most pages
         np.bitwise_and.at(self._bytes, some >> 3, ~_BIT[some & 7])
 
     @classmethod

@@ -17,8 +17,15 @@ from ..arrow.structs import valid_mask
 from ..subject import device_keys, names_device_alone, subject_of
 from .bit_set import BitSet, KeyFilter
 from .fingerprints import LINK, owner_hashes
-from .snapshot_entries import added_entries, added_schema, last_fingerprints
-from .spill_buffer import SpillBuffer, binary_column
+from .snapshot_entries import (
+    added_entries,
+    added_schema,
+    group_starts,
+    key_order,
+    last_fingerprints,
+    required_field,
+)
+from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from .file import Snapshot
     from .fingerprints import Layout
 
+_HELD_BYTES: Final = 4_000_000  # of rows until the end: many small pieces among large ones cut memory up
 _MOST_LINKS: Final = 500_000  # of one run in memory; without its link only a device's own entry counts
 
 
@@ -205,13 +213,15 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         self._touched, self._any = BitSet(n), False  # entries with a row that differed; whether there is one
         self._users = BitSet(n)  # touched entries that are not of a device beside a user
         self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
-        self._owners = np.zeros(n, dtype=np.uint16)  # hashes of the ids of touched entries
-        self._strangers: list[NDArray[np.int64]] = []  # entries that several users share
-        self._rows = SpillBuffer(path, added_schema(layout))
+        # Of touched entries, hashes of the ids that their rows have.
+        owners = pa.schema([KEY_FIELD, required_field("owner", pa.uint16())])
+        self._owners = SpillBuffer(path, owners, held_bytes=_HELD_BYTES)
+        self._rows = SpillBuffer(path, added_schema(layout), held_bytes=_HELD_BYTES)
         self._unchanged = UnchangedUsers(snapshot)
         self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
 
     def __exit__(self, *error: object) -> None:
+        self._owners.__exit__(*error)
         self._rows.__exit__(*error)
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
@@ -236,10 +246,14 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
 
     def finish(self) -> None:
         """All rows were taken."""
-        self._owners = self._owners[:0].copy()  # two bytes of each entry, which only rows need
-        # What is sent to one user of a shared entry doesn't decide what another one has.
-        for column in np.flatnonzero(~self._every) if self._strangers else ():
-            self._differs[column].add(np.concatenate(self._strangers))
+        for rows in self._owners.parts():
+            # What is sent to one user of a shared entry doesn't decide what another one has.
+            keys, owners = (column.to_numpy() for column in rows.columns)
+            order = key_order(keys)
+            keys, owners = keys[order], owners[order]
+            shared = self._snapshot.find(keys[group_starts(owners) & ~group_starts(keys)])
+            for column in np.flatnonzero(~self._every) if len(shared) else ():
+                self._differs[column].add(shared)
         for rows in self._rows.parts():
             if rows.num_rows:
                 entries = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
@@ -248,6 +262,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
                 self.unchanged.add(found.positions[~differs.any(axis=1)])
                 for column in np.flatnonzero(self._every):
                     self._differs[column].add(found.positions[differs[:, column]])
+        self._snapshot.release()
 
     def changed(self, apart: BitSet | None = None) -> int:
         """How many of the known users are to be sent something that isn't an increment.
@@ -310,10 +325,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         if seen.positions.shape[1] == 2:
             # The owner of a device that is named alone is the same user.
             named = (entry == 1) | valid_mask(own_ids.column(subject_of(own_ids).lead))
-        own, owner = positions[named], owners[named]
-        self._owners[own] = np.where(self._owners[own] == 0, owner, self._owners[own])
-        if (other := self._owners[own] != owner).any():
-            self._strangers.append(own[other])
+        self._owners.add(seen.keys.ravel()[cells][named], owners[named])
         differs = seen.differs.reshape(-1, len(self._every))[cells]
         given = seen.fingerprints[rows] != 0
         if LINK in self._layout.names:  # which is the device's

@@ -189,6 +189,12 @@ def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
+def _numbers(column: pa.Array) -> NDArray[Any]:
+    """The numbers of a column, not copied; shape (m,), or (m, k) for values of fixed size."""
+    numbers = matrix(column, np.dtype(np.uint8)) if pa.types.is_fixed_size_binary(column.type) else None
+    return column.to_numpy() if numbers is None else numbers
+
+
 def _stored_owners(rows: pa.RecordBatch) -> NDArray[np.uint64]:
     """The users to whom the devices among a snapshot's rows are linked; shape (m,). Old ones have none."""
     if OWNER not in rows.schema.names:
@@ -318,10 +324,14 @@ class SnapshotWriter(SortedFileWriter):
         old = self._snapshot.entries(rows.take(pa.array(at[hit])), self._layout)
         self.changes += count_changes(old, new, new.keys[:0])
         fresh = snapshot_rows(merge_entries(old, new, unknown), self._layout, self._schema)
-        places, number = np.arange(len(keys)), len(keys) + np.arange(len(new))
-        places[at[hit]] = number[hit]
-        places = np.insert(places, at[~hit], number[~hit])
-        return joined([rows, fresh], self._schema).take(pa.array(places))
+        added, places = at[~hit], at + np.cumsum(~hit) - ~hit  # where new keys go, and all new entries
+        columns = []
+        for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself
+            ours, theirs = _numbers(stored), _numbers(given)
+            ours = np.insert(ours, added, theirs[~hit], axis=0)
+            ours[places] = theirs
+            columns.append(binary_column(ours) if ours.ndim == 2 else ours)
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _confirmed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Neighbouring rows of the old snapshot, with this run's number where it confirmed them."""

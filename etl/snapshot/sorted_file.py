@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTITION_BYTES: Final = 16_000_000
-_MAPPED_BYTES: Final = 32_000_000  # of mapped pages that were read
+_MAPPED_BYTES: Final = 8_000_000  # of mapped pages that were read
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
 
 
@@ -151,8 +151,8 @@ class SortedFile:
             yield part.rows.slice(start, stop - start)
             self.release(part.rows.nbytes)
 
-    def release(self, size: int) -> None:
-        """Count bytes that were read, about; release the mapped pages when they are many."""
+    def release(self, size: int = _MAPPED_BYTES + 1) -> None:
+        """Count bytes that were read, about; release the mapped pages when they are many, or at once."""
         self._read_bytes += size
         if self._read_bytes > _MAPPED_BYTES:
             self._read_bytes = 0
@@ -200,6 +200,8 @@ class SortedFileWriter(ABC):
             replacing_file(self._path) as file,
             pa.ipc.new_file(file, schema) as writer,
         ):
+            # A partition takes large pieces of memory, and what is free by now is in small ones.
+            pa.default_memory_pool().release_unused()
             most = self._added.rows + (0 if self._old is None else len(self._old))
             for first, stop in bucket_ranges(most * entry_bytes, PARTITION_BYTES):
                 rows = self._partition(first, stop)

@@ -80,7 +80,7 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
     def parts(self) -> Iterator[pa.RecordBatch]:
         """All rows, bucket by bucket, in parts that fit into memory."""
         width = sum(field.type.byte_width for field in self.schema)
-        for first, stop in bucket_ranges(self.rows * width):
+        for first, stop in bucket_ranges(self.rows * width, self._held_bytes // _PARTS):
             yield self.read(first, stop)
 
     def _sort(self) -> None:
@@ -157,7 +157,7 @@ def write_errors(path: Path) -> Iterator[None]:
         raise state_error(path, error) from error
 
 
-def bucket_ranges(size: int, part_bytes: int = _HELD_BYTES) -> Iterator[tuple[int, int]]:
+def bucket_ranges(size: int, part_bytes: int) -> Iterator[tuple[int, int]]:
     """All buckets in ranges (first, stop), of about `part_bytes` where all of them together have `size`."""
     step = BUCKETS
     while step > 1 and size > BUCKETS // step * part_bytes:
