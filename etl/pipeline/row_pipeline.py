@@ -121,31 +121,35 @@ class JobSource:
         """Each file as one range."""
         return (RowRange(file) for file in range(len(self.source.files)))
 
-    def read(self, *ranges: RowRange) -> Iterator[Batch]:
-        """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them."""
-        file = ranges[0].file
+    def read(self, *ranges: RowRange, coded: bool = False) -> Iterator[Batch]:
+        """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them.
+
+        `coded`: columns of few texts may be dictionaries, and so may what is mapped of them.
+        """
+        file, spans = ranges[0].file, [(one.first, one.stop) for one in ranges]
         if self.mapper.has_transform:
             whole = [(one.first, one.stop) for one in map(framed, ranges)]
             batches = frames(self.source.read_spans(file, merge_spans(whole)))
-        elif len(ranges) == 1:
-            batches = self.source.read(ranges[0], used=self.mapper.columns)
         else:
-            spans = [(one.first, one.stop) for one in ranges]
-            batches = self.source.read_spans(file, spans, used=self.mapper.columns)
+            source = self.source.coded() if coded else self.source
+            batches = source.read_spans(file, spans, used=self.mapper.columns)
         return self.times.each("source", batches)
 
-    def prefetched(self, *ranges: RowRange) -> Generator[Batch, None, None]:
+    def prefetched(self, *ranges: RowRange, coded: bool = False) -> Generator[Batch, None, None]:
         """As `read`, in a thread of its own."""
-        return prefetched(self.read(*ranges))
+        return prefetched(self.read(*ranges, coded=coded))
 
     def mapped(
         self,
         row_range: RowRange,
         batches: Iterable[Batch] | None = None,
         look: Callable[[Mapped], None] | None = None,
+        *,
+        coded: bool = False,
     ) -> Iterator[Mapped]:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
-        with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
+        given = self.prefetched(row_range, coded=coded) if batches is None else batches
+        with closing(given) if isinstance(given, Generator) else nullcontext(given) as read:
             for batch in self.times.each("idle", read):
                 if perf_counter() >= self._expected_due:
                     self._expected[0] = self.source.expected_rows() or 0
@@ -240,7 +244,8 @@ class RowPipeline:
         Where they aren't given, they are read in a thread, and mapped in another one. `look` is called with
         each before it is compared.
         """
-        mapped, times = self.rows.mapped(row_range, batches, look), self.rows.times
+        looks = differ is not None and differ.looks
+        mapped, times = self.rows.mapped(row_range, batches, look, coded=looks), self.rows.times
         if differ is not None and batches is not None:
             yield from times.each("diff", differ.each(mapped))
             return

@@ -126,6 +126,10 @@ class FileReader:
         """As `batches`; with `open_columns` columns may have any names, and no value depends on others."""
         return self.batches(spans, columns)
 
+    def coded(self) -> FileReader:
+        """A reader of the same file that gives columns of few texts as dictionaries, if it can."""
+        return self
+
     def names(self) -> list[str]:
         """Return the columns, as far as they are known without reading everything."""
         return list(self.schema().names)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
+from operator import or_
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from ..arrow.plain_arrays import plain_schema
+from ..arrow.plain_arrays import plain_schema, plain_type
 from ..errors import StateError
 from ..model import Batch
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, plain_batches, rows_within
@@ -27,6 +29,8 @@ _TAIL: Final = 8
 _GAP: Final = 1 << 20
 _PIECES: Final = 4  # so large a row group is still fetched at once
 _WHOLE: Final = 1.5  # and so large a file
+_FEW: Final = 4096  # texts of a dictionary, in columns that take less than so many bytes a value:
+_CODE_BYTES: Final = 2
 
 
 class _Part(NamedTuple):
@@ -47,6 +51,7 @@ class ParquetReader(FileReader):
     def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._spool: IO[bytes] | None = None
+        self._codes = False
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = _opened(stream)
@@ -78,6 +83,12 @@ class ParquetReader(FileReader):
             footer = stream.read_at(length + _TAIL, size - _TAIL - length)
         return hashlib.blake2b(footer, digest_size=16).hexdigest()
 
+    def coded(self) -> ParquetReader:
+        """A reader of the same file that gives columns of few texts as dictionaries."""
+        found = copy.copy(self)
+        found._codes = True
+        return found
+
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
         parts = list(self._parts(spans, columns))
@@ -87,12 +98,32 @@ class ParquetReader(FileReader):
                 size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
                 most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
                 with source_errors(self.name):
-                    batches = _opened(next(streams), self._metadata, part.buffer).iter_batches(
+                    coded = self._coded_columns(part.groups, columns) if self._codes else []
+                    batches = _opened(next(streams), self._metadata, part.buffer, coded).iter_batches(
                         most, row_groups=part.groups, columns=list(columns), use_threads=False
                     )
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
-                    chosen = (batch.select(list(columns)) for batch in batches)
-                    yield from plain_batches(self.name, part.row, chosen)
+                    row = part.row
+                    for batch in (batch.select(list(columns)) for batch in batches):
+                        rows = _coded_rows(batch) if coded else None
+                        if rows is None:
+                            yield from plain_batches(self.name, row, [batch])
+                        else:
+                            yield self.batch(row, rows)
+                        row += batch.num_rows
+
+    def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
+        """Those of the columns that are stored as dictionaries of few texts in all of these row groups."""
+        coded = {name for name in columns if self._schema.field(name).type == pa.string()}
+        for found in map(self._metadata.row_group, groups):
+            chunks = {chunk.path_in_schema: chunk for chunk in map(found.column, range(found.num_columns))}
+            coded = {
+                name
+                for name in coded
+                if chunks[name].has_dictionary_page
+                and chunks[name].total_uncompressed_size < _CODE_BYTES * found.num_rows
+            }
+        return sorted(coded)
 
     def _parts(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[_Part]:
         """The row groups to read; neighbours together, as far as they are one piece for the file."""
@@ -169,9 +200,34 @@ def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:
 
 
 def _opened(
-    stream: pa.NativeFile, metadata: pq.FileMetaData | None = None, buffer: int = _BUFFER
+    stream: pa.NativeFile,
+    metadata: pq.FileMetaData | None = None,
+    buffer: int = _BUFFER,
+    coded: Sequence[str] = (),
 ) -> pq.ParquetFile:
     # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
     return pq.ParquetFile(
-        stream, metadata=metadata, pre_buffer=False, buffer_size=buffer, coerce_int96_timestamp_unit="us"
+        stream,
+        metadata=metadata,
+        read_dictionary=list(coded),
+        pre_buffer=False,
+        buffer_size=buffer,
+        coerce_int96_timestamp_unit="us",
     )
+
+
+def _coded_rows(given: pa.RecordBatch) -> pa.RecordBatch | None:
+    """The batch with its dictionaries of few texts; None for one with bad text, and for one of other types."""
+    coded = [pa.types.is_dictionary(kind) for kind in given.schema.types]
+    plain = (plain_type(kind) == kind for kind in given.schema.types)
+    try:
+        given.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    if not all(map(or_, coded, plain)):
+        return None
+    columns = [
+        values.dictionary_decode() if is_coded and len(values.dictionary) > _FEW else values
+        for values, is_coded in zip(given.columns, coded, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)
