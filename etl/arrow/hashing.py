@@ -67,9 +67,8 @@ def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
             else:
                 hashed[rows] = state
                 rows = rows.take(on)
-            state, lengths, places, up, down, ahead = (
-                some.take(on) for some in (state, lengths, places, up, down, ahead)
-            )
+            lengths, places = lengths.take(on), places.take(on)
+            state, up, down, ahead = (some.take(on) for some in (state, up, down, ahead))
         places += 1
         word = ahead >> up
         ahead = data.take(places)

@@ -61,7 +61,7 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
             renewed_ids(own, header) if keeps_ids else nullcontext() as ids,
         ):
             for row_range in rows.files():
-                for mapped in rows.mapped(row_range):
+                for mapped in rows.mapped(row_range, coded=True):
                     recorded.rows += mapped.batch.stop - mapped.batch.first
                     recorded.rejected += len(mapped.rejects)
                     recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)

@@ -57,6 +57,11 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
     def __exit__(self, *_: object) -> None:
         self.drop()
 
+    @property
+    def size(self) -> int:
+        """About how many bytes the kept rows take."""
+        return self._bytes + (0 if self._file is None else self._file.tell())
+
     def drop(self) -> None:
         """Keep nothing: the source has to be read again."""
         self.complete = self._keeps = False

@@ -6,10 +6,9 @@ import copy
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
-from operator import or_
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -51,7 +50,7 @@ class ParquetReader(FileReader):
     def __init__(self, given: UnpackedFile, options: ReadOptions) -> None:
         super().__init__(given, options)
         self._spool: IO[bytes] | None = None
-        self._codes = False
+        self.codes = False
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = _opened(stream)
@@ -86,7 +85,7 @@ class ParquetReader(FileReader):
     def coded(self) -> ParquetReader:
         """A reader of the same file that gives columns of few texts as dictionaries."""
         found = copy.copy(self)
-        found._codes = True
+        found.codes = True
         return found
 
     def batches(self, spans: RowSpans, columns: Sequence[str]) -> Iterator[Batch]:
@@ -98,18 +97,17 @@ class ParquetReader(FileReader):
                 size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
                 most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
                 with source_errors(self.name):
-                    coded = self._coded_columns(part.groups, columns) if self._codes else []
+                    coded = self._coded_columns(part.groups, columns) if self.codes else []
                     batches = _opened(next(streams), self._metadata, part.buffer, coded).iter_batches(
                         most, row_groups=part.groups, columns=list(columns), use_threads=False
                     )
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
                     row = part.row
                     for batch in (batch.select(list(columns)) for batch in batches):
-                        rows = _coded_rows(batch) if coded else None
-                        if rows is None:
-                            yield from plain_batches(self.name, row, [batch])
+                        if coded and _is_plain(batch, coded):
+                            yield self.batch(row, _decoded(batch, coded, _FEW))
                         else:
-                            yield self.batch(row, rows)
+                            yield from plain_batches(self.name, row, [_decoded(batch, coded)])
                         row += batch.num_rows
 
     def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
@@ -216,18 +214,19 @@ def _opened(
     )
 
 
-def _coded_rows(given: pa.RecordBatch) -> pa.RecordBatch | None:
-    """The batch with its dictionaries of few texts; None for one with bad text, and for one of other types."""
-    coded = [pa.types.is_dictionary(kind) for kind in given.schema.types]
-    plain = (plain_type(kind) == kind for kind in given.schema.types)
+def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
+    """Whether nothing is to be done about the batch, but for its dictionaries: its texts are valid, too."""
     try:
         given.validate(full=True)
     except pa.ArrowInvalid:
-        return None
-    if not all(map(or_, coded, plain)):
-        return None
+        return False
+    return all(field.name in coded or plain_type(field.type) == field.type for field in given.schema)
+
+
+def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
+    """The batch with texts in place of dictionaries of more than a few texts."""
     columns = [
-        values.dictionary_decode() if is_coded and len(values.dictionary) > _FEW else values
-        for values, is_coded in zip(given.columns, coded, strict=True)
+        values.dictionary_decode() if name in coded and len(values.dictionary) > few else values
+        for name, values in zip(given.schema.names, given.columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)
+    return pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given

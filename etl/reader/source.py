@@ -29,15 +29,12 @@ from .store_file import check_versions
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A file of the source, its reader, and the columns that the folders above it add.
-
-    `stored` is None for what is in memory.
-    """
+    """A file of the source, its reader, and the columns that the folders above it add."""
 
     reader: FileReader
     file: SourceFile
     added: dict[str, str | None]
-    stored: InputFile | None = None
+    stored: InputFile | None = None  # what is in memory has none
 
     @property
     def repeatable(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ SNAPSHOT_VERSION: Final = 2  # 1 had neither doubts nor links, so it is read as 
 PARTITION_BYTES: Final = 16_000_000
 _METADATA: Final = b"propsync"
 _MAPPED_BYTES: Final = 32_000_000  # of mapped pages that were read
+_SEARCHED_BYTES: Final = 16  # of an entry, at most
+_PIECE: Final = 1 << 16
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
 
 
@@ -117,9 +120,10 @@ class SortedFile:
     def __init__(self, path: Path) -> None:
         self._read_bytes = 0
         try:
-            with path.open("rb") as file:
-                self._mapped: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            reader = pa.ipc.open_file(pa.py_buffer(self._mapped))
+            self._file = path.open("rb", buffering=0)
+            self._mapped: mmap.mmap | None = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            whole = pa.py_buffer(self._mapped)
+            self._address, reader = whole.address, pa.ipc.open_file(whole)
             fields = json.loads((reader.schema.metadata or {})[_METADATA])
             newer = int(fields.pop("version")) > SNAPSHOT_VERSION
             newer |= int(fields.get("hashing", FIRST_HASHING)) > NEWEST_HASHING
@@ -156,16 +160,22 @@ class SortedFile:
         """Release the file; arrays made of it stay valid."""
         self.partitions = []
         self._mapped = None
+        self._file.close()
 
     def split(self, keys: NDArray[np.uint64]) -> Iterator[tuple[slice, Partition]]:
-        """Ascending keys by the partition that they would be in."""
+        """Ascending keys by the partition that they would be in.
+
+        What is looked at there, keys and another column, stays mapped where it is little in all.
+        """
         if not self.partitions:
             return
         cuts = [0, *np.searchsorted(keys, self._bounds).tolist(), len(keys)]
+        large = len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
         for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=True):
             if high > low:
                 yield slice(low, high), part
-                self.release(8 * len(part))
+                if large:
+                    self.release(_SEARCHED_BYTES * len(part))
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Positions of n keys, shape (n,); -1 for those that are unknown."""
@@ -176,6 +186,18 @@ class SortedFile:
             at, hit = part.search(needles[span])
             positions[order[span]] = np.where(hit, at + part.first, -1)
         return positions
+
+    def values_at(self, column: pa.FixedSizeBinaryArray, places: NDArray[np.int64]) -> bytes:
+        """The values at these places of a partition's column, one behind the other.
+
+        A few are read: around each that is looked at in mapped memory, the system maps a large piece.
+        """
+        width, data = column.type.byte_width, column.buffers()[1]
+        if len(places) * _PIECE > column.nbytes:
+            self.release(column.nbytes)
+            return np.frombuffer(data, np.dtype((np.void, width)), len(column))[places].tobytes()
+        begin, descriptor = data.address - self._address, self._file.fileno()
+        return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
     def between(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
         """The entries with keys from `low` to `high - 1`, in order, in pieces, not copied."""
