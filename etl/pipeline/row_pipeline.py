@@ -148,8 +148,8 @@ class JobSource:
         coded: bool = False,
     ) -> Iterator[Mapped]:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
-        given = self.prefetched(row_range, coded=coded) if batches is None else batches
-        with closing(given) if isinstance(given, Generator) else nullcontext(given) as read:
+        ahead = closing(self.prefetched(row_range, coded=coded)) if batches is None else None
+        with ahead or nullcontext(batches or ()) as read:
             for batch in self.times.each("idle", read):
                 if perf_counter() >= self._expected_due:
                     self._expected[0] = self.source.expected_rows() or 0

@@ -107,7 +107,8 @@ class ParquetReader(FileReader):
                         if coded and _is_plain(batch, coded):
                             yield self.batch(row, _decoded(batch, coded, _FEW))
                         else:
-                            yield from plain_batches(self.name, row, [_decoded(batch, coded)])
+                            plain = _decoded(batch, coded) if coded else batch
+                            yield from plain_batches(self.name, row, [plain])
                         row += batch.num_rows
 
     def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
@@ -226,7 +227,9 @@ def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
 def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
     """The batch with texts in place of dictionaries of more than a few texts."""
     columns = [
-        values.dictionary_decode() if name in coded and len(values.dictionary) > few else values
+        values.dictionary_decode()
+        if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few
+        else values
         for name, values in zip(given.schema.names, given.columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(columns, names=given.schema.names) if columns else given
+    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -119,9 +119,11 @@ class SortedFile:
 
     def __init__(self, path: Path) -> None:
         self._read_bytes = 0
+        self._file: IO[bytes] | None = None
+        self._mapped: mmap.mmap | None = None
         try:
             self._file = path.open("rb", buffering=0)
-            self._mapped: mmap.mmap | None = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             whole = pa.py_buffer(self._mapped)
             self._address, reader = whole.address, pa.ipc.open_file(whole)
             fields = json.loads((reader.schema.metadata or {})[_METADATA])
@@ -140,6 +142,7 @@ class SortedFile:
         self._bounds = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
 
     def _unusable(self, path: Path, what: str, before: str = "") -> StaleCheckpointError:
+        self.close()
         return StaleCheckpointError(
             f"{path} {what}", hint=f"{before}delete the file; the next run {self.loss}"
         )
@@ -160,7 +163,8 @@ class SortedFile:
         """Release the file; arrays made of it stay valid."""
         self.partitions = []
         self._mapped = None
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def split(self, keys: NDArray[np.uint64]) -> Iterator[tuple[slice, Partition]]:
         """Ascending keys by the partition that they would be in.
@@ -196,6 +200,7 @@ class SortedFile:
         if len(places) * _PIECE > column.nbytes:
             self.release(column.nbytes)
             return np.frombuffer(data, np.dtype((np.void, width)), len(column))[places].tobytes()
+        assert self._file is not None  # noqa: S101 - it is open
         begin, descriptor = data.address - self._address, self._file.fileno()
         return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
