@@ -17,6 +17,7 @@ Keys = NDArray[np.uint64]
 LENGTH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 WORD_FACTOR = np.uint64(0xD6E8FEB86659FD93)
 _MIX_FACTORS = (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53))
+_BYTES, _WORD_BITS = np.uint64(8), np.uint64(64)  # of a word
 LOW_BYTE_MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)
 
 
@@ -43,26 +44,42 @@ def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     """Hash each string (UTF-8) to 64 bits; shape (n,). Nulls hash as the empty string."""
     _, offset_buffer, data_buffer = texts.buffers()
     offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    offsets = offsets.astype(np.int64)
     low, high = (int(offsets[0]), int(offsets[-1])) if len(texts) else (0, 0)
-    data = np.zeros(high - low + 8, dtype=np.uint8)  # with room for one word more
+    data = np.zeros((high - low) // 8 + 2, dtype="<u8")  # with room for one word more
     if high > low:
-        data[:-8] = np.frombuffer(data_buffer, np.uint8)[low:high]
+        data.view(np.uint8)[: high - low] = np.frombuffer(data_buffer, np.uint8)[low:high]
     starts, lengths = offsets[:-1] - low, np.diff(offsets)
     if texts.null_count:
         lengths[~valid_mask(texts)] = 0
     hashed = lengths.astype(np.uint64)
     hashed *= LENGTH_FACTOR
     hashed += np.uint64(seed)
-    words, shortest = word_view(data), int(lengths.min()) if len(texts) else 0
+    shortest, rows = int(lengths.min()) if len(texts) else 0, np.arange(0)
+    # A text is read by whole words, each of which is put together of two: numpy takes them twice as fast.
+    places, up = starts >> 3, starts.view(np.uint64) % _BYTES * _BYTES
+    state, down, ahead = hashed, _WORD_BITS - up, data.take(places)
     for done in range(0, int(lengths.max(initial=1)), 8):
-        # Where every text goes on, no row has to be looked for.
-        rows = slice(None) if not done or done < shortest else np.flatnonzero(lengths > done)
-        word = words[starts[rows] + done]
+        if done and done >= shortest:  # only some of the texts go on
+            on = np.flatnonzero(lengths > done)
+            if state is hashed:
+                rows = on
+            else:
+                hashed[rows] = state
+                rows = rows.take(on)
+            lengths, places = lengths.take(on), places.take(on)
+            state, up, down, ahead = (some.take(on) for some in (state, up, down, ahead))
+        places += 1
+        word = ahead >> up
+        ahead = data.take(places)
+        word |= ahead << down  # by 64 bits, of which numpy makes 0
         if done + 8 > shortest:
-            word &= LOW_BYTE_MASKS[np.minimum(lengths[rows] - done, 8)]
+            word &= LOW_BYTE_MASKS.take(np.minimum(lengths - done, 8))
         word *= WORD_FACTOR
-        word ^= hashed[rows]
-        hashed[rows] = mix_bits(word)
+        state ^= word
+        mix_bits(state)
+    if state is not hashed:
+        hashed[rows] = state
     return mix_bits(hashed)
 
 

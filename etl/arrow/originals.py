@@ -186,8 +186,11 @@ def is_textual(kind: pa.DataType) -> bool:
 
 def take_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
     """Copy the rows at `positions`; takes columns of every type."""
-    columns = [take_values(column, positions) for column in rows.columns]
-    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+    try:
+        return rows.take(pa.array(positions, pa.int64()))
+    except pa.ArrowNotImplementedError:
+        columns = [take_values(column, positions) for column in rows.columns]
+        return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
 def take_values(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:

@@ -20,6 +20,11 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, plain_type(field.type)) for field in schema])
 
 
+def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the same rows with every column as `plain_array` makes it."""
+    return pa.RecordBatch.from_arrays(list(map(plain_array, rows.columns)), names=rows.schema.names)
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that values of this type come out as."""
     if isinstance(kind, pa.BaseExtensionType):

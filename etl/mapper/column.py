@@ -65,6 +65,11 @@ class Column:
         """Where the values come from, as reasons of rejects begin."""
         return "a constant of the job" if self.spec.column is None else f"column {self.spec.column}"
 
+    @property
+    def may_read_distinct(self) -> bool:
+        """Whether it is enough to read each distinct text: nothing stands for null, and it is no id."""
+        return self.role in {"field", "value"} and self.spec.default is None and not self.spec.path
+
     def read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
         """Values for n rows; `source` is None for a constant.
 

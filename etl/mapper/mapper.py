@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
 from ..arrow.originals import rejects_of, rows_with_originals
+from ..arrow.plain_arrays import plain_array, plain_rows
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
@@ -151,6 +152,14 @@ class Mapper:
         else:
             hint = "return it as a column of the DataFrame, or remove it from the job file"
             raise TransformError(f"the job's transform returned no column {name} ({batch.source})", hint=hint)
+        if not pa.types.is_dictionary(source.type):
+            return column.read(source, n, text=batch.text), source
+        if column.may_read_distinct:
+            texts = column.read(source.dictionary, len(source.dictionary), text=batch.text)
+            if not texts.issues and not texts.values.null_count:
+                coded = pa.DictionaryArray.from_arrays(source.indices, texts.values)
+                return ColumnValues(coded, raw=texts.raw), source
+        source = plain_array(source)
         return column.read(source, n, text=batch.text), source
 
     def _large_numbers(self, rows: pa.RecordBatch, values: Mapping[str, pa.Array]) -> frozenset[str]:
@@ -171,6 +180,9 @@ class Mapper:
         dropped[given.positions] = False
         gone = (RowFault("", "dropped", "dropped by the job's transform"),)
         found += [(at, gone) for at in np.flatnonzero(dropped).tolist()]
+        if not found:
+            return batch.rejects
+        batch = replace(batch, rows=plain_rows(batch.rows))
         found.sort(key=itemgetter(0))
         positions = np.array([position for position, _ in found], dtype=np.int64)
         first = ((faults[0].code, faults[0].reason) for _, faults in found)

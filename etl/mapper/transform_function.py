@@ -85,8 +85,11 @@ def apply_transform(transform: Transform, batch: Batch) -> tuple[pa.RecordBatch,
     order = np.argsort(positions, kind="stable")
     try:
         table = pa.Table.from_pandas(result.iloc[order], preserve_index=False)
+        table.validate(full=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise _failure(transform, batch, f"returned columns of mixed types: {error}") from error
+        raise _failure(
+            transform, batch, f"returned columns of mixed types, or of bad text: {error}"
+        ) from error
     # Nones alone have no type; text is the likeliest of other batches.
     arrays = [column.combine_chunks() for column in table.columns]
     typed = [array.cast(pa.string()) if pa.types.is_null(array.type) else array for array in arrays]

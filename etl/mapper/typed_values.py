@@ -61,9 +61,7 @@ def plain_values(values: pa.Array) -> ColumnValues:
 
 
 def _strings(values: pa.Array) -> ColumnValues:
-    """Arrow doesn't check the strings of a Parquet file; a cast from binary does."""
-    if not pa.types.is_binary(values.type):
-        values = values.cast(pa.binary())
+    """Strings were checked by the reader; a cast from binary checks them."""
     try:
         return ColumnValues(values.cast(pa.string()))
     except pa.ArrowInvalid:

@@ -61,7 +61,7 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
             SnapshotWriter(own.snapshot, layout, header, old=diff_base.snapshot) as renewal,
             renewed_ids(own, header) if keeps_ids else nullcontext() as ids,
         ):
-            for mapped in rows.mapped_all():
+            for mapped in rows.mapped_all(coded=True):
                 recorded.rows += mapped.batch.stop - mapped.batch.first
                 recorded.rejected += len(mapped.rejects)
                 recorded.rejects_by_code.update(reject.code for reject in mapped.rejects)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Final
 import numpy as np
 
 from ..arrow.exact_json import is_json
+from ..arrow.plain_arrays import plain_rows, plain_schema
 from ..mapper import join_batches
 from ..reader.file_reader import RowSpans, some_rows
 from .device_owners import DeviceOwners
@@ -56,6 +57,11 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
     def __exit__(self, *_: object) -> None:
         self.drop()
 
+    @property
+    def size(self) -> int:
+        """About how many bytes the kept rows take."""
+        return self._bytes + (0 if self._file is None else self._file.tell())
+
     def drop(self) -> None:
         """Keep nothing: the source has to be read again."""
         self.complete = self._keeps = False
@@ -83,14 +89,15 @@ class ChangedRows(AbstractContextManager["ChangedRows"]):
             rows = [np.array([reject.row for reject in mapped.rejects], np.int64), batch.numbers[places]]
             rows += [some.rows for some in mapped.skipped]
             places = np.flatnonzero(np.isin(batch.numbers, np.concatenate(rows)))
-        last = self._together[-1] if self._together else None
-        other = last is not None and (last.file, self._schema) != (batch.file, batch.rows.schema)
+        last, schema = self._together[-1] if self._together else None, plain_schema(batch.rows.schema)
+        other = last is not None and (last.file, self._schema) != (batch.file, schema)
         if other or (last is not None and paired and len(places)):
             self._write()  # whose a device is, is learned batch by batch
         elif last is not None and not len(places) and not batch.rejects:
             self._together[-1] = replace(last, stop=batch.stop)
             return
-        self._schema, kept = batch.rows.schema, some_rows(batch, places)
+        kept = some_rows(batch, places)
+        self._schema, kept = schema, replace(kept, rows=plain_rows(kept.rows))
         self._together.append(kept)
         self._rows += len(places) + len(kept.rejects)
         self._bytes += kept.rows.nbytes

@@ -120,30 +120,37 @@ class JobSource:
         """Each file as one range."""
         return (RowRange(file) for file in range(len(self.source.files)))
 
-    def read(self, *ranges: RowRange) -> Iterator[Batch]:
-        """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them."""
+    def read(self, *ranges: RowRange, coded: bool = False) -> Iterator[Batch]:
+        """The batches of ranges of one file, in one pass; for a transform, whole frames that overlap them.
+
+        `coded`: columns of few texts may be dictionaries, and so may what is mapped of them.
+        """
         if self.mapper.has_transform:
             batches = frames(self.source.read(*map(framed, ranges)))
         else:
-            batches = self.source.read(*ranges, used=self.mapper.columns)
+            source = self.source.coded() if coded else self.source
+            batches = source.read(*ranges, used=self.mapper.columns)
         return self.times.each("source", batches)
 
     def read_all(self) -> Iterator[Batch]:
         """The batches of all files."""
         return chain.from_iterable(map(self.read, self.files()))
 
-    def prefetched(self, *ranges: RowRange) -> Generator[Batch, None, None]:
+    def prefetched(self, *ranges: RowRange, coded: bool = False) -> Generator[Batch, None, None]:
         """As `read`, in a thread of its own."""
-        return prefetched(self.read(*ranges))
+        return prefetched(self.read(*ranges, coded=coded))
 
     def mapped(
         self,
         row_range: RowRange,
         batches: Iterable[Batch] | None = None,
         look: Callable[[Mapped], None] | None = None,
+        *,
+        coded: bool = False,
     ) -> Iterator[Mapped]:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
-        with closing(self.prefetched(row_range)) if batches is None else nullcontext(batches) as read:
+        ahead = closing(self.prefetched(row_range, coded=coded)) if batches is None else None
+        with ahead or nullcontext(batches or ()) as read:
             for batch in self.times.each("idle", read):
                 if perf_counter() >= self._expected_due:
                     self._expected[0] = self.source.expected_rows() or 0
@@ -154,9 +161,9 @@ class JobSource:
                     look(mapped)
                 yield mapped
 
-    def mapped_all(self) -> Iterator[Mapped]:
+    def mapped_all(self, *, coded: bool = False) -> Iterator[Mapped]:
         """The batches of all files, mapped."""
-        return chain.from_iterable(map(self.mapped, self.files()))
+        return chain.from_iterable(self.mapped(one, coded=coded) for one in self.files())
 
 
 class RowPipeline:
@@ -263,7 +270,8 @@ class RowPipeline:
         Where they aren't given, they are read in a thread, and mapped in another one. `look` is called with
         each before it is compared.
         """
-        mapped, times = self.rows.mapped(row_range, batches, look), self.rows.times
+        looks = differ is not None and differ.looks
+        mapped, times = self.rows.mapped(row_range, batches, look, coded=looks), self.rows.times
         if differ is not None and batches is not None:
             yield from times.each("diff", differ.each(mapped))
             return

@@ -50,7 +50,7 @@ from .settings import Settings, at_endpoint, known_limits
 from .source_files import digests_meanwhile, drop_kept, reads_rejects, stays_beside, with_kept
 from .worker_process import may_fork, worker_process
 
-# Bytes of a source from which on a worker process saves more time than it takes to start.
+# Bytes to be read from which on a worker process saves more time than it takes to start.
 _WORTH_A_PROCESS: Final = 16 << 20
 _EXAMPLES: Final = 3  # of rejects with the same code
 
@@ -186,7 +186,8 @@ class _Run:
 
     def _open_stream(self, lock: int) -> AbstractContextManager[ChunkStream]:
         """The chunks of what is left; from a worker process if that is asked for, or pays."""
-        pays = self.settings.rate is None and (self.source.total_bytes() or 0) >= _WORTH_A_PROCESS
+        size = self.changed.size if self.changed.complete else self.source.total_bytes() or 0
+        pays = self.settings.rate is None and size >= _WORTH_A_PROCESS
         wanted = pays if self.settings.processes is None else self.settings.processes == 2
         if wanted and self.source.repeatable:
             self.source.fetch()

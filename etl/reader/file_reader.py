@@ -113,6 +113,10 @@ class FileReader:
         """
         raise NotImplementedError
 
+    def coded(self) -> FileReader:
+        """A reader of the same file that gives columns of few texts as dictionaries, if it can."""
+        return self
+
     def names(self) -> list[str]:
         """Return the columns, as far as they are known without reading everything."""
         return list(self.schema().names)

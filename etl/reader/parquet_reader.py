@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..arrow.plain_arrays import plain_schema
+from ..arrow.plain_arrays import plain_schema, plain_type
 from ..model import Batch
 from .file_reader import BATCH_BYTES, FileReader, ReadOptions, RowSpans, rows_within
 from .files import HEAD, ByteRange, InputFile, TemporaryCopy, guarded, source_errors
@@ -22,6 +23,8 @@ _TAIL: Final = 8
 _GAP: Final = 1 << 20
 _PIECES: Final = 4  # so large a row group is still fetched at once
 _WHOLE: Final = 1.5  # and so large a file
+_FEW: Final = 4096  # texts of a dictionary, in columns that take less than so many bytes a value:
+_CODE_BYTES: Final = 2
 
 
 class _Part(NamedTuple):
@@ -43,6 +46,7 @@ class ParquetReader(FileReader):
 
     def __init__(self, given: InputFile, options: ReadOptions) -> None:
         super().__init__(given, options)
+        self.codes = False
         self._file = self._seekable(given)
         with source_errors(self.name), closing(self._file.open()) as stream:
             opened = _opened(stream)
@@ -64,6 +68,12 @@ class ParquetReader(FileReader):
             footer = stream.read_at(length + _TAIL, size - _TAIL - length)
         return hashlib.blake2b(footer, digest_size=16).hexdigest()
 
+    def coded(self) -> ParquetReader:
+        """A reader of the same file that gives columns of few texts as dictionaries."""
+        found = copy.copy(self)
+        found.codes = True
+        return found
+
     def batches(self, spans: RowSpans, columns: Sequence[str], *, exact: bool = False) -> Iterator[Batch]:
         """Yield the rows of the row groups that have wanted rows."""
         parts = self._parts(spans, columns)
@@ -73,12 +83,32 @@ class ParquetReader(FileReader):
                 size, count = sum(one.total_byte_size for one in found), sum(one.num_rows for one in found)
                 most = min(self.options.batch_rows, rows_within(BATCH_BYTES, size, count))
                 with source_errors(self.name):
-                    batches = _opened(next(streams), self._metadata, part.buffer).iter_batches(
+                    coded = self._coded_columns(part.groups, columns) if self.codes else []
+                    batches = _opened(next(streams), self._metadata, part.buffer, coded).iter_batches(
                         most, row_groups=part.groups, columns=list(columns), use_threads=False
                     )
                     batches = guarded(batches, self.name, f"in row {part.row} or after it")
-                    chosen = (batch.select(list(columns)) for batch in batches)
-                    yield from self.plain_batches(part.row, chosen)
+                    row = part.row
+                    for batch in (batch.select(list(columns)) for batch in batches):
+                        if coded and _is_plain(batch, coded):
+                            yield self.batch(row, _decoded(batch, coded, _FEW))
+                        else:
+                            plain = _decoded(batch, coded) if coded else batch
+                            yield from self.plain_batches(row, [plain])
+                        row += batch.num_rows
+
+    def _coded_columns(self, groups: Sequence[int], columns: Sequence[str]) -> list[str]:
+        """Those of the columns that are stored as dictionaries of few texts in all of these row groups."""
+        coded = {name for name in columns if self._schema.field(name).type == pa.string()}
+        for found in map(self._metadata.row_group, groups):
+            chunks = {chunk.path_in_schema: chunk for chunk in map(found.column, range(found.num_columns))}
+            coded = {
+                name
+                for name in coded
+                if chunks[name].has_dictionary_page
+                and chunks[name].total_uncompressed_size < _CODE_BYTES * found.num_rows
+            }
+        return sorted(coded)
 
     def _parts(self, spans: RowSpans, columns: Sequence[str]) -> list[_Part]:
         """The row groups to read; neighbours together, as far as they are one piece for the file."""
@@ -136,9 +166,37 @@ def merge_ranges(ranges: Sequence[ByteRange]) -> list[ByteRange]:
 
 
 def _opened(
-    stream: pa.NativeFile, metadata: pq.FileMetaData | None = None, buffer: int = _BUFFER
+    stream: pa.NativeFile,
+    metadata: pq.FileMetaData | None = None,
+    buffer: int = _BUFFER,
+    coded: Sequence[str] = (),
 ) -> pq.ParquetFile:
     # Microseconds, because the year 9999 that many exports use for "never" overflows in nanoseconds.
     return pq.ParquetFile(
-        stream, metadata=metadata, pre_buffer=False, buffer_size=buffer, coerce_int96_timestamp_unit="us"
+        stream,
+        metadata=metadata,
+        read_dictionary=list(coded),
+        pre_buffer=False,
+        buffer_size=buffer,
+        coerce_int96_timestamp_unit="us",
     )
+
+
+def _is_plain(given: pa.RecordBatch, coded: Collection[str]) -> bool:
+    """Whether nothing is to be done about the batch, but for its dictionaries: its texts are valid, too."""
+    try:
+        given.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return all(field.name in coded or plain_type(field.type) == field.type for field in given.schema)
+
+
+def _decoded(given: pa.RecordBatch, coded: Collection[str], few: int = -1) -> pa.RecordBatch:
+    """The batch with texts in place of dictionaries of more than a few texts."""
+    columns = [
+        values.dictionary_decode()
+        if name in coded and pa.types.is_dictionary(values.type) and len(values.dictionary) > few
+        else values
+        for name, values in zip(given.schema.names, given.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=given.schema.names)

@@ -109,6 +109,10 @@ class Source:
         stored = StoredFile(self._entries[file].file.name, fs.LocalFileSystem(), str(path))
         return self._with_entry(file, _opened(stored, ReadOptions(batch_rows=self._batch_rows)))
 
+    def coded(self) -> Source:
+        """The same source, in which columns of few texts may be dictionaries."""
+        return replace(self, _entries=tuple(replace(one, reader=one.reader.coded()) for one in self._entries))
+
     def _with_entry(self, file: int, entry: _Entry) -> Source:
         entries = (*self._entries[:file], entry, *self._entries[file + 1 :])
         return replace(self, _entries=entries, files=tuple(one.file for one in entries))

@@ -23,7 +23,8 @@ _CREDENTIALS: Final = {
     "gs": (("GOOGLE_APPLICATION_CREDENTIALS",),
            "gcloud", ("~/.config/gcloud/application_default_credentials.json",), "metadata server"),
     "abfs": (("AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE",
-              "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"), "Azure CLI", ("~/.azure",), "managed identity"),
+              "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"),
+             "Azure CLI", ("~/.azure",), "managed identity"),
 }  # fmt: skip
 
 

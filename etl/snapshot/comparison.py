@@ -210,6 +210,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         self._layout = layout
         self._every = layout.cumulative
         self._differs = [BitSet(n) for _ in layout.names]
+        self._differed = np.zeros(len(layout.names), np.bool_)  # columns in which a row differed
         self._touched, self._any = BitSet(n), False  # entries with a row that differed; whether there is one
         self._users = BitSet(n)  # touched entries that are not of a device beside a user
         self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
@@ -331,7 +332,8 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         if LINK in self._layout.names:  # which is the device's
             given[entry == 0, -1] = False
         alone = len(np.unique(positions)) == len(positions)
-        for column in np.flatnonzero(~self._every):
+        self._differed |= differs.any(axis=0)
+        for column in np.flatnonzero(self._differed & ~self._every):
             last = np.flatnonzero(given[:, column])
             if not alone:
                 last = last[len(last) - 1 - np.unique(positions[last][::-1], return_index=True)[1]]

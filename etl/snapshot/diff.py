@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Rows looked up together: a share of the snapshot's entries, and no more than memory can hold.
 _SHARE: Final = 200
-_MOST: Final = 65_536
+_MOST: Final = 81_920
 _HELD_BYTES: Final = 48_000_000
 _BITS: Final = (1 << 16) - 1
 _ROUNDS: Final = 8  # a longer chain of users and devices is followed row by row

@@ -8,7 +8,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from .sorted_file import Partition
 
 _RUN, _WHOLE = "run", "whole"  # columns
-_PIECE: Final = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +82,25 @@ class Snapshot(SortedFile):
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
         order = key_order(keys)
-        wholes = whole_fingerprints(fingerprints, layout)
-        positions = np.full(len(keys), -1, dtype=np.int64)
-        same = np.zeros(len(keys), dtype=np.bool_)
-        equal = np.zeros(fingerprints.shape, dtype=np.bool_)
-        for span, part in self.split(keys[order]):
-            rows = order[span]
-            at, hit = part.search(keys[rows])
-            positions[rows] = np.where(hit, at + part.first, -1)
+        keys, wholes = keys[order], whole_fingerprints(fingerprints, layout)[order]
+        positions, same = np.full(len(keys), -1, dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
+        equal, rest, values = np.zeros(fingerprints.shape, dtype=np.bool_), [order[:0]], [b""]
+        for span, part in self.split(keys):
+            at, hit = part.search(keys[span])
+            positions[span] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
-            alike = hit & ((wholes[rows] == 0) | (part.column(_WHOLE)[at] == wholes[rows]))
-            same[rows] = alike
-            self.release(wholes.itemsize * len(part))
-            rest = np.flatnonzero(hit & ~alike)
-            if len(rest) and layout.mode == "property":
-                stored = matrix(part.rows.column(PRINTS), layout.dtype)
-                here, there = self._columns_of(layout)
-                given = fingerprints[rows[rest]][:, here]
-                equal[rows[rest][:, None], here] = stored[at[rest]][:, there] == given
-                # The system maps a large piece around each.
-                self.release(min(stored.nbytes, len(rest) * _PIECE))
-        equal[same] = True
-        return EntryMatches(positions, equal, same)
+            same[span] = alike = hit & ((wholes[span] == 0) | (part.column(_WHOLE)[at] == wholes[span]))
+            if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
+                rest.append(order[span][other])
+                values.append(self.values_at(part.rows.column(PRINTS), at[other]))
+        if len(rows := np.concatenate(rest)):
+            here, there = self._columns_of(layout)
+            stored = np.frombuffer(b"".join(values), layout.dtype).reshape(len(rows), -1)
+            equal[rows[:, None], here] = stored[:, there] == fingerprints[rows][:, here]
+        equal[order[same]] = True
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        return EntryMatches(positions[places], equal, same[places])
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
@@ -164,9 +160,9 @@ class Snapshot(SortedFile):
             if len(here):
                 yield part, here
 
-    def _columns_of(self, layout: Layout) -> tuple[list[int], list[int]]:
+    def _columns_of(self, layout: Layout) -> tuple[NDArray[np.int64], list[int]]:
         """The places, in the layout and in the file, of the columns that both have."""
-        here = [place for place, name in enumerate(layout.names) if name in self.names]
+        here = np.flatnonzero(np.isin(layout.names, self.names))
         return here, [self.names.index(layout.names[place]) for place in here]
 
 

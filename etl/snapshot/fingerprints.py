@@ -174,10 +174,10 @@ def fingerprints_of(
         return hashed.of_all(layout.compared).reshape(-1, 1)
     fingerprints = np.empty((identifications.num_rows, len(layout.names)), dtype=layout.dtype)
     for place, group in enumerate(layout.compared):
-        fingerprints[:, place] = hashed.finish(*hashed.sum(group))
+        hashed.finish(*hashed.sum(group), fingerprints[:, place])
     if layout.paired:
         device = identifications.column(LINK)
-        fingerprints[:, -1] = hashed.finish(hash_texts(device, salt_of(_LINKED)), valid_mask(device))
+        hashed.finish(hash_texts(device, salt_of(_LINKED)), valid_mask(device), fingerprints[:, -1])
     return fingerprints
 
 
@@ -232,23 +232,26 @@ class _RowHashes:
         """The sums of the hashes of a group's values, and which rows have one at all."""
         n = self._rows.num_rows
         columns = [(path, self._columns[path]) for path in group.paths if path in self._columns]
-        total: Hashes = np.zeros(n, dtype=np.uint64)
+        total: Hashes | None = None
         for path, column in columns:
             if column.null_count == n:
                 continue
             hashed = hash_values(column, salt_of(path), self._rules)
             if column.null_count:
                 hashed[~valid_mask(column)] = 0
-            total += hashed
+            total = hashed if total is None else np.add(total, hashed, out=total)
+        if total is None:
+            total = np.zeros(n, dtype=np.uint64)
         return total, _any_valid([column for _, column in columns], n)
 
-    def finish(self, total: Hashes, there: NDArray[np.bool_]) -> NDArray[np.uint32]:
-        """32-bit fingerprints of such sums."""
-        total = total ^ self.user
+    def finish(self, total: Hashes, there: NDArray[np.bool_], out: NDArray[np.unsignedinteger]) -> None:
+        """32-bit fingerprints of such sums, which are used up; `out` is where they go."""
+        total ^= self.user
         total *= _LAST
         total >>= _HALF
-        halved = np.maximum(total, _ONE).astype("<u4")
-        return halved if there.all() else np.where(there, halved, np.uint32(0))
+        np.maximum(total, _ONE, out=out, casting="unsafe")
+        if not there.all():
+            out[~there] = 0
 
     def of_all(self, groups: tuple[FieldGroup, ...]) -> Hashes:
         """64-bit fingerprints of all groups together. Where nothing is given, a link still counts."""

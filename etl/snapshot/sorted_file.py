@@ -6,12 +6,13 @@ Mapped pages that were read count as memory of the process, so they are released
 from __future__ import annotations
 
 import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PARTITION_BYTES: Final = 16_000_000
 _MAPPED_BYTES: Final = 8_000_000  # of mapped pages that were read
+_SEARCHED_BYTES: Final = 16  # of an entry, at most
+_PIECE: Final = 1 << 16
 _STRIDE: Final = 64  # keys between two that are kept in memory: 2.5 MB for 20 million
 
 
@@ -83,10 +86,13 @@ class SortedFile:
 
     def __init__(self, path: Path) -> None:
         self._read_bytes = 0
+        self._file: IO[bytes] | None = None
+        self._mapped: mmap.mmap | None = None
         try:
-            with path.open("rb") as file:
-                self._mapped: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            reader = pa.ipc.open_file(pa.py_buffer(self._mapped))
+            self._file = path.open("rb", buffering=0)
+            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            whole = pa.py_buffer(self._mapped)
+            self._address, reader = whole.address, pa.ipc.open_file(whole)
             metadata = FileMetadata.unpack(reader.schema.metadata or {})
             if metadata is not None:
                 self.schema, self.metadata = reader.schema, metadata
@@ -100,6 +106,7 @@ class SortedFile:
         self._bounds = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
 
     def _unusable(self, path: Path, what: str, before: str = "") -> StaleCheckpointError:
+        self.close()
         return StaleCheckpointError(
             f"{path} {what}", hint=f"{before}delete the file; the next run {self.loss}"
         )
@@ -120,16 +127,23 @@ class SortedFile:
         """Release the file; arrays made of it stay valid."""
         self.partitions = []
         self._mapped = None
+        if self._file is not None:
+            self._file.close()
 
     def split(self, keys: NDArray[np.uint64]) -> Iterator[tuple[slice, Partition]]:
-        """Ascending keys by the partition that they would be in."""
+        """Ascending keys by the partition that they would be in.
+
+        What is looked at there, keys and another column, stays mapped where it is little in all.
+        """
         if not self.partitions:
             return
         cuts = [0, *np.searchsorted(keys, self._bounds).tolist(), len(keys)]
+        large = len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
         for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=True):
             if high > low:
                 yield slice(low, high), part
-                self.release(8 * len(part))
+                if large:
+                    self.release(_SEARCHED_BYTES * len(part))
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Positions of n keys, shape (n,); -1 for those that are unknown."""
@@ -140,6 +154,19 @@ class SortedFile:
             at, hit = part.search(needles[span])
             positions[order[span]] = np.where(hit, at + part.first, -1)
         return positions
+
+    def values_at(self, column: pa.FixedSizeBinaryArray, places: NDArray[np.int64]) -> bytes:
+        """The values at these places of a partition's column, one behind the other.
+
+        A few are read: around each that is looked at in mapped memory, the system maps a large piece.
+        """
+        width, data = column.type.byte_width, column.buffers()[1]
+        if len(places) * _PIECE > column.nbytes:
+            self.release(column.nbytes)
+            return np.frombuffer(data, np.dtype((np.void, width)), len(column))[places].tobytes()
+        assert self._file is not None  # noqa: S101 - it is open
+        begin, descriptor = data.address - self._address, self._file.fileno()
+        return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
     def between(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
         """The entries with keys from `low` to `high - 1`, in order, in pieces, not copied."""

@@ -77,6 +77,9 @@ def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hash
         values, kind = values.cast(pa.string()), pa.string()
     if pa.types.is_string(kind):
         return _hash_texts(values, salt, rules)
+    if pa.types.is_dictionary(kind):
+        distinct: Hashes = np.append(hash_values(values.dictionary, salt, rules), np.uint64(0))
+        return distinct.take(_dense(values.indices))
     if pa.types.is_boolean(kind):
         return hash_bits(_dense(values).astype(np.uint64), salt ^ _BOOLEAN)
     if pa.types.is_integer(kind):
@@ -110,10 +113,6 @@ def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
         keys, members = lists.flatten().flatten()
         hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, rules)
         return hash_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)
-    if pa.types.is_dictionary(kind):
-        distinct: Hashes = np.append(hash_values(values.dictionary, salt, rules), np.uint64(0))
-        taken: Hashes = distinct[values.indices.fill_null(0).to_numpy(zero_copy_only=False)]
-        return taken
     if pa.types.is_run_end_encoded(kind):
         return hash_values(pc.run_end_decode(values), salt, rules)
     if isinstance(kind, pa.BaseExtensionType):

@@ -21,6 +21,8 @@ from etl.mapper import Mapper
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import USER, batch_of, outcomes, sent, with_users
 
+# A reader gives no strings that are none.
+KINDS = [kind for kind in ARROW_SAMPLES if kind != "string that is none"]
 SPECS = {str(type_): ColumnSpec(column="v", type=type_) for type_ in (None, *get_args(ValueType))}
 SINGLE = {name: spec for name, spec in SPECS.items() if name not in {"list", "json"}}
 LISTED = {name: SPECS[name] for name in ("None", "number", "list", "json")}
@@ -32,7 +34,7 @@ AS_TEXT = [
 ]
 
 
-@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_values_keep_their_type_in_slices_too(kind: str) -> None:
     array, expected = ARROW_SAMPLES[kind]
     assert outcomes(array) == expected
@@ -41,7 +43,7 @@ def test_values_keep_their_type_in_slices_too(kind: str) -> None:
     assert outcomes(array.slice(1)) == expected[1:]
 
 
-@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_of_array_fails_anywhere_and_the_type_never_depends_on_the_values(kind: str) -> None:
     whole = with_users(ARROW_SAMPLES[kind][0])
     nothing = with_users(ARROW_SAMPLES[kind][0].slice(0, 0))

@@ -47,6 +47,8 @@ def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         patch.setattr(sorted_file, "PARTITION_BYTES", 10_000)
         # So that pages are given back all the time.
         patch.setattr(sorted_file, "_MAPPED_BYTES", 1)
+        # So that some values are read, and some looked at in memory.
+        patch.setattr(sorted_file, "_PIECE", 400)
         with opened(write(tmp_path_factory.mktemp("state"), request.param)) as found:
             yield found
 
