@@ -61,7 +61,9 @@ def found(job: Job, path: Path, *, coded: bool) -> tuple[Any, ...]:
     prints = [fingerprints_of(some.identifications, layout, rows.splice).tolist() for some in mapped]
     ids = [some.identifications.column("user_id").to_pylist() for some in mapped]
     rejects = [(reject, reject.faults) for some in mapped for reject in some.rejects]
-    skipped = sorted((one.column, one.reason, *one.rows.tolist()) for some in mapped for one in some.skipped)
+    skipped = sorted(
+        (one.column, one.reason, row) for some in mapped for one in some.skipped for row in one.rows.tolist()
+    )
     kinds = [kind for some in mapped for kind in some.batch.rows.schema.types]
     return (numbers, [*chain(*prints)], [*chain(*ids)], rejects, skipped), any(
         map(pa.types.is_dictionary, kinds)

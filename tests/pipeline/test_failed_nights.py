@@ -100,7 +100,7 @@ def dying_at(step: str) -> Iterator[None]:
         "kept": ("keep_accepted", resume, after(keep)),
         "create": ("create_database", store, before),
         "created": ("create_database", store, after(database.create_database)),
-        "begin": ("begin", InFlightFile, before),
+        "begin": ("__init__", InFlightFile, before),
     }[step]
     with patch.object(owner, name, other):
         yield
