@@ -56,7 +56,6 @@ CHANGES: dict[str, Any] = {
     "ignoring": {"by": "property", "ignore": ["company"]},
     "user, ignoring": {"by": "user", "ignore": ["company"]},
 }
-SETS = {"plan": "plan", "score": SCORE}
 WORDS = st.sampled_from(["", "a", "b"])
 DEVICES = st.sampled_from(["", "device-1", "device-2"])
 ROWS = st.fixed_dictionaries(
@@ -252,20 +251,6 @@ def test_an_equal_number_of_another_type_is_no_change(
         pq.write_table(table, path)
         summary = send(job, sandbox, [path])
     assert (summary.tally.unchanged, sandbox.stats.requests) == (3, 1)
-
-
-def test_rows_above_the_one_that_links_their_device_are_sent_once_more(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
-    job = job_in(tmp_path, {"user_id": "id", "device_id": "device", "user_properties": SETS})
-    rows: list[Row] = [
-        {"id": "", "device": "phone", "plan": "a", "score": "1"},
-        {"id": "user-1", "device": "phone", "plan": "b", "score": ""},
-    ]
-    night(job, sandbox, [{"id": "user-1", "device": "", "plan": "b", "score": "2"}])
-    # When the phone is linked, the user's own score stays; from then on the first row is about the user.
-    assert [night(job, sandbox, rows).tally.accepted for _ in range(4)] == [2, 2, 0, 0]
-    assert sandbox.profiles.users["user-1"].properties == {"plan": "b", "score": 1}
 
 
 def test_a_stream_is_not_looked_through_so_later_rows_go_in_full(tmp_path: Path, sandbox: Sandbox) -> None:
