@@ -128,8 +128,7 @@ class JobSource:
         if self.mapper.has_transform:
             batches = frames(self.source.read(*map(framed, ranges)))
         else:
-            source = self.source.coded() if coded else self.source
-            batches = source.read(*ranges, used=self.mapper.columns)
+            batches = self.source.read(*ranges, used=self.mapper.columns, coded=coded)
         return self.times.each("source", batches)
 
     def read_all(self) -> Iterator[Batch]:

@@ -109,10 +109,6 @@ class Source:
         stored = StoredFile(self._entries[file].file.name, fs.LocalFileSystem(), str(path))
         return self._with_entry(file, _opened(stored, ReadOptions(batch_rows=self._batch_rows)))
 
-    def coded(self) -> Source:
-        """The same source, in which columns of few texts may be dictionaries."""
-        return replace(self, _entries=tuple(replace(one, reader=one.reader.coded()) for one in self._entries))
-
     def _with_entry(self, file: int, entry: _Entry) -> Source:
         entries = (*self._entries[:file], entry, *self._entries[file + 1 :])
         return replace(self, _entries=entries, files=tuple(one.file for one in entries))
@@ -149,14 +145,19 @@ class Source:
     # --- reading -----------------------------------------------------------------------------------------
 
     def read(
-        self, *ranges: RowRange, columns: Sequence[str] | None = None, used: Sequence[str] | None = None
+        self,
+        *ranges: RowRange,
+        columns: Sequence[str] | None = None,
+        used: Sequence[str] | None = None,
+        coded: bool = False,
     ) -> Iterator[Batch]:
         """Yield the rows of ascending ranges of one file, in one pass, in batches that tile each range.
 
         Ranges that overlap are one. A batch has at most `batch_rows` rows. `columns` None reads all. `used`
         names those whose values matter: NDJSON then has these, whatever its other columns are, and null if a
-        row lacks one; other files have all. SourceError at once if the file has no such column, and later if
-        it can't be read or, in a source that isn't repeatable, was read before.
+        row lacks one; other files have all. `coded`: columns of few texts may be dictionaries. SourceError at
+        once if the file has no such column, and later if it can't be read or, in a source that isn't
+        repeatable, was read before.
         """
         entry = self._entries[ranges[0].file]
         exact = used is not None and entry.reader.open_columns
@@ -167,12 +168,15 @@ class Source:
             if missing := sorted(set(wanted).difference(names), key=wanted.index):
                 hint = f"its columns are: {', '.join(names)}" if names else "it has no columns"
                 raise SourceError(f"{entry.file.name} has no column {', '.join(missing)}", hint=hint)
-        return self._batches(ranges, wanted, exact=exact)
+        reader = entry.reader.coded() if coded else entry.reader
+        return self._batches(replace(entry, reader=reader), ranges, wanted, exact=exact)
 
-    def _batches(self, ranges: Sequence[RowRange], columns: list[str], *, exact: bool) -> Iterator[Batch]:
-        entry, spans = self._entries[ranges[0].file], RowSpans([(one.first, one.stop) for one in ranges])
+    def _batches(
+        self, entry: _Entry, ranges: Sequence[RowRange], columns: list[str], *, exact: bool
+    ) -> Iterator[Batch]:
         entry.reader.given.read_ahead()
         stored = [name for name in columns if name not in entry.added]
+        spans = RowSpans([(one.first, one.stop) for one in ranges])
         found = entry.reader.batches(spans, stored, exact=exact)
         for batch in split_batches(found, spans, self._batch_rows):
             yield entry.complete(batch, ranges[0].file, columns)

@@ -18,6 +18,7 @@ from etl import Job
 from etl.model import Mapped, RowRange
 from etl.pipeline.row_pipeline import JobSource
 from etl.reader import open_source, parquet_reader
+from etl.reader.parquet_reader import ParquetReader
 from etl.snapshot import layout_of
 from etl.snapshot.fingerprints import fingerprints_of
 from tests.examples import examples
@@ -119,3 +120,22 @@ def test_a_dictionary_of_many_texts_or_with_bad_text_comes_as_texts(
         assert coded == plain
         assert [reject.code for reject, _ in coded[3]] == rejected
         assert was_coded == (few > 1 and not rejected)
+
+
+def test_reading_a_file_of_a_folder_costs_nothing_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        pq.write_table(pa.table({"u": ["user-1"], "v": ["a"]}), tmp_path / f"{number}.parquet")
+    job = Job.of({"identification": {"user_id": "u", "user_properties": {"p": "v"}}})
+    asked: list[str] = []
+    whole = ParquetReader.coded
+
+    def noted(reader: ParquetReader) -> ParquetReader:
+        asked.append(reader.name)
+        return whole(reader)
+
+    monkeypatch.setattr(ParquetReader, "coded", noted)
+    rows = JobSource(job, open_source([tmp_path]))
+    assert sum(len(mapped.kept) for mapped in rows.mapped_all(coded=True)) == 3
+    assert asked == [file.name for file in rows.source.files]
