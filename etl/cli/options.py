@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 from click.core import ParameterSource
 
 from ..errors import EtlError, UsageError
 from ..job.run_options import PATTERNS, RUN_OPTIONS, RunOption
-from .console import current
+from .console import current, is_stdout
 from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ Decorator: TypeAlias = Callable[[Any], Any]
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
 _PATHS = {name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "page", "folder", "list"}}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
-_PLACES = ("endpoint", "state_dir")  # which have their variables in every command
+# The variables that count in every command.
+_VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
 _FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -51,7 +53,7 @@ def parse_rate(text: str) -> float:
     """Read a number above 0; `max` is infinity."""
     if not re.fullmatch(PATTERNS["rate"][0], text):
         raise click.BadParameter(f"{text!r} is not a rate; use a number above 0, or max")
-    return float("inf") if text == "max" else float(text)
+    return inf if text == "max" else float(text)
 
 
 def parse_endpoint(text: str) -> str:
@@ -64,21 +66,17 @@ def parse_endpoint(text: str) -> str:
         raise click.BadParameter(f"it {error}; use e.g. https://api2.amplitude.com") from error
 
 
-def parse_amount(text: str, problem: str, *, most: float = 100.0) -> dict[str, Any]:
+def parse_amount(text: str, problem: str, *, most: float = 100.0, counts: bool = True) -> dict[str, Any]:
     """Read `1000` or `90%`, a share of at most `most`, as the `count` or the `percent` of a limit."""
     match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
-    if match is None or float(match[2] or 0) > most:
+    if match is None or float(match[2] or 0) > most or (match[1] and not counts):
         raise click.BadParameter(f"{text!r} is not {problem}")
     return {"count": int(match[1])} if match[1] else {"percent": float(match[2])}
 
 
 def parse_percent(text: str) -> float:
     """Read `5%` or `0.5%` as a percentage."""
-    problem = "a share; use e.g. 50%"
-    found: dict[str, float] = parse_amount(text, problem)
-    if "percent" not in found:
-        raise click.BadParameter(f"{text!r} is not {problem}")
-    return found["percent"]
+    return float(parse_amount(text, "a share; use e.g. 50%", counts=False)["percent"])
 
 
 def parse_row_minimum(text: str) -> RowMinimum:
@@ -86,7 +84,7 @@ def parse_row_minimum(text: str) -> RowMinimum:
     from ..pipeline import RowMinimum
 
     problem = "a minimum; use rows like 1000, or a share like 90%"
-    return RowMinimum(**parse_amount(text, problem, most=float("inf")))
+    return RowMinimum(**parse_amount(text, problem, most=inf))
 
 
 def parse_reject_limit(text: str) -> RejectLimit:
@@ -182,17 +180,15 @@ def run_options(*names: str) -> Decorator:
     made = []
     for name in names or RUN_OPTIONS:
         one, flag = RUN_OPTIONS[name], f"--{name.replace('_', '-')}"
-        more: dict[str, Any] = {} if one.default is None else {"default": one.default}
-        if name in _PLACES:
-            more["envvar"] = f"PROPSYNC_{name.upper()}"
         if one.kind == "flag":
             made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
-        else:
-            made.append(option(flag, *form_of(one), one.text, **more))
+            continue
+        more: dict[str, Any] = {} if one.default is None else {"default": one.default}
+        made.append(option(flag, *form_of(one), one.text, envvar=_VARIABLES.get(name), **more))
     return with_options(*made)
 
 
-ENDPOINT, STATE_DIR = (run_options(name) for name in _PLACES)
+ENDPOINT, STATE_DIR = map(run_options, _VARIABLES)
 
 
 # --- what they become -------------------------------------------------------------------------------------
@@ -200,11 +196,18 @@ ENDPOINT, STATE_DIR = (run_options(name) for name in _PLACES)
 
 def from_environment(command: click.Command) -> click.Command:
     """Let variables such as PROPSYNC_RATE stand for options of a command, but for what only `run` writes."""
-    for parameter in command.params:
-        key = parameter.opts[0].removeprefix("--").replace("-", "_")
-        if isinstance(parameter, click.Option) and (command.name == "run" or key not in _OUTPUTS):
+    for key, parameter in _with_keys(command):
+        if isinstance(parameter, click.Option):
             parameter.envvar = parameter.envvar or f"PROPSYNC_{key.upper()}"
     return command
+
+
+def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
+    """The parameters of a command by the names that options have in a job file."""
+    for parameter in command.params:
+        key = parameter.opts[0].removeprefix("--").replace("-", "_")
+        if command.name == "run" or key not in _OUTPUTS:
+            yield key, parameter
 
 
 def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
@@ -212,19 +215,12 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
     from ..errors import Fault, JobError
     from ..job import Job
 
-    context = click.get_current_context()
-    job = Job.load(job_file)
+    context, job, found = click.get_current_context(), Job.load(job_file), dict(flags)
     current().set_job(job)
-    found = dict(flags)
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        key = parameter.opts[0].removeprefix("--").replace("-", "_")
-        value = getattr(job.run, key, None) if context.command.name == "run" or key not in _OUTPUTS else None
-        if (
-            value is None
-            or name not in flags
-            or context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        ):
+    for key, parameter in _with_keys(context.command):
+        name, value = str(parameter.name), job.run.get(key)
+        open_ = name in flags and context.get_parameter_source(name) is ParameterSource.DEFAULT
+        if value is None or not open_:
             continue
         try:
             given = str(job.folder / value) if key in _PATHS else value
@@ -251,26 +247,26 @@ def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
 def spare_inputs(
     flags: dict[str, Any], sources: tuple[str, ...], job: Job | None = None, job_file: Path | None = None
 ) -> None:
-    """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""
-    outputs = {name: path for name in _FILES if (path := flags.get(name)) is not None and path.exists()}
-    if not outputs:
-        return
-    from ..reader.locations import find_files
-
+    """Raise UsageError if an output is stdout, the job file or one of the source; its flag becomes None."""
+    outputs = {name: path for name in _FILES if (path := flags.get(name)) is not None}
     inputs = {job_file: "the job file"} if job_file else {}
-    folder = job.folder if job and not sources else Path()
-    for place in sources or (job.source if job else ()):
-        with suppress(EtlError):  # what is wrong with a source is told when it is opened
-            found = [] if "://" in place else find_files(place, folder)
-            inputs |= {
-                file.local_path: "a file of the source" for file in found if file.local_path is not None
-            }
+    if any(path.exists() for path in outputs.values()):
+        from ..reader.locations import find_files
+
+        folder = job.folder if job and not sources else Path()
+        for place in sources or (job.source if job else ()):
+            with suppress(EtlError):  # what is wrong with a source is told when it is opened
+                found = [] if "://" in place else find_files(place, folder)
+                inputs |= {file.local_path: "a file of the source" for file in found if file.local_path}
     for name, path in outputs.items():
+        shown, hint = f"--{name.replace('_', '-')}", "name another file"
+        if is_stdout(path):
+            flags[name] = None
+            raise UsageError(f"{shown} can't be the standard output, which has other results", hint=hint)
         for one, what in inputs.items():
-            if one.exists() and path.samefile(one):
+            if path.exists() and one.exists() and path.samefile(one):
                 flags[name] = None
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} would replace {what}, {path}", hint="name another file")
+                raise UsageError(f"{shown} would replace {what}, {path}", hint=hint)
 
 
 def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
@@ -293,29 +289,16 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
     )
 
 
-def settings_of(
-    *,
-    rate: float,
-    requests_per_second: float | None = None,
-    retry_wait: float = 1.0,
-    throttle_wait: float | None = None,
-    max_rejects: Any = None,
-    processes: str | None = None,
-    **others: Any,
-) -> Settings:
+def settings_of(**flags: Any) -> Settings:
     """Turn flags into settings; without a limit on identifications there is none on requests unless given."""
-    from ..pipeline import RejectLimit, Settings
+    from ..pipeline import Settings
     from ..sender import Backoff
 
-    count: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
-    unlimited = float("inf")
-    if requests_per_second or rate == unlimited:
-        requests = requests_per_second or rate
-        others["requests_per_second"] = None if requests == unlimited else requests
-    return Settings(
-        rate=None if rate == unlimited else rate,
-        backoff=Backoff(retry=retry_wait, throttle=throttle_wait),
-        max_rejects=max_rejects or RejectLimit(),
-        processes=count[processes],
-        **others,
-    )
+    given = {name: value for name, value in flags.items() if value is not None}
+    if given["rate"] == inf:
+        given.setdefault("requests_per_second", inf)
+    pauses = {name: given.pop(f"{name}_wait") for name in ("retry", "throttle") if f"{name}_wait" in given}
+    if "processes" in given:
+        given["processes"] = int(given["processes"])
+    unlimited = {name: None for name in ("rate", "requests_per_second") if given.get(name) == inf}
+    return Settings(backoff=Backoff(**pauses), **given | unlimited)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from .. import amplitude
 from .column_spec import ColumnSpec, SpecRole, column_entry
 from .problems import KeyPath, Problem, clipped
 from .scalars import Data, blank_is_empty
-from .words import SECTION, Flag, written_as
+from .words import Flag, keyed_section, written_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,15 +102,7 @@ def _columns(role: SpecRole) -> Any:
     return Annotated[dict[str, column], BeforeValidator(blank_is_empty)]
 
 
-def _section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
-    """The type of a section of the file by the type and description of each key; it is read as a dict."""
-    found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
-    section = TypedDict(name, found, total=False)  # type: ignore[misc]
-    section.__doc__ = doc
-    return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
-
-
-_OperatorKeys: Final = _section(
+_OperatorKeys: Final = keyed_section(
     "Operators",
     "User properties by operator; a property may stand under one of them only.",
     {
@@ -125,7 +116,7 @@ _PlainProperties: Final = Annotated[
     dict[Annotated[str, Field(pattern=r"^[^$]")], Annotated[ColumnSpec, column_entry("$set")]],
     Field(json_schema_extra={"additionalProperties": False}),
 ]
-_IdentificationKeys: Final = _section(
+_IdentificationKeys: Final = keyed_section(
     "Identification",
     "The identification of Amplitude's Identify API with column specs in place of values.",
     {

@@ -5,8 +5,8 @@ A new key of a section is a field here, with its type, its default, and the text
 
 from __future__ import annotations
 
-from dataclasses import dataclass, make_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +22,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ..amplitude.limits import TransportName
 from . import words
 from .run_options import PATTERNS, RUN_OPTIONS
-from .words import SECTION, Flag, Text, key, matching, optional
+from .words import SECTION, Flag, Text, key, keyed_section, matching, optional
 
 ChangesBy: TypeAlias = Literal["property", "user", "off"]
 Absent: TypeAlias = Literal["keep", "unset"]
@@ -161,28 +161,8 @@ def _file_type(kind: str) -> Any:
     return Flag if kind == "flag" else Text
 
 
-if TYPE_CHECKING:
-
-    @dataclass
-    class _AnyOption:
-        def __getattr__(self, name: str) -> Any: ...
-
-    RunOptions = _AnyOption
-else:
-    _FIELDS = {
-        name: Annotated[_file_type(one.kind) | None, Field(description=one.text.partition("  [")[0])]
-        for name, one in RUN_OPTIONS.items()
-    }
-    _ABOUT = {
-        "__doc__": "Options of the command; None where the file has none. Paths are relative to the file.",
-        "__module__": __name__,
-        "__pydantic_config__": SECTION,
-    }
-    RunOptions = make_dataclass(
-        "RunOptions",
-        [(*field, None) for field in _FIELDS.items()],
-        namespace=_ABOUT,
-        frozen=True,
-        kw_only=True,
-        slots=True,
-    )
+RunOptions: Final = keyed_section(
+    "RunOptions",
+    "Options of the command; None where the file has none. Paths are relative to the file.",
+    {name: (_file_type(one.kind), one.text.partition("  [")[0]) for name, one in RUN_OPTIONS.items()},
+)

@@ -57,7 +57,7 @@ from .sections import (
     RunOptions,
     with_sheet,
 )
-from .words import SECTION, NullWords, Text, as_list_of, key, optional
+from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_as
 
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
@@ -156,9 +156,13 @@ class Job:
         "The environment variable that holds the API key.", DEFAULT_KEY_VARIABLE
     )
     api_key_file: Text | None = key("The file that holds the API key, relative to this file.")
-    run: _Section[RunOptions] = key(
-        "Options of the command run, with underscores; the command line and PROPSYNC_* variables win.",
-        RunOptions(),
+    # Only what the file has, with None where it has nothing behind a key.
+    run: Annotated[Mapping[str, Any], written_as(_Section[RunOptions])] = field(
+        default_factory=dict,
+        metadata={
+            "description": "Options of the command run, with underscores; the command line and PROPSYNC_* "
+            "variables win."
+        },
     )
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
     # `file`; `lines` has the 1-based line of each key by its path, such as `run.rate`, and of each column
@@ -201,7 +205,7 @@ class Job:
     @property
     def state_dir(self) -> Path:
         """The state folder if none is named elsewhere: that of the file, or one beside it."""
-        return self.folder / (self.run.state_dir or Path(".propsync", self.name))
+        return self.folder / (self.run.get("state_dir") or Path(".propsync", self.name))
 
 
 @cache

@@ -9,7 +9,7 @@ import codecs
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -24,7 +24,9 @@ from pydantic import (
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
+    with_config,
 )
+from typing_extensions import TypedDict
 
 from .. import amplitude
 from .problems import clipped, did_you_mean
@@ -58,6 +60,14 @@ Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schem
 def key(text: str, default: object = None, **more: object) -> Any:
     """A key of a section with the text that editors show; `more` is for pydantic's Field."""
     return field(default=default, metadata={"description": text, **more})
+
+
+def keyed_section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
+    """The type of a section of the file by the type and description of each key; it is read as a dict."""
+    found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
+    section = TypedDict(name, found, total=False)  # type: ignore[misc]
+    section.__doc__ = doc
+    return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:

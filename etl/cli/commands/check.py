@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ExitCode
+from ...errors import ExitCode, UsageError
 from .. import options
-from ..console import show_json, show_lines, show_styled
+from ..console import is_stdout, show_json, show_lines, show_styled, write_output
 from ..options import PATH, command, option, switch
 
 if TYPE_CHECKING:
@@ -59,23 +59,28 @@ def check_command(
     from ...pipeline.settings import Capabilities
     from ...state_files import check_writable
 
-    for path in filter(None, (report, save)):
+    paged = is_stdout(report)
+    if paged and as_json:
+        raise UsageError("--report - and --json both go to the standard output", hint="leave one of them out")
+    outputs = {"report": None if paged else report, "save": save, "rejects": rejects}
+    for path in filter(None, (outputs["report"], save)):
         check_writable(path)
     loaded, flags = options.load_for_command(job, flags)
-    options.spare_inputs({"report": report, "save": save, "rejects": rejects}, sources, loaded, job)
+    options.spare_inputs(outputs, sources, loaded, job)
     source = options.open_job_source(loaded, sources)
     if save is not None and not source.repeatable:
         from ...pipeline.saved_plan import stream_error
 
         raise stream_error()
     found = make_plan(loaded, source, options.settings_of(**flags), rejects, proof=save is not None)
-    show_plan(found, as_json=as_json, mask=mask)
+    if not paged:
+        show_plan(found, as_json=as_json, mask=mask)
     if report is not None:
         write_page(found, report, mask=mask)
     if save is not None:
         found.save(save, with_values=with_values)
     known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
-    if known and not as_json:
+    if known and not (as_json or paged):
         show_lines(["", f"  {known}"])
     return exit_code_of(found)
 
@@ -89,12 +94,12 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
     from ...pipeline.run import no_listener
     from ..reporter import terminal_bar
 
-    listed = None
+    listed, on_rejects = None, None
     if rejects is not None:
         from ...listeners.reject_list import RejectList
 
         listed = RejectList(rejects)
-    on_rejects = listed.add if listed else None
+        on_rejects = listed.add
     with terminal_bar() or nullcontext(no_listener) as listener:
         found = plan_job(
             job, source, settings=settings, on_rejects=on_rejects, listener=listener, proof=proof
@@ -125,6 +130,5 @@ def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
 def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
     from ...listeners.report import plan_page  # needs jinja2
-    from ...state_files import write_whole
 
-    write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)
+    write_output(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

@@ -10,11 +10,7 @@ from ..console import show, show_json, show_styled
 from ..options import JSON_FLAG, PATH, command, switch
 
 
-@command(
-    "plan",
-    "propsync plan show plan.json",
-    "propsync plan show plan.json --markdown > comment.md",
-)
+@command("plan", "propsync plan show plan.json", "propsync plan show plan.json --markdown > comment.md")
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("plan", type=PATH)
 @switch("--markdown", "Print Markdown, as for a comment on a pull request.")

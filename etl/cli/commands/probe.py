@@ -12,7 +12,7 @@ import click
 
 from ...errors import UsageError
 from .. import options
-from ..console import current, show_json, show_lines
+from ..console import current, show_result
 from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     region = f" (region {known.region})" if known.region else ""
     message = f"{loaded.name}: the API key works at {known.endpoint}{region}"
     if not limits:
-        if as_json:
-            show_json({"endpoint": known.endpoint, "region": known.region})
-        else:
-            show_lines([message])
+        show_result({"endpoint": known.endpoint, "region": known.region}, [message], as_json=as_json)
         return
     secret_key = None
     with suppress(UsageError):
@@ -82,10 +79,8 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     result = probe_limits(
         loaded, key, secret_key, settle=settle, notify=lambda text: invocation.message("probe", text), **flags
     )
-    if as_json:
-        show_json(result.as_json())
-        return
-    show_lines([f"{loaded.name}: {result.endpoint}", "", *capability_lines(result)])
+    lines = [f"{loaded.name}: {result.endpoint}", "", *capability_lines(result)]
+    show_result(result.as_json(), lines, as_json=as_json)
 
 
 def capability_lines(known: Capabilities) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..console import current, show_json, show_lines
+from ..console import current, show_result
 from ..options import JOB, JSON_FLAG, STATE_DIR, command, know_job
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -
 
     known = know_job(job, state_dir)
     found = list(islice(_readable(past_runs(known.state_dir)), count))
-    if as_json:
-        show_json([data for data, *_ in found])
-    elif found:
-        show_lines(_lines(found))
+    if as_json or found:
+        show_result([data for data, *_ in found], _lines(found), as_json=as_json)
     else:
         current().message("nothing", f"{known.name} has no past runs in {known.state_dir}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..console import show_file
+from ..console import write_output
 from ..options import command
 
 
@@ -18,4 +18,4 @@ def schema_command() -> None:
 
     from ...job.spec import job_schema
 
-    show_file(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())
+    write_output(None, orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())

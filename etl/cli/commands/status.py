@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...tally import ROW_ENDS
 from ...text import counted, rows_text, size, span, visible
-from ..console import show_json, show_lines
+from ..console import show_result
 from ..options import JOB, JSON_FLAG, STATE_DIR, command, from_environment, know_job, switch
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
 
     known = know_job(job, state_dir)
     found: dict[str, Any] = status_of(known)
-    if as_json:
-        show_json(found)
-        return
-    if watch and sys.stdout.isatty():
+    if watch and sys.stdout.isatty() and not as_json:
         from rich.live import Live
         from rich.text import Text
 
@@ -55,7 +52,7 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
                     return
                 time.sleep(1.0)
                 found = status_of(known)
-    show_lines(_lines(found))
+    show_result(found, _lines(found), as_json=as_json)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import click
 
 from ...errors import ExitCode
 from .. import options
-from ..console import current, show_json, show_lines
+from ..console import current, show_result
 from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
@@ -78,10 +78,7 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     found = verify_job(
         loaded, source, secret_key, notify=lambda text: invocation.message("verify", text), **flags, **shared
     )
-    if as_json:
-        show_json(asdict(found))
-    else:
-        show_lines(verified_lines(found))
+    show_result(asdict(found), verified_lines(found), as_json=as_json)
     return ExitCode.REJECTS if found.wrong else ExitCode.DONE
 
 
