@@ -289,12 +289,11 @@ def make_sturdy() -> None:
             setattr(sys, name, stream)
 
 
-class _SturdyFile(io.RawIOBase):
+class _SturdyFile(io.FileIO):
     """A descriptor that takes all that is written: from its first failure on, it goes nowhere."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__()
-        self._descriptor = descriptor
+        super().__init__(descriptor, "w", closefd=False)
         self.name = name
         self._failure: OSError | None = None
         self._reported = False
@@ -304,21 +303,12 @@ class _SturdyFile(io.RawIOBase):
         reported, self._reported = self._reported, self._failure is not None
         return None if reported else self._failure
 
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
-
     def write(self, data: Any) -> int:
         while self._failure is None:
             try:
-                return os.write(self._descriptor, data)
-            except BlockingIOError:
-                select.select([], [self._descriptor], [])
+                if (written := super().write(data)) is not None:
+                    return written
+                select.select([], [self], [])  # until a pipe that doesn't block has room again
             except OSError as error:
                 self._failure = error
         return len(data)
