@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,15 @@ class _EditorSchema(GenerateJsonSchema):
         made = super().default_schema(schema)
         if "$ref" in made or not isinstance(made.get("default"), str | int) or made["default"] == "":
             made.pop("default", None)
+        return made
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """The docstring of a section has a text for each key, `- KEY: text`, behind the section's own."""
+        made = super().dataclass_schema(schema)
+        made["description"], _, texts = made["description"].partition("\n\n")
+        for key, text in re.findall(r"^- (\w+): (.+(?:\n  .+)*)", texts, re.MULTILINE):
+            told = {**made["properties"][key], "description": " ".join(text.split())}
+            made["properties"][key] = dict(sorted(told.items()))
         return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:

@@ -57,9 +57,9 @@ _NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
 Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schema_input_type=bool)]
 
 
-def key(text: str, default: object = None, **more: object) -> Any:
-    """A key of a section with the text that editors show; `more` is for pydantic's Field."""
-    return field(default=default, metadata={"description": text, **more})
+def key(default: object = None, **more: object) -> Any:
+    """A key of a section; `more` is for pydantic's Field. The docstring of the class says what it means."""
+    return field(default=default, metadata=more)
 
 
 def keyed_section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
