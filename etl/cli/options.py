@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -135,10 +136,21 @@ def switch(flag: str, text: str, *name: str) -> Decorator:
     return click.option(flag, *name, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, *examples: str, **more: Any) -> Decorator:
-    """Make a command of click, with examples below its help."""
-    epilog = "\n".join(["\b", "Examples", *(f"  {one}" for one in examples)])
-    return click.command(name, epilog=epilog, **more)
+def command(name: str, **more: Any) -> Decorator:
+    """Make a command of click whose docstring is its help.
+
+    The first paragraph that has indented lines, such as examples, stands below the options with all that
+    follows; such paragraphs keep their lines.
+    """
+
+    def made(function: Callable[..., Any]) -> click.Command:
+        told = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        first = next(place for place, paragraph in enumerate(told) if "\n  " in paragraph)
+        below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
+        texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
+        return click.command(name, **texts, **more)(function)
+
+    return made
 
 
 def with_options(*options: Decorator) -> Decorator:

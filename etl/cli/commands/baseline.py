@@ -11,9 +11,7 @@ from ..console import show_result
 
 
 @options.from_environment
-@options.command(
-    "baseline", "propsync baseline job.yml", "propsync baseline job.yml exports/2024-05-01.parquet --json"
-)
+@options.command("baseline")
 @options.JOB
 @options.SOURCES
 @options.ENDPOINT
@@ -24,6 +22,10 @@ def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags
 
     For users that were brought to Amplitude by other means. It needs no API key. Rows that can't be sent are
     not recorded; exit code 3 if there are any.
+
+    Examples
+      propsync baseline job.yml
+      propsync baseline job.yml exports/2024-05-01.parquet --json
     """
     from ...pipeline import Settings, record_baseline
 

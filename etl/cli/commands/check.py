@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 @options.from_environment
-@command(
-    "check",
-    "propsync check job.yml",
-    "propsync check job.yml exports/new.csv --rate 3000 --json",
-    "propsync check job.yml --report plan.html --mask",
-    "propsync check job.yml --save plan.json    (to be reviewed, and then run)",
-)
+@command("check")
 @options.JOB
 @options.SOURCES
 @options.run_options("endpoint", "rate", "requests_per_second", "batch_size", "max_rejects")
@@ -54,6 +48,12 @@ def check_command(
     reason and by value; requests, bytes, and the time at the given rate. It needs no API key and changes no
     state. Exit code 3 if rows would be rejected, 4 if a guard would stop `run`: too few rows, too many
     changes, rejects or users who left, or a source with counters that was already sent.
+
+    Examples
+      propsync check job.yml
+      propsync check job.yml exports/new.csv --rate 3000 --json
+      propsync check job.yml --report plan.html --mask
+      propsync check job.yml --save plan.json    (to be reviewed, and then run)
     """
     from ...checkpoint import StateDir
     from ...pipeline.settings import Capabilities

@@ -22,11 +22,7 @@ _LONGEST: Final = 200
 _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to the right
 
 
-@options.command(
-    "explain",
-    "propsync explain job.yml --user 4711",
-    "propsync explain job.yml exports/new.csv --user 4711 --json | jq .next",
-)
+@options.command("explain")
 @options.JOB
 @options.SOURCES
 @click.option("--user", metavar="ID", required=True, help="The user id or device id, as Amplitude has it.")
@@ -38,6 +34,10 @@ def explain_command(job: Path, sources: tuple[str, ...], user: str, as_json: boo
 
     Then what the snapshot holds, what the next run would send, and the user's rejects of the last run. It
     reads the whole source, needs no API key and changes no state.
+
+    Examples
+      propsync explain job.yml --user 4711
+      propsync explain job.yml exports/new.csv --user 4711 --json | jq .next
     """
     from ...pipeline import Settings, explain_user
 

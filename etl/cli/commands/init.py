@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@command("init", "propsync init users.csv -o job.yml", "propsync init 'exports/*.parquet' > job.yml")
+@command("init")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=PATH, help="Where to write it.  [default: -, which is stdout]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -28,6 +28,10 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     The job file says how the source is written and which column identifies the user. Each column gets
     the type that most of its values have, the words for null that it holds are listed, and personal data is
     hashed or left out. What doesn't fit is told. Read the file before you run it.
+
+    Examples
+      propsync init users.csv -o job.yml
+      propsync init 'exports/*.parquet' > job.yml
     """
     from ...init import propose_job
     from ...state_files import check_writable

@@ -24,12 +24,7 @@ _COLUMN: Final = 20  # what a column of values needs at least, with the space be
 _WIDEST_NAME: Final = 32
 
 
-@command(
-    "preview",
-    "propsync preview job.yml",
-    "propsync preview job.yml --user user-1001",
-    "propsync preview job.yml --sample 20 --json | jq .user_properties",
-)
+@command("preview")
 @JOB
 @SOURCES
 @option("-n", "N", click.IntRange(min=1), "How many.  [default: 5; with --user all]")
@@ -49,6 +44,11 @@ def preview_command(
     """Show identifications as they would be sent, before rows of one user are merged.
 
     On a terminal they are the columns of a table; else, or with --json, there is one JSON object per line.
+
+    Examples
+      propsync preview job.yml
+      propsync preview job.yml --user user-1001
+      propsync preview job.yml --sample 20 --json | jq .user_properties
     """
     from ...pipeline import first_rows, sampled_rows
 

@@ -27,11 +27,7 @@ who stay there. It takes a few minutes. Use the key of a test project."""
 
 
 @options.from_environment
-@command(
-    "probe",
-    "AMPLITUDE_API_KEY=... propsync probe job.yml",
-    "propsync probe job.yml --limits --yes --json    (on a test project)",
-)
+@command("probe")
 @options.JOB
 @switch("--limits", "Also find out what a request may hold, and what Amplitude does with unusual ones.")
 @switch("--yes", "Don't ask before --limits begins.")
@@ -48,6 +44,10 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     Exit code 5 if the key doesn't work where the job sends to. With --limits, also find out on a test project
     what no page says, and keep the answers in capabilities.json in the state folder; `run` then keeps to
     them. With the secret key in AMPLITUDE_SECRET_KEY, more questions are answered.
+
+    Examples
+      AMPLITUDE_API_KEY=... propsync probe job.yml
+      propsync probe job.yml --limits --yes --json    (on a test project)
     """
     from ...job import read_api_key, read_secret_key
     from ...readback import probe_key, probe_limits

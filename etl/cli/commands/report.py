@@ -11,11 +11,7 @@ from ..console import is_stdout, show, write_output
 from ..options import JOB, PATH, STATE_DIR, command, load_for_command, option, spare_inputs, switch
 
 
-@command(
-    "report",
-    "propsync report job.yml                            the last run",
-    "propsync report job.yml 20260131T020000-4711 --output night.html",
-)
+@command("report")
 @JOB
 @click.argument("run", required=False)
 @option("--output", "FILE.html", PATH, "Where to write it.  [default: NAME-report.html]")
@@ -28,6 +24,10 @@ def report_command(
 
     It shows what was asked, the ends of all rows, speed and pauses over time, where the time went, changes by
     property, rejects with examples, and the ten runs before it.
+
+    Examples
+      propsync report job.yml                            the last run
+      propsync report job.yml 20260131T020000-4711 --output night.html
     """
     from ...listeners.report import report_page
     from ...listeners.run_record import COMPARED, readable_runs

@@ -46,16 +46,7 @@ class _RunCommand(click.Command):
 
 
 @options.from_environment
-@command(
-    "run",
-    "AMPLITUDE_API_KEY=... propsync run job.yml",
-    "propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%",
-    "propsync run job.yml --limit 100    (a canary; without it, the rest)",
-    "propsync run job.yml --plan plan.json    (exactly that, or nothing)",
-    "propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)",
-    "propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
-    cls=_RunCommand,
-)
+@command("run", cls=_RunCommand)
 @options.JOB
 @options.SOURCES
 @options.run_options()
@@ -67,6 +58,14 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
 
     Options may also stand in the job file, under `run`, or in variables such as PROPSYNC_RATE. The command
     line wins, then the variable.
+
+    Examples
+      AMPLITUDE_API_KEY=... propsync run job.yml
+      propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%
+      propsync run job.yml --limit 100    (a canary; without it, the rest)
+      propsync run job.yml --plan plan.json    (exactly that, or nothing)
+      propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)
+      propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)
     """
     from ..reporter import Channels, RunReporter
 

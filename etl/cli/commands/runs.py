@@ -17,14 +17,19 @@ if TYPE_CHECKING:
     from ...run_events import Summary
 
 
-@command("runs", "propsync runs job.yml", "propsync runs job.yml -n 1 --json | jq '.[0].summary'")
+@command("runs")
 @JOB
 @click.option("-n", "count", metavar="N", type=click.IntRange(min=1), default=20, show_default=True,
               help="How many, the latest first.")  # fmt: skip
 @STATE_DIR
 @JSON_FLAG
 def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -> None:
-    """List past runs, also those that could not begin. The last 100 of at most a year are kept."""
+    """List past runs, also those that could not begin. The last 100 of at most a year are kept.
+
+    Examples
+      propsync runs job.yml
+      propsync runs job.yml -n 1 --json | jq '.[0].summary'
+    """
     from itertools import islice
 
     from ...checkpoint.history import past_runs

@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
-import click
-
 from ...errors import UsageError
 from ..console import open_browser, show_lines
-from ..options import PATH, option, parse_duration, switch, with_options
+from ..options import PATH, command, option, parse_duration, switch, with_options
 
 # Each sets the field of SandboxOptions that has its name; what isn't given keeps that field's default.
 # fmt: off
@@ -40,32 +38,33 @@ _FIELDS: Final = {
 }
 
 
-@click.command(
-    "sandbox",
-    epilog="\b\nKinds of faults\n"
-    "  400 to 599  answer with that status\n"
-    "  reset       break the connection without an answer\n"
-    "  stall       never answer\n"
-    "  truncate    answer 200, and end before the body does\n"
-    "  html        answer 502 with an HTML page\n"
-    "  oversized   answer 502 with 8 MiB of text\n"
-    "  empty       answer 200 without a body\n"
-    "  portal      answer 200 with the sign-in page of a portal\n"
-    "  With -before the request is not applied, with -after it is: reset-after:1%\n"
-    "\n\b\nExamples\n"
-    "  propsync sandbox --port 8900\n"
-    "  propsync sandbox --fault 503:5% --fault reset-after:1% --latency 80ms\n"
-    "  curl -H 'Authorization: Api-Key any' \\\n"
-    "    'http://127.0.0.1:8900/v1/userprofile?user_id=user-1&get_amp_props=true'\n"
-    "\nLimits, quotas and more can be changed while it runs: POST /_sandbox/faults, see docs/sandbox.md.",
-)
+@command("sandbox")
 @_FLAGS
 def sandbox_command(**given: Any) -> None:
-    """Serve a stand-in for Amplitude on this machine until Ctrl-C.
+    r"""Serve a stand-in for Amplitude on this machine until Ctrl-C.
 
     It takes identifications at /identify and events at /batch and /2/httpapi as Amplitude would, keeps
     profiles, and serves them back at /v1/userprofile. Its page at / shows users, requests and faults. By
     default every key is good, nothing fails and no speed is too high.
+
+    Kinds of faults
+      400 to 599  answer with that status
+      reset       break the connection without an answer
+      stall       never answer
+      truncate    answer 200, and end before the body does
+      html        answer 502 with an HTML page
+      oversized   answer 502 with 8 MiB of text
+      empty       answer 200 without a body
+      portal      answer 200 with the sign-in page of a portal
+      With -before the request is not applied, with -after it is: reset-after:1%
+
+    Examples
+      propsync sandbox --port 8900
+      propsync sandbox --fault 503:5% --fault reset-after:1% --latency 80ms
+      curl -H 'Authorization: Api-Key any' \
+        'http://127.0.0.1:8900/v1/userprofile?user_id=user-1&get_amp_props=true'
+
+    Limits, quotas and more can be changed while it runs: POST /_sandbox/faults, see docs/sandbox.md.
     """
     import asyncio
 

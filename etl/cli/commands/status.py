@@ -21,12 +21,7 @@ _MOST_FILES: Final = 10
 
 
 @from_environment
-@command(
-    "status",
-    "propsync status job.yml",
-    "propsync status job.yml --watch    (a run in another terminal)",
-    "propsync status job.yml --json | jq .rows",
-)
+@command("status")
 @JOB
 @STATE_DIR
 @switch("--watch", "Show it anew every second, until no run is active.")
@@ -36,6 +31,11 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
 
     Of a run under way, also of another process, it shows how fast it is, when it will end, and whether it
     waits for the destination.
+
+    Examples
+      propsync status job.yml
+      propsync status job.yml --watch    (a run in another terminal)
+      propsync status job.yml --json | jq .rows
     """
     from ...pipeline import status_of
 

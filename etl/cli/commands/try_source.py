@@ -30,7 +30,7 @@ _MOST_SHOWN = 3
 _LONGEST = 36  # columns of a value in the table
 
 
-@command("try", "propsync try users.csv", "propsync try 'exports/*.parquet' -o job.yml --limit 1000")
+@command("try")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the job file here.")
 @option("--limit", "N", click.IntRange(min=1), "Send only the first N rows.", default=100_000)
@@ -41,6 +41,10 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
     It needs no account, no key and no job file, and leaves nothing behind. On a terminal the sandbox goes on
     until Ctrl-C, and its page shows each user before and after; elsewhere only a table of the first users is
     printed. The exit code is that of the run.
+
+    Examples
+      propsync try users.csv
+      propsync try 'exports/*.parquet' -o job.yml --limit 1000
     """
     import tempfile
 

@@ -28,12 +28,7 @@ Amplitude: what is sent of a new user applies with the user's next event."""
 
 
 @options.from_environment
-@command(
-    "verify",
-    "AMPLITUDE_SECRET_KEY=... propsync verify job.yml",
-    "propsync verify job.yml exports/new.csv --sample 2000 --json",
-    "propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",
-)
+@command("verify")
 @options.JOB
 @options.SOURCES
 @option("--sample", "N", click.IntRange(min=1), "How many random users to read back.", default=400)
@@ -63,6 +58,11 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     Shows what differs, and which share of all users is right at least. It needs the project's secret key,
     from AMPLITUDE_SECRET_KEY or from where the job file says, and works for US projects only. Exit code 3 if
     something differs. Nothing is sent or changed.
+
+    Examples
+      AMPLITUDE_SECRET_KEY=... propsync verify job.yml
+      propsync verify job.yml exports/new.csv --sample 2000 --json
+      propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)
     """
     from ...job import read_secret_key
     from ...readback import reading_endpoint, verify_job
