@@ -143,14 +143,15 @@ def command(name: str, **more: Any) -> Decorator:
     follows; such paragraphs keep their lines.
     """
 
-    def made(function: Callable[..., Any]) -> click.Command:
+    def decorate(function: Any) -> Any:
         told = inspect.cleandoc(function.__doc__ or "").split("\n\n")
         first = next(place for place, paragraph in enumerate(told) if "\n  " in paragraph)
         below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
         texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
-        return click.command(name, **texts, **more)(function)
+        make: Decorator = click.command(name, **texts, **more)
+        return make(function)
 
-    return made
+    return decorate
 
 
 def with_options(*options: Decorator) -> Decorator:

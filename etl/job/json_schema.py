@@ -30,16 +30,23 @@ class _EditorSchema(GenerateJsonSchema):
         return made
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        """The docstring of a section has a text for each key, `- KEY: text`, behind the section's own."""
-        made = super().dataclass_schema(schema)
-        made["description"], _, texts = made["description"].partition("\n\n")
-        for key, text in re.findall(r"^- (\w+): (.+(?:\n  .+)*)", texts, re.MULTILINE):
-            told = {**made["properties"][key], "description": " ".join(text.split())}
-            made["properties"][key] = dict(sorted(told.items()))
-        return made
+        return _with_texts(super().dataclass_schema(schema))
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        return _with_texts(super().typed_dict_schema(schema))
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+def _with_texts(section: JsonSchemaValue) -> JsonSchemaValue:
+    """A section with the texts of its keys: lines `- KEY: text` behind its docstring's first paragraph."""
+    section["description"], _, texts = section.get("description", "").partition("\n\n")
+    for key, text in re.findall(r"^- (\S+): (.+(?:\n  .+)*)", texts, re.MULTILINE):
+        if key in section["properties"]:
+            told = {**section["properties"][key], "description": " ".join(text.split())}
+            section["properties"][key] = dict(sorted(told.items()))
+    return section
 
 
 def editor_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:

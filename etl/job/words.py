@@ -62,10 +62,12 @@ def key(default: object = None, **more: object) -> Any:
     return field(default=default, metadata=more)
 
 
-def keyed_section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
-    """The type of a section of the file by the type and description of each key; it is read as a dict."""
-    found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
-    section = TypedDict(name, found, total=False)  # type: ignore[misc]
+def keyed_section(name: str, doc: str, keys: Mapping[str, Any], **config: Any) -> Any:
+    """The type of a section of the file by the type of each key; it is read as a dict.
+
+    `doc` is what the docstring of a class would be.
+    """
+    section = TypedDict(name, {key: type_ | None for key, type_ in keys.items()}, total=False)  # type: ignore[misc]
     section.__doc__ = doc
     return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
 
