@@ -136,11 +136,12 @@ def switch(flag: str, text: str, *name: str) -> Decorator:
     return click.option(flag, *name, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, **more: Any) -> Decorator:
+def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
     """Make a command of click whose docstring is its help.
 
     The first paragraph that has indented lines, such as examples, stands below the options with all that
-    follows; such paragraphs keep their lines.
+    follows; such paragraphs keep their lines. With `variables`, those such as PROPSYNC_RATE stand for options
+    that are not given.
     """
 
     def decorate(function: Any) -> Any:
@@ -149,7 +150,11 @@ def command(name: str, **more: Any) -> Decorator:
         below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
         texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
         make: Decorator = click.command(name, **texts, **more)
-        return make(function)
+        made = make(function)
+        for key, parameter in _with_keys(made) if variables else ():
+            if isinstance(parameter, click.Option):
+                parameter.envvar = parameter.envvar or f"PROPSYNC_{key.upper()}"
+        return made
 
     return decorate
 
@@ -161,7 +166,7 @@ def with_options(*options: Decorator) -> Decorator:
 
 PATH = click.Path(path_type=Path)
 JOB = click.argument("job", type=PATH)
-SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+JOB_AND_SOURCES = with_options(JOB, click.argument("sources", nargs=-1, metavar="[SOURCE]..."))
 JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
 # What an option of a kind takes, and how its help calls that.
 _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
@@ -193,30 +198,23 @@ def run_options(*names: str) -> Decorator:
     made = []
     for name in names or RUN_OPTIONS:
         one, flag = RUN_OPTIONS[name], f"--{name.replace('_', '-')}"
+        text = f"{one.text}  [default: {one.usual}]" if one.usual else one.text
         if one.kind == "flag":
-            made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
+            made.append(switch(flag, text, *(["as_json"] if name == "json" else [])))
             continue
         more: dict[str, Any] = {} if one.default is None else {"default": one.default}
-        made.append(option(flag, *form_of(one), one.text, envvar=_VARIABLES.get(name), **more))
+        made.append(option(flag, *form_of(one), text, envvar=_VARIABLES.get(name), **more))
     return with_options(*made)
 
 
-ENDPOINT, STATE_DIR = map(run_options, _VARIABLES)
+STATE_DIR, PLACES = run_options("state_dir"), run_options(*_VARIABLES)
 
 
 # --- what they become -------------------------------------------------------------------------------------
 
 
-def from_environment(command: click.Command) -> click.Command:
-    """Let variables such as PROPSYNC_RATE stand for options of a command, but for what only `run` writes."""
-    for key, parameter in _with_keys(command):
-        if isinstance(parameter, click.Option):
-            parameter.envvar = parameter.envvar or f"PROPSYNC_{key.upper()}"
-    return command
-
-
 def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
-    """The parameters of a command by the names that options have in a job file."""
+    """The parameters of a command by their names in a job file, but for what only `run` writes."""
     for parameter in command.params:
         key = parameter.opts[0].removeprefix("--").replace("-", "_")
         if command.name == "run" or key not in _OUTPUTS:

@@ -60,11 +60,9 @@ _ANY_TYPE: Final = ("", get_args(ValueType), None)
 # --- steps -----------------------------------------------------------------------------------------------
 
 
+_Format: TypeAlias = Annotated[str, AfterValidator(words.date_format)]
 _Formats: TypeAlias = Annotated[
-    list[Annotated[str, AfterValidator(words.date_format)]],
-    Field(min_length=1),
-    AfterValidator(words.without_repeats),
-    as_list_of(str),
+    list[_Format], Field(min_length=1), AfterValidator(words.without_repeats), as_list_of(str)
 ]
 
 

@@ -165,7 +165,7 @@ def _file_type(kind: str) -> Any:
     return Flag if kind == "flag" else Text
 
 
-_TEXTS: Final = "\n".join(f"- {name}: {one.text.partition('  [')[0]}" for name, one in RUN_OPTIONS.items())
+_TEXTS: Final = "\n".join(f"- {name}: {one.text}" for name, one in RUN_OPTIONS.items())
 RunOptions: Final = keyed_section(
     "RunOptions",
     f"Options of the command; None where the file has none. Paths are relative to the file.\n\n{_TEXTS}",

@@ -10,12 +10,9 @@ from .. import options
 from ..console import show_result
 
 
-@options.from_environment
-@options.command("baseline")
-@options.JOB
-@options.SOURCES
-@options.ENDPOINT
-@options.STATE_DIR
+@options.command("baseline", variables=True)
+@options.JOB_AND_SOURCES
+@options.PLACES
 @options.JSON_FLAG
 def baseline_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
     """Record the source as sent, so that the next run sends only what has changed since.

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from ...reader import Source
 
 
-@options.from_environment
-@command("check")
-@options.JOB
-@options.SOURCES
+@command("check", variables=True)
+@options.JOB_AND_SOURCES
 @options.run_options("endpoint", "rate", "requests_per_second", "batch_size", "max_rejects")
 @options.run_options("full", "min_rows", "again", "max_changes", "max_absent", "state_dir", "rejects")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the plan.")

@@ -23,11 +23,9 @@ _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to
 
 
 @options.command("explain")
-@options.JOB
-@options.SOURCES
+@options.JOB_AND_SOURCES
 @click.option("--user", metavar="ID", required=True, help="The user id or device id, as Amplitude has it.")
-@options.ENDPOINT
-@options.STATE_DIR
+@options.PLACES
 @options.JSON_FLAG
 def explain_command(job: Path, sources: tuple[str, ...], user: str, as_json: bool, **flags: Any) -> None:
     """Show the rows of one user with their places, and what each value became and why.

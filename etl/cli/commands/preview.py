@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...text import visible
 from .. import options
 from ..console import current, printable_json, show, table_text
-from ..options import JOB, SOURCES, command, option, switch
+from ..options import JOB_AND_SOURCES, command, option, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +25,7 @@ _WIDEST_NAME: Final = 32
 
 
 @command("preview")
-@JOB
-@SOURCES
+@JOB_AND_SOURCES
 @option("-n", "N", click.IntRange(min=1), "How many.  [default: 5; with --user all]")
 @option("--user", "ID", str, "Those of a user or device, by the id that is sent; reads the whole source.")
 @option("--sample", "N", click.IntRange(min=1), "Those of N random rows of the whole source.")

@@ -26,16 +26,14 @@ This sends up to {requests} requests with up to {size} in all to
 who stay there. It takes a few minutes. Use the key of a test project."""
 
 
-@options.from_environment
-@command("probe")
+@command("probe", variables=True)
 @options.JOB
 @switch("--limits", "Also find out what a request may hold, and what Amplitude does with unusual ones.")
 @switch("--yes", "Don't ask before --limits begins.")
 @option(
     "--settle", "DURATION", parse_duration, "With --limits: wait so long before reading back.", default="60s"
 )
-@options.ENDPOINT
-@options.STATE_DIR
+@options.PLACES
 @switch("--allow-http", "Allow the keys to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
 def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bool, **flags: Any) -> None:

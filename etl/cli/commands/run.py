@@ -45,10 +45,8 @@ class _RunCommand(click.Command):
             raise click.exceptions.Exit(reporter.exit_code) from error
 
 
-@options.from_environment
-@command("run", cls=_RunCommand)
-@options.JOB
-@options.SOURCES
+@command("run", cls=_RunCommand, variables=True)
+@options.JOB_AND_SOURCES
 @options.run_options()
 def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     """Send the source as the JOB file says. The same command again resumes an unfinished run.

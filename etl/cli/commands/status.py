@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...tally import ROW_ENDS
 from ...text import counted, rows_text, size, span, visible
 from ..console import show_result
-from ..options import JOB, JSON_FLAG, STATE_DIR, command, from_environment, know_job, switch
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, know_job, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _MOST_FILES: Final = 10
 
 
-@from_environment
-@command("status")
+@command("status", variables=True)
 @JOB
 @STATE_DIR
 @switch("--watch", "Show it anew every second, until no run is active.")

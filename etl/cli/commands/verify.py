@@ -27,10 +27,8 @@ A user who is not there was not sent, was sent to another project, or is new to
 Amplitude: what is sent of a new user applies with the user's next event."""
 
 
-@options.from_environment
-@command("verify")
-@options.JOB
-@options.SOURCES
+@command("verify", variables=True)
+@options.JOB_AND_SOURCES
 @option("--sample", "N", click.IntRange(min=1), "How many random users to read back.", default=400)
 @option("--seed", "N", int, "Decides which users; the same number takes the same ones.  [default: random]")
 @option(
@@ -48,8 +46,7 @@ Amplitude: what is sent of a new user applies with the user's next event."""
     "Wait until what was sent last is so old: Amplitude takes a while to show it.",
     default="60s",
 )
-@options.ENDPOINT
-@options.STATE_DIR
+@options.PLACES
 @switch("--allow-http", "Allow the secret key to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
 def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
