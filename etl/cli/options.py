@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 Decorator: TypeAlias = Callable[[Any], Any]
 
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
-_PATHS = {name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "page", "folder", "list"}}
+_PATHS = {
+    name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "output", "page", "folder", "list"}
+}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
 # The variables that count in every command.
 _VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
@@ -125,6 +127,15 @@ class _Option(click.Option):
         return str(self.envvar) if source is ParameterSource.ENVIRONMENT else super().get_error_hint(ctx)
 
 
+class _OutputFile(click.Path):
+    """A file that is written beside the results on stdout."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if is_stdout(value):
+            self.fail("- is the standard output, which has other results; name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
     """Make an option of click with its help, which shows the default if there is one."""
     shown = "default" in more
@@ -164,7 +175,7 @@ def with_options(*options: Decorator) -> Decorator:
     return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
 
 
-PATH = click.Path(path_type=Path)
+PATH, OUTPUT = click.Path(path_type=Path), _OutputFile(path_type=Path)
 JOB = click.argument("job", type=PATH)
 JOB_AND_SOURCES = with_options(JOB, click.argument("sources", nargs=-1, metavar="[SOURCE]..."))
 JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
@@ -180,7 +191,8 @@ _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
     "url": ("URL", parse_endpoint),
     "target": ("URL", parse_notify),
     "file": ("FILE", PATH),
-    "page": ("FILE.html", PATH),
+    "output": ("FILE", OUTPUT),
+    "page": ("FILE.html", OUTPUT),
     "folder": (None, click.Path(path_type=Path, file_okay=False)),
 }
 
@@ -258,26 +270,24 @@ def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
 def spare_inputs(
     flags: dict[str, Any], sources: tuple[str, ...], job: Job | None = None, job_file: Path | None = None
 ) -> None:
-    """Raise UsageError if an output is stdout, the job file or one of the source; its flag becomes None."""
-    outputs = {name: path for name in _FILES if (path := flags.get(name)) is not None}
-    inputs = {job_file: "the job file"} if job_file else {}
-    if any(path.exists() for path in outputs.values()):
-        from ..reader.locations import find_files
+    """Raise UsageError if an output is the job file or a file of the source; its flag becomes None."""
+    outputs = {name: path for name in _FILES if (path := flags.get(name)) is not None and path.exists()}
+    if not outputs:
+        return
+    from ..reader.locations import find_files
 
-        folder = job.folder if job and not sources else Path()
-        for place in sources or (job.source if job else ()):
-            with suppress(EtlError):  # what is wrong with a source is told when it is opened
-                found = [] if "://" in place else find_files(place, folder)
-                inputs |= {file.local_path: "a file of the source" for file in found if file.local_path}
+    inputs = {job_file: "the job file"} if job_file else {}
+    folder = job.folder if job and not sources else Path()
+    for place in sources or (job.source if job else ()):
+        with suppress(EtlError):  # what is wrong with a source is told when it is opened
+            found = [] if "://" in place else find_files(place, folder)
+            inputs |= {file.local_path: "a file of the source" for file in found if file.local_path}
     for name, path in outputs.items():
-        shown, hint = f"--{name.replace('_', '-')}", "name another file"
-        if is_stdout(path):
-            flags[name] = None
-            raise UsageError(f"{shown} can't be the standard output, which has other results", hint=hint)
         for one, what in inputs.items():
-            if path.exists() and one.exists() and path.samefile(one):
+            if one.exists() and path.samefile(one):
                 flags[name] = None
-                raise UsageError(f"{shown} would replace {what}, {path}", hint=hint)
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} would replace {what}, {path}", hint="name another file")
 
 
 def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:

@@ -63,8 +63,8 @@ PATTERNS: Final = {
 class RunOption(NamedTuple):
     """An option: what it takes, its default, the highest number, what stands for a default, and its help.
 
-    A kind is one of `PATTERNS`, "flag", "target", "url", "file", "page", "folder", or words to choose from,
-    with `|`. `usual` says in words what happens without the option.
+    A kind is one of `PATTERNS`, "flag", "target", "url", "file", "output", "page", "folder", or words to
+    choose from, with `|`. `usual` says in words what happens without the option.
     """
 
     kind: str
@@ -105,7 +105,7 @@ _TABLE: Final = {
     "report": RunOption("page"),
     "mask": RunOption("flag"),
     "rejects": RunOption("list"),
-    "metrics_file": RunOption("file"),
+    "metrics_file": RunOption("output"),
     "notify": RunOption("target"),
     "notify_when": RunOption("change|always|failure", usual="always; change for messages"),
     "log_format": RunOption("text|json"),

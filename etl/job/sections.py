@@ -146,9 +146,10 @@ class Changes:
 # --- options of the command `run`, with underscores for hyphens ------------------------------------------
 
 
-def _as_text(value: object) -> object:
-    """A number of a program's data as a file would have it."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+# A number of a program's data as a file would have it.
+_AS_TEXT: Final = BeforeValidator(
+    lambda value: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+)
 
 
 def _file_type(kind: str) -> Any:
@@ -157,11 +158,11 @@ def _file_type(kind: str) -> Any:
         return Annotated[Text, AfterValidator(words.endpoint)]
     if kind in PATTERNS:
         form = {"type": "string"} if kind == "list" else {"type": ["string", "number"]}
-        return Annotated[str, BeforeValidator(_as_text), matching(*PATTERNS[kind]), WithJsonSchema(form)]
+        return Annotated[str, _AS_TEXT, matching(*PATTERNS[kind]), WithJsonSchema(form)]
     if "|" in kind:
         choices = kind.split("|")
         enum = [*choices, *map(int, filter(str.isdigit, choices))]
-        return Annotated[Literal[*choices], BeforeValidator(_as_text), WithJsonSchema({"enum": enum})]
+        return Annotated[Literal[*choices], _AS_TEXT, WithJsonSchema({"enum": enum})]
     return Flag if kind == "flag" else Text
 
 

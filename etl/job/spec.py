@@ -23,7 +23,6 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic.json_schema import SkipJsonSchema
@@ -73,14 +72,19 @@ _SENDS_NOTHING: Final = {
 _NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 
 
-def _keep_nulls(words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    """Keep the job's words for null for the column specs, which come after them and have them, too."""
-    return info.context.setdefault("nulls", words)  # type: ignore[union-attr, no-any-return]
-
-
 _Part = TypeVar("_Part")
 _Section: TypeAlias = Annotated[_Part, BeforeValidator(blank_is_empty)]
 _OutsideFile: TypeAlias = Annotated[_Part, SkipJsonSchema(), Field(init=False)]
+_KeptNulls: TypeAlias = Annotated[
+    NullWords, AfterValidator(lambda words, info: info.context.setdefault("nulls", words))
+]
+_CHANGES: Final = (
+    AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
+    BeforeValidator(  # a word says what is compared
+        lambda value: {"by": value} if isinstance(value, str) and not is_blank(value) else value,
+        ChangesBy | Changes,
+    ),
+)
 # YAML's null, as a file and as data have it, is the word.
 _NULL_IS_A_WORD: Final = (
     BeforeValidator(lambda value: "null" if is_blank(value) else value),
@@ -122,10 +126,8 @@ class Job:
     excel: Annotated[_Section[ExcelOptions], AfterValidator(with_sheet)] = key(
         ExcelOptions(), validate_default=True
     )
-    # For the file alone: every column spec has them in its own `nulls`.
-    nulls: InitVar[Annotated[NullWords, AfterValidator(_keep_nulls)]] = key(
-        (), examples=[["NULL", "\\N", "n/a", "-"]]
-    )
+    # For the file alone: every column spec has them in its own `nulls`, as specs are read after them.
+    nulls: InitVar[_KeptNulls] = key((), examples=[["NULL", "\\N", "n/a", "-"]])
     missing: Annotated[Missing, *_NULL_IS_A_WORD] = "fail"
     transform: words.FunctionName | None = key(examples=["package.module:function"])
     identification: IdentificationEntry = key(MISSING)
@@ -133,17 +135,9 @@ class Job:
     destination: _Section[Destination] = Destination(amplitude.REGIONS["us"])
     # For the file alone: `changes` has it.
     absent: InitVar[Absent] = "keep"
-    # A word says what is compared.
-    changes: Annotated[
-        Changes,
-        BeforeValidator(
-            lambda value: (
-                {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
-            ),
-            ChangesBy | Changes,
-        ),
-        AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
-    ] = key(Changes(), examples=["user", {"ignore": ["last_login_at"]}], validate_default=True)
+    changes: Annotated[_Section[Changes], *_CHANGES] = key(
+        Changes(), examples=["user", {"ignore": ["last_login_at"]}], validate_default=True
+    )
     api_key_env: words.VariableName = DEFAULT_KEY_VARIABLE
     api_key_file: Text | None = None
     # Only what the file has, with None where it has nothing behind a key.
@@ -248,7 +242,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 
 def fingerprint(job: Job) -> str:
     """64 hex digits of a hash over everything that changes what is sent; of `transform` only its name."""
-    return hashlib.sha256(_packed(_meaning(job))).hexdigest()
+    return _digest(_meaning(job))
 
 
 def key_fingerprints(job: Job) -> dict[str, str]:
@@ -257,7 +251,7 @@ def key_fingerprints(job: Job) -> dict[str, str]:
     del content["version"], content["identification"], content["destination"]
     keys = {f"identification.{path}": spec for path, spec in part.specs()} | content
     keys |= {"identification $unset": part.unset, "identification $clearAll": part.clear_all}
-    return {name: hashlib.sha256(_packed(one)).hexdigest()[:16] for name, one in keys.items() if one}
+    return {name: _digest(one)[:16] for name, one in keys.items() if one}
 
 
 def _given(part: Any) -> dict[str, Any]:
@@ -266,8 +260,9 @@ def _given(part: Any) -> dict[str, Any]:
     return {one.name: value for one, value in values if value not in (one.default, {})}
 
 
-def _packed(content: object) -> bytes:
-    return orjson.dumps(content, _given, orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+def _digest(content: object) -> str:
+    packed = orjson.dumps(content, _given, orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+    return hashlib.sha256(packed).hexdigest()
 
 
 def _meaning(job: Job) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ExitCode, UsageError
 from .. import options
 from ..console import is_stdout, show_json, show_lines, show_styled, write_output
-from ..options import PATH, command, option, switch
+from ..options import OUTPUT, PATH, command, option, switch
 
 if TYPE_CHECKING:
     from ...job import Job
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.run_options("full", "min_rows", "again", "max_changes", "max_absent", "state_dir", "rejects")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the plan.")
 @option(
-    "--save", "FILE", PATH, "Write the plan to a file that `run --plan` takes; it has no values of users."
+    "--save", "FILE", OUTPUT, "Write the plan to a file that `run --plan` takes; it has no values of users."
 )
 @switch("--with-values", "With --save: write ids and values of users, too.")
 @switch("--mask", "Show no ids and no values of users, here or on the page.")

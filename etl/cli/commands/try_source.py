@@ -19,10 +19,8 @@ from ..options import command, option, switch
 from .init import reading_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ...pipeline.plan import Plan
-    from ...run_events import Event, Summary
+    from ...run_events import Event
     from ...sandbox import Sandbox
 
 _KEY = "key-of-a-trial"
@@ -50,6 +48,7 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
 
     from ...init import propose_job
     from ...job import Job
+    from ...listeners.summary import row_phrases
     from ...pipeline import Settings, plan_job, run_job
     from ...sandbox import running_sandbox
     from ...sandbox.web_page import Trial
@@ -77,7 +76,11 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
             summary = run_job(job, again, _KEY, settings=settings, listener=_show_warning)
         except InterruptedRunError as error:  # it can't be resumed: its state goes with it
             raise KeyboardInterrupt from error
-        lines = tuple(_summary_lines(summary))
+        counted, *ends = row_phrases(summary.tally)
+        limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
+        codes = summary.rejects_by_code.items()
+        rejects = (f"rejected: {count:,} {code}; `propsync check` shows them" for code, count in codes)
+        lines = (f"{counted}{limited}: {', '.join(ends)}", *rejects)
         name, words = shell_word(output or "job.yml"), " ".join(map(shell_word, sources))
         steps = [f"propsync init {words} -o {name}"] if output is None else []
         command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {name}"])
@@ -106,17 +109,6 @@ def _show_warning(event: Event) -> None:
 
     if isinstance(event, Warned):
         current().message("warned", f"warning: {event.message}", code=event.code)
-
-
-def _summary_lines(summary: Summary) -> Iterator[str]:
-    """The law of rows in a line, and the reasons of rejects."""
-    from ...listeners.summary import row_phrases
-
-    rows, *ends = row_phrases(summary.tally)
-    limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
-    yield f"{rows}{limited}: {', '.join(ends)}"
-    for code, count in summary.rejects_by_code.items():
-        yield f"rejected: {count:,} {code}; `propsync check` shows them"
 
 
 def _table(plan: Plan, sandbox: Sandbox) -> str:
