@@ -7,7 +7,6 @@ import io
 import os
 import re
 import select
-import shlex
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,11 +26,8 @@ if TYPE_CHECKING:
     from ..run_events import Summary
 
 # What the reader refuses in the address of a store: `KEY:SECRET@`, and settings that are secrets.
-_STORE: Final = re.compile(r"(s3|gcs|gs|abfss?)://", re.IGNORECASE)
-_STORE_SECRET: Final = re.compile(
-    r"(?<=://)[^?]*(?::|%3a)[^?]*(?=@)|(?<=[?&])[\w-]*(?:key|secret|token|sig)=[^&]*", re.IGNORECASE
-)
-_UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
+_STORE: Final = r"(?i)(s3|gcs|gs|abfss?)://"
+_STORE_SECRET: Final = r"(?i)(?<=://)[^?]*(?::|%3a)[^?]*(?=@)|(?<=[?&])[\w-]*(?:key|secret|token|sig)=[^&]*"  # noqa: S105
 _STYLES: Final[Mapping[str, dict[str, Any]]] = {
     "head": {"bold": True},
     "bad": {"fg": "red", "bold": True},
@@ -144,7 +140,7 @@ def printable_json(text: str) -> str:
         # A pair of escapes beyond the first 65,536 characters.
         return re.sub("(.{4})", r"\\u\1", match[0].encode("utf-16-be", "surrogatepass").hex())
 
-    return _UNPRINTABLE.sub(escaped, text)
+    return re.sub(r"[^\n\x20-\x7e]", escaped, text)
 
 
 # --- messages --------------------------------------------------------------------------------------------
@@ -164,11 +160,13 @@ class Invocation:
 
     def resume_command(self, *, limited: bool = False) -> str:
         """Return the command that resumes this one, as one would type it; `limited`: without its limit."""
+        import shlex
+
         words = [word for word in self.arguments if word != "--restart"]
         places = [place for place, word in enumerate(words) if limited and word.startswith("--limit")]
         for place in reversed(places):
             del words[place : place + (1 if "=" in words[place] else 2)]
-        shown = [_STORE_SECRET.sub("...", word) if _STORE.match(word) else word for word in words]
+        shown = [re.sub(_STORE_SECRET, "...", word) if re.match(_STORE, word) else word for word in words]
         return self.redacted(visible(shlex.join(["propsync", *shown])))
 
     def set_job(self, job: Job | KnownJob) -> None:
