@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import reduce
 from math import inf
 from pathlib import Path
@@ -264,7 +263,7 @@ def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
     else:
         loaded, flags = load_for_command(job_file, {"state_dir": state_dir})
         known, state_dir = KnownJob.of(loaded), flags["state_dir"]
-    return known if state_dir is None else replace(known, state_dir=state_dir)
+    return known if state_dir is None else known._replace(state_dir=state_dir)
 
 
 def spare_inputs(

@@ -114,27 +114,27 @@ class RunReporter:
 
         channels = self._channels = channels or self._channels
         as_json = self._invocation.as_json_lines = channels.log_format == "json"
-        writers: list[tuple[Path, Callable[[Path], Listener]]] = []
-        if channels.metrics_file is not None and not dry_run:
-            writers.append((channels.metrics_file, MetricsListener))
+        failures: list[EtlError] = []
+
+        def open_file(path: Path | None, writer: Callable[[Path], Listener]) -> None:
+            try:
+                self._files += [writer(path)] if path is not None else []
+            except EtlError as error:
+                failures.append(error)
+
+        open_file(None if dry_run else channels.metrics_file, MetricsListener)
         if channels.report is not None:
             from ..listeners.report import ReportListener
             from ..listeners.run_record import past_records
 
             past = lambda: past_records(self.state_dir) if self.state_dir else ()  # noqa: E731
             page = partial(ReportListener, command=self._next_command, past=past, mask=channels.mask)
-            writers.append((channels.report, page))
+            open_file(channels.report, page)
         if channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
 
             where = lambda: self.state_dir and self.state_dir / "checkpoint.sqlite"  # noqa: E731
-            writers.append((channels.rejects, partial(RejectList, checkpoint=where)))
-        failures: list[EtlError] = []
-        for path, writer in writers:
-            try:
-                self._files.append(writer(path))
-            except EtlError as error:
-                failures.append(error)
+            open_file(channels.rejects, partial(RejectList, checkpoint=where))
         if not dry_run:
             # A bar on a terminal or log lines elsewhere, never both.
             if channels.log_format is None and (bar := terminal_bar()):
