@@ -241,8 +241,8 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
     current().set_job(job)
     for key, parameter in _with_keys(context.command):
         name, value = str(parameter.name), job.run.get(key)
-        open_ = name in flags and context.get_parameter_source(name) is ParameterSource.DEFAULT
-        if value is None or not open_:
+        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if value is None or name not in flags or is_given:
             continue
         try:
             given = str(job.folder / value) if key in _PATHS else value
@@ -302,11 +302,10 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
                 f"{place} is a job file, and no source: a command takes one job, and the sources behind it",
                 hint=f"name the source in it, and run it by itself: propsync run {shlex.quote(place)}",
             )
-    if not (sources or job.source):
+    given, folder = (sources, Path()) if sources else (job.source, job.folder)
+    if not given:
         raise UsageError(f"{job.file} has no source", hint="add `source:` to it, or name one behind it")
-    return open_source(
-        sources or job.source, csv=job.csv, excel=job.excel, folder=Path() if sources else job.folder
-    )
+    return open_source(given, csv=job.csv, excel=job.excel, folder=folder)
 
 
 def settings_of(**flags: Any) -> Settings:

@@ -164,9 +164,8 @@ def identification_problems(
     Paths begin below `identification`.
     """
     if not any(name in identification.fields for name in amplitude.ID_FIELDS):
-        yield Problem(
-            (), "neither `user_id` nor `device_id` is given; Amplitude needs one to know whose update it is"
-        )
+        needed = "Amplitude needs one to know whose update it is"
+        yield Problem((), f"neither `user_id` nor `device_id` is given; {needed}")
     for path, spec in identification.located():
         if spec.column is None and spec.constant is None:
             yield Problem(path, f"`{clipped(str(path[-1]))}` needs a `column`, or a `value` for a constant")

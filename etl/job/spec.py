@@ -219,12 +219,8 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
         default = stated = ""
     with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
         stated = words.job_name(str(data["name"]))
-    context = {
-        "environ": environ,
-        "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE)),
-        "sheet": data.get("sheet"),
-        "absent": data.get("absent", "keep"),
-    }
+    context = {"environ": environ, "sheet": data.get("sheet"), "absent": data.get("absent", "keep")}
+    context["key_variable"] = str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))
     try:
         job = _adapter().validate_python(data, context=context)
     except ValidationError as error:

@@ -201,9 +201,8 @@ def encoding(text: str) -> str:
         pass  # it is known, though it can't read a single byte
     except (LookupError, ValueError) as error:
         near = did_you_mean(text, KNOWN_ENCODINGS)
-        raise ValueError(
-            f"is `{clipped(text)}`, which is no text encoding that Python knows{near}"
-        ) from error
+        fault = f"is `{clipped(text)}`, which is no text encoding that Python knows{near}"
+        raise ValueError(fault) from error
     return codecs.lookup(text).name
 
 
@@ -212,9 +211,8 @@ def date_format(text: str) -> str:
     directives = [match[1] for match in re.finditer(r"%(.?)", text, re.DOTALL)]
     for directive in directives:
         if directive not in DATE_DIRECTIVES:
-            raise ValueError(
-                f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
-            )
+            fault = f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
+            raise ValueError(fault)
         if directive != "%" and directives.count(directive) > 1:
             raise ValueError(f"has `%{directive}` twice")
     if not {"y", "Y"} & set(directives):

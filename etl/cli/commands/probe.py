@@ -70,9 +70,8 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
         invocation.message("probe", line)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(
-                "--limits asks before it begins, and there is no terminal; it sent nothing", hint="give --yes"
-            )
+            message = "--limits asks before it begins, and there is no terminal; it sent nothing"
+            raise UsageError(message, hint="give --yes")
         click.confirm("Go on?", abort=True, err=True)
     result = probe_limits(
         loaded, key, secret_key, settle=settle, notify=lambda text: invocation.message("probe", text), **flags

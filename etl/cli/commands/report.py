@@ -38,10 +38,8 @@ def report_command(
     found = list(readable_runs(folder))
     names = [data["run"] for data, _ in found]
     if not found:
-        raise UsageError(
-            f"{loaded.name} has no past runs in {folder}",
-            hint="run it first, or name its state folder with --state-dir",
-        )
+        hint = "run it first, or name its state folder with --state-dir"
+        raise UsageError(f"{loaded.name} has no past runs in {folder}", hint=hint)
     if run is not None and run not in names:
         raise UsageError(f"there is no run {run}", hint="propsync runs lists them; the last is " + names[0])
     place = 0 if run is None else names.index(run)

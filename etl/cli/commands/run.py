@@ -86,10 +86,8 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
             if settings.limit is not None:
-                raise UsageError(
-                    "a dry run reads all of the source, so --limit has no meaning",
-                    hint="leave one of them out, or look at the first rows with `propsync preview`",
-                )
+                hint = "leave one of them out, or look at the first rows with `propsync preview`"
+                raise UsageError("a dry run reads all of the source, so --limit has no meaning", hint=hint)
             from ...pipeline.saved_plan import SavedPlan
 
             saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))

@@ -138,8 +138,6 @@ def _table(plan: Plan, sandbox: Sandbox) -> str:
             before = sample.before.get(figures.column or "")
             name = sample.user if number == 0 else ""
             rows.append(map(cell, (name, path[-1], figures.column, before, after)))
-    header, width = (
-        ("user", "property", "before: column", "value", "after"),
-        shutil.get_terminal_size().columns,
-    )
-    return table_text(header, rows, min(width, 120)).rstrip("\n") if arrived else ""
+    header = ("user", "property", "before: column", "value", "after")
+    width = min(shutil.get_terminal_size().columns, 120)
+    return table_text(header, rows, width).rstrip("\n") if arrived else ""
