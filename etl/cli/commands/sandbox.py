@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from ...errors import UsageError
 from ..console import open_browser, show_lines
-from ..options import PATH, command, option, parse_duration, switch, with_options
-
-# Each sets the field of SandboxOptions that has its name; what isn't given keeps that field's default.
-# fmt: off
-_FLAGS: Final = with_options(
-    option("--port", "N", int, "Port to listen on; 0: any free port.  [default: 0]"),
-    option("--api-key", "KEY", str, "Accept only this API key. May be repeated.", multiple=True),
-    option("--fault", "KIND:SHARE", str,
-           "Let a share of the requests fail, such as 503:5%. May be repeated; the kinds are below.",
-           multiple=True),
-    option("--latency", "DURATION", parse_duration, "Wait before each answer, such as 80ms."),
-    option("--seed", "N", int, "Seed that decides which requests fail.  [default: 0]"),
-    option("--identifications-per-second", "N", float, "Answer 429 above this rate."),
-    option("--hot-user", "ID", str, "Answer 429 to requests with this user. May be repeated.", multiple=True),
-    option("--poison-user", "ID", str, "Answer 400 to requests with this user. May be repeated.",
-           multiple=True),
-    switch("--sink", "Answer success to everything without reading it, to measure speed."),
-    switch("--record", "Keep records of all requests, for /_sandbox/requests."),
-    option("--journal", "FILE", PATH, "Append one line per request to this file."),
-    switch("--memory", "Keep profiles in memory, not in a temporary file."),
-    switch("--open", "Open its page in a browser."),
-)
-# fmt: on
-_FIELDS: Final = {
-    "api_key": "api_keys",
-    "fault": "faults",
-    "hot_user": "hot_users",
-    "poison_user": "poison_users",
-}
+from ..options import PATH, command, option, parse_duration, switch
 
 
+# Each option sets the field of SandboxOptions that has its name, or its plural if it may be repeated; what
+# isn't given keeps that field's default.
 @command("sandbox")
-@_FLAGS
+@option("--port", "N", int, "Port to listen on; 0: any free port.  [default: 0]")
+@option("--api-key", "KEY", str, "Accept only this API key. May be repeated.", multiple=True)
+@option(
+    *("--fault", "KIND:SHARE", str),
+    "Let a share of the requests fail, such as 503:5%. May be repeated; the kinds are below.",
+    multiple=True,
+)
+@option("--latency", "DURATION", parse_duration, "Wait before each answer, such as 80ms.")
+@option("--seed", "N", int, "Seed that decides which requests fail.  [default: 0]")
+@option("--identifications-per-second", "N", float, "Answer 429 above this rate.")
+@option("--hot-user", "ID", str, "Answer 429 to requests with this user. May be repeated.", multiple=True)
+@option("--poison-user", "ID", str, "Answer 400 to requests with this user. May be repeated.", multiple=True)
+@switch("--sink", "Answer success to everything without reading it, to measure speed.")
+@switch("--record", "Keep records of all requests, for /_sandbox/requests.")
+@option("--journal", "FILE", PATH, "Append one line per request to this file.")
+@switch("--memory", "Keep profiles in memory, not in a temporary file.")
+@switch("--open", "Open its page in a browser.")
 def sandbox_command(**given: Any) -> None:
     r"""Serve a stand-in for Amplitude on this machine until Ctrl-C.
 
@@ -77,7 +67,8 @@ def sandbox_command(**given: Any) -> None:
         if opens:
             open_browser(url)
 
-    values = {_FIELDS.get(name, name): value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    values = {f"{name}s" if isinstance(value, tuple) else name: value for name, value in given.items()}
     try:
         with suppress(KeyboardInterrupt):
             asyncio.run(serve(make_options(values), ready=ready))
