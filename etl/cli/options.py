@@ -156,7 +156,7 @@ def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
 
     def decorate(function: Any) -> Any:
         told = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-        first = next(place for place, paragraph in enumerate(told) if "\n  " in paragraph)
+        first = next((place for place, paragraph in enumerate(told) if "\n  " in paragraph), len(told))
         below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
         texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
         make: Decorator = click.command(name, **texts, **more)
