@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 20
 _WIDEST = 18  # columns of a value or a name in the table
 _KINDS = {"missing_user": "no such user", "missing_property": "missing"}
+_ABOVE_0 = click.FloatRange(min=0, min_open=True)
+_SETTLE = "Wait until what was sent last is so old: Amplitude takes a while to show it."
 _NOT_THERE = """\
 A user who is not there was not sent, was sent to another project, or is new to
 Amplitude: what is sent of a new user applies with the user's next event."""
@@ -31,21 +33,8 @@ Amplitude: what is sent of a new user applies with the user's next event."""
 @options.JOB_AND_SOURCES
 @option("--sample", "N", click.IntRange(min=1), "How many random users to read back.", default=400)
 @option("--seed", "N", int, "Decides which users; the same number takes the same ones.  [default: random]")
-@option(
-    "--rate",
-    "N",
-    click.FloatRange(min=0, min_open=True),
-    "Reads a minute.",
-    default=600,
-    envvar="PROPSYNC_VERIFY_RATE",
-)
-@option(
-    "--settle",
-    "DURATION",
-    parse_duration,
-    "Wait until what was sent last is so old: Amplitude takes a while to show it.",
-    default="60s",
-)
+@option("--rate", "N", _ABOVE_0, "Reads a minute.", default=600, envvar="PROPSYNC_VERIFY_RATE")
+@option("--settle", "DURATION", parse_duration, _SETTLE, default="60s")
 @options.PLACES
 @switch("--allow-http", "Allow the secret key to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
