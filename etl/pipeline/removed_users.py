@@ -18,7 +18,7 @@ from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..model import Batch, Chunk, Mapped, RowRange
 from ..run_events import Warned
-from ..snapshot import AbsentUsers, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, UnchangedUsers
+from ..snapshot import DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, UnchangedUsers
 from ..subject import Subject, user_keys
 from .diff_base import renewed_ids
 from .row_pipeline import HeldOf, RowPipeline
@@ -40,7 +40,7 @@ class RemovedUsers:
         self._pipeline = pipeline
         self._seen = seen
         self._ids = ids
-        found = sum(len(absent.keys) for absent in self._absent())
+        found: int = sum(absent.num_rows for absent in self._absent())
         self.count, self.spared, self.unread = (found, 0, unread) if named else (0, found, unread)
 
     def check(self, most: float | None) -> None:
@@ -73,10 +73,10 @@ class RemovedUsers:
     def _mapped(self, row_range: RowRange) -> Iterator[Mapped]:
         row = 1
         for absent in self._absent() if self.count else ():
-            stop = row + len(absent.keys)
+            stop = row + absent.num_rows
             low, high = max(row, row_range.first), min(stop, row_range.stop or stop)
             if low < high:
-                yield self._unsetting(absent.ids.slice(low - row, high - low), row_range.file, low)
+                yield self._unsetting(absent.slice(low - row, high - low), row_range.file, low)
             row = stop
 
     def _unsetting(self, ids: pa.RecordBatch, file: int, first: int) -> Mapped:
@@ -95,7 +95,7 @@ class RemovedUsers:
         fingerprints = np.zeros((n, len(layout.names)), dtype=layout.dtype)
         return Mapped(batch, np.arange(n), identifications, (), fingerprints=fingerprints)
 
-    def _absent(self) -> Iterator[AbsentUsers]:
+    def _absent(self) -> Iterator[pa.RecordBatch]:
         if self._seen is not None and self._ids is not None:
             yield from self._seen.absent(self._ids)
 

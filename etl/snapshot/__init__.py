@@ -6,11 +6,10 @@ from .comparison import DeviceLinks, FinalChanges, UnchangedUsers, device_owners
 from .diff import DiffedBatch, Differ
 from .file import Snapshot, SnapshotWriter
 from .fingerprints import FieldGroup, Layout, fingerprints_of, layout_of
-from .known_ids import AbsentUsers, KnownIds, KnownIdsWriter, SeenUsers
+from .known_ids import KnownIds, KnownIdsWriter, SeenUsers
 from .spill_buffer import DistinctUsers
 
 __all__ = [
-    "AbsentUsers",
     "BitSet",
     "DeviceLinks",
     "DiffedBatch",

@@ -17,15 +17,8 @@ from ..arrow.structs import valid_mask
 from ..subject import device_keys, names_device_alone, subject_of
 from .bit_set import BitSet, KeyFilter
 from .fingerprints import LINK, owner_hashes
-from .snapshot_entries import (
-    added_entries,
-    added_schema,
-    group_starts,
-    key_order,
-    last_fingerprints,
-    required_field,
-)
-from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column
+from .snapshot_entries import added_entries, added_schema, last_fingerprints, required_field
+from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column, group_starts, key_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,13 +249,12 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
             for column in np.flatnonzero(~self._every) if len(shared) else ():
                 self._differs[column].add(shared)
         for rows in self._rows.parts():
-            if rows.num_rows:
-                entries = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
-                found = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
-                differs = (entries.fingerprints != 0) & ~found.equal
-                self.unchanged.add(found.positions[~differs.any(axis=1)])
-                for column in np.flatnonzero(self._every):
-                    self._differs[column].add(found.positions[differs[:, column]])
+            entries, _ = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
+            found = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
+            differs = (entries.fingerprints != 0) & ~found.equal
+            self.unchanged.add(found.positions[~differs.any(axis=1)])
+            for column in np.flatnonzero(self._every):
+                self._differs[column].add(found.positions[differs[:, column]])
         self._snapshot.release()
 
     def changed(self, apart: BitSet | None = None) -> int:

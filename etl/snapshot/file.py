@@ -25,18 +25,15 @@ from .snapshot_entries import (
     added_entries,
     added_schema,
     count_changes,
-    doubts_of,
-    forget_entries,
-    key_order,
-    last_certain,
-    merge_entries,
+    last_fingerprints,
     required_field,
+    with_old_values,
 )
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, binary_column, joined, lowest_keys, matrix
+from .spill_buffer import KEY, KEY_FIELD, binary_column, joined, key_order, lowest_keys, matrix, places_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,7 +41,6 @@ if TYPE_CHECKING:
     from ..model import Fingerprints
     from .bit_set import BitSet
     from .fingerprints import Layout
-    from .sorted_file import Partition
 
 _RUN, _WHOLE = "run", "whole"  # columns
 
@@ -104,24 +100,18 @@ class Snapshot(SortedFile):
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
-        runs = np.full(len(positions), -1, dtype=np.int64)
-        for part, here in self._parts_of(positions):
-            runs[here] = part.column(_RUN)[positions[here] - part.first] & ~IN_DOUBT
-        return runs
+        none = np.full(len(positions), -1, dtype=np.int64)
+        return self._filled(none, positions, lambda rows: rows.column(_RUN).to_numpy() & ~IN_DOUBT)
 
     def owners_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The keys of the users to whom the devices of these entries are linked; 0 for none, and for -1."""
-        owners = np.zeros(len(positions), dtype=np.uint64)
-        for part, here in self._parts_of(positions):
-            owners[here] = _stored_owners(part.rows)[positions[here] - part.first]
-        return owners
+        return self._filled(np.zeros(len(positions), dtype=np.uint64), positions, owners_of)
 
     def doubtful(self) -> BitSet:
         """The entries in doubt: it is unknown whether what was sent to these users arrived."""
         found = BitSet(len(self))
-        for part in self.partitions:
+        for part in self.pieces():
             found.add(part.first + np.flatnonzero(part.column(_RUN) & IN_DOUBT))
-            self.release(4 * len(part))
         return found
 
     def rows_between(self, low: int, high: int) -> pa.RecordBatch:
@@ -136,29 +126,23 @@ class Snapshot(SortedFile):
         else:
             here, there = self._columns_of(layout)
             fingerprints[:, here] = matrix(rows.column(PRINTS), layout.dtype)[:, there]
-        owners = _stored_owners(rows) if layout.paired else None
+        owners = owners_of(rows) if layout.paired else None
         return SnapshotEntries(
             rows.column(KEY).to_numpy(), rows.column(_RUN).to_numpy(), fingerprints, owners
         )
 
-    def sorted_keys(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
-        """All keys in ascending order, in pieces, each with the position of its first."""
-        for part in self.partitions:
-            yield part.first, part.keys
-            self.release(8 * len(part))
-
-    def owners(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
-        """The owner of each entry's device, as in `owners_at`, in pieces as in `sorted_keys`."""
-        for part in self.partitions:
-            yield part.first, _stored_owners(part.rows)
-            self.release(8 * len(part))
-
-    def _parts_of(self, positions: NDArray[np.int64]) -> Iterator[tuple[Partition, NDArray[np.int64]]]:
-        """The partitions of these entries, each with the places of its own among `positions`."""
+    def _filled(
+        self,
+        found: NDArray[Any],
+        positions: NDArray[np.int64],
+        numbers: Callable[[pa.RecordBatch], NDArray[Any]],
+    ) -> NDArray[Any]:
+        """Put into `found` the numbers that partitions have at these positions."""
         for part in self.partitions:
             here = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part)))
             if len(here):
-                yield part, here
+                found[here] = numbers(part.rows)[positions[here] - part.first]
+        return found
 
     def _columns_of(self, layout: Layout) -> tuple[NDArray[np.int64], list[int]]:
         """The places, in the layout and in the file, of the columns that both have."""
@@ -191,7 +175,7 @@ def _numbers(column: pa.Array) -> NDArray[Any]:
     return column.to_numpy() if numbers is None else numbers
 
 
-def _stored_owners(rows: pa.RecordBatch) -> NDArray[np.uint64]:
+def owners_of(rows: pa.RecordBatch) -> NDArray[np.uint64]:
     """The users to whom the devices among a snapshot's rows are linked; shape (m,). Old ones have none."""
     if OWNER not in rows.schema.names:
         return np.zeros(rows.num_rows, dtype=np.uint64)
@@ -208,6 +192,8 @@ class SnapshotWriter(SortedFileWriter):
     of another mode.
     """
 
+    _old: Snapshot | None
+
     def __init__(
         self,
         path: Path,
@@ -223,8 +209,7 @@ class SnapshotWriter(SortedFileWriter):
         self._layout = layout
         self._number = header.number
         self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
-        self._emptied = SpillBuffer(path, pa.schema([KEY_FIELD]))
-        self._snapshot = old
+        self._emptied = self._buffer(pa.schema([KEY_FIELD]))
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
@@ -261,11 +246,6 @@ class SnapshotWriter(SortedFileWriter):
         """What these m users have is unknown, as far as they stay in the snapshot."""
         self._emptied.add(keys)
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._open.enter_context(self._emptied)
-        return self
-
     def finish(self) -> int:
         """Write the new snapshot in place of the old one; the number of its entries."""
         return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
@@ -287,56 +267,58 @@ class SnapshotWriter(SortedFileWriter):
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         added = self._added.read(first, stop)
-        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
         new = added_entries(added, self._layout, self._number)
-        new, unknown = last_certain(new, doubts_of(added), self._layout.cumulative)
+        new, unknown = last_fingerprints(new, self._layout.cumulative)
         del added  # a partition is large, and its rows are copied
-        if self._snapshot is None:
-            self.changes += count_changes(new.take(slice(0)), new, gone)
+        if self._old is None:
+            nobody = new.take(slice(0))
+            self.changes += count_changes(new, np.zeros(len(new), np.bool_), nobody, nobody)
             return snapshot_rows(new, self._layout, self._schema)
-        rows = self._confirmed(self._snapshot.rows_between(*lowest_keys(first, stop)))
-        if self._same and not len(gone) and not self._emptied.rows:
-            return self._patched(rows, new, unknown)
-        old = stay = self._snapshot.entries(rows, self._layout)
-        stay = forget_entries(stay, gone)
-        if self._emptied.rows:
-            unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
-            stay = stay.without_fingerprints(unknown_users).in_doubt(unknown_users)
-        self.changes += count_changes(old, new, gone)
-        return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)
+        entries, rows = self._old.entries, self._old.rows_between(*lowest_keys(first, stop))
+        if rows.num_rows and self._unchanged is not None:
+            rows = self._confirmed(rows, self._unchanged)
+        keys = rows.column(KEY).to_numpy()
+        gone, emptied = (
+            np.isin(keys, buffer.read(first, stop).column(KEY).to_numpy())
+            for buffer in (self._forgotten, self._emptied)
+        )
+        at, known = places_in(keys, new.keys)
+        old, left = (
+            entries(rows.take(pa.array(places)), self._layout) for places in (at[known], np.flatnonzero(gone))
+        )
+        self.changes += count_changes(new, known, old, left)
+        if self._same and not gone.any() and not emptied.any():
+            rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
+        else:
+            stay = entries(rows, self._layout)
+            stay = stay.without_fingerprints(gone | emptied).in_doubt(emptied)
+            if gone.any():  # a device that is linked to another user stays
+                stay = stay.take(~gone if stay.owners is None else ~gone | (stay.owners != 0))
+            at, known = places_in(stay.keys, new.keys)
+            rows, old = snapshot_rows(stay, self._layout, self._schema), stay.take(at[known])
+        fresh = with_old_values(new, known, old, unknown)
+        return self._patched(rows, at, known, snapshot_rows(fresh, self._layout, self._schema))
 
     def _patched(
-        self, rows: pa.RecordBatch, new: SnapshotEntries, unknown: NDArray[np.bool_] | None
+        self, rows: pa.RecordBatch, at: NDArray[np.int64], known: NDArray[np.bool_], fresh: pa.RecordBatch
     ) -> pa.RecordBatch:
-        """Rows of the old snapshot as they are, but with the `new` entries in their places."""
-        rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
-        if self._snapshot is None or not len(new):
+        """The rows of the old snapshot with fresh ones in the places of those that are known, or before them."""
+        if not fresh.num_rows:
             return rows
-        keys = rows.column(KEY).to_numpy()
-        at = np.searchsorted(keys, new.keys)
-        hit = np.zeros(len(new), dtype=np.bool_)
-        inside = at < len(keys)
-        hit[inside] = keys[at[inside]] == new.keys[inside]
-        old = self._snapshot.entries(rows.take(pa.array(at[hit])), self._layout)
-        self.changes += count_changes(old, new, new.keys[:0])
-        fresh = snapshot_rows(merge_entries(old, new, unknown), self._layout, self._schema)
-        added, places = at[~hit], at + np.cumsum(~hit) - ~hit  # where new keys go, and all new entries
+        added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows
         columns = []
         for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself
             ours, theirs = _numbers(stored), _numbers(given)
-            ours = np.insert(ours, added, theirs[~hit], axis=0)
+            ours = np.insert(ours, added, theirs[~known], axis=0)
             ours[places] = theirs
             columns.append(binary_column(ours) if ours.ndim == 2 else ours)
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
-    def _confirmed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _confirmed(self, rows: pa.RecordBatch, unchanged: BitSet) -> pa.RecordBatch:
         """Neighbouring rows of the old snapshot, with this run's number where it confirmed them."""
-        if self._unchanged is None or self._snapshot is None or not rows.num_rows:
-            return rows
-        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-        place = int(self._snapshot.find(columns[KEY][:1].to_numpy())[0])
-        seen = self._unchanged.has(np.arange(place, place + rows.num_rows))
-        runs = columns[_RUN].to_numpy()
+        assert self._old is not None  # noqa: S101 - it has these rows
+        first, column = int(self._old.find(rows.column(KEY)[:1].to_numpy())[0]), rows.schema.get_field_index(_RUN)
+        runs = rows.column(column).to_numpy()
+        seen = unchanged.has(np.arange(first, first + rows.num_rows))
         runs = np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)
-        columns[_RUN] = pa.array(runs, pa.uint32())
-        return pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)
+        return rows.set_column(column, rows.schema.field(column), pa.array(runs, pa.uint32()))

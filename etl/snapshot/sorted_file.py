@@ -178,6 +178,12 @@ class SortedFile:
             yield part.rows.slice(start, stop - start)
             self.release(part.rows.nbytes)
 
+    def pieces(self) -> Iterator[Partition]:
+        """All partitions in ascending order of keys, of which the keys and another column are read."""
+        for part in self.partitions:
+            yield part
+            self.release(_SEARCHED_BYTES * len(part))
+
     def release(self, size: int = _MAPPED_BYTES + 1) -> None:
         """Count bytes that were read, about; release the mapped pages when they are many, or at once."""
         self._read_bytes += size
@@ -197,15 +203,16 @@ class SortedFileWriter(ABC):
     def __init__(self, path: Path, added: pa.Schema, old: SortedFile | None) -> None:
         self._path = path
         self._old = old
-        self._added = SpillBuffer(path, added)
-        self._forgotten = SpillBuffer(path, pa.schema([KEY_FIELD]))
         self._open = ExitStack()
+        self._added = self._buffer(added)
+        self._forgotten = self._buffer(pa.schema([KEY_FIELD]))
+
+    def _buffer(self, schema: pa.Schema) -> SpillBuffer:
+        return self._open.enter_context(SpillBuffer(self._path, schema))
 
     def __enter__(self) -> Self:
         with write_errors(self._path):
             fresh_name(self._path).unlink(missing_ok=True)
-        for rows in (self._added, self._forgotten):
-            self._open.enter_context(rows)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -144,8 +144,8 @@ def test_a_column_that_the_snapshot_lacks_is_never_equal_and_others_are_still_co
 
 
 def test_all_keys_come_in_order_with_their_positions(snapshot: Snapshot) -> None:
-    for first, keys in snapshot.sorted_keys():
-        assert snapshot.find(keys).tolist() == list(range(first, first + len(keys)))
+    for part in snapshot.pieces():
+        assert snapshot.find(part.keys).tolist() == list(range(part.first, part.first + len(part)))
     assert len(snapshot) == N
 
 

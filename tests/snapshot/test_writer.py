@@ -129,7 +129,9 @@ def test_every_snapshot_is_what_one_would_write_down_row_by_row(runs: Any, held:
 @given(st.lists(st.tuples(KEYS, st.lists(PRINTS, min_size=2, max_size=2)), max_size=20))
 def test_of_a_user_the_last_print_that_was_given_counts(rows: list[tuple[int, list[int]]]) -> None:
     keys, fingerprints = matrices(rows, layout_with(NAMES[:2]))
-    entries = last_fingerprints(SnapshotEntries(keys.ravel(), np.ones(len(keys), np.uint32), fingerprints))
+    added = SnapshotEntries(keys.ravel(), np.ones(len(keys), np.uint32), fingerprints)
+    entries, unknown = last_fingerprints(added, np.zeros(2, np.bool_))
+    assert unknown is None
     wanted: dict[int, list[int]] = {}
     for key, own in rows:
         before = wanted.get(key, [0, 0])
