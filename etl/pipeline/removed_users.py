@@ -18,7 +18,7 @@ from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..model import Batch, Chunk, Mapped, RowRange
 from ..run_events import Warned
-from ..snapshot import DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, UnchangedUsers
+from ..snapshot import BitSet, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, add_unchanged
 from ..subject import Subject, user_keys
 from .diff_base import renewed_ids
 from .row_pipeline import HeldOf, RowPipeline
@@ -140,23 +140,24 @@ def find_removed_users(
 class StreamNotes:
     """What is noted of a source that can be read only once, while its rows are sent.
 
-    These are the `unchanged` users, and with `absent: unset` all `ids`. Of other sources nothing is noted.
+    These are the entries found `unchanged`, and with `absent: unset` all `ids`. Of other sources nothing is
+    noted.
     """
 
-    unchanged: UnchangedUsers | None
+    unchanged: BitSet | None
     ids: KnownIdsWriter | None
 
     def add(self, compared: DiffedBatch) -> None:
         """Note a batch."""
         if self.unchanged is not None and compared.seen is not None:
-            self.unchanged.add(compared.seen)
+            add_unchanged(self.unchanged, compared.seen)
         if self.ids is not None:
             self.ids.add(compared.mapped.identifications if compared.ids is None else compared.ids)
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Write the notes, after the last batch. Raises StateError."""
         if self.unchanged is not None:
-            checkpoint.keep_unchanged(bytes(self.unchanged.entries))
+            checkpoint.keep_unchanged(bytes(self.unchanged))
         if self.ids is not None:
             self.ids.finish()
 
@@ -169,4 +170,4 @@ def open_notes(pipeline: RowPipeline, folder: StateDir) -> Iterator[StreamNotes]
     header = diff_base.header(pipeline.job, pipeline.run_id)
     keeps_ids = once and pipeline.job.changes.absent == "unset"
     with renewed_ids(folder, header) if keeps_ids else nullcontext() as ids:
-        yield StreamNotes(None if snapshot is None else UnchangedUsers(snapshot), ids)
+        yield StreamNotes(None if snapshot is None else BitSet(len(snapshot)), ids)

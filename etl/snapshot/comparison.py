@@ -62,6 +62,11 @@ class Comparison:
         return np.asarray((self.positions < 0).any(axis=1))
 
     @property
+    def counts(self) -> NDArray[np.bool_]:
+        """Which entries are known, of rows that no later run overtook; shape (n, w)."""
+        return (self.positions >= 0) & ~self.overtaken[:, None]
+
+    @property
     def differing(self) -> NDArray[np.bool_]:
         """Which fingerprints of a row differ from those of one of its entries; shape (n, p)."""
         return np.asarray(self.differs.any(axis=1))
@@ -98,9 +103,8 @@ def compare(
     other: NDArray[np.bool_] = ~np.logical_and.reduce([entry.same for entry in entries])
     differs = np.zeros((len(fingerprints), len(entries), fingerprints.shape[1]), dtype=np.bool_)
     rows = np.flatnonzero(other)
-    if len(rows):
-        given = fingerprints[rows] != 0
-        differs[rows] = np.stack([given & ~entry.equal[rows] for entry in entries], axis=1)
+    given = fingerprints[rows] != 0
+    differs[rows] = np.stack([given & ~entry.equal[rows] for entry in entries], axis=1)
     if LINK in layout.names:
         differs[:, 0, -1] = False
     positions = np.stack([entry.positions for entry in entries], axis=1)
@@ -112,29 +116,22 @@ def compare(
     return Comparison(fingerprints, keys, positions, differs, other, overtaken, runs)
 
 
-class UnchangedUsers:
-    """The `entries` of the snapshot that a run confirmed: it found something unchanged, and sent nothing.
+def add_unchanged(entries: BitSet, seen: Comparison) -> None:
+    """Add the entries in which rows have something unchanged; overtaken rows don't count.
 
-    A reject of an earlier run is older than that, and must not overwrite it.
+    A run confirms these: a reject of an earlier run is older than that, and must not overwrite it.
     """
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.entries = BitSet(len(snapshot))
-
-    def add(self, seen: Comparison) -> None:
-        """Add rows that were compared with the snapshot; overtaken ones don't count."""
-        gives = np.zeros(len(seen.fingerprints), dtype=np.bool_)
-        for column in seen.fingerprints.T:  # most rows have a value in one of the first columns
-            gives |= column != 0
-            if gives.all():
-                break
-        rows = np.flatnonzero(gives & ~seen.overtaken)
-        other = seen.other[rows]
-        self.entries.add(seen.positions[rows[~other]].ravel())
-        rows = rows[other]
-        if len(rows):
-            same = ((seen.fingerprints[rows] != 0)[:, None] & ~seen.differs[rows]).any(axis=2)
-            self.entries.add(seen.positions[rows][same])
+    gives = np.zeros(len(seen.fingerprints), dtype=np.bool_)
+    for column in seen.fingerprints.T:  # most rows have a value in one of the first columns
+        gives |= column != 0
+        if gives.all():
+            break
+    rows = np.flatnonzero(gives & ~seen.overtaken)
+    other = seen.other[rows]
+    entries.add(seen.positions[rows[~other]].ravel())
+    rows = rows[other]
+    same = ((seen.fingerprints[rows] != 0)[:, None] & ~seen.differs[rows]).any(axis=2)
+    entries.add(seen.positions[rows][same])
 
 
 def with_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArray[np.uint64]:
@@ -193,8 +190,9 @@ class DeviceLinks:
 class FinalChanges(AbstractContextManager["FinalChanges"]):
     """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
 
-    Use it as a context manager until it is `finish`ed; what it knows then stays. StateError where rows don't
-    fit into memory and can't be written beside `path`.
+    Use it as a context manager until it is `finish`ed; what it knows then stays. `unchanged` are the entries
+    in which something was found unchanged. StateError where rows don't fit into memory and can't be written
+    beside `path`.
     """
 
     def __init__(self, snapshot: Snapshot, layout: Layout, path: Path) -> None:
@@ -211,8 +209,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         owners = pa.schema([KEY_FIELD, required_field("owner", pa.uint16())])
         self._owners = SpillBuffer(path, owners, held_bytes=_HELD_BYTES)
         self._rows = SpillBuffer(path, added_schema(layout), held_bytes=_HELD_BYTES)
-        self._unchanged = UnchangedUsers(snapshot)
-        self.unchanged = self._unchanged.entries  # entries in which something was found unchanged
+        self.unchanged = BitSet(n)
 
     def __exit__(self, *error: object) -> None:
         self._owners.__exit__(*error)
@@ -220,23 +217,23 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
         """Take the next n rows, and the columns of their ids."""
-        self._unchanged.add(seen)
+        add_unchanged(self.unchanged, seen)
         if self._every.any():
             self._gather(seen)
         rows = np.flatnonzero(seen.other)
         if len(rows) == 0 and not self._any:
             return
-        there = (seen.positions >= 0) & ~seen.overtaken[:, None]
-        differs = there[rows] & seen.differs[rows].any(axis=2)
+        counts = seen.counts
+        differs = counts[rows] & seen.differs[rows].any(axis=2)
         if differs.any():
             self._any = True
             self._touched.add(seen.positions[rows][differs])
         if self._any:
             # Of these, unchanged rows count as well: they may be the last.
-            told = there & self._touched.has(seen.positions)
+            told = counts & self._touched.has(seen.positions)
             self._users.add(seen.positions[told[:, 0], 0])
             if not self._every.all():
-                self._judge(seen, np.flatnonzero(told.ravel()), ids)
+                self._judge(seen, np.flatnonzero(told), ids)
 
     def finish(self) -> None:
         """All rows were taken."""
@@ -246,7 +243,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
             order = key_order(keys)
             keys, owners = keys[order], owners[order]
             shared = self._snapshot.find(keys[group_starts(owners) & ~group_starts(keys)])
-            for column in np.flatnonzero(~self._every) if len(shared) else ():
+            for column in np.flatnonzero(~self._every):
                 self._differs[column].add(shared)
         for rows in self._rows.parts():
             entries, _ = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
@@ -279,28 +276,21 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
 
     def narrowed(self, seen: Comparison) -> Comparison:
         """The same rows, with only those differences that stay in the end."""
-        there = (seen.positions >= 0) & ~seen.overtaken[:, None]
-        differs = seen.differs.copy()
-        rows = np.flatnonzero(seen.other)
-        own, positions, here = differs[rows], seen.positions[rows], there[rows]
-        for column in np.flatnonzero(~self._every):
-            own[:, :, column] &= ~here | self._differs[column].has(positions)
-        differs[rows] = own
-        for column in np.flatnonzero(self._every):
+        differs, other, counts = seen.differs.copy(), seen.other, seen.counts
+        rows = np.flatnonzero(other)
+        for column, stays in enumerate(self._differs):
+            if not self._every[column]:
+                differs[rows, :, column] &= ~counts[rows] | stays.has(seen.positions[rows])
+                continue
+            # An unchanged row may be one of those that go.
             given = (seen.fingerprints[:, column] != 0)[:, None]
-            stays = given & self._differs[column].has(seen.positions)
-            differs[:, :, column] = np.where(there, stays, differs[:, :, column])
-        # With a cumulative column, an unchanged row may be one of those that go.
-        other = seen.other | differs[:, :, self._every].any(axis=(1, 2)) if self._every.any() else seen.other
+            own = np.where(counts, given & stays.has(seen.positions), differs[:, :, column])
+            differs[:, :, column], other = own, other | own.any(axis=1)
         return replace(seen, differs=differs, other=other)
 
     def _gather(self, seen: Comparison) -> None:
         """Keep the rows that differ in a cumulative column; of the others, that they are there."""
-        others = np.flatnonzero(seen.other)
-        differs = np.zeros(seen.positions.shape, dtype=np.bool_)
-        if len(others):
-            may = (seen.positions[others] >= 0) & ~seen.overtaken[others, None]
-            differs[others] = may & seen.differs[others][:, :, self._every].any(axis=2)
+        differs = seen.counts & seen.differs[:, :, self._every].any(axis=2)
         given = (seen.fingerprints[:, self._every] != 0).any(axis=1) & ~seen.overtaken
         self._steady.add(seen.positions[given[:, None] & ~differs])
         rows, entries = np.nonzero(differs)
@@ -313,11 +303,9 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         positions = seen.positions.ravel()[cells]
         rows, entry = np.divmod(cells, seen.positions.shape[1])
         own_ids = ids.take(pa.array(rows))
-        owners = owner_hashes(own_ids, self._layout)[np.arange(len(rows)), entry]
-        named: NDArray[np.bool_] | slice = slice(None)
-        if seen.positions.shape[1] == 2:
-            # The owner of a device that is named alone is the same user.
-            named = (entry == 1) | valid_mask(own_ids.column(subject_of(own_ids).lead))
+        owners = owner_hashes(own_ids)[np.arange(len(rows)), entry]
+        # The owner of a device that is named alone is the same user.
+        named = (entry == 1) | valid_mask(own_ids.column(subject_of(own_ids).lead))
         self._owners.add(seen.keys.ravel()[cells][named], owners[named])
         differs = seen.differs.reshape(-1, len(self._every))[cells]
         given = seen.fingerprints[rows] != 0

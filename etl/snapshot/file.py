@@ -8,7 +8,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -188,8 +188,7 @@ class SnapshotWriter(SortedFileWriter):
 
     `unchanged` are the entries of the old one that the run confirmed: it sent nothing for them, but they get
     its number. `changes` (int64, shape (3, p)) counts, once it is written, the users with a first or another
-    fingerprint, and those forgotten, by column. See `SortedFileWriter`. Raises ValueError for an old snapshot
-    of another mode.
+    fingerprint, and those forgotten, by column. The old one is of the layout's mode. See `SortedFileWriter`.
     """
 
     _old: Snapshot | None
@@ -203,8 +202,6 @@ class SnapshotWriter(SortedFileWriter):
         old: Snapshot | None = None,
         unchanged: BitSet | None = None,
     ) -> None:
-        if old is not None and old.mode != layout.mode:
-            raise ValueError(f"the snapshot is by {old.mode}, not by {layout.mode}")
         super().__init__(path, added_schema(layout, sent=True), old)
         self._layout = layout
         self._number = header.number
@@ -302,7 +299,7 @@ class SnapshotWriter(SortedFileWriter):
     def _patched(
         self, rows: pa.RecordBatch, at: NDArray[np.int64], known: NDArray[np.bool_], fresh: pa.RecordBatch
     ) -> pa.RecordBatch:
-        """The rows of the old snapshot with fresh ones in the places of those that are known, or before them."""
+        """Rows of the old snapshot, with the fresh ones in place of those that are `known`, or before them."""
         if not fresh.num_rows:
             return rows
         added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows
@@ -317,7 +314,10 @@ class SnapshotWriter(SortedFileWriter):
     def _confirmed(self, rows: pa.RecordBatch, unchanged: BitSet) -> pa.RecordBatch:
         """Neighbouring rows of the old snapshot, with this run's number where it confirmed them."""
         assert self._old is not None  # noqa: S101 - it has these rows
-        first, column = int(self._old.find(rows.column(KEY)[:1].to_numpy())[0]), rows.schema.get_field_index(_RUN)
+        first, column = (
+            int(self._old.find(rows.column(KEY)[:1].to_numpy())[0]),
+            rows.schema.get_field_index(_RUN),
+        )
         runs = rows.column(column).to_numpy()
         seen = unchanged.has(np.arange(first, first + rows.num_rows))
         runs = np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)

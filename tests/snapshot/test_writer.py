@@ -223,12 +223,6 @@ def test_a_snapshot_tells_what_it_is_of(tmp_path: Path) -> None:
         assert len(snapshot) == 3
 
 
-def test_a_snapshot_of_another_mode_is_never_carried_on(tmp_path: Path) -> None:
-    path = write(tmp_path / "snapshot.arrow", 1)
-    with opened(path) as old, pytest.raises(ValueError, match="by property"):
-        SnapshotWriter(path, layout_with(NAMES, "user"), header(2), old=old)
-
-
 def write(path: Path, number: int, *, keys: tuple[int, ...] = (1, 2, 3)) -> Path:
     layout = layout_with(NAMES[:1])
     with opened_if_any(path) as old, SnapshotWriter(path, layout, header(number), old=old) as fresh:
