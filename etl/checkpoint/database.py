@@ -56,7 +56,7 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
     """
     fresh = fresh_name(path)
     try:
-        remove_database(fresh)
+        _remove_sides(fresh)
         os.close(create_private(fresh))
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
             # No other process opens the file before the rename, and it is synced as a whole.
@@ -79,14 +79,8 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
         raise state_error(path, error) from error
     finally:
         with suppress(OSError):
-            remove_database(fresh)
-
-
-def remove_database(path: Path) -> None:
-    """Remove a file that isn't open, and the files that SQLite keeps beside it. Raises OSError."""
-    path.unlink(missing_ok=True)
-    _remove_sides(path)
-    sent_path(path).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
+            _remove_sides(fresh)
 
 
 def sent_path(path: Path) -> Path:

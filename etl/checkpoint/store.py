@@ -24,7 +24,6 @@ from .database import (
     COUNTS,
     connect,
     create_database,
-    remove_database,
     sent_path,
     stale_checkpoint,
     verify_database,
@@ -99,14 +98,6 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return cls(path, connect(path))
 
     @classmethod
-    def discard(cls, path: Path) -> None:
-        """Remove a checkpoint that isn't open. Raises StateError."""
-        try:
-            remove_database(path)
-        except OSError as error:
-            raise state_error(path, error) from error
-
-    @classmethod
     @contextmanager
     def look(cls, path: Path) -> Iterator[Self | None]:
         """Open the checkpoint at `path` as `load` does, to read it: a copy where it can't be written."""
@@ -144,18 +135,15 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             raise stale_checkpoint(path, "is damaged: it is empty")
         checkpoint = cls(copy or path, connect(copy or path))
         checkpoint._sent = SentFile(sent_path(path))
-        try:
+        with ExitStack() as stack:
+            stack.callback(checkpoint._connection.close)
             with checkpoint._reading() as connection:
                 verify_database(connection, path)
             # Another process may finish the run in between, and remove what was sent: so it is asked twice.
-            whole = checkpoint._find_sent() or checkpoint._find_sent()
-        except BaseException:
-            checkpoint._connection.close()
-            raise
-        if not whole:
-            checkpoint._connection.close()
-            beside = "the file beside it that ends in -sent is gone, or was cut off"
-            raise stale_checkpoint(path, f"lacks what was sent: {beside}")
+            if not (checkpoint._find_sent() or checkpoint._find_sent()):
+                beside = "the file beside it that ends in -sent is gone, or was cut off"
+                raise stale_checkpoint(path, f"lacks what was sent: {beside}")
+            stack.pop_all()
         return checkpoint
 
     def _find_sent(self) -> bool:
@@ -164,7 +152,6 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return self._sent.is_whole()
 
     def __exit__(self, *_: object) -> None:
-        self._sent.close()
         with suppress(sqlite3.Error):  # what is committed stays in the log, which the next process reads
             self._connection.close()
 
@@ -255,7 +242,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """Commit chunks in one durable transaction, with the requests they took. Raises StateError."""
         total, chunks = meter, list(chunks)
         sent = self._sent.append(
-            [entries for chunk in chunks for entries in by_end(chunk.row_range, chunk.sent)]
+            entries for chunk in chunks for entries in by_end(chunk.row_range, chunk.sent)
         )
         with self._writing() as connection:
             for chunk in chunks:
@@ -387,14 +374,11 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
 
     Raises StaleCheckpointError where it can't be read.
     """
-    if not is_there(path):
-        return ()
     log = path.with_name(path.name + "-wal")
-    if path.stat().st_size and not (log.exists() and log.stat().st_size):
+    if not (log.exists() and log.stat().st_size):
         # A file without a log isn't being written, so SQLite needs no files beside it.
-        with suppress(sqlite3.Error):
-            uri = f"{path.resolve().as_uri()}?immutable=1"
-            with closing(sqlite3.connect(uri, uri=True)) as connection:
-                return read_past(connection)
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as connection:
+            return read_past(connection)
     with Checkpoint.look(path) as found:
-        return found.past() if found is not None else ()
+        return () if found is None else found.past()
