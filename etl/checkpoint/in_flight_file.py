@@ -75,13 +75,12 @@ class RunMark:
 class InFlightContents:
     """The file of the last process: its run, how many transactions it committed, and who was in flight.
 
-    `known` False: others may have been in flight, too, as the machine was restarted meanwhile.
+    The mark is `unknown` where others may have been in flight, too, as the machine was restarted meanwhile.
     """
 
     mark: RunMark
     commits: int
     finished: bool
-    known: bool
     flights: tuple[Flight, ...]
 
 
@@ -219,10 +218,10 @@ def read_in_flight(path: Path) -> InFlightContents | None:
         is_open, commits, finished = _NUMBERS.unpack_from(data, _OPEN)
     except (ValueError, KeyError, TypeError, struct.error):
         return None
-    known = not mark.unknown and (not is_open or mark.boot == _boot_id())
+    unknown = mark.unknown or (is_open and mark.boot != _boot_id())
     slots = (_unpack(data[place : place + slot_bytes]) for place in range(_BLOCK, len(data), slot_bytes))
     flights = tuple(flight for flight in slots if flight is not None)
-    return InFlightContents(replace(mark, unknown=not known), commits, bool(finished), known, flights)
+    return InFlightContents(replace(mark, unknown=bool(unknown)), commits, bool(finished), flights)
 
 
 @dataclass(slots=True)

@@ -172,11 +172,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def held(self) -> Iterator[HeldRows]:
         """The rows of committed ranges that are still held, by range, in order."""
         query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
-        with self._reading() as connection:
-            for *place, rows in connection.execute(query):
-                import numpy as np  # here, as `status` seldom needs it
+        for *place, rows in self._rows(query):
+            import numpy as np  # here, as `status` seldom needs it
 
-                yield HeldRows(RowRange(*place), np.frombuffer(rows, "<i8"))
+            yield HeldRows(RowRange(*place), np.frombuffer(rows, "<i8"))
 
     def arrived(self) -> int:
         """How many of the committed rows arrived, or may have."""
@@ -192,11 +191,12 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """Every reject, in source order."""
         from ..model import Reject, RowFault
 
-        query = 'SELECT source, row, code, reason, "values", origin, faults FROM rejects ORDER BY file, row'
-        for *row, origin, faults in self._rows(query):
-            source, number, code, reason, values = row
-            known = tuple(RowFault(**fault) for fault in orjson.loads(faults))
-            yield Reject(source, number, code, reason, values, origin=origin, faults=known)
+        query = (
+            'SELECT source, row, code, reason, "values", 0, origin, faults FROM rejects ORDER BY file, row'
+        )
+        for *row, faults in self._rows(query):
+            row.append(tuple(RowFault(**fault) for fault in orjson.loads(faults)))
+            yield Reject(*row)
 
     def rejects_by_code(self) -> dict[str, int]:
         """How many rejects have which code, most frequent first."""
@@ -224,7 +224,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return found
 
     def sent(
-        self, since: tuple[int, int] = (0, 0), before: tuple[int, int] | None = None
+        self, since: tuple[int, int] = (0, 0), before: tuple[int, int] = _BEHIND_ALL
     ) -> Iterator[SentEntries]:
         """What was accepted of the committed chunks, or is in doubt, in source order.
 
@@ -236,7 +236,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             " ORDER BY file, first, rowid"
         )
         with self._reading(), closing(connect(self._path)) as connection:
-            yield from self._sent.read(connection.execute(query, (*since, *(before or _BEHIND_ALL))))
+            yield from self._sent.read(connection.execute(query, (*since, *before)))
 
     def commit(self, chunks: Iterable[CommittedRows], meter: Tally, seconds: float) -> None:
         """Commit chunks in one durable transaction, with the requests they took. Raises StateError."""

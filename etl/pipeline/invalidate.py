@@ -99,7 +99,7 @@ def uncommitted_flights(
     if left is None or left.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None
-    if not left.known:
+    if left.mark.unknown:
         return None
     ranges = RangeSet(found.committed(), found.held())
     flights = []

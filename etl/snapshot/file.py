@@ -30,7 +30,7 @@ from .snapshot_entries import (
     with_old_values,
 )
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, binary_column, joined, key_order, lowest_keys, matrix, places_in
+from .spill_buffer import KEY, KEY_FIELD, binary_column, joined, lowest_keys, matrix, places_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,26 +77,23 @@ class Snapshot(SortedFile):
 
     def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
         """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
-        order = key_order(keys)
-        keys, wholes = keys[order], whole_fingerprints(fingerprints, layout)[order]
+        wholes, rest, values = whole_fingerprints(fingerprints, layout), [np.empty(0, np.int64)], [b""]
         positions, same = np.full(len(keys), -1, dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
-        equal, rest, values = np.zeros(fingerprints.shape, dtype=np.bool_), [order[:0]], [b""]
-        for span, part in self.split(keys):
-            at, hit = part.search(keys[span])
-            positions[span] = np.where(hit, at + part.first, -1)
+        equal = np.zeros(fingerprints.shape, dtype=np.bool_)
+        for part, own, at, hit in self.search(keys):
+            positions[own] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
-            same[span] = alike = hit & ((wholes[span] == 0) | (part.column(_WHOLE)[at] == wholes[span]))
+            whole = wholes[own]
+            same[own] = alike = hit & ((whole == 0) | (part.column(_WHOLE)[at] == whole))
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
-                rest.append(order[span][other])
+                rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
         if len(rows := np.concatenate(rest)):
             here, there = self._columns_of(layout)
             stored = np.frombuffer(b"".join(values), layout.dtype).reshape(len(rows), -1)
             equal[rows[:, None], here] = stored[:, there] == fingerprints[rows][:, here]
-        equal[order[same]] = True
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        return EntryMatches(positions[places], equal, same[places])
+        equal[np.flatnonzero(same)] = True
+        return EntryMatches(positions, equal, same)
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
@@ -299,7 +296,7 @@ class SnapshotWriter(SortedFileWriter):
     def _patched(
         self, rows: pa.RecordBatch, at: NDArray[np.int64], known: NDArray[np.bool_], fresh: pa.RecordBatch
     ) -> pa.RecordBatch:
-        """Rows of the old snapshot, with the fresh ones in place of those that are `known`, or before them."""
+        """Rows of the old snapshot, with the fresh ones in place of those that are `known`, or before."""
         if not fresh.num_rows:
             return rows
         added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows

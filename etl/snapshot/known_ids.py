@@ -42,11 +42,10 @@ class KnownIds(SortedFile):
     loss = "then writes it anew, and leaves alone who left before"
 
     def of(self, keys: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
-        """The ids of those of the ascending keys that are known, in their order: one in each row."""
-        for span, part in self.split(keys):
-            at, hit = part.search(keys[span])
-            if hit.any():
-                yield part.rows.take(pa.array(at[hit])).select(ID_FIELDS)
+        """The ids of those keys that are known, in ascending order of keys: one in each row."""
+        for part, _, at, there in self.search(keys):
+            if there.any():
+                yield part.rows.take(pa.array(at[there])).select(ID_FIELDS)
 
 
 class KnownIdsWriter(SortedFileWriter):

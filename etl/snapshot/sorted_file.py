@@ -20,7 +20,7 @@ import pyarrow as pa
 from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata
 from ..state_files import fresh_name, is_there, replacing_file
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
+from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, key_order, write_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,6 @@ class SortedFile:
             raise self._unusable(path, "was written by a newer propsync", "update propsync, or ")
         if self.metadata.kind != self.kind:
             raise self._unusable(path, f"is no {self.kind} of propsync, but a {self.metadata.kind}")
-        self._bounds = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
 
     def _unusable(self, path: Path, what: str, before: str = "") -> StaleCheckpointError:
         self.close()
@@ -130,29 +129,29 @@ class SortedFile:
         if self._file is not None:
             self._file.close()
 
-    def split(self, keys: NDArray[np.uint64]) -> Iterator[tuple[slice, Partition]]:
-        """Ascending keys by the partition that they would be in.
+    def search(
+        self, keys: NDArray[np.uint64]
+    ) -> Iterator[tuple[Partition, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+        """Look up n keys, partition by partition: it, and which of the keys belong there, in ascending order.
 
-        What is looked at there, keys and another column, stays mapped where it is little in all.
+        And their places in it, and which of them are there; elsewhere the place has no meaning. What is
+        looked at there, keys and another column, stays mapped where it is little in all.
         """
-        if not self.partitions:
-            return
-        cuts = [0, *np.searchsorted(keys, self._bounds).tolist(), len(keys)]
-        large = len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
-        for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=True):
+        order = key_order(keys)
+        needles, large = keys[order], len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
+        starts = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
+        cuts = [0, *np.searchsorted(needles, starts).tolist(), len(keys)]
+        for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=False):
             if high > low:
-                yield slice(low, high), part
+                yield part, order[low:high], *part.search(needles[low:high])
                 if large:
                     self.release(_SEARCHED_BYTES * len(part))
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Positions of n keys, shape (n,); -1 for those that are unknown."""
         positions = np.full(len(keys), -1, dtype=np.int64)
-        order = np.argsort(keys)
-        needles = keys[order]
-        for span, part in self.split(needles):
-            at, hit = part.search(needles[span])
-            positions[order[span]] = np.where(hit, at + part.first, -1)
+        for part, rows, at, there in self.search(keys):
+            positions[rows] = np.where(there, at + part.first, -1)
         return positions
 
     def values_at(self, column: pa.FixedSizeBinaryArray, places: NDArray[np.int64]) -> bytes:
