@@ -99,20 +99,16 @@ def compare(
     """
     if keys.shape[1] == 2:  # where a row names no device, its second entry is that of its user, too
         keys = np.stack([keys[:, 0], device_keys(keys)], axis=1)
-    entries = [snapshot.look_up(column, fingerprints, layout) for column in keys.T]
-    other: NDArray[np.bool_] = ~np.logical_and.reduce([entry.same for entry in entries])
-    differs = np.zeros((len(fingerprints), len(entries), fingerprints.shape[1]), dtype=np.bool_)
-    rows = np.flatnonzero(other)
-    given = fingerprints[rows] != 0
-    differs[rows] = np.stack([given & ~entry.equal[rows] for entry in entries], axis=1)
+    found = [snapshot.look_up(column, fingerprints, layout) for column in keys.T]
+    positions, differs, same = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
     if LINK in layout.names:
         differs[:, 0, -1] = False
-    positions = np.stack([entry.positions for entry in entries], axis=1)
     runs = np.full((len(positions), 2), -1, dtype=np.int64)
     if (rejected >= 0).any():
         accepted = np.maximum.reduce([snapshot.runs(column) for column in positions.T])
         runs = np.stack([rejected, accepted], axis=1)
     overtaken = (runs[:, 0] >= 0) & (runs[:, 1] > runs[:, 0])
+    other = np.asarray(~same.all(axis=1))
     return Comparison(fingerprints, keys, positions, differs, other, overtaken, runs)
 
 
@@ -247,11 +243,10 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
                 self._differs[column].add(shared)
         for rows in self._rows.parts():
             entries, _ = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
-            found = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
-            differs = (entries.fingerprints != 0) & ~found.equal
-            self.unchanged.add(found.positions[~differs.any(axis=1)])
+            positions, differs, _ = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
+            self.unchanged.add(positions[~differs.any(axis=1)])
             for column in np.flatnonzero(self._every):
-                self._differs[column].add(found.positions[differs[:, column]])
+                self._differs[column].add(positions[differs[:, column]])
         self._snapshot.release()
 
     def changed(self, apart: BitSet | None = None) -> int:

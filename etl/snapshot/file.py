@@ -7,7 +7,6 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -30,7 +29,7 @@ from .snapshot_entries import (
     with_old_values,
 )
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, binary_column, joined, lowest_keys, matrix, places_in
+from .spill_buffer import KEY, KEY_FIELD, binary_column, joined, lowest_keys, matrix, places_in, raw_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,20 +42,6 @@ if TYPE_CHECKING:
     from .fingerprints import Layout
 
 _RUN, _WHOLE = "run", "whole"  # columns
-
-
-@dataclass(frozen=True, slots=True)
-class EntryMatches:
-    """What a snapshot has of n rows.
-
-    `positions` (int64, shape (n,)) are the entries of their users, -1 where there is none. `equal` (bool,
-    shape (n, p)): which of their fingerprints the entry has, too; where all that count are equal, the others
-    count as equal. `same` (bool, shape (n,)) marks rows of known users where that is so.
-    """
-
-    positions: NDArray[np.int64]
-    equal: NDArray[np.bool_]
-    same: NDArray[np.bool_]
 
 
 class Snapshot(SortedFile):
@@ -75,11 +60,17 @@ class Snapshot(SortedFile):
         self.hashing = self.metadata.hashing
         self.names = tuple(self.metadata.names)
 
-    def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
-        """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
+    def look_up(
+        self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries.
+
+        Returns the positions of the entries, shape (n,), -1 where there is none; which of the given
+        fingerprints an entry has not, or otherwise, shape (n, p); and which rows are of known users and the
+        same in all columns that count, shape (n,). Then they count as the same in the others, too.
+        """
         wholes, rest, values = whole_fingerprints(fingerprints, layout), [np.empty(0, np.int64)], [b""]
         positions, same = np.full(len(keys), -1, dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
-        equal = np.zeros(fingerprints.shape, dtype=np.bool_)
         for part, own, at, hit in self.search(keys):
             positions[own] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
@@ -88,12 +79,13 @@ class Snapshot(SortedFile):
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
                 rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
+        differs, others = np.zeros(fingerprints.shape, dtype=np.bool_), np.flatnonzero(~same)
+        differs[others] = fingerprints[others] != 0
         if len(rows := np.concatenate(rest)):
             here, there = self._columns_of(layout)
             stored = np.frombuffer(b"".join(values), layout.dtype).reshape(len(rows), -1)
-            equal[rows[:, None], here] = stored[:, there] == fingerprints[rows][:, here]
-        equal[np.flatnonzero(same)] = True
-        return EntryMatches(positions, equal, same)
+            differs[rows[:, None], here] &= stored[:, there] != fingerprints[rows][:, here]
+        return positions, differs, same
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
@@ -149,12 +141,10 @@ class Snapshot(SortedFile):
 
 def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.Schema:
     """A snapshot's columns, with its metadata."""
-    fields = [KEY_FIELD, required_field(_RUN, pa.uint32())]
-    fields.append(required_field(_WHOLE, pa.from_numpy_dtype(layout.dtype)))
-    if layout.paired:
-        fields.append(required_field(OWNER, pa.uint64()))
-    if layout.mode == "property":
-        fields.append(added_schema(layout).field(PRINTS))
+    whole = required_field(_WHOLE, pa.from_numpy_dtype(layout.dtype))
+    fields = [KEY_FIELD, required_field(_RUN, pa.uint32()), whole]
+    fields += [required_field(OWNER, pa.uint64())] if layout.paired else []
+    fields += [added_schema(layout).field(PRINTS)] if layout.mode == "property" else []
     return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names, hashing).pack())
 
 
@@ -164,12 +154,6 @@ def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -
     columns = {KEY: entries.keys, _RUN: entries.runs, _WHOLE: wholes, OWNER: entries.owners}
     columns[PRINTS] = binary_column(entries.fingerprints)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def _numbers(column: pa.Array) -> NDArray[Any]:
-    """The numbers of a column, not copied; shape (m,), or (m, k) for values of fixed size."""
-    numbers = matrix(column, np.dtype(np.uint8)) if pa.types.is_fixed_size_binary(column.type) else None
-    return column.to_numpy() if numbers is None else numbers
 
 
 def owners_of(rows: pa.RecordBatch) -> NDArray[np.uint64]:
@@ -302,10 +286,10 @@ class SnapshotWriter(SortedFileWriter):
         added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows
         columns = []
         for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself
-            ours, theirs = _numbers(stored), _numbers(given)
-            ours = np.insert(ours, added, theirs[~known], axis=0)
+            theirs = raw_values(given)
+            ours = np.insert(raw_values(stored), added, theirs[~known])
             ours[places] = theirs
-            columns.append(binary_column(ours) if ours.ndim == 2 else ours)
+            columns.append(pa.Array.from_buffers(stored.type, len(ours), [None, pa.py_buffer(ours)]))
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _confirmed(self, rows: pa.RecordBatch, unchanged: BitSet) -> pa.RecordBatch:

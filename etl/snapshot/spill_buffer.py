@@ -199,9 +199,16 @@ def matrix(
     column: pa.FixedSizeBinaryArray, kind: np.dtype[np.unsignedinteger]
 ) -> NDArray[np.unsignedinteger]:
     """The numbers of `binary_column`, not copied."""
-    width = column.type.byte_width // kind.itemsize
-    numbers = np.frombuffer(column.buffers()[1] or b"", dtype=kind)
-    return numbers[column.offset * width : (column.offset + len(column)) * width].reshape(len(column), width)
+    width = column.type.byte_width
+    shape = (len(column), width // kind.itemsize)
+    return np.ndarray(shape, kind, column.buffers()[1] or b"", column.offset * width)
+
+
+def raw_values(column: pa.Array) -> NDArray[np.void]:
+    """The values of a column of fixed width as their bytes, not copied; shape (n,)."""
+    width = column.type.byte_width
+    kind = np.dtype((np.void, width))
+    return np.ndarray(len(column), kind, column.buffers()[1] or b"", column.offset * width)
 
 
 def joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
