@@ -79,12 +79,16 @@ class Snapshot(SortedFile):
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
                 rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
-        differs, others = np.zeros(fingerprints.shape, dtype=np.bool_), np.flatnonzero(~same)
-        differs[others] = fingerprints[others] != 0
+        differs, others = np.zeros(fingerprints.shape, dtype=np.bool_), ~same
         if len(rows := np.concatenate(rest)):
             here, there = self._columns_of(layout)
             stored = np.frombuffer(b"".join(values), layout.dtype).reshape(len(rows), -1)
-            differs[rows[:, None], here] &= stored[:, there] != fingerprints[rows][:, here]
+            given = fingerprints[rows]
+            own_differs = given != 0
+            own_differs[:, here] &= stored[:, there] != given[:, here]
+            differs[rows], others[rows] = own_differs, False
+        others = np.flatnonzero(others)  # unknown users, and with one fingerprint for all what isn't the same
+        differs[others] = fingerprints[others] != 0
         return positions, differs, same
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
