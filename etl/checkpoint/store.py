@@ -101,12 +101,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     @contextmanager
     def look(cls, path: Path) -> Iterator[Self | None]:
         """Open the checkpoint at `path` as `load` does, to read it: a copy where it can't be written."""
-        effective = os.access in os.supports_effective_ids
         places = (path, path.parent) if is_there(path) else ()
         with ExitStack() as stack:
             copy = None
             # SQLite reads a log only where it may write beside it.
-            if not all(os.access(place, os.W_OK, effective_ids=effective) for place in places):
+            if not all(os.access(place, os.W_OK, effective_ids=True) for place in places):
                 import shutil
                 from tempfile import TemporaryDirectory
 
@@ -254,14 +253,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
                     connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", held)
                 elif chunk.again:  # it had held rows before
                     connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
-                connection.executemany(
-                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        (*(place[0], r.row, r.source, r.code, r.reason, r.values, r.origin), text)
-                        for r in chunk.rejects
-                        for text in [orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"]
-                    ),
-                )
+                for r in chunk.rejects:
+                    faults = orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"
+                    row = (place[0], r.row, r.source, r.code, r.reason, r.values, r.origin, faults)
+                    connection.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.executemany(
                     "INSERT INTO skipped VALUES (?, ?, ?)"
                     ' ON CONFLICT ("column", reason) DO UPDATE SET count = count + excluded.count',

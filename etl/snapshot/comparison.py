@@ -198,7 +198,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         self._every = layout.cumulative
         self._differs = [BitSet(n) for _ in layout.names]
         self._differed = np.zeros(len(layout.names), np.bool_)  # columns in which a row differed
-        self._touched, self._any = BitSet(n), False  # entries with a row that differed; whether there is one
+        self._touched = BitSet(n)  # entries with a row that differed
         self._users = BitSet(n)  # touched entries that are not of a device beside a user
         self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
         # Of touched entries, hashes of the ids that their rows have.
@@ -216,20 +216,17 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         add_unchanged(self.unchanged, seen)
         if self._every.any():
             self._gather(seen)
-        rows = np.flatnonzero(seen.other)
-        if len(rows) == 0 and not self._any:
+        rows, counts = np.flatnonzero(seen.other), seen.counts
+        differs = counts[rows, :, None] & seen.differs[rows]
+        self._differed |= differs.any(axis=(0, 1))
+        if not self._differed.any():
             return
-        counts = seen.counts
-        differs = counts[rows] & seen.differs[rows].any(axis=2)
-        if differs.any():
-            self._any = True
-            self._touched.add(seen.positions[rows][differs])
-        if self._any:
-            # Of these, unchanged rows count as well: they may be the last.
-            told = counts & self._touched.has(seen.positions)
-            self._users.add(seen.positions[told[:, 0], 0])
-            if not self._every.all():
-                self._judge(seen, np.flatnonzero(told), ids)
+        self._touched.add(seen.positions[rows][differs.any(axis=2)])
+        # Of these, unchanged rows count as well: they may be the last.
+        told = counts & self._touched.has(seen.positions)
+        self._users.add(seen.positions[told[:, 0], 0])
+        if not self._every.all():
+            self._judge(seen, np.flatnonzero(told), ids)
 
     def finish(self) -> None:
         """All rows were taken."""
@@ -307,7 +304,6 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         if LINK in self._layout.names:  # which is the device's
             given[entry == 0, -1] = False
         alone = len(np.unique(positions)) == len(positions)
-        self._differed |= differs.any(axis=0)
         for column in np.flatnonzero(self._differed & ~self._every):
             last = np.flatnonzero(given[:, column])
             if not alone:

@@ -29,7 +29,16 @@ from .snapshot_entries import (
     with_old_values,
 )
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, binary_column, joined, lowest_keys, matrix, places_in, raw_values
+from .spill_buffer import (
+    KEY,
+    KEY_FIELD,
+    SpillBuffer,
+    binary_column,
+    lowest_keys,
+    matrix,
+    places_in,
+    raw_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,8 +96,8 @@ class Snapshot(SortedFile):
             own_differs = given != 0
             own_differs[:, here] &= stored[:, there] != given[:, here]
             differs[rows], others[rows] = own_differs, False
-        others = np.flatnonzero(others)  # unknown users, and with one fingerprint for all what isn't the same
-        differs[others] = fingerprints[others] != 0
+        left = np.flatnonzero(others)  # unknown users, and with one fingerprint for all what isn't the same
+        differs[left] = fingerprints[left] != 0
         return positions, differs, same
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,10 +115,6 @@ class Snapshot(SortedFile):
         for part in self.pieces():
             found.add(part.first + np.flatnonzero(part.column(_RUN) & IN_DOUBT))
         return found
-
-    def rows_between(self, low: int, high: int) -> pa.RecordBatch:
-        """The rows of the entries with keys from `low` to `high - 1`, in their order."""
-        return joined(list(self.between(low, high)), self.schema)
 
     def entries(self, rows: pa.RecordBatch, layout: Layout) -> SnapshotEntries:
         """Rows of the file as entries with the columns of `layout`."""
@@ -191,7 +196,7 @@ class SnapshotWriter(SortedFileWriter):
         self._layout = layout
         self._number = header.number
         self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
-        self._emptied = self._buffer(pa.schema([KEY_FIELD]))
+        self._emptied = self._open.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
@@ -253,10 +258,10 @@ class SnapshotWriter(SortedFileWriter):
         new, unknown = last_fingerprints(new, self._layout.cumulative)
         del added  # a partition is large, and its rows are copied
         if self._old is None:
-            nobody = new.take(slice(0))
+            nobody = new.take(np.empty(0, np.int64))
             self.changes += count_changes(new, np.zeros(len(new), np.bool_), nobody, nobody)
             return snapshot_rows(new, self._layout, self._schema)
-        entries, rows = self._old.entries, self._old.rows_between(*lowest_keys(first, stop))
+        entries, rows = self._old.entries, self._old.between(*lowest_keys(first, stop))
         if rows.num_rows and self._unchanged is not None:
             rows = self._confirmed(rows, self._unchanged)
         keys = rows.column(KEY).to_numpy()

@@ -76,7 +76,7 @@ class KnownIdsWriter(SortedFileWriter):
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         """The ids of the buckets `first` to `stop - 1`: of each key the last that was added."""
-        old = [] if self._old is None else self._old.between(*lowest_keys(first, stop))
+        old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
         columns = [batch.columns for batch in (*old, self._added.read(first, stop))]
         keys, *ids = (pa.concat_arrays(parts) for parts in zip(*columns, strict=True))
         numbers = keys.to_numpy()

@@ -10,7 +10,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -20,7 +19,7 @@ import pyarrow as pa
 from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata
 from ..state_files import fresh_name, is_there, replacing_file
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, key_order, write_errors
+from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, joined, key_order, write_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +38,7 @@ class Partition:
         self.first = first
         self.rows = rows
         self.keys: NDArray[np.uint64] = rows.column(KEY).to_numpy()
+        self._kept: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -54,6 +54,8 @@ class Partition:
         Halving what is left between two kept keys, for all needles at once, reads memory less often than a
         binary search for each.
         """
+        if self._kept is None:
+            self._kept = self.keys[::_STRIDE].copy()
         at = np.maximum(np.searchsorted(self._kept, needles, side="right") - 1, 0) * _STRIDE
         last, step = len(self.keys) - 1, _STRIDE // 2
         while step:
@@ -61,10 +63,6 @@ class Partition:
             at += (ahead - at) * (self.keys[ahead] <= needles)
             step //= 2
         return at, self.keys[at] == needles
-
-    @cached_property
-    def _kept(self) -> NDArray[np.uint64]:
-        return self.keys[::_STRIDE].copy()
 
 
 class SortedFile:
@@ -85,7 +83,8 @@ class SortedFile:
         return cls(path) if is_there(path) else None
 
     def __init__(self, path: Path) -> None:
-        self._read_bytes = 0
+        self.partitions: list[Partition] = []
+        self._read_bytes, problem, before = 0, "", ""
         self._file: IO[bytes] | None = None
         self._mapped: mmap.mmap | None = None
         try:
@@ -94,21 +93,30 @@ class SortedFile:
             whole = pa.py_buffer(self._mapped)
             self._address, reader = whole.address, pa.ipc.open_file(whole)
             metadata = FileMetadata.unpack(reader.schema.metadata or {})
-            if metadata is not None:
+            if metadata is None:
+                problem, before = "was written by a newer propsync", "update propsync, or "
+            elif metadata.kind != self.kind:
+                problem = f"is no {self.kind} of propsync, but a {metadata.kind}"
+            else:
                 self.schema, self.metadata = reader.schema, metadata
-                self.partitions = list(_partitions(reader))
+                self._add_partitions(reader)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise self._unusable(path, f"is damaged or no {self.kind} of propsync ({error})") from error
-        if metadata is None:
-            raise self._unusable(path, "was written by a newer propsync", "update propsync, or ")
-        if self.metadata.kind != self.kind:
-            raise self._unusable(path, f"is no {self.kind} of propsync, but a {self.metadata.kind}")
+            problem = f"is damaged or no {self.kind} of propsync ({error})"
+        if problem:
+            self.close()
+            hint = f"{before}delete the file; the next run {self.loss}"
+            raise StaleCheckpointError(f"{path} {problem}", hint=hint)
 
-    def _unusable(self, path: Path, what: str, before: str = "") -> StaleCheckpointError:
-        self.close()
-        return StaleCheckpointError(
-            f"{path} {what}", hint=f"{before}delete the file; the next run {self.loss}"
-        )
+    def _add_partitions(self, reader: pa.ipc.RecordBatchFileReader) -> None:
+        first, before = 0, -1
+        for number in range(reader.num_record_batches):
+            rows = reader.get_batch(number)
+            rows.validate()
+            part = Partition(first, rows)
+            if len(part) == 0 or int(part.keys[0]) <= before:
+                raise ValueError("its partitions are out of order")
+            self.partitions.append(part)
+            first, before = first + len(part), int(part.keys[-1])
 
     def __enter__(self) -> Self:
         return self
@@ -167,15 +175,16 @@ class SortedFile:
         begin, descriptor = data.address - self._address, self._file.fileno()
         return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
-    def between(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
-        """The entries with keys from `low` to `high - 1`, in order, in pieces, not copied."""
+    def between(self, low: int, high: int) -> pa.RecordBatch:
+        """The entries with keys from `low` to `high - 1`, in order; those of one partition are not copied."""
+        pieces = []
         for part in self.partitions:
-            if int(part.keys[-1]) < low or int(part.keys[0]) >= high:
-                continue
-            start = int(np.searchsorted(part.keys, np.uint64(low)))
-            stop = int(np.searchsorted(part.keys, np.uint64(high - 1), side="right"))
-            yield part.rows.slice(start, stop - start)
-            self.release(part.rows.nbytes)
+            if int(part.keys[-1]) >= low and int(part.keys[0]) < high:
+                start = int(np.searchsorted(part.keys, np.uint64(low)))
+                stop = int(np.searchsorted(part.keys, np.uint64(high - 1), side="right"))
+                pieces.append(part.rows.slice(start, stop - start))
+                self.release(part.rows.nbytes)
+        return joined(pieces, self.schema)
 
     def pieces(self) -> Iterator[Partition]:
         """All partitions in ascending order of keys, of which the keys and another column are read."""
@@ -203,11 +212,8 @@ class SortedFileWriter(ABC):
         self._path = path
         self._old = old
         self._open = ExitStack()
-        self._added = self._buffer(added)
-        self._forgotten = self._buffer(pa.schema([KEY_FIELD]))
-
-    def _buffer(self, schema: pa.Schema) -> SpillBuffer:
-        return self._open.enter_context(SpillBuffer(self._path, schema))
+        self._added = self._open.enter_context(SpillBuffer(path, added))
+        self._forgotten = self._open.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
 
     def __enter__(self) -> Self:
         with write_errors(self._path):
@@ -243,15 +249,3 @@ class SortedFileWriter(ABC):
                     writer.write_batch(rows)
                 del rows  # before the next ones come
         return entries
-
-
-def _partitions(reader: pa.ipc.RecordBatchFileReader) -> Iterator[Partition]:
-    first, before = 0, -1
-    for number in range(reader.num_record_batches):
-        rows = reader.get_batch(number)
-        rows.validate()
-        part = Partition(first, rows)
-        if len(part) == 0 or int(part.keys[0]) <= before:
-            raise ValueError("its partitions are out of order")
-        yield part
-        first, before = first + len(part), int(part.keys[-1])

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import EtlError
 from ..state_files import state_error
 
 KEY: Final = "key"
@@ -136,8 +135,6 @@ def write_errors(path: Path) -> Iterator[None]:
     """Raise a StateError for what fails while `path` is written."""
     try:
         yield
-    except EtlError:
-        raise
     except (OSError, pa.ArrowException) as error:
         raise state_error(path, error) from error
 

@@ -142,7 +142,7 @@ def _hash_times(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
     if pa.types.is_date32(kind):  # of which there are few
         days = values.dictionary_encode()
         texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
-        return _hash_rare(texts, salt, rules)
+        return hash_values(texts, salt, rules)
     if kind == pa.timestamp("s"):
         # Arrow writes a space where JSON has a T.
         texts = values.fill_null(pa.scalar(0).cast(kind)).cast(pa.string())

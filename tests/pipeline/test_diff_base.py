@@ -29,7 +29,7 @@ def known(folder: StateDir) -> dict[int, int]:
     layout = layout_of(JOB.identification, JOB.changes)
     assert layout is not None
     with Snapshot.open(folder.snapshot) or pytest.fail("no snapshot") as snapshot:
-        found = snapshot.entries(snapshot.rows_between(0, 2**64), layout)
+        found = snapshot.entries(snapshot.between(0, 2**64), layout)
         return dict(zip(found.keys.tolist(), found.fingerprints[:, 0].tolist(), strict=True))
 
 

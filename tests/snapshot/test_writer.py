@@ -83,7 +83,7 @@ def renewed(
 
 def contents(path: Path, layout: Layout) -> Model:
     with opened(path) as snapshot:
-        entries = snapshot.entries(snapshot.rows_between(0, 2**64), layout)
+        entries = snapshot.entries(snapshot.between(0, 2**64), layout)
         assert entries.keys.tolist() == sorted(entries.keys.tolist())
         runs = snapshot.runs(snapshot.find(entries.keys)).tolist()
         rows = zip(entries.keys.tolist(), runs, entries.fingerprints.tolist(), strict=True)
