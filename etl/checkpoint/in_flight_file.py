@@ -112,10 +112,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
                 chunk.arrived.append(flight.keys)
                 chunk.inherited.append(flight.keys)
                 chunk.slots[number] = flight
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise state_error(path, error) from error
+            self._file = os.dup(file.fileno())
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -166,16 +163,13 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
             if chunk.held is not None or chunk.again:
                 found, gone = self._chunks.get(place, _ChunkSlots()), chunk.keys[:, 0]
                 for lists in (found.arrived, found.inherited):
-                    lists[:] = [left for keys in lists if len(left := without_users(keys, gone))]
+                    lists[:] = [stay for keys in lists if len(stay := without_users(keys, gone))]
                 for number, flight in list(found.slots.items()):
-                    keys = without_users(flight.keys, gone)
-                    if not len(keys):
-                        self._put(number, None)
+                    left = found.slots[number] = replace(flight, keys=without_users(flight.keys, gone))
+                    self._put(number, left if len(left.keys) else None)
+                    if not len(left.keys):
                         del found.slots[number]
                         self._free.append(number)
-                    elif len(keys) < len(flight.keys):
-                        found.slots[number] = replace(flight, keys=keys)
-                        self._put(number, found.slots[number])
             if chunk.held is None and place in self._chunks:
                 self._free += self._chunks.pop(place).slots
             self._write(_NUMBER.pack(commits), _COMMITS)

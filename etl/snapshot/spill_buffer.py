@@ -104,7 +104,7 @@ class DistinctUsers(AbstractContextManager["DistinctUsers"]):
 
     def __init__(self, path: Path, columns: int = 0) -> None:
         self._columns = columns
-        marks = pa.field("marks", pa.binary((columns + 7) // 8 or 1))
+        marks = pa.field("marks", pa.binary((columns + 7) // 8))
         self._rows = SpillBuffer(path, pa.schema([KEY_FIELD, marks]))
 
     def __exit__(self, *error: object) -> None:
@@ -112,9 +112,7 @@ class DistinctUsers(AbstractContextManager["DistinctUsers"]):
 
     def add(self, keys: NDArray[np.uint64], marks: NDArray[np.bool_]) -> None:
         """Add rows: `keys` of shape (m,), `marks` of shape (m, c)."""
-        if len(keys):
-            packed = np.packbits(marks, axis=1) if self._columns else np.zeros((len(keys), 1), np.uint8)
-            self._rows.add(keys, binary_column(packed))
+        self._rows.add(keys, binary_column(np.packbits(marks, axis=1)))
 
     def count(self) -> tuple[int, list[int]]:
         """How many users there are, and how many of them are marked in each column."""
