@@ -78,12 +78,6 @@ class Comparison:
         changed[rows] |= self.differs[rows][:, :, counted].any(axis=(1, 2))
         return changed
 
-    def relinked(self, layout: Layout) -> NDArray[np.bool_]:
-        """Which rows link a device to another user than before; shape (n,)."""
-        if LINK not in layout.names:
-            return np.zeros(len(self.fingerprints), dtype=np.bool_)
-        return np.asarray(self.differs[:, -1, -1])
-
 
 def compare(
     fingerprints: Fingerprints,
@@ -252,9 +246,8 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         Where devices are compared, too, how many of these, if they are more. Entries in `apart` don't count.
         """
         changed = BitSet(len(self._snapshot))
-        for name, differs in zip(self._layout.names, self._differs, strict=True):
-            if name in self._layout.counted:
-                changed.update(differs)
+        for column in np.flatnonzero(self._layout.counted):
+            changed.update(self._differs[column])
         if apart is not None:
             changed.subtract(apart)
         users = changed.shared(self._users)

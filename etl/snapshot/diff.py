@@ -18,7 +18,7 @@ from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
 from .bit_set import BitSet
 from .comparison import Comparison, compare, with_owners
-from .fingerprints import fingerprints_of, given
+from .fingerprints import LINK, fingerprints_of, given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -127,7 +127,7 @@ class Differ:
         """What is left of a batch, after all the rows before it."""
         if self.final is not None:
             seen = self.final.narrowed(seen)
-        may, changed = ~seen.overtaken, seen.changed(np.isin(self.layout.names, self.layout.counted))
+        may, changed = ~seen.overtaken, seen.changed(self.layout.counted)
         before = self._sent.has(seen.positions).any(axis=1)
         increments = [path for group in self.layout.bundles if group.unrepeatable for path in group.paths]
         alone = (may & (changed | before)) | given(mapped.identifications, increments)
@@ -138,7 +138,9 @@ class Differ:
         self._sent.add(sent.positions.ravel())
         unknown = sent.unknown & may[rows]
         differing = sent.differing & (may & changed)[rows, None]
-        whole = may[rows] & (after[rows] | unknown | sent.relinked(self.layout))
+        whole = may[rows] & (after[rows] | unknown)
+        if LINK in self.layout.names:  # the device is linked to another user than before
+            whole |= may[rows] & sent.differs[:, -1, -1]
         left = replace(
             mapped,
             kept=mapped.kept[rows],

@@ -84,10 +84,9 @@ class Layout:
         return (*(group.name for group in self.compared), *((LINK,) if self.paired else ()))
 
     @cached_property
-    def counted(self) -> tuple[str, ...]:
-        """Names of the columns in which a change is a reason to send."""
-        ignored = {group.name for group in self.compared if group.ignored}
-        return tuple(name for name in self.names if name not in ignored)
+    def counted(self) -> NDArray[np.bool_]:
+        """In which of the p columns a change is a reason to send; shape (p,)."""
+        return ~np.isin(self.names, [group.name for group in self.compared if group.ignored])
 
     @cached_property
     def cumulative(self) -> NDArray[np.bool_]:
@@ -214,10 +213,9 @@ def whole_fingerprints(fingerprints: Fingerprints, layout: Layout) -> Fingerprin
     if layout.mode == "user":
         return fingerprints[:, 0]
     total = np.zeros(len(fingerprints), dtype=np.uint64)
-    for place, name in enumerate(layout.names):
-        if name in layout.counted:
-            # Odd, so that no bit of a fingerprint is lost.
-            total += fingerprints[:, place] * np.uint64(salt_of(("whole", name)) | 1)
+    for place in np.flatnonzero(layout.counted).tolist():
+        # Odd, so that no bit of a fingerprint is lost.
+        total += fingerprints[:, place] * np.uint64(salt_of(("whole", layout.names[place])) | 1)
     there = total != 0
     total *= _LAST
     total >>= _HALF

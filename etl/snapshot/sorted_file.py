@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata
-from ..state_files import fresh_name, is_there, replacing_file
+from ..state_files import is_there, replacing_file
 from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, joined, key_order, write_errors
 
 if TYPE_CHECKING:
@@ -216,8 +216,6 @@ class SortedFileWriter(ABC):
         self._forgotten = self._open.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
 
     def __enter__(self) -> Self:
-        with write_errors(self._path):
-            fresh_name(self._path).unlink(missing_ok=True)
         return self
 
     def __exit__(self, *_: object) -> None:
