@@ -126,10 +126,8 @@ def add_unchanged(entries: BitSet, seen: Comparison) -> None:
 
 def with_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArray[np.uint64]:
     """The keys of rows (shape (n, w)), with its user in place of a linked device that is named alone."""
-    if snapshot is None or keys.shape[1] == 1:
-        return keys
     alone = np.flatnonzero(names_device_alone(keys))
-    if len(alone) == 0:
+    if snapshot is None or len(alone) == 0:
         return keys
     owners = snapshot.owners_at(snapshot.find(keys[alone, 0]))
     linked = owners != 0
@@ -164,16 +162,14 @@ class DeviceLinks:
     def resolve(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The next rows, with its user in place of a device that is named alone."""
         keys = with_owners(keys, self._old)
-        if not self._alone or keys.shape[1] == 1:
+        if not self._alone:
             return keys
         devices = device_keys(keys)
         links = np.flatnonzero((devices != keys[:, 0]) & self._alone.has(devices))
         for user, device in keys[links].tolist() if len(self._owners) < _MOST_LINKS else ():
             self._owners.setdefault(device, user)
-        alone = np.flatnonzero(names_device_alone(keys))
-        if len(alone) and self._owners:
-            keys = keys.copy()
-            keys[alone, 0] = [self._owners.get(device, device) for device in keys[alone, 0].tolist()]
+        alone, keys = np.flatnonzero(names_device_alone(keys)), keys.copy()
+        keys[alone, 0] = [self._owners.get(device, device) for device in keys[alone, 0].tolist()]
         return keys
 
 
