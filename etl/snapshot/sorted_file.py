@@ -87,6 +87,7 @@ class SortedFile:
         self._read_bytes, problem, before = 0, "", ""
         self._file: IO[bytes] | None = None
         self._mapped: mmap.mmap | None = None
+        damage: object = None
         try:
             self._file = path.open("rb", buffering=0)
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -99,24 +100,21 @@ class SortedFile:
                 problem = f"is no {self.kind} of propsync, but a {metadata.kind}"
             else:
                 self.schema, self.metadata = reader.schema, metadata
-                self._add_partitions(reader)
+                for number in range(reader.num_record_batches):
+                    rows = reader.get_batch(number)
+                    rows.validate()
+                    part = Partition(len(self), rows)
+                    if not len(part) or (self.partitions and part.keys[0] <= self.partitions[-1].keys[-1]):
+                        damage = "its partitions are out of order"
+                    self.partitions.append(part)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            problem = f"is damaged or no {self.kind} of propsync ({error})"
+            damage = error
+        if damage is not None:
+            problem = f"is damaged or no {self.kind} of propsync ({damage})"
         if problem:
             self.close()
             hint = f"{before}delete the file; the next run {self.loss}"
             raise StaleCheckpointError(f"{path} {problem}", hint=hint)
-
-    def _add_partitions(self, reader: pa.ipc.RecordBatchFileReader) -> None:
-        first, before = 0, -1
-        for number in range(reader.num_record_batches):
-            rows = reader.get_batch(number)
-            rows.validate()
-            part = Partition(first, rows)
-            if len(part) == 0 or int(part.keys[0]) <= before:
-                raise ValueError("its partitions are out of order")
-            self.partitions.append(part)
-            first, before = first + len(part), int(part.keys[-1])
 
     def __enter__(self) -> Self:
         return self
