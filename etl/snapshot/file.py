@@ -207,14 +207,26 @@ class SnapshotWriter(SortedFileWriter):
             and (old.names, old.header.job) == (layout.names, header.job or None)
         )
 
-    def add(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
+    def add(self, keys: NDArray[np.uint64], fingerprints: NDArray[Any], *, in_doubt: bool = False) -> None:
         """Add rows that were accepted: `keys` of shape (m, w), `fingerprints` of shape (m, p).
 
         0 keeps what was before. Of two rows of a user the later one counts; in cumulative columns, all do. A
         row with two ids makes an entry for each, both with these fingerprints, or, of shape (m, 2p), each
-        with its own.
+        with its own. Of rows in doubt the fingerprints say no more than what is given, see `invalidate`.
         """
-        self._take(keys, fingerprints, doubtful=False)
+        users, owners = keys[:, 0], np.zeros(len(keys), dtype=np.uint64)
+        if keys.shape[1] == 2:
+            devices = device_keys(keys)
+            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
+            # A link that is in doubt counts: to take a device for a user's does no harm.
+            owners = np.stack([owners, users], axis=1).ravel()[places]
+            users = np.stack([users, devices], axis=1).ravel()[places]
+            columns = len(self._layout.names)
+            own = fingerprints.shape[1] > columns
+            fingerprints = fingerprints.reshape(-1, columns)[places] if own else fingerprints[places // 2]
+        prints = binary_column(fingerprints.astype(self._layout.dtype))
+        doubts = np.full(len(users), in_doubt, dtype=np.uint8)
+        self._added.add(users, prints, doubts, *([owners] if self._layout.paired else []))
 
     def invalidate(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
         """Add rows that were sent without knowing whether they arrived; as in `add`.
@@ -227,7 +239,7 @@ class SnapshotWriter(SortedFileWriter):
         given = fingerprints != 0 if fingerprints.shape[1] else np.ones((len(keys), columns), dtype=np.bool_)
         if columns:  # a job with nothing but increments has none
             given |= np.tile(self._layout.cumulative, given.shape[1] // columns)
-        self._take(keys, given, doubtful=True)
+        self.add(keys, given, in_doubt=True)
 
     def empty(self, keys: NDArray[np.uint64]) -> None:
         """What these m users have is unknown, as far as they stay in the snapshot."""
@@ -236,21 +248,6 @@ class SnapshotWriter(SortedFileWriter):
     def finish(self) -> int:
         """Write the new snapshot in place of the old one; the number of its entries."""
         return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
-
-    def _take(self, keys: NDArray[np.uint64], fingerprints: NDArray[Any], *, doubtful: bool) -> None:
-        users, owners = keys[:, 0], np.zeros(len(keys), dtype=np.uint64)
-        if keys.shape[1] == 2:
-            devices = device_keys(keys)
-            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
-            # A link that is in doubt counts: to take a device for a user's does no harm.
-            owners = np.stack([owners, users], axis=1).ravel()[places]
-            users = np.stack([users, devices], axis=1).ravel()[places]
-            columns = len(self._layout.names)
-            own = fingerprints.shape[1] > columns
-            fingerprints = fingerprints.reshape(-1, columns)[places] if own else fingerprints[places // 2]
-        prints = binary_column(fingerprints.astype(self._layout.dtype))
-        doubts = np.full(len(users), doubtful, dtype=np.uint8)
-        self._added.add(users, prints, doubts, *([owners] if self._layout.paired else []))
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         added = self._added.read(first, stop)
