@@ -117,12 +117,11 @@ def verify_database(connection: sqlite3.Connection, path: Path) -> None:
         raise stale_checkpoint(path, f"is damaged ({damage})")
     if version < _OLDEST or (version == _OLDEST and not one("SELECT finished FROM run")):
         raise stale_checkpoint(path, "was written by an older propsync", "finish with that one, or ")
-    if version < CHECKPOINT_VERSION:
-        connection.execute("BEGIN IMMEDIATE")
-    _add_missing(connection)
-    if version < CHECKPOINT_VERSION:
-        connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
-        connection.execute("COMMIT")
+    with connection:  # which commits what was begun, or rolls it back
+        if version < CHECKPOINT_VERSION:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
+        _add_missing(connection)
     if not one("SELECT count(*) FROM run"):
         raise stale_checkpoint(path, "is damaged: it names no run")
 

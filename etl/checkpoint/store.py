@@ -340,13 +340,9 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """One durable transaction. Raises StateError."""
         connection = connection or self._connection
         try:
-            try:
+            with connection:  # which commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.rollback()
         except sqlite3.Error as error:
             raise state_error(self._path, error) from error
 

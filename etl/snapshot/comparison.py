@@ -6,7 +6,7 @@ for the user's entry, too, or its values would be taken for unchanged when the u
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
@@ -173,7 +173,7 @@ class DeviceLinks:
         return keys
 
 
-class FinalChanges(AbstractContextManager["FinalChanges"]):
+class FinalChanges(ExitStack):
     """Takes all rows of an export in source order, compared with a snapshot; then knows what differs.
 
     Use it as a context manager until it is `finish`ed; what it knows then stays. `unchanged` are the entries
@@ -182,6 +182,7 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
     """
 
     def __init__(self, snapshot: Snapshot, layout: Layout, path: Path) -> None:
+        super().__init__()
         n = len(snapshot)
         self._snapshot = snapshot
         self._layout = layout
@@ -193,13 +194,9 @@ class FinalChanges(AbstractContextManager["FinalChanges"]):
         self._steady = BitSet(n)  # entries with a row that was unchanged in the cumulative columns
         # Of touched entries, hashes of the ids that their rows have.
         owners = pa.schema([KEY_FIELD, required_field("owner", pa.uint16())])
-        self._owners = SpillBuffer(path, owners, held_bytes=_HELD_BYTES)
-        self._rows = SpillBuffer(path, added_schema(layout), held_bytes=_HELD_BYTES)
+        self._owners = self.enter_context(SpillBuffer(path, owners, held_bytes=_HELD_BYTES))
+        self._rows = self.enter_context(SpillBuffer(path, added_schema(layout), held_bytes=_HELD_BYTES))
         self.unchanged = BitSet(n)
-
-    def __exit__(self, *error: object) -> None:
-        self._owners.__exit__(*error)
-        self._rows.__exit__(*error)
 
     def add(self, seen: Comparison, ids: pa.RecordBatch) -> None:
         """Take the next n rows, and the columns of their ids."""

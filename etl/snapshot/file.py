@@ -196,7 +196,7 @@ class SnapshotWriter(SortedFileWriter):
         self._layout = layout
         self._number = header.number
         self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
-        self._emptied = self._open.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
+        self._emptied = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)

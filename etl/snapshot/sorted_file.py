@@ -199,7 +199,7 @@ class SortedFile:
                 self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class SortedFileWriter(ABC):
+class SortedFileWriter(ExitStack, ABC):
     """Writes a file anew from an older one, from rows that are added, and without keys that are forgotten.
 
     `added` is the schema of added rows, whose first column is the key. Use it as a context manager. Until
@@ -207,17 +207,11 @@ class SortedFileWriter(ABC):
     """
 
     def __init__(self, path: Path, added: pa.Schema, old: SortedFile | None) -> None:
+        super().__init__()
         self._path = path
         self._old = old
-        self._open = ExitStack()
-        self._added = self._open.enter_context(SpillBuffer(path, added))
-        self._forgotten = self._open.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._added = self.enter_context(SpillBuffer(path, added))
+        self._forgotten = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
 
     def forget(self, keys: NDArray[np.uint64]) -> None:
         """Leave out what the old file has of these m users. What is added for them stays."""

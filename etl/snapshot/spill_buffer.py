@@ -7,7 +7,7 @@ read back alone, in the order in which they were added.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -95,7 +95,7 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
         self._begins.append(np.array(places))
 
 
-class DistinctUsers(AbstractContextManager["DistinctUsers"]):
+class DistinctUsers(ExitStack):
     """Counts users by their keys, and those of whom a row is marked in each of c columns.
 
     Use it as a context manager. StateError where keys don't fit into memory and can't be written beside
@@ -103,12 +103,10 @@ class DistinctUsers(AbstractContextManager["DistinctUsers"]):
     """
 
     def __init__(self, path: Path, columns: int = 0) -> None:
+        super().__init__()
         self._columns = columns
         marks = pa.field("marks", pa.binary((columns + 7) // 8))
-        self._rows = SpillBuffer(path, pa.schema([KEY_FIELD, marks]))
-
-    def __exit__(self, *error: object) -> None:
-        self._rows.__exit__(*error)
+        self._rows = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD, marks])))
 
     def add(self, keys: NDArray[np.uint64], marks: NDArray[np.bool_]) -> None:
         """Add rows: `keys` of shape (m,), `marks` of shape (m, c)."""
