@@ -17,7 +17,7 @@ from ..arrow.structs import valid_mask
 from ..subject import device_keys, names_device_alone, subject_of
 from .bit_set import BitSet, KeyFilter
 from .fingerprints import LINK, owner_hashes
-from .snapshot_entries import added_entries, added_schema, last_fingerprints, required_field
+from .snapshot_entries import added_schema, entries_in, last_fingerprints, required_field
 from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column, group_starts, key_order
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class FinalChanges(ExitStack):
             for column in np.flatnonzero(~self._every):
                 self._differs[column].add(shared)
         for rows in self._rows.parts():
-            entries, _ = last_fingerprints(added_entries(rows, self._layout, 0), self._every)
+            entries, _ = last_fingerprints(entries_in(rows, self._layout, self._layout.names), self._every)
             positions, differs, _ = self._snapshot.look_up(entries.keys, entries.fingerprints, self._layout)
             self.unchanged.add(positions[~differs.any(axis=1)])
             for column in np.flatnonzero(self._every):

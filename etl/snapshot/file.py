@@ -20,12 +20,16 @@ from .snapshot_entries import (
     IN_DOUBT,
     OWNER,
     PRINTS,
+    RUN,
+    WHOLE,
     SnapshotEntries,
-    added_entries,
     added_schema,
     count_changes,
+    entries_in,
     last_fingerprints,
+    owners_of,
     required_field,
+    shared_columns,
     with_old_values,
 )
 from .sorted_file import SortedFile, SortedFileWriter
@@ -35,7 +39,6 @@ from .spill_buffer import (
     SpillBuffer,
     binary_column,
     lowest_keys,
-    matrix,
     places_in,
     raw_values,
 )
@@ -49,8 +52,6 @@ if TYPE_CHECKING:
     from ..model import Fingerprints
     from .bit_set import BitSet
     from .fingerprints import Layout
-
-_RUN, _WHOLE = "run", "whole"  # columns
 
 
 class Snapshot(SortedFile):
@@ -84,13 +85,13 @@ class Snapshot(SortedFile):
             positions[own] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
             whole = wholes[own]
-            same[own] = alike = hit & ((whole == 0) | (part.column(_WHOLE)[at] == whole))
+            same[own] = alike = hit & ((whole == 0) | (part.column(WHOLE)[at] == whole))
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
                 rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
         differs, others = np.zeros(fingerprints.shape, dtype=np.bool_), ~same
         if len(rows := np.concatenate(rest)):
-            here, there = self._columns_of(layout)
+            here, there = shared_columns(layout, self.names)
             stored = np.frombuffer(b"".join(values), layout.dtype).reshape(len(rows), -1)
             given = fingerprints[rows]
             own_differs = given != 0
@@ -103,7 +104,7 @@ class Snapshot(SortedFile):
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
         none = np.full(len(positions), -1, dtype=np.int64)
-        return self._filled(none, positions, lambda rows: rows.column(_RUN).to_numpy() & ~IN_DOUBT)
+        return self._filled(none, positions, lambda rows: rows.column(RUN).to_numpy() & ~IN_DOUBT)
 
     def owners_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The keys of the users to whom the devices of these entries are linked; 0 for none, and for -1."""
@@ -113,21 +114,8 @@ class Snapshot(SortedFile):
         """The entries in doubt: it is unknown whether what was sent to these users arrived."""
         found = BitSet(len(self))
         for part in self.pieces():
-            found.add(part.first + np.flatnonzero(part.column(_RUN) & IN_DOUBT))
+            found.add(part.first + np.flatnonzero(part.column(RUN) & IN_DOUBT))
         return found
-
-    def entries(self, rows: pa.RecordBatch, layout: Layout) -> SnapshotEntries:
-        """Rows of the file as entries with the columns of `layout`."""
-        fingerprints = np.zeros((rows.num_rows, len(layout.names)), dtype=layout.dtype)
-        if layout.mode == "user":
-            fingerprints[:, 0] = rows.column(_WHOLE).to_numpy()
-        else:
-            here, there = self._columns_of(layout)
-            fingerprints[:, here] = matrix(rows.column(PRINTS), layout.dtype)[:, there]
-        owners = owners_of(rows) if layout.paired else None
-        return SnapshotEntries(
-            rows.column(KEY).to_numpy(), rows.column(_RUN).to_numpy(), fingerprints, owners
-        )
 
     def _filled(
         self,
@@ -142,16 +130,11 @@ class Snapshot(SortedFile):
                 found[here] = numbers(part.rows)[positions[here] - part.first]
         return found
 
-    def _columns_of(self, layout: Layout) -> tuple[NDArray[np.int64], list[int]]:
-        """The places, in the layout and in the file, of the columns that both have."""
-        here = np.flatnonzero(np.isin(layout.names, self.names))
-        return here, [self.names.index(layout.names[place]) for place in here]
-
 
 def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.Schema:
     """A snapshot's columns, with its metadata."""
-    whole = required_field(_WHOLE, pa.from_numpy_dtype(layout.dtype))
-    fields = [KEY_FIELD, required_field(_RUN, pa.uint32()), whole]
+    whole = required_field(WHOLE, pa.from_numpy_dtype(layout.dtype))
+    fields = [KEY_FIELD, required_field(RUN, pa.uint32()), whole]
     fields += [required_field(OWNER, pa.uint64())] if layout.paired else []
     fields += [added_schema(layout).field(PRINTS)] if layout.mode == "property" else []
     return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names, hashing).pack())
@@ -160,17 +143,9 @@ def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.
 def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
     """Rows of `snapshot_schema`."""
     wholes = whole_fingerprints(entries.fingerprints, layout)
-    columns = {KEY: entries.keys, _RUN: entries.runs, _WHOLE: wholes, OWNER: entries.owners}
+    columns = {KEY: entries.keys, RUN: entries.runs, WHOLE: wholes, OWNER: entries.owners}
     columns[PRINTS] = binary_column(entries.fingerprints)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def owners_of(rows: pa.RecordBatch) -> NDArray[np.uint64]:
-    """The users to whom the devices among a snapshot's rows are linked; shape (m,). Old ones have none."""
-    if OWNER not in rows.schema.names:
-        return np.zeros(rows.num_rows, dtype=np.uint64)
-    owners: NDArray[np.uint64] = rows.column(OWNER).to_numpy()
-    return owners
 
 
 class SnapshotWriter(SortedFileWriter):
@@ -225,8 +200,8 @@ class SnapshotWriter(SortedFileWriter):
             own = fingerprints.shape[1] > columns
             fingerprints = fingerprints.reshape(-1, columns)[places] if own else fingerprints[places // 2]
         prints = binary_column(fingerprints.astype(self._layout.dtype))
-        doubts = np.full(len(users), in_doubt, dtype=np.uint8)
-        self._added.add(users, prints, doubts, *([owners] if self._layout.paired else []))
+        runs = np.full(len(users), np.uint32(self._number) | (IN_DOUBT if in_doubt else np.uint32(0)))
+        self._added.add(users, prints, runs, *([owners] if self._layout.paired else []))
 
     def invalidate(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
         """Add rows that were sent without knowing whether they arrived; as in `add`.
@@ -251,14 +226,14 @@ class SnapshotWriter(SortedFileWriter):
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         added = self._added.read(first, stop)
-        new = added_entries(added, self._layout, self._number)
+        new = entries_in(added, self._layout, self._layout.names)
         new, unknown = last_fingerprints(new, self._layout.cumulative)
         del added  # a partition is large, and its rows are copied
         if self._old is None:
             nobody = new.take(np.empty(0, np.int64))
             self.changes += count_changes(new, np.zeros(len(new), np.bool_), nobody, nobody)
             return snapshot_rows(new, self._layout, self._schema)
-        entries, rows = self._old.entries, self._old.between(*lowest_keys(first, stop))
+        rows, names = self._old.between(*lowest_keys(first, stop)), self._old.names
         if rows.num_rows and self._unchanged is not None:
             rows = self._confirmed(rows, self._unchanged)
         keys = rows.column(KEY).to_numpy()
@@ -268,13 +243,14 @@ class SnapshotWriter(SortedFileWriter):
         )
         at, known = places_in(keys, new.keys)
         old, left = (
-            entries(rows.take(pa.array(places)), self._layout) for places in (at[known], np.flatnonzero(gone))
+            entries_in(rows.take(pa.array(places)), self._layout, names)
+            for places in (at[known], np.flatnonzero(gone))
         )
         self.changes += count_changes(new, known, old, left)
         if self._same and not gone.any() and not emptied.any():
             rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
         else:
-            stay = entries(rows, self._layout)
+            stay = entries_in(rows, self._layout, names)
             stay = stay.without_fingerprints(gone | emptied).in_doubt(emptied)
             if gone.any():  # a device that is linked to another user stays
                 stay = stay.take(~gone if stay.owners is None else ~gone | (stay.owners != 0))
@@ -303,7 +279,7 @@ class SnapshotWriter(SortedFileWriter):
         assert self._old is not None  # noqa: S101 - it has these rows
         first, column = (
             int(self._old.find(rows.column(KEY)[:1].to_numpy())[0]),
-            rows.schema.get_field_index(_RUN),
+            rows.schema.get_field_index(RUN),
         )
         runs = rows.column(column).to_numpy()
         seen = unchanged.has(np.arange(first, first + rows.num_rows))

@@ -191,7 +191,8 @@ def fingerprints_of(
         total *= _LAST
         total >>= _HALF
         np.maximum(total, _ONE, out=column, casting="unsafe")
-        column[~there] = 0
+        if not there.all():
+            column[~there] = 0
     return fingerprints
 
 
@@ -241,9 +242,12 @@ def _sums(
         if column is not None and column.null_count < n:
             hashed = hash_values(column, salt_of(path), rules)
             if column.null_count:
-                hashed[~valid_mask(column)] = 0
+                valid = valid_mask(column)
+                hashed[~valid] = 0
+                there |= valid
+            else:
+                there[:] = True
             total += hashed
-            there |= valid_mask(column)
     return total, there
 
 

@@ -18,7 +18,7 @@ from ..arrow.structs import valid_mask
 from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
-from .file import owners_of
+from .snapshot_entries import owners_of
 from .sorted_file import SortedFile, SortedFileWriter
 from .spill_buffer import KEY, KEY_FIELD, group_starts, lowest_keys
 

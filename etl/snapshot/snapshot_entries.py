@@ -16,12 +16,14 @@ from .spill_buffer import KEY, KEY_FIELD, group_starts, key_order, matrix
 from .value_hashes import GOLDEN_RATIO, hash_bits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
     from .fingerprints import Layout
 
-PRINTS, OWNER, _DOUBT = "prints", "owner", "doubt"  # columns
+RUN, WHOLE, PRINTS, OWNER = "run", "whole", "prints", "owner"  # columns
 IN_DOUBT: Final = np.uint32(1 << 31)  # in a run's number
 _TOGETHER: Final = int(GOLDEN_RATIO) * 12 % 2**64
 
@@ -59,25 +61,46 @@ class SnapshotEntries:
         return replace(self, fingerprints=np.where(mask, nothing, self.fingerprints))
 
 
-# --- rows that were added --------------------------------------------------------------------------------
+# --- in rows ---------------------------------------------------------------------------------------------
 
 
 def added_schema(layout: Layout, *, sent: bool = False) -> pa.Schema:
-    """Rows of an export: a key and its fingerprints. `sent` ones: also a doubt, and the owner of a device."""
+    """Rows of an export: a key and its fingerprints. `sent` ones: also the run, and the owner of a device."""
     fields = [KEY_FIELD, required_field(PRINTS, pa.binary(layout.dtype.itemsize * len(layout.names)))]
-    fields += [required_field(_DOUBT, pa.uint8())] if sent else []
+    fields += [required_field(RUN, pa.uint32())] if sent else []
     fields += [required_field(OWNER, pa.uint64())] if sent and layout.paired else []
     return pa.schema(fields)
 
 
-def added_entries(rows: pa.RecordBatch, layout: Layout, run: int) -> SnapshotEntries:
-    """Rows of `added_schema` as entries of a run."""
-    runs = np.full(rows.num_rows, run, dtype=np.uint32)
-    if _DOUBT in rows.schema.names:
-        runs[rows.column(_DOUBT).to_numpy().view(np.bool_)] |= IN_DOUBT
-    fingerprints = matrix(rows.column(PRINTS), layout.dtype)
-    owners = rows.column(OWNER).to_numpy() if OWNER in rows.schema.names else None
-    return SnapshotEntries(rows.column(KEY).to_numpy(), runs, fingerprints, owners)
+def entries_in(rows: pa.RecordBatch, layout: Layout, names: Sequence[str]) -> SnapshotEntries:
+    """Rows of a snapshot, or of `added_schema`, as entries; `names` are their columns of fingerprints."""
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    runs = columns[RUN].to_numpy() if RUN in columns else np.zeros(rows.num_rows, np.uint32)
+    if PRINTS in columns:
+        fingerprints = matrix(columns[PRINTS], layout.dtype)
+    else:
+        fingerprints = columns[WHOLE].to_numpy().reshape(-1, 1)
+    if names != layout.names:
+        here, there = shared_columns(layout, names)
+        stored, fingerprints = fingerprints, np.zeros((rows.num_rows, len(layout.names)), layout.dtype)
+        fingerprints[:, here] = stored[:, there]
+    return SnapshotEntries(
+        columns[KEY].to_numpy(), runs, fingerprints, owners_of(rows) if layout.paired else None
+    )
+
+
+def owners_of(rows: pa.RecordBatch) -> NDArray[np.uint64]:
+    """The users to whom the devices among rows are linked; shape (m,). Those of old snapshots have none."""
+    if OWNER not in rows.schema.names:
+        return np.zeros(rows.num_rows, dtype=np.uint64)
+    owners: NDArray[np.uint64] = rows.column(OWNER).to_numpy()
+    return owners
+
+
+def shared_columns(layout: Layout, names: Sequence[str]) -> tuple[NDArray[np.int64], list[int]]:
+    """The places, in the layout and in `names`, of the columns that both have."""
+    here = np.flatnonzero(np.isin(layout.names, names))
+    return here, [names.index(layout.names[place]) for place in here]
 
 
 def required_field(name: str, kind: pa.DataType) -> pa.Field:

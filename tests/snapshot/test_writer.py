@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from etl.errors import StaleCheckpointError, StateError
 from etl.snapshot import BitSet, FieldGroup, Layout, Snapshot, SnapshotWriter, file, sorted_file
-from etl.snapshot.snapshot_entries import SnapshotEntries, last_fingerprints
+from etl.snapshot.snapshot_entries import SnapshotEntries, entries_in, last_fingerprints
 from etl.snapshot.spill_buffer import SpillBuffer
 from tests.examples import examples
 from tests.forking import forks
@@ -83,7 +83,7 @@ def renewed(
 
 def contents(path: Path, layout: Layout) -> Model:
     with opened(path) as snapshot:
-        entries = snapshot.entries(snapshot.between(0, 2**64), layout)
+        entries = entries_in(snapshot.between(0, 2**64), layout, snapshot.names)
         assert entries.keys.tolist() == sorted(entries.keys.tolist())
         runs = snapshot.runs(snapshot.find(entries.keys)).tolist()
         rows = zip(entries.keys.tolist(), runs, entries.fingerprints.tolist(), strict=True)
