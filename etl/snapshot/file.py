@@ -187,7 +187,7 @@ class SnapshotWriter(SortedFileWriter):
 
         0 keeps what was before. Of two rows of a user the later one counts; in cumulative columns, all do. A
         row with two ids makes an entry for each, both with these fingerprints, or, of shape (m, 2p), each
-        with its own. Of rows in doubt the fingerprints say no more than what is given, see `invalidate`.
+        with its own. Those of rows in doubt only show which columns are given, see `invalidate`.
         """
         users, owners = keys[:, 0], np.zeros(len(keys), dtype=np.uint64)
         if keys.shape[1] == 2:
@@ -277,11 +277,8 @@ class SnapshotWriter(SortedFileWriter):
     def _confirmed(self, rows: pa.RecordBatch, unchanged: BitSet) -> pa.RecordBatch:
         """Neighbouring rows of the old snapshot, with this run's number where it confirmed them."""
         assert self._old is not None  # noqa: S101 - it has these rows
-        first, column = (
-            int(self._old.find(rows.column(KEY)[:1].to_numpy())[0]),
-            rows.schema.get_field_index(RUN),
-        )
-        runs = rows.column(column).to_numpy()
-        seen = unchanged.has(np.arange(first, first + rows.num_rows))
+        first = int(self._old.find(rows.column(KEY)[:1].to_numpy())[0])
+        seen, runs = unchanged.has(np.arange(first, first + rows.num_rows)), rows.column(RUN).to_numpy()
         runs = np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)
-        return rows.set_column(column, rows.schema.field(column), pa.array(runs, pa.uint32()))
+        field = rows.schema.field(RUN)
+        return rows.set_column(rows.schema.names.index(RUN), field, pa.array(runs, field.type))
