@@ -110,7 +110,7 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
     found = Checkpoint.load(folder.checkpoint)
     problem = None
     if found is None:
-        if left is not None and not left.finished and (left.commits or left.flights or not left.known):
+        if left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
             problem = "is gone, and its run isn't finished"
     else:
         with ExitStack() as stack:
