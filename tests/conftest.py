@@ -44,7 +44,7 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, _usual)
 
-# Each proposal of `init` compiles its template, which takes longer than all else of it; here each is compiled once.
+# `init` compiles its template each time, which takes longer than all else of it; tests compile it once.
 _compile, _compiled = Environment.compile, dict[str, Any]()
 
 

@@ -9,6 +9,7 @@ import pytest
 from etl.init.recognisers import DATE_FORMATS, fits_by_name
 from etl.job import ColumnSpec, Step
 from etl.reader import open_source
+from tests.examples import each_row
 from tests.init.proposals import (
     column_source,
     csv_source,
@@ -377,7 +378,7 @@ def test_a_column_whose_values_cannot_be_sent_is_left_out_with_the_reason() -> N
     assert proposed(source).rejects == {}
 
 
-@pytest.mark.parametrize("format_", DATE_FORMATS)
+@each_row("format_", DATE_FORMATS)
 def test_what_a_format_writes_it_reads(format_: str) -> None:
     times = [datetime(year, month, 28, 23, 59, 58) for year in (1999, 2024) for month in range(1, 13)]
     assert fits_by_name(pa.array([time.strftime(format_) for time in times]))[format_].all()

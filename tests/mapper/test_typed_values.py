@@ -18,6 +18,7 @@ from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.job.scalars import ValueType
 from etl.mapper import Mapper
+from tests.examples import each_row
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import USER, batch_of, outcomes, sent, with_users
 
@@ -34,7 +35,7 @@ AS_TEXT = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_values_keep_their_type_in_slices_too(kind: str) -> None:
     array, expected = ARROW_SAMPLES[kind]
     assert outcomes(array) == expected

@@ -22,7 +22,7 @@ from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
 from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import sent, setting
 
@@ -157,7 +157,7 @@ TIME = pa.array([dt.datetime(2024, 1, 1, 1, 2, 3, 456789)] * 2, pa.timestamp("us
 MONEY = pa.array([Decimal("49.00")] * 2, pa.decimal128(10, 2))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "value", "expected"),
     [
         (TIME, "2024-02-03T04:05:06.789", ["2024-02-03T04:05:06", "2024-01-01T01:02:03"]),

@@ -15,6 +15,7 @@ from etl.mapper import Mapper
 from etl.model import RowRange
 from etl.reader import open_source
 from sample_data.generate import write
+from tests.examples import each_row
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
 FAULTY = SAMPLES / "faulty"
@@ -67,7 +68,7 @@ def test_the_samples_stay_small() -> None:
     assert sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file()) < 400_000
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+@each_row("name", sorted(DOCUMENTED))
 def test_each_faulty_file_ends_as_the_readme_says(name: str) -> None:
     said = DOCUMENTED[name]
     if said.startswith("stops"):
