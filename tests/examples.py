@@ -57,7 +57,7 @@ def each_row(
                     given["tmp_path"].mkdir()
                 try:
                     test(**{**fixtures, **given})
-                except (Exception, pytest.fail.Exception) as fault:  # noqa: BLE001
+                except (Exception, BaseExceptionGroup, pytest.fail.Exception) as fault:  # noqa: BLE001
                     fault.add_note(f"The row: {given}")
                     faults.append(fault)
             if faults:
