@@ -6,6 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from etl.amplitude.limits import MAX_PROPERTIES
+from etl.init import facts
+from etl.init import proposal as proposal_module
 from etl.init.recognisers import DATE_FORMATS, fits_by_name
 from etl.job import ColumnSpec, Step
 from etl.reader import open_source
@@ -184,9 +187,11 @@ def test_names_that_amplitude_reserves_are_changed() -> None:
     }
 
 
-def test_no_more_properties_are_proposed_than_amplitude_takes() -> None:
-    source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(1003)})
-    assert len(properties_of(source)) == 1000
+def test_no_more_properties_are_proposed_than_amplitude_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PROPERTIES == 1000
+    monkeypatch.setattr(proposal_module, "MAX_PROPERTIES", 30)
+    source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(33)})
+    assert len(properties_of(source)) == 30
     assert "left out" in proposed(source).text
 
 
@@ -384,8 +389,9 @@ def test_what_a_format_writes_it_reads(format_: str) -> None:
     assert fits_by_name(pa.array([time.strftime(format_) for time in times]))[format_].all()
 
 
-def test_misfits_after_the_first_values_are_seen(tmp_path: Path) -> None:
-    rows = "".join(f"user-{number},{number}\n" for number in range(30_000))
+def test_misfits_after_the_first_values_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "MOST_KEPT", 2_000)
+    rows = "".join(f"user-{number},{number}\n" for number in range(3_000))
     (tmp_path / "users.csv").write_text(f"user_id,v\n{rows}user-x,x\nuser-y,NULL\n")
     source = open_source(["users.csv"], folder=tmp_path, batch_rows=1000)
     assert spec_of(source) == ColumnSpec(column="v", type="integer", invalid="skip", nulls=("NULL",))
