@@ -15,9 +15,9 @@ from _pytest.mark import ParameterSet
 _ALL = os.environ.get("PROPSYNC_EXAMPLES") == "all"
 
 
-def examples(full: int, usual: int | None = None, *, least: int = 20) -> int:
-    """The full number in a soak; else the usual one: by default a quarter, and at least `least` of them."""
-    return full if _ALL else usual or max(full // 4, min(full, least))
+def examples(full: int, usual: int | None = None, *, least: int = 12) -> int:
+    """The full number in a soak; else the usual one: by default a sixth, and at least `least` of them."""
+    return full if _ALL else usual or max(full // 6, min(full, least))
 
 
 def rarely(*values: Any) -> list[ParameterSet]:
