@@ -199,7 +199,7 @@ def dated(format_: str, kind: str = "date") -> dict[str, object]:
     return {"type": kind, "transform": (Step("date_format", format_),)}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "expected"),
     [
         (["1", "-2", "30", ""], {"type": "integer"}),
@@ -254,7 +254,7 @@ def test_a_type_is_proposed_that_every_value_has(
     assert spec_of(column_source(tmp_path, values)) == ColumnSpec(column="v", **expected)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "values",
     [
         ["00123", "45678"],

@@ -185,7 +185,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
 # --- what goes wrong -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("said", "message"),
     [
         ("NETWORK_CONNECTION: curlCode: 6, Could not resolve hostname", "host can't be found (DNS) at h"),

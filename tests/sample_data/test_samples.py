@@ -48,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", MADE)
+@each_row("name", MADE)
 def test_the_generator_writes_the_committed_files(written: Path, name: str) -> None:
     if name == "users.parquet":  # its bytes depend on the writer's version
         assert pq.read_table(written / name).equals(pq.read_table(SAMPLES / name))
