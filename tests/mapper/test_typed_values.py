@@ -18,7 +18,7 @@ from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.job.scalars import ValueType
 from etl.mapper import Mapper
-from tests.examples import each_row, examples
+from tests.examples import examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import USER, batch_of, outcomes, sent, with_users
 
@@ -33,7 +33,7 @@ AS_TEXT = Identification({**USER, **dict(zip(STRING_FIELDS, SINGLE.values(), str
 AS_IDS = [Identification({"device_id": spec}, unset=("x",)) for spec in SINGLE.values()]
 
 
-@each_row("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_values_keep_their_type_in_slices_too(kind: str) -> None:
     array, expected = ARROW_SAMPLES[kind]
     assert outcomes(array) == expected

@@ -407,8 +407,9 @@ def test_destinations_that_come_and_go_leave_no_more_than_a_few_files(
 # --- the content decides, not the time -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet"])
-@pytest.mark.parametrize("identification", [None, COUNTING], ids=["repeatable", "counting"])
+@pytest.mark.parametrize(
+    ("kind", "identification"), combinations(["csv", "ndjson", "parquet"], [None, COUNTING])
+)
 def test_a_touch_is_no_change(tmp_path: Path, sandbox: Sandbox, kind: str, identification: Any) -> None:
     job = job_in(tmp_path / "job", identification)
     path = job.folder / f"users.{kind}"
