@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 
 from etl.arrow.json_lines import json_lines
-from tests.examples import each_row
 
 DEEP = pa.array([{"a": n, "b": {"c": str(n), "d": {"e": [n]}}} for n in range(10)])
 COLUMNS = {
@@ -26,8 +25,8 @@ COLUMNS = {
 }
 
 
-@each_row("name", COLUMNS)
-@each_row("start", [0, 3])
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("start", [0, 3])
 def test_cut_columns_come_out_right(name: str, start: int) -> None:
     column = COLUMNS[name].slice(start, 4)
     expected = [
