@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jinja2 import Environment
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.choose_traced import CHOSEN
@@ -42,6 +43,18 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+# `init` compiles its template each time, which takes longer than all else of it; tests compile it once.
+_compile, _compiled = Environment.compile, dict[str, Any]()
+
+
+def _compile_once(self: Environment, source: Any, *named: Any, **more: Any) -> Any:
+    if named or more or not isinstance(source, str):
+        return _compile(self, source, *named, **more)
+    return _compiled.get(source) or _compiled.setdefault(source, _compile(self, source))
+
+
+Environment.compile = _compile_once  # type: ignore[method-assign]
 
 # A child that tests fork hands in no coverage, so that measuring it would only take time.
 if hasattr(os, "register_at_fork"):
@@ -95,10 +108,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_collection() -> Iterator[None]:
-    """Collect tests, not garbage: nothing of all that is imported ever is, and nobody looks at it again."""
+    """Collect tests, not garbage: nothing of all that is imported ever is, and nobody looks at it again.
+
+    Tests leave little, so that it is looked for less often than usual.
+    """
     gc.disable()
     yield
     gc.freeze()
+    gc.set_threshold(20_000)
     gc.enable()
 
 
