@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from jinja2 import Environment
 
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
 from tests.choose_traced import CHOSEN
@@ -43,18 +42,6 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, _usual)
-
-# `init` compiles its template each time, which takes longer than all else of it; tests compile it once.
-_compile, _compiled = Environment.compile, dict[str, Any]()
-
-
-def _compile_once(self: Environment, source: Any, *named: Any, **more: Any) -> Any:
-    if named or more or not isinstance(source, str):
-        return _compile(self, source, *named, **more)
-    return _compiled.get(source) or _compiled.setdefault(source, _compile(self, source))
-
-
-Environment.compile = _compile_once  # type: ignore[method-assign]
 
 # A child that tests fork hands in no coverage, so that measuring it would only take time.
 if hasattr(os, "register_at_fork"):
