@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrow.json_lines import Splice, json_lines, line_ends
+from ..arrow.json_lines import Splice, json_lines, line_ends, may_be_marked
 from .form_escape import are_ascii, escape_lines, escape_text, escape_texts
-from .merge import may_be_marked
 
 # What each row has at a place: a text of its own, or the same text in all rows.
 _Piece: TypeAlias = str | pa.LargeStringArray

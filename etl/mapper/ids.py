@@ -14,16 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
-from .column_values import (
-    ColumnValues,
-    ValueIssue,
-    as_mask,
-    empty_to_null,
-    issues_of,
-    text_layout,
-)
+from ..arrow.layout import as_mask, text_layout
+from .column_values import ColumnValues, ValueIssue, empty_to_null, issues_of
 from .job_values import apply_steps
-from .numbers import check_finite
 from .typed_values import as_text
 
 if TYPE_CHECKING:
@@ -88,38 +81,33 @@ def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> Column
     border = next((place for place, step in enumerate(steps) if step.verb in _HIDING), len(steps))
     found = id_texts(values, keep=keep).then(trim_ids)
     if border:
-        found = found.then(lambda texts: apply_steps(texts, steps[:border], blank_is_null=True))
-        found = found.then(as_text).then(trim_ids)
+        found = found.then(apply_steps, steps[:border], blank_is_null=True).then(as_text).then(trim_ids)
     if not keep:
         found = ColumnValues(found.values, (*found.issues, *_mangled(found.values)))
-    return found.then(lambda texts: apply_steps(texts, steps[border:], blank_is_null=True))
+    return found.then(apply_steps, steps[border:], blank_is_null=True)
 
 
 def id_texts(values: pa.Array, *, keep: bool) -> ColumnValues:
     """Plain values as text; whole numbers of any type without a fraction."""
-    kind = values.type
-    if pa.types.is_floating(kind):
-        numbers = check_finite(values)
-        large = np.abs(numbers.values.to_numpy(zero_copy_only=False)) > _EXACT[str(kind)]
-        issues = () if keep else issues_of("mangled_id", large, LARGE_FLOAT_ID)
-        texts = numbers.then(as_text)
-        return ColumnValues(texts.values, texts.issues + issues)
+    kind, found = values.type, as_text(values)
+    issues: tuple[ValueIssue, ...] = ()
     if pa.types.is_decimal(kind):
-        return as_text(values).then(
-            lambda texts: ColumnValues(pc.replace_substring_regex(texts, r"\.0*$", ""))
-        )
-    nested = pa.types.is_nested(kind) and not keep
-    issues = issues_of("mangled_id", values.is_valid(), NESTED_ID) if nested else ()
-    texts = as_text(values)
-    return ColumnValues(texts.values, issues + texts.issues)
+        found = found.then(pc.replace_substring_regex, r"\.0*$", "")
+    elif pa.types.is_floating(kind) and not keep:
+        floats = values.to_numpy(zero_copy_only=False)
+        large = np.isfinite(floats) & (np.abs(floats) > _EXACT[str(kind)])
+        issues = issues_of("mangled_id", large, LARGE_FLOAT_ID)
+    elif pa.types.is_nested(kind) and not keep:
+        issues = issues_of("mangled_id", values.is_valid(), NESTED_ID)
+    return ColumnValues(found.values, issues + found.issues)
 
 
-def trim_ids(texts: pa.Array) -> ColumnValues:
+def trim_ids(texts: pa.Array) -> pa.Array:
     """Ids without blanks and invisible characters around them; an empty one is null."""
-    return empty_to_null(pc.utf8_trim(texts, characters=_WHITE + _HIDDEN))
+    return empty_to_null(pc.utf8_trim(texts, _WHITE + _HIDDEN))
 
 
-def check_ids(name: str, ids: pa.Array) -> ColumnValues:
+def check_ids(ids: pa.Array, name: str) -> ColumnValues:
     """Ids as they are, with the issues for which Amplitude would refuse them; a null is not an issue here."""
     rows = _may_be_refused(ids)
     if not len(rows):
@@ -145,7 +133,7 @@ def _issue_at(
     """As `issues_of`, of marks of some rows; values are quoted from `shown`."""
     bad = np.zeros(len(shown), dtype=np.bool_)
     bad[rows[as_mask(marks)]] = True
-    return (ValueIssue(code, bad, message, shown),) if bad.any() else ()
+    return issues_of(code, bad, message, shown)
 
 
 def _may_be_refused(ids: pa.StringArray) -> NDArray[np.int64]:

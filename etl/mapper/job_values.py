@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrow.json_lines import json_texts
+from ..arrow.layout import is_list
 from .column_values import ColumnValues, empty_to_null, issues_of
-from .datetimes import parse_formats, to_dates, to_datetimes, to_milliseconds
-from .lists import is_list
+from .datetimes import parse_formats, to_dates, to_datetimes
 from .typed_values import as_text, hex_text, uuid_text
 
 if TYPE_CHECKING:
@@ -50,12 +50,6 @@ def fill_default(found: ColumnValues, default: str) -> ColumnValues:
         texts = values if found.raw else json_texts(values)
         return ColumnValues(texts.fill_null(default), found.issues, raw=True)
     return ColumnValues(pc.if_else(values.is_null(), scalar, values), found.issues)
-
-
-def fill_default_time(found: ColumnValues, default: str) -> ColumnValues:
-    """Nulls replaced by a default, the JSON text of a time, in milliseconds since 1970."""
-    time = to_milliseconds(constant_value(default).values).values[0]
-    return ColumnValues(pc.if_else(found.values.is_null(), time, found.values), found.issues)
 
 
 def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
@@ -120,14 +114,13 @@ def apply_steps(
     """
     found = ColumnValues(values)
     for step in steps:
-        found = found.then(as_text)
-        found = found.then(lambda texts, step=step: _apply(step, texts, zone))  # type: ignore[misc]
+        found = found.then(as_text).then(_apply, step, zone)
         if blank_is_null:
             found = found.then(empty_to_null)
     return found
 
 
-def _apply(step: Step, texts: pa.Array, zone: str | None) -> ColumnValues:
+def _apply(texts: pa.Array, step: Step, zone: str | None) -> pa.Array | ColumnValues:
     match step.verb:
         case "date_format":
             return parse_formats(texts, step.date_formats, zone)
@@ -152,4 +145,4 @@ def _apply(step: Step, texts: pa.Array, zone: str | None) -> ColumnValues:
             distinct = encoded.dictionary.cast(pa.binary()).to_pylist()
             digests = pa.array([hashlib.sha256(text).hexdigest() for text in distinct], pa.string())
             texts = digests.take(encoded.indices)
-    return ColumnValues(texts)
+    return texts

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
+from ..arrow.layout import valid_mask
 from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.plain_arrays import plain_array, plain_rows
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
-from .column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
+from .column_values import ColumnValues, RowIssues, SkippedValues, blank_out, issues_of
 from .job_values import have_several_types
-from .json_values import loses_marked_digits
 from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
 from .typed_values import all_null, struct_of
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..arrow.layout import RowMask
     from ..job.identification_spec import Identification
-    from .column_values import RowMask
 
 
 class Mapper:
@@ -91,8 +91,8 @@ class Mapper:
             quoted = read.values if source is None else source
             row_issues.add(spec.column or "", column.source_name, read.issues, quoted)
             if column is self._ids[-1]:
-                missing = as_mask(all_null([values[one.place] for one in self._ids], row_issues.n))
-                missing = missing & ~row_issues.rows  # a bad id is told as such
+                missing = all_null([values[one.place] for one in self._ids], row_issues.n)
+                missing &= ~row_issues.rows  # a bad id is told as such
                 columns = "/".join(one.spec.column or one.name for one in self._ids)
                 sources = " and ".join(one.source_name for one in self._ids)
                 wanted = " or ".join(one.name for one in self._ids)
@@ -101,7 +101,7 @@ class Mapper:
         bad = row_issues.rows
         names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
         updates = [identifications.column(name) for name in names]
-        chosen = ~bad & ~as_mask(all_null(updates, row_issues.n))
+        chosen = ~bad & ~all_null(updates, row_issues.n)
         if not chosen.all():
             identifications = identifications.filter(pa.array(chosen))
         return Mapped(
@@ -117,7 +117,7 @@ class Mapper:
     def ids(self, batch: Batch) -> pa.RecordBatch:
         """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
         ids = self.placed_ids(batch)[1]
-        present = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
+        present = np.logical_or.reduce(list(map(valid_mask, ids.columns)))
         return ids.filter(pa.array(present))
 
     def placed_ids(self, batch: Batch) -> tuple[NDArray[np.int64], pa.RecordBatch]:
@@ -168,8 +168,7 @@ class Mapper:
         found = set()
         for column in self._columns:
             marked = column.spec.path or column.spec.column in json
-            lose = loses_marked_digits if marked else loses_digits
-            if column.role in {"value", "list"} and lose(values[column.place]):
+            if column.role in {"value", "list"} and loses_digits(values[column.place], marked=bool(marked)):
                 found.add(column.place.split(".", 2)[2])
         return frozenset(found)
 

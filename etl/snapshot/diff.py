@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow.originals import rejects_of, rows_with_originals
-from ..arrow.structs import nest_columns, value_columns
+from ..arrow.structs import nested_rows, value_columns
 from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
 from .bit_set import BitSet
@@ -256,8 +256,7 @@ def keep_changed(
         for path in paths:
             if chosen is not None and path in columns:
                 columns[path] = columns[path].take(chosen)
-    arrays = [nest_columns(field, (field.name,), columns) for field in identifications.schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=identifications.schema)
+    return nested_rows(identifications.schema, columns)
 
 
 def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
-from ..arrow.structs import LIST_TYPES
+from ..arrow.layout import is_list
 from ..snapshot_metadata import FIRST_HASHING, NEWEST_HASHING
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hash
         return _hash_singles(_dense(values).astype("<f4"), salt)
     if pa.types.is_temporal(kind):
         return _hash_times(values, salt, rules)
-    if isinstance(kind, LIST_TYPES):
+    if is_list(kind):
         elements = hash_values(flat := values.flatten(), salt ^ _LIST, rules)
         if flat.null_count:
             elements[np.asarray(flat.is_null())] = _NULL

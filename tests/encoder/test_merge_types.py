@@ -204,7 +204,7 @@ def test_a_list_s_share_is_that_of_its_strings_however_they_are_written() -> Non
     def shares(properties: object, values: pa.Array) -> list[int]:
         mapper = mapper_of({"user_id": "id", "user_properties": {"$append": {"list": properties}}})
         (mapped,) = mapped_of(mapper, pa.table({"id": ["user-1", "user-2"], "v": values}))
-        found = merge_shares(mapped.identifications, splice_json)
+        found = merge_shares(mapped.identifications)
         assert found is not None
         return [int(share) for share in found[:, 0]]
 
