@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from arro3.io import write_ndjson
 from numpy.typing import NDArray
 
+from .exact_json import is_json
 from .layout import FlatLists, is_list
 
 # Changes the text of JSON lines, but not where they end: for example, puts in what Arrow has no type for.
@@ -90,6 +91,8 @@ def strip_marks(texts: pa.Array) -> pa.Array:
 
 def as_marked_text(values: pa.Array) -> pa.Array:
     """Write values of any type as strings: text as it is, everything else as its marked JSON."""
+    if is_json(values.type):
+        return mark_json(values.storage)
     return values if pa.types.is_string(values.type) else mark_json(json_texts(values))
 
 

@@ -30,10 +30,11 @@ def valid_mask(values: pa.Array) -> RowMask:
     return as_mask(values.is_valid())
 
 
-def text_layout(
-    texts: pa.StringArray | pa.BinaryArray,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Where each text begins and stops in the bytes of the column, and these bytes; nulls have none."""
+def text_layout(texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Where each text, string or binary, begins and stops in the column's bytes; and these. Nulls have none.
+
+    Shapes (n,), (n,) and (bytes,).
+    """
     _, offset_buffer, data = texts.buffers()
     if not len(texts) or data is None:
         nothing = np.zeros(len(texts), dtype=np.int64)
@@ -93,3 +94,12 @@ def map_entries(maps: pa.Array) -> pa.Array:
     """Maps as lists of structs with a key and a value."""
     kind = maps.type
     return maps.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+
+
+def maps_of(lists: FlatLists, keys: pa.Array, items: pa.Array, keep: RowMask | None = None) -> pa.Array:
+    """Maps with m keys and items, which the lists are of; with `keep` only with the marked ones."""
+    kind = pa.map_(keys.type, items.type)
+    # Fields as the type has them: Arrow ends the process if they differ.
+    pairs = pa.StructArray.from_arrays([keys, items], fields=[kind.key_field, kind.item_field])
+    rebuilt = lists.rebuild(pairs, keep)
+    return pa.Array.from_buffers(kind, len(rebuilt), rebuilt.buffers()[:2], children=[rebuilt.values])

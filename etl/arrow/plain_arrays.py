@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from .layout import FlatLists
+from .layout import FlatLists, map_entries, maps_of
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
@@ -67,12 +67,9 @@ def plain_array(values: pa.Array) -> pa.Array:
             members, names=[field.name for field in kind], mask=values.is_null()
         )
     if pa.types.is_map(kind):
-        keys, items = plain_array(values.keys), plain_array(values.items)
-        plain = pa.map_(keys.type, items.type)
-        # Fields as the type has them: Arrow ends the process if they differ.
-        pairs = pa.StructArray.from_arrays([keys, items], fields=[plain.key_field, plain.item_field])
-        layout = values.buffers()[:2]
-        return pa.Array.from_buffers(plain, len(values), layout, offset=values.offset, children=[pairs])
+        lists = FlatLists.of(map_entries(values))
+        keys, items = (plain_array(lists.elements.field(place)) for place in range(2))
+        return maps_of(lists, keys, items)
     lists = FlatLists.of(values)
     return lists.rebuild(plain_array(lists.elements))
 

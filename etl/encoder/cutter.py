@@ -26,10 +26,8 @@ _FAR: Final = 1 << 62
 _ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
 _OBJECT: Final = 300  # of a reject without its texts
 _CHARACTER: Final = 4  # the most that Python takes for one
-_TEXTS: Final = frozenset(
-    kind.id for kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
-)
-_TEXT_VIEWS: Final = frozenset({pa.string_view().id, pa.binary_view().id})
+_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
+_TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +174,9 @@ def _bytes(values: pa.Array) -> Sizes | int:
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
         return _bytes(values.storage)
-    if kind.id in _TEXT_VIEWS:
+    if kind in _TEXT_VIEWS:
         return _bytes(values.cast(pa.large_binary()))
-    if kind.id in _TEXTS:
+    if kind in _TEXTS:
         lengths = pc.binary_length(values)
         counts: Sizes = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
         return counts

@@ -6,7 +6,7 @@ Rows of one user in a chunk are merged.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -51,17 +51,8 @@ class _Part:
 
     def between(self, start: int, end: int) -> _Part:
         """Those from `start` to `end - 1`; nothing is copied."""
-        return _Part(
-            self.identifications[start:end],
-            self.rows[start:end],
-            self.row_bytes[start:end],
-            self.large,
-            self.lines.between(start, end),
-            self.keys[start:end],
-            self.numbers[start:end],
-            None if self.fingerprints is None else self.fingerprints[start:end],
-            None if self.shares is None else self.shares[start:end],
-        )
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "large"}
+        return replace(self, **{name: some[start:end] for name, some in arrays.items() if some is not None})
 
 
 class Encoder:
@@ -159,7 +150,21 @@ class Encoder:
 
     def _chunk(self, last: Mapped, parts: list[_Part], stop: int) -> Chunk:
         batch, keys = last.batch, _gathered(parts, "keys", _NO_KEYS)
-        body, ends, owners = self._body(parts, keys, batch.file)
+        numbers = _gathered(parts, "numbers", _NO_NUMBERS)
+        body: Body = ()
+        ends = owners = np.arange(len(keys))  # which identification each row goes into
+        in_order = np.sort(keys[:, 0])
+        if (in_order[1:] == in_order[:-1]).any():  # a user comes twice
+            identifications = join_identifications([part.identifications for part in parts])
+            owners = group_users(identifications)
+            merged = merge_rows(identifications, owners)
+            ended = np.empty(merged.num_rows, dtype=np.int64)
+            ended[owners] = numbers  # of equal indices numpy keeps the last
+            lines = self._encoding.write(merged, batch.file, ended)
+            body, ends = array_body([lines.text]), lines.ends[1:]
+        elif parts:
+            body = array_body([part.lines.text for part in parts])
+            ends = np.cumsum(np.concatenate([part.lines.sizes() for part in parts]))
         rows = [part.rows for part in parts]
         chunk = Chunk(
             source=batch.source,
@@ -169,7 +174,7 @@ class Encoder:
             body=body,
             ends=ends,
             keys=keys[np.unique(owners, return_index=True)[1]] if len(ends) < len(owners) else keys,
-            numbers=_gathered(parts, "numbers", _NO_NUMBERS),
+            numbers=numbers,
             owners=owners,
             rows=rows[0] if len(rows) == 1 else pa.concat_batches([*rows, rows_with_originals(batch)[:0]]),
             text=batch.text,
@@ -185,25 +190,6 @@ class Encoder:
         left = (some.between(stop, batch.stop) for some in self._skipped)
         self._skipped = [some for some in left if len(some.rows)]
         return chunk
-
-    def _body(
-        self, parts: list[_Part], keys: Keys, file: int
-    ) -> tuple[Body, NDArray[np.int64], NDArray[np.int64]]:
-        """The request body, where each identification ends in it, and which one each row went into."""
-        if not parts:
-            return (), _NO_NUMBERS, _NO_NUMBERS
-        in_order = np.sort(keys[:, 0])
-        if not (in_order[1:] == in_order[:-1]).any():  # no user comes twice
-            sizes = [part.lines.sizes() for part in parts]
-            body = array_body([part.lines.text for part in parts])
-            return body, np.cumsum(np.concatenate(sizes)), np.arange(len(keys))
-        identifications = join_identifications([part.identifications for part in parts])
-        owners = group_users(identifications)
-        merged = merge_rows(identifications, owners)
-        last = np.empty(merged.num_rows, dtype=np.int64)
-        last[owners] = _gathered(parts, "numbers", _NO_NUMBERS)  # of equal indices numpy keeps the last
-        lines = self._encoding.write(merged, file, last)
-        return array_body([lines.text]), lines.ends[1:], owners
 
 
 def pieces(mapped: Mapped, *, rows: int = _PIECE_ROWS) -> Iterator[Mapped]:

@@ -50,9 +50,9 @@ class Lines:
         """All lines, not copied."""
         return self.buffer[self.ends[0] : self.ends[-1]]
 
-    def between(self, start: int, end: int) -> Lines:
-        """Lines `start` to `end - 1`, not copied."""
-        return Lines(self.buffer, self.ends[start : end + 1])
+    def __getitem__(self, lines: slice) -> Lines:
+        """Some of the lines, not copied."""
+        return Lines(self.buffer, self.ends[lines.start : lines.stop + 1])
 
 
 def array_body(parts: Sequence[memoryview]) -> Body:

@@ -93,11 +93,8 @@ def _joined(pieces: list[_Piece]) -> pa.LargeStringArray:
     """The pieces of each row as one text; null where one of them is null."""
     if len(pieces) == 1 and isinstance(pieces[0], pa.Array):
         return pieces[0]
-    merged = list[_Piece]()
-    for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
-        else:
-            merged.append(piece)
-    texts = (pa.scalar(piece, _TEXT) if isinstance(piece, str) else piece for piece in merged)
+    texts = list[pa.Scalar | pa.Array]()
+    for kind, some in groupby(pieces, type):
+        group = list(some)
+        texts += [pa.scalar("".join(group), _TEXT)] if kind is str else group
     return pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))

@@ -41,7 +41,6 @@ _MOST_INTEGER: Final = 9e18
 _MOST_FLOAT: Final = 1e308
 _DECIMAL_DIGITS: Final = 38
 _ADDING: Final = frozenset({"$add", *LIST_OPERATORS})
-_MOST_CHARACTERS: Final = MAX_STRING_LENGTH  # of all strings in a list; the server drops the rest
 
 
 def group_users(identifications: pa.RecordBatch) -> Indices:
@@ -204,17 +203,16 @@ def _shares_of_sum(column: pa.Array) -> _Numbers:
 
 
 def _shares_of_list(column: pa.Array) -> _Numbers:
-    """By bytes, which are never fewer than characters; the server counts strings only."""
-    elements = column.flatten()
-    if not pa.types.is_string(elements.type):
+    """By bytes, which are never fewer than characters; the server counts strings only, and drops the rest."""
+    lists = FlatLists.of(column)
+    if not pa.types.is_string(lists.elements.type):
         return np.zeros(len(column))
-    rows = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    if may_be_marked(elements):
-        found = _json_values(elements)
+    if may_be_marked(lists.elements):
+        found = _json_values(lists.elements)
         sizes = np.array([len(value.encode()) if isinstance(value, str) else 0 for value in found])
     else:
-        sizes = pc.binary_length(elements).fill_null(0).to_numpy(zero_copy_only=False)
-    return np.bincount(rows, weights=sizes, minlength=len(column)) / _MOST_CHARACTERS
+        sizes = pc.binary_length(lists.elements).fill_null(0).to_numpy(zero_copy_only=False)
+    return np.bincount(lists.owners, weights=sizes, minlength=len(column)) / MAX_STRING_LENGTH
 
 
 def _json_values(values: pa.Array) -> list[Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import amplitude
-from ..arrow.exact_json import is_json
-from ..arrow.json_lines import mark_json
+from ..arrow.exact_json import is_json, json_column
+from ..arrow.json_lines import as_marked_text
 from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
 from .datetimes import epoch_milliseconds, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
@@ -21,9 +22,16 @@ from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..job.column_spec import ColumnSpec
 
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
+_ROLES: Final[Mapping[str, Role]] = {
+    **dict.fromkeys(amplitude.ID_FIELDS, "id"),
+    amplitude.TIME_FIELD: "time",
+    "groups": "group",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,8 @@ class Column:
     def at(cls, place: str, spec: ColumnSpec) -> Column:
         """The spec at a place of the job file, such as `user_properties.$set.plan`, in its role there."""
         top, *rest = place.split(".", 2)
-        role: Role = "field"
-        if top in amplitude.ID_FIELDS:
-            role = "id"
-        elif top in {amplitude.TIME_FIELD, "groups"}:
-            role = "group" if rest else "time"
-        elif rest:
+        role: Role = _ROLES.get(top, "field")
+        if top == "user_properties":
             role = "list" if rest[0] in amplitude.LIST_OPERATORS else "value"
         return cls(place, top, role, spec)
 
@@ -73,26 +77,25 @@ class Column:
         read = self._read(found.values, n, text=False)
         was_text = is_json(found.values.type) and not is_json(source.type)
         values = stable_type(read.values, self.role) if was_text else read.values
-        return ColumnValues(values, found.issues + read.issues, read.raw)
+        return ColumnValues(values, found.issues + read.issues)
 
     def _read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
         spec, default = self.spec, self.spec.default
         if self.role == "time" and default is not None:
             # In UTC: `timezone` and `unit` are those of the source.
-            default = str(to_milliseconds(constant_value(default).values).values[0])
+            default = str(to_milliseconds(constant_value(default)).values[0])
         if source is not None and is_json(source.type):
             # By kind, so that each value becomes what it would among values of its kind.
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
             if default is not None:
-                filling = constant_value(default)
+                filling = ColumnValues(constant_value(default))
                 filling = filling if self.role == "time" else self._in_role(filling)
                 found = found.then(fill_nulls, filling.values)
         elif source is not None:
             found = self._in_role(self._converted(source, text=text), default)
         else:
-            constant = constant_value(spec.constant or "null")
-            values = pa.repeat(constant.values[0], n)
-            found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
+            values = constant_value(spec.constant or "null").take(pa.array(np.zeros(n, np.int64)))
+            found = ColumnValues(values) if is_json(values.type) else native_values(values, spec.too_long)
             found = self._in_role(found, default)
         return found.then(check_ids, self.name) if self.role == "id" else found
 
@@ -107,8 +110,9 @@ class Column:
         found = fit_json(texts, spec.too_long, nulls=False)
         if self._keeps_json and spec.type in {None, "json", "list"}:
             if spec.type == "list":  # an object as a list of one
-                lists = [f"[{one}]" if one and one[0] == "{" else one for one in found.values.to_pylist()]
-                found = ColumnValues(pa.array(lists, pa.string()), found.issues, raw=True)
+                texts = found.values.storage.to_pylist()
+                lists = [f"[{one}]" if one and one[0] == "{" else one for one in texts]
+                found = ColumnValues(json_column(lists), found.issues)
             return self._in_role(found)
         issues = found.issues
         if role == "id" and spec.mangled == "reject":
@@ -116,13 +120,13 @@ class Column:
         if role == "group" and spec.type in {None, "list"} and not spec.transform:
             found = self._in_role(ColumnValues(json_elements(found.values, marked=False)))
         else:
-            found = self._typed(found.values)
+            found = self._typed(found.values.storage)
         return ColumnValues(found.values, issues + found.issues)
 
     def _huge(self, digits: pa.Array) -> ColumnValues:
         """Whole numbers beyond 64 bits, digit by digit."""
         if self._keeps_json and self.spec.type in {None, "json", "number", "list"}:
-            return self._in_role(ColumnValues(digits, raw=True))
+            return self._in_role(ColumnValues(json_column(digits)))
         return self._typed(digits)
 
     @property
@@ -152,7 +156,7 @@ class Column:
             found = found.then(apply_steps, steps, blank_is_null=blank_is_null, zone=spec.timezone)
         if spec.values:
             found = found.then(as_text).then(read_words, spec.values)
-        if found.raw or (role == "time" and spec.type is None):
+        if is_json(found.values.type) or (role == "time" and spec.type is None):
             return found  # times keep their milliseconds
         return found.then(convert, spec)
 
@@ -170,11 +174,12 @@ class Column:
         elif self.role == "group":
             found = found.then(element_texts)
         if default is not None:
-            found = fill_default(found, default)
+            found = found.then(fill_default, default)
+        raw = is_json(found.values.type)
         if self.role == "list":
-            return found.then(json_elements, marked=True) if found.raw else found.then(to_lists)
-        if found.raw:
-            return found.then(mark_json)
+            return found.then(json_elements, marked=True) if raw else found.then(to_lists)
+        if raw:
+            return found.then(as_marked_text)
         return found.then(count_groups) if self.role == "group" else found
 
 

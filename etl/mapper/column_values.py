@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -36,13 +36,15 @@ class ValueIssue:
     shown: pa.Array | None = None
 
 
+Issues: TypeAlias = tuple[ValueIssue, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnValues:
-    """Values of a column, shape (n,), null where there is none. `raw`: they are JSON text, not strings."""
+    """Values of a column, shape (n,), null where there is none; of the type `JSON` where Arrow has none."""
 
     values: pa.Array
-    issues: tuple[ValueIssue, ...] = ()
-    raw: bool = False
+    issues: Issues = ()
 
     @property
     def wrong(self) -> RowMask:
@@ -52,14 +54,12 @@ class ColumnValues:
             mask |= issue.rows
         return mask
 
-    def then(
-        self, step: Callable[..., pa.Array | ColumnValues], *arguments: Any, **options: Any
-    ) -> ColumnValues:
+    def then(self, step: Callable[..., Any], *arguments: Any, **options: Any) -> ColumnValues:
         """Apply a step to the values; the issues found before stay. One that finds none returns an array."""
         after = step(self.values, *arguments, **options)
         if not isinstance(after, ColumnValues):
             return ColumnValues(after, self.issues)
-        return ColumnValues(after.values, self.issues + after.issues, after.raw)
+        return ColumnValues(after.values, self.issues + after.issues)
 
 
 def first_issues(issues: Iterable[ValueIssue], n: int) -> list[ValueIssue]:
@@ -72,9 +72,7 @@ def first_issues(issues: Iterable[ValueIssue], n: int) -> list[ValueIssue]:
     return found
 
 
-def issues_of(
-    code: str, rows: pa.Array | RowMask, message: str, shown: pa.Array | None = None
-) -> tuple[ValueIssue, ...]:
+def issues_of(code: str, rows: pa.Array | RowMask, message: str, shown: pa.Array | None = None) -> Issues:
     """One issue for the marked rows, or none where no row is marked; a null mark counts as false."""
     mask = rows if isinstance(rows, np.ndarray) else as_mask(rows)
     return (ValueIssue(code, mask, message, shown),) if mask.any() else ()
@@ -119,9 +117,7 @@ class RowIssues:
         self.rows: RowMask = np.zeros(n, dtype=np.bool_)
         self._issues: list[tuple[str, str, ValueIssue, pa.Array | None]] = []
 
-    def add(
-        self, column: str, prefix: str, issues: tuple[ValueIssue, ...], source: pa.Array | None = None
-    ) -> None:
+    def add(self, column: str, prefix: str, issues: Issues, source: pa.Array | None = None) -> None:
         """Add issues of a column, whose messages begin with `prefix`; values are quoted from `source`."""
         for issue in first_issues(issues, self.n):
             self._issues.append((column, prefix, issue, source))
@@ -152,7 +148,7 @@ class SkippedValues:
         for issue in first_issues(read.issues, len(read.values)):
             self._by_reason.setdefault((column, issue.code), []).append(issue.rows)
         self.rows[place] = read.wrong
-        return ColumnValues(blank_out(read.values, read.wrong), raw=read.raw)
+        return ColumnValues(blank_out(read.values, read.wrong))
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""

@@ -162,28 +162,27 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
         counts = epoch_milliseconds(values, unit)
         early = pc.less(counts.values, 0)
         return counts.then(blank_bad, early, "bad_datetime", NOT_AN_EVENT_TIME)
-    milliseconds = np.zeros(len(values), dtype=np.int64)
-    valid: RowMask = np.zeros(len(values), dtype=np.bool_)
+    found: dates.Instants = np.zeros(len(values), np.int64), np.zeros(len(values), np.bool_)
     if pa.types.is_string(kind):
         digits = as_mask(pc.match_substring_regex(values, _DIGITS))
         numbers, numbers_valid = _read_numbers(blank_out(values, ~digits).cast(pa.float64()))
         written = blank_out(values, digits)
         seconds, valid = dates.read_iso(written, zone)
         valid &= seconds >= 0
-        found = pc.struct_field(pc.extract_regex(written, _FRACTION), "digits").fill_null("")
-        fractions = _integers(pc.utf8_rpad(found, 3, "0"))
+        parts = pc.struct_field(pc.extract_regex(written, _FRACTION), "digits").fill_null("")
+        fractions = _integers(pc.utf8_rpad(parts, 3, "0"))
         milliseconds = np.where(digits, numbers, np.where(valid, seconds, 0) * 1000 + fractions)
-        valid = np.where(digits, numbers_valid, valid)
+        found = milliseconds, np.where(digits, numbers_valid, valid)
     elif temporal:
-        times = values if pa.types.is_timestamp(kind) else values.cast(pa.timestamp("s"))
+        times = values if pa.types.is_timestamp(kind) else values.cast(_SECONDS)
         seconds, fractions, valid = _split_timestamps(times, zone)
         valid = valid & valid_mask(values) & (seconds >= 0)
-        milliseconds = np.where(valid, seconds, 0) * 1000 + fractions
+        found = np.where(valid, seconds, 0) * 1000 + fractions, valid
     elif is_number(kind):
         if pa.types.is_floating(kind):
             values = blank_out(values, pc.is_nan(values))
-        milliseconds, valid = _read_numbers(values.cast(pa.float64(), safe=False))
-    return _found(values, (milliseconds, valid), pa.int64(), "bad_datetime", NOT_AN_EVENT_TIME)
+        found = _read_numbers(values.cast(pa.float64(), safe=False))
+    return _found(values, found, pa.int64(), "bad_datetime", NOT_AN_EVENT_TIME)
 
 
 def _read_numbers(values: pa.Array) -> dates.Instants:

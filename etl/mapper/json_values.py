@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
-from ..arrow.exact_json import JSON, JsonKind, RowIndices, dump_json, group_by_kind, is_json, load_json
+from ..arrow.exact_json import JsonKind, RowIndices, dump_json, group_by_kind, is_json, json_column, load_json
 from ..arrow.json_lines import as_marked_lists, as_marked_text, concat_values, mark_json_text
 from ..arrow.layout import FlatLists, as_mask, is_list, text_layout, valid_mask
 from ..errors import SourceError
@@ -169,15 +169,14 @@ def _in_json(texts: pa.Array, path: Sequence[str]) -> ColumnValues:
             value = None if value is None else value.get(name)
         return None if value is None else dump_json(value)
 
-    found = _read_each(texts, part)
-    return ColumnValues(pa.ExtensionArray.from_storage(JSON, found.values), found.issues)
+    return _read_each(texts, part).then(json_column)
 
 
 # --- the type json ---------------------------------------------------------------------------------------
 
 
 def fit_json(texts: pa.Array, too_long: TooLong, *, nulls: bool) -> ColumnValues:
-    """JSON texts written anew without blanks; `null` becomes null. The result is raw.
+    """JSON texts written anew without blanks; `null` becomes null. The result is of the type `JSON`.
 
     Without `nulls`, objects lose their nulls, and are null where they have no other members.
     """
@@ -186,8 +185,7 @@ def fit_json(texts: pa.Array, too_long: TooLong, *, nulls: bool) -> ColumnValues
         value = _fit(_load(text, "bad_json", NOT_JSON), too_long, nulls=nulls)
         return None if value is None else dump_json(value)
 
-    found = _read_each(texts, rewrite)
-    return ColumnValues(found.values, found.issues, raw=True)
+    return _read_each(texts, rewrite).then(json_column)
 
 
 def _fit(value: JsonValue, too_long: TooLong, depth: int = 0, *, nulls: bool = True) -> JsonValue:
@@ -268,8 +266,8 @@ def _postgres_elements(text: str) -> list[JsonValue]:
 # --- JSON arrays as lists of text ------------------------------------------------------------------------
 
 
-def json_elements(texts: pa.Array, *, marked: bool) -> pa.Array:
-    """JSON texts as lists of text: an array by element, any other value as a list of one.
+def json_elements(values: pa.ExtensionArray, *, marked: bool) -> pa.Array:
+    """JSON values as lists of text: an array by element, any other value as a list of one.
 
     An element that is not text becomes its JSON, `marked` or as it is.
     """
@@ -280,4 +278,4 @@ def json_elements(texts: pa.Array, *, marked: bool) -> pa.Array:
         write = mark_json_text if marked else str
         return [one if isinstance(one, str) else write(dump_json(one)) for one in elements]
 
-    return _read_each(texts, read, pa.list_(pa.string())).values
+    return _read_each(values.storage, read, pa.list_(pa.string())).values

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_GROUP_VALUES, MAX_STRING_LENGTH
 from ..arrow.layout import FlatLists, is_list, valid_mask
-from .column_values import ColumnValues, ValueIssue, issues_of
+from .column_values import ColumnValues, Issues, issues_of
 
 TooLong: TypeAlias = Literal["reject", "truncate"]
 
@@ -21,7 +21,7 @@ TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 NESTED_LIST: Final = "{} has a list inside a list"
 
 
-def issues_of_lists(lists: FlatLists, issues: tuple[ValueIssue, ...]) -> tuple[ValueIssue, ...]:
+def issues_of_lists(lists: FlatLists, issues: Issues) -> Issues:
     """Issues of elements as issues of their lists."""
     n = len(lists.lengths)
     rows_of = (np.bincount(lists.owners[issue.rows], minlength=n) > 0 for issue in issues)

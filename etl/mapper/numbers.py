@@ -22,8 +22,8 @@ _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^(?P<sign>[+-]?)0*(?P<digits>\d{1,19})$"
 TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
-
 NOT_A_NUMBER: Final = "{} is not a number"
+
 NOT_FINITE: Final = "{} is not a finite number"
 NOT_AN_INTEGER: Final = "{} is not a whole number of at most 64 bits"
 NOT_A_BOOLEAN: Final = "{} is neither true nor false"

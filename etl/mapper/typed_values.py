@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_DEPTH
+from ..arrow.exact_json import is_json
 from ..arrow.json_lines import json_texts, strip_marks
-from ..arrow.layout import FlatLists, RowMask, as_mask, is_list, map_entries, text_layout, valid_mask
+from ..arrow.layout import FlatLists, RowMask, as_mask, is_list, map_entries, maps_of, text_layout, valid_mask
 from ..arrow.originals import is_textual
 from ..arrow.plain_arrays import plain_array, plain_type, storage_array, storage_type
 from .column_values import ColumnValues, blank_bad, blank_out, issues_of
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
     from ..job.column_spec import Step
 
 TOO_DEEP: Final = f"{{}} is nested deeper than {MAX_DEPTH} levels"
+
 _NOT_TEXT: Final = "{} is binary data, not UTF-8 text"
 _NOT_HEX: Final = "{} is neither bytes nor hexadecimal digits"
 _NOT_UUID: Final = "{} is not a UUID, which has 16 bytes"
-
-_HEX_DIGITS: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 _HEX: Final = r"(?i)^(?:\\x|0x)?((?:[0-9a-f]{2})+)$"
 
 
@@ -126,12 +126,7 @@ def _clean_maps(maps: pa.Array, too_long: TooLong) -> ColumnValues:
     keys, items = lists.elements.flatten()
     names = plain_values(keys).then(scalar_texts)
     members = plain_values(items).then(_clean, too_long)
-    kind = pa.map_(pa.string(), members.values.type)
-    # Fields as the type has them: Arrow ends the process where they differ.
-    fields = [kind.key_field, kind.item_field]
-    pairs = pa.StructArray.from_arrays([names.values, members.values], fields=fields)
-    rebuilt = lists.rebuild(pairs, valid_mask(members.values))
-    result = pa.Array.from_buffers(kind, len(rebuilt), rebuilt.buffers()[:2], children=[rebuilt.values])
+    result = maps_of(lists, names.values, members.values, valid_mask(members.values))
     return ColumnValues(result, issues_of_lists(lists, names.issues + members.issues))
 
 
@@ -165,7 +160,9 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def as_text(values: pa.Array) -> ColumnValues:
-    """Plain values as strings; lists and objects as their JSON."""
+    """Plain values as strings; JSON, lists and objects as their JSON."""
+    if is_json(values.type):
+        return ColumnValues(values.storage)
     if _depth(values.type) == 0:
         return scalar_texts(values)
     return native_values(values, "reject").then(json_texts)
@@ -184,9 +181,7 @@ def element_texts(values: pa.Array) -> ColumnValues:
 def scalar_texts(values: pa.Array) -> ColumnValues:
     """Plain single values as strings: 17.0 as `17`, decimals with all digits, times as Amplitude has them."""
     kind = values.type
-    if pa.types.is_string(kind):
-        return ColumnValues(values)
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return ColumnValues(values.cast(pa.string()))
     if pa.types.is_floating(kind):
         # Whole floats without a point: pandas makes floats of integers with gaps.
@@ -236,7 +231,7 @@ def hex_of(values: pa.Array) -> ColumnValues:
     values = storage_array(values)
     values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
     starts, _, codes = text_layout(values)
-    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)].tobytes()
+    digits = codes.tobytes().hex().encode()
     offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
     texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))
     return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)
