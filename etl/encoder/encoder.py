@@ -6,7 +6,7 @@ Rows of one user in a chunk are merged.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -51,8 +51,19 @@ class _Part:
 
     def between(self, start: int, end: int) -> _Part:
         """Those from `start` to `end - 1`; nothing is copied."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "large"}
-        return replace(self, **{name: some[start:end] for name, some in arrays.items() if some is not None})
+        at = slice(start, end)
+        fingerprints, shares = self.fingerprints, self.shares
+        return _Part(
+            self.identifications[at],
+            self.rows[at],
+            self.row_bytes[at],
+            self.large,
+            self.lines[at],
+            self.keys[at],
+            self.numbers[at],
+            None if fingerprints is None else fingerprints[at],
+            None if shares is None else shares[at],
+        )
 
 
 class Encoder:
