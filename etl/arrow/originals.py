@@ -225,28 +225,21 @@ def plain_text(value: object) -> str:
 
 def arrow_origins(rows: pa.RecordBatch) -> list[str]:
     """Return an origin for each row, from which `arrow_row` restores its typed values."""
-    typed = [
-        place
-        for place, kind in enumerate(rows.schema.types)
-        if kind not in _EXACT_IN_JSON and not is_json(kind)
-    ]
+    kinds = enumerate(rows.schema.types)
+    typed = [place for place, kind in kinds if not (kind in _EXACT_IN_JSON or is_json(kind))]
     odd = {  # of columns of doubles: the values for which JSON has no number
         place: np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
         for place, column in enumerate(rows.columns)
         if column.type == pa.float64()
     }
-    names, schemas = rows.schema.names, dict[tuple[int, ...], str]()
-    found = []
+    found, schemas = list[str](), dict[tuple[int, ...], str]()
     for row in range(rows.num_rows):
         places = tuple(sorted([*typed, *(place for place, marks in odd.items() if marks[row])]))
         if not places:
             found.append(JSON_ORIGIN)
             continue
         # Taken and not sliced: what a slice's buffers hold beside it would be written, too.
-        one = pa.RecordBatch.from_arrays(
-            [take_values(rows.column(place), [row]) for place in places],
-            names=[names[place] for place in places],
-        )
+        one = take_rows(rows.select(places), [row])
         if places not in schemas:
             schemas[places] = b64encode(zlib.compress(one.schema.serialize(), 6)).decode()
         found.append(f"{_ARROW}{schemas[places]}.{b64encode(zlib.compress(one.serialize(), 6)).decode()}")

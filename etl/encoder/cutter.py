@@ -96,7 +96,7 @@ def cut_chunks(
 ) -> Iterator[ChunkBorder]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
-    `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_limits`)
+    `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_shares`)
     belong to the k identifications among these rows, before merging. `held` is what a chunk keeps besides.
     `complete` says that no row follows; otherwise the rows after the last cut must be given again, with those
     that follow them.
