@@ -87,6 +87,8 @@ class Column:
         if source is not None and is_json(source.type):
             # By kind, so that each value becomes what it would among values of its kind.
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
+            if self.role == "list":
+                found = found.then(to_lists)  # where all are null, they are no lists yet
             if default is not None:
                 filling = ColumnValues(constant_value(default))
                 filling = filling if self.role == "time" else self._in_role(filling)
