@@ -36,7 +36,7 @@ class _Part:
     """Identifications with all that chunks are made of; arrays have a row for each of them.
 
     It may wait for those of many batches, so it refers to nothing else of its own. `rows` are the source's,
-    which take `row_bytes`.
+    which take `row_bytes`; `sizes` are the bytes of each line.
     """
 
     identifications: pa.RecordBatch
@@ -44,6 +44,7 @@ class _Part:
     row_bytes: NDArray[np.int64]
     large: frozenset[str]
     lines: Lines
+    sizes: NDArray[np.int64]
     keys: Keys
     numbers: NDArray[np.int64]
     fingerprints: Fingerprints | None
@@ -59,6 +60,7 @@ class _Part:
             self.row_bytes[at],
             self.large,
             self.lines[at],
+            self.sizes[at],
             self.keys[at],
             self.numbers[at],
             None if fingerprints is None else fingerprints[at],
@@ -102,7 +104,8 @@ class Encoder:
         batch, rows, most = mapped.batch, rows_with_originals(mapped.batch), self._limits.body_bytes
         numbers, rejects = batch.numbers[mapped.kept], mapped.rejects
         lines = self._encoding.write(mapped.identifications, batch.file, numbers)
-        fits = lines.sizes() < most
+        sizes = lines.sizes()
+        fits = sizes < most
         if not fits.all():
             if mapped.fingerprints is not None:
                 # Later rows of their users count as following a row that differs.
@@ -118,6 +121,7 @@ class Encoder:
             smaller = mapped.identifications.filter(pa.array(fits))
             mapped, numbers = replace(mapped, kept=mapped.kept[fits], identifications=smaller), numbers[fits]
             lines = self._encoding.write(smaller, batch.file, numbers)
+            sizes = lines.sizes()
         self._rejects += sorted(rejects, key=lambda reject: reject.row)
         # The source rows are copied where they are few of the batch, which then can go.
         kept = mapped.kept
@@ -132,6 +136,7 @@ class Encoder:
             row_bytes=row_bytes(rows),
             large=mapped.large,
             lines=lines,
+            sizes=sizes,
             keys=user_keys(mapped.identifications),
             numbers=numbers,
             fingerprints=mapped.fingerprints,
@@ -145,7 +150,7 @@ class Encoder:
         done, stop = 0, last.batch.stop
         borders = cut_chunks(
             numbers,
-            np.concatenate([_NO_NUMBERS, *(part.lines.sizes() for part in parts)]),
+            _gathered(parts, "sizes", _NO_NUMBERS),
             _gathered(parts, "keys", _NO_KEYS),
             first=self._first,
             stop=stop,
@@ -175,7 +180,7 @@ class Encoder:
             body, ends = array_body([lines.text]), lines.ends[1:]
         elif parts:
             body = array_body([part.lines.text for part in parts])
-            ends = np.cumsum(np.concatenate([part.lines.sizes() for part in parts]))
+            ends = np.cumsum(_gathered(parts, "sizes", _NO_NUMBERS))
         rows = [part.rows for part in parts]
         chunk = Chunk(
             source=batch.source,
