@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrow.json_lines import Splice, json_lines, line_ends
+from ..arrow.json_lines import Splice, json_lines, line_ends, may_be_marked
 from .form_escape import are_ascii, escape_lines, escape_text, escape_texts
-from .merge import may_be_marked
 
 # What each row has at a place: a text of its own, or the same text in all rows.
 _Piece: TypeAlias = str | pa.LargeStringArray
@@ -94,11 +93,8 @@ def _joined(pieces: list[_Piece]) -> pa.LargeStringArray:
     """The pieces of each row as one text; null where one of them is null."""
     if len(pieces) == 1 and isinstance(pieces[0], pa.Array):
         return pieces[0]
-    merged = list[_Piece]()
-    for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
-        else:
-            merged.append(piece)
-    texts = (pa.scalar(piece, _TEXT) if isinstance(piece, str) else piece for piece in merged)
+    texts = list[pa.Scalar | pa.Array]()
+    for kind, some in groupby(pieces, type):
+        group = list(some)
+        texts += [pa.scalar("".join(group), _TEXT)] if kind is str else group
     return pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..arrow.hashing import hash_texts
+from ..arrow.layout import as_mask, text_layout
 from ..job import ColumnSpec
 from ..mapper.column import Column
-from ..mapper.column_values import as_mask, first_issues, quote_value, text_layout
+from ..mapper.column_values import first_issues, quote_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..arrow.layout import as_mask, text_layout
 from ..job import ColumnSpec
 from ..job.column_spec import date_step
 from ..mapper.column import Column
-from ..mapper.column_values import as_mask, text_layout
 from ..mapper.numbers import FALSE, SPACES, TRUE
 from .names import VOCABULARY, texts_of
 

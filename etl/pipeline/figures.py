@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
+from ..arrow.layout import valid_mask
 from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
-from ..arrow.structs import FieldPath, valid_mask, value_columns
+from ..arrow.structs import FieldPath, value_columns
 from ..errors import REMEDIES
 from ..job import Job
 from ..mapper import quoted_counts
