@@ -35,6 +35,7 @@ _OF_BYTES[:0x20], _OF_BYTES[list(b'\b\t\n\f\r"\\')] = _IN_JSON | 5, _IN_JSON | 1
 _OF_BYTES[0xC2:0xE0], _OF_BYTES[0xE0:0xF0], _OF_BYTES[0xF0:0xF5] = _IN_JSON | 4, _IN_JSON | 3, _IN_JSON | 8
 _OF_BYTES[list(b"%&+;\x7f")], _OF_BYTES[ord(" ")] = _IN_FORM | 2, _IN_FORM
 _MARKS: Final = _OF_BYTES.tobytes()
+_ADDITIONS: Final = (_OF_BYTES & _ADDED).tobytes()
 
 
 def are_ascii(texts: pa.StringArray) -> bool:
@@ -58,6 +59,15 @@ def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
     escaped = pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
     return pc.if_else(texts.is_valid(), escaped, None) if texts.null_count else escaped
+
+
+def escaped_sizes(texts: pa.StringArray) -> NDArray[np.int64]:
+    """The bytes of each of `escape_texts`, which aren't made; of a null they mean nothing."""
+    ends, text = _layout(texts)
+    added = np.frombuffer(text.translate(_ADDITIONS), np.uint8)
+    if added.any():
+        ends += np.concatenate([[0], added.cumsum(dtype=np.int32)], dtype=np.int64)[ends]
+    return np.diff(ends)
 
 
 def _layout(texts: pa.StringArray) -> tuple[NDArray[np.int64], bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,6 +17,7 @@ from ..arrow.exact_json import is_json, json_as_text
 from ..job import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
+from ..mapper.column_values import text_layout
 from ..mapper.typed_values import hex_of, holds_bytes, may_hold_bytes, plain_values
 from ..model import RowRange
 from ..text import counted
@@ -39,6 +40,8 @@ MOST_KEPT: Final = 20_000  # different values of a column that are kept themselv
 _KEPT_IN_ALL: Final = 1_500_000
 _STACKED: Final = 200_000  # values of several columns that are judged together
 _EXAMPLES: Final = 1000
+_BEYOND_ASCII: Final = 0x80
+_AHEAD_BYTES: Final = 4 << 20  # of batches that are read while one is counted; columns fill up every few
 # A value in an object of its own, as MongoDB writes ids, times and numbers.
 _WRAPPED: Final = r'^\{"(?P<key>\$\w+)":\s*"?(?P<value>[^"{}]*)"?\}$'
 
@@ -186,7 +189,8 @@ class ColumnFacts:
             self.ids.distinct.add(texts)
         if not self.text:
             return
-        lengths = np.array(pc.utf8_length(texts))
+        ascii_ = text_layout(texts)[2].max(initial=0) < _BEYOND_ASCII
+        lengths = np.array((pc.binary_length if ascii_ else pc.utf8_length)(texts))
         self.characters += int((lengths * counts).sum())
         self.too_long += int(counts[lengths > MAX_STRING_LENGTH].sum())
         for place in np.flatnonzero(null).tolist():
@@ -248,17 +252,17 @@ class SourceFacts:
         return f"{total} can't be read and will be rejected ({codes}; {first})"
 
     def add(self, batch: Batch, pool: ThreadPoolExecutor) -> None:
-        """Count a batch; a thread of the pool counts every other column."""
+        """Count a batch; a thread of the pool takes columns in turns with this one."""
         self.rows += batch.stop - batch.first
         for reject in batch.rejects:
             self.unreadable[reject.code] += 1
             self.backslashes += "\\\\" in reject.values  # one, as JSON writes it
             self.first_unreadable = self.first_unreadable or (reject.source, reject.row)
-        columns = list(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
+        columns = iter(list(zip(batch.rows.schema.names, batch.rows.columns, strict=True)))
 
-        def count(some: Sequence[tuple[str, pa.Array]]) -> tuple[int, list[tuple[ColumnFacts, Values]]]:
+        def count() -> tuple[int, list[tuple[ColumnFacts, Values]]]:
             beyond, full = 0, []
-            for name, column in some:
+            for name, column in columns:
                 if batch.text and (letters := column.buffers()[2]) and not bytes(letters).isascii():
                     beyond += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
                 facts = self.columns.get(name)
@@ -266,8 +270,8 @@ class SourceFacts:
                     full.append((facts, values))
             return beyond, full
 
-        other = pool.submit(count, columns[1::2])
-        for beyond, full in (count(columns[::2]), other.result()):
+        other = pool.submit(count)
+        for beyond, full in (count(), other.result()):
             self.beyond_ascii += beyond
             _judge(full)
 
@@ -301,11 +305,12 @@ def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
             facts.judge(values, {name: mask[own] for name, mask in fits.items() if there[name][place]})
 
 
-def _read_ahead(batches: Iterator[Batch], pool: ThreadPoolExecutor) -> Iterator[Batch]:
-    """Yield the batches, and read the next one meanwhile."""
-    coming = pool.submit(next, batches, None)
-    while (batch := coming.result()) is not None:
-        coming = pool.submit(next, batches, None)
+def _read_ahead(batches: Iterator[Batch], reader: ThreadPoolExecutor) -> Iterator[Batch]:
+    """Yield the batches, and read the next ones meanwhile."""
+    coming = deque([reader.submit(next, batches, None)])
+    while (batch := coming.popleft().result()) is not None:
+        while len(coming) <= _AHEAD_BYTES // max(batch.rows.nbytes, _AHEAD_BYTES // 8):
+            coming.append(reader.submit(next, batches, None))
         yield batch
 
 
@@ -333,10 +338,10 @@ def read_facts(
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as pool:
         for file in range(len(source.files)):
             batches = source.read(RowRange(file), used=names[file])
-            for batch in _read_ahead(batches, pool) if source.repeatable else batches:
+            for batch in _read_ahead(batches, reader) if source.repeatable else batches:
                 facts.add(batch, pool)
                 if progress is not None:
                     progress(facts.rows, total)

@@ -39,7 +39,8 @@ _DIRECTIVES: Final = {
     "Y": "9{4}", "y": "99", "m": "9{1,2}", "d": "9{1,2}", "b": "a{3}", "B": "a{3,9}",
     "H": "9{1,2}", "I": "9{1,2}", "M": "99", "S": "99", "p": "aa",
 }  # fmt: skip
-_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
+# A number with a fraction isn't, and there are many of these.
+_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )(?:\d{1,2}\D|\p{L})|[A-Za-z]{3,9} \d|\d{8}$)"
 # Eight digits are a date only if the date is one that somebody may have written down.
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
@@ -64,7 +65,6 @@ _AROUND: Final = rf"(?:{_MONEY}|[{SPACES}])*"
 _SIGNS: Final = rf"[\d.,'\x{{2019}}{SPACES}]*"
 _WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
 AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
-ALL_SIGNS: Final = "".join(sorted({*"".join(_CURRENCIES), *SPACES}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
         "boolean": as_mask(pc.is_in(pc.utf8_lower(texts), value_set=word_array(_ENGLISH))),
         **{sign: as_mask(pc.match_substring(texts, sign)) for sign in SEPARATORS},
         **_gated(texts, _BARE, r"^[+-]?[\d.]"),
-        **_gated(texts, _WRITTEN_NUMBERS, _WRITTEN),
+        **_gated(texts, WRITTEN_NUMBERS, _WRITTEN),
         **_gated(texts, _ISO, r"^\d{4}-\d\d-\d\d"),
         **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
         **_gated(texts, _MAIL, "@"),
@@ -257,6 +257,5 @@ def _style_gate(decimal: str, thousands: str) -> str:
     return rf"^{_AROUND}[+-]?(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+){_AROUND}$"
 
 
-_WRITTEN_NUMBERS: Final = {
-    style: TextType(_style_gate(*signs), style_spec(style, ALL_SIGNS)) for style, signs in STYLES.items()
-}
+# The mapper reads all that fit, so it isn't asked.
+WRITTEN_NUMBERS: Final = {style: TextType(_style_gate(*signs)) for style, signs in STYLES.items()}

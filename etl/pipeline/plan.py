@@ -195,7 +195,7 @@ def plan_job(
                 users.add(compared)
                 figures.send(compared.mapped)
 
-            made = pipeline.planned(final, figures.look, watch)
+            made = pipeline.planned(final, figures.look, watch, sizes_only=not proof)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrow.json_lines import Splice
 from ..checkpoint.sent_file import SentEntries
-from ..encoder import Encoder, Limits, pieces
+from ..encoder import Encoder, FormEncoding, Limits, pieces
 from ..errors import SourceError
 from ..job import Job, check_columns, check_repeated, lacking, missing_columns
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
@@ -239,10 +239,13 @@ class RowPipeline:
         final: FinalChanges | None,
         look: Callable[[Mapped], None],
         watch: Callable[[DiffedBatch], None],
+        *,
+        sizes_only: bool,
     ) -> Iterator[list[Chunk]]:
         """As `chunks`, of the whole source, for a plan; rows are hashed only if there is a snapshot.
 
         A thread maps and compares beside encoding. In it `look` is called with every batch as it is mapped.
+        With `sizes_only`, bodies of chunks over `identify` have only their sizes.
         """
         base = self.diff_base
         differ = None if base.snapshot is None or base.full else self.differ(final)
@@ -255,7 +258,7 @@ class RowPipeline:
         for row_range in self.rows.files():
             compared = self.compared(row_range, differ, look=look)
             with closing(prefetched(compared, depth=1)) as ahead:
-                yield from self.encoded(row_range, left(ahead))
+                yield from self.encoded(row_range, left(ahead), sizes_only=sizes_only)
 
     def compared(
         self,
@@ -284,11 +287,18 @@ class RowPipeline:
             yield DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
 
     def encoded(
-        self, row_range: RowRange, batches: Iterable[Mapped], held: HeldRows | None = None
+        self,
+        row_range: RowRange,
+        batches: Iterable[Mapped],
+        held: HeldRows | None = None,
+        *,
+        sizes_only: bool = False,
     ) -> Iterator[list[Chunk]]:
         """The chunks of a range, a list for each piece of a batch; only the `held` rows of each, if given."""
         transport, stage = TRANSPORTS[self.job.destination.transport], self.rows.times.stage
         encoding = transport.encoding(self.run_id, self.rows.splice)
+        if sizes_only and isinstance(encoding, FormEncoding):
+            encoding = replace(encoding, sizes_only=True)
         encoder = Encoder(first=row_range.first, limits=self.limits, encoding=encoding)
         for piece in chain.from_iterable(map(pieces, batches)):
             with stage("encode"):

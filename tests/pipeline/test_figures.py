@@ -45,11 +45,12 @@ ROWS = st.lists(
 )
 
 
-def planned(folder: Path, rows: Sequence[tuple[str, ...]], **options: Any) -> Plan:
+def planned(folder: Path, rows: Sequence[tuple[str, ...]], *, proof: bool = True, **options: Any) -> Plan:
     with (folder / "users.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "plan", "fee", "age", "tags"), *rows])
     job = parse_job(JOB, name="job.yml", folder=folder)
-    return plan_job(job, open_source([str(folder / "users.csv")]), settings=Settings(**options))
+    source = open_source([str(folder / "users.csv")])
+    return plan_job(job, source, settings=Settings(**options), proof=proof)
 
 
 @settings(max_examples=examples(40), deadline=None)
@@ -73,7 +74,9 @@ def test_figures_are_those_of_a_plain_count(rows: list[tuple[str, ...]]) -> None
         values["$set.age"] += [age] * age.isdigit()
         values["$set.tags"] += [json.dumps(tags.split("|")).replace(" ", "")] * (tags != "")
     with TemporaryDirectory() as folder:
-        found = planned(Path(folder), rows).figures
+        plan, sized = (planned(Path(folder), rows, proof=proof) for proof in (True, False))
+    found = plan.figures
+    assert sized.as_dict() == plan.as_dict()
     assert found.rows == good
     for figures in found.properties.values():
         expected = Counter(values[figures.name])
