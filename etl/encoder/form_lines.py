@@ -40,7 +40,8 @@ def form_objects(rows: pa.RecordBatch, splice: Splice | None = None) -> pa.Large
 
 def form_sizes(rows: pa.RecordBatch, splice: Splice | None = None) -> NDArray[np.int64]:
     """The bytes of each of `form_objects`, without making these; shape (n,)."""
-    sizes, members, others = np.full(rows.num_rows, len("{},")), np.zeros(rows.num_rows, np.int64), list[int]()
+    sizes, members = np.full(rows.num_rows, len("{},")), np.zeros(rows.num_rows, np.int64)
+    others = list[int]()
     for place, (name, values) in enumerate(zip(rows.schema.names, rows.columns, strict=True)):
         if pa.types.is_struct(values.type) and values.type.num_fields:
             own = form_sizes(pa.RecordBatch.from_struct_array(values), splice) - len(",")

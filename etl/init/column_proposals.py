@@ -96,9 +96,8 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
     remarks += [proposed.remark] if proposed.remark else []
     note = [proposed.kind]
     if not facts.nested:
-        note.append(
-            f"{'' if facts.exact or facts.ids.distinct.exact else 'about '}{facts.distinct:,} different"
-        )
+        about_ = "" if facts.exact or facts.ids.distinct.exact else "about "
+        note.append(f"{about_}{facts.distinct:,} different")
     if facts.missing:
         note.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
     lines = [PropertyLine(_property(facts.name), proposed.nearly, active=False)] if proposed.nearly else []
@@ -144,11 +143,8 @@ def _unusable(facts: ColumnFacts) -> str | None:
 
 
 def _left_out(facts: ColumnFacts, remark: str, spec: ColumnSpec) -> ColumnProposal:
-    return ColumnProposal(
-        facts.name,
-        (remark,),
-        (PropertyLine(_property(facts.name), spec, active=False),) if facts.name else (),
-    )
+    lines = (PropertyLine(_property(facts.name), spec, active=False),) if facts.name else ()
+    return ColumnProposal(facts.name, (remark,), lines)
 
 
 def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:

@@ -85,7 +85,6 @@ class ColumnFacts:
         self._counts: NDArray[np.int64] | None = None
         self._pending = 0
         self._repeats = True
-        self._judged = False
 
     @property
     def missing(self) -> int:
@@ -95,8 +94,8 @@ class ColumnFacts:
     @property
     def distinct(self) -> int:
         """How many different values there are, about if `exact` is false."""
-        few = self._judged and self.exact
-        return len(self.sample.texts) - len(self.nulls) if few else self.ids.distinct.count
+        few = len(self.sample.texts) if self.exact else 0
+        return few - len(self.nulls) if few else self.ids.distinct.count
 
     @property
     def own_nulls(self) -> tuple[str, ...]:
@@ -155,9 +154,10 @@ class ColumnFacts:
             return None
         values = counted_values(self._pieces, self._counts, distinct=self._repeats)
         self.empty_texts += 0 if self.untyped else values.empty
-        self._repeats = not self._judged or 2 * len(values.distinct) < self._pending
+        judged = len(self.sample.texts) > 0
+        self._repeats = not judged or 2 * len(values.distinct) < self._pending
         self._pieces, self._counts, self._pending = [], None, 0
-        if self._judged:
+        if judged:
             self.exact = False
             self._count(values)
         elif len(values.distinct) > (0 if last else self._kept // 2):
@@ -171,7 +171,6 @@ class ColumnFacts:
         texts, untyped = values.distinct.cast(pa.string()), self.untyped or bool(self.path)
         self.sample = Sample(self.name, texts, values.counts, fits, untyped, self.text)
         self.proposed = propose_type(self.sample)
-        self._judged = True
         self._count(values)
 
     def _count(self, values: Values) -> None:
@@ -214,7 +213,6 @@ class ColumnFacts:
             self.bytes = True
             self._ids, self.present = self._byte_ids, self._byte_ids.usable
             self.sample = Sample(self.name)
-            self._judged = False
             self.faults.clear()
             self._for_ids.clear()
 

@@ -182,7 +182,7 @@ ROWS = st.fixed_dictionaries(
         "s": st.none() | st.fixed_dictionaries({"x": VALUES, "l": st.none() | st.lists(VALUES, max_size=3)}),
     }
 )
-FULL: dict[str, object] = {"a": "\x7f é", "é": "%", "n": 10, "f": 0.5, "0": None, "s": {"x": "+ü", "l": ["é"]}}
+FULL = {"a": "\x7f é", "é": "%", "n": 1, "f": 2.5, "0": None, "s": {"x": "+ü", "l": ["é"]}}
 ROW_TYPE = pa.struct(
     {
         "a": pa.string(),

@@ -74,9 +74,9 @@ def test_figures_are_those_of_a_plain_count(rows: list[tuple[str, ...]]) -> None
         values["$set.age"] += [age] * age.isdigit()
         values["$set.tags"] += [json.dumps(tags.split("|")).replace(" ", "")] * (tags != "")
     with TemporaryDirectory() as folder:
-        plan, sized = (planned(Path(folder), rows, proof=proof) for proof in (True, False))
-    found = plan.figures
-    assert sized.as_dict() == plan.as_dict()
+        whole, sized = (planned(Path(folder), rows, proof=proof) for proof in (True, False))
+    found = whole.figures
+    assert sized.as_dict() == whole.as_dict()
     assert found.rows == good
     for figures in found.properties.values():
         expected = Counter(values[figures.name])
