@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .json_lines import json_texts, unmark_json
+from .json_lines import json_texts, splice_json, unmark_json
 
 ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
 _MOST: Final = 10  # texts that are kept where there are too many
@@ -96,7 +96,7 @@ def json_of(values: pa.Array, kind: pa.DataType | None = None) -> list[str]:
             return [str(text) for text in values.to_pylist()]
         lists = [text.split(_BETWEEN) if text else [] for text in values.to_pylist()]
         if pa.types.is_string(kind.value_type):
-            return [orjson.dumps(one).decode() for one in lists]
+            return [splice_json(orjson.dumps(one)).decode() for one in lists]
         return [f"[{','.join(one)}]" for one in lists]
     if pa.types.is_string(values.type):
         return [unmark_json(text) or orjson.dumps(text).decode() for text in values.to_pylist()]

@@ -53,7 +53,7 @@ def form_sizes(rows: pa.RecordBatch, splice: Splice | None = None) -> NDArray[np
         else:
             others.append(place)
             continue
-        given = valid_mask(values)
+        given = valid_mask(values) if values.null_count else True
         sizes += (own + (len(escape_text(name)) + len(":"))) * given
         members += given
     if others:

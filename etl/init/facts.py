@@ -176,7 +176,8 @@ class ColumnFacts:
     def _count(self, values: Values) -> None:
         """Count values, and try on them what is proposed."""
         texts, counts, spec = values.distinct.cast(pa.string()), values.counts, self.proposed.spec
-        self.present += int(counts.sum())
+        present = int(counts.sum())
+        self.present += present
         null = are_null(texts, codes=self.sample.codes) if self.text else np.zeros(len(texts), np.bool_)
         plain = spec.type is None and not spec.values
         if self.exact:
@@ -194,7 +195,7 @@ class ColumnFacts:
         self.too_long += int(counts[lengths > MAX_STRING_LENGTH].sum())
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(counts[place])
-        self.total += int(counts[~null].sum())
+        self.total += present - int(counts[null].sum())
         if plain or (self.exact and self.proposed.whole and not self.proposed.parts):
             return
         fits = np.zeros(len(texts), dtype=np.bool_)

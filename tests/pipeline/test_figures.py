@@ -95,6 +95,12 @@ def test_figures_are_those_of_a_plain_count(rows: list[tuple[str, ...]]) -> None
     assert told == {f'"{value}"': n for value, n in skipped.items()}
 
 
+def test_elements_of_several_types_are_shown_as_they_are_sent(tmp_path: Path) -> None:
+    rows = [("user-1", "", "", "", '["a", 1]'), ("user-2", "", "", "", '[1, "a"]')]
+    tags = planned(tmp_path, rows).figures.properties["user_properties", "$set", "tags"]
+    assert dict(tags.values.top(9)) == {'["a",1]': 1, '[1,"a"]': 1}
+
+
 def test_every_fault_of_a_row_is_in_its_reject_and_in_the_file(tmp_path: Path) -> None:
     kept: list[Reject] = []
     with (tmp_path / "users.csv").open("w") as file:
