@@ -17,7 +17,7 @@ from bench.results import CACHE
 from bench.sink import recording
 
 MODES = ("user", "property")
-# Which users, how many millions of them, and how many rounds: an odd number, so that the last change is there.
+# Which users, how many millions of them, and how many rounds: an odd number of them ends with the change.
 STEPS = (("plain", 1, 3), ("names", 2, 3), ("plain", 20, 1))
 LONGEST = 900.0
 
