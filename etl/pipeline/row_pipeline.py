@@ -244,8 +244,9 @@ class RowPipeline:
     ) -> Iterator[list[Chunk]]:
         """As `chunks`, of the whole source, for a plan; rows are hashed only if there is a snapshot.
 
-        A thread maps and compares beside encoding. In it `look` is called with every batch as it is mapped.
-        With `sizes_only`, bodies of chunks over `identify` have only their sizes.
+        Beside encoding, threads map and compare. In these `look` is called with every batch as it is mapped,
+        and `watch` with every batch as it is compared. With `sizes_only`, bodies for `identify` are as long as
+        they would be, but have only zeros in them.
         """
         base = self.diff_base
         differ = None if base.snapshot is None or base.full else self.differ(final)
@@ -256,9 +257,9 @@ class RowPipeline:
                 yield some.mapped
 
         for row_range in self.rows.files():
-            compared = self.compared(row_range, differ, look=look)
-            with closing(prefetched(compared, depth=1)) as ahead:
-                yield from self.encoded(row_range, left(ahead), sizes_only=sizes_only)
+            mapped = left(self.compared(row_range, differ, look=look))
+            with closing(prefetched(mapped)) as ahead:
+                yield from self.encoded(row_range, ahead, sizes_only=sizes_only)
 
     def compared(
         self,
