@@ -245,8 +245,8 @@ class RowPipeline:
         """As `chunks`, of the whole source, for a plan; rows are hashed only if there is a snapshot.
 
         Beside encoding, threads map and compare. In these `look` is called with every batch as it is mapped,
-        and `watch` with every batch as it is compared. With `sizes_only`, bodies for `identify` are as long as
-        they would be, but have only zeros in them.
+        and `watch` with every batch as it is compared. With `sizes_only`, bodies for `identify` are as long
+        as they would be, but have only zeros in them.
         """
         base = self.diff_base
         differ = None if base.snapshot is None or base.full else self.differ(final)
