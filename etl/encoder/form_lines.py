@@ -6,7 +6,6 @@ joined with what stands between them. What is no text, such as numbers, the JSON
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import reduce
 from itertools import groupby
 from typing import Final, TypeAlias
@@ -35,7 +34,7 @@ def form_objects(rows: pa.RecordBatch, splice: Splice | None = None) -> pa.Large
 
     `splice` makes marked strings what they stand for.
     """
-    return _joined([*_object(zip(rows.schema.names, rows.columns, strict=True), splice), ","])
+    return _joined([*_object(rows, splice), ","])
 
 
 def form_sizes(rows: pa.RecordBatch, splice: Splice | None = None) -> NDArray[np.int64]:
@@ -64,7 +63,7 @@ def form_sizes(rows: pa.RecordBatch, splice: Splice | None = None) -> NDArray[np
     return sizes
 
 
-def _object(columns: Iterable[_Column], splice: Splice | None) -> list[_Piece]:
+def _object(rows: pa.RecordBatch, splice: Splice | None) -> list[_Piece]:
     """The pieces of an object that has the columns as members."""
 
     def joins(column: _Column) -> bool:
@@ -80,7 +79,7 @@ def _object(columns: Iterable[_Column], splice: Splice | None) -> list[_Piece]:
         return not values.null_count or not are_ascii(values)
 
     members: list[_Member] = []
-    for joined, some in groupby(columns, joins):
+    for joined, some in groupby(zip(rows.schema.names, rows.columns, strict=True), joins):
         if joined:
             members += (_member(name, values, splice) for name, values in some)
         else:
@@ -101,9 +100,7 @@ def _member(name: str, values: pa.Array, splice: Splice | None) -> _Member:
     key = f"{escape_text(name)}:"
     if pa.types.is_string(values.type):
         return [f'{key}"', escape_texts(values), '"']
-    kind = values.type
-    fields = ((kind.field(at).name, values.field(at)) for at in range(kind.num_fields))
-    member = [key, *_object(fields, splice)]
+    member = [key, *_object(pa.RecordBatch.from_struct_array(values), splice)]
     return [pc.if_else(values.is_valid(), _joined(member), None)] if values.null_count else member
 
 

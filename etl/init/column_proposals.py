@@ -181,7 +181,7 @@ def column_type(facts: ColumnFacts) -> ProposedType:
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)
-    total, bad = facts.total, facts.misfits
+    total, bad = facts.rows - facts.missing, facts.misfits
     if bad > total * _TOO_MANY:
         remark = (
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."

@@ -58,8 +58,8 @@ class ColumnFacts:
     in the objects of the column its values stand.
 
     `sample` has the different values: all of them up to `kept`, and where there are more, those that came
-    first. What is `proposed` for these is then tried on the `total` of all values that aren't `nulls`.
-    `misfits` of them don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads.
+    first. What is `proposed` for these is then tried on all values that aren't `nulls`. `misfits` of them
+    don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads.
     `ids_known`: the column was counted as ids to the end.
     """
 
@@ -74,8 +74,7 @@ class ColumnFacts:
         self.path: tuple[str, ...] = ()
         self.sample = Sample(name)
         self.proposed = ProposedType(ColumnSpec(column=name), "text")
-        self.total = self.misfits = 0
-        self.by_part = Counter[int]()
+        self.misfits, self.by_part = 0, Counter[int]()
         self._count_ids = count_ids or id_name(name) is not None or is_device_id(name)
         self._ids = IdFacts(prefix)
         self._for_ids: list[tuple[Values, Mask]] = []
@@ -176,8 +175,7 @@ class ColumnFacts:
     def _count(self, values: Values) -> None:
         """Count values, and try on them what is proposed."""
         texts, counts, spec = values.distinct.cast(pa.string()), values.counts, self.proposed.spec
-        present = int(counts.sum())
-        self.present += present
+        self.present += int(counts.sum())
         null = are_null(texts, codes=self.sample.codes) if self.text else np.zeros(len(texts), np.bool_)
         plain = spec.type is None and not spec.values
         if self.exact:
@@ -195,7 +193,6 @@ class ColumnFacts:
         self.too_long += int(counts[lengths > MAX_STRING_LENGTH].sum())
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(counts[place])
-        self.total += present - int(counts[null].sum())
         if plain or (self.exact and self.proposed.whole and not self.proposed.parts):
             return
         fits = np.zeros(len(texts), dtype=np.bool_)

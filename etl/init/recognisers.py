@@ -6,10 +6,10 @@ Whether a value fits a type is asked of the mapper itself, so what is proposed i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ _DIRECTIVES: Final = {
     "H": "9{1,2}", "I": "9{1,2}", "M": "99", "S": "99", "p": "aa",
 }  # fmt: skip
 # A number with a fraction isn't, and there are many of these.
-_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )(?:\d{1,2}\D|\p{L})|[A-Za-z]{3,9} \d|\d{8}$)"
+_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )(?:\d{1,2}\D|\p{L})|[A-Za-z]{3,9} \d)"
 # Eight digits are a date only if the date is one that somebody may have written down.
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
@@ -67,26 +67,14 @@ _WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
 AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
 
 
-@dataclass(frozen=True, slots=True)
-class TextType:
-    """A way to read text: `gate` is a pattern that every fitting text matches, and `spec` must take it."""
+class TextType(NamedTuple):
+    """A way to read text: `gate` is a pattern that every fitting text matches.
+
+    `reads` says which of the texts that match it fit; all do without it.
+    """
 
     gate: str
-    spec: ColumnSpec | None = None
-    luhn: bool = False
-
-    def fits(self, texts: pa.StringArray, gated: Mask | None = None) -> Mask:
-        """Which of the texts, shape (n,) and without nulls, fit. `gated` are those that match the gate."""
-        good = matches(texts, self.gate) if gated is None else gated.copy()
-        places = np.flatnonzero(good)
-        if len(places) == 0 or not (self.luhn or self.spec):
-            return good
-        some = texts.take(pa.array(places))
-        if self.luhn:
-            good[places] = luhn_valid(some)
-        if self.spec is not None:
-            good[places[~fitting(some, self.spec)]] = False
-        return good
+    reads: Callable[[pa.StringArray], Mask] | None = None
 
 
 def matches(texts: pa.StringArray, pattern: str) -> Mask:
@@ -167,9 +155,13 @@ def _date_gate(format_: str) -> str:
     return f"^{''.join(gates)}$"
 
 
+def _reads(spec: ColumnSpec) -> Callable[[pa.StringArray], Mask]:
+    return lambda texts: fitting(texts, spec)
+
+
 DATE_FORMATS: Final[Mapping[str, TextType]] = {
-    **{one: TextType(_date_gate(one), date_spec([one])) for one in _date_formats()},
-    "%Y%m%d": TextType(_COMPACT, date_spec(["%Y%m%d"])),
+    one: TextType(_COMPACT if one == "%Y%m%d" else _date_gate(one), _reads(date_spec([one])))
+    for one in (*_date_formats(), "%Y%m%d")
 }
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
@@ -179,11 +171,12 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
 }
 _BARE, _ISO, _BRACKETED, _MAIL = (
     {
-        name: TextType(gate, ColumnSpec(type=type_[0]) if type_ else None, luhn=name == "card")
+        name: TextType(gate, *(_reads(ColumnSpec(type=one)) for one in type_))
         for name, (gate, *type_) in forms.items()
     }
     for forms in VOCABULARY["forms"].values()
 )
+_BARE["card"] = TextType(_BARE["card"].gate, luhn_valid)
 _ENGLISH: Final = frozenset(TRUE + FALSE)
 
 
@@ -212,31 +205,34 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
         **_gated(texts, _ISO, r"^\d{4}-\d\d-\d\d"),
         **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
         **_gated(texts, _MAIL, "@"),
-        **_gated(texts, DATE_FORMATS, _LIKE_A_DATE),
+        **_gated(texts, DATE_FORMATS, _LIKE_A_DATE, by_pattern=True),
+        **_gated(texts, {"%Y%m%d": DATE_FORMATS["%Y%m%d"]}),
     }
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
-def _gated(texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "") -> dict[str, Mask]:
+def _gated(
+    texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "", *, by_pattern: bool = False
+) -> dict[str, Mask]:
     """Which texts fit each type, of those that match a gate.
 
-    Formats of dates are compared with the few patterns of the texts first, which spares most of the work.
+    `by_pattern`: the gates of the types are for the patterns of texts, which are few.
     """
     found: dict[str, Mask] = {}
     places = np.flatnonzero(matches(texts, gate))
-    some = texts.take(pa.array(places))
-    dated = some if types is DATE_FORMATS else some.slice(0, 0)
-    signs = pc.replace_substring_regex(pc.replace_substring_regex(dated, r"\p{L}", "a"), r"\d", "9")
-    patterns = signs.dictionary_encode()
-    codes = np.array(patterns.indices)
+    some = shown = texts.take(pa.array(places))
+    codes = np.arange(len(places))
+    if by_pattern:
+        signs = pc.replace_substring_regex(pc.replace_substring_regex(some, r"\p{L}", "a"), r"\d", "9")
+        patterns = signs.dictionary_encode()
+        shown, codes = patterns.dictionary, np.array(patterns.indices)
     for name, text_type in types.items() if len(places) else ():
-        gated = None
-        if len(dated) and name != "%Y%m%d":
-            gated = matches(patterns.dictionary, text_type.gate)[codes]
-        good = text_type.fits(some, gated)
-        if good.any():
+        own = np.flatnonzero(matches(shown, text_type.gate)[codes])
+        if text_type.reads is not None and len(own):
+            own = own[text_type.reads(some.take(pa.array(own)))]
+        if len(own):
             found[name] = np.zeros(len(texts), dtype=np.bool_)
-            found[name][places[good]] = True
+            found[name][places[own]] = True
     return found
 
 

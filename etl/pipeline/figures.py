@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,11 +83,10 @@ class PropertyFigures:
 
 @dataclass(slots=True)
 class ColumnFaults:
-    """The values of a column that are wrong for one reason: how many, and which; with the first reject."""
+    """The values of a column that are wrong for one reason: how many, and which."""
 
     count: int
     values: ValueCounts
-    first: Reject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,6 @@ class Figures:
         for fault in reject.faults or (RowFault("", reject.code, reject.reason),):
             found = self._faults(self.rejected, fault.column, fault.code)
             found.count += 1
-            found.first = found.first or reject
             if fault.value and fault.column not in self.hashed:
                 found.values.add([(fault.value, 1)])
 
@@ -237,9 +236,8 @@ def options_of(spec: Any) -> dict[str, Any]:
     """The keys of a spec, or of a part of it, that differ from their defaults, but for `column`."""
     found = {}
     for part in fields(spec):
-        default = part.default if part.default_factory is MISSING else part.default_factory()
         value = getattr(spec, part.name)
-        if value != default and part.name != "column":
+        if value != part.default and part.name != "column":
             found[part.name] = [options_of(step) for step in value] if part.name == "transform" else value
     return found
 
@@ -351,15 +349,12 @@ class UserCount:
                 examples.append(Example(user, _value(bundle, found)))
 
 
-def _value(bundle: FieldGroup, found: dict[str, Any]) -> object:
-    """The values of a bundle in an identification: one alone, several by name, or "unset"."""
-    values = {}
+def _value(bundle: FieldGroup, found: Any) -> object:
+    """The values of a bundle in an identification, a dict: one alone, several by name, or "unset"."""
+    values: dict[str, Any] = {}
     for path in bundle.paths:
         if path[1:2] != ("$unset",):
-            value: Any = found
-            for name in path:
-                value = value.get(name) if isinstance(value, dict) else None
-            values[path[-1]] = value
+            values[path[-1]] = reduce(lambda part, name: (part or {}).get(name), path, found)
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
         return "unset"
