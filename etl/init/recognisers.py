@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -155,12 +155,8 @@ def _date_gate(format_: str) -> str:
     return f"^{''.join(gates)}$"
 
 
-def _reads(spec: ColumnSpec) -> Callable[[pa.StringArray], Mask]:
-    return lambda texts: fitting(texts, spec)
-
-
 DATE_FORMATS: Final[Mapping[str, TextType]] = {
-    one: TextType(_COMPACT if one == "%Y%m%d" else _date_gate(one), _reads(date_spec([one])))
+    one: TextType(_COMPACT if one == "%Y%m%d" else _date_gate(one), partial(fitting, spec=date_spec([one])))
     for one in (*_date_formats(), "%Y%m%d")
 }
 _NUMBER: Final = ColumnSpec(type="number")
@@ -171,7 +167,7 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
 }
 _BARE, _ISO, _BRACKETED, _MAIL = (
     {
-        name: TextType(gate, *(_reads(ColumnSpec(type=one)) for one in type_))
+        name: TextType(gate, partial(fitting, spec=ColumnSpec(type=type_[0])) if type_ else None)
         for name, (gate, *type_) in forms.items()
     }
     for forms in VOCABULARY["forms"].values()

@@ -292,10 +292,8 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
 
 def bracketed_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """JSON, and arrays of Postgres."""
-    lists = sample.fit("list")
-    return _typed(sample, replace(plain, type="list"), "lists", lists, _ALL) or _typed(
-        sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL
-    )
+    lists = _typed(sample, replace(plain, type="list"), "lists", sample.fit("list"), _ALL)
+    return lists or _typed(sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL)
 
 
 def separated_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:

@@ -107,7 +107,7 @@ class Figures:
     """
 
     def __init__(self, job: Job, splice: Splice | None = None) -> None:
-        located = [(path, spec) for path, spec in job.identification.located()]
+        located = list(job.identification.located())
         self._columns, self._splice = job.identification.columns(), splice
         self._budget = min(_MOST_BYTES, _BUDGET // len(located))
         specs = [spec for _, spec in located]
