@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -281,15 +281,11 @@ class SourceFacts:
 
 def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
     """Judge columns of which enough is known, many of them at once, as many have the same values."""
-    size = 0
-
-    def group_of(one: tuple[ColumnFacts, Values]) -> tuple[bool, int]:
-        nonlocal size
-        size += len(one[1].distinct)
-        return one[0].text, size // _STACKED
-
-    for (text, _), some in groupby(sorted(full, key=lambda one: one[0].text), group_of):
-        group = list(some)
+    full = sorted(full, key=lambda one: one[0].text)
+    sizes = accumulate(len(values.distinct) for _, values in full)
+    parts = zip(full, sizes, strict=True)
+    for (text, _), some in groupby(parts, lambda part: (part[0][0].text, part[1] // _STACKED)):
+        group = [one for one, _ in some]
         encoded = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in group])
         encoded = encoded.dictionary_encode()
         codes, found = np.array(encoded.indices), fits_by_name(encoded.dictionary, numbers=not text)

@@ -48,17 +48,12 @@ TWO_LETTERS: Final = r"^\p{L}{2}$"
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
 
 
-def _null_begins() -> Mask:
-    """For the first two bytes of a text, whether it may be a word for null, blanks around it or not."""
-    found = np.zeros((256, 256), dtype=np.bool_)
-    found[[*range(ord(" ") + 1), *range(0x80, 0x100)]] = True
-    for first, second in {(word[0], word[1:2]) for word in NULLS if word[0].isascii()}:
-        signs = [ord(second.lower()), ord(second.upper())] if second and second.isascii() else range(256)
-        found[np.ix_([ord(first.lower()), ord(first.upper())], signs)] = True
-    return found.ravel()
-
-
-_NULL_BEGINS: Final = _null_begins()
+# By the first two bytes of a text, whether it may be a word for null, blanks around it or not.
+_NULL_BEGINS: Final = np.zeros((256, 256), dtype=np.bool_)
+_NULL_BEGINS[[*range(0x21), *range(0x80, 0x100)]] = True
+for _first, _second in {(word[0], word[1:2]) for word in NULLS if word[0].isascii()}:
+    _signs = [ord(_second.lower()), ord(_second.upper())] if _second and _second.isascii() else range(256)
+    _NULL_BEGINS[np.ix_([ord(_first.lower()), ord(_first.upper())], _signs)] = True
 _MONEY: Final = "|".join(sorted(map(re.escape, _CURRENCIES), key=len, reverse=True))
 # What stands around a number is money, percents and spaces.
 _AROUND: Final = rf"(?:{_MONEY}|[{SPACES}])*"
@@ -99,7 +94,7 @@ def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
     begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
     begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
     sizes = stops - starts
-    places = np.flatnonzero(_NULL_BEGINS[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
+    places = np.flatnonzero(_NULL_BEGINS.ravel()[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
     if len(places):
         some = texts.take(pa.array(places))
         words = pc.utf8_lower(pc.utf8_trim_whitespace(some))

@@ -134,7 +134,7 @@ class Figures:
                 self.properties[path].add(column)
         for some in mapped.skipped:
             if len(some.rows):
-                found = self._faults(self.skipped, some.column, some.reason)
+                found = self.skipped.setdefault((some.column, some.reason), self._no_faults())
                 found.count += len(some.rows)
                 place = batch.rows.schema.get_field_index(some.column)
                 if place >= 0 and some.column not in self.hashed:
@@ -152,7 +152,7 @@ class Figures:
     def reject(self, reject: Reject) -> None:
         """Add a reject, which may come of any stage."""
         for fault in reject.faults or (RowFault("", reject.code, reject.reason),):
-            found = self._faults(self.rejected, fault.column, fault.code)
+            found = self.rejected.setdefault((fault.column, fault.code), self._no_faults())
             found.count += 1
             if fault.value and fault.column not in self.hashed:
                 found.values.add([(fault.value, 1)])
@@ -202,10 +202,8 @@ class Figures:
             ],
         }
 
-    def _faults(self, known: dict[tuple[str, str], ColumnFaults], column: str, code: str) -> ColumnFaults:
-        if (column, code) not in known:
-            known[column, code] = ColumnFaults(0, ValueCounts(self._budget // 8))
-        return known[column, code]
+    def _no_faults(self) -> ColumnFaults:
+        return ColumnFaults(0, ValueCounts(self._budget // 8))
 
     def _add_samples(self, mapped: Mapped) -> None:
         batch, some = mapped.batch, mapped.identifications.slice(0, 2 * _SAMPLES)
