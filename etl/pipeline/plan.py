@@ -171,7 +171,7 @@ def plan_job(
     limits, known = known_limits(job, settings, folder)
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
-        pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
+        pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits, sizes_only=not proof)
         figures = Figures(job, pipeline.rows.splice)
         found = Plan(
             job.name,
@@ -195,7 +195,7 @@ def plan_job(
                 users.add(compared)
                 figures.send(compared.mapped)
 
-            made = pipeline.planned(final, figures.look, watch, sizes_only=not proof)
+            made = pipeline.planned(final, figures.look, watch)
             unsetting = removed.chunks([RowRange(len(source.files))]) if removed else iter(())
             large = LargeNumbers(found.warnings.append)
             for chunk in chain.from_iterable(chain(made, unsetting)):
