@@ -174,9 +174,8 @@ def _property(column: str) -> str:
 def column_type(facts: ColumnFacts) -> ProposedType:
     """The type to propose for a column whose values can be sent, with what is to be said of it."""
     found = facts.proposed
-    too_long: TooLong = (
-        "truncate" if facts.too_long and found.spec.type in {None, "json", "list"} else "reject"
-    )
+    cut = facts.too_long and found.spec.type in {None, "json", "list"}
+    too_long: TooLong = "truncate" if cut else "reject"
     spec = replace(found.spec, path=facts.path, too_long=too_long, nulls=facts.own_nulls)
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)

@@ -48,8 +48,7 @@ class DistinctCounter:
     `exact` says whether `count` is no estimate.
     """
 
-    def __init__(self, kept: int = KEPT_HASHES) -> None:
-        self._kept = kept
+    def __init__(self) -> None:
         self._hashes = np.empty(0, dtype=np.uint64)
         self.exact = True
 
@@ -62,15 +61,15 @@ class DistinctCounter:
             hashes.sort()
             together = np.insert(self._hashes, self._hashes.searchsorted(hashes), hashes)
             together = together[np.append(True, together[1:] != together[:-1])]
-            self.exact = self.exact and len(together) <= self._kept
-            self._hashes = together[: self._kept]
+            self.exact = self.exact and len(together) <= KEPT_HASHES
+            self._hashes = together[:KEPT_HASHES]
 
     @property
     def count(self) -> int:
         """How many different texts there were."""
         if self.exact:
             return len(self._hashes)
-        return round((self._kept - 1) * _SPAN / float(self._hashes[-1]))
+        return round((KEPT_HASHES - 1) * _SPAN / float(self._hashes[-1]))
 
 
 @dataclass(slots=True)
