@@ -20,7 +20,7 @@ from ..amplitude.operators import IDENTIFY_EVENT
 from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
 from ..arrow.json_lines import Splice, json_lines, line_ends
 from ..model import Body
-from .form_lines import form_objects
+from .form_lines import form_objects, form_sizes
 
 _START: Final = np.zeros(1, dtype=np.int64)
 
@@ -66,14 +66,21 @@ def array_body(parts: Sequence[memoryview]) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class FormEncoding:
-    """JSON as the field of a urlencoded form. `splice` makes marked strings what they stand for."""
+    """JSON as the field of a urlencoded form. `splice` makes marked strings what they stand for.
+
+    With `sizes_only` lines are as long as they would be, but have only zeros in them.
+    """
 
     splice: Splice | None = None
+    sizes_only: bool = False
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write k identifications, whose file and rows don't show; each line depends on its own row alone."""
         if not identifications.num_rows:
             return Lines(memoryview(b""), _START)
+        if self.sizes_only:
+            ends = np.concatenate([_START, form_sizes(identifications, self.splice).cumsum()])
+            return Lines(np.broadcast_to(np.uint8(0), int(ends[-1])).data, ends)  # takes no memory
         objects = form_objects(identifications, self.splice)
         _, offsets, text = objects.buffers()
         ends = np.frombuffer(offsets, np.int64)[: len(objects) + 1]

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ..arrow.layout import text_layout
 
@@ -32,6 +33,7 @@ _OF_BYTES[0xC2:0xE0], _OF_BYTES[0xE0:0xF0], _OF_BYTES[0xF0:0xF5] = _IN_JSON | 4,
 _OF_BYTES[list(b"%&+;\x7f")], _OF_BYTES[ord(" ")] = _IN_FORM | 2, _IN_FORM
 _MARKS: Final = _OF_BYTES.tobytes()
 _AS_JSON: Final = "propsync.json"  # how Python is to encode what is outside ASCII
+_ADDITIONS: Final = (_OF_BYTES & _ADDED).tobytes()
 
 
 def are_ascii(texts: pa.StringArray) -> bool:
@@ -56,6 +58,16 @@ def escape_texts(texts: pa.StringArray) -> pa.LargeStringArray:
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
     escaped = pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
     return pc.if_else(texts.is_valid(), escaped, None) if texts.null_count else escaped
+
+
+def escaped_sizes(texts: pa.StringArray) -> NDArray[np.int64]:
+    """The bytes of each of `escape_texts`, which aren't made; of a null they mean nothing."""
+    starts, _, letters = text_layout(texts)
+    ends = np.append(starts, len(letters))
+    added = np.frombuffer(letters.tobytes().translate(_ADDITIONS), np.uint8)
+    if added.any():
+        ends += np.concatenate([[0], added.cumsum(dtype=np.int32)], dtype=np.int64)[ends]
+    return np.diff(ends)
 
 
 def escape_text(text: str) -> str:

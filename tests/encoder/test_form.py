@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
-from etl.arrow.json_lines import json_lines
+from etl.arrow.json_lines import json_lines, mark_json_text, splice_json
 from etl.encoder.encoding import FormEncoding
 from etl.encoder.form_escape import escape_lines
 from tests.examples import examples
@@ -173,17 +173,19 @@ ROWS = st.fixed_dictionaries(
     {
         "a": VALUES,
         "é": VALUES,
-        "n": st.none() | st.integers(-5, 5),
+        "n": st.none() | st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1),
+        "f": st.none() | st.floats(allow_nan=False, allow_infinity=False),
         "0": st.none(),
         "s": st.none() | st.fixed_dictionaries({"x": VALUES, "l": st.none() | st.lists(VALUES, max_size=3)}),
     }
 )
-FULL: dict[str, object] = {"a": "\x7f é", "é": "%", "n": 1, "0": None, "s": {"x": "+ü", "l": ["é"]}}
+FULL = {"a": "\x7f é", "é": "%", "n": 1, "f": 2.5, "0": None, "s": {"x": "+ü", "l": ["é"]}}
 ROW_TYPE = pa.struct(
     {
         "a": pa.string(),
         "é": pa.string(),
         "n": pa.int64(),
+        "f": pa.float64(),
         "0": pa.null(),
         "s": pa.struct({"x": pa.string(), "l": pa.list_(pa.string())}),
     }
@@ -210,3 +212,16 @@ def test_columns_are_joined_as_the_json_writer_writes_them(
     lines = escaped(json_lines(batch).decode()).splitlines()
     assert bytes(written.buffer).decode() == "".join(f"{line}," for line in lines)
     assert written.ends.tolist() == [0, *accumulate(len(line) + 1 for line in lines)]
+    sizes = FormEncoding(sizes_only=True).write(batch, 0, np.arange(batch.num_rows))
+    assert sizes.ends.tolist() == written.ends.tolist()
+    assert len(sizes.buffer) == len(written.buffer)
+
+
+def test_sizes_are_those_of_what_stands_for_other_json_and_of_long_numbers() -> None:
+    whole = [sign * (10**power + more) for power in range(19) for sign in (1, -1) for more in (-1, 0, 1)]
+    texts = [mark_json_text('["é", 1]') if number % 2 else "é" for number in whole]
+    rows = pa.record_batch({"n": pa.array(whole, pa.int64()), "t": texts})
+    sizes, lines = (
+        FormEncoding(splice_json, only).write(rows, 0, np.arange(len(whole))).ends for only in (True, False)
+    )
+    assert sizes.tolist() == lines.tolist()
