@@ -13,6 +13,7 @@ _TAKES_CODE_AT = {
     "ValueIssue": 0,
     "issues_of": 0,
     "_issue_at": 0,
+    "_issues_at": 1,
     "_found": 3,
     "blank_bad": 2,
     "_load": 1,
