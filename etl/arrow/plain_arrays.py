@@ -28,24 +28,34 @@ def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that values of this type come out as."""
-    return kind if _is_plain(kind) else plain_array(pa.nulls(0, kind)).type
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    """Whether every kernel takes values of this type, and those inside them."""
     if isinstance(kind, pa.BaseExtensionType):
-        return _is_plain(kind.storage_type)
-    if kind in _VIEWS or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return False
-    if pa.types.is_union(kind) or pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return False
-    return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+        storage = plain_type(kind.storage_type)
+        return kind if storage == kind.storage_type else storage
+    if kind in _VIEWS:
+        return _VIEWS[kind]
+    if pa.types.is_union(kind):
+        return pa.string()
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        plain = pa.list_(plain_type(kind.value_type))
+    elif pa.types.is_struct(kind):
+        plain = pa.struct([(field.name, plain_type(field.type)) for field in kind])
+    elif pa.types.is_map(kind):
+        plain = pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    else:
+        return kind
+    # The type itself if nothing is to be done, with the names and metadata of its fields.
+    before, after = ([one.field(n).type for n in range(one.num_fields)] for one in (kind, plain))
+    return kind if before == after else plain
 
 
 def plain_array(values: pa.Array) -> pa.Array:
     """Return the same values in the type of `plain_type`. They are valid, but for text that is no UTF-8."""
     kind = values.type
-    if _is_plain(kind):
+    if plain_type(kind) == kind:
         return values
     if kind in _VIEWS:
         binary = values.cast(pa.binary())

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl import Job
@@ -140,6 +140,7 @@ def test_a_value_arrives_however_it_is_stored(stored: str) -> None:
     assert not wrong
 
 
+@example(kind="bool", stored="plain", outer="runs of a dictionary", within="struct")
 @settings(max_examples=examples(150), deadline=None)
 @given(
     kind=st.sampled_from(list(ARROW_SAMPLES)),
