@@ -56,7 +56,7 @@ def check_command(
     changes, rejects or users who left, or a source with counters that was already sent.
     """
     from ...checkpoint import StateDir
-    from ...pipeline.settings import Capabilities
+    from ...checkpoint.capabilities import Capabilities
     from ...state_files import check_writable
 
     for path in filter(None, (report, save)):
