@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
-from ..model import CommittedRows, RowRange, SkippedCounts, Tally, counts_of
+from ..model import CommittedRows, RowRange, Tally, counts_of
 from ..snapshot import DiffedBatch, FinalChanges, Layout
 from .changed_rows import ChangedRows
 from .row_pipeline import RowPipeline
@@ -31,10 +31,9 @@ class Precheck:
         self.final = final
         self._counts = any(bundle.unrepeatable for bundle in layout.bundles)
         self._must_send = False  # a row that is sent whatever the other rows have
-        self._same: list[RowRange] = []  # nothing differs, and nothing is rejected
-        self._overwritten: list[RowRange] = []  # the same, or what differs is overwritten by a later row
         self._ends: dict[int, int] = {}
-        self._skipped: list[tuple[RowRange, SkippedCounts]] = []  # of batches that have some
+        # Batches without rejects, and whether nothing differs in them: else a later row may overwrite it.
+        self._quiet: list[tuple[CommittedRows, bool]] = []
 
     def add(self, compared: DiffedBatch) -> None:
         """Add a batch that was compared as if every difference were to be sent."""
@@ -46,39 +45,29 @@ class Precheck:
         if len(mapped.kept):
             self._must_send |= self._counts or bool((seen.unknown & ~seen.overtaken).any())
         if not mapped.rejects:
-            row_range = RowRange(batch.file, batch.first, batch.stop)
-            if mapped.skipped:
-                self._skipped.append((row_range, counts_of(mapped.skipped)))
-            for ranges in (self._overwritten, self._same)[: 1 if len(mapped.kept) else 2]:
-                last = ranges[-1] if ranges else RowRange(-1)
-                if (last.file, last.stop) == (batch.file, batch.first):
-                    ranges[-1] = RowRange(batch.file, last.first, batch.stop)
-                else:
-                    ranges.append(row_range)
+            row_range, n = RowRange(batch.file, batch.first, batch.stop), batch.stop - batch.first
+            rows = CommittedRows(row_range, Tally(rows=n, unchanged=n), skipped=counts_of(mapped.skipped))
+            self._quiet.append((rows, len(mapped.kept) == 0))
 
     def committed(self) -> list[CommittedRows]:
         """The ranges at the start and the end of each file in which nothing is sent, as committed.
 
         Other ranges would leave gaps, and chunks end at each of them.
         """
-        ranges = self._same
-        if not self._must_send and self.final.changed() == 0:
-            ranges = self._overwritten
-        elif self.final.reaches_back:
-            ranges = []
-        found = []
-        for one in ranges:
-            stop = one.stop or one.first
-            if one.first == 1 or stop == self._ends[one.file]:
-                skipped = Counter[tuple[str, str]]()
-                for part, counts in self._skipped:  # a range is made of whole batches
-                    if part.file == one.file and one.first <= part.first < stop:
-                        for column, reason, count in counts:
-                            skipped[column, reason] += count
-                rows = Tally(rows=stop - one.first, unchanged=stop - one.first)
-                flat = tuple((*named, count) for named, count in skipped.items())
-                found.append(CommittedRows(one, rows, skipped=flat))
-        return found
+        none = not self._must_send and self.final.changed() == 0
+        if self.final.reaches_back and not none:
+            return []
+        found: list[CommittedRows] = []
+        for rows, same in self._quiet:
+            if same or none:
+                last, here = found[-1].row_range if found else RowRange(-1), rows.row_range
+                if (last.file, last.stop) == (here.file, here.first):
+                    before = found.pop()
+                    joined = replace(here, first=last.first), before.tally + rows.tally
+                    rows = CommittedRows(*joined, skipped=before.skipped + rows.skipped)
+                found.append(rows)
+        ranges = ((rows, rows.row_range) for rows in found)
+        return [rows for rows, one in ranges if one.first == 1 or one.stop == self._ends[one.file]]
 
     def check(self, most: float, pipeline: RowPipeline) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users changed.

@@ -201,7 +201,7 @@ class RowPipeline:
         changed: ChangedRows | None = None,
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
-        watch: Callable[[DiffedBatch], None] | None = None,
+        watch: Callable[[DiffedBatch], None] = lambda _: None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
@@ -211,13 +211,11 @@ class RowPipeline:
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
-        def left(compared: Iterable[DiffedBatch]) -> Iterator[Mapped]:
-            for some in compared:
-                if some.seen is not None:
-                    owners.learn(some.seen.keys)  # rows that aren't sent show whose a device is, too
-                if watch is not None:
-                    watch(some)
-                yield some.mapped
+        def left(compared: DiffedBatch) -> Mapped:
+            if compared.seen is not None:
+                owners.learn(compared.seen.keys)  # rows that aren't sent show whose a device is, too
+            watch(compared)
+            return compared.mapped
 
         for _, group in groupby(ranges, lambda one: one.file):
             of_file = list(group)
@@ -230,7 +228,7 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = left(self.compared(row_range, differ, batches))
+                    mapped = map(left, self._diffed(differ, self.rows.mapped(row_range, batches)))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
 
@@ -247,41 +245,35 @@ class RowPipeline:
         base = self.diff_base
         differ = None if base.snapshot is None or base.full else self.differ(final)
 
-        def left(compared: Iterable[DiffedBatch]) -> Iterator[Mapped]:
-            for some in compared:
-                watch(some)
-                yield some.mapped
+        def left(compared: DiffedBatch) -> Mapped:
+            watch(compared)
+            return compared.mapped
 
         for row_range in self.rows.files():
-            compared = self.compared(row_range, differ, look=look)
-            with closing(prefetched(compared, depth=1)) as ahead:
-                yield from self.encoded(row_range, left(ahead))
+            with closing(prefetched(self.compared(row_range, differ, look))) as ahead:
+                yield from self.encoded(row_range, map(left, ahead))
 
     def compared(
-        self,
-        row_range: RowRange,
-        differ: Differ | None,
-        batches: Iterable[Batch] | None = None,
-        look: Callable[[Mapped], None] | None = None,
+        self, row_range: RowRange, differ: Differ | None, look: Callable[[Mapped], None] | None = None
     ) -> Generator[DiffedBatch, None, None]:
         """The batches of a range, mapped and compared; without a differ, all rows are left.
 
-        Where they aren't given, they are read in a thread, and mapped in another one. `look` is called with
-        each before it is compared.
+        They are read in a thread, and mapped in another one, which calls `look` with each.
         """
         looks = differ is not None and differ.looks
-        mapped, times = self.rows.mapped(row_range, batches, look, coded=looks), self.rows.times
-        if differ is not None and batches is not None:
-            yield from times.each("diff", differ.each(mapped))
+        mapped, times = self.rows.mapped(row_range, look=look, coded=looks), self.rows.times
+        if differ is None:
+            yield from self._diffed(None, mapped)
             return
+        hashed = times.each("map", map(differ.hashed, mapped))
+        with closing(prefetched(hashed)) as ahead:
+            yield from self._diffed(differ, times.each("idle", ahead))
+
+    def _diffed(self, differ: Differ | None, mapped: Iterable[Mapped]) -> Iterator[DiffedBatch]:
         if differ is not None:
-            hashed = times.each("map", map(differ.hashed, mapped))
-            with closing(prefetched(hashed)) as ahead:
-                yield from times.each("diff", differ.each(times.each("idle", ahead)))
-            return
-        for some in mapped:
-            n = len(some.kept)
-            yield DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
+            return self.rows.times.each("diff", differ.each(mapped))
+        none = ((some, len(some.kept)) for some in mapped)
+        return (DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0) for some, n in none)
 
     def encoded(
         self, row_range: RowRange, batches: Iterable[Mapped], held: HeldRows | None = None

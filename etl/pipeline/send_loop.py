@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
-from ..checkpoint.in_flight_file import InFlightFile
 from ..errors import TooManyRejectsError
 from ..interrupts import heard_by
 from ..model import Chunk, CommittedRows, RowRange, Tally
@@ -19,23 +19,24 @@ from .guards import LargeNumbers
 from .prefetch import ChunkStream
 from .settings import RejectLimit, Settings
 
+if TYPE_CHECKING:
+    from .resume import OpenRun
+
 
 async def send_all(
     arriving: ChunkStream,
     transport: Transport,
-    checkpoint: Checkpoint,
+    run: OpenRun,
     settings: Settings,
     listener: Listener,
-    in_flight: InFlightFile,
     *,
-    resent: float = 0,
-    on_timing: Callable[[Timing], None] = lambda _: None,
+    on_timing: Callable[[Timing], None],
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
-    `resent` is how many of the chunks the destination may have had from an earlier process. `on_timing` is
-    called once sending is over, whichever way. Raises the first error of any chunk as it is.
+    `on_timing` is called once sending is over, whichever way. Raises the first error of any chunk as it is.
     """
+    in_flight = run.in_flight
     sender = Sender(
         transport,
         rate=settings.rate,
@@ -46,9 +47,9 @@ async def send_all(
         clock=settings.clock,
         listener=listener,
         record=in_flight,
-        resent=resent,
+        resent=run.resent,
     )
-    with Committer(checkpoint, settings, listener, sender.read_meter, sender.read_latencies) as committer:
+    with Committer(run.checkpoint, settings, listener, sender.read_meter, sender.read_latencies) as committer:
 
         async def commit(chunk: Chunk, outcome: Outcome) -> None:
             if in_flight.inherited(chunk):

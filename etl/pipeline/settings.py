@@ -21,11 +21,17 @@ _KEY_ROOM: Final = 1000  # bytes of a request for an API key, of whatever length
 
 
 @dataclass(frozen=True, slots=True)
-class RejectLimit:
-    """The most rejects that a run may have: `count` rows, or `percent` of the rows."""
-
+class _RowAmount:
     count: int | None = None
     percent: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}%"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLimit(_RowAmount):
+    """The most rejects that a run may have: `count` rows, or `percent` of the rows."""
 
     def exceeded(self, rejected: int, rows: int, *, ended: bool) -> bool:
         """Whether there are more; a percentage only counts from 1,000 rows on, or at the end."""
@@ -35,26 +41,18 @@ class RejectLimit:
         return self.percent is not None and enough and rejected * 100 > self.percent * rows
 
     def __str__(self) -> str:
-        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}% of the rows"
+        return _RowAmount.__str__(self) + " of the rows" * (self.count is None)
 
 
 @dataclass(frozen=True, slots=True)
-class RowMinimum:
+class RowMinimum(_RowAmount):
     """The least number of rows: `count`, or `percent` of the rows of the last finished run."""
-
-    count: int | None = None
-    percent: float | None = None
 
     def rows(self, last: int | None) -> int | None:
         """The least number if the last run had `last` rows; None if there is nothing to compare with."""
-        if self.count is not None:
-            return self.count
         if self.percent is None or last is None:
-            return None
+            return self.count
         return math.ceil(self.percent * last / 100)
-
-    def __str__(self) -> str:
-        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
