@@ -168,7 +168,8 @@ def device_owners(keys: NDArray[np.uint64], snapshot: Snapshot | None) -> NDArra
 class DeviceLinks:
     """The links that a run makes itself, of devices that other rows of it name alone.
 
-    All rows of the run are given to `collect` first, in any order, and then to `resolve`, in theirs.
+    All rows of the run are given to `collect` first, in any order, and then to `resolve`, in theirs. A row
+    above the one that links its device stays a row of the device: the user's own values win then.
     """
 
     def __init__(self, old: Snapshot | None) -> None:
@@ -186,14 +187,14 @@ class DeviceLinks:
         keys = with_owners(keys, self._old)
         if not self._alone or keys.shape[1] == 1:
             return keys
-        devices = device_keys(keys)
-        links = np.flatnonzero((devices != keys[:, 0]) & self._alone.has(devices))
-        for user, device in keys[links].tolist() if len(self._owners) < _MOST_LINKS else ():
-            self._owners.setdefault(device, user)
-        alone = np.flatnonzero(names_device_alone(keys))
-        if len(alone) and self._owners:
-            keys = keys.copy()
-            keys[alone, 0] = [self._owners.get(device, device) for device in keys[alone, 0].tolist()]
+        devices, alone = device_keys(keys), names_device_alone(keys)
+        keys = keys.copy()
+        for row in np.flatnonzero(self._alone.has(devices)).tolist():
+            user, device = int(keys[row, 0]), int(devices[row])
+            if alone[row]:
+                keys[row, 0] = self._owners.get(device, device)
+            elif user != device and len(self._owners) < _MOST_LINKS:
+                self._owners.setdefault(device, user)
         return keys
 
 

@@ -261,7 +261,7 @@ def test_whenever_it_is_killed_the_same_arrives(
             counts = run(job, sandbox, second, fate if keeps else "")
             sent = sandbox.stats.identifications - before
             found.append((counts, held(sandbox), sent if not fate else None))
-            if name == "devices":  # rows above the one that first links their device: see RELIABILITY.md
+            if name == "devices":  # rows above the one that links their device are sent once more
                 run(job, sandbox, second, "")
             # And then all is as it is known to be.
             assert run(job, sandbox, second, "")[1] == 0

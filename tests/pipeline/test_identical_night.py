@@ -6,6 +6,7 @@ import copy
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,45 @@ def test_night_after_night(
             assert pair[0].stats.requests == seen
 
 
+LINKED = ROWS.flatmap(
+    lambda row: st.sampled_from(["device-1", "device-2", "device-3"]).flatmap(
+        lambda device: st.sampled_from([row, row | {"device": device}, row | {"id": "", "device": device}])
+    )
+)
+
+
+@settings(max_examples=examples(12, 2), phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    changes=st.sampled_from(sorted(CHANGES)),
+    size=st.sampled_from([1, 3, 50]),
+    exports=st.lists(st.lists(LINKED, min_size=1, max_size=8), min_size=1, max_size=3),
+    data=st.data(),
+)
+def test_rows_above_the_one_that_links_their_device_are_sent_once_more(
+    pair: tuple[Sandbox, Sandbox],
+    changes: str,
+    size: int,
+    exports: list[list[Row]],
+    data: st.DataObject,
+) -> None:
+    for sandbox in pair:
+        sandbox.reset()
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        job, other = jobs(Path(folder), "both ids", changes, "identify")
+        for number, rows in enumerate(exports):
+            export = rows if number == 0 else edited(data, exports[number - 1], rows)
+            paths = paths_of(job.folder, export, 1)
+            # When Amplitude links a device, the user's own values win; from then on all rows are the user's.
+            for _ in range(2):
+                send(job, pair[0], paths, batch_size=size, **HOW)
+                send(other, pair[1], paths, batch_size=size, concurrency=2)
+            held_now, held_in_full = (shown(sandbox, changes) for sandbox in pair)
+            for profile in chain(*(found["users"].values() for found in (held_now, held_in_full))):
+                del profile["device_ids"]  # of two users who name a device, the last one has its link
+            assert held_now == held_in_full
+            assert send(job, pair[0], paths, batch_size=size, **HOW).tally.accepted == 0
+
+
 def edited(data: st.DataObject, before: list[Row], rows: list[Row]) -> list[Row]:
     """The export of the night before with some rows changed, or another one."""
     if data.draw(st.booleans()):
@@ -251,6 +291,22 @@ def test_an_equal_number_of_another_type_is_no_change(
         pq.write_table(table, path)
         summary = send(job, sandbox, [path])
     assert (summary.tally.unchanged, sandbox.stats.requests) == (3, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_row_above_the_link_of_its_device_is_not_taken_for_the_users(
+    tmp_path: Path, sandbox: Sandbox, size: int
+) -> None:
+    score = {"column": "score", "type": "integer"}
+    properties = {"plan": "plan", "score": score}
+    job = job_in(tmp_path, {"user_id": "id", "device_id": "device", "user_properties": properties})
+    night(job, sandbox, [{"id": "user-1", "device": "", "plan": "a", "score": "2"}])
+    rows: list[Row] = [
+        {"id": "", "device": "phone", "plan": "a", "score": "1"},
+        {"id": "user-1", "device": "phone", "plan": "b", "score": ""},
+    ]
+    assert [night(job, sandbox, rows, batch_size=size).tally.accepted for _ in range(3)] == [2, 2, 0]
+    assert sandbox.profiles.users["user-1"].properties == {"plan": "b", "score": 1}
 
 
 def test_a_stream_is_not_looked_through_so_later_rows_go_in_full(tmp_path: Path, sandbox: Sandbox) -> None:
