@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, groupby
 from time import perf_counter
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -26,11 +26,13 @@ from ..run_events import Timing
 from ..sender.parts import only
 from ..sender.transports import TRANSPORTS
 from ..snapshot import DiffedBatch, Differ, FinalChanges
-from .changed_rows import ChangedRows
 from .device_owners import DeviceOwners
 from .diff_base import NOTHING, DiffBase
 from .prefetch import prefetched
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .precheck import ChangedRows
 
 _T = TypeVar("_T")
 # The entries of chunks accepted earlier that begin at or after one place, and before another.

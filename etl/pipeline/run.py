@@ -35,12 +35,11 @@ from ..run_events import (
 )
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
-from .changed_rows import ChangedRows
 from .destination_folder import remove_oldest
 from .figures import options_of
 from .guards import job_warnings, no_rows_error, requires_rows, source_warnings
 from .invalidate import write_snapshot
-from .precheck import check_changes
+from .precheck import ChangedRows, check_changes
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
 from .resume import OpenRun, open_run
