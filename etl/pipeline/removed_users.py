@@ -21,6 +21,7 @@ from ..run_events import Warned
 from ..snapshot import AbsentUsers, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, UnchangedUsers
 from ..subject import Subject, user_keys
 from .diff_base import renewed_ids
+from .prefetch import prefetched
 from .row_pipeline import HeldOf, RowPipeline
 
 # In place of a file's name, since these rows are in no file.
@@ -117,16 +118,15 @@ def find_removed_users(
     if record or not source.holds_rejects:
         header = pipeline.diff_base.header(pipeline.job, pipeline.run_id)
         with renewed_ids(folder, header) if record else nullcontext() as renewal:
-            for row_range in pipeline.rows.files():
-                with closing(pipeline.rows.prefetched(row_range)) as batches:
-                    for batch in batches:
-                        ids = pipeline.rows.mapper.ids(batch)
-                        named += ids.num_rows
-                        unread += batch.stop - batch.first - ids.num_rows
-                        if renewal is not None:
-                            renewal.add(ids)
-                        if seen is not None:
-                            seen.see(user_keys(ids))
+            with closing(prefetched(pipeline.rows.read_all())) as batches:
+                for batch in batches:
+                    ids = pipeline.rows.mapper.ids(batch)
+                    named += ids.num_rows
+                    unread += batch.stop - batch.first - ids.num_rows
+                    if renewal is not None:
+                        renewal.add(ids)
+                    if seen is not None:
+                        seen.see(user_keys(ids))
             if renewal is not None:
                 renewal.finish()
     if source.holds_rejects:

@@ -70,35 +70,6 @@ class OpenRun:
         return self.checkpoint.progress().run_id
 
 
-@contextmanager
-def open_run(
-    job: Job,
-    source: Source,
-    limits: Limits,
-    folder: StateDir,
-    settings: Settings,
-    plan: SavedPlan | None = None,
-) -> Iterator[OpenRun]:
-    """Resume the unfinished run of a folder, or begin a new one; `plan` is what it is to keep to.
-
-    Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
-    there is nothing to be sent, PlanError where that isn't what was planned; then nothing was changed.
-    """
-    opening = _Opening(job, source, limits, folder, settings, plan)
-    with opening.load() or nullcontext() as found:
-        decision = opening.decide(found)
-        if plan is not None and decision != "resume":
-            plan.check_state(PlanInputs(job, source, folder, limits, full=settings.full))
-            plan.check_result(plan_job(job, source, settings=settings))
-        if found is not None and decision == "resume":
-            with opening.opened(found) as run:
-                yield run
-            return
-        opening.prepare(found, decision)
-    with opening.opened(None) as run:
-        yield run
-
-
 def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoint | None:
     """The checkpoint of a folder; None if there is none and none is missing.
 
@@ -119,34 +90,55 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
     return found
 
 
-class _Opening:
-    """What a run begins with: what an earlier process left, and what `prepare` finds out for a new run.
+@dataclass
+class RunOpening:
+    """How a run begins: what an earlier process left, and what is found out for a new run.
 
-    `unfinished` is what is known of an unfinished run, and `flights` are its users in flight (None: unknown).
-    `same`: the mark of a lost run that the new one repeats.
+    `plan` is what it is to keep to. `unfinished` is what is known of an unfinished run, and `flights` are its
+    users in flight (None: unknown). `same`: the mark of a lost run that the new one repeats.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        source: Source,
-        limits: Limits,
-        folder: StateDir,
-        settings: Settings,
-        plan: SavedPlan | None,
-    ) -> None:
-        self.job, self.source, self.folder, self.settings, self.plan = job, source, folder, settings, plan
-        self.most_users = limits.identifications
-        self.expected = identity(job, source, limits, full=settings.full)
-        self.facts = JobFacts.of(job, source, plan=plan.digest if plan else None)
-        self.increments = increments_of(job)
-        self.left = read_in_flight(folder.in_flight)
-        self.unfinished: Unfinished | None = None
-        self.flights: tuple[Flight, ...] | None = ()
-        self.lost, self.number, self.past = False, 1, tuple[PastRun, ...]()
-        self.last_rows: int | None = None
-        self.notes: tuple[Warned | Noted, ...] = ()
-        self.same: RunMark | None = None
+    job: Job
+    source: Source
+    limits: Limits
+    folder: StateDir
+    settings: Settings
+    plan: SavedPlan | None = None
+    unfinished: Unfinished | None = None
+    flights: tuple[Flight, ...] | None = ()
+    lost: bool = False
+    number: int = 1
+    past: tuple[PastRun, ...] = ()
+    last_rows: int | None = None
+    notes: tuple[Warned | Noted, ...] = ()
+    same: RunMark | None = None
+
+    def __post_init__(self) -> None:
+        self.expected = identity(self.job, self.source, self.limits, full=self.settings.full)
+        self.facts = JobFacts.of(self.job, self.source, plan=self.plan.digest if self.plan else None)
+        self.increments = increments_of(self.job)
+        self.left = read_in_flight(self.folder.in_flight)
+
+    @contextmanager
+    def open(self) -> Iterator[OpenRun]:
+        """Resume the unfinished run of the folder, or begin a new one.
+
+        Raises StaleCheckpointError where a person has to decide, TooFewRowsError or RepeatedSourceError where
+        there is nothing to be sent, PlanError where that isn't what was planned; then nothing was changed.
+        """
+        job, source, settings = self.job, self.source, self.settings
+        with self.load() or nullcontext() as found:
+            decision = self.decide(found)
+            if found is not None and decision == "resume":
+                with self.opened(found) as run:
+                    yield run
+                return
+            if self.plan is not None:
+                self.plan.check_state(PlanInputs(job, source, self.folder, self.limits, full=settings.full))
+                self.plan.check_result(plan_job(job, source, settings=settings))
+            self.prepare(found, decision)
+        with self.opened(None) as run:
+            yield run
 
     @cached_property
     def digests(self) -> Mapping[int, str]:
@@ -208,7 +200,7 @@ class _Opening:
         )
 
     def prepare(self, found: Checkpoint | None, decision: Decision) -> None:
-        """Check the source, and then deal with the run before; see `open_run`."""
+        """Check the source, and then deal with the run before; see `open`."""
         source, folder = self.source, self.folder
         if found is not None and decision == "finish":  # every row is committed
             if not reads_rejects(source, folder):  # else they are what is to be sent now
@@ -224,10 +216,10 @@ class _Opening:
             self.last_rows = last_rows(source, self.facts.endpoint, self.past, base.users)
         check_rows(source, self.settings.min_rows, self.last_rows)
         self.notes = check_repeat(self.job, source, self.past, self.digests, again=self.settings.again)
-        if self.lost and (same := self._same_run()) is None:
-            invalidate_lost(folder, self.left, self.job)
-        elif self.lost:
-            self.same = same
+        if self.lost:
+            self.same = self._same_run()
+            if self.same is None:
+                invalidate_lost(folder, self.left, self.job)
         if found is not None and self.unfinished is not None and decision == "restart":
             keep_accepted(folder, found, self.flights)
             self.notes += (Warned("restarted", restart_message(self.unfinished, self.increments)),)
@@ -257,7 +249,7 @@ class _Opening:
             # What a lost checkpoint had will be sent again; until then it is unknown who has what.
             mark = replace(mark, unknown=flights is None or same is not None)
             resent = math.inf if same else self.settings.concurrency if flights is None else len(flights)
-            kept, users, path = flights or (), self.most_users, folder.in_flight
+            kept, users, path = flights or (), self.limits.identifications, folder.in_flight
             in_flight = InFlightFile(path, mark, users=users, kept=kept, commits=progress.commits)
             stack.enter_context(in_flight)
             own, base = destination_folder(folder, mark.endpoint), replace(base, number=mark.number)

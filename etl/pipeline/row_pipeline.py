@@ -113,10 +113,8 @@ class JobSource:
     @property
     def splice(self) -> Splice | None:
         """The function that puts raw JSON values into JSON lines; None if there are none."""
-        raw = self.mapper.has_raw_json or any(
-            file.format in {"ndjson", "excel"} for file in self.source.files
-        )
-        return splice_json if raw else None
+        formats = {file.format for file in self.source.files}
+        return splice_json if self.mapper.has_raw_json or formats & {"ndjson", "excel"} else None
 
     def files(self) -> Iterator[RowRange]:
         """Each file as one range."""
@@ -137,10 +135,6 @@ class JobSource:
         """The batches of all files."""
         return chain.from_iterable(map(self.read, self.files()))
 
-    def prefetched(self, *ranges: RowRange, coded: bool = False) -> Generator[Batch, None, None]:
-        """As `read`, in a thread of its own."""
-        return prefetched(self.read(*ranges, coded=coded))
-
     def mapped(
         self,
         row_range: RowRange,
@@ -150,7 +144,7 @@ class JobSource:
         coded: bool = False,
     ) -> Iterator[Mapped]:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
-        ahead = closing(self.prefetched(row_range, coded=coded)) if batches is None else None
+        ahead = closing(prefetched(self.read(row_range, coded=coded))) if batches is None else None
         with ahead or nullcontext(batches or ()) as read:
             for batch in self.times.each("idle", read):
                 if perf_counter() >= self._expected_due:
@@ -222,7 +216,7 @@ class RowPipeline:
         for _, group in groupby(ranges, lambda one: one.file):
             of_file = list(group)
             kept = changed.batches(of_file) if changed is not None and changed.complete else None
-            with closing(self.rows.prefetched(*of_file)) if kept is None else nullcontext(kept) as read:
+            with closing(prefetched(self.rows.read(*of_file))) if kept is None else nullcontext(kept) as read:
                 for row_range, batches in _by_range(read, of_file):
                     place = (row_range.file, row_range.first)
                     if differ is not None and sent is not None:
@@ -247,16 +241,21 @@ class RowPipeline:
         base = self.diff_base
         differ = None if base.snapshot is None or base.full else self.differ(final)
 
-        def left(compared: DiffedBatch) -> Mapped:
-            watch(compared)
-            return compared.mapped
+        def left(compared: Iterable[DiffedBatch]) -> Iterator[Mapped]:
+            for some in compared:
+                watch(some)
+                yield some.mapped
 
         for row_range in self.rows.files():
-            with closing(prefetched(self.compared(row_range, differ, look))) as ahead:
-                yield from self.encoded(row_range, map(left, ahead))
+            compared = self.compared(row_range, differ, look=look)
+            with closing(prefetched(compared, depth=1)) as ahead:
+                yield from self.encoded(row_range, left(ahead))
 
     def compared(
-        self, row_range: RowRange, differ: Differ | None, look: Callable[[Mapped], None] | None = None
+        self,
+        row_range: RowRange,
+        differ: Differ | None,
+        look: Callable[[Mapped], None] | None = None,
     ) -> Generator[DiffedBatch, None, None]:
         """The batches of a range, mapped and compared; without a differ, all rows are left.
 
@@ -273,9 +272,11 @@ class RowPipeline:
 
     def _diffed(self, differ: Differ | None, mapped: Iterable[Mapped]) -> Iterator[DiffedBatch]:
         if differ is not None:
-            return self.rows.times.each("diff", differ.each(mapped))
-        none = ((some, len(some.kept)) for some in mapped)
-        return (DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0) for some, n in none)
+            yield from self.rows.times.each("diff", differ.each(mapped))
+            return
+        for some in mapped:
+            n = len(some.kept)
+            yield DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
 
     def encoded(
         self, row_range: RowRange, batches: Iterable[Mapped], held: HeldRows | None = None

@@ -42,7 +42,7 @@ from .invalidate import write_snapshot
 from .precheck import ChangedRows, check_changes
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
-from .resume import OpenRun, open_run
+from .resume import OpenRun, RunOpening
 from .row_pipeline import JobSource, RowPipeline
 from .saved_plan import PlanInputs, SavedPlan
 from .send_loop import send_all
@@ -99,7 +99,7 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         trust_status=job.destination.trust_status,
     )
     folder.prepare()
-    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings, plan) as run:
+    with folder.hold() as lock, RunOpening(job, rows.source, limits, folder, settings, plan).open() as run:
         remember_job(folder.path, own, rows.source.total_rows())
         if plan is not None:
             plan.begin(folder)
