@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .baseline import Recorded, record_baseline
-    from .figures import Changed
     from .plan import Plan, plan_job
     from .preview import Explanation, PreviewedRow, explain_user, first_rows, preview_rows, sampled_rows
     from .row_pipeline import RowPipeline
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "baseline": ("Recorded", "record_baseline"),
-    "figures": ("Changed",),
     "plan": ("Plan", "plan_job"),
     "preview": ("Explanation", "PreviewedRow", "explain_user", "first_rows", "preview_rows", "sampled_rows"),
     "row_pipeline": ("RowPipeline",),

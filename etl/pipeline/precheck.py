@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import replace
@@ -48,8 +49,8 @@ class Precheck:
         self._counts = any(bundle.unrepeatable for bundle in layout.bundles)
         self._must_send = False  # a row that is sent whatever the other rows have
         self._ends: dict[int, int] = {}
-        # Batches without rejects, and whether nothing differs in them: else a later row may overwrite it.
-        self._quiet: list[tuple[CommittedRows, bool]] = []
+        self._same: list[CommittedRows] = []  # nothing differs, and nothing is rejected
+        self._overwritten: list[CommittedRows] = []  # the same, or a later row overwrites what differs
 
     def add(self, compared: DiffedBatch) -> None:
         """Add a batch that was compared as if every difference were to be sent."""
@@ -63,27 +64,22 @@ class Precheck:
         if not mapped.rejects:
             row_range, n = RowRange(batch.file, batch.first, batch.stop), batch.stop - batch.first
             rows = CommittedRows(row_range, Tally(rows=n, unchanged=n), skipped=counts_of(mapped.skipped))
-            self._quiet.append((rows, len(mapped.kept) == 0))
+            _extend(self._overwritten, rows)
+            if not len(mapped.kept):
+                _extend(self._same, rows)
 
     def committed(self) -> list[CommittedRows]:
         """The ranges at the start and the end of each file in which nothing is sent, as committed.
 
         Other ranges would leave gaps, and chunks end at each of them.
         """
-        none = not self._must_send and self.final.changed() == 0
-        if self.final.reaches_back and not none:
-            return []
-        found: list[CommittedRows] = []
-        for rows, same in self._quiet:
-            if same or none:
-                last, here = found[-1].row_range if found else RowRange(-1), rows.row_range
-                if (last.file, last.stop) == (here.file, here.first):
-                    before = found.pop()
-                    joined = replace(here, first=last.first), before.tally + rows.tally
-                    rows = CommittedRows(*joined, skipped=before.skipped + rows.skipped)
-                found.append(rows)
-        ranges = ((rows, rows.row_range) for rows in found)
-        return [rows for rows, one in ranges if one.first == 1 or one.stop == self._ends[one.file]]
+        ranges = self._same
+        if not self._must_send and self.final.changed() == 0:
+            ranges = self._overwritten
+        elif self.final.reaches_back:
+            ranges = []
+        places = ((rows, rows.row_range) for rows in ranges)
+        return [rows for rows, one in places if one.first == 1 or one.stop == self._ends[one.file]]
 
     def check(self, most: float, pipeline: RowPipeline) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users changed.
@@ -97,6 +93,19 @@ class Precheck:
                 "nothing was sent",
                 hint="look at it with `propsync check`; if it is right, run with --max-changes 100%",
             )
+
+
+def _extend(ranges: list[CommittedRows], rows: CommittedRows) -> None:
+    """Add rows: to the last range, if they come just behind it."""
+    last, here = ranges[-1].row_range if ranges else RowRange(-1), rows.row_range
+    if (last.file, last.stop) == (here.file, here.first):
+        before, skipped = ranges.pop(), Counter[tuple[str, str]]()
+        for column, reason, count in (*before.skipped, *rows.skipped):
+            skipped[column, reason] += count
+        counts = tuple((*named, count) for named, count in skipped.items())
+        joined = replace(here, first=last.first)
+        rows = CommittedRows(joined, before.tally + rows.tally, skipped=counts)
+    ranges.append(rows)
 
 
 def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None) -> Precheck | None:

@@ -306,15 +306,11 @@ def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(make())
-    loops: list[asyncio.AbstractEventLoop] = []
+    tasks: list[asyncio.Task[_Result]] = []
 
     async def noted() -> _Result:
-        loops.append(asyncio.get_running_loop())
-        return await make()
-
-    def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
+        tasks.append(asyncio.create_task(make()))
+        return await tasks[0]
 
     with ThreadPoolExecutor(1, "propsync") as thread:
         running = thread.submit(lambda: asyncio.run(noted()))
@@ -325,7 +321,7 @@ def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
             return running.result()
         except KeyboardInterrupt:
             # The rows under way belong to the checkpoint that the caller is about to close.
-            for loop in loops:
-                loop.call_soon_threadsafe(cancel_all, loop)
+            for task in tasks:
+                task.get_loop().call_soon_threadsafe(task.cancel)
             wait([running])
             raise
