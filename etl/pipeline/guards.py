@@ -39,17 +39,13 @@ def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> 
 
     Raises UsageError for a stream of which more than one row is required: it can't be counted first.
     """
-    needed = 1 if last else 0
-    if minimum is not None:
-        needed = minimum.rows(last) or 0
-        if not source.repeatable and minimum.count not in {0, 1}:
-            raise UsageError(
-                "the rows of a stream can't be counted before they are sent, so --min-rows has no meaning",
-                hint="save it to a file and name that, or leave the option out",
-            )
-    if needed <= 1:
-        if needed and source.has_rows() is False:
-            raise no_rows_error(last)
+    if minimum is not None and not source.repeatable and minimum.count not in {0, 1}:
+        raise UsageError(
+            "the rows of a stream can't be counted before they are sent, so --min-rows has no meaning",
+            hint="save it to a file and name that, or leave the option out",
+        )
+    needed = int(bool(last)) if minimum is None else minimum.rows(last) or 0
+    if not needed or not source.repeatable:
         return
     rows = source.count_rows(needed)
     if rows == 0:

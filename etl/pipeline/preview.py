@@ -226,9 +226,8 @@ def _values(
                 value = value.get(name) if isinstance(value, dict) else None
             reason = None
             if value is None:
-                reason = skipped.get((spec.column or "", number), "no value in the source")
-                if spec.null == "unset" and reason == "no value in the source":
-                    reason = "no value in the source, so the property is removed ($unset)"
+                removed = ", so the property is removed ($unset)" if spec.null == "unset" else ""
+                reason = skipped.get((spec.column or "", number), f"no value in the source{removed}")
             elif spec.default is not None and given.get(spec.column) in (None, ""):
                 reason = "the default"
             found.append(Value(".".join(map(str, path)), spec.column, given.get(spec.column), value, reason))

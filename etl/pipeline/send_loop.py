@@ -52,8 +52,11 @@ async def send_all(
     with Committer(run.checkpoint, settings, listener, sender.read_meter, sender.read_latencies) as committer:
 
         async def commit(chunk: Chunk, outcome: Outcome) -> None:
+            # What was refused of rows that an earlier process may have sent is in doubt. Of the tries of
+            # this process every part remembers its own (`sender.delivery`).
             if in_flight.inherited(chunk):
-                outcome = _in_doubt(outcome)
+                ends = (replace(one, end="in_doubt") if one.end == "refused" else one for one in outcome.sent)
+                outcome = replace(outcome, sent=tuple(ends))
             await committer.commit(chunk, outcome)
             in_flight.committed(chunk, committer.commits)
 
@@ -71,15 +74,6 @@ async def send_all(
                 await committer.flush()
         check_rejects(committer.tally, settings.max_rejects, ended=not sender.stopping)
     return not sender.stopping
-
-
-def _in_doubt(outcome: Outcome) -> Outcome:
-    """The outcome of rows that an earlier process may have sent: what was refused is in doubt.
-
-    Of the tries of this process every part remembers its own (`sender.delivery`).
-    """
-    sent = tuple(replace(some, end="in_doubt") if some.end == "refused" else some for some in outcome.sent)
-    return replace(outcome, sent=sent)
 
 
 @asynccontextmanager
