@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from .job import Job
     from .pipeline.baseline import Recorded
+    from .pipeline.explain import Explanation
     from .pipeline.plan import Plan
-    from .pipeline.preview import Explanation
     from .pipeline.settings import Options, Settings
     from .readback import Verified
     from .reader import Source

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .baseline import Recorded, record_baseline
+    from .explain import Explanation, explain_user
     from .plan import Plan, plan_job
-    from .preview import Explanation, PreviewedRow, explain_user, first_rows, preview_rows, sampled_rows
+    from .preview import PreviewedRow, first_rows, preview_rows, sampled_rows
     from .row_pipeline import RowPipeline
     from .run import run_job
     from .settings import RejectLimit, RowMinimum, Settings
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "baseline": ("Recorded", "record_baseline"),
+    "explain": ("Explanation", "explain_user"),
     "plan": ("Plan", "plan_job"),
-    "preview": ("Explanation", "PreviewedRow", "explain_user", "first_rows", "preview_rows", "sampled_rows"),
+    "preview": ("PreviewedRow", "first_rows", "preview_rows", "sampled_rows"),
     "row_pipeline": ("RowPipeline",),
     "run": ("run_job",),
     "settings": ("RejectLimit", "RowMinimum", "Settings"),
