@@ -82,7 +82,7 @@ def load_checkpoint(folder: StateDir, left: InFlightContents | None) -> Checkpoi
             mine = left if left is not None and left.mark.run_id == progress.run_id else None
             if mine and (mine.commits > progress.commits or (mine.finished and not progress.finished)):
                 problem = "lacks what was committed last: the file beside it that ends in -wal is gone"
-        elif left is not None and not left.finished and (left.commits or left.flights or not left.known):
+        elif left is not None and not left.finished and (left.commits or left.flights or left.mark.unknown):
             problem = "is gone, and its run isn't finished"
         if problem is not None:
             raise StaleCheckpointError(f"the checkpoint {folder.checkpoint} {problem}", damaged=True)
