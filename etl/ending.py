@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from .errors import EtlError, ExitCode
 from .model import Tally
-from .run_events import Ended, Event, Listener, Summary, Warned
+from .run_events import Ended, Event, Listener, Status, Summary, Warned
 from .text import counted, one_line, visible
 
 if TYPE_CHECKING:
@@ -36,13 +36,8 @@ def ended(summary: Summary, error: BaseException | None = None) -> Summary:
         reason = f"{counted(rejected, 'row')} {'was' if rejected == 1 else 'were'} rejected"
         return replace(summary, exit_code=int(ExitCode.REJECTS), reason=reason, hint=_REJECTS)
     code, reason, hint = _why(error)
-    return replace(
-        summary,
-        status="interrupted" if code == ExitCode.INTERRUPTED else "stopped",
-        exit_code=int(code),
-        reason=reason,
-        hint=hint,
-    )
+    status: Status = "interrupted" if code == ExitCode.INTERRUPTED else "stopped"
+    return replace(summary, status=status, exit_code=int(code), reason=reason, hint=hint)
 
 
 def _why(error: BaseException | None) -> tuple[ExitCode, str, str | None]:

@@ -55,13 +55,9 @@ def run(
         from .listeners.notebook import NotebookListener
 
         listener = NotebookListener()
-    return run_job(
-        job,
-        _open(job, source),
-        read_api_key(job, os.environ) if key is None else key,
-        settings=_settings(settings, options),
-        listener=listener or no_listener,
-    )
+    opened, settings = _open(job, source), _settings(settings, options)
+    key = read_api_key(job, os.environ) if key is None else key
+    return run_job(job, opened, key, settings=settings, listener=listener or no_listener)
 
 
 def plan(
@@ -120,20 +116,14 @@ def verify(
     `rate` is in reads a minute; what was sent less than `settle` seconds ago is waited for. `secret_key`
     None: from where the job says it is. Raises EtlError where nothing can be read back.
     """
+    from functools import partial
+
     from .job import read_secret_key
     from .readback import verify_job
 
-    return verify_job(
-        job,
-        _open(job, source),
-        read_secret_key(job, os.environ) if secret_key is None else secret_key,
-        sample=sample,
-        seed=seed,
-        rate=rate,
-        settle=settle,
-        endpoint=endpoint,
-        state_dir=state_dir,
-    )
+    key = read_secret_key(job, os.environ) if secret_key is None else secret_key
+    verify_sample = partial(verify_job, sample=sample, seed=seed, rate=rate, settle=settle)
+    return verify_sample(job, _open(job, source), key, endpoint=endpoint, state_dir=state_dir)
 
 
 def _settings(settings: Settings | None, options: Options) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from itertools import accumulate, takewhile, zip_longest
 from typing import TYPE_CHECKING, Final
 from unicodedata import combining, east_asian_width
@@ -155,6 +154,8 @@ def address(endpoint: str) -> str:
 
 def shell_word(path: object) -> str:
     """Write a path for a command to be copied: one that begins with a dash is no option there."""
+    import shlex  # as above
+
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") and text != "-" else text)
 

@@ -4,10 +4,11 @@ A project that has an `etl` of its own imports `propsync`; elsewhere both names 
 of them: each name loads the modules for itself, so `propsync.EtlError` and `etl.EtlError` are two classes.
 """
 
-from pathlib import Path
+import os
 
-# The submodules of this package are those of `etl`, in which all imports are relative.
-__path__ = [str(Path(__file__).resolve().parent.parent / "etl")]
+# The submodules of this package are those of `etl`, in which all imports are relative. Without pathlib, which
+# imports more than all of `propsync --help` needs.
+__path__ = [os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "etl")]  # noqa: PTH118, PTH120
 
 from .library import __all__ as __all__
 from .library import __getattr__ as __getattr__

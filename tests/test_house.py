@@ -13,6 +13,7 @@ SMALLEST = 40
 MOST_LINES = 400
 # Files below SMALLEST lines, and why they stand alone. `__init__.py` is what a package exports.
 SMALL = {
+    "etl/cli/commands/baseline.py": "one command, one file",
     "etl/cli/commands/plan_show.py": "one command, one file",
     "etl/cli/commands/schema.py": "one command, one file",
 }

@@ -29,33 +29,6 @@ _COMMANDS: Final = {
     "sandbox": "Serve a stand-in for Amplitude on this machine.",
 }
 _MODULES: Final = {"try": "try_source", "plan": "plan_show"}
-# With \b a paragraph keeps its lines; a docstring would need to be raw and then has none.
-_HELP = """Carry user properties from CSV and Parquet exports into Amplitude.
-
-A job file says which columns become which properties. Every row is accounted for: it is accepted,
-unchanged, merged into another row of its user, or handed back with the reason.
-
-\b
-Exit codes
-  0    every row accepted, unchanged or merged
-  1    a bug in propsync (with a traceback)
-  2    the command line or the job file is wrong; nothing was sent
-  3    finished, and some rows were rejected (verify: something differs)
-  4    stopped by a guard: too many rejects, changes or removed users, too
-       few rows, a source that was already sent, or another plan
-  5    stopped by the destination: the API key or every row was refused, or
-       it was unavailable for too long
-  6    another run of this job is active
-  7    the source can't be read, or isn't the source of the checkpoint
-  8    the state folder can't be written, or other users can write to it
-  130  interrupted; the checkpoint is kept
-
-\b
-Shell completion
-  bash: eval "$(_PROPSYNC_COMPLETE=bash_source propsync)"
-  zsh:  eval "$(_PROPSYNC_COMPLETE=zsh_source propsync)"
-  fish: _PROPSYNC_COMPLETE=fish_source propsync | source
-"""
 
 
 class _Commands(Mapping[str, click.Command]):
@@ -85,7 +58,6 @@ class _Group(click.Group):
 @click.group(
     cls=_Group,
     commands=_Commands(),
-    help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples\n"
     "  propsync init users.csv -o job.yml    write a job file\n"
@@ -95,6 +67,32 @@ class _Group(click.Group):
 @click.version_option(package_name="propsync", prog_name="propsync")
 @click.pass_context
 def propsync(context: click.Context) -> None:
-    """Release the signals that came so far; `run` does so itself, once it has imported everything."""
+    """Carry user properties from CSV and Parquet exports into Amplitude.
+
+    A job file says which columns become which properties. Every row is accounted for: it is accepted,
+    unchanged, merged into another row of its user, or handed back with the reason.
+
+    \b
+    Exit codes
+      0    every row accepted, unchanged or merged
+      1    a bug in propsync (with a traceback)
+      2    the command line or the job file is wrong; nothing was sent
+      3    finished, and some rows were rejected (verify: something differs)
+      4    stopped by a guard: too many rejects, changes or removed users, too
+           few rows, a source that was already sent, or another plan
+      5    stopped by the destination: the API key or every row was refused, or
+           it was unavailable for too long
+      6    another run of this job is active
+      7    the source can't be read, or isn't the source of the checkpoint
+      8    the state folder can't be written, or other users can write to it
+      130  interrupted; the checkpoint is kept
+
+    \b
+    Shell completion
+      bash: eval "$(_PROPSYNC_COMPLETE=bash_source propsync)"
+      zsh:  eval "$(_PROPSYNC_COMPLETE=zsh_source propsync)"
+      fish: _PROPSYNC_COMPLETE=fish_source propsync | source
+    """  # noqa: D301 - behind \b a paragraph keeps its lines
+    # Signals wait until here; `run` releases them itself, once it has imported everything.
     if context.invoked_subcommand != "run":
         release()

@@ -7,7 +7,6 @@ import io
 import os
 import re
 import select
-import shlex
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,17 +19,15 @@ from ..text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Literal, TextIO
+    from pathlib import Path
+    from typing import Literal
 
     from ..job import Job, KnownJob
     from ..run_events import Summary
 
 # What the reader refuses in the address of a store: `KEY:SECRET@`, and settings that are secrets.
-_STORE: Final = re.compile(r"(s3|gcs|gs|abfss?)://", re.IGNORECASE)
-_STORE_SECRET: Final = re.compile(
-    r"(?<=://)[^?]*(?::|%3a)[^?]*(?=@)|(?<=[?&])[\w-]*(?:key|secret|token|sig)=[^&]*", re.IGNORECASE
-)
-_UNPRINTABLE: Final = re.compile(r"[^\n\x20-\x7e]")
+_STORE: Final = r"(?i)(s3|gcs|gs|abfss?)://"
+_STORE_SECRET: Final = r"(?i)(?<=://)[^?]*(?::|%3a)[^?]*(?=@)|(?<=[?&])[\w-]*(?:key|secret|token|sig)=[^&]*"  # noqa: S105
 _STYLES: Final[Mapping[str, dict[str, Any]]] = {
     "head": {"bold": True},
     "bad": {"fg": "red", "bold": True},
@@ -60,12 +57,8 @@ def show_styled(lines: Iterable[tuple[str, str]]) -> None:
     """Write lines with the names of their styles: in colour on a terminal, unless NO_COLOR is set."""
     plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     styles = {} if plain else _STYLES
-    show(
-        "\n".join(
-            click.style(visible(text), **styles.get(style, {}), reset=style in styles)
-            for text, style in lines
-        )
-    )
+    shown = ((visible(text), styles.get(style)) for text, style in lines)
+    show("\n".join(click.style(text, **style) if style else text for text, style in shown))
 
 
 def show_json(data: object) -> None:
@@ -81,6 +74,31 @@ def show_json(data: object) -> None:
     show(printable_json(text))
 
 
+def show_result(data: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Write a result for programs, or else its lines for people."""
+    if as_json:
+        show_json(data)
+    else:
+        show_lines(lines)
+
+
+def table_text(header: Iterable[str], rows: Iterable[Iterable[str]], width: int, **first: Any) -> str:
+    """Set foreign texts in a table of at most `width` columns; `first` is how its first column looks."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(header):
+        table.add_column(Text(title), overflow="fold", **({} if place else first))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
 def open_browser(url: str) -> None:
     """Open a page in the user's browser, which may take its time, or stay away where there is none."""
     import threading
@@ -89,10 +107,18 @@ def open_browser(url: str) -> None:
     threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
-def show_file(text: str) -> None:
-    """Write a result that is to be kept in a file. Raises StateError if it can't be written."""
-    failure = _write(text.removesuffix("\n"))
-    if failure is not None:
+def is_stdout(path: object) -> bool:
+    """Whether a path stands for the standard output."""
+    return str(path) == "-"
+
+
+def write_output(path: Path | None, text: str, *, private: bool = False) -> None:
+    """Write a result that is to be kept to a file, or else to stdout. Raises StateError if that fails."""
+    if path is not None and not is_stdout(path):
+        from ..state_files import write_whole
+
+        write_whole(path, text, private=private)
+    elif (failure := _write(text.removesuffix("\n"))) is not None:
         raise StateError(f"the standard output can't be written: {failure}", hint="make room for it")
 
 
@@ -114,7 +140,7 @@ def printable_json(text: str) -> str:
         # A pair of escapes beyond the first 65,536 characters.
         return re.sub("(.{4})", r"\\u\1", match[0].encode("utf-16-be", "surrogatepass").hex())
 
-    return _UNPRINTABLE.sub(escaped, text)
+    return re.sub(r"[^\n\x20-\x7e]", escaped, text)
 
 
 # --- messages --------------------------------------------------------------------------------------------
@@ -134,11 +160,13 @@ class Invocation:
 
     def resume_command(self, *, limited: bool = False) -> str:
         """Return the command that resumes this one, as one would type it; `limited`: without its limit."""
+        import shlex
+
         words = [word for word in self.arguments if word != "--restart"]
         places = [place for place, word in enumerate(words) if limited and word.startswith("--limit")]
         for place in reversed(places):
             del words[place : place + (1 if "=" in words[place] else 2)]
-        shown = [_STORE_SECRET.sub("...", word) if _STORE.match(word) else word for word in words]
+        shown = [re.sub(_STORE_SECRET, "...", word) if re.match(_STORE, word) else word for word in words]
         return self.redacted(visible(shlex.join(["propsync", *shown])))
 
     def set_job(self, job: Job | KnownJob) -> None:
@@ -164,15 +192,18 @@ class Invocation:
         names = ("hint", "exit_code", "status", "reason")
         fields = {"message": summary.reason, **{name: getattr(summary, name) for name in names}}
         if isinstance(error, EtlError):
-            hint = f"\n  {summary.hint}" if summary.hint else ""
-            self._write("error", "failed", f"propsync: {summary.reason}{hint}", fields)
+            text = f"propsync: {summary.reason}" + (f"\n  {summary.hint}" if summary.hint else "")
         elif isinstance(error, click.ClickException):
-            self._write("error", "failed", _usage(error), fields)
+            buffer, message = io.StringIO(), error.format_message()
+            error.show(buffer)
+            usage = buffer.getvalue().removesuffix(f"Error: {message}\n")
+            text = "\n".join(map(visible, [*usage.splitlines(), f"Error: {message}"]))
         elif isinstance(error, KeyboardInterrupt | click.Abort):
-            self._write("error", "failed", "propsync: interrupted", fields)
+            text = "propsync: interrupted"
         else:
-            trace = self._trace(error)
-            self._write("error", "failed", f"propsync: {FAULT}\n{trace}", {**fields, "trace": trace})
+            fields["trace"] = self._trace(error)
+            text = f"propsync: {FAULT}\n{fields['trace']}"
+        self._write("error", "failed", text, fields)
         return summary.exit_code
 
     def redacted(self, text: str) -> str:
@@ -186,10 +217,9 @@ class Invocation:
         from ..job.words import names_secret
         from ..sender.proxy import proxy_secrets
 
-        found = {value for name, value in os.environ.items() if names_secret(name)}
-        found.update(proxy_secrets(os.environ))
-        secrets = {*self.secrets, *(value for value in found if len(value) >= _SHORTEST_SECRET)}
-        text = _without(secrets - {""}, "".join(traceback.format_exception(error)))
+        found = [value for name, value in os.environ.items() if names_secret(name)]
+        found = [value for value in (*found, *proxy_secrets(os.environ)) if len(value) >= _SHORTEST_SECRET]
+        text = _without({*self.secrets, *found} - {""}, "".join(traceback.format_exception(error)))
         return "\n".join(map(visible, text.split("\n")))
 
     def _write(
@@ -231,14 +261,6 @@ def _without(secrets: set[str], text: str) -> str:
     return text
 
 
-def _usage(error: click.ClickException) -> str:
-    """The message of click for a command line that is wrong."""
-    buffer, message = io.StringIO(), error.format_message()
-    error.show(buffer)
-    before = buffer.getvalue().removesuffix(f"Error: {message}\n")
-    return "\n".join([*map(visible, before.splitlines()), f"Error: {visible(message)}"])
-
-
 # --- sturdy streams --------------------------------------------------------------------------------------
 
 
@@ -248,32 +270,28 @@ def make_sturdy() -> None:
     A stream that is closed is replaced by the null device: its number would go to the next file that is
     opened, such as the checkpoint, and a message be written into it. Standard input then can't be read.
     """
-    for number in range(3):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_WRONLY)  # takes the lowest number that is free, which is this one
-    sys.stdout, sys.stderr = _sturdy(sys.stdout, 1), _sturdy(sys.stderr, 2)
+        if name != "stdin":
+            # In the encoding that it has; what that can't write is written as an escape.
+            stream = io.TextIOWrapper(
+                io.BufferedWriter(_SturdyFile(number, f"<{name}>")),
+                encoding=getattr(getattr(sys, name), "encoding", None) or "utf-8",
+                errors="backslashreplace",
+                line_buffering=True,
+                write_through=bool(getattr(getattr(sys, name), "write_through", False)),
+            )
+            setattr(sys, name, stream)
 
 
-def _sturdy(stream: TextIO | None, descriptor: int) -> TextIO:
-    """The same stream in its encoding; what that can't write, it writes as an escape."""
-    raw = _SturdyFile(descriptor, "<stderr>" if descriptor == 2 else "<stdout>")
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=getattr(stream, "encoding", None) or "utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
-        write_through=bool(getattr(stream, "write_through", False)),
-    )
-
-
-class _SturdyFile(io.RawIOBase):
+class _SturdyFile(io.FileIO):
     """A descriptor that takes all that is written: from its first failure on, it goes nowhere."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__()
-        self._descriptor = descriptor
+        super().__init__(descriptor, "w", closefd=False)
         self.name = name
         self._failure: OSError | None = None
         self._reported = False
@@ -283,21 +301,12 @@ class _SturdyFile(io.RawIOBase):
         reported, self._reported = self._reported, self._failure is not None
         return None if reported else self._failure
 
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
-
     def write(self, data: Any) -> int:
         while self._failure is None:
             try:
-                return os.write(self._descriptor, data)
-            except BlockingIOError:
-                select.select([], [self._descriptor], [])
+                if (written := super().write(data)) is not None:
+                    return written
+                select.select([], [self], [])  # until a pipe that doesn't block has room again
             except OSError as error:
                 self._failure = error
         return len(data)

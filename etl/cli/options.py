@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import reduce
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 from click.core import ParameterSource
 
 from ..errors import EtlError, UsageError
 from ..job.run_options import PATTERNS, RUN_OPTIONS, RunOption
-from .console import current
+from .console import current, is_stdout
 from .process_setup import allow_pandas
 
 if TYPE_CHECKING:
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
 Decorator: TypeAlias = Callable[[Any], Any]
 
 # Options that are paths, which a job file has relative to itself; and those that say what `run` writes where.
-_PATHS = {name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "page", "folder", "list"}}
+_PATHS = {
+    name for name, one in RUN_OPTIONS.items() if one.kind in {"file", "output", "page", "folder", "list"}
+}
 _OUTPUTS = {"report", "rejects", "metrics_file", "log_format", "json", "notify", "notify_when"}
-_PLACES = ("endpoint", "state_dir")  # which have their variables in every command
+# The variables that count in every command.
+_VARIABLES = {"endpoint": "PROPSYNC_ENDPOINT", "state_dir": "PROPSYNC_STATE_DIR"}
 _FILES = ("output", "save", "report", "rejects", "metrics_file")  # what a command writes over
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -51,7 +55,7 @@ def parse_rate(text: str) -> float:
     """Read a number above 0; `max` is infinity."""
     if not re.fullmatch(PATTERNS["rate"][0], text):
         raise click.BadParameter(f"{text!r} is not a rate; use a number above 0, or max")
-    return float("inf") if text == "max" else float(text)
+    return inf if text == "max" else float(text)
 
 
 def parse_endpoint(text: str) -> str:
@@ -64,21 +68,17 @@ def parse_endpoint(text: str) -> str:
         raise click.BadParameter(f"it {error}; use e.g. https://api2.amplitude.com") from error
 
 
-def parse_amount(text: str, problem: str, *, most: float = 100.0) -> dict[str, Any]:
+def parse_amount(text: str, problem: str, *, most: float = 100.0, counts: bool = True) -> dict[str, Any]:
     """Read `1000` or `90%`, a share of at most `most`, as the `count` or the `percent` of a limit."""
     match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
-    if match is None or float(match[2] or 0) > most:
+    if match is None or float(match[2] or 0) > most or (match[1] and not counts):
         raise click.BadParameter(f"{text!r} is not {problem}")
     return {"count": int(match[1])} if match[1] else {"percent": float(match[2])}
 
 
 def parse_percent(text: str) -> float:
     """Read `5%` or `0.5%` as a percentage."""
-    problem = "a share; use e.g. 50%"
-    found: dict[str, float] = parse_amount(text, problem)
-    if "percent" not in found:
-        raise click.BadParameter(f"{text!r} is not {problem}")
-    return found["percent"]
+    return float(parse_amount(text, "a share; use e.g. 50%", counts=False)["percent"])
 
 
 def parse_row_minimum(text: str) -> RowMinimum:
@@ -86,7 +86,7 @@ def parse_row_minimum(text: str) -> RowMinimum:
     from ..pipeline import RowMinimum
 
     problem = "a minimum; use rows like 1000, or a share like 90%"
-    return RowMinimum(**parse_amount(text, problem, most=float("inf")))
+    return RowMinimum(**parse_amount(text, problem, most=inf))
 
 
 def parse_reject_limit(text: str) -> RejectLimit:
@@ -126,6 +126,15 @@ class _Option(click.Option):
         return str(self.envvar) if source is ParameterSource.ENVIRONMENT else super().get_error_hint(ctx)
 
 
+class _OutputFile(click.Path):
+    """A file that is written beside the results on stdout."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if is_stdout(value):
+            self.fail("- is the standard output, which has other results; name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def option(flag: str, metavar: str | None, type: Any, text: str, **more: Any) -> Decorator:  # noqa: A002
     """Make an option of click with its help, which shows the default if there is one."""
     shown = "default" in more
@@ -137,10 +146,27 @@ def switch(flag: str, text: str, *name: str) -> Decorator:
     return click.option(flag, *name, cls=_Option, is_flag=True, help=text)
 
 
-def command(name: str, *examples: str, **more: Any) -> Decorator:
-    """Make a command of click, with examples below its help."""
-    epilog = "\n".join(["\b", "Examples", *(f"  {one}" for one in examples)])
-    return click.command(name, epilog=epilog, **more)
+def command(name: str, *, variables: bool = False, **more: Any) -> Decorator:
+    """Make a command of click whose docstring is its help.
+
+    The first paragraph that has indented lines, such as examples, stands below the options with all that
+    follows; such paragraphs keep their lines. With `variables`, those such as PROPSYNC_RATE stand for options
+    that are not given.
+    """
+
+    def decorate(function: Any) -> Any:
+        told = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        first = next((place for place, paragraph in enumerate(told) if "\n  " in paragraph), len(told))
+        below = (f"\b\n{paragraph}" if "\n  " in paragraph else paragraph for paragraph in told[first:])
+        texts: dict[str, Any] = {"help": "\n\n".join(told[:first]), "epilog": "\n\n".join(below)}
+        make: Decorator = click.command(name, **texts, **more)
+        made = make(function)
+        for key, parameter in _with_keys(made) if variables else ():
+            if isinstance(parameter, click.Option):
+                parameter.envvar = parameter.envvar or f"PROPSYNC_{key.upper()}"
+        return made
+
+    return decorate
 
 
 def with_options(*options: Decorator) -> Decorator:
@@ -148,9 +174,9 @@ def with_options(*options: Decorator) -> Decorator:
     return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
 
 
-PATH = click.Path(path_type=Path)
+PATH, OUTPUT = click.Path(path_type=Path), _OutputFile(path_type=Path)
 JOB = click.argument("job", type=PATH)
-SOURCES = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+JOB_AND_SOURCES = with_options(JOB, click.argument("sources", nargs=-1, metavar="[SOURCE]..."))
 JSON_FLAG = switch("--json", "Print one JSON object on stdout.", "as_json")
 # What an option of a kind takes, and how its help calls that.
 _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
@@ -164,7 +190,8 @@ _TYPES: Final[Mapping[str, tuple[str | None, Any]]] = {
     "url": ("URL", parse_endpoint),
     "target": ("URL", parse_notify),
     "file": ("FILE", PATH),
-    "page": ("FILE.html", PATH),
+    "output": ("FILE", OUTPUT),
+    "page": ("FILE.html", OUTPUT),
     "folder": (None, click.Path(path_type=Path, file_okay=False)),
 }
 
@@ -182,29 +209,27 @@ def run_options(*names: str) -> Decorator:
     made = []
     for name in names or RUN_OPTIONS:
         one, flag = RUN_OPTIONS[name], f"--{name.replace('_', '-')}"
-        more: dict[str, Any] = {} if one.default is None else {"default": one.default}
-        if name in _PLACES:
-            more["envvar"] = f"PROPSYNC_{name.upper()}"
+        text = f"{one.text}  [default: {one.usual}]" if one.usual else one.text
         if one.kind == "flag":
-            made.append(switch(flag, one.text, *(["as_json"] if name == "json" else [])))
-        else:
-            made.append(option(flag, *form_of(one), one.text, **more))
+            made.append(switch(flag, text, *(["as_json"] if name == "json" else [])))
+            continue
+        more: dict[str, Any] = {} if one.default is None else {"default": one.default}
+        made.append(option(flag, *form_of(one), text, envvar=_VARIABLES.get(name), **more))
     return with_options(*made)
 
 
-ENDPOINT, STATE_DIR = (run_options(name) for name in _PLACES)
+STATE_DIR, PLACES = run_options("state_dir"), run_options(*_VARIABLES)
 
 
 # --- what they become -------------------------------------------------------------------------------------
 
 
-def from_environment(command: click.Command) -> click.Command:
-    """Let variables such as PROPSYNC_RATE stand for options of a command, but for what only `run` writes."""
+def _with_keys(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
+    """The parameters of a command by their names in a job file, but for what only `run` writes."""
     for parameter in command.params:
         key = parameter.opts[0].removeprefix("--").replace("-", "_")
-        if isinstance(parameter, click.Option) and (command.name == "run" or key not in _OUTPUTS):
-            parameter.envvar = parameter.envvar or f"PROPSYNC_{key.upper()}"
-    return command
+        if command.name == "run" or key not in _OUTPUTS:
+            yield key, parameter
 
 
 def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
@@ -212,19 +237,12 @@ def load_for_command(job_file: Path, flags: dict[str, Any]) -> tuple[Job, dict[s
     from ..errors import Fault, JobError
     from ..job import Job
 
-    context = click.get_current_context()
-    job = Job.load(job_file)
+    context, job, found = click.get_current_context(), Job.load(job_file), dict(flags)
     current().set_job(job)
-    found = dict(flags)
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        key = parameter.opts[0].removeprefix("--").replace("-", "_")
-        value = getattr(job.run, key, None) if context.command.name == "run" or key not in _OUTPUTS else None
-        if (
-            value is None
-            or name not in flags
-            or context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        ):
+    for key, parameter in _with_keys(context.command):
+        name, value = str(parameter.name), job.run.get(key)
+        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if value is None or name not in flags or is_given:
             continue
         try:
             given = str(job.folder / value) if key in _PATHS else value
@@ -245,7 +263,7 @@ def know_job(job_file: Path, state_dir: Path | None) -> KnownJob:
     else:
         loaded, flags = load_for_command(job_file, {"state_dir": state_dir})
         known, state_dir = KnownJob.of(loaded), flags["state_dir"]
-    return known if state_dir is None else replace(known, state_dir=state_dir)
+    return known if state_dir is None else known._replace(state_dir=state_dir)
 
 
 def spare_inputs(
@@ -262,9 +280,7 @@ def spare_inputs(
     for place in sources or (job.source if job else ()):
         with suppress(EtlError):  # what is wrong with a source is told when it is opened
             found = [] if "://" in place else find_files(place, folder)
-            inputs |= {
-                file.local_path: "a file of the source" for file in found if file.local_path is not None
-            }
+            inputs |= {file.local_path: "a file of the source" for file in found if file.local_path}
     for name, path in outputs.items():
         for one, what in inputs.items():
             if one.exists() and path.samefile(one):
@@ -286,36 +302,22 @@ def open_job_source(job: Job, sources: tuple[str, ...]) -> Source:
                 f"{place} is a job file, and no source: a command takes one job, and the sources behind it",
                 hint=f"name the source in it, and run it by itself: propsync run {shlex.quote(place)}",
             )
-    if not (sources or job.source):
+    given, folder = (sources, Path()) if sources else (job.source, job.folder)
+    if not given:
         raise UsageError(f"{job.file} has no source", hint="add `source:` to it, or name one behind it")
-    return open_source(
-        sources or job.source, csv=job.csv, excel=job.excel, folder=Path() if sources else job.folder
-    )
+    return open_source(given, csv=job.csv, excel=job.excel, folder=folder)
 
 
-def settings_of(
-    *,
-    rate: float,
-    requests_per_second: float | None = None,
-    retry_wait: float = 1.0,
-    throttle_wait: float | None = None,
-    max_rejects: Any = None,
-    processes: str | None = None,
-    **others: Any,
-) -> Settings:
+def settings_of(**flags: Any) -> Settings:
     """Turn flags into settings; without a limit on identifications there is none on requests unless given."""
-    from ..pipeline import RejectLimit, Settings
+    from ..pipeline import Settings
     from ..sender import Backoff
 
-    count: dict[str | None, Literal[1, 2] | None] = {None: None, "1": 1, "2": 2}
-    unlimited = float("inf")
-    if requests_per_second or rate == unlimited:
-        requests = requests_per_second or rate
-        others["requests_per_second"] = None if requests == unlimited else requests
-    return Settings(
-        rate=None if rate == unlimited else rate,
-        backoff=Backoff(retry=retry_wait, throttle=throttle_wait),
-        max_rejects=max_rejects or RejectLimit(),
-        processes=count[processes],
-        **others,
-    )
+    given = {name: value for name, value in flags.items() if value is not None}
+    if given["rate"] == inf:
+        given.setdefault("requests_per_second", inf)
+    pauses = {name: given.pop(f"{name}_wait") for name in ("retry", "throttle") if f"{name}_wait" in given}
+    if "processes" in given:
+        given["processes"] = int(given["processes"])
+    unlimited = {name: None for name in ("rate", "requests_per_second") if given.get(name) == inf}
+    return Settings(backoff=Backoff(**pauses), **given | unlimited)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from ..ending import call_all, compose, ended, not_begun
 from ..errors import EtlError, JobError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T", Event, Summary)
 
-_NAMELESS: Final = "propsync"
 _STREAM: Final = "a stream can't be resumed: send the whole of it again, with --restart"
 
 
@@ -82,7 +81,7 @@ class RunReporter:
         self.state_dir: Path | None = None
         self.repeatable = True
         invocation.as_json_lines = channels.log_format == "json"
-        invocation.job = visible(job_file.stem if job_file else "") or _NAMELESS
+        invocation.job = visible(job_file.stem if job_file else "") or "propsync"
 
     def __enter__(self) -> Self:
         return self
@@ -114,30 +113,37 @@ class RunReporter:
         from ..listeners.metrics import MetricsListener, configured_telemetry  # each has its own library
 
         channels = self._channels = channels or self._channels
-        self._invocation.as_json_lines = channels.log_format == "json"
-        writers: list[tuple[Path, Callable[[Path], Listener]]] = []
-        if channels.metrics_file is not None and not dry_run:
-            writers.append((channels.metrics_file, MetricsListener))
+        as_json = self._invocation.as_json_lines = channels.log_format == "json"
+        failures: list[EtlError] = []
+
+        def open_file(path: Path | None, writer: Callable[[Path], Listener]) -> None:
+            try:
+                self._files += [writer(path)] if path is not None else []
+            except EtlError as error:
+                failures.append(error)
+
+        open_file(None if dry_run else channels.metrics_file, MetricsListener)
         if channels.report is not None:
             from ..listeners.report import ReportListener
             from ..listeners.run_record import past_records
 
             past = lambda: past_records(self.state_dir) if self.state_dir else ()  # noqa: E731
             page = partial(ReportListener, command=self._next_command, past=past, mask=channels.mask)
-            writers.append((channels.report, page))
+            open_file(channels.report, page)
         if channels.rejects is not None and not dry_run:
             from ..listeners.reject_list import RejectList
 
             where = lambda: self.state_dir and self.state_dir / "checkpoint.sqlite"  # noqa: E731
-            writers.append((channels.rejects, partial(RejectList, checkpoint=where)))
-        failures: list[EtlError] = []
-        for path, writer in writers:
-            try:
-                self._files.append(writer(path))
-            except EtlError as error:
-                failures.append(error)
+            open_file(channels.rejects, partial(RejectList, checkpoint=where))
         if not dry_run:
-            self._lines.append(self._for_people())
+            # A bar on a terminal or log lines elsewhere, never both.
+            if channels.log_format is None and (bar := terminal_bar()):
+                self._lines.append(self._stack.enter_context(bar))
+            else:
+                from ..listeners.log import LogListener
+
+                form: Literal["json", "text"] = "json" if as_json else "text"
+                self._lines.append(LogListener(sys.stderr, form, job=self._invocation.job))
             if channels.notify is not None:
                 from ..listeners.notifier import Notifier
 
@@ -170,15 +176,6 @@ class RunReporter:
         self._began = self._began or isinstance(event, Started)
         self._listener(self._redacted(event))
 
-    def _for_people(self) -> Listener:
-        """A bar on a terminal or log lines elsewhere, never both."""
-        if self._channels.log_format is None and (bar := terminal_bar()):
-            return self._stack.enter_context(bar)
-        from ..listeners.log import LogListener
-
-        as_json = self._channels.log_format == "json"
-        return LogListener(sys.stderr, "json" if as_json else "text", job=self._invocation.job)
-
     def _end_lines(self, summary: Summary, error: BaseException | None, failures: list[Exception]) -> None:
         from ..listeners.summary import summary_dict, summary_text
 
@@ -198,8 +195,8 @@ class RunReporter:
             message("rejects", f"rejects: {path}", path=path)
         if summary.status != "finished":
             command, limited = self._next_command(), summary.status == "limited"
+            what = "to send the rest" if limited else "to resume it"
             if self._began and command is not None:
-                what = "to send the rest" if limited else "to resume it"
                 message("unfinished", f"{what}: {command}", command=command)
             elif self._began:
                 message("unfinished", _STREAM, message=_STREAM)

@@ -55,16 +55,13 @@ def _read_key(kind: str, folder: Path, file: str | None, variable: str, environ:
             with (folder / Path(file).expanduser()).open("rb") as opened:
                 text = opened.read(MAX_KEY_BYTES).decode("utf-8-sig")
         except UnicodeDecodeError:
+            hint = f"save it as UTF-8, with the project's {kind} in it and nothing else"
             # The error would carry the file's content along: `from None`.
-            raise UsageError(
-                f"{place} isn't UTF-8 text",
-                hint=f"save it as UTF-8, with the project's {kind} in it and nothing else",
-            ) from None
+            raise UsageError(f"{place} isn't UTF-8 text", hint=hint) from None
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise UsageError(
-                f"{place} can't be read: {reason}", hint="it is looked for relative to the job file"
-            ) from error
+            hint = "it is looked for relative to the job file"
+            raise UsageError(f"{place} can't be read: {reason}", hint=hint) from error
     key = text.strip()
     if not key:
         state = "is not set" if file is None and variable not in environ else "is empty"

@@ -60,28 +60,26 @@ _ANY_TYPE: Final = ("", get_args(ValueType), None)
 # --- steps -----------------------------------------------------------------------------------------------
 
 
+_Format: TypeAlias = Annotated[str, AfterValidator(words.date_format)]
 _Formats: TypeAlias = Annotated[
-    list[Annotated[str, AfterValidator(words.date_format)]],
-    Field(min_length=1),
-    AfterValidator(words.without_repeats),
-    as_list_of(str),
+    list[_Format], Field(min_length=1), AfterValidator(words.without_repeats), as_list_of(str)
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class StepArgument:
-    """A step of a transform that has an argument; exactly one key."""
+    """A step of a transform that has an argument; exactly one key.
+
+    - prefix: Puts this text before the value.
+    - replace: Wherever a key stands in the value it becomes what stands beside the key.
+    - date_format: Reads the text as a date of this format (strptime); of several formats the first that fits.
+    """
 
     __pydantic_config__ = ConfigDict(**SECTION, json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    prefix: Text | None = key("Puts this text before the value.", examples=["crm-"])
-    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = key(
-        "Wherever a key stands in the value it becomes what stands beside the key."
-    )
-    date_format: _Formats | None = key(
-        "Reads the text as a date of this format (strptime); of several formats the first that fits.",
-        examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]],
-    )
+    prefix: Text | None = key(examples=["crm-"])
+    replace: Annotated[dict[Text, str], Field(min_length=1)] | None = None
+    date_format: _Formats | None = key(examples=["%d/%m/%Y", ["%d.%m.%Y", "%Y-%m-%d"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,15 +274,15 @@ _Meanings: TypeAlias = Annotated[_OfColumn[_Words | None], AfterValidator(_value
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """What becomes of ids."""
+    """What becomes of ids.
+
+    - mangled: What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has
+      mangled: the row is rejected, or the id is sent as it is.
+    """
 
     __pydantic_config__ = SECTION
 
-    mangled: Literal["reject", "keep"] = key(
-        "What becomes of ids such as 1.23E+15 or 1000.0, which a spreadsheet or a conversion has "
-        "mangled: the row is rejected, or the id is sent as it is.",
-        "reject",
-    )
+    mangled: Literal["reject", "keep"] = "reject"
 
 
 _Mangled: TypeAlias = Annotated[
@@ -294,61 +292,58 @@ _Mangled: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec:
-    """Where a value comes from and what is done to it: transform, type, default, null, in this order."""
+    """Where a value comes from and what is done to it: transform, type, default, null, in this order.
+
+    - column: The source's column.
+    - type: What the value becomes; by default what the source has.
+    - value: A constant instead of a column.
+    - path: Where in an object of the column the value stands: parts with dots between, or a list.
+    - transform: Steps in order, such as [trim, lower, sha256].
+    - default: Stands for a null.
+    - null: What becomes of a null: the property is left alone, or unset (only under $set).
+    - empty: An empty CSV field: a null, or empty text.
+    - too_long: What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.
+    - separator: Parts text into a list; for `type: list`.
+    - ids: What becomes of ids; only for user_id and device_id.
+    - nulls: Texts that mean null in this column, besides those of the job.
+    - invalid: What becomes of a value that doesn't fit: its row is rejected, or goes without it. Not for ids.
+    - unit: What numbers count since 1970, for dates and times: seconds, or parts of a second.
+    - timezone: The zone of times that don't say theirs; with `type: date`, days are those there.
+    - values: What each text stands for: text, a number, true, false or null. Other texts don't fit.
+    - decimal: The decimal sign of numbers in text.
+    - thousands: The sign between groups of three digits, in numbers in text.
+    - strip: Characters that are taken off both ends of the text before it is read as a number.
+    """
 
     __pydantic_config__ = SECTION
 
     # Exactly one of `column` and `constant` is given. `constant`, `default` and what `values` have for each
     # word are JSON text of the type that the place takes. `nulls` has the words of the job, too.
-    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = key("The source's column.")
-    type: _Type = key("What the value becomes; by default what the source has.", validate_default=True)
-    constant: _Constant = key("A constant instead of a column.", alias="value", examples=["crm"])
+    column: Annotated[Text, WithJsonSchema(_SCALAR)] | None = None
+    type: _Type = key(validate_default=True)
+    constant: _Constant = key(alias="value", examples=["crm"])
     path: Annotated[tuple[str, ...], optional(_OfColumn[_Parts], ())] = key(
-        "Where in an object of the column the value stands: parts with dots between, or a list.",
-        (),
-        examples=["$oid", "profile.plan", ["a.b", "c"]],
+        (), examples=["$oid", "profile.plan", ["a.b", "c"]]
     )
-    transform: _OfColumn[_Steps] = key("Steps in order, such as [trim, lower, sha256].", ())
-    default: _OfColumn[_Constant] = key("Stands for a null.", examples=["free", 0])
-    null: _OfColumn[Literal["skip", "unset"]] = key(
-        "What becomes of a null: the property is left alone, or unset (only under $set).", "skip"
-    )
-    empty: _OfColumn[Literal["null", "keep"]] = key("An empty CSV field: a null, or empty text.", "null")
-    too_long: _OfColumn[Literal["reject", "truncate"]] = key(
-        "What becomes of text that is too long for Amplitude: the row is rejected, or it is cut.", "reject"
-    )
-    separator: _OfColumn[Text] = key("Parts text into a list; for `type: list`.", ",", examples=[";"])
-    mangled: _OfColumn[_Mangled] = key(
-        "What becomes of ids; only for user_id and device_id.", "reject", alias="ids"
-    )
-    nulls: Annotated[tuple[str, ...], written_as(_OfColumn[NullWords])] = key(
-        "Texts that mean null in this column, besides those of the job.", (), examples=[["unknown", "-"]]
-    )
-    invalid: _OfColumn[Literal["reject", "skip"]] = key(
-        "What becomes of a value that doesn't fit: its row is rejected, or goes without it. Not for ids.",
-        "reject",
-    )
-    unit: _OfDate[Unit | None] = key(
-        "What numbers count since 1970, for dates and times: seconds, or parts of a second."
-    )
+    transform: _OfColumn[_Steps] = ()
+    default: _OfColumn[_Constant] = key(examples=["free", 0])
+    null: _OfColumn[Literal["skip", "unset"]] = "skip"
+    empty: _OfColumn[Literal["null", "keep"]] = "null"
+    too_long: _OfColumn[Literal["reject", "truncate"]] = "reject"
+    separator: _OfColumn[Text] = key(",", examples=[";"])
+    mangled: _OfColumn[_Mangled] = key("reject", alias="ids")
+    nulls: Annotated[tuple[str, ...], written_as(_OfColumn[NullWords])] = key((), examples=[["unknown", "-"]])
+    invalid: _OfColumn[Literal["reject", "skip"]] = "reject"
+    unit: _OfDate[Unit | None] = None
     timezone: _OfDate[Annotated[str, AfterValidator(words.time_zone)]] | None = key(
-        "The zone of times that don't say theirs; with `type: date`, days are those there.",
-        examples=["Europe/Berlin"],
+        examples=["Europe/Berlin"]
     )
     values: Annotated[tuple[tuple[str, str], ...], written_as(_Meanings)] = key(
-        "What each text stands for: text, a number, true, false or null. Other texts don't fit.",
-        (),
-        examples=[{"yes": True, "no": False}],
+        (), examples=[{"yes": True, "no": False}]
     )
-    decimal: _OfNumber[words.DecimalSign] = key("The decimal sign of numbers in text.", ".", examples=[","])
-    thousands: Annotated[str, optional(_OfNumber[words.ThousandsSign], "")] = key(
-        "The sign between groups of three digits, in numbers in text.", "", examples=[".", " "]
-    )
-    strip: Annotated[str, optional(_OfNumber[words.AroundNumbers], "")] = key(
-        "Characters that are taken off both ends of the text before it is read as a number.",
-        "",
-        examples=["€ ", "%"],
-    )
+    decimal: _OfNumber[words.DecimalSign] = key(".", examples=[","])
+    thousands: Annotated[str, optional(_OfNumber[words.ThousandsSign], "")] = key("", examples=[".", " "])
+    strip: Annotated[str, optional(_OfNumber[words.AroundNumbers], "")] = key("", examples=["€ ", "%"])
 
 
 def without_effect(spec: ColumnSpec) -> Iterator[Problem]:

@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from .. import amplitude
 from .column_spec import ColumnSpec, SpecRole, column_entry
 from .problems import KeyPath, Problem, clipped
 from .scalars import Data, blank_is_empty
-from .words import SECTION, Flag, written_as
+from .words import Flag, keyed_section, written_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ROLES: Final[Mapping[str, SpecRole]] = {"user_id": "id", "device_id": "id", amplitude.TIME_FIELD: "time"}
-# The keys of the file, each with what an editor says of it; in the order of Identification.fields.
-_FIELDS: Final = {
-    "user_id": "Who: the id of your user. This or device_id is needed.",
-    "device_id": "Who: the id of the device.",
-    "app_version": "The version of the app.",
-    "platform": "The platform. Of the device family.",
-    "os_name": "The operating system. Of the device family.",
-    "os_version": "The operating system's version. Of the device family.",
-    "device_brand": "The device's brand. Of the device family.",
-    "device_manufacturer": "Who made the device. Of the device family.",
-    "device_model": "The device's model. Of the device family.",
-    "carrier": "The mobile carrier. Of the device family.",
-    "country": "The user's country. Of the place family.",
-    "region": "The user's region. Of the place family.",
-    "city": "The user's city. Of the place family.",
-    "dma": "The designated market area. Of the place family.",
-    "language": "The user's language.",
-    "paying": "Whether the user pays: the text true or false.",
-    "start_version": "The version of the app that the user first had.",
-    "time": "When it became so; only with `transport: batch`.",
-}
-_OPERATORS: Final = {
-    "$set": "Overwrites.",
-    "$setOnce": "Sets what isn't set yet.",
-    "$add": "Adds a number.",
-    "$append": "Puts values at a list's end.",
-    "$prepend": "Puts values at a list's beginning.",
-    "$preInsert": "Puts values that aren't there yet at a list's beginning.",
-    "$postInsert": "Puts values that aren't there yet at a list's end.",
-    "$remove": "Takes values out of a list.",
-}
+# The keys of the file for fields, in the order of `Identification.fields`.
+_FIELDS: Final = (*amplitude.ID_FIELDS, *amplitude.STRING_FIELDS, amplitude.TIME_FIELD)
+_OPERATORS: Final = tuple(name for name in amplitude.OPERATORS if name not in {"$clearAll", "$unset"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +31,40 @@ class Identification:
     `fields` has the ids, the string fields and the `time` by their API names; `groups` by group type;
     `operators` by operator and property, in the order of amplitude.OPERATORS and without $unset and
     $clearAll, which are the same for every row: `unset` names the properties, `clear_all` says whether.
+
+    - user_id: Who: the id of your user. This or device_id is needed.
+    - device_id: Who: the id of the device.
+    - app_version: The version of the app.
+    - platform: The platform. Of the device family.
+    - os_name: The operating system. Of the device family.
+    - os_version: The operating system's version. Of the device family.
+    - device_brand: The device's brand. Of the device family.
+    - device_manufacturer: Who made the device. Of the device family.
+    - device_model: The device's model. Of the device family.
+    - carrier: The mobile carrier. Of the device family.
+    - country: The user's country. Of the place family.
+    - region: The user's region. Of the place family.
+    - city: The user's city. Of the place family.
+    - dma: The designated market area. Of the place family.
+    - language: The user's language.
+    - paying: Whether the user pays: the text true or false.
+    - start_version: The version of the app that the user first had.
+    - time: When it became so; only with `transport: batch`.
+    - groups: The user's groups by group type; at most 5 types.
+    - user_properties: Properties (meaning $set), or operators with properties; never both.
+
+    A property may stand under one operator only:
+
+    - $clearAll: Removes all properties of the user first.
+    - $unset: Names of properties to remove.
+    - $set: Overwrites.
+    - $setOnce: Sets what isn't set yet.
+    - $add: Adds a number.
+    - $append: Puts values at a list's end.
+    - $prepend: Puts values at a list's beginning.
+    - $preInsert: Puts values that aren't there yet at a list's beginning.
+    - $postInsert: Puts values that aren't there yet at a list's end.
+    - $remove: Takes values out of a list.
     """
 
     fields: Mapping[str, ColumnSpec]
@@ -103,44 +109,27 @@ def _columns(role: SpecRole) -> Any:
     return Annotated[dict[str, column], BeforeValidator(blank_is_empty)]
 
 
-def _section(name: str, doc: str, keys: Mapping[str, tuple[Any, str]], **config: Any) -> Any:
-    """The type of a section of the file by the type and description of each key; it is read as a dict."""
-    found = {key: Annotated[type_ | None, Field(description=text)] for key, (type_, text) in keys.items()}
-    section = TypedDict(name, found, total=False)  # type: ignore[misc]
-    section.__doc__ = doc
-    return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
-
-
-_OperatorKeys: Final = _section(
+_DOC: Final = inspect.cleandoc(Identification.__doc__ or "")
+_OperatorKeys: Final = keyed_section(
     "Operators",
-    "User properties by operator; a property may stand under one of them only.",
-    {
-        "$clearAll": (Flag, "Removes all properties of the user first."),
-        "$unset": (list[_Name], "Names of properties to remove."),
-        **{name: (_columns(name), description) for name, description in _OPERATORS.items()},
-    },
+    f"User properties by operator; a property may stand under one of them only.\n\n{_DOC}",
+    {"$clearAll": Flag, "$unset": list[_Name], **{name: _columns(name) for name in _OPERATORS}},
 )
 # For the JSON Schema alone: properties without operators.
 _PlainProperties: Final = Annotated[
     dict[Annotated[str, Field(pattern=r"^[^$]")], Annotated[ColumnSpec, column_entry("$set")]],
     Field(json_schema_extra={"additionalProperties": False}),
 ]
-_IdentificationKeys: Final = _section(
+_Properties: Final[Any] = Annotated[
+    _OperatorKeys, BeforeValidator(_by_operator, json_schema_input_type=_OperatorKeys | _PlainProperties)
+]
+_IdentificationKeys: Final = keyed_section(
     "Identification",
-    "The identification of Amplitude's Identify API with column specs in place of values.",
+    _DOC,
     {
-        **{
-            name: (Annotated[ColumnSpec, column_entry(_ROLES.get(name, "field"))], description)
-            for name, description in _FIELDS.items()
-        },
-        "groups": (_columns("group"), "The user's groups by group type; at most 5 types."),
-        "user_properties": (
-            Annotated[
-                _OperatorKeys,
-                BeforeValidator(_by_operator, json_schema_input_type=_OperatorKeys | _PlainProperties),
-            ],
-            "Properties (meaning $set), or operators with properties; never both.",
-        ),
+        **{name: Annotated[ColumnSpec, column_entry(_ROLES.get(name, "field"))] for name in _FIELDS},
+        "groups": _columns("group"),
+        "user_properties": _Properties,
     },
     json_schema_extra={"anyOf": [{"required": ["user_id"]}, {"required": ["device_id"]}]},
 )
@@ -149,7 +138,7 @@ _IdentificationKeys: Final = _section(
 def _identification(keys: dict[str, Any]) -> Identification:
     given = {name: value for name, value in keys.items() if value}
     operators = {name: value for name, value in given.get("user_properties", {}).items() if value}
-    columns = [name for name in amplitude.OPERATORS if name in _OPERATORS and name in operators]
+    columns = [name for name in _OPERATORS if name in operators]
     return Identification(
         fields={name: given[name] for name in _FIELDS if name in given},
         groups=dict(sorted(given.get("groups", {}).items())),
@@ -175,9 +164,8 @@ def identification_problems(
     Paths begin below `identification`.
     """
     if not any(name in identification.fields for name in amplitude.ID_FIELDS):
-        yield Problem(
-            (), "neither `user_id` nor `device_id` is given; Amplitude needs one to know whose update it is"
-        )
+        needed = "Amplitude needs one to know whose update it is"
+        yield Problem((), f"neither `user_id` nor `device_id` is given; {needed}")
     for path, spec in identification.located():
         if spec.column is None and spec.constant is None:
             yield Problem(path, f"`{clipped(str(path[-1]))}` needs a `column`, or a `value` for a constant")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +29,24 @@ class _EditorSchema(GenerateJsonSchema):
             made.pop("default", None)
         return made
 
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        return _with_texts(super().dataclass_schema(schema))
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        return _with_texts(super().typed_dict_schema(schema))
+
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+def _with_texts(section: JsonSchemaValue) -> JsonSchemaValue:
+    """A section with the texts of its keys: lines `- KEY: text` behind its docstring's first paragraph."""
+    section["description"], _, texts = section.get("description", "").partition("\n\n")
+    for key, text in re.findall(r"^- (\S+): (.+(?:\n  .+)*)", texts, re.MULTILINE):
+        if key in section["properties"]:
+            told = {**section["properties"][key], "description": " ".join(text.split())}
+            section["properties"][key] = dict(sorted(told.items()))
+    return section
 
 
 def editor_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
@@ -46,7 +63,8 @@ def unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
             return "; it belongs at the top level"
         for section, part in schema["properties"].items():
             # Under `identification` it is rather the name of a property, such as `plan`.
-            if word in _keys_of(part, schema) and (section, path[0]) != ("run", "identification"):
+            known = any(word in one.get("properties", ()) for one in _alternatives(part, schema))
+            if known and (section, path[0]) != ("run", "identification"):
                 return f"; it belongs under `{section}`"
     owner = schema
     for key in path[:-1]:
@@ -58,11 +76,11 @@ def unknown_key_remedy(path: KeyPath, schema: dict[str, Any]) -> str:
             unnamed = (one["additionalProperties"] for one in parts if one.get("additionalProperties"))
             owner = next(chain(named, unnamed), {})
     # Steps without an argument are words in place of a mapping.
-    known = _keys_of(owner, schema)
-    known += [word for one in _alternatives(owner, schema) for word in one.get("enum", ())]
-    if path[:-1] == ("identification",) and nearest(word, known) is None:
+    parts = _alternatives(owner, schema)
+    words = [key for kind in ("properties", "enum") for one in parts for key in one.get(kind, ())]
+    if path[:-1] == ("identification",) and nearest(word, words) is None:
         return "; properties belong under `user_properties`"
-    return did_you_mean(word, known)
+    return did_you_mean(word, words)
 
 
 def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -73,7 +91,3 @@ def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> list[dict[str
     for one in part.get("anyOf", ()):
         found += _alternatives(one, schema)
     return found
-
-
-def _keys_of(part: dict[str, Any], schema: dict[str, Any]) -> list[str]:
-    return [key for one in _alternatives(part, schema) for key in one.get("properties", ())]

@@ -10,10 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from ..state_files import replacing_file
 
@@ -35,8 +34,7 @@ def file_digest(text: str, path: str | Path, environ: Mapping[str, str]) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownJob:
+class KnownJob(NamedTuple):
     """A job's name, state folder and endpoint, and where its API key is; `folder` is that of the file."""
 
     name: str
@@ -49,7 +47,7 @@ class KnownJob:
     @classmethod
     def of(cls, job: Job) -> Self:
         """What is known of a job that was loaded."""
-        same = {name: getattr(job, name) for name in cls.__slots__ if name != "endpoint"}
+        same = {name: getattr(job, name) for name in cls._fields if name != "endpoint"}
         return cls(**same, endpoint=job.destination.endpoint)
 
     @classmethod
@@ -65,7 +63,7 @@ class KnownJob:
             for place in own if state_dir is None else [state_dir]:
                 found = _read(place)
                 if found.get("digest") == digest:
-                    plain = {name: found[name] for name in cls.__slots__ if name != "folder"}
+                    plain = {name: found[name] for name in cls._fields if name != "folder"}
                     known = cls(**plain | {"folder": folder, "state_dir": folder / plain["state_dir"]})
                     if place in {state_dir, known.state_dir}:
                         return known
@@ -75,7 +73,7 @@ class KnownJob:
 def remember_job(state_dir: Path, job: Job, rows: int | None) -> None:
     """Leave in the state folder what is known of a job, and the rows of its source. Raises StateError."""
     known = KnownJob.of(job)
-    plain = {name: getattr(known, name) for name in KnownJob.__slots__ if name != "folder"}
+    plain = {name: getattr(known, name) for name in KnownJob._fields if name != "folder"}
     place = known.state_dir  # relative, as the job file may lie somewhere else tomorrow
     plain["state_dir"] = str(place.relative_to(job.folder) if place.is_relative_to(job.folder) else place)
     with replacing_file(state_dir / JOB_NOTES) as file:

@@ -126,7 +126,8 @@ def read_document(text: str) -> Document:
         message = f"there is a character U+{ord(strange[0]):04X}, which can't stand in a text file"
         raise UnreadableError(message, line_at(strange.start()))
     try:
-        return _DocumentBuilder(yaml.parse(text, Loader=LOADER), line_at).document()
+        line_of = lambda event: line_at(event.start_mark.index if event.start_mark else 0)  # noqa: E731
+        return _DocumentBuilder(yaml.parse(text, Loader=LOADER), line_of).document()
     except yaml.MarkedYAMLError as error:
         message, index = _syntax_error(error, text)
         raise UnreadableError(message, line_at(index)) from error
@@ -175,9 +176,8 @@ class _DocumentBuilder:
     merge keys and a second document are refused.
     """
 
-    def __init__(self, events: Iterator[yaml.Event], line_at: Callable[[int], int]) -> None:
-        self._events = events
-        self._line_at = line_at
+    def __init__(self, events: Iterator[yaml.Event], line_of: Callable[[yaml.Event], int]) -> None:
+        self._events, self._line_of = events, line_of
         self._parts = 0
         # By anchor: the value with the number of its parts, or None while it isn't complete.
         self._anchored: dict[str, tuple[Data, int] | None] = {}
@@ -191,7 +191,7 @@ class _DocumentBuilder:
         for number, event in enumerate(starts):
             if number:
                 message = "a second document begins here: a file holds one job"
-                raise UnreadableError(message, self._line(event))
+                raise UnreadableError(message, self._line_of(event))
             data = self._node(next(self._events), ())
         if data is None or data == "":
             raise UnreadableError("the file is empty: a job needs at least `identification`")
@@ -199,15 +199,11 @@ class _DocumentBuilder:
             raise UnreadableError("a job file is a mapping: lines such as `source: users.csv`", 1)
         return Document(data, self._lines, tuple(self._problems))
 
-    def _line(self, event: yaml.Event) -> int:
-        mark = event.start_mark
-        return self._line_at(mark.index if mark else 0)
-
     def _count(self, event: yaml.Event, parts: int) -> None:
         self._parts += parts
         if self._parts > MAX_PARTS:
             message = f"the file has more than {MAX_PARTS:,} parts, each alias counted as often as it is used"
-            raise UnreadableError(message, self._line(event))
+            raise UnreadableError(message, self._line_of(event))
 
     def _node(self, event: yaml.Event, path: KeyPath) -> Data:
         anchor = getattr(event, "anchor", None)
@@ -215,19 +211,19 @@ class _DocumentBuilder:
             name = clipped(str(anchor))
             if anchor not in self._anchored:
                 message = f"`*{name}` refers to nothing: no `&{name}` before it"
-                raise UnreadableError(message, self._line(event))
+                raise UnreadableError(message, self._line_of(event))
             if (known := self._anchored[anchor]) is None:
-                raise UnreadableError(f"`*{name}` stands inside of what it refers to", self._line(event))
+                raise UnreadableError(f"`*{name}` stands inside of what it refers to", self._line_of(event))
             self._count(event, known[1])
             return known[0]
         before = self._parts
         self._count(event, 1)
         if getattr(event, "tag", None) is not None:
-            self._problems.append(Problem(path, _TAG, self._line(event)))
+            self._problems.append(Problem(path, _TAG, self._line_of(event)))
         if anchor is not None:
             self._anchored[anchor] = None
         if not isinstance(event, yaml.ScalarEvent) and len(path) >= MAX_NESTING:
-            raise UnreadableError(_TOO_DEEP, self._line(event))
+            raise UnreadableError(_TOO_DEEP, self._line_of(event))
         value: Data
         if isinstance(event, yaml.ScalarEvent):
             value = self._text(event)
@@ -237,7 +233,7 @@ class _DocumentBuilder:
             value = []
             while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
                 place = (*path, len(value))
-                self._lines[place] = self._line(event)
+                self._lines[place] = self._line_of(event)
                 value.append(self._node(event, place))
         if anchor is not None:
             self._anchored[anchor] = value, self._parts - before
@@ -246,7 +242,7 @@ class _DocumentBuilder:
     def _mapping(self, path: KeyPath) -> dict[str, Data]:
         values: dict[str, Data] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            line = self._line(event)
+            line = self._line_of(event)
             if not isinstance(event, yaml.ScalarEvent):
                 raise UnreadableError("a key must be a plain word", line)
             self._count(event, 1)
@@ -270,7 +266,7 @@ class _DocumentBuilder:
     def _text(self, event: yaml.ScalarEvent) -> str:
         value: str = event.value
         if half := _SURROGATE.search(value):
-            raise UnreadableError(f"\\u{ord(half[0]):04x} is half a character", self._line(event))
+            raise UnreadableError(f"\\u{ord(half[0]):04x} is half a character", self._line_of(event))
         return value if event.style else PlainScalar(value)
 
 

@@ -1,8 +1,48 @@
-"""The options of a run, each once: for the command line, for variables of the environment, for a job file."""
+"""The options of a run, each once: for the command line, for variables of the environment, for a job file.
+
+The help of each stands here by its key in a job file, which is the option's name with underscores.
+
+- endpoint: Base URL to use instead of the job's region.
+- rate: Identifications per second; max: as many as are accepted.
+- requests_per_second: Requests per second; max: no limit.
+- batch_size: Most identifications in one request; 500 by default, 2000 with `transport: batch`.
+- concurrency: Most requests in flight at once.
+- max_rejects: Stop (exit 4) if more than N rows, or P% of the rows, are rejected.
+- accept_rejects: Exit with 0 if the run finishes, also if rows were rejected.
+- limit: Send only the first N rows of the source; the next run without it sends the rest.
+- plan: Send exactly what a plan of `check --save` says, or nothing (exit 4).
+- max_outage: Stop (exit 5) if the destination is unavailable for longer.
+- on_source_change: If an unfinished run has another source, job or destination: stop (exit 7), or restart,
+  which keeps what it had accepted.
+- restart: Give up the unfinished run, keep what it had accepted, and start over.
+- retry_wait: Pause after a first failed try; it grows with each further one.
+- throttle_wait: Pause after a 429 without Retry-After.
+- processes: Read and send in one process, or in two.
+- allow_http: Allow the API key to be sent over plain HTTP to another machine.
+- full: Send every row, also those that are unchanged since the last run.
+- min_rows: Stop (exit 4) before sending if the source has fewer rows than N, or than P% of the last run's; 0:
+  no minimum.
+- again: Send the source of the last run again, although the job has $add, $append or $prepend.
+- max_changes: Stop (exit 4) before sending if more than P% of the known users changed.
+- max_absent: With `absent: unset`: stop (exit 4) before sending if more than P% of the known users are
+  missing.
+- state_dir: Folder of the checkpoint and the rejects.
+- dry_run: Send nothing; show what the run would do, as `check` does.
+- json: Print the summary as one JSON object on stdout.
+- report: Write an HTML page about the run, or about the plan of a dry run.
+- mask: Keep no examples of rejects, nor words that may quote rows, on the page or in the record.
+- rejects: Write the rejects to this file: CSV for a spreadsheet, or NDJSON.
+- metrics_file: Write Prometheus metrics to this file.
+- notify: Tell a monitor: the summary as JSON to URL/start, then to URL, or to URL/fail. With
+  webhook+https://...: a message as JSON, for Slack and others. Other kinds of URL: by Apprise.
+- notify_when: Tell of the first failure and of the first success after it, of each run, or of each failure.
+- log_format: Log lines instead of the progress bar.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+import re
+from typing import Final, NamedTuple
 
 _SHARE: Final = r"(?:100|\d{1,2}(?:\.\d+)?)\s*%"
 _ROWS: Final = rf"(?a)\d+|{_SHARE}", "must be rows such as 100, or a share such as 1%"
@@ -21,77 +61,55 @@ PATTERNS: Final = {
 
 
 class RunOption(NamedTuple):
-    """An option: what it takes, its help, its default, and the highest number.
+    """An option: what it takes, its default, the highest number, what stands for a default, and its help.
 
-    A kind is one of `PATTERNS`, "flag", "target", "url", "file", "page", "folder", or words to choose from,
-    with `|`.
+    A kind is one of `PATTERNS`, "flag", "target", "url", "file", "output", "page", "folder", or words to
+    choose from, with `|`. `usual` says in words what happens without the option.
     """
 
     kind: str
-    text: str
     default: str | int | None = None
     most: int | None = None
+    usual: str = ""
+    text: str = ""
 
 
-# By key of a job file, which is the name of the option with underscores.
-# fmt: off
-_TABLE: Final[dict[str, tuple[Any, ...]]] = {
-    "endpoint": ("url", "Base URL to use instead of the job's region."),
-    "rate": ("rate", "Identifications per second; max: as many as are accepted.", "1000"),
-    "requests_per_second": (
-        "rate", "Requests per second; max: no limit.  [default: 100; max with --rate max]"),
-    "batch_size": (
-        "count", "Most identifications in one request; 500 by default, 2000 with `transport: batch`.",
-        None, 2000),
-    "concurrency": ("count", "Most requests in flight at once.", 8, 1000),
-    "max_rejects": ("reject limit", "Stop (exit 4) if more than N rows, or P% of the rows, are rejected."),
-    "accept_rejects": ("flag", "Exit with 0 if the run finishes, also if rows were rejected."),
-    "limit": ("count", "Send only the first N rows of the source; the next run without it sends the rest."),
-    "plan": ("file", "Send exactly what a plan of `check --save` says, or nothing (exit 4)."),
-    "max_outage": ("duration", "Stop (exit 5) if the destination is unavailable for longer.", "30m"),
-    "on_source_change": (
-        "stop|restart",
-        "If an unfinished run has another source, job or destination: stop (exit 7), or restart, which keeps "
-        "what it had accepted.  [default: restart; stop if the job has $add, $append or $prepend]"),
-    "restart": ("flag", "Give up the unfinished run, keep what it had accepted, and start over."),
-    "retry_wait": ("seconds", "Pause after a first failed try; it grows with each further one.", "1"),
-    "throttle_wait": (
-        "seconds", "Pause after a 429 without Retry-After.  [default: 15; 30 with `transport: batch`]"),
-    "processes": ("1|2", "Read and send in one process, or in two.  [default: the faster]"),
-    "allow_http": ("flag", "Allow the API key to be sent over plain HTTP to another machine."),
-    "full": ("flag", "Send every row, also those that are unchanged since the last run."),
-    "min_rows": (
-        "row minimum",
-        "Stop (exit 4) before sending if the source has fewer rows than N, or than P% of the last run's; 0: "
-        "no minimum.  [default: 1 if the last run had rows]"),
-    "again": (
-        "flag", "Send the source of the last run again, although the job has $add, $append or $prepend."),
-    "max_changes": (
-        "share",
-        "Stop (exit 4) before sending if more than P% of the known users changed.  [default: 90% if at least "
-        "1000 are known and the job is the same]"),
-    "max_absent": (
-        "share",
-        "With `absent: unset`: stop (exit 4) before sending if more than P% of the known users are missing.  "
-        "[default: 10% if at least 10 are known]"),
-    "state_dir": (
-        "folder", "Folder of the checkpoint and the rejects.  [default: .propsync/NAME beside the job file]"),
-    "dry_run": ("flag", "Send nothing; show what the run would do, as `check` does."),
-    "json": ("flag", "Print the summary as one JSON object on stdout."),
-    "report": ("page", "Write an HTML page about the run, or about the plan of a dry run."),
-    "mask": (
-        "flag", "Keep no examples of rejects, nor words that may quote rows, on the page or in the record."),
-    "rejects": ("list", "Write the rejects to this file: CSV for a spreadsheet, or NDJSON."),
-    "metrics_file": ("file", "Write Prometheus metrics to this file."),
-    "notify": (
-        "target",
-        "Tell a monitor: the summary as JSON to URL/start, then to URL, or to URL/fail. With webhook+https://"
-        "...: a message as JSON, for Slack and others. Other kinds of URL: by Apprise."),
-    "notify_when": (
-        "change|always|failure",
-        "Tell of the first failure and of the first success after it, of each run, or of each failure.  "
-        "[default: always; change for messages]"),
-    "log_format": ("text|json", "Log lines instead of the progress bar."),
+_TEXTS: Final = dict(re.findall(r"^- (\w+): (.+(?:\n  .+)*)", __doc__ or "", re.MULTILINE))
+_TABLE: Final = {
+    "endpoint": RunOption("url"),
+    "rate": RunOption("rate", "1000"),
+    "requests_per_second": RunOption("rate", usual="100; max with --rate max"),
+    "batch_size": RunOption("count", None, most=2000),
+    "concurrency": RunOption("count", 8, most=1000),
+    "max_rejects": RunOption("reject limit"),
+    "accept_rejects": RunOption("flag"),
+    "limit": RunOption("count"),
+    "plan": RunOption("file"),
+    "max_outage": RunOption("duration", "30m"),
+    "on_source_change": RunOption(
+        "stop|restart", usual="restart; stop if the job has $add, $append or $prepend"
+    ),
+    "restart": RunOption("flag"),
+    "retry_wait": RunOption("seconds", "1"),
+    "throttle_wait": RunOption("seconds", usual="15; 30 with `transport: batch`"),
+    "processes": RunOption("1|2", usual="the faster"),
+    "allow_http": RunOption("flag"),
+    "full": RunOption("flag"),
+    "min_rows": RunOption("row minimum", usual="1 if the last run had rows"),
+    "again": RunOption("flag"),
+    "max_changes": RunOption("share", usual="90% if at least 1000 are known and the job is the same"),
+    "max_absent": RunOption("share", usual="10% if at least 10 are known"),
+    "state_dir": RunOption("folder", usual=".propsync/NAME beside the job file"),
+    "dry_run": RunOption("flag"),
+    "json": RunOption("flag"),
+    "report": RunOption("page"),
+    "mask": RunOption("flag"),
+    "rejects": RunOption("list"),
+    "metrics_file": RunOption("output"),
+    "notify": RunOption("target"),
+    "notify_when": RunOption("change|always|failure", usual="always; change for messages"),
+    "log_format": RunOption("text|json"),
 }
-# fmt: on
-RUN_OPTIONS: Final = {name: RunOption(*row) for name, row in _TABLE.items()}
+RUN_OPTIONS: Final = {
+    name: one._replace(text=" ".join(_TEXTS.get(name, "").split())) for name, one in _TABLE.items()
+}

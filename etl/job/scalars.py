@@ -25,21 +25,16 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
 _MAX_DIGITS: Final = 300  # Python refuses to read integers of thousands of digits
 _MAX_INTEGER: Final = 2**63
-_EXPECTED: Final = {
-    "string": "text",
-    "texts": "text or a list of text",
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "date": "a date such as 2024-12-31",
-    "datetime": "a time such as 2024-12-31T23:59:59Z",
-    "list": "a list",
-}
-_PYTHON_TYPES: Final[dict[ConstantType, tuple[type, ...]]] = {
-    "number": (int, float),
-    "integer": (int,),
-    "boolean": (bool,),
-    "list": (list,),
+# What messages call a constant of a type, and what it is in Python.
+_TYPES: Final[dict[ConstantType, tuple[str, tuple[type, ...]]]] = {
+    "string": ("text", (str,)),
+    "texts": ("text or a list of text", (str,)),
+    "number": ("a number", (int, float)),
+    "integer": ("a whole number", (int,)),
+    "boolean": ("true or false", (bool,)),
+    "date": ("a date such as 2024-12-31", (str,)),
+    "datetime": ("a time such as 2024-12-31T23:59:59Z", (str,)),
+    "list": ("a list", (list,)),
 }
 
 
@@ -87,7 +82,7 @@ def written_constant(value: Data, type_: ConstantType) -> tuple[str, list[str]]:
     try:
         typed = _typed(value, type_)
     except (ValueError, OverflowError):
-        return "null", [f"must be {_EXPECTED[str(type_)]}"]
+        return "null", [f"must be {_TYPES[type_][0]}"]
     found = list(dict.fromkeys(_limit_faults(typed, depth=1)))
     return "null" if found else orjson.dumps(typed, option=orjson.OPT_SORT_KEYS).decode(), found
 
@@ -96,19 +91,17 @@ def _typed(value: Data, type_: ConstantType) -> Data:
     """The constant as its type has it. Raises ValueError or OverflowError if it isn't of the type."""
     if type_ == "texts" and isinstance(value, list):
         return [_typed(item, "string") for item in value]
-    if type_ in {"string", "texts", "date", "datetime"}:
-        if not isinstance(value, str):
-            raise ValueError("not text")
-        if type_ in {"string", "texts"}:
-            return str(value)
+    # Text is what stands in the file, also where that reads as a number.
+    as_text = isinstance(value, str) and type_ in {"string", "texts", "date", "datetime"}
+    read = str(value) if as_text else resolved(value)
+    _, types = _TYPES.get(type_, ("", (object,)))
+    if not isinstance(read, types) or (isinstance(read, bool) and type_ in {"number", "integer"}):
+        raise ValueError("not of the type")
+    if type_ in {"date", "datetime"}:
         # An ISO date, or a time in UTC and of fixed width, as Amplitude compares times as text.
         from ..dates import normalize_date, normalize_datetime  # they need pyarrow, and few jobs need them
 
-        return (normalize_date if type_ == "date" else normalize_datetime)(value)
-    read = resolved(value)
-    types = _PYTHON_TYPES.get(type_)
-    if types and (not isinstance(read, types) or (isinstance(read, bool) and type_ != "boolean")):
-        raise ValueError("not of the type")
+        return (normalize_date if type_ == "date" else normalize_datetime)(str(read))
     return read
 
 

@@ -1,6 +1,7 @@
 """A job: what its file says, checked, as one frozen structure that the rest of the program uses.
 
-A new key of a job is a field here, with its type, its default, and the text that editors show.
+A new key of a job is a field here, with its type and its default, and a line of the docstring, which is the
+text that editors show.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic.json_schema import SkipJsonSchema
@@ -57,7 +57,7 @@ from .sections import (
     RunOptions,
     with_sheet,
 )
-from .words import SECTION, NullWords, Text, as_list_of, key, optional
+from .words import SECTION, NullWords, Text, as_list_of, key, optional, written_as
 
 Missing: TypeAlias = Literal["fail", "null"]
 PartialFamilies: TypeAlias = Literal["refuse", "reset"]
@@ -66,110 +66,90 @@ NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 FINGERPRINT_VERSION: Final = 1
 # The fingerprint has these keys, and of all others those that are given.
 _ALWAYS_HASHED: Final = ("identification", "csv", "changes", "transform", "partial_families")
-_SENDS_NOTHING: Final = (
-    *("name", "source", "run", "api_key_env", "api_key_file"),
-    *("folder", "file", "lines", "digest"),
-)
+_SENDS_NOTHING: Final = {
+    *("name", "source", "run", "api_key_env", "api_key_file", "folder", "file", "lines", "digest")
+}
+_NOT_LEFT: Final = "a user who isn't in an export of increments hasn't left"
 
 
-def _keep_nulls(words: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    """Keep the job's words for null for the column specs, which come after them and have them, too."""
-    return info.context.setdefault("nulls", words)  # type: ignore[union-attr, no-any-return]
-
-
-_Name: TypeAlias = Annotated[Text, AfterValidator(words.job_name)]
 _Part = TypeVar("_Part")
 _Section: TypeAlias = Annotated[_Part, BeforeValidator(blank_is_empty)]
+_OutsideFile: TypeAlias = Annotated[_Part, SkipJsonSchema(), Field(init=False)]
+_KeptNulls: TypeAlias = Annotated[
+    NullWords, AfterValidator(lambda words, info: info.context.setdefault("nulls", words))
+]
+_CHANGES: Final = (
+    AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
+    BeforeValidator(  # a word says what is compared
+        lambda value: {"by": value} if isinstance(value, str) and not is_blank(value) else value,
+        ChangesBy | Changes,
+    ),
+)
+# YAML's null, as a file and as data have it, is the word.
+_NULL_IS_A_WORD: Final = (
+    BeforeValidator(lambda value: "null" if is_blank(value) else value),
+    WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job: where rows come from, how they become identifications, and where those go."""
+    """A job: where rows come from, how they become identifications, and where those go.
+
+    - name: Names the state folder; by default the file's name without its ending.
+    - source: Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.
+    - csv: How CSV files are written.
+    - sheet: Which sheet of a workbook is read; by default the first one that is visible.
+    - excel: Where the rows of a workbook stand.
+    - nulls: Texts that mean null in any text column, compared without the spaces around them.
+    - missing: What it means that a file lacks a column which other files have: the run stops before anything
+      is sent, or the column is null there. In NDJSON it is always null.
+    - transform: A Python function from DataFrame to DataFrame.
+    - identification: What Amplitude gets, with columns in place of values.
+    - partial_families: `reset` allows to map a part of a family; Amplitude then resets the rest of it to
+      null.
+    - destination: Where identifications go.
+    - absent: `unset` unsets the job's properties for users who were in the last export and left.
+    - changes: What is compared with the last run: every property, users as a whole, or nothing (off).
+    - api_key_env: The environment variable that holds the API key.
+    - api_key_file: The file that holds the API key, relative to this file.
+    - run: Options of the command run, with underscores; the command line and PROPSYNC_* variables win.
+    """
 
     __pydantic_config__ = SECTION
 
-    name: Annotated[str, optional(_Name, "")] = key(
-        "Names the state folder; by default the file's name without its ending.", ""
-    )
-    source: Annotated[tuple[Expanded, ...], as_list_of(Text)] = key(
-        "Files, folders, globs or URLs, relative to this file. ${VAR} is expanded.",
-        (),
-        examples=["exports/users-*.parquet"],
-    )
-    csv: _Section[CsvOptions] = key("How CSV files are written.", CsvOptions())
+    name: Annotated[str, optional(Annotated[Text, AfterValidator(words.job_name)], "")] = ""
+    source: Annotated[tuple[Expanded, ...], as_list_of(Text)] = key((), examples=["exports/users-*.parquet"])
+    csv: _Section[CsvOptions] = CsvOptions()
     # For the file alone: `excel` has it.
-    sheet: InitVar[Text | None] = key(
-        "Which sheet of a workbook is read; by default the first one that is visible.", examples=["Users"]
-    )
+    sheet: InitVar[Text | None] = key(examples=["Users"])
     excel: Annotated[_Section[ExcelOptions], AfterValidator(with_sheet)] = key(
-        "Where the rows of a workbook stand.", ExcelOptions(), validate_default=True
+        ExcelOptions(), validate_default=True
     )
-    # For the file alone: every column spec has them in its own `nulls`.
-    nulls: InitVar[Annotated[NullWords, AfterValidator(_keep_nulls)]] = key(
-        "Texts that mean null in any text column, compared without the spaces around them.",
-        (),
-        examples=[["NULL", "\\N", "n/a", "-"]],
-    )
-    # YAML's null, as a file and as data have it, is the word.
-    missing: Annotated[
-        Missing,
-        BeforeValidator(lambda value: "null" if is_blank(value) else value),
-        WithJsonSchema({"enum": ["fail", "null", None], "default": "fail"}),
-    ] = key(
-        "What it means that a file lacks a column which other files have: the run stops before anything is "
-        "sent, or the column is null there. In NDJSON it is always null.",
-        "fail",
-    )
-    transform: words.FunctionName | None = key(
-        "A Python function from DataFrame to DataFrame.", examples=["package.module:function"]
-    )
-    identification: IdentificationEntry = key(
-        "What Amplitude gets, with columns in place of values.", MISSING
-    )
-    partial_families: PartialFamilies = key(
-        "`reset` allows to map a part of a family; Amplitude then resets the rest of it to null.", "refuse"
-    )
-    destination: _Section[Destination] = key(
-        "Where identifications go.", Destination(amplitude.REGIONS["us"])
-    )
+    # For the file alone: every column spec has them in its own `nulls`, as specs are read after them.
+    nulls: InitVar[_KeptNulls] = key((), examples=[["NULL", "\\N", "n/a", "-"]])
+    missing: Annotated[Missing, *_NULL_IS_A_WORD] = "fail"
+    transform: words.FunctionName | None = key(examples=["package.module:function"])
+    identification: IdentificationEntry = key(MISSING)
+    partial_families: PartialFamilies = "refuse"
+    destination: _Section[Destination] = Destination(amplitude.REGIONS["us"])
     # For the file alone: `changes` has it.
-    absent: InitVar[Absent] = key(
-        "`unset` unsets the job's properties for users who were in the last export and left.", "keep"
+    absent: InitVar[Absent] = "keep"
+    changes: Annotated[_Section[Changes], *_CHANGES] = key(
+        Changes(), examples=["user", {"ignore": ["last_login_at"]}], validate_default=True
     )
-    # A word says what is compared.
-    changes: Annotated[
-        Changes,
-        BeforeValidator(
-            lambda value: (
-                {"by": value} if isinstance(value, str) and not is_blank(value) else blank_is_empty(value)
-            ),
-            ChangesBy | Changes,
-        ),
-        AfterValidator(lambda changes, info: replace(changes, absent=info.context["absent"])),
-    ] = key(
-        "What is compared with the last run: every property, users as a whole, or nothing (off).",
-        Changes(),
-        examples=["user", {"ignore": ["last_login_at"]}],
-        validate_default=True,
-    )
-    api_key_env: words.VariableName = key(
-        "The environment variable that holds the API key.", DEFAULT_KEY_VARIABLE
-    )
-    api_key_file: Text | None = key("The file that holds the API key, relative to this file.")
-    run: _Section[RunOptions] = key(
-        "Options of the command run, with underscores; the command line and PROPSYNC_* variables win.",
-        RunOptions(),
-    )
+    api_key_env: words.VariableName = DEFAULT_KEY_VARIABLE
+    api_key_file: Text | None = None
+    # Only what the file has, with None where it has nothing behind a key.
+    run: Annotated[Mapping[str, Any], written_as(_Section[RunOptions])] = field(default_factory=dict)
     # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
     # `file`; `lines` has the 1-based line of each key by its path, such as `run.rate`, and of each column
     # spec by its path in Identification.specs. `digest` is of the file and of the variables that it names, ""
     # where there is no file.
-    folder: Annotated[Path, SkipJsonSchema(), Field(init=False)] = Path()
-    file: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="job", compare=False)
-    lines: Annotated[Mapping[str, int], SkipJsonSchema(), Field(init=False)] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-    digest: Annotated[str, SkipJsonSchema(), Field(init=False)] = field(default="", compare=False, repr=False)
+    folder: _OutsideFile[Path] = Path()
+    file: _OutsideFile[str] = field(default="job", compare=False)
+    lines: _OutsideFile[Mapping[str, int]] = field(default_factory=dict, compare=False, repr=False)
+    digest: _OutsideFile[str] = field(default="", compare=False, repr=False)
 
     @classmethod
     def load(cls, path: str | Path, *, environ: Mapping[str, str] | None = None) -> Job:
@@ -201,7 +181,7 @@ class Job:
     @property
     def state_dir(self) -> Path:
         """The state folder if none is named elsewhere: that of the file, or one beside it."""
-        return self.folder / (self.run.state_dir or Path(".propsync", self.name))
+        return self.folder / (self.run.get("state_dir") or Path(".propsync", self.name))
 
 
 @cache
@@ -239,12 +219,8 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
         default = stated = ""
     with suppress(KeyError, ValueError):  # where the rest of the file is wrong, its name may still be right
         stated = words.job_name(str(data["name"]))
-    context = {
-        "environ": environ,
-        "key_variable": str(data.get("api_key_env", DEFAULT_KEY_VARIABLE)),
-        "sheet": data.get("sheet"),
-        "absent": data.get("absent", "keep"),
-    }
+    context = {"environ": environ, "sheet": data.get("sheet"), "absent": data.get("absent", "keep")}
+    context["key_variable"] = str(data.get("api_key_env", DEFAULT_KEY_VARIABLE))
     try:
         job = _adapter().validate_python(data, context=context)
     except ValidationError as error:
@@ -262,7 +238,7 @@ def _job(document: Document, *, name: str, folder: Path, environ: Mapping[str, s
 
 def fingerprint(job: Job) -> str:
     """64 hex digits of a hash over everything that changes what is sent; of `transform` only its name."""
-    return hashlib.sha256(_packed(_meaning(job))).hexdigest()
+    return _digest(_meaning(job))
 
 
 def key_fingerprints(job: Job) -> dict[str, str]:
@@ -271,7 +247,7 @@ def key_fingerprints(job: Job) -> dict[str, str]:
     del content["version"], content["identification"], content["destination"]
     keys = {f"identification.{path}": spec for path, spec in part.specs()} | content
     keys |= {"identification $unset": part.unset, "identification $clearAll": part.clear_all}
-    return {name: hashlib.sha256(_packed(one)).hexdigest()[:16] for name, one in keys.items() if one}
+    return {name: _digest(one)[:16] for name, one in keys.items() if one}
 
 
 def _given(part: Any) -> dict[str, Any]:
@@ -280,8 +256,9 @@ def _given(part: Any) -> dict[str, Any]:
     return {one.name: value for one, value in values if value not in (one.default, {})}
 
 
-def _packed(content: object) -> bytes:
-    return orjson.dumps(content, _given, orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+def _digest(content: object) -> str:
+    packed = orjson.dumps(content, _given, orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+    return hashlib.sha256(packed).hexdigest()
 
 
 def _meaning(job: Job) -> dict[str, Any]:
@@ -322,15 +299,13 @@ def _job_problems(job: Job, data: Mapping[str, Data]) -> Iterator[Problem]:
         yield Problem(("changes", "by"), message)
     if changes.by == "off" and changes.ignore:
         yield Problem(("changes", "ignore"), "`ignore` does nothing with `off`: nothing is compared")
-    reasons = {
-        "needs to know who was there before: not with `changes: off`": changes.by == "off",
-        f"can't be used with {unrepeatable}: a user who isn't in an export of increments hasn't left": bool(
-            unrepeatable
-        ),
-        "has nothing to unset: the job sets no user property": not operators,
-    }
-    for reason, holds in reasons.items() if changes.absent == "unset" else ():
-        if holds:
+    reasons = (
+        (changes.by == "off", "needs to know who was there before: not with `changes: off`"),
+        (unrepeatable, f"can't be used with {unrepeatable}: {_NOT_LEFT}"),
+        (not operators, "has nothing to unset: the job sets no user property"),
+    )
+    for holds, reason in reasons:
+        if holds and changes.absent == "unset":
             yield Problem(("absent",), f"`absent: unset` {reason}")
     yield from _ignore_problems(job, data.get("changes"))
 

@@ -9,7 +9,7 @@ import codecs
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -24,7 +24,9 @@ from pydantic import (
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
+    with_config,
 )
+from typing_extensions import TypedDict
 
 from .. import amplitude
 from .problems import clipped, did_you_mean
@@ -55,9 +57,19 @@ _NULL_SCALAR: Final = {"type": ["string", "number", "boolean", "null"]}
 Flag: TypeAlias = Annotated[bool, Strict(), BeforeValidator(resolved, json_schema_input_type=bool)]
 
 
-def key(text: str, default: object = None, **more: object) -> Any:
-    """A key of a section with the text that editors show; `more` is for pydantic's Field."""
-    return field(default=default, metadata={"description": text, **more})
+def key(default: object = None, **more: object) -> Any:
+    """A key of a section; `more` is for pydantic's Field. The docstring of the class says what it means."""
+    return field(default=default, metadata=more)
+
+
+def keyed_section(name: str, doc: str, keys: Mapping[str, Any], **config: Any) -> Any:
+    """The type of a section of the file by the type of each key; it is read as a dict.
+
+    `doc` is what the docstring of a class would be.
+    """
+    section = TypedDict(name, {key: type_ | None for key, type_ in keys.items()}, total=False)  # type: ignore[misc]
+    section.__doc__ = doc
+    return with_config(ConfigDict(**SECTION, **config))(section)  # type: ignore[typeddict-item]
 
 
 def written_as(file_type: Any) -> GetPydanticSchema:
@@ -189,9 +201,8 @@ def encoding(text: str) -> str:
         pass  # it is known, though it can't read a single byte
     except (LookupError, ValueError) as error:
         near = did_you_mean(text, KNOWN_ENCODINGS)
-        raise ValueError(
-            f"is `{clipped(text)}`, which is no text encoding that Python knows{near}"
-        ) from error
+        fault = f"is `{clipped(text)}`, which is no text encoding that Python knows{near}"
+        raise ValueError(fault) from error
     return codecs.lookup(text).name
 
 
@@ -200,9 +211,8 @@ def date_format(text: str) -> str:
     directives = [match[1] for match in re.finditer(r"%(.?)", text, re.DOTALL)]
     for directive in directives:
         if directive not in DATE_DIRECTIVES:
-            raise ValueError(
-                f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
-            )
+            fault = f"has `%{directive}`, which can't be read; a date such as 31/12/2024 is `%d/%m/%Y`"
+            raise ValueError(fault)
         if directive != "%" and directives.count(directive) > 1:
             raise ValueError(f"has `%{directive}` twice")
     if not {"y", "Y"} & set(directives):

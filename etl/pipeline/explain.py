@@ -27,6 +27,7 @@ from ..reader.file_reader import some_rows
 from ..snapshot import FinalChanges
 from ..state_files import is_there
 from ..subject import Subject, id_keys
+from ..text import MASK
 from .diff_base import DiffBase, open_diff_base
 from .row_pipeline import JobSource, RowPipeline
 from .settings import Settings, at_endpoint
@@ -37,6 +38,7 @@ class Value:
     """One place of the identification: the value in the source, the value to be sent, and why it differs.
 
     `column` is None for a constant. `sent` is None if nothing is sent for it; then `reason` has the cause.
+    Where the value is sent hashed, `source` is dots in its place: who may see the hash may not see the value.
     """
 
     place: str
@@ -166,7 +168,10 @@ def _values(
                 reason = skipped.get((spec.column or "", number), f"no value in the source{removed}")
             elif spec.default is not None and given.get(spec.column) in (None, ""):
                 reason = "the default"
-            found.append(Value(".".join(map(str, path)), spec.column, given.get(spec.column), value, reason))
+            source = given.get(spec.column)
+            if source not in (None, "") and any(step.verb == "sha256" for step in spec.transform):
+                source, reason = MASK, reason or "hashed, so its value in the source is hidden"
+            found.append(Value(".".join(map(str, path)), spec.column, source, value, reason))
         yield tuple(found)
 
 

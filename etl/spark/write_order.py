@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,8 +110,7 @@ def make_order(options: Mapping[str, str], columns: Mapping[str, str]) -> WriteO
     if "job" not in options:
         raise PropsyncSparkError('there is no option job; write .option("job", "job.yml")')
     job = Job.load(Path(options["job"]), environ=os.environ)
-    given = {one.name: getattr(job.run, one.name) for one in fields(job.run)}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in job.run.items() if value is not None}
     settings = _settings({**given, **options})
     job = at_endpoint(job, settings)
     _check_job(job, columns)
@@ -163,7 +162,7 @@ def _check_job(job: Job, columns: Mapping[str, str]) -> None:
             "`absent: unset` needs all users in one place; leave it out of the job file, or let propsync "
             "read the files that Spark wrote: propsync run job.yml"
         )
-    if job.run.limit is not None:
+    if job.run.get("limit") is not None:
         raise PropsyncSparkError("tasks can't keep to `run.limit` of the job file; write df.limit(n)")
     if not job.transform:  # which may make columns
         check_columns(job, list(columns))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import click
 import pytest
 
 from etl.cli.app import propsync as commands
+from etl.job import run_options
 from etl.job.run_options import RUN_OPTIONS
 from etl.sandbox import Sandbox
 from tests.acceptance import exports
@@ -145,6 +147,29 @@ def test_a_second_job_file_is_no_source(propsync: Propsync, job: Path, tmp_path:
     rows = tmp_path / "rows.json"
     rows.write_text('{"id": "user-1", "plan": "a", "score": 1}\n{"id": "user-2", "plan": "a", "score": 1}\n')
     assert propsync("check", job, rows).code == 0
+
+
+def test_every_option_has_its_help_in_the_order_of_the_table() -> None:
+    assert [name for name, one in RUN_OPTIONS.items() if one.text] == list(RUN_OPTIONS)
+    assert re.findall(r"^- (\w+): ", run_options.__doc__ or "", re.MULTILINE) == list(RUN_OPTIONS)
+
+
+def test_a_page_goes_to_the_standard_output_if_asked(
+    propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    propsync(*run(sandbox, job))
+    for command in (("check", job, "--report", "-"), ("report", job, "--output", "-")):
+        printed = propsync(*command)
+        assert printed.code in {0, 3}, printed.err
+        assert printed.out.startswith("<!DOCTYPE html>")
+        assert printed.out.endswith("</html>\n")
+    assert "both go to the standard output" in propsync("check", job, "--report", "-", "--json").err
+    for more in (("--metrics-file", "-"), ("--report", "-"), ("--report", "-", "--rate", "fast")):
+        assert propsync(*run(sandbox, job, *more)).code == 2
+    for refused in (("check", job, "--save", "-"), run(sandbox, job, "--report", "-")):
+        assert "is the standard output, which has other results" in propsync(*refused).err
+    assert not Path("-").exists()
 
 
 # --- rejects ---------------------------------------------------------------------------------------------

@@ -134,4 +134,4 @@ def test_the_page_shows_the_files_as_they_are(path: Path) -> None:
 def test_the_job_file_of_the_page_is_one() -> None:
     (block,) = blocks(DOCS / "schedulers.md", "yaml")
     job = parse_job(block.text, name=block.note, folder=Path())
-    assert (job.run.notify or "").startswith("webhook+https://")
+    assert (job.run.get("notify") or "").startswith("webhook+https://")

@@ -41,7 +41,8 @@ def job_files(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     text = (
         json.dumps(data, indent=1, ensure_ascii=False)
         if flow is None
-        else yaml.safe_dump(data, default_flow_style=flow, allow_unicode=True)
+        # A folder that is broken over two lines is not guessed; then the file is loaded.
+        else yaml.safe_dump(data, default_flow_style=flow, allow_unicode=True, width=1000)
     )
     environ = {"HOST": draw(st.sampled_from(["one", "two"])), "KEY": "secret"}
     if draw(st.booleans()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl import Explanation, Job, explain
+from etl import Explanation, Job, explain, preview
 from etl.cli.app import propsync
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from etl.text import MASK
 from tests.examples import examples
 from tests.pipeline.making import run_once
 
@@ -105,6 +107,27 @@ def test_each_value_has_its_reason(tmp_path: Path, sandbox: Sandbox) -> None:
     (row,) = explained(job, "abc", sandbox).rows
     assert row.code == "short_id"
     assert explained(job, "user-9", sandbox).rows == []
+
+
+def test_of_a_hashed_value_only_the_hash_is_shown(tmp_path: Path, sandbox: Sandbox) -> None:
+    job = job_in(tmp_path, "property")
+    hashed = {"column": "plan", "transform": ["trim", "lower", "sha256"]}
+    properties = {"hashed": hashed, "again": {**hashed, "default": "none"}, "score": SCORE}
+    identification = {"user_id": "id", "user_properties": properties}
+    job = Job.of({"name": "t", "source": "u.csv", "identification": identification}, folder=tmp_path)
+    write(tmp_path, [{"id": "user-7", "device": "", "plan": "anna@x.org", "score": "2"}])
+    found = explained(job, "user-7", sandbox)
+    digest = sha256(b"anna@x.org").hexdigest()
+    assert [(value.source, value.sent) for value in found.rows[0].values] == [
+        ("user-7", "user-7"),
+        (MASK, digest),
+        (MASK, digest),
+        ("2", 2),
+    ]
+    assert "anna" not in f"{found} {list(preview(job))}"
+    assert "hidden" in str(found.rows[0].values[1].reason)
+    write(tmp_path, [{"id": "user-7", "device": "", "plan": "", "score": "2"}])
+    assert explained(job, "user-7", sandbox).rows[0].values[2].reason == "no value in the source"
 
 
 def test_a_reject_of_the_last_run_is_found(tmp_path: Path, sandbox: Sandbox) -> None:

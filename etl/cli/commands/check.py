@@ -6,10 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ExitCode
+from ...errors import ExitCode, UsageError
 from .. import options
-from ..console import show_json, show_lines, show_styled
-from ..options import PATH, command, option, switch
+from ..console import is_stdout, show_json, show_lines, show_styled, write_output
+from ..options import OUTPUT, PATH, command, option, switch
 
 if TYPE_CHECKING:
     from ...job import Job
@@ -17,21 +17,13 @@ if TYPE_CHECKING:
     from ...reader import Source
 
 
-@options.from_environment
-@command(
-    "check",
-    "propsync check job.yml",
-    "propsync check job.yml exports/new.csv --rate 3000 --json",
-    "propsync check job.yml --report plan.html --mask",
-    "propsync check job.yml --save plan.json    (to be reviewed, and then run)",
-)
-@options.JOB
-@options.SOURCES
+@command("check", variables=True)
+@options.JOB_AND_SOURCES
 @options.run_options("endpoint", "rate", "requests_per_second", "batch_size", "max_rejects")
 @options.run_options("full", "min_rows", "again", "max_changes", "max_absent", "state_dir", "rejects")
 @option("--report", "FILE.html", PATH, "Write an HTML page about the plan.")
 @option(
-    "--save", "FILE", PATH, "Write the plan to a file that `run --plan` takes; it has no values of users."
+    "--save", "FILE", OUTPUT, "Write the plan to a file that `run --plan` takes; it has no values of users."
 )
 @switch("--with-values", "With --save: write ids and values of users, too.")
 @switch("--mask", "Show no ids and no values of users, here or on the page.")
@@ -54,28 +46,39 @@ def check_command(
     reason and by value; requests, bytes, and the time at the given rate. It needs no API key and changes no
     state. Exit code 3 if rows would be rejected, 4 if a guard would stop `run`: too few rows, too many
     changes, rejects or users who left, or a source with counters that was already sent.
+
+    Examples
+      propsync check job.yml
+      propsync check job.yml exports/new.csv --rate 3000 --json
+      propsync check job.yml --report plan.html --mask
+      propsync check job.yml --save plan.json    (to be reviewed, and then run)
     """
     from ...checkpoint import StateDir
     from ...checkpoint.capabilities import Capabilities
     from ...state_files import check_writable
 
-    for path in filter(None, (report, save)):
+    paged = is_stdout(report)
+    if paged and as_json:
+        raise UsageError("--report - and --json both go to the standard output", hint="leave one of them out")
+    outputs = {"report": None if paged else report, "save": save, "rejects": rejects}
+    for path in filter(None, (outputs["report"], save)):
         check_writable(path)
     loaded, flags = options.load_for_command(job, flags)
-    options.spare_inputs({"report": report, "save": save, "rejects": rejects}, sources, loaded, job)
+    options.spare_inputs(outputs, sources, loaded, job)
     source = options.open_job_source(loaded, sources)
     if save is not None and not source.repeatable:
         from ...pipeline.saved_plan import stream_error
 
         raise stream_error()
     found = make_plan(loaded, source, options.settings_of(**flags), rejects, proof=save is not None)
-    show_plan(found, as_json=as_json, mask=mask)
+    if not paged:
+        show_plan(found, as_json=as_json, mask=mask)
     if report is not None:
         write_page(found, report, mask=mask)
     if save is not None:
         found.save(save, with_values=with_values)
     known = Capabilities.load(StateDir(flags["state_dir"] or loaded.state_dir), found.endpoint)
-    if known and not as_json:
+    if known and not (as_json or paged):
         show_lines(["", f"  {known}"])
     return exit_code_of(found)
 
@@ -89,12 +92,12 @@ def make_plan(job: Job, source: Source, settings: Settings, rejects: Path | None
     from ...pipeline.run import no_listener
     from ..reporter import terminal_bar
 
-    listed = None
+    listed, on_rejects = None, None
     if rejects is not None:
         from ...listeners.reject_list import RejectList
 
         listed = RejectList(rejects)
-    on_rejects = listed.add if listed else None
+        on_rejects = listed.add
     with terminal_bar() or nullcontext(no_listener) as listener:
         found = plan_job(
             job, source, settings=settings, on_rejects=on_rejects, listener=listener, proof=proof
@@ -125,6 +128,5 @@ def show_plan(plan: Plan, *, as_json: bool, mask: bool = False) -> None:
 def write_page(plan: Plan, report: Path, *, mask: bool) -> None:
     """Write the page of a plan. Raises StateError."""
     from ...listeners.report import plan_page  # needs jinja2
-    from ...state_files import write_whole
 
-    write_whole(report, plan_page(plan.as_dict(mask=mask)), private=not mask)
+    write_output(report, plan_page(plan.as_dict(mask=mask)), private=not mask)

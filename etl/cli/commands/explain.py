@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from ..console import show_json, show_lines
-from ..options import ENDPOINT, JOB, JSON_FLAG, SOURCES, STATE_DIR, command, load_for_command, open_job_source
+from .. import options
+from ..console import show_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,32 +22,27 @@ _LONGEST: Final = 200
 _WIDTH: Final = 18  # of a name and of a value; longer ones push what follows to the right
 
 
-@command(
-    "explain",
-    "propsync explain job.yml --user 4711",
-    "propsync explain job.yml exports/new.csv --user 4711 --json | jq .next",
-)
-@JOB
-@SOURCES
+@options.command("explain")
+@options.JOB_AND_SOURCES
 @click.option("--user", metavar="ID", required=True, help="The user id or device id, as Amplitude has it.")
-@ENDPOINT
-@STATE_DIR
-@JSON_FLAG
+@options.PLACES
+@options.JSON_FLAG
 def explain_command(job: Path, sources: tuple[str, ...], user: str, as_json: bool, **flags: Any) -> None:
     """Show the rows of one user with their places, and what each value became and why.
 
     Then what the snapshot holds, what the next run would send, and the user's rejects of the last run. It
     reads the whole source, needs no API key and changes no state.
+
+    Examples
+      propsync explain job.yml --user 4711
+      propsync explain job.yml exports/new.csv --user 4711 --json | jq .next
     """
     from ...pipeline import Settings, explain_user
 
-    loaded, flags = load_for_command(job, flags)
-    source = open_job_source(loaded, sources)
+    loaded, flags = options.load_for_command(job, flags)
+    source = options.open_job_source(loaded, sources)
     found = explain_user(loaded, source, user.strip(), settings=Settings(**flags))
-    if as_json:
-        show_json(asdict(found))
-    else:
-        show_lines(_lines(found))
+    show_result(asdict(found), _lines(found), as_json=as_json)
 
 
 def _lines(found: Explanation) -> Iterator[str]:

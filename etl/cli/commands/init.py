@@ -11,18 +11,14 @@ import click
 
 from ...errors import UsageError
 from ...text import shell_word
-from ..console import current, show_file
+from ..console import current, is_stdout, write_output
 from ..options import PATH, command, spare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@command(
-    "init",
-    "propsync init users.csv -o job.yml",
-    "propsync init 'exports/*.parquet' > job.yml",
-)
+@command("init")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=PATH, help="Where to write it.  [default: -, which is stdout]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -32,11 +28,15 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
     The job file says how the source is written and which column identifies the user. Each column gets
     the type that most of its values have, the words for null that it holds are listed, and personal data is
     hashed or left out. What doesn't fit is told. Read the file before you run it.
+
+    Examples
+      propsync init users.csv -o job.yml
+      propsync init 'exports/*.parquet' > job.yml
     """
     from ...init import propose_job
-    from ...state_files import check_writable, write_whole
+    from ...state_files import check_writable
 
-    output = None if output == Path("-") else output
+    output = None if is_stdout(output) else output
     if output is not None and output.exists() and not force:
         raise UsageError(f"{output} exists already", hint="name another file, or add --force")
     spare_inputs({"output": output}, sources)
@@ -44,10 +44,7 @@ def init_command(sources: tuple[str, ...], output: Path | None, force: bool) -> 
         check_writable(output)
     with reading_progress() as progress:
         proposal = propose_job(sources, output, progress)
-    if output is None:
-        show_file(proposal.text)
-    else:
-        write_whole(output, proposal.text)
+    write_output(output, proposal.text)
     for note in proposal.notes:
         current().message("noted", note)
     if output is not None:

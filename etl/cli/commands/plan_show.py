@@ -10,11 +10,7 @@ from ..console import show, show_json, show_styled
 from ..options import JSON_FLAG, PATH, command, switch
 
 
-@command(
-    "plan",
-    "propsync plan show plan.json",
-    "propsync plan show plan.json --markdown > comment.md",
-)
+@command("plan")
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("plan", type=PATH)
 @switch("--markdown", "Print Markdown, as for a comment on a pull request.")
@@ -24,6 +20,10 @@ def plan_command(action: str, plan: Path, markdown: bool, as_json: bool) -> None
 
     It reads nothing but the file. Whether the plan still holds is found out by `run --plan`, before it sends
     anything. Exit code 2 if the file is damaged or was edited.
+
+    Examples
+      propsync plan show plan.json
+      propsync plan show plan.json --markdown > comment.md
     """
     from ...listeners.plan_text import review_lines, review_markdown
     from ...pipeline.saved_plan import SavedPlan

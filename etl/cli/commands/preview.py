@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +11,8 @@ import click
 from ...errors import UsageError
 from ...text import visible
 from .. import options
-from ..console import current, printable_json, show
-from ..options import JOB, SOURCES, command, option
+from ..console import current, printable_json, show, table_text
+from ..options import JOB_AND_SOURCES, command, option, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,19 +24,13 @@ _COLUMN: Final = 20  # what a column of values needs at least, with the space be
 _WIDEST_NAME: Final = 32
 
 
-@command(
-    "preview",
-    "propsync preview job.yml",
-    "propsync preview job.yml --user user-1001",
-    "propsync preview job.yml --sample 20 --json | jq .user_properties",
-)
-@JOB
-@SOURCES
+@command("preview")
+@JOB_AND_SOURCES
 @option("-n", "N", click.IntRange(min=1), "How many.  [default: 5; with --user all]")
 @option("--user", "ID", str, "Those of a user or device, by the id that is sent; reads the whole source.")
 @option("--sample", "N", click.IntRange(min=1), "Those of N random rows of the whole source.")
 @option("--seed", "N", int, "Decides which rows --sample takes.", default=0)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as when piped.")
+@switch("--json", "One JSON object per line, as when piped.", "as_json")
 def preview_command(
     job: Path,
     sources: tuple[str, ...],
@@ -50,6 +43,11 @@ def preview_command(
     """Show identifications as they would be sent, before rows of one user are merged.
 
     On a terminal they are the columns of a table; else, or with --json, there is one JSON object per line.
+
+    Examples
+      propsync preview job.yml
+      propsync preview job.yml --user user-1001
+      propsync preview job.yml --sample 20 --json | jq .user_properties
     """
     from ...pipeline import first_rows, sampled_rows
 
@@ -80,30 +78,19 @@ def preview_command(
 def _tables(rows: Sequence[PreviewedRow], width: int) -> Iterator[str]:
     """Tables of at most `width` columns: a line for each field, and a column for each of some rows."""
     import orjson
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     found = [(row, dict(_fields(orjson.loads(row.json)))) for row in rows]
     names = list(dict.fromkeys(name for _, fields in found for name in fields))
     several = len({row.source for row in rows}) > 1
     most = max(1, (width - min(max(map(len, names), default=0), _WIDEST_NAME) - 1) // _COLUMN)
-    console = Console(width=width)
-    for _, group in groupby(enumerate(found), lambda item: item[0] // most):
-        part = [item for _, item in group]
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("", style="cyan", max_width=_WIDEST_NAME, overflow="fold")
-        for row, _ in part:
-            place = f"{visible(row.source)}\n" if several else ""
-            table.add_column(Text(f"{place}row {row.row:,}"), overflow="fold")
-        for name in names:
-            if any(name in fields for _, fields in part):
-                table.add_row(
-                    Text(visible(name)), *(Text(visible(fields.get(name, ""))) for _, fields in part)
-                )
-        with console.capture() as capture:
-            console.print(table)
-        yield capture.get()
+    for begin in range(0, len(found), most):
+        part = found[begin : begin + most]
+        places = (f"{visible(row.source)}\n" if several else "" for row, _ in part)
+        header = [f"{place}row {row.row:,}" for place, (row, _) in zip(places, part, strict=True)]
+        given = [name for name in names if any(name in fields for _, fields in part)]
+        cells = [[name, *(fields.get(name, "") for _, fields in part)] for name in given]
+        looks = {"style": "cyan", "max_width": _WIDEST_NAME}
+        yield table_text(["", *header], (map(visible, row) for row in cells), width, **looks)
 
 
 def _fields(data: dict[str, Any], owner: str = "") -> Iterator[tuple[str, str]]:

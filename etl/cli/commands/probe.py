@@ -12,7 +12,7 @@ import click
 
 from ...errors import UsageError
 from .. import options
-from ..console import current, show_json, show_lines
+from ..console import current, show_result
 from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
@@ -26,20 +26,14 @@ This sends up to {requests} requests with up to {size} in all to
 who stay there. It takes a few minutes. Use the key of a test project."""
 
 
-@options.from_environment
-@command(
-    "probe",
-    "AMPLITUDE_API_KEY=... propsync probe job.yml",
-    "propsync probe job.yml --limits --yes --json    (on a test project)",
-)
+@command("probe", variables=True)
 @options.JOB
 @switch("--limits", "Also find out what a request may hold, and what Amplitude does with unusual ones.")
 @switch("--yes", "Don't ask before --limits begins.")
 @option(
     "--settle", "DURATION", parse_duration, "With --limits: wait so long before reading back.", default="60s"
 )
-@options.ENDPOINT
-@options.STATE_DIR
+@options.PLACES
 @switch("--allow-http", "Allow the keys to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
 def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bool, **flags: Any) -> None:
@@ -48,6 +42,10 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     Exit code 5 if the key doesn't work where the job sends to. With --limits, also find out on a test project
     what no page says, and keep the answers in capabilities.json in the state folder; `run` then keeps to
     them. With the secret key in AMPLITUDE_SECRET_KEY, more questions are answered.
+
+    Examples
+      AMPLITUDE_API_KEY=... propsync probe job.yml
+      propsync probe job.yml --limits --yes --json    (on a test project)
     """
     from ...job import read_api_key, read_secret_key
     from ...readback import probe_key, probe_limits
@@ -60,10 +58,7 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
     region = f" (region {known.region})" if known.region else ""
     message = f"{loaded.name}: the API key works at {known.endpoint}{region}"
     if not limits:
-        if as_json:
-            show_json({"endpoint": known.endpoint, "region": known.region})
-        else:
-            show_lines([message])
+        show_result({"endpoint": known.endpoint, "region": known.region}, [message], as_json=as_json)
         return
     secret_key = None
     with suppress(UsageError):
@@ -75,17 +70,14 @@ def probe_command(job: Path, limits: bool, yes: bool, settle: float, as_json: bo
         invocation.message("probe", line)
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError(
-                "--limits asks before it begins, and there is no terminal; it sent nothing", hint="give --yes"
-            )
+            message = "--limits asks before it begins, and there is no terminal; it sent nothing"
+            raise UsageError(message, hint="give --yes")
         click.confirm("Go on?", abort=True, err=True)
     result = probe_limits(
         loaded, key, secret_key, settle=settle, notify=lambda text: invocation.message("probe", text), **flags
     )
-    if as_json:
-        show_json(result.as_json())
-        return
-    show_lines([f"{loaded.name}: {result.endpoint}", "", *capability_lines(result)])
+    lines = [f"{loaded.name}: {result.endpoint}", "", *capability_lines(result)]
+    show_result(result.as_json(), lines, as_json=as_json)
 
 
 def capability_lines(known: Capabilities) -> Iterator[str]:

@@ -45,19 +45,8 @@ class _RunCommand(click.Command):
             raise click.exceptions.Exit(reporter.exit_code) from error
 
 
-@options.from_environment
-@command(
-    "run",
-    "AMPLITUDE_API_KEY=... propsync run job.yml",
-    "propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%",
-    "propsync run job.yml --limit 100    (a canary; without it, the rest)",
-    "propsync run job.yml --plan plan.json    (exactly that, or nothing)",
-    "propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)",
-    "propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)",
-    cls=_RunCommand,
-)
-@options.JOB
-@options.SOURCES
+@command("run", cls=_RunCommand, variables=True)
+@options.JOB_AND_SOURCES
 @options.run_options()
 def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
     """Send the source as the JOB file says. The same command again resumes an unfinished run.
@@ -67,6 +56,14 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
 
     Options may also stand in the job file, under `run`, or in variables such as PROPSYNC_RATE. The command
     line wins, then the variable.
+
+    Examples
+      AMPLITUDE_API_KEY=... propsync run job.yml
+      propsync run job.yml exports/2024-05-01.parquet --max-rejects 1%
+      propsync run job.yml --limit 100    (a canary; without it, the rest)
+      propsync run job.yml --plan plan.json    (exactly that, or nothing)
+      propsync run job.yml .propsync/job/rejects.ndjson    (rejects, once fixed)
+      propsync run job.yml --endpoint http://127.0.0.1:8900    (to a sandbox)
     """
     from ..reporter import Channels, RunReporter
 
@@ -89,10 +86,8 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
         settings = options.settings_of(handle_signals=True, **flags)
         if dry_run:
             if settings.limit is not None:
-                raise UsageError(
-                    "a dry run reads all of the source, so --limit has no meaning",
-                    hint="leave one of them out, or look at the first rows with `propsync preview`",
-                )
+                hint = "leave one of them out, or look at the first rows with `propsync preview`"
+                raise UsageError("a dry run reads all of the source, so --limit has no meaning", hint=hint)
             from ...pipeline.saved_plan import SavedPlan
 
             saved = None if settings.plan is None else SavedPlan.load(Path(settings.plan))

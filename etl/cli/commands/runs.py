@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..console import current, show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, command, know_job
+from ..console import current, show_result
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, know_job, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,24 +17,26 @@ if TYPE_CHECKING:
     from ...run_events import Summary
 
 
-@command("runs", "propsync runs job.yml", "propsync runs job.yml -n 1 --json | jq '.[0].summary'")
+@command("runs")
 @JOB
-@click.option("-n", "count", metavar="N", type=click.IntRange(min=1), default=20, show_default=True,
-              help="How many, the latest first.")  # fmt: skip
+@option("-n", "N", click.IntRange(min=1), "How many, the latest first.", default=20)
 @STATE_DIR
 @JSON_FLAG
-def runs_command(job: Path, count: int, state_dir: Path | None, as_json: bool) -> None:
-    """List past runs, also those that could not begin. The last 100 of at most a year are kept."""
+def runs_command(job: Path, n: int, state_dir: Path | None, as_json: bool) -> None:
+    """List past runs, also those that could not begin. The last 100 of at most a year are kept.
+
+    Examples
+      propsync runs job.yml
+      propsync runs job.yml -n 1 --json | jq '.[0].summary'
+    """
     from itertools import islice
 
     from ...checkpoint.history import past_runs
 
     known = know_job(job, state_dir)
-    found = list(islice(_readable(past_runs(known.state_dir)), count))
-    if as_json:
-        show_json([data for data, *_ in found])
-    elif found:
-        show_lines(_lines(found))
+    found = list(islice(_readable(past_runs(known.state_dir)), n))
+    if as_json or found:
+        show_result([data for data, *_ in found], _lines(found), as_json=as_json)
     else:
         current().message("nothing", f"{known.name} has no past runs in {known.state_dir}")
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from ..console import show_file
+from ..console import write_output
 from ..options import command
 
 
-@command(
-    "schema",
-    "propsync schema > job.schema.json",
-    "and as the first line of the job file:",
-    "# yaml-language-server: $schema=job.schema.json",
-)
+@command("schema")
 def schema_command() -> None:
-    """Print the JSON Schema of the job file, with which editors complete and check it."""
+    """Print the JSON Schema of the job file, with which editors complete and check it.
+
+    Examples
+      propsync schema > job.schema.json
+      and as the first line of the job file:
+      # yaml-language-server: $schema=job.schema.json
+    """
     import orjson
 
     from ...job.spec import job_schema
 
-    show_file(orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())
+    write_output(None, orjson.dumps(job_schema(), option=orjson.OPT_INDENT_2).decode())

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...tally import ROW_ENDS
 from ...text import counted, rows_text, size, span, visible
-from ..console import show_json, show_lines
-from ..options import JOB, JSON_FLAG, STATE_DIR, command, from_environment, know_job, switch
+from ..console import show_result
+from ..options import JOB, JSON_FLAG, STATE_DIR, command, know_job, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 _MOST_FILES: Final = 10
 
 
-@from_environment
-@command(
-    "status",
-    "propsync status job.yml",
-    "propsync status job.yml --watch    (a run in another terminal)",
-    "propsync status job.yml --json | jq .rows",
-)
+@command("status", variables=True)
 @JOB
 @STATE_DIR
 @switch("--watch", "Show it anew every second, until no run is active.")
@@ -36,15 +30,17 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
 
     Of a run under way, also of another process, it shows how fast it is, when it will end, and whether it
     waits for the destination.
+
+    Examples
+      propsync status job.yml
+      propsync status job.yml --watch    (a run in another terminal)
+      propsync status job.yml --json | jq .rows
     """
     from ...pipeline import status_of
 
     known = know_job(job, state_dir)
     found: dict[str, Any] = status_of(known)
-    if as_json:
-        show_json(found)
-        return
-    if watch and sys.stdout.isatty():
+    if watch and sys.stdout.isatty() and not as_json:
         from rich.live import Live
         from rich.text import Text
 
@@ -55,7 +51,7 @@ def status_command(job: Path, state_dir: Path | None, watch: bool, as_json: bool
                     return
                 time.sleep(1.0)
                 found = status_of(known)
-    show_lines(_lines(found))
+    show_result(found, _lines(found), as_json=as_json)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

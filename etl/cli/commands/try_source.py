@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,13 @@ import click
 from ...errors import InterruptedRunError, UsageError
 from ...text import shell_word
 from .. import options
-from ..console import current, open_browser, show, show_lines
+from ..console import current, open_browser, show, show_lines, table_text
 from ..options import command, option, switch
 from .init import reading_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ...pipeline.plan import Plan
-    from ...run_events import Event, Summary
+    from ...run_events import Event
     from ...sandbox import Sandbox
 
 _KEY = "key-of-a-trial"
@@ -29,11 +28,7 @@ _MOST_SHOWN = 3
 _LONGEST = 36  # columns of a value in the table
 
 
-@command(
-    "try",
-    "propsync try users.csv",
-    "propsync try 'exports/*.parquet' -o job.yml --limit 1000",
-)
+@command("try")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep the job file here.")
 @option("--limit", "N", click.IntRange(min=1), "Send only the first N rows.", default=100_000)
@@ -44,11 +39,16 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
     It needs no account, no key and no job file, and leaves nothing behind. On a terminal the sandbox goes on
     until Ctrl-C, and its page shows each user before and after; elsewhere only a table of the first users is
     printed. The exit code is that of the run.
+
+    Examples
+      propsync try users.csv
+      propsync try 'exports/*.parquet' -o job.yml --limit 1000
     """
     import tempfile
 
     from ...init import propose_job
     from ...job import Job
+    from ...listeners.summary import row_phrases
     from ...pipeline import Settings, plan_job, run_job
     from ...sandbox import running_sandbox
     from ...sandbox.web_page import Trial
@@ -67,23 +67,20 @@ def try_command(sources: tuple[str, ...], output: Path | None, limit: int, no_op
         job = Job.load(job_file)
         source = options.open_job_source(job, sources)
         sandbox = stack.enter_context(running_sandbox())
-        settings = Settings(
-            endpoint=sandbox.url,
-            state_dir=folder / "state",
-            rate=None,
-            requests_per_second=None,
-            limit=limit,
-            processes=1,  # this process has a thread with the sandbox, which a fork would not
-            handle_signals=True,
-        )
+        # In one process: this one has a thread with the sandbox, which a fork would not.
+        target = Settings(endpoint=sandbox.url, state_dir=folder / "state", processes=1, handle_signals=True)
+        settings = replace(target, rate=None, requests_per_second=None, limit=limit)
         plan = plan_job(job, source, settings=settings)
         try:
-            summary = run_job(
-                job, options.open_job_source(job, sources), _KEY, settings=settings, listener=_show_warning
-            )
+            again = options.open_job_source(job, sources)
+            summary = run_job(job, again, _KEY, settings=settings, listener=_show_warning)
         except InterruptedRunError as error:  # it can't be resumed: its state goes with it
             raise KeyboardInterrupt from error
-        lines = tuple(_summary_lines(summary))
+        counted, *ends = row_phrases(summary.tally)
+        limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
+        codes = summary.rejects_by_code.items()
+        rejects = (f"rejected: {count:,} {code}; `propsync check` shows them" for code, count in codes)
+        lines = (f"{counted}{limited}: {', '.join(ends)}", *rejects)
         name, words = shell_word(output or "job.yml"), " ".join(map(shell_word, sources))
         steps = [f"propsync init {words} -o {name}"] if output is None else []
         command = "\n".join([*steps, f"AMPLITUDE_API_KEY=... propsync run {name}"])
@@ -114,35 +111,19 @@ def _show_warning(event: Event) -> None:
         current().message("warned", f"warning: {event.message}", code=event.code)
 
 
-def _summary_lines(summary: Summary) -> Iterator[str]:
-    """The law of rows in a line, and the reasons of rejects."""
-    from ...listeners.summary import row_phrases
-
-    rows, *ends = row_phrases(summary.tally)
-    limited = " (more are in the source; see --limit)" if summary.status == "limited" else ""
-    yield f"{rows}{limited}: {', '.join(ends)}"
-    for code, count in summary.rejects_by_code.items():
-        yield f"rejected: {count:,} {code}; `propsync check` shows them"
-
-
 def _table(plan: Plan, sandbox: Sandbox) -> str:
     """The first users that arrived: each property, what the file has for it, and what the sandbox has now."""
     import shutil
 
     import orjson
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from ...text import one_line, shortened
 
-    def cell(value: Any) -> Text:
+    def cell(value: Any) -> str:
         text = "-" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
-        return Text(shortened(one_line(text), _LONGEST))
+        return shortened(one_line(text), _LONGEST)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("user", "property", "before: column", "value", "after"):
-        table.add_column(title, overflow="fold")
+    rows = []
     profiles = (
         (one, sandbox.profiles.find(one.user, None) or sandbox.profiles.find(None, one.user))
         for one in plan.figures.samples.values()
@@ -155,9 +136,8 @@ def _table(plan: Plan, sandbox: Sandbox) -> str:
         for number, (path, figures) in enumerate(plan.figures.properties.items()):
             after = places.get(path[0], dict(profile.fields)).get(path[-1])
             before = sample.before.get(figures.column or "")
-            name = cell(sample.user if number == 0 else "")
-            table.add_row(name, cell(path[-1]), cell(figures.column), cell(before), cell(after))
-    console = Console(width=min(shutil.get_terminal_size().columns, 120), file=sys.stdout)
-    with console.capture() as capture:
-        console.print(table)
-    return capture.get().rstrip("\n") if arrived else ""
+            name = sample.user if number == 0 else ""
+            rows.append(map(cell, (name, path[-1], figures.column, before, after)))
+    header = ("user", "property", "before: column", "value", "after")
+    width = min(shutil.get_terminal_size().columns, 120)
+    return table_text(header, rows, width).rstrip("\n") if arrived else ""

@@ -11,7 +11,7 @@ import click
 
 from ...errors import ExitCode
 from .. import options
-from ..console import current, show_json, show_lines
+from ..console import current, show_result
 from ..options import command, option, parse_duration, switch
 
 if TYPE_CHECKING:
@@ -22,39 +22,20 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 20
 _WIDEST = 18  # columns of a value or a name in the table
 _KINDS = {"missing_user": "no such user", "missing_property": "missing"}
+_ABOVE_0 = click.FloatRange(min=0, min_open=True)
+_SETTLE = "Wait until what was sent last is so old: Amplitude takes a while to show it."
 _NOT_THERE = """\
 A user who is not there was not sent, was sent to another project, or is new to
 Amplitude: what is sent of a new user applies with the user's next event."""
 
 
-@options.from_environment
-@command(
-    "verify",
-    "AMPLITUDE_SECRET_KEY=... propsync verify job.yml",
-    "propsync verify job.yml exports/new.csv --sample 2000 --json",
-    "propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)",
-)
-@options.JOB
-@options.SOURCES
+@command("verify", variables=True)
+@options.JOB_AND_SOURCES
 @option("--sample", "N", click.IntRange(min=1), "How many random users to read back.", default=400)
 @option("--seed", "N", int, "Decides which users; the same number takes the same ones.  [default: random]")
-@option(
-    "--rate",
-    "N",
-    click.FloatRange(min=0, min_open=True),
-    "Reads a minute.",
-    default=600,
-    envvar="PROPSYNC_VERIFY_RATE",
-)
-@option(
-    "--settle",
-    "DURATION",
-    parse_duration,
-    "Wait until what was sent last is so old: Amplitude takes a while to show it.",
-    default="60s",
-)
-@options.ENDPOINT
-@options.STATE_DIR
+@option("--rate", "N", _ABOVE_0, "Reads a minute.", default=600, envvar="PROPSYNC_VERIFY_RATE")
+@option("--settle", "DURATION", parse_duration, _SETTLE, default="60s")
+@options.PLACES
 @switch("--allow-http", "Allow the secret key to be sent over plain HTTP to another machine.")
 @options.JSON_FLAG
 def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: Any) -> int:
@@ -63,6 +44,11 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     Shows what differs, and which share of all users is right at least. It needs the project's secret key,
     from AMPLITUDE_SECRET_KEY or from where the job file says, and works for US projects only. Exit code 3 if
     something differs. Nothing is sent or changed.
+
+    Examples
+      AMPLITUDE_SECRET_KEY=... propsync verify job.yml
+      propsync verify job.yml exports/new.csv --sample 2000 --json
+      propsync verify job.yml --endpoint http://127.0.0.1:8900    (of a sandbox)
     """
     from ...job import read_secret_key
     from ...readback import reading_endpoint, verify_job
@@ -78,10 +64,7 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     found = verify_job(
         loaded, source, secret_key, notify=lambda text: invocation.message("verify", text), **flags, **shared
     )
-    if as_json:
-        show_json(asdict(found))
-    else:
-        show_lines(verified_lines(found))
+    show_result(asdict(found), verified_lines(found), as_json=as_json)
     return ExitCode.REJECTS if found.wrong else ExitCode.DONE
 
 
