@@ -93,7 +93,7 @@ def renewals(path: Path) -> dict[str, float]:
         job = Job.load(CACHE / f"{path.parents[1].name}-parquet-{old.mode}.yml", environ={})
         layout = layout_of(job.identification, job.changes) or sys.exit("nothing is compared")
         # An export is in no order that a snapshot knows of.
-        keys = random.permutation(np.concatenate([keys for _, keys in old.sorted_keys()]))
+        keys = random.permutation(np.concatenate([part.keys for part in old.pieces()]))
         fingerprints = random.integers(1, 2**32, (_ROWS, len(layout.names))).astype(layout.dtype)
         for name, some, before in (("some", keys[::EVERY].copy(), old), ("everybody", keys, None)):
             start = time.perf_counter()

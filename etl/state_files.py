@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
@@ -20,24 +20,20 @@ _PRIVATE: Final = 0o600
 _ENDING: Final = ".tmp"  # which no collector of `*.prom` or `*.html` picks up
 
 
-@contextmanager
-def replacing_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def replacing_file(path: Path, *, durable: bool = True) -> AbstractContextManager[IO[bytes]]:
     """Write a new file for `path` that only its owner can read; it replaces the old one if nothing fails.
 
     A `durable` one outlives a power cut. Raises StateError where it can't be written. The old file is
     untouched then.
     """
-    with _replacing(path, fresh_name(path), partial(state_error, path), durable=durable) as file:
-        yield file
+    return _replacing(path, fresh_name(path), partial(state_error, path), durable=durable)
 
 
-@contextmanager
-def replacing_output(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+def replacing_output(path: Path, *, private: bool = False) -> AbstractContextManager[IO[bytes]]:
     """As `replacing_file`, for a file that a user names; a symbolic link stays, its target is replaced."""
     target, draft = _target_and_draft(path)
     mode = _PRIVATE if private else 0o666
-    with _replacing(target, draft, partial(_unwritable, path), mode=mode) as file:
-        yield file
+    return _replacing(target, draft, partial(_unwritable, path), mode=mode)
 
 
 def write_whole(path: Path, text: str, *, private: bool = False) -> None:

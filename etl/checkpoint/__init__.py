@@ -1,19 +1,13 @@
 """Stage 6, COMMIT: what is committed stays committed, whatever happens to the process."""
 
-from .past_runs import PastRun, mark_of
-from .state_dir import RejectKey, StateDir, publish_rejects, reject_key, reject_lines
-from .store import Checkpoint, Progress, RunIdentity, past_of
-
-__all__ = [
-    "Checkpoint",
-    "PastRun",
-    "Progress",
-    "RejectKey",
-    "RunIdentity",
-    "StateDir",
-    "mark_of",
-    "past_of",
-    "publish_rejects",
-    "reject_key",
-    "reject_lines",
-]
+from .past_runs import PastRun as PastRun
+from .past_runs import mark_of as mark_of
+from .state_dir import RejectKey as RejectKey
+from .state_dir import StateDir as StateDir
+from .state_dir import publish_rejects as publish_rejects
+from .state_dir import reject_key as reject_key
+from .state_dir import reject_lines as reject_lines
+from .store import Checkpoint as Checkpoint
+from .store import Progress as Progress
+from .store import RunIdentity as RunIdentity
+from .store import past_of as past_of

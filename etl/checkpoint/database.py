@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import StaleCheckpointError
 from ..state_files import create_private, fresh_name, state_error, sync_folder
@@ -19,33 +19,25 @@ _APPLICATION: Final = 0x70727379  # "prsy": the file is ours
 COUNTS: Final = tuple(field.name for field in fields(Tally))
 # The oldest version that can be used, but only if its run is finished; later ones can be resumed, too.
 _OLDEST: Final = 3
-# The columns of each table, and its key where it has one. What is missing in a file is added to it, so what
+# The columns of each table, and behind a semicolon its key. What is missing in a file is added to it, so what
 # came later stands last, with a default. In `run`, `finished` is 1 for a finished run, and 2 for one of which
 # only the snapshot is still to be written. `unchanged` has a set of snapshot entries in one row.
 _TABLES: Final = {
     "run": "identity TEXT, began REAL, seconds REAL, finished INTEGER, id TEXT, number INTEGER, base TEXT, "
     "about TEXT DEFAULT '{}', commits INTEGER DEFAULT 0",
     "tally": ", ".join(f"{name} INTEGER DEFAULT 0" for name in COUNTS),
-    "settled": "file INTEGER, first INTEGER, stop INTEGER",
-    "held": "file INTEGER, first INTEGER, stop INTEGER, rows BLOB",
+    "settled": "file INTEGER, first INTEGER, stop INTEGER; file, first",
+    "held": "file INTEGER, first INTEGER, stop INTEGER, rows BLOB; file, first",
     "rejects": 'file INTEGER, row INTEGER, source TEXT, code TEXT, reason TEXT, "values" TEXT, '
-    "origin TEXT DEFAULT '', faults TEXT DEFAULT '[]'",
-    "skipped": '"column" TEXT, reason TEXT, count INTEGER',
+    "origin TEXT DEFAULT '', faults TEXT DEFAULT '[]'; file, row",
+    "skipped": '"column" TEXT, reason TEXT, count INTEGER; "column", reason',
     "sent": "file INTEGER, first INTEGER, rows INTEGER, print_bytes INTEGER, keys BLOB, prints BLOB, "
     "end TEXT, place INTEGER",
     "unchanged": "data BLOB",
-    "limits": "file INTEGER, row INTEGER",
-    "digests": "file INTEGER, digest TEXT",
-    "past": "endpoint TEXT, resent INTEGER, rows INTEGER, number INTEGER, counted INTEGER, marks TEXT",
-}
-_KEYS: Final = {
-    "settled": "file, first",
-    "held": "file, first",
-    "rejects": "file, row",
-    "skipped": '"column", reason',
-    "limits": "file, row",
-    "digests": "file",
-    "past": "endpoint, resent",
+    "limits": "file INTEGER, row INTEGER; file, row",
+    "digests": "file INTEGER, digest TEXT; file",
+    "past": "endpoint TEXT, resent INTEGER, rows INTEGER, number INTEGER, counted INTEGER, marks TEXT; "
+    "endpoint, resent",
 }
 
 
@@ -56,7 +48,7 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
     """
     fresh = fresh_name(path)
     try:
-        remove_database(fresh)
+        _remove_sides(fresh)
         os.close(create_private(fresh))
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
             # No other process opens the file before the rename, and it is synced as a whole.
@@ -79,14 +71,8 @@ def create_database(path: Path, fill: Callable[[sqlite3.Connection], None]) -> N
         raise state_error(path, error) from error
     finally:
         with suppress(OSError):
-            remove_database(fresh)
-
-
-def remove_database(path: Path) -> None:
-    """Remove a file that isn't open, and the files that SQLite keeps beside it. Raises OSError."""
-    path.unlink(missing_ok=True)
-    _remove_sides(path)
-    sent_path(path).unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
+            _remove_sides(fresh)
 
 
 def sent_path(path: Path) -> Path:
@@ -117,8 +103,8 @@ def verify_database(connection: sqlite3.Connection, path: Path) -> None:
     Older ones are upgraded; of the oldest version, only if its run is finished.
     """
 
-    def one(query: str) -> int:
-        return connection.execute(query).fetchone()[0]  # type: ignore[no-any-return]
+    def one(query: str) -> Any:
+        return connection.execute(query).fetchone()[0]
 
     version = one("PRAGMA user_version")
     if not one("SELECT count(*) FROM sqlite_master"):
@@ -127,16 +113,15 @@ def verify_database(connection: sqlite3.Connection, path: Path) -> None:
         raise stale_checkpoint(path, "is no checkpoint of propsync")
     if version > CHECKPOINT_VERSION:
         raise stale_checkpoint(path, "was written by a newer propsync", "update propsync, or ")
-    if (damage := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+    if (damage := one("PRAGMA quick_check(1)")) != "ok":
         raise stale_checkpoint(path, f"is damaged ({damage})")
     if version < _OLDEST or (version == _OLDEST and not one("SELECT finished FROM run")):
         raise stale_checkpoint(path, "was written by an older propsync", "finish with that one, or ")
-    if version < CHECKPOINT_VERSION:
-        connection.execute("BEGIN IMMEDIATE")
-    _add_missing(connection)
-    if version < CHECKPOINT_VERSION:
-        connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
-        connection.execute("COMMIT")
+    with connection:  # which commits what was begun, or rolls it back
+        if version < CHECKPOINT_VERSION:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version = {CHECKPOINT_VERSION}")
+        _add_missing(connection)
     if not one("SELECT count(*) FROM run"):
         raise stale_checkpoint(path, "is damaged: it names no run")
 
@@ -154,15 +139,17 @@ def _add_missing(connection: sqlite3.Connection) -> None:
     """Add the tables and columns that aren't there."""
     query = "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c"
     there = set(connection.execute(query))
-    for table, columns in _TABLES.items():
-        if table not in {name for name, _ in there}:
-            key = f", PRIMARY KEY ({_KEYS[table]})) WITHOUT ROWID" if table in _KEYS else ")"
-            connection.execute(f"CREATE TABLE {table} ({columns}{key}")
+    tables = {name for name, _ in there}
+    for table, text in _TABLES.items():
+        columns, _, key = text.partition("; ")
+        if table not in tables:
+            end = f", PRIMARY KEY ({key})) WITHOUT ROWID" if key else ")"
+            connection.execute(f"CREATE TABLE {table} ({columns}{end}")
             continue
         for column in columns.split(", "):
             if (table, column.split()[0].strip('"')) not in there:
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
-    if "sent" not in {name for name, _ in there}:
+    if "sent" not in tables:
         connection.execute("CREATE INDEX sent_places ON sent (file, first)")
 
 

@@ -23,14 +23,13 @@ def keep_run(state_dir: Path, record: Mapping[str, object], ended: datetime) -> 
     Its name is the time in UTC with the process id, so that runs which end together have a file each.
     """
     folder = state_dir / _FOLDER
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{ended.astimezone(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.json"
     with replacing_file(path) as file:
         # Not orjson: a file name that isn't UTF-8 has half characters.
         file.write(json.dumps(record).encode())
     oldest = f"{ended.astimezone(UTC) - timedelta(days=_KEPT_DAYS):%Y%m%d}"
-    names = sorted((one for one in folder.glob("*.json")), reverse=True)
+    names = sorted(folder.glob("*.json"), reverse=True)
     for number, old in enumerate(names):
         if number >= KEPT_RUNS or old.name < oldest:
             with suppress(OSError):

@@ -75,13 +75,12 @@ class RunMark:
 class InFlightContents:
     """The file of the last process: its run, how many transactions it committed, and who was in flight.
 
-    `known` False: others may have been in flight, too, as the machine was restarted meanwhile.
+    The mark is `unknown` where others may have been in flight, too, as the machine was restarted meanwhile.
     """
 
     mark: RunMark
     commits: int
     finished: bool
-    known: bool
     flights: tuple[Flight, ...]
 
 
@@ -113,10 +112,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
                 chunk.arrived.append(flight.keys)
                 chunk.inherited.append(flight.keys)
                 chunk.slots[number] = flight
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise state_error(path, error) from error
+            self._file = os.dup(file.fileno())
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -167,16 +163,13 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
             if chunk.held is not None or chunk.again:
                 found, gone = self._chunks.get(place, _ChunkSlots()), chunk.keys[:, 0]
                 for lists in (found.arrived, found.inherited):
-                    lists[:] = [left for keys in lists if len(left := without_users(keys, gone))]
+                    lists[:] = [stay for keys in lists if len(stay := without_users(keys, gone))]
                 for number, flight in list(found.slots.items()):
-                    keys = without_users(flight.keys, gone)
-                    if not len(keys):
-                        self._put(number, None)
+                    left = found.slots[number] = replace(flight, keys=without_users(flight.keys, gone))
+                    self._put(number, left if len(left.keys) else None)
+                    if not len(left.keys):
                         del found.slots[number]
                         self._free.append(number)
-                    elif len(keys) < len(flight.keys):
-                        found.slots[number] = replace(flight, keys=keys)
-                        self._put(number, found.slots[number])
             if chunk.held is None and place in self._chunks:
                 self._free += self._chunks.pop(place).slots
             self._write(_NUMBER.pack(commits), _COMMITS)
@@ -219,10 +212,10 @@ def read_in_flight(path: Path) -> InFlightContents | None:
         is_open, commits, finished = _NUMBERS.unpack_from(data, _OPEN)
     except (ValueError, KeyError, TypeError, struct.error):
         return None
-    known = not mark.unknown and (not is_open or mark.boot == _boot_id())
+    unknown = mark.unknown or (is_open and mark.boot != _boot_id())
     slots = (_unpack(data[place : place + slot_bytes]) for place in range(_BLOCK, len(data), slot_bytes))
     flights = tuple(flight for flight in slots if flight is not None)
-    return InFlightContents(replace(mark, unknown=not known), commits, bool(finished), known, flights)
+    return InFlightContents(replace(mark, unknown=bool(unknown)), commits, bool(finished), flights)
 
 
 @dataclass(slots=True)

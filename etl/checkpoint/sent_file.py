@@ -46,7 +46,7 @@ class SentEntries:
 
 
 class SentFile:
-    """The file at `path`, opened when it is needed. `end` is where what is committed ends.
+    """The file at `path`, made when it is needed. `end` is where what is committed ends.
 
     A row of the table `sent` is: file, first row, number of rows, bytes of a fingerprint, of all keys, of all
     fingerprints, end, place. Rows of older versions have the arrays in place of their bytes, and no place.
@@ -54,14 +54,13 @@ class SentFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[bytes] | None = None
         self.end = 0
 
     def is_whole(self) -> bool:
         """Whether the file has all that is committed."""
         return not self.end or (is_there(self._path) and self._path.stat().st_size >= self.end)
 
-    def append(self, added: Sequence[SentEntries]) -> list[tuple[Any, ...]]:
+    def append(self, added: Iterable[SentEntries]) -> list[tuple[Any, ...]]:
         """Write arrays behind `end`, durably; the rows of the table for them. Raises StateError."""
         import numpy as np  # here and below: `status` does without
 
@@ -80,16 +79,16 @@ class SentFile:
         if place == self.end:
             return rows
         try:
-            if self._file is None:
-                # With nothing in it that counts it is of an earlier run, if there is one.
-                old = os.O_RDWR | os.O_NOFOLLOW
-                descriptor = os.open(self._path, old) if self.end else create_private(self._path)
-                self._file = os.fdopen(descriptor, "r+b")
+            # With nothing in it that counts it is of an earlier run, if there is one.
+            old = os.O_RDWR | os.O_NOFOLLOW
+            descriptor = os.open(self._path, old) if self.end else create_private(self._path)
+            with os.fdopen(descriptor, "r+b") as file:
+                file.seek(self.end)
+                file.writelines(arrays)
+                file.flush()
+                os.fsync(descriptor)
+            if not self.end:
                 sync_folder(self._path.parent)
-            self._file.seek(self.end)
-            self._file.writelines(arrays)
-            self._file.flush()
-            os.fsync(self._file.fileno())
         except OSError as error:
             raise state_error(self._path, error) from error
         self.end = place
@@ -100,7 +99,16 @@ class SentFile:
 
         Raises OSError, or ValueError where the bytes don't fit.
         """
-        return _gathered(self._each(rows))
+        held: list[SentEntries] = []
+        size = 0
+        for one in self._each(rows):
+            if held and (size > _TOGETHER or one.kind != held[0].kind):
+                yield _joined(held)
+                held, size = [], 0
+            held.append(one)
+            size += one.keys.nbytes + one.fingerprints.nbytes
+        if held:
+            yield _joined(held)
 
     def _each(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[SentEntries]:
         import numpy as np
@@ -109,39 +117,17 @@ class SentFile:
             opened: IO[bytes] | None = None
             for file, first, count, width, keys, prints, end, place in rows:
                 if place is not None:
-                    if opened is None:
-                        opened = stack.enter_context(self._path.open("rb", buffering=0))
+                    opened = opened or stack.enter_context(self._path.open("rb", buffering=0))
                     size, both = keys, os.pread(opened.fileno(), keys + prints, place)
                     keys, prints = both[:size], both[size:]
                 numbers = np.frombuffer(prints, np.dtype(f"<u{width}")).reshape(count, -1)
                 yield SentEntries(file, first, np.frombuffer(keys, "<u8").reshape(count, -1), numbers, end)
 
-    def close(self) -> None:
-        """Close it."""
-        if self._file is not None:
-            with suppress(OSError):  # what is still to be written is of no transaction
-                self._file.close()
-            self._file = None
-
     def remove(self) -> None:
         """Remove it, as far as that is possible: nothing of it counts any more."""
-        self.close()
         self.end = 0
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
-
-
-def _gathered(entries: Iterable[SentEntries]) -> Iterator[SentEntries]:
-    held: list[SentEntries] = []
-    size = 0
-    for one in entries:
-        if held and (size > _TOGETHER or one.kind != held[0].kind):
-            yield _joined(held)
-            held, size = [], 0
-        held.append(one)
-        size += one.keys.nbytes + one.fingerprints.nbytes
-    if held:
-        yield _joined(held)
 
 
 def _joined(some: Sequence[SentEntries]) -> SentEntries:

@@ -99,15 +99,13 @@ class StateDir:
         with os.fdopen(self._open_lock(os.O_RDWR | os.O_CREAT), "r+") as lock:
             owner = {"pid": os.getpid(), "host": os.uname().nodename, "since": datetime.now(UTC).isoformat()}
             try:
-                for tries in range(_TRIES):
-                    try:
+                for _ in range(_TRIES):
+                    with suppress(BlockingIOError):
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         break
-                    except BlockingIOError:
-                        if tries == _TRIES - 1:
-                            holder = _holder(self.path, lock.read())
-                            raise ActiveRunError(holder, hint="wait for it to end") from None
-                        time.sleep(0.01)  # `holder` has it for a moment
+                    time.sleep(0.01)  # `holder` has it for a moment
+                else:
+                    raise ActiveRunError(_holder(self.path, lock.read()), hint="wait for it to end")
                 os.ftruncate(lock.fileno(), 0)
                 os.pwrite(lock.fileno(), json.dumps(owner).encode(), 0)
             except OSError as error:

@@ -24,7 +24,6 @@ from .database import (
     COUNTS,
     connect,
     create_database,
-    remove_database,
     sent_path,
     stale_checkpoint,
     verify_database,
@@ -99,23 +98,14 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return cls(path, connect(path))
 
     @classmethod
-    def discard(cls, path: Path) -> None:
-        """Remove a checkpoint that isn't open. Raises StateError."""
-        try:
-            remove_database(path)
-        except OSError as error:
-            raise state_error(path, error) from error
-
-    @classmethod
     @contextmanager
     def look(cls, path: Path) -> Iterator[Self | None]:
         """Open the checkpoint at `path` as `load` does, to read it: a copy where it can't be written."""
-        effective = os.access in os.supports_effective_ids
         places = (path, path.parent) if is_there(path) else ()
         with ExitStack() as stack:
             copy = None
             # SQLite reads a log only where it may write beside it.
-            if not all(os.access(place, os.W_OK, effective_ids=effective) for place in places):
+            if not all(os.access(place, os.W_OK, effective_ids=True) for place in places):
                 import shutil
                 from tempfile import TemporaryDirectory
 
@@ -144,18 +134,15 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             raise stale_checkpoint(path, "is damaged: it is empty")
         checkpoint = cls(copy or path, connect(copy or path))
         checkpoint._sent = SentFile(sent_path(path))
-        try:
+        with ExitStack() as stack:
+            stack.callback(checkpoint._connection.close)
             with checkpoint._reading() as connection:
                 verify_database(connection, path)
             # Another process may finish the run in between, and remove what was sent: so it is asked twice.
-            whole = checkpoint._find_sent() or checkpoint._find_sent()
-        except BaseException:
-            checkpoint._connection.close()
-            raise
-        if not whole:
-            checkpoint._connection.close()
-            beside = "the file beside it that ends in -sent is gone, or was cut off"
-            raise stale_checkpoint(path, f"lacks what was sent: {beside}")
+            if not (checkpoint._find_sent() or checkpoint._find_sent()):
+                beside = "the file beside it that ends in -sent is gone, or was cut off"
+                raise stale_checkpoint(path, f"lacks what was sent: {beside}")
+            stack.pop_all()
         return checkpoint
 
     def _find_sent(self) -> bool:
@@ -164,7 +151,6 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return self._sent.is_whole()
 
     def __exit__(self, *_: object) -> None:
-        self._sent.close()
         with suppress(sqlite3.Error):  # what is committed stays in the log, which the next process reads
             self._connection.close()
 
@@ -185,11 +171,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
     def held(self) -> Iterator[HeldRows]:
         """The rows of committed ranges that are still held, by range, in order."""
         query = "SELECT file, first, stop, rows FROM held ORDER BY file, first"
-        with self._reading() as connection:
-            for *place, rows in connection.execute(query):
-                import numpy as np  # here, as `status` seldom needs it
+        for *place, rows in self._rows(query):
+            import numpy as np  # here, as `status` seldom needs it
 
-                yield HeldRows(RowRange(*place), np.frombuffer(rows, "<i8"))
+            yield HeldRows(RowRange(*place), np.frombuffer(rows, "<i8"))
 
     def arrived(self) -> int:
         """How many of the committed rows arrived, or may have."""
@@ -205,11 +190,12 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """Every reject, in source order."""
         from ..model import Reject, RowFault
 
-        query = 'SELECT source, row, code, reason, "values", origin, faults FROM rejects ORDER BY file, row'
-        for *row, origin, faults in self._rows(query):
-            source, number, code, reason, values = row
-            known = tuple(RowFault(**fault) for fault in orjson.loads(faults))
-            yield Reject(source, number, code, reason, values, origin=origin, faults=known)
+        query = (
+            'SELECT source, row, code, reason, "values", 0, origin, faults FROM rejects ORDER BY file, row'
+        )
+        for *row, faults in self._rows(query):
+            row.append(tuple(RowFault(**fault) for fault in orjson.loads(faults)))
+            yield Reject(*row)
 
     def rejects_by_code(self) -> dict[str, int]:
         """How many rejects have which code, most frequent first."""
@@ -237,7 +223,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return found
 
     def sent(
-        self, since: tuple[int, int] = (0, 0), before: tuple[int, int] | None = None
+        self, since: tuple[int, int] = (0, 0), before: tuple[int, int] = _BEHIND_ALL
     ) -> Iterator[SentEntries]:
         """What was accepted of the committed chunks, or is in doubt, in source order.
 
@@ -249,13 +235,13 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
             " ORDER BY file, first, rowid"
         )
         with self._reading(), closing(connect(self._path)) as connection:
-            yield from self._sent.read(connection.execute(query, (*since, *(before or _BEHIND_ALL))))
+            yield from self._sent.read(connection.execute(query, (*since, *before)))
 
     def commit(self, chunks: Iterable[CommittedRows], meter: Tally, seconds: float) -> None:
         """Commit chunks in one durable transaction, with the requests they took. Raises StateError."""
         total, chunks = meter, list(chunks)
         sent = self._sent.append(
-            [entries for chunk in chunks for entries in by_end(chunk.row_range, chunk.sent)]
+            entries for chunk in chunks for entries in by_end(chunk.row_range, chunk.sent)
         )
         with self._writing() as connection:
             for chunk in chunks:
@@ -267,14 +253,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
                     connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", held)
                 elif chunk.again:  # it had held rows before
                     connection.execute("DELETE FROM held WHERE (file, first) = (?, ?)", place[:2])
-                connection.executemany(
-                    "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        (*(place[0], r.row, r.source, r.code, r.reason, r.values, r.origin), text)
-                        for r in chunk.rejects
-                        for text in [orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"]
-                    ),
-                )
+                for r in chunk.rejects:
+                    faults = orjson.dumps(r.faults).decode() if len(r.faults) > 1 else "[]"
+                    row = (place[0], r.row, r.source, r.code, r.reason, r.values, r.origin, faults)
+                    connection.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.executemany(
                     "INSERT INTO skipped VALUES (?, ?, ?)"
                     ' ON CONFLICT ("column", reason) DO UPDATE SET count = count + excluded.count',
@@ -358,13 +340,9 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         """One durable transaction. Raises StateError."""
         connection = connection or self._connection
         try:
-            try:
+            with connection:  # which commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.rollback()
         except sqlite3.Error as error:
             raise state_error(self._path, error) from error
 
@@ -387,14 +365,11 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
 
     Raises StaleCheckpointError where it can't be read.
     """
-    if not is_there(path):
-        return ()
     log = path.with_name(path.name + "-wal")
-    if path.stat().st_size and not (log.exists() and log.stat().st_size):
+    if not (log.exists() and log.stat().st_size):
         # A file without a log isn't being written, so SQLite needs no files beside it.
-        with suppress(sqlite3.Error):
-            uri = f"{path.resolve().as_uri()}?immutable=1"
-            with closing(sqlite3.connect(uri, uri=True)) as connection:
-                return read_past(connection)
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as connection:
+            return read_past(connection)
     with Checkpoint.look(path) as found:
-        return found.past() if found is not None else ()
+        return () if found is None else found.past()

@@ -293,7 +293,7 @@ class UserCount:
         self._snapshot = diff_base.snapshot
         self._splice = splice
         self._compares = layout is not None
-        self._counted = np.isin(layout.names, layout.counted) if layout else np.zeros(0, np.bool_)
+        self._counted = layout.counted if layout else np.zeros(0, np.bool_)
         self._bundles = layout.compared if layout and layout.mode == "property" else ()
         self.fresh = DistinctUsers(path, len(self._bundles))
         self._seen, self._changed = BitSet(n), BitSet(n)

@@ -36,7 +36,7 @@ def uncommitted_flights(
     if left is None or left.mark.run_id != progress.run_id:
         # The file is made before anything is sent, and the run's first transaction comes after that.
         return () if progress.commits == 0 else None
-    if not left.known:
+    if left.mark.unknown:
         return None
     ranges = RangeSet(found.committed(), found.held())
     flights = []
@@ -147,8 +147,8 @@ def _invalidate(
         SnapshotWriter(folder.snapshot, layout, replace(header, job=INVALIDATED), old=old) as renewal,
         KnownIds.open(folder.ids) or nullcontext() as ids,
     ):
-        before = (keys for _, keys in old.sorted_keys()) if old is not None else ()
-        known = ids.sorted_keys() if ids is not None else ()  # written before a run sends anything
-        for keys in chain(before, sent, known):
+        # The ids were written before a run sends anything.
+        files = [file for file in (old, ids) if file is not None]
+        for keys in chain((part.keys for file in files for part in file.pieces()), sent):
             renewal.invalidate(keys.reshape(len(keys), -1), np.empty((len(keys), 0), dtype=layout.dtype))
         renewal.finish()

@@ -18,7 +18,7 @@ from ..checkpoint import Checkpoint, StateDir
 from ..errors import TooManyChangesError
 from ..model import Batch, Chunk, Mapped, RowRange
 from ..run_events import Warned
-from ..snapshot import AbsentUsers, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, UnchangedUsers
+from ..snapshot import BitSet, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, add_unchanged
 from ..subject import Subject, user_keys
 from .diff_base import renewed_ids
 from .prefetch import prefetched
@@ -41,7 +41,7 @@ class RemovedUsers:
         self._pipeline = pipeline
         self._seen = seen
         self._ids = ids
-        found = sum(len(absent.keys) for absent in self._absent())
+        found: int = sum(absent.num_rows for absent in self._absent())
         self.count, self.spared, self.unread = (found, 0, unread) if named else (0, found, unread)
 
     def check(self, most: float | None) -> None:
@@ -74,10 +74,10 @@ class RemovedUsers:
     def _mapped(self, row_range: RowRange) -> Iterator[Mapped]:
         row = 1
         for absent in self._absent() if self.count else ():
-            stop = row + len(absent.keys)
+            stop = row + absent.num_rows
             low, high = max(row, row_range.first), min(stop, row_range.stop or stop)
             if low < high:
-                yield self._unsetting(absent.ids.slice(low - row, high - low), row_range.file, low)
+                yield self._unsetting(absent.slice(low - row, high - low), row_range.file, low)
             row = stop
 
     def _unsetting(self, ids: pa.RecordBatch, file: int, first: int) -> Mapped:
@@ -96,7 +96,7 @@ class RemovedUsers:
         fingerprints = np.zeros((n, len(layout.names)), dtype=layout.dtype)
         return Mapped(batch, np.arange(n), identifications, (), fingerprints=fingerprints)
 
-    def _absent(self) -> Iterator[AbsentUsers]:
+    def _absent(self) -> Iterator[pa.RecordBatch]:
         if self._seen is not None and self._ids is not None:
             yield from self._seen.absent(self._ids)
 
@@ -142,23 +142,24 @@ def find_removed_users(
 class StreamNotes:
     """What is noted of a source that can be read only once, while its rows are sent.
 
-    These are the `unchanged` users, and with `absent: unset` all `ids`. Of other sources nothing is noted.
+    These are the entries found `unchanged`, and with `absent: unset` all `ids`. Of other sources nothing is
+    noted.
     """
 
-    unchanged: UnchangedUsers | None
+    unchanged: BitSet | None
     ids: KnownIdsWriter | None
 
     def add(self, compared: DiffedBatch) -> None:
         """Note a batch."""
         if self.unchanged is not None and compared.seen is not None:
-            self.unchanged.add(compared.seen)
+            add_unchanged(self.unchanged, compared.seen)
         if self.ids is not None:
             self.ids.add(compared.mapped.identifications if compared.ids is None else compared.ids)
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Write the notes, after the last batch. Raises StateError."""
         if self.unchanged is not None:
-            checkpoint.keep_unchanged(bytes(self.unchanged.entries))
+            checkpoint.keep_unchanged(bytes(self.unchanged))
         if self.ids is not None:
             self.ids.finish()
 
@@ -171,4 +172,4 @@ def open_notes(pipeline: RowPipeline, folder: StateDir) -> Iterator[StreamNotes]
     header = diff_base.header(pipeline.job, pipeline.run_id)
     keeps_ids = once and pipeline.job.changes.absent == "unset"
     with renewed_ids(folder, header) if keeps_ids else nullcontext() as ids:
-        yield StreamNotes(None if snapshot is None else UnchangedUsers(snapshot), ids)
+        yield StreamNotes(None if snapshot is None else BitSet(len(snapshot)), ids)

@@ -275,8 +275,7 @@ class RowPipeline:
             yield from self.rows.times.each("diff", differ.each(mapped))
             return
         for some in mapped:
-            n = len(some.kept)
-            yield DiffedBatch(some, np.ones(n, np.bool_), np.zeros((n, 0), np.bool_), 0)
+            yield DiffedBatch(some, np.zeros((len(some.kept), 0), np.bool_))
 
     def encoded(
         self, row_range: RowRange, batches: Iterable[Mapped], held: HeldRows | None = None

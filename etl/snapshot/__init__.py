@@ -1,33 +1,21 @@
 """Stage 3, DIFF: what Amplitude has already isn't sent again."""
 
-from ..snapshot_metadata import SnapshotHeader
-from .bit_set import BitSet, KeyFilter
-from .comparison import DeviceLinks, FinalChanges, UnchangedUsers, device_owners
-from .diff import DiffedBatch, Differ
-from .file import Snapshot, SnapshotWriter
-from .fingerprints import FieldGroup, Layout, fingerprints_of, layout_of
-from .known_ids import AbsentUsers, KnownIds, KnownIdsWriter, SeenUsers
-from .spill_buffer import DistinctUsers
-
-__all__ = [
-    "AbsentUsers",
-    "BitSet",
-    "DeviceLinks",
-    "DiffedBatch",
-    "Differ",
-    "DistinctUsers",
-    "FieldGroup",
-    "FinalChanges",
-    "KeyFilter",
-    "KnownIds",
-    "KnownIdsWriter",
-    "Layout",
-    "SeenUsers",
-    "Snapshot",
-    "SnapshotHeader",
-    "SnapshotWriter",
-    "UnchangedUsers",
-    "device_owners",
-    "fingerprints_of",
-    "layout_of",
-]
+from ..snapshot_metadata import SnapshotHeader as SnapshotHeader
+from .bit_set import BitSet as BitSet
+from .bit_set import KeyFilter as KeyFilter
+from .comparison import DeviceLinks as DeviceLinks
+from .comparison import FinalChanges as FinalChanges
+from .comparison import add_unchanged as add_unchanged
+from .comparison import device_owners as device_owners
+from .diff import DiffedBatch as DiffedBatch
+from .diff import Differ as Differ
+from .file import Snapshot as Snapshot
+from .file import SnapshotWriter as SnapshotWriter
+from .fingerprints import FieldGroup as FieldGroup
+from .fingerprints import Layout as Layout
+from .fingerprints import fingerprints_of as fingerprints_of
+from .fingerprints import layout_of as layout_of
+from .known_ids import KnownIds as KnownIds
+from .known_ids import KnownIdsWriter as KnownIdsWriter
+from .known_ids import SeenUsers as SeenUsers
+from .spill_buffer import DistinctUsers as DistinctUsers

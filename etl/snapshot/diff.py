@@ -18,15 +18,14 @@ from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
 from .bit_set import BitSet
 from .comparison import Comparison, compare, with_owners
-from .fingerprints import fingerprints_of, given
+from .fingerprints import LINK, fingerprints_of, given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from ..arrow.json_lines import Splice
-    from ..arrow.structs import FieldPath
     from ..model import Fingerprints
     from .comparison import FinalChanges
     from .file import Snapshot
@@ -45,16 +44,13 @@ class DiffedBatch:
     """What is left of a mapped batch of n rows, k rows of it.
 
     `mapped` has only what is to be sent, with its fingerprints, and rejects for rows that a later run
-    overtook. `new` (shape (k,)) marks rows of users that the snapshot doesn't know, `changes` (shape (k, p))
-    the fingerprints that differ in rows of known users; `unchanged` counts rows that gave nothing new. `seen`
-    is the comparison of all n rows, `ids` are theirs, and `rows` (shape (k,)) are those that are left; None
-    where nothing was compared.
+    overtook. `changes` (shape (k, p)) marks the fingerprints that differ in rows of users whom the snapshot
+    knows. `seen` is the comparison of all n rows, `ids` are theirs, and `rows` (shape (k,)) are those that
+    are left; None where nothing was compared.
     """
 
     mapped: Mapped
-    new: NDArray[np.bool_]
     changes: NDArray[np.bool_]
-    unchanged: int
     seen: Comparison | None = None
     ids: pa.RecordBatch | None = None
     rows: NDArray[np.int64] | None = None
@@ -66,8 +62,7 @@ class Differ:
 
     With `full`, or without a snapshot, everything is sent. One that `looks` only finds out which rows are
     sent: it gives no identifications. `final` is what differs in the end, where the whole source was read
-    before. `splice` is that of `fingerprints_of`. Raises ValueError for a snapshot of
-    another mode.
+    before. `splice` is that of `fingerprints_of`. The snapshot is of the layout's mode.
     """
 
     layout: Layout
@@ -80,8 +75,6 @@ class Differ:
     _sent: BitSet = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.snapshot is not None and self.snapshot.mode != self.layout.mode:
-            raise ValueError(f"the snapshot is by {self.snapshot.mode}, not by {self.layout.mode}")
         self._sent = BitSet(0 if self.snapshot is None else len(self.snapshot))
 
     def mark(self, keys: NDArray[np.uint64]) -> None:
@@ -116,17 +109,15 @@ class Differ:
         fingerprints = [mapped.fingerprints for mapped in batches if mapped.fingerprints is not None]
         if self.snapshot is None or self.full:
             for mapped, own in zip(batches, fingerprints, strict=True):
-                new = np.full(len(own), self.snapshot is None)
-                yield DiffedBatch(mapped, new, np.zeros(own.shape, np.bool_), 0)
+                yield DiffedBatch(mapped, np.zeros(own.shape, np.bool_))
         elif batches:
             keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
             runs = [
                 np.full(len(mapped.kept), -1) if mapped.batch.runs is None else mapped.batch.runs[mapped.kept]
                 for mapped in batches
             ]
-            rejected = np.concatenate(runs)
-            owned = with_owners(keys, self.snapshot)
-            seen = compare(np.concatenate(fingerprints), owned, self.snapshot, self.layout, rejected)
+            owned, own = with_owners(keys, self.snapshot), np.concatenate(fingerprints)
+            seen = compare(own, owned, self.snapshot, self.layout, np.concatenate(runs))
             stop = 0
             for mapped in batches:
                 start, stop = stop, stop + len(mapped.kept)
@@ -136,36 +127,60 @@ class Differ:
         """What is left of a batch, after all the rows before it."""
         if self.final is not None:
             seen = self.final.narrowed(seen)
-        may, changed = ~seen.overtaken, seen.changed(np.isin(self.layout.names, self.layout.counted))
+        may, changed = ~seen.overtaken, seen.changed(self.layout.counted)
         before = self._sent.has(seen.positions).any(axis=1)
-        groups = [group for group in self.layout.bundles if group.unrepeatable]
-        increments = given(mapped.identifications, tuple(path for group in groups for path in group.paths))
-        alone = (may & (changed | before)) | increments
+        increments = [path for group in self.layout.bundles if group.unrepeatable for path in group.paths]
+        alone = (may & (changed | before)) | given(mapped.identifications, increments)
         after = before | later_rows(seen.positions, alone, may=may)
         going = alone | (may & after)
-        rows = np.flatnonzero(going)
-        late = np.flatnonzero(seen.overtaken & changed & ~going)
-        sent, whole = seen.take(slice(0)), np.empty(0, np.bool_)
-        unknown, differing = whole, np.empty((0, seen.fingerprints.shape[1]), np.bool_)
-        identifications = mapped.identifications.slice(0, 0)
-        if len(rows):  # of most batches on most nights there are none
-            sent, unknown = seen.take(rows), seen.unknown[rows] & may[rows]
-            self._sent.add(sent.positions.ravel())
-            differing = sent.differing & (may & changed)[rows, None]
-            whole = may[rows] & (after[rows] | unknown | sent.relinked(self.layout))
-            if not self.looks:
-                keeps = self._keeps(differing, whole)
-                identifications = keep_changed(mapped.identifications, rows, keeps)
+        rows, late = np.flatnonzero(going), np.flatnonzero(seen.overtaken & changed & ~going)
+        sent = seen.take(rows)
+        self._sent.add(sent.positions.ravel())
+        unknown = sent.unknown & may[rows]
+        differing = sent.differing & (may & changed)[rows, None]
+        whole = may[rows] & (after[rows] | unknown)
+        if LINK in self.layout.names:  # the device is linked to another user than before
+            whole |= may[rows] & sent.differs[:, -1, -1]
         left = replace(
             mapped,
             kept=mapped.kept[rows],
-            identifications=identifications,
+            identifications=self._left(mapped.identifications, rows, differing, whole),
             fingerprints=self._recorded(sent, differing | whole[:, None]),
             rejects=_with_superseded(mapped, late, seen.runs[late]),
         )
         ids = mapped.identifications.select(subject_of(mapped.identifications).fields)
-        unchanged = len(going) - len(rows) - len(late)
-        return DiffedBatch(left, unknown, differing & ~unknown[:, None], unchanged, seen, ids, rows)
+        return DiffedBatch(left, differing & ~unknown[:, None], seen, ids, rows)
+
+    def _left(
+        self,
+        identifications: pa.RecordBatch,
+        rows: NDArray[np.int64],
+        differing: NDArray[np.bool_],
+        whole: NDArray[np.bool_],
+    ) -> pa.RecordBatch:
+        """The m `rows` of the identifications, of the same type, with only the values that go.
+
+        Of `whole` rows (shape (m,)) all do, of others those that are `differing` (shape (m, p)), and
+        increments always.
+        """
+        if self.looks or not len(rows):  # of most batches on most nights there are none
+            return identifications.slice(0, 0)
+        if len(rows) < identifications.num_rows:
+            identifications = identifications.take(pa.array(rows))
+        places = {group: place for place, group in enumerate(self.layout.compared)}
+        columns, everything, cut = dict(value_columns(identifications)), np.arange(len(rows)), False
+        for group in self.layout.bundles:
+            if group.unrepeatable:
+                continue
+            own = slice(None) if self.layout.mode == "user" else [places[group]]
+            keep = whole | differing[:, own].any(axis=1)
+            if not keep.all():
+                cut, chosen = True, pa.array(everything, mask=~keep)
+                columns |= {path: columns[path].take(chosen) for path in columns.keys() & group.paths}
+        if not cut:
+            return identifications
+        arrays = [nest_columns(field, (field.name,), columns) for field in identifications.schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=identifications.schema)
 
     def _recorded(self, seen: Comparison, sent: NDArray[np.bool_]) -> Fingerprints:
         """The fingerprints that the snapshot is to have of rows of which `sent` (shape (k, p)) goes.
@@ -182,21 +197,6 @@ class Differ:
         columns = entries * sent.shape[1]
         fingerprints: Fingerprints = (seen.fingerprints[:, None] * recorded).reshape(len(sent), columns)
         return fingerprints
-
-    def _keeps(
-        self, differing: NDArray[np.bool_], whole: NDArray[np.bool_]
-    ) -> list[tuple[tuple[FieldPath, ...], NDArray[np.bool_]]]:
-        """The paths of each field group, and in which of the rows that are sent it stays."""
-        places = {group: place for place, group in enumerate(self.layout.compared)}
-        keeps = []
-        for group in self.layout.bundles:
-            if group.unrepeatable:
-                keep = np.ones(len(whole), dtype=np.bool_)
-            else:
-                own = slice(None) if self.layout.mode == "user" else [places[group]]
-                keep = whole | differing[:, own].any(axis=1)
-            keeps.append((group.paths, keep))
-        return keeps
 
 
 def later_rows(
@@ -234,30 +234,6 @@ def later_rows(
         if sent[row] or (after[row] and may[row]):
             found.update(position for position in own if position >= 0)
     return after
-
-
-def keep_changed(
-    identifications: pa.RecordBatch,
-    rows: NDArray[np.int64],
-    keeps: Sequence[tuple[tuple[FieldPath, ...], NDArray[np.bool_]]],
-) -> pa.RecordBatch:
-    """The m `rows` of the identifications, of the same type, with only the values that changed.
-
-    `keeps` has for paths in which of the m rows their values stay (shape (m,)); elsewhere they become null.
-    """
-    if len(rows) < identifications.num_rows:
-        identifications = identifications.take(pa.array(rows))
-    if all(keep.all() for _, keep in keeps):
-        return identifications
-    columns = dict(value_columns(identifications))
-    everything = np.arange(len(rows))
-    for paths, keep in keeps:
-        chosen = None if keep.all() else pa.array(everything, mask=~keep)
-        for path in paths:
-            if chosen is not None and path in columns:
-                columns[path] = columns[path].take(chosen)
-    arrays = [nest_columns(field, (field.name,), columns) for field in identifications.schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=identifications.schema)
 
 
 def _with_superseded(mapped: Mapped, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[Reject, ...]:

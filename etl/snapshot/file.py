@@ -7,8 +7,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,22 +20,31 @@ from .snapshot_entries import (
     IN_DOUBT,
     OWNER,
     PRINTS,
+    RUN,
+    WHOLE,
     SnapshotEntries,
-    added_entries,
     added_schema,
     count_changes,
-    doubts_of,
-    forget_entries,
-    key_order,
-    last_certain,
-    merge_entries,
+    entries_in,
+    last_fingerprints,
+    owners_of,
     required_field,
+    shared_columns,
+    with_old_values,
 )
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, binary_column, joined, lowest_keys, matrix
+from .spill_buffer import (
+    KEY,
+    KEY_FIELD,
+    SpillBuffer,
+    binary_column,
+    lowest_keys,
+    places_in,
+    raw_values,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,23 +52,6 @@ if TYPE_CHECKING:
     from ..model import Fingerprints
     from .bit_set import BitSet
     from .fingerprints import Layout
-    from .sorted_file import Partition
-
-_RUN, _WHOLE = "run", "whole"  # columns
-
-
-@dataclass(frozen=True, slots=True)
-class EntryMatches:
-    """What a snapshot has of n rows.
-
-    `positions` (int64, shape (n,)) are the entries of their users, -1 where there is none. `equal` (bool,
-    shape (n, p)): which of their fingerprints the entry has, too; where all that count are equal, the others
-    count as equal. `same` (bool, shape (n,)) marks rows of known users where that is so.
-    """
-
-    positions: NDArray[np.int64]
-    equal: NDArray[np.bool_]
-    same: NDArray[np.bool_]
 
 
 class Snapshot(SortedFile):
@@ -79,124 +70,82 @@ class Snapshot(SortedFile):
         self.hashing = self.metadata.hashing
         self.names = tuple(self.metadata.names)
 
-    def look_up(self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout) -> EntryMatches:
-        """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries."""
-        order = key_order(keys)
-        keys, wholes = keys[order], whole_fingerprints(fingerprints, layout)[order]
+    def look_up(
+        self, keys: NDArray[np.uint64], fingerprints: Fingerprints, layout: Layout
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Compare n rows (`keys` (n,), `fingerprints` (n, p)) with their users' entries.
+
+        Returns the positions of the entries, shape (n,), -1 where there is none; which of the given
+        fingerprints an entry has not, or otherwise, shape (n, p); and which rows are of known users and the
+        same in all columns that count, shape (n,). Then they count as the same in the others, too.
+        """
+        wholes, rest, values = whole_fingerprints(fingerprints, layout), [np.empty(0, np.int64)], [b""]
         positions, same = np.full(len(keys), -1, dtype=np.int64), np.zeros(len(keys), dtype=np.bool_)
-        equal, rest, values = np.zeros(fingerprints.shape, dtype=np.bool_), [order[:0]], [b""]
-        for span, part in self.split(keys):
-            at, hit = part.search(keys[span])
-            positions[span] = np.where(hit, at + part.first, -1)
+        for part, own, at, hit in self.search(keys):
+            positions[own] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
-            same[span] = alike = hit & ((wholes[span] == 0) | (part.column(_WHOLE)[at] == wholes[span]))
+            whole = wholes[own]
+            same[own] = alike = hit & ((whole == 0) | (part.column(WHOLE)[at] == whole))
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
-                rest.append(order[span][other])
+                rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
+        differs, others = np.zeros(fingerprints.shape, dtype=np.bool_), ~same
         if len(rows := np.concatenate(rest)):
-            here, there = self._columns_of(layout)
+            here, there = shared_columns(layout, self.names)
             stored = np.frombuffer(b"".join(values), layout.dtype).reshape(len(rows), -1)
-            equal[rows[:, None], here] = stored[:, there] == fingerprints[rows][:, here]
-        equal[order[same]] = True
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        return EntryMatches(positions[places], equal, same[places])
+            given = fingerprints[rows]
+            own_differs = given != 0
+            own_differs[:, here] &= stored[:, there] != given[:, here]
+            differs[rows], others[rows] = own_differs, False
+        left = np.flatnonzero(others)  # unknown users, and with one fingerprint for all what isn't the same
+        differs[left] = fingerprints[left] != 0
+        return positions, differs, same
 
     def runs(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of the runs that last sent or confirmed these entries; -1 for the position -1."""
-        runs = np.full(len(positions), -1, dtype=np.int64)
-        for part, here in self._parts_of(positions):
-            runs[here] = part.column(_RUN)[positions[here] - part.first] & ~IN_DOUBT
-        return runs
+        none = np.full(len(positions), -1, dtype=np.int64)
+        return self._filled(none, positions, lambda rows: rows.column(RUN).to_numpy() & ~IN_DOUBT)
 
     def owners_at(self, positions: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The keys of the users to whom the devices of these entries are linked; 0 for none, and for -1."""
-        owners = np.zeros(len(positions), dtype=np.uint64)
-        for part, here in self._parts_of(positions):
-            owners[here] = _stored_owners(part.rows)[positions[here] - part.first]
-        return owners
+        return self._filled(np.zeros(len(positions), dtype=np.uint64), positions, owners_of)
 
     def doubtful(self) -> BitSet:
         """The entries in doubt: it is unknown whether what was sent to these users arrived."""
         found = BitSet(len(self))
-        for part in self.partitions:
-            found.add(part.first + np.flatnonzero(part.column(_RUN) & IN_DOUBT))
-            self.release(4 * len(part))
+        for part in self.pieces():
+            found.add(part.first + np.flatnonzero(part.column(RUN) & IN_DOUBT))
         return found
 
-    def rows_between(self, low: int, high: int) -> pa.RecordBatch:
-        """The rows of the entries with keys from `low` to `high - 1`, in their order."""
-        return joined(list(self.between(low, high)), self.schema)
-
-    def entries(self, rows: pa.RecordBatch, layout: Layout) -> SnapshotEntries:
-        """Rows of the file as entries with the columns of `layout`."""
-        fingerprints = np.zeros((rows.num_rows, len(layout.names)), dtype=layout.dtype)
-        if layout.mode == "user":
-            fingerprints[:, 0] = rows.column(_WHOLE).to_numpy()
-        else:
-            here, there = self._columns_of(layout)
-            fingerprints[:, here] = matrix(rows.column(PRINTS), layout.dtype)[:, there]
-        owners = _stored_owners(rows) if layout.paired else None
-        return SnapshotEntries(
-            rows.column(KEY).to_numpy(), rows.column(_RUN).to_numpy(), fingerprints, owners
-        )
-
-    def sorted_keys(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
-        """All keys in ascending order, in pieces, each with the position of its first."""
-        for part in self.partitions:
-            yield part.first, part.keys
-            self.release(8 * len(part))
-
-    def owners(self) -> Iterator[tuple[int, NDArray[np.uint64]]]:
-        """The owner of each entry's device, as in `owners_at`, in pieces as in `sorted_keys`."""
-        for part in self.partitions:
-            yield part.first, _stored_owners(part.rows)
-            self.release(8 * len(part))
-
-    def _parts_of(self, positions: NDArray[np.int64]) -> Iterator[tuple[Partition, NDArray[np.int64]]]:
-        """The partitions of these entries, each with the places of its own among `positions`."""
+    def _filled(
+        self,
+        found: NDArray[Any],
+        positions: NDArray[np.int64],
+        numbers: Callable[[pa.RecordBatch], NDArray[Any]],
+    ) -> NDArray[Any]:
+        """Put into `found` the numbers that partitions have at these positions."""
         for part in self.partitions:
             here = np.flatnonzero((positions >= part.first) & (positions < part.first + len(part)))
             if len(here):
-                yield part, here
-
-    def _columns_of(self, layout: Layout) -> tuple[NDArray[np.int64], list[int]]:
-        """The places, in the layout and in the file, of the columns that both have."""
-        here = np.flatnonzero(np.isin(layout.names, self.names))
-        return here, [self.names.index(layout.names[place]) for place in here]
+                found[here] = numbers(part.rows)[positions[here] - part.first]
+        return found
 
 
 def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.Schema:
     """A snapshot's columns, with its metadata."""
-    fields = [KEY_FIELD, required_field(_RUN, pa.uint32())]
-    fields.append(required_field(_WHOLE, pa.from_numpy_dtype(layout.dtype)))
-    if layout.paired:
-        fields.append(required_field(OWNER, pa.uint64()))
-    if layout.mode == "property":
-        fields.append(added_schema(layout).field(PRINTS))
+    whole = required_field(WHOLE, pa.from_numpy_dtype(layout.dtype))
+    fields = [KEY_FIELD, required_field(RUN, pa.uint32()), whole]
+    fields += [required_field(OWNER, pa.uint64())] if layout.paired else []
+    fields += [added_schema(layout).field(PRINTS)] if layout.mode == "property" else []
     return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names, hashing).pack())
 
 
 def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
     """Rows of `snapshot_schema`."""
     wholes = whole_fingerprints(entries.fingerprints, layout)
-    columns = {KEY: entries.keys, _RUN: entries.runs, _WHOLE: wholes, OWNER: entries.owners}
+    columns = {KEY: entries.keys, RUN: entries.runs, WHOLE: wholes, OWNER: entries.owners}
     columns[PRINTS] = binary_column(entries.fingerprints)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def _numbers(column: pa.Array) -> NDArray[Any]:
-    """The numbers of a column, not copied; shape (m,), or (m, k) for values of fixed size."""
-    numbers = matrix(column, np.dtype(np.uint8)) if pa.types.is_fixed_size_binary(column.type) else None
-    return column.to_numpy() if numbers is None else numbers
-
-
-def _stored_owners(rows: pa.RecordBatch) -> NDArray[np.uint64]:
-    """The users to whom the devices among a snapshot's rows are linked; shape (m,). Old ones have none."""
-    if OWNER not in rows.schema.names:
-        return np.zeros(rows.num_rows, dtype=np.uint64)
-    owners: NDArray[np.uint64] = rows.column(OWNER).to_numpy()
-    return owners
 
 
 class SnapshotWriter(SortedFileWriter):
@@ -204,9 +153,10 @@ class SnapshotWriter(SortedFileWriter):
 
     `unchanged` are the entries of the old one that the run confirmed: it sent nothing for them, but they get
     its number. `changes` (int64, shape (3, p)) counts, once it is written, the users with a first or another
-    fingerprint, and those forgotten, by column. See `SortedFileWriter`. Raises ValueError for an old snapshot
-    of another mode.
+    fingerprint, and those forgotten, by column. The old one is of the layout's mode. See `SortedFileWriter`.
     """
+
+    _old: Snapshot | None
 
     def __init__(
         self,
@@ -217,14 +167,11 @@ class SnapshotWriter(SortedFileWriter):
         old: Snapshot | None = None,
         unchanged: BitSet | None = None,
     ) -> None:
-        if old is not None and old.mode != layout.mode:
-            raise ValueError(f"the snapshot is by {old.mode}, not by {layout.mode}")
         super().__init__(path, added_schema(layout, sent=True), old)
         self._layout = layout
         self._number = header.number
         self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
-        self._emptied = SpillBuffer(path, pa.schema([KEY_FIELD]))
-        self._snapshot = old
+        self._emptied = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
         self._unchanged = unchanged
         # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
         self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
@@ -235,14 +182,26 @@ class SnapshotWriter(SortedFileWriter):
             and (old.names, old.header.job) == (layout.names, header.job or None)
         )
 
-    def add(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
+    def add(self, keys: NDArray[np.uint64], fingerprints: NDArray[Any], *, in_doubt: bool = False) -> None:
         """Add rows that were accepted: `keys` of shape (m, w), `fingerprints` of shape (m, p).
 
         0 keeps what was before. Of two rows of a user the later one counts; in cumulative columns, all do. A
         row with two ids makes an entry for each, both with these fingerprints, or, of shape (m, 2p), each
-        with its own.
+        with its own. Those of rows in doubt only show which columns are given, see `invalidate`.
         """
-        self._take(keys, fingerprints, doubtful=False)
+        users, owners = keys[:, 0], np.zeros(len(keys), dtype=np.uint64)
+        if keys.shape[1] == 2:
+            devices = device_keys(keys)
+            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
+            # A link that is in doubt counts: to take a device for a user's does no harm.
+            owners = np.stack([owners, users], axis=1).ravel()[places]
+            users = np.stack([users, devices], axis=1).ravel()[places]
+            columns = len(self._layout.names)
+            own = fingerprints.shape[1] > columns
+            fingerprints = fingerprints.reshape(-1, columns)[places] if own else fingerprints[places // 2]
+        prints = binary_column(fingerprints.astype(self._layout.dtype))
+        runs = np.full(len(users), np.uint32(self._number) | (IN_DOUBT if in_doubt else np.uint32(0)))
+        self._added.add(users, prints, runs, *([owners] if self._layout.paired else []))
 
     def invalidate(self, keys: NDArray[np.uint64], fingerprints: Fingerprints) -> None:
         """Add rows that were sent without knowing whether they arrived; as in `add`.
@@ -255,88 +214,71 @@ class SnapshotWriter(SortedFileWriter):
         given = fingerprints != 0 if fingerprints.shape[1] else np.ones((len(keys), columns), dtype=np.bool_)
         if columns:  # a job with nothing but increments has none
             given |= np.tile(self._layout.cumulative, given.shape[1] // columns)
-        self._take(keys, given, doubtful=True)
+        self.add(keys, given, in_doubt=True)
 
     def empty(self, keys: NDArray[np.uint64]) -> None:
         """What these m users have is unknown, as far as they stay in the snapshot."""
         self._emptied.add(keys)
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._open.enter_context(self._emptied)
-        return self
-
     def finish(self) -> int:
         """Write the new snapshot in place of the old one; the number of its entries."""
         return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
 
-    def _take(self, keys: NDArray[np.uint64], fingerprints: NDArray[Any], *, doubtful: bool) -> None:
-        users, owners = keys[:, 0], np.zeros(len(keys), dtype=np.uint64)
-        if keys.shape[1] == 2:
-            devices = device_keys(keys)
-            places = np.flatnonzero(np.stack([np.ones(len(keys), np.bool_), devices != users], axis=1))
-            # A link that is in doubt counts: to take a device for a user's does no harm.
-            owners = np.stack([owners, users], axis=1).ravel()[places]
-            users = np.stack([users, devices], axis=1).ravel()[places]
-            columns = len(self._layout.names)
-            own = fingerprints.shape[1] > columns
-            fingerprints = fingerprints.reshape(-1, columns)[places] if own else fingerprints[places // 2]
-        prints = binary_column(fingerprints.astype(self._layout.dtype))
-        doubts = np.full(len(users), doubtful, dtype=np.uint8)
-        self._added.add(users, prints, doubts, *([owners] if self._layout.paired else []))
-
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         added = self._added.read(first, stop)
-        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
-        new = added_entries(added, self._layout, self._number)
-        new, unknown = last_certain(new, doubts_of(added), self._layout.cumulative)
+        new = entries_in(added, self._layout, self._layout.names)
+        new, unknown = last_fingerprints(new, self._layout.cumulative)
         del added  # a partition is large, and its rows are copied
-        if self._snapshot is None:
-            self.changes += count_changes(new.take(slice(0)), new, gone)
+        if self._old is None:
+            nobody = new.take(np.empty(0, np.int64))
+            self.changes += count_changes(new, np.zeros(len(new), np.bool_), nobody, nobody)
             return snapshot_rows(new, self._layout, self._schema)
-        rows = self._confirmed(self._snapshot.rows_between(*lowest_keys(first, stop)))
-        if self._same and not len(gone) and not self._emptied.rows:
-            return self._patched(rows, new, unknown)
-        old = stay = self._snapshot.entries(rows, self._layout)
-        stay = forget_entries(stay, gone)
-        if self._emptied.rows:
-            unknown_users = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY).to_numpy())
-            stay = stay.without_fingerprints(unknown_users).in_doubt(unknown_users)
-        self.changes += count_changes(old, new, gone)
-        return snapshot_rows(merge_entries(stay, new, unknown), self._layout, self._schema)
+        rows, names = self._old.between(*lowest_keys(first, stop)), self._old.names
+        if rows.num_rows and self._unchanged is not None:
+            rows = self._confirmed(rows, self._unchanged)
+        keys = rows.column(KEY).to_numpy()
+        gone, emptied = (
+            np.isin(keys, buffer.read(first, stop).column(KEY).to_numpy())
+            for buffer in (self._forgotten, self._emptied)
+        )
+        at, known = places_in(keys, new.keys)
+        old, left = (
+            entries_in(rows.take(pa.array(places)), self._layout, names)
+            for places in (at[known], np.flatnonzero(gone))
+        )
+        self.changes += count_changes(new, known, old, left)
+        if self._same and not gone.any() and not emptied.any():
+            rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
+        else:
+            stay = entries_in(rows, self._layout, names)
+            stay = stay.without_fingerprints(gone | emptied).in_doubt(emptied)
+            if gone.any():  # a device that is linked to another user stays
+                stay = stay.take(~gone if stay.owners is None else ~gone | (stay.owners != 0))
+            at, known = places_in(stay.keys, new.keys)
+            rows, old = snapshot_rows(stay, self._layout, self._schema), stay.take(at[known])
+        fresh = with_old_values(new, known, old, unknown)
+        return self._patched(rows, at, known, snapshot_rows(fresh, self._layout, self._schema))
 
     def _patched(
-        self, rows: pa.RecordBatch, new: SnapshotEntries, unknown: NDArray[np.bool_] | None
+        self, rows: pa.RecordBatch, at: NDArray[np.int64], known: NDArray[np.bool_], fresh: pa.RecordBatch
     ) -> pa.RecordBatch:
-        """Rows of the old snapshot as they are, but with the `new` entries in their places."""
-        rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
-        if self._snapshot is None or not len(new):
+        """Rows of the old snapshot, with the fresh ones in place of those that are `known`, or before."""
+        if not fresh.num_rows:
             return rows
-        keys = rows.column(KEY).to_numpy()
-        at = np.searchsorted(keys, new.keys)
-        hit = np.zeros(len(new), dtype=np.bool_)
-        inside = at < len(keys)
-        hit[inside] = keys[at[inside]] == new.keys[inside]
-        old = self._snapshot.entries(rows.take(pa.array(at[hit])), self._layout)
-        self.changes += count_changes(old, new, new.keys[:0])
-        fresh = snapshot_rows(merge_entries(old, new, unknown), self._layout, self._schema)
-        added, places = at[~hit], at + np.cumsum(~hit) - ~hit  # where new keys go, and all new entries
+        added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows
         columns = []
         for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself
-            ours, theirs = _numbers(stored), _numbers(given)
-            ours = np.insert(ours, added, theirs[~hit], axis=0)
+            theirs = raw_values(given)
+            ours = np.insert(raw_values(stored), added, theirs[~known])
             ours[places] = theirs
-            columns.append(binary_column(ours) if ours.ndim == 2 else ours)
+            columns.append(pa.Array.from_buffers(stored.type, len(ours), [None, pa.py_buffer(ours)]))
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
-    def _confirmed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _confirmed(self, rows: pa.RecordBatch, unchanged: BitSet) -> pa.RecordBatch:
         """Neighbouring rows of the old snapshot, with this run's number where it confirmed them."""
-        if self._unchanged is None or self._snapshot is None or not rows.num_rows:
-            return rows
-        columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-        place = int(self._snapshot.find(columns[KEY][:1].to_numpy())[0])
-        seen = self._unchanged.has(np.arange(place, place + rows.num_rows))
-        runs = columns[_RUN].to_numpy()
+        assert self._old is not None  # noqa: S101 - it has these rows
+        first = int(self._old.find(rows.column(KEY)[:1].to_numpy())[0])
+        seen, runs = unchanged.has(np.arange(first, first + rows.num_rows)), rows.column(RUN).to_numpy()
         runs = np.where(seen, (runs & IN_DOUBT) | np.uint32(self._number), runs)
-        columns[_RUN] = pa.array(runs, pa.uint32())
-        return pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)
+        field = rows.schema.field(RUN)
+        return rows.set_column(rows.schema.names.index(RUN), field, pa.array(runs, field.type))

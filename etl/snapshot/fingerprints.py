@@ -29,7 +29,7 @@ from ..subject import Subject, subject_of
 from .value_hashes import Hashes, HashRules, hash_values, salt_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -84,10 +84,9 @@ class Layout:
         return (*(group.name for group in self.compared), *((LINK,) if self.paired else ()))
 
     @cached_property
-    def counted(self) -> tuple[str, ...]:
-        """Names of the columns in which a change is a reason to send."""
-        ignored = {group.name for group in self.compared if group.ignored}
-        return tuple(name for name in self.names if name not in ignored)
+    def counted(self) -> NDArray[np.bool_]:
+        """In which of the p columns a change is a reason to send; shape (p,)."""
+        return ~np.isin(self.names, [group.name for group in self.compared if group.ignored])
 
     @cached_property
     def cumulative(self) -> NDArray[np.bool_]:
@@ -169,24 +168,40 @@ def fingerprints_of(
 
     `splice` replaces marked strings by the JSON that they stand for, as marks differ from process to process.
     """
-    hashed = _RowHashes(identifications, HashRules(splice, layout.hashing))
+    columns, n = dict(value_columns(identifications)), identifications.num_rows
+    users, rules = _hash_users(identifications), HashRules(splice, layout.hashing)
     if layout.mode == "user":
-        return hashed.of_all(layout.compared).reshape(-1, 1)
-    fingerprints = np.empty((identifications.num_rows, len(layout.names)), dtype=layout.dtype)
-    for place, group in enumerate(layout.compared):
-        hashed.finish(*hashed.sum(group), fingerprints[:, place])
-    if layout.paired:
-        device = identifications.column(LINK)
-        hashed.finish(hash_texts(device, salt_of(_LINKED)), valid_mask(device), fingerprints[:, -1])
+        total, there = _sums(columns, [path for group in layout.compared for path in group.paths], n, rules)
+        (_, leads), *linked = subject_of(identifications).columns(identifications)
+        for _, devices in linked:  # where nothing is given, a link still counts
+            alone = ~there & valid_mask(leads) & valid_mask(devices)
+            total[alone] += hash_texts(devices, salt_of(_LINKED))[alone]
+            there |= alone
+        mixed = (total ^ users) * _LAST
+        mixed ^= mixed >> _HALF
+        return np.where(there, np.maximum(mixed, _ONE), np.uint64(0)).reshape(-1, 1)
+    fingerprints = np.empty((n, len(layout.names)), dtype=layout.dtype)
+    for place, column in enumerate(fingerprints.T):
+        if place < len(layout.compared):
+            total, there = _sums(columns, layout.compared[place].paths, n, rules)
+        else:
+            devices = identifications.column(LINK)
+            total, there = hash_texts(devices, salt_of(_LINKED)), valid_mask(devices)
+        total ^= users
+        total *= _LAST
+        total >>= _HALF
+        np.maximum(total, _ONE, out=column, casting="unsafe")
+        if not there.all():
+            column[~there] = 0
     return fingerprints
 
 
-def owner_hashes(ids: pa.RecordBatch, layout: Layout) -> NDArray[np.uint16]:
+def owner_hashes(ids: pa.RecordBatch) -> NDArray[np.uint16]:
     """Of n rows with these ids a hash of the owner of each of their entries, never 0; shape (n, w)."""
-    entries = [_RowHashes(ids, HashRules()).user]
-    if layout.paired:
-        device = ids.column(LINK)
-        entries.append(np.where(valid_mask(device), _hash_ids(LINK, device), entries[0]))
+    entries, link = [_hash_users(ids)], subject_of(ids).link
+    if link is not None:
+        device = ids.column(link)
+        entries.append(np.where(valid_mask(device), _hash_ids(link, device), entries[0]))
     words = np.stack([(own * _LAST) >> np.uint64(48) for own in entries], axis=1)
     return np.maximum(words, _ONE).astype(np.uint16)
 
@@ -199,86 +214,53 @@ def whole_fingerprints(fingerprints: Fingerprints, layout: Layout) -> Fingerprin
     if layout.mode == "user":
         return fingerprints[:, 0]
     total = np.zeros(len(fingerprints), dtype=np.uint64)
-    for place, name in enumerate(layout.names):
-        if name in layout.counted:
-            # Odd, so that no bit of a fingerprint is lost.
-            total += fingerprints[:, place] * np.uint64(salt_of(("whole", name)) | 1)
+    for place in np.flatnonzero(layout.counted).tolist():
+        # Odd, so that no bit of a fingerprint is lost.
+        total += fingerprints[:, place] * np.uint64(salt_of(("whole", layout.names[place])) | 1)
     there = total != 0
     total *= _LAST
     total >>= _HALF
     return np.where(there, np.maximum(total, _ONE), np.uint64(0)).astype(layout.dtype)
 
 
-def given(identifications: pa.RecordBatch, paths: tuple[FieldPath, ...]) -> NDArray[np.bool_]:
+def given(identifications: pa.RecordBatch, paths: Collection[FieldPath]) -> NDArray[np.bool_]:
     """Which rows have a value under one of the paths; shape (n,)."""
-    found = dict(value_columns(identifications))
-    return _any_valid([found[path] for path in paths if path in found], identifications.num_rows)
+    some = np.zeros(identifications.num_rows, np.bool_)
+    for path, column in value_columns(identifications):
+        if path in paths:
+            some |= valid_mask(column)
+    return some
 
 
-class _RowHashes:
-    """The value columns of n identifications, and a hash of each row's leading id, or else its other."""
-
-    def __init__(self, identifications: pa.RecordBatch, rules: HashRules) -> None:
-        self._rows = identifications
-        self._columns: Mapping[FieldPath, pa.Array] = dict(value_columns(identifications))
-        self._rules = rules
-        (lead, ids), *linked = self._ids = tuple(subject_of(identifications).columns(identifications))
-        self.user = _hash_ids(lead, ids)
-        if linked and ids.null_count:
-            alone = ~valid_mask(ids)
-            self.user[alone] = _hash_ids(*linked[0])[alone]
-
-    def sum(self, group: FieldGroup) -> tuple[Hashes, NDArray[np.bool_]]:
-        """The sums of the hashes of a group's values, and which rows have one at all."""
-        n = self._rows.num_rows
-        columns = [(path, self._columns[path]) for path in group.paths if path in self._columns]
-        total: Hashes | None = None
-        for path, column in columns:
-            if column.null_count == n:
-                continue
-            hashed = hash_values(column, salt_of(path), self._rules)
+def _sums(
+    columns: Mapping[FieldPath, pa.Array], paths: Collection[FieldPath], n: int, rules: HashRules
+) -> tuple[Hashes, NDArray[np.bool_]]:
+    """The sums of the hashes of n rows' values under these paths, and which rows have one at all."""
+    total, there = np.zeros(n, np.uint64), np.zeros(n, np.bool_)
+    for path in paths:
+        column = columns.get(path)
+        if column is not None and column.null_count < n:
+            hashed = hash_values(column, salt_of(path), rules)
             if column.null_count:
-                hashed[~valid_mask(column)] = 0
-            total = hashed if total is None else np.add(total, hashed, out=total)
-        if total is None:
-            total = np.zeros(n, dtype=np.uint64)
-        return total, _any_valid([column for _, column in columns], n)
-
-    def finish(self, total: Hashes, there: NDArray[np.bool_], out: NDArray[np.unsignedinteger]) -> None:
-        """32-bit fingerprints of such sums, which are used up; `out` is where they go."""
-        total ^= self.user
-        total *= _LAST
-        total >>= _HALF
-        np.maximum(total, _ONE, out=out, casting="unsafe")
-        if not there.all():
-            out[~there] = 0
-
-    def of_all(self, groups: tuple[FieldGroup, ...]) -> Hashes:
-        """64-bit fingerprints of all groups together. Where nothing is given, a link still counts."""
-        total = np.zeros(self._rows.num_rows, np.uint64)
-        there = np.zeros(self._rows.num_rows, np.bool_)
-        for group in groups:
-            hashed, some = self.sum(group)
+                valid = valid_mask(column)
+                hashed[~valid] = 0
+                there |= valid
+            else:
+                there[:] = True
             total += hashed
-            there |= some
-        if len(self._ids) == 2:
-            (_, users), (_, devices) = self._ids
-            alone = ~there & valid_mask(users) & valid_mask(devices)
-            total[alone] += hash_texts(devices, salt_of(_LINKED))[alone]
-            there |= alone
-        mixed = (total ^ self.user) * _LAST
-        mixed ^= mixed >> _HALF
-        return np.where(there, np.maximum(mixed, _ONE), np.uint64(0))
+    return total, there
+
+
+def _hash_users(identifications: pa.RecordBatch) -> Hashes:
+    """A hash of each row's leading id, or else of its other; shape (n,)."""
+    (lead, ids), *linked = subject_of(identifications).columns(identifications)
+    users = _hash_ids(lead, ids)
+    if linked and ids.null_count:
+        alone = ~valid_mask(ids)
+        users[alone] = _hash_ids(*linked[0])[alone]
+    return users
 
 
 def _hash_ids(name: str, ids: pa.StringArray) -> Hashes:
     """Hashes of ids, other ones for the same text in another field; shape (n,)."""
     return hash_texts(ids, salt_of(("whose", name)))
-
-
-def _any_valid(columns: list[pa.Array], n: int) -> NDArray[np.bool_]:
-    """Which of n rows have a value in one of the columns."""
-    if any(column.null_count == 0 for column in columns):
-        return np.ones(n, dtype=np.bool_)
-    some: NDArray[np.bool_] = np.logical_or.reduce([np.zeros(n, np.bool_), *map(valid_mask, columns)])
-    return some

@@ -7,7 +7,6 @@ no user. Unsetting by both would link a device to a user anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,9 +18,9 @@ from ..arrow.structs import valid_mask
 from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
-from .snapshot_entries import group_starts
+from .snapshot_entries import owners_of
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, lowest_keys
+from .spill_buffer import KEY, KEY_FIELD, group_starts, lowest_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,17 +41,11 @@ class KnownIds(SortedFile):
     kind = "list of ids"
     loss = "then writes it anew, and leaves alone who left before"
 
-    def of(self, keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.uint64], pa.RecordBatch]]:
-        """Those of the ascending keys that are known, in pieces: m keys with their ids, one in each row."""
-        for span, part in self.split(keys):
-            at, hit = part.search(keys[span])
-            if hit.any():
-                rows = part.rows.take(pa.array(at[hit]))
-                yield keys[span][hit], rows.select(ID_FIELDS)
-
-    def sorted_keys(self) -> Iterator[NDArray[np.uint64]]:
-        """All keys in ascending order, in pieces."""
-        return (part.keys for part in self.partitions)
+    def of(self, keys: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
+        """The ids of those keys that are known, in ascending order of keys: one in each row."""
+        for part, _, at, there in self.search(keys):
+            if there.any():
+                yield part.rows.take(pa.array(at[there])).select(ID_FIELDS)
 
 
 class KnownIdsWriter(SortedFileWriter):
@@ -83,7 +76,7 @@ class KnownIdsWriter(SortedFileWriter):
 
     def _partition(self, first: int, stop: int) -> pa.RecordBatch:
         """The ids of the buckets `first` to `stop - 1`: of each key the last that was added."""
-        old = [] if self._old is None else self._old.between(*lowest_keys(first, stop))
+        old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
         columns = [batch.columns for batch in (*old, self._added.read(first, stop))]
         keys, *ids = (pa.concat_arrays(parts) for parts in zip(*columns, strict=True))
         numbers = keys.to_numpy()
@@ -93,14 +86,6 @@ class KnownIdsWriter(SortedFileWriter):
         stay = stay[~np.isin(numbers[stay], gone)]
         arrays = [column.take(pa.array(stay)) for column in (keys, *ids)]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-
-@dataclass(frozen=True, slots=True)
-class AbsentUsers:
-    """m users absent from an export: `keys` (uint64, shape (m,)), and `ids` (`user_id` or `device_id`)."""
-
-    keys: NDArray[np.uint64]
-    ids: pa.RecordBatch
 
 
 class SeenUsers:
@@ -125,25 +110,23 @@ class SeenUsers:
             self._alone.add(positions[0][names_device_alone(keys)])
             self._new.add(keys[positions[0] < 0, 0])
 
-    def absent(self, ids: KnownIds) -> Iterator[AbsentUsers]:
-        """The known users of the snapshot who weren't seen; in ascending order of keys, in batches."""
-        for first, owners in self._snapshot.owners() if len(self._alone) else ():
+    def absent(self, ids: KnownIds) -> Iterator[pa.RecordBatch]:
+        """The ids of the users of the snapshot who weren't seen; in ascending order of keys, in batches."""
+        for part in self._snapshot.pieces() if len(self._alone) else ():
+            owners = owners_of(part.rows)
             linked = np.flatnonzero(owners)
-            named = linked[self._alone.has(first + linked)]
+            named = linked[self._alone.has(part.first + linked)]
             self._seen.add(self._snapshot.find(owners[named]))
-        for (first, keys), (_, owners) in zip(
-            self._snapshot.sorted_keys(), self._snapshot.owners(), strict=True
-        ):
-            for start in range(0, len(keys), _ROWS):
-                part = slice(start, min(start + _ROWS, len(keys)))
-                seen = self._seen.has(np.arange(first + part.start, first + part.stop))
-                gone = np.flatnonzero(~seen)
-                linked = gone[owners[part][gone] != 0]
-                users = owners[part][linked]
+        for part in self._snapshot.pieces():
+            owners = owners_of(part.rows)
+            for start in range(0, len(part), _ROWS):
+                places = np.arange(start, min(start + _ROWS, len(part)))
+                gone = places[~self._seen.has(part.first + places)]
+                linked = gone[owners[gone] != 0]
+                users = owners[linked]
                 positions = self._snapshot.find(users)
                 there = self._seen.has(positions)
                 # Rarely also a user who wasn't seen and is new; then a device isn't unset.
                 there |= (positions < 0) & self._new.has(users)
                 gone = np.setdiff1d(gone, linked[there], assume_unique=True)
-                for found, rows in ids.of(keys[part][gone]):
-                    yield AbsentUsers(found, rows)
+                yield from ids.of(part.keys[gone])

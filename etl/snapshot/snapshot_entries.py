@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from .spill_buffer import KEY, KEY_FIELD, matrix
+from .spill_buffer import KEY, KEY_FIELD, group_starts, key_order, matrix
 from .value_hashes import GOLDEN_RATIO, hash_bits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
     from .fingerprints import Layout
 
-PRINTS, OWNER, _DOUBT = "prints", "owner", "doubt"  # columns
+RUN, WHOLE, PRINTS, OWNER = "run", "whole", "prints", "owner"  # columns
 IN_DOUBT: Final = np.uint32(1 << 31)  # in a run's number
 _TOGETHER: Final = int(GOLDEN_RATIO) * 12 % 2**64
 
@@ -41,22 +43,12 @@ class SnapshotEntries:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, places: NDArray[Any] | slice) -> SnapshotEntries:
+    def take(self, places: NDArray[Any]) -> SnapshotEntries:
         """The entries at these places, or where the mask is true."""
-        if isinstance(places, slice):
-            fingerprints = self.fingerprints[places]
-        else:  # `take` copies whole rows, at a third of the time of an index
-            places = np.flatnonzero(places) if places.dtype == np.bool_ else places
-            fingerprints = self.fingerprints.take(places, axis=0)
+        places = np.flatnonzero(places) if places.dtype == np.bool_ else places
+        fingerprints = self.fingerprints.take(places, axis=0)  # whole rows, at a third of an index's time
         owners = None if self.owners is None else self.owners[places]
         return SnapshotEntries(self.keys[places], self.runs[places], fingerprints, owners)
-
-    def put(self, places: NDArray[np.int64], entries: SnapshotEntries) -> None:
-        """Overwrite the entries at these places."""
-        self.keys[places], self.runs[places] = entries.keys, entries.runs
-        self.fingerprints[places] = entries.fingerprints
-        if self.owners is not None and entries.owners is not None:
-            self.owners[places] = entries.owners
 
     def in_doubt(self, rows: NDArray[np.bool_]) -> SnapshotEntries:
         """The same entries, of which some are in doubt."""
@@ -69,29 +61,46 @@ class SnapshotEntries:
         return replace(self, fingerprints=np.where(mask, nothing, self.fingerprints))
 
 
-# --- rows that were added --------------------------------------------------------------------------------
+# --- in rows ---------------------------------------------------------------------------------------------
 
 
 def added_schema(layout: Layout, *, sent: bool = False) -> pa.Schema:
-    """Rows of an export: a key and its fingerprints. `sent` ones: also a doubt, and the owner of a device."""
+    """Rows of an export: a key and its fingerprints. `sent` ones: also the run, and the owner of a device."""
     fields = [KEY_FIELD, required_field(PRINTS, pa.binary(layout.dtype.itemsize * len(layout.names)))]
-    fields += [required_field(_DOUBT, pa.uint8())] if sent else []
+    fields += [required_field(RUN, pa.uint32())] if sent else []
     fields += [required_field(OWNER, pa.uint64())] if sent and layout.paired else []
     return pa.schema(fields)
 
 
-def added_entries(rows: pa.RecordBatch, layout: Layout, run: int) -> SnapshotEntries:
-    """Rows of `added_schema` as entries of a run."""
-    runs = np.full(rows.num_rows, run, dtype=np.uint32)
-    fingerprints = matrix(rows.column(PRINTS), layout.dtype)
-    owners = rows.column(OWNER).to_numpy() if OWNER in rows.schema.names else None
-    return SnapshotEntries(rows.column(KEY).to_numpy(), runs, fingerprints, owners)
+def entries_in(rows: pa.RecordBatch, layout: Layout, names: Sequence[str]) -> SnapshotEntries:
+    """Rows of a snapshot, or of `added_schema`, as entries; `names` are their columns of fingerprints."""
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    runs = columns[RUN].to_numpy() if RUN in columns else np.zeros(rows.num_rows, np.uint32)
+    if PRINTS in columns:
+        fingerprints = matrix(columns[PRINTS], layout.dtype)
+    else:
+        fingerprints = columns[WHOLE].to_numpy().reshape(-1, 1)
+    if names != layout.names:
+        here, there = shared_columns(layout, names)
+        stored, fingerprints = fingerprints, np.zeros((rows.num_rows, len(layout.names)), layout.dtype)
+        fingerprints[:, here] = stored[:, there]
+    return SnapshotEntries(
+        columns[KEY].to_numpy(), runs, fingerprints, owners_of(rows) if layout.paired else None
+    )
 
 
-def doubts_of(rows: pa.RecordBatch) -> NDArray[np.bool_]:
-    """Which sent rows are in doubt; shape (n,)."""
-    doubts: NDArray[np.bool_] = rows.column(_DOUBT).to_numpy().view(np.bool_)
-    return doubts
+def owners_of(rows: pa.RecordBatch) -> NDArray[np.uint64]:
+    """The users to whom the devices among rows are linked; shape (m,). Those of old snapshots have none."""
+    if OWNER not in rows.schema.names:
+        return np.zeros(rows.num_rows, dtype=np.uint64)
+    owners: NDArray[np.uint64] = rows.column(OWNER).to_numpy()
+    return owners
+
+
+def shared_columns(layout: Layout, names: Sequence[str]) -> tuple[NDArray[np.int64], list[int]]:
+    """The places, in the layout and in `names`, of the columns that both have."""
+    here = np.flatnonzero(np.isin(layout.names, names))
+    return here, [names.index(layout.names[place]) for place in here]
 
 
 def required_field(name: str, kind: pa.DataType) -> pa.Field:
@@ -103,133 +112,77 @@ def required_field(name: str, kind: pa.DataType) -> pa.Field:
 
 
 def last_fingerprints(
-    entries: SnapshotEntries, cumulative: NDArray[np.bool_] | None = None
-) -> SnapshotEntries:
+    entries: SnapshotEntries, cumulative: NDArray[np.bool_]
+) -> tuple[SnapshotEntries, NDArray[np.bool_] | None]:
     """One entry a key, in ascending order: of each column the last fingerprint that isn't 0, if there is one.
 
     In the columns marked as `cumulative` (shape (p,)) it is one for all of them, in their order. All entries
-    are of one run.
+    are of one run. In the columns that an entry in doubt gives, everything before it is unknown, and what
+    comes after it counts. Also in which columns (shape (k, p)) of the k entries that are left what a snapshot
+    has doesn't count; None if none was in doubt.
     """
-    entries = entries.take(key_order(entries.keys))
-    first = group_starts(entries.keys)
-    if first.all():
-        return entries
-    starts = np.flatnonzero(first)
-    rows = np.where(entries.fingerprints != 0, np.arange(len(entries))[:, None], -1)
-    last = np.maximum.reduceat(rows, starts, axis=0)
-    fingerprints = np.take_along_axis(entries.fingerprints, np.maximum(last, 0), axis=0) * (last >= 0)
-    for column in np.flatnonzero(cumulative) if cumulative is not None else ():
-        fingerprints[:, column] = _combine(entries.fingerprints[:, column], np.cumsum(first) - 1, len(starts))
-    owners = entries.owners
-    if owners is not None:  # the first link counts
-        places = np.where(owners != 0, np.arange(len(owners)), len(owners))
-        owners = np.append(owners, np.uint64(0))[np.minimum.reduceat(places, starts)]
-    return SnapshotEntries(entries.keys[starts], entries.runs[starts], fingerprints, owners)
+    entries, unknown = entries.take(key_order(entries.keys)), None
+    first, doubts = group_starts(entries.keys), entries.runs & IN_DOUBT != 0
+    starts, rows = np.flatnonzero(first), np.arange(len(entries))[:, None]
+    if doubts.any():
+        marks = np.where(doubts[:, None] & (entries.fingerprints != 0), rows, -1)
+        last = np.maximum.reduceat(marks, starts, axis=0)
+        entries, unknown = entries.without_fingerprints(rows <= last[np.cumsum(first) - 1]), last >= 0
+    if not first.all():
+        last = np.maximum.reduceat(np.where(entries.fingerprints != 0, rows, -1), starts, axis=0)
+        fingerprints = np.take_along_axis(entries.fingerprints, np.maximum(last, 0), axis=0) * (last >= 0)
+        for column in np.flatnonzero(cumulative):
+            groups = np.cumsum(first) - 1
+            fingerprints[:, column] = _combine(entries.fingerprints[:, column], groups, len(starts))
+        owners = entries.owners
+        if owners is not None:  # the first link counts
+            places = np.where(owners != 0, np.arange(len(owners)), len(owners))
+            owners = np.append(owners, np.uint64(0))[np.minimum.reduceat(places, starts)]
+        entries = SnapshotEntries(entries.keys[starts], entries.runs[starts], fingerprints, owners)
+    if unknown is not None:
+        entries = replace(entries, runs=entries.runs & ~IN_DOUBT)
+        entries = entries.in_doubt((unknown & (entries.fingerprints == 0)).any(axis=1))
+    return entries, unknown
 
 
-def last_certain(
-    entries: SnapshotEntries, doubts: NDArray[np.bool_], cumulative: NDArray[np.bool_]
-) -> tuple[SnapshotEntries, NDArray[np.bool_] | None]:
-    """The same of rows of which some are in doubt (`doubts`, shape (n,)).
-
-    In the columns that such a row gives, everything before it is unknown, and what comes after it counts.
-    Also in which columns (shape (k, p)) of the k entries the old entry doesn't count; None if no row is in
-    doubt.
-    """
-    if not doubts.any():
-        return last_fingerprints(entries, cumulative), None
-    order = key_order(entries.keys)
-    entries, doubts = entries.take(order), doubts[order]
-    first = group_starts(entries.keys)
-    rows = np.arange(len(entries))[:, None]
-    marks = np.where(doubts[:, None] & (entries.fingerprints != 0), rows, -1)
-    last = np.maximum.reduceat(marks, np.flatnonzero(first), axis=0)
-    before = rows <= last[np.cumsum(first) - 1]
-    found, unknown = last_fingerprints(entries.without_fingerprints(before), cumulative), last >= 0
-    return found.in_doubt((unknown & (found.fingerprints == 0)).any(axis=1)), unknown
-
-
-def merge_entries(
-    old: SnapshotEntries, new: SnapshotEntries, unknown: NDArray[np.bool_] | None = None
+def with_old_values(
+    new: SnapshotEntries,
+    known: NDArray[np.bool_],
+    old: SnapshotEntries,
+    unknown: NDArray[np.bool_] | None = None,
 ) -> SnapshotEntries:
-    """Merge two lists of entries, both in ascending order of distinct keys.
+    """The new entries with what the old ones have where they give nothing; `old` are of the `known` ones.
 
-    A new fingerprint of 0 keeps the old one, but not in the columns of new entries that are `unknown` (shape
-    (k, p)): there it stays 0.
+    But in columns that are `unknown` (shape (k, p)) a fingerprint stays 0.
     """
-    if not len(old):
-        return new
-    at = np.searchsorted(old.keys, new.keys)
-    hit = np.zeros(len(new), dtype=np.bool_)
-    inside = at < len(old)
-    hit[inside] = old.keys[at[inside]] == new.keys[inside]
-    added = new.take(~hit)
-    # Each comes to stand behind those of the other list that are smaller.
-    to_old = np.arange(len(old)) + np.searchsorted(added.keys, old.keys)
-    to_added = np.arange(len(added)) + at[~hit]
-    n = len(old) + len(added)
-    both = SnapshotEntries(
-        np.empty(n, np.uint64),
-        np.empty(n, np.uint32),
-        np.empty((n, old.fingerprints.shape[1]), old.fingerprints.dtype),
-        None if old.owners is None else np.empty(n, np.uint64),
-    )
-    both.put(to_old, old)
-    both.put(to_added, added)
-    places, renewed = to_old[at[hit]], new.take(hit)
-    both.runs[places] = renewed.runs
-    stays = renewed.fingerprints == 0 if unknown is None else (renewed.fingerprints == 0) & ~unknown[hit]
-    both.fingerprints[places] = np.where(stays, both.fingerprints[places], renewed.fingerprints)
-    if both.owners is not None and renewed.owners is not None:
-        both.owners[places] = np.where(both.owners[places] != 0, both.owners[places], renewed.owners)
-    return both
+    fingerprints, owners = new.fingerprints.copy(), new.owners
+    own = fingerprints[known]
+    lacks = own == 0 if unknown is None else (own == 0) & ~unknown[known]
+    fingerprints[known] = np.where(lacks, old.fingerprints, own)
+    if owners is not None and old.owners is not None:
+        owners = owners.copy()
+        owners[known] = np.where(old.owners != 0, old.owners, owners[known])
+    return replace(new, fingerprints=fingerprints, owners=owners)
 
 
-def count_changes(old: SnapshotEntries, new: SnapshotEntries, gone: NDArray[np.uint64]) -> NDArray[np.int64]:
+def count_changes(
+    new: SnapshotEntries, known: NDArray[np.bool_], old: SnapshotEntries, gone: SnapshotEntries
+) -> NDArray[np.int64]:
     """How many users of `new` have a fingerprint that is their first, or another than in `old`; shape (3, p).
 
-    Last, how many of the `gone` users had one. Both lists ascend by key; linked devices don't count.
+    Last, how many of the users who are `gone` had one. `old` are of the `known` ones of `new`. Linked devices
+    don't count.
     """
-    users, left = new.fingerprints != 0, np.isin(old.keys, gone)[:, None] & (old.fingerprints != 0)
-    if new.owners is not None and old.owners is not None:
+    users, left = new.fingerprints != 0, gone.fingerprints != 0
+    if new.owners is not None and gone.owners is not None:
         users &= (new.owners == 0)[:, None]
-        left &= (old.owners == 0)[:, None]
-    if not len(old):
-        first, other = np.array([np.count_nonzero(column) for column in users.T], np.int64), 0
-    else:
-        at = np.minimum(np.searchsorted(old.keys, new.keys), len(old) - 1)
-        before = old.fingerprints.take(at, axis=0) * (old.keys[at] == new.keys)[:, None]
-        users &= before != new.fingerprints
-        first, other = (users & (before == 0)).sum(axis=0), (users & (before != 0)).sum(axis=0)
-    return np.stack(np.broadcast_arrays(first, other, left.sum(axis=0))).astype(np.int64)
-
-
-def forget_entries(entries: SnapshotEntries, gone: NDArray[np.uint64]) -> SnapshotEntries:
-    """The entries whose keys aren't among `gone`; a linked device stays without fingerprints."""
-    if len(gone) == 0:
-        return entries
-    leave = np.isin(entries.keys, gone)
-    if entries.owners is None:
-        return entries.take(~leave)
-    return entries.without_fingerprints(leave).take(~leave | (entries.owners != 0))
-
-
-def key_order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The order of ascending keys, stable. Hashes are nearly sorted by their first 16 bits that differ."""
-    if not len(keys):
-        return np.empty(0, np.int64)
-    low, high = int(keys.min()), int(keys.max())
-    shift = np.uint64(max((high - low).bit_length() - 16, 0))
-    # numpy sorts numbers of 16 bits by their digits, and what is nearly sorted in a quarter of the time.
-    order = np.argsort(((keys - np.uint64(low)) >> shift).astype(np.uint16), kind="stable")
-    return order.take(np.argsort(keys.take(order), kind="stable"))
-
-
-def group_starts(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of n values differ from the one before; shape (n,)."""
-    first = np.ones(len(values), dtype=np.bool_)
-    first[1:] = values[1:] != values[:-1]
-    return first
+        left &= (gone.owners == 0)[:, None]
+    own = users[known]
+    had = own & (old.fingerprints != 0)
+    other = had & (old.fingerprints != new.fingerprints[known])
+    counts = [[np.count_nonzero(column) for column in some.T] for some in (users, had, other, left)]
+    total, known_before, differ, ended = np.array(counts, dtype=np.int64)
+    return np.stack([total - known_before, differ, ended])
 
 
 def _combine(fingerprints: Fingerprints, groups: NDArray[np.int64], n: int) -> Fingerprints:

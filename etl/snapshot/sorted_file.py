@@ -10,7 +10,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -19,8 +18,8 @@ import pyarrow as pa
 
 from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata
-from ..state_files import fresh_name, is_there, replacing_file
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, write_errors
+from ..state_files import is_there, replacing_file
+from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, joined, key_order, write_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +38,7 @@ class Partition:
         self.first = first
         self.rows = rows
         self.keys: NDArray[np.uint64] = rows.column(KEY).to_numpy()
+        self._kept: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -54,6 +54,8 @@ class Partition:
         Halving what is left between two kept keys, for all needles at once, reads memory less often than a
         binary search for each.
         """
+        if self._kept is None:
+            self._kept = self.keys[::_STRIDE].copy()
         at = np.maximum(np.searchsorted(self._kept, needles, side="right") - 1, 0) * _STRIDE
         last, step = len(self.keys) - 1, _STRIDE // 2
         while step:
@@ -61,10 +63,6 @@ class Partition:
             at += (ahead - at) * (self.keys[ahead] <= needles)
             step //= 2
         return at, self.keys[at] == needles
-
-    @cached_property
-    def _kept(self) -> NDArray[np.uint64]:
-        return self.keys[::_STRIDE].copy()
 
 
 class SortedFile:
@@ -85,31 +83,38 @@ class SortedFile:
         return cls(path) if is_there(path) else None
 
     def __init__(self, path: Path) -> None:
-        self._read_bytes = 0
+        self.partitions: list[Partition] = []
+        self._read_bytes, problem, before = 0, "", ""
         self._file: IO[bytes] | None = None
         self._mapped: mmap.mmap | None = None
+        damage: object = None
         try:
             self._file = path.open("rb", buffering=0)
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             whole = pa.py_buffer(self._mapped)
             self._address, reader = whole.address, pa.ipc.open_file(whole)
             metadata = FileMetadata.unpack(reader.schema.metadata or {})
-            if metadata is not None:
+            if metadata is None:
+                problem, before = "was written by a newer propsync", "update propsync, or "
+            elif metadata.kind != self.kind:
+                problem = f"is no {self.kind} of propsync, but a {metadata.kind}"
+            else:
                 self.schema, self.metadata = reader.schema, metadata
-                self.partitions = list(_partitions(reader))
+                for number in range(reader.num_record_batches):
+                    rows = reader.get_batch(number)
+                    rows.validate()
+                    part = Partition(len(self), rows)
+                    if not len(part) or (self.partitions and part.keys[0] <= self.partitions[-1].keys[-1]):
+                        damage = "its partitions are out of order"
+                    self.partitions.append(part)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise self._unusable(path, f"is damaged or no {self.kind} of propsync ({error})") from error
-        if metadata is None:
-            raise self._unusable(path, "was written by a newer propsync", "update propsync, or ")
-        if self.metadata.kind != self.kind:
-            raise self._unusable(path, f"is no {self.kind} of propsync, but a {self.metadata.kind}")
-        self._bounds = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
-
-    def _unusable(self, path: Path, what: str, before: str = "") -> StaleCheckpointError:
-        self.close()
-        return StaleCheckpointError(
-            f"{path} {what}", hint=f"{before}delete the file; the next run {self.loss}"
-        )
+            damage = error
+        if damage is not None:
+            problem = f"is damaged or no {self.kind} of propsync ({damage})"
+        if problem:
+            self.close()
+            hint = f"{before}delete the file; the next run {self.loss}"
+            raise StaleCheckpointError(f"{path} {problem}", hint=hint)
 
     def __enter__(self) -> Self:
         return self
@@ -130,29 +135,29 @@ class SortedFile:
         if self._file is not None:
             self._file.close()
 
-    def split(self, keys: NDArray[np.uint64]) -> Iterator[tuple[slice, Partition]]:
-        """Ascending keys by the partition that they would be in.
+    def search(
+        self, keys: NDArray[np.uint64]
+    ) -> Iterator[tuple[Partition, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+        """Look up n keys, partition by partition: it, and which of the keys belong there, in ascending order.
 
-        What is looked at there, keys and another column, stays mapped where it is little in all.
+        And their places in it, and which of them are there; elsewhere the place has no meaning. What is
+        looked at there, keys and another column, stays mapped where it is little in all.
         """
-        if not self.partitions:
-            return
-        cuts = [0, *np.searchsorted(keys, self._bounds).tolist(), len(keys)]
-        large = len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
-        for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=True):
+        order = key_order(keys)
+        needles, large = keys[order], len(self) * _SEARCHED_BYTES > _MAPPED_BYTES
+        starts = np.array([part.keys[0] for part in self.partitions[1:]], dtype=np.uint64)
+        cuts = [0, *np.searchsorted(needles, starts).tolist(), len(keys)]
+        for part, low, high in zip(self.partitions, cuts[:-1], cuts[1:], strict=False):
             if high > low:
-                yield slice(low, high), part
+                yield part, order[low:high], *part.search(needles[low:high])
                 if large:
                     self.release(_SEARCHED_BYTES * len(part))
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Positions of n keys, shape (n,); -1 for those that are unknown."""
         positions = np.full(len(keys), -1, dtype=np.int64)
-        order = np.argsort(keys)
-        needles = keys[order]
-        for span, part in self.split(needles):
-            at, hit = part.search(needles[span])
-            positions[order[span]] = np.where(hit, at + part.first, -1)
+        for part, rows, at, there in self.search(keys):
+            positions[rows] = np.where(there, at + part.first, -1)
         return positions
 
     def values_at(self, column: pa.FixedSizeBinaryArray, places: NDArray[np.int64]) -> bytes:
@@ -168,15 +173,22 @@ class SortedFile:
         begin, descriptor = data.address - self._address, self._file.fileno()
         return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
-    def between(self, low: int, high: int) -> Iterator[pa.RecordBatch]:
-        """The entries with keys from `low` to `high - 1`, in order, in pieces, not copied."""
+    def between(self, low: int, high: int) -> pa.RecordBatch:
+        """The entries with keys from `low` to `high - 1`, in order; those of one partition are not copied."""
+        pieces = []
         for part in self.partitions:
-            if int(part.keys[-1]) < low or int(part.keys[0]) >= high:
-                continue
-            start = int(np.searchsorted(part.keys, np.uint64(low)))
-            stop = int(np.searchsorted(part.keys, np.uint64(high - 1), side="right"))
-            yield part.rows.slice(start, stop - start)
-            self.release(part.rows.nbytes)
+            if int(part.keys[-1]) >= low and int(part.keys[0]) < high:
+                start = int(np.searchsorted(part.keys, np.uint64(low)))
+                stop = int(np.searchsorted(part.keys, np.uint64(high - 1), side="right"))
+                pieces.append(part.rows.slice(start, stop - start))
+                self.release(part.rows.nbytes)
+        return joined(pieces, self.schema)
+
+    def pieces(self) -> Iterator[Partition]:
+        """All partitions in ascending order of keys, of which the keys and another column are read."""
+        for part in self.partitions:
+            yield part
+            self.release(_SEARCHED_BYTES * len(part))
 
     def release(self, size: int = _MAPPED_BYTES + 1) -> None:
         """Count bytes that were read, about; release the mapped pages when they are many, or at once."""
@@ -187,7 +199,7 @@ class SortedFile:
                 self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class SortedFileWriter(ABC):
+class SortedFileWriter(ExitStack, ABC):
     """Writes a file anew from an older one, from rows that are added, and without keys that are forgotten.
 
     `added` is the schema of added rows, whose first column is the key. Use it as a context manager. Until
@@ -195,21 +207,11 @@ class SortedFileWriter(ABC):
     """
 
     def __init__(self, path: Path, added: pa.Schema, old: SortedFile | None) -> None:
+        super().__init__()
         self._path = path
         self._old = old
-        self._added = SpillBuffer(path, added)
-        self._forgotten = SpillBuffer(path, pa.schema([KEY_FIELD]))
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        with write_errors(self._path):
-            fresh_name(self._path).unlink(missing_ok=True)
-        for rows in (self._added, self._forgotten):
-            self._open.enter_context(rows)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._added = self.enter_context(SpillBuffer(path, added))
+        self._forgotten = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
 
     def forget(self, keys: NDArray[np.uint64]) -> None:
         """Leave out what the old file has of these m users. What is added for them stays."""
@@ -237,15 +239,3 @@ class SortedFileWriter(ABC):
                     writer.write_batch(rows)
                 del rows  # before the next ones come
         return entries
-
-
-def _partitions(reader: pa.ipc.RecordBatchFileReader) -> Iterator[Partition]:
-    first, before = 0, -1
-    for number in range(reader.num_record_batches):
-        rows = reader.get_batch(number)
-        rows.validate()
-        part = Partition(first, rows)
-        if len(part) == 0 or int(part.keys[0]) <= before:
-            raise ValueError("its partitions are out of order")
-        yield part
-        first, before = first + len(part), int(part.keys[-1])

@@ -1,23 +1,22 @@
 """Rows on their way to a file sorted by key, when they may be more than memory can hold.
 
-The rest goes to an unnamed file, sorted into buckets by the highest bits of the key, so that the rows of any
-range of buckets can be read back alone, in the order in which they were added.
+They are sorted into buckets by the highest bits of the key, so that the rows of any range of buckets can be
+read back alone, in the order in which they were added.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import EtlError
 from ..state_files import state_error
 
 KEY: Final = "key"
@@ -25,31 +24,29 @@ KEY_FIELD: Final = pa.field(KEY, pa.uint64(), nullable=False)
 BUCKETS: Final = 256
 _SHIFT: Final = np.uint64(64 - 8)
 _HELD_BYTES: Final = 24_000_000
-_PARTS: Final = 4  # in which these are sorted and written
+_PARTS: Final = 4  # in which these are sorted
 
 
 class SpillBuffer(AbstractContextManager["SpillBuffer"]):
     """Takes rows whose first column is the key (uint64), in order; returns them by bucket.
 
-    Use it as a context manager. The file, if one is needed, is beside `path`. StateError where that can't
-    be written.
+    Use it as a context manager. More than `held_bytes` go to a file without a name in the folder of `path`;
+    no other process can open it, and it is gone with this one. StateError where that can't be written.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, held_bytes: int = _HELD_BYTES) -> None:
         self._path = path
         self.schema = schema
-        self._held_bytes = held_bytes
+        self._part_bytes = held_bytes // _PARTS
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0  # of `_held`
-        self._sorted: list[tuple[pa.RecordBatch, NDArray[np.int64]]] = []  # by bucket; where each begins
-        self._file: IO[bytes] | None = None
-        self._written: list[tuple[IO[bytes], NDArray[np.int64]]] = []  # the file; where each begins in it
+        self._file: IO[bytes] = SpooledTemporaryFile(max(held_bytes, 1), dir=str(path.parent))  # noqa: SIM115
+        self._begins: list[NDArray[np.int64]] = []  # of each sorted part, where its buckets begin in the file
         self.rows = 0
 
     def __exit__(self, *_: object) -> None:
-        self._held, self._sorted = [], []
-        if self._file is not None:
-            self._file.close()
+        self._held = []
+        self._file.close()
 
     def add(self, *columns: pa.Array | NDArray[np.uint64]) -> None:
         """Add rows, column by column."""
@@ -57,60 +54,48 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
         self._held.append(rows)
         self.rows += rows.num_rows
         self._bytes += rows.nbytes
-        if self._bytes > self._held_bytes // _PARTS:
+        if self._bytes > self._part_bytes:
             self._sort()
-            if self._file is not None or len(self._sorted) == _PARTS:
-                self._write()
 
     def read(self, first: int, stop: int) -> pa.RecordBatch:
         """The rows of the buckets `first` to `stop - 1`, in their order. No row may be added after this."""
         self._sort()
         pieces = []
         with write_errors(self._path):
-            for file, begins in self._written:
-                file.seek(int(begins[first]))
-                data = pa.py_buffer(file.read(int(begins[stop] - begins[first])))
+            for begins in self._begins:
                 bounds = (begins[first : stop + 1] - begins[first]).tolist()
+                self._file.seek(int(begins[first]))
+                data = pa.py_buffer(self._file.read(bounds[-1]))
                 slices = (data.slice(low, high - low) for low, high in pairwise(bounds) if high > low)
                 pieces += [pa.ipc.read_record_batch(some, self.schema) for some in slices]
-        for rows, begins in self._sorted:
-            pieces.append(rows.slice(int(begins[first]), int(begins[stop] - begins[first])))
         return joined(pieces, self.schema)
 
     def parts(self) -> Iterator[pa.RecordBatch]:
-        """All rows, bucket by bucket, in parts that fit into memory."""
+        """All rows, bucket by bucket, in parts that fit into memory; none without rows."""
         width = sum(field.type.byte_width for field in self.schema)
-        for first, stop in bucket_ranges(self.rows * width, self._held_bytes // _PARTS):
-            yield self.read(first, stop)
+        for first, stop in bucket_ranges(self.rows * width, self._part_bytes):
+            if (rows := self.read(first, stop)).num_rows:
+                yield rows
 
     def _sort(self) -> None:
-        """Sort what is held by bucket."""
-        if self._held:
-            rows = joined(self._held, self.schema)
-            self._held, self._bytes = [], 0
-            buckets = (rows.column(0).to_numpy() >> _SHIFT).astype(np.uint8)
-            order = np.argsort(buckets, kind="stable")
-            begins = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
-            self._sorted.append((rows.take(pa.array(order)), begins))
-
-    def _write(self) -> None:
-        """Write what is sorted to the file."""
+        """Sort what is held by bucket, and write it to the file."""
+        if not self._held:
+            return
+        rows = joined(self._held, self.schema)
+        self._held, self._bytes = [], 0
+        buckets = (rows.column(0).to_numpy() >> _SHIFT).astype(np.uint8)
+        order = np.argsort(buckets, kind="stable")
+        rows, counts = rows.take(pa.array(order)), np.bincount(buckets, minlength=BUCKETS)
         with write_errors(self._path):
-            if self._file is None:
-                # Without a name, no other process can open it, and it is gone with this one.
-                self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - closed on exit
-            for rows, begins in self._sorted:
-                places = np.empty(BUCKETS + 1, dtype=np.int64)
-                places[0] = self._file.tell()
-                for bucket, (low, high) in enumerate(pairwise(begins.tolist())):
-                    written = self._file.write(rows.slice(low, high - low).serialize()) if high > low else 0
-                    places[bucket + 1] = places[bucket] + written
-                self._written.append((self._file, places))
-            self._file.flush()
-        self._sorted = []
+            places, row = [self._file.tell()], 0
+            for count in counts.tolist():
+                written = self._file.write(rows.slice(row, count).serialize()) if count else 0
+                places.append(places[-1] + written)
+                row += count
+        self._begins.append(np.array(places))
 
 
-class DistinctUsers(AbstractContextManager["DistinctUsers"]):
+class DistinctUsers(ExitStack):
     """Counts users by their keys, and those of whom a row is marked in each of c columns.
 
     Use it as a context manager. StateError where keys don't fit into memory and can't be written beside
@@ -118,31 +103,26 @@ class DistinctUsers(AbstractContextManager["DistinctUsers"]):
     """
 
     def __init__(self, path: Path, columns: int = 0) -> None:
+        super().__init__()
         self._columns = columns
-        marks = pa.field("marks", pa.binary((columns + 7) // 8 or 1))
-        self._rows = SpillBuffer(path, pa.schema([KEY_FIELD, marks]))
-
-    def __exit__(self, *error: object) -> None:
-        self._rows.__exit__(*error)
+        marks = pa.field("marks", pa.binary((columns + 7) // 8))
+        self._rows = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD, marks])))
 
     def add(self, keys: NDArray[np.uint64], marks: NDArray[np.bool_]) -> None:
         """Add rows: `keys` of shape (m,), `marks` of shape (m, c)."""
-        if len(keys):
-            packed = np.packbits(marks, axis=1) if self._columns else np.zeros((len(keys), 1), np.uint8)
-            self._rows.add(keys, binary_column(packed))
+        self._rows.add(keys, binary_column(np.packbits(marks, axis=1)))
 
     def count(self) -> tuple[int, list[int]]:
         """How many users there are, and how many of them are marked in each column."""
         users, marked = 0, np.zeros(self._columns, dtype=np.int64)
         for rows in self._rows.parts():
-            if rows.num_rows:
-                keys = rows.column(0).to_numpy()
-                order = np.argsort(keys, kind="stable")
-                starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
-                packed = matrix(rows.column(1), np.dtype(np.uint8))[order]
-                together = np.bitwise_or.reduceat(packed, starts, axis=0)
-                users += len(starts)
-                marked += np.unpackbits(together, axis=1)[:, : self._columns].sum(axis=0, dtype=np.int64)
+            keys = rows.column(0).to_numpy()
+            order = key_order(keys)
+            starts = np.flatnonzero(group_starts(keys[order]))
+            packed = matrix(rows.column(1), np.dtype(np.uint8))[order]
+            together = np.bitwise_or.reduceat(packed, starts, axis=0)
+            users += len(starts)
+            marked += np.unpackbits(together, axis=1)[:, : self._columns].sum(axis=0, dtype=np.int64)
         return users, marked.tolist()
 
 
@@ -151,8 +131,6 @@ def write_errors(path: Path) -> Iterator[None]:
     """Raise a StateError for what fails while `path` is written."""
     try:
         yield
-    except EtlError:
-        raise
     except (OSError, pa.ArrowException) as error:
         raise state_error(path, error) from error
 
@@ -171,6 +149,38 @@ def lowest_keys(first: int, stop: int) -> tuple[int, int]:
     return first * width, stop * width
 
 
+# --- keys and columns ------------------------------------------------------------------------------------
+
+
+def key_order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The order of ascending keys, stable. Hashes are nearly sorted by their first 16 bits that differ."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    low, high = int(keys.min()), int(keys.max())
+    shift = np.uint64(max((high - low).bit_length() - 16, 0))
+    # numpy sorts numbers of 16 bits by their digits, and what is nearly sorted in a quarter of the time.
+    order = np.argsort(((keys - np.uint64(low)) >> shift).astype(np.uint16), kind="stable")
+    return order.take(np.argsort(keys.take(order), kind="stable"))
+
+
+def group_starts(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of n values differ from the one before; shape (n,)."""
+    first = np.ones(len(values), dtype=np.bool_)
+    first[1:] = values[1:] != values[:-1]
+    return first
+
+
+def places_in(
+    keys: NDArray[np.uint64], needles: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The places of n needles among ascending keys, or before which they belong; and which are there."""
+    at = keys.searchsorted(needles)
+    there = np.zeros(len(needles), dtype=np.bool_)
+    inside = at < len(keys)
+    there[inside] = keys[at[inside]] == needles[inside]
+    return at, there
+
+
 def binary_column(numbers: NDArray[np.unsignedinteger]) -> pa.FixedSizeBinaryArray:
     """Rows of numbers (shape (n, k)) as n values of fixed size."""
     data = pa.py_buffer(np.ascontiguousarray(numbers))
@@ -182,9 +192,16 @@ def matrix(
     column: pa.FixedSizeBinaryArray, kind: np.dtype[np.unsignedinteger]
 ) -> NDArray[np.unsignedinteger]:
     """The numbers of `binary_column`, not copied."""
-    width = column.type.byte_width // kind.itemsize
-    numbers = np.frombuffer(column.buffers()[1] or b"", dtype=kind)
-    return numbers[column.offset * width : (column.offset + len(column)) * width].reshape(len(column), width)
+    width = column.type.byte_width
+    shape = (len(column), width // kind.itemsize)
+    return np.ndarray(shape, kind, column.buffers()[1] or b"", column.offset * width)
+
+
+def raw_values(column: pa.Array) -> NDArray[np.void]:
+    """The values of a column of fixed width as their bytes, not copied; shape (n,)."""
+    width = column.type.byte_width
+    kind = np.dtype((np.void, width))
+    return np.ndarray(len(column), kind, column.buffers()[1] or b"", column.offset * width)
 
 
 def joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
-from ..arrow.structs import LIST_TYPES
 from ..snapshot_metadata import FIRST_HASHING, NEWEST_HASHING
 
 if TYPE_CHECKING:
@@ -71,10 +70,11 @@ def hash_bits(bits: NDArray[Any], salt: int) -> Hashes:
 
 
 def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hashes:
-    """Hash each value; shape (n,). The hashes of nulls have no meaning."""
+    """Hash each value; shape (n,). The hashes of nulls have no meaning.
+
+    By column are hashed the types that the mapper gives; others have the same hashes, but take longer.
+    """
     kind, first = values.type, rules.version == FIRST_HASHING
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        values, kind = values.cast(pa.string()), pa.string()
     if pa.types.is_string(kind):
         return _hash_texts(values, salt, rules)
     if pa.types.is_dictionary(kind):
@@ -90,7 +90,7 @@ def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hash
         return _hash_singles(_dense(values).astype("<f4"), salt)
     if pa.types.is_temporal(kind):
         return _hash_times(values, salt, rules)
-    if isinstance(kind, LIST_TYPES):
+    if pa.types.is_list(kind):
         elements = hash_values(flat := values.flatten(), salt ^ _LIST, rules)
         if flat.null_count:
             elements[np.asarray(flat.is_null())] = _NULL
@@ -113,10 +113,6 @@ def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
         keys, members = lists.flatten().flatten()
         hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, rules)
         return hash_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)
-    if pa.types.is_run_end_encoded(kind):
-        return hash_values(pc.run_end_decode(values), salt, rules)
-    if isinstance(kind, pa.BaseExtensionType):
-        return hash_values(values.storage, salt, rules)
     return _hash_by_json(values, salt, rules)
 
 
@@ -142,7 +138,7 @@ def _hash_times(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
     if pa.types.is_date32(kind):  # of which there are few
         days = values.dictionary_encode()
         texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
-        return _hash_rare(texts, salt, rules)
+        return hash_values(texts, salt, rules)
     if kind == pa.timestamp("s"):
         # Arrow writes a space where JSON has a T.
         texts = values.fill_null(pa.scalar(0).cast(kind)).cast(pa.string())

@@ -93,7 +93,7 @@ def test_whoever_was_sent_something_is_named_until_it_is_committed(
         opened.__exit__(None, None, None)
         # A refusal is no doubt: what was only ever refused is not under way any more.
         expected = doubtful | {number for number, count in under_way.items() if count}
-    assert left(path).known
+    assert not left(path).mark.unknown
     assert left(path).mark == MARK
     assert left(path).commits == commits
     got = named(path)
@@ -145,11 +145,11 @@ def test_after_a_power_cut_nobody_knows_unless_it_had_been_closed(
     mark = RunMark(run_id="one", number=1, source="s", boot="first boot")
     opened = InFlightFile(path, mark, users=8)
     opened.began(chunk(1))
-    assert left(path).known
+    assert not left(path).mark.unknown
     monkeypatch.setattr(in_flight_file, "_boot_id", lambda: "second boot")
-    assert not left(path).known
+    assert left(path).mark.unknown
     opened.__exit__(None, None, None)
-    assert left(path).known
+    assert not left(path).mark.unknown
     assert set(named(path)) == {11}  # no answer came
 
 

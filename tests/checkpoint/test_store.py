@@ -230,8 +230,9 @@ def test_a_finished_run_is_remembered_by_the_next_one(path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     with loaded(path) as again:
         assert set(again.past()) == {older, this}
-    Checkpoint.discard(path)
+    path.unlink()
     assert past_of(path) == ()
+    assert not path.exists()
 
 
 def test_what_was_skipped_or_unchanged_is_remembered(path: Path) -> None:

@@ -14,6 +14,7 @@ from etl.job import Job
 from etl.model import End
 from etl.pipeline.diff_base import open_diff_base
 from etl.snapshot import Snapshot, layout_of
+from etl.snapshot.snapshot_entries import entries_in
 
 JOB = Job.of({"identification": {"user_id": "id", "user_properties": {"plan": "plan"}}})
 KEYS = np.arange(1, 6, dtype=np.uint64).reshape(-1, 1)
@@ -29,7 +30,7 @@ def known(folder: StateDir) -> dict[int, int]:
     layout = layout_of(JOB.identification, JOB.changes)
     assert layout is not None
     with Snapshot.open(folder.snapshot) or pytest.fail("no snapshot") as snapshot:
-        found = snapshot.entries(snapshot.rows_between(0, 2**64), layout)
+        found = entries_in(snapshot.between(0, 2**64), layout, snapshot.names)
         return dict(zip(found.keys.tolist(), found.fingerprints[:, 0].tolist(), strict=True))
 
 

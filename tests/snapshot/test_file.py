@@ -77,21 +77,15 @@ def test_prints_are_compared_one_by_one(snapshot: Snapshot, users: list[int], ch
     for row, column, value in changed:
         if row < len(users) and column < len(layout.names):
             fingerprints[row, column] = value
-    found = snapshot.look_up(keys_of(users), fingerprints, layout)
-    assert found.positions.tolist() == snapshot.find(keys_of(users)).tolist()
-    counted = np.isin(layout.names, layout.counted)
+    positions, differs, same = snapshot.look_up(keys_of(users), fingerprints, layout)
+    assert positions.tolist() == snapshot.find(keys_of(users)).tolist()
     stored = fingerprints_of(np.array(users, dtype=np.int64), layout)
     for row, user in enumerate(users):
-        own = [bool(equal) for equal in found.equal[row]]
-        truth = (fingerprints[row] == stored[row]) & (user < N)
-        assert user < N or not any(own)
-        given_and_counted = counted & (fingerprints[row] != 0)
-        assert [e for e, c in zip(own, given_and_counted, strict=True) if c] == truth[
-            given_and_counted
-        ].tolist()
-        if user < N and not truth[given_and_counted].all():  # or else what is ignored counts as equal
-            ignored = ~counted & (fingerprints[row] != 0)
-            assert [e for e, c in zip(own, ignored, strict=True) if c] == truth[ignored].tolist()
+        given = fingerprints[row] != 0
+        truth = given & ((fingerprints[row] != stored[row]) | (user >= N))
+        assert not same[row] or (user < N and not truth[layout.counted].any())
+        # In a row that is the same, what is ignored counts as equal.
+        assert differs[row].tolist() == (truth & ~same[row]).tolist()
 
 
 NEAR = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=60)
@@ -111,15 +105,17 @@ def test_keys_with_the_same_high_bits_are_found_on_both_sides_of_a_border(
             fresh.add(keys.reshape(-1, 1), np.ones((len(keys), 1), np.uint64))
             fresh.finish()
     with opened(path) as snapshot:
-        found = snapshot.look_up(needles, np.ones((len(needles), 1), np.uint64), BY_USER)
-        assert (found.positions >= 0).tolist() == np.isin(needles, keys).tolist()
-        assert found.positions.tolist() == snapshot.find(needles).tolist()
+        positions, _, _ = snapshot.look_up(needles, np.ones((len(needles), 1), np.uint64), BY_USER)
+        assert (positions >= 0).tolist() == np.isin(needles, keys).tolist()
+        assert positions.tolist() == snapshot.find(needles).tolist()
 
 
-def test_of_an_unknown_user_nothing_is_equal_however_little_is_given(snapshot: Snapshot) -> None:
+def test_an_unknown_user_is_never_the_same_however_little_is_given(snapshot: Snapshot) -> None:
     layout = layout_of(snapshot)
     nothing = np.zeros((2, len(layout.names)), dtype=layout.dtype)
-    assert snapshot.look_up(keys_of([2, 2 * N]), nothing, layout).equal.any(axis=1).tolist() == [True, False]
+    _, differs, same = snapshot.look_up(keys_of([2, 2 * N]), nothing, layout)
+    assert same.tolist() == [True, False]
+    assert not differs.any()
 
 
 def test_runs_are_those_that_had_a_user_accepted_last(snapshot: Snapshot) -> None:
@@ -137,15 +133,15 @@ def test_a_column_that_the_snapshot_lacks_is_never_equal_and_others_are_still_co
             [np.ones((20, 1)), fingerprints_of(users, LAYOUT)[:, ::-1]], axis=1
         ).astype("<u4")
         fingerprints[3, 2] = 1
-        equal = snapshot.look_up(keys_of(users), fingerprints, wider).equal
-    wanted = np.ones((20, 4), dtype=bool)
-    wanted[:, 0] = wanted[3, 2] = False
-    assert equal.tolist() == wanted.tolist()
+        _, differs, _ = snapshot.look_up(keys_of(users), fingerprints, wider)
+    wanted = np.zeros((20, 4), dtype=bool)
+    wanted[:, 0] = wanted[3, 2] = True
+    assert differs.tolist() == wanted.tolist()
 
 
 def test_all_keys_come_in_order_with_their_positions(snapshot: Snapshot) -> None:
-    for first, keys in snapshot.sorted_keys():
-        assert snapshot.find(keys).tolist() == list(range(first, first + len(keys)))
+    for part in snapshot.pieces():
+        assert snapshot.find(part.keys).tolist() == list(range(part.first, part.first + len(part)))
     assert len(snapshot) == N
 
 
