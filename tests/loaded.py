@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from etl.cli.process_setup import allow_pandas, block_pandas, configure_allocation
+from etl.job.spec import job_schema
 from tests.modules import importable_modules
 
 configure_allocation()
@@ -13,4 +14,5 @@ block_pandas()
 for name in importable_modules():
     import_module(name)
 allow_pandas()
+job_schema()  # what checks job files is built once, in half the time of a small run
 import_module("tests.commands")  # what modules of tests need, whose functions run in such processes

@@ -28,7 +28,7 @@ from etl.amplitude.responses import (
     classify_response,
     describe,
 )
-from tests.examples import examples
+from tests.examples import each_row, examples
 
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -41,7 +41,7 @@ def judged(status: int, body: bytes = b"", **headers: str) -> Verdict:
 BOM = b"\xef\xbb\xbf"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         *(
@@ -79,7 +79,7 @@ NO_SUCCESS = [
 ]
 
 
-@pytest.mark.parametrize("body", NO_SUCCESS)
+@each_row("body", NO_SUCCESS)
 def test_any_other_200_is_no_usable_answer(body: bytes) -> None:
     verdict = judged(200, body)
     assert isinstance(verdict, TryAgain)
@@ -95,19 +95,19 @@ def test_no_noise_is_an_acceptance(noise: bytes) -> None:
     assert isinstance(judged(200, noise), TryAgain) or accepted
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204])
-@pytest.mark.parametrize("body", [b"", b"queued", b"<html>", b'{"code":400}'])
+@each_row("status", [200, 201, 202, 204])
+@each_row("body", [b"", b"queued", b"<html>", b'{"code":400}'])
 def test_a_status_that_is_trusted_needs_no_words(status: int, body: bytes) -> None:
     for judging in (classify_response, classify_batch_response):
         assert judging(Response(status, {}, body, trust_status=True)) == Accepted()
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 413, 429, 500, 503])
+@each_row("status", [302, 400, 401, 403, 404, 413, 429, 500, 503])
 def test_trust_in_the_status_changes_nothing_else(status: int) -> None:
     assert classify_response(Response(status, {}, b"x", trust_status=True)) == judged(status, b"x")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         *(b"invalid_api_key", b"Invalid API key", b'"invalid api key."\n', b"INVALID_API_KEY"),
@@ -124,7 +124,7 @@ def test_a_refused_key_stops_the_run(body: bytes) -> None:
         assert KEY not in verdict.message
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"invalid property value: Ticket: Invalid API key since Monday",
@@ -163,7 +163,7 @@ def test_413_is_too_big() -> None:
     assert judged(413, b"too big") == TooBig("too big")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "seconds"),
     [
         ("30", 30.0),
@@ -182,7 +182,7 @@ def test_413_is_too_big() -> None:
         ("Thu, 99 Jan 2026 00:00:40 GMT", None),
     ],
 )
-@pytest.mark.parametrize("status", [429, 503])
+@each_row("status", [429, 503])
 def test_how_long_to_wait_is_read_as_seconds_or_a_date(
     status: int, header: str, seconds: float | None
 ) -> None:
@@ -225,7 +225,7 @@ def test_failures_of_the_server_are_tried_again(status: int, in_doubt: bool) -> 
     assert judged(status, b"oops") == TryAgain(in_doubt, f"{status} oops", status=status)
 
 
-@pytest.mark.parametrize("status", [201, 202, 204, 301, 302, 307, 308, 404, 405, 407])
+@each_row("status", [201, 202, 204, 301, 302, 307, 308, 404, 405, 407])
 def test_an_answer_that_amplitude_never_gives_stops_the_run_and_blames_no_key(status: int) -> None:
     verdict = judged(status, b"message")
     assert isinstance(verdict, Stop)
@@ -233,7 +233,7 @@ def test_an_answer_that_amplitude_never_gives_stops_the_run_and_blames_no_key(st
     assert "key" not in (verdict.message + verdict.hint).lower()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("location", "shown"),
     [
         ("https://login.example.com/in?token=abc#x", "https://login.example.com/in"),
@@ -250,7 +250,7 @@ def test_a_redirect_says_where_to(location: str, shown: str) -> None:
     assert verdict.message == "unexpected answer 302, a redirect" + (f" to {shown}" if shown else "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("page", "words"),
     [
         (b"<html><head><title>Sign in &amp; go\n on</title>", 'an HTML page titled "Sign in & go on"'),
@@ -294,7 +294,7 @@ def batch_judged(status: int, told: object = None, **headers: str) -> Verdict:
     return classify_batch_response(Response(status, named, body, (KEY,)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("told", "ingested"),
     [
         ({"code": 200, "events_ingested": 50, "payload_size_bytes": 1, "server_upload_time": 2}, 50),
@@ -310,7 +310,7 @@ def test_a_batch_is_accepted_with_the_count_of_the_answer(told: object, ingested
     assert batch_judged(200, told) == Accepted(ingested)
 
 
-@pytest.mark.parametrize("told", [{"events_ingested": 50}, [50], b"success", *NO_SUCCESS])
+@each_row("told", [{"events_ingested": 50}, [50], b"success", *NO_SUCCESS])
 def test_a_200_that_is_not_the_object_is_no_usable_answer_over_batch(told: object) -> None:
     verdict = batch_judged(200, told)
     assert isinstance(verdict, TryAgain)
@@ -339,7 +339,7 @@ def test_a_refused_batch_names_its_events_by_index() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "told",
     [
         {"code": 400, "error": "Invalid JSON", "missing_field": "events"},

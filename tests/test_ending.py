@@ -15,6 +15,7 @@ from etl.ending import Ending, ended, not_begun
 from etl.errors import EtlError, Fault, JobError
 from etl.model import Tally
 from etl.run_events import Ended, Event, Summary, Warned
+from tests.examples import each_row
 
 KINDS = [
     kind
@@ -25,8 +26,8 @@ BEGUN = Summary("nightly", Tally(rows=5, accepted=4, rejected=1), 1.0, 0, "stopp
 FINISHED = Summary("nightly", Tally(rows=5, accepted=5), 1.0, 0, "finished")
 
 
-@pytest.mark.parametrize("status", ["finished", "limited"])
-@pytest.mark.parametrize(("rejected", "accepts", "code"), [(0, False, 0), (2, False, 3), (2, True, 0)])
+@each_row("status", ["finished", "limited"])
+@each_row(("rejected", "accepts", "code"), [(0, False, 0), (2, False, 3), (2, True, 0)])
 def test_rejects_are_told_unless_they_are_accepted(
     status: Literal["finished", "limited"], rejected: int, accepts: bool, code: int
 ) -> None:
@@ -35,7 +36,7 @@ def test_rejects_are_told_unless_they_are_accepted(
     assert (summary.status, summary.exit_code, summary.reason is None) == (status, code, code == 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_row("kind", KINDS)
 def test_an_error_tells_its_code_and_its_words(kind: type[EtlError]) -> None:
     summary = ended(BEGUN, kind("what happened", hint="what to do"))
     assert (summary.exit_code, summary.reason, summary.hint) == (
@@ -65,8 +66,8 @@ def test_a_fault_of_ours_is_named_without_its_words() -> None:
     assert "secret" not in f"{summary.reason} {summary.hint}"
 
 
-@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), errors.StateError("full"), ValueError("x")])
-@pytest.mark.parametrize("rejected", [0, 1, 12])
+@each_row("error", [None, KeyboardInterrupt(), errors.StateError("full"), ValueError("x")])
+@each_row("rejected", [0, 1, 12])
 def test_what_finished_stays_finished(error: BaseException | None, rejected: int) -> None:
     tally = Tally(rows=20, accepted=20 - rejected, rejected=rejected)
     summary = ended(Summary("nightly", tally, 1.0, 0, "finished"), error)

@@ -8,6 +8,7 @@ import pytest
 
 from bench.house import Module, defined_twice, modules, named_twice
 from tests.choose_traced import CHOSEN
+from tests.examples import each_row
 
 SMALLEST = 40
 MOST_LINES = 400
@@ -61,7 +62,7 @@ def test_no_file_is_small_without_a_reason_nor_too_large(house: list[Module]) ->
     assert {str(module.path) for module in files if module.lines > MOST_LINES} <= LARGE
 
 
-@pytest.mark.parametrize(("package", "least"), CODE_PER_PRIVATE_FUNCTION.items())
+@each_row(("package", "least"), CODE_PER_PRIVATE_FUNCTION.items())
 def test_helpers_are_few(house: list[Module], package: str, least: int) -> None:
     own = [module for module in house if module.package == package]
     private = sum(module.private_functions for module in own)

@@ -17,7 +17,7 @@ from etl.text import (
     size,
     span,
 )
-from tests.examples import examples
+from tests.examples import each_row, examples
 
 
 @settings(max_examples=examples(100))
@@ -39,7 +39,7 @@ def test_sizes(count: int, words: str) -> None:
     assert size(count) == words
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("seconds", "words"),
     [
         (-1, "0.0 s"),
@@ -83,7 +83,7 @@ def test_columns_count_wide_letters_twice_and_accents_not() -> None:
     assert columns("e\u0301") == 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("endpoint", "shown"),
     [
         ("https://api2.amplitude.com", "https://api2.amplitude.com"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..job.problems import clipped
 from ..text import counted
@@ -78,12 +78,19 @@ def property_line(line: PropertyLine) -> str:
     return beside if len(beside) <= _WIDTH else f"{comment(line.note, 4)}\n{text}"
 
 
-def rendered(template: str, **values: object) -> str:
-    """A template of this package with these values."""
-    environment = Environment(  # noqa: S701 - it is no HTML
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
-    )
-    filters = {"clipped": clipped, "comment": comment, "counted": counted, "in_quotes": in_quotes}
-    environment.filters.update(filters, quoted=quoted, spec=spec_text, property_line=property_line)
-    text = resources.files(__package__).joinpath(template).read_text("utf-8")
-    return environment.from_string(text).render(values)
+TEMPLATES: Final = Environment(  # noqa: S701 - they make text, not HTML
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=StrictUndefined,
+)
+TEMPLATES.filters |= {
+    "clipped": clipped,
+    "comment": comment,
+    "counted": counted,
+    "in_quotes": in_quotes,
+    "property_line": property_line,
+    "quoted": quoted,
+    "spec": spec_text,
+}

@@ -18,7 +18,7 @@ from .column_proposals import ColumnProposal, PropertyLine, propose_column
 from .csv_guess import guess_csv
 from .facts import SourceFacts, read_facts
 from .id_choice import choose_id, id_rejects
-from .job_text import quoted, rendered
+from .job_text import TEMPLATES, quoted
 from .names import columns_by_field, is_device_id, mappable
 from .recognisers import is_short_word
 
@@ -170,9 +170,9 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
         "fields": fields,
         "warnings": source.warnings,
     }
-    notes = rendered("notes.jinja", **values).removesuffix("\n").split("\n")
+    notes = TEMPLATES.get_template("notes.jinja").render(values).removesuffix("\n").split("\n")
     rejects = dict(Counter(choice.rejects) + facts.unreadable)
-    return Proposal(rendered("job_file.jinja", **values), tuple(notes), rejects)
+    return Proposal(TEMPLATES.get_template("job_file.jinja").render(values), tuple(notes), rejects)
 
 
 def _with_own_name(line: PropertyLine, names: set[str]) -> PropertyLine:

@@ -1,4 +1,4 @@
-"""A job that sends an export of 1,000 users."""
+"""A job that sends an export of 200 users."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests.acceptance import exports
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
     """The job file; its export lies beside it as users.csv."""
-    exports.write_csv(tmp_path / "users.csv", 1_000)
+    exports.write_csv(tmp_path / "users.csv", 200)
     return exports.write_job(tmp_path, source="users.csv")

@@ -22,7 +22,7 @@ def send(propsync: Propsync, sandbox: Sandbox, *arguments: str | Path) -> Finish
 
 
 def leave_unfinished(propsync: Propsync, sandbox: Sandbox, *arguments: str | Path) -> None:
-    """A run that committed something and was then stopped, of an export with 1,000 users."""
-    sandbox.change(poison_users=["user-001000"])
+    """A run that committed something and was then stopped, of an export with 200 users."""
+    sandbox.change(poison_users=["user-000200"])
     assert send(propsync, sandbox, *arguments, "--max-rejects", "0").code == 4
     sandbox.change(poison_users=[])

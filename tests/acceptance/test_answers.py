@@ -107,9 +107,9 @@ def test_who_is_refused_everything_stops_cheaply_and_can_go_on(
     pace: tuple[str, ...],
     transport: str,
 ) -> None:
-    job = write(tmp_path, 2000, f"destination: {{transport: {transport}}}\n")
+    job = write(tmp_path, 600, f"destination: {{transport: {transport}}}\n")
     server.says(status, body)
-    night = send(propsync, server, job, "--batch-size", "100", *pace)
+    night = send(propsync, server, job, "--batch-size", "30", *pace)
     assert night.code == 5
     assert len(server.times) <= 60
     assert night.summary["rows"] == 0
@@ -118,9 +118,9 @@ def test_who_is_refused_everything_stops_cheaply_and_can_go_on(
     assert "users.csv row " in night.err
     assert "<html>" not in night.err
     server.answer = taking
-    again = send(propsync, server, job, "--batch-size", "100")
+    again = send(propsync, server, job, "--batch-size", "30")
     assert again.code == 0
-    assert len(server.taken) == again.summary["accepted"] == 2000
+    assert len(server.taken) == again.summary["accepted"] == 600
 
 
 @pytest.mark.parametrize("told", [{"code": 200, "events_ingested": 0}, {"code": 200}])

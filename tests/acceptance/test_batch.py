@@ -32,18 +32,18 @@ def test_profiles_are_the_same_and_the_summary_says_what_went_over_the_wire(
     finished = send(propsync, sandbox, batch_job, "--json")
     assert finished.code == 0
     assert holds_the_law(finished.summary)
-    assert (finished.summary["accepted"], finished.summary["requests"]) == (1_000, 1)
+    assert (finished.summary["accepted"], finished.summary["requests"]) == (200, 1)
     assert finished.summary["bytes"] == sandbox.stats.bytes
     assert finished.summary["in_doubt"] == finished.summary["uncounted"] == 0
     held = {user: profile.properties for user, profile in sandbox.profiles.users.items()}
-    assert held == exports.expected(1_000)
+    assert held == exports.expected(200)
 
 
 def test_a_check_tells_bytes_before_compression(propsync: Propsync, batch_job: Path) -> None:
     assert "before compression" in propsync("check", batch_job).out
     summary = propsync("check", batch_job, "--json").summary
     assert summary["transport"] == "batch"
-    assert summary["bytes"] > 100 * 1_000
+    assert summary["bytes"] > 100 * 200
 
 
 def test_counters_are_warned_about_over_identify_and_only_there(propsync: Propsync, job: Path) -> None:
@@ -59,7 +59,7 @@ def test_events_that_are_never_counted_are_handed_back(
     sandbox.change(ingested="none")
     finished = send(propsync, sandbox, batch_job, "--json")
     assert finished.code == 3
-    assert finished.summary["rejects_by_code"] == {"uncounted": 1_000}
+    assert finished.summary["rejects_by_code"] == {"uncounted": 200}
 
 
 def test_events_that_were_under_way_at_a_kill_need_not_be_counted_again(
@@ -67,7 +67,7 @@ def test_events_that_were_under_way_at_a_kill_need_not_be_counted_again(
 ) -> None:
     """Amplitude had them before the answer was lost with the process, and knows their insert_ids."""
     sandbox.change(ingested="new", outage="stall-after")
-    limits = ("--batch-size", "100", "--concurrency", "4")
+    limits = ("--batch-size", "20", "--concurrency", "4")
     with propsync.begin("run", batch_job, "--endpoint", sandbox.url, *QUICK, *limits) as running:
         until(lambda: len(sandbox.profiles) > 0)
         running.kill()
@@ -75,7 +75,7 @@ def test_events_that_were_under_way_at_a_kill_need_not_be_counted_again(
     sandbox.end_outage()
     finished = send(propsync, sandbox, batch_job, "--json", *limits)
     assert finished.code == 0
-    assert finished.summary["accepted"] == 1_000
+    assert finished.summary["accepted"] == 200
     assert finished.summary["uncounted"] == known
 
 
@@ -83,7 +83,7 @@ def test_events_that_the_server_did_not_count_are_told(
     propsync: Propsync, sandbox: Sandbox, batch_job: Path
 ) -> None:
     sandbox.change(ingested="new", faults=["500-after:0.3"])
-    finished = send(propsync, sandbox, batch_job, "--batch-size", "20", "--json")
+    finished = send(propsync, sandbox, batch_job, "--batch-size", "10", "--json")
     assert finished.code == 0
     assert finished.summary["uncounted"] > 0
     assert f"the server counted {finished.summary['uncounted']:,} fewer events" in finished.err

@@ -19,17 +19,17 @@ def test_0_when_every_row_arrived(propsync: Propsync, sandbox: Sandbox, job: Pat
 def test_3_when_rows_were_handed_back(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path
 ) -> None:
-    exports.write_csv(tmp_path / "users.csv", 1_000, bad=(7, 8))
+    exports.write_csv(tmp_path / "users.csv", 20, bad=(7, 8))
     finished = send(propsync, sandbox, job)
     assert finished.code == 3
     assert "rejects: " + str(tmp_path / ".propsync" / "job" / "rejects.ndjson") in finished.err
 
 
 def test_3_when_the_server_refused_rows(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
-    sandbox.change(poison_users=["user-000500"], poison_status=403)
+    sandbox.change(poison_users=["user-000100"], poison_status=403)
     finished = send(propsync, sandbox, job, "--json")
     assert finished.code == 3
-    assert finished.summary["accepted"] == len(sandbox.profiles) == 999
+    assert finished.summary["accepted"] == len(sandbox.profiles) == 199
 
 
 @pytest.mark.parametrize("content", ["", "id,plan,score\n"])
@@ -57,9 +57,9 @@ def test_4_for_more_rejects_than_allowed(
 def test_4_is_taken_up_with_a_higher_limit(
     propsync: Propsync, sandbox: Sandbox, job: Path, tmp_path: Path
 ) -> None:
-    exports.write_csv(tmp_path / "users.csv", 1_000, bad=(3, 900))
+    exports.write_csv(tmp_path / "users.csv", 200, bad=(3, 180))
     assert send(propsync, sandbox, job, "--max-rejects", "0").code == 4
     finished = send(propsync, sandbox, job, "--max-rejects", "2", "--json")
     assert finished.code == 3
-    assert finished.summary["rows"] == 1_000
-    assert len(sandbox.profiles) == 998
+    assert finished.summary["rows"] == 200
+    assert len(sandbox.profiles) == 198

@@ -10,9 +10,10 @@ from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.acceptance.sending import send
 from tests.commands import KEY, Propsync
+from tests.examples import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("flags", "told"),
     [
         (("--bacth-size", "5"), "--batch-size"),
@@ -40,14 +41,12 @@ from tests.commands import KEY, Propsync
         (("--endpoint", "http://amplitude.example"), "--allow-http"),
     ],
 )
-def test_2_for_a_flag_that_is_wrong(
-    propsync: Propsync, job: Path, tmp_path: Path, flags: tuple[str, ...], told: str
-) -> None:
+def test_2_for_a_flag_that_is_wrong(propsync: Propsync, job: Path, flags: tuple[str, ...], told: str) -> None:
     finished = propsync("run", job, *flags)
     assert finished.code == 2
     assert told in finished.err
     assert not finished.out
-    assert not (tmp_path / ".propsync").exists()
+    assert not (job.parent / ".propsync").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +12,7 @@ from etl.cli.console import printable_json
 from etl.sandbox import Sandbox
 from etl.text import one_line, printable, visible
 from tests.commands import QUICK, Finished, Propsync
-from tests.examples import examples
+from tests.examples import each_row, examples
 
 HOSTILE = "\x1b[31mred\x1b[2J\u202e\u2066\x9b1A\x07\x7f\r\nFORGED: all is well\n\u2028FORGED"
 # As a part of a file's name: no slash, no NUL, and not too long.
@@ -121,7 +120,7 @@ def test_json_says_the_same_with_escapes(data: object) -> None:
     assert shown.isprintable()
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\x7f", "\u202e", "\u2028", "\U000e0001"])
+@each_row("character", ["\x1b", "\x9b", "\x7f", "\u202e", "\u2028", "\U000e0001"])
 def test_json_of_what_can_t_be_printed_is_escaped(character: str) -> None:
     assert printable_json(f'"{character}"').isascii()
     assert json.loads(printable_json(f'"{character}"')) == character

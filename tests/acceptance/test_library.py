@@ -18,7 +18,7 @@ from etl.sandbox import Sandbox
 from tests.acceptance import exports
 from tests.commands import KEY
 
-ROWS = 1_200
+ROWS = 600
 
 
 @pytest.fixture

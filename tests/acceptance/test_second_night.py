@@ -232,4 +232,4 @@ def test_a_baseline_needs_no_key(
     propsync: Propsync, sandbox: Sandbox, job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AMPLITUDE_API_KEY")
-    assert "1,000 users in the snapshot" in propsync("baseline", job, "--endpoint", sandbox.url).out
+    assert "200 users in the snapshot" in propsync("baseline", job, "--endpoint", sandbox.url).out

@@ -15,6 +15,7 @@ from bench.nights import MODES, share_of
 from bench.recorder import Record, compared
 from bench.report import cost, night_lines, night_targets
 from etl.job import parse_job
+from tests.examples import each_row
 
 USERS = 220
 
@@ -121,7 +122,7 @@ def night(users: int, **others: float) -> dict[str, Any]:
     return who | times | dict.fromkeys(sizes, 240.0) | shares | others
 
 
-@pytest.mark.parametrize(
+@each_row(
     "missed",
     [
         {"share": 0.79},

@@ -8,11 +8,12 @@ import pytest
 
 from bench.pictures import Bar, bars
 from bench.report import at_least, at_most, for_people
+from tests.examples import each_row
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("seconds", "text"),
     [
         (0.2, "1 s"),

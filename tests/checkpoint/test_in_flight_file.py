@@ -17,7 +17,7 @@ from etl.checkpoint import in_flight_file
 from etl.checkpoint.in_flight_file import InFlightContents, InFlightFile, RunMark, read_in_flight
 from etl.errors import StaleCheckpointError, StateError
 from etl.model import Chunk
-from tests.examples import examples
+from tests.examples import each_row, examples
 
 MARK = RunMark(run_id="one", number=3, source="s", endpoint="https://here", counts=True)
 WIDTH = 2
@@ -123,7 +123,7 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
     dead(opened)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each_row("seed", range(20))
 def test_a_slot_that_is_half_written_was_never_sent(tmp_path: Path, seed: int) -> None:
     path, chance = tmp_path / "in_flight", random.Random(seed)
     opened = begin(path)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from etl.checkpoint import PastRun, mark_of
+from tests.examples import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("mine", "theirs", "overlap"),
     [
         (["a", "b"], ["b", "a"], "all"),

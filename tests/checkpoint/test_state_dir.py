@@ -21,6 +21,7 @@ from etl.checkpoint import StateDir, publish_rejects, reject_lines
 from etl.errors import ActiveRunError, StateError
 from etl.model import Reject
 from tests.checkpoint.builders import reject
+from tests.examples import each_row
 
 HOLD = """
 import sys
@@ -98,7 +99,7 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     assert "--state-dir" in str(caught.value)
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777, 0o722, 0o755, 0o700])
+@each_row("mode", [0o777, 0o770, 0o1777, 0o722, 0o755, 0o700])
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "a state"
     path.mkdir()

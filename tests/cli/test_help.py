@@ -17,6 +17,7 @@ from etl.cli.app import propsync as commands
 from etl.errors import ExitCode
 from tests.acceptance import exports, test_real_data
 from tests.commands import REPOSITORY, Propsync
+from tests.examples import each_row
 
 NAMES = list(commands.commands)
 
@@ -25,8 +26,8 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {"init", "check", "preview", "run", "status", "schema", "sandbox"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in NAMES)])
-@pytest.mark.parametrize("flag", ["--help", "-h"])
+@each_row("words", [[], *([name] for name in NAMES)])
+@each_row("flag", ["--help", "-h"])
 def test_help_has_examples_and_fits_a_terminal(
     propsync: Propsync, words: list[str], flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,9 +17,10 @@ from etl.cli.options import (
     parse_reject_limit,
     parse_row_minimum,
 )
+from tests.examples import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "seconds"),
     [("90s", 90), ("30m", 1800), ("2h", 7200), ("500ms", 0.5), ("15", 15), ("0.05", 0.05), ("1.5m", 90)],
 )

@@ -15,6 +15,7 @@ from etl.job import parse_job
 from etl.sandbox import Sandbox
 from tests.docs.pages import DOCS, PLAYED, ROOT, Block, blocks, user_pages
 from tests.docs.playing import SHOWN_URL, Console, fits, steps
+from tests.examples import each_row
 
 
 def name_of(page: Path) -> str:
@@ -94,7 +95,7 @@ def test_the_examples_are_found() -> None:
         )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("shown", "said", "right"),
     [
         ("a\nb\n", "a\nb\n", True),

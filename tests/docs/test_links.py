@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, pages, prose
+from tests.examples import each_row
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -25,7 +26,7 @@ def anchors(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+@each_row("page", pages())
 def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
     for link in links(page):
         name, _, anchor = link.partition("#")

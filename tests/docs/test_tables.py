@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import click
-import pytest
 
 from etl import errors
 from etl.amplitude.limits import DEFAULT_REQUESTS_PER_SECOND, TRANSPORT_RULES
@@ -23,6 +22,7 @@ from etl.run_events import Summary
 from tests.docs.pages import DOCS, README, ROOT, blocks, prose, table, user_pages
 from tests.docs.playing import steps
 from tests.docs.source_codes import reject_codes
+from tests.examples import each_row
 from tests.listeners.events import every_metric
 
 RUNNING, LIBRARY = DOCS / "running.md", DOCS / "library.md"
@@ -81,7 +81,7 @@ def typed_commands() -> list[str]:
     return sorted({command for command in found if command.startswith("propsync ")})
 
 
-@pytest.mark.parametrize("command", typed_commands())
+@each_row("command", typed_commands())
 def test_every_command_typed_is_understood(command: str) -> None:
     name, *words = shlex.split(command)[1:]
     if name.startswith("-"):

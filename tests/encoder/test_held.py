@@ -14,6 +14,7 @@ from etl.encoder import Encoder, Limits
 from etl.encoder.cutter import RowSizes
 from etl.model import Mapped, Reject
 from tests.encoder.builders import chunks_of, mapped_of, mapper_of
+from tests.examples import each_row
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 
 JOB = {"user_id": "id", "user_properties": {"n": {"column": "n", "type": "integer"}}}
@@ -72,7 +73,7 @@ def test_batches_move_no_border(bad: bool, breaks: set[int]) -> None:
     assert borders(mapped_of(mapper_of(JOB), rows, breaks)) == whole
 
 
-@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+@each_row("kind", ARROW_SAMPLES)
 def test_the_size_of_a_row_depends_on_the_row_alone(kind: str) -> None:
     column, _ = ARROW_SAMPLES[kind]
     rows = pa.RecordBatch.from_arrays([column], names=["v"])

@@ -6,9 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from etl.amplitude.limits import MAX_PROPERTIES
+from etl.init import facts
+from etl.init import proposal as proposal_module
 from etl.init.recognisers import DATE_FORMATS, fits_by_name
 from etl.job import ColumnSpec, Step
 from etl.reader import open_source
+from tests.examples import each_row
 from tests.init.proposals import (
     column_source,
     csv_source,
@@ -183,9 +187,11 @@ def test_names_that_amplitude_reserves_are_changed() -> None:
     }
 
 
-def test_no_more_properties_are_proposed_than_amplitude_takes() -> None:
-    source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(1003)})
-    assert len(properties_of(source)) == 1000
+def test_no_more_properties_are_proposed_than_amplitude_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_PROPERTIES == 1000
+    monkeypatch.setattr(proposal_module, "MAX_PROPERTIES", 30)
+    source = table_source({"user_id": USERS} | {f"c{number}": USERS for number in range(33)})
+    assert len(properties_of(source)) == 30
     assert "left out" in proposed(source).text
 
 
@@ -193,7 +199,7 @@ def dated(format_: str, kind: str = "date") -> dict[str, object]:
     return {"type": kind, "transform": (Step("date_format", format_),)}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "expected"),
     [
         (["1", "-2", "30", ""], {"type": "integer"}),
@@ -248,7 +254,7 @@ def test_a_type_is_proposed_that_every_value_has(
     assert spec_of(column_source(tmp_path, values)) == ColumnSpec(column="v", **expected)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "values",
     [
         ["00123", "45678"],
@@ -377,14 +383,15 @@ def test_a_column_whose_values_cannot_be_sent_is_left_out_with_the_reason() -> N
     assert proposed(source).rejects == {}
 
 
-@pytest.mark.parametrize("format_", DATE_FORMATS)
+@each_row("format_", DATE_FORMATS)
 def test_what_a_format_writes_it_reads(format_: str) -> None:
     times = [datetime(year, month, 28, 23, 59, 58) for year in (1999, 2024) for month in range(1, 13)]
     assert fits_by_name(pa.array([time.strftime(format_) for time in times]))[format_].all()
 
 
-def test_misfits_after_the_first_values_are_seen(tmp_path: Path) -> None:
-    rows = "".join(f"user-{number},{number}\n" for number in range(30_000))
+def test_misfits_after_the_first_values_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "MOST_KEPT", 2_000)
+    rows = "".join(f"user-{number},{number}\n" for number in range(3_000))
     (tmp_path / "users.csv").write_text(f"user_id,v\n{rows}user-x,x\nuser-y,NULL\n")
     source = open_source(["users.csv"], folder=tmp_path, batch_rows=1000)
     assert spec_of(source) == ColumnSpec(column="v", type="integer", invalid="skip", nulls=("NULL",))

@@ -9,6 +9,7 @@ import pytest
 from etl.errors import SourceError
 from etl.job import ColumnSpec, Step
 from etl.reader import open_source
+from tests.examples import each_row
 from tests.init.proposals import csv_source, job_of, proposed, rejects_of, table_source
 
 LONG = [f"person-{number}" for number in range(10)]
@@ -22,7 +23,7 @@ def ids_of(columns: Mapping[str, Sequence[object] | pa.Array]) -> dict[str, Colu
     return {name: spec for name, spec in fields.items() if name in {"user_id", "device_id"}}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("columns", "chosen"),
     [
         ({"plan": ["a"] * 10, "user_id": LONG}, "user_id"),

@@ -11,6 +11,7 @@ from etl.init.job_text import in_quotes, quoted, spec_text
 from etl.job import ColumnSpec, Step, parse_job
 from etl.job.column_spec import without_effect
 from etl.job.problems import clipped
+from tests.examples import each_row
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -23,9 +24,7 @@ def test_any_text_reads_back_as_itself_by_any_yaml_reader(text: str) -> None:
         assert "\n" not in written
 
 
-@pytest.mark.parametrize(
-    "word", ["yes", "No", "null", "~", "12", "1e3", "", "a: b", "#x", "- a", "*a", ".inf", "a\x85b"]
-)
+@each_row("word", ["yes", "No", "null", "~", "12", "1e3", "", "a: b", "#x", "- a", "*a", ".inf", "a\x85b"])
 def test_what_yaml_would_misread_is_quoted(word: str) -> None:
     assert quoted(word).startswith('"')
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from etl.init.names import amplitude_field, id_name, is_code, is_device_id, name_words, personal
+from tests.examples import each_row
 
 
 @pytest.mark.parametrize("name", ["customer_id", "customerId", "Customer ID", "CUSTOMER-ID"])
@@ -10,7 +11,7 @@ def test_words_do_not_depend_on_the_way_of_writing(name: str) -> None:
     assert name_words(name) == ("customer", "id")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "meaning"),
     [
         ("user_id", "person"),
@@ -49,7 +50,7 @@ def test_ids_are_known_by_their_names(name: str, meaning: str | None) -> None:
     assert id_name(name) == meaning
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "kind"),
     [
         ("cc", "card"),

@@ -7,6 +7,7 @@ import pytest
 
 from etl.errors import EtlError, UsageError
 from etl.job import Job, read_api_key
+from tests.examples import each_row
 
 
 def with_key(tmp_path: Path, **where: str) -> Job:
@@ -63,7 +64,7 @@ def test_a_folder_is_no_key_file(tmp_path: Path) -> None:
 SECRET = "5f2c9a7e81d4b03366aa90de12f47c58"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("content", "hint"),
     [
         (f"AMPLITUDE_API_KEY={SECRET}", "after the ="),
@@ -82,7 +83,7 @@ SECRET = "5f2c9a7e81d4b03366aa90de12f47c58"
         ("\ufeff" + f"KEY={SECRET}", "after the ="),
     ],
 )
-@pytest.mark.parametrize("place", ["file", "variable"])
+@each_row("place", ["file", "variable"])
 def test_what_holds_more_than_the_key_is_told_without_it(
     tmp_path: Path, content: str, hint: str, place: str
 ) -> None:

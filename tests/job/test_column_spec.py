@@ -4,10 +4,11 @@ import pytest
 
 from etl.errors import JobError
 from etl.job import Job
+from tests.examples import each_row
 from tests.job.job_texts import column, column_fault, fault, job
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("spec", "message"),
     [
         ("{column: a, nulls: []}", "`nulls` is empty; fill it in"),
@@ -89,7 +90,7 @@ def test_one_format_in_a_list_is_one_format() -> None:
     assert column("{column: v, transform: {date_format: ['%d.%m.%Y']}}") == alone
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("spec", "message"),
     [
         ("{column: a, decimal: ','}", "`decimal` does nothing without `type: number`"),

@@ -12,6 +12,7 @@ from etl.job.column_spec import STEP_WORDS
 from etl.job.loading import read_document
 from etl.job.scalars import Data, resolved
 from etl.job.spec import job_schema
+from tests.examples import each_row
 from tests.job.job_texts import keys
 
 PAGE = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text(encoding="utf-8")
@@ -31,12 +32,12 @@ def whole(block: str) -> str:
     return f"identification:\n  user_id: id\n{indented}"
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@each_row("block", BLOCKS)
 def test_every_example_is_a_job(block: str) -> None:
     assert parse_job(whole(block), name="job.yml", folder=Path(), environ=ENVIRON).identification.fields
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@each_row("block", BLOCKS)
 def test_every_example_passes_the_schema(block: str) -> None:
     data: Data = resolved(read_document(whole(block)).data)
     Draft202012Validator(job_schema()).validate(data)

@@ -4,9 +4,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from etl.job import fingerprint
+from tests.examples import each_row
 from tests.job.job_texts import job
 
 IDENTIFICATION = (
@@ -20,7 +19,7 @@ def test_a_fingerprint_is_hex_and_stays() -> None:
     assert fingerprint(job(IDENTIFICATION)) == BASE
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         f"name: other\n{IDENTIFICATION}",
@@ -40,7 +39,7 @@ def test_where_the_file_lies_changes_no_fingerprint() -> None:
     assert fingerprint(replace(job(IDENTIFICATION), folder=Path("elsewhere"))) == BASE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("old", "new"),
     [
         ("user_id", "device_id"),

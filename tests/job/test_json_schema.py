@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import pytest
 from jsonschema import Draft202012Validator
 
 from etl.amplitude.operators import FIELDS, OPERATORS, TIME_FIELD
 from etl.job.loading import read_document
 from etl.job.scalars import resolved
 from etl.job.spec import job_schema
+from tests.examples import each_row
 from tests.job.job_texts import job, keys
 from tests.job.test_problems import EVERYTHING_WRONG
 
@@ -33,7 +33,7 @@ def test_every_key_is_in_it_and_explained() -> None:
             ), key
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "identification: {user_id: id}",
@@ -53,7 +53,7 @@ def test_what_a_job_file_may_say_the_schema_allows(text: str) -> None:
     assert allows(text)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "source: a",

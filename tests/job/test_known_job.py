@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from etl.errors import EtlError
 from etl.job import Job, KnownJob
 from etl.job.known_job import remember_job, remembered_rows
+from tests.examples import each_row
 
 IDENTIFICATION = {"user_id": "id", "user_properties": {"plan": "plan", "name": "name"}}
 NAMES = st.sampled_from(["nightly", "job", "a.b", "Täglich", "no", "2024"])
@@ -94,9 +94,7 @@ def test_nothing_is_known_of_what_is_no_file(tmp_path: Path) -> None:
     assert KnownJob.find(path, None, {}) is None
 
 
-@pytest.mark.parametrize(
-    "notes", ["", "[]", "{", '{"digest": 5}', '{"digest": "%s"}', '{"digest": "%s", "name": 5}']
-)
+@each_row("notes", ["", "[]", "{", '{"digest": 5}', '{"digest": "%s"}', '{"digest": "%s", "name": 5}'])
 def test_damaged_notes_are_of_no_use(tmp_path: Path, notes: str) -> None:
     path = tmp_path / "job.yml"
     path.write_text(yaml.safe_dump({"identification": IDENTIFICATION}))

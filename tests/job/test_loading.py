@@ -17,6 +17,7 @@ from etl.errors import ExitCode, JobError, UsageError
 from etl.job import Job, loading, parse_job
 from etl.job.loading import MAX_PARTS, UnreadableError
 from etl.job.scalars import PlainScalar, resolved
+from tests.examples import each_row
 
 # Both of PyYAML's parsers, as the fast one isn't built everywhere.
 LOADERS = [getattr(yaml, name) for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)]
@@ -40,14 +41,12 @@ def refusals(text: str) -> Iterator[tuple[int | None, str]]:
         yield caught.value.problem.line, caught.value.problem.message
 
 
-@pytest.mark.parametrize(
-    "word", ["no", "yes", "on", "off", "y", "2024-01-01", "12:30:45", "0b1", "1_000", "=", "x"]
-)
+@each_row("word", ["no", "yes", "on", "off", "y", "2024-01-01", "12:30:45", "0b1", "1_000", "=", "x"])
 def test_what_only_yaml_1_1_takes_for_more_is_text(word: str) -> None:
     assert PlainScalar(word).value == word
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("word", "meaning"),
     [
         ("null", None),
@@ -244,7 +243,7 @@ def test_variables_come_from_the_caller() -> None:
     assert told(data) == ["source.0: `source` needs the environment variable A, which is not set"]
 
 
-@pytest.mark.parametrize("value", [dt.date(2024, 1, 1), b"x", {1, 2}, object(), "\ud800", {"a": "\ud800"}])
+@each_row("value", [dt.date(2024, 1, 1), b"x", {1, 2}, object(), "\ud800", {"a": "\ud800"}])
 def test_what_no_file_could_hold_is_refused(value: object) -> None:
     data = {"identification": {"user_id": "id", "user_properties": {"p": {"value": value}}}}
     assert any("can't be used" in message for message in told(data))

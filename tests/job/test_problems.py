@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from etl.amplitude.operators import LIST_OPERATORS, OPERATORS
+from tests.examples import each_row
 from tests.job.job_texts import column_fault, fault, faults, job
 
 EVERYTHING_WRONG = """\
@@ -103,7 +104,7 @@ def test_all_faults_of_single_keys_are_reported_at_once_each_with_its_line() -> 
     ]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "line", "end"),
     [
         ("identificaton: {user_id: a}", 1, "did you mean `identification`?"),
@@ -139,7 +140,7 @@ def test_plain_properties_keep_their_lines() -> None:
     assert fault(text) == (7, "unknown key `typ`; did you mean `type`?")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("spec", "words"),
     [
         ("", "must be a column's name"),
@@ -212,7 +213,7 @@ def test_one_column_spec_can_have_many_faults() -> None:
     assert len(faults(text)) == 5
 
 
-@pytest.mark.parametrize("operator", [o for o in OPERATORS if o not in {"$set", "$unset", "$clearAll"}])
+@each_row("operator", [o for o in OPERATORS if o not in {"$set", "$unset", "$clearAll"}])
 def test_only_set_properties_can_be_unset(operator: str) -> None:
     assert "only a property under `$set`" in column_fault("{column: a, null: unset}", under=operator)
 
@@ -222,7 +223,7 @@ def test_a_mapping_is_no_list(operator: str) -> None:
     assert "must be a list or one value" in column_fault("{value: {a: b}}", under=operator)
 
 
-@pytest.mark.parametrize("kind", ["string", "boolean", "date", "datetime", "list", "json"])
+@each_row("kind", ["string", "boolean", "date", "datetime", "list", "json"])
 def test_only_numbers_can_be_added(kind: str) -> None:
     assert "use number or integer" in column_fault(f"{{column: a, type: {kind}}}", under="$add")
 
@@ -232,7 +233,7 @@ def test_only_numbers_can_be_added_by_the_file_itself(spec: str) -> None:
     assert "must be a number" in column_fault(spec, under="$add")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("field", "words"),
     [
         ("language: {column: a, type: list}", "Amplitude takes only text here"),
@@ -263,7 +264,7 @@ def test_what_amplitude_cant_take_is_a_fault(field: str, words: str) -> None:
     assert (line, words in message) == (3, True), message
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "words"),
     [
         ("name: a/b", "letters, digits"),
@@ -308,7 +309,7 @@ def test_top_level_words_are_checked(line: str, words: str) -> None:
     assert (at, words in message) == (2, True), message
 
 
-@pytest.mark.parametrize(
+@each_row(
     "region",
     [
         "eu-west",
@@ -339,12 +340,8 @@ def test_a_region_that_is_no_base_url_is_refused_and_never_shown(region: str) ->
 SECRET = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
 
-@pytest.mark.parametrize(
-    "key", ["api_key", "apikey", "API-KEY", "apiKey", "secret", "secret_key", "amplitude_api_key"]
-)
-@pytest.mark.parametrize(
-    "place", ["{}", "destination: {{{}}}", "csv: {{{}}}", "identification: {{user_id: id, {}}}"]
-)
+@each_row("key", ["api_key", "apikey", "API-KEY", "apiKey", "secret", "secret_key", "amplitude_api_key"])
+@each_row("place", ["{}", "destination: {{{}}}", "csv: {{{}}}", "identification: {{user_id: id, {}}}"])
 def test_a_secret_is_refused_wherever_a_section_is_and_never_shown(key: str, place: str) -> None:
     text = f"{place.format(f'{key}: {SECRET}')}\n"
     if "identification" not in text:

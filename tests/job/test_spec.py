@@ -10,6 +10,7 @@ from etl.job import ColumnSpec, CsvOptions, Destination, Step, fingerprint
 from etl.job.loading import read_document
 from etl.job.scalars import resolved
 from etl.job.spec import Job
+from tests.examples import each_row
 from tests.job.job_texts import column, fault, job, keys
 from tests.job.test_json_schema import SCHEMA
 
@@ -70,16 +71,14 @@ def test_a_whole_job_becomes_what_it_says() -> None:
     assert (identification.unset, identification.clear_all) == (("2024", "z"), True)
 
 
-@pytest.mark.parametrize(
-    "name", ["2024", "true", "null", "~", "no", "0x1F", "1.10", "2024-01-01", "'a b'", "'a: b'"]
-)
+@each_row("name", ["2024", "true", "null", "~", "no", "0x1F", "1.10", "2024-01-01", "'a b'", "'a: b'"])
 def test_a_column_is_named_as_it_is_written(name: str) -> None:
     written = name.strip("'")
     assert column(name).column == written
     assert column(f"{{column: {name}}}").column == written
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "json_text"),
     [
         ("crm", '"crm"'),
@@ -100,7 +99,7 @@ def test_a_constant_is_kept_as_json(value: str, json_text: str) -> None:
     assert column(f"{{value: {value}}}").constant == json_text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("kind", "default", "json_text"),
     [
         ("string", "1.10", '"1.10"'),
@@ -149,7 +148,7 @@ def test_a_section_with_nothing_in_it_is_as_good_as_none(blank: str) -> None:
     assert job(f"identification: {{user_id: id}}\n{blank}\n") == job("identification: {user_id: id}")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("region", "endpoint"),
     [
         ("us", "https://api2.amplitude.com"),
@@ -270,8 +269,8 @@ SECRETS = {
 }
 
 
-@pytest.mark.parametrize("name", [*SECRETS, "NOT_SET_TOKEN"])
-@pytest.mark.parametrize(
+@each_row("name", [*SECRETS, "NOT_SET_TOKEN"])
+@each_row(
     ("line", "text"),
     [
         (2, "source: ${{{0}}}.csv"),
@@ -295,7 +294,7 @@ def test_the_variable_that_the_job_names_for_its_key_is_a_secret_whatever_its_na
     assert job(text.replace("${OURS}", "${PLACE}"), OURS="abc", PLACE="abc-1").source == ("abc-1.csv",)
 
 
-@pytest.mark.parametrize("name", ["PWD", "KEYS", "MONKEY", "TOKENS_FOLDER", "KEY_FOLDER", "SECRETARY"])
+@each_row("name", ["PWD", "KEYS", "MONKEY", "TOKENS_FOLDER", "KEY_FOLDER", "SECRETARY"])
 def test_other_names_are_expanded(name: str) -> None:
     assert job(f"identification: {{user_id: id}}\nsource: '${{{name}}}/a.csv'", **{name: "x"}).source == (
         "x/a.csv",
@@ -305,7 +304,7 @@ def test_other_names_are_expanded(name: str) -> None:
 IDENTIFICATION = "identification: {user_id: id}\n"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "escape"),
     [
         ("", ""),
@@ -320,7 +319,7 @@ def test_an_escape_is_one_character(text: str, escape: str) -> None:
     assert job(IDENTIFICATION + text).csv.escape == escape
 
 
-@pytest.mark.parametrize("escape", ["''", "ab", "a", "é", "' '", '"\\t"'])
+@each_row("escape", ["''", "ab", "a", "é", "' '", '"\\t"'])
 def test_what_is_no_escape_character_is_a_fault(escape: str) -> None:
     line, message = fault(f"{IDENTIFICATION}csv: {{escape: {escape}}}\n")
     assert line == 2

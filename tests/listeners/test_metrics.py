@@ -158,7 +158,7 @@ def test_a_full_disk_is_told_and_the_next_write_tried(played: Played) -> None:
     assert lost.value("rows_total", outcome="accepted") == 900_000
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(100, 6))
 @given(st.text(), st.dictionaries(st.text(), st.integers(1, 10**15), max_size=3))
 def test_any_name_arrives_as_it_is(job: str, codes: dict[str, int]) -> None:
     found = samples(

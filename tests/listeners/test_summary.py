@@ -9,6 +9,7 @@ from etl.listeners.summary import summary_dict, summary_text, time_spent
 from etl.model import Tally
 from etl.run_events import Summary, Timing
 from etl.text import columns
+from tests.examples import each_row
 
 from .events import HOSTILE, TIMING, summary
 
@@ -106,7 +107,7 @@ def test_the_data_says_where_the_time_went() -> None:
     assert (never_sent["answer_seconds"], never_sent["seconds_by"]) == ({}, {})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("timing", "sentence"),
     [
         (

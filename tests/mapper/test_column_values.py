@@ -16,12 +16,13 @@ from etl.job.identification_spec import Identification
 from etl.job.scalars import ValueType
 from etl.mapper import Mapper
 from etl.model import Mapped
+from tests.examples import each_row
 from tests.mapper.mapping import USER, batch_of, outcomes, reasons, sent, setting, with_users
 
 WORDS = ("", "-", "NULL", "\\N", "k.A.")
 
 
-@pytest.mark.parametrize("type_", [None, *get_args(ValueType)])
+@each_row("type_", [None, *get_args(ValueType)])
 def test_words_for_null_are_null_under_every_type(type_: str | None) -> None:
     texts: list[str | None] = ["NULL", " NULL ", "\\N", "-", "\tk.A.", "\u00a0-"]
     assert outcomes(texts, type=type_, nulls=WORDS) == [None] * 6
@@ -121,7 +122,7 @@ def test_nothing_speaks_for_a_value_that_is_wrong() -> None:
     assert [one["user_properties"] for one in sent(mapped)] == [{"$unset": {"p": "-"}}, {"$set": {"p": 2}}]
 
 
-@pytest.mark.parametrize("operator", ["$set", "$setOnce", "$add", "$append", "$preInsert", "$remove"])
+@each_row("operator", ["$set", "$setOnce", "$add", "$append", "$preInsert", "$remove"])
 def test_under_every_operator(operator: str) -> None:
     expected = [None, [1] if operator in {"$append", "$preInsert", "$remove"} else 1]
     assert outcomes(["x", "1"], type="number", invalid="skip", operator=operator) == expected

@@ -17,7 +17,7 @@ from etl.arrow.exact_json import json_column
 from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.mapper.mapping import USER, outcomes, sent, with_users
 
 BERLIN = "Europe/Berlin"
@@ -164,7 +164,7 @@ def test_numbers_of_every_unit_and_type(unit: str, factor: int) -> None:
     assert outcomes([str(late)], type="date", unit=unit, timezone=BERLIN) == ["2024-01-16"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "1.705E+12",
@@ -179,7 +179,7 @@ def test_numbers_of_every_unit_and_type(unit: str, factor: int) -> None:
         "--1",
     ],
 )
-@pytest.mark.parametrize("unit", ["s", "ms"])
+@each_row("unit", ["s", "ms"])
 def test_what_is_no_such_number(text: str, unit: str) -> None:
     assert outcomes([text], type="datetime", unit=unit) == ["<bad_datetime>"]
 

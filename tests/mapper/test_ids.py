@@ -17,6 +17,7 @@ from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper
 from etl.mapper.ids import check_ids
+from tests.examples import each_row
 from tests.mapper.mapping import batch_of, reasons, sent
 
 
@@ -130,7 +131,7 @@ def test_a_job_may_keep_them() -> None:
     assert ids_of(pa.array([f" {text} " for text in texts]), mangled="keep") == expected
 
 
-@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.uint64(), pa.int32(), pa.decimal128(38, 10),
+@each_row("kind", [pa.float32(), pa.float64(), pa.uint64(), pa.int32(), pa.decimal128(38, 10),
                                   pa.decimal256(60, 2), pa.decimal128(20, 0)])  # fmt: skip
 def test_whole_numbers_of_any_type_have_no_fraction(kind: pa.DataType) -> None:
     values = pa.array([100000, 1234567, None]).cast(kind)
@@ -138,7 +139,7 @@ def test_whole_numbers_of_any_type_have_no_fraction(kind: pa.DataType) -> None:
     assert ids_of(values, mangled="keep") == ["100000", "1234567", "<missing_id>"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "expected"),
     [
         (pa.array([2.0**53, 2.0**53 + 2, 1e300, 100000.5]), ["9007199254740992", *["<mangled_id>"] * 3]),
@@ -175,7 +176,7 @@ def test_a_device_id_is_an_id() -> None:
     assert [reject.code for reject in mapped.rejects] == ["mangled_id"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("steps", "expected"),
     [
         ([Step("replace", pairs=((".0", ""),))], "250000"),

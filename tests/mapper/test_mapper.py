@@ -16,7 +16,7 @@ from etl.job.column_spec import ColumnSpec, Step
 from etl.job.identification_spec import Identification
 from etl.mapper import Mapper
 from etl.model import Batch, Mapped, Reject
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.mapper import reference
 from tests.mapper.mapping import USER, batch_of, outcomes, reasons, sent, setting, with_users
 
@@ -195,7 +195,7 @@ def test_a_null_can_unset_the_property() -> None:
     assert second["user_properties"] == {"$unset": {"old": "-", "p": "-"}, "$set": {"q": "d"}}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("constant", "expected"),
     [
         ('"crm"', "crm"),
@@ -213,7 +213,7 @@ def test_a_constant_is_the_same_for_every_row(constant: str, expected: object) -
     assert [line["user_properties"]["$set"]["p"] for line in sent(mapped)] == [expected, expected]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "spec", "expected"),
     [
         (["a", ""], {"default": '"d"'}, ["a", "d"]),

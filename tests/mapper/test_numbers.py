@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.arrow.exact_json import json_column
 from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
+from tests.examples import each_row
 from tests.mapper.mapping import outcomes, reasons, setting, with_users
 
 GERMAN: dict[str, Any] = {"type": "number", "decimal": ",", "thousands": ".", "strip": "€ "}
@@ -155,7 +155,7 @@ def test_words_stand_for_values() -> None:
     assert outcomes(texts, values=YES, invalid="skip", default="false")[3:] == [False, False, None, None]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "expected"),
     [
         ((("a", "1"), ("b", "2")), [1, 2]),

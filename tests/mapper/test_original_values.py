@@ -7,9 +7,9 @@ import datetime as dt
 import numpy as np
 import orjson
 import pyarrow as pa
-import pytest
 
 from etl.arrow.originals import original_values
+from tests.examples import each_row
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import batch_of
 
@@ -39,7 +39,7 @@ def test_empty_fields_of_text_are_null_unless_they_are_values() -> None:
     assert original_values(rows, [0], text=True, keep_empty={"b"}) == ['{"a":null,"b":""}']
 
 
-@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+@each_row("kind", ARROW_SAMPLES)
 def test_no_kind_of_array_fails(kind: str) -> None:
     array, _ = ARROW_SAMPLES[kind]
     rows = batch_of({"u": pa.array(["user"] * len(array)), "v": array}).rows

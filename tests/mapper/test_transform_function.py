@@ -19,7 +19,7 @@ from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper, framed, frames, load_transform, within
 from etl.mapper.transform_function import Transform
 from etl.model import Batch, Mapped, Reject, RowRange
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import batch_of, reasons, sent, setting
 
@@ -73,7 +73,7 @@ def test_it_is_not_called_without_rows() -> None:
     assert mapper.map(nothing).identifications.num_rows == 0
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("transform", "words"),
     [
         (lambda frame: frame["missing"], "failed: KeyError"),
@@ -236,7 +236,7 @@ def test_frames_have_fixed_borders(readable: list[bool], breaks: set[int]) -> No
     ]
 
 
-@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+@each_row("kind", ARROW_SAMPLES)
 def test_any_type_can_be_put_together(kind: str) -> None:
     array, _ = ARROW_SAMPLES[kind]
     rows = pa.RecordBatch.from_arrays([array], names=["v"])

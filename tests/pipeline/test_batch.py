@@ -52,14 +52,14 @@ def expected(rows: Rows) -> dict[str, tuple[int, list[int]]]:
 
 @pytest.mark.parametrize("ingested", ["all", "new"])
 def test_resends_after_applying_count_once(tmp_path: Path, ingested: Any) -> None:
-    rows = rows_of(2000, users=450)
+    rows = rows_of(1000, users=225)
     faults = ("500-after:0.2", "reset-after:0.2", "502-after:0.1", "truncate:0.1", "503:0.1")
     options = SandboxOptions(
         record=True, faults=tuple(map(parse_fault, faults)), ingested=ingested, latency=0.002
     )
     heard: list[Event] = []
     with running_sandbox(options) as sandbox:
-        summary = send(tmp_path, sandbox, rows, listener=heard.append, batch_size=100)
+        summary = send(tmp_path, sandbox, rows, listener=heard.append, batch_size=50)
         assert totals(sandbox) == expected(rows)
         assert sandbox.stats.repeated_inserts > 0
         assert sandbox.stats.concurrent_users == sandbox.stats.repeated_users == 0
@@ -67,7 +67,7 @@ def test_resends_after_applying_count_once(tmp_path: Path, ingested: Any) -> Non
         assert summary.tally.bytes == sum(entry.size for entry in sandbox.requests)
         repeated = sandbox.stats.repeated_inserts
     assert law_holds(summary)
-    assert summary.tally.accepted + summary.tally.merged == 2000
+    assert summary.tally.accepted + summary.tally.merged == 1000
     assert summary.tally.in_doubt == 0
     warnings = [event for event in heard if isinstance(event, Warned)]
     # Those that were counted when the answer was lost are said to be missing in the next one's count.

@@ -121,7 +121,7 @@ def plain(chunk: Chunk) -> list[object]:
     return found
 
 
-@settings(max_examples=examples(400, 12), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400, 8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(list(JOBS)),
     ending=st.sampled_from(["csv", "parquet", "ndjson"]),
@@ -219,7 +219,7 @@ def run(job: Job, sandbox: Sandbox, paths: Sequence[Path], fate: str) -> list[ob
 
 
 @settings(
-    max_examples=examples(120, 4),
+    max_examples=examples(120, 3),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],

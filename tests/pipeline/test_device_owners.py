@@ -18,6 +18,7 @@ from etl.pipeline import device_owners as module
 from etl.pipeline.device_owners import DeviceOwners
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.reader import open_source
+from tests.examples import each_row
 from tests.pipeline.nights import write
 from tests.sender.fake_server import carry_all
 from tests.sender.virtual_time import run_virtual
@@ -69,7 +70,7 @@ class Slow:
         return Accepted()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("before", "two", "together"),
     [
         ([("user-a", "phone-1")], [("user-a", ""), ("", "phone-1")], False),

@@ -23,7 +23,7 @@ from etl.pipeline import Settings, run_job
 from etl.reader import Source, open_source
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
-from tests.examples import examples
+from tests.examples import combinations, examples
 from tests.pipeline.making import KEY, QUICK, law_holds
 from tests.pipeline.nights import KilledError, Row, held, job_in, killed, night, quiet, send, users, write
 
@@ -274,8 +274,10 @@ def test_users_are_counted_where_nothing_is_compared(tmp_path: Path, sandbox: Sa
         assert (found.changes is None) == (changes == "off")
 
 
-@pytest.mark.parametrize("kind", ["int8", "uint64", "float", "decimal128(6, 2)", "decimal256(60, 30)"])
-@pytest.mark.parametrize("changes", ["property", "user"])
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    combinations(["int8", "uint64", "float", "decimal128(6, 2)", "decimal256(60, 30)"], ["property", "user"]),
+)
 def test_an_equal_number_of_another_type_is_no_change(
     tmp_path: Path, sandbox: Sandbox, kind: str, changes: str
 ) -> None:

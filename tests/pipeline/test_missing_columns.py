@@ -14,6 +14,7 @@ from etl.job import Job
 from etl.pipeline import Settings, plan_job, preview_rows
 from etl.reader import open_source
 from etl.sandbox import Sandbox
+from tests.examples import each_row
 from tests.pipeline.nights import Row, held, job_in, send, write
 
 IDENTIFICATION = {
@@ -87,8 +88,8 @@ def test_a_null_that_unsets_does_so_in_that_file(tmp_path: Path, sandbox: Sandbo
     assert held(sandbox) == {"user-1": {}, "user-2": {"plan": "free"}}
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".ndjson"])
-@pytest.mark.parametrize("missing", ["fail", "null"])
+@each_row("ending", [".csv", ".parquet", ".ndjson"])
+@each_row("missing", ["fail", "null"])
 def test_a_column_that_no_file_has_is_a_fault_of_the_job(tmp_path: Path, ending: str, missing: str) -> None:
     identification = {"user_id": "id", "user_properties": {"plan": "plam"}}
     with pytest.raises(JobError, match="the source has no column `plam`"):

@@ -17,6 +17,7 @@ from etl.pipeline import Settings, plan_job, run_job
 from etl.reader import open_source
 from etl.run_events import Event, Summary, Warned
 from etl.sandbox import Sandbox, running_sandbox
+from tests.examples import combinations
 from tests.pipeline.making import KEY, QUICK
 from tests.pipeline.nights import KilledError, held, job_in, killed, quiet, send, users, write
 
@@ -36,8 +37,7 @@ def points(sandbox: Sandbox) -> list[int]:
     return [row["points"] for row in held(sandbox).values()]
 
 
-@pytest.mark.parametrize("transport", ["identify", "batch"])
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(("operator", "transport"), combinations([*OPERATORS], ["identify", "batch"]))
 def test_the_very_source_of_the_last_run_is_refused(
     tmp_path: Path, sandbox: Sandbox, operator: str, transport: str
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from etl import Job
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
+from tests.examples import combinations
 from tests.pipeline.nights import KilledError, Row, job_in, killed, night, send, users, write
 
 
@@ -53,8 +54,14 @@ def test_the_others_stay_and_new_ones_are_added(tmp_path: Path) -> None:
         assert places(job) == []
 
 
-@pytest.mark.parametrize("point", ["committed", "publishing", "renewing", "renewed", "finishing"])
-@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize(
+    ("point", "same"),
+    combinations(
+        ["committed", "publishing", "renewing", "renewed", "finishing"],
+        [True, False],
+        also=[("committed", False), ("finishing", False)],
+    ),
+)
 def test_it_is_so_wherever_the_run_is_killed(point: str, same: bool, tmp_path: Path) -> None:
     with running_sandbox(SandboxOptions()) as sandbox:
         job = job_in(tmp_path)

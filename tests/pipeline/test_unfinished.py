@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.pipeline.unfinished import Difference, Unfinished, decide, difference, stop_hint
+from tests.examples import each_row
 
 SOURCE = Difference("source", "of another source: users.csv has changed")
 SNAPSHOT = Difference("snapshot", "that compares with another snapshot")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("found", "wanted", "decision"),
     [
         # It fits.
@@ -89,7 +90,7 @@ def run_of(*files: list[object], **changes: object) -> dict[str, object]:
 FILE: list[object] = ["users.csv", 100, 5, "abc"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("now", "cause", "text"),
     [
         (run_of(FILE, endpoint="https://there"), "endpoint", "https://here, not https://there"),

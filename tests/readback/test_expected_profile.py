@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.amplitude.user_profile import UserProfile
 from etl.readback.expected_profile import ExpectedProfile, is_same
 from etl.sandbox.profiles import Profile, cut, update
-from tests.examples import examples
+from tests.examples import each_row, examples
 
 NAMES = st.sampled_from(["a", "b"])
 TEXT = st.one_of(st.text(max_size=4), st.sampled_from(["x" * 600, "y" * 1024, "é" * 1025, "z" * 3000]))
@@ -99,7 +98,7 @@ def test_another_value_of_what_the_rows_decide_is_a_difference(
     assert kinds == ["missing_property"] * must_be
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("rows", "found", "kind"),
     [
         ([{"$set": {"a": "new"}}], "other", "other_value"),

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.readback.user_sample import UserSample, right_at_least
+from tests.examples import each_row
 
 
 def batch(ids: list[str], first: int = 0) -> pa.RecordBatch:
@@ -77,9 +78,7 @@ def tail(n: int, right: int, share: float) -> float:
     return math.fsum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(right, n + 1))
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong"), [(1, 0), (400, 0), (0, 3), (1, 1), (398, 2), (1, 99), (50, 50), (999, 1)]
-)
+@each_row(("right", "wrong"), [(1, 0), (400, 0), (0, 3), (1, 1), (398, 2), (1, 99), (50, 50), (999, 1)])
 def test_the_bound_is_exact(right: int, wrong: int) -> None:
     bound = right_at_least(right, wrong)
     if right == 0:

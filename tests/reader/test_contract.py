@@ -18,6 +18,7 @@ from etl.errors import SourceError
 from etl.job import CsvOptions
 from etl.model import RowRange
 from etl.reader import Source, open_source
+from tests.examples import examples
 from tests.reader.reading import Row, batches, csv_text, rejects_of, rows_of, workbook, written
 
 N = 41
@@ -31,7 +32,7 @@ ESCAPED: list[Row] = [{**row, "plan": f'{row["plan"]}\n,"\\'} for row in TEXT]
 WITHOUT_EMPTY: list[Row] = [{**row, "plan": row["plan"] or None} for row in ROWS]
 BATCH = 6
 
-anything = settings(max_examples=25, deadline=None, database=None)
+anything = settings(max_examples=examples(25), deadline=None, database=None)
 bounds = st.integers(min_value=1, max_value=N + 5)
 
 

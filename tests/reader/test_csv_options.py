@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from etl.errors import SourceError
 from etl.job import CsvOptions
 from etl.reader import Source, open_source
+from tests.examples import each_row
 from tests.reader.reading import batches
 
 
@@ -30,8 +31,8 @@ def rejects(source: Source) -> list[tuple[int, str]]:
     return [(reject.row, reject.code) for batch in batches(source) for reject in batch.rejects]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize(
+@each_row("end", ["\n", "\r\n", "\r"])
+@each_row(
     ("text", "options"),
     [
         ("Title, of 2024\n\na,b\n1,2\n", {"skip_rows": 2}),
@@ -80,7 +81,7 @@ def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
     assert rejects(opened(tmp_path, "t\nt\na,b\n1\n", skip_rows=2)) == [(1, "ragged")]
 
 
-@pytest.mark.parametrize("delimiter", ["\x01", "~", "§", "\x1f", "\u2603", "😀", "ß", "^", " ", "!", "\x7f"])
+@each_row("delimiter", ["\x01", "~", "§", "\x1f", "\u2603", "😀", "ß", "^", " ", "!", "\x7f"])
 def test_any_character_parts_fields(tmp_path: Path, delimiter: str) -> None:
     text = 'a,b\n1,"x,""y"\n"~",é\n1,2,3\n'.replace(",", delimiter)
     source = opened(tmp_path, text, delimiter=delimiter)
@@ -91,7 +92,7 @@ def test_any_character_parts_fields(tmp_path: Path, delimiter: str) -> None:
     assert f"1{delimiter}2{delimiter}3" in reject.reason or not delimiter.isprintable()
 
 
-@pytest.mark.parametrize("delimiter", ["x", "5", "\n", "\r", '"', "", "::", "\x1a"])
+@each_row("delimiter", ["x", "5", "\n", "\r", '"', "", "::", "\x1a"])
 def test_what_can_part_nothing(tmp_path: Path, delimiter: str) -> None:
     with pytest.raises(SourceError, match="delimiter"):
         opened(tmp_path, "a\n", delimiter=delimiter)
@@ -118,7 +119,7 @@ def test_repeated_and_empty_names_can_be_told_apart(tmp_path: Path) -> None:
     assert source.repeated(0) == {"s": [2, 3]}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "words"),
     [
         (
@@ -138,7 +139,7 @@ def test_what_is_odd_about_a_header_is_told(tmp_path: Path, text: str, words: st
     assert [words in one for one in found] == [True] if words else found == []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "name"),
     [
         ("u-10001,pro\nu-10002,free\n", "u-10001"),

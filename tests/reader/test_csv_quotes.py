@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from etl.model import Reject, RowRange
 from etl.reader import decoding
 from etl.reader.file_reader import RowSpans, split_batches
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.reader.csv_reference import Found, Reference
 from tests.reader.reading import csv_batches, csv_reader, opened, read, rejects_of, rows_of, written
 
@@ -128,7 +128,7 @@ def test_other_delimiters_and_quotes_mean_the_same(text: str, delimiter: str, qu
         assert found_in(path, 50, delimiter=delimiter, quote=quote, escape="\\") == expected
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1"])
+@each_row("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "latin-1"])
 def test_marks_in_the_middle_are_dropped_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     mark = "" if encoding == "latin-1" else "\ufeff"
     lines = ["a,b", "1,x", f'{mark}"2",y', f"{mark}{mark}3,z", f"4,{mark}w", f"{mark}a,b"]
@@ -142,7 +142,7 @@ def test_marks_in_the_middle_are_dropped_in_every_encoding(tmp_path: Path, encod
         assert [(reject.row, reject.code) for reject in rejects_of(found)] == [(5, "repeated_header")]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("lines", "repeats"),
     [
         (["a,b", '"a","b"', "a,B", "a ,b", "a,b,", "b,a"], {1}),
@@ -150,7 +150,7 @@ def test_marks_in_the_middle_are_dropped_in_every_encoding(tmp_path: Path, encod
         (["a,b", "a,b", "x,b", "a,y"], {1}),
     ],
 )
-@pytest.mark.parametrize("columns", [["a"], None])
+@each_row("columns", [["a"], None])
 def test_only_a_record_that_equals_the_header_repeats_it(
     tmp_path: Path, lines: list[str], repeats: set[int], columns: list[str] | None
 ) -> None:

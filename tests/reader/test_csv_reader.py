@@ -15,7 +15,7 @@ from etl.errors import SourceError
 from etl.job import CsvOptions
 from etl.reader import decoding
 from etl.reader.csv_reader import checked
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.reader.reading import (
     batches,
     csv_batches,
@@ -89,7 +89,7 @@ def test_values_stay_text_and_are_never_null(tmp_path: Path) -> None:
     assert list(rows[2].values()) == ["true", "1e5", "NaN", " x "]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "options"),
     [
         ("a,b\n1,Zoë\n".encode(), {}),
@@ -208,8 +208,8 @@ def test_lines_after_an_open_quote_may_be_ragged(tmp_path: Path) -> None:
     assert [(r.row, r.code) for r in rejects] == [(1, "stray_quote"), (2, "ragged")]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@each_row("end", ["\n", "\r\n", "\r"])
+@each_row("size", [1, 7, 1 << 20])
 def test_reasons_name_the_lines_of_the_file(tmp_path: Path, end: str, size: int) -> None:
     lines = ["", "a,b", '1,"x', 'y"', "", "2,3", '4,"z', "5,6"]
     found = rejects_of(csv_batches(written(tmp_path, "x.csv", end.join(lines) + end), size))
@@ -286,7 +286,7 @@ def test_a_file_of_nothing_has_no_columns_and_no_rows(tmp_path: Path, data: byte
     assert (source.schema().names, source.total_rows(), batches(source)) == ([], 0, [])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "options", "message"),
     [
         (b"a,\xfc\n1,2\n", {}, "encoding"),

@@ -22,6 +22,7 @@ from pyarrow import feather, orc
 
 from etl.errors import SourceError
 from etl.reader import open_source
+from tests.examples import each_row
 from tests.reader.reading import batches, opened, read, rows_of, written
 
 CSV = b"id,plan\n1,pro\n2,free\n"
@@ -55,15 +56,15 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("ending", PACKERS)
-@pytest.mark.parametrize(("name", "data"), [("x.csv", CSV), ("x.jsonl", NDJSON), ("x.pq", parquet())])
+@each_row("ending", PACKERS)
+@each_row(("name", "data"), [("x.csv", CSV), ("x.jsonl", NDJSON), ("x.pq", parquet())])
 def test_names_tell_format_and_packing(tmp_path: Path, name: str, data: bytes, ending: str) -> None:
     rows, _ = read(tmp_path, PACKERS[ending](data), name + ending)
     assert rows == EXPECTED
 
 
-@pytest.mark.parametrize("ending", [ending for ending in PACKERS if ending != ".br"])
-@pytest.mark.parametrize(("format_", "data"), [("csv", CSV), ("ndjson", NDJSON), ("parquet", parquet())])
+@each_row("ending", [ending for ending in PACKERS if ending != ".br"])
+@each_row(("format_", "data"), [("csv", CSV), ("ndjson", NDJSON), ("parquet", parquet())])
 def test_bytes_tell_what_the_name_does_not(tmp_path: Path, format_: str, data: bytes, ending: str) -> None:
     source = opened(written(tmp_path, "export", PACKERS[ending](data)))
     assert source.files[0].format == format_
@@ -176,8 +177,8 @@ OTHERS: dict[str, tuple[Callable[[Path], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.ndjson", "x", "x.csv.gz"])
-@pytest.mark.parametrize("other", OTHERS)
+@each_row("name", ["x.csv", "x.parquet", "x.ndjson", "x", "x.csv.gz"])
+@each_row("other", OTHERS)
 def test_other_files_are_named_for_what_they_are(tmp_path: Path, other: str, name: str) -> None:
     make, kind = OTHERS[other]
     with pytest.raises(SourceError, match=f"{name} is {kind}") as caught:
@@ -185,8 +186,8 @@ def test_other_files_are_named_for_what_they_are(tmp_path: Path, other: str, nam
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("ending", [ending for ending in PACKERS if ending != ".br"])
-@pytest.mark.parametrize("data", [CSV, NDJSON, parquet(), codecs.BOM_UTF8 + CSV])
+@each_row("ending", [ending for ending in PACKERS if ending != ".br"])
+@each_row("data", [CSV, NDJSON, parquet(), codecs.BOM_UTF8 + CSV])
 def test_text_under_the_name_of_parquet_is_read_as_what_it_is(
     tmp_path: Path, data: bytes, ending: str
 ) -> None:

@@ -20,6 +20,7 @@ from etl.errors import SourceError
 from etl.model import RowRange
 from etl.reader import open_source
 from etl.sandbox import Sandbox
+from tests.examples import each_row
 from tests.reader.reading import batches, rejects_of, rows_of
 
 ROWS = [{"id": f"user-{i}", "n": i} for i in range(1, 8)]
@@ -92,7 +93,7 @@ class OneBatch:
         return TABLE.combine_chunks().to_batches()[0].__arrow_c_array__(requested_schema)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "name", "repeatable", "total"),
     [
         (TABLE, "table", True, 7),
@@ -183,7 +184,7 @@ def test_a_broken_table_stops_the_run() -> None:
         batches(open_source([pa.table({"x": broken})]))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "message"),
     [
         (pd.DataFrame({"x": [1, "a", b"c"]}), "can't be a table"),
@@ -208,7 +209,7 @@ def named(module: str, *methods: str) -> object:
     return kind()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("given", "call"),
     [
         ([{"id": 1}, {"id": 2}], "pyarrow.Table.from_pylist(rows)"),
@@ -228,7 +229,7 @@ def test_a_refusal_names_the_call_that_works(given: object, call: str) -> None:
     assert call in str(caught.value.hint)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("items", "message"),
     [
         ([], "no batch"),

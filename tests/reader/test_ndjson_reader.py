@@ -16,7 +16,7 @@ from etl.model import RowRange
 from etl.reader import decoding, json_types, open_source
 from etl.reader.file_reader import ReadOptions
 from etl.reader.ndjson_reader import NdjsonReader
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.reader.reading import batches, blocks, opened, read, rejects_of, rows_of, unpacked, written
 
 scalars = (
@@ -75,7 +75,7 @@ def test_no_object_is_rejected_and_every_value_is_there(
         }
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("found", "expected"),
     [
         ([1, None, 2], [1, None, 2]),
@@ -108,7 +108,7 @@ def test_columns_stand_in_order_of_first_appearance(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "line",
     [
         "[1]",
@@ -191,7 +191,7 @@ def test_json_of_another_shape_is_refused_by_what_it_looks_like(
     assert "jq -c" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("line", "reason"),
     [
         ('{"a":1}{"a":2}', "holds two objects"),

@@ -19,6 +19,7 @@ import pytest
 from etl.errors import SourceError
 from etl.model import RowRange
 from etl.reader import open_source
+from tests.examples import each_row
 from tests.reader.reading import batches, opened, rejects_of, rows_of, written
 
 HOMES = [{"city": "Ulm", "geo": [1.5]}, None, {"city": None, "geo": None}]
@@ -43,7 +44,7 @@ def stored(folder: Path, table: pa.Table, name: str = "x.parquet", **options: An
     return folder / name
 
 
-@pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "brotli", "zstd", "lz4"])
+@each_row("codec", ["none", "snappy", "gzip", "brotli", "zstd", "lz4"])
 def test_keeps_types_and_values_under_every_codec(tmp_path: Path, codec: str) -> None:
     source = opened(stored(tmp_path, EVERYTHING, compression=codec))
     assert source.schema() == EVERYTHING.schema
@@ -116,7 +117,7 @@ def test_names_given_twice_are_refused(tmp_path: Path) -> None:
         opened(stored(tmp_path, table))
 
 
-@pytest.mark.parametrize("keep", [0, 3, 8, 200, -1, -9])
+@each_row("keep", [0, 3, 8, 200, -1, -9])
 def test_a_file_cut_short_is_named(tmp_path: Path, keep: int) -> None:
     data = stored(tmp_path, EVERYTHING).read_bytes()
     with pytest.raises(SourceError, match=r"short\.parquet") as caught:

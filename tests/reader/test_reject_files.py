@@ -22,7 +22,7 @@ from etl.job.column_spec import ColumnSpec
 from etl.mapper import Mapper
 from etl.model import Batch, Reject, RowRange
 from etl.reader import Source, open_source
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.mapper.arrow_samples import ARROW_SAMPLES
 from tests.mapper.mapping import sent, setting
 
@@ -81,13 +81,13 @@ def with_ids(values: pa.Array) -> pa.Table:
     return pa.Table.from_arrays([ids, values], names=["u", "v"])
 
 
-@pytest.mark.parametrize("kind", ARROW_SAMPLES)
+@each_row("kind", ARROW_SAMPLES)
 def test_values_of_any_arrow_type_arrive_as_from_the_table(kind: str, tmp_path: Path) -> None:
     try:
         source = open_source([with_ids(ARROW_SAMPLES[kind][0])])
         readable = [what for what in outcomes(source) if what != "bad_encoding"]
     except EtlError:
-        pytest.skip("no table of it can be read")
+        return  # no table of it can be read
     assert outcomes(sent_again(source, tmp_path)) == readable
 
 
@@ -125,14 +125,14 @@ ODD_JSON = (
 )
 
 
-@pytest.mark.parametrize("text", [ODD_CSV, ODD_JSON], ids=["csv", "json"])
-@pytest.mark.parametrize("name", ["users.csv", "users.ndjson", "users.dat", "users"])
-@pytest.mark.parametrize("column", [{}, {"empty": "keep"}, {"type": "string"}])
+@each_row("text", [ODD_CSV, ODD_JSON])
+@each_row("name", ["users.csv", "users.ndjson", "users.dat", "users"])
+@each_row("column", [{}, {"empty": "keep"}, {"type": "string"}])
 def test_text_arrives_as_from_the_file_whatever_its_name(
     name: str, text: str, column: dict[str, Any], tmp_path: Path
 ) -> None:
     if name.endswith("csv") != text.startswith("u") and "." in name and not name.endswith("dat"):
-        pytest.skip("a file is read as its name says")
+        return  # a file is read as its name says
     path = tmp_path / name
     path.write_text(text)
     mapper = Mapper(setting(ColumnSpec(column="v", **column)))
@@ -157,7 +157,7 @@ TIME = pa.array([dt.datetime(2024, 1, 1, 1, 2, 3, 456789)] * 2, pa.timestamp("us
 MONEY = pa.array([Decimal("49.00")] * 2, pa.decimal128(10, 2))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "value", "expected"),
     [
         (TIME, "2024-02-03T04:05:06.789", ["2024-02-03T04:05:06", "2024-01-01T01:02:03"]),

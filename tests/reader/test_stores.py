@@ -24,6 +24,7 @@ from etl.reader.parquet_reader import ParquetReader, merge_ranges
 from etl.reader.store_errors import store_error
 from etl.reader.store_file import StoreFile
 from etl.reader.stores import Store, list_google_folder, open_store
+from tests.examples import each_row
 from tests.reader.memory_store import MemoryStore, store
 from tests.reader.reading import batches, rows_of
 
@@ -98,7 +99,7 @@ def test_what_is_not_there_is_named(store: MemoryStore, location: str, message: 
     assert caught.value.exit_code == ExitCode.SOURCE
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("address", "settings"),
     [
         ("s3://AKIA:SECRET@bucket/a.csv", ""),
@@ -184,7 +185,7 @@ def test_a_folder_of_google_has_what_is_right_in_it(tmp_path: Path) -> None:
 # --- what goes wrong -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("said", "message"),
     [
         ("NETWORK_CONNECTION: curlCode: 6, Could not resolve hostname", "host can't be found (DNS) at h"),

@@ -15,6 +15,7 @@ from etl.mapper import Mapper
 from etl.model import RowRange
 from etl.reader import open_source
 from sample_data.generate import write
+from tests.examples import each_row
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
 FAULTY = SAMPLES / "faulty"
@@ -47,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", MADE)
+@each_row("name", MADE)
 def test_the_generator_writes_the_committed_files(written: Path, name: str) -> None:
     if name == "users.parquet":  # its bytes depend on the writer's version
         assert pq.read_table(written / name).equals(pq.read_table(SAMPLES / name))
@@ -67,7 +68,7 @@ def test_the_samples_stay_small() -> None:
     assert sum(path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file()) < 400_000
 
 
-@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+@each_row("name", sorted(DOCUMENTED))
 def test_each_faulty_file_ends_as_the_readme_says(name: str) -> None:
     said = DOCUMENTED[name]
     if said.startswith("stops"):

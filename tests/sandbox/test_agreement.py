@@ -17,6 +17,7 @@ from etl.amplitude.limits import TransportName
 from etl.run_events import Summary
 from etl.sandbox import Sandbox, api_rules, running_sandbox
 from etl.sandbox.api_rules import RequestRefusedError, check
+from tests.examples import each_row
 
 IDENTIFY = "https://amplitude.com/docs/apis/analytics/identify"
 BATCH = "https://amplitude.com/docs/apis/analytics/batch-event-upload"
@@ -125,7 +126,7 @@ BOUNDED = [
 ]
 
 
-@pytest.mark.parametrize("rule", AGREED, ids=lambda rule: rule.says)
+@each_row("rule", AGREED)
 def test_product_and_sandbox_have_what_the_page_says(rule: Documented) -> None:
     said = f"{rule.page} says of {rule.says}: {rule.value}"
     assert rule.product == rule.value, f"{said}; etl.amplitude has {rule.product}"

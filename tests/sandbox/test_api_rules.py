@@ -13,6 +13,7 @@ from etl.sandbox.api_rules import (
     check,
     parse_identifications,
 )
+from tests.examples import each_row
 
 
 def nested(depth: int) -> Json:
@@ -77,14 +78,14 @@ def test_takes_what_the_api_takes(identification: dict[str, Json]) -> None:
     check(identification)
 
 
-@pytest.mark.parametrize("name", BAD)
+@each_row("name", BAD)
 def test_refuses_what_the_api_refuses(name: str) -> None:
     with pytest.raises(RequestRefusedError) as caught:
         check(BAD[name])
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("word", sorted(REFUSED_IDS_LOWER))
+@each_row("word", sorted(REFUSED_IDS_LOWER))
 def test_a_refused_id_is_refused_in_any_case_and_with_spaces(word: str) -> None:
     for given in (word.upper().center(6), word.lower().ljust(6), word.title().rjust(6)):
         with pytest.raises(RequestRefusedError):
@@ -97,7 +98,7 @@ def test_an_answer_never_says_which_identification_is_at_fault() -> None:
     assert "nobody" not in caught.value.message
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     ["", "[", "null", "3", '"a"', "[]", '[{"user_id":"user-1"},1]', '{"user_id":"user-1"', "[null]"]
     + [

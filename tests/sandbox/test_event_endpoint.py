@@ -25,6 +25,7 @@ from etl.sandbox.event_endpoint import (
     find_event_errors,
     refusal_of_events,
 )
+from tests.examples import each_row
 
 from .client import HandClock, control, event, identify, numbered, post_json, read_back, upload, user
 from .test_api_rules import BAD, GOOD
@@ -182,8 +183,8 @@ def test_insert_ids_outlast_a_change_of_options_and_no_reset(sandbox: Sandbox) -
 # --- faults, order, counts -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 413, 429, 500, 503])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@each_row("status", [400, 413, 429, 500, 503])
+@each_row("moment", ["before", "after"])
 def test_a_status_fault_answers_so_and_applies_as_told(status: int, moment: str) -> None:
     with running_sandbox(SandboxOptions(faults=(parse_fault(f"{status}-{moment}:1"),))) as sandbox:
         assert upload(sandbox.url, numbered(1)).status == status
@@ -432,7 +433,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@each_row("name", WRONG)
 def test_an_offender_is_named_by_its_field_and_index(name: str) -> None:
     wrong, told = WRONG[name]
     errors = find_event_errors([event(0), wrong, event(2)], 5)

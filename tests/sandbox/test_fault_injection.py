@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from etl.sandbox import FaultRule, SandboxError, make_options, parse_fault
 from etl.sandbox.fault_injection import FAULT_KINDS, FaultInjector, InjectedFault, Outage
+from tests.examples import each_row
 
 from .client import HandClock
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 DIGESTS = [sha256(str(n).encode()).digest() for n in range(2000)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "rule"),
     [
         ("503:0.05", FaultRule("503", "before", 0.05)),
@@ -35,9 +36,7 @@ def test_a_fault_reads_as_it_is_written(text: str, rule: FaultRule) -> None:
     assert parse_fault(str(rule)) == rule
 
 
-@pytest.mark.parametrize(
-    "text", ["", "503", "503:", "503:2", "503:-1", "503:nan", "200:0.1", "600:1", "explode:1"]
-)
+@each_row("text", ["", "503", "503:", "503:2", "503:-1", "503:nan", "200:0.1", "600:1", "explode:1"])
 def test_a_wrong_fault_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(SandboxError) as caught:
         parse_fault(text)
@@ -84,8 +83,8 @@ def test_shares_come_out_as_asked_and_open_faults_strike_both_ways() -> None:
     assert drawn.count(None) == pytest.approx(500, abs=90)
 
 
-@pytest.mark.parametrize("kind", [*FAULT_KINDS, "500", "503"])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@each_row("kind", [*FAULT_KINDS, "500", "503"])
+@each_row("moment", ["before", "after"])
 def test_a_moment_that_was_asked_for_always_comes(kind: str, moment: str) -> None:
     injector = FaultInjector((parse_fault(f"{kind}-{moment}:1"),), 0)
     assert {injector.draw(digest) for digest in DIGESTS[:50]} == {InjectedFault(kind, moment == "after")}

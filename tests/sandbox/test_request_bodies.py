@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from etl.sandbox.api_rules import RequestRefusedError
 from etl.sandbox.event_endpoint import parse_upload, unpack
+from tests.examples import each_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ def test_a_missing_or_empty_field_is_named(field: str, empty: bool) -> None:
     assert (error.status, error.details) == (400, {"missing_field": field})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "content_type"),
     [
         (json.dumps(GOOD), "text/plain"),

@@ -26,6 +26,7 @@ from etl.amplitude.responses import (
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 from etl.sandbox.api_rules import TEXT_KEYS
 from etl.sandbox.fault_injection import OVERSIZED_BYTES
+from tests.examples import each_row
 
 from .client import FORM, HandClock, Reply, call, control, identify, post_form, read_back, user
 
@@ -288,8 +289,8 @@ def with_fault(fault: str) -> SandboxOptions:
     return SandboxOptions(faults=(parse_fault(fault),), record=True)
 
 
-@pytest.mark.parametrize("status", [400, 403, 413, 429, 500, 503, 599])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@each_row("status", [400, 403, 413, 429, 500, 503, 599])
+@each_row("moment", ["before", "after"])
 def test_a_status_fault_answers_so_and_applies_as_told(status: int, moment: str) -> None:
     with running_sandbox(with_fault(f"{status}-{moment}:1")) as sandbox:
         assert identify(sandbox.url, user(1)).status == status

@@ -14,6 +14,7 @@ import pytest
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
 from etl.sandbox.profile_views import MOST_UPDATES, Update, note_update, property_changes
 from etl.sandbox.web_page import ASSETS
+from tests.examples import each_row
 from tests.sandbox.client import call
 
 HOSTILE = (
@@ -225,8 +226,8 @@ def test_a_wrong_form_is_told_and_changes_nothing(sandbox: Sandbox, form: list[t
     assert (sandbox.options, sandbox.outage.fault) == (before, None)
 
 
-@pytest.mark.parametrize("path", ["/faults", "/_sandbox/faults", "/_sandbox/reset"])
-@pytest.mark.parametrize(
+@each_row("path", ["/faults", "/_sandbox/faults", "/_sandbox/reset"])
+@each_row(
     ("headers", "refused"),
     [
         ({}, False),
@@ -246,11 +247,12 @@ def test_a_wrong_form_is_told_and_changes_nothing(sandbox: Sandbox, form: list[t
         ({"Host": "127.0.0.1.example.com:{port}"}, True),
         ({"Host": "["}, True),
     ],
-    ids=str,
 )
 def test_a_page_of_another_site_changes_nothing(
     sandbox: Sandbox, path: str, headers: dict[str, str], refused: bool
 ) -> None:
+    sandbox.reset()
+    sandbox.change(latency=0.0)
     send(sandbox, {"user_id": "user-1"})
     told = {n: v.format(url=sandbox.url, port=sandbox.url.rpartition(":")[2]) for n, v in headers.items()}
     body = b'{"latency": 0.001}' if path == "/_sandbox/faults" else b"latency=1"

@@ -29,7 +29,7 @@ from etl.amplitude.responses import (
 from etl.errors import DestinationError, UsageError
 from etl.sender.http import Answer, HttpSession, decompressed
 from etl.sender.transports import IdentifyTransport
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.sender.raw_server import Raw, answering, status
 
 KEY = "k+e&y=0123456789"
@@ -63,7 +63,7 @@ def test_the_request_is_a_form_with_key_and_identifications() -> None:
     assert KEY.encode() not in head
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("answer", "verdict"),
     [
         (status("200 OK", b"success"), Accepted()),

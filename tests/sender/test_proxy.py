@@ -18,7 +18,7 @@ from etl.errors import UsageError
 from etl.model import Body
 from etl.sender.proxy import Proxy, proxy_for, proxy_secrets
 from etl.sender.transports import IdentifyTransport
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.sender.raw_server import Raw, answering, status
 
 QUICK = aiohttp.ClientTimeout(total=2, sock_connect=0.5, sock_read=0.5)
@@ -31,7 +31,7 @@ def found(environ: Mapping[str, str], endpoint: str = US) -> tuple[str, str] | N
     return None if proxy is None else (proxy.variable.removeprefix("the variable "), proxy.url)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("environ", "endpoint", "expected"),
     [
         ({}, US, None),
@@ -57,7 +57,7 @@ def test_the_proxy_is_the_one_that_is_meant(
     assert found(environ, endpoint) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("exempt", "endpoint", "goes_directly"),
     [
         ("*", US, True),
@@ -77,12 +77,12 @@ def test_the_proxy_is_the_one_that_is_meant(
         ("", US, False),
     ],
 )
-@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+@each_row("name", ["no_proxy", "NO_PROXY"])
 def test_no_proxy_lets_hosts_go_directly(name: str, exempt: str, endpoint: str, goes_directly: bool) -> None:
     assert (found({"ALL_PROXY": "proxy:1", name: exempt}, endpoint) is None) == goes_directly
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         *(
@@ -111,7 +111,7 @@ def test_no_proxy_lets_hosts_go_directly(name: str, exempt: str, endpoint: str, 
         ),
     ],
 )
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@each_row("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(name: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"the variable {name} ") as caught:
         identify_to(US, {name: value})

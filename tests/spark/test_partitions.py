@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from etl.spark.partitions import PartitionCheck, spark_hash
+from tests.examples import each_row
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_a_partition_that_was_put_behind_others_does_not() -> None:
         assert PartitionCheck(4 + number, sorted_by_id=False).fault(ids)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("batches", "fits"),
     [
         ([["a", "b"], [], ["b", "c"]], True),
