@@ -6,6 +6,7 @@ Row numbers count from 1, the first row after a header. A range is half open: `f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -142,8 +143,11 @@ SkippedCounts: TypeAlias = tuple[tuple[str, str, int], ...]
 
 
 def counts_of(skipped: Iterable[Skipped]) -> SkippedCounts:
-    """How many values each has, without those that have none."""
-    return tuple((some.column, some.reason, len(some.rows)) for some in skipped if len(some.rows))
+    """How many values of each column were left out for each reason, where there are any."""
+    counts = Counter[tuple[str, str]]()
+    for some in skipped:
+        counts[some.column, some.reason] += len(some.rows)
+    return tuple((column, reason, count) for (column, reason), count in counts.items() if count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .amplitude.operators import ID_FIELDS
 from .arrow.hashing import Keys, hash_texts
-from .arrow.structs import valid_mask
+from .arrow.layout import valid_mask
 
 
 @dataclass(frozen=True, slots=True)

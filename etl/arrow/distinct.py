@@ -10,7 +10,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .json_lines import json_texts, unmark_json
+from .json_lines import json_texts, splice_json, unmark_json
+from .layout import is_list
 
 ENTRY: Final = 128  # bytes of a text in `ValueCounts`, besides its letters
 _MOST: Final = 10  # texts that are kept where there are too many
@@ -22,8 +23,7 @@ _TYPES: Final = (
     (pa.types.is_decimal, "number"),
     (pa.types.is_date, "date"),
     (pa.types.is_timestamp, "date and time"),
-    (pa.types.is_list, "list"),
-    (pa.types.is_large_list, "list"),
+    (is_list, "list"),
     (pa.types.is_struct, "object"),
 )
 
@@ -82,9 +82,7 @@ def type_word(column: pa.Array) -> str:
 
 def countable(values: pa.Array) -> pa.Array:
     """The values in a type whose values Arrow can count: lists as their joined elements."""
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        if pa.types.is_nested(values.type.value_type):
-            return json_texts(values)
+    if is_list(values.type) and not pa.types.is_nested(values.type.value_type):
         return pc.binary_join(values.cast(pa.list_(pa.string())), _BETWEEN)
     return json_texts(values) if pa.types.is_nested(values.type) else values
 
@@ -96,7 +94,7 @@ def json_of(values: pa.Array, kind: pa.DataType | None = None) -> list[str]:
             return [str(text) for text in values.to_pylist()]
         lists = [text.split(_BETWEEN) if text else [] for text in values.to_pylist()]
         if pa.types.is_string(kind.value_type):
-            return [orjson.dumps(one).decode() for one in lists]
+            return [splice_json(orjson.dumps(one)).decode() for one in lists]
         return [f"[{','.join(one)}]" for one in lists]
     if pa.types.is_string(values.type):
         return [unmark_json(text) or orjson.dumps(text).decode() for text in values.to_pylist()]

@@ -28,19 +28,8 @@ _MOST_DIGITS: Final = 400
 _INFINITE: Final = f"infinite{secrets.token_hex(8)}"
 _INT64: Final = range(-(2**63), 2**63)
 _UINT64: Final = range(2**64)
-_TYPES: Final[dict[str, tuple[JsonKind, pa.DataType]]] = {
-    "text": ("typed", pa.string()),
-    "boolean": ("typed", pa.bool_()),
-    "whole": ("typed", pa.int64()),
-    "unsigned": ("typed", pa.uint64()),
-    "float": ("typed", pa.float64()),
-    "list of str": ("typed", pa.list_(pa.string())),
-    "list of bool": ("typed", pa.list_(pa.bool_())),
-    "list of int": ("typed", pa.list_(pa.int64())),
-    "list of float": ("typed", pa.list_(pa.float64())),
-    "nested": ("nested", pa.string()),
-    "huge": ("huge", pa.string()),
-}
+# Of values whose type Arrow doesn't find by itself.
+_TYPES: Final = {"unsigned": pa.uint64(), "list of str": pa.list_(pa.string())}
 
 
 class JsonType(pa.ExtensionType):  # type: ignore[misc]
@@ -74,7 +63,7 @@ def json_as_text(values: pa.ExtensionArray) -> pa.Array:
     return pa.array(plain, pa.string())
 
 
-def json_column(texts: list[str | None]) -> pa.ExtensionArray:
+def json_column(texts: list[str | None] | pa.StringArray) -> pa.ExtensionArray:
     """Make a column of JSON values, shape (n,), from their texts."""
     return pa.ExtensionArray.from_storage(JSON, pa.array(texts, pa.string()))
 
@@ -144,12 +133,12 @@ def group_by_kind(texts: Iterable[str | None]) -> Iterator[tuple[JsonKind, RowIn
             rows.append(row)
             values.append(value)
     for name, (rows, values) in found.items():
-        kind, type_ = _TYPES[name]
-        yield kind, np.array(rows, dtype=np.int64), pa.array(values, type_)
+        kind: JsonKind = "nested" if name == "nested" else "huge" if name == "huge" else "typed"
+        yield kind, np.array(rows, dtype=np.int64), pa.array(values, _TYPES.get(name))
 
 
 def _classified(text: str) -> tuple[str, object]:
-    """The key in `_TYPES` and the value of a JSON text."""
+    """What kind of value a JSON text is, and the value as Arrow is to have it."""
     first = text[0]
     if first == '"':
         return "text", orjson.loads(text)
@@ -161,9 +150,9 @@ def _classified(text: str) -> tuple[str, object]:
         if not text.lstrip("-").isdigit():
             return "float", float(text)
         number = int(text)
-        if number in _INT64:
-            return "whole", number
-        return ("unsigned", number) if number in _UINT64 else ("huge", text)
+        if number not in _UINT64 and number not in _INT64:
+            return "huge", text
+        return "whole" if number in _INT64 else "unsigned", number
     elements: list[Any] = load_json(text)
     kinds = {type(element) for element in elements if element is not None}
     if kinds == {int, float} and all(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .structs import valid_mask
+from .layout import text_layout
 
 Keys = NDArray[np.uint64]
 
@@ -42,16 +42,10 @@ def without_users(keys: Keys, gone: Keys) -> Keys:
 
 def hash_texts(texts: pa.StringArray, seed: int = 0) -> Keys:
     """Hash each string (UTF-8) to 64 bits; shape (n,). Nulls hash as the empty string."""
-    _, offset_buffer, data_buffer = texts.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    offsets = offsets.astype(np.int64)
-    low, high = (int(offsets[0]), int(offsets[-1])) if len(texts) else (0, 0)
-    data = np.zeros((high - low) // 8 + 2, dtype="<u8")  # with room for one word more
-    if high > low:
-        data.view(np.uint8)[: high - low] = np.frombuffer(data_buffer, np.uint8)[low:high]
-    starts, lengths = offsets[:-1] - low, np.diff(offsets)
-    if texts.null_count:
-        lengths[~valid_mask(texts)] = 0
+    starts, stops, letters = text_layout(texts)
+    data = np.zeros(len(letters) // 8 + 2, dtype="<u8")  # with room for one word more
+    data.view(np.uint8)[: len(letters)] = letters
+    lengths = stops - starts
     hashed = lengths.astype(np.uint64)
     hashed *= LENGTH_FACTOR
     hashed += np.uint64(seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -17,6 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from arro3.io import write_ndjson
 from numpy.typing import NDArray
+
+from .exact_json import is_json
+from .layout import FlatLists, is_list
 
 # Changes the text of JSON lines, but not where they end: for example, puts in what Arrow has no type for.
 Splice: TypeAlias = Callable[[bytes], bytes]
@@ -88,7 +91,31 @@ def strip_marks(texts: pa.Array) -> pa.Array:
 
 def as_marked_text(values: pa.Array) -> pa.Array:
     """Write values of any type as strings: text as it is, everything else as its marked JSON."""
+    if is_json(values.type):
+        return mark_json(values.storage)
     return values if pa.types.is_string(values.type) else mark_json(json_texts(values))
+
+
+def as_marked_lists(values: pa.Array) -> pa.Array:
+    """Write lists of any type as lists of strings: text as it is, other elements as their marked JSON."""
+    lists = FlatLists.of(values)
+    return lists.rebuild(as_marked_text(lists.elements))
+
+
+def concat_values(arrays: Sequence[pa.Array]) -> pa.Array:
+    """Arrays one behind the other, at least one of them; those of several types as marked text.
+
+    Where all are lists, the result is lists of marked text.
+    """
+    if any(values.type != arrays[0].type for values in arrays):
+        lists = all(is_list(values.type) for values in arrays)
+        arrays = list(map(as_marked_lists if lists else as_marked_text, arrays))
+    return pa.concat_arrays(arrays)
+
+
+def may_be_marked(texts: pa.Array) -> bool:
+    """Whether one of them can stand for other JSON than a string: marks have a NUL in them."""
+    return bool(pc.any(pc.match_substring(texts, "\x00")).as_py())
 
 
 def unmark_json(text: str) -> str | None:

@@ -11,7 +11,7 @@ import re
 import zlib
 from base64 import b64decode, b64encode
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import orjson
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from ..model import Reject
 from .exact_json import is_json
-from .json_lines import json_lines, mark_json, splice_json
+from .json_lines import as_marked_text, json_lines, json_texts, mark_json, splice_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Batch, Chunk
+
+    Positions: TypeAlias = NDArray[np.int64] | Sequence[int]
 
 # What a reject's values were read from.
 JSON_ORIGIN: Final = "json"
@@ -69,7 +71,7 @@ def rows_with_originals(batch: Batch) -> pa.RecordBatch:
 
 def original_rows(
     rows: pa.RecordBatch,
-    positions: NDArray[np.int64] | Sequence[int],
+    positions: Positions,
     *,
     source: str,
     text: bool = False,
@@ -79,11 +81,14 @@ def original_rows(
     if len(positions) == 0:
         return []
     if rows.schema.names == [_ORIGINAL]:
-        found = _split_originals(rows, positions)
+        # The inverse of `join_origin`; JSON on a line of its own has no line end in it.
+        texts = (plain_text(text).strip() for text in take_values(rows.column(0), positions).to_pylist())
+        parts = (text.partition("\n") for text in texts)
+        found = [Original(values.rstrip(), origin or JSON_ORIGIN) for values, _, origin in parts]
     else:
-        values = original_values(rows, positions, text=text, keep_empty=keep_empty)
-        origins = [CSV_ORIGIN] * len(values) if text else arrow_origins(take_rows(rows, positions))
-        found = list(map(Original, values, origins))
+        written = original_values(rows, positions, text=text, keep_empty=keep_empty)
+        origins = [CSV_ORIGIN] * len(written) if text else arrow_origins(take_rows(rows, positions))
+        found = list(map(Original, written, origins))
     implied = origin_by_name(source)
     return [one._replace(origin="") if one.origin == implied else one for one in found]
 
@@ -113,19 +118,8 @@ def join_origin(values: bytes, origin: str) -> bytes:
     return b"%b\n%b" % (values, origin.encode())
 
 
-def _split_originals(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> list[Original]:
-    """The inverse of `join_origin`; JSON on a line of its own has no line end in it."""
-    texts = (plain_text(text).strip() for text in take_values(rows.column(0), positions).to_pylist())
-    parts = (text.partition("\n") for text in texts)
-    return [Original(values.rstrip(), origin or JSON_ORIGIN) for values, _, origin in parts]
-
-
 def original_values(
-    rows: pa.RecordBatch,
-    positions: NDArray[np.int64] | Sequence[int],
-    *,
-    text: bool = False,
-    keep_empty: Collection[str] = (),
+    rows: pa.RecordBatch, positions: Positions, *, text: bool = False, keep_empty: Collection[str] = ()
 ) -> list[str]:
     """Write the rows at `positions` as JSON objects with every column.
 
@@ -133,38 +127,37 @@ def original_values(
     in the columns named by `keep_empty`. Never fails, whatever the types: what JSON can't hold is written as
     text. A row's text doesn't depend on the other rows.
     """
-    names, alone = rows.schema.names, len(positions) == 1
-    columns = [take_values(column, positions) for column in rows.columns]
-    floats = (column for column in columns if pa.types.is_floating(column.type))
-    # An infinity would make text of a whole column.
-    if alone or not any(np.isinf(column.to_numpy(zero_copy_only=False)).any() for column in floats):
-        columns = [_for_json(column) for column in columns]
-        if text:
-            columns = [
-                pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
-                if name not in keep_empty and pa.types.is_string(column.type)
-                else column
-                for name, column in zip(names, columns, strict=True)
-            ]
-        written = pa.RecordBatch.from_arrays(columns, names=names)
-        try:
-            return json_lines(written, explicit_nulls=True, splice=splice_json).decode().split("\n")[:-1]
-        except Exception:  # noqa: BLE001 - the writer has no error type of its own
-            if alone:
-                values = {name: python_value(column[0]) for name, column in zip(names, columns, strict=True)}
-                return [to_json({name: value for name, value in values.items() if value is not None})]
-    return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
+    names = rows.schema.names
+    columns = []
+    for name, values in zip(names, rows.columns, strict=True):
+        column = _for_json(take_values(values, positions))
+        if text and name not in keep_empty and pa.types.is_string(column.type):
+            column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+        columns.append(column)
+    written = pa.RecordBatch.from_arrays(columns, names=names)
+    try:
+        return json_lines(written, explicit_nulls=True, splice=splice_json).decode().split("\n")[:-1]
+    except Exception:  # noqa: BLE001 - the writer has no error type of its own
+        if len(positions) > 1:
+            return [original_values(rows, [at], text=text, keep_empty=keep_empty)[0] for at in positions]
+    found = {name: python_value(column[0]) for name, column in zip(names, columns, strict=True)}
+    line = to_json({name: value for name, value in found.items() if value is not None})
+    return [splice_json(line.encode()).decode()]
 
 
 def _for_json(column: pa.Array) -> pa.Array:
     """JSON marked, infinities and bytes as text, bad ones of them written out; NaN is null."""
     kind = column.type
     if pa.types.is_floating(kind):
-        numbers = column.to_numpy(zero_copy_only=False)
-        column = column.cast(pa.string()) if np.isinf(numbers).any() else column
-        return pc.if_else(pa.array(np.isnan(numbers)), pa.scalar(None, column.type), column)
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        infinite = pc.is_inf(column)
+        if not pc.any(infinite).as_py():
+            return column
+        finite = json_texts(pc.if_else(infinite, pa.scalar(None, kind), column))
+        words = pc.binary_join_element_wise('"', column.cast(pa.string()), '"', "")
+        return mark_json(pc.if_else(infinite, words, finite))
     if is_json(kind):
-        return mark_json(column.storage)
+        return as_marked_text(column)
     if not is_textual(kind):
         return column
     column = column.cast(pa.binary())
@@ -184,16 +177,13 @@ def is_textual(kind: pa.DataType) -> bool:
     return kind in _TEXTUAL or bool(pa.types.is_fixed_size_binary(kind))
 
 
-def take_rows(rows: pa.RecordBatch, positions: NDArray[np.int64] | Sequence[int]) -> pa.RecordBatch:
+def take_rows(rows: pa.RecordBatch, positions: Positions) -> pa.RecordBatch:
     """Copy the rows at `positions`; takes columns of every type."""
-    try:
-        return rows.take(pa.array(positions, pa.int64()))
-    except pa.ArrowNotImplementedError:
-        columns = [take_values(column, positions) for column in rows.columns]
-        return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+    columns = [take_values(column, positions) for column in rows.columns]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
-def take_values(column: pa.Array, positions: NDArray[np.int64] | Sequence[int]) -> pa.Array:
+def take_values(column: pa.Array, positions: Positions) -> pa.Array:
     """Copy the values at `positions`; takes every type."""
     try:
         return column.take(pa.array(positions, pa.int64()))
@@ -235,28 +225,21 @@ def plain_text(value: object) -> str:
 
 def arrow_origins(rows: pa.RecordBatch) -> list[str]:
     """Return an origin for each row, from which `arrow_row` restores its typed values."""
-    typed = [
-        place
-        for place, kind in enumerate(rows.schema.types)
-        if kind not in _EXACT_IN_JSON and not is_json(kind)
-    ]
+    kinds = enumerate(rows.schema.types)
+    typed = [place for place, kind in kinds if not (kind in _EXACT_IN_JSON or is_json(kind))]
     odd = {  # of columns of doubles: the values for which JSON has no number
         place: np.asarray(pc.invert(pc.is_finite(column)).fill_null(False))
         for place, column in enumerate(rows.columns)
         if column.type == pa.float64()
     }
-    names, schemas = rows.schema.names, dict[tuple[int, ...], str]()
-    found = []
+    found, schemas = list[str](), dict[tuple[int, ...], str]()
     for row in range(rows.num_rows):
         places = tuple(sorted([*typed, *(place for place, marks in odd.items() if marks[row])]))
         if not places:
             found.append(JSON_ORIGIN)
             continue
         # Taken and not sliced: what a slice's buffers hold beside it would be written, too.
-        one = pa.RecordBatch.from_arrays(
-            [take_values(rows.column(place), [row]) for place in places],
-            names=[names[place] for place in places],
-        )
+        one = take_rows(rows.select(places), [row])
         if places not in schemas:
             schemas[places] = b64encode(zlib.compress(one.schema.serialize(), 6)).decode()
         found.append(f"{_ARROW}{schemas[places]}.{b64encode(zlib.compress(one.serialize(), 6)).decode()}")

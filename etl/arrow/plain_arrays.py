@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from .layout import FlatLists, map_entries, maps_of
 
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
@@ -27,34 +28,24 @@ def plain_rows(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that values of this type come out as."""
+    return kind if _is_plain(kind) else plain_array(pa.nulls(0, kind)).type
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether every kernel takes values of this type, and those inside them."""
     if isinstance(kind, pa.BaseExtensionType):
-        storage = plain_type(kind.storage_type)
-        return kind if storage == kind.storage_type else storage
-    if kind in _VIEWS:
-        return _VIEWS[kind]
-    if pa.types.is_union(kind):
-        return pa.string()
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return pa.list_(plain_type(kind.value_type))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        plain = pa.list_(plain_type(kind.value_type))
-    elif pa.types.is_struct(kind):
-        plain = pa.struct([(field.name, plain_type(field.type)) for field in kind])
-    elif pa.types.is_map(kind):
-        plain = pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
-    else:
-        return kind
-    # The type itself if nothing is to be done, with the names and metadata of its fields.
-    before, after = ([one.field(n).type for n in range(one.num_fields)] for one in (kind, plain))
-    return kind if before == after else plain
+        return _is_plain(kind.storage_type)
+    if kind in _VIEWS or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return False
+    if pa.types.is_union(kind) or pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return False
+    return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def plain_array(values: pa.Array) -> pa.Array:
     """Return the same values in the type of `plain_type`. They are valid, but for text that is no UTF-8."""
     kind = values.type
-    if plain_type(kind) == kind:
+    if _is_plain(kind):
         return values
     if kind in _VIEWS:
         binary = values.cast(pa.binary())
@@ -76,15 +67,11 @@ def plain_array(values: pa.Array) -> pa.Array:
             members, names=[field.name for field in kind], mask=values.is_null()
         )
     if pa.types.is_map(kind):
-        keys, items = plain_array(values.keys), plain_array(values.items)
-        plain = pa.map_(keys.type, items.type)
-        # Fields as the type has them: Arrow ends the process if they differ.
-        pairs = pa.StructArray.from_arrays([keys, items], fields=[plain.key_field, plain.item_field])
-        layout = values.buffers()[:2]
-        return pa.Array.from_buffers(plain, len(values), layout, offset=values.offset, children=[pairs])
-    lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    return pa.ListArray.from_arrays(offsets, plain_array(values.flatten()), mask=values.is_null())
+        lists = FlatLists.of(map_entries(values))
+        keys, items = (plain_array(lists.elements.field(place)) for place in range(2))
+        return maps_of(lists, keys, items)
+    lists = FlatLists.of(values)
+    return lists.rebuild(plain_array(lists.elements))
 
 
 def storage_type(kind: pa.DataType) -> pa.DataType:

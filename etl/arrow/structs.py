@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from .. import amplitude
+from .layout import valid_mask
 
 FieldPath = tuple[str, ...]
-# All of Arrow's types of lists.
-LIST_TYPES = (pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType)
 
 
 def field_groups(paths: Sequence[FieldPath]) -> Iterator[list[FieldPath]]:
@@ -46,17 +44,19 @@ def _flattened(path: FieldPath, column: pa.Array, depth: int) -> Iterator[tuple[
         yield from _flattened((*path, field.name), child, depth - 1)
 
 
-def nest_columns(field: pa.Field, path: FieldPath, columns: dict[FieldPath, pa.Array]) -> pa.Array:
-    """Nest value columns into the structs that they were taken from; a struct of nulls is null."""
+def nested_rows(schema: pa.Schema, columns: Mapping[FieldPath, pa.Array]) -> pa.RecordBatch:
+    """Identifications of a schema's fields, with value columns nested into their structs.
+
+    A struct of nulls is null.
+    """
+    arrays = [_nested(field, (field.name,), columns) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, names=schema.names)
+
+
+def _nested(field: pa.Field, path: FieldPath, columns: Mapping[FieldPath, pa.Array]) -> pa.Array:
     if path in columns:
         return columns[path]
-    children = [nest_columns(child, (*path, child.name), columns) for child in field.type]
+    children = [_nested(child, (*path, child.name), columns) for child in field.type]
     empty = np.logical_and.reduce([~valid_mask(child) for child in children])
     names = [child.name for child in field.type]
     return pa.StructArray.from_arrays(children, names=names, mask=pa.array(empty))
-
-
-def valid_mask(column: pa.Array) -> NDArray[np.bool_]:
-    """Mark the values of a column that aren't null; shape (n,)."""
-    mask: NDArray[np.bool_] = column.is_valid().to_numpy(zero_copy_only=False)
-    return mask

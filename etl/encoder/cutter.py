@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ..amplitude.limits import DEFAULT_BATCH_SIZE, MAX_BODY_BYTES
 from ..arrow.hashing import Keys
-from ..arrow.structs import LIST_TYPES
+from ..arrow.layout import FlatLists, is_list, map_entries
 from ..model import Reject
 from .merge import WHOLE_SHARE, Shares
 
-Sizes = NDArray[np.int64]
+Sizes: TypeAlias = NDArray[np.int64]
 
 # A chunk ends after so many source rows per identification it may hold, so that a long range of rejected
 # or unchanged rows is committed bit by bit.
@@ -26,13 +26,8 @@ _FAR: Final = 1 << 62
 _ENTRY: Final = 8  # an offset, or a number, with its share of the nulls' bits; about
 _OBJECT: Final = 300  # of a reject without its texts
 _CHARACTER: Final = 4  # the most that Python takes for one
-_OFFSETS: Final = {
-    pa.string().id: np.int32,
-    pa.binary().id: np.int32,
-    pa.large_string().id: np.int64,
-    pa.large_binary().id: np.int64,
-}
-_TEXT_VIEWS: Final = frozenset({pa.string_view().id, pa.binary_view().id})
+_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
+_TEXT_VIEWS: Final = (pa.string_view(), pa.binary_view())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +47,7 @@ class Limits:
         return self.identifications * ROWS_PER_IDENTIFICATION
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkBorder:
+class ChunkBorder(NamedTuple):
     """Identifications `start` to `end - 1` are a chunk; its range of rows ends before row `stop`."""
 
     start: int
@@ -61,17 +55,22 @@ class ChunkBorder:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What is kept of rows that are sent or rejected: `rows` (ascending) and their bytes, added up."""
 
     rows: NDArray[np.int64]
     upto: NDArray[np.int64]
 
     @classmethod
-    def of(cls, rows: NDArray[np.int64], sizes: NDArray[np.int64]) -> Self:
-        """Rows in ascending order, and the bytes of each."""
-        return cls(rows, np.cumsum(sizes))
+    def of(cls, numbers: NDArray[np.int64], sizes: Sizes, rejects: Sequence[Reject] = ()) -> Self:
+        """What is kept of rows that are sent (their numbers and bytes, shape (k,)), and of rejects."""
+        if rejects:
+            letters = (len(reject.values) + len(reject.reason) + len(reject.origin) for reject in rejects)
+            sizes = np.append(sizes, [_OBJECT + _CHARACTER * count for count in letters])
+            numbers = np.append(numbers, [reject.row for reject in rejects])
+            order = np.argsort(numbers, kind="stable")
+            numbers, sizes = numbers[order], sizes[order]
+        return cls(numbers, np.cumsum(sizes))
 
     def stop(self, first: int, most: int) -> int:
         """The row before which `most` bytes of the rows from `first` on end; one row is never too many."""
@@ -81,9 +80,6 @@ class Held:
         before = int(self.upto[start - 1]) if start else 0
         end = max(int(np.searchsorted(self.upto, before + most, side="right")), start + 1)
         return int(self.rows[end]) if end < len(self.rows) else _FAR
-
-
-NOTHING_HELD: Final = Held.of(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def cut_chunks(
@@ -96,11 +92,11 @@ def cut_chunks(
     complete: bool,
     limits: Limits,
     shares: Shares | None = None,
-    held: Held = NOTHING_HELD,
+    held: Held | None = None,
 ) -> Iterator[ChunkBorder]:
     """Yield every chunk that is certain from the rows `first` to `stop - 1`.
 
-    `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_limits`)
+    `numbers`, `sizes` (shape (k,)), `keys` (shape (k, w)) and `shares` (shape (k, c), see `merge_shares`)
     belong to the k identifications among these rows, before merging. `held` is what a chunk keeps besides.
     `complete` says that no row follows; otherwise the rows after the last cut must be given again, with those
     that follow them.
@@ -112,7 +108,9 @@ def cut_chunks(
         end = min(full, int(np.searchsorted(upto, upto[start] + limits.body_bytes, side="right")) - 1)
         if keys.shape[1] > 1:
             end = start + _unmixed(keys[start:end])
-        last = min(first + limits.rows, held.stop(first, limits.held_bytes))
+        last = first + limits.rows
+        if held is not None:
+            last = min(last, held.stop(first, limits.held_bytes))
         end = min(end, int(np.searchsorted(numbers, last)))
         if shares is not None:
             end = start + _mergeable(keys[start:end, 0], shares[start:end])
@@ -163,72 +161,31 @@ def _unmixed(keys: Keys) -> int:
 # --- what a chunk keeps beside its body: by row, so that borders don't depend on batches -----------------
 
 
-class RowSizes:
-    """About how many bytes of Arrow's buffers belong to each row. It depends on the row alone."""
-
-    def __init__(self, rows: pa.RecordBatch) -> None:
-        self._upto = np.arange(rows.num_rows + 1, dtype=np.int64) * (_ENTRY * rows.num_columns)
-        for column in rows.columns:
-            if column.type.id in _OFFSETS and not column.null_count:
-                if len(column):  # where each text begins, and the last one ends; counted from anywhere
-                    offsets = np.frombuffer(column.buffers()[1], _OFFSETS[column.type.id])
-                    self._upto += offsets[column.offset :][: len(column) + 1]
-            elif not isinstance(sizes := _bytes(column), int) or sizes:
-                self._upto[1:] += np.cumsum(np.broadcast_to(sizes, rows.num_rows))
-
-    def together(self, start: int, end: int) -> int:
-        """Of the rows `start` to `end - 1`."""
-        return int(self._upto[end] - self._upto[start])
-
-    def each(self, start: int, end: int) -> Sizes:
-        """Of each of the rows `start` to `end - 1`."""
-        sizes: Sizes = np.diff(self._upto[start : end + 1])
-        return sizes
+def row_bytes(rows: pa.RecordBatch) -> Sizes:
+    """About how many bytes of Arrow's buffers belong to each row, shape (n,). It depends on the row alone."""
+    sizes: Sizes = np.full(rows.num_rows, _ENTRY * rows.num_columns)
+    for column in rows.columns:
+        sizes += _bytes(column)
+    return sizes
 
 
-def held_of(numbers: Sizes, sizes: Sizes, rejects: Sequence[Reject]) -> Held:
-    """What is kept of rows that are sent (their numbers and sizes, shape (k,)), and of rejects."""
-    if not rejects:
-        return Held.of(numbers, sizes)
-    together = np.concatenate([numbers, np.array([reject.row for reject in rejects], dtype=np.int64)])
-    letters = (len(reject.values) + len(reject.reason) + len(reject.origin) for reject in rejects)
-    texts = [_OBJECT + _CHARACTER * count for count in letters]
-    order = np.argsort(together, kind="stable")
-    return Held.of(together[order], np.concatenate([sizes, np.array(texts, dtype=np.int64)])[order])
-
-
-def _bytes(values: pa.Array) -> NDArray[np.integer[Any]] | int:
+def _bytes(values: pa.Array) -> Sizes | int:
     """Of each value beside its entry in a buffer; an int where that is the same for all."""
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
         return _bytes(values.storage)
-    if kind.id in _TEXT_VIEWS:
+    if kind in _TEXT_VIEWS:
         return _bytes(values.cast(pa.large_binary()))
-    if kind.id in _OFFSETS:
-        return _counts(pc.binary_length(values))
+    if kind in _TEXTS:
+        lengths = pc.binary_length(values)
+        counts: Sizes = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
+        return counts
     if pa.types.is_struct(kind):
-        members: NDArray[np.integer[Any]] | int = sum(map(_bytes, values.flatten()), start=0)
-        members += _ENTRY * kind.num_fields
-        return members
+        return sum(map(_bytes, values.flatten()), start=_ENTRY * kind.num_fields)
     if pa.types.is_map(kind):
-        entries = pa.StructArray.from_arrays([values.keys, values.items], names=["key", "value"])
-        lists = pa.list_(entries.type)
-        buffers = values.buffers()[:2]
-        return _bytes_of_lists(
-            pa.Array.from_buffers(lists, len(values), buffers, offset=values.offset, children=[entries])
-        )
-    return _bytes_of_lists(values) if isinstance(kind, LIST_TYPES) else 0
-
-
-def _bytes_of_lists(values: pa.Array) -> Sizes:
-    elements = values.flatten()
-    ends = np.cumsum(_counts(pc.list_value_length(values)), dtype=np.int64)
-    sizes = np.broadcast_to(_ENTRY + _bytes(elements), len(elements))
-    upto = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-    return np.diff(upto[ends], prepend=0)
-
-
-def _counts(lengths: pa.Array) -> NDArray[np.integer[Any]]:
-    """As numbers; 0 for null."""
-    counts: NDArray[np.integer[Any]] = (lengths.fill_null(0) if lengths.null_count else lengths).to_numpy()
-    return counts
+        return _bytes(map_entries(values))
+    if not is_list(kind):
+        return 0
+    lists = FlatLists.of(values)
+    sizes = np.broadcast_to(_ENTRY + _bytes(lists.elements), len(lists.elements))
+    return np.bincount(lists.owners, sizes, len(values)).astype(np.int64)

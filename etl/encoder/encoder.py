@@ -5,10 +5,9 @@ Rows of one user in a chunk are merged.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 
 from ..arrow.hashing import Keys
 from ..arrow.originals import rejects_of, rows_with_originals, take_rows
-from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, SkippedCounts
+from ..model import Body, Chunk, Mapped, Reject, Sent, Skipped, counts_of
 from ..subject import user_keys
-from .cutter import NOTHING_HELD, Limits, RowSizes, cut_chunks, held_of
+from .cutter import Held, Limits, cut_chunks, row_bytes
 from .encoding import Encoding, FormEncoding, Lines, array_body
 from .merge import Shares, group_users, join_identifications, merge_rows, merge_shares
 
@@ -33,16 +32,16 @@ _NO_NUMBERS: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A mapped batch with all that chunks are made of; arrays have a row for each identification.
+class _Part:
+    """Identifications with all that chunks are made of; arrays have a row for each of them.
 
-    It may wait for those of many batches, so it refers to nothing else of its own. `rows` are the source's;
-    `sizes` are the bytes of each line.
+    It may wait for those of many batches, so it refers to nothing else of its own. `rows` are the source's,
+    which take `row_bytes`; `sizes` are the bytes of each line.
     """
 
     identifications: pa.RecordBatch
     rows: pa.RecordBatch
-    row_sizes: RowSizes
+    row_bytes: NDArray[np.int64]
     large: frozenset[str]
     lines: Lines
     sizes: NDArray[np.int64]
@@ -51,17 +50,22 @@ class _Encoded:
     fingerprints: Fingerprints | None
     shares: Shares | None
 
-
-class _Part(NamedTuple):
-    """Identifications `start` to `end - 1` of an encoded batch."""
-
-    of: _Encoded
-    start: int
-    end: int
-
-    @property
-    def length(self) -> int:
-        return self.end - self.start
+    def between(self, start: int, end: int) -> _Part:
+        """Those from `start` to `end - 1`; nothing is copied."""
+        at = slice(start, end)
+        fingerprints, shares = self.fingerprints, self.shares
+        return _Part(
+            self.identifications[at],
+            self.rows[at],
+            self.row_bytes[at],
+            self.large,
+            self.lines[at],
+            self.sizes[at],
+            self.keys[at],
+            self.numbers[at],
+            None if fingerprints is None else fingerprints[at],
+            None if shares is None else shares[at],
+        )
 
 
 class Encoder:
@@ -69,117 +73,115 @@ class Encoder:
 
     def __init__(self, *, first: int, limits: Limits, encoding: Encoding | None = None) -> None:
         self._first = first
-        self._stop = first
         self._limits = limits
         self._encoding = encoding or FormEncoding()
         self._parts: list[_Part] = []
         self._rejects: list[Reject] = []
         self._unsent: list[Sent] = []
         self._skipped: list[Skipped] = []
-        self._batch: Mapped | None = None
+        self._last: Mapped | None = None
 
     def feed(self, mapped: Mapped) -> Iterator[Chunk]:
         """Take a batch; yield the chunks that are certain by now."""
-        before = self._batch
+        before = self._last
         # Rows of JSON always fit into one chunk: the types of their columns mean nothing.
         if before and (before.batch.originals is None or mapped.batch.originals is None):
             schemas = (before.identifications.schema, before.batch.rows.schema)
             if schemas != (mapped.identifications.schema, mapped.batch.rows.schema):
                 yield from self.finish()
-        part, oversized = self._encode(mapped)
-        self._batch = mapped
-        self._parts.append(part)
-        self._rejects += sorted((*mapped.rejects, *oversized), key=lambda reject: reject.row)
+        self._last = mapped
         self._skipped += mapped.skipped
-        self._stop = mapped.batch.stop
-        yield from self._cut(complete=False)
+        self._encode(mapped)
+        yield from self._cut(mapped, complete=False)
 
     def finish(self) -> Iterator[Chunk]:
         """No row follows: yield what is left."""
-        yield from self._cut(complete=True)
+        if self._last is not None:
+            yield from self._cut(self._last, complete=True)
 
-    def _encode(self, mapped: Mapped) -> tuple[_Part, tuple[Reject, ...]]:
+    def _encode(self, mapped: Mapped) -> None:
         """Encode a batch, without the rows that no request can hold, which are rejects."""
-        numbers = mapped.batch.numbers[mapped.kept]
-        lines = self._encoding.write(mapped.identifications, mapped.batch.file, numbers)
+        batch, rows, most = mapped.batch, rows_with_originals(mapped.batch), self._limits.body_bytes
+        numbers, rejects = batch.numbers[mapped.kept], mapped.rejects
+        lines = self._encoding.write(mapped.identifications, batch.file, numbers)
         sizes = lines.sizes()
-        fits = sizes < self._limits.body_bytes
+        fits = sizes < most
         if not fits.all():
-            identifications = mapped.identifications
-            smaller = replace(
-                mapped,
-                kept=mapped.kept[fits],
-                identifications=identifications.filter(pa.array(fits)),
-                fingerprints=None if mapped.fingerprints is None else mapped.fingerprints[fits],
-            )
             if mapped.fingerprints is not None:
                 # Later rows of their users count as following a row that differs.
-                keys = user_keys(identifications.filter(pa.array(~fits)))
-                self._unsent.append(Sent(numbers[~fits], keys, mapped.fingerprints[~fits], "refused"))
+                keys, prints = user_keys(mapped.identifications), mapped.fingerprints
+                for row in np.flatnonzero(~fits).tolist():
+                    at = slice(row, row + 1)
+                    self._unsent.append(Sent(numbers[at], keys[at], prints[at], "refused"))
+                mapped = replace(mapped, fingerprints=prints[fits])
             positions = mapped.kept[~fits]
-            reason = f"the identification is over {self._limits.body_bytes:,} bytes; drop or shorten a column"
-            rows, why = rows_with_originals(mapped.batch), [("too_big", reason)] * len(positions)
-            return self._encode(smaller)[0], rejects_of(mapped.batch, rows, positions, why, mapped.keep_empty)
-        rows, kept = rows_with_originals(mapped.batch), mapped.kept
+            reason = f"the identification is over {most:,} bytes; drop or shorten a column"
+            why = [("too_big", reason)] * len(positions)
+            rejects += rejects_of(batch, rows, positions, why, mapped.keep_empty)
+            smaller = mapped.identifications.filter(pa.array(fits))
+            mapped, numbers = replace(mapped, kept=mapped.kept[fits], identifications=smaller), numbers[fits]
+            lines = self._encoding.write(smaller, batch.file, numbers)
+            sizes = lines.sizes()
+        self._rejects += sorted(rejects, key=lambda reject: reject.row)
         # The source rows are copied where they are few of the batch, which then can go.
+        kept = mapped.kept
         side_by_side = len(kept) and kept[-1] - kept[0] + 1 == len(kept)
         if side_by_side and 2 * len(kept) >= rows.num_rows:
             rows = rows.slice(int(kept[0]), len(kept))
         else:
             rows = take_rows(rows, kept)
-        encoded = _Encoded(
+        part = _Part(
             identifications=mapped.identifications,
             rows=rows,
-            row_sizes=RowSizes(rows),
+            row_bytes=row_bytes(rows),
             large=mapped.large,
             lines=lines,
             sizes=sizes,
             keys=user_keys(mapped.identifications),
             numbers=numbers,
             fingerprints=mapped.fingerprints,
-            shares=merge_shares(mapped.identifications, self._encoding.splice),
+            shares=merge_shares(mapped.identifications),
         )
-        return _Part(encoded, 0, len(numbers)), ()
+        self._parts.append(part)
 
-    def _cut(self, *, complete: bool) -> Iterator[Chunk]:
-        numbers = _gathered(self._parts, "numbers", _NO_NUMBERS)
-        done, held = 0, NOTHING_HELD
-        # What the chunks would keep beside their bodies, where it can be enough to end one.
-        together = sum(part.of.row_sizes.together(part.start, part.end) for part in self._parts)
-        if self._rejects or together > self._limits.held_bytes:
-            row_sizes = [part.of.row_sizes.each(part.start, part.end) for part in self._parts]
-            held = held_of(numbers, np.concatenate([_NO_NUMBERS, *row_sizes]), self._rejects)
-        for border in cut_chunks(
+    def _cut(self, last: Mapped, *, complete: bool) -> Iterator[Chunk]:
+        """Yield the chunks of what is waiting; `last` is the batch that came last."""
+        parts, numbers = self._parts, _gathered(self._parts, "numbers", _NO_NUMBERS)
+        done, stop = 0, last.batch.stop
+        borders = cut_chunks(
             numbers,
-            _gathered(self._parts, "sizes", _NO_NUMBERS),
-            _gathered(self._parts, "keys", _NO_KEYS),
+            _gathered(parts, "sizes", _NO_NUMBERS),
+            _gathered(parts, "keys", _NO_KEYS),
             first=self._first,
-            stop=self._stop,
+            stop=stop,
             complete=complete,
             limits=self._limits,
-            shares=_gathered(self._parts, "shares", None),
-            held=held,
-        ):
-            yield self._chunk(self._between(border.start, border.end), border.stop)
+            shares=_gathered(parts, "shares", None),
+            held=Held.of(numbers, _gathered(parts, "row_bytes", _NO_NUMBERS), self._rejects),
+        )
+        for border in borders:
+            yield self._chunk(last, _between(parts, border.start, border.end), border.stop)
             done = border.end
-        self._parts = self._between(done, len(numbers))
+        self._parts = _between(parts, done, len(numbers))
 
-    def _between(self, start: int, end: int) -> list[_Part]:
-        found, before = [], 0
-        for part in self._parts:
-            low, high = max(start - before, 0), min(end - before, part.length)
-            before += part.length
-            if low < high:
-                found.append(_Part(part.of, part.start + low, part.start + high))
-        return found
-
-    def _chunk(self, parts: list[_Part], stop: int) -> Chunk:
-        assert self._batch is not None  # noqa: S101 - a chunk is only ever cut out of a batch
-        batch = self._batch.batch
-        keys = _gathered(parts, "keys", _NO_KEYS)
-        body, ends, owners = self._body(parts, keys)
-        rows = [part.of.rows.slice(part.start, part.length) for part in parts]
-        rejects = sum(1 for reject in self._rejects if reject.row < stop)
+    def _chunk(self, last: Mapped, parts: list[_Part], stop: int) -> Chunk:
+        batch, keys = last.batch, _gathered(parts, "keys", _NO_KEYS)
+        numbers = _gathered(parts, "numbers", _NO_NUMBERS)
+        body: Body = ()
+        ends = owners = np.arange(len(keys))  # which identification each row goes into
+        in_order = np.sort(keys[:, 0])
+        if (in_order[1:] == in_order[:-1]).any():  # a user comes twice
+            identifications = join_identifications([part.identifications for part in parts])
+            owners = group_users(identifications)
+            merged = merge_rows(identifications, owners)
+            ended = np.empty(merged.num_rows, dtype=np.int64)
+            ended[owners] = numbers  # of equal indices numpy keeps the last
+            lines = self._encoding.write(merged, batch.file, ended)
+            body, ends = array_body([lines.text]), lines.ends[1:]
+        elif parts:
+            body = array_body([part.lines.text for part in parts])
+            ends = np.cumsum(_gathered(parts, "sizes", _NO_NUMBERS))
+        rows = [part.rows for part in parts]
         chunk = Chunk(
             source=batch.source,
             file=batch.file,
@@ -188,59 +190,22 @@ class Encoder:
             body=body,
             ends=ends,
             keys=keys[np.unique(owners, return_index=True)[1]] if len(ends) < len(owners) else keys,
-            numbers=_gathered(parts, "numbers", _NO_NUMBERS),
+            numbers=numbers,
             owners=owners,
-            rows=rows[0]
-            if len(rows) == 1
-            else pa.concat_batches([*rows, rows_with_originals(batch).slice(0, 0)]),
+            rows=rows[0] if len(rows) == 1 else pa.concat_batches([*rows, rows_with_originals(batch)[:0]]),
             text=batch.text,
-            keep_empty=self._batch.keep_empty,
-            rejects=tuple(self._rejects[:rejects]),
-            unsent=self._unsent_before(stop),
+            keep_empty=last.keep_empty,
+            rejects=tuple(reject for reject in self._rejects if reject.row < stop),
+            unsent=tuple(one for one in self._unsent if one.numbers[0] < stop),
             fingerprints=_gathered(parts, "fingerprints", None),
-            large=frozenset().union(*(part.of.large for part in parts)),
-            skipped=self._skipped_before(stop),
+            large=frozenset().union(*(part.large for part in parts)),
+            skipped=counts_of(some.between(0, stop) for some in self._skipped),
         )
-        self._first, self._rejects = stop, self._rejects[rejects:]
+        self._first, self._rejects = stop, self._rejects[len(chunk.rejects) :]
+        self._unsent = self._unsent[len(chunk.unsent) :]
+        left = (some.between(stop, batch.stop) for some in self._skipped)
+        self._skipped = [some for some in left if len(some.rows)]
         return chunk
-
-    def _body(self, parts: list[_Part], keys: Keys) -> tuple[Body, NDArray[np.int64], NDArray[np.int64]]:
-        """The request body, where each identification ends in it, and which one each row went into."""
-        if not parts:
-            return (), _NO_NUMBERS, _NO_NUMBERS
-        assert self._batch is not None  # noqa: S101 - as above
-        in_order = np.sort(keys[:, 0])
-        if not (in_order[1:] == in_order[:-1]).any():  # no user comes twice
-            body = array_body([part.of.lines.part(part.start, part.end) for part in parts])
-            return body, np.cumsum(_gathered(parts, "sizes", _NO_NUMBERS)), np.arange(len(keys))
-        batches = [part.of.identifications.slice(part.start, part.length) for part in parts]
-        identifications = join_identifications(batches)
-        owners = group_users(identifications)
-        merged = merge_rows(identifications, owners, self._encoding.splice)
-        last = np.empty(merged.num_rows, dtype=np.int64)
-        last[owners] = _gathered(parts, "numbers", _NO_NUMBERS)  # of equal indices numpy keeps the last
-        lines = self._encoding.write(merged, self._batch.batch.file, last)
-        return array_body([lines.buffer]), lines.ends[1:], owners
-
-    def _unsent_before(self, stop: int) -> tuple[Sent, ...]:
-        taken, left = list[Sent](), list[Sent]()
-        for one in self._unsent:
-            border = int(one.numbers.searchsorted(stop))
-            for found, at in ((taken, slice(border)), (left, slice(border, None))):
-                if len(one.numbers[at]):
-                    found.append(Sent(one.numbers[at], one.keys[at], one.fingerprints[at], one.end))
-        self._unsent = left
-        return tuple(taken)
-
-    def _skipped_before(self, stop: int) -> SkippedCounts:
-        if not self._skipped:
-            return ()
-        counts = Counter[tuple[str, str]]()
-        for some in self._skipped:
-            counts[some.column, some.reason] += int(some.rows.searchsorted(stop))
-        later = (some.between(stop, int(some.rows[-1]) + 1) for some in self._skipped if len(some.rows))
-        self._skipped = [some for some in later if len(some.rows)]
-        return tuple((column, reason, count) for (column, reason), count in counts.items() if count)
 
 
 def pieces(mapped: Mapped, *, rows: int = _PIECE_ROWS) -> Iterator[Mapped]:
@@ -260,10 +225,20 @@ def pieces(mapped: Mapped, *, rows: int = _PIECE_ROWS) -> Iterator[Mapped]:
         yield mapped
 
 
+def _between(parts: list[_Part], start: int, end: int) -> list[_Part]:
+    """Identifications `start` to `end - 1` of all parts together."""
+    found, before = [], 0
+    for part in parts:
+        low, high = max(start - before, 0), min(end - before, len(part.numbers))
+        before += len(part.numbers)
+        if low < high:
+            found.append(part.between(low, high))
+    return found
+
+
 def _gathered(parts: list[_Part], name: str, nothing: Any) -> Any:
-    """An array of the encoded batches, for the identifications of the parts; `nothing` if there is none."""
-    arrays = ((getattr(part.of, name), part) for part in parts)
-    found = [array[part.start : part.end] for array, part in arrays if array is not None]
+    """An array of all parts together; `nothing` if there is none."""
+    found = [array for part in parts if (array := getattr(part, name)) is not None]
     if len(found) == 1:
         return found[0]
     return np.concatenate(found) if found else nothing

@@ -20,7 +20,7 @@ from ..amplitude.operators import IDENTIFY_EVENT
 from ..arrow.hashing import LENGTH_FACTOR, LOW_BYTE_MASKS, WORD_FACTOR, mix_bits, word_view
 from ..arrow.json_lines import Splice, json_lines, line_ends
 from ..model import Body
-from .form_lines import form_objects
+from .form_lines import form_objects, form_sizes
 
 _START: Final = np.zeros(1, dtype=np.int64)
 
@@ -33,9 +33,9 @@ _HALF: Final = np.uint64(32)
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """k JSON objects, each followed by a comma; `ends` (int64, shape (k + 1,)) begins with 0.
+    """k JSON objects, each followed by a comma: line i is `buffer[ends[i] : ends[i + 1]]`, comma included.
 
-    Line i is `buffer[ends[i] : ends[i + 1]]`, the comma included.
+    `ends` (int64, shape (k + 1,)) begins with 0 where all lines of the buffer are meant.
     """
 
     buffer: memoryview
@@ -45,15 +45,14 @@ class Lines:
         """Bytes of each line, its comma included; shape (k,)."""
         return np.diff(self.ends)
 
-    def part(self, start: int, stop: int) -> memoryview:
-        """Lines `start` to `stop - 1`, not copied."""
-        return self.buffer[self.ends[start] : self.ends[stop]]
+    @property
+    def text(self) -> memoryview:
+        """All lines, not copied."""
+        return self.buffer[self.ends[0] : self.ends[-1]]
 
-
-def write_lines(identifications: pa.RecordBatch, splice: Splice | None) -> Lines:
-    """Write a record batch as JSON; nulls are left out. `splice` makes marked strings what they stand for."""
-    text = json_lines(identifications, splice=splice)
-    return Lines(memoryview(text.replace(b"\n", b",")), line_ends(text))
+    def __getitem__(self, lines: slice) -> Lines:
+        """Some of the lines, not copied."""
+        return Lines(self.buffer, self.ends[lines.start : lines.stop + 1])
 
 
 def array_body(parts: Sequence[memoryview]) -> Body:
@@ -67,14 +66,21 @@ def array_body(parts: Sequence[memoryview]) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class FormEncoding:
-    """JSON as the field of a urlencoded form. `splice` makes marked strings what they stand for."""
+    """JSON as the field of a urlencoded form. `splice` makes marked strings what they stand for.
+
+    With `sizes_only` lines are as long as they would be, but have only zeros in them.
+    """
 
     splice: Splice | None = None
+    sizes_only: bool = False
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
         """Write k identifications, whose file and rows don't show; each line depends on its own row alone."""
         if not identifications.num_rows:
             return Lines(memoryview(b""), _START)
+        if self.sizes_only:
+            ends = np.concatenate([_START, form_sizes(identifications, self.splice).cumsum()])
+            return Lines(np.broadcast_to(np.uint8(0), int(ends[-1])).data, ends)  # takes no memory
         objects = form_objects(identifications, self.splice)
         _, offsets, text = objects.buffers()
         ends = np.frombuffer(offsets, np.int64)[: len(objects) + 1]
@@ -92,35 +98,30 @@ class EventEncoding:
     splice: Splice | None = None
 
     def write(self, identifications: pa.RecordBatch, file: int, numbers: NDArray[np.int64]) -> Lines:
-        """Write k events of file number `file`, with insert_ids; `numbers` are the rows they end at."""
-        return as_events(write_lines(identifications, self.splice), self.run_id, file, numbers)
+        """Write k events of file number `file`, with insert_ids; `numbers` are the rows they end at.
+
+        None of an event depends on what other events there are.
+        """
+        text = json_lines(identifications, splice=self.splice)
+        lines = Lines(memoryview(text.replace(b"\n", b",")), line_ends(text))
+        if not len(numbers):
+            return lines
+        places = numbers.astype(np.uint64) | np.uint64(file << _ROW_BITS)
+        big_endian = np.stack([places, hash_lines(lines)], axis=1).astype(">u8").view(np.uint8)
+        digits = _PAIRS[big_endian].view(np.uint8)  # 16 of each of the two; shape (k, 32)
+        before, after = (np.frombuffer(part, np.uint8) for part in (_BEFORE + self.run_id.encode(), _AFTER))
+        spread = [np.broadcast_to(part, (len(numbers), len(part))) for part in (before, after)]
+        heads = np.concatenate([spread[0], digits, spread[1]], axis=1)  # go behind the brace of each line
+        moved = np.arange(len(numbers) + 1) * heads.shape[1]
+        # Every line begins with a brace. Taken from behind it, a line ends with the brace of the next one; so
+        # heads go between lines, and only the first brace and the last end are an exception.
+        ends = np.append(lines.ends[:-1], lines.ends[-1] - 1)
+        parts = _binaries(moved, heads), _binaries(ends, lines.buffer[1:]), pa.scalar(b"", pa.large_binary())
+        tail = memoryview(pc.binary_join_element_wise(*parts).buffers()[2])[: ends[-1] + moved[-1]]
+        return Lines(memoryview(b"".join([b"{", tail])), lines.ends + moved)
 
 
 Encoding: TypeAlias = FormEncoding | EventEncoding
-
-
-def as_events(lines: Lines, run_id: str, file: int, numbers: NDArray[np.int64]) -> Lines:
-    """Put event_type and insert_id into lines that have neither.
-
-    `run_id` has 32 hex digits, `numbers` (int64, shape (k,)) are the rows of file number `file` at which the
-    k identifications end. None of the result depends on what other lines there are.
-    """
-    if not len(numbers):
-        return lines
-    places = numbers.astype(np.uint64) | np.uint64(file << _ROW_BITS)
-    big_endian = np.stack([places, hash_lines(lines)], axis=1).astype(">u8").view(np.uint8)
-    digits = _PAIRS[big_endian].view(np.uint8)  # 16 of each of the two; shape (k, 32)
-    before, after = (np.frombuffer(text, np.uint8) for text in (_BEFORE + run_id.encode(), _AFTER))
-    spread = [np.broadcast_to(text, (len(numbers), len(text))) for text in (before, after)]
-    heads = np.concatenate([spread[0], digits, spread[1]], axis=1)  # what goes behind the brace of each line
-    moved = np.arange(len(numbers) + 1) * heads.shape[1]
-    # Every line begins with a brace. Taken from behind it, a line ends with the brace of the next one; so
-    # heads go between lines, and only the first brace and the last end are an exception.
-    ends = np.append(lines.ends[:-1], lines.ends[-1] - 1)
-    between = pa.scalar(b"", pa.large_binary())
-    joined = pc.binary_join_element_wise(_binaries(moved, heads), _binaries(ends, lines.buffer[1:]), between)
-    tail = memoryview(joined.buffers()[2])[: ends[-1] + moved[-1]]
-    return Lines(memoryview(b"".join([b"{", tail])), lines.ends + moved)
 
 
 def hash_lines(lines: Lines) -> NDArray[np.uint64]:

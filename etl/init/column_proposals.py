@@ -96,9 +96,8 @@ def propose_column(facts: ColumnFacts, source: SourceFacts, named: dict[str, str
     remarks += [proposed.remark] if proposed.remark else []
     note = [proposed.kind]
     if not facts.nested:
-        note.append(
-            f"{'' if facts.exact or facts.ids.distinct.exact else 'about '}{facts.distinct:,} different"
-        )
+        about_ = "" if facts.exact or facts.ids.distinct.exact else "about "
+        note.append(f"{about_}{facts.distinct:,} different")
     if facts.missing:
         note.append(f"{facts.missing:,} of {counted(facts.rows, 'row')} empty")
     lines = [PropertyLine(_property(facts.name), proposed.nearly, active=False)] if proposed.nearly else []
@@ -144,11 +143,8 @@ def _unusable(facts: ColumnFacts) -> str | None:
 
 
 def _left_out(facts: ColumnFacts, remark: str, spec: ColumnSpec) -> ColumnProposal:
-    return ColumnProposal(
-        facts.name,
-        (remark,),
-        (PropertyLine(_property(facts.name), spec, active=False),) if facts.name else (),
-    )
+    lines = (PropertyLine(_property(facts.name), spec, active=False),) if facts.name else ()
+    return ColumnProposal(facts.name, (remark,), lines)
 
 
 def _hidden(facts: ColumnFacts, about: Personal) -> ColumnProposal:
@@ -178,14 +174,13 @@ def _property(column: str) -> str:
 def column_type(facts: ColumnFacts) -> ProposedType:
     """The type to propose for a column whose values can be sent, with what is to be said of it."""
     found = facts.proposed
-    too_long: TooLong = (
-        "truncate" if facts.too_long and found.spec.type in {None, "json", "list"} else "reject"
-    )
+    cut = facts.too_long and found.spec.type in {None, "json", "list"}
+    too_long: TooLong = "truncate" if cut else "reject"
     spec = replace(found.spec, path=facts.path, too_long=too_long, nulls=facts.own_nulls)
     if not facts.text or facts.bytes:
         kind = found.kind if spec.type else " or ".join(facts.types)
         return replace(found, spec=spec, kind=kind)
-    total, bad = facts.total, facts.misfits
+    total, bad = facts.rows - facts.missing, facts.misfits
     if bad > total * _TOO_MANY:
         remark = (
             f"{clipped(facts.name)} stays text: {bad:,} of {counted(total, 'value')} are not {found.kind}."

@@ -153,16 +153,15 @@ def _delimiter(lines: Sequence[str]) -> str | None:
     """The sign that comes equally often in most lines; None if there is none."""
     some = [re.sub('"(?:[^"]|"")*"', '""', line) for line in lines[:200]]
     signs = {sign for sign in set("".join(some[:40])) if not sign.isalnum() and sign not in _NO_DELIMITERS}
-    best: tuple[float, bool, int, str] | None = None
+    found = list[tuple[float, bool, int, str]]()
     for sign in signs:
         counts = Counter(line.count(sign) for line in some)
         count, number = max(((count, counts[count]) for count in counts if count), key=lambda one: one[1])
         # Usual delimiters come before others that are as regular.
         usual = sign in DELIMITERS or not sign.isprintable()
-        candidate = (round(number / len(some), 1), usual, count, sign)
-        if number >= _MOST * len(some) and (best is None or candidate > best):
-            best = candidate
-    return best[3] if best else None
+        if number >= _MOST * len(some):
+            found.append((round(number / len(some), 1), usual, count, sign))
+    return max(found)[3] if found else None
 
 
 def _header(options: CsvOptions, names: Sequence[str], lines: Sequence[str]) -> Guess:

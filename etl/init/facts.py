@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_PROPERTIES, MAX_STRING_LENGTH
 from ..arrow.exact_json import is_json, json_as_text
+from ..arrow.layout import text_layout
 from ..job import ColumnSpec
 from ..job.problems import clipped
 from ..mapper.column import Column
@@ -39,6 +40,8 @@ MOST_KEPT: Final = 20_000  # different values of a column that are kept themselv
 _KEPT_IN_ALL: Final = 1_500_000
 _STACKED: Final = 200_000  # values of several columns that are judged together
 _EXAMPLES: Final = 1000
+_BEYOND_ASCII: Final = 0x80
+_AHEAD_BYTES: Final = 4 << 20  # of batches that are read while one is counted; columns fill up every few
 # A value in an object of its own, as MongoDB writes ids, times and numbers.
 _WRAPPED: Final = r'^\{"(?P<key>\$\w+)":\s*"?(?P<value>[^"{}]*)"?\}$'
 
@@ -55,8 +58,8 @@ class ColumnFacts:
     in the objects of the column its values stand.
 
     `sample` has the different values: all of them up to `kept`, and where there are more, those that came
-    first. What is `proposed` for these is then tried on the `total` of all values that aren't `nulls`.
-    `misfits` of them don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads.
+    first. What is `proposed` for these is then tried on all values that aren't `nulls`. `misfits` of them
+    don't fit, with examples in `misfit_texts`; `by_part` counts those that each part reads.
     `ids_known`: the column was counted as ids to the end.
     """
 
@@ -71,8 +74,7 @@ class ColumnFacts:
         self.path: tuple[str, ...] = ()
         self.sample = Sample(name)
         self.proposed = ProposedType(ColumnSpec(column=name), "text")
-        self.total = self.misfits = 0
-        self.by_part = Counter[int]()
+        self.misfits, self.by_part = 0, Counter[int]()
         self._count_ids = count_ids or id_name(name) is not None or is_device_id(name)
         self._ids = IdFacts(prefix)
         self._for_ids: list[tuple[Values, Mask]] = []
@@ -82,7 +84,6 @@ class ColumnFacts:
         self._counts: NDArray[np.int64] | None = None
         self._pending = 0
         self._repeats = True
-        self._judged = False
 
     @property
     def missing(self) -> int:
@@ -92,8 +93,8 @@ class ColumnFacts:
     @property
     def distinct(self) -> int:
         """How many different values there are, about if `exact` is false."""
-        few = self._judged and self.exact
-        return len(self.sample.texts) - len(self.nulls) if few else self.ids.distinct.count
+        few = len(self.sample.texts) if self.exact else 0
+        return few - len(self.nulls) if few else self.ids.distinct.count
 
     @property
     def own_nulls(self) -> tuple[str, ...]:
@@ -152,9 +153,10 @@ class ColumnFacts:
             return None
         values = counted_values(self._pieces, self._counts, distinct=self._repeats)
         self.empty_texts += 0 if self.untyped else values.empty
-        self._repeats = not self._judged or 2 * len(values.distinct) < self._pending
+        judged = len(self.sample.texts) > 0
+        self._repeats = not judged or 2 * len(values.distinct) < self._pending
         self._pieces, self._counts, self._pending = [], None, 0
-        if self._judged:
+        if judged:
             self.exact = False
             self._count(values)
         elif len(values.distinct) > (0 if last else self._kept // 2):
@@ -168,7 +170,6 @@ class ColumnFacts:
         texts, untyped = values.distinct.cast(pa.string()), self.untyped or bool(self.path)
         self.sample = Sample(self.name, texts, values.counts, fits, untyped, self.text)
         self.proposed = propose_type(self.sample)
-        self._judged = True
         self._count(values)
 
     def _count(self, values: Values) -> None:
@@ -186,12 +187,12 @@ class ColumnFacts:
             self.ids.distinct.add(texts)
         if not self.text:
             return
-        lengths = np.array(pc.utf8_length(texts))
+        ascii_ = text_layout(texts)[2].max(initial=0) < _BEYOND_ASCII
+        lengths = np.array((pc.binary_length if ascii_ else pc.utf8_length)(texts))
         self.characters += int((lengths * counts).sum())
         self.too_long += int(counts[lengths > MAX_STRING_LENGTH].sum())
         for place in np.flatnonzero(null).tolist():
             self.nulls[texts[place].as_py().strip()] += int(counts[place])
-        self.total += int(counts[~null].sum())
         if plain or (self.exact and self.proposed.whole and not self.proposed.parts):
             return
         fits = np.zeros(len(texts), dtype=np.bool_)
@@ -210,7 +211,6 @@ class ColumnFacts:
             self.bytes = True
             self._ids, self.present = self._byte_ids, self._byte_ids.usable
             self.sample = Sample(self.name)
-            self._judged = False
             self.faults.clear()
             self._for_ids.clear()
 
@@ -248,17 +248,17 @@ class SourceFacts:
         return f"{total} can't be read and will be rejected ({codes}; {first})"
 
     def add(self, batch: Batch, pool: ThreadPoolExecutor) -> None:
-        """Count a batch; a thread of the pool counts every other column."""
+        """Count a batch; a thread of the pool takes columns in turns with this one."""
         self.rows += batch.stop - batch.first
         for reject in batch.rejects:
             self.unreadable[reject.code] += 1
             self.backslashes += "\\\\" in reject.values  # one, as JSON writes it
             self.first_unreadable = self.first_unreadable or (reject.source, reject.row)
-        columns = list(zip(batch.rows.schema.names, batch.rows.columns, strict=True))
+        columns = iter(list(zip(batch.rows.schema.names, batch.rows.columns, strict=True)))
 
-        def count(some: Sequence[tuple[str, pa.Array]]) -> tuple[int, list[tuple[ColumnFacts, Values]]]:
+        def count() -> tuple[int, list[tuple[ColumnFacts, Values]]]:
             beyond, full = 0, []
-            for name, column in some:
+            for name, column in columns:
                 if batch.text and (letters := column.buffers()[2]) and not bytes(letters).isascii():
                     beyond += pc.sum(pc.invert(pc.string_is_ascii(column))).as_py() or 0
                 facts = self.columns.get(name)
@@ -266,8 +266,8 @@ class SourceFacts:
                     full.append((facts, values))
             return beyond, full
 
-        other = pool.submit(count, columns[1::2])
-        for beyond, full in (count(columns[::2]), other.result()):
+        other = pool.submit(count)
+        for beyond, full in (count(), other.result()):
             self.beyond_ascii += beyond
             _judge(full)
 
@@ -281,15 +281,11 @@ class SourceFacts:
 
 def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
     """Judge columns of which enough is known, many of them at once, as many have the same values."""
-    size = 0
-
-    def group_of(one: tuple[ColumnFacts, Values]) -> tuple[bool, int]:
-        nonlocal size
-        size += len(one[1].distinct)
-        return one[0].text, size // _STACKED
-
-    for (text, _), some in groupby(sorted(full, key=lambda one: one[0].text), group_of):
-        group = list(some)
+    full = sorted(full, key=lambda one: one[0].text)
+    sizes = accumulate(len(values.distinct) for _, values in full)
+    parts = zip(full, sizes, strict=True)
+    for (text, _), some in groupby(parts, lambda part: (part[0][0].text, part[1] // _STACKED)):
+        group = [one for one, _ in some]
         encoded = pa.concat_arrays([values.distinct.cast(pa.string()) for _, values in group])
         encoded = encoded.dictionary_encode()
         codes, found = np.array(encoded.indices), fits_by_name(encoded.dictionary, numbers=not text)
@@ -301,11 +297,12 @@ def _judge(full: Sequence[tuple[ColumnFacts, Values]]) -> None:
             facts.judge(values, {name: mask[own] for name, mask in fits.items() if there[name][place]})
 
 
-def _read_ahead(batches: Iterator[Batch], pool: ThreadPoolExecutor) -> Iterator[Batch]:
-    """Yield the batches, and read the next one meanwhile."""
-    coming = pool.submit(next, batches, None)
-    while (batch := coming.result()) is not None:
-        coming = pool.submit(next, batches, None)
+def _read_ahead(batches: Iterator[Batch], reader: ThreadPoolExecutor) -> Iterator[Batch]:
+    """Yield the batches, and read the next ones meanwhile."""
+    coming = deque([reader.submit(next, batches, None)])
+    while (batch := coming.popleft().result()) is not None:
+        while len(coming) <= _AHEAD_BYTES // max(batch.rows.nbytes, _AHEAD_BYTES // 8):
+            coming.append(reader.submit(next, batches, None))
         yield batch
 
 
@@ -333,10 +330,10 @@ def read_facts(
     strict = [some for some, format_ in named if format_ != "ndjson"]
     facts.sendable = frozenset(facts.columns).intersection(*strict)
     total = source.total_rows()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as pool:
         for file in range(len(source.files)):
             batches = source.read(RowRange(file), used=names[file])
-            for batch in _read_ahead(batches, pool) if source.repeatable else batches:
+            for batch in _read_ahead(batches, reader) if source.repeatable else batches:
                 facts.add(batch, pool)
                 if progress is not None:
                     progress(facts.rows, total)

@@ -73,9 +73,6 @@ def choose_id(source: SourceFacts) -> IdChoice:
         raise SourceError("no column of the source can identify a user", hint=hint)
 
     reasons = {facts.name: _reason(facts) for facts in possible}
-    best = min(_REASONS.index(reason) for reason in reasons.values())
-    if _REASONS[best] != "last resort":
-        possible = [facts for facts in possible if reasons[facts.name] != "last resort"]
 
     def rank(facts: ColumnFacts) -> tuple[int, bool, float, bool]:
         # Less is better: the reason, a measure, how many rows lack their own id, a name without meaning.
@@ -152,9 +149,7 @@ def _is_unique_by_content(facts: ColumnFacts) -> bool:
         return False
     if facts.proposed.nearly or facts.proposed.spec.strip:  # a date or a number, though it stays text
         return False
-    numeric = (
-        facts.sample.likely("digits") or facts.sample.likely("number") or not (facts.text or facts.bytes)
-    )
+    numeric = any(map(facts.sample.likely, ("digits", "number"))) or not (facts.text or facts.bytes)
     if numeric and id_name(name) is None:
         return False
     return (
@@ -166,15 +161,12 @@ def _as_id(facts: ColumnFacts, prefix: str) -> tuple[ColumnSpec, Counter[str]]:
     """How the column becomes an id, and the rows that will be rejects, by reject code."""
     ids = facts.ids
     rejects = ids.lost + Counter(missing_id=facts.rows - ids.usable - ids.lost.total())
-    steps = (Step("hex"),) if facts.bytes else ()
-    nulls = facts.own_nulls
-    # A few short ids are dirt.
-    if 2 * ids.faults["short_id"] <= ids.usable:
-        return ColumnSpec(
-            column=facts.name, path=facts.path, transform=steps, nulls=nulls
-        ), rejects + ids.faults
-    rejects += Counter(long_id=ids.too_long_with_prefix, mangled_id=ids.faults["mangled_id"])
-    return ColumnSpec(column=facts.name, transform=(*steps, Step("prefix", prefix)), nulls=nulls), rejects
+    steps, faults = (Step("hex"),) if facts.bytes else (), ids.faults
+    if 2 * faults["short_id"] > ids.usable:  # a few of them are dirt
+        steps = (*steps, Step("prefix", prefix))
+        faults = Counter(long_id=ids.too_long_with_prefix, mangled_id=faults["mangled_id"])
+    spec = ColumnSpec(column=facts.name, path=facts.path, transform=steps, nulls=facts.own_nulls)
+    return spec, rejects + faults
 
 
 def id_rejects(choice: IdChoice) -> list[str]:

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH
 from ..arrow.hashing import hash_texts
+from ..arrow.layout import as_mask, text_layout
 from ..job import ColumnSpec
 from ..mapper.column import Column
-from ..mapper.column_values import as_mask, first_issues, quote_value, text_layout
+from ..mapper.column_values import first_issues, quote_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,7 @@ class DistinctCounter:
     `exact` says whether `count` is no estimate.
     """
 
-    def __init__(self, kept: int = KEPT_HASHES) -> None:
-        self._kept = kept
+    def __init__(self) -> None:
         self._hashes = np.empty(0, dtype=np.uint64)
         self.exact = True
 
@@ -62,15 +62,15 @@ class DistinctCounter:
             hashes.sort()
             together = np.insert(self._hashes, self._hashes.searchsorted(hashes), hashes)
             together = together[np.append(True, together[1:] != together[:-1])]
-            self.exact = self.exact and len(together) <= self._kept
-            self._hashes = together[: self._kept]
+            self.exact = self.exact and len(together) <= KEPT_HASHES
+            self._hashes = together[:KEPT_HASHES]
 
     @property
     def count(self) -> int:
         """How many different texts there were."""
         if self.exact:
             return len(self._hashes)
-        return round((self._kept - 1) * _SPAN / float(self._hashes[-1]))
+        return round((KEPT_HASHES - 1) * _SPAN / float(self._hashes[-1]))
 
 
 @dataclass(slots=True)
@@ -164,20 +164,19 @@ def counted_values(
 ) -> Values:
     """The different values of arrays that are neither null nor empty text. Not for nested types.
 
-    `first_counts` says how often each value of the first array comes; it is once otherwise. Without
-    `distinct` equal values may stand there several times, which is quicker where few are equal.
+    `first_counts` says how often each value of the first array comes, which has no null; it is once
+    otherwise. Without `distinct` equal values may stand there several times, which is quicker where few are
+    equal.
     """
     if len({piece.type for piece in pieces}) > 1:
         pieces = [piece.cast(pa.string()) for piece in pieces]
     column = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
     if distinct:
         encoded = column.dictionary_encode()
-        weights = None
-        if first_counts is not None:
-            weights = np.append(first_counts, np.ones(len(column) - len(first_counts), np.int64))
-            weights = weights[as_mask(encoded.is_valid())]
         found, codes = encoded.dictionary, np.array(encoded.indices.drop_null())
-        counts = np.bincount(codes, weights, len(found)).astype(np.int64)
+        counts = np.bincount(codes, minlength=len(found))
+        if first_counts is not None:
+            np.add.at(counts, codes[: len(first_counts)], first_counts - 1)
     else:
         found = column.drop_null()
         counts = np.ones(len(found), dtype=np.int64)

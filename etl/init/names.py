@@ -149,11 +149,8 @@ def is_time(name: str) -> bool:
 
 def columns_by_field(columns: Iterable[str]) -> dict[str, str]:
     """The first column that has the name of each field."""
-    named: dict[str, str] = {}
-    for column in columns:
-        if field := amplitude_field(column):
-            named.setdefault(field, column)
-    return named
+    found = [(amplitude_field(column), column) for column in columns]
+    return {field: column for field, column in reversed(found) if field}
 
 
 def mappable(named: dict[str, str], empty: Collection[str]) -> dict[str, str]:

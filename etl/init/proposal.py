@@ -139,8 +139,7 @@ def propose(reading: Reading, *, locations: Sequence[str], name: str, file: str)
         )
         for field, column in mappable(named, empty).items()
     }
-    devices = [column for column in facts.columns if is_device_id(column)]
-    devices = devices if choice.field == "user_id" else []
+    devices = [name for name in facts.columns if is_device_id(name) and choice.field == "user_id"]
     used = {choice.facts.name, *devices, *(spec.column for spec in fields.values())}
     proposals, names, too_many = list[ColumnProposal](), set[str](), False
     for column in facts.columns.values():

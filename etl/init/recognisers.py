@@ -6,19 +6,19 @@ Whether a value fits a type is asked of the mapper itself, so what is proposed i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..arrow.layout import as_mask, text_layout
 from ..job import ColumnSpec
 from ..job.column_spec import date_step
 from ..mapper.column import Column
-from ..mapper.column_values import as_mask, text_layout
 from ..mapper.numbers import FALSE, SPACES, TRUE
 from .names import VOCABULARY, texts_of
 
@@ -39,7 +39,8 @@ _DIRECTIVES: Final = {
     "Y": "9{4}", "y": "99", "m": "9{1,2}", "d": "9{1,2}", "b": "a{3}", "B": "a{3,9}",
     "H": "9{1,2}", "I": "9{1,2}", "M": "99", "S": "99", "p": "aa",
 }  # fmt: skip
-_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )|[A-Za-z]{3,9} \d|\d{8}$)"
+# A number with a fraction isn't, and there are many of these.
+_LIKE_A_DATE: Final = r"^(?:\d{1,4}(?:[/.年-]|\.? )(?:\d{1,2}\D|\p{L})|[A-Za-z]{3,9} \d)"
 # Eight digits are a date only if the date is one that somebody may have written down.
 _COMPACT: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 SEPARATORS: Final = (";", "|", ",")
@@ -47,46 +48,28 @@ TWO_LETTERS: Final = r"^\p{L}{2}$"
 LONGEST_NULL: Final = max(map(len, NULLS)) * 3 + 4  # bytes
 
 
-def _null_begins() -> Mask:
-    """For the first two bytes of a text, whether it may be a word for null, blanks around it or not."""
-    found = np.zeros((256, 256), dtype=np.bool_)
-    found[[*range(ord(" ") + 1), *range(0x80, 0x100)]] = True
-    for first, second in {(word[0], word[1:2]) for word in NULLS if word[0].isascii()}:
-        signs = [ord(second.lower()), ord(second.upper())] if second and second.isascii() else range(256)
-        found[np.ix_([ord(first.lower()), ord(first.upper())], signs)] = True
-    return found.ravel()
-
-
-_NULL_BEGINS: Final = _null_begins()
+# By the first two bytes of a text, whether it may be a word for null, blanks around it or not.
+_NULL_BEGINS: Final = np.zeros((256, 256), dtype=np.bool_)
+_NULL_BEGINS[[*range(0x21), *range(0x80, 0x100)]] = True
+for _first, _second in {(word[0], word[1:2]) for word in NULLS if word[0].isascii()}:
+    _signs = [ord(_second.lower()), ord(_second.upper())] if _second and _second.isascii() else range(256)
+    _NULL_BEGINS[np.ix_([ord(_first.lower()), ord(_first.upper())], _signs)] = True
 _MONEY: Final = "|".join(sorted(map(re.escape, _CURRENCIES), key=len, reverse=True))
 # What stands around a number is money, percents and spaces.
 _AROUND: Final = rf"(?:{_MONEY}|[{SPACES}])*"
 _SIGNS: Final = rf"[\d.,'\x{{2019}}{SPACES}]*"
 _WRITTEN: Final = rf"^{_AROUND}[+-]?[.,]?\d{_SIGNS}{_AROUND}$"
 AROUND: Final = rf"^(?P<before>{_AROUND})(?P<number>[+-]?[.,]?\d(?:{_SIGNS}\d)?[.,]?)(?P<after>{_AROUND})$"
-ALL_SIGNS: Final = "".join(sorted({*"".join(_CURRENCIES), *SPACES}))
 
 
-@dataclass(frozen=True, slots=True)
-class TextType:
-    """A way to read text: `gate` is a pattern that every fitting text matches, and `spec` must take it."""
+class TextType(NamedTuple):
+    """A way to read text: `gate` is a pattern that every fitting text matches.
+
+    `reads` says which of the texts that match it fit; all do without it.
+    """
 
     gate: str
-    spec: ColumnSpec | None = None
-    luhn: bool = False
-
-    def fits(self, texts: pa.StringArray, gated: Mask | None = None) -> Mask:
-        """Which of the texts, shape (n,) and without nulls, fit. `gated` are those that match the gate."""
-        good = matches(texts, self.gate) if gated is None else gated.copy()
-        places = np.flatnonzero(good)
-        if len(places) == 0 or not (self.luhn or self.spec):
-            return good
-        some = texts.take(pa.array(places))
-        if self.luhn:
-            good[places] = luhn_valid(some)
-        if self.spec is not None:
-            good[places[~fitting(some, self.spec)]] = False
-        return good
+    reads: Callable[[pa.StringArray], Mask] | None = None
 
 
 def matches(texts: pa.StringArray, pattern: str) -> Mask:
@@ -111,7 +94,7 @@ def are_null(texts: pa.StringArray, *, codes: bool = False) -> Mask:
     begins = letters[np.minimum(starts, len(letters) - 1)].astype(np.uint16) << 8
     begins |= letters[np.minimum(starts + 1, len(letters) - 1)]
     sizes = stops - starts
-    places = np.flatnonzero(_NULL_BEGINS[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
+    places = np.flatnonzero(_NULL_BEGINS.ravel()[begins] & (sizes <= LONGEST_NULL) & (sizes > 0))
     if len(places):
         some = texts.take(pa.array(places))
         words = pc.utf8_lower(pc.utf8_trim_whitespace(some))
@@ -168,8 +151,8 @@ def _date_gate(format_: str) -> str:
 
 
 DATE_FORMATS: Final[Mapping[str, TextType]] = {
-    **{one: TextType(_date_gate(one), date_spec([one])) for one in _date_formats()},
-    "%Y%m%d": TextType(_COMPACT, date_spec(["%Y%m%d"])),
+    one: TextType(_COMPACT if one == "%Y%m%d" else _date_gate(one), partial(fitting, spec=date_spec([one])))
+    for one in (*_date_formats(), "%Y%m%d")
 }
 _NUMBER: Final = ColumnSpec(type="number")
 # The ways of writing numbers, in the order of preference: the decimal sign, and that between thousands.
@@ -179,11 +162,12 @@ STYLES: Final[Mapping[str, tuple[str, str]]] = {
 }
 _BARE, _ISO, _BRACKETED, _MAIL = (
     {
-        name: TextType(gate, ColumnSpec(type=type_[0]) if type_ else None, luhn=name == "card")
+        name: TextType(gate, partial(fitting, spec=ColumnSpec(type=type_[0])) if type_ else None)
         for name, (gate, *type_) in forms.items()
     }
     for forms in VOCABULARY["forms"].values()
 )
+_BARE["card"] = TextType(_BARE["card"].gate, luhn_valid)
 _ENGLISH: Final = frozenset(TRUE + FALSE)
 
 
@@ -208,35 +192,38 @@ def fits_by_name(texts: pa.StringArray, *, numbers: bool = False) -> dict[str, M
         "boolean": as_mask(pc.is_in(pc.utf8_lower(texts), value_set=word_array(_ENGLISH))),
         **{sign: as_mask(pc.match_substring(texts, sign)) for sign in SEPARATORS},
         **_gated(texts, _BARE, r"^[+-]?[\d.]"),
-        **_gated(texts, _WRITTEN_NUMBERS, _WRITTEN),
+        **_gated(texts, WRITTEN_NUMBERS, _WRITTEN),
         **_gated(texts, _ISO, r"^\d{4}-\d\d-\d\d"),
         **_gated(texts, _BRACKETED, r"^\s*[\[{]"),
         **_gated(texts, _MAIL, "@"),
-        **_gated(texts, DATE_FORMATS, _LIKE_A_DATE),
+        **_gated(texts, DATE_FORMATS, _LIKE_A_DATE, by_pattern=True),
+        **_gated(texts, {"%Y%m%d": DATE_FORMATS["%Y%m%d"]}),
     }
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
-def _gated(texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "") -> dict[str, Mask]:
+def _gated(
+    texts: pa.StringArray, types: Mapping[str, TextType], gate: str = "", *, by_pattern: bool = False
+) -> dict[str, Mask]:
     """Which texts fit each type, of those that match a gate.
 
-    Formats of dates are compared with the few patterns of the texts first, which spares most of the work.
+    `by_pattern`: the gates of the types are for the patterns of texts, which are few.
     """
     found: dict[str, Mask] = {}
     places = np.flatnonzero(matches(texts, gate))
-    some = texts.take(pa.array(places))
-    dated = some if types is DATE_FORMATS else some.slice(0, 0)
-    signs = pc.replace_substring_regex(pc.replace_substring_regex(dated, r"\p{L}", "a"), r"\d", "9")
-    patterns = signs.dictionary_encode()
-    codes = np.array(patterns.indices)
+    some = shown = texts.take(pa.array(places))
+    codes = np.arange(len(places))
+    if by_pattern:
+        signs = pc.replace_substring_regex(pc.replace_substring_regex(some, r"\p{L}", "a"), r"\d", "9")
+        patterns = signs.dictionary_encode()
+        shown, codes = patterns.dictionary, np.array(patterns.indices)
     for name, text_type in types.items() if len(places) else ():
-        gated = None
-        if len(dated) and name != "%Y%m%d":
-            gated = matches(patterns.dictionary, text_type.gate)[codes]
-        good = text_type.fits(some, gated)
-        if good.any():
+        own = np.flatnonzero(matches(shown, text_type.gate)[codes])
+        if text_type.reads is not None and len(own):
+            own = own[text_type.reads(some.take(pa.array(own)))]
+        if len(own):
             found[name] = np.zeros(len(texts), dtype=np.bool_)
-            found[name][places[good]] = True
+            found[name][places[own]] = True
     return found
 
 
@@ -257,6 +244,5 @@ def _style_gate(decimal: str, thousands: str) -> str:
     return rf"^{_AROUND}[+-]?(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+){_AROUND}$"
 
 
-_WRITTEN_NUMBERS: Final = {
-    style: TextType(_style_gate(*signs), style_spec(style, ALL_SIGNS)) for style, signs in STYLES.items()
-}
+# The mapper reads all that fit, so it isn't asked.
+WRITTEN_NUMBERS: Final = {style: TextType(_style_gate(*signs)) for style, signs in STYLES.items()}

@@ -168,9 +168,8 @@ def formatted_dates(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
             break
         taken = sample.fit(best) & left
         # The other orders of day and month in which some of these values may be read.
-        rivals = [
-            name for name in names if order_of(name) != order_of(best) and (sample.fit(name) & taken).any()
-        ]
+        others = [name for name in names if order_of(name) != order_of(best)]
+        rivals = [name for name in others if (sample.fit(name) & taken).any()]
         disputed = any(
             sample.weight(sample.fit(name) & left & ~taken) > _DIRT * weights[best]
             or not (taken & ~sample.fit(name)).any()
@@ -292,10 +291,8 @@ def _two_ways(sample: Sample, plain: ColumnSpec, sign: str) -> ProposedType:
 
 def bracketed_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
     """JSON, and arrays of Postgres."""
-    lists = sample.fit("list")
-    return _typed(sample, replace(plain, type="list"), "lists", lists, _ALL) or _typed(
-        sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL
-    )
+    lists = _typed(sample, replace(plain, type="list"), "lists", sample.fit("list"), _ALL)
+    return lists or _typed(sample, replace(plain, type="json"), "json", sample.fit("json"), _ALL)
 
 
 def separated_lists(sample: Sample, plain: ColumnSpec) -> ProposedType | None:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .. import amplitude
-from ..arrow.exact_json import is_json
-from ..arrow.json_lines import mark_json
+from ..arrow.exact_json import is_json, json_column
+from ..arrow.json_lines import as_marked_text
 from .column_values import ColumnValues, empty_to_null, issues_of, words_to_null
-from .datetimes import epoch_times, to_dates, to_datetimes, to_milliseconds
+from .datetimes import epoch_milliseconds, to_dates, to_datetimes, to_milliseconds
 from .ids import NESTED_ID, check_ids, id_texts, read_ids, trim_ids
-from .job_values import apply_steps, constant_value, fill_default, fill_default_time, read_words
-from .json_values import (
-    at_path,
-    clean_nested,
-    fill_nulls,
-    json_element_texts,
-    mark_elements,
-    parse_json,
-    parse_lists,
-    read_json,
-    stable_type,
-)
+from .job_values import apply_steps, constant_value, fill_default, read_words
+from .json_values import at_path, fill_nulls, fit_json, json_elements, parse_lists, read_json, stable_type
 from .lists import count_groups, fit_strings, to_lists
 from .numbers import is_number, parse_booleans, to_numbers
 from .typed_values import as_text, decode_source, element_texts, native_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..job.column_spec import ColumnSpec
 
 Role: TypeAlias = Literal["id", "field", "time", "group", "value", "list"]
+_ROLES: Final[Mapping[str, Role]] = {
+    **dict.fromkeys(amplitude.ID_FIELDS, "id"),
+    amplitude.TIME_FIELD: "time",
+    "groups": "group",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +50,8 @@ class Column:
     def at(cls, place: str, spec: ColumnSpec) -> Column:
         """The spec at a place of the job file, such as `user_properties.$set.plan`, in its role there."""
         top, *rest = place.split(".", 2)
-        role: Role = "field"
-        if top in amplitude.ID_FIELDS:
-            role = "id"
-        elif top in {amplitude.TIME_FIELD, "groups"}:
-            role = "group" if rest else "time"
-        elif rest:
+        role: Role = _ROLES.get(top, "field")
+        if top == "user_properties":
             role = "list" if rest[0] in amplitude.LIST_OPERATORS else "value"
         return cls(place, top, role, spec)
 
@@ -82,58 +77,64 @@ class Column:
         read = self._read(found.values, n, text=False)
         was_text = is_json(found.values.type) and not is_json(source.type)
         values = stable_type(read.values, self.role) if was_text else read.values
-        return ColumnValues(values, found.issues + read.issues, read.raw)
+        return ColumnValues(values, found.issues + read.issues)
 
     def _read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
-        spec = self.spec
+        spec, default = self.spec, self.spec.default
+        if self.role == "time" and default is not None:
+            # In UTC: `timezone` and `unit` are those of the source.
+            default = str(to_milliseconds(constant_value(default)).values[0])
         if source is not None and is_json(source.type):
             # By kind, so that each value becomes what it would among values of its kind.
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
-            if spec.default is not None:
-                filling = constant_value(spec.default)
-                if self.role == "time":  # a default is in UTC; `timezone` and `unit` are those of the source
-                    filling = to_milliseconds(filling.values)
-                else:
-                    filling = self._in_role(filling, check_id=False)
-                found = found.map(lambda values: fill_nulls(values, filling.values))
-            return found.then(lambda ids: check_ids(self.name, ids)) if self.role == "id" else found
-        if source is not None:
-            return self._in_role(self._converted(source, text=text), default=spec.default)
-        constant = constant_value(spec.constant or "null")
-        values = pa.repeat(constant.values[0], n)
-        found = ColumnValues(values, raw=True) if constant.raw else native_values(values, spec.too_long)
-        return self._in_role(found, default=spec.default)
+            if self.role == "list":
+                found = found.then(to_lists)  # where all are null, they are no lists yet
+            if default is not None:
+                filling = ColumnValues(constant_value(default))
+                filling = filling if self.role == "time" else self._in_role(filling)
+                found = found.then(fill_nulls, filling.values)
+        elif source is not None:
+            found = self._in_role(self._converted(source, text=text), default)
+        else:
+            values = constant_value(spec.constant or "null").take(pa.array(np.zeros(n, np.int64)))
+            found = ColumnValues(values) if is_json(values.type) else native_values(values, spec.too_long)
+            found = self._in_role(found, default)
+        return found.then(check_ids, self.name) if self.role == "id" else found
 
     # --- values of JSON, by kind -------------------------------------------------------------------------
 
     def _typed(self, values: pa.Array) -> ColumnValues:
-        return self._in_role(self._converted(values, text=False), check_id=False)
+        return self._in_role(self._converted(values, text=False))
 
     def _nested(self, texts: pa.Array) -> ColumnValues:
         """Objects and lists of several types as JSON, or as its text if the column takes text."""
         spec, role = self.spec, self.role
-        found = clean_nested(texts, spec.too_long)
-        as_it_is = role in {"value", "list"} and not (spec.transform or spec.values)
-        if as_it_is and spec.type in {None, "json", "list"}:
+        found = fit_json(texts, spec.too_long, nulls=False)
+        if self._keeps_json and spec.type in {None, "json", "list"}:
             if spec.type == "list":  # an object as a list of one
-                lists = [f"[{one}]" if one and one[0] == "{" else one for one in found.values.to_pylist()]
-                found = ColumnValues(pa.array(lists, pa.string()), found.issues, raw=True)
+                texts = found.values.storage.to_pylist()
+                lists = [f"[{one}]" if one and one[0] == "{" else one for one in texts]
+                found = ColumnValues(json_column(lists), found.issues)
             return self._in_role(found)
         issues = found.issues
         if role == "id" and spec.mangled == "reject":
             issues = (*issues_of("mangled_id", texts.is_valid(), NESTED_ID), *issues)
         if role == "group" and spec.type in {None, "list"} and not spec.transform:
-            found = self._in_role(ColumnValues(json_element_texts(found.values)))
+            found = self._in_role(ColumnValues(json_elements(found.values, marked=False)))
         else:
-            found = self._typed(found.values)
+            found = self._typed(found.values.storage)
         return ColumnValues(found.values, issues + found.issues)
 
     def _huge(self, digits: pa.Array) -> ColumnValues:
         """Whole numbers beyond 64 bits, digit by digit."""
-        as_it_is = self.role in {"value", "list"} and not (self.spec.transform or self.spec.values)
-        if as_it_is and self.spec.type in {None, "json", "number", "list"}:
-            return self._in_role(ColumnValues(digits, raw=True))
+        if self._keeps_json and self.spec.type in {None, "json", "number", "list"}:
+            return self._in_role(ColumnValues(json_column(digits)))
         return self._typed(digits)
+
+    @property
+    def _keeps_json(self) -> bool:
+        """Whether JSON may be sent as it is, if the type lets it."""
+        return self.role in {"value", "list"} and not (self.spec.transform or self.spec.values)
 
     # --- every value -------------------------------------------------------------------------------------
 
@@ -142,9 +143,9 @@ class Column:
         spec, role = self.spec, self.role
         found, steps = decode_source(source, spec.transform, ids=role == "id")
         if spec.nulls:
-            found = found.then(lambda values: words_to_null(values, spec.nulls))
+            found = found.then(words_to_null, spec.nulls)
         if role == "id":
-            found = found.then(lambda values: read_ids(values, steps, keep=spec.mangled == "keep"))
+            found = found.then(read_ids, steps, keep=spec.mangled == "keep")
             if spec.type in {None, "string"}:
                 return found  # ids have a limit of their own
         else:
@@ -154,42 +155,33 @@ class Column:
             blank_is_null = typed or dated or (text and spec.empty == "null")
             if blank_is_null:
                 found = found.then(empty_to_null)
-            found = found.then(
-                lambda values: apply_steps(values, steps, blank_is_null=blank_is_null, zone=spec.timezone)
-            )
+            found = found.then(apply_steps, steps, blank_is_null=blank_is_null, zone=spec.timezone)
         if spec.values:
-            found = found.then(as_text).then(lambda texts: read_words(texts, spec.values))
-            if found.raw:
-                return found
-        if role == "time" and spec.type is None:
+            found = found.then(as_text).then(read_words, spec.values)
+        if is_json(found.values.type) or (role == "time" and spec.type is None):
             return found  # times keep their milliseconds
-        return found.then(lambda values: convert(values, spec))
+        return found.then(convert, spec)
 
-    def _in_role(
-        self, found: ColumnValues, *, default: str | None = None, check_id: bool = True
-    ) -> ColumnValues:
+    def _in_role(self, found: ColumnValues, default: str | None = None) -> ColumnValues:
         """The values as their place takes them: text, milliseconds, lists or marked JSON."""
-        spec, fill = self.spec, fill_default
+        spec = self.spec
         if self.role == "id":
             if spec.column is None or spec.transform or spec.type is not None:  # others are trimmed already
-                found = found.then(lambda ids: id_texts(ids, keep=True)).then(trim_ids)
+                found = found.then(id_texts, keep=True).then(trim_ids)
         elif self.role == "time":
-            fill = fill_default_time
             as_written = spec.type is None and spec.column is not None
-            zone, unit = (spec.timezone, spec.unit) if as_written else (None, None)
-            found = found.then(lambda times: to_milliseconds(times, zone, unit))
+            found = found.then(to_milliseconds, *((spec.timezone, spec.unit) if as_written else ()))
         elif self.role == "field":
-            found = found.then(as_text).then(lambda texts: fit_strings(texts, spec.too_long))
+            found = found.then(as_text).then(fit_strings, spec.too_long)
         elif self.role == "group":
             found = found.then(element_texts)
         if default is not None:
-            found = fill(found, default)
-        if found.raw:
-            return found.map(mark_elements if self.role == "list" else mark_json)
+            found = found.then(fill_default, default)
+        raw = is_json(found.values.type)
         if self.role == "list":
-            return found.then(to_lists)
-        if self.role == "id" and check_id:
-            return found.then(lambda ids: check_ids(self.name, ids))
+            return found.then(json_elements, marked=True) if raw else found.then(to_lists)
+        if raw:
+            return found.then(as_marked_text)
         return found.then(count_groups) if self.role == "group" else found
 
 
@@ -199,19 +191,21 @@ def convert(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
     if wanted == "list" and pa.types.is_string(kind):
         return parse_lists(values, spec.separator, spec.too_long)
     if wanted == "json" and pa.types.is_string(kind):
-        return parse_json(values, spec.too_long)
+        return fit_json(values, spec.too_long, nulls=True)
     if wanted in {None, "list", "json"}:
         found = native_values(values, spec.too_long)
         return found.then(to_lists) if wanted == "list" else found
     if wanted == "string":
-        return as_text(values).then(lambda texts: fit_strings(texts, spec.too_long))
+        return as_text(values).then(fit_strings, spec.too_long)
     if wanted == "boolean":
         return ColumnValues(values) if pa.types.is_boolean(kind) else as_text(values).then(parse_booleans)
     if wanted in {"number", "integer"}:
         found = ColumnValues(values) if is_number(kind) else as_text(values)
-        return found.then(lambda numbers: to_numbers(numbers, spec))
-    found = ColumnValues(values) if spec.unit is None else epoch_times(values, spec.unit)
-    if not (pa.types.is_date(found.values.type) or pa.types.is_timestamp(found.values.type)):
-        found = found.then(as_text)
-    read = to_dates if wanted == "date" else to_datetimes
-    return found.then(lambda times: read(times, spec.timezone))
+        return found.then(to_numbers, spec)
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        found = ColumnValues(values)
+    elif spec.unit is not None:
+        found = epoch_milliseconds(values, spec.unit).then(pc.cast, pa.timestamp("ms", "UTC"))
+    else:
+        found = as_text(values)
+    return found.then(to_dates if wanted == "date" else to_datetimes, spec.timezone)

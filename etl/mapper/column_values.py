@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..arrow.exact_json import dump_json, is_json, load_json
+from ..arrow.layout import RowMask, as_mask
 from ..arrow.originals import plain_text, python_value, to_json
 from ..model import RowFault, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-RowMask: TypeAlias = NDArray[np.bool_]
 _SHOWN_CHARACTERS: Final = 60
 MOST_FAULTS: Final = 100  # of one row
 
@@ -36,13 +36,15 @@ class ValueIssue:
     shown: pa.Array | None = None
 
 
+Issues: TypeAlias = tuple[ValueIssue, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnValues:
-    """Values of a column, shape (n,), null where there is none. `raw`: they are JSON text, not strings."""
+    """Values of a column, shape (n,), null where there is none; of the type `JSON` where Arrow has none."""
 
     values: pa.Array
-    issues: tuple[ValueIssue, ...] = ()
-    raw: bool = False
+    issues: Issues = ()
 
     @property
     def wrong(self) -> RowMask:
@@ -52,14 +54,12 @@ class ColumnValues:
             mask |= issue.rows
         return mask
 
-    def map(self, function: Callable[[pa.Array], pa.Array]) -> ColumnValues:
-        """Apply a function that finds no issues to the values."""
-        return ColumnValues(function(self.values), self.issues)
-
-    def then(self, step: Callable[[pa.Array], ColumnValues]) -> ColumnValues:
-        """Apply a step to the values; the issues found before stay."""
-        after = step(self.values)
-        return ColumnValues(after.values, self.issues + after.issues, after.raw)
+    def then(self, step: Callable[..., Any], *arguments: Any, **options: Any) -> ColumnValues:
+        """Apply a step to the values; the issues found before stay. One that finds none returns an array."""
+        after = step(self.values, *arguments, **options)
+        if not isinstance(after, ColumnValues):
+            return ColumnValues(after, self.issues)
+        return ColumnValues(after.values, self.issues + after.issues)
 
 
 def first_issues(issues: Iterable[ValueIssue], n: int) -> list[ValueIssue]:
@@ -72,10 +72,10 @@ def first_issues(issues: Iterable[ValueIssue], n: int) -> list[ValueIssue]:
     return found
 
 
-def issues_of(code: str, rows: pa.Array | RowMask, message: str) -> tuple[ValueIssue, ...]:
+def issues_of(code: str, rows: pa.Array | RowMask, message: str, shown: pa.Array | None = None) -> Issues:
     """One issue for the marked rows, or none where no row is marked; a null mark counts as false."""
     mask = rows if isinstance(rows, np.ndarray) else as_mask(rows)
-    return (ValueIssue(code, mask, message),) if mask.any() else ()
+    return (ValueIssue(code, mask, message, shown),) if mask.any() else ()
 
 
 def blank_bad(values: pa.Array, bad: pa.Array | RowMask, code: str, message: str) -> ColumnValues:
@@ -84,50 +84,26 @@ def blank_bad(values: pa.Array, bad: pa.Array | RowMask, code: str, message: str
     return ColumnValues(blank_out(values, mask), issues_of(code, mask, message))
 
 
-def as_mask(marks: pa.Array) -> RowMask:
-    """Boolean marks as a numpy array; null counts as false."""
-    filled = marks.fill_null(False) if marks.null_count else marks
-    mask: RowMask = filled.to_numpy(zero_copy_only=False)
-    return mask
-
-
 def blank_out(values: pa.Array, rows: pa.Array | RowMask) -> pa.Array:
     """The values with null in the marked rows."""
     marks = pa.array(rows) if isinstance(rows, np.ndarray) else rows
     return pc.if_else(marks, pa.scalar(None, values.type), values)
 
 
-def empty_to_null(values: pa.Array) -> ColumnValues:
+def empty_to_null(values: pa.Array) -> pa.Array:
     """Empty strings as null; other types as they are."""
     if not pa.types.is_string(values.type):
-        return ColumnValues(values)
+        return values
     empty = pc.equal(pc.binary_length(values), 0)
-    return ColumnValues(blank_out(values, empty) if pc.any(empty).as_py() else values)
+    return blank_out(values, empty) if pc.any(empty).as_py() else values
 
 
-def words_to_null(values: pa.Array, words: tuple[str, ...]) -> ColumnValues:
+def words_to_null(values: pa.Array, words: tuple[str, ...]) -> pa.Array:
     """Texts that mean null as null, compared without the blanks around them; other types as they are."""
     if not pa.types.is_string(values.type):
-        return ColumnValues(values)
+        return values
     meant = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(words, pa.string()))
-    return ColumnValues(blank_out(values, meant) if pc.any(meant).as_py() else values)
-
-
-def text_layout(
-    texts: pa.StringArray | pa.BinaryArray,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Where each text begins and stops in the bytes of the column, and these bytes; nulls have none."""
-    _, offset_buffer, data = texts.buffers()
-    if not len(texts) or data is None:
-        nothing = np.zeros(len(texts), dtype=np.int64)
-        return nothing, nothing, np.zeros(0, dtype=np.uint8)
-    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    low, high = int(offsets[0]), int(offsets[-1])
-    ends = offsets.astype(np.int64) - low
-    starts, stops = ends[:-1], ends[1:]
-    if texts.null_count:
-        stops = np.where(as_mask(texts.is_valid()), stops, starts)
-    return starts, stops, np.frombuffer(data, np.uint8)[low:high]
+    return blank_out(values, meant) if pc.any(meant).as_py() else values
 
 
 class RowIssues:
@@ -141,9 +117,7 @@ class RowIssues:
         self.rows: RowMask = np.zeros(n, dtype=np.bool_)
         self._issues: list[tuple[str, str, ValueIssue, pa.Array | None]] = []
 
-    def add(
-        self, column: str, prefix: str, issues: tuple[ValueIssue, ...], source: pa.Array | None = None
-    ) -> None:
+    def add(self, column: str, prefix: str, issues: Issues, source: pa.Array | None = None) -> None:
         """Add issues of a column, whose messages begin with `prefix`; values are quoted from `source`."""
         for issue in first_issues(issues, self.n):
             self._issues.append((column, prefix, issue, source))
@@ -174,7 +148,7 @@ class SkippedValues:
         for issue in first_issues(read.issues, len(read.values)):
             self._by_reason.setdefault((column, issue.code), []).append(issue.rows)
         self.rows[place] = read.wrong
-        return ColumnValues(blank_out(read.values, read.wrong), raw=read.raw)
+        return ColumnValues(blank_out(read.values, read.wrong))
 
     def counted(self, numbers: NDArray[np.int64], kept: RowMask) -> tuple[Skipped, ...]:
         """The skipped values of the `kept` rows; `numbers` (shape (n,)) are the row numbers."""

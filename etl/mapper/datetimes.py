@@ -6,7 +6,7 @@ milliseconds since 1970. `etl.dates` reads the texts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from .. import dates
 from ..arrow.json_lines import json_texts
-from .column_values import ColumnValues, RowMask, as_mask, blank_bad, blank_out, issues_of
+from ..arrow.layout import RowMask, as_mask, valid_mask
+from .column_values import ColumnValues, blank_bad, blank_out, issues_of
 from .numbers import is_number
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def to_dates(values: pa.Array, zone: str | None = None) -> ColumnValues:
     if pa.types.is_timestamp(values.type):
         times = to_seconds(values)
         if zone is not None and values.type.tz is not None:
-            valid = as_mask(times.values.is_valid())
             local = dates.to_local(_integers(times.values), zone)
-            times = times.map(lambda _: pa.array(local, mask=~valid).cast(_SECONDS))
+            local_times = pa.array(local, mask=~valid_mask(times.values)).cast(_SECONDS)
+            times = ColumnValues(local_times, times.issues)
     else:
         times = _found(values, dates.read_iso(values, zone, local=True), _SECONDS, "bad_date", NOT_A_DATE)
-    return times.map(lambda seconds: seconds.cast(pa.date32()))
+    return times.then(pc.cast, pa.date32())
 
 
 def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
@@ -68,8 +69,8 @@ def to_datetimes(values: pa.Array, zone: str | None = None) -> ColumnValues:
     A time without a zone is in `zone`, and so is the midnight at which a day begins.
     """
     if pa.types.is_date(values.type):
-        midnights = check_days(values).map(lambda days: days.cast(pa.timestamp("s")))
-        return midnights if zone is None else midnights.then(lambda times: to_seconds(times, zone))
+        midnights = check_days(values).then(pc.cast, _SECONDS)
+        return midnights if zone is None else midnights.then(to_seconds, zone)
     if pa.types.is_timestamp(values.type):
         return to_seconds(values, zone)
     return _found(values, dates.read_iso(values, zone), _SECONDS, "bad_datetime", NOT_A_DATETIME)
@@ -85,7 +86,7 @@ def parse_formats(texts: pa.Array, formats: Sequence[str], zone: str | None = No
     kind = pa.timestamp("s", "UTC") if timed and zone is not None else _SECONDS
     message = f"{{}} is not a date written as {' or '.join(formats)}"
     times = _found(texts, dates.read_formats(texts, formats, zone), kind, "bad_date", message)
-    return times if timed else times.map(lambda seconds: seconds.cast(pa.date32()))
+    return times if timed else times.then(pc.cast, pa.date32())
 
 
 def check_days(values: pa.Array) -> ColumnValues:
@@ -107,63 +108,43 @@ def to_seconds(values: pa.Array, zone: str | None = None) -> ColumnValues:
 # --- numbers since 1970 ----------------------------------------------------------------------------------
 
 
-def epoch_times(values: pa.Array, unit: Unit) -> ColumnValues:
-    """Numbers since 1970 as timestamp[ms] in UTC; dates and timestamps as they are."""
-    if pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
-        return ColumnValues(values)
-    return epoch_milliseconds(values, unit).map(lambda counts: counts.cast(pa.timestamp("ms", "UTC")))
-
-
 def epoch_milliseconds(values: pa.Array, unit: Unit) -> ColumnValues:
-    """Integers, floats, decimals and texts of digits as int64. Anything else is an issue; NaN is null."""
-    kind = values.type
-    if pa.types.is_integer(kind):
-        counts = _integers(values, safe=False)
-        fits = as_mask(values.is_valid())
-        fits = fits & (counts >= 0) if pa.types.is_uint64(kind) else fits  # beyond 63 bits they wrap
-        found = _floor(np.abs(np.where(fits, counts, 0)), counts < 0, fits, unit)
-    elif pa.types.is_floating(kind):
+    """Integers, floats, decimals and texts of digits as int64, rounded down.
+
+    Anything else is an issue, and what is not in the years 1 to 9999; NaN is null.
+    """
+    kind, seconds = values.type, unit == "s"
+    message = f"{{}} is not a number of {_UNIT_NAMES[unit]} since 1970, or not in the years 1 to 9999"
+    if pa.types.is_floating(kind):
         values = blank_out(values, pc.is_nan(values))
         floats = values.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
         # The nearest thousandth first: 0.29 times 1000 is a little less than 290.
         rounded = np.floor(np.round(floats * (1000 / _PER_SECOND[unit]), 3))
-        valid = np.isfinite(floats) & (rounded >= _FIRST) & (rounded <= _LAST)
-        found = np.where(valid, rounded, 0).astype(np.int64), valid
+        fits = np.isfinite(floats) & (rounded >= _FIRST) & (rounded <= _LAST)
+        counts = np.where(fits, rounded, 0).astype(np.int64)
+        return _found(values, (counts, fits), pa.int64(), "bad_datetime", message)
+    if pa.types.is_integer(kind):
+        counts, fits = _integers(values, safe=False), valid_mask(values)
+        fits = fits & (counts >= 0) if pa.types.is_uint64(kind) else fits  # beyond 63 bits they wrap
+        if seconds:
+            counts = np.clip(counts, dates.FIRST_SECOND - 1, dates.LAST_SECOND + 1) * 1000
     else:
         texts = json_texts(values) if pa.types.is_decimal(kind) else values
         texts = texts if pa.types.is_string(texts.type) else pa.nulls(len(values), pa.string())
-        negative, whole, part = pc.extract_regex(texts, _COUNT).flatten()
-        counts = pc.if_else(pc.equal(whole, ""), "0", whole).fill_null("0").cast(pa.uint64()).to_numpy()
-        fits = as_mask(whole.is_valid()) & (counts < np.uint64(2**63))
-        counts = np.where(fits, counts, np.uint64(0)).astype(np.int64)
-        part = part.fill_null("")
-        thousandths = _integers(pc.utf8_rpad(pc.utf8_slice_codeunits(part, 0, 3), 3, padding="0"))
-        rest = as_mask(pc.match_substring_regex(part, r"^\d{3}\d*[1-9]" if unit == "s" else "[1-9]"))
-        found = _floor(counts, as_mask(pc.equal(negative, "-")), fits, unit, thousandths, rest)
-    message = f"{{}} is not a number of {_UNIT_NAMES[unit]} since 1970, or not in the years 1 to 9999"
-    return _found(values, found, pa.int64(), "bad_datetime", message)
-
-
-def _floor(
-    counts: dates.Integers,
-    negative: RowMask,
-    fits: RowMask,
-    unit: Unit,
-    thousandths: Any = 0,
-    rest: Any = False,
-) -> dates.Instants:
-    """Counts without their sign in milliseconds, rounded down, and which are in the years 1 to 9999.
-
-    `thousandths` (int64, shape (n,)) are those of a second; `rest` (bool, shape (n,)) marks more behind them.
-    """
-    if unit == "s":
-        milliseconds, more = np.minimum(counts, dates.LAST_SECOND + 1) * 1000 + thousandths, rest
-    else:
-        milliseconds, remainders = np.divmod(counts, _PER_SECOND[unit] // 1000)
-        more = rest | (remainders > 0)
-    milliseconds = np.where(negative, -milliseconds - more, milliseconds)
-    valid = fits & (milliseconds >= _FIRST) & (milliseconds <= _LAST)
-    return np.where(valid, milliseconds, 0), valid
+        sign, whole, part = pc.extract_regex(texts, _COUNT).flatten()
+        digits = pc.if_else(pc.equal(whole, ""), "0", whole).fill_null("0").cast(pa.uint64()).to_numpy()
+        fits = valid_mask(whole) & (digits < np.uint64(2**63))
+        counts, part = np.where(fits, digits, np.uint64(0)).astype(np.int64), part.fill_null("")
+        if seconds:
+            thousandths = _integers(pc.utf8_rpad(pc.utf8_slice_codeunits(part, 0, 3), 3, "0"))
+            counts = np.minimum(counts, dates.LAST_SECOND + 1) * 1000 + thousandths
+            part = pc.utf8_slice_codeunits(part, 3)
+        more = as_mask(pc.match_substring_regex(part, "[1-9]"))
+        counts = np.where(as_mask(pc.equal(sign, "-")), -counts - more, counts)
+    if not seconds:
+        counts = counts // (_PER_SECOND[unit] // 1000)
+    fits = fits & (counts >= _FIRST) & (counts <= _LAST)
+    return _found(values, (counts, fits), pa.int64(), "bad_datetime", message)
 
 
 # --- the time of an event --------------------------------------------------------------------------------
@@ -178,31 +159,30 @@ def to_milliseconds(values: pa.Array, zone: str | None = None, unit: Unit | None
     kind = values.type
     temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
     if unit is not None and not temporal:
-        return epoch_milliseconds(values, unit).then(
-            lambda counts: blank_bad(counts, pc.less(counts, 0), "bad_datetime", NOT_AN_EVENT_TIME)
-        )
-    milliseconds = np.zeros(len(values), dtype=np.int64)
-    valid: RowMask = np.zeros(len(values), dtype=np.bool_)
+        counts = epoch_milliseconds(values, unit)
+        early = pc.less(counts.values, 0)
+        return counts.then(blank_bad, early, "bad_datetime", NOT_AN_EVENT_TIME)
+    found: dates.Instants = np.zeros(len(values), np.int64), np.zeros(len(values), np.bool_)
     if pa.types.is_string(kind):
         digits = as_mask(pc.match_substring_regex(values, _DIGITS))
         numbers, numbers_valid = _read_numbers(blank_out(values, ~digits).cast(pa.float64()))
         written = blank_out(values, digits)
         seconds, valid = dates.read_iso(written, zone)
         valid &= seconds >= 0
-        found = pc.struct_field(pc.extract_regex(written, _FRACTION), "digits").fill_null("")
-        fractions = _integers(pc.utf8_rpad(found, 3, padding="0"))
+        parts = pc.struct_field(pc.extract_regex(written, _FRACTION), "digits").fill_null("")
+        fractions = _integers(pc.utf8_rpad(parts, 3, "0"))
         milliseconds = np.where(digits, numbers, np.where(valid, seconds, 0) * 1000 + fractions)
-        valid = np.where(digits, numbers_valid, valid)
+        found = milliseconds, np.where(digits, numbers_valid, valid)
     elif temporal:
-        times = values if pa.types.is_timestamp(kind) else values.cast(pa.timestamp("s"))
+        times = values if pa.types.is_timestamp(kind) else values.cast(_SECONDS)
         seconds, fractions, valid = _split_timestamps(times, zone)
-        valid = valid & as_mask(values.is_valid()) & (seconds >= 0)
-        milliseconds = np.where(valid, seconds, 0) * 1000 + fractions
+        valid = valid & valid_mask(values) & (seconds >= 0)
+        found = np.where(valid, seconds, 0) * 1000 + fractions, valid
     elif is_number(kind):
         if pa.types.is_floating(kind):
             values = blank_out(values, pc.is_nan(values))
-        milliseconds, valid = _read_numbers(values.cast(pa.float64(), safe=False))
-    return _found(values, (milliseconds, valid), pa.int64(), "bad_datetime", NOT_AN_EVENT_TIME)
+        found = _read_numbers(values.cast(pa.float64(), safe=False))
+    return _found(values, found, pa.int64(), "bad_datetime", NOT_AN_EVENT_TIME)
 
 
 def _read_numbers(values: pa.Array) -> dates.Instants:
@@ -232,7 +212,7 @@ def _found(
     values: pa.Array, found: dates.Instants, kind: pa.DataType, code: str, message: str
 ) -> ColumnValues:
     """What was found of values, as a type of times; where that isn't valid, a value is an issue."""
-    present, (numbers, valid) = as_mask(values.is_valid()), found
+    present, (numbers, valid) = valid_mask(values), found
     times = pa.array(numbers, mask=~(present & valid)).cast(kind)
     return ColumnValues(times, issues_of(code, present & ~valid, message))
 

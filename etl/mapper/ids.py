@@ -14,20 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..amplitude.limits import MAX_ID_LENGTH, MIN_ID_LENGTH, REFUSED_IDS
-from .column_values import (
-    ColumnValues,
-    ValueIssue,
-    as_mask,
-    empty_to_null,
-    issues_of,
-    text_layout,
-)
+from ..arrow.layout import as_mask, text_layout
+from .column_values import ColumnValues, Issues, ValueIssue, empty_to_null, issues_of
 from .job_values import apply_steps
-from .numbers import check_finite
 from .typed_values import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..job.column_spec import Step
 
@@ -88,42 +81,43 @@ def read_ids(values: pa.Array, steps: tuple[Step, ...], *, keep: bool) -> Column
     border = next((place for place, step in enumerate(steps) if step.verb in _HIDING), len(steps))
     found = id_texts(values, keep=keep).then(trim_ids)
     if border:
-        found = found.then(lambda texts: apply_steps(texts, steps[:border], blank_is_null=True))
-        found = found.then(as_text).then(trim_ids)
+        found = found.then(apply_steps, steps[:border], blank_is_null=True).then(as_text).then(trim_ids)
     if not keep:
         found = ColumnValues(found.values, (*found.issues, *_mangled(found.values)))
-    return found.then(lambda texts: apply_steps(texts, steps[border:], blank_is_null=True))
+    return found.then(apply_steps, steps[border:], blank_is_null=True)
 
 
 def id_texts(values: pa.Array, *, keep: bool) -> ColumnValues:
     """Plain values as text; whole numbers of any type without a fraction."""
-    kind = values.type
-    if pa.types.is_floating(kind):
-        numbers = check_finite(values)
-        large = np.abs(numbers.values.to_numpy(zero_copy_only=False)) > _EXACT[str(kind)]
-        issues = () if keep else issues_of("mangled_id", large, LARGE_FLOAT_ID)
-        texts = numbers.then(as_text)
-        return ColumnValues(texts.values, texts.issues + issues)
+    kind, found = values.type, as_text(values)
+    issues: Issues = ()
     if pa.types.is_decimal(kind):
-        return as_text(values).then(
-            lambda texts: ColumnValues(pc.replace_substring_regex(texts, r"\.0*$", ""))
-        )
-    nested = pa.types.is_nested(kind) and not keep
-    issues = issues_of("mangled_id", values.is_valid(), NESTED_ID) if nested else ()
-    texts = as_text(values)
-    return ColumnValues(texts.values, issues + texts.issues)
+        found = found.then(pc.replace_substring_regex, r"\.0*$", "")
+    elif pa.types.is_floating(kind) and not keep:
+        floats = values.to_numpy(zero_copy_only=False)
+        large = np.isfinite(floats) & (np.abs(floats) > _EXACT[str(kind)])
+        issues = issues_of("mangled_id", large, LARGE_FLOAT_ID)
+    elif pa.types.is_nested(kind) and not keep:
+        issues = issues_of("mangled_id", values.is_valid(), NESTED_ID)
+    return ColumnValues(found.values, issues + found.issues)
 
 
-def trim_ids(texts: pa.Array) -> ColumnValues:
+def trim_ids(texts: pa.Array) -> pa.Array:
     """Ids without blanks and invisible characters around them; an empty one is null."""
-    return empty_to_null(pc.utf8_trim(texts, characters=_WHITE + _HIDDEN))
+    return empty_to_null(pc.utf8_trim(texts, _WHITE + _HIDDEN))
 
 
-def check_ids(name: str, ids: pa.Array) -> ColumnValues:
+def check_ids(ids: pa.Array, name: str) -> ColumnValues:
     """Ids as they are, with the issues for which Amplitude would refuse them; a null is not an issue here."""
-    rows = _may_be_refused(ids)
-    if not len(rows):
-        return ColumnValues(ids)
+    starts, stops, letters = text_layout(ids)
+    if not len(letters) or int(letters.max()) > ord("~"):  # not each byte is a character
+        rows = np.arange(len(ids))
+    else:
+        sizes, begins = stops - starts, letters[np.minimum(starts, len(letters) - 1)]
+        suspect = _REFUSED[np.minimum(sizes, _LARGE), begins]
+        rows = np.flatnonzero(suspect | (sizes < MIN_ID_LENGTH) | (sizes > MAX_ID_LENGTH))
+        if not len(rows):
+            return ColumnValues(ids)
     few = ids if len(rows) == len(ids) else ids.take(pa.array(rows))
     lengths = pc.utf8_length(few)
     refused = pc.is_in(pc.utf8_lower(few), value_set=pa.array(sorted(REFUSED_IDS)))
@@ -133,29 +127,17 @@ def check_ids(name: str, ids: pa.Array) -> ColumnValues:
         ("short_id", short, f"{name} {{}} has fewer than {MIN_ID_LENGTH} characters"),
         ("long_id", long, f"{name} {{}} has more than {MAX_ID_LENGTH} characters"),
     )
-    issues: list[ValueIssue] = []
+    return ColumnValues(ids, tuple(_issues_at(rows, checks, ids)))
+
+
+def _issues_at(
+    rows: NDArray[np.int64], checks: Iterable[tuple[str, pa.Array, str]], shown: pa.Array
+) -> Iterator[ValueIssue]:
+    """The issues of codes, marks of some rows, and messages; values are quoted from `shown`."""
     for code, marks, message in checks:
-        issues += _issue_at(code, rows, marks, message, ids)
-    return ColumnValues(ids, tuple(issues))
-
-
-def _issue_at(
-    code: str, rows: NDArray[np.int64], marks: pa.Array, message: str, shown: pa.Array
-) -> tuple[ValueIssue, ...]:
-    """As `issues_of`, of marks of some rows; values are quoted from `shown`."""
-    bad = np.zeros(len(shown), dtype=np.bool_)
-    bad[rows[as_mask(marks)]] = True
-    return (ValueIssue(code, bad, message, shown),) if bad.any() else ()
-
-
-def _may_be_refused(ids: pa.StringArray) -> NDArray[np.int64]:
-    """Rows of ids that Amplitude may refuse, by their lengths and first bytes."""
-    starts, stops, letters = text_layout(ids)
-    if not len(letters) or int(letters.max()) > ord("~"):  # not each byte is a character
-        return np.arange(len(ids))
-    sizes, begins = stops - starts, letters[np.minimum(starts, len(letters) - 1)]
-    suspect = _REFUSED[np.minimum(sizes, _LARGE), begins] | (sizes < MIN_ID_LENGTH) | (sizes > MAX_ID_LENGTH)
-    return np.flatnonzero(suspect)
+        bad = np.zeros(len(shown), dtype=np.bool_)
+        bad[rows[as_mask(marks)]] = True
+        yield from issues_of(code, bad, message, shown)
 
 
 def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
@@ -163,33 +145,7 @@ def _mangled(texts: pa.StringArray) -> Iterator[ValueIssue]:
     starts, stops, letters = text_layout(texts)
     if not len(letters):
         return
-    rows = _suspects(starts, stops, letters)
-    few = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
-    patterns = f"{_SCIENTIFIC}|{_FRACTION}|{_SPREADSHEET}"
-    if len(rows) and pc.any(pc.match_substring_regex(few, patterns)).as_py():
-        science, fraction, sheet, client = (
-            pc.match_substring_regex(few, one) for one in (_SCIENTIFIC, _FRACTION, _SPREADSHEET, _CLIENT_ID)
-        )
-        found = (science, SCIENTIFIC_ID), (pc.and_not(fraction, client), FRACTION_ID), (sheet, SPREADSHEET_ID)
-        for marks, message in found:
-            yield from _issue_at("mangled_id", rows, marks, message, texts)
-    if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
-        hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
-        shown: list[str | None] = [None] * len(texts)
-        for row in np.flatnonzero(hidden).tolist():  # with invisible characters written out
-            signs = texts[row].as_py()
-            shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
-        if hidden.any():
-            yield ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string()))
-
-
-def _suspects(
-    starts: NDArray[np.int64], stops: NDArray[np.int64], letters: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    """Rows whose texts may be numbers, or begin with a spreadsheet's sign, by a few bytes of each.
-
-    A column of nothing but digits has none.
-    """
+    # Rows that may be numbers, or begin with a spreadsheet's sign. A column of nothing but digits has none.
     rows = np.flatnonzero(_BEGINS[letters[np.minimum(starts, len(letters) - 1)]] & (stops > starts))
     begins = letters[starts[rows]]
     spreadsheet = (begins == ord("'")) | (begins == ord("="))
@@ -206,4 +162,24 @@ def _suspects(
         behind = np.flatnonzero(_SIGN[signs])
         may_be[behind] = _EXPONENT[letters[looked[behind] - 1]]
         rows = rows[may_be]
-    return np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows
+    rows = np.sort(np.concatenate([spoilt, rows])) if len(spoilt) else rows
+    few = texts if len(rows) == len(texts) else texts.take(pa.array(rows))
+    patterns = f"{_SCIENTIFIC}|{_FRACTION}|{_SPREADSHEET}"
+    if len(rows) and pc.any(pc.match_substring_regex(few, patterns)).as_py():
+        science, fraction, sheet, client = (
+            pc.match_substring_regex(few, one) for one in (_SCIENTIFIC, _FRACTION, _SPREADSHEET, _CLIENT_ID)
+        )
+        checks = (
+            ("mangled_id", science, SCIENTIFIC_ID),
+            ("mangled_id", pc.and_not(fraction, client), FRACTION_ID),
+            ("mangled_id", sheet, SPREADSHEET_ID),
+        )
+        yield from _issues_at(rows, checks, texts)
+    if int(letters.min()) < ord(" ") or int(letters.max()) > ord("~"):
+        hidden = as_mask(pc.match_substring_regex(texts, _INSIDE))
+        shown: list[str | None] = [None] * len(texts)
+        for row in np.flatnonzero(hidden).tolist():  # with invisible characters written out
+            signs = texts[row].as_py()
+            shown[row] = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in signs)
+        if hidden.any():
+            yield ValueIssue("mangled_id", hidden, INVISIBLE_ID, pa.array(shown, pa.string()))

@@ -11,10 +11,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..arrow.exact_json import is_json, json_column
 from ..arrow.json_lines import json_texts
+from ..arrow.layout import is_list
 from .column_values import ColumnValues, empty_to_null, issues_of
-from .datetimes import parse_formats, to_dates, to_datetimes, to_milliseconds
-from .lists import is_list
+from .datetimes import parse_formats, to_dates, to_datetimes
 from .typed_values import as_text, hex_text, uuid_text
 
 if TYPE_CHECKING:
@@ -22,40 +23,34 @@ if TYPE_CHECKING:
 
     from ..job.column_spec import Step
 
-NOT_A_WORD: Final = "{} is none of the texts in `values`"
 
+NOT_A_WORD: Final = "{} is none of the texts in `values`"
 # Pairs of a word and the JSON text that it stands for.
 Words: TypeAlias = tuple[tuple[str, str], ...]
 
 
-def constant_value(text: str) -> ColumnValues:
-    """One JSON text as a value of its own type, shape (1,); raw where Arrow has no one type for it."""
+def constant_value(text: str) -> pa.Array:
+    """One JSON text as a value of its own type, shape (1,); as JSON where Arrow has no one type for it."""
     value = orjson.loads(text)
     if value is None:
-        return ColumnValues(pa.nulls(1, pa.string()))
+        return pa.nulls(1, pa.string())
     one_type = not isinstance(value, dict)
     if isinstance(value, list):
         one_type = {type(element) for element in value} in ({str}, {int}, {float}, {bool})
-    return ColumnValues(pa.array([value])) if one_type else ColumnValues(pa.array([text]), raw=True)
+    return pa.array([value]) if one_type else json_column([text])
 
 
-def fill_default(found: ColumnValues, default: str) -> ColumnValues:
-    """Nulls replaced by a default. If the values' type can't hold it, all become raw JSON.
+def fill_default(values: pa.Array, default: str) -> pa.Array:
+    """Nulls replaced by a default. If the values' type can't hold it, all become JSON.
 
     Which of the two depends on the type and the default only, never on the values.
     """
-    values = found.values
-    scalar = None if found.raw else _scalar(orjson.loads(default), values.type)
+    if is_json(values.type):
+        return json_column(values.storage.fill_null(default))
+    scalar = _scalar(orjson.loads(default), values.type)
     if scalar is None:
-        texts = values if found.raw else json_texts(values)
-        return ColumnValues(texts.fill_null(default), found.issues, raw=True)
-    return ColumnValues(pc.if_else(values.is_null(), scalar, values), found.issues)
-
-
-def fill_default_time(found: ColumnValues, default: str) -> ColumnValues:
-    """Nulls replaced by a default, the JSON text of a time, in milliseconds since 1970."""
-    time = to_milliseconds(constant_value(default).values).values[0]
-    return ColumnValues(pc.if_else(found.values.is_null(), time, found.values), found.issues)
+        return json_column(json_texts(values).fill_null(default))
+    return pc.if_else(values.is_null(), scalar, values)
 
 
 def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
@@ -86,12 +81,12 @@ def _scalar(value: JsonValue, kind: pa.DataType) -> pa.Scalar | None:
 def read_words(texts: pa.Array, words: Words) -> ColumnValues:
     """What trimmed texts stand for; a text that is not among the words is an issue.
 
-    Where the words stand for values of several types, the result is raw.
+    Where the words stand for values of several types, the result is JSON.
     """
-    known, meant, raw = _word_tables(words)
+    known, meant = _word_tables(words)
     places = pc.index_in(pc.utf8_trim_whitespace(texts), value_set=known)
     unknown = pc.and_not(texts.is_valid(), places.is_valid())
-    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, NOT_A_WORD), raw=raw)
+    return ColumnValues(meant.take(places), issues_of("bad_value", unknown, NOT_A_WORD))
 
 
 def have_several_types(words: Words) -> bool:
@@ -101,14 +96,13 @@ def have_several_types(words: Words) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _word_tables(words: Words) -> tuple[pa.Array, pa.Array, bool]:
-    """The words, what each stands for, and whether that is JSON text."""
+def _word_tables(words: Words) -> tuple[pa.Array, pa.Array]:
+    """The words, and what each stands for."""
     known = pa.array([word for word, _ in words], pa.string())
-    texts = [text for _, text in words]
     if have_several_types(words):
-        return known, pa.array([None if text == "null" else text for text in texts], pa.string()), True
-    meant = pa.array([orjson.loads(text) for text in texts])
-    return known, meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant, False
+        return known, json_column([None if text == "null" else text for _, text in words])
+    meant = pa.array([orjson.loads(text) for _, text in words])
+    return known, meant.cast(pa.string()) if pa.types.is_null(meant.type) else meant
 
 
 def apply_steps(
@@ -120,14 +114,13 @@ def apply_steps(
     """
     found = ColumnValues(values)
     for step in steps:
-        found = found.then(as_text)
-        found = found.then(lambda texts, step=step: _apply(step, texts, zone))  # type: ignore[misc]
+        found = found.then(as_text).then(_apply, step, zone)
         if blank_is_null:
             found = found.then(empty_to_null)
     return found
 
 
-def _apply(step: Step, texts: pa.Array, zone: str | None) -> ColumnValues:
+def _apply(texts: pa.Array, step: Step, zone: str | None) -> pa.Array | ColumnValues:
     match step.verb:
         case "date_format":
             return parse_formats(texts, step.date_formats, zone)
@@ -152,4 +145,4 @@ def _apply(step: Step, texts: pa.Array, zone: str | None) -> ColumnValues:
             distinct = encoded.dictionary.cast(pa.binary()).to_pylist()
             digests = pa.array([hashlib.sha256(text).hexdigest() for text in distinct], pa.string())
             texts = digests.take(encoded.indices)
-    return ColumnValues(texts)
+    return texts

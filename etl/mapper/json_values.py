@@ -9,38 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..amplitude.limits import MAX_DEPTH, MAX_SAFE_INTEGER, MAX_STRING_LENGTH
-from ..arrow.exact_json import JSON, JsonKind, RowIndices, dump_json, group_by_kind, is_json, load_json
-from ..arrow.json_lines import as_marked_text, mark_json, mark_json_text, unmark_json
+from ..amplitude.limits import MAX_DEPTH, MAX_STRING_LENGTH
+from ..arrow.exact_json import JsonKind, RowIndices, dump_json, group_by_kind, is_json, json_column, load_json
+from ..arrow.json_lines import as_marked_lists, as_marked_text, concat_values, mark_json_text
+from ..arrow.layout import FlatLists, as_mask, is_list, text_layout, valid_mask
 from ..errors import SourceError
-from .column_values import (
-    ColumnValues,
-    ValueIssue,
-    as_mask,
-    blank_out,
-    empty_to_null,
-    issues_of,
-    text_layout,
-    words_to_null,
-)
-from .lists import (
-    LIST_TOO_LONG,
-    NESTED_LIST,
-    STRING_TOO_LONG,
-    FlatLists,
-    TooLong,
-    fit_lists,
-    flatten_lists,
-    is_list,
-)
-from .numbers import NOT_FINITE, loses_digits
+from .column_values import ColumnValues, ValueIssue, blank_out, empty_to_null, issues_of, words_to_null
+from .lists import LIST_TOO_LONG, NESTED_LIST, STRING_TOO_LONG, TooLong, fit_lists
+from .numbers import NOT_FINITE
 from .typed_values import TOO_DEEP, plain_values
 
 if TYPE_CHECKING:
@@ -102,38 +84,27 @@ def read_json(values: pa.ExtensionArray, read: Mapping[JsonKind, ReadKind]) -> C
     JSON in it.
     """
     n = len(values)
-    parts: list[tuple[RowIndices, pa.Array]] = []
+    arrays: list[pa.Array] = []
+    places: list[RowIndices] = []
     issues: list[ValueIssue] = []
     for kind, rows, part in group_by_kind(values.storage.to_pylist()):
         found = read[kind](part)
-        parts.append((rows, found.values))
+        arrays.append(found.values)
+        places.append(rows)
         for issue in found.issues:
             marks = np.zeros(n, dtype=np.bool_)
             marks[rows[issue.rows]] = True
             shown = None if issue.shown is None else _scatter(issue.shown, rows, n)
             issues.append(ValueIssue(issue.code, marks, issue.message, shown))
-    if not parts:
+    if not arrays:
         return ColumnValues(pa.nulls(n, pa.string()))
-    arrays = _same_type([array for _, array in parts])
-    merged = _scatter(pa.concat_arrays(arrays), np.concatenate([rows for rows, _ in parts]), n)
-    return ColumnValues(merged, tuple(issues))
+    return ColumnValues(_scatter(concat_values(arrays), np.concatenate(places), n), tuple(issues))
 
 
 def fill_nulls(values: pa.Array, filling: pa.Array) -> pa.Array:
     """Nulls replaced by a filling of shape (1,), which may be of another type."""
-    places = np.where(np.asarray(values.is_null()), len(values), np.arange(len(values)))
-    return pa.concat_arrays(_same_type([values, filling])).take(pa.array(places))
-
-
-def loses_marked_digits(values: pa.Array) -> bool:
-    """As `loses_digits`, also of numbers in marked text."""
-    if is_list(values.type):
-        return loses_marked_digits(values.flatten())
-    if not pa.types.is_string(values.type):
-        return loses_digits(values)
-    long = values.filter(pc.match_substring_regex(values, r"^\x00.*\(-?\d{16,}\)").fill_null(False))
-    numbers = (unmark_json(text) for text in long.to_pylist())
-    return any(abs(int(digits)) > MAX_SAFE_INTEGER for digits in numbers if digits)
+    places = np.where(valid_mask(values), np.arange(len(values)), len(values))
+    return concat_values([values, filling]).take(pa.array(places))
 
 
 def _scatter(values: pa.Array, rows: RowIndices, n: int) -> pa.Array:
@@ -143,19 +114,17 @@ def _scatter(values: pa.Array, rows: RowIndices, n: int) -> pa.Array:
     return values.take(pa.array(places, mask=places < 0))
 
 
-def _same_type(arrays: list[pa.Array]) -> list[pa.Array]:
-    """Arrays of several types as strings, or lists of several types as lists of strings, with marked JSON."""
-    if all(values.type == arrays[0].type for values in arrays):
-        return arrays
-    if all(is_list(values.type) for values in arrays):
-        return [mark_lists(values) for values in arrays]
-    return [as_marked_text(values) for values in arrays]
+def stable_type(values: pa.Array, role: str) -> pa.Array:
+    """Values read from JSON text in a type that depends on the role alone, not on what they are.
 
-
-def mark_lists(values: pa.Array) -> pa.Array:
-    """Lists of any type as lists of strings: text as it is, every other element as its marked JSON."""
-    lists = flatten_lists(values)
-    return lists.rebuild(as_marked_text(lists.elements))
+    Where chunks end must not depend on how rows are batched.
+    """
+    if role == "time":
+        return values.cast(pa.int64())
+    if role == "list":
+        lists = is_list(values.type)
+        return as_marked_lists(values) if lists else pa.nulls(len(values), pa.list_(pa.string()))
+    return as_marked_text(values) if role == "value" else values
 
 
 # --- paths into objects ----------------------------------------------------------------------------------
@@ -170,25 +139,14 @@ def at_path(values: pa.Array, spec: ColumnSpec) -> ColumnValues:
         return _in_json(values.storage, spec.path)
     plain = plain_values(values)
     if pa.types.is_string(plain.values.type):
-        texts = plain.then(lambda some: words_to_null(pc.utf8_trim_whitespace(some), spec.nulls))
-        return texts.then(empty_to_null).then(lambda some: _in_json(some, spec.path))
-    return plain.then(lambda some: _in_struct(some, spec.path, spec.column or ""))
+        plain = plain.then(pc.utf8_trim_whitespace).then(words_to_null, spec.nulls)
+    return plain.then(_inside, spec.path, spec.column or "")
 
 
-def stable_type(values: pa.Array, role: str) -> pa.Array:
-    """Values read from JSON text in a type that depends on the role alone, not on what they are.
-
-    Where chunks end must not depend on how rows are batched.
-    """
-    if role == "time":
-        return values.cast(pa.int64())
-    if role == "list":
-        return mark_lists(values) if is_list(values.type) else pa.nulls(len(values), pa.list_(pa.string()))
-    return as_marked_text(values) if role == "value" else values
-
-
-def _in_struct(values: pa.Array, path: Sequence[str], column: str) -> ColumnValues:
+def _inside(values: pa.Array, path: Sequence[str], column: str) -> ColumnValues:
     kind, part = values.type, path[0]
+    if pa.types.is_string(kind):
+        return _in_json(empty_to_null(values), path)
     if pa.types.is_struct(kind):
         if kind.get_field_index(part) < 0:
             names = ", ".join(field.name for field in kind)
@@ -199,12 +157,7 @@ def _in_struct(values: pa.Array, path: Sequence[str], column: str) -> ColumnValu
     else:
         nothing = pa.nulls(len(values), pa.string())
         return ColumnValues(nothing, issues_of("bad_path", values.is_valid(), NOT_AN_OBJECT))
-    if len(path) == 1:
-        return ColumnValues(inner)
-    plain = plain_values(inner)
-    if pa.types.is_string(plain.values.type):
-        return plain.then(empty_to_null).then(lambda texts: _in_json(texts, path[1:]))
-    return plain.then(lambda some: _in_struct(some, path[1:], column))
+    return plain_values(inner).then(_inside, path[1:], column) if path[1:] else ColumnValues(inner)
 
 
 def _in_json(texts: pa.Array, path: Sequence[str]) -> ColumnValues:
@@ -216,72 +169,52 @@ def _in_json(texts: pa.Array, path: Sequence[str]) -> ColumnValues:
             value = None if value is None else value.get(name)
         return None if value is None else dump_json(value)
 
-    return _read_each(texts, part).map(lambda found: pa.ExtensionArray.from_storage(JSON, found))
+    return _read_each(texts, part).then(json_column)
 
 
 # --- the type json ---------------------------------------------------------------------------------------
 
 
-def parse_json(texts: pa.Array, too_long: TooLong) -> ColumnValues:
-    """JSON texts written anew without blanks; `null` becomes null. The result is raw."""
-    return _rewrite(texts, _Fitting(too_long, nulls=True))
+def fit_json(texts: pa.Array, too_long: TooLong, *, nulls: bool) -> ColumnValues:
+    """JSON texts written anew without blanks; `null` becomes null. The result is of the type `JSON`.
 
-
-def clean_nested(texts: pa.Array, too_long: TooLong) -> ColumnValues:
-    """JSON texts of objects and lists from typed sources, without nulls and objects of nulls; raw."""
-    return _rewrite(texts, _Fitting(too_long, nulls=False))
-
-
-def _rewrite(texts: pa.Array, fitting: _Fitting) -> ColumnValues:
-    def rewrite(text: str) -> str | None:
-        value = fitting.value(_load(text, "bad_json", NOT_JSON))
-        return None if value is None else dump_json(value)
-
-    found = _read_each(texts, rewrite)
-    return ColumnValues(found.values, found.issues, raw=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitting:
-    """How JSON becomes what may be sent; without `nulls`, objects lose those, and are null without members.
-
-    Its methods raise _UnfitError.
+    Without `nulls`, objects lose their nulls, and are null where they have no other members.
     """
 
-    too_long: TooLong
-    nulls: bool = True
+    def rewrite(text: str) -> str | None:
+        value = _fit(_load(text, "bad_json", NOT_JSON), too_long, nulls=nulls)
+        return None if value is None else dump_json(value)
 
-    def value(self, value: JsonValue, depth: int = 0) -> JsonValue:
-        """A value."""
-        if isinstance(value, str):
-            if len(value) > MAX_STRING_LENGTH and self.too_long == "reject":
-                raise _UnfitError("too_long", STRING_TOO_LONG)
-            return value[:MAX_STRING_LENGTH]
-        if isinstance(value, float) and not math.isfinite(value):
-            raise _UnfitError("not_finite", NOT_FINITE)
-        if isinstance(value, (list, dict)) and depth == MAX_DEPTH:
-            raise _UnfitError("too_deep", TOO_DEEP)
-        if isinstance(value, list):
-            return self.elements(value, depth)
-        if not isinstance(value, dict):
-            return value
-        members = ((key, self.value(member, depth + 1)) for key, member in value.items())
-        return dict(members) if self.nulls else {key: one for key, one in members if one is not None} or None
+    return _read_each(texts, rewrite).then(json_column)
 
-    def elements(self, elements: list[JsonValue], depth: int = 0) -> list[JsonValue]:
-        """A list without nulls; its strings count together, and where they are cut the rest is left out."""
-        found: list[JsonValue] = []
-        characters = 0
-        for element in elements:
-            if isinstance(element, list):
-                raise _UnfitError("nested_list", NESTED_LIST)
-            fit = self.value(element, depth + 1)
-            characters += len(fit) if isinstance(fit, str) else 0
-            if characters > MAX_STRING_LENGTH and self.too_long == "reject":
-                raise _UnfitError("too_long", LIST_TOO_LONG)
-            if characters <= MAX_STRING_LENGTH and fit is not None:
-                found.append(fit)
-        return found
+
+def _fit(value: JsonValue, too_long: TooLong, depth: int = 0, *, nulls: bool = True) -> JsonValue:
+    """What may be sent of a value; lists lose their nulls. Raises _UnfitError."""
+    if isinstance(value, str):
+        if len(value) > MAX_STRING_LENGTH and too_long == "reject":
+            raise _UnfitError("too_long", STRING_TOO_LONG)
+        return value[:MAX_STRING_LENGTH]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _UnfitError("not_finite", NOT_FINITE)
+    if not isinstance(value, (list, dict)):
+        return value
+    if depth == MAX_DEPTH:
+        raise _UnfitError("too_deep", TOO_DEEP)
+    if isinstance(value, dict):
+        members = {key: _fit(member, too_long, depth + 1, nulls=nulls) for key, member in value.items()}
+        return members if nulls else {key: one for key, one in members.items() if one is not None} or None
+    found: list[JsonValue] = []
+    characters = 0  # the strings of a list count together, and where they are cut the rest is left out
+    for element in value:
+        if isinstance(element, list):
+            raise _UnfitError("nested_list", NESTED_LIST)
+        fit = _fit(element, too_long, depth + 1, nulls=nulls)
+        characters += len(fit) if isinstance(fit, str) else 0
+        if characters > MAX_STRING_LENGTH and too_long == "reject":
+            raise _UnfitError("too_long", LIST_TOO_LONG)
+        if characters <= MAX_STRING_LENGTH and fit is not None:
+            found.append(fit)
+    return found
 
 
 # --- the type list ---------------------------------------------------------------------------------------
@@ -295,7 +228,7 @@ def parse_lists(texts: pa.Array, separator: str, too_long: TooLong) -> ColumnVal
         bracketed = as_mask(pc.match_substring_regex(texts, _BRACKETED))
     if not bracketed.any():
         # Elements are trimmed, and empty ones left out; where nothing is left, the list is null.
-        split = flatten_lists(pc.split_pattern(texts, separator))
+        split = FlatLists.of(pc.split_pattern(texts, separator))
         elements = pc.utf8_trim_whitespace(split.elements)
         lists = split.rebuild(elements, as_mask(pc.not_equal(elements, "")))
         return fit_lists(blank_out(lists, pc.equal(pc.list_value_length(lists), 0)), too_long)
@@ -304,7 +237,7 @@ def parse_lists(texts: pa.Array, separator: str, too_long: TooLong) -> ColumnVal
     def read(text: str) -> list[str]:
         text = text.strip()
         elements = _load(text, "bad_list", NOT_A_LIST) if text[0] == "[" else _postgres_elements(text)
-        fitting = _Fitting(too_long).elements(elements)
+        fitting: Any = _fit(elements, too_long)
         return [one if isinstance(one, str) else mark_json_text(dump_json(one)) for one in fitting]
 
     found = _read_each(blank_out(texts, ~bracketed), read, parts.values.type)
@@ -333,24 +266,16 @@ def _postgres_elements(text: str) -> list[JsonValue]:
 # --- JSON arrays as lists of text ------------------------------------------------------------------------
 
 
-def mark_elements(texts: pa.Array) -> pa.Array:
-    """JSON texts as lists of marked strings: an array by element, any other value as a list of one."""
-    lists = _elements(texts)
-    return lists.rebuild(mark_json(lists.elements))
+def json_elements(values: pa.ExtensionArray, *, marked: bool) -> pa.Array:
+    """JSON values as lists of text: an array by element, any other value as a list of one.
 
-
-def json_element_texts(texts: pa.Array) -> pa.Array:
-    """JSON texts as lists of text: text without its quotes, any other element as its JSON."""
-    lists = _elements(texts)
-    elements = [str(load_json(one)) if one[0] == '"' else one for one in lists.elements.to_pylist()]
-    return lists.rebuild(pa.array(elements, pa.string()))
-
-
-def _elements(texts: pa.Array) -> FlatLists:
-    """The JSON texts of the elements of arrays; any other value is its only element."""
+    An element that is not text becomes its JSON, `marked` or as it is.
+    """
 
     def read(text: str) -> list[str]:
         value = load_json(text)
-        return [dump_json(element) for element in (value if isinstance(value, list) else [value])]
+        elements = value if isinstance(value, list) else [value]
+        write = mark_json_text if marked else str
+        return [one if isinstance(one, str) else write(dump_json(one)) for one in elements]
 
-    return flatten_lists(_read_each(texts, read, pa.list_(pa.string())).values)
+    return _read_each(values.storage, read, pa.list_(pa.string())).values

@@ -1,20 +1,17 @@
-"""Lists as one array of their elements and back, and Amplitude's limit on the length of text in them."""
+"""Amplitude's limits on the length of text, alone and in lists, and on the number of groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_GROUP_VALUES, MAX_STRING_LENGTH
-from ..arrow.structs import LIST_TYPES
-from .column_values import ColumnValues, RowMask, ValueIssue, as_mask, issues_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from ..arrow.layout import FlatLists, is_list, valid_mask
+from .column_values import ColumnValues, Issues, issues_of
 
 TooLong: TypeAlias = Literal["reject", "truncate"]
 
@@ -24,56 +21,19 @@ TOO_MANY_GROUPS: Final = f"{{}} has more than {MAX_GROUP_VALUES} group values"
 NESTED_LIST: Final = "{} has a list inside a list"
 
 
-@dataclass(frozen=True, slots=True)
-class FlatLists:
-    """n lists as one array of their elements, shape (m,): list i is `lengths[i]` elements from `starts[i]`.
-
-    `nulls` (bool, shape (n,)) marks the lists that are null; these have no elements.
-    """
-
-    elements: pa.Array
-    lengths: NDArray[np.int64]
-    nulls: RowMask
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """Where each list starts in `elements`; shape (n,)."""
-        return np.cumsum(self.lengths) - self.lengths
-
-    def issues_of_lists(self, issues: tuple[ValueIssue, ...]) -> tuple[ValueIssue, ...]:
-        """Issues of elements as issues of their lists."""
-        owners = np.repeat(np.arange(len(self.lengths)), self.lengths)
-        n = len(self.lengths)
-        rows_of = (np.bincount(owners[issue.rows], minlength=n) > 0 for issue in issues)
-        return tuple(replace(one, rows=rows, shown=None) for one, rows in zip(issues, rows_of, strict=True))
-
-    def rebuild(self, elements: pa.Array, keep: RowMask | None = None) -> pa.Array:
-        """The lists with other elements, shape (m,); with `keep` only the marked ones of these."""
-        stops = np.cumsum(self.lengths)
-        if keep is not None and not keep.all():
-            kept = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-            stops, elements = kept[stops], elements.filter(pa.array(keep))
-        offsets = np.concatenate([[0], stops]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), elements, mask=pa.array(self.nulls))
+def issues_of_lists(lists: FlatLists, issues: Issues) -> Issues:
+    """Issues of elements as issues of their lists."""
+    n = len(lists.lengths)
+    rows_of = (np.bincount(lists.owners[issue.rows], minlength=n) > 0 for issue in issues)
+    return tuple(replace(one, rows=rows, shown=None) for one, rows in zip(issues, rows_of, strict=True))
 
 
-def is_list(kind: pa.DataType) -> bool:
-    """Whether it is one of the list types that `flatten_lists` takes."""
-    return isinstance(kind, LIST_TYPES)
-
-
-def flatten_lists(values: pa.Array) -> FlatLists:
-    """Separate lists into their elements and their lengths."""
-    lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return FlatLists(values.flatten(), lengths, as_mask(values.is_null()))
-
-
-def to_lists(values: pa.Array) -> ColumnValues:
+def to_lists(values: pa.Array) -> pa.Array:
     """Lists as they are, each other value as a list of one; null stays null."""
     if is_list(values.type):
-        return ColumnValues(values)
-    present, elements = as_mask(values.is_valid()), values.drop_null()
-    return ColumnValues(FlatLists(elements, present.astype(np.int64), ~present).rebuild(elements))
+        return values
+    present, elements = valid_mask(values), values.drop_null()
+    return FlatLists(elements, present.astype(np.int64), ~present).rebuild(elements)
 
 
 def count_groups(values: pa.Array) -> ColumnValues:
@@ -101,20 +61,13 @@ def fit_lists(values: pa.Array, too_long: TooLong) -> ColumnValues:
 
     A list that is cut keeps its first elements, as many as fit. A first one too long by itself is cut.
     """
-    lists = flatten_lists(values)
-    starts, stops = lists.starts, lists.starts + lists.lengths
-
-    def running_total(counts: pa.Array) -> NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(counts.to_numpy(zero_copy_only=False), dtype=np.int64)])
-
-    totals = running_total(pc.binary_length(lists.elements))
-    if not (totals[stops] - totals[starts] > MAX_STRING_LENGTH).any():
+    lists = FlatLists.of(values)
+    elements, owners, n = lists.elements, lists.owners, len(values)
+    if (np.bincount(owners, pc.binary_length(elements), n) <= MAX_STRING_LENGTH).all():
         return ColumnValues(values)
     if too_long == "truncate":
-        short = pc.utf8_slice_codeunits(lists.elements, 0, MAX_STRING_LENGTH)
-        totals = running_total(pc.utf8_length(short))
-        before = np.repeat(totals[starts], lists.lengths)
-        return ColumnValues(lists.rebuild(short, totals[1:] - before <= MAX_STRING_LENGTH))
-    totals = running_total(pc.utf8_length(lists.elements))
-    longer = totals[stops] - totals[starts] > MAX_STRING_LENGTH
+        short = pc.utf8_slice_codeunits(elements, 0, MAX_STRING_LENGTH)
+        upto = np.append(0, np.cumsum(pc.utf8_length(short)))
+        return ColumnValues(lists.rebuild(short, upto[1:] - upto[lists.starts][owners] <= MAX_STRING_LENGTH))
+    longer = np.bincount(owners, pc.utf8_length(elements), n) > MAX_STRING_LENGTH
     return ColumnValues(values, issues_of("too_long", longer, LIST_TOO_LONG))

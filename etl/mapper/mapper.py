@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS, OPERATORS, STRING_FIELDS, TIME_FIELD, UNSET_VALUE
 from ..arrow.exact_json import is_json
+from ..arrow.layout import valid_mask
 from ..arrow.originals import rejects_of, rows_with_originals
 from ..arrow.plain_arrays import plain_array, plain_rows
 from ..errors import SourceError, TransformError
 from ..model import Batch, Mapped, Reject, RowFault
 from .column import Column
-from .column_values import ColumnValues, RowIssues, SkippedValues, as_mask, blank_out, issues_of
+from .column_values import ColumnValues, RowIssues, SkippedValues, blank_out, issues_of
 from .job_values import have_several_types
-from .json_values import loses_marked_digits
 from .numbers import loses_digits
 from .transform_function import Transform, apply_transform
 from .typed_values import all_null, struct_of
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..arrow.layout import RowMask
     from ..job.identification_spec import Identification
-    from .column_values import RowMask
 
 
 class Mapper:
@@ -79,73 +79,74 @@ class Mapper:
 
         Raises SourceError where a column is missing, TransformError where the job's transform fails.
         """
-        given = self._transformed(batch)
-        row_issues, skipped = RowIssues(len(given.positions)), SkippedValues()
+        rows, positions = self._transformed(batch)
+        n = len(positions)
+        row_issues, skipped = RowIssues(n), SkippedValues()
         values: dict[str, pa.Array] = {}
         for column in self._columns:
             spec = column.spec
-            read, source = self._read(column, given)
+            read, source = self._read(column, batch, rows)
             if spec.invalid == "skip" and read.issues:
                 read = skipped.skip(column.place, spec.column or column.name, read)
             values[column.place] = read.values
             quoted = read.values if source is None else source
             row_issues.add(spec.column or "", column.source_name, read.issues, quoted)
             if column is self._ids[-1]:
-                missing = as_mask(all_null([values[one.place] for one in self._ids], row_issues.n))
-                missing = missing & ~row_issues.rows  # a bad id is told as such
+                missing = all_null([values[one.place] for one in self._ids], n)
+                missing &= ~row_issues.rows  # a bad id is told as such
                 columns = "/".join(one.spec.column or one.name for one in self._ids)
                 sources = " and ".join(one.source_name for one in self._ids)
                 wanted = " or ".join(one.name for one in self._ids)
                 row_issues.add(columns, sources, issues_of("missing_id", missing, f"there is no {wanted}"))
-        identifications = build_identifications(self._identification, values, row_issues.n, skipped.rows)
+        identifications = build_identifications(self._identification, values, n, skipped.rows)
         bad = row_issues.rows
         names = [name for name in identifications.schema.names if name not in {*ID_FIELDS, TIME_FIELD}]
         updates = [identifications.column(name) for name in names]
-        chosen = ~bad & ~as_mask(all_null(updates, row_issues.n))
+        chosen = ~bad & ~all_null(updates, n)
         if not chosen.all():
             identifications = identifications.filter(pa.array(chosen))
         return Mapped(
             batch=batch,
-            kept=given.positions[chosen],
+            kept=positions[chosen],
             identifications=identifications,
-            rejects=self._rejects(given, row_issues),
+            rejects=self._rejects(batch, positions, row_issues),
             keep_empty=self.keep_empty,
-            large=self._large_numbers(given.rows, values),
-            skipped=skipped.counted(batch.numbers[given.positions], ~bad),
+            large=self._large_numbers(rows, values),
+            skipped=skipped.counted(batch.numbers[positions], ~bad),
         )
 
     def ids(self, batch: Batch) -> pa.RecordBatch:
         """The ids of every row that has one, whatever else is wrong with it; a wrong id counts as none."""
         ids = self.placed_ids(batch)[1]
-        present = np.logical_or.reduce([as_mask(column.is_valid()) for column in ids.columns])
+        present = np.logical_or.reduce(list(map(valid_mask, ids.columns)))
         return ids.filter(pa.array(present))
 
     def placed_ids(self, batch: Batch) -> tuple[NDArray[np.int64], pa.RecordBatch]:
         """The ids of m rows, null if wrong or missing, after their positions in the batch (shape (m,))."""
-        given = self._transformed(batch)
-        found = {}
-        for column in self._ids:
-            read = self._read(column, given)[0]
-            found[column.place] = blank_out(read.values, read.wrong)
-        return given.positions, pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
+        rows, positions = self._transformed(batch)
+        read = [self._read(column, batch, rows)[0] for column in self._ids]
+        ids = [blank_out(one.values, one.wrong) for one in read]
+        return positions, pa.RecordBatch.from_arrays(ids, names=[column.place for column in self._ids])
 
-    def _transformed(self, batch: Batch) -> _Given:
-        everything = np.arange(batch.rows.num_rows, dtype=np.int64)
+    def _transformed(self, batch: Batch) -> tuple[pa.RecordBatch, NDArray[np.int64]]:
+        """The m rows to map, and the position in the batch of each; int64, shape (m,), ascending."""
         # Functions on DataFrames seldom expect one without rows.
-        if self._transform is None or len(everything) == 0:
-            return _Given(batch, batch.rows, everything)
-        return _Given(batch, *apply_transform(self._transform, batch))
+        if self._transform is None or not batch.rows.num_rows:
+            return batch.rows, np.arange(batch.rows.num_rows)
+        return apply_transform(self._transform, batch)
 
-    def _read(self, column: Column, given: _Given) -> tuple[ColumnValues, pa.Array | None]:
+    def _read(
+        self, column: Column, batch: Batch, rows: pa.RecordBatch
+    ) -> tuple[ColumnValues, pa.Array | None]:
         """The values of a column spec, and its source column; None for a constant."""
-        n, name, batch = len(given.positions), column.spec.column, given.batch
+        n, name = rows.num_rows, column.spec.column
         if name is None:
             return column.read(None, n, text=batch.text), None
-        place = given.rows.schema.get_field_index(name)
+        place = rows.schema.get_field_index(name)
         if place >= 0:
-            source = given.rows.column(place)
+            source = rows.column(place)
         elif self._transform is None:
-            hint = f"the columns are {', '.join(given.rows.schema.names)}"
+            hint = f"the columns are {', '.join(rows.schema.names)}"
             raise SourceError(f"{batch.source} has no column {name}", hint=hint)
         elif n == 0:
             source = pa.nulls(0, pa.string())
@@ -158,7 +159,7 @@ class Mapper:
             texts = column.read(source.dictionary, len(source.dictionary), text=batch.text)
             if not texts.issues and not texts.values.null_count:
                 coded = pa.DictionaryArray.from_arrays(source.indices, texts.values)
-                return ColumnValues(coded, raw=texts.raw), source
+                return ColumnValues(coded), source
         source = plain_array(source)
         return column.read(source, n, text=batch.text), source
 
@@ -168,36 +169,25 @@ class Mapper:
         found = set()
         for column in self._columns:
             marked = column.spec.path or column.spec.column in json
-            lose = loses_marked_digits if marked else loses_digits
-            if column.role in {"value", "list"} and lose(values[column.place]):
+            if column.role in {"value", "list"} and loses_digits(values[column.place], marked=bool(marked)):
                 found.add(column.place.split(".", 2)[2])
         return frozenset(found)
 
-    def _rejects(self, given: _Given, row_issues: RowIssues) -> tuple[Reject, ...]:
-        batch = given.batch
-        found = [(int(given.positions[row]), faults) for row, faults in row_issues.faults()]
-        dropped = np.ones(batch.rows.num_rows, dtype=np.bool_)
-        dropped[given.positions] = False
+    def _rejects(
+        self, batch: Batch, positions: NDArray[np.int64], row_issues: RowIssues
+    ) -> tuple[Reject, ...]:
+        found = [(int(positions[row]), faults) for row, faults in row_issues.faults()]
         gone = (RowFault("", "dropped", "dropped by the job's transform"),)
-        found += [(at, gone) for at in np.flatnonzero(dropped).tolist()]
+        found += [(at, gone) for at in np.delete(np.arange(batch.rows.num_rows), positions).tolist()]
         if not found:
             return batch.rejects
         batch = replace(batch, rows=plain_rows(batch.rows))
         found.sort(key=itemgetter(0))
-        positions = np.array([position for position, _ in found], dtype=np.int64)
+        places = np.array([place for place, _ in found], dtype=np.int64)
         first = ((faults[0].code, faults[0].reason) for _, faults in found)
-        made = rejects_of(batch, rows_with_originals(batch), positions, first, self.keep_empty)
+        made = rejects_of(batch, rows_with_originals(batch), places, first, self.keep_empty)
         rejects = [replace(reject, faults=faults) for reject, (_, faults) in zip(made, found, strict=True)]
         return tuple(sorted([*batch.rejects, *rejects], key=lambda reject: reject.row))
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """The m rows of a batch to map, and the position in the batch of each; int64, shape (m,), ascending."""
-
-    batch: Batch
-    rows: pa.RecordBatch
-    positions: NDArray[np.int64]
 
 
 def build_identifications(
@@ -212,24 +202,21 @@ def build_identifications(
     if identification.groups:
         groups = [(name, values[f"groups.{name}"]) for name in identification.groups]
         columns["groups"] = struct_of(groups, n)
-    operators: list[tuple[str, pa.Array]] = []
-    for operator in OPERATORS:
-        properties = identification.operators.get(operator, {})
-        if operator == "$clearAll" and identification.clear_all:
-            operators.append((operator, pa.repeat(UNSET_VALUE, n)))
-        elif operator == "$unset":
-            unset = [(name, pa.repeat(UNSET_VALUE, n)) for name in identification.unset]
-            for name, spec in identification.operators.get("$set", {}).items():
-                if spec.null == "unset":  # where there is no value
-                    absent = values[place := f"user_properties.$set.{name}"].is_null()
-                    if place in skipped:
-                        absent = pc.and_not(absent, pa.array(skipped[place]))
-                    unset.append((name, pc.if_else(absent, UNSET_VALUE, pa.scalar(None, pa.string()))))
-            if unset:
-                operators.append((operator, struct_of(unset, n)))
-        elif properties:
-            members = [(name, values[f"user_properties.{operator}.{name}"]) for name in properties]
-            operators.append((operator, struct_of(members, n)))
+    members = {
+        operator: [(name, values[f"user_properties.{operator}.{name}"]) for name in properties]
+        for operator, properties in identification.operators.items()
+    }
+    unset = [(name, pa.repeat(UNSET_VALUE, n)) for name in identification.unset]
+    for name, spec in identification.operators.get("$set", {}).items():
+        if spec.null == "unset":  # where there is no value
+            absent = values[place := f"user_properties.$set.{name}"].is_null()
+            if place in skipped:
+                absent = pc.and_not(absent, pa.array(skipped[place]))
+            unset.append((name, pc.if_else(absent, UNSET_VALUE, pa.scalar(None, pa.string()))))
+    members["$unset"] = unset
+    operators = [(name, struct_of(members[name], n)) for name in OPERATORS if members.get(name)]
+    if identification.clear_all:
+        operators.insert(0, ("$clearAll", pa.repeat(UNSET_VALUE, n)))
     if operators:
         columns["user_properties"] = struct_of(operators, n)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_SAFE_INTEGER
-from ..arrow.json_lines import json_texts
-from .column_values import ColumnValues, as_mask, blank_bad, empty_to_null, issues_of, text_layout
-from .lists import is_list
+from ..arrow.json_lines import json_texts, unmark_json
+from ..arrow.layout import is_list, text_layout, valid_mask
+from .column_values import ColumnValues, blank_bad, empty_to_null, issues_of
 
 if TYPE_CHECKING:
     from ..job.column_spec import ColumnSpec
@@ -22,8 +22,8 @@ _NUMBER: Final = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _INTEGER: Final = r"^(?P<sign>[+-]?)0*(?P<digits>\d{1,19})$"
 TRUE: Final = ("true", "t", "yes", "y", "on", "1", "1.0")
 FALSE: Final = ("false", "f", "no", "n", "off", "0", "0.0")
-
 NOT_A_NUMBER: Final = "{} is not a number"
+
 NOT_FINITE: Final = "{} is not a finite number"
 NOT_AN_INTEGER: Final = "{} is not a whole number of at most 64 bits"
 NOT_A_BOOLEAN: Final = "{} is neither true nor false"
@@ -74,7 +74,7 @@ def parse_numbers(texts: pa.Array) -> ColumnValues:
             return ColumnValues(numbers)
     bad = pc.invert(pc.match_substring_regex(texts, _NUMBER))
     digits = blank_bad(texts, bad, "bad_number", NOT_A_NUMBER)
-    return digits.then(lambda some: check_finite(some.cast(pa.float64())))
+    return digits.then(pc.cast, pa.float64()).then(check_finite)
 
 
 def parse_integers(texts: pa.Array) -> ColumnValues:
@@ -88,7 +88,7 @@ def parse_integers(texts: pa.Array) -> ColumnValues:
     last = pc.if_else(pc.equal(negative, "-"), "9223372036854775808", "9223372036854775807")
     bad = pc.invert(pc.less_equal(pc.utf8_lpad(digits, 19, "0"), last).fill_null(False))
     good = blank_bad(texts, pc.and_(bad, texts.is_valid()), "bad_integer", NOT_AN_INTEGER)
-    return good.map(lambda some: pc.utf8_ltrim(some, characters="+").cast(pa.int64()))
+    return good.then(pc.utf8_ltrim, "+").then(pc.cast, pa.int64())
 
 
 def floats_to_integers(values: pa.Array) -> ColumnValues:
@@ -98,7 +98,7 @@ def floats_to_integers(values: pa.Array) -> ColumnValues:
     low, high = _DOUBLES_IN_INT64
     good = (floats == np.floor(floats)) & (floats >= low) & (floats < high)
     integers = pa.array(np.where(good, floats, 0).astype(np.int64), mask=~good)
-    bad = as_mask(checked.values.is_valid()) & ~good
+    bad = valid_mask(checked.values) & ~good
     return ColumnValues(integers, checked.issues + issues_of("bad_integer", bad, NOT_AN_INTEGER))
 
 
@@ -118,7 +118,7 @@ def parse_written_numbers(texts: pa.Array, spec: ColumnSpec) -> ColumnValues:
     whole = spec.type == "integer"
     if spec.strip:
         around = "".join(_ALIKE.get(sign, sign) for sign in spec.strip)
-        texts = empty_to_null(pc.utf8_trim(texts, characters=around)).values
+        texts = empty_to_null(pc.utf8_trim(texts, around))
     between = "".join(map(re.escape, _ALIKE.get(spec.thousands, spec.thousands)))
     point = re.escape(spec.decimal)
     groups = rf"(?:\d{{1,3}}(?:[{between}]\d{{3}})+|\d+)" if between else r"\d+"
@@ -140,11 +140,17 @@ def parse_written_numbers(texts: pa.Array, spec: ColumnSpec) -> ColumnValues:
     return digits.then(parse_integers if whole else parse_numbers)
 
 
-def loses_digits(values: pa.Array) -> bool:
-    """Whether a value, or an element of a list, is a whole number that a browser shows with other digits."""
+def loses_digits(values: pa.Array, *, marked: bool) -> bool:
+    """Whether a value, or an element of a list, is a whole number that a browser shows with other digits.
+
+    `marked`: texts may be marked JSON, and numbers in it count, too.
+    """
     if is_list(values.type):
-        return loses_digits(values.flatten())
-    if not (pa.types.is_int64(values.type) or pa.types.is_uint64(values.type)):
-        return False
-    ends = [end for end in pc.min_max(values).as_py().values() if end is not None]
-    return any(abs(end) > MAX_SAFE_INTEGER for end in ends)
+        return loses_digits(values.flatten(), marked=marked)
+    found: list[int] = []
+    if marked and pa.types.is_string(values.type):
+        long = values.filter(pc.match_substring_regex(values, r"^\x00.*\(-?\d{16,}\)").fill_null(False))
+        found = [int(digits) for text in long.to_pylist() if (digits := unmark_json(text))]
+    elif pa.types.is_int64(values.type) or pa.types.is_uint64(values.type):
+        found = [end for end in pc.min_max(values).as_py().values() if end is not None]
+    return any(abs(number) > MAX_SAFE_INTEGER for number in found)

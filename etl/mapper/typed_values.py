@@ -6,9 +6,8 @@ and maps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,23 +15,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.limits import MAX_DEPTH
+from ..arrow.exact_json import is_json
 from ..arrow.json_lines import json_texts, strip_marks
+from ..arrow.layout import FlatLists, RowMask, as_mask, is_list, map_entries, maps_of, text_layout, valid_mask
 from ..arrow.originals import is_textual
 from ..arrow.plain_arrays import plain_array, plain_type, storage_array, storage_type
-from .column_values import ColumnValues, ValueIssue, as_mask, blank_bad, blank_out, issues_of, text_layout
+from .column_values import ColumnValues, blank_bad, blank_out, issues_of
 from .datetimes import check_days, to_seconds
-from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, flatten_lists, is_list
+from .lists import NESTED_LIST, TooLong, fit_lists, fit_strings, issues_of_lists
 from .numbers import check_finite
 
 if TYPE_CHECKING:
     from ..job.column_spec import Step
 
 TOO_DEEP: Final = f"{{}} is nested deeper than {MAX_DEPTH} levels"
+
 _NOT_TEXT: Final = "{} is binary data, not UTF-8 text"
 _NOT_HEX: Final = "{} is neither bytes nor hexadecimal digits"
 _NOT_UUID: Final = "{} is not a UUID, which has 16 bytes"
-
-_HEX_DIGITS: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 _HEX: Final = r"(?i)^(?:\\x|0x)?((?:[0-9a-f]{2})+)$"
 
 
@@ -56,7 +56,7 @@ def plain_values(values: pa.Array) -> ColumnValues:
         days = np.clip(np.floor_divide(milliseconds, 86_400_000), -(2**31), 2**31 - 1).astype(np.int32)
         values = pa.array(days, mask=as_mask(values.is_null())).cast(pa.date32())
     elif pa.types.is_duration(kind) or pa.types.is_interval(kind):
-        values = pc.utf8_trim(json_texts(values), characters='"')
+        values = pc.utf8_trim(json_texts(values), '"')
     return ColumnValues(values)
 
 
@@ -98,65 +98,53 @@ def _clean(values: pa.Array, too_long: TooLong) -> ColumnValues:
     if is_list(kind):
         return _clean_lists(values, too_long)
     if pa.types.is_struct(kind):
-        members = [_clean_plain(child, too_long) for child in values.flatten()]
+        members = [plain_values(child).then(_clean, too_long) for child in values.flatten()]
         pairs = [(field.name, member.values) for field, member in zip(kind, members, strict=True)]
         issues = tuple(issue for member in members for issue in member.issues)
         return ColumnValues(struct_of(pairs, len(values)), issues)
     return _clean_maps(values, too_long) if pa.types.is_map(kind) else ColumnValues(values)
 
 
-def _clean_plain(values: pa.Array, too_long: TooLong) -> ColumnValues:
-    return plain_values(values).then(lambda simple: _clean(simple, too_long))
-
-
 def _clean_lists(values: pa.Array, too_long: TooLong) -> ColumnValues:
     """Lists without nulls. Of a list of lists only an empty one can be sent."""
-    lists = flatten_lists(values)
+    lists = FlatLists.of(values)
     elements = plain_values(lists.elements)
     if is_list(elements.values.type):
-        present = as_mask(lists.elements.is_valid())
-        empty = lists.rebuild(pa.nulls(len(present), pa.string()), np.zeros(len(present), np.bool_))
-        (issue,) = lists.issues_of_lists((ValueIssue("nested_list", present, NESTED_LIST),))
-        return ColumnValues(empty, issues_of(issue.code, issue.rows, issue.message))
+        found = issues_of("nested_list", lists.elements.is_valid(), NESTED_LIST)
+        elements = ColumnValues(pa.nulls(len(lists.elements), pa.string()), found)
     strings = pa.types.is_string(elements.values.type)
     if not strings:  # the strings of a list count together
-        elements = elements.then(lambda simple: _clean(simple, too_long))
-    rebuilt = lists.rebuild(elements.values, as_mask(elements.values.is_valid()))
-    found = ColumnValues(rebuilt, lists.issues_of_lists(elements.issues))
-    return found.then(lambda some: fit_lists(some, too_long)) if strings else found
+        elements = elements.then(_clean, too_long)
+    rebuilt = lists.rebuild(elements.values, valid_mask(elements.values))
+    cleaned = ColumnValues(rebuilt, issues_of_lists(lists, elements.issues))
+    return cleaned.then(fit_lists, too_long) if strings else cleaned
 
 
 def _clean_maps(maps: pa.Array, too_long: TooLong) -> ColumnValues:
     """Maps with their keys as text, without the members that are null."""
-    # As lists of pairs, as Arrow doesn't flatten maps.
-    pair = pa.struct([("key", maps.type.key_type), ("value", maps.type.item_type)])
-    lists = flatten_lists(maps.cast(pa.list_(pair)))
+    lists = FlatLists.of(map_entries(maps))  # Arrow doesn't flatten maps
     keys, items = lists.elements.flatten()
     names = plain_values(keys).then(scalar_texts)
-    members = _clean_plain(items, too_long)
-    kind = pa.map_(pa.string(), members.values.type)
-    # Fields as the type has them: Arrow ends the process where they differ.
-    fields = [kind.key_field, kind.item_field]
-    pairs = pa.StructArray.from_arrays([names.values, members.values], fields=fields)
-    rebuilt = lists.rebuild(pairs, as_mask(members.values.is_valid()))
-    result = pa.Array.from_buffers(kind, len(rebuilt), rebuilt.buffers()[:2], children=[rebuilt.values])
-    return ColumnValues(result, lists.issues_of_lists(names.issues + members.issues))
+    members = plain_values(items).then(_clean, too_long)
+    result = maps_of(lists, names.values, members.values, valid_mask(members.values))
+    return ColumnValues(result, issues_of_lists(lists, names.issues + members.issues))
 
 
-def struct_of(members: Iterable[tuple[str, pa.Array]], n: int) -> pa.Array:
+def struct_of(members: Sequence[tuple[str, pa.Array]], n: int) -> pa.Array:
     """A struct array of n objects, null where all members are null; without members, n nulls."""
-    names, columns = zip(*members, strict=True) if (members := list(members)) else ((), ())
-    if not columns:
+    if not members:
         return pa.nulls(n, pa.string())
-    return pa.StructArray.from_arrays(list(columns), names=list(names), mask=all_null(columns, n))
+    names, columns = map(list, zip(*members, strict=True))
+    return pa.StructArray.from_arrays(columns, names=names, mask=pa.array(all_null(columns, n)))
 
 
-def all_null(columns: Iterable[pa.Array], n: int) -> pa.Array:
-    """Which rows are null in every column; boolean, shape (n,)."""
-    columns = list(columns)
+def all_null(columns: Sequence[pa.Array], n: int) -> RowMask:
+    """Which rows are null in every column; shape (n,)."""
     if any(column.null_count == 0 for column in columns):
-        return pa.repeat(pa.scalar(value=False), n)
-    return reduce(pc.and_, (column.is_null() for column in columns), pa.repeat(pa.scalar(value=True), n))
+        return np.zeros(n, np.bool_)
+    nulls = (as_mask(column.is_null()) for column in columns)
+    null: RowMask = np.logical_and.reduce([np.ones(n, np.bool_), *nulls])
+    return null
 
 
 def _depth(kind: pa.DataType) -> int:
@@ -172,28 +160,28 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def as_text(values: pa.Array) -> ColumnValues:
-    """Plain values as strings; lists and objects as their JSON."""
+    """Plain values as strings; JSON, lists and objects as their JSON."""
+    if is_json(values.type):
+        return ColumnValues(values.storage)
     if _depth(values.type) == 0:
         return scalar_texts(values)
-    return native_values(values, "reject").map(json_texts)
+    return native_values(values, "reject").then(json_texts)
 
 
 def element_texts(values: pa.Array) -> ColumnValues:
     """Plain values as strings; lists as lists of strings, without nulls."""
     if not is_list(values.type):
         return as_text(values)
-    lists = flatten_lists(values)
+    lists = FlatLists.of(values)
     texts = as_text(lists.elements)
-    rebuilt = lists.rebuild(strip_marks(texts.values), as_mask(texts.values.is_valid()))
-    return ColumnValues(rebuilt, lists.issues_of_lists(texts.issues))
+    rebuilt = lists.rebuild(strip_marks(texts.values), valid_mask(texts.values))
+    return ColumnValues(rebuilt, issues_of_lists(lists, texts.issues))
 
 
 def scalar_texts(values: pa.Array) -> ColumnValues:
     """Plain single values as strings: 17.0 as `17`, decimals with all digits, times as Amplitude has them."""
     kind = values.type
-    if pa.types.is_string(kind):
-        return ColumnValues(values)
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return ColumnValues(values.cast(pa.string()))
     if pa.types.is_floating(kind):
         # Whole floats without a point: pandas makes floats of integers with gaps.
@@ -201,14 +189,12 @@ def scalar_texts(values: pa.Array) -> ColumnValues:
         floats = checked.values.to_numpy(zero_copy_only=False)
         integral = (np.abs(floats) <= 2**53) & (floats == np.floor(floats))
         digits = pa.array(np.where(integral, floats, 0).astype(np.int64)).cast(pa.string())
-        return checked.map(lambda some: pc.if_else(pa.array(integral), digits, some.cast(pa.string())))
+        texts = pc.if_else(pa.array(integral), digits, checked.values.cast(pa.string()))
+        return ColumnValues(texts, checked.issues)
     if pa.types.is_date(kind):
-        return check_days(values).map(lambda days: days.cast(pa.string()))
+        return check_days(values).then(pc.cast, pa.string())
     if pa.types.is_timestamp(kind):
-        seconds = to_seconds(values)
-        return seconds.map(
-            lambda some: pc.replace_substring(some.cast(pa.string()), " ", "T", max_replacements=1)
-        )
+        return to_seconds(values).then(pc.cast, pa.string()).then(pc.replace_substring, " ", "T")
     return ColumnValues(json_texts(values))
 
 
@@ -245,7 +231,7 @@ def hex_of(values: pa.Array) -> ColumnValues:
     values = storage_array(values)
     values = values if pa.types.is_binary(values.type) else values.cast(pa.binary())
     starts, _, codes = text_layout(values)
-    digits = _HEX_DIGITS[np.stack((codes >> 4, codes & 15), axis=1)].tobytes()
+    digits = codes.tobytes().hex().encode()
     offsets = 2 * np.append(starts, len(codes)).astype(np.int32)
     texts = pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))
     return ColumnValues(blank_out(texts, values.is_null()) if values.null_count else texts)

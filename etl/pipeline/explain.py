@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ..amplitude.operators import ID_FIELDS
 from ..arrow.json_lines import Splice, json_lines
+from ..arrow.layout import as_mask
 from ..arrow.originals import original_rows, rows_with_originals
 from ..checkpoint import Checkpoint, StateDir
 from ..job import Job
-from ..mapper.column_values import as_mask
 from ..model import Batch, Mapped
 from ..reader import Source
 from ..reader.file_reader import some_rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
 from ..arrow.json_lines import Splice, json_lines
+from ..arrow.layout import valid_mask
 from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
-from ..arrow.structs import FieldPath, valid_mask, value_columns
+from ..arrow.structs import FieldPath, value_columns
 from ..errors import REMEDIES
 from ..job import Job
 from ..mapper import quoted_counts
@@ -82,11 +84,10 @@ class PropertyFigures:
 
 @dataclass(slots=True)
 class ColumnFaults:
-    """The values of a column that are wrong for one reason: how many, and which; with the first reject."""
+    """The values of a column that are wrong for one reason: how many, and which."""
 
     count: int
     values: ValueCounts
-    first: Reject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Figures:
     """
 
     def __init__(self, job: Job, splice: Splice | None = None) -> None:
-        located = [(path, spec) for path, spec in job.identification.located()]
+        located = list(job.identification.located())
         self._columns, self._splice = job.identification.columns(), splice
         self._budget = min(_MOST_BYTES, _BUDGET // len(located))
         specs = [spec for _, spec in located]
@@ -134,7 +135,7 @@ class Figures:
                 self.properties[path].add(column)
         for some in mapped.skipped:
             if len(some.rows):
-                found = self._faults(self.skipped, some.column, some.reason)
+                found = self.skipped.setdefault((some.column, some.reason), self._no_faults())
                 found.count += len(some.rows)
                 place = batch.rows.schema.get_field_index(some.column)
                 if place >= 0 and some.column not in self.hashed:
@@ -152,9 +153,8 @@ class Figures:
     def reject(self, reject: Reject) -> None:
         """Add a reject, which may come of any stage."""
         for fault in reject.faults or (RowFault("", reject.code, reject.reason),):
-            found = self._faults(self.rejected, fault.column, fault.code)
+            found = self.rejected.setdefault((fault.column, fault.code), self._no_faults())
             found.count += 1
-            found.first = found.first or reject
             if fault.value and fault.column not in self.hashed:
                 found.values.add([(fault.value, 1)])
 
@@ -203,10 +203,8 @@ class Figures:
             ],
         }
 
-    def _faults(self, known: dict[tuple[str, str], ColumnFaults], column: str, code: str) -> ColumnFaults:
-        if (column, code) not in known:
-            known[column, code] = ColumnFaults(0, ValueCounts(self._budget // 8))
-        return known[column, code]
+    def _no_faults(self) -> ColumnFaults:
+        return ColumnFaults(0, ValueCounts(self._budget // 8))
 
     def _add_samples(self, mapped: Mapped) -> None:
         batch, some = mapped.batch, mapped.identifications.slice(0, 2 * _SAMPLES)
@@ -237,9 +235,8 @@ def options_of(spec: Any) -> dict[str, Any]:
     """The keys of a spec, or of a part of it, that differ from their defaults, but for `column`."""
     found = {}
     for part in fields(spec):
-        default = part.default if part.default_factory is MISSING else part.default_factory()
         value = getattr(spec, part.name)
-        if value != default and part.name != "column":
+        if value != part.default and part.name != "column":
             found[part.name] = [options_of(step) for step in value] if part.name == "transform" else value
     return found
 
@@ -351,15 +348,12 @@ class UserCount:
                 examples.append(Example(user, _value(bundle, found)))
 
 
-def _value(bundle: FieldGroup, found: dict[str, Any]) -> object:
-    """The values of a bundle in an identification: one alone, several by name, or "unset"."""
-    values = {}
+def _value(bundle: FieldGroup, found: Any) -> object:
+    """The values of a bundle in an identification, a dict: one alone, several by name, or "unset"."""
+    values: dict[str, Any] = {}
     for path in bundle.paths:
         if path[1:2] != ("$unset",):
-            value: Any = found
-            for name in path:
-                value = value.get(name) if isinstance(value, dict) else None
-            values[path[-1]] = value
+            values[path[-1]] = reduce(lambda part, name: (part or {}).get(name), path, found)
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
         return "unset"

@@ -169,7 +169,7 @@ def plan_job(
     limits, known = known_limits(job, settings, folder)
     rules = TRANSPORT_RULES[destination.transport]
     with open_diff_base(job, folder, full=settings.full) as diff_base:
-        pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits)
+        pipeline = RowPipeline(job, JobSource(job, source), diff_base, limits=limits, sizes_only=not proof)
         figures = Figures(job, pipeline.rows.splice)
         found = Plan(
             job.name,
@@ -244,12 +244,12 @@ def guards_of(
     job, source, base, found = pipeline.job, pipeline.source, pipeline.diff_base, list[Guard]()
 
     def ask(name: str, limit: object, value: str, check: Callable[[], object]) -> None:
+        error = None
         try:
             check()
-        except GuardError as error:
-            found.append(Guard(name, str(limit), value, error))
-        else:
-            found.append(Guard(name, str(limit), value))
+        except GuardError as raised:
+            error = raised
+        found.append(Guard(name, str(limit), value, error))
 
     past = past_of(folder.checkpoint)
     last = last_rows(source, job.destination.endpoint, past, base.users)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arrow.json_lines import Splice
 from ..checkpoint.sent_file import SentEntries
-from ..encoder import Encoder, Limits, pieces
+from ..encoder import Encoder, FormEncoding, Limits, pieces
 from ..errors import SourceError
 from ..job import Job, check_columns, check_repeated, lacking, missing_columns
 from ..mapper import Mapper, framed, frames, load_transform, splice_json, within
@@ -165,8 +165,9 @@ class RowPipeline:
     """Makes the chunks of a source for one run of a job; needs neither a checkpoint nor a sender.
 
     `diff_base` is what rows are compared with, `run_id` goes into the insert_ids of events, and `limits` are
-    those of a request (None: the usual ones of the job's transport). Raises EtlError for a source that the
-    job doesn't fit.
+    those of a request (None: the usual ones of the job's transport). With `sizes_only`, bodies for the
+    Identify API are as long as they would be, but have only zeros in them. Raises EtlError for a source that
+    the job doesn't fit.
     """
 
     def __init__(
@@ -177,11 +178,13 @@ class RowPipeline:
         run_id: str = NO_RUN,
         *,
         limits: Limits | None = None,
+        sizes_only: bool = False,
     ) -> None:
         self.rows = source if isinstance(source, JobSource) else JobSource(job, source)
         self.job = job
         self.diff_base = diff_base
         self.run_id = run_id
+        self.sizes_only = sizes_only
         self.limits = limits or Settings().limits(job.destination.transport)
 
     @property
@@ -236,7 +239,8 @@ class RowPipeline:
     ) -> Iterator[list[Chunk]]:
         """As `chunks`, of the whole source, for a plan; rows are hashed only if there is a snapshot.
 
-        A thread maps and compares beside encoding. In it `look` is called with every batch as it is mapped.
+        Beside encoding, threads map and compare. In these `look` is called with every batch as it is mapped,
+        and `watch` with every batch as it is compared.
         """
         base = self.diff_base
         differ = None if base.snapshot is None or base.full else self.differ(final)
@@ -247,9 +251,9 @@ class RowPipeline:
                 yield some.mapped
 
         for row_range in self.rows.files():
-            compared = self.compared(row_range, differ, look=look)
-            with closing(prefetched(compared, depth=1)) as ahead:
-                yield from self.encoded(row_range, left(ahead))
+            mapped = left(self.compared(row_range, differ, look=look))
+            with closing(prefetched(mapped)) as ahead:
+                yield from self.encoded(row_range, ahead)
 
     def compared(
         self,
@@ -283,6 +287,8 @@ class RowPipeline:
         """The chunks of a range, a list for each piece of a batch; only the `held` rows of each, if given."""
         transport, stage = TRANSPORTS[self.job.destination.transport], self.rows.times.stage
         encoding = transport.encoding(self.run_id, self.rows.splice)
+        if self.sizes_only and isinstance(encoding, FormEncoding):
+            encoding = replace(encoding, sizes_only=True)
         encoder = Encoder(first=row_range.first, limits=self.limits, encoding=encoding)
         for piece in chain.from_iterable(map(pieces, batches)):
             with stage("encode"):

@@ -85,7 +85,8 @@ class Substitution:
 
     def line_ends(self, data: bytes) -> int:
         """Count the line ends that were replaced in the text."""
-        return sum(map(data.count, self._line_signs)) if _ESCAPED.encode() in data else 0
+        found = self._line_signs and _ESCAPED.encode() in data
+        return sum(map(data.count, self._line_signs)) if found else 0
 
     def restore(self, rows: pa.RecordBatch, data: bytes) -> pa.RecordBatch:
         """Bring back the values, as they are meant, of columns that were parsed from the text `data`."""

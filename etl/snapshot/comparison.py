@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from ..arrow.structs import valid_mask
+from ..arrow.layout import valid_mask
 from ..subject import device_keys, names_device_alone, subject_of
 from .bit_set import BitSet, KeyFilter
 from .fingerprints import LINK, owner_hashes

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow.originals import rejects_of, rows_with_originals
-from ..arrow.structs import nest_columns, value_columns
+from ..arrow.structs import nested_rows, value_columns
 from ..model import Mapped, Reject
 from ..subject import subject_of, user_keys
 from .bit_set import BitSet
@@ -179,8 +179,7 @@ class Differ:
                 columns |= {path: columns[path].take(chosen) for path in columns.keys() & group.paths}
         if not cut:
             return identifications
-        arrays = [nest_columns(field, (field.name,), columns) for field in identifications.schema]
-        return pa.RecordBatch.from_arrays(arrays, schema=identifications.schema)
+        return nested_rows(identifications.schema, columns)
 
     def _recorded(self, seen: Comparison, sent: NDArray[np.bool_]) -> Fingerprints:
         """The fingerprints that the snapshot is to have of rows of which `sent` (shape (k, p)) goes.

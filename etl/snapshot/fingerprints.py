@@ -23,7 +23,8 @@ from ..amplitude.operators import (
     UNREPEATABLE,
 )
 from ..arrow.hashing import hash_texts
-from ..arrow.structs import FieldPath, field_groups, valid_mask, value_columns
+from ..arrow.layout import valid_mask
+from ..arrow.structs import FieldPath, field_groups, value_columns
 from ..snapshot_metadata import NEWEST_HASHING
 from ..subject import Subject, subject_of
 from .value_hashes import Hashes, HashRules, hash_values, salt_of

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..amplitude.operators import ID_FIELDS
-from ..arrow.structs import valid_mask
+from ..arrow.layout import valid_mask
 from ..snapshot_metadata import FileMetadata, SnapshotHeader
 from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter

@@ -7,7 +7,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from etl.arrow.json_lines import json_lines
+from etl.arrow.distinct import countable, json_of
+from etl.arrow.json_lines import json_lines, mark_json_text
 
 DEEP = pa.array([{"a": n, "b": {"c": str(n), "d": {"e": [n]}}} for n in range(10)])
 COLUMNS = {
@@ -54,3 +55,9 @@ def test_nulls_are_left_out_or_shown() -> None:
     assert json_lines(rows) == b'{"b":"x"}\n{"a":1}\n'
     assert json_lines(rows, explicit_nulls=True) == b'{"a":null,"b":"x"}\n{"a":1,"b":null}\n'
     assert json_lines(rows.slice(0, 0)) == b""
+
+
+def test_values_are_counted_as_the_json_that_is_sent() -> None:
+    """Elements that are no text lie in a list of text with marks, which nobody is to see."""
+    lists = pa.array([["a", mark_json_text('{"b":1}'), mark_json_text("2")], ["c"], []])
+    assert json_of(countable(lists), lists.type) == ['["a",{"b":1},2]', '["c"]', "[]"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.encoder import Encoder, Limits
-from etl.encoder.cutter import RowSizes
+from etl.encoder.cutter import row_bytes
 from etl.model import Mapped, Reject
 from tests.encoder.builders import chunks_of, mapped_of, mapper_of
 from tests.examples import each_row
@@ -77,9 +77,8 @@ def test_batches_move_no_border(bad: bool, breaks: set[int]) -> None:
 def test_the_size_of_a_row_depends_on_the_row_alone(kind: str) -> None:
     column, _ = ARROW_SAMPLES[kind]
     rows = pa.RecordBatch.from_arrays([column], names=["v"])
-    alone = [RowSizes(rows.slice(at, 1)).together(0, 1) for at in range(rows.num_rows)]
-    assert RowSizes(rows).each(0, rows.num_rows).tolist() == alone
-    assert RowSizes(rows).together(0, rows.num_rows) == sum(alone)
+    alone = [row_bytes(rows.slice(at, 1)).tolist() for at in range(rows.num_rows)]
+    assert [[size] for size in row_bytes(rows).tolist()] == alone
 
 
 def test_sizes_are_about_those_of_arrow() -> None:
@@ -93,6 +92,6 @@ def test_sizes_are_about_those_of_arrow() -> None:
             "n": [1, 2, 3],
         }
     )
-    sizes = RowSizes(rows).each(0, 3)
+    sizes = row_bytes(rows)
     assert 0.8 < sizes.sum() / rows.nbytes < 1.6
     assert sizes.argmax() == 2

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.arrow.exact_json import json_column
 from etl.arrow.json_lines import json_lines
 from etl.encoder import FormEncoding, Limits
 from etl.encoder.merge import WHOLE_SHARE, merge_shares
@@ -204,10 +205,22 @@ def test_a_list_s_share_is_that_of_its_strings_however_they_are_written() -> Non
     def shares(properties: object, values: pa.Array) -> list[int]:
         mapper = mapper_of({"user_id": "id", "user_properties": {"$append": {"list": properties}}})
         (mapped,) = mapped_of(mapper, pa.table({"id": ["user-1", "user-2"], "v": values}))
-        found = merge_shares(mapped.identifications, splice_json)
+        found = merge_shares(mapped.identifications)
         assert found is not None
         return [int(share) for share in found[:, 0]]
 
     plain = shares("v", pa.array([["ä", "b"], ["c\x00"]]))
     assert plain == shares({"column": "v", "type": "json"}, pa.array(['["ä","b",5]', '["c\\u0000",{"a":1}]']))
     assert plain == [3 * WHOLE_SHARE // 1024, 2 * WHOLE_SHARE // 1024]
+
+
+@pytest.mark.parametrize("operator", LIST_OPERATORS)
+def test_a_batch_whose_json_has_no_list(operator: str) -> None:
+    """A part of objects that no row of a batch has: its column is one of lists all the same."""
+    column = {"tags": {"column": "doc", "path": "tags"}}
+    mapper = mapper_of({"user_id": "id", "user_properties": {operator: column}})
+    docs = ['{"other":1}', None, "{}", '{"tags":["a",1]}']
+    rows = pa.table({"id": ["user-1", "user-2", "user-1", "user-1"], "doc": json_column(docs)})
+    assert [one["user_properties"] for one in sent(mapped_of(mapper, rows, {3}), 10)] == [
+        {operator: {"tags": ["a", 1]}}
+    ]

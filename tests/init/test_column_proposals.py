@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etl.amplitude.limits import MAX_PROPERTIES
 from etl.init import facts
 from etl.init import proposal as proposal_module
-from etl.init.recognisers import DATE_FORMATS, fits_by_name
+from etl.init.names import texts_of
+from etl.init.recognisers import (
+    DATE_FORMATS,
+    STYLES,
+    WRITTEN_NUMBERS,
+    fits_by_name,
+    fitting,
+    style_spec,
+)
 from etl.job import ColumnSpec, Step
+from etl.mapper.numbers import SPACES
 from etl.reader import open_source
 from tests.examples import each_row
 from tests.init.proposals import (
@@ -386,7 +398,18 @@ def test_a_column_whose_values_cannot_be_sent_is_left_out_with_the_reason() -> N
 @each_row("format_", DATE_FORMATS)
 def test_what_a_format_writes_it_reads(format_: str) -> None:
     times = [datetime(year, month, 28, 23, 59, 58) for year in (1999, 2024) for month in range(1, 13)]
-    assert fits_by_name(pa.array([time.strftime(format_) for time in times]))[format_].all()
+    times += [datetime(2019, month, 8, 23, 59, 58) for month in range(1, 13)]
+    texts = [time.strftime(format_) for time in times]
+    texts += [re.sub(r"\b0(?=\d\b)", "", text) for text in texts]  # as people write days and months
+    assert fits_by_name(pa.array(texts))[format_].all()
+
+
+@given(st.data(), st.sampled_from([*STYLES]))
+def test_what_is_written_as_a_style_of_numbers_is_read(data: st.DataObject, style: str) -> None:
+    gate = re.compile(WRITTEN_NUMBERS[style].gate.replace(r"\x{2019}", "\u2019"), re.ASCII)
+    text = data.draw(st.from_regex(gate, fullmatch=True))
+    around = "".join(sorted({*"".join(texts_of("currencies")), *SPACES}))
+    assert fitting(pa.array([text]), style_spec(style, around)).all()
 
 
 def test_misfits_after_the_first_values_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

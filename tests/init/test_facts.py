@@ -34,8 +34,9 @@ def test_many_texts_are_estimated_closely_and_repeats_change_nothing() -> None:
     assert abs(counted.count - 80_000) < 1_600
 
 
-def test_a_full_sketch_stays_exact_until_one_more_comes() -> None:
-    counted = DistinctCounter(kept=100)
+def test_a_full_sketch_stays_exact_until_one_more_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etl.init.id_facts.KEPT_HASHES", 100)
+    counted = DistinctCounter()
     counted.add(pa.array([str(number) for number in range(100)]))
     assert (counted.exact, counted.count) == (True, 100)
     counted.add(pa.array(["7", "8"]))

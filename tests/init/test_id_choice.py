@@ -56,6 +56,15 @@ def test_short_ids_get_a_prefix_and_good_ones_stay(tmp_path: Path) -> None:
     assert ids_of({"user_id": LONG}) == {"user_id": ColumnSpec(column="user_id")}
 
 
+def test_short_ids_in_objects_get_a_prefix_too(tmp_path: Path) -> None:
+    lines = (f'{{"user_id": {{"$numberLong": "{number}"}}, "v": "x"}}\n' for number in range(20))
+    (tmp_path / "people.json").write_text("".join(lines))
+    source = open_source(["people.json"], folder=tmp_path)
+    job = job_of(proposed(source), source)
+    assert job.identification.fields["user_id"].path == ("$numberLong",)
+    assert rejects_of(job, source) == proposed(source).rejects == {}
+
+
 @pytest.mark.parametrize(
     ("name", "prefix"),
     [("7.csv", "user-"), ("a.csv", "user-"), ("2024_Users.csv", "users-"), ("übung.csv", "übung-")],

@@ -212,6 +212,12 @@ def test_counts_are_floored_to_seconds(counts: list[int], unit: str) -> None:
     assert outcomes(pa.array(counts, pa.int64()), type="datetime", unit=unit) == expected
 
 
+def test_the_smallest_integer_is_no_other_time() -> None:
+    smallest = pa.array([-(2**63)])
+    found = [outcomes(smallest, type="datetime", unit=unit) for unit in ("s", "ms", "us", "ns")]
+    assert found == [*[["<bad_datetime>"]] * 3, ["1677-09-21T00:12:43"]]
+
+
 def test_the_time_of_an_event() -> None:
     def moments(values: Any, **spec: Any) -> list[int]:
         identification = Identification(

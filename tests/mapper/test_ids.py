@@ -233,7 +233,7 @@ def test_any_uuid_is_an_id() -> None:
 def test_what_is_refused_depends_on_no_other_id(texts: list[str | None]) -> None:
     # An id outside ASCII makes it look at all of them.
     alone, beside = (
-        check_ids("user_id", pa.array([*texts, other], pa.string())) for other in ("user-1", "größer")
+        check_ids(pa.array([*texts, other], pa.string()), "user_id") for other in ("user-1", "größer")
     )
     assert [(one.code, one.rows.tolist()) for one in alone.issues] == [
         (one.code, one.rows.tolist()) for one in beside.issues

@@ -99,3 +99,9 @@ def test_postgres_arrays_come_back_whole(lists: list[list[str]]) -> None:
 
     texts: list[str | None] = ["{" + ",".join(map(quoted, one)) + "}" for one in lists]
     assert outcomes(texts, type="list") == lists
+
+
+def test_a_default_of_a_list_stands_where_no_row_of_the_batch_has_one() -> None:
+    expected = [["d"], ["d"]]
+    assert outcomes(['{"b":1}', None], path=("a",), default='"d"', operator="$append") == expected
+    assert outcomes(['{"b":1}', '{"a":["x"]}'], path=("a",), default='"d"', operator="$append")[0] == ["d"]
