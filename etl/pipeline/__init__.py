@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from .baseline import Recorded, record_baseline
     from .explain import Explanation, explain_user
-    from .figures import Changed
     from .plan import Plan, plan_job
     from .preview import PreviewedRow, first_rows, preview_rows, sampled_rows
     from .row_pipeline import RowPipeline
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "baseline": ("Recorded", "record_baseline"),
     "explain": ("Explanation", "explain_user"),
-    "figures": ("Changed",),
     "plan": ("Plan", "plan_job"),
     "preview": ("PreviewedRow", "first_rows", "preview_rows", "sampled_rows"),
     "row_pipeline": ("RowPipeline",),

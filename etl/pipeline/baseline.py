@@ -51,7 +51,16 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
         own, layout = destination_folder(folder, job.destination.endpoint), diff_base.layout
         if layout is None:
             raise UsageError("`changes: off` keeps no snapshot", hint="take it out of the job file")
-        _refuse_unfinished(folder)
+        left = read_in_flight(folder.in_flight)
+        with load_checkpoint(folder, left) or nullcontext() as found:
+            if found is not None and not found.progress().finished:
+                in_flight = uncommitted_flights(left, found.progress(), found)
+                if found.arrived() or in_flight != ():
+                    raise StaleCheckpointError(
+                        f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as "
+                        "it is",
+                        hint="finish that run first, or drop it with `propsync run --restart`",
+                    )
         header, links = diff_base.header(job, uuid4().hex), DeviceLinks(diff_base.snapshot)
         if layout.paired and source.repeatable:  # a row of a device alone may come before its user's
             for batch in rows.read_all():
@@ -75,15 +84,3 @@ def record_baseline(job: Job, source: Source, *, settings: Settings) -> Recorded
                 ids.finish()
             recorded.entries = renewal.finish()
     return recorded
-
-
-def _refuse_unfinished(folder: StateDir) -> None:
-    left = read_in_flight(folder.in_flight)
-    with load_checkpoint(folder, left) or nullcontext() as found:
-        if found is None or found.progress().finished:
-            return
-        if found.arrived() or uncommitted_flights(left, found.progress(), found) != ():
-            raise StaleCheckpointError(
-                f"{folder.checkpoint} keeps an unfinished run, which compares with the snapshot as it is",
-                hint="finish that run first, or drop it with `propsync run --restart`",
-            )

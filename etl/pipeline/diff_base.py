@@ -5,20 +5,23 @@ Each destination has a snapshot of its own; a run to another destination leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
+from .. import amplitude
 from ..checkpoint import StateDir
 from ..checkpoint.sent_file import SentEntries
 from ..job import Job, fingerprint
+from ..reader import Source
 from ..run_events import Warned
 from ..snapshot import (
     BitSet,
     DeviceLinks,
+    FieldGroup,
     KnownIds,
     KnownIdsWriter,
     Layout,
@@ -39,6 +42,55 @@ USUAL_ABSENT: Final = 10.0
 # A share of fewer users says little, so no limit is set unless the settings do.
 _MANY: Final = 1000
 _MANY_ABSENT: Final = 10  # a user who is unset by mistake loses something
+
+
+def increments_of(job: Job) -> list[str]:
+    """The operators of a job that count twice what is sent twice."""
+    return sorted(amplitude.UNREPEATABLE & set(job.identification.operators))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
+
+    `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
+    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
+    that it keeps to.
+    """
+
+    endpoint: str
+    fingerprint: str
+    files: int
+    counts: bool
+    resent: bool
+    layout: Layout | None
+    plan: str | None = None
+
+    @classmethod
+    def of(cls, job: Job, source: Source | None = None, *, plan: str | None = None) -> Self:
+        """The facts of a job and of the run of a source that is about to begin."""
+        return cls(
+            endpoint=job.destination.endpoint,
+            fingerprint=fingerprint(job),
+            files=len(source.files) if source else 0,
+            counts=bool(increments_of(job)),
+            resent=source is not None and source.holds_rejects,
+            layout=layout_of(job.identification, job.changes),
+            plan=plan,
+        )
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Self:
+        """The facts of plain data, as `asdict` made it."""
+        layout = plain["layout"]
+        if layout is not None:
+            groups = [{**one, "paths": tuple(map(tuple, one["paths"]))} for one in layout["bundles"]]
+            layout = Layout(layout["mode"], tuple(FieldGroup(**one) for one in groups), layout["paired"])
+        return cls(**{**plain, "layout": layout})
+
+    def header(self, number: int, run_id: str) -> SnapshotHeader:
+        """The header of a snapshot that the run number `number` leaves."""
+        return SnapshotHeader(number, run_id, self.endpoint, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -142,33 +194,34 @@ NOTHING: Final = DiffBase()
 
 
 @contextmanager
-def open_diff_base(job: Job, folder: StateDir, *, full: bool = False) -> Iterator[DiffBase]:
-    """What a run of the job compares with, while it is open. Raises StaleCheckpointError if it is unreadable.
+def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = False) -> Iterator[DiffBase]:
+    """What a run of a job compares with, while it is open. Raises StaleCheckpointError if it is unreadable.
 
     `folder` is the job's; see `destination_folder`.
     """
-    endpoint, layout = job.destination.endpoint, layout_of(job.identification, job.changes)
+    facts = JobFacts.of(about) if isinstance(about, Job) else about
+    endpoint, layout = facts.endpoint, facts.layout
+    if layout is None:
+        yield DiffBase(full=full)
+        return
     path = destination_folder(folder, endpoint).snapshot
-    with (Snapshot.open(path) if layout else None) or nullcontext() as snapshot:
-        if layout is None:
-            yield DiffBase(full=full)
-            return
-        number = snapshot.header.number + 1 if snapshot else 1
-        problem = None
+    with Snapshot.open(path) or nullcontext() as snapshot:
+        number, problem = 1, None
         if snapshot is None:
             other = None if is_there(path) else first_endpoint(folder)
             problem = other and f"is of another destination, {other}, and stays"
-        elif snapshot.header.endpoint != endpoint:
-            problem = f"is of another destination, {snapshot.header.endpoint}"
-        elif snapshot.mode != layout.mode:
-            problem = f"was made with `changes: {snapshot.mode}`"
+        else:
+            number = snapshot.header.number + 1
+            if snapshot.header.endpoint != endpoint:
+                problem = f"is of another destination, {snapshot.header.endpoint}"
+            elif snapshot.mode != layout.mode:
+                problem = f"was made with `changes: {snapshot.mode}`"
         if problem:
             warning = Warned("other_snapshot", f"the snapshot {problem}: everything counts as new")
             yield DiffBase(layout, None, full, number, (warning,))
-        elif snapshot is None:
-            yield DiffBase(layout, full=full)
         else:
-            yield DiffBase(replace(layout, hashing=snapshot.hashing), snapshot, full, number)
+            hashing = layout.hashing if snapshot is None else snapshot.hashing
+            yield DiffBase(replace(layout, hashing=hashing), snapshot, full, number)
 
 
 @contextmanager

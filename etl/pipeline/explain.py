@@ -87,18 +87,17 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
     `user` is the user id or the device id, as it is sent. Raises EtlError like `run_job`.
     """
     job = at_endpoint(job, settings)
-    folder = StateDir(settings.state_dir or job.state_dir)
-    rows = JobSource(job, source)
+    folder, rows = StateDir(settings.state_dir or job.state_dir), JobSource(job, source)
     found = Explanation(user, job.destination.endpoint)
-    mapped = []
-    for batch in rows.read_all():
-        own = _rows_of(user, rows, batch, found)
-        if own is not None:
-            mapped.append(own)
-    found.rejects = list(_past_rejects(job, folder.rejects, user))
+    mapped = [own for batch in rows.read_all() if (own := _rows_of(user, rows, batch, found)) is not None]
+    if is_there(folder.rejects):
+        with folder.rejects.open("rb") as file:
+            for reject in map(orjson.loads, file):
+                if user in _ids_of(job, reject["values"]):
+                    shown = ("source", "row", "code", "reason", "run")
+                    found.rejects.append({name: reject.get(name) for name in shown})
     with Checkpoint.look(folder.checkpoint) as checkpoint:
-        if checkpoint is not None:
-            found.unfinished = not checkpoint.progress().finished
+        found.unfinished = checkpoint is not None and not checkpoint.progress().finished
     with open_diff_base(job, folder, full=settings.full) as base:
         _look_up(base, found)
         _compare(RowPipeline(job, rows, base), mapped, found)
@@ -108,22 +107,19 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
 def _rows_of(user: str, rows: JobSource, batch: Batch, found: Explanation) -> Mapped | None:
     """Add the user's rows of a batch to `found`; return those that give an update as a batch of their own."""
     own = _named(user, rows, batch)
-    unread = [reject for reject in batch.rejects if user in _ids_of(rows.job, orjson.loads(reject.values))]
+    unread = {one.row for one in batch.rejects if user in _ids_of(rows.job, orjson.loads(one.values))}
     if not own.any() and not unread:
         return None
     mapped = rows.mapper.map(batch)
     chosen = own[mapped.kept]
-    kept = mapped.kept[chosen]
-    part = some_rows(batch, kept)
+    part = some_rows(batch, mapped.kept[chosen])
     identifications = mapped.identifications.filter(pa.array(chosen))
-    numbers = set(batch.numbers[own].tolist()) | {reject.row for reject in unread}
-    rejects = {reject.row: reject for reject in mapped.rejects if reject.row in numbers}
+    rejects = {reject.row: (reject.code, reject.reason) for reject in mapped.rejects}
     values = dict(zip(part.numbers.tolist(), _values(rows, part, identifications, mapped), strict=True))
-    for number in sorted(numbers):
-        reject = rejects.get(number)
-        code, reason = (reject.code, reject.reason) if reject else (None, None)
-        found.rows.append(UserRow(batch.source, number, values.get(number, ()), code, reason))
-    at = np.arange(len(kept))
+    for number in sorted({*batch.numbers[own].tolist(), *unread}):
+        why = rejects.get(number, (None, None))
+        found.rows.append(UserRow(batch.source, number, values.get(number, ()), *why))
+    at = np.arange(len(part.numbers))
     return replace(mapped, batch=part, kept=at, identifications=identifications, rejects=(), skipped=())
 
 
@@ -168,9 +164,8 @@ def _values(
                 value = value.get(name) if isinstance(value, dict) else None
             reason = None
             if value is None:
-                reason = skipped.get((spec.column or "", number), "no value in the source")
-                if spec.null == "unset" and reason == "no value in the source":
-                    reason = "no value in the source, so the property is removed ($unset)"
+                removed = ", so the property is removed ($unset)" if spec.null == "unset" else ""
+                reason = skipped.get((spec.column or "", number), f"no value in the source{removed}")
             elif spec.default is not None and given.get(spec.column) in (None, ""):
                 reason = "the default"
             source = given.get(spec.column)
@@ -186,49 +181,31 @@ def _decoded(identifications: pa.RecordBatch, splice: Splice | None) -> list[dic
 
 def _look_up(base: DiffBase, found: Explanation) -> None:
     """Find the user in the snapshot, as a user or as a device."""
-    if base.layout is None:
-        return
-    found.known = False
-    if base.snapshot is None:
-        return
-    for name in ID_FIELDS:
-        at = base.snapshot.find(id_keys(name, pa.array([found.user])))
-        if at[0] >= 0 and not found.known:
-            found.known, found.run = True, int(base.snapshot.runs(at)[0])
-            found.in_doubt = base.in_doubt is not None and bool(base.in_doubt.has(at)[0])
+    found.known = None if base.layout is None else False
+    if (snapshot := base.snapshot) is not None:
+        for name in ID_FIELDS:
+            at = snapshot.find(id_keys(name, pa.array([found.user])))
+            if at[0] >= 0 and not found.known:
+                found.known, found.run = True, int(snapshot.runs(at)[0])
+                found.in_doubt = base.in_doubt is not None and bool(base.in_doubt.has(at)[0])
 
 
 def _compare(pipeline: RowPipeline, mapped: list[Mapped], found: Explanation) -> None:
     """Compare the user's rows with the snapshot as a run does: once to know the end, then to send."""
-    base, differ = pipeline.diff_base, pipeline.differ()
-    if differ is None:
-        for some in mapped:
-            found.next += _decoded(some.identifications, pipeline.rows.splice)
-        return
-    final = None
+    base, differ, final = pipeline.diff_base, pipeline.differ(), None
     with TemporaryDirectory() as scratch, ExitStack() as stack:
-        if base.snapshot is not None and base.layout is not None and not base.full:
-            final = stack.enter_context(FinalChanges(base.snapshot, base.layout, Path(scratch, "final")))
+        if differ is not None and base.snapshot is not None and not base.full:
+            final = FinalChanges(base.snapshot, differ.layout, Path(scratch, "final"))
+            stack.enter_context(final)
             for compared in differ.each(mapped):
                 seen = compared.seen
                 assert seen is not None and compared.ids is not None  # noqa: S101, PT018 - there is a snapshot
                 final.add(seen, compared.ids)
                 given, differing = seen.fingerprints != 0, seen.differing
-                for column, name in enumerate(base.layout.names):
+                for column, name in enumerate(differ.layout.names):
                     for row in np.flatnonzero(given[:, column]).tolist():
                         found.properties[name] = "differs" if differing[row, column] else "same"
             final.finish()
         again = pipeline.differ(final)
-        for compared in again.each(mapped) if again else ():
-            found.next += _decoded(compared.mapped.identifications, pipeline.rows.splice)
-
-
-def _past_rejects(job: Job, path: Path, user: str) -> Iterator[dict[str, Any]]:
-    """The user's rows in a file of rejects, as its lines have them."""
-    if not is_there(path):
-        return
-    with path.open("rb") as file:
-        for line in file:
-            reject = orjson.loads(line)
-            if user in _ids_of(job, reject["values"]):
-                yield {name: reject.get(name) for name in ("source", "row", "code", "reason", "run")}
+        for some in mapped if again is None else (compared.mapped for compared in again.each(mapped)):
+            found.next += _decoded(some.identifications, pipeline.rows.splice)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from itertools import chain
-from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -16,80 +15,18 @@ from ..arrow.hashing import without_users
 from ..checkpoint import Checkpoint, Progress, StateDir
 from ..checkpoint.in_flight_file import Flight, InFlightContents
 from ..checkpoint.sent_file import SentEntries
-from ..job import Job, fingerprint
+from ..job import Job
 from ..model import RowRange
 from ..ranges import RangeSet
-from ..reader import Source
-from ..snapshot import (
-    BitSet,
-    FieldGroup,
-    KnownIds,
-    Layout,
-    Snapshot,
-    SnapshotHeader,
-    SnapshotWriter,
-    layout_of,
-)
+from ..snapshot import BitSet, KnownIds, Snapshot, SnapshotHeader, SnapshotWriter, layout_of
 from ..state_files import is_there, state_error
 from .destination_folder import destination_folder
-from .diff_base import INVALIDATED, DiffBase, renewed_ids
-from .precheck import increments_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFacts:
-    """What a checkpoint keeps of its job, so that its run can be ended when the job file is another one.
-
-    `files` is how many the source has; behind them come the users who left. `counts`: it has increments.
-    `resent`: its source are rejects. `layout` None: nothing is compared. `plan`: the digest of the plan
-    that it keeps to.
-    """
-
-    endpoint: str
-    fingerprint: str
-    files: int
-    counts: bool
-    resent: bool
-    layout: Layout | None
-    plan: str | None = None
-
-    @classmethod
-    def of(cls, job: Job, source: Source) -> Self:
-        """The facts of a run that is about to begin."""
-        return cls(
-            endpoint=job.destination.endpoint,
-            fingerprint=fingerprint(job),
-            files=len(source.files),
-            counts=bool(increments_of(job)),
-            resent=source.holds_rejects,
-            layout=layout_of(job.identification, job.changes),
-        )
-
-    @classmethod
-    def read(cls, plain: Mapping[str, Any]) -> Self:
-        """The facts of plain data, as `asdict` made it."""
-        layout = plain["layout"]
-        if layout is not None:
-            paths = [tuple(map(tuple, bundle["paths"])) for bundle in layout["bundles"]]
-            pairs = zip(layout["bundles"], paths, strict=True)
-            bundles = tuple(FieldGroup(**{**bundle, "paths": found}) for bundle, found in pairs)
-            layout = Layout(layout["mode"], bundles, layout["paired"])
-        return cls(**{**plain, "layout": layout})
-
-    def header(self, number: int, run_id: str) -> SnapshotHeader:
-        """The header of a snapshot that the run number `number` leaves."""
-        return SnapshotHeader(number, run_id, self.endpoint, self.fingerprint)
+from .diff_base import INVALIDATED, DiffBase, JobFacts, open_diff_base, renewed_ids
 
 
 def restarted_id(run_id: str) -> str:
     """The id in the header of a snapshot that has what was accepted of a run that will not be resumed."""
     return f"{run_id}-restarted"
-
-
-def base_id(folder: StateDir, facts: JobFacts) -> str:
-    """The run that made the snapshot with which a run compares; "" if there is none that fits."""
-    with _fitting_snapshot(folder, facts) as found:
-        return "" if found is None else found.header.run_id
 
 
 def uncommitted_flights(
@@ -123,16 +60,13 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
     """
     progress = found.progress()
     facts = JobFacts.read(progress.about)
-    if facts.layout is None:
-        return
-    own = destination_folder(folder, facts.endpoint)
     header = facts.header(progress.number, restarted_id(progress.run_id))
-    with _fitting_snapshot(folder, facts) as old:
-        old_id = "" if old is None else old.header.run_id
-        if old_id == header.run_id:
+    with open_diff_base(facts, folder) as base:
+        if base.layout is None or base.run_id == header.run_id:
             return
-        if flights is None or progress.base != old_id:
-            _invalidate(own, facts.layout, old, header, (entries.keys for entries in found.sent()))
+        own = destination_folder(folder, facts.endpoint)
+        if flights is None or progress.base != base.run_id:
+            _invalidate(own, base, header, (entries.keys for entries in found.sent()))
             return
 
         def entries() -> Iterator[SentEntries]:
@@ -142,8 +76,7 @@ def keep_accepted(folder: StateDir, found: Checkpoint, flights: Sequence[Flight]
                 nothing = np.empty((len(flight.keys), 0), np.uint64)
                 yield SentEntries(flight.file, flight.first, flight.keys, nothing, "in_doubt")
 
-        diff_base = DiffBase(facts.layout, old)
-        diff_base.renew(own.snapshot, header, entries, facts.files, _unchanged(found, old))
+        base.renew(own.snapshot, header, entries, facts.files, _unchanged(found, base))
 
 
 def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, ...]] | None:
@@ -154,13 +87,13 @@ def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, 
     """
     progress, changes = found.progress(), None
     facts = JobFacts.read(progress.about)
-    if facts.layout is None:
-        return None
-    own, header = destination_folder(folder, facts.endpoint), facts.header(progress.number, progress.run_id)
-    with _fitting_snapshot(folder, facts) as old:
-        if old is None or old.header.run_id != progress.run_id:
-            diff_base, unchanged = DiffBase(facts.layout, old), _unchanged(found, old)
-            changes = diff_base.renew(own.snapshot, header, found.sent, facts.files, unchanged)
+    header = facts.header(progress.number, progress.run_id)
+    with open_diff_base(facts, folder) as base:
+        if base.layout is None:
+            return None
+        own = destination_folder(folder, facts.endpoint)
+        if base.run_id != progress.run_id:
+            changes = base.renew(own.snapshot, header, found.sent, facts.files, _unchanged(found, base))
     if is_there(own.ids):
         with renewed_ids(own, header) as ids:
             for entries in found.sent((facts.files, 0)):
@@ -171,27 +104,21 @@ def write_snapshot(folder: StateDir, found: Checkpoint) -> dict[str, tuple[int, 
 
 
 def invalidate_lost(folder: StateDir, left: InFlightContents | None, job: Job) -> None:
-    """Put all users in doubt whom a run with a lost checkpoint may have sent something. Raises StateError."""
+    """Put all users in doubt whom a run with a lost checkpoint may have sent something.
+
+    It stays known which users there are, so that it shows who left. Raises StateError, StaleCheckpointError.
+    """
     if left is not None and left.finished:
         return
-    layout = layout_of(job.identification, job.changes)
-    endpoints = {job.destination.endpoint, *([left.mark.endpoint] if left else [])}
-    for endpoint in sorted(endpoints):
+    layout, number = layout_of(job.identification, job.changes), left.mark.number if left else 1
+    for endpoint in sorted({job.destination.endpoint, *([left.mark.endpoint] if left else [])}):
         own = destination_folder(folder, endpoint)
-        invalidate_all(own, layout, endpoint, left.mark.number if left else 1)
-
-
-def invalidate_all(folder: StateDir, layout: Layout | None, endpoint: str, number: int) -> None:
-    """Keep the users of the snapshot, so that it is known who left, but none of their values.
-
-    For the run `number`, of which nothing is known any more. Raises StateError, StaleCheckpointError.
-    """
-    with Snapshot.open(folder.snapshot) or nullcontext() as old:
-        if old is not None and (layout is None or old.mode != layout.mode):
-            remove_snapshot(folder)
-        elif layout is not None and (old is not None or is_there(folder.ids)):
-            header = old.header if old else SnapshotHeader(number, "", endpoint, INVALIDATED)
-            _invalidate(folder, layout, old, replace(header, run_id=uuid4().hex), ())
+        with Snapshot.open(own.snapshot) or nullcontext() as old:
+            if old is not None and (layout is None or old.mode != layout.mode):
+                remove_snapshot(own)
+            elif layout is not None and (old is not None or is_there(own.ids)):
+                header = old.header if old else SnapshotHeader(number, "", endpoint, INVALIDATED)
+                _invalidate(own, DiffBase(layout, old), replace(header, run_id=uuid4().hex), ())
 
 
 def remove_snapshot(folder: StateDir) -> None:
@@ -202,33 +129,20 @@ def remove_snapshot(folder: StateDir) -> None:
         raise state_error(folder.snapshot, error) from error
 
 
-@contextmanager
-def _fitting_snapshot(folder: StateDir, facts: JobFacts) -> Iterator[Snapshot | None]:
-    """The snapshot of a run's destination; None if the run can't compare with it."""
-    if facts.layout is None:
-        yield None
-        return
-    with Snapshot.open(destination_folder(folder, facts.endpoint).snapshot) or nullcontext() as found:
-        fits = found and found.header.endpoint == facts.endpoint and found.mode == facts.layout.mode
-        yield found if fits else None
-
-
-def _unchanged(found: Checkpoint, old: Snapshot | None) -> BitSet | None:
+def _unchanged(found: Checkpoint, base: DiffBase) -> BitSet | None:
     """The entries of the old snapshot whose values the run found to be the same; None if that is unknown."""
     data = found.unchanged()
-    if data is None or old is None or old.header.run_id != found.progress().base:
+    if data is None or base.snapshot is None or base.run_id != found.progress().base:
         return None
-    return BitSet.read(len(old), data)
+    return BitSet.read(len(base.snapshot), data)
 
 
 def _invalidate(
-    folder: StateDir,
-    layout: Layout,
-    old: Snapshot | None,
-    header: SnapshotHeader,
-    sent: Iterable[NDArray[np.uint64]],
+    folder: StateDir, base: DiffBase, header: SnapshotHeader, sent: Iterable[NDArray[np.uint64]]
 ) -> None:
     """Keep the users of the old snapshot, and those who were or may have been `sent` something, in doubt."""
+    layout, old = base.layout, base.snapshot
+    assert layout is not None  # noqa: S101 - nothing is in doubt where nothing is compared
     with (
         SnapshotWriter(folder.snapshot, layout, replace(header, job=INVALIDATED), old=old) as renewal,
         KnownIds.open(folder.ids) or nullcontext() as ids,

@@ -22,26 +22,24 @@ from ..reader import Source
 from ..run_events import Listener, Progressed, Started, Warned
 from ..snapshot import DiffedBatch
 from ..text import html_table, span
-from .commit import check_rejects
 from .destination_folder import destination_folder
-from .diff_base import open_diff_base
+from .diff_base import increments_of, open_diff_base
 from .figures import Changed, Figures, UserCount
-from .precheck import (
+from .guards import (
     LargeNumbers,
-    Precheck,
     check_repeat,
     check_rows,
-    increments_of,
     job_warnings,
     last_rows,
     no_rows_error,
-    precheck,
     requires_rows,
     source_warnings,
 )
+from .precheck import Precheck, precheck
 from .removed_users import RemovedUsers, find_removed_users
 from .row_pipeline import JobSource, RowPipeline
 from .saved_plan import PlanInputs, SavedPlan, plan_dict
+from .send_loop import check_rejects
 from .settings import Settings, at_endpoint, known_limits
 from .source_files import first_digests
 

@@ -1,123 +1,41 @@
-"""What is checked before a run sends anything: rows, a repeated source, changed users. And its warnings."""
+"""The look before sending: what differs from the snapshot once all rows of a source are applied.
+
+On most nights few rows may be sent. They are kept as they stand in the source, so that the pass that sends
+them maps, compares and encodes them as if it had read them there; the rows left out count as unchanged.
+"""
 
 from __future__ import annotations
 
+import pickle
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
+import numpy as np
 import pyarrow as pa
 
-from .. import amplitude
-from ..checkpoint import Checkpoint, PastRun, StateDir, mark_of
-from ..errors import RepeatedSourceError, TooFewRowsError, TooManyChangesError, UsageError
-from ..job import Job
-from ..mapper import holds_bytes
-from ..model import Chunk, CommittedRows, RowRange, SkippedCounts, Tally, counts_of
-from ..reader import Source
-from ..run_events import Warned
+from ..arrow.exact_json import is_json
+from ..arrow.plain_arrays import plain_rows, plain_schema
+from ..checkpoint import Checkpoint, StateDir
+from ..errors import TooManyChangesError
+from ..mapper import join_batches
+from ..model import Batch, CommittedRows, RowRange, Tally, counts_of
+from ..reader.file_reader import RowSpans, some_rows
 from ..snapshot import DiffedBatch, FinalChanges, Layout
-from ..subject import Subject
-from .changed_rows import ChangedRows
+from .device_owners import DeviceOwners
 from .row_pipeline import RowPipeline
-from .settings import RowMinimum, Settings
-from .unfinished import entry_of
+from .settings import Settings
 
 # After so many batches free memory is given back: what is kept of each cuts it up more and more.
 _TRIMMED: Final = 64
-
-
-def increments_of(job: Job) -> list[str]:
-    """The operators of a job that count twice what is sent twice."""
-    return sorted(amplitude.UNREPEATABLE & set(job.identification.operators))
-
-
-# --- rows ------------------------------------------------------------------------------------------------
-
-
-def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int) -> int | None:
-    """How many rows the last finished run had; if that is unknown, as many as there are known `users`.
-
-    None if there is nothing to compare with: rejects that are sent again are no export of all users.
-    """
-    if source.holds_rejects:
-        return None
-    found = [run.rows for run in past if run.endpoint == endpoint and not run.resent]
-    return found[0] if found else users or None
-
-
-def check_rows(source: Source, minimum: RowMinimum | None, last: int | None) -> None:
-    """Raise TooFewRowsError for a source with too few rows, or with none where the last run had some.
-
-    Raises UsageError for a stream of which more than one row is required: it can't be counted first.
-    """
-    needed = 1 if last else 0
-    if minimum is not None:
-        needed = minimum.rows(last) or 0
-        if not source.repeatable and minimum.count not in {0, 1}:
-            raise UsageError(
-                "the rows of a stream can't be counted before they are sent, so --min-rows has no meaning",
-                hint="save it to a file and name that, or leave the option out",
-            )
-    if needed <= 1:
-        if needed and source.has_rows() is False:
-            raise no_rows_error(last)
-        return
-    rows = source.count_rows(needed)
-    if rows == 0:
-        raise no_rows_error(last)
-    if rows < needed:
-        what = f"{minimum} of them" if minimum and minimum.percent is not None else f"{needed:,}"
-        before = f"the last finished run had {last:,}, " if last is not None else ""
-        raise TooFewRowsError(
-            f"the source has {rows:,} rows; {before}and --min-rows is {what}; nothing was sent",
-            hint="is the export whole? If it is, run with a lower --min-rows, or with --min-rows 0",
-        )
-
-
-def no_rows_error(last: int | None) -> TooFewRowsError:
-    """The error for a source without rows."""
-    before = f", and the last finished run had {last:,}" if last else ""
-    return TooFewRowsError(
-        f"the source has no rows{before}; nothing was sent",
-        hint="is the export whole? If there is nothing to send, run with --min-rows 0",
-    )
-
-
-def requires_rows(settings: Settings, last: int | None) -> bool:
-    """Whether a source without any row is refused."""
-    return bool(last) if settings.min_rows is None else (settings.min_rows.rows(last) or 0) > 0
-
-
-# --- a source that was sent before -----------------------------------------------------------------------
-
-
-def check_repeat(
-    job: Job, source: Source, past: Sequence[PastRun], digests: Mapping[int, str], *, again: bool
-) -> tuple[Warned, ...]:
-    """Raise RepeatedSourceError if the last finished run sent increments of this very source.
-
-    If it sent only some of the files, or `again` allows it, the warnings say so.
-    """
-    names, endpoint = ", ".join(increments_of(job)), job.destination.endpoint
-    if not names or not source.repeatable or source.has_rows() is False:
-        return ()
-    marks = [mark_of(entry_of(file), digests.get(number)) for number, file in enumerate(source.files)]
-    found = {run.overlap(marks) for run in past if run.endpoint == endpoint and run.counted}
-    if "all" in found and not again:
-        raise RepeatedSourceError(
-            f"the last finished run sent this very source, and {names} would count twice; nothing was sent",
-            hint="wait for a new export; if these rows are to count once more, run with --again",
-        )
-    if found & {"all", "some"}:
-        which = "these files" if "all" in found else "some of these files"
-        return (Warned("again", f"{which} were sent before, and {names} count again"),)
-    return ()
-
-
-# --- changed users ---------------------------------------------------------------------------------------
+# What is kept of several batches is kept together, so that mapping it costs what its rows cost.
+_TOGETHER_ROWS: Final = 16_384
+_TOGETHER_BYTES: Final = 4 << 20
+_MOST_BYTES: Final = 256 << 20
 
 
 class Precheck:
@@ -130,10 +48,9 @@ class Precheck:
         self.final = final
         self._counts = any(bundle.unrepeatable for bundle in layout.bundles)
         self._must_send = False  # a row that is sent whatever the other rows have
-        self._same: list[RowRange] = []  # nothing differs, and nothing is rejected
-        self._overwritten: list[RowRange] = []  # the same, or what differs is overwritten by a later row
         self._ends: dict[int, int] = {}
-        self._skipped: list[tuple[RowRange, SkippedCounts]] = []  # of batches that have some
+        self._same: list[CommittedRows] = []  # nothing differs, and nothing is rejected
+        self._overwritten: list[CommittedRows] = []  # the same, or a later row overwrites what differs
 
     def add(self, compared: DiffedBatch) -> None:
         """Add a batch that was compared as if every difference were to be sent."""
@@ -145,15 +62,11 @@ class Precheck:
         if len(mapped.kept):
             self._must_send |= self._counts or bool((seen.unknown & ~seen.overtaken).any())
         if not mapped.rejects:
-            row_range = RowRange(batch.file, batch.first, batch.stop)
-            if mapped.skipped:
-                self._skipped.append((row_range, counts_of(mapped.skipped)))
-            for ranges in (self._overwritten, self._same)[: 1 if len(mapped.kept) else 2]:
-                last = ranges[-1] if ranges else RowRange(-1)
-                if (last.file, last.stop) == (batch.file, batch.first):
-                    ranges[-1] = RowRange(batch.file, last.first, batch.stop)
-                else:
-                    ranges.append(row_range)
+            row_range, n = RowRange(batch.file, batch.first, batch.stop), batch.stop - batch.first
+            rows = CommittedRows(row_range, Tally(rows=n, unchanged=n), skipped=counts_of(mapped.skipped))
+            _extend(self._overwritten, rows)
+            if not len(mapped.kept):
+                _extend(self._same, rows)
 
     def committed(self) -> list[CommittedRows]:
         """The ranges at the start and the end of each file in which nothing is sent, as committed.
@@ -165,19 +78,8 @@ class Precheck:
             ranges = self._overwritten
         elif self.final.reaches_back:
             ranges = []
-        found = []
-        for one in ranges:
-            stop = one.stop or one.first
-            if one.first == 1 or stop == self._ends[one.file]:
-                skipped = Counter[tuple[str, str]]()
-                for part, counts in self._skipped:  # a range is made of whole batches
-                    if part.file == one.file and one.first <= part.first < stop:
-                        for column, reason, count in counts:
-                            skipped[column, reason] += count
-                rows = Tally(rows=stop - one.first, unchanged=stop - one.first)
-                flat = tuple((*named, count) for named, count in skipped.items())
-                found.append(CommittedRows(one, rows, skipped=flat))
-        return found
+        places = ((rows, rows.row_range) for rows in ranges)
+        return [rows for rows, one in places if one.first == 1 or one.stop == self._ends[one.file]]
 
     def check(self, most: float, pipeline: RowPipeline) -> None:
         """Raise TooManyChangesError if more than `most` percent of the known users changed.
@@ -191,6 +93,19 @@ class Precheck:
                 "nothing was sent",
                 hint="look at it with `propsync check`; if it is right, run with --max-changes 100%",
             )
+
+
+def _extend(ranges: list[CommittedRows], rows: CommittedRows) -> None:
+    """Add rows: to the last range, if they come just behind it."""
+    last, here = ranges[-1].row_range if ranges else RowRange(-1), rows.row_range
+    if (last.file, last.stop) == (here.file, here.first):
+        before, skipped = ranges.pop(), Counter[tuple[str, str]]()
+        for column, reason, count in (*before.skipped, *rows.skipped):
+            skipped[column, reason] += count
+        counts = tuple((*named, count) for named, count in skipped.items())
+        joined = replace(here, first=last.first)
+        rows = CommittedRows(joined, before.tally + rows.tally, skipped=counts)
+    ranges.append(rows)
 
 
 def precheck(pipeline: RowPipeline, path: Path, kept: ChangedRows | None = None) -> Precheck | None:
@@ -251,56 +166,110 @@ def check_changes(
     return found.final
 
 
-# --- warnings ---------------------------------------------------------------------------------------------
+# --- the rows that may be sent ----------------------------------------------------------------------------
 
 
-class LargeNumbers:
-    """Warns of each property with whole numbers that a browser shows with other digits, once."""
+class ChangedRows(AbstractContextManager["ChangedRows"]):
+    """Takes all batches of a source, compared in source order as if every difference were to be sent.
 
-    def __init__(self, warn: Callable[[Warned], None]) -> None:
-        self._warn = warn
-        self._warned: frozenset[str] = frozenset()
+    Use it as a context manager. `complete` says whether it has all rows that may be sent. It has none where
+    they take more than 256 MB, where a file beside `path` can't be written, and where other rows matter, too.
+    What memory doesn't hold is in a file without a name, which is gone with the process.
+    """
 
-    def look(self, chunk: Chunk) -> None:
-        """Check a chunk that is to be sent."""
-        for name in sorted(chunk.large - self._warned):
-            text = (
-                f"{name}: whole numbers above {amplitude.MAX_SAFE_INTEGER:,} are sent as they are, but "
-                "browsers show them with other digits; as text (`type: string`) they keep them"
-            )
-            self._warn(Warned("large_numbers", text))
-        self._warned |= chunk.large
+    def __init__(self, path: Path) -> None:
+        self.complete = False
+        self._path = path
+        self._keeps = True
+        self._together: list[Batch] = []
+        self._rows = self._bytes = 0  # of `_together`
+        self._schema: pa.Schema | None = None  # of the rows that these were taken from
+        self._file: IO[bytes] | None = None
+        self._places: list[tuple[int, int]] = []  # of each piece: the source's file, the place in `_file`
+        self._owners = DeviceOwners()  # by rows that are left out
 
+    def __exit__(self, *_: object) -> None:
+        self.drop()
 
-def job_warnings(job: Job) -> list[Warned]:
-    """Warnings about a job, before it is run."""
-    found = []
-    identification = job.identification
-    names = ", ".join(increments_of(job))
-    if names and not amplitude.TRANSPORT_RULES[job.destination.transport].counts_once:
-        text = (
-            f"{names}: what is sent again after a lost answer may count twice; over `transport: batch` it "
-            "counts once"
-        )
-        found.append(Warned("unrepeatable", text))
-    if Subject.of(identification.fields).link is not None:
-        found.append(Warned("linked", "user_id and device_id are both mapped: Amplitude links them for good"))
-    return found
+    @property
+    def size(self) -> int:
+        """About how many bytes the kept rows take."""
+        return self._bytes + (0 if self._file is None else self._file.tell())
 
+    def drop(self) -> None:
+        """Keep nothing: the source has to be read again."""
+        self.complete = self._keeps = False
+        self._together, self._owners = [], DeviceOwners()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
 
-def source_warnings(job: Job, source: Source) -> list[Warned]:
-    """Warnings about a source, before a job is run on it."""
-    found = list(source.warnings)
-    found += (Warned("header", text) for text in source.remarks(job.identification.columns()))
-    typed = [file for file, known in enumerate(source.files) if known.format in {"parquet", "arrow"}]
-    for name in Subject.of(job.identification.fields).fields:
-        spec = job.identification.fields[name]
-        if spec.column is not None and not spec.transform:
-            files = (file for file in typed if spec.column in source.names(file))
-            if any(holds_bytes(source.schema(file).field(spec.column).type) for file in files):
-                text = (
-                    f"{name}: column {spec.column} holds bytes, which are sent as hexadecimal digits; "
-                    "say so with `transform: [hex]`, or with `transform: [uuid]` if your other data has UUIDs"
-                )
-                found.append(Warned("binary_id", text))
-    return found
+    def add(self, compared: DiffedBatch) -> None:
+        """Take the next batch; of its rows those are kept that are sent, rejected or lack a skipped value."""
+        mapped, seen, places = compared.mapped, compared.seen, compared.mapped.kept
+        batch = mapped.batch
+        if not self._keeps or seen is None or compared.rows is None:
+            return
+        if paired := seen.keys.shape[1] == 2:
+            self._owners.learn(np.delete(seen.keys, compared.rows, axis=0))
+        linked = self._owners.users(seen.keys[compared.rows]) is not None
+        # What type such columns have depends on which of their values come together.
+        typeless = batch.originals is None and any(map(is_json, batch.rows.schema.types))
+        if linked or typeless:
+            self.drop()
+            return
+        if mapped.rejects or mapped.skipped:
+            rows = [np.array([reject.row for reject in mapped.rejects], np.int64), batch.numbers[places]]
+            rows += [some.rows for some in mapped.skipped]
+            places = np.flatnonzero(np.isin(batch.numbers, np.concatenate(rows)))
+        last, schema = self._together[-1] if self._together else None, plain_schema(batch.rows.schema)
+        other = last is not None and (last.file, self._schema) != (batch.file, schema)
+        if other or (last is not None and paired and len(places)):
+            self._write()  # whose a device is, is learned batch by batch
+        elif last is not None and not len(places) and not batch.rejects:
+            self._together[-1] = replace(last, stop=batch.stop)
+            return
+        kept = some_rows(batch, places)
+        self._schema, kept = schema, replace(kept, rows=plain_rows(kept.rows))
+        self._together.append(kept)
+        self._rows += len(places) + len(kept.rejects)
+        self._bytes += kept.rows.nbytes
+        if self._rows >= _TOGETHER_ROWS or self._bytes >= _TOGETHER_BYTES:
+            self._write()
+
+    def finish(self) -> None:
+        """All batches were taken."""
+        self._owners = DeviceOwners()
+        self._together = [join_batches(self._together)] if self._together else []
+        self.complete = self._keeps
+        if self._file is not None and self._keeps:
+            self._file.flush()  # a worker process has the file, but not what waits for it
+
+    def batches(self, ranges: Sequence[RowRange]) -> Iterator[Batch]:
+        """What is kept of ascending ranges of one file, in batches that tile them."""
+        spans = RowSpans([(one.first, one.stop) for one in ranges])
+        for piece in self._pieces(ranges[0].file):
+            for low, high in spans.within(piece.first, piece.stop):
+                yield piece.between(low, high or piece.stop)
+
+    def _pieces(self, file: int) -> Iterator[Batch]:
+        for number, place in self._places:
+            if number == file and self._file is not None:
+                self._file.seek(place)
+                yield pickle.load(self._file)  # noqa: S301 - nobody else can open the file
+        yield from (piece for piece in self._together if piece.file == file)
+
+    def _write(self) -> None:
+        """Write what was gathered as one piece."""
+        piece, self._together = join_batches(self._together), []
+        self._rows = self._bytes = 0
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - closed on exit
+            self._places.append((piece.file, self._file.tell()))
+            pickle.dump(piece, self._file, protocol=5)
+            if self._file.tell() > _MOST_BYTES:
+                self.drop()
+        except OSError:
+            self.drop()

@@ -10,15 +10,13 @@ import asyncio
 import queue
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing, closing, nullcontext, suppress
 from typing import Any, TypeAlias, TypeVar
 
 from ..model import Chunk
 
 _T = TypeVar("_T")
-_Asked: TypeAlias = "queue.SimpleQueue[asyncio.Future[_T | None] | None]"
-_Ready: TypeAlias = "queue.Queue[tuple[_T | None, BaseException | None]]"
-
 # The chunks of a run as they get ready, until the event is set.
 ChunkStream: TypeAlias = Callable[[asyncio.Event], AsyncGenerator[list[Chunk], None]]
 
@@ -33,9 +31,24 @@ def prefetched(items: Iterator[_T], *, depth: int = 1) -> Generator[_T, None, No
 
     Closing the generator ends the thread, unless it is stuck in `items`.
     """
-    ready: _Ready[_T] = queue.Queue(depth)
+    ready = queue.Queue[tuple[_T | None, BaseException | None]](depth)
     stopped = threading.Event()
-    threading.Thread(target=_fill, args=(items, ready, stopped), name="read", daemon=True).start()
+
+    def put(item: _T | None, error: BaseException | None = None) -> bool:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                ready.put((item, error), timeout=_POLL_SECONDS)
+                return True
+        return False
+
+    def fill() -> None:
+        try:
+            if all(map(put, items)):
+                put(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where the items are used
+            put(None, error)
+
+    threading.Thread(target=fill, name="read", daemon=True).start()
     try:
         while True:
             try:  # in short waits: a Ctrl-C just before a wait would not end that
@@ -51,36 +64,19 @@ def prefetched(items: Iterator[_T], *, depth: int = 1) -> Generator[_T, None, No
         stopped.set()
 
 
-def _fill(items: Iterator[_T], ready: _Ready[_T], stopped: threading.Event) -> None:
-    """Put the items, and then None or the error that ended them, until it is stopped."""
-
-    def put(item: _T | None, error: BaseException | None = None) -> bool:
-        while not stopped.is_set():
-            with suppress(queue.Full):
-                ready.put((item, error), timeout=_POLL_SECONDS)
-                return True
-        return False
-
-    try:
-        if all(put(item) for item in items):
-            put(None)
-    except BaseException as error:  # noqa: BLE001 - raised again where the items are used
-        put(None, error)
-
-
 async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGenerator[_T, None]:
     """Yield the items in order, with one more in the making; end early once `stopped` is set.
 
     `made` is only touched by one thread. Its errors are raised here.
     """
-    asked: _Asked[_T] = queue.SimpleQueue()
+    asked = queue.SimpleQueue[Future[_T | None] | None]()
     thread = threading.Thread(target=_answer, args=(made, asked), name="produce", daemon=True)
     thread.start()
 
     def ask() -> asyncio.Future[_T | None]:
-        future: asyncio.Future[_T | None] = asyncio.get_running_loop().create_future()
+        future = Future[_T | None]()
         asked.put(future)
-        return future
+        return asyncio.wrap_future(future)
 
     try:
         async with aclosing(one_ahead(ask, stopped)) as found:
@@ -89,6 +85,17 @@ async def prefetch_chunks(made: Iterator[_T], stopped: asyncio.Event) -> AsyncGe
     finally:
         asked.put(None)
         thread.join(_JOIN_SECONDS if not stopped.is_set() else 0.1)
+
+
+def _answer(made: Iterator[_T], asked: queue.SimpleQueue[Future[_T | None] | None]) -> None:
+    """Make an item for each future, until there is none; in a thread of its own."""
+    with closing(made) if isinstance(made, Generator) else nullcontext():
+        while (future := asked.get()) is not None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(next(made, None))
+                except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+                    future.set_exception(error)
 
 
 async def one_ahead(
@@ -108,25 +115,3 @@ async def one_ahead(
     finally:
         stopping.cancel()
         coming.cancel()
-
-
-def _answer(made: Iterator[_T], asked: _Asked[_T]) -> None:
-    """Make an item for each future, until there is none; in a thread of its own."""
-
-    def resolve(future: asyncio.Future[_T | None], item: _T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(item)
-        else:
-            future.set_exception(error)
-
-    with closing(made) if isinstance(made, Generator) else nullcontext():
-        while (future := asked.get()) is not None:
-            item, error = None, None
-            try:
-                item = next(made, None)
-            except BaseException as raised:  # noqa: BLE001 - raised again where it was asked for
-                error = raised
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                future.get_loop().call_soon_threadsafe(resolve, future, item, error)

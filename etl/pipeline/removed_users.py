@@ -21,6 +21,7 @@ from ..run_events import Warned
 from ..snapshot import BitSet, DiffedBatch, KnownIds, KnownIdsWriter, SeenUsers, add_unchanged
 from ..subject import Subject, user_keys
 from .diff_base import renewed_ids
+from .prefetch import prefetched
 from .row_pipeline import HeldOf, RowPipeline
 
 # In place of a file's name, since these rows are in no file.
@@ -109,27 +110,28 @@ def find_removed_users(
     `record`: ids are kept, so that users who leave later are known by id.
     """
     source, snapshot = pipeline.source, pipeline.diff_base.snapshot
-    if pipeline.job.changes.absent == "keep" or not source.repeatable:
+    everybody = not source.holds_rejects
+    if pipeline.job.changes.absent == "keep" or not source.repeatable or not (record or everybody):
         yield None
         return
-    seen = SeenUsers(snapshot) if snapshot is not None and not source.holds_rejects else None
+    seen = SeenUsers(snapshot) if snapshot is not None and everybody else None
     named = unread = 0
-    if record or not source.holds_rejects:
-        header = pipeline.diff_base.header(pipeline.job, pipeline.run_id)
-        with renewed_ids(folder, header) if record else nullcontext() as renewal:
-            for row_range in pipeline.rows.files():
-                with closing(pipeline.rows.prefetched(row_range)) as batches:
-                    for batch in batches:
-                        ids = pipeline.rows.mapper.ids(batch)
-                        named += ids.num_rows
-                        unread += batch.stop - batch.first - ids.num_rows
-                        if renewal is not None:
-                            renewal.add(ids)
-                        if seen is not None:
-                            seen.see(user_keys(ids))
+    header = pipeline.diff_base.header(pipeline.job, pipeline.run_id)
+    with (
+        renewed_ids(folder, header) if record else nullcontext() as renewal,
+        closing(prefetched(pipeline.rows.read_all())) as batches,
+    ):
+        for batch in batches:
+            ids = pipeline.rows.mapper.ids(batch)
+            named += ids.num_rows
+            unread += batch.stop - batch.first - ids.num_rows
             if renewal is not None:
-                renewal.finish()
-    if source.holds_rejects:
+                renewal.add(ids)
+            if seen is not None:
+                seen.see(user_keys(ids))
+        if renewal is not None:
+            renewal.finish()
+    if not everybody:
         yield None
         return
     with KnownIds.open(folder.ids) or nullcontext() as known:

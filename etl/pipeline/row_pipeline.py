@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain, groupby
 from time import perf_counter
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -26,11 +26,13 @@ from ..run_events import Timing
 from ..sender.parts import only
 from ..sender.transports import TRANSPORTS
 from ..snapshot import DiffedBatch, Differ, FinalChanges
-from .changed_rows import ChangedRows
 from .device_owners import DeviceOwners
 from .diff_base import NOTHING, DiffBase
 from .prefetch import prefetched
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .precheck import ChangedRows
 
 _T = TypeVar("_T")
 # The entries of chunks accepted earlier that begin at or after one place, and before another.
@@ -111,10 +113,8 @@ class JobSource:
     @property
     def splice(self) -> Splice | None:
         """The function that puts raw JSON values into JSON lines; None if there are none."""
-        raw = self.mapper.has_raw_json or any(
-            file.format in {"ndjson", "excel"} for file in self.source.files
-        )
-        return splice_json if raw else None
+        formats = {file.format for file in self.source.files}
+        return splice_json if self.mapper.has_raw_json or formats & {"ndjson", "excel"} else None
 
     def files(self) -> Iterator[RowRange]:
         """Each file as one range."""
@@ -135,10 +135,6 @@ class JobSource:
         """The batches of all files."""
         return chain.from_iterable(map(self.read, self.files()))
 
-    def prefetched(self, *ranges: RowRange, coded: bool = False) -> Generator[Batch, None, None]:
-        """As `read`, in a thread of its own."""
-        return prefetched(self.read(*ranges, coded=coded))
-
     def mapped(
         self,
         row_range: RowRange,
@@ -148,7 +144,7 @@ class JobSource:
         coded: bool = False,
     ) -> Iterator[Mapped]:
         """The batches of a range, mapped; `batches` are those that were read of it. `look` sees each."""
-        ahead = closing(self.prefetched(row_range, coded=coded)) if batches is None else None
+        ahead = closing(prefetched(self.read(row_range, coded=coded))) if batches is None else None
         with ahead or nullcontext(batches or ()) as read:
             for batch in self.times.each("idle", read):
                 if perf_counter() >= self._expected_due:
@@ -204,7 +200,7 @@ class RowPipeline:
         changed: ChangedRows | None = None,
         sent: SentBetween | None = None,
         held: HeldOf = lambda _: None,
-        watch: Callable[[DiffedBatch], None] | None = None,
+        watch: Callable[[DiffedBatch], None] = lambda _: None,
     ) -> Iterator[list[Chunk]]:
         """Read the ranges in order; yield the chunks of each piece of a batch as a list.
 
@@ -214,18 +210,16 @@ class RowPipeline:
         """
         differ, owners, done = self.differ(final), DeviceOwners(), (0, 0)
 
-        def left(compared: Iterable[DiffedBatch]) -> Iterator[Mapped]:
-            for some in compared:
-                if some.seen is not None:
-                    owners.learn(some.seen.keys)  # rows that aren't sent show whose a device is, too
-                if watch is not None:
-                    watch(some)
-                yield some.mapped
+        def left(compared: DiffedBatch) -> Mapped:
+            if compared.seen is not None:
+                owners.learn(compared.seen.keys)  # rows that aren't sent show whose a device is, too
+            watch(compared)
+            return compared.mapped
 
         for _, group in groupby(ranges, lambda one: one.file):
             of_file = list(group)
             kept = changed.batches(of_file) if changed is not None and changed.complete else None
-            with closing(self.rows.prefetched(*of_file)) if kept is None else nullcontext(kept) as read:
+            with closing(prefetched(self.rows.read(*of_file))) if kept is None else nullcontext(kept) as read:
                 for row_range, batches in _by_range(read, of_file):
                     place = (row_range.file, row_range.first)
                     if differ is not None and sent is not None:
@@ -233,7 +227,7 @@ class RowPipeline:
                             differ.mark(entries.keys)
                             owners.learn(entries.keys)
                     done = place
-                    mapped = left(self.compared(row_range, differ, batches))
+                    mapped = map(left, self._diffed(differ, self.rows.mapped(row_range, batches)))
                     for chunks in self.encoded(row_range, mapped, held(row_range)):
                         yield list(owners.on(chunks))
 
@@ -265,23 +259,24 @@ class RowPipeline:
         self,
         row_range: RowRange,
         differ: Differ | None,
-        batches: Iterable[Batch] | None = None,
         look: Callable[[Mapped], None] | None = None,
     ) -> Generator[DiffedBatch, None, None]:
         """The batches of a range, mapped and compared; without a differ, all rows are left.
 
-        Where they aren't given, they are read in a thread, and mapped in another one. `look` is called with
-        each before it is compared.
+        They are read in a thread, and mapped in another one, which calls `look` with each.
         """
         looks = differ is not None and differ.looks
-        mapped, times = self.rows.mapped(row_range, batches, look, coded=looks), self.rows.times
-        if differ is not None and batches is not None:
-            yield from times.each("diff", differ.each(mapped))
+        mapped, times = self.rows.mapped(row_range, look=look, coded=looks), self.rows.times
+        if differ is None:
+            yield from self._diffed(None, mapped)
             return
+        hashed = times.each("map", map(differ.hashed, mapped))
+        with closing(prefetched(hashed)) as ahead:
+            yield from self._diffed(differ, times.each("idle", ahead))
+
+    def _diffed(self, differ: Differ | None, mapped: Iterable[Mapped]) -> Iterator[DiffedBatch]:
         if differ is not None:
-            hashed = times.each("map", map(differ.hashed, mapped))
-            with closing(prefetched(hashed)) as ahead:
-                yield from times.each("diff", differ.each(times.each("idle", ahead)))
+            yield from self.rows.times.each("diff", differ.each(mapped))
             return
         for some in mapped:
             yield DiffedBatch(some, np.zeros((len(some.kept), 0), np.bool_))

@@ -35,14 +35,14 @@ from ..run_events import (
 )
 from ..sender.transports import TRANSPORTS, HttpTransport
 from ..snapshot import FinalChanges
-from .changed_rows import ChangedRows
 from .destination_folder import remove_oldest
 from .figures import options_of
+from .guards import job_warnings, no_rows_error, requires_rows, source_warnings
 from .invalidate import write_snapshot
-from .precheck import check_changes, job_warnings, no_rows_error, requires_rows, source_warnings
+from .precheck import ChangedRows, check_changes
 from .prefetch import ChunkStream, prefetch_chunks
 from .removed_users import RemovedUsers, StreamNotes, find_removed_users, open_notes
-from .resume import OpenRun, open_run
+from .resume import OpenRun, RunOpening
 from .row_pipeline import JobSource, RowPipeline
 from .saved_plan import PlanInputs, SavedPlan
 from .send_loop import send_all
@@ -99,18 +99,19 @@ def _run_job(job: Job, source: Source, key: str, settings: Settings, listener: L
         trust_status=job.destination.trust_status,
     )
     folder.prepare()
-    with folder.hold() as lock, open_run(job, rows.source, limits, folder, settings, plan) as run:
+    with folder.hold() as lock, RunOpening(job, rows.source, limits, folder, settings, plan).open() as run:
         remember_job(folder.path, own, rows.source.total_rows())
         if plan is not None:
             plan.begin(folder)
             known += (Noted("plan", f"the plan {plan.path} holds: {plan.updates:,} updates"),)
         pipeline = RowPipeline(job, rows, run.diff_base, run.run_id, limits=limits)
+        run = replace(run, notes=(*run.diff_base.warnings, *known, *run.notes))
         with (
             find_removed_users(pipeline, run.folder, record=True) as removed,
             open_notes(pipeline, run.folder) as notes,
             ChangedRows(run.folder.snapshot) as kept,
         ):
-            return _Run(pipeline, transport, run, removed, notes, kept, settings, listener, known).run(lock)
+            return _Run(pipeline, transport, run, removed, notes, kept, settings, listener).run(lock)
 
 
 @dataclass
@@ -125,7 +126,6 @@ class _Run:
     changed: ChangedRows
     settings: Settings
     listener: Listener
-    known: tuple[Warned | Noted, ...] = ()
     final: FinalChanges | None = None
     end: tuple[int, int] | None = None  # the place (file, row) from which on nothing is sent
     timings: list[Timing] = field(default_factory=list)  # none before anything is sent
@@ -133,9 +133,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.source, self.checkpoint = self.pipeline.source, self.opened.checkpoint
-        self.ranges = self.find_ranges()
-        self.resumed_rows = self.ranges.rows()
-        self.resumed = self.checkpoint.progress().tally
+        self.folder, self.ranges = self.opened.folder, self.find_ranges()
+        self.resumed_rows, self.resumed = self.ranges.rows(), self.checkpoint.progress().tally
 
     def find_ranges(self) -> RangeSet:
         """Which rows are committed, and where chunks end."""
@@ -143,36 +142,39 @@ class _Run:
 
     def run(self, lock: int) -> Summary:
         """Check how much has changed or left, send what is left, and finish; `lock` is its descriptor."""
-        if self.settings.limit is not None:
-            self.end = self.source.end_of(self.settings.limit)
-        if self.end is not None and self.opened.resent and self.end not in self.checkpoint.limits():
+        checkpoint, settings = self.checkpoint, self.settings
+        if settings.limit is not None:
+            self.end = self.source.end_of(settings.limit)
+        if self.end is not None and self.opened.resent and self.end not in checkpoint.limits():
             raise UsageError(
                 "a process of this run was killed while requests were in flight; another --limit would send "
                 "their rows again in other pieces, so nothing was sent",
                 hint="run it with the limit that it had, or without one",
             )
         if self.removed is not None:
-            self.removed.check(self.pipeline.diff_base.most_absent(self.settings.max_absent))
+            self.removed.check(self.pipeline.diff_base.most_absent(settings.max_absent))
         begun = next(self.ranges.committed(), None) is not None
-        folder = self.opened.folder
         self.final = check_changes(
-            self.pipeline, folder, self.checkpoint, self.settings, self.changed, begun=begun
+            self.pipeline, self.folder, checkpoint, settings, self.changed, begun=begun
         )
         if self.end is not None:  # before anything is sent: later processes end chunks there, too
-            self.checkpoint.keep_limit(*self.end)
-        self.ranges = self.find_ranges()
-        digests, keep = self.checkpoint.digests(), self.checkpoint.keep_digests
+            checkpoint.keep_limit(*self.end)
+        self.ranges, digests = self.find_ranges(), checkpoint.digests()
         # The stream first: the terminal's thread would forbid a second process.
-        with self._open_stream(lock) as stream, digests_meanwhile(self.source, digests, keep):
+        with (
+            self._open_stream(lock) as stream,
+            digests_meanwhile(self.source, digests, checkpoint.keep_digests),
+        ):
             self._report_start()
             status: Status = "stopped"
             try:
-                sent = run_async(lambda: self._send(stream))
-                if sent and self.end is None:
-                    self._finish()
-                elif sent:
+                if not run_async(lambda: self._send(stream)):
+                    status = "interrupted"
+                else:
                     self.check_source()
-                status = ("finished" if self.end is None else "limited") if sent else "interrupted"
+                    if self.end is None:
+                        self._finish()
+                    status = "finished" if self.end is None else "limited"
             except (KeyboardInterrupt, asyncio.CancelledError):
                 status = "interrupted"
             finally:
@@ -196,11 +198,10 @@ class _Run:
         return nullcontext(partial(prefetch_chunks, self._chunks()))
 
     def _chunks(self) -> Iterator[list[Chunk]]:
-        files = len(self.source.files)
+        files, held, sent = len(self.source.files), self.ranges.held, self.checkpoint.sent
         left = [row_range for file in range(files) for row_range in self.ranges.gaps(file)]
         if self.end is not None:
             left = [row_range for row_range in left if (row_range.file, row_range.first) < self.end]
-        held, sent = self.ranges.held, self.checkpoint.sent
         yield from self.pipeline.chunks(
             left, final=self.final, changed=self.changed, sent=sent, held=held, watch=self.notes.add
         )
@@ -217,14 +218,7 @@ class _Run:
 
         async with self.transport as transport:
             return await send_all(
-                stream,
-                transport,
-                self.checkpoint,
-                self.settings,
-                listen,
-                self.opened.in_flight,
-                resent=self.opened.resent,
-                on_timing=self.timings.append,
+                stream, transport, self.opened, self.settings, listen, on_timing=self.timings.append
             )
 
     def check_source(self) -> None:
@@ -237,60 +231,51 @@ class _Run:
             )
 
     def _finish(self) -> None:
-        """Publish rejects, write the snapshot, finish the checkpoint; raises if the source has changed."""
-        self.check_source()
-        source, checkpoint, folder = self.source, self.checkpoint, self.opened.folder
-        empty, last = not checkpoint.progress().tally.rows, self.opened.last_rows
-        if empty and not source.repeatable and requires_rows(self.settings, last):
+        """Publish rejects, write the snapshot, finish the checkpoint."""
+        checkpoint, last = self.checkpoint, self.opened.last_rows
+        empty = not checkpoint.progress().tally.rows
+        if empty and not self.source.repeatable and requires_rows(self.settings, last):
             raise no_rows_error(last)
         self.notes.keep(checkpoint)
         # In this order: what is published twice is the same, what is forgotten is lost.
         checkpoint.complete()
         self._publish()
-        self.changes = write_snapshot(folder, checkpoint)
+        self.changes = write_snapshot(self.folder, checkpoint)
         checkpoint.finish()
         self.opened.in_flight.finished()
-        drop_kept(folder)
-        remove_oldest(folder)
+        drop_kept(self.folder)
+        remove_oldest(self.folder)
 
     def _publish(self) -> None:
-        number = self.checkpoint.progress().number
-        folder, stays = self.opened.folder, stays_beside(self.source, self.opened.folder)
-        publish_rejects(folder.rejects, self.checkpoint.rejects(), run=number, stays=stays)
+        number, stays = self.checkpoint.progress().number, stays_beside(self.source, self.folder)
+        publish_rejects(self.folder.rejects, self.checkpoint.rejects(), run=number, stays=stays)
 
     def _report_start(self) -> None:
         source, job = self.source, self.pipeline.job
-        rows, size = source.total_rows(), source.total_bytes()
-        files, endpoint = len(source.files), job.destination.endpoint
-        self.listener(Started(job.name, endpoint, files, rows, size, self.resumed))
+        rows, size, endpoint = source.total_rows(), source.total_bytes(), job.destination.endpoint
+        self.listener(Started(job.name, endpoint, len(source.files), rows, size, self.resumed))
         removed = self.removed.warnings() if self.removed else ()
-        found = (
-            *job_warnings(job),
-            *source_warnings(job, source),
-            *self.opened.diff_base.warnings,
-            *self.known,
-        )
-        for note in (*found, *self.opened.notes, *removed):
+        for note in (*job_warnings(job), *source_warnings(job, source), *self.opened.notes, *removed):
             self.listener(note)
 
     def _report_end(self, status: Status) -> Summary:
+        checkpoint = self.checkpoint
         with suppress(EtlError):  # what is on the disk counts, also if a signal came just after that
-            status = "finished" if self.checkpoint.progress().finished else status
+            status = "finished" if checkpoint.progress().finished else status
         # An unfinished run whose source is its own rejects file still needs that file as it is.
-        if status != "finished" and not reads_rejects(self.source, self.opened.folder):
+        if status != "finished" and not reads_rejects(self.source, self.folder):
             with suppress(StateError):  # they are in the checkpoint, and published once there is room
                 self._publish()
-        progress = self.checkpoint.progress()
-        timing = self.pipeline.rows.times.add_to(self.timings[0]) if self.timings else None
+        progress = checkpoint.progress()
         summary = Summary(
             self.pipeline.job.name,
             progress.tally,
             progress.seconds,
             self.resumed_rows,
             status,
-            self.checkpoint.rejects_by_code(),
-            skipped_values=self.checkpoint.skipped_values(),
-            timing=timing,
+            checkpoint.rejects_by_code(),
+            skipped_values=checkpoint.skipped_values(),
+            timing=self.pipeline.rows.times.add_to(self.timings[0]) if self.timings else None,
             accepts_rejects=self.settings.accept_rejects,
         )
         if summary.tally.uncounted:
@@ -299,22 +284,20 @@ class _Run:
                 "took; events that it had from an earlier try may be among them"
             )
             self.listener(Warned("uncounted", text))
-        self.listener(self._details())
-        self.listener(Ended(summary))
-        return summary
-
-    def _details(self) -> Detailed:
-        digests, specs = self.checkpoint.digests(), self.pipeline.job.identification.located()
-        return Detailed(
+        digests, specs = checkpoint.digests(), self.pipeline.job.identification.located()
+        details = Detailed(
             tuple(
                 (file.name, file.size, f"crc32 {digests[n]}" if n in digests else f"sample {file.sample}")
                 for n, file in enumerate(self.source.files)
             ),
             tuple((".".join(map(str, path)), spec.column, options_of(spec)) for path, spec in specs),
             self.changes,
-            tuple(self.checkpoint.reject_examples(_EXAMPLES)),
-            str(self.opened.folder.rejects),
+            tuple(checkpoint.reject_examples(_EXAMPLES)),
+            str(self.folder.rejects),
         )
+        self.listener(details)
+        self.listener(Ended(summary))
+        return summary
 
 
 def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
@@ -323,15 +306,11 @@ def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(make())
-    loops: list[asyncio.AbstractEventLoop] = []
+    tasks: list[asyncio.Task[_Result]] = []
 
     async def noted() -> _Result:
-        loops.append(asyncio.get_running_loop())
-        return await make()
-
-    def cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
+        tasks.append(asyncio.create_task(make()))
+        return await tasks[0]
 
     with ThreadPoolExecutor(1, "propsync") as thread:
         running = thread.submit(lambda: asyncio.run(noted()))
@@ -342,7 +321,7 @@ def run_async(make: Callable[[], Coroutine[None, None, _Result]]) -> _Result:
             return running.result()
         except KeyboardInterrupt:
             # The rows under way belong to the checkpoint that the caller is about to close.
-            for loop in loops:
-                loop.call_soon_threadsafe(cancel_all, loop)
+            for task in tasks:
+                task.get_loop().call_soon_threadsafe(task.cancel)
             wait([running])
             raise

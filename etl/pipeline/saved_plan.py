@@ -209,34 +209,32 @@ class SavedPlan:
         Not for an unfinished run of the plan: that is resumed.
         """
         if (began := _begun(now.folder).get(self.digest)) is not None:
+            text = f"it was applied already: a run of it began at {began}"
             hint = "a plan is sent once; make a new one with `propsync check JOB --save FILE`"
-            raise PlanError(
-                _broken(self.path), [f"it was applied already: a run of it began at {began}"], hint=hint
-            )
+            raise PlanError(_broken(self.path), [text], hint=hint)
         before, after = self.data["snapshot"], now.snapshot()
-        if before != after:
-            if after is None:
-                text = f"the snapshot is gone; it was written at {before['written']}"
-            elif "damaged" in after:
-                text = f"the snapshot is damaged: {after['damaged']}"
-            elif before is None:
-                text = f"there was no snapshot; run {after['run']} wrote one at {after['written']}"
-            elif (before["run"], before["written"]) == (after["run"], after["written"]):
-                text = f"the snapshot of run {after['run']} has other content"
-            else:
-                text = f"another run happened: run {after['run']} wrote the snapshot at {after['written']}"
-            self._raise([text])
+        if before == after:
+            return
+        if after is None:
+            text = f"the snapshot is gone; it was written at {before['written']}"
+        elif "damaged" in after:
+            text = f"the snapshot is damaged: {after['damaged']}"
+        elif before is None:
+            text = f"there was no snapshot; run {after['run']} wrote one at {after['written']}"
+        elif (before["run"], before["written"]) == (after["run"], after["written"]):
+            text = f"the snapshot of run {after['run']} has other content"
+        else:
+            text = f"another run happened: run {after['run']} wrote the snapshot at {after['written']}"
+        self._raise([text])
 
     def check_result(self, now: Plan) -> None:
         """Raise PlanError if a plan made now of the same inputs has other identifications or counts."""
-        planned, current, found = self.data["plan"], plan_dict(now, mask=True), list[str]()
-        for name, words in _COUNTS.items():
-            before, after = planned[name], current[name]
-            found += [f"{words}: {before:,} -> {after:,}"] if before != after else []
-        ours = {one["property"]: one["sent"] for one in planned["properties"]}
-        for one in current["properties"]:
-            before, after = ours.get(one["property"]), one["sent"]
-            found += [f"{one['property']}: {before} -> {after} rows"] if before != after else []
+        planned, current = self.data["plan"], plan_dict(now, mask=True)
+        counts = ((words, planned[name], current[name]) for name, words in _COUNTS.items())
+        found = [f"{words}: {before:,} -> {after:,}" for words, before, after in counts if before != after]
+        both = [{one["property"]: one["sent"] for one in side["properties"]} for side in (planned, current)]
+        sent = ((name, both[0].get(name), rows) for name, rows in both[1].items())
+        found += [f"{name}: {before} -> {after} rows" for name, before, after in sent if before != after]
         if self.data["identifications"]["sha256"] != now.sha256.hexdigest():
             found += [] if found else [f"{self.updates:,} updates have other content"]
             if self.data["propsync"] != version("propsync"):
@@ -312,9 +310,7 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
     """What differs, a phrase each."""
     words = {"job": "job", "endpoint": "destination", "transport": "transport"}
     words |= {"identifications": "identifications in a request", "bytes": "bytes of a request"}
-    for name, word in words.items():
-        if plan[name] != now[name]:
-            yield f"{word}: {plan[name]} -> {now[name]}"
+    yield from (f"{words[name]}: {plan[name]} -> {now[name]}" for name in words if plan[name] != now[name])
     if plan["full"] != now["full"]:
         yield "planned with --full" if plan["full"] else "planned without --full"
     before, after = plan["keys"], now["keys"]
@@ -342,16 +338,16 @@ def _input_differences(plan: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) -> dict[str, Any]:
     """See `Plan.as_dict`."""
 
-    def reason(reject: Reject) -> str:
-        """Why it is rejected, but not where that may quote a value of which only a hash is sent."""
+    def shown(reject: Reject) -> dict[str, Any]:
+        """Where it is and why, but not where that may quote a value of which only a hash is sent."""
         hidden = mask or any(fault.column in plan.figures.hashed for fault in reject.faults)
-        return MASK if hidden else reject.reason
+        return {"source": reject.source, "row": reject.row, "reason": MASK if hidden else reject.reason}
 
     changes = plan.changes and asdict(plan.changes)
     for change in changes["by_property"].values() if mask and changes else ():
         for example in change["examples"]:
             example.update(user=MASK, new=MASK)
-    counts = ("rows", *ROW_ENDS, "requests", "bytes")
+    counts, codes = ("rows", *ROW_ENDS, "requests", "bytes"), dict(plan.rejects_by_code.most_common())
     ends = (now or datetime.now().astimezone()) + timedelta(seconds=min(plan.seconds, 1e9))
     return {
         **{name: getattr(plan, name) for name in ("job", "endpoint", "transport", "files")},
@@ -359,13 +355,8 @@ def plan_dict(plan: Plan, *, mask: bool = False, now: datetime | None = None) ->
         "seconds": round(plan.seconds, 3),
         "ends_at": ends.isoformat(timespec="seconds"),
         "seconds_by_rate": {str(rate): round(s, 3) for rate, s in plan.seconds_by_rate.items()},
-        "rejects_by_code": dict(plan.rejects_by_code.most_common()),
-        "reject_examples": {
-            code: [
-                {"source": one.source, "row": one.row, "reason": reason(one)} for one in plan.examples[code]
-            ]
-            for code, _ in plan.rejects_by_code.most_common()
-        },
+        "rejects_by_code": codes,
+        "reject_examples": {code: list(map(shown, plan.examples[code])) for code in codes},
         "skipped_values": plan.skipped_values,
         "users": plan.users,
         **plan.figures.as_dict(mask=mask),

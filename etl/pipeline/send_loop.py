@@ -1,40 +1,42 @@
-"""The rows in one loop: they arrive in chunks, are sent, and are committed in groups."""
+"""Rows arrive in chunks, are sent, and are committed as they end: many chunks in one transaction."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..checkpoint import Checkpoint
-from ..checkpoint.in_flight_file import InFlightFile
+from ..errors import TooManyRejectsError
 from ..interrupts import heard_by
-from ..model import Chunk
-from ..run_events import Listener, Timing
+from ..model import Chunk, CommittedRows, RowRange, Tally
+from ..run_events import Listener, Progressed, Timing
 from ..sender import Outcome, Sender, Transport
-from .commit import Committer
-from .precheck import LargeNumbers
+from .guards import LargeNumbers
 from .prefetch import ChunkStream
-from .settings import Settings
+from .settings import RejectLimit, Settings
+
+if TYPE_CHECKING:
+    from .resume import OpenRun
 
 
 async def send_all(
     arriving: ChunkStream,
     transport: Transport,
-    checkpoint: Checkpoint,
+    run: OpenRun,
     settings: Settings,
     listener: Listener,
-    in_flight: InFlightFile,
     *,
-    resent: float = 0,
-    on_timing: Callable[[Timing], None] = lambda _: None,
+    on_timing: Callable[[Timing], None],
 ) -> bool:
     """Bring every row of the chunks to its end. False if the run was told to stop before that.
 
-    `resent` is how many of the chunks the destination may have had from an earlier process. `on_timing` is
-    called once sending is over, whichever way. Raises the first error of any chunk as it is.
+    `on_timing` is called once sending is over, whichever way. Raises the first error of any chunk as it is.
     """
+    in_flight = run.in_flight
     sender = Sender(
         transport,
         rate=settings.rate,
@@ -45,22 +47,16 @@ async def send_all(
         clock=settings.clock,
         listener=listener,
         record=in_flight,
-        resent=resent,
+        resent=run.resent,
     )
-
-    with Committer(
-        checkpoint,
-        read_meter=sender.read_meter,
-        read_latencies=sender.read_latencies,
-        limit=settings.max_rejects,
-        clock=settings.clock,
-        listener=listener,
-        tell_every=settings.progress_every,
-    ) as committer:
+    with Committer(run.checkpoint, settings, listener, sender.read_meter, sender.read_latencies) as committer:
 
         async def commit(chunk: Chunk, outcome: Outcome) -> None:
+            # What was refused of rows that an earlier process may have sent is in doubt. Of the tries of
+            # this process every part remembers its own (`sender.delivery`).
             if in_flight.inherited(chunk):
-                outcome = _in_doubt(outcome)
+                ends = (replace(one, end="in_doubt") if one.end == "refused" else one for one in outcome.sent)
+                outcome = replace(outcome, sent=tuple(ends))
             await committer.commit(chunk, outcome)
             in_flight.committed(chunk, committer.commits)
 
@@ -76,17 +72,8 @@ async def send_all(
             finally:
                 on_timing(sender.timing())
                 await committer.flush()
-        committer.judge(ended=not sender.stopping)
+        check_rejects(committer.tally, settings.max_rejects, ended=not sender.stopping)
     return not sender.stopping
-
-
-def _in_doubt(outcome: Outcome) -> Outcome:
-    """The outcome of rows that an earlier process may have sent: what was refused is in doubt.
-
-    Of the tries of this process every part remembers its own (`sender.delivery`).
-    """
-    sent = tuple(replace(some, end="in_doubt") if some.end == "refused" else some for some in outcome.sent)
-    return replace(outcome, sent=sent)
 
 
 @asynccontextmanager
@@ -105,3 +92,102 @@ async def _stopping_at_signals(sender: Sender, *, enabled: bool) -> AsyncIterato
     # Not the loop's own way, which leaves SIGTERM without a handler when it is done.
     with heard_by(lambda *_: loop.call_soon_threadsafe(stop)):
         yield
+
+
+# --- committing -------------------------------------------------------------------------------------------
+
+
+class Committer(AbstractContextManager["Committer"]):
+    """Groups what is to be committed: while one transaction is written, the next one gathers.
+
+    `read_meter` gives what the requests since its last call came to, `read_latencies` how long their answers
+    took. `tally` is the whole job's, and `commits` is how many transactions there were. To be used as a
+    context manager: its one thread is the only one that touches the checkpoint meanwhile.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        listener: Listener,
+        read_meter: Callable[[], Tally],
+        read_latencies: Callable[[], Mapping[float, int]] = dict,
+    ) -> None:
+        progress = checkpoint.progress()
+        self.tally, self.commits = progress.tally, progress.commits
+        self._checkpoint, self._settings, self._listener = checkpoint, settings, listener
+        self._read_meter, self._read_latencies = read_meter, read_latencies
+        self._last, self._reported = settings.clock.now(), float("-inf")
+        self._waiting = list[CommittedRows]()
+        self._error: BaseException | None = None
+        self._writing, self._thread = asyncio.Lock(), ThreadPoolExecutor(1, "commit")
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    async def commit(self, chunk: Chunk, outcome: Outcome) -> None:
+        """Return once the chunk is committed durably. Raises StateError, or TooManyRejectsError."""
+        mine = committed_rows(chunk, outcome)
+        self._waiting.append(mine)
+        async with self._writing:
+            if any(committed is mine for committed in self._waiting):
+                await self.flush()
+            if self._error is not None:  # the transaction of another chunk had this one in it
+                raise self._error
+        check_rejects(self.tally, self._settings.max_rejects, ended=False)
+
+    async def flush(self) -> None:
+        """Write all that waits, and what requests came to, in one transaction."""
+        group, self._waiting = self._waiting, []
+        meter, now = self._read_meter(), self._settings.clock.now()
+        seconds, self._last = now - self._last, now
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._write, group, meter, seconds)
+        self.commits += 1
+        self.tally = sum((committed.tally for committed in group), self.tally + meter)
+        if now - self._reported >= self._settings.progress_every:
+            self._reported = now
+            self._listener(Progressed(self.tally, latencies=self._read_latencies()))
+
+    def _write(self, group: list[CommittedRows], meter: Tally, seconds: float) -> None:
+        """Write a transaction, in the thread. Once one failed none is written: it may build on that one."""
+        if self._error is not None:
+            raise self._error
+        try:
+            self._checkpoint.commit(group, meter, seconds)
+        except BaseException as error:
+            self._error = error
+            raise
+
+
+def check_rejects(tally: Tally, limit: RejectLimit, *, ended: bool) -> None:
+    """Raise TooManyRejectsError if there are more rejects than the limit."""
+    if limit.exceeded(tally.rejected + tally.swallowed, tally.rows, ended=ended):
+        lines = f"{tally.swallowed:,} line{'s' * (tally.swallowed != 1)}"
+        doubt = f", and {lines} that follow a quote in them which is not closed count as well"
+        raise TooManyRejectsError(
+            f"{tally.rejected:,} of {tally.rows:,} rows were rejected{doubt if tally.swallowed else ''}; "
+            f"the limit is {limit}",
+            hint="see the rejects for the reasons and fix the job or the export, or allow more with "
+            "--max-rejects; then run the same command again",
+        )
+
+
+def committed_rows(chunk: Chunk, outcome: Outcome) -> CommittedRows:
+    """The rows of a chunk as they are committed: what became of those that were sent, and all others."""
+    held = 0 if chunk.held is None else len(chunk.held)
+    rows = Tally(
+        rows=len(chunk.numbers) if chunk.again else chunk.stop - chunk.first - held,
+        unchanged=chunk.unchanged,
+        rejected=len(chunk.rejects),
+        swallowed=sum(reject.swallowed for reject in chunk.rejects),
+    )
+    return CommittedRows(
+        RowRange(chunk.file, chunk.first, chunk.stop),
+        rows + outcome.tally,
+        chunk.rejects + outcome.rejects,
+        chunk.unsent + outcome.sent,
+        skipped=chunk.skipped,
+        held=chunk.held,
+        again=chunk.again,
+    )

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
-
-import orjson
+from typing import Final, Literal, TypedDict
 
 from .. import amplitude
 from ..checkpoint import StateDir
+from ..checkpoint.capabilities import Capabilities
 from ..encoder import Limits
 from ..errors import Fault, JobError, UsageError
 from ..job import Job, endpoint
 from ..model import Tally
 from ..run_events import Noted, Warned
 from ..sender import Backoff, Clock
-from ..state_files import replacing_file
 
 _KEY_ROOM: Final = 1000  # bytes of a request for an API key, of whatever length
 
 
 @dataclass(frozen=True, slots=True)
-class RejectLimit:
-    """The most rejects that a run may have: `count` rows, or `percent` of the rows."""
-
+class _RowAmount:
     count: int | None = None
     percent: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}%"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLimit(_RowAmount):
+    """The most rejects that a run may have: `count` rows, or `percent` of the rows."""
 
     def exceeded(self, rejected: int, rows: int, *, ended: bool) -> bool:
         """Whether there are more; a percentage only counts from 1,000 rows on, or at the end."""
@@ -40,26 +41,18 @@ class RejectLimit:
         return self.percent is not None and enough and rejected * 100 > self.percent * rows
 
     def __str__(self) -> str:
-        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}% of the rows"
+        return _RowAmount.__str__(self) + " of the rows" * (self.count is None)
 
 
 @dataclass(frozen=True, slots=True)
-class RowMinimum:
+class RowMinimum(_RowAmount):
     """The least number of rows: `count`, or `percent` of the rows of the last finished run."""
-
-    count: int | None = None
-    percent: float | None = None
 
     def rows(self, last: int | None) -> int | None:
         """The least number if the last run had `last` rows; None if there is nothing to compare with."""
-        if self.count is not None:
-            return self.count
         if self.percent is None or last is None:
-            return None
+            return self.count
         return math.ceil(self.percent * last / 100)
-
-    def __str__(self) -> str:
-        return f"{self.count:,}" if self.count is not None else f"{self.percent:g}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,72 +173,6 @@ def at_endpoint(job: Job, settings: Settings) -> Job:
             hint="give the relay's base URL in `region` or with --endpoint, or leave `trust_status` out",
         )
     return job
-
-
-# --- what a probe found out, kept in the state folder: a run keeps to it --------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The answer to one question, None if it is unknown, and what it was read off."""
-
-    value: Any
-    evidence: str
-
-    def __str__(self) -> str:
-        if isinstance(self.value, dict):
-            several = "updates" in self.value
-            return "{updates} in {seconds} s".format(**self.value) if several else str(len(self.value))
-        if isinstance(self.value, bool | None):
-            return {True: "yes", False: "no", None: "unknown"}[self.value]
-        return f"{self.value:,}" if isinstance(self.value, int) else str(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What is known of the Identify API at an endpoint, by question; `date` is when it was probed (UTC)."""
-
-    endpoint: str
-    date: str
-    findings: Mapping[str, Finding]
-
-    @classmethod
-    def load(cls, folder: StateDir, endpoint: str) -> Capabilities | None:
-        """What was last found out about an endpoint; None if nothing, or if the file isn't readable."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            data = dict(orjson.loads(folder.capabilities.read_bytes()))
-            known, date = data.pop("endpoint"), datetime.fromisoformat(data.pop("date")).isoformat()
-            if known == endpoint:
-                return cls(known, date, {name: Finding(**found) for name, found in data.items()})
-        return None
-
-    def as_json(self) -> dict[str, Any]:
-        """The content of the file."""
-        found = {name: asdict(finding) for name, finding in self.findings.items()}
-        return {"endpoint": self.endpoint, "date": self.date, **found}
-
-    def save(self, folder: StateDir) -> None:
-        """Replace the file, which only its owner can read. Raises StateError."""
-        with replacing_file(folder.capabilities) as file:
-            file.write(orjson.dumps(self.as_json(), option=orjson.OPT_INDENT_2))
-
-    def most(self, question: str) -> int | None:
-        """A limit that was found; None if it is unknown."""
-        value = self.findings[question].value if question in self.findings else None
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-    def differences(self, newer: Capabilities) -> Iterator[str]:
-        """What is known of both and isn't the same, a sentence each."""
-        for name, finding in newer.findings.items():
-            before = self.findings[name].value if name in self.findings else None
-            known = name != "refusals" and before is not None and finding.value is not None
-            if known and before != finding.value:
-                yield f"{name} was {self.findings[name]} on {self.date[:10]}, and is {finding} now"
-
-    def __str__(self) -> str:
-        found = ((name, self.most(name)) for name in ("identifications", "bytes"))
-        sizes = (f"{most:,} {name}" if most else f"an unknown number of {name}" for name, most in found)
-        return f"probed on {self.date[:10]}: a request takes {' and '.join(sizes)}"
 
 
 def known_limits(job: Job, settings: Settings, folder: StateDir) -> tuple[Limits, tuple[Warned | Noted, ...]]:

@@ -150,19 +150,14 @@ class _MemoryFiles:
         for body in buffers:
             pieces += (bytes(-place % _ALIGNMENT), *body)
             place += -place % _ALIGNMENT + sum(map(len, body))
-        _write_all(file.fileno(), pieces)
+        for first in range(0, len(pieces), _MOST_PIECES):
+            some = pieces[first : first + _MOST_PIECES]
+            if os.writev(file.fileno(), some) < sum(map(len, some)):  # over 2 GB, or no memory
+                raise OSError(errno.ENOSPC, "a memory file can't grow")
         if place < os.fstat(file.fileno()).st_size // 2:
             file.truncate(place)  # one large list must not keep its memory for the whole run
         socket.send_fds(self._parent, [_HEAD.pack(number, len(head))], [file.fileno()])
         self._ahead += 1
-
-
-def _write_all(descriptor: int, pieces: list[Piece]) -> None:
-    for first in range(0, len(pieces), _MOST_PIECES):
-        some = pieces[first : first + _MOST_PIECES]
-        left = sum(map(len, some)) - os.writev(descriptor, some)
-        if left:  # a write of over 2 GB, or no memory: the system says so at the next one
-            raise OSError(errno.ENOSPC, "a memory file can't grow")
 
 
 def _send_all(make: MakeChunks, parent: socket.socket) -> None:

@@ -16,10 +16,11 @@ from ..amplitude.limits import REGIONS
 from ..amplitude.responses import Accepted, KeyRefused, SlowDown
 from ..amplitude.user_profile import UserProfile, profile_endpoint
 from ..checkpoint import StateDir
+from ..checkpoint.capabilities import Capabilities, Finding
 from ..errors import DestinationError
 from ..job import Job
 from ..pipeline.run import run_async
-from ..pipeline.settings import Capabilities, Finding, Settings, at_endpoint
+from ..pipeline.settings import Settings, at_endpoint
 from ..sender import Clock
 from ..sender.transports import gzip
 from ..text import span

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from ..model import Chunk, Reject, Tally
 from ..pipeline import RowPipeline
-from ..pipeline.commit import committed_rows
+from ..pipeline.send_loop import committed_rows
 from ..reader import open_source
 from ..sender import Outcome, RateLimiter, Sender
 from ..sender.transports import TRANSPORTS

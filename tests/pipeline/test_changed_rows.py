@@ -20,12 +20,11 @@ from etl.checkpoint import StateDir
 from etl.encoder import Limits
 from etl.errors import SourceError
 from etl.model import Chunk, RowRange
-from etl.pipeline import Settings, changed_rows, record_baseline, run_job
+from etl.pipeline import Settings, record_baseline, run_job
 from etl.pipeline import precheck as precheck_module
 from etl.pipeline import run as run_module
-from etl.pipeline.changed_rows import ChangedRows
 from etl.pipeline.diff_base import open_diff_base
-from etl.pipeline.precheck import precheck
+from etl.pipeline.precheck import ChangedRows, precheck
 from etl.pipeline.row_pipeline import RowPipeline
 from etl.pipeline.run import no_listener
 from etl.reader import Source, open_source
@@ -142,7 +141,7 @@ def test_what_is_kept_gives_the_chunks_of_the_whole_source(
     batch_rows, most, together, count = sizes
     with tempfile.TemporaryDirectory(dir=MEMORY) as place, pytest.MonkeyPatch.context() as patch:
         folder = Path(place)
-        patch.setattr(changed_rows, "_TOGETHER_ROWS", together)
+        patch.setattr(precheck_module, "_TOGETHER_ROWS", together)
         job = job_of(folder / "job", name)
         first = source_of(files_of(folder / "first", export, ending, count))
         record_baseline(job, first, settings=Settings())
@@ -251,7 +250,7 @@ def test_whenever_it_is_killed_the_same_arrives(
         sandbox.reset()
         with tempfile.TemporaryDirectory(dir=MEMORY) as place, pytest.MonkeyPatch.context() as patch:
             folder = Path(place)
-            patch.setattr(changed_rows, "_TOGETHER_ROWS", 3)
+            patch.setattr(precheck_module, "_TOGETHER_ROWS", 3)
             if not keeps:
                 patch.setattr(ChangedRows, "add", lambda self, _: self.drop())
             job = job_of(folder / "job", name)
@@ -297,9 +296,9 @@ def test_a_source_that_changes_behind_the_look_is_noticed(
 def test_where_rows_cannot_be_kept_the_source_is_read_again(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setattr(changed_rows, "_TOGETHER_ROWS", 2)
+    monkeypatch.setattr(precheck_module, "_TOGETHER_ROWS", 2)
     if why == "too many":
-        monkeypatch.setattr(changed_rows, "_MOST_BYTES", 1)
+        monkeypatch.setattr(precheck_module, "_MOST_BYTES", 1)
     else:
         whole = ChangedRows.__init__
         monkeypatch.setattr(ChangedRows, "__init__", lambda self, path: whole(self, path / "none" / "there"))

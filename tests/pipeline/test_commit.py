@@ -12,9 +12,9 @@ import pytest
 from etl.checkpoint import Checkpoint
 from etl.errors import StateError
 from etl.model import CommittedRows, Tally
-from etl.pipeline.commit import Committer
-from etl.pipeline.settings import RejectLimit
-from etl.sender import Clock, Outcome
+from etl.pipeline.send_loop import Committer
+from etl.pipeline.settings import Settings
+from etl.sender import Outcome
 from tests.sender.fake_server import chunk_of
 
 
@@ -43,14 +43,8 @@ async def committed(store: Store, *, more: int = 0) -> list[BaseException | None
     async def commit(first: int) -> None:
         await committer.commit(chunk_of([f"user-{first}"], first), Outcome(Tally(accepted=1)))
 
-    with Committer(
-        cast("Checkpoint", store),
-        read_meter=Tally,
-        limit=RejectLimit(),
-        clock=Clock(),
-        listener=lambda event: None,
-        tell_every=0.0,
-    ) as committer:
+    settings = Settings(progress_every=0.0)
+    with Committer(cast("Checkpoint", store), settings, lambda event: None, Tally) as committer:
         asyncio.get_running_loop().call_later(0.01, store.go.set)
         found: list[Any] = await asyncio.gather(*(commit(n) for n in (1, 2, 3)), return_exceptions=True)
         for first in range(4, 4 + more):

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from etl import Job, plan, run
+from etl.checkpoint.capabilities import Capabilities, Finding
 from etl.errors import DestinationError, UsageError
-from etl.pipeline.settings import Capabilities, Finding
 from etl.readback import probe_key, probe_limits
 from etl.readback.sessions import MOST_BYTES, MOST_REQUESTS, PREFIX
 from etl.run_events import Event, Noted, Warned

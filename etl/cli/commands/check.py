@@ -54,7 +54,7 @@ def check_command(
       propsync check job.yml --save plan.json    (to be reviewed, and then run)
     """
     from ...checkpoint import StateDir
-    from ...pipeline.settings import Capabilities
+    from ...checkpoint.capabilities import Capabilities
     from ...state_files import check_writable
 
     paged = is_stdout(report)

@@ -18,7 +18,7 @@ from ..options import command, option, parse_duration, switch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...pipeline.settings import Capabilities
+    from ...checkpoint.capabilities import Capabilities
 
 _PLAN = """\
 This sends up to {requests} requests with up to {size} in all to
