@@ -130,7 +130,7 @@ def main() -> None:
         return
     work = stages(*map(Path, arguments))[stage]
     if stage in {"bare", "columns"}:
-        import arro3.io  # noqa: F401 - imports are no part of the work
+        import arro3.io  # noqa: F401 - imports are not part of the work
         import pyarrow.parquet  # noqa: F401
     start = time.perf_counter()
     work()

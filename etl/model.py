@@ -160,7 +160,7 @@ class Mapped:
     columns of a text source in which an empty field is a value. `fingerprints` (shape (k, p)) are the
     fingerprints that the snapshot is to have of each row once it is accepted; 0 leaves what it has. `large`
     names the properties with whole numbers that a browser doesn't show as they are. `skipped` are values of
-    rows that are no rejects.
+    rows that are not rejects.
     """
 
     batch: Batch

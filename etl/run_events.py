@@ -66,7 +66,7 @@ class Summary:
 
     @property
     def failed(self) -> bool:
-        """Whether the run needs a person, as it did not finish; rejects alone are no failure."""
+        """Whether the run needs a person, as it did not finish; rejects alone are not a failure."""
         return self.exit_code not in {ExitCode.DONE, ExitCode.REJECTS}
 
     def _repr_html_(self) -> str:

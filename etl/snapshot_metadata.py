@@ -64,13 +64,13 @@ class FileMetadata:
 def read_metadata(path: Path) -> tuple[FileMetadata | None, int]:
     """The metadata of a file (None as in `unpack`) and the number of its entries.
 
-    Raises OSError, and struct.error or another Exception of Python's own where it is no such file.
+    Raises OSError, and struct.error or another Exception of Python's own where it is not such a file.
     """
     with path.open("rb") as file:
         end = file.seek(-10, os.SEEK_END)
         size, magic = unpack(_END, file.read())
         if magic != b"ARROW1":
-            raise ValueError("it is no Arrow file")
+            raise ValueError("it is not an Arrow file")
         file.seek(end - size)
         footer = file.read(size)
         _, schema, _, batches, *_ = _fields(footer, 0)

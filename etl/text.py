@@ -153,7 +153,7 @@ def address(endpoint: str) -> str:
 
 
 def shell_word(path: object) -> str:
-    """Write a path for a command to be copied: one that begins with a dash is no option there."""
+    """Write a path for a command to be copied: one that begins with a dash is not an option there."""
     import shlex  # as above
 
     text = str(path)

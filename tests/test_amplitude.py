@@ -91,7 +91,7 @@ def test_any_other_200_is_no_usable_answer(body: bytes) -> None:
 @settings(max_examples=examples(100), deadline=None)
 def test_no_noise_is_an_acceptance(noise: bytes) -> None:
     stripped = noise.strip().strip(b"\"'").lower()
-    accepted = stripped == b"success" or b'"code"' in noise  # these are no noise
+    accepted = stripped == b"success" or b'"code"' in noise  # these are not noise
     assert isinstance(judged(200, noise), TryAgain) or accepted
 
 

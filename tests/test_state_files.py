@@ -37,7 +37,7 @@ def test_a_check_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing/run.html", "file/run.html"])
 def test_2_for_a_folder_that_there_is_not(tmp_path: Path, name: str) -> None:
-    (tmp_path / "file").write_text("a file is no folder")
+    (tmp_path / "file").write_text("a file is not a folder")
     with pytest.raises(UsageError, match="there is no folder") as raised:
         check_writable(tmp_path / name)
     assert raised.value.exit_code == ExitCode.USAGE

@@ -198,7 +198,7 @@ def python_value(scalar: pa.Scalar) -> object:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError, ArithmeticError):
-        pass  # text that is no UTF-8, or days and times out of Python's range: element by element
+        pass  # text that is not UTF-8, or days and times out of Python's range: element by element
     kind = scalar.type
     if pa.types.is_struct(kind):
         return {field.name: python_value(scalar[place]) for place, field in enumerate(kind)}

@@ -53,7 +53,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def plain_array(values: pa.Array) -> pa.Array:
-    """Return the same values in the type of `plain_type`. They are valid, but for text that is no UTF-8."""
+    """Return the same values in the type of `plain_type`. They are valid, but for text that is not UTF-8."""
     kind = values.type
     if plain_type(kind) == kind:
         return values

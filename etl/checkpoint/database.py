@@ -110,7 +110,7 @@ def verify_database(connection: sqlite3.Connection, path: Path) -> None:
     if not one("SELECT count(*) FROM sqlite_master"):
         raise stale_checkpoint(path, "is damaged: it holds nothing")
     if one("PRAGMA application_id") != _APPLICATION:
-        raise stale_checkpoint(path, "is no checkpoint of propsync")
+        raise stale_checkpoint(path, "is not a checkpoint of propsync")
     if version > CHECKPOINT_VERSION:
         raise stale_checkpoint(path, "was written by a newer propsync", "update propsync, or ")
     if (damage := one("PRAGMA quick_check(1)")) != "ok":

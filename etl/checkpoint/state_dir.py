@@ -140,7 +140,7 @@ class StateDir:
             raise state_error(self.lock, error) from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise StateError(f"{self.lock} is no file", hint="find out who made it, and remove it")
+            raise StateError(f"{self.lock} is not a file", hint="find out who made it, and remove it")
         return descriptor
 
 
@@ -170,7 +170,7 @@ def publish_rejects(
 
 
 def reject_key(line: bytes) -> RejectKey | None:
-    """What names the row in a line of a reject file; None if that is no such line."""
+    """What names the row in a line of a reject file; None if it is not such a line."""
     try:
         entry = orjson.loads(line)
         return entry["run"], entry["source"], entry["row"]

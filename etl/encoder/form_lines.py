@@ -1,7 +1,7 @@
 """Identifications as JSON objects in a form, put together column by column.
 
 There is far more JSON than text in which anything has to be escaped. So texts are escaped by themselves, and
-joined with what stands between them. What is no text, such as numbers, the JSON writer writes.
+joined with what stands between them. What is not text, such as numbers, the JSON writer writes.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Values:
 class DistinctCounter:
     """Counts different texts by the smallest of their hashes, exactly while there are few.
 
-    `exact` says whether `count` is no estimate.
+    `exact`: `count` is not an estimate.
     """
 
     def __init__(self) -> None:

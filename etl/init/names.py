@@ -130,7 +130,7 @@ def personal(name: str) -> Personal | None:
 
 
 def is_code(name: str, *, exactly: bool = False) -> bool:
-    """Whether the column's digits are no number by its name: versions, post codes, phone numbers.
+    """Whether the column's name says that its digits are not a number: versions, post codes, phone numbers.
 
     `exactly`: the whole name says so.
     """

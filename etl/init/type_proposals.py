@@ -213,7 +213,7 @@ def epoch_numbers(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
 
 
 def digit_codes(sample: Sample, plain: ColumnSpec) -> ProposedType | None:
-    """Digits that are no numbers."""
+    """Digits that are not numbers."""
     if not sample.untyped:
         return None
     digits, integers = sample.fit("digits"), sample.fit("integer")

@@ -187,7 +187,7 @@ def _of_column(value: object, info: ValidationInfo) -> object:
     if key == "null" and value == "unset" and role != "$set":
         raise ValueError("`null: unset` can't be used here; only a property under `$set` can be unset")
     if key == "empty" and value == "keep" and type_ not in {None, "string"}:
-        raise ValueError("`empty: keep` is for text: empty text is no value of another type")
+        raise ValueError("`empty: keep` is for text: empty text is not a value of another type")
     if key == "separator" and type_ != "list":
         raise ValueError("does nothing without `type: list`")
     if key == "mangled" and role != "id":
@@ -226,7 +226,7 @@ def _values(given: dict[str, Data] | None, info: ValidationInfo) -> tuple[tuple[
         return ()
     type_ = info.data.get("type")
     if _role(info) in {"id", "time"}:
-        raise ValueError("can't be used here; an id and a time are no words")
+        raise ValueError("can't be used here; an id and a time are not words")
     if type_ not in {None, "string", "number", "integer", "boolean"}:
         raise ValueError(f"can't be used with `type: {type_}`; leave the type out")
     problems, meanings = [], dict[str, str]()

@@ -217,7 +217,7 @@ def _property_problems(by_operator: Mapping[str, Data]) -> Iterator[Problem]:
         if not name.strip():
             yield Problem(path, "a property has no name")
         elif name.startswith("$"):
-            message = "is no name for a property: names that begin with `$` are operators"
+            message = "is not a name for a property: names that begin with `$` are operators"
             yield Problem(path, f"{shown} {message}")
         elif len(name) > amplitude.MAX_STRING_LENGTH:
             yield Problem(path, f"{shown} is longer than {amplitude.MAX_STRING_LENGTH} characters")

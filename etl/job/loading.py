@@ -69,7 +69,7 @@ class Document:
 
 
 class UnreadableError(Exception):
-    """The text is no document. Carries the one problem to show."""
+    """The text is not a document. Carries the one problem to show."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -133,7 +133,7 @@ def read_document(text: str) -> Document:
         raise UnreadableError(message, line_at(index)) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # The parser written in Python lets these out for escapes beyond Unicode.
-        raise UnreadableError("this is no YAML: an escape or a character can't be read") from error
+        raise UnreadableError("this is not YAML: an escape or a character can't be read") from error
 
 
 def document_of(data: Mapping[str, object]) -> Document:
@@ -279,14 +279,14 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> tuple[str, int]:
     if "cannot start any token" in problem:
         sign = text[index : index + 1]
         if sign == "\t":
-            return "this is no YAML: a tab can't indent; use spaces", index
+            return "this is not YAML: a tab can't indent; use spaces", index
         sign = "a backquote" if sign == "`" else f"`{sign}`"
-        return f"this is no YAML: a word that begins with {sign} must be quoted", index
+        return f"this is not YAML: a word that begins with {sign} must be quoted", index
     for pattern, words in _SYNTAX_ERRORS.items():
         if re.search(pattern, problem):
             begun = error.context_mark if words.startswith("+") else None
-            return f"this is no YAML: {words.removeprefix('+')}", begun.index if begun else index
-    return f"this is no YAML: {problem}", index
+            return f"this is not YAML: {words.removeprefix('+')}", begun.index if begun else index
+    return f"this is not YAML: {problem}", index
 
 
 def _as_yaml(text: str) -> str:

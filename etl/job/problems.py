@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 
 DEFAULT_KEY_VARIABLE: Final = "AMPLITUDE_API_KEY"
-MAX_COMPARED: Final = 80  # characters; a longer word is no misspelling of a known one
+MAX_COMPARED: Final = 80  # characters; a longer word is not a misspelling of a known one
 MIN_BEGINNING: Final = 3  # characters of a word that was cut short
 MAX_SHOWN: Final = 60
 MAX_LISTED: Final = 10

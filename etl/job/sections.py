@@ -127,7 +127,7 @@ class Changes:
     """What counts as a change since the last run.
 
     - by: What is compared, and sent where it changed.
-    - ignore: Columns whose change alone is no reason to send.
+    - ignore: Columns whose change alone is not a reason to send.
     """
 
     __pydantic_config__ = SECTION

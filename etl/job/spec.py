@@ -142,7 +142,7 @@ class Job:
     api_key_file: Text | None = None
     # Only what the file has, with None where it has nothing behind a key.
     run: Annotated[Mapping[str, Any], written_as(_Section[RunOptions])] = field(default_factory=dict)
-    # The rest is no part of the file. Relative sources are relative to `folder`. Messages call the file
+    # The rest is not a part of the file. Relative sources are relative to `folder`. Messages call the file
     # `file`; `lines` has the 1-based line of each key by its path, such as `run.rate`, and of each column
     # spec by its path in Identification.specs. `digest` is of the file and of the variables that it names, ""
     # where there is no file.
@@ -321,4 +321,4 @@ def _ignore_problems(job: Job, given: Data) -> Iterator[Problem]:
             yield Problem(path, f"`{clipped(name)}` can't be ignored: {always[-1]} goes for every row")
         elif name not in operators_of:
             near = did_you_mean(name, [column for column in operators_of if column is not None])
-            yield Problem(path, f"`{clipped(name)}` is no column that the job sends{near}")
+            yield Problem(path, f"`{clipped(name)}` is not a column that the job sends{near}")

@@ -201,7 +201,7 @@ def encoding(text: str) -> str:
         pass  # it is known, though it can't read a single byte
     except (LookupError, ValueError) as error:
         near = did_you_mean(text, KNOWN_ENCODINGS)
-        fault = f"is `{clipped(text)}`, which is no text encoding that Python knows{near}"
+        fault = f"is `{clipped(text)}`, which is not a text encoding that Python knows{near}"
         raise ValueError(fault) from error
     return codecs.lookup(text).name
 
@@ -229,7 +229,7 @@ def time_zone(text: str) -> str:
         same = [name for name in known if name.lower() == text.lower()]
         near = f"; did you mean `{same[0]}`?" if same else did_you_mean(text, known)
         remedy = f"use a name such as Europe/Berlin or UTC{near}"
-        raise ValueError(f"is `{clipped(text)}`, which is no time zone; {remedy}") from error
+        raise ValueError(f"is `{clipped(text)}`, which is not a time zone; {remedy}") from error
     return text
 
 
@@ -247,9 +247,9 @@ def endpoint(text: str) -> str:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError("is no base URL: its host or port can't be read") from error
+        raise ValueError("is not a base URL: its host or port can't be read") from error
     if not host or port == 0 or re.search(r"[\s\x00-\x1f\x7f\\]", text):
-        raise ValueError("is no base URL: its host or port is missing, or it has blanks in it")
+        raise ValueError("is not a base URL: its host or port is missing, or it has blanks in it")
     if "@" in parts.netloc:
         raise ValueError("must be a base URL without a user or password")
     if "?" in text or "#" in text:
@@ -278,7 +278,7 @@ def expanded(text: str, info: ValidationInfo) -> str:
         if not match[2]:
             raise ValueError("has `${` without a `}`; write `$$` for a dollar sign")
         if not re.fullmatch(_VARIABLE, name):
-            raise ValueError(f"has `${{{clipped(name)}}}`, which is no name of an environment variable")
+            raise ValueError(f"has `${{{clipped(name)}}}`, which is not a name of an environment variable")
         key = environ.get(key_variable, "").strip()
         holds_key = len(key) >= _SHORTEST_SECRET and key in environ.get(name, "")
         if name == key_variable or names_secret(name) or holds_key:

@@ -62,7 +62,7 @@ class Column:
 
     @property
     def may_read_distinct(self) -> bool:
-        """Whether it is enough to read each distinct text: nothing stands for null, and it is no id."""
+        """Whether it is enough to read each distinct text: nothing stands for null, and it is not an id."""
         return self.role in {"field", "value"} and self.spec.default is None and not self.spec.path
 
     def read(self, source: pa.Array | None, n: int, *, text: bool) -> ColumnValues:
@@ -88,7 +88,7 @@ class Column:
             # By kind, so that each value becomes what it would among values of its kind.
             found = read_json(source, {"typed": self._typed, "nested": self._nested, "huge": self._huge})
             if self.role == "list":
-                found = found.then(to_lists)  # where all are null, they are no lists yet
+                found = found.then(to_lists)  # where all are null, they are not lists yet
             if default is not None:
                 filling = ColumnValues(constant_value(default))
                 filling = filling if self.role == "time" else self._in_role(filling)
@@ -149,7 +149,7 @@ class Column:
             if spec.type in {None, "string"}:
                 return found  # ids have a limit of their own
         else:
-            # An empty text is no value in text sources, and under types that have none.
+            # An empty text is not a value in text sources, and under types that have none.
             typed = role == "time" or spec.type not in {None, "string"}
             dated = any(step.verb == "date_format" for step in spec.transform)
             blank_is_null = typed or dated or (text and spec.empty == "null")

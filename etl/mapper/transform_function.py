@@ -34,7 +34,7 @@ FRAME_ROWS: Final = 8192
 def load_transform(reference: str, folder: Path) -> Transform:
     """Import `package.module:function`, looking in `folder` first, which stays on the search path.
 
-    Raises UsageError where it can't be imported or is no function.
+    Raises UsageError where it can't be imported or is not a function.
     """
     module_name, _, name = reference.partition(":")
     if not module_name or not name:

@@ -26,7 +26,7 @@ from .unfinished import entry_of
 def last_rows(source: Source, endpoint: str, past: Sequence[PastRun], users: int) -> int | None:
     """How many rows the last finished run had; if that is unknown, as many as there are known `users`.
 
-    None if there is nothing to compare with: rejects that are sent again are no export of all users.
+    None if there is nothing to compare with: rejects that are sent again are not an export of all users.
     """
     if source.holds_rejects:
         return None

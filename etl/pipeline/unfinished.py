@@ -130,7 +130,7 @@ _CAUSES: Final[Mapping[Cause, Callable[[RunIdentity, RunIdentity], str]]] = {
 
 
 def difference(found: RunIdentity, expected: RunIdentity, same_content: SameContent) -> Difference | None:
-    """How two runs differ; None if both send the same bytes. A new time of a file alone is no difference."""
+    """How two runs differ; None if both send the same bytes. A file's new time alone is not a difference."""
     for cause, describe in _CAUSES.items():
         if found.get(cause) != expected[cause]:
             return Difference(cause, describe(found, expected))

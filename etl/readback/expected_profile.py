@@ -90,7 +90,7 @@ class ExpectedValue:
     def _sum(self, value: Any) -> ExpectedValue:
         before = 0 if self.value is None else self.value
         if any(isinstance(one, bool) or not isinstance(one, int | float) for one in (before, value)):
-            return ExpectedValue(unknown="$add on a value that is no number", present=True)
+            return ExpectedValue(unknown="$add on a value that is not a number", present=True)
         total = before + value
         if abs(total) > MAX_SAFE_INTEGER:
             return ExpectedValue(unknown="a sum with more digits than Amplitude keeps", present=True)

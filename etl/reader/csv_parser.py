@@ -1,4 +1,4 @@
-"""Whole CSV records become columns, and records that are no rows become rejects.
+"""Whole CSV records become columns, and records that are not rows become rejects.
 
 A sentinel record is parsed after the records. If it comes back as a record of its own, the block ended
 between records; if a quoted value swallowed it, the block didn't. Bad lines are replaced by records with a

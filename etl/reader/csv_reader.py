@@ -163,7 +163,7 @@ class CsvReader(FileReader):
                 raise self.given.error(what, "say the file's encoding, for example latin-1")
             if "\0" in first:
                 hint = "if it is UTF-16 without a byte order mark, say encoding: utf-16-le"
-                raise self.given.error(": the header holds NUL bytes, so this is no CSV file", hint)
+                raise self.given.error(": the header holds NUL bytes, so this is not a CSV file", hint)
             if self._csv.header is None:
                 stop = line_end(buffer.data, end)
                 line += count_line_ends(buffer.data, 0, stop)

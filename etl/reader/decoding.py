@@ -1,4 +1,4 @@
-"""Text in any encoding becomes whole lines of UTF-8; bytes that are no text are neither lost nor guessed.
+"""Text in any encoding becomes whole lines of UTF-8; bytes that are not text are neither lost nor guessed.
 
 A byte order mark wins over the encoding of the job. Files that were joined have such marks at the start of
 later lines, too; there they are dropped.

@@ -192,7 +192,7 @@ class WebFile(InputFile):
 def _state_in(headers: HTTPMessage) -> tuple[int | None, int | None]:
     """Size and time of change in an answer's headers."""
     size, modified = headers.get("Content-Length", ""), None
-    with suppress(ValueError, TypeError):  # there is none, or it is no date
+    with suppress(ValueError, TypeError):  # there is none, or it is not a date
         modified = int(parsedate_to_datetime(headers["Last-Modified"]).timestamp()) * 10**9
     return int(size) if size.isdecimal() else None, modified
 

@@ -160,7 +160,7 @@ class FileReader:
     def plain_batches(self, first: int, batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
         """Make consecutive batches of Arrow data from outside plain; the first one begins with row `first`.
 
-        A row with bytes that are no text becomes a reject. SourceError for data that is damaged in another
+        A row with bytes that are not text becomes a reject. SourceError for data that is damaged in another
         way, and for a column of a type that can't be read.
         """
         for given in batches:

@@ -147,7 +147,7 @@ def resolved_type(kind: pa.DataType) -> pa.DataType:
 def fit_value(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
     """Return a value as one of the type; MisfitError if it isn't one. As a string any value is its JSON text.
 
-    `exact`: text is nothing but text, and a number with a point is no whole number.
+    `exact`: text is nothing but text, and a number with a point is not a whole number.
     """
     if value is None or (isinstance(value, str) and pa.types.is_string(kind)):
         return value
@@ -170,7 +170,7 @@ def fit_value(value: Any, kind: pa.DataType, *, exact: bool = False) -> object:
     if whole and pa.types.is_integer(kind) and int(value) in _INT64:
         return int(value)
     word = _WORDS.get(str(kind), str(kind).partition("<")[0])
-    raise MisfitError(f"{checked_json(value)[:60]} is no {word} as in the rows that the columns are from")
+    raise MisfitError(f"{checked_json(value)[:60]} is not a {word} as in the rows that the columns are from")
 
 
 def as_column(values: list[Any], kind: pa.DataType) -> pa.Array:

@@ -47,7 +47,7 @@ def find_files(location: str, folder: Path, left_out: Counter[str] | None = None
     if scheme == "file":
         search = _Search(fs.LocalFileSystem(), "", location, left_out)
         return search.find(unquote(urlsplit(location).path))
-    if scheme:  # a store such as S3; a `?` begins its settings, so it is no wildcard here
+    if scheme:  # a store such as S3; a `?` begins its settings, so it is not a wildcard here
         address, _, settings = location.partition("?")
         fixed = _WILDCARD.split(address)[0].rpartition("/")[0] if _WILDCARD.search(address) else address
         store, inside = open_store(fixed, settings)
@@ -91,7 +91,7 @@ def partitions(name: str) -> dict[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Finds the files of one `location`; a relative path starts at `start`, which is no part of a name."""
+    """Finds the files of one `location`; a relative path starts at `start`, which is not a part of a name."""
 
     system: fs.FileSystem | Store
     start: str

@@ -136,7 +136,7 @@ class StreamReader(FileReader):
 
 
 def reader_of_object(given: Any, options: ReadOptions) -> MemoryReader | StreamReader:
-    """Make a reader for an object; SourceError if it is no table and no stream of them."""
+    """Make a reader for an object; SourceError if it is neither a table nor a stream of them."""
     kind = type(given).__name__
     if isinstance(given, type):
         raise SourceError(f"{given.__name__} is a class and no source", hint="give an object of it")

@@ -77,7 +77,7 @@ class LineBlock(NamedTuple):
 class JsonLine(NamedTuple):
     """The object in a line that isn't blank, or why there is none.
 
-    `plain`: all of it can be used; it has no text that is no UTF-8, and no number beyond every float.
+    `plain`: all of it can be used; it has no text that is not UTF-8, and no number beyond every float.
     `origin` is that of a reject (`model.Reject`).
     """
 

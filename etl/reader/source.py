@@ -334,7 +334,7 @@ def _opened(given: InputFile | FileReader, options: ReadOptions) -> _Entry:
 
 
 def _check_names(reader: FileReader) -> list[str]:
-    """The columns of a file; SourceError if it has one of them more than once, or is no export at all."""
+    """The columns of a file; SourceError if it has one of them more than once, or is not an export at all."""
     with source_errors(reader.name):
         names = reader.names()
     if reader.text and names[: len(LISTED)] == list(LISTED):

@@ -75,7 +75,7 @@ _FAULTS: Final = tuple(
          "access denied; {credentials}", "check these credentials, or {rights}"),
         (r"HTTP status 400", "the store doesn't accept the request; {credentials}",
          "check the region, and whether the credentials are missing or have expired"),
-        (r"HTTP status (404|405|501)|XML|parse", "what answers is no such store{at}",
+        (r"HTTP status (404|405|501)|XML|parse", "what answers is not such a store{at}",
          "check the endpoint: it is the address of the store's API, not of its web page"),
         (r"curlCode: 28\b|timed? ?out|too slow", "the store is silent{at}",
          f"check the network and the endpoint, and {_AGAIN}", True),

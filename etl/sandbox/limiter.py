@@ -16,7 +16,7 @@ _HOUR_SECONDS: Final = 3600.0
 
 
 class TokenBucket:
-    """Lets `rate` tokens a second through, and a second's worth at once after a pause; None is no limit."""
+    """Lets `rate` tokens a second through, and at once those of a second after a pause; None: no limit."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -43,7 +43,7 @@ class TokenBucket:
 
 
 class RollingCount:
-    """Counts updates by user over the last `window` seconds, against `most` of them; None is no limit."""
+    """Counts updates by user over the last `window` seconds, against `most` of them; None means no limit."""
 
     def __init__(self, most: float | None, window: float, clock: Callable[[], float]) -> None:
         self._most = most

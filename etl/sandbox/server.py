@@ -43,7 +43,7 @@ _READ_BYTES: Final = 64 * 2**20
 _SHUTDOWN_SECONDS: Final = 1.0
 _DEFAULTS: Final = SandboxOptions()
 _UNAPPLIED: Final = Answer(0, "")
-# What is no HTTP, or too long for it, is a fault of the client, which is told so: no reason for a trace.
+# What is not HTTP, or too long for it, is the client's fault: it is answered so, without a trace.
 _LOGGER: Final = logging.getLogger(__name__)
 _LOGGER.addFilter(lambda record: not isinstance((record.exc_info or ("", ""))[1], HttpProcessingError))
 

@@ -28,7 +28,7 @@ from ..text import span
 _FADING: Final = 1 - 1 / 200
 # The share of failures that is assumed at least. A destination that never failed so far may begin to.
 _LEAST_SHARE: Final = 0.25
-# Failures in a row with odds below one in ten to this are no chance.
+# Failures in a row with odds below one in ten to this are not chance.
 _SURE: Final = 6.0
 # With odds above one in ten to this they are nothing special: no reason to wait longer.
 _PLAUSIBLE: Final = 3.0

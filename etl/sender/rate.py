@@ -39,7 +39,7 @@ _FAR: Final = 2.0
 # What was taken within so many seconds is the first guess of what is admitted.
 _RECENT_SECONDS: Final = 1.0
 _LEAST_SECONDS: Final = 0.25
-# So many refusals in a row, over so many seconds, are no sign of the rate: nothing is admitted at all.
+# So many refusals in a row, over so many seconds, are not a sign of the rate: nothing is admitted at all.
 _SILENT_REFUSALS: Final = 4
 _SILENT_SECONDS: Final = 3.0
 
@@ -95,7 +95,7 @@ class AdaptiveRate:
         self._began = clock.now()
         self._rate = FixedRate(None, clock)
         self._admitted: float | None = None
-        # What was admitted when something last passed: a silent destination is no reason to forget it.
+        # What was admitted when something last passed: a silent destination is not a reason to forget it.
         self._before: float | None = None
         self._binding = False
         self._progress = -1.0

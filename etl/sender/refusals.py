@@ -23,7 +23,7 @@ from ..errors import DestinationError
 from ..model import Chunk
 from .backoff import Pause
 
-# So many rows that were refused alone and alike are no bad rows, if nothing was accepted in between.
+# So many rows that were refused alone and alike are not bad rows, if nothing was accepted in between.
 _MOST_ALIKE: Final = 20
 # After so many refused requests in a row others go one by one, and after so many such rows single ones from
 # everywhere are tried: bad rows stand next to each other more often than not.

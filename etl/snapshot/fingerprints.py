@@ -49,7 +49,7 @@ _INSERTS: Final = {(_PROPERTIES, operator) for operator in LIST_OPERATORS - UNRE
 class FieldGroup:
     """Value columns of an identification that are sent together or not at all.
 
-    A change of an `ignored` group is no reason to send. An `unrepeatable` one is an increment: it is never
+    A change of an `ignored` group is not a reason to send. An `unrepeatable` one is an increment: it is never
     compared, and each row that has it is sent.
     """
 

@@ -97,7 +97,7 @@ class SortedFile:
             if metadata is None:
                 problem, before = "was written by a newer propsync", "update propsync, or "
             elif metadata.kind != self.kind:
-                problem = f"is no {self.kind} of propsync, but a {metadata.kind}"
+                problem = f"is not a {self.kind} of propsync, but a {metadata.kind}"
             else:
                 self.schema, self.metadata = reader.schema, metadata
                 for number in range(reader.num_record_batches):

@@ -39,7 +39,7 @@ def write_job(folder: Path, text: str = JOB, *, name: str = "job.yml", source: s
 
 
 def write_csv(path: Path, count: int, *, bad: tuple[int, ...] = ()) -> Path:
-    """A CSV file in which the rows with these numbers have a score that is no number."""
+    """A CSV file in which the rows with these numbers have a score that is not a number."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["id", "plan", "score"])
         writer.writeheader()

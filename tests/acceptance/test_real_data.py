@@ -151,7 +151,7 @@ def userdata() -> list[dict[str, Any]]:
 
 
 def iso_date(text: str) -> str | None:
-    """`3/8/1971` as `1971-03-08`; None for what is no date."""
+    """`3/8/1971` as `1971-03-08`; None for what is not a date."""
     parts = text.split("/")
     if len(parts) != 3:
         return None

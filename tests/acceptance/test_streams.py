@@ -1,4 +1,4 @@
-"""What becomes of stdin, stdout, stderr and the working directory is no end of a run."""
+"""What becomes of stdin, stdout, stderr and the working directory is not an end of a run."""
 
 from __future__ import annotations
 

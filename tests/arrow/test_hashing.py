@@ -49,7 +49,7 @@ def test_two_id_columns_give_pairs_and_an_absent_id_joins_nobody() -> None:
     assert keys.shape == (4, 2)
     assert keys[0, 0] == keys[2, 0]  # the same user
     assert keys[1, 1] == keys[2, 1]  # the same device
-    assert keys[0, 1] != keys[3, 1]  # no device is no common device
+    assert keys[0, 1] != keys[3, 1]  # no device is not a common device
     assert keys[1, 0] == keys[1, 1]
     assert keys[0, 0] != keys[0, 1]
 

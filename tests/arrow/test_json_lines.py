@@ -58,6 +58,6 @@ def test_nulls_are_left_out_or_shown() -> None:
 
 
 def test_values_are_counted_as_the_json_that_is_sent() -> None:
-    """Elements that are no text lie in a list of text with marks, which nobody is to see."""
+    """Elements that are not text lie in a list of text with marks, which nobody is to see."""
     lists = pa.array([["a", mark_json_text('{"b":1}'), mark_json_text("2")], ["c"], []])
     assert json_of(countable(lists), lists.type) == ['["a",{"b":1},2]', '["c"]', "[]"]

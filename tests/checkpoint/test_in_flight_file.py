@@ -91,7 +91,7 @@ def test_whoever_was_sent_something_is_named_until_it_is_committed(
         expected = sent
     else:
         opened.__exit__(None, None, None)
-        # A refusal is no doubt: what was only ever refused is not under way any more.
+        # A refusal is not a doubt: what was only ever refused is not under way any more.
         expected = doubtful | {number for number, count in under_way.items() if count}
     assert not left(path).mark.unknown
     assert left(path).mark == MARK

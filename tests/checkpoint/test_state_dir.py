@@ -138,7 +138,7 @@ def test_the_lock_is_opened_without_following_a_link(tmp_path: Path) -> None:
     assert precious.read_text() == "keep me"
     folder.lock.unlink()
     os.mkfifo(folder.lock)
-    with pytest.raises(StateError, match="is no file"), folder.hold():
+    with pytest.raises(StateError, match="is not a file"), folder.hold():
         pass
 
 

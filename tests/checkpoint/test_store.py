@@ -103,7 +103,7 @@ def test_rubbish_is_refused_with_a_remedy(path: Path, content: bytes) -> None:
 def test_somebody_else_s_database_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE t (x)")
-    with pytest.raises(StaleCheckpointError, match="no checkpoint of propsync"):
+    with pytest.raises(StaleCheckpointError, match="not a checkpoint of propsync"):
         loaded(path)
 
 

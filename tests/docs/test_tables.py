@@ -27,7 +27,7 @@ from tests.listeners.events import every_metric
 
 RUNNING, LIBRARY = DOCS / "running.md", DOCS / "library.md"
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-# Names that have a `--` before them and are no options of the command.
+# Names that have a `--` before them and are not options of the command.
 _OTHERS = {"--help", "--version", "--json-lines"} | {
     # What docs/containers.md gives to Docker and Kubernetes.
     *("--build-arg", "--cap-drop", "--from-file", "--read-only", "--rm", "--security-opt"),

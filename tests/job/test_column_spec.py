@@ -50,10 +50,11 @@ from tests.job.job_texts import column, column_fault, fault, job
         ("{column: a, type: date, transform: {date_format: ['%d.%m']}}", "`date_format` must have the year"),
         (
             "{column: a, type: datetime, timezone: europe/berlin}",
-            "`timezone` is `europe/berlin`, which is no time zone; use a name such as Europe/Berlin or UTC; "
+            "`timezone` is `europe/berlin`, which is not a time zone; "
+            "use a name such as Europe/Berlin or UTC; "
             "did you mean `Europe/Berlin`?",
         ),
-        ("{column: a, type: datetime, timezone: ../../etc/passwd}", "which is no time zone"),
+        ("{column: a, type: datetime, timezone: ../../etc/passwd}", "which is not a time zone"),
         ("{column: a, type: datetime, unit: sec}", "`unit` is `sec`; it must be `s`, `ms`, `us` or `ns`"),
         ("{column: a, invalid: drop}", "`invalid` is `drop`; it must be `reject` or `skip`"),
     ],

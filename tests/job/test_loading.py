@@ -128,7 +128,7 @@ def test_a_key_given_twice_is_found_and_the_first_one_counts() -> None:
         ("a: 1\nb: &x [*x]\n", 2, "stands inside of what it refers to"),
         ("a: 1\n---\nb: 2\n", 2, "a second document begins here"),
         ("a: 1\n...\nrubbish\n", 3, "a second document can't follow"),
-        ("%YAML 3.0\n---\na: 1\n", 1, "no YAML"),
+        ("%YAML 3.0\n---\na: 1\n", 1, "not YAML"),
         ("a: 1\n? [b]\n: c\n", 2, "a key must be a plain word"),
         ("a: 1\nb: x\x07y\n", 2, "U+0007"),
         ("a: 1\nb: \ufeff\n", 2, "U+FEFF"),

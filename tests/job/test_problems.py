@@ -74,7 +74,7 @@ def test_all_faults_of_keys_together_are_reported_at_once_each_with_its_line() -
         (12, "`f` is one group type too many: Amplitude takes 5"),
         (13, "`changes: user` sends users whole or not at all, and $add must go for "),
         (13, "`new` can't be ignored: $add goes for every row"),
-        (13, "`plan_nam` is no column that the job sends"),
+        (13, "`plan_nam` is not a column that the job sends"),
         (14, "`absent: unset` can't be used with $add: a user who isn't in an export"),
     ]
 
@@ -274,8 +274,8 @@ def test_what_amplitude_cant_take_is_a_fault(field: str, words: str) -> None:
         (f"name: {'n' * 61}", "at most 60 characters"),
         ("source: ''", "`source` is empty"),
         ("source: [a, [b]]", "`source` must be text"),
-        ("source: ${}", "`${}`, which is no name"),
-        ("source: ${A B}", "`${A B}`, which is no name"),
+        ("source: ${}", "`${}`, which is not a name"),
+        ("source: ${A B}", "`${A B}`, which is not a name"),
         ("source: ${A", "has `${` without a `}`"),
         ("source: ${EMPTY}", "`source` is empty"),
         ("transform: clean.users", "`package.module:function`"),
@@ -299,8 +299,8 @@ def test_what_amplitude_cant_take_is_a_fault(field: str, words: str) -> None:
         ("csv: {skip_rows: two}", "`skip_rows` must be a number of lines"),
         ("csv: {quote: ''}", "must be one character"),
         ("csv: {encoding: utf-9}", "did you mean `utf-8`?"),
-        ("csv: {encoding: hex}", "no text encoding that Python knows"),
-        ('csv: {encoding: "a\\0b"}', "no text encoding that Python knows"),
+        ("csv: {encoding: hex}", "not a text encoding that Python knows"),
+        ('csv: {encoding: "a\\0b"}', "not a text encoding that Python knows"),
         ("destination: {transport: udp}", "it must be `identify` or `batch`"),
     ],
 )

@@ -166,7 +166,7 @@ def test_of_several_rows_of_a_user_the_last_has_the_last_word(tmp_path: Path, sa
     night(job, sandbox, [*users([1], plan="c"), *users([2]), *users([1], plan="d")], batch_size=1)
     assert sandbox.stats.identifications == 2
     assert arrived(sandbox) == {"user-00001": {"plan": "d", "score": 1}}
-    # Where the last row says what is there by now, what came before it is no change.
+    # Where the last row says what is there by now, what came before it is not a change.
     night(job, sandbox, [*users([1], plan="e"), *users([1], plan="d")], batch_size=1)
     assert sandbox.stats.requests == 0
 

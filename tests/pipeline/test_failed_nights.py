@@ -1,4 +1,4 @@
-"""A failed night is no obstacle to the next one, which sends what changed since the last that went well."""
+"""A failed night is not an obstacle to the next one, which sends what changed since the last good one."""
 
 from __future__ import annotations
 

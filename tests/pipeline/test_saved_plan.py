@@ -442,7 +442,7 @@ def test_a_file_on_the_web(server: Recorder, tmp_path: Path) -> None:
         planned = night.plan()
         how.data, how.tag = data.replace(b"plan 1", b"plan 9"), '"two"'
         assert "other content" in night.refused()
-        how.data, how.tag = data, '"three"'  # another tag alone is no difference
+        how.data, how.tag = data, '"three"'  # another tag alone is not a difference
         assert night.apply().status == "finished"
         assert server.digest() == planned.sha256.hexdigest()
 

@@ -281,7 +281,7 @@ def test_what_was_just_sent_is_waited_for(tmp_path: Path, sandbox: Sandbox) -> N
     assert waited(settle=0.0) < 1
     checkpoint = tmp_path / ".propsync" / "job" / "checkpoint.sqlite"
     os.utime(checkpoint, (time.time() - 70,) * 2)
-    for _ in range(2):  # looking at it is no sending
+    for _ in range(2):  # looking at it sends nothing
         assert waited(settle=60.0) < 1
 
 

@@ -139,9 +139,9 @@ def test_bytes_that_are_no_text_cost_their_row_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("late", "reason"),
     [
-        ({"n": "many"}, 'column n: "many" is no whole number'),
-        ({"n": 1.5}, "column n: 1.5 is no whole number"),
-        ({"n": True}, "column n: true is no whole number"),
+        ({"n": "many"}, 'column n: "many" is not a whole number'),
+        ({"n": 1.5}, "column n: 1.5 is not a whole number"),
+        ({"n": True}, "column n: true is not a whole number"),
         ({"o": {"y": 1}}, 'column o: the key "y"'),
     ],
 )

@@ -187,7 +187,7 @@ def test_a_row_that_always_fails_is_found_while_others_pass(failing: float, slot
     carried = carry(server, chunks, slots, outage=900)
     assert [(reject.row, reject.code) for reject in carried.rejects] == [(where + 1, "transient")]
     assert carried.total.tally.accepted == 639
-    # About ten tries until it is no chance any more, and few for each half; then it waits alone.
+    # About ten tries until it can't be chance any more, and few for each half; then it waits alone.
     to_find = [size for _, size, good in server.requests if not good and size > 1]
     assert len(to_find) <= 14 + 2 * math.log2(64) + 4
     assert len(server.requests) < 200

@@ -19,7 +19,7 @@ SECONDS = 300.0
 
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of 1.5 kB, no two texts of which are the same; `n` is no number."""
+    """Rows of 1.5 kB, no two texts of which are the same; `n` is not a number."""
     chance, letters = random.Random(1), [chr(0x4E00 + number) for number in range(20_000)]
     path: Path = tmp_path_factory.mktemp("wide") / "users.csv"
     with path.open("w") as file:

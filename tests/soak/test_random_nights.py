@@ -13,7 +13,7 @@ from tests.pipeline.making import KEY
 from tests.pipeline.test_random_nights import FATES, live_through
 from tests.soak.proof import Proof
 
-LAW = "a failed night is no obstacle: any fate, any order, the last export arrives"
+LAW = "a failed night is not an obstacle: any fate, any order, the last export arrives"
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no error."""
+        """A client that goes away is not an error."""
 
 
 @contextmanager

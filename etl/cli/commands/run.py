@@ -98,7 +98,7 @@ def run_command(job: Path, sources: tuple[str, ...], **flags: Any) -> int:
             if channels.report is not None:  # it may be mailed every night
                 write_page(plan, channels.report, mask=True)
             if channels.metrics_file is not None:
-                message = f"{channels.metrics_file} stays as it is: a dry run is no run of the job"
+                message = f"{channels.metrics_file} stays as it is: a dry run is not a run of the job"
                 invocation.message("warned", f"warning: {message}", code="dry_run", message=message)
             code = exit_code_of(plan)
             accepted = settings.accept_rejects and code == ExitCode.REJECTS
