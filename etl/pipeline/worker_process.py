@@ -241,7 +241,7 @@ def _mapped(
         mapped[number] = memory
         content = np.frombuffer(memory, np.uint8)
         weakref.finalize(content, release).atexit = False
-        return memoryview(content)  # type: ignore[arg-type] # an array has a buffer
+        return content.data
 
 
 def _release(worker: socket.socket, number: int) -> None:
