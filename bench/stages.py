@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from etl.cli.process_setup import block_pandas, configure_allocation
+from etl.cli.process_setup import configure_allocation, watch_imports
 
 FIELDS = ("platform", "os_name", "app_version", "language")
 _ROWS = 16_384
@@ -124,7 +124,7 @@ def main() -> None:
     configure_allocation()  # before Arrow is imported, as the command does
     if stage == "uncommitted":
         run_uncommitted(arguments)
-    block_pandas()  # as the command does: else the first conversion would import pandas, and be timed
+    watch_imports()  # as the command does: else the first conversion would import pandas, and be timed
     if stage == "renewals":
         print(json.dumps(renewals(Path(arguments[0]))))
         return

@@ -14,10 +14,10 @@ def main() -> None:
     code = 130
     try:
         from .cli.console import make_sturdy
-        from .cli.process_setup import block_pandas
+        from .cli.process_setup import watch_imports
 
         make_sturdy()
-        block_pandas()
+        watch_imports()
         code = run_command_line(sys.argv[1:])
         leave_at_once(code)
     except KeyboardInterrupt:  # before or after the command itself

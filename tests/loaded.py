@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from etl.cli.process_setup import allow_pandas, block_pandas, configure_allocation
+from etl.cli.process_setup import allow_pandas, configure_allocation, watch_imports
 from etl.job.spec import job_schema
 from tests.modules import importable_modules
 
 configure_allocation()
-block_pandas()
+watch_imports()
 
 for name in importable_modules():
     import_module(name)

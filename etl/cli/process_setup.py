@@ -1,4 +1,4 @@
-"""How the process of the command is set up before it imports anything large: its memory, and no pandas."""
+"""How the process of the command is set up before it imports anything large: memory, signals, no pandas."""
 
 from __future__ import annotations
 
@@ -34,33 +34,37 @@ def configure_allocation() -> None:
         tune(_ARENA_MAX, 1)
 
 
-class _NoPandas:
-    """A finder of modules that is asked first: it has memory set up before numpy and Arrow, and no pandas.
+class _BeforeImports:
+    """A finder of modules that is asked first, and finds none: it sets up what a module needs."""
 
-    None in `sys.modules` would be simpler, but pyarrow's conversions fail over it.
-    """
+    pandas = False  # whether it may be imported
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
         if name in {"numpy", "pyarrow"}:
             configure_allocation()
-        if name == "pandas":
+        # While Arrow parses CSV in the main thread, it handles signals itself, and loses one in thirty.
+        if name == "pyarrow.csv":
+            sys.modules["pyarrow"].enable_signal_handlers(False)
+        # None in `sys.modules` would be simpler, but pyarrow's conversions fail over it.
+        if name == "pandas" and not self.pandas:
             raise ImportError(name)
 
 
-_NO_PANDAS = _NoPandas()
+_BEFORE_IMPORTS = _BeforeImports()
 
 
-def block_pandas() -> None:
-    """Let nothing in this process import pandas, which only a job with a transform of its own needs.
+def watch_imports() -> None:
+    """Set up memory before numpy or Arrow comes, leave signals to Python, and let nothing import pandas.
 
-    Memory is set up before numpy or Arrow comes. pyarrow looks for pandas at its first conversion, to know
+    Only a job with a transform of its own needs pandas. pyarrow looks for it at its first conversion, to know
     whether it may ever be given a Series: a quarter of a second, and 35 MB, for what no other job gives it.
     Where it finds none it works the same.
     """
-    sys.meta_path.insert(0, _NO_PANDAS)
+    _BEFORE_IMPORTS.pandas = False
+    if _BEFORE_IMPORTS not in sys.meta_path:
+        sys.meta_path.insert(0, _BEFORE_IMPORTS)
 
 
 def allow_pandas() -> None:
-    """Let pandas be imported again; call it before pyarrow has looked for it."""
-    if _NO_PANDAS in sys.meta_path:
-        sys.meta_path.remove(_NO_PANDAS)
+    """Let pandas be imported; call it before pyarrow has looked for it."""
+    _BEFORE_IMPORTS.pandas = True

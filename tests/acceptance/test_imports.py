@@ -39,10 +39,10 @@ LOOK = """
 import sys
 import etl
 from tests.modules import importable_modules
-from etl.cli.process_setup import _NO_PANDAS, block_pandas
+from etl.cli.process_setup import _BEFORE_IMPORTS, watch_imports
 asked = []
-type(_NO_PANDAS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
-block_pandas()
+type(_BEFORE_IMPORTS).find_spec = lambda self, name, *_: asked.append(name) if name == "pandas" else None
+watch_imports()
 for name in importable_modules():
     __import__(name)
 assert "pyarrow" in sys.modules
@@ -81,8 +81,8 @@ STARTS = """
 import contextlib, io, json, sys
 begun = set(sys.modules)
 from etl.__main__ import run_command_line
-from etl.cli.process_setup import block_pandas
-block_pandas()
+from etl.cli.process_setup import watch_imports
+watch_imports()
 for arguments in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = run_command_line(arguments)

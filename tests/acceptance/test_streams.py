@@ -112,6 +112,9 @@ def leave_for_nowhere() -> None:
     Path("../gone").rmdir()
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0), reason="CPython 3.13.0 looks no codec up where the folder is gone"
+)
 def test_a_working_directory_that_is_gone(propsync: Propsync, sandbox: Sandbox, job: Path) -> None:
     run = ("run", job, "--endpoint", sandbox.url, *QUICK, "--json")
     with propsync.begin(*run, before=leave_for_nowhere) as running:

@@ -1,4 +1,4 @@
-"""What a batch frees is there for the next one; a second process doesn't get it, too."""
+"""The process of the command: what a batch frees is there for the next one, and no signal gets lost."""
 
 from __future__ import annotations
 
@@ -52,6 +52,37 @@ with worker_process(lambda: iter(()), closing=os.open(os.devnull, os.O_RDONLY)):
     print(before - held())
 """
 
+# A thread sends a signal at a time to a process that parses CSV in its main thread. Prints how many get lost.
+SIGNALS = """
+import os, random, signal, threading, time
+from etl.cli.process_setup import watch_imports
+watch_imports()
+import pyarrow as pa
+from pyarrow import csv
+heard = sent = 0
+
+def hear(number, frame):
+    global heard
+    heard += 1
+
+def send():
+    global sent
+    for sent in range(1, 151):
+        time.sleep(random.uniform(0.0005, 0.003))
+        before, end = heard, time.monotonic() + 0.2
+        os.kill(os.getpid(), signal.SIGTERM)
+        while heard == before and time.monotonic() < end:
+            time.sleep(0.0005)
+
+signal.signal(signal.SIGTERM, hear)
+data = b"id,plan\\n" + b"user-1,free\\n" * 30_000
+thread = threading.Thread(target=send)
+thread.start()
+while thread.is_alive():
+    csv.read_csv(pa.BufferReader(data), read_options=csv.ReadOptions(use_threads=False))
+print(sent - heard)
+"""
+
 glibc = pytest.mark.skipif(
     os.name != "posix" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the system has no mallopt"
 )
@@ -74,3 +105,7 @@ def test_memory_is_kept_from_batch_to_batch() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the system has no /proc")
 def test_free_memory_is_given_back_before_a_second_process_begins() -> None:
     assert told(FORK) > 40 << 20
+
+
+def test_no_signal_is_lost_while_csv_is_read() -> None:
+    assert told(SIGNALS) == 0
