@@ -42,6 +42,7 @@ _BRACKETED: Final = r"^[\s\pZ]*[\[{]"
 _ELEMENT: Final = re.compile(
     r'\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^\s,{}"\\]|\\.|\s+(?![\s,}]|$))+))\s*(,|$)', re.DOTALL
 )
+_SURROGATE: Final = "\\ud"
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 ReadKind: TypeAlias = Callable[[pa.Array], ColumnValues]
@@ -69,9 +70,12 @@ def _read_each(texts: pa.Array, read: Callable[[str], Any], kind: pa.DataType | 
 
 def _load(text: str, code: str, message: str) -> Any:
     try:
-        return load_json(text)
+        value = load_json(text)
+        if _SURROGATE in text.lower():  # half of a pair is no text, and can't be encoded: a ValueError
+            dump_json(value).encode()
     except (ValueError, RecursionError) as error:
         raise _UnfitError(code, message) from error
+    return value
 
 
 # --- columns of JSON values ------------------------------------------------------------------------------

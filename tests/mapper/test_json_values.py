@@ -41,6 +41,8 @@ FORMS: list[tuple[str, object]] = [
     ("{a,}", BAD),
     ("{a", BAD),
     ("{a},{b}", BAD),
+    (r'["\ud800"]', BAD),
+    (r'["\uD83D\uDE00"]', ["\U0001f600"]),
     ('{"a"b}', BAD),
     ('{"a": 1}', BAD),
     ("\u00a0[1]", [1]),
