@@ -28,6 +28,17 @@ _TYPES: Final = (
 )
 
 
+_AS_THEIR_JSON: Final = (
+    *(
+        pa.types.is_string,
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+    ),
+)
+
+
 class ValueCounts:
     """Counts distinct texts, exactly while they fit into `budget` bytes; then it is `full`.
 
@@ -80,9 +91,14 @@ def type_word(column: pa.Array) -> str:
     return "text" if first is None else "list" if first[:1] == "[" else "JSON"
 
 
+def _is_joined(kind: pa.DataType) -> bool:
+    """Whether values are lists whose elements are text, or are cast to text that is their JSON."""
+    return is_list(kind) and any(check(kind.value_type) for check in _AS_THEIR_JSON)
+
+
 def countable(values: pa.Array) -> pa.Array:
     """The values in a type whose values Arrow can count: lists as their joined elements."""
-    if is_list(values.type) and not pa.types.is_nested(values.type.value_type):
+    if _is_joined(values.type):
         return pc.binary_join(values.cast(pa.list_(pa.string())), _BETWEEN)
     return json_texts(values) if pa.types.is_nested(values.type) else values
 
@@ -90,7 +106,7 @@ def countable(values: pa.Array) -> pa.Array:
 def json_of(values: pa.Array, kind: pa.DataType | None = None) -> list[str]:
     """The JSON of values without nulls. With a `kind`, they are those that `countable` made of it."""
     if kind is not None and pa.types.is_nested(kind):
-        if pa.types.is_struct(kind) or pa.types.is_nested(kind.value_type):
+        if not _is_joined(kind):
             return [str(text) for text in values.to_pylist()]
         lists = [text.split(_BETWEEN) if text else [] for text in values.to_pylist()]
         if pa.types.is_string(kind.value_type):

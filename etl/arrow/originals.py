@@ -41,6 +41,7 @@ CSV_ENDINGS: Final = ("csv", "tsv", "txt")
 CODEC_ENDINGS: Final = {"gz": "gzip", "zst": "zstd", "bz2": "bz2", "lz4": "lz4", "br": "brotli"}
 _CSV_NAME: Final = re.compile(rf"(?is).*\.({'|'.join(CSV_ENDINGS)})(\.({'|'.join(CODEC_ENDINGS)}))?")
 
+_BAD_BYTE: Final = re.compile("[\udc80-\udcff]")  # as `surrogateescape` decodes it
 _MOST_BYTES: Final = 1 << 26  # of one row
 # The one column of `rows_with_originals` where a source has its rows as JSON; no job has a column so named.
 _ORIGINAL: Final = "\x00original"
@@ -82,7 +83,7 @@ def original_rows(
         return []
     if rows.schema.names == [_ORIGINAL]:
         # The inverse of `join_origin`; JSON on a line of its own has no line end in it.
-        texts = (plain_text(text).strip() for text in take_values(rows.column(0), positions).to_pylist())
+        texts = (_json_text(text).strip() for text in take_values(rows.column(0), positions).to_pylist())
         parts = (text.partition("\n") for text in texts)
         found = [Original(values.rstrip(), origin or JSON_ORIGIN) for values, _, origin in parts]
     else:
@@ -91,6 +92,12 @@ def original_rows(
         found = list(map(Original, written, origins))
     implied = origin_by_name(source)
     return [one._replace(origin="") if one.origin == implied else one for one in found]
+
+
+def _json_text(line: bytes) -> str:
+    """A line of JSON as text; bytes of its strings that are no UTF-8 are written out, as by `plain_text`."""
+    text = line.decode("utf-8", "surrogateescape")
+    return _BAD_BYTE.sub(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
 def rejects_of(

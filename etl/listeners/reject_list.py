@@ -66,7 +66,7 @@ class RejectList:
         for line in reject_lines(rejects, run=run):
             self._lines.write(line)
             if self._csv:
-                self._columns.update(dict.fromkeys(orjson.loads(line)["values"]))
+                self._columns.update(dict.fromkeys(json.loads(line)["values"]))
 
     def write(self) -> None:
         """Replace the file. Raises StateError."""
@@ -101,4 +101,9 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     option = orjson.OPT_PASSTHROUGH_SUBCLASS
-    return orjson.dumps(value, default=lambda number: orjson.Fragment(str(number)), option=option).decode()
+    try:
+        return orjson.dumps(
+            value, default=lambda number: orjson.Fragment(str(number)), option=option
+        ).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair
+        return json.dumps(value, separators=(",", ":"))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NOT_AN_OBJECT: Final = "{} is not an object, so `path` leads nowhere in it"
 NOT_JSON: Final = "{} is not JSON"
+HALF_A_PAIR: Final = "{} has half of a surrogate pair, which is no text"
 NOT_A_LIST: Final = (
     '{} begins like a list, and is neither a JSON array such as ["a"] nor a Postgres array such as {a}'
 )
@@ -42,6 +43,7 @@ _BRACKETED: Final = r"^[\s\pZ]*[\[{]"
 _ELEMENT: Final = re.compile(
     r'\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^\s,{}"\\]|\\.|\s+(?![\s,}]|$))+))\s*(,|$)', re.DOTALL
 )
+_HALF: Final = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 ReadKind: TypeAlias = Callable[[pa.Array], ColumnValues]
@@ -57,11 +59,16 @@ def _read_each(texts: pa.Array, read: Callable[[str], Any], kind: pa.DataType | 
     found: list[Any] = []
     unfit: dict[tuple[str, str], list[int]] = {}
     for text in encoded.dictionary.to_pylist():
+        value, fault = None, None
         try:
-            found.append(read(text))
+            value = read(text)
         except _UnfitError as error:
-            unfit.setdefault((error.args[0], error.args[1]), []).append(len(found))
-            found.append(None)
+            fault = (error.args[0], error.args[1])
+        if "\\u" in text and _HALF.search("".join(value or ())):
+            value, fault = None, ("bad_json", HALF_A_PAIR)
+        if fault is not None:
+            unfit.setdefault(fault, []).append(len(found))
+        found.append(value)
     places = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
     issues = [ValueIssue(code, np.isin(places, bad), message) for (code, message), bad in unfit.items()]
     return ColumnValues(pa.array(found, kind or pa.string()).take(encoded.indices), tuple(issues))

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ..amplitude.operators import ID_FIELDS
+from ..arrow.exact_json import load_json
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.layout import as_mask
 from ..arrow.originals import original_rows, rows_with_originals
@@ -92,7 +93,7 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
     mapped = [own for batch in rows.read_all() if (own := _rows_of(user, rows, batch, found)) is not None]
     if is_there(folder.rejects):
         with folder.rejects.open("rb") as file:
-            for reject in map(orjson.loads, file):
+            for reject in map(load_json, file):
                 if user in _ids_of(job, reject["values"]):
                     shown = ("source", "row", "code", "reason", "run")
                     found.rejects.append({name: reject.get(name) for name in shown})
@@ -107,7 +108,7 @@ def explain_user(job: Job, source: Source, user: str, *, settings: Settings) -> 
 def _rows_of(user: str, rows: JobSource, batch: Batch, found: Explanation) -> Mapped | None:
     """Add the user's rows of a batch to `found`; return those that give an update as a batch of their own."""
     own = _named(user, rows, batch)
-    unread = {one.row for one in batch.rejects if user in _ids_of(rows.job, orjson.loads(one.values))}
+    unread = {one.row for one in batch.rejects if user in _ids_of(rows.job, load_json(one.values))}
     if not own.any() and not unread:
         return None
     mapped = rows.mapper.map(batch)
@@ -157,7 +158,7 @@ def _values(
     for number, original, sent in zip(
         part.numbers.tolist(), originals, _decoded(identifications, rows.splice), strict=True
     ):
-        given, found = orjson.loads(original.values), []
+        given, found = load_json(original.values), []
         for path, spec in rows.job.identification.located():
             value: Any = sent
             for name in path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..amplitude.operators import ID_FIELDS, TIME_FIELD
 from ..arrow.distinct import ENTRY, ValueCounts, countable, json_of, type_word
+from ..arrow.exact_json import load_json
 from ..arrow.json_lines import Splice, json_lines
 from ..arrow.layout import valid_mask
 from ..arrow.originals import original_rows, original_values, rows_with_originals, take_values
@@ -220,7 +221,7 @@ class Figures:
             after: dict[str, Any] = orjson.loads(line)
             user = str(after[Subject.of(after).lead])
             if len(self.samples) < _SAMPLES and user not in self.samples:
-                values = orjson.loads(row)
+                values = load_json(row)
                 before = {name: values[name] for name in self._columns if name in values}
                 before |= dict.fromkeys(self.hashed & before.keys(), MASK)
                 self.samples[user] = MappedExample(user, before, after)

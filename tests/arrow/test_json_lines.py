@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from etl.arrow.distinct import countable, json_of
-from etl.arrow.json_lines import json_lines, mark_json_text
+from etl.arrow.json_lines import json_lines, json_texts, mark_json_text
 
 DEEP = pa.array([{"a": n, "b": {"c": str(n), "d": {"e": [n]}}} for n in range(10)])
 COLUMNS = {
@@ -61,3 +61,20 @@ def test_values_are_counted_as_the_json_that_is_sent() -> None:
     """Elements that are not text lie in a list of text with marks, which nobody is to see."""
     lists = pa.array([["a", mark_json_text('{"b":1}'), mark_json_text("2")], ["c"], []])
     assert json_of(countable(lists), lists.type) == ['["a",{"b":1},2]', '["c"]', "[]"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.date32(), pa.timestamp("ms"), pa.timestamp("us", "UTC"), pa.large_string(), pa.float64()]
+)
+def test_lists_of_every_type_are_counted_as_json(kind: pa.DataType) -> None:
+    texts = pa.array(["1"] * 3) if pa.types.is_large_string(kind) else pa.array([1, 2, 3])
+    elements = texts.cast(pa.int32()).cast(kind) if pa.types.is_date(kind) else texts.cast(kind)
+    lists = pa.ListArray.from_arrays(pa.array([0, 2, 3]), elements)
+    assert [json.loads(text) for text in json_of(countable(lists), lists.type)] == [
+        json.loads(text) for text in json_texts(lists).to_pylist()
+    ]
+
+
+def test_maps_are_counted_as_json() -> None:
+    maps = pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64()))
+    assert json_of(countable(maps), maps.type) == ['{"a":1}', "{}"]

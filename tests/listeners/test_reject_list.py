@@ -62,6 +62,12 @@ def test_columns_keep_their_order_and_numbers_their_digits(tmp_path: Path) -> No
     assert second[3:] == ["'=why", "'=why", "", "-12345678901234567890.10", "true", '["=a",1.50]', "'="]
 
 
+def test_half_a_surrogate_pair_is_written(tmp_path: Path) -> None:
+    header, record = listed(tmp_path / "rejects.csv", [reject({"id": "a\ud800", "v": ["\ud800", "b"]})])
+    found = dict(zip(header, record, strict=True))
+    assert (found["id"], found["v"]) == ("a?", r'["\ud800","b"]')
+
+
 def test_ndjson_can_be_sent_again(tmp_path: Path) -> None:
     path = tmp_path / "rejects.NDJSON"
     for run, expected in ((7, [7]), (None, [-1])):

@@ -41,6 +41,8 @@ FORMS: list[tuple[str, object]] = [
     ("{a,}", BAD),
     ("{a", BAD),
     ("{a},{b}", BAD),
+    (r'["\ud800"]', "<bad_json>"),
+    (r'["\uD83D\uDE00"]', ["\U0001f600"]),
     ('{"a"b}', BAD),
     ('{"a": 1}', BAD),
     ("\u00a0[1]", [1]),
@@ -57,6 +59,11 @@ def test_every_form() -> None:
         assert outcomes(pa.array([text, None]), type="list") == [expected, None], text
         together = outcomes(["x,y", text, "[1]", text], type="list")
         assert together == [["x", "y"], expected, [1], expected], text
+
+
+def test_half_a_surrogate_pair_beside_a_path_does_no_harm() -> None:
+    texts: list[str | None] = [r'{"a":1,"b":"\ud800"}', r'{"a":"\udc00"}', r'{"a":"\ud83d\ude00"}']
+    assert outcomes(texts, path=("a",)) == [1, "<bad_json>", "\U0001f600"]
 
 
 def test_limits_hold_within_them() -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl import Job
+from etl import Job, explain, plan
 from etl.encoder import Limits
 from etl.errors import JobError
 from etl.model import Chunk, Reject, RowRange
@@ -368,6 +368,35 @@ def test_a_text_in_place_of_a_number_makes_nobody_new(tmp_path: Path, sandbox: S
     summary = send(tmp_path, sandbox, ["id,plan", *(f"{user}.0,team" for user in users)], job, "x.csv")
     assert summary.rejects_by_code == {"mangled_id": 150}
     assert {user: props["plan"] for user, props in held(sandbox).items()} == dict.fromkeys(users, "pro")
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path, sandbox: Sandbox) -> None:
+    """A row that sends it is a reject; `plan` and `explain` read rows and rejects that have it."""
+    half = r'"\ud800"'
+    lines = [
+        f'{{"id":"user-1","p":"a","other":{half}}}',
+        f'{{"id":"user-2","p":{half}}}',
+        r'{"id":"user-3","q":"{\"a\":\"\\ud800\"}"}',
+    ]
+    job = job_in(tmp_path, {"p": "p", "q": {"column": "q", "type": "json"}})
+    send(tmp_path, sandbox, lines, job)
+    assert [reject["code"] for reject in rejects_in(tmp_path)] == ["bad_line", "bad_json"]
+    assert held(sandbox) == {"user-1": {"p": "a"}}
+    assert plan(job, tmp_path / "x.ndjson").tally.rejected == 2
+    for user, codes in {"user-1": [], "user-3": ["bad_json"]}.items():
+        found = explain(job, user, tmp_path / "x.ndjson")
+        assert [reject["code"] for reject in found.rejects] == codes
+
+
+def test_bytes_that_are_no_utf8_make_no_bad_json_of_a_reject(tmp_path: Path, sandbox: Sandbox) -> None:
+    path, job = tmp_path / "x.ndjson", job_in(tmp_path, {"v": {"column": "v", "type": "integer"}})
+    path.write_bytes(
+        b'{"id":"user-1","v":1,"other":"\xff"}\n{"id":"user-2","v":"x","other":"\xed\xa0\xbd"}\n'
+    )
+    assert plan(job, path).tally.rejected == 1
+    run_once(tmp_path, sandbox, path, job=job)
+    (reject,) = rejects_in(tmp_path)
+    assert reject["values"] == {"id": "user-2", "v": "x", "other": r"\xed\xa0\xbd"}
 
 
 @pytest.mark.soak
