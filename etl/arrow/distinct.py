@@ -29,13 +29,11 @@ _TYPES: Final = (
 
 
 _AS_THEIR_JSON: Final = (
-    *(
-        pa.types.is_string,
-        pa.types.is_boolean,
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_decimal,
-    ),
+    pa.types.is_string,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
 )
 
 

@@ -95,7 +95,7 @@ def original_rows(
 
 
 def _json_text(line: bytes) -> str:
-    """A line of JSON as text; bytes of its strings that are no UTF-8 are written out, as by `plain_text`."""
+    """A line of JSON as text; bytes of its strings that are not UTF-8 are written out, as by `plain_text`."""
     text = line.decode("utf-8", "surrogateescape")
     return _BAD_BYTE.sub(lambda found: f"\\\\x{ord(found[0]) - 0xDC00:02x}", text)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NOT_AN_OBJECT: Final = "{} is not an object, so `path` leads nowhere in it"
 NOT_JSON: Final = "{} is not JSON"
-HALF_A_PAIR: Final = "{} has half of a surrogate pair, which is no text"
+HALF_A_PAIR: Final = "{} has half of a surrogate pair, which is not text"
 NOT_A_LIST: Final = (
     '{} begins like a list, and is neither a JSON array such as ["a"] nor a Postgres array such as {a}'
 )
