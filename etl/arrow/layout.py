@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 RowMask: TypeAlias = NDArray[np.bool_]
 # All of Arrow's types of lists.
 _LIST_TYPES: Final = (
-    *(pa.ListType, pa.LargeListType, pa.FixedSizeListType),
-    *(pa.ListViewType, pa.LargeListViewType),
+    pa.ListType,
+    pa.LargeListType,
+    pa.FixedSizeListType,
+    pa.ListViewType,
+    pa.LargeListViewType,
 )
 
 

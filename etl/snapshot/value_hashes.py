@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
+from ..arrow.layout import map_entries
 from ..snapshot_metadata import FIRST_HASHING, NEWEST_HASHING
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
             total += _hash_members(own, members, salt, rules)
         return hash_bits(total, salt ^ _OBJECT)
     if pa.types.is_map(kind):
-        lists = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+        lists = map_entries(values)
         keys, members = lists.flatten().flatten()
         hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, rules)
         return hash_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)

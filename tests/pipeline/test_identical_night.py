@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,9 @@ def test_night_after_night(
         sandbox.reset()
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         job, other = jobs(Path(folder), name, changes, transport)
-        for number, rows in enumerate(exports):
-            export = rows if number == 0 else edited(data, exports[number - 1], rows)
+        for export in in_turn(data, exports):
             paths = paths_of(job.folder, export, files)
-            send(job, pair[0], paths, batch_size=size, **HOW)
-            send(other, pair[1], paths, batch_size=size, concurrency=2)
+            send_both(pair, (job, other), paths, size)
             assert shown(pair[0], changes) == shown(pair[1], changes)
             seen = pair[0].stats.requests
             told = etl.plan(job, paths, endpoint=pair[0].url).changes
@@ -157,13 +155,11 @@ def test_rows_above_the_one_that_links_their_device_are_sent_once_more(
         sandbox.reset()
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         job, other = jobs(Path(folder), "both ids", changes, "identify")
-        for number, rows in enumerate(exports):
-            export = rows if number == 0 else edited(data, exports[number - 1], rows)
+        for export in in_turn(data, exports):
             paths = paths_of(job.folder, export, 1)
             # When Amplitude links a device, the user's own values win; from then on all rows are the user's.
             for _ in range(2):
-                send(job, pair[0], paths, batch_size=size, **HOW)
-                send(other, pair[1], paths, batch_size=size, concurrency=2)
+                send_both(pair, (job, other), paths, size)
             held_now, held_in_full = (shown(sandbox, changes) for sandbox in pair)
             for profile in chain(*(found["users"].values() for found in (held_now, held_in_full))):
                 del profile["device_ids"]  # of two users who name a device, the last one has its link
@@ -171,11 +167,21 @@ def test_rows_above_the_one_that_links_their_device_are_sent_once_more(
             assert send(job, pair[0], paths, batch_size=size, **HOW).tally.accepted == 0
 
 
-def edited(data: st.DataObject, before: list[Row], rows: list[Row]) -> list[Row]:
-    """The export of the night before with some rows changed, or another one."""
-    if data.draw(st.booleans()):
-        return rows
-    return [data.draw(st.sampled_from([row, row, row | {"plan": "c"}])) for row in before]
+def in_turn(data: st.DataObject, exports: list[list[Row]]) -> Iterator[list[Row]]:
+    """The export of each night: one of these, or that before it with some rows changed."""
+    before = list[Row]()
+    for rows in exports:
+        if not before or data.draw(st.booleans()):
+            yield rows
+        else:
+            yield [data.draw(st.sampled_from([row, row, row | {"plan": "c"}])) for row in before]
+        before = rows
+
+
+def send_both(pair: tuple[Sandbox, Sandbox], jobs: tuple[Job, Job], paths: Sequence[Path], size: int) -> None:
+    """What changed to the one, and everything to the other."""
+    send(jobs[0], pair[0], paths, batch_size=size, **HOW)
+    send(jobs[1], pair[1], paths, batch_size=size, concurrency=2)
 
 
 def shown(sandbox: Sandbox, changes: str) -> dict[str, Any]:
