@@ -125,11 +125,11 @@ def read_document(text: str) -> Document:
     if strange := _UNPRINTABLE.search(text):
         message = f"there is a character U+{ord(strange[0]):04X}, which can't stand in a text file"
         raise UnreadableError(message, line_at(strange.start()))
+
+    def line_of(event: yaml.Event) -> int:
+        return line_at(event.start_mark.index if event.start_mark else 0)
+
     try:
-
-        def line_of(event: yaml.Event) -> int:
-            return line_at(event.start_mark.index if event.start_mark else 0)
-
         return _DocumentBuilder(yaml.parse(text, Loader=LOADER), line_of).document()
     except yaml.MarkedYAMLError as error:
         message, index = _syntax_error(error, text)
