@@ -3,7 +3,7 @@
 from .backoff import Backoff, Clock
 from .in_flight import Transport
 from .parts import Outcome
-from .rate import AdaptiveRate, FixedRate, RateLimiter
+from .rate import AdaptiveRate, RateLimiter
 from .sender import Sender
 
-__all__ = ["AdaptiveRate", "Backoff", "Clock", "FixedRate", "Outcome", "RateLimiter", "Sender", "Transport"]
+__all__ = ["AdaptiveRate", "Backoff", "Clock", "Outcome", "RateLimiter", "Sender", "Transport"]

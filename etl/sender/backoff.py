@@ -116,11 +116,13 @@ class FailureShare:
 
 @dataclass(slots=True, eq=False)
 class Pause:
-    """The state of the destination as all requests see it; `stopped` is set once the run is to end.
+    """The state of the destination as all requests see it.
 
-    `failures` is how many failures made all wait since a request last passed; each counts once for all the
-    requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
-    time in seconds without any success after a failure. `throttle_seconds`: the transport's wait after a 429.
+    Set `stopped` to let no attempt begin from now on; it wakes those that wait. `failures` is how many
+    failures made all wait since a request last passed; each counts once for all the requests that were under
+    way when it showed. `passes` is how many passed in all, `last_start` when the latest of these began.
+    `outage` is the longest time in seconds without any success after a failure. `throttle_seconds`: the
+    transport's wait after a 429.
     """
 
     clock: Clock
@@ -131,6 +133,7 @@ class Pause:
     throttle_seconds: float = THROTTLE_SECONDS
     failures: int = 0
     passes: int = 0
+    last_start: float = float("-inf")
     share: FailureShare = field(default_factory=FailureShare)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _until: float = float("-inf")
@@ -139,12 +142,7 @@ class Pause:
     _outage_since: float | None = None  # when the outage began that was reported
     _by_chance: int = 0  # failures since something last passed, as far as chance may explain them
     _last_pass: float = float("-inf")
-    _last_start: float = float("-inf")  # of what passed
     _latency: float | None = None
-
-    def stop(self) -> None:
-        """Let no attempt begin from now on, and wake those that wait."""
-        self.stopped.set()
 
     @property
     def stopping(self) -> bool:
@@ -178,7 +176,7 @@ class Pause:
         """
         now = self.clock.now()
         self.passes += 1
-        self._last_start = max(self._last_start, started)
+        self.last_start = max(self.last_start, started)
         self.share.passed(failures)
         latency = now - started
         self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
@@ -186,10 +184,6 @@ class Pause:
         if self._outage_since is not None and now >= self._until:
             self.listener(Recovered(now - self._outage_since))
             self._outage_since = None
-
-    def was_up_after(self, moment: float) -> bool:
-        """Whether a request that began after that moment passed."""
-        return self._last_start > moment
 
     @property
     def left(self) -> float:

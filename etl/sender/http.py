@@ -153,7 +153,7 @@ class HttpSession:
                 ) from error
             # Before the first byte of the body was written, nothing can have been applied.
             if pieces.began or not body:
-                return TryAgain(True, f"no answer from {self._host}: {_describe_error(error)}", applied=True)
+                return TryAgain(True, f"no answer from {self._host}: {_describe_error(error)}")
             to = self._host
             if self._proxy and isinstance(error, aiohttp.ClientProxyConnectionError):
                 to = f"the proxy {urlsplit(self._proxy.url).netloc} of {self._proxy.variable}"

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..amplitude.limits import TransportRules
 from ..amplitude.responses import Fate, Verdict
 from ..model import Body, Chunk, End
-from .parts import Outcome, handed_back, only, places
+from .parts import Outcome, halves, handed_back, only, places
 from .timing import Slot, SlotState, SlotTimes
 from .user_order import Chosen, Claim, HotUsers, UserOrder
 
@@ -135,6 +136,11 @@ class Part(Claim):
             self.chunk.slot.move(self.state, state)
             self.state = state
 
+    def leave_others(self, now: float) -> float:
+        """Have a clock of its own from now on, if it has none; since when it has one."""
+        self.alone_since = now if self.alone_since is None else self.alone_since
+        return self.alone_since
+
     def begin_anew(self, *, rounds: int = 0) -> None:
         """Forget how it failed, but not what became of its rows: what is sent next is smaller."""
         self.failures = self.passes = self.by_chance = 0
@@ -170,8 +176,8 @@ class PartsInFlight:
     ) -> None:
         self.parked: dict[Part, int] = {}
         self.parked_bytes = self.unanswered = 0
-        self._times, self._hot_users = times, hot_users
-        self._begin, self._spawn, self._changed, self._stopping = begin, spawn, changed, stopping
+        self.hot_users, self.begin, self.spawn = hot_users, begin, spawn
+        self._times, self._changed, self._stopping = times, changed, stopping
         self._order = UserOrder[Part]()
 
     def take(self, chunk: Chunk, commit: Commit) -> None:
@@ -201,6 +207,12 @@ class PartsInFlight:
         each = [part.places[group] for group in groups]
         return [self.split(part, part.where(some)) if len(some) else None for some in each]
 
+    def halve(self, part: Part) -> None:
+        """Send the two halves of a part, each by itself."""
+        for half in self.divide(part, *halves(part.users)):
+            if half is not None:
+                self.begin(half)
+
     def park(self, part: Part) -> None:
         """A part will take long: it keeps no slot, and others go ahead without its users."""
         if not part.parked:
@@ -210,13 +222,6 @@ class PartsInFlight:
             self.parked_bytes += self.parked[part]
             self._changed()
             self._proceed_all(part.after)
-
-    def probe(self, part: Part) -> bool:
-        """Let others ahead of a part that failed twice, unless that is done for another one."""
-        alone = not self.parked
-        if alone:
-            self.park(part)
-        return alone
 
     def hold(self, part: Part) -> None:
         """A part was refused, and waits; its users' later rows may be sent meanwhile, but not committed."""
@@ -230,9 +235,9 @@ class PartsInFlight:
     def finish(self, part: Part, outcome: Outcome) -> None:
         """A part has its end."""
         self._end(part, outcome)
-        if outcome.rejects and self._hot_users:
+        if outcome.rejects and self.hot_users:
             # Rows that wait for a user whose time is over have their end without a request.
-            for key in part.keys[self._hot_users.over(part.keys), 0].tolist():
+            for key in part.keys[self.hot_users.over(part.keys), 0].tolist():
                 self._proceed_all(one for one in self._order.queue(key) if not one.begun)
 
     def _proceed_all(self, some: Iterable[Part]) -> None:
@@ -241,7 +246,7 @@ class PartsInFlight:
 
     def _proceed(self, part: Part) -> None:
         """Do what can be done with a part by now: send it, or some of it, or commit it."""
-        hot = self._hot_users
+        hot = self.hot_users
         if part.begun:
             self._commit_if_ended(part)
         elif self._stopping():
@@ -266,15 +271,15 @@ class PartsInFlight:
             else:  # it owns what it has, and what isn't sent of its chunk is committed at once
                 part.sent = only(part.sent, np.arange(part.users))
                 if (unsent := part.chunk.take_unsent()) is not None:
-                    self._spawn(part.chunk.commit(unsent, Outcome()))
+                    self.spawn(part.chunk.commit(unsent, Outcome()))
                 part.chunk.detach()
             self._proceed(slow_part)
 
     def _send(self, part: Part) -> None:
-        part.begun, part.alone_since = True, self._hot_users.since(part.keys)
+        part.begun, part.alone_since = True, self.hot_users.since(part.keys)
         part.enter("request")
         if part.users:
-            self._begin(part)
+            self.begin(part)
         else:
             self._end(part, Outcome())
 
@@ -293,7 +298,7 @@ class PartsInFlight:
         if part.outcome is not None and (part.given_up or not part.before):
             outcome, part.outcome = part.outcome, None
             part.enter("commit")
-            self._spawn(self._commit(part, part.chunk.take_ended(part), outcome))
+            self.spawn(self._commit(part, part.chunk.take_ended(part), outcome))
 
     async def _commit(self, part: Part, chunk: Chunk, outcome: Outcome) -> None:
         await part.chunk.commit(chunk, outcome)
@@ -311,8 +316,8 @@ class Transport(Protocol):
     """Carries a body to the destination and classifies the answer; see `transports`."""
 
     @property
-    def throttle_seconds(self) -> float:
-        """How long to wait after a 429 without Retry-After."""
+    def rules(self) -> TransportRules:
+        """What it takes, and how it is to be treated."""
 
     async def pack(self, body: Body) -> Body:
         """The request that carries a body, as it goes over the wire."""

@@ -10,16 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..amplitude.answers import Named
-from ..amplitude.responses import (
-    Accepted,
-    Refusal,
-    Refused,
-    RefusedSome,
-    SlowDown,
-    SlowDownSome,
-    TooBig,
-    Verdict,
-)
+from ..amplitude.responses import Accepted, Refusal, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
 from ..arrow.originals import rejects_of, take_rows
 from ..model import Chunk, End, Reject, Sent, Tally
 from ..subject import id_keys
@@ -61,7 +52,7 @@ def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused"
     """
     reason = f"the server answered {refusal.status}: {refusal.message}".rstrip(": ")
     reason = f"{reason}: {fault}" if fault else reason
-    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", reason, end)
+    return handed_back(part, "too_big" if refusal.status == 413 else "malformed", reason, end)
 
 
 def handed_back(part: Chunk, code: str, reason: str, end: End = "refused") -> Outcome:
@@ -158,7 +149,7 @@ def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
     if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
         return Refused(verdict.status, verdict.message)
     if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
-        return SlowDown(verdict.retry_after, verdict.message)
+        return SlowDown(verdict.retry_after, verdict.message, verdict.asked)
     return verdict
 
 

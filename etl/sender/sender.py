@@ -15,7 +15,7 @@ from ..run_events import Event, Listener, Paused, Recovered, Timing
 from .backoff import Backoff, Clock, Pause, StoppedError
 from .delivery import Delivery
 from .in_flight import Commit, InFlightRecord, PartsInFlight, Transport
-from .rate import AdaptiveRate, FixedRate, RateLimiter
+from .rate import AdaptiveRate, RateLimiter
 from .timing import SlotTimes
 from .user_order import HotUsers
 
@@ -54,27 +54,21 @@ class Sender:
         resent: float = 0,
     ) -> None:
         clock = clock or Clock()
-        self._times = times = SlotTimes(slots, clock.now)
-
-        def tell(event: Event) -> None:
-            if isinstance(event, Paused | Recovered):
-                times.note("outage", isinstance(event, Paused))
-            listener(event)
-
+        self._times = SlotTimes(slots, clock.now)
+        self._listener = listener
         self._pause = Pause(
             clock,
             backoff or Backoff(),
             outage=max_outage,
-            listener=tell,
-            throttle_seconds=transport.throttle_seconds,
+            listener=self._tell,
+            throttle_seconds=transport.rules.throttle_seconds,
         )
         if isinstance(rate, int | float):
-            rate = FixedRate(rate, clock)
-        hot_users = HotUsers(clock, max_outage)
+            rate = RateLimiter(rate, clock)
         self._changed = asyncio.Event()
         self._parts = PartsInFlight(
-            times,
-            hot_users,
+            self._times,
+            HotUsers(clock, max_outage),
             begin=lambda part: self._delivery.begin(part),
             spawn=self._spawn,
             changed=self._changed.set,
@@ -83,13 +77,11 @@ class Sender:
         self._delivery = Delivery(
             transport=transport,
             parts=self._parts,
-            hot_users=hot_users,
             pause=self._pause,
-            requests=FixedRate(requests_per_second, clock),
+            requests=RateLimiter(requests_per_second, clock),
             identifications=rate or AdaptiveRate(clock),
-            times=times,
+            times=self._times,
             record=record,
-            spawn=self._spawn,
             resent=resent,
         )
         self._tasks = set[asyncio.Task[None]]()
@@ -144,7 +136,7 @@ class Sender:
 
     def stop(self) -> None:
         """Begin with nothing more; what is in flight ends and is committed."""
-        self._pause.stop()
+        self._pause.stopped.set()
         self._changed.set()
 
     @property
@@ -168,6 +160,11 @@ class Sender:
     def timing(self) -> Timing:
         """Where the time of the slots went, until now or until the sender was closed; see `Timing`."""
         return self._timing or self._times.timing()
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Paused | Recovered):
+            self._times.note("outage", isinstance(event, Paused))
+        self._listener(event)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -18,7 +18,6 @@ from etl.amplitude.responses import (
     Response,
     SlowDown,
     Stop,
-    TooBig,
     TryAgain,
     Verdict,
     classify_response,
@@ -168,7 +167,7 @@ def test_too_much_is_a_413() -> None:
         many = identify(sandbox.url, [user(n) for n in range(4)])
         big = identify(sandbox.url, user(1, text="x" * 2000))
         verdicts = [judge(reply.status, {}, b"", key="abc") for reply in (many, big)]
-        assert verdicts == [TooBig(""), TooBig("")]
+        assert verdicts == [Refused(413, ""), Refused(413, "")]
 
 
 def test_the_same_user_twice_in_one_request_is_throttled(sandbox: Sandbox) -> None:
