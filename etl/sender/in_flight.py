@@ -70,9 +70,7 @@ class ChunkInFlight:
         """What is to be committed now that a part has its end; to be called once for each, in order."""
         if not self._detached:
             return self._chunk
-        left = np.ones(len(self._left), dtype=np.bool_)
-        left[np.searchsorted(self._left, part.sent.numbers)] = False
-        self._left = self._left[left]
+        self._left = np.setdiff1d(self._left, part.sent.numbers, assume_unique=True)
         keys = part.keys[:, : self._chunk.keys.shape[1]]
         held = self._left if len(self._left) else None
         return self._taken(numbers=part.sent.numbers, keys=keys, held=held, again=self._begun)

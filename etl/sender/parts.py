@@ -86,9 +86,7 @@ def halves(count: int) -> list[NDArray[np.int64]]:
 
 def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
     """The positions, of so many, that aren't among those taken; ascending."""
-    left = np.ones(count, dtype=np.bool_)
-    left[np.concatenate(taken)] = False
-    return np.flatnonzero(left)
+    return np.setdiff1d(np.arange(count), np.concatenate(taken), assume_unique=True)
 
 
 def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
@@ -101,9 +99,7 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     # Neighbours stay side by side: a chunk without a few of its identifications is cut in a few places.
     firsts, lasts = _runs(chosen)
     pieces = [body[start:end] for start, end in zip(starts[firsts], part.ends[lasts], strict=True)]
-    is_chosen = np.zeros(part.users, dtype=np.bool_)
-    is_chosen[chosen] = True
-    mask = is_chosen[part.owners]
+    mask = np.isin(part.owners, chosen)
     positions = np.flatnonzero(mask)
     starting, ending = _runs(positions)
     if not len(positions) or len(starting) > _FEW_RUNS:

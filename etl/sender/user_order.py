@@ -47,9 +47,7 @@ class Claim:
 
     def where(self, places: Places) -> Chosen:
         """Which of its identifications stand at these places, all of which it has; shape (k,)."""
-        found = np.zeros(len(self.places), dtype=np.bool_)
-        found[np.searchsorted(self.places, places)] = True
-        return found
+        return np.isin(self.places, places)
 
     def waiting(self) -> Chosen:
         """Which of its identifications have to wait for a claim before it; shape (k,)."""
