@@ -34,8 +34,8 @@ class SlotTimes:
         self._now = now
         self._last = now()  # when a state changed
         self._noted = {"held_back": False, "outage": False, "ended": False}
-        self._slots = Counter[SlotState | None]({None: count})
         self._seconds: dict[SlotState, float] = dict.fromkeys(get_args(SlotState), 0.0)
+        self._slots: dict[SlotState | None, int] = {**dict.fromkeys(self._seconds, 0), None: count}
         self._latencies: Counter[int] = Counter()
         self._read: Counter[int] = Counter()  # of the latencies
 
@@ -61,14 +61,13 @@ class SlotTimes:
         now = self._now()
         seconds, self._last = now - self._last, now
         free: SlotState = "user" if self._noted["held_back"] else "pause" if self._noted["outage"] else "idle"
-        counting = Counter[SlotState]()
+        counting = self.count - (self.free if self._noted["ended"] else 0)
+        if not counting:
+            self._seconds["pause"] += seconds
+            return
         for state, slots in self._slots.items():
-            if not (state is None and self._noted["ended"]):
-                counting[state or free] += slots
-        if not counting.total():
-            counting["pause"] = 1
-        for one, slots in counting.items():
-            self._seconds[one] += seconds * slots / counting.total()
+            if state is not None or not self._noted["ended"]:
+                self._seconds[state or free] += seconds * slots / counting
 
     def answered(self, latency: float) -> None:
         """A request was answered after so many seconds."""
@@ -95,7 +94,7 @@ class Slot:
 
     def __init__(self, times: SlotTimes) -> None:
         self._times = times
-        self._parts = Counter[SlotState | None]()
+        self._parts: dict[SlotState | None, int] = dict.fromkeys((*_BUSIEST, None), 0)
         self._shown: SlotState | None = None
 
     def move(self, before: SlotState | None, now: SlotState | None) -> None:
