@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
 from .api_rules import RequestRefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from .sandbox_options import SandboxOptions
+from .sandbox_options import SandboxOptions
 
 _HOUR_SECONDS: Final = 3600.0
 

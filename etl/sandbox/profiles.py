@@ -45,17 +45,10 @@ class Profile:
     groups: dict[str, list[Json]] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list, compare=False)
 
-    def pack(self) -> bytes:
-        """Write all of it as JSON."""
-        return orjson.dumps(
-            (self.user_id, self.device_ids, self.properties, self.fields, self.groups, self.updates)
-        )
-
     @staticmethod
     def unpack(packed: bytes) -> Profile:
-        """Read what `pack` wrote."""
-        user_id, device_ids, properties, fields, groups, updates = orjson.loads(packed)
-        return Profile(user_id, device_ids, properties, fields, groups, [tuple(one) for one in updates])
+        """Read a profile that `orjson` wrote."""
+        return Profile(**orjson.loads(packed))
 
     def as_json(self) -> dict[str, object]:
         """Return the profile as the User Profile API does, with the API's other fields beside."""
@@ -78,8 +71,8 @@ class Profiles:
     def __init__(self, store: MapStore | None = None, wall: Callable[[], float] = time.time) -> None:
         self.store = store or MapStore()
         self.counts = PropertyCounts()
-        self.users = StoredMap[Profile](self.store, "user", Profile.pack, Profile.unpack)
-        self.devices = StoredMap[Profile](self.store, "device", Profile.pack, Profile.unpack)
+        self.users = StoredMap[Profile](self.store, "user", Profile.unpack)
+        self.devices = StoredMap[Profile](self.store, "device", Profile.unpack)
         self.owners = StoredMap[str](self.store, "owner")
         self._wall = wall
 

@@ -8,16 +8,17 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypedDict, Unpack
+from typing import Final, Self, TypeAlias, TypedDict, Unpack
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
-from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
-from .event_endpoint import EventEndpoint, InsertIdMemory
+from .endpoints import IdentifyEndpoint, InsertIdMemory, ParsedRequest, SandboxState, find_profile
+from .event_endpoint import EventEndpoint
 from .fault_injection import (
     FaultInjector,
     InjectedFault,
@@ -32,9 +33,6 @@ from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
 from .stored_map import MapStore
 from .web_page import Trial, WebPage, refuse_foreign
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
 
 HOST: Final = "127.0.0.1"
 Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
@@ -219,7 +217,7 @@ class Sandbox:
             if self.options.faults or self.journal.wanted:
                 digest = hashlib.sha256(body).digest()
             try:
-                parsed = await endpoint.parse(request, body)
+                parsed = endpoint.parse(request, body)
             except RequestRefusedError as error:
                 answer = endpoint.refuse(error)
             users = frozenset(parsed.users) - {NOBODY}

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import orjson
 
 from .fault_injection import SandboxError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Set
-    from pathlib import Path
-
-    from .profiles import UserKey
-
+from .profiles import UserKey
 
 MOST_RECENT: Final = 50  # requests that the page shows
 

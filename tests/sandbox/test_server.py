@@ -144,6 +144,20 @@ def test_a_compressed_body_isnt_opened(sandbox: Sandbox) -> None:
     assert (reply.status, reply.text) == (400, "missing_event")
 
 
+def test_what_is_wrong_with_an_undocumented_form_is_refused_too(caplog: pytest.LogCaptureFixture) -> None:
+    with running_sandbox(SandboxOptions(identify_gzip=True, identify_min_id_length=True)) as sandbox:
+        form = {"api_key": "abc", "identification": json.dumps({"user_id": "17"})}
+        zipped = {"Content-Type": FORM, "Content-Encoding": "gzip"}
+        for options, status in (('{"min_id_length": 2}', 200), ("{", 400), ("[]", 400), ("{}", 400)):
+            body = urlencode({**form, "options": options}).encode()
+            assert post_form(sandbox.url, {**form, "options": options}).status == status
+            assert call(sandbox.url, "POST", "/identify", gzip.compress(body), zipped).status == status
+            assert call(sandbox.url, "POST", "/identify", body, zipped).status == 400
+        big = gzip.compress(urlencode({**form, "more": "x" * 2_000_000}).encode())
+        assert call(sandbox.url, "POST", "/identify", big, zipped).status == 413
+    assert not caplog.records
+
+
 def test_a_wrong_key_stops_a_run_and_is_never_kept() -> None:
     options = SandboxOptions(api_keys=frozenset({"right"}), record=True)
     with running_sandbox(options) as sandbox:
