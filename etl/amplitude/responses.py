@@ -18,13 +18,12 @@ from .answers import (
     ingested_of,
     is_success,
     json_object,
+    named_as,
     one_printable_line,
-    over_quota_by,
     quote_answer,
     redirect_target,
     refuses_key,
     seconds_to_wait,
-    throttled_by,
 )
 
 
@@ -173,7 +172,7 @@ def classify_batch_response(response: Response) -> Verdict:
     if status == 400 and (faults := event_faults(payload)):
         quoted = {at: quote_answer(", ".join(found).encode(), *secrets) for at, found in faults.items()}
         return RefusedSome(status, message, quoted)
-    throttled, over_quota = throttled_by(payload), over_quota_by(payload)
+    throttled, over_quota = named_as("throttled", payload), named_as("exceeded_daily_quota", payload)
     if status == 429 and (throttled or over_quota):
         wait, asked = response.wait, response.asked
         return SlowDownSome(wait, message, asked, throttled=throttled, over_quota=over_quota)

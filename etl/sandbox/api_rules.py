@@ -145,10 +145,9 @@ def parse_identifications(text: str) -> list[Identification]:
     return found
 
 
-def trimmed_id(identification: Mapping[str, Json], name: str) -> str | None:
-    """Return the id in `name` without the spaces around it, or None."""
-    given = identification.get(name)
-    return given.strip() if isinstance(given, str) else None
+def trimmed_ids(identification: Mapping[str, Json]) -> dict[str, str]:
+    """Return the ids by their key, without the spaces around them."""
+    return {name: given.strip() for name in ID_KEYS if isinstance(given := identification.get(name), str)}
 
 
 def check(

@@ -25,7 +25,7 @@ from .api_rules import (
     RequestRefusedError,
     broken_rules,
     parse_json,
-    trimmed_id,
+    trimmed_ids,
 )
 from .endpoints import InsertKey, ParsedRequest, SandboxState, shortest_id, unpack
 from .limiter import Limiter
@@ -97,7 +97,7 @@ class EventEndpoint:
     def _refuse_events(self, events: Sequence[Identification], min_id_length: int) -> None:
         options, errors = self._state.options, find_event_errors(events, min_id_length)
         for index, event in enumerate(events):
-            ids = _ids(event)
+            ids = trimmed_ids(event)
             fields = [field for field, given in ids.items() if given in options.poison_users]
             written = orjson.dumps(event).decode() if options.poison_texts else ""
             fields += ["user_properties"] * any(text in written for text in options.poison_texts)
@@ -124,7 +124,7 @@ class EventEndpoint:
             # An ordinary event changes the properties of its user alone; a group's event is about nobody.
             wanted = (*ID_KEYS, "user_properties")
             change = {name: event[name] for name in wanted if name in event}
-            if not (change.get("user_properties") and _ids(event)):
+            if not (change.get("user_properties") and trimmed_ids(event)):
                 change = None
         if change is not None:
             self._state.apply(user[0] or user[1], change, EVENT_KEYS)
@@ -133,15 +133,11 @@ class EventEndpoint:
 
 def insert_key(event: Identification) -> InsertKey | None:
     """Return what an event's insert_id is unique for: its device, or its user where it has no device."""
-    insert_id, ids = event.get("insert_id"), _ids(event)
+    insert_id, ids = event.get("insert_id"), trimmed_ids(event)
     if not isinstance(insert_id, str) or not insert_id:
         return None
     field = "device_id" if "device_id" in ids else "user_id"
     return (field, ids[field], insert_id) if ids else None
-
-
-def _ids(event: Identification) -> dict[str, str]:
-    return {field: given for field in ID_KEYS if (given := trimmed_id(event, field)) is not None}
 
 
 # --- the body of an upload --------------------------------------------------------------------------------
@@ -204,7 +200,7 @@ def refuse_throttled(
     """
     by_id: dict[str, dict[str, list[int]]] = {name: {} for name in ID_KEYS}
     for index, event in enumerate(events):
-        for name, given in _ids(event).items():
+        for name, given in trimmed_ids(event).items():
             by_id[name].setdefault(given, []).append(index)
     ids = by_id["user_id"].keys() | by_id["device_id"].keys()
     over = quota_users & ids

@@ -18,7 +18,7 @@ from .api_rules import (
     TEXT_KEYS,
     Identification,
     Json,
-    trimmed_id,
+    trimmed_ids,
 )
 from .profile_views import PropertyCounts, Update, merge_updates, note_update
 from .stored_map import MapStore, StoredMap
@@ -81,7 +81,8 @@ class Profiles:
 
     def key(self, identification: Identification) -> UserKey:
         """Return whose profile an identification changes."""
-        user_id, device_id = trimmed_id(identification, "user_id"), trimmed_id(identification, "device_id")
+        ids = trimmed_ids(identification)
+        user_id, device_id = ids.get("user_id"), ids.get("device_id")
         if user_id is None and device_id is not None:
             user_id = self.owners.get(device_id)
         return (user_id, "") if user_id is not None else (None, device_id or "")
@@ -98,7 +99,7 @@ class Profiles:
         profiles, key = (self.users, user_id) if user_id is not None else (self.devices, device_id)
         profile = profiles.get(key) or Profile(user_id, [] if user_id is not None else [device_id])
         if user_id is not None:
-            self._link(profile, user_id, trimmed_id(identification, "device_id"))
+            self._link(profile, user_id, trimmed_ids(identification).get("device_id"))
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
             if not clears_all:

@@ -15,10 +15,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 
-from ..amplitude.limits import THROTTLE_SECONDS
 from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
 from ..errors import DestinationError
 from ..run_events import Listener, Paused, Recovered
@@ -114,23 +113,22 @@ class FailureShare:
         return -failures * math.log10(max(share, least))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Pause:
     """The state of the destination as all requests see it.
 
     Set `stopped` to let no attempt begin from now on; it wakes those that wait. `failures` is how many
     failures made all wait since a request last passed; each counts once for all the requests that were under
     way when it showed. `passes` is how many passed in all, `last_start` when the latest of these began.
-    `outage` is the longest time in seconds without any success after a failure. `throttle_seconds`: the
-    transport's wait after a 429.
+    `outage` is the longest time in seconds without any success after a failure. `throttle_seconds`: how long
+    to wait after a 429 that doesn't say.
     """
 
     clock: Clock
     backoff: Backoff
-    _: KW_ONLY
     outage: float
     listener: Listener
-    throttle_seconds: float = THROTTLE_SECONDS
+    throttle_seconds: float
     failures: int = 0
     passes: int = 0
     last_start: float = float("-inf")
@@ -237,11 +235,9 @@ class Pause:
     def wait(self, verdict: Failure, failures: int) -> float:
         """How long to wait after the `failures`th failure in a row."""
         chance = self.clock.chance()
-        asked = verdict.retry_after
-        if isinstance(verdict, TryAgain) and asked is None:
+        if isinstance(verdict, TryAgain) and verdict.retry_after is None:
             return self.backoff.seconds(failures, chance, self._longest)
-        if asked is None:
-            asked = self.throttle_seconds if self.backoff.throttle is None else self.backoff.throttle
+        asked = self.throttle_seconds if verdict.retry_after is None else verdict.retry_after
         # Never earlier than asked for; the spread keeps processes from coming back as one.
         more = self.backoff.seconds(failures - 1, chance) if failures > 1 else 0.0
         return asked * (1 + 0.25 * chance) + more

@@ -53,15 +53,16 @@ class Sender:
         record: InFlightRecord | None = None,
         resent: float = 0,
     ) -> None:
-        clock = clock or Clock()
+        clock, backoff = clock or Clock(), backoff or Backoff()
+        usual = transport.rules.throttle_seconds
         self._times = SlotTimes(slots, clock.now)
         self._listener = listener
         self._pause = Pause(
-            clock,
-            backoff or Backoff(),
+            clock=clock,
+            backoff=backoff,
             outage=max_outage,
             listener=self._tell,
-            throttle_seconds=transport.rules.throttle_seconds,
+            throttle_seconds=usual if backoff.throttle is None else backoff.throttle,
         )
         if isinstance(rate, int | float):
             rate = RateLimiter(rate, clock)
