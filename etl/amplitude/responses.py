@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from .answers import (
     Named,
@@ -204,17 +204,6 @@ def _failure(response: Response, message: str) -> Verdict:
         remedy = "a relay of your own that answers so needs `trust_status: true` under `destination`"
         return Stop(f"unexpected answer {answer}, which doesn't say that anything was accepted", remedy)
     return Stop(f"unexpected answer {answer}", _CHECK_URL)
-
-
-# What became of a request: of one that is lost nobody knows whether it was applied.
-Fate: TypeAlias = Literal["applied", "lost", "refused"]
-
-
-def fate_of(verdict: Verdict) -> Fate:
-    """What became of a request with this verdict."""
-    if isinstance(verdict, TryAgain) and verdict.in_doubt:
-        return "lost"
-    return "applied" if isinstance(verdict, Accepted) else "refused"
 
 
 def describe(verdict: Failure) -> str:

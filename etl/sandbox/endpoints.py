@@ -75,8 +75,7 @@ class SandboxState:
         if not self.limiter.count_update(name):
             self.stats.dropped_updates += 1
             return
-        if not IDENTIFICATION_KEYS.issuperset(identification):
-            self.stats.unknown_keys.update(identification.keys() - IDENTIFICATION_KEYS - more_keys)
+        self.stats.unknown_keys.update(identification.keys() - IDENTIFICATION_KEYS - more_keys)
         self.profiles.apply(identification, self.options.clear_all == "obey", self.options.cleared_by)
 
 

@@ -75,7 +75,6 @@ class Limiter:
         per_second, window = options.user_updates_per_second, options.user_window
         self._updates = RollingCount(per_second and per_second * window, window, clock)
         self._hourly_updates = RollingCount(options.user_updates_per_hour, _HOUR_SECONDS, clock)
-        self._limits_users = bool(per_second or options.user_updates_per_hour)
 
     def admit_request(self) -> None:
         """Let one more request in."""
@@ -111,15 +110,14 @@ class Limiter:
 
     def quick(self, names: Collection[str]) -> list[str]:
         """Return those who can't have one more update now, on the average of the window."""
-        return [name for name in names if self._updates.full(name)] if self._limits_users else []
+        return [name for name in names if self._updates.full(name)]
 
     def count_update(self, name: str) -> bool:
         """Count one update of a user; False where the hourly limit drops it."""
-        if self._limits_users:
-            self._updates.add(name)
-            if self._hourly_updates.full(name):
-                return False
-            self._hourly_updates.add(name)
+        self._updates.add(name)
+        if self._hourly_updates.full(name):
+            return False
+        self._hourly_updates.add(name)
         return True
 
 

@@ -111,11 +111,7 @@ class Profiles:
             if named:
                 profile.groups[name] = named
         given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
-        for family in _FAMILIES:
-            if not family.isdisjoint(given):
-                for name in family:
-                    profile.fields.pop(name, None)
-        profile.fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
+        profile.fields = _with_fields(profile.fields, {n: v[:LONGEST_STRING] for n, v in given.items()})
         for name in TEXT_KEYS & identification.keys() if cleared_by else ():
             if identification[name] == ("" if cleared_by == "empty" else None):
                 profile.fields.pop(name, None)
@@ -155,10 +151,13 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
     into.updates = merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
     into.properties = {**anonymous.properties, **into.properties}
     into.groups = {**anonymous.groups, **into.groups}
-    for family in _FAMILIES:
-        if not into.fields.keys().isdisjoint(family):
-            anonymous.fields = {k: v for k, v in anonymous.fields.items() if k not in family}
-    into.fields = {**anonymous.fields, **into.fields}
+    into.fields = _with_fields(anonymous.fields, into.fields)
+
+
+def _with_fields(before: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Set fields; one of a family resets those of it that are not given."""
+    reset = [name for family in _FAMILIES if not family.isdisjoint(new) for name in family]
+    return {name: value for name, value in before.items() if name not in reset} | dict(new)
 
 
 # --- operators -------------------------------------------------------------------------------------------

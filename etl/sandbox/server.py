@@ -155,16 +155,15 @@ class Sandbox:
         `outage` names a fault that all requests meet, for `outage_seconds` if given; None ends it.
         Raises SandboxError.
         """
-        options = self.options.changed(
-            {name: value for name, value in values.items() if name not in {"outage", "outage_seconds"}}
-        )
-        outage, seconds = values.get("outage"), values.get("outage_seconds")
+        about_outage = {name: values.pop(name) for name in ("outage", "outage_seconds") if name in values}
+        options = self.options.changed(values)
+        outage, seconds = about_outage.get("outage"), about_outage.get("outage_seconds")
         if not isinstance(outage, str | None) or not isinstance(seconds, int | float | None):
             hint = 'such as "503"'
             raise SandboxError("outage takes the name of a fault, outage_seconds a number", hint=hint)
         if outage is not None:
             self.outage.begin(outage, seconds)
-        elif "outage" in values:
+        elif "outage" in about_outage:
             self.outage.end()
         self._state.options = options
         self._state.limiter = Limiter(options, self._clock)

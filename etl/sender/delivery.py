@@ -25,7 +25,6 @@ from ..amplitude.responses import (
     Stop,
     TryAgain,
     Verdict,
-    fate_of,
 )
 from ..errors import DestinationError
 from ..model import Body, Tally
@@ -135,18 +134,18 @@ class Delivery:
             verdict = verdict_for(part.sent, await self.transport.post(request))
         except DestinationError:  # it never left
             if self.record:
-                self.record.ended(part.sent, "refused")
+                self.record.ended(part.sent, arrived=False)
             raise
-        fate = fate_of(verdict)
+        lost = isinstance(verdict, TryAgain) and verdict.in_doubt
         if self.record:
-            self.record.ended(part.sent, fate)
-        part.doubted |= fate == "lost"
+            self.record.ended(part.sent, arrived=lost or isinstance(verdict, Accepted))
+        part.doubted |= lost
         latency = self.pause.clock.now() - started
         if not (isinstance(verdict, TryAgain) and verdict.unsent):
             self.times.answered(latency)
             self._meter["bytes"] += sum(map(len, request))
         self._meter["throttled"] += isinstance(verdict, SlowDown)
-        self._meter["in_doubt"] += fate == "lost" and not self.transport.rules.counts_once
+        self._meter["in_doubt"] += lost and not self.transport.rules.counts_once
         self._note(verdict, part)
         if isinstance(verdict, SlowDownSome) or not isinstance(verdict, Failure):
             singled_out = part.halved or part.alone_since is not None

@@ -34,7 +34,6 @@ _MOST_LAYERS: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNREADABLE: Final = b"with a body that is not what its Content-Encoding says"
 _BY_NUMBER: Final = {
-    errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "the connection was reset",
     errno.ECONNABORTED: "the connection was aborted",
     errno.EPIPE: "the connection was closed at the other end",

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..amplitude.limits import TransportRules
-from ..amplitude.responses import Fate, Verdict
+from ..amplitude.responses import Verdict
 from ..model import Body, Chunk, End
 from .parts import Outcome, halves, handed_back, only, places
 from .timing import Slot, SlotState, SlotTimes
@@ -330,5 +330,5 @@ class InFlightRecord(Protocol):
     def began(self, part: Chunk) -> None:
         """A request with the users of a part is about to be sent."""
 
-    def ended(self, part: Chunk, fate: Fate) -> None:
-        """It was answered, or never left."""
+    def ended(self, part: Chunk, *, arrived: bool) -> None:
+        """It was answered, or never left; `arrived`: it was applied, or may have been."""
