@@ -57,13 +57,13 @@ class Clocks(TypedDict, total=False):
 class Sandbox:
     """A stand-in for Amplitude on this machine: `async with Sandbox(options) as sandbox: ... sandbox.url`.
 
-    The clocks are in seconds. Raises SandboxError where the port is taken or the journal can't be opened.
+    `profiles` has the users and devices known by now, `stats` counts since the start or the last reset. The
+    clocks are in seconds. Raises SandboxError where the port is taken or the journal can't be opened.
     """
 
     def __init__(self, options: SandboxOptions = _DEFAULTS, **clocks: Unpack[Clocks]) -> None:
         self._clock, self._wall = clocks.get("clock", time.monotonic), clocks.get("wall", time.time)
         self._sleep = clocks.get("sleep", asyncio.sleep)
-        self.stats = Stats()
         self.outage = Outage(self._clock)
         self.stopping = asyncio.Event()
         self.journal = Journal(options.journal, keep=lambda: self.options.record)
@@ -74,10 +74,11 @@ class Sandbox:
         self._begin(options)
 
     def _begin(self, options: SandboxOptions) -> None:
-        """Begin without any profile; the counts go on."""
+        """Begin without any profile and count."""
         store, limiter = MapStore(memory=options.memory), Limiter(options, self._clock)
-        profiles, inserts = Profiles(store, self._wall), InsertIdMemory(self._clock, store)
-        self._state = SandboxState(options, limiter, self.stats, profiles, inserts)
+        self.stats, self.profiles = Stats(), Profiles(store, self._wall)
+        inserts = InsertIdMemory(self._clock, store)
+        self._state = SandboxState(options, limiter, self.stats, self.profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)
         self._endpoints: dict[str, Endpoint] = {
             IDENTIFY: IdentifyEndpoint(self._state),
@@ -132,11 +133,6 @@ class Sandbox:
         return self._state.options
 
     @property
-    def profiles(self) -> Profiles:
-        """The users and devices known by now."""
-        return self._state.profiles
-
-    @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """The requests with updates answered by now; empty unless the options have `record`."""
         return tuple(self.journal.records)
@@ -171,7 +167,6 @@ class Sandbox:
 
     def reset(self) -> None:
         """Forget every profile, count and record; options and an outage stay."""
-        self.stats = Stats()
         self.journal.records.clear()
         self.journal.recent.clear()
         self._begin(self.options)

@@ -203,7 +203,7 @@ class PartsInFlight:
     def divide(self, part: Part, *groups: NDArray[np.int64]) -> list[Part | None]:
         """Divide a part into groups of positions, which are all of it; None for a group without any."""
         each = [part.places[group] for group in groups]
-        return [self.split(part, part.where(some)) if len(some) else None for some in each]
+        return [self.split(part, np.isin(part.places, some)) if len(some) else None for some in each]
 
     def halve(self, part: Part) -> None:
         """Send the two halves of a part, each by itself."""

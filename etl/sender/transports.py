@@ -124,12 +124,8 @@ class BatchTransport(HttpTransport):
     headers: ClassVar = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     # Room to name all events of a request, with ids of usual length.
     most_answer_bytes = 1024 * 1024
+    encoding = staticmethod(EventEncoding)
     classify = staticmethod(classify_batch_response)
-
-    @staticmethod
-    def encoding(run_id: str, splice: Splice | None = None) -> Encoding:
-        """Events, each with an insert_id of the run."""
-        return EventEncoding(run_id, splice)
 
     async def pack(self, body: Body) -> Body:
         """The JSON object with key and events, compressed, while the event loop goes on."""
