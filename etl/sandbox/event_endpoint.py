@@ -116,18 +116,17 @@ class EventEndpoint:
         if key is not None and not self._state.insert_ids.add(key):
             stats.repeated_inserts += 1
             return False
-        change: Identification | None = event
+        name = user[0] or user[1]
         if event["event_type"] == IDENTIFY_EVENT:
             stats.identifications += 1
+            self._state.apply(name, event, EVENT_KEYS)
         else:
             stats.events += 1
             # An ordinary event changes the properties of its user alone; a group's event is about nobody.
             wanted = (*ID_KEYS, "user_properties")
-            change = {name: event[name] for name in wanted if name in event}
-            if not (change.get("user_properties") and trimmed_ids(event)):
-                change = None
-        if change is not None:
-            self._state.apply(user[0] or user[1], change, EVENT_KEYS)
+            change = {key: event[key] for key in wanted if key in event}
+            if change.get("user_properties") and trimmed_ids(event):
+                self._state.apply(name, change)
         return True
 
 

@@ -11,7 +11,7 @@ import re
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
@@ -140,30 +140,6 @@ class FaultInjector:
                 after = bool(drawn[8] & 1) if rule.moment == "either" else rule.moment == "after"
                 return InjectedFault(rule.kind, after)
         return None
-
-
-class Outage:
-    """All requests meet one fault until it ends: by `end`, or when its seconds have passed."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._fault: InjectedFault | None = None
-        self._until = math.inf
-
-    def begin(self, kind: str, seconds: float | None) -> None:
-        """Begin; `kind` as in parse_kind, and nothing is applied unless it ends in -after."""
-        word, moment = parse_kind(kind)
-        self._fault = InjectedFault(word, moment == "after")
-        self._until = math.inf if seconds is None else self._clock() + seconds
-
-    def end(self) -> None:
-        """Let requests through again."""
-        self._fault = None
-
-    @property
-    def fault(self) -> InjectedFault | None:
-        """What every request meets just now, or None."""
-        return self._fault if self._clock() < self._until else None
 
 
 # --- what the client gets --------------------------------------------------------------------------------

@@ -82,7 +82,9 @@ class Profiles:
     def key(self, identification: Identification) -> UserKey:
         """Return whose profile an identification changes."""
         ids = trimmed_ids(identification)
-        user_id, device_id = ids.get("user_id"), ids.get("device_id")
+        return self._key(ids.get("user_id"), ids.get("device_id"))
+
+    def _key(self, user_id: str | None, device_id: str | None) -> UserKey:
         if user_id is None and device_id is not None:
             user_id = self.owners.get(device_id)
         return (user_id, "") if user_id is not None else (None, device_id or "")
@@ -119,11 +121,8 @@ class Profiles:
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
         """Find the profile of a user; without a user_id, that of a device or of its user."""
-        if user_id is None and device_id is not None:
-            user_id = self.owners.get(device_id)
-        if user_id is not None:
-            return self.users.get(user_id)
-        return self.devices.get(device_id or "")
+        user, device = self._key(user_id, device_id)
+        return self.devices.get(device) if user is None else self.users.get(user)
 
     def as_json(self) -> dict[str, object]:
         """Return every profile: `users` by user_id, and `devices` by device_id those without a user."""
@@ -179,16 +178,14 @@ def update(
             noted.update(properties)
             properties.clear()
         for name, value in operands.items() if isinstance(operands, dict) else ():
-            present = properties.get(name)
-            changed = None
-            if operator == "$unset":
-                properties.pop(name, None)
-            elif value is not None:
-                changed = _changed(operator, present, value)
-                if changed is not None:
-                    properties[name] = changed
-            else:
+            if value is None and operator != "$unset":
                 continue
+            present = properties.get(name)
+            changed = None if operator == "$unset" else _changed(operator, present, value)
+            if changed is None:
+                properties.pop(name, None)
+            else:
+                properties[name] = changed
             if changed != present or type(changed) is not type(present):
                 noted[name] = present
         if note and noted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import signal
 import threading
 import time
@@ -22,9 +23,9 @@ from .event_endpoint import EventEndpoint
 from .fault_injection import (
     FaultInjector,
     InjectedFault,
-    Outage,
     SandboxError,
     has_hung_up,
+    parse_kind,
     respond_with_fault,
 )
 from .limiter import Limiter
@@ -64,9 +65,10 @@ class Sandbox:
     def __init__(self, options: SandboxOptions = _DEFAULTS, **clocks: Unpack[Clocks]) -> None:
         self._clock, self._wall = clocks.get("clock", time.monotonic), clocks.get("wall", time.time)
         self._sleep = clocks.get("sleep", asyncio.sleep)
-        self.outage = Outage(self._clock)
+        self._outage: InjectedFault | None = None
+        self._outage_ends = math.inf
         self.stopping = asyncio.Event()
-        self.journal = Journal(options.journal, keep=lambda: self.options.record)
+        self.journal = Journal(options.journal)
         self.trial: Trial | None = None  # what `propsync try` tells the page
         self._in_flight = RequestsInFlight()
         self._runner: web.AppRunner | None = None
@@ -138,12 +140,22 @@ class Sandbox:
         return tuple(self.journal.records)
 
     def begin_outage(self, kind: str = "reset-before", *, seconds: float | None = None) -> None:
-        """Let all requests meet a fault such as `503`, for a while or until `end_outage`."""
-        self.outage.begin(kind, seconds)
+        """Let all requests meet a fault such as `503`, for a while or until `end_outage`.
+
+        None of them is applied unless the kind ends in -after. Raises SandboxError.
+        """
+        word, moment = parse_kind(kind)
+        self._outage = InjectedFault(word, moment == "after")
+        self._outage_ends = math.inf if seconds is None else self._clock() + seconds
 
     def end_outage(self) -> None:
         """Let requests through again."""
-        self.outage.end()
+        self._outage = None
+
+    @property
+    def outage(self) -> InjectedFault | None:
+        """What every request meets just now, or None."""
+        return self._outage if self._clock() < self._outage_ends else None
 
     def change(self, **values: object) -> None:
         """Change options by name; limits count anew, and nothing changes if one value is wrong.
@@ -158,9 +170,9 @@ class Sandbox:
             hint = 'such as "503"'
             raise SandboxError("outage takes the name of a fault, outage_seconds a number", hint=hint)
         if outage is not None:
-            self.outage.begin(outage, seconds)
+            self.begin_outage(outage, seconds=seconds)
         elif "outage" in about_outage:
-            self.outage.end()
+            self.end_outage()
         self._state.options = options
         self._state.limiter = Limiter(options, self._clock)
         self._injector = FaultInjector(options.faults, options.seed)
@@ -183,7 +195,7 @@ class Sandbox:
         finally:
             self._in_flight.end(open_request)
         self.stats.count(record)
-        self.journal.add(record)
+        self.journal.add(record, keep=self.options.record)
         return await self._respond(request, fault, answer)
 
     async def profile(self, request: web.Request) -> web.StreamResponse:
@@ -193,7 +205,7 @@ class Sandbox:
             answer = find_profile(self._state, request.query, request.headers.get("Authorization", ""))
         except RequestRefusedError as error:
             answer = error.as_answer()
-        return await self._respond(request, self.outage.fault, answer)
+        return await self._respond(request, self.outage, answer)
 
     async def _handle(
         self, request: web.Request, open_request: OpenRequest, received: float
@@ -208,7 +220,7 @@ class Sandbox:
         except web.HTTPRequestEntityTooLarge:
             answer = endpoint.refuse(RequestRefusedError(413, "payload too large"))
         else:
-            if self.options.faults or self.journal.wanted:
+            if self.options.faults or self.options.record or self.options.journal:
                 digest = hashlib.sha256(body).digest()
             try:
                 parsed = endpoint.parse(request, body)
@@ -218,7 +230,7 @@ class Sandbox:
             self.stats.concurrent_users += self._in_flight.set_users(open_request, users)
             # Also without latency: requests that came together are noticed only if all get a turn.
             await self._sleep(self.options.latency)
-            fault = self.outage.fault or self._injector.draw(digest)
+            fault = self.outage or self._injector.draw(digest)
             if fault is not None and not fault.applied:
                 answer = _UNAPPLIED
             if answer is None:

@@ -57,8 +57,7 @@ class StoredMap(MutableMapping[str, Value]):
             raise KeyError(key)
 
     def __len__(self) -> int:
-        count: int = self._execute(f"SELECT count(*) FROM {self._name}").fetchone()[0]
-        return count
+        return int(self._execute(f"SELECT count(*) FROM {self._name}").fetchone()[0])
 
     def __iter__(self) -> Iterator[str]:
         query = f"SELECT rowid, id FROM {self._name} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"

@@ -171,10 +171,6 @@ class WebPage:
         found, others = self._sandbox.profiles.counts.largest(_MOST_PROPERTIES)
         return self._page("properties.html", found=found, others=others)
 
-    async def faults(self, _: web.Request) -> web.Response:
-        """`GET /faults`: the switches."""
-        return self._switches()
-
     async def switch(self, request: web.Request) -> web.Response:
         """`POST /faults`: obey the form."""
         form = await request.post()
@@ -188,13 +184,14 @@ class WebPage:
             else:
                 self._sandbox.change(faults=shares, latency=f"{given.get('latency') or 0}ms")
         except SandboxError as error:
-            return self._switches(error)
+            return await self.faults(request, error)
         raise web.HTTPSeeOther("/faults")
 
-    def _switches(self, error: SandboxError | None = None) -> web.Response:
+    async def faults(self, _: web.Request, error: SandboxError | None = None) -> web.Response:
+        """`GET /faults`: the switches, and what is wrong with the form that was sent."""
         options = self._sandbox.options
         shares = {str(rule).rpartition(":")[0]: rule.probability * 100 for rule in options.faults}
-        outage = self._sandbox.outage.fault
+        outage = self._sandbox.outage
         return self._page(
             "faults.html",
             status=400 if error else 200,

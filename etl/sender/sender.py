@@ -33,7 +33,7 @@ class Sender:
     outcomes. `rate` is in identifications a second, None learns it from refusals. `requests_per_second` None
     means no limit. At most `slots` chunks, and requests, are in flight at once. After `max_outage` seconds
     without a success it gives up. `record` remembers whose requests are in flight. `resent` is how many of
-    the chunks may have been taken before.
+    the chunks may have been taken before. `stopped` is set once the sender is stopping, for whatever reason.
 
     An error lets the requests in flight end, but for no longer than `GRACE_SECONDS`, and is raised on the way
     out: DestinationError, or the first one that was raised on committing.
@@ -64,6 +64,7 @@ class Sender:
             listener=self._tell,
             throttle_seconds=usual if backoff.throttle is None else backoff.throttle,
         )
+        self.stopped = self._pause.stopped
         if isinstance(rate, int | float):
             rate = RateLimiter(rate, clock)
         self._changed = asyncio.Event()
@@ -139,11 +140,6 @@ class Sender:
         """Begin with nothing more; what is in flight ends and is committed."""
         self._pause.stopped.set()
         self._changed.set()
-
-    @property
-    def stopped(self) -> asyncio.Event:
-        """Set once the sender is stopping, for whatever reason."""
-        return self._pause.stopped
 
     @property
     def stopping(self) -> bool:
