@@ -106,7 +106,7 @@ class IdentifyEndpoint:
         self._times: dict[str, int] = {}
 
     def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
-        """Read the form; its bytes count as they came."""
+        """Read the form; its bytes count as they came, or unpacked where gzip is taken."""
         state, options = self._state, self._state.options
         if options.identify_gzip and request.headers.get("Content-Encoding") == "gzip":
             body = unzip(body, options.max_bytes)

@@ -12,11 +12,7 @@ import orjson
 Value = TypeVar("Value")
 
 _PAGE: Final = 1000  # keys that are read at once
-_PRAGMAS: Final = """
-    PRAGMA journal_mode = OFF;
-    PRAGMA synchronous = OFF;
-    PRAGMA cache_size = -32000;
-"""
+_PRAGMAS: Final = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;"
 
 
 class MapStore:

@@ -288,9 +288,8 @@ def test_over_the_quota_counts_for_more_than_throttled() -> None:
 def test_a_verdict_that_names_nobody_of_a_part_is_about_all_of_it() -> None:
     part = chunk_of(names(4))
     assert verdict_for(part, RefusedSome(400, "bad", {4: "x"})) == Refused(400, "bad")
-    assert verdict_for(part, SlowDownSome(3.0, "slow", throttled=Named(("stranger",)))) == SlowDown(
-        3.0, "slow"
-    )
+    strangers = SlowDownSome(3.0, "slow", "3", throttled=Named(("stranger",)))
+    assert verdict_for(part, strangers) == SlowDown(3.0, "slow", "3")
     some = RefusedSome(400, "bad", {4: "x", 3: "y", 0: "y"})
     assert verdict_for(part, some) is some
     assert {fault: places.tolist() for fault, places in places_by_fault(part, some).items()} == {"y": [0, 3]}
