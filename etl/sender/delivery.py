@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
+from ..amplitude.limits import TransportRules
 from ..amplitude.responses import (
     Accepted,
     Failure,
@@ -27,10 +28,10 @@ from ..amplitude.responses import (
     Verdict,
 )
 from ..errors import DestinationError
-from ..model import Body, Tally
+from ..model import Body, Chunk, Tally
 from .backoff import Pause
 from .failures import Failures
-from .in_flight import InFlightRecord, Part, PartsInFlight, Transport
+from .in_flight import Part, PartsInFlight
 from .parts import (
     accepted,
     handed_back,
@@ -46,6 +47,30 @@ from .timing import SlotState, SlotTimes
 
 # So often in a row the users that an answer names are taken out of a part; it may name only the first.
 _MOST_ROUNDS: Final = 5
+
+
+class Transport(Protocol):
+    """Carries a body to the destination and classifies the answer; see `transports`."""
+
+    @property
+    def rules(self) -> TransportRules:
+        """What it takes, and how it is to be treated."""
+
+    async def pack(self, body: Body) -> Body:
+        """The request that carries a body, as it goes over the wire."""
+
+    async def post(self, request: Body) -> Verdict:
+        """Send a request once."""
+
+
+class InFlightRecord(Protocol):
+    """Remembers whose requests are in flight; see `checkpoint.in_flight_file`."""
+
+    def began(self, part: Chunk) -> None:
+        """A request with the users of a part is about to be sent."""
+
+    def ended(self, part: Chunk, *, arrived: bool) -> None:
+        """It was answered, or never left; `arrived`: it was applied, or may have been."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -10,22 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..amplitude.limits import TransportRules
-from ..amplitude.responses import Verdict
-from ..model import Body, Chunk, End
+from ..model import Chunk, End
 from .parts import Outcome, halves, handed_back, only, places
 from .timing import Slot, SlotState, SlotTimes
 from .user_order import Chosen, Claim, HotUsers, UserOrder
 
 # Awaited with an outcome once rows have their end; returns once they are committed.
 Commit = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
 _NO_NUMBERS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 _NO_ROWS: Final = pa.record_batch([], names=[])
@@ -168,7 +165,7 @@ class PartsInFlight:
         hot_users: HotUsers,
         *,
         begin: Callable[[Part], None],
-        spawn: Spawn,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
         changed: Callable[[], object],
         stopping: Callable[[], bool],
     ) -> None:
@@ -305,30 +302,3 @@ class PartsInFlight:
         part.enter(None)
         self._changed()
         self._proceed_all(after)
-
-
-# --- what a delivery works with --------------------------------------------------------------------------
-
-
-class Transport(Protocol):
-    """Carries a body to the destination and classifies the answer; see `transports`."""
-
-    @property
-    def rules(self) -> TransportRules:
-        """What it takes, and how it is to be treated."""
-
-    async def pack(self, body: Body) -> Body:
-        """The request that carries a body, as it goes over the wire."""
-
-    async def post(self, request: Body) -> Verdict:
-        """Send a request once."""
-
-
-class InFlightRecord(Protocol):
-    """Remembers whose requests are in flight; see `checkpoint.in_flight_file`."""
-
-    def began(self, part: Chunk) -> None:
-        """A request with the users of a part is about to be sent."""
-
-    def ended(self, part: Chunk, *, arrived: bool) -> None:
-        """It was answered, or never left; `arrived`: it was applied, or may have been."""

@@ -13,8 +13,8 @@ from ..errors import EtlError
 from ..model import Chunk, Tally
 from ..run_events import Event, Listener, Paused, Recovered, Timing
 from .backoff import Backoff, Clock, Pause, StoppedError
-from .delivery import Delivery
-from .in_flight import Commit, InFlightRecord, PartsInFlight, Transport
+from .delivery import Delivery, InFlightRecord, Transport
+from .in_flight import Commit, PartsInFlight
 from .rate import AdaptiveRate, RateLimiter
 from .timing import SlotTimes
 from .user_order import HotUsers
