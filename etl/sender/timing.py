@@ -66,7 +66,7 @@ class SlotTimes:
             self._seconds["pause"] += seconds
             return
         for state, slots in self._slots.items():
-            if state is not None or not self._noted["ended"]:
+            if slots and (state or not self._noted["ended"]):
                 self._seconds[state or free] += seconds * slots / counting
 
     def answered(self, latency: float) -> None:
