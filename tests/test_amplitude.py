@@ -21,7 +21,6 @@ from etl.amplitude.responses import (
     SlowDown,
     SlowDownSome,
     Stop,
-    TooBig,
     TryAgain,
     Verdict,
     classify_batch_response,
@@ -95,18 +94,6 @@ def test_no_noise_is_an_acceptance(noise: bytes) -> None:
     assert isinstance(judged(200, noise), TryAgain) or accepted
 
 
-@each_row("status", [200, 201, 202, 204])
-@each_row("body", [b"", b"queued", b"<html>", b'{"code":400}'])
-def test_a_status_that_is_trusted_needs_no_words(status: int, body: bytes) -> None:
-    for judging in (classify_response, classify_batch_response):
-        assert judging(Response(status, {}, body, trust_status=True)) == Accepted()
-
-
-@each_row("status", [302, 400, 401, 403, 404, 413, 429, 500, 503])
-def test_trust_in_the_status_changes_nothing_else(status: int) -> None:
-    assert classify_response(Response(status, {}, b"x", trust_status=True)) == judged(status, b"x")
-
-
 @each_row(
     "body",
     [
@@ -160,7 +147,7 @@ def test_a_403_is_never_about_the_key() -> None:
 
 
 def test_413_is_too_big() -> None:
-    assert judged(413, b"too big") == TooBig("too big")
+    assert judged(413, b"too big") == Refused(413, "too big")
 
 
 @each_row(
@@ -314,7 +301,7 @@ def test_a_batch_is_accepted_with_the_count_of_the_answer(told: object, ingested
 def test_a_200_that_is_not_the_object_is_no_usable_answer_over_batch(told: object) -> None:
     verdict = batch_judged(200, told)
     assert isinstance(verdict, TryAgain)
-    assert not verdict.in_doubt
+    assert verdict.in_doubt
 
 
 def test_a_refused_batch_names_its_events_by_index() -> None:
@@ -352,7 +339,7 @@ def test_a_refused_batch_names_its_events_by_index() -> None:
     ],
 )
 def test_a_refusal_that_names_no_event_is_about_the_whole(told: object) -> None:
-    assert isinstance(batch_judged(400, told), Refused)
+    assert type(batch_judged(400, told)) is Refused
 
 
 def test_a_refused_key_stops_a_batch_too() -> None:
@@ -375,23 +362,23 @@ def test_a_throttled_batch_names_who_is_to_wait_and_who_is_out_for_the_day() -> 
     assert batch_judged(429, told, Retry_After="7") == SlowDownSome(
         7.0,
         "Too many requests for some devices and users",
-        Named(("hot-user",), ("hot-device",), (4, 5)),
-        Named(("tired-user",)),
         "7",
+        throttled=Named(("hot-user",), ("hot-device",), (4, 5)),
+        over_quota=Named(("tired-user",)),
     )
 
 
 @pytest.mark.parametrize("told", [{"error": "slow"}, {"error": "slow", "throttled_users": 3}, b"slow"])
 def test_a_throttling_that_names_nobody_is_meant_for_all(told: object) -> None:
-    assert isinstance(batch_judged(429, told), SlowDown)
+    assert type(batch_judged(429, told)) is SlowDown
 
 
-@pytest.mark.parametrize("status", [500, 502, 504])
-def test_what_may_have_been_applied_is_in_no_doubt_over_batch(status: int) -> None:
-    assert batch_judged(status, b"oops") == TryAgain(False, f"{status} oops", status=status)
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+def test_a_failure_of_the_server_is_the_same_over_both(status: int) -> None:
+    assert batch_judged(status, b"oops") == judged(status, b"oops")
 
 
-@pytest.mark.parametrize(("status", "kind"), [(413, TooBig), (403, Refused), (404, Stop), (503, TryAgain)])
+@pytest.mark.parametrize(("status", "kind"), [(413, Refused), (403, Refused), (404, Stop), (503, TryAgain)])
 def test_other_answers_mean_what_they_mean_over_identify(status: int, kind: type[Verdict]) -> None:
     assert isinstance(batch_judged(status, {"error": "x"}), kind)
 

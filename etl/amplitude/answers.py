@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 import orjson
@@ -186,16 +186,10 @@ def event_faults(payload: Payload) -> Mapping[int, list[str]]:
     return faults
 
 
-def throttled_by(payload: Payload) -> Named:
-    """The users, devices and events that a 429 names as too fast."""
-    users, devices = _names(payload.get("throttled_users")), _names(payload.get("throttled_devices"))
-    return Named(users, devices, tuple(_indexes(payload.get("throttled_events"))))
-
-
-def over_quota_by(payload: Payload) -> Named:
-    """The users and devices that a 429 names as over the quota of the day."""
-    users, devices = payload.get("exceeded_daily_quota_users"), payload.get("exceeded_daily_quota_devices")
-    return Named(_names(users), _names(devices))
+def named_as(what: Literal["throttled", "exceeded_daily_quota"], payload: Payload) -> Named:
+    """The users, devices and events that a 429 names as too fast, or as over the quota of the day."""
+    users, devices = (_names(payload.get(f"{what}_{kind}")) for kind in ("users", "devices"))
+    return Named(users, devices, tuple(_indexes(payload.get(f"{what}_events"))))
 
 
 def _names(ids: object) -> tuple[str, ...]:

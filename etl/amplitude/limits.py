@@ -11,14 +11,12 @@ TransportName: TypeAlias = Literal["identify", "batch"]
 
 REGIONS: Final[Mapping[str, str]] = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
 IDENTIFY_PATH: Final = "/identify"
-BATCH_PATH: Final = "/batch"
 
 
 def is_amplitude(endpoint: str) -> bool:
     """Whether a base URL is one of Amplitude's own."""
-    return (urlsplit(endpoint).hostname or "").rstrip(".") in {
-        urlsplit(url).hostname for url in REGIONS.values()
-    }
+    hosts = {urlsplit(url).hostname for url in REGIONS.values()}
+    return (urlsplit(endpoint).hostname or "").rstrip(".") in hosts
 
 
 # --- limits ----------------------------------------------------------------------------------------------
@@ -87,7 +85,7 @@ TRANSPORT_RULES: Final[Mapping[TransportName, TransportRules]] = {
         takes_time=False,
     ),
     "batch": TransportRules(
-        path=BATCH_PATH,
+        path="/batch",
         batch_size=MAX_EVENTS,
         most=MAX_EVENTS,
         body_bytes=MAX_EVENTS_BYTES,

@@ -6,8 +6,8 @@ The status decides; a 200 is an acceptance only if its body confirms it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from .answers import (
     Named,
@@ -18,13 +18,12 @@ from .answers import (
     ingested_of,
     is_success,
     json_object,
+    named_as,
     one_printable_line,
-    over_quota_by,
     quote_answer,
     redirect_target,
     refuses_key,
     seconds_to_wait,
-    throttled_by,
 )
 
 
@@ -37,27 +36,20 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The content is at fault: halve until the bad rows stand alone. `message` is the server's text."""
+    """The content is at fault: halve until the bad rows stand alone; of a 413, until it is small enough.
+
+    `message` is the server's text.
+    """
 
     status: int
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedSome:
+class RefusedSome(Refused):
     """Nothing was taken, because some events are at fault: `faults` has the fault of each, by index."""
 
-    status: int
-    message: str
     faults: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class TooBig:
-    """The request is too big: halve."""
-
-    message: str
-    status: int = 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +66,21 @@ class SlowDown:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowDownSome:
+class SlowDownSome(SlowDown):
     """Nothing was taken, because some users are too fast: those `over_quota` are out for the day.
 
     The other `throttled` ones are to be sent later, and those that are not named at once.
     """
 
-    retry_after: float | None
-    message: str
-    throttled: Named
-    over_quota: Named
-    asked: str = ""
+    throttled: Named = Named()
+    over_quota: Named = Named()
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
     """No usable answer; send the same bytes later. `in_doubt`: the request may have been applied.
 
-    `unsent`: not a byte of it left this machine. `status` None: there was no answer at all. `applied` is
-    `in_doubt` of a transport over which a resend counts once, so that nothing is in doubt.
+    `unsent`: not a byte of it left this machine. `status` None: there was no answer at all.
     """
 
     in_doubt: bool
@@ -101,7 +89,6 @@ class TryAgain:
     asked: str = ""
     status: int | None = None
     unsent: bool = False
-    applied: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +106,9 @@ class KeyRefused(Stop):
     status: int = 401
 
 
-Refusal: TypeAlias = Refused | TooBig | KeyRefused
+Refusal: TypeAlias = Refused | KeyRefused
 Failure: TypeAlias = SlowDown | TryAgain
-Verdict: TypeAlias = Accepted | Refused | RefusedSome | TooBig | SlowDown | SlowDownSome | TryAgain | Stop
+Verdict: TypeAlias = Accepted | Refused | SlowDown | TryAgain | Stop
 
 _CHECK_KEY: Final = "check the API key, and that the project lives in the region of `destination.region`"
 _CHECK_URL: Final = (
@@ -136,8 +123,7 @@ class Response:
     """An answer over HTTP. `headers` is looked up by names such as `Retry-After` and should ignore case.
 
     `secrets`, such as the API key, are blotted out of the verdict's message: servers echo them. `now`
-    (seconds since 1970) is what a Retry-After in the form of a date is read against. With `trust_status` any
-    2xx is an acceptance.
+    (seconds since 1970) is what a Retry-After in the form of a date is read against.
     """
 
     status: int
@@ -145,12 +131,11 @@ class Response:
     body: bytes
     secrets: tuple[str, ...] = field(default=(), repr=False)
     now: float | None = None
-    trust_status: bool = False
 
     @property
-    def is_trusted(self) -> bool:
-        """Whether the status alone makes it an acceptance."""
-        return self.trust_status and 200 <= self.status < 300
+    def is_2xx(self) -> bool:
+        """Whether its status is one of success."""
+        return 200 <= self.status < 300
 
     @property
     def wait(self) -> float | None:
@@ -166,8 +151,6 @@ class Response:
 
 def classify_response(response: Response) -> Verdict:
     """The verdict of an answer of the Identify API; its message has at most 500 characters."""
-    if response.is_trusted:
-        return Accepted()
     if response.status == 200 and is_success(response.body, json_object(response.body)):
         return Accepted()
     return _failure(response, quote_answer(response.body, *response.secrets))
@@ -177,10 +160,8 @@ def classify_batch_response(response: Response) -> Verdict:
     """The verdict of an answer of the Batch API; like `classify_response`, but its JSON may name events.
 
     A 200 is an acceptance only as the JSON object, with the count of ingested events. A body that isn't the
-    JSON it should be names nobody. Nothing is in doubt: its insert_ids make a resend count once.
+    JSON it should be names nobody.
     """
-    if response.is_trusted:
-        return Accepted()
     status, secrets = response.status, response.secrets
     payload: Payload = json_object(response.body) if status in {200, 400, 429} else {}
     if status == 200 and has_code_200(payload):
@@ -191,13 +172,11 @@ def classify_batch_response(response: Response) -> Verdict:
     if status == 400 and (faults := event_faults(payload)):
         quoted = {at: quote_answer(", ".join(found).encode(), *secrets) for at, found in faults.items()}
         return RefusedSome(status, message, quoted)
-    throttled, over_quota = throttled_by(payload), over_quota_by(payload)
+    throttled, over_quota = named_as("throttled", payload), named_as("exceeded_daily_quota", payload)
     if status == 429 and (throttled or over_quota):
-        return SlowDownSome(response.wait, message, throttled, over_quota, response.asked)
-    verdict = _failure(response, message)
-    if isinstance(verdict, TryAgain):
-        return replace(verdict, in_doubt=False, applied=verdict.in_doubt)
-    return verdict
+        wait, asked = response.wait, response.asked
+        return SlowDownSome(wait, message, asked, throttled=throttled, over_quota=over_quota)
+    return _failure(response, message)
 
 
 def _failure(response: Response, message: str) -> Verdict:
@@ -206,11 +185,9 @@ def _failure(response: Response, message: str) -> Verdict:
     answer = f"{status} {message}".rstrip()
     if status == 401 or (status == 400 and refuses_key(response.body)):
         return KeyRefused(message, _CHECK_KEY, status)
-    if status == 413:
-        return TooBig(message)
     if status == 429:
         return SlowDown(response.wait, message, response.asked)
-    if status in {400, 403}:
+    if status in {400, 403, 413}:
         return Refused(status, message)
     if status == 200:  # from a proxy, portal or relay on the way, not from Amplitude
         return TryAgain(True, f"no usable answer: {status} {message or 'with an empty body'}", status=status)
@@ -223,24 +200,13 @@ def _failure(response: Response, message: str) -> Verdict:
         target = redirect_target(response.headers.get("Location") or "", *response.secrets)
         to = f" to {target}" if target else ""
         return Stop(f"unexpected answer {status}, a redirect{to}", f"redirects aren't followed: {_CHECK_URL}")
-    if 200 <= status < 300:
+    if response.is_2xx:
         remedy = "a relay of your own that answers so needs `trust_status: true` under `destination`"
         return Stop(f"unexpected answer {answer}, which doesn't say that anything was accepted", remedy)
     return Stop(f"unexpected answer {answer}", _CHECK_URL)
 
 
-# What became of a request: of one that is lost nobody knows whether it was applied.
-Fate: TypeAlias = Literal["applied", "lost", "refused"]
-
-
-def fate_of(verdict: Verdict) -> Fate:
-    """What became of a request with this verdict."""
-    if isinstance(verdict, TryAgain):
-        return "lost" if verdict.in_doubt or verdict.applied else "refused"
-    return "applied" if isinstance(verdict, Accepted) else "refused"
-
-
-def describe(verdict: SlowDown | SlowDownSome | TryAgain) -> str:
+def describe(verdict: Failure) -> str:
     """The server's message, with its status and for how long it asked to wait."""
     message = verdict.message if isinstance(verdict, TryAgain) else f"429 {verdict.message}".rstrip()
     return f"{message} (Retry-After: {verdict.asked})" if verdict.asked else message

@@ -30,7 +30,6 @@ from ..state_files import replacing_file, state_error
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..amplitude.responses import Fate
     from ..model import Chunk
 
 _MAGIC: Final = b"prsyfly1"
@@ -140,11 +139,11 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
             chunk.slots[number] = flight
         chunk.requests += 1
 
-    def ended(self, part: Chunk, fate: Fate) -> None:
-        """The request was answered, or never sent."""
+    def ended(self, part: Chunk, *, arrived: bool) -> None:
+        """The request was answered, or never sent; `arrived`: it was applied, or may have been."""
         chunk = self._chunks[part.file, part.first]
         chunk.requests -= 1
-        if fate != "refused":
+        if arrived:
             chunk.arrived.append(part.keys)
 
     def inherited(self, chunk: Chunk) -> bool:

@@ -21,7 +21,7 @@ from ..amplitude.responses import (
 )
 from ..amplitude.user_profile import READS_PER_MINUTE, Unseen, UserProfile, classify_profile, profile_path
 from ..errors import DestinationError, EtlError
-from ..sender import Backoff, Clock, FixedRate
+from ..sender import Backoff, Clock, RateLimiter
 from ..sender.http import HttpSession
 from ..text import size, span
 
@@ -45,7 +45,7 @@ class PacedSession(HttpSession):
     def __init__(self, endpoint: str, per_second: float, clock: Clock, **session: Any) -> None:
         super().__init__(endpoint, **session)
         self.endpoint, self.clock = endpoint, clock
-        self.rate = FixedRate(per_second, clock)
+        self.rate = RateLimiter(per_second, clock)
 
 
 class ProfileReader(PacedSession):

@@ -11,13 +11,11 @@ User Profile: https://amplitude.com/docs/apis/analytics/user-profile
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
 
 import orjson
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 # --- paths (each page: Endpoints) ---
 IDENTIFY: Final = "/identify"
@@ -86,6 +84,7 @@ Identification: TypeAlias = dict[str, Json]
 _OPERATORS: Final = frozenset(ORDERED_OPERATORS)
 _KEYED_OPERATORS: Final = _OPERATORS - {"$clearAll"}
 _NUMBERS: Final = frozenset({int, float, type(None)})
+_BARE_MESSAGES: Final = frozenset({"missing_event", "invalid_api_key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +109,15 @@ class RequestRefusedError(Exception):
     reason: str = field(default="", kw_only=True)
     details: Mapping[str, object] = field(default_factory=dict, kw_only=True)
 
-    def __post_init__(self) -> None:
-        self.reason = self.reason or self.message
-
     def as_answer(self) -> Answer:
         """Answer as the Identify API does: these two messages as bare text, all others as JSON."""
-        if self.message in {"missing_event", "invalid_api_key"}:
-            return Answer(self.status, self.message, self.reason)
-        return self.as_json_answer()
+        answer = self.as_json_answer()
+        return replace(answer, text=self.message) if self.message in _BARE_MESSAGES else answer
 
     def as_json_answer(self) -> Answer:
         """Answer with a JSON object, as the event APIs always do."""
         body = {"code": self.status, "error": self.message, **self.details}
-        return Answer(self.status, orjson.dumps(body).decode(), self.reason)
+        return Answer(self.status, orjson.dumps(body).decode(), self.reason or self.message)
 
 
 class MissingIdError(RequestRefusedError):
@@ -133,22 +128,26 @@ class IdLengthError(RequestRefusedError):
     """An id is too short or too long."""
 
 
+def parse_json(text: str, refusal: str) -> Any:
+    """Parse JSON text. Raises RequestRefusedError with the message `refusal`."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:  # also for NaN, infinities and lone surrogates
+        raise RequestRefusedError(400, refusal) from error
+
+
 def parse_identifications(text: str) -> list[Identification]:
     """Parse JSON text that holds one identification or an array. Raises RequestRefusedError."""
-    try:
-        parsed = orjson.loads(text)
-    except orjson.JSONDecodeError as error:  # also for NaN, infinities and lone surrogates
-        raise RequestRefusedError(400, "missing_event") from error
+    parsed = parse_json(text, "missing_event")
     found = parsed if isinstance(parsed, list) else [parsed]
     if not found or not all(isinstance(one, dict) for one in found):
         raise RequestRefusedError(400, "missing_event")
     return found
 
 
-def trimmed_id(identification: Mapping[str, Json], name: str) -> str | None:
-    """Return the id in `name` without the spaces around it, or None."""
-    given = identification.get(name)
-    return given.strip() if isinstance(given, str) else None
+def trimmed_ids(identification: Mapping[str, Json]) -> dict[str, str]:
+    """Return the ids by their key, without the spaces around them."""
+    return {name: given.strip() for name in ID_KEYS if isinstance(given := identification.get(name), str)}
 
 
 def check(

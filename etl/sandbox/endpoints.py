@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import HTTP
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 import orjson
@@ -15,28 +18,46 @@ from aiohttp import web
 
 from .api_rules import (
     IDENTIFICATION_KEYS,
+    INSERT_ID_SECONDS,
     SHORTEST_ID,
     Answer,
+    Identification,
+    Json,
     RequestRefusedError,
     check,
     parse_identifications,
+    parse_json,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence, Set
-
-    from .api_rules import Identification
-    from .event_endpoint import InsertIdMemory
-    from .limiter import Limiter
-    from .profiles import Profiles, UserKey
-    from .sandbox_options import SandboxOptions
-    from .stats import Stats
-
+from .limiter import Limiter
+from .profiles import Profiles, UserKey
+from .sandbox_options import SandboxOptions
+from .stats import Stats
+from .stored_map import MapStore, StoredMap
 
 # What no page says of `/identify`, and the option that decides about it.
 _UNDOCUMENTED: Final = {"insert_id": "identify_insert_id", "time": "identify_time", "$clearAll": "clear_all"}
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
+_GZIP: Final = 16 + zlib.MAX_WBITS
+# The kind of id that an insert_id belongs to, that id, and the insert_id.
+InsertKey: TypeAlias = tuple[str, str, str]
+
+
+class InsertIdMemory:
+    """Remembers each key for seven days from when it first came; coming again doesn't prolong that."""
+
+    def __init__(self, clock: Callable[[], float], store: MapStore | None = None) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._clock = clock
+        self._first = StoredMap[float](store or MapStore(), "insert_id")
+
+    def add(self, key: InsertKey) -> bool:
+        """Remember a key; False where it is remembered already."""
+        now, name = self._clock(), orjson.dumps(key).decode()
+        if self._first.get(name, -math.inf) > now - INSERT_ID_SECONDS:
+            return False
+        self._first[name] = now
+        return True
 
 
 @dataclass(slots=True)
@@ -54,8 +75,7 @@ class SandboxState:
         if not self.limiter.count_update(name):
             self.stats.dropped_updates += 1
             return
-        if not IDENTIFICATION_KEYS.issuperset(identification):
-            self.stats.unknown_keys.update(identification.keys() - IDENTIFICATION_KEYS - more_keys)
+        self.stats.unknown_keys.update(identification.keys() - IDENTIFICATION_KEYS - more_keys)
         self.profiles.apply(identification, self.options.clear_all == "obey", self.options.cleared_by)
 
 
@@ -85,26 +105,24 @@ class IdentifyEndpoint:
         self._state = state
         self._times: dict[str, int] = {}
 
-    async def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
-        """Read the form; its bytes count as they came."""
-        state = self._state
-        if len(body) > state.options.max_bytes:
+    def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
+        """Read the form; its bytes count as they came, or unpacked where gzip is taken."""
+        state, options = self._state, self._state.options
+        if options.identify_gzip and request.headers.get("Content-Encoding") == "gzip":
+            body = unzip(body, options.max_bytes)
+        if len(body) > options.max_bytes:
             raise RequestRefusedError(413, "payload too large")
-        if state.options.sink:
+        if options.sink:
             return ParsedRequest()
-        if state.options.identify_gzip and request.headers.get("Content-Encoding") == "gzip":
-            unpacked = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(body, state.options.max_bytes)
-            form = dict(parse_qsl(unpacked.decode(), keep_blank_values=True))
-        else:
-            form = await read_form(request)
+        form = parse_form(request, body)
         state.limiter.admit_request()
         state.limiter.check_key(form.get("api_key"))
         if "identification" not in form:
             raise RequestRefusedError(400, "missing_event")
         found = parse_identifications(form["identification"])
         length = SHORTEST_ID
-        if state.options.identify_min_id_length and "options" in form:
-            length = orjson.loads(form["options"])["min_id_length"]
+        if options.identify_min_id_length and "options" in form:
+            length = shortest_id(parse_json(form["options"], "options is not JSON"))
         users = tuple(map(state.profiles.key, found))
         return ParsedRequest(form["identification"], found, users, length)
 
@@ -179,16 +197,18 @@ def find_profile(state: SandboxState, query: Mapping[str, str], authorization: s
     return Answer(200, orjson.dumps({"userData": profile}).decode())
 
 
-async def read_form(request: web.Request) -> dict[str, str]:
+# --- what a request holds --------------------------------------------------------------------------------
+
+
+def parse_form(request: web.Request, body: bytes) -> dict[str, str]:
     """Read the fields of a form, urlencoded or multipart. Raises RequestRefusedError where there is none."""
-    try:
+    with suppress(ValueError, LookupError):
         if request.content_type == _URLENCODED:
-            pairs = await request.post()
-            return {name: value for name, value in pairs.items() if isinstance(value, str)}
+            charset = request.charset or "utf-8"
+            return dict(parse_qsl(body.rstrip().decode(charset), keep_blank_values=True, encoding=charset))
         if request.content_type == _MULTIPART:
-            # The body was read whole before, for its digest and its size, so it can't be streamed.
             head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
-            form = message_from_bytes(head + await request.read(), policy=HTTP)
+            form = message_from_bytes(head + body, policy=HTTP)
             parts = form.iter_parts() if not form.defects else ()
             fields: dict[Any, Any] = {
                 part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
@@ -196,6 +216,44 @@ async def read_form(request: web.Request) -> dict[str, str]:
             }
             if fields:
                 return {name: content.decode() for name, content in fields.items() if name}
-    except (ValueError, LookupError, web.HTTPException) as error:
-        raise RequestRefusedError(400, "missing_event") from error
     raise RequestRefusedError(400, "missing_event")
+
+
+def shortest_id(options: Json) -> int:
+    """Return the `min_id_length` that the `options` of an upload ask for. Raises RequestRefusedError."""
+    if not isinstance(options, dict | None):
+        raise RequestRefusedError(400, "options must be an object")
+    length = (options or {}).get("min_id_length", SHORTEST_ID)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise RequestRefusedError(400, "min_id_length must be a whole number above 0")
+    return length
+
+
+def unpack(body: bytes, encoding: str, max_bytes: int) -> str:
+    """Decode the text of a body of at most `max_bytes` unpacked bytes. Raises RequestRefusedError."""
+    encoding = encoding.strip().lower()
+    if encoding == "gzip":
+        body = unzip(body, max_bytes)
+    elif encoding not in {"", "identity"}:
+        raise RequestRefusedError(400, "unknown content encoding")
+    if len(body) > max_bytes:
+        raise RequestRefusedError(413, "payload too large")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestRefusedError(400, "the body is not UTF-8") from error
+
+
+def unzip(body: bytes, max_bytes: int) -> bytes:
+    """Unpack all members of a gzip body, but no more than a byte above `max_bytes`."""
+    unpacked = b""
+    try:
+        while body and len(unpacked) <= max_bytes:
+            member = zlib.decompressobj(_GZIP)
+            unpacked += member.decompress(body, max_bytes + 1 - len(unpacked))
+            if not member.eof and len(unpacked) <= max_bytes:
+                raise RequestRefusedError(400, "the gzipped body ends too early")
+            body = member.unused_data
+    except zlib.error as error:
+        raise RequestRefusedError(400, "the body is not gzipped") from error
+    return unpacked

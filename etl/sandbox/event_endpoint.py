@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import zlib
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
 import orjson
+from aiohttp import web
 
 from .api_rules import (
     BATCH,
@@ -18,28 +18,19 @@ from .api_rules import (
     HTTP_V2_EVENTS_PER_SECOND,
     ID_KEYS,
     IDENTIFY_EVENT,
-    INSERT_ID_SECONDS,
-    SHORTEST_ID,
     Answer,
+    Identification,
     IdLengthError,
     MissingIdError,
     RequestRefusedError,
     broken_rules,
-    trimmed_id,
+    parse_json,
+    trimmed_ids,
 )
-from .endpoints import ParsedRequest
-from .stored_map import MapStore, StoredMap
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence, Set
-
-    from aiohttp import web
-
-    from .api_rules import Identification
-    from .endpoints import SandboxState
-    from .limiter import Limiter
-    from .profiles import UserKey
-    from .sandbox_options import Offenders
+from .endpoints import InsertKey, ParsedRequest, SandboxState, shortest_id, unpack
+from .limiter import Limiter
+from .profiles import UserKey
+from .sandbox_options import Offenders
 
 # The keys of a 400 (Batch: Response codes, 400).
 INVALID: Final = "events_with_invalid_fields"
@@ -48,11 +39,8 @@ ID_LENGTH: Final = "events_with_invalid_id_lengths"
 SILENCED: Final = "silenced_events"
 
 _JSON: Final = "application/json"
-_GZIP: Final = 16 + zlib.MAX_WBITS
 # A quote inside a JSON string is escaped, so this is never part of one.
 _EVENT_MARK: Final = '"event_type":'
-# The kind of id that an insert_id belongs to, that id, and the insert_id.
-InsertKey: TypeAlias = tuple[str, str, str]
 
 
 class EventEndpoint:
@@ -68,7 +56,7 @@ class EventEndpoint:
         self._state = state
         self._wall = wall
 
-    async def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
+    def parse(self, request: web.Request, body: bytes) -> ParsedRequest:
         """Unpack and read the JSON; its bytes count unpacked."""
         state, options = self._state, self._state.options
         max_bytes = options.max_batch_bytes if self._is_batch else options.max_bytes
@@ -89,9 +77,7 @@ class EventEndpoint:
             raise RequestRefusedError(413, "too many events in one request")
         self._refuse_events(events, parsed.min_id_length)
         eps_threshold = BATCH_EVENTS_PER_SECOND if self._is_batch else HTTP_V2_EVENTS_PER_SECOND
-        refusal = throttled_events(events, options.quota_users, self._state.limiter, eps_threshold)
-        if refusal is not None:
-            raise refusal
+        refuse_throttled(events, options.quota_users, self._state.limiter, eps_threshold)
         self._state.limiter.admit_identifications(len(events))
         new = sum(map(self._apply, events, parsed.users))
         # Other than the Identify API these take a user twice, but a client may promise not to do that.
@@ -111,7 +97,7 @@ class EventEndpoint:
     def _refuse_events(self, events: Sequence[Identification], min_id_length: int) -> None:
         options, errors = self._state.options, find_event_errors(events, min_id_length)
         for index, event in enumerate(events):
-            ids = _ids(event)
+            ids = trimmed_ids(event)
             fields = [field for field, given in ids.items() if given in options.poison_users]
             written = orjson.dumps(event).decode() if options.poison_texts else ""
             fields += ["user_properties"] * any(text in written for text in options.poison_texts)
@@ -130,77 +116,37 @@ class EventEndpoint:
         if key is not None and not self._state.insert_ids.add(key):
             stats.repeated_inserts += 1
             return False
-        change: Identification | None = event
+        name = user[0] or user[1]
         if event["event_type"] == IDENTIFY_EVENT:
             stats.identifications += 1
+            self._state.apply(name, event, EVENT_KEYS)
         else:
             stats.events += 1
             # An ordinary event changes the properties of its user alone; a group's event is about nobody.
             wanted = (*ID_KEYS, "user_properties")
-            change = {name: event[name] for name in wanted if name in event}
-            if not (change.get("user_properties") and _ids(event)):
-                change = None
-        if change is not None:
-            self._state.apply(user[0] or user[1], change, EVENT_KEYS)
-        return True
-
-
-class InsertIdMemory:
-    """Remembers each key for seven days from when it first came; coming again doesn't prolong that."""
-
-    def __init__(self, clock: Callable[[], float], store: MapStore | None = None) -> None:
-        """`clock` is monotonic, in seconds."""
-        self._clock = clock
-        self._first = StoredMap[float](store or MapStore(), "insert_id")
-
-    def add(self, key: InsertKey) -> bool:
-        """Remember a key; False where it is remembered already."""
-        now, name = self._clock(), orjson.dumps(key).decode()
-        if self._first.get(name, -math.inf) > now - INSERT_ID_SECONDS:
-            return False
-        self._first[name] = now
+            change = {key: event[key] for key in wanted if key in event}
+            if change.get("user_properties") and trimmed_ids(event):
+                self._state.apply(name, change)
         return True
 
 
 def insert_key(event: Identification) -> InsertKey | None:
     """Return what an event's insert_id is unique for: its device, or its user where it has no device."""
-    insert_id, ids = event.get("insert_id"), _ids(event)
+    insert_id, ids = event.get("insert_id"), trimmed_ids(event)
     if not isinstance(insert_id, str) or not insert_id:
         return None
     field = "device_id" if "device_id" in ids else "user_id"
     return (field, ids[field], insert_id) if ids else None
 
 
-def _ids(event: Identification) -> dict[str, str]:
-    return {field: given for field in ID_KEYS if (given := trimmed_id(event, field)) is not None}
-
-
 # --- the body of an upload --------------------------------------------------------------------------------
-
-
-def unpack(body: bytes, encoding: str, max_bytes: int) -> str:
-    """Decode the text of a body of at most `max_bytes` unpacked bytes. Raises RequestRefusedError."""
-    encoding = encoding.strip().lower()
-    if encoding == "gzip":
-        body = _unzip(body, max_bytes)
-    elif encoding not in {"", "identity"}:
-        raise RequestRefusedError(400, "unknown content encoding")
-    if len(body) > max_bytes:
-        raise RequestRefusedError(413, "payload too large")
-    try:
-        return body.decode()
-    except UnicodeDecodeError as error:
-        raise RequestRefusedError(400, "the body is not UTF-8") from error
 
 
 def parse_upload(text: str, content_type: str) -> ParsedRequest:
     """Read an upload; its events are objects that are not checked yet. Raises RequestRefusedError."""
     if content_type != _JSON:
         raise RequestRefusedError(400, f"the content type must be {_JSON}")
-    try:
-        parsed = orjson.loads(text)
-    except orjson.JSONDecodeError as error:  # also for NaN, infinities and lone surrogates
-        raise RequestRefusedError(400, "the body is not JSON") from error
+    parsed = parse_json(text, "the body is not JSON")
     if not isinstance(parsed, dict):
         raise RequestRefusedError(400, "the body is not a JSON object")
     for field in ("api_key", "events"):
@@ -211,28 +157,7 @@ def parse_upload(text: str, content_type: str) -> ParsedRequest:
         raise RequestRefusedError(400, "api_key must be a string")
     if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
         raise RequestRefusedError(400, "events must be a list of objects")
-    options = parsed.get("options")
-    if not isinstance(options, dict | None):
-        raise RequestRefusedError(400, "options must be an object")
-    length = (options or {}).get("min_id_length", SHORTEST_ID)
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise RequestRefusedError(400, "min_id_length must be a whole number above 0")
-    return ParsedRequest(text, events, (), length, key)
-
-
-def _unzip(body: bytes, max_bytes: int) -> bytes:
-    """Unpack all members of a gzip body, but no more than a byte above `max_bytes`."""
-    unpacked = b""
-    try:
-        while body and len(unpacked) <= max_bytes:
-            member = zlib.decompressobj(_GZIP)
-            unpacked += member.decompress(body, max_bytes + 1 - len(unpacked))
-            if not member.eof and len(unpacked) <= max_bytes:
-                raise RequestRefusedError(400, "the gzipped body ends too early")
-            body = member.unused_data
-    except zlib.error as error:
-        raise RequestRefusedError(400, "the body is not gzipped") from error
-    return unpacked
+    return ParsedRequest(text, events, (), shortest_id(parsed.get("options")), key)
 
 
 # --- events that are refused or throttled ------------------------------------------------------------------
@@ -250,11 +175,7 @@ class EventError:
 
 def find_event_errors(events: Sequence[Identification], min_id_length: int) -> list[EventError]:
     """Find what is wrong with events, in their order."""
-    return [
-        EventError(index, *found)
-        for index, event in enumerate(events)
-        for found in _errors_of(event, min_id_length)
-    ]
+    return [error for index, event in enumerate(events) for error in _errors_of(index, event, min_id_length)]
 
 
 def refusal_of_events(errors: Sequence[EventError], offenders: Offenders) -> RequestRefusedError:
@@ -269,22 +190,22 @@ def refusal_of_events(errors: Sequence[EventError], offenders: Offenders) -> Req
     return RequestRefusedError(400, "invalid events", reason=first.message, details=details)
 
 
-def throttled_events(
+def refuse_throttled(
     events: Sequence[Identification], quota_users: Set[str], limiter: Limiter, eps_threshold: int
-) -> RequestRefusedError | None:
-    """Make the 429 for the users and devices who may not have more events now, if there are any.
+) -> None:
+    """Raise the 429 for the users and devices who may not have more events now, if there are any.
 
     Their rates are given as one above what is allowed. Events of those over their day are throttled as well.
     """
     by_id: dict[str, dict[str, list[int]]] = {name: {} for name in ID_KEYS}
     for index, event in enumerate(events):
-        for name, given in _ids(event).items():
+        for name, given in trimmed_ids(event).items():
             by_id[name].setdefault(given, []).append(index)
     ids = by_id["user_id"].keys() | by_id["device_id"].keys()
     over = quota_users & ids
     throttled = {*limiter.hot(ids), *limiter.quick(ids)} - over
     if not (over or throttled):
-        return None
+        return
     details: dict[str, Any] = {"eps_threshold": eps_threshold}
     refused: set[int] = set()
     for what, found in (("users", by_id["user_id"]), ("devices", by_id["device_id"])):
@@ -293,24 +214,23 @@ def throttled_events(
         details[f"exceeded_daily_quota_{what}"] = dict.fromkeys(full, DAILY_EVENTS + 1)
         refused.update(index for name in (*quick, *full) for index in found[name])
     details["throttled_events"] = sorted(refused)
-    return RequestRefusedError(429, "too many events of some users or devices", details=details)
+    raise RequestRefusedError(429, "too many events of some users or devices", details=details)
 
 
-def _errors_of(event: Identification, min_id_length: int) -> Iterator[tuple[str, str, str]]:
-    """Yield the kind, the field and the message of each fault of an event."""
+def _errors_of(index: int, event: Identification, min_id_length: int) -> Iterator[EventError]:
     event_type, time = event.get("event_type"), event.get("time")
     if event_type is None or event_type == "":
-        yield (MISSING, "event_type", "an event without event_type")
+        yield EventError(index, MISSING, "event_type", "an event without event_type")
     for field in ("event_type", "insert_id"):
         if not isinstance(event.get(field), str | None):
-            yield (INVALID, field, f"{field} must be a string")
+            yield EventError(index, INVALID, field, f"{field} must be a string")
     if time is not None and (isinstance(time, bool) or not isinstance(time, int) or time < 0):
-        yield (INVALID, "time", "time must be whole milliseconds")
+        yield EventError(index, INVALID, "time", "time must be whole milliseconds")
     if not isinstance(event.get("event_properties"), dict | None):
-        yield (INVALID, "event_properties", "event_properties must be an object")
+        yield EventError(index, INVALID, "event_properties", "event_properties must be an object")
     for field, error in broken_rules(event, min_id_length):
         if not isinstance(error, MissingIdError):
             kind = ID_LENGTH if isinstance(error, IdLengthError) else INVALID
-            yield (kind, field, error.message)
+            yield EventError(index, kind, field, error.message)
         elif event_type != GROUP_IDENTIFY_EVENT:  # which is about a group, and needs no user
-            yield from ((MISSING, name, "an event without an id") for name in ID_KEYS)
+            yield from (EventError(index, MISSING, name, "an event without an id") for name in ID_KEYS)

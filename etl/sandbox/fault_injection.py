@@ -11,14 +11,12 @@ import re
 import socket
 import struct
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 Moment: TypeAlias = Literal["before", "after", "either"]
 
@@ -39,7 +37,6 @@ _NAME: Final = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<moment>before|after
 _SHARE: Final = re.compile(r"(\d*\.?\d+(?:e-\d+)?)(%?)")
 
 OVERSIZED_BYTES: Final = 8 * 2**20
-_PIECE: Final = b"x" * 2**16
 _STALL_CHECK_SECONDS: Final = 0.05
 _PAGE: Final = "<!doctype html>\n<html><head><title>{}</title></head><body>{}</body></html>\n"
 # Kinds that are a whole answer: its status and its page.
@@ -145,32 +142,6 @@ class FaultInjector:
         return None
 
 
-class Outage:
-    """All requests meet one fault until it ends: by `end`, or when its seconds have passed."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._fault: InjectedFault | None = None
-        self._until = math.inf
-
-    def begin(self, kind: str, seconds: float | None) -> None:
-        """Begin; `kind` as in parse_kind, and nothing is applied unless it ends in -after."""
-        word, moment = parse_kind(kind)
-        self._fault = InjectedFault(word, moment == "after")
-        self._until = math.inf if seconds is None else self._clock() + seconds
-
-    def end(self) -> None:
-        """Let requests through again."""
-        self._fault = None
-
-    @property
-    def fault(self) -> InjectedFault | None:
-        """What every request meets just now, or None."""
-        if self._fault is not None and self._clock() >= self._until:
-            self.end()
-        return self._fault
-
-
 # --- what the client gets --------------------------------------------------------------------------------
 
 
@@ -186,21 +157,16 @@ async def respond_with_fault(
     if fault.kind in _PAGES:
         status, page = _PAGES[fault.kind]
         return web.Response(status=status, text=page, content_type="text/html")
-    if fault.kind in {"oversized", "truncate"}:
-        oversized = fault.kind == "oversized"
-        length = {} if oversized else {"Content-Length": "7"}
-        response = web.StreamResponse(
-            status=502 if oversized else 200, headers={"Content-Type": "text/plain", **length}
-        )
+    if fault.kind == "truncate":
+        response = web.StreamResponse(headers={"Content-Type": "text/plain", "Content-Length": "7"})
         await response.prepare(request)
-        for piece in [_PIECE] * (OVERSIZED_BYTES // len(_PIECE)) if oversized else [b"succ"]:
-            if not has_hung_up(request):
-                await response.write(piece)
-        if request.transport is not None and not oversized:
+        if request.transport is not None and not request.transport.is_closing():
+            await response.write(b"succ")
             request.transport.close()
         return response
     if fault.status is not None:
-        return web.Response(status=fault.status, text=f"sandbox fault {fault.kind}", headers=headers)
+        text = "x" * OVERSIZED_BYTES if fault.kind == "oversized" else f"sandbox fault {fault.kind}"
+        return web.Response(status=fault.status, text=text, headers=headers)
     if fault.kind == "stall":
         # Nothing notifies a handler when its client hangs up.
         while not has_hung_up(request) and not stopping.is_set():  # noqa: ASYNC110

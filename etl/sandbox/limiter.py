@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
 from .api_rules import RequestRefusedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from .sandbox_options import SandboxOptions
+from .sandbox_options import SandboxOptions
 
 _HOUR_SECONDS: Final = 3600.0
 
@@ -78,7 +75,6 @@ class Limiter:
         per_second, window = options.user_updates_per_second, options.user_window
         self._updates = RollingCount(per_second and per_second * window, window, clock)
         self._hourly_updates = RollingCount(options.user_updates_per_hour, _HOUR_SECONDS, clock)
-        self._limits_users = bool(per_second or options.user_updates_per_hour)
 
     def admit_request(self) -> None:
         """Let one more request in."""
@@ -114,15 +110,14 @@ class Limiter:
 
     def quick(self, names: Collection[str]) -> list[str]:
         """Return those who can't have one more update now, on the average of the window."""
-        return [name for name in names if self._updates.full(name)] if self._limits_users else []
+        return [name for name in names if self._updates.full(name)]
 
     def count_update(self, name: str) -> bool:
         """Count one update of a user; False where the hourly limit drops it."""
-        if self._limits_users:
-            self._updates.add(name)
-            if self._hourly_updates.full(name):
-                return False
-            self._hourly_updates.add(name)
+        self._updates.add(name)
+        if self._hourly_updates.full(name):
+            return False
+        self._hourly_updates.add(name)
         return True
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .api_rules import Json
+from .api_rules import Json
 
 _EXAMPLES: Final = 3
 _TYPES: Final = {str: "text", int: "number", float: "number", bool: "yes/no", list: "list", dict: "object"}
@@ -42,14 +40,12 @@ class PropertyCounts:
     """Counts the properties of all profiles while these change, so that nothing has to look at them all."""
 
     def __init__(self) -> None:
-        self._found: dict[str, PropertyValues] = {}
+        self._found = defaultdict[str, PropertyValues](PropertyValues)
 
     def count(self, before: Mapping[str, Json], after: Mapping[str, Json]) -> None:
         """Count properties of a profile by their values before (None: absent) and those that it has now."""
         for name, old in before.items():
-            seen = self._found.get(name)
-            if seen is None:
-                seen = self._found[name] = PropertyValues()
+            seen = self._found[name]
             if old is not None:
                 seen.types[type_name(old)] -= 1
             new = after.get(name)
@@ -61,13 +57,9 @@ class PropertyCounts:
 
     def largest(self, most: int) -> tuple[dict[str, PropertyValues], int]:
         """Return the properties that most profiles have, in order of fill, and how many others there are."""
-        present = {
-            name: PropertyValues(+seen.types, seen.examples)
-            for name, seen in self._found.items()
-            if seen.filled
-        }
-        ordered = sorted(present.items(), key=lambda item: (-item[1].filled, item[0]))
-        return dict(ordered[:most]), max(len(ordered) - most, 0)
+        present = [(name, seen) for name, seen in self._found.items() if seen.filled]
+        ordered = sorted(present, key=lambda item: (-item[1].filled, item[0]))[:most]
+        return {name: replace(seen, types=+seen.types) for name, seen in ordered}, len(present) - len(ordered)
 
 
 # --- one profile: when and by which operator its properties changed -------------------------------------

@@ -18,7 +18,7 @@ from .api_rules import (
     TEXT_KEYS,
     Identification,
     Json,
-    trimmed_id,
+    trimmed_ids,
 )
 from .profile_views import PropertyCounts, Update, merge_updates, note_update
 from .stored_map import MapStore, StoredMap
@@ -45,17 +45,10 @@ class Profile:
     groups: dict[str, list[Json]] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list, compare=False)
 
-    def pack(self) -> bytes:
-        """Write all of it as JSON."""
-        return orjson.dumps(
-            (self.user_id, self.device_ids, self.properties, self.fields, self.groups, self.updates)
-        )
-
     @staticmethod
     def unpack(packed: bytes) -> Profile:
-        """Read what `pack` wrote."""
-        user_id, device_ids, properties, fields, groups, updates = orjson.loads(packed)
-        return Profile(user_id, device_ids, properties, fields, groups, [tuple(one) for one in updates])
+        """Read a profile that `orjson` wrote."""
+        return Profile(**orjson.loads(packed))
 
     def as_json(self) -> dict[str, object]:
         """Return the profile as the User Profile API does, with the API's other fields beside."""
@@ -78,8 +71,8 @@ class Profiles:
     def __init__(self, store: MapStore | None = None, wall: Callable[[], float] = time.time) -> None:
         self.store = store or MapStore()
         self.counts = PropertyCounts()
-        self.users = StoredMap[Profile](self.store, "user", Profile.pack, Profile.unpack)
-        self.devices = StoredMap[Profile](self.store, "device", Profile.pack, Profile.unpack)
+        self.users = StoredMap[Profile](self.store, "user", Profile.unpack)
+        self.devices = StoredMap[Profile](self.store, "device", Profile.unpack)
         self.owners = StoredMap[str](self.store, "owner")
         self._wall = wall
 
@@ -88,7 +81,10 @@ class Profiles:
 
     def key(self, identification: Identification) -> UserKey:
         """Return whose profile an identification changes."""
-        user_id, device_id = trimmed_id(identification, "user_id"), trimmed_id(identification, "device_id")
+        ids = trimmed_ids(identification)
+        return self._key(ids.get("user_id"), ids.get("device_id"))
+
+    def _key(self, user_id: str | None, device_id: str | None) -> UserKey:
         if user_id is None and device_id is not None:
             user_id = self.owners.get(device_id)
         return (user_id, "") if user_id is not None else (None, device_id or "")
@@ -105,7 +101,7 @@ class Profiles:
         profiles, key = (self.users, user_id) if user_id is not None else (self.devices, device_id)
         profile = profiles.get(key) or Profile(user_id, [] if user_id is not None else [device_id])
         if user_id is not None:
-            self._link(profile, user_id, trimmed_id(identification, "device_id"))
+            self._link(profile, user_id, trimmed_ids(identification).get("device_id"))
         properties, groups = identification.get("user_properties"), identification.get("groups")
         if isinstance(properties, dict):
             if not clears_all:
@@ -117,11 +113,7 @@ class Profiles:
             if named:
                 profile.groups[name] = named
         given = {n: v for n, v in identification.items() if n in TEXT_KEYS and isinstance(v, str)}
-        for family in _FAMILIES:
-            if not family.isdisjoint(given):
-                for name in family:
-                    profile.fields.pop(name, None)
-        profile.fields.update((name, value[:LONGEST_STRING]) for name, value in given.items())
+        profile.fields = _with_fields(profile.fields, {n: v[:LONGEST_STRING] for n, v in given.items()})
         for name in TEXT_KEYS & identification.keys() if cleared_by else ():
             if identification[name] == ("" if cleared_by == "empty" else None):
                 profile.fields.pop(name, None)
@@ -129,11 +121,8 @@ class Profiles:
 
     def find(self, user_id: str | None, device_id: str | None) -> Profile | None:
         """Find the profile of a user; without a user_id, that of a device or of its user."""
-        if user_id is None and device_id is not None:
-            user_id = self.owners.get(device_id)
-        if user_id is not None:
-            return self.users.get(user_id)
-        return self.devices.get(device_id or "")
+        user, device = self._key(user_id, device_id)
+        return self.devices.get(device) if user is None else self.users.get(user)
 
     def as_json(self) -> dict[str, object]:
         """Return every profile: `users` by user_id, and `devices` by device_id those without a user."""
@@ -161,10 +150,13 @@ def _merge(anonymous: Profile, *, into: Profile) -> None:
     into.updates = merge_updates(anonymous.updates, into.updates, anonymous.properties, into.properties)
     into.properties = {**anonymous.properties, **into.properties}
     into.groups = {**anonymous.groups, **into.groups}
-    for family in _FAMILIES:
-        if not into.fields.keys().isdisjoint(family):
-            anonymous.fields = {k: v for k, v in anonymous.fields.items() if k not in family}
-    into.fields = {**anonymous.fields, **into.fields}
+    into.fields = _with_fields(anonymous.fields, into.fields)
+
+
+def _with_fields(before: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Set fields; one of a family resets those of it that are not given."""
+    reset = [name for family in _FAMILIES if not family.isdisjoint(new) for name in family]
+    return {name: value for name, value in before.items() if name not in reset} | dict(new)
 
 
 # --- operators -------------------------------------------------------------------------------------------
@@ -186,16 +178,14 @@ def update(
             noted.update(properties)
             properties.clear()
         for name, value in operands.items() if isinstance(operands, dict) else ():
-            present = properties.get(name)
-            changed = None
-            if operator == "$unset":
-                properties.pop(name, None)
-            elif value is not None:
-                changed = _changed(operator, present, value)
-                if changed is not None:
-                    properties[name] = changed
-            else:
+            if value is None and operator != "$unset":
                 continue
+            present = properties.get(name)
+            changed = None if operator == "$unset" else _changed(operator, present, value)
+            if changed is None:
+                properties.pop(name, None)
+            else:
+                properties[name] = changed
             if changed != present or type(changed) is not type(present):
                 noted[name] = present
         if note and noted:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,9 +19,6 @@ from .api_rules import (
     THROTTLE_WINDOW_SECONDS,
 )
 from .fault_injection import FaultRule, SandboxError, parse_fault
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # What can't change while the server runs: it is bound, and its journal is open.
 FIXED: Final = frozenset({"port", "journal", "api_keys", "secret_keys", "memory"})
@@ -55,7 +52,7 @@ Seconds: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(strict=True, hide_input_in_errors=True))
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, hide_input_in_errors=True))
 class SandboxOptions:
     """What the sandbox imitates, which limits it has and how it misbehaves. Wrong values raise ValueError.
 
@@ -116,14 +113,14 @@ class SandboxOptions:
 
     def changed(self, values: Mapping[str, object]) -> SandboxOptions:
         """Return options with other values, given as JSON has them. Raises SandboxError for a wrong one."""
-        changeable = {option.name for option in dataclasses.fields(self)} - FIXED
+        changeable = vars(self).keys() - FIXED
         for name in values.keys() - changeable:
             raise SandboxError(f'"{name}" can\'t be changed', hint=f"give {', '.join(sorted(changeable))}")
-        return make_options({**_values(self), **values})
+        return make_options({**vars(self), **values})
 
     def as_json(self) -> dict[str, object]:
         """Return the options that can change while the server runs, as JSON values."""
-        shown = {name: value for name, value in _values(self).items() if name not in FIXED}
+        shown = {name: value for name, value in vars(self).items() if name not in FIXED}
         listed = {name: sorted(value) for name, value in shown.items() if isinstance(value, frozenset)}
         return {**shown, **listed, "faults": [str(rule) for rule in self.faults]}
 
@@ -139,7 +136,3 @@ def make_options(values: Mapping[str, Any]) -> SandboxOptions:
             raise cause from error
         message = f"{first['loc'][0]} can't be {first['input']!r}"
         raise SandboxError(message, hint=f"{first['msg'][:1].lower()}{first['msg'][1:]}") from error
-
-
-def _values(options: SandboxOptions) -> dict[str, object]:
-    return {option.name: getattr(options, option.name) for option in dataclasses.fields(options)}

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import signal
 import threading
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypedDict, Unpack
+from typing import Final, Self, TypeAlias, TypedDict, Unpack
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .api_rules import BATCH, HTTP_V2, IDENTIFY, USER_PROFILE, Answer, RequestRefusedError
-from .endpoints import IdentifyEndpoint, ParsedRequest, SandboxState, find_profile
-from .event_endpoint import EventEndpoint, InsertIdMemory
+from .endpoints import IdentifyEndpoint, InsertIdMemory, ParsedRequest, SandboxState, find_profile
+from .event_endpoint import EventEndpoint
 from .fault_injection import (
     FaultInjector,
     InjectedFault,
-    Outage,
     SandboxError,
     has_hung_up,
+    parse_kind,
     respond_with_fault,
 )
 from .limiter import Limiter
@@ -32,9 +34,6 @@ from .sandbox_options import SandboxOptions
 from .stats import Journal, OpenRequest, RequestRecord, RequestsInFlight, Stats
 from .stored_map import MapStore
 from .web_page import Trial, WebPage, refuse_foreign
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
 
 HOST: Final = "127.0.0.1"
 Endpoint: TypeAlias = IdentifyEndpoint | EventEndpoint
@@ -59,16 +58,17 @@ class Clocks(TypedDict, total=False):
 class Sandbox:
     """A stand-in for Amplitude on this machine: `async with Sandbox(options) as sandbox: ... sandbox.url`.
 
-    The clocks are in seconds. Raises SandboxError where the port is taken or the journal can't be opened.
+    `profiles` has the users and devices known by now, `stats` counts since the start or the last reset. The
+    clocks are in seconds. Raises SandboxError where the port is taken or the journal can't be opened.
     """
 
     def __init__(self, options: SandboxOptions = _DEFAULTS, **clocks: Unpack[Clocks]) -> None:
         self._clock, self._wall = clocks.get("clock", time.monotonic), clocks.get("wall", time.time)
         self._sleep = clocks.get("sleep", asyncio.sleep)
-        self.stats = Stats()
-        self.outage = Outage(self._clock)
+        self._outage: InjectedFault | None = None
+        self._outage_ends = math.inf
         self.stopping = asyncio.Event()
-        self.journal = Journal(options.journal, keep=lambda: self.options.record)
+        self.journal = Journal(options.journal)
         self.trial: Trial | None = None  # what `propsync try` tells the page
         self._in_flight = RequestsInFlight()
         self._runner: web.AppRunner | None = None
@@ -76,10 +76,11 @@ class Sandbox:
         self._begin(options)
 
     def _begin(self, options: SandboxOptions) -> None:
-        """Begin without any profile; the counts go on."""
+        """Begin without any profile and count."""
         store, limiter = MapStore(memory=options.memory), Limiter(options, self._clock)
-        profiles, inserts = Profiles(store, self._wall), InsertIdMemory(self._clock, store)
-        self._state = SandboxState(options, limiter, self.stats, profiles, inserts)
+        self.stats, self.profiles = Stats(), Profiles(store, self._wall)
+        inserts = InsertIdMemory(self._clock, store)
+        self._state = SandboxState(options, limiter, self.stats, self.profiles, inserts)
         self._injector = FaultInjector(options.faults, options.seed)
         self._endpoints: dict[str, Endpoint] = {
             IDENTIFY: IdentifyEndpoint(self._state),
@@ -134,22 +135,27 @@ class Sandbox:
         return self._state.options
 
     @property
-    def profiles(self) -> Profiles:
-        """The users and devices known by now."""
-        return self._state.profiles
-
-    @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """The requests with updates answered by now; empty unless the options have `record`."""
         return tuple(self.journal.records)
 
     def begin_outage(self, kind: str = "reset-before", *, seconds: float | None = None) -> None:
-        """Let all requests meet a fault such as `503`, for a while or until `end_outage`."""
-        self.outage.begin(kind, seconds)
+        """Let all requests meet a fault such as `503`, for a while or until `end_outage`.
+
+        None of them is applied unless the kind ends in -after. Raises SandboxError.
+        """
+        word, moment = parse_kind(kind)
+        self._outage = InjectedFault(word, moment == "after")
+        self._outage_ends = math.inf if seconds is None else self._clock() + seconds
 
     def end_outage(self) -> None:
         """Let requests through again."""
-        self.outage.end()
+        self._outage = None
+
+    @property
+    def outage(self) -> InjectedFault | None:
+        """What every request meets just now, or None."""
+        return self._outage if self._clock() < self._outage_ends else None
 
     def change(self, **values: object) -> None:
         """Change options by name; limits count anew, and nothing changes if one value is wrong.
@@ -157,24 +163,22 @@ class Sandbox:
         `outage` names a fault that all requests meet, for `outage_seconds` if given; None ends it.
         Raises SandboxError.
         """
-        options = self.options.changed(
-            {name: value for name, value in values.items() if name not in {"outage", "outage_seconds"}}
-        )
-        outage, seconds = values.get("outage"), values.get("outage_seconds")
+        about_outage = {name: values.pop(name) for name in ("outage", "outage_seconds") if name in values}
+        options = self.options.changed(values)
+        outage, seconds = about_outage.get("outage"), about_outage.get("outage_seconds")
         if not isinstance(outage, str | None) or not isinstance(seconds, int | float | None):
             hint = 'such as "503"'
             raise SandboxError("outage takes the name of a fault, outage_seconds a number", hint=hint)
         if outage is not None:
-            self.outage.begin(outage, seconds)
-        elif "outage" in values:
-            self.outage.end()
+            self.begin_outage(outage, seconds=seconds)
+        elif "outage" in about_outage:
+            self.end_outage()
         self._state.options = options
         self._state.limiter = Limiter(options, self._clock)
         self._injector = FaultInjector(options.faults, options.seed)
 
     def reset(self) -> None:
         """Forget every profile, count and record; options and an outage stay."""
-        self.stats = Stats()
         self.journal.records.clear()
         self.journal.recent.clear()
         self._begin(self.options)
@@ -191,7 +195,7 @@ class Sandbox:
         finally:
             self._in_flight.end(open_request)
         self.stats.count(record)
-        self.journal.add(record)
+        self.journal.add(record, keep=self.options.record)
         return await self._respond(request, fault, answer)
 
     async def profile(self, request: web.Request) -> web.StreamResponse:
@@ -201,7 +205,7 @@ class Sandbox:
             answer = find_profile(self._state, request.query, request.headers.get("Authorization", ""))
         except RequestRefusedError as error:
             answer = error.as_answer()
-        return await self._respond(request, self.outage.fault, answer)
+        return await self._respond(request, self.outage, answer)
 
     async def _handle(
         self, request: web.Request, open_request: OpenRequest, received: float
@@ -216,17 +220,17 @@ class Sandbox:
         except web.HTTPRequestEntityTooLarge:
             answer = endpoint.refuse(RequestRefusedError(413, "payload too large"))
         else:
-            if self.options.faults or self.journal.wanted:
+            if self.options.faults or self.options.record or self.options.journal:
                 digest = hashlib.sha256(body).digest()
             try:
-                parsed = await endpoint.parse(request, body)
+                parsed = endpoint.parse(request, body)
             except RequestRefusedError as error:
                 answer = endpoint.refuse(error)
             users = frozenset(parsed.users) - {NOBODY}
             self.stats.concurrent_users += self._in_flight.set_users(open_request, users)
             # Also without latency: requests that came together are noticed only if all get a turn.
             await self._sleep(self.options.latency)
-            fault = self.outage.fault or self._injector.draw(digest)
+            fault = self.outage or self._injector.draw(digest)
             if fault is not None and not fault.applied:
                 answer = _UNAPPLIED
             if answer is None:

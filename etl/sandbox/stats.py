@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import orjson
 
 from .fault_injection import SandboxError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Set
-    from pathlib import Path
-
-    from .profiles import UserKey
-
+from .profiles import UserKey
 
 MOST_RECENT: Final = 50  # requests that the page shows
 
@@ -80,16 +76,12 @@ class RequestRecord:
 
 
 class Journal:
-    """Records in the order of their answers, in memory where `keep` is true and in a file if one is named.
+    """Records in the order of their answers: those that are kept, the last ones in any case, and a file."""
 
-    `recent` has the last ones in any case.
-    """
-
-    def __init__(self, path: Path | None, keep: Callable[[], bool]) -> None:
+    def __init__(self, path: Path | None) -> None:
         """Open the file to append to it. Raises SandboxError."""
         self.records: list[RequestRecord] = []
         self.recent: deque[RequestRecord] = deque(maxlen=MOST_RECENT)
-        self._keep = keep
         try:
             # Unbuffered, so that a reader of the file sees every answered request.
             self._file = None if path is None else path.open("ab", buffering=0)
@@ -97,15 +89,10 @@ class Journal:
             hint = "give --journal a file in a folder that exists and can be written"
             raise SandboxError(f"the journal {path} can't be opened: {error.strerror}", hint=hint) from error
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anything is kept at all."""
-        return self._file is not None or self._keep()
-
-    def add(self, record: RequestRecord) -> None:
-        """Keep a record."""
+    def add(self, record: RequestRecord, *, keep: bool) -> None:
+        """Write a record, and `keep` it in memory or only as one of the last."""
         self.recent.append(record)
-        if self._keep():
+        if keep:
             self.records.append(record)
         if self._file is not None:
             self._file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))

@@ -12,11 +12,7 @@ import orjson
 Value = TypeVar("Value")
 
 _PAGE: Final = 1000  # keys that are read at once
-_PRAGMAS: Final = """
-    PRAGMA journal_mode = OFF;
-    PRAGMA synchronous = OFF;
-    PRAGMA cache_size = -32000;
-"""
+_PRAGMAS: Final = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32000;"
 
 
 class MapStore:
@@ -32,19 +28,13 @@ class MapStore:
 
 
 class StoredMap(MutableMapping[str, Value]):
-    """A dict by text, in order of insertion, in the table `name`; `pack` and `unpack` write and read values.
+    """A dict by text, in order of insertion, in the table `name`.
 
-    A value that was changed has to be set again.
+    Values are written by orjson and read by `unpack`. A value that was changed has to be set again.
     """
 
-    def __init__(
-        self,
-        store: MapStore,
-        name: str,
-        pack: Callable[[Value], bytes] = orjson.dumps,
-        unpack: Callable[[bytes], Value] = orjson.loads,
-    ) -> None:
-        self._store, self._name, self._pack, self._unpack = store, name, pack, unpack  # the store stays open
+    def __init__(self, store: MapStore, name: str, unpack: Callable[[bytes], Value] = orjson.loads) -> None:
+        self._store, self._name, self._unpack = store, name, unpack  # the store stays open
         self._execute = store.connection.execute
         self._execute(f"CREATE TABLE {name} (id TEXT PRIMARY KEY, value BLOB)")
 
@@ -56,15 +46,14 @@ class StoredMap(MutableMapping[str, Value]):
 
     def __setitem__(self, key: str, value: Value) -> None:
         put = f"INSERT INTO {self._name} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET value = excluded.value"
-        self._execute(put, (key, self._pack(value)))
+        self._execute(put, (key, orjson.dumps(value)))
 
     def __delitem__(self, key: str) -> None:
         if not self._execute(f"DELETE FROM {self._name} WHERE id = ?", (key,)).rowcount:
             raise KeyError(key)
 
     def __len__(self) -> int:
-        count: int = self._execute(f"SELECT count(*) FROM {self._name}").fetchone()[0]
-        return count
+        return int(self._execute(f"SELECT count(*) FROM {self._name}").fetchone()[0])
 
     def __iter__(self) -> Iterator[str]:
         query = f"SELECT rowid, id FROM {self._name} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"

@@ -23,17 +23,11 @@ if TYPE_CHECKING:
 
     from .server import Sandbox
 
-# The page asks no other address, and runs no script but the one that the package ships.
+# The page asks no other address, and runs no script but the one that the package ships; the style sheet has
+# icons as data.
 HEADERS: Final = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'self'",
-            "img-src 'self' data:",  # icons in the style sheet
-            "base-uri 'none'",
-            "form-action 'self'",
-            "frame-ancestors 'none'",
-        )
-    ),
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # with no-referrer, a browser hides the origin of the page's own forms
     "Cache-Control": "no-store",
@@ -177,33 +171,27 @@ class WebPage:
         found, others = self._sandbox.profiles.counts.largest(_MOST_PROPERTIES)
         return self._page("properties.html", found=found, others=others)
 
-    async def faults(self, _: web.Request) -> web.Response:
-        """`GET /faults`: the switches."""
-        return self._switches()
-
     async def switch(self, request: web.Request) -> web.Response:
         """`POST /faults`: obey the form."""
         form = await request.post()
         given = {name: str(value) for name, value in form.items()}
-        if "forget" in given:
-            self._sandbox.reset()
-        elif "outage" in given:
-            try:
+        shares = [f"{kind}:{given.get(f'share-{kind}', '')}%" for kind in map(str, form.getall("on", []))]
+        try:
+            if "forget" in given:
+                self._sandbox.reset()
+            elif "outage" in given:
                 self._sandbox.change(outage=given["outage"] or None)
-            except SandboxError as error:
-                return self._switches(error)
-        else:
-            rules = [f"{kind}:{given.get(f'share-{kind}', '')}%" for kind in map(str, form.getall("on", []))]
-            try:
-                self._sandbox.change(faults=rules, latency=f"{given.get('latency') or 0}ms")
-            except SandboxError as error:
-                return self._switches(error)
+            else:
+                self._sandbox.change(faults=shares, latency=f"{given.get('latency') or 0}ms")
+        except SandboxError as error:
+            return await self.faults(request, error)
         raise web.HTTPSeeOther("/faults")
 
-    def _switches(self, error: SandboxError | None = None) -> web.Response:
+    async def faults(self, _: web.Request, error: SandboxError | None = None) -> web.Response:
+        """`GET /faults`: the switches, and what is wrong with the form that was sent."""
         options = self._sandbox.options
         shares = {str(rule).rpartition(":")[0]: rule.probability * 100 for rule in options.faults}
-        outage = self._sandbox.outage.fault
+        outage = self._sandbox.outage
         return self._page(
             "faults.html",
             status=400 if error else 200,

@@ -1,9 +1,9 @@
 """Stage 5, SEND: chunks to Amplitude until every identification has a verdict, in order for each user."""
 
 from .backoff import Backoff, Clock
-from .in_flight import Transport
+from .delivery import Transport
 from .parts import Outcome
-from .rate import AdaptiveRate, FixedRate, RateLimiter
+from .rate import AdaptiveRate, RateLimiter
 from .sender import Sender
 
-__all__ = ["AdaptiveRate", "Backoff", "Clock", "FixedRate", "Outcome", "RateLimiter", "Sender", "Transport"]
+__all__ = ["AdaptiveRate", "Backoff", "Clock", "Outcome", "RateLimiter", "Sender", "Transport"]

@@ -15,10 +15,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final
 
-from ..amplitude.limits import THROTTLE_SECONDS
 from ..amplitude.responses import Failure, SlowDown, TryAgain, describe
 from ..errors import DestinationError
 from ..run_events import Listener, Paused, Recovered
@@ -114,23 +113,25 @@ class FailureShare:
         return -failures * math.log10(max(share, least))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Pause:
-    """The state of the destination as all requests see it; `stopped` is set once the run is to end.
+    """The state of the destination as all requests see it.
 
-    `failures` is how many failures made all wait since a request last passed; each counts once for all the
-    requests that were under way when it showed. `passes` is how many passed in all. `outage` is the longest
-    time in seconds without any success after a failure. `throttle_seconds`: the transport's wait after a 429.
+    Set `stopped` to let no attempt begin from now on; it wakes those that wait. `failures` is how many
+    failures made all wait since a request last passed; each counts once for all the requests that were under
+    way when it showed. `passes` is how many passed in all, `last_start` when the latest of these began.
+    `outage` is the longest time in seconds without any success after a failure. `throttle_seconds`: how long
+    to wait after a 429 that doesn't say.
     """
 
     clock: Clock
     backoff: Backoff
-    _: KW_ONLY
     outage: float
     listener: Listener
-    throttle_seconds: float = THROTTLE_SECONDS
+    throttle_seconds: float
     failures: int = 0
     passes: int = 0
+    last_start: float = float("-inf")
     share: FailureShare = field(default_factory=FailureShare)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _until: float = float("-inf")
@@ -139,12 +140,7 @@ class Pause:
     _outage_since: float | None = None  # when the outage began that was reported
     _by_chance: int = 0  # failures since something last passed, as far as chance may explain them
     _last_pass: float = float("-inf")
-    _last_start: float = float("-inf")  # of what passed
     _latency: float | None = None
-
-    def stop(self) -> None:
-        """Let no attempt begin from now on, and wake those that wait."""
-        self.stopped.set()
 
     @property
     def stopping(self) -> bool:
@@ -178,7 +174,7 @@ class Pause:
         """
         now = self.clock.now()
         self.passes += 1
-        self._last_start = max(self._last_start, started)
+        self.last_start = max(self.last_start, started)
         self.share.passed(failures)
         latency = now - started
         self._latency = latency if self._latency is None else self._latency + (latency - self._latency) / 8
@@ -186,10 +182,6 @@ class Pause:
         if self._outage_since is not None and now >= self._until:
             self.listener(Recovered(now - self._outage_since))
             self._outage_since = None
-
-    def was_up_after(self, moment: float) -> bool:
-        """Whether a request that began after that moment passed."""
-        return self._last_start > moment
 
     @property
     def left(self) -> float:
@@ -243,11 +235,9 @@ class Pause:
     def wait(self, verdict: Failure, failures: int) -> float:
         """How long to wait after the `failures`th failure in a row."""
         chance = self.clock.chance()
-        asked = verdict.retry_after
-        if isinstance(verdict, TryAgain) and asked is None:
+        if isinstance(verdict, TryAgain) and verdict.retry_after is None:
             return self.backoff.seconds(failures, chance, self._longest)
-        if asked is None:
-            asked = self.throttle_seconds if self.backoff.throttle is None else self.backoff.throttle
+        asked = self.throttle_seconds if verdict.retry_after is None else verdict.retry_after
         # Never earlier than asked for; the spread keeps processes from coming back as one.
         more = self.backoff.seconds(failures - 1, chance) if failures > 1 else 0.0
         return asked * (1 + 0.25 * chance) + more

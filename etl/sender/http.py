@@ -34,7 +34,6 @@ _MOST_LAYERS: Final = 4
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _UNREADABLE: Final = b"with a body that is not what its Content-Encoding says"
 _BY_NUMBER: Final = {
-    errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "the connection was reset",
     errno.ECONNABORTED: "the connection was aborted",
     errno.EPIPE: "the connection was closed at the other end",
@@ -153,7 +152,7 @@ class HttpSession:
                 ) from error
             # Before the first byte of the body was written, nothing can have been applied.
             if pieces.began or not body:
-                return TryAgain(True, f"no answer from {self._host}: {_describe_error(error)}", applied=True)
+                return TryAgain(True, f"no answer from {self._host}: {_describe_error(error)}")
             to = self._host
             if self._proxy and isinstance(error, aiohttp.ClientProxyConnectionError):
                 to = f"the proxy {urlsplit(self._proxy.url).netloc} of {self._proxy.variable}"

@@ -10,21 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..amplitude.responses import Fate, Verdict
-from ..model import Body, Chunk, End
-from .parts import Outcome, handed_back, only, places
+from ..model import Chunk, End
+from .parts import Outcome, halves, handed_back, only, places
 from .timing import Slot, SlotState, SlotTimes
 from .user_order import Chosen, Claim, HotUsers, UserOrder
 
 # Awaited with an outcome once rows have their end; returns once they are committed.
 Commit = Callable[[Chunk, Outcome], Coroutine[Any, Any, None]]
-Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
 _NO_NUMBERS: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 _NO_ROWS: Final = pa.record_batch([], names=[])
@@ -69,9 +67,7 @@ class ChunkInFlight:
         """What is to be committed now that a part has its end; to be called once for each, in order."""
         if not self._detached:
             return self._chunk
-        left = np.ones(len(self._left), dtype=np.bool_)
-        left[np.searchsorted(self._left, part.sent.numbers)] = False
-        self._left = self._left[left]
+        self._left = np.setdiff1d(self._left, part.sent.numbers, assume_unique=True)
         keys = part.keys[:, : self._chunk.keys.shape[1]]
         held = self._left if len(self._left) else None
         return self._taken(numbers=part.sent.numbers, keys=keys, held=held, again=self._begun)
@@ -135,6 +131,11 @@ class Part(Claim):
             self.chunk.slot.move(self.state, state)
             self.state = state
 
+    def leave_others(self, now: float) -> float:
+        """Have a clock of its own from now on, if it has none; since when it has one."""
+        self.alone_since = now if self.alone_since is None else self.alone_since
+        return self.alone_since
+
     def begin_anew(self, *, rounds: int = 0) -> None:
         """Forget how it failed, but not what became of its rows: what is sent next is smaller."""
         self.failures = self.passes = self.by_chance = 0
@@ -164,14 +165,14 @@ class PartsInFlight:
         hot_users: HotUsers,
         *,
         begin: Callable[[Part], None],
-        spawn: Spawn,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
         changed: Callable[[], object],
         stopping: Callable[[], bool],
     ) -> None:
         self.parked: dict[Part, int] = {}
         self.parked_bytes = self.unanswered = 0
-        self._times, self._hot_users = times, hot_users
-        self._begin, self._spawn, self._changed, self._stopping = begin, spawn, changed, stopping
+        self.hot_users, self.begin, self.spawn = hot_users, begin, spawn
+        self._times, self._changed, self._stopping = times, changed, stopping
         self._order = UserOrder[Part]()
 
     def take(self, chunk: Chunk, commit: Commit) -> None:
@@ -199,7 +200,13 @@ class PartsInFlight:
     def divide(self, part: Part, *groups: NDArray[np.int64]) -> list[Part | None]:
         """Divide a part into groups of positions, which are all of it; None for a group without any."""
         each = [part.places[group] for group in groups]
-        return [self.split(part, part.where(some)) if len(some) else None for some in each]
+        return [self.split(part, np.isin(part.places, some)) if len(some) else None for some in each]
+
+    def halve(self, part: Part) -> None:
+        """Send the two halves of a part, each by itself."""
+        for half in self.divide(part, *halves(part.users)):
+            if half is not None:
+                self.begin(half)
 
     def park(self, part: Part) -> None:
         """A part will take long: it keeps no slot, and others go ahead without its users."""
@@ -210,13 +217,6 @@ class PartsInFlight:
             self.parked_bytes += self.parked[part]
             self._changed()
             self._proceed_all(part.after)
-
-    def probe(self, part: Part) -> bool:
-        """Let others ahead of a part that failed twice, unless that is done for another one."""
-        alone = not self.parked
-        if alone:
-            self.park(part)
-        return alone
 
     def hold(self, part: Part) -> None:
         """A part was refused, and waits; its users' later rows may be sent meanwhile, but not committed."""
@@ -230,9 +230,9 @@ class PartsInFlight:
     def finish(self, part: Part, outcome: Outcome) -> None:
         """A part has its end."""
         self._end(part, outcome)
-        if outcome.rejects and self._hot_users:
+        if outcome.rejects and self.hot_users:
             # Rows that wait for a user whose time is over have their end without a request.
-            for key in part.keys[self._hot_users.over(part.keys), 0].tolist():
+            for key in part.keys[self.hot_users.over(part.keys), 0].tolist():
                 self._proceed_all(one for one in self._order.queue(key) if not one.begun)
 
     def _proceed_all(self, some: Iterable[Part]) -> None:
@@ -241,7 +241,7 @@ class PartsInFlight:
 
     def _proceed(self, part: Part) -> None:
         """Do what can be done with a part by now: send it, or some of it, or commit it."""
-        hot = self._hot_users
+        hot = self.hot_users
         if part.begun:
             self._commit_if_ended(part)
         elif self._stopping():
@@ -266,15 +266,15 @@ class PartsInFlight:
             else:  # it owns what it has, and what isn't sent of its chunk is committed at once
                 part.sent = only(part.sent, np.arange(part.users))
                 if (unsent := part.chunk.take_unsent()) is not None:
-                    self._spawn(part.chunk.commit(unsent, Outcome()))
+                    self.spawn(part.chunk.commit(unsent, Outcome()))
                 part.chunk.detach()
             self._proceed(slow_part)
 
     def _send(self, part: Part) -> None:
-        part.begun, part.alone_since = True, self._hot_users.since(part.keys)
+        part.begun, part.alone_since = True, self.hot_users.since(part.keys)
         part.enter("request")
         if part.users:
-            self._begin(part)
+            self.begin(part)
         else:
             self._end(part, Outcome())
 
@@ -293,7 +293,7 @@ class PartsInFlight:
         if part.outcome is not None and (part.given_up or not part.before):
             outcome, part.outcome = part.outcome, None
             part.enter("commit")
-            self._spawn(self._commit(part, part.chunk.take_ended(part), outcome))
+            self.spawn(self._commit(part, part.chunk.take_ended(part), outcome))
 
     async def _commit(self, part: Part, chunk: Chunk, outcome: Outcome) -> None:
         await part.chunk.commit(chunk, outcome)
@@ -302,30 +302,3 @@ class PartsInFlight:
         part.enter(None)
         self._changed()
         self._proceed_all(after)
-
-
-# --- what a delivery works with --------------------------------------------------------------------------
-
-
-class Transport(Protocol):
-    """Carries a body to the destination and classifies the answer; see `transports`."""
-
-    @property
-    def throttle_seconds(self) -> float:
-        """How long to wait after a 429 without Retry-After."""
-
-    async def pack(self, body: Body) -> Body:
-        """The request that carries a body, as it goes over the wire."""
-
-    async def post(self, request: Body) -> Verdict:
-        """Send a request once."""
-
-
-class InFlightRecord(Protocol):
-    """Remembers whose requests are in flight; see `checkpoint.in_flight_file`."""
-
-    def began(self, part: Chunk) -> None:
-        """A request with the users of a part is about to be sent."""
-
-    def ended(self, part: Chunk, fate: Fate) -> None:
-        """It was answered, or never left."""

@@ -10,16 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..amplitude.answers import Named
-from ..amplitude.responses import (
-    Accepted,
-    Refusal,
-    Refused,
-    RefusedSome,
-    SlowDown,
-    SlowDownSome,
-    TooBig,
-    Verdict,
-)
+from ..amplitude.responses import Accepted, Refusal, Refused, RefusedSome, SlowDown, SlowDownSome, Verdict
 from ..arrow.originals import rejects_of, take_rows
 from ..model import Chunk, End, Reject, Sent, Tally
 from ..subject import id_keys
@@ -61,7 +52,7 @@ def refused(part: Chunk, refusal: Refusal, fault: str = "", end: End = "refused"
     """
     reason = f"the server answered {refusal.status}: {refusal.message}".rstrip(": ")
     reason = f"{reason}: {fault}" if fault else reason
-    return handed_back(part, "too_big" if isinstance(refusal, TooBig) else "malformed", reason, end)
+    return handed_back(part, "too_big" if refusal.status == 413 else "malformed", reason, end)
 
 
 def handed_back(part: Chunk, code: str, reason: str, end: End = "refused") -> Outcome:
@@ -95,9 +86,7 @@ def halves(count: int) -> list[NDArray[np.int64]]:
 
 def others(count: int, *taken: NDArray[np.int64]) -> NDArray[np.int64]:
     """The positions, of so many, that aren't among those taken; ascending."""
-    left = np.ones(count, dtype=np.bool_)
-    left[np.concatenate(taken)] = False
-    return np.flatnonzero(left)
+    return np.setdiff1d(np.arange(count), np.concatenate(taken), assume_unique=True)
 
 
 def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
@@ -110,9 +99,7 @@ def only(part: Chunk, chosen: NDArray[np.int64]) -> Chunk:
     # Neighbours stay side by side: a chunk without a few of its identifications is cut in a few places.
     firsts, lasts = _runs(chosen)
     pieces = [body[start:end] for start, end in zip(starts[firsts], part.ends[lasts], strict=True)]
-    is_chosen = np.zeros(part.users, dtype=np.bool_)
-    is_chosen[chosen] = True
-    mask = is_chosen[part.owners]
+    mask = np.isin(part.owners, chosen)
     positions = np.flatnonzero(mask)
     starting, ending = _runs(positions)
     if not len(positions) or len(starting) > _FEW_RUNS:
@@ -158,7 +145,7 @@ def verdict_for(part: Chunk, verdict: Verdict) -> Verdict:
     if isinstance(verdict, RefusedSome) and min(verdict.faults) >= part.users:
         return Refused(verdict.status, verdict.message)
     if isinstance(verdict, SlowDownSome) and len(offenders_of(part, verdict).others) == part.users:
-        return SlowDown(verdict.retry_after, verdict.message)
+        return SlowDown(verdict.retry_after, verdict.message, verdict.asked)
     return verdict
 
 

@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import UsageError
 
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+# Scheme, user with password, which may hold anything, and address.
+_PARTS: Final = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(?:(.*)@)?(.*)", re.IGNORECASE | re.DOTALL)
 _ADDRESS: Final = re.compile(
     r"(\[[0-9a-f:.%]+\]|[^\s\[\]:/?#@\\]+)(?::(\d{1,5}))?(?:[/?#].*)?", re.IGNORECASE
 )
@@ -67,18 +68,16 @@ def proxy_secrets(environ: Mapping[str, str]) -> set[str]:
         secret
         for name, value in environ.items()
         if name.lower() in _VARIABLES
-        for secret in _secrets(_split_login(value)[0])
+        for secret in _secrets(_PARTS.findall(value.strip())[0][1])
     }
     return found - {""}
 
 
 def _parsed(value: str, variable: str) -> Proxy:
-    scheme = _SCHEME.match(value)
-    if scheme and scheme[1].lower() != "http":
-        named = scheme[1].lower()
-        kind = f"{named}://" if named in _KNOWN_SCHEMES else "of another kind"
+    scheme, login, place = _PARTS.findall(value)[0]
+    if scheme.lower() not in {"", "http"}:
+        kind = f"{scheme.lower()}://" if scheme.lower() in _KNOWN_SCHEMES else "of another kind"
         raise UsageError(f"{variable} names a proxy {kind}, and only http:// works", hint=_HINT)
-    login, place = _split_login(value)
     address = _ADDRESS.fullmatch(place)
     if address is None:
         raise UsageError(f"{variable} does not name a proxy: its host or port can't be read", hint=_HINT)
@@ -87,14 +86,7 @@ def _parsed(value: str, variable: str) -> Proxy:
         raise UsageError(f"{variable} names a proxy without a port", hint=_HINT)
     if not 0 < int(port) < 2**16:
         raise UsageError(f"{variable} names a proxy with a port that doesn't exist", hint=_HINT)
-    return Proxy(variable, f"http://{address[1]}:{port}", _basic(login), tuple(_secrets(login)))
-
-
-def _split_login(value: str) -> tuple[str, str]:
-    """User and password, which may hold anything, and the address behind them."""
-    scheme = _SCHEME.match(value.strip())
-    login, _, place = value.strip()[scheme.end() if scheme else 0 :].rpartition("@")
-    return login, place
+    return Proxy(variable, f"http://{address[1]}:{port}", login and _basic(login), tuple(_secrets(login)))
 
 
 def _secrets(login: str) -> Iterable[str]:
@@ -104,8 +96,6 @@ def _secrets(login: str) -> Iterable[str]:
 
 
 def _basic(login: str) -> str:
-    if not login:
-        return ""
     user, _, password = login.partition(":")
     return "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
 
@@ -114,13 +104,10 @@ def _covers(entry: str, host: str, port: int) -> bool:
     """Whether an entry of the variable no_proxy lets requests to a host go directly."""
     if entry == "*":
         return True
-    name = entry.lower()
-    behind = re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d+)", name)
-    if behind:
-        if int(behind[2]) != port:
-            return False
-        name = behind[1]
-    name = name.strip("[]")
+    with_port = re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d+)", entry)
+    if with_port and int(with_port[2]) != port:
+        return False
+    name = (with_port[1] if with_port else entry).lower().strip("[]")
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
     except ValueError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 from ..amplitude.limits import DEFAULT_RATE
 from .backoff import Clock
@@ -42,58 +42,44 @@ _LEAST_SECONDS: Final = 0.25
 # So many refusals in a row, over so many seconds, are not a sign of the rate: nothing is admitted at all.
 _SILENT_REFUSALS: Final = 4
 _SILENT_SECONDS: Final = 3.0
+# A late wake-up is made up for as far as this.
+_SLACK_SECONDS: Final = 0.05
 
 
-class RateLimiter(Protocol):
-    """How fast identifications may go."""
+class RateLimiter:
+    """Lets identifications, or requests, through at an even rate of `per_second`; None means no limit.
+
+    Takers book and then wait, so they pass in the order in which they booked.
+    """
+
+    def __init__(self, per_second: float | None, clock: Clock) -> None:
+        self.per_second = per_second
+        self._now = clock.now
+        self._next = clock.now()
 
     def book(self, amount: int) -> float:
-        """Book `amount` identifications; the seconds to wait before they may pass."""
+        """Book `amount` of them; the seconds to wait before they may pass."""
+        if self.per_second is None:
+            return 0.0
+        now = self._now()
+        at = max(self._next, now - _SLACK_SECONDS)
+        self._next = at + amount / self.per_second
+        return max(0.0, at - now)
 
     def passed(self, amount: int, latency: float) -> None:
         """A request with `amount` identifications was taken, `latency` seconds after it was sent."""
 
     def refused(self, amount: int) -> bool:
         """A request with `amount` identifications was throttled; whether the rate may be the reason."""
-
-
-class FixedRate:
-    """Lets `amount` units through at an even `per_second`; None means no limit.
-
-    Takers book and then wait, so they pass in the order in which they booked. A late wake-up is made up for
-    as far as `slack` seconds.
-    """
-
-    def __init__(self, per_second: float | None, clock: Clock, *, slack: float = 0.05) -> None:
-        self.per_second = per_second
-        self._clock = clock
-        self._slack = slack
-        self._next = clock.now()
-
-    def book(self, amount: int) -> float:
-        """Book `amount` units; the seconds to wait before they may pass."""
-        if self.per_second is None:
-            return 0.0
-        now = self._clock.now()
-        at = max(self._next, now - self._slack)
-        self._next = at + amount / self.per_second
-        return max(0.0, at - now)
-
-    def passed(self, amount: int, latency: float) -> None:
-        """A fixed rate learns nothing."""
-
-    def refused(self, amount: int) -> bool:
-        """A fixed rate is never the reason of a refusal."""
         return False
 
 
-class AdaptiveRate:
-    """Books identifications like `FixedRate`, at a rate that it learns; no limit until a first refusal."""
+class AdaptiveRate(RateLimiter):
+    """A rate that is learned; no limit until a first refusal."""
 
     def __init__(self, clock: Clock) -> None:
-        self._now = clock.now
+        super().__init__(None, clock)
         self._began = clock.now()
-        self._rate = FixedRate(None, clock)
         self._admitted: float | None = None
         # What was admitted when something last passed: a silent destination is not a reason to forget it.
         self._before: float | None = None
@@ -108,14 +94,9 @@ class AdaptiveRate:
         self._in_a_row = 0
         self._last_passed = float("-inf")
 
-    @property
-    def per_second(self) -> float | None:
-        """Identifications a second that are let through now; None means no limit."""
-        return self._rate.per_second
-
     def book(self, amount: int) -> float:
         """Book `amount` identifications; the seconds to wait before they may pass."""
-        wait = self._rate.book(amount)
+        wait = super().book(amount)
         self._binding = wait > 0
         return wait
 
@@ -130,7 +111,7 @@ class AdaptiveRate:
             # Having refused everything for a while proves little about the rate: go on nearly as before.
             self._marks.clear()
             if self._before is None:
-                self._admitted = self._rate.per_second = None
+                self._admitted = self.per_second = None
             else:
                 self._set(self._before / 2, progress=-1.0)
         elif self._is_lull(now, amount):
@@ -188,7 +169,7 @@ class AdaptiveRate:
     def _set(self, admitted: float, *, progress: float) -> None:
         self._progress = progress
         self._admitted = admitted = max(admitted, _LEAST_RATE)
-        self._rate.per_second = admitted * math.exp(_STEP_BACK * progress**3)
+        self.per_second = admitted * math.exp(_STEP_BACK * progress**3)
 
 
 def _return(admitted: float, amount: int) -> float:

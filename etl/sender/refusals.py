@@ -146,21 +146,23 @@ class Refusals:
         self._key_is_good = True
         self._set_turns()
 
-    def refused(self, *, expected: bool) -> None:
-        """A request was refused for its content. Raises DestinationError if all requests are refused."""
-        self._in_a_row += not expected
-        self._set_turns()
-        if self._in_a_row >= _PATIENCE:
-            self._stop_if_alike()
+    def refused(self, since: int | None) -> int:
+        """A request was refused for its content; after how many acceptances its rows were first refused.
 
-    def hold(self, part: Chunk, refusal: Refusal, reject: Callable[[], None], *, expected: bool) -> None:
+        `since` is None if they weren't before. Raises DestinationError if all requests are refused.
+        """
+        self._in_a_row += not self.are_expected(since)
+        self._set_turns()
+        return self.acceptances if since is None else since
+
+    def hold(self, part: Chunk, refusal: Refusal, since: int | None, reject: Callable[[], None]) -> None:
         """Call `reject` once the part's identifications, each refused by itself, are known to be rejects.
 
         Raises DestinationError if all requests are refused.
         """
         kind = KeyRefused if isinstance(refusal, KeyRefused) else refusal.status
-        self._held.append(_Held(part, refusal, kind, expected, reject))
-        self.refused(expected=True)  # its request was counted before
+        self._held.append(_Held(part, refusal, kind, self.are_expected(since), reject))
+        self._set_turns()
 
     def conclude(self) -> None:
         """Nothing else is left to be sent: few are rejects. Raises DestinationError for many."""
@@ -169,9 +171,12 @@ class Refusals:
             self._release()
 
     def _set_turns(self) -> None:
+        """Set the order of the turns; raises DestinationError if all requests are refused."""
         impatient = self._in_a_row >= _PATIENCE
         self._turns.single = not self._key_is_good or impatient
         self._turns.sampling = impatient and max(self._alike().values(), default=0) >= _SUSPICIOUS
+        if impatient:
+            self._stop_if_alike()
 
     def _alike(self) -> Counter[object]:
         """How many rows are held for refusals that are alike, without those that were expected."""
@@ -190,7 +195,7 @@ class Refusals:
         for kind, count in self._alike().items():
             if count < _MOST_ALIKE and not (key_too and kind is KeyRefused):
                 continue
-            self._pause.stop()
+            self._pause.stopped.set()
             held = [one for one in self._held if not one.expected and one.kind == kind]
             refusal = held[-1].refusal
             answer = f"{refusal.status} {refusal.message}".rstrip()

@@ -13,9 +13,9 @@ from ..errors import EtlError
 from ..model import Chunk, Tally
 from ..run_events import Event, Listener, Paused, Recovered, Timing
 from .backoff import Backoff, Clock, Pause, StoppedError
-from .delivery import Delivery
-from .in_flight import Commit, InFlightRecord, PartsInFlight, Transport
-from .rate import AdaptiveRate, FixedRate, RateLimiter
+from .delivery import Delivery, InFlightRecord, Transport
+from .in_flight import Commit, PartsInFlight
+from .rate import AdaptiveRate, RateLimiter
 from .timing import SlotTimes
 from .user_order import HotUsers
 
@@ -33,7 +33,7 @@ class Sender:
     outcomes. `rate` is in identifications a second, None learns it from refusals. `requests_per_second` None
     means no limit. At most `slots` chunks, and requests, are in flight at once. After `max_outage` seconds
     without a success it gives up. `record` remembers whose requests are in flight. `resent` is how many of
-    the chunks may have been taken before.
+    the chunks may have been taken before. `stopped` is set once the sender is stopping, for whatever reason.
 
     An error lets the requests in flight end, but for no longer than `GRACE_SECONDS`, and is raised on the way
     out: DestinationError, or the first one that was raised on committing.
@@ -53,28 +53,24 @@ class Sender:
         record: InFlightRecord | None = None,
         resent: float = 0,
     ) -> None:
-        clock = clock or Clock()
-        self._times = times = SlotTimes(slots, clock.now)
-
-        def tell(event: Event) -> None:
-            if isinstance(event, Paused | Recovered):
-                times.note("outage", isinstance(event, Paused))
-            listener(event)
-
+        clock, backoff = clock or Clock(), backoff or Backoff()
+        usual = transport.rules.throttle_seconds
+        self._times = SlotTimes(slots, clock.now)
+        self._listener = listener
         self._pause = Pause(
-            clock,
-            backoff or Backoff(),
+            clock=clock,
+            backoff=backoff,
             outage=max_outage,
-            listener=tell,
-            throttle_seconds=transport.throttle_seconds,
+            listener=self._tell,
+            throttle_seconds=usual if backoff.throttle is None else backoff.throttle,
         )
+        self.stopped = self._pause.stopped
         if isinstance(rate, int | float):
-            rate = FixedRate(rate, clock)
-        hot_users = HotUsers(clock, max_outage)
+            rate = RateLimiter(rate, clock)
         self._changed = asyncio.Event()
         self._parts = PartsInFlight(
-            times,
-            hot_users,
+            self._times,
+            HotUsers(clock, max_outage),
             begin=lambda part: self._delivery.begin(part),
             spawn=self._spawn,
             changed=self._changed.set,
@@ -83,13 +79,11 @@ class Sender:
         self._delivery = Delivery(
             transport=transport,
             parts=self._parts,
-            hot_users=hot_users,
             pause=self._pause,
-            requests=FixedRate(requests_per_second, clock),
+            requests=RateLimiter(requests_per_second, clock),
             identifications=rate or AdaptiveRate(clock),
-            times=times,
+            times=self._times,
             record=record,
-            spawn=self._spawn,
             resent=resent,
         )
         self._tasks = set[asyncio.Task[None]]()
@@ -144,13 +138,8 @@ class Sender:
 
     def stop(self) -> None:
         """Begin with nothing more; what is in flight ends and is committed."""
-        self._pause.stop()
+        self._pause.stopped.set()
         self._changed.set()
-
-    @property
-    def stopped(self) -> asyncio.Event:
-        """Set once the sender is stopping, for whatever reason."""
-        return self._pause.stopped
 
     @property
     def stopping(self) -> bool:
@@ -168,6 +157,11 @@ class Sender:
     def timing(self) -> Timing:
         """Where the time of the slots went, until now or until the sender was closed; see `Timing`."""
         return self._timing or self._times.timing()
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Paused | Recovered):
+            self._times.note("outage", isinstance(event, Paused))
+        self._listener(event)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Final, Literal, TypeAlias, get_args
 
 from ..run_events import Timing
@@ -28,23 +30,25 @@ class SlotTimes:
     """
 
     def __init__(self, count: int, now: Callable[[], float]) -> None:
-        self.count = self.free = count
+        self.count = count
         self._now = now
         self._last = now()  # when a state changed
         self._noted = {"held_back": False, "outage": False, "ended": False}
-        self._taken: dict[SlotState, int] = dict.fromkeys(get_args(SlotState), 0)
-        self._seconds: dict[SlotState, float] = dict.fromkeys(self._taken, 0.0)
+        self._seconds: dict[SlotState, float] = dict.fromkeys(get_args(SlotState), 0.0)
+        self._slots: dict[SlotState | None, int] = {**dict.fromkeys(self._seconds, 0), None: count}
         self._latencies: Counter[int] = Counter()
         self._read: Counter[int] = Counter()  # of the latencies
+
+    @property
+    def free(self) -> int:
+        """How many slots have no chunk."""
+        return self._slots[None]
 
     def move(self, before: SlotState | None, now: SlotState | None) -> None:
         """A slot goes from one state to another; None: it is free."""
         self._count()
-        if before is not None:
-            self._taken[before] -= 1
-        if now is not None:
-            self._taken[now] += 1
-        self.free += (now is None) - (before is None)
+        self._slots[before] -= 1
+        self._slots[now] += 1
 
     def note(self, what: Literal["held_back", "outage", "ended"], holds: bool = True) -> None:
         """What free slots wait for: see above."""
@@ -56,17 +60,14 @@ class SlotTimes:
         """Share the time since the last change of a state."""
         now = self._now()
         seconds, self._last = now - self._last, now
-        free = 0 if self._noted["ended"] else self.free
-        counting = free + self.count - self.free
-        if seconds <= 0:
-            return
-        for state, slots in self._taken.items():
-            self._seconds[state] += seconds * slots / (counting or 1)
-        idle: SlotState = "user" if self._noted["held_back"] else "pause" if self._noted["outage"] else "idle"
-        if free:
-            self._seconds[idle] += seconds * free / counting
-        elif not counting:
+        free: SlotState = "user" if self._noted["held_back"] else "pause" if self._noted["outage"] else "idle"
+        counting = self.count - (self.free if self._noted["ended"] else 0)
+        if not counting:
             self._seconds["pause"] += seconds
+            return
+        for state, slots in self._slots.items():
+            if slots and (state or not self._noted["ended"]):
+                self._seconds[state or free] += seconds * slots / counting
 
     def answered(self, latency: float) -> None:
         """A request was answered after so many seconds."""
@@ -81,12 +82,11 @@ class SlotTimes:
     def timing(self) -> Timing:
         """The seconds by state until now, which add up to the duration; latencies within 3 %."""
         self._count()
-        total, reached, latencies = self._latencies.total(), 0, list[float]()
-        for number, count in sorted(self._latencies.items()):
-            reached += count
-            while len(latencies) < len(_SHARES) and reached >= _SHARES[len(latencies)] * total:
-                latencies.append(math.exp((number - 0.5) * _CLASS))
-        return Timing(slots=self.count, **self._seconds, latency=tuple(latencies))
+        classes = sorted(self._latencies)
+        counts = list(accumulate(self._latencies[number] for number in classes))
+        reached = [classes[bisect_left(counts, share * counts[-1])] for share in _SHARES if counts]
+        latency = tuple(math.exp((number - 0.5) * _CLASS) for number in reached)
+        return Timing(slots=self.count, **self._seconds, latency=latency)
 
 
 class Slot:
@@ -94,20 +94,14 @@ class Slot:
 
     def __init__(self, times: SlotTimes) -> None:
         self._times = times
-        self._parts: dict[SlotState, int] = dict.fromkeys(_BUSIEST, 0)
+        self._parts: dict[SlotState | None, int] = dict.fromkeys((*_BUSIEST, None), 0)
         self._shown: SlotState | None = None
 
     def move(self, before: SlotState | None, now: SlotState | None) -> None:
         """A part goes from one state to another; None: it is not there yet, or no more."""
-        if before is not None:
-            self._parts[before] -= 1
-        if now is not None:
-            self._parts[now] += 1
-        shown = None
-        for state in _BUSIEST:
-            if self._parts[state]:
-                shown = state
-                break
+        self._parts[before] -= 1
+        self._parts[now] += 1
+        shown = next((state for state in _BUSIEST if self._parts[state]), None)
         if shown != self._shown:
             self._times.move(self._shown, shown)
             self._shown = shown

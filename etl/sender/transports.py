@@ -9,12 +9,11 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 from urllib.parse import quote
 
 from ..amplitude.limits import TRANSPORT_RULES, TransportName, TransportRules
-from ..amplitude.responses import Response, TryAgain, Verdict, classify_batch_response, classify_response
+from ..amplitude.responses import Accepted, Response, Verdict, classify_batch_response, classify_response
 from ..arrow.json_lines import Splice
 from ..encoder import Encoding, EventEncoding, FormEncoding
 from ..model import Body
@@ -77,14 +76,10 @@ class HttpTransport(ABC):
     async def pack(self, body: Body) -> Body:
         """The request, as it goes over the wire, that carries a chunk's body; the same for the same body."""
 
+    @staticmethod
     @abstractmethod
-    def classify(self, response: Response) -> Verdict:
+    def classify(response: Response) -> Verdict:
         """The verdict of an answer."""
-
-    @property
-    def throttle_seconds(self) -> float:
-        """How long to wait after a 429 without Retry-After."""
-        return self.rules.throttle_seconds
 
     async def __aenter__(self) -> Self:
         await self._session.__aenter__()
@@ -96,11 +91,9 @@ class HttpTransport(ABC):
     async def post(self, request: Body) -> Verdict:
         """Send a request once. Raises DestinationError for a wrong certificate: trying again can't help."""
         answer = await self._session.request("POST", self.rules.path, request)
-        if isinstance(answer, Response):
-            return self.classify(replace(answer, trust_status=True) if self._trust_status else answer)
-        if isinstance(answer, TryAgain):
-            return replace(answer, in_doubt=answer.in_doubt and not self.rules.counts_once)
-        return answer
+        if not isinstance(answer, Response):
+            return answer
+        return Accepted() if self._trust_status and answer.is_2xx else self.classify(answer)
 
 
 class IdentifyTransport(HttpTransport):
@@ -110,6 +103,7 @@ class IdentifyTransport(HttpTransport):
     headers: ClassVar = {"Content-Type": "application/x-www-form-urlencoded"}
     # An answer is a word or a short JSON; anything longer isn't worth the memory.
     most_answer_bytes = 64 * 1024
+    classify = staticmethod(classify_response)
     _prefix = b""
 
     @staticmethod
@@ -122,10 +116,6 @@ class IdentifyTransport(HttpTransport):
         self._prefix = self._prefix or b"api_key=" + quote(self._key, safe="").encode() + b"&identification="
         return (self._prefix, *body) if len(body) == 1 else (b"".join((self._prefix, *body)),)
 
-    def classify(self, response: Response) -> Verdict:
-        """The verdict of an answer of the Identify API."""
-        return classify_response(response)
-
 
 class BatchTransport(HttpTransport):
     """The Batch API: `$identify` events as gzipped JSON, answered by JSON that names the events at fault."""
@@ -134,21 +124,14 @@ class BatchTransport(HttpTransport):
     headers: ClassVar = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     # Room to name all events of a request, with ids of usual length.
     most_answer_bytes = 1024 * 1024
-
-    @staticmethod
-    def encoding(run_id: str, splice: Splice | None = None) -> Encoding:
-        """Events, each with an insert_id of the run."""
-        return EventEncoding(run_id, splice)
+    encoding = staticmethod(EventEncoding)
+    classify = staticmethod(classify_batch_response)
 
     async def pack(self, body: Body) -> Body:
         """The JSON object with key and events, compressed, while the event loop goes on."""
         prefix = b'{"api_key":' + json.dumps(self._key).encode() + b',"events":'
         loop = asyncio.get_running_loop()
         return (await loop.run_in_executor(None, gzip, (prefix, *body, b"}")),)
-
-    def classify(self, response: Response) -> Verdict:
-        """The verdict of an answer of the Batch API."""
-        return classify_batch_response(response)
 
 
 TRANSPORTS: Final[Mapping[TransportName, type[HttpTransport]]] = {

@@ -14,7 +14,6 @@ from ..amplitude.responses import Failure, SlowDown, describe
 from ..arrow.hashing import Keys, keys_in
 from .backoff import Clock
 
-Places = NDArray[np.int64]
 Chosen = NDArray[np.bool_]
 
 # Far more buckets than keys in flight, and two for each: a stranger's key seldom finds both of them taken.
@@ -36,7 +35,7 @@ class Claim:
     not committed.
     """
 
-    places: Places
+    places: NDArray[np.int64]
     keys: Keys
     ticket: int = 0
     parked: bool = False
@@ -44,12 +43,6 @@ class Claim:
     before: dict[Self, None] = field(default_factory=dict)
     after: dict[Self, None] = field(default_factory=dict)
     buckets: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
-
-    def where(self, places: Places) -> Chosen:
-        """Which of its identifications stand at these places, all of which it has; shape (k,)."""
-        found = np.zeros(len(self.places), dtype=np.bool_)
-        found[np.searchsorted(self.places, places)] = True
-        return found
 
     def waiting(self) -> Chosen:
         """Which of its identifications have to wait for a claim before it; shape (k,)."""

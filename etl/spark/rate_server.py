@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..sender import Clock, FixedRate
+from ..sender import Clock, RateLimiter
 
 _STOP: Final = b"stop\n"
 _TIMEOUT_SECONDS: Final = 30.0
@@ -52,7 +52,7 @@ class RateAddress:
             return
 
 
-class SharedRate(FixedRate):
+class SharedRate(RateLimiter):
     """A task's view of the rate: every request is booked at the driver."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -97,7 +97,7 @@ def start_rate_server(
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
-    def __init__(self, bind: str, rates: tuple[FixedRate, FixedRate], word: str, parent: int) -> None:
+    def __init__(self, bind: str, rates: tuple[RateLimiter, RateLimiter], word: str, parent: int) -> None:
         super().__init__((bind, 0), _Handler)
         self.rates, self.word, self.parent, self.lock = rates, word, parent, threading.Lock()
 
@@ -129,7 +129,7 @@ class _Handler(socketserver.StreamRequestHandler):
 def serve_rate() -> None:
     """Serve until told to stop; the port goes to stdout, the secret word comes from stdin."""
     (*per_second, parent), bind, clock = map(float, sys.argv[1:-1]), sys.argv[-1], Clock()
-    identifications, requests = (FixedRate(one or None, clock) for one in per_second)
+    identifications, requests = (RateLimiter(one or None, clock) for one in per_second)
     # Without a port it is known that it could not listen.
     with (
         suppress(OSError),

@@ -83,7 +83,7 @@ def test_whoever_was_sent_something_is_named_until_it_is_committed(
             sent.discard(number)
             doubtful.discard(number)
         elif step in {"refused", "lost"} and under_way.get(number):
-            opened.ended(part, "lost" if step == "lost" else "refused")
+            opened.ended(part, arrived=step == "lost")
             under_way[number] -= 1
             doubtful |= {number} if step == "lost" else set()
     if killed:
@@ -117,7 +117,7 @@ def test_slots_are_used_again(tmp_path: Path) -> None:
     opened = begin(path)
     for number in range(500):
         opened.began(chunk(number))
-        opened.ended(chunk(number), "applied")
+        opened.ended(chunk(number), arrived=True)
         opened.committed(chunk(number), number)
     assert path.stat().st_size < 10_000
     dead(opened)
@@ -188,10 +188,10 @@ def test_of_a_chunk_that_is_committed_in_parts_the_others_stay_in_flight(tmp_pat
     whole = chunk(1)
     opened = begin(path)
     opened.began(whole)
-    opened.ended(whole, "refused")
+    opened.ended(whole, arrived=False)
     part = replace(whole, keys=whole.keys[:2])
     opened.began(part)
-    opened.ended(part, "lost")
+    opened.ended(part, arrived=True)
     opened.committed(replace(part, held=np.array([11, 12])), 1)
     assert named(path) == {11: keys_of(replace(whole, keys=whole.keys[2:]))}
     opened.committed(replace(whole, keys=whole.keys[2:], again=True), 2)
@@ -220,7 +220,7 @@ def test_a_finished_run_has_nobody_in_flight(tmp_path: Path) -> None:
     path = tmp_path / "in_flight"
     with begin(path) as opened:
         opened.began(chunk(1))
-        opened.ended(chunk(1), "applied")
+        opened.ended(chunk(1), arrived=True)
         opened.finished()
     assert left(path).finished
 

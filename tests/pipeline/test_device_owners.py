@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.amplitude.limits import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Verdict
 from etl.encoder import Limits
 from etl.job import Job
@@ -56,7 +57,7 @@ def test_a_device_is_the_last_one_s_who_had_it(
 class Slow:
     """A destination that takes a second for each request, and notes when they came."""
 
-    throttle_seconds = 1.0
+    rules = TRANSPORT_RULES["identify"]
 
     def __init__(self) -> None:
         self.came: list[float] = []

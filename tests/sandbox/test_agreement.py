@@ -37,7 +37,7 @@ class Documented(NamedTuple):
 
 AGREED = [
     Documented(IDENTIFY, "the path", "/identify", amplitude.IDENTIFY_PATH, api_rules.IDENTIFY),
-    Documented(BATCH, "the path", "/batch", amplitude.BATCH_PATH, api_rules.BATCH),
+    Documented(BATCH, "the path", "/batch", amplitude.TRANSPORT_RULES["batch"].path, api_rules.BATCH),
     Documented(
         IDENTIFY, "the ids", {"user_id", "device_id"}, set(amplitude.ID_FIELDS), set(api_rules.ID_KEYS)
     ),

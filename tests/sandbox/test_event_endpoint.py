@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.sandbox import Sandbox, SandboxOptions, parse_fault, running_sandbox
+from etl.sandbox.endpoints import InsertIdMemory
 from etl.sandbox.event_endpoint import (
     ID_LENGTH,
     INVALID,
     MISSING,
     SILENCED,
     EventError,
-    InsertIdMemory,
     find_event_errors,
     refusal_of_events,
 )

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.sandbox import FaultRule, SandboxError, make_options, parse_fault
-from etl.sandbox.fault_injection import FAULT_KINDS, FaultInjector, InjectedFault, Outage
+from etl.sandbox import FaultRule, Sandbox, SandboxError, make_options, parse_fault
+from etl.sandbox.fault_injection import FAULT_KINDS, FaultInjector, InjectedFault
 from tests.examples import each_row
 
 from .client import HandClock
@@ -92,14 +92,14 @@ def test_a_moment_that_was_asked_for_always_comes(kind: str, moment: str) -> Non
 
 def test_an_outage_ends_after_its_seconds_or_when_told() -> None:
     clock = HandClock()
-    outage = Outage(clock)
-    outage.begin("503", 5.0)
+    sandbox = Sandbox(clock=clock)
+    sandbox.begin_outage("503", seconds=5.0)
     clock.now += 4.9
-    assert outage.fault == InjectedFault("503", applied=False)
+    assert sandbox.outage == InjectedFault("503", applied=False)
     clock.now += 0.1
-    assert outage.fault is None
-    outage.begin("reset-after", None)
+    assert sandbox.outage is None
+    sandbox.begin_outage("reset-after")
     clock.now += 1e9
-    assert outage.fault == InjectedFault("reset", applied=True)
-    outage.end()
-    assert outage.fault is None
+    assert sandbox.outage == InjectedFault("reset", applied=True)
+    sandbox.end_outage()
+    assert sandbox.outage is None

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.sandbox.api_rules import RequestRefusedError
-from etl.sandbox.event_endpoint import parse_upload, unpack
+from etl.sandbox.endpoints import unpack
+from etl.sandbox.event_endpoint import parse_upload
 from tests.examples import each_row
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from etl.amplitude.responses import (
     Response,
     SlowDown,
     Stop,
-    TooBig,
     TryAgain,
     Verdict,
     classify_response,
@@ -145,6 +144,20 @@ def test_a_compressed_body_isnt_opened(sandbox: Sandbox) -> None:
     assert (reply.status, reply.text) == (400, "missing_event")
 
 
+def test_what_is_wrong_with_an_undocumented_form_is_refused_too(caplog: pytest.LogCaptureFixture) -> None:
+    with running_sandbox(SandboxOptions(identify_gzip=True, identify_min_id_length=True)) as sandbox:
+        form = {"api_key": "abc", "identification": json.dumps({"user_id": "17"})}
+        zipped = {"Content-Type": FORM, "Content-Encoding": "gzip"}
+        for options, status in (('{"min_id_length": 2}', 200), ("{", 400), ("[]", 400), ("{}", 400)):
+            body = urlencode({**form, "options": options}).encode()
+            assert post_form(sandbox.url, {**form, "options": options}).status == status
+            assert call(sandbox.url, "POST", "/identify", gzip.compress(body), zipped).status == status
+            assert call(sandbox.url, "POST", "/identify", body, zipped).status == 400
+        big = gzip.compress(urlencode({**form, "more": "x" * 2_000_000}).encode())
+        assert call(sandbox.url, "POST", "/identify", big, zipped).status == 413
+    assert not caplog.records
+
+
 def test_a_wrong_key_stops_a_run_and_is_never_kept() -> None:
     options = SandboxOptions(api_keys=frozenset({"right"}), record=True)
     with running_sandbox(options) as sandbox:
@@ -168,7 +181,7 @@ def test_too_much_is_a_413() -> None:
         many = identify(sandbox.url, [user(n) for n in range(4)])
         big = identify(sandbox.url, user(1, text="x" * 2000))
         verdicts = [judge(reply.status, {}, b"", key="abc") for reply in (many, big)]
-        assert verdicts == [TooBig(""), TooBig("")]
+        assert verdicts == [Refused(413, ""), Refused(413, "")]
 
 
 def test_the_same_user_twice_in_one_request_is_throttled(sandbox: Sandbox) -> None:

@@ -223,7 +223,7 @@ def test_a_wrong_form_is_told_and_changes_nothing(sandbox: Sandbox, form: list[t
     page = post(sandbox, *form, status=400)
     assert any(attributes.get("role") == "alert" for _, attributes in page.elements)
     assert [name for name, _ in page.elements].count("script") == 1
-    assert (sandbox.options, sandbox.outage.fault) == (before, None)
+    assert (sandbox.options, sandbox.outage) == (before, None)
 
 
 @each_row("path", ["/faults", "/_sandbox/faults", "/_sandbox/reset"])

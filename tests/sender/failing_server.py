@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from etl.amplitude.limits import TRANSPORT_RULES, TransportRules
 from etl.amplitude.responses import Accepted, TryAgain, Verdict
 from etl.model import Body
 
@@ -24,7 +25,7 @@ class FailingServer:
     failure: Verdict = FAILED
     poison: frozenset[str] = frozenset()
     requests: list[tuple[float, int, bool]] = field(default_factory=list)
-    throttle_seconds: float = 15.0
+    rules: TransportRules = TRANSPORT_RULES["identify"]
 
     async def pack(self, body: Body) -> Body:
         return body

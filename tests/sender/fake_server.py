@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl import amplitude
+from etl.amplitude.limits import TRANSPORT_RULES, TransportRules
 from etl.amplitude.responses import Accepted, Refused, SlowDown, Verdict
 from etl.arrow.hashing import hash_texts
 from etl.model import Body, Chunk, Reject
@@ -40,7 +40,7 @@ class Destination:
     under_way: Counter[str] = field(default_factory=Counter)
     overlaps: int = 0
     most_at_once: int = 0
-    throttle_seconds: float = amplitude.THROTTLE_SECONDS
+    rules: TransportRules = TRANSPORT_RULES["identify"]
 
     async def pack(self, body: Body) -> Body:
         return body

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from etl.amplitude.limits import THROTTLE_SECONDS
+from etl.amplitude.limits import TRANSPORT_RULES, TransportRules
 from etl.amplitude.responses import Accepted, SlowDown, Verdict
 from etl.model import Body, Chunk
 
@@ -39,7 +39,7 @@ class RateLimitedServer:
     level: float = field(init=False)
     seen: float = 0.0
     open: int = 0
-    throttle_seconds: float = THROTTLE_SECONDS
+    rules: TransportRules = TRANSPORT_RULES["identify"]
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed).random

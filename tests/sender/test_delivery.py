@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude.responses import Accepted, SlowDown, Stop, TooBig, TryAgain, Verdict
+from etl.amplitude.limits import TRANSPORT_RULES
+from etl.amplitude.responses import Accepted, Refused, SlowDown, Stop, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk
 from etl.run_events import Event, Paused, Recovered
-from etl.sender import AdaptiveRate, Clock, FixedRate, RateLimiter
+from etl.sender import AdaptiveRate, Clock, RateLimiter
 from tests.examples import examples
 from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of, few
 from tests.sender.virtual_time import run_virtual
@@ -74,14 +75,14 @@ def test_a_refused_row_is_handed_back_with_the_server_s_words() -> None:
 
 def test_a_request_that_is_too_big_is_halved_and_a_single_one_handed_back() -> None:
     def answer(users: list[str], now: float) -> Verdict:
-        return TooBig("too big") if len(users) > 3 or "user-0005" in users else Accepted()
+        return Refused(413, "too big") if len(users) > 3 or "user-0005" in users else Accepted()
 
     carried = run_virtual(carry_all([chunk_of(names(10))], Destination(answer=answer)))
     assert [(reject.row, reject.code) for reject in carried.rejects] == [(6, "too_big")]
     assert carried.total.tally.accepted == 9
 
 
-@pytest.mark.parametrize("pace", [AdaptiveRate, lambda clock: FixedRate(None, clock)])
+@pytest.mark.parametrize("pace", [AdaptiveRate, lambda clock: RateLimiter(None, clock)])
 def test_a_hot_user_holds_up_only_its_own_rows(pace: Callable[[Clock], RateLimiter]) -> None:
     users = names(2000)
     for at in range(50, 2000, 100):
@@ -149,7 +150,7 @@ def test_two_users_with_one_key_are_two_users() -> None:
     """The first one's end is not the second one's: a later row of the second has to wait."""
     one, two = names(2)
     chunks = [chunk_of([one, two], different=1), chunk_of([two], 3, different=1)]
-    server = Destination(answer=lambda users, now: TooBig("too big") if len(users) > 1 else None)
+    server = Destination(answer=lambda users, now: Refused(413, "too big") if len(users) > 1 else None)
     carried = run_virtual(carry_all(chunks, server))
     assert server.overlaps == 0
     assert [users for _, users in server.requests] == [[one, two], [one], [two], [two]]
@@ -219,6 +220,15 @@ def test_retries_send_the_same_users() -> None:
     assert (carried.total.tally.requests, carried.total.tally.retries) == (4, 3)
 
 
+def test_nothing_is_in_doubt_where_a_resend_counts_once() -> None:
+    server = Destination(
+        answer=lambda users, now: TryAgain(True, "lost") if now < 1 else None, rules=TRANSPORT_RULES["batch"]
+    )
+    carried = run_virtual(carry_all([chunk_of(names(5))], server))
+    assert carried.total.tally.retries > 0
+    assert (carried.total.tally.accepted, carried.total.tally.in_doubt) == (5, 0)
+
+
 def test_when_told_to_stop_what_is_in_flight_settles_and_nothing_new_begins() -> None:
     server = Destination(latency=10.0)
     carried = run_virtual(carry_all(chunks_of(names(100), 10), server, slots=2, stop_after=15.0))
@@ -237,7 +247,7 @@ def test_when_told_to_stop_who_waits_for_an_outage_wakes() -> None:
 def test_a_rate_is_kept() -> None:
     server = Destination(latency=0.01)
     carried = run_virtual(
-        carry_all(chunks_of(names(1000), 10), server, rate=lambda clock: FixedRate(100.0, clock))
+        carry_all(chunks_of(names(1000), 10), server, rate=lambda clock: RateLimiter(100.0, clock))
     )
     assert carried.seconds == pytest.approx(9.9, abs=0.2)
     per_second = [sum(len(u) for now, u in server.requests if s <= now < s + 1) for s in range(9)]

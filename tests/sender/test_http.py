@@ -22,7 +22,6 @@ from etl.amplitude.responses import (
     Response,
     SlowDown,
     Stop,
-    TooBig,
     TryAgain,
     Verdict,
 )
@@ -69,7 +68,7 @@ def test_the_request_is_a_form_with_key_and_identifications() -> None:
         (status("200 OK", b"success"), Accepted()),
         (status("400 Bad Request", b"missing_event"), Refused(400, "missing_event")),
         (status("403 Forbidden", b"blocked"), Refused(403, "blocked")),
-        (status("413 Too Big"), TooBig("")),
+        (status("413 Too Big"), Refused(413, "")),
         (status("429 Slow", b"slow", "Retry-After: 7"), SlowDown(7.0, "slow", "7")),
         (status("503 Away", b"away"), TryAgain(False, "503 away", status=503)),
         (status("500 Oops"), TryAgain(True, "500", status=500)),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.amplitude.answers import Named
+from etl.amplitude.limits import TRANSPORT_RULES
 from etl.amplitude.responses import Accepted, Refused, RefusedSome, SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.model import Chunk
 from etl.run_events import Event, Paused
@@ -46,7 +47,7 @@ def slowing(hot: Iterable[str], *, until: float = math.inf, retry_after: float |
 
     def answer(users: list[str], now: float) -> Verdict | None:
         named = tuple(user for user in users if user in wrong)
-        return SlowDownSome(retry_after, "slow", Named(named), Named()) if named and now < until else None
+        return SlowDownSome(retry_after, "slow", throttled=Named(named)) if named and now < until else None
 
     return answer
 
@@ -108,7 +109,7 @@ def test_a_named_hot_user_waits_alone_and_nobody_else_waits_at_all() -> None:
     calm = run_virtual(
         carry_all([chunk_of(names(2000)[at : at + 100], at + 1) for at in range(0, 2000, 100)], Destination())
     )
-    server = Destination(answer=slowing(["hot-user"], until=600), throttle_seconds=30.0)
+    server = Destination(answer=slowing(["hot-user"], until=600), rules=TRANSPORT_RULES["batch"])
     carried = run_virtual(carry_all(chunks, server, listener=heard.append))
     others = max(time for user, time in server.times.items() if user != "hot-user")
     assert others <= 2 * calm.seconds + 1
@@ -121,7 +122,7 @@ def test_a_named_hot_user_waits_alone_and_nobody_else_waits_at_all() -> None:
 @pytest.mark.parametrize(("retry_after", "least"), [(None, 30.0), (7.0, 7.0)])
 def test_a_named_user_waits_as_long_as_is_said(retry_after: float | None, least: float) -> None:
     answer = slowing(["user-0001"], until=1.0, retry_after=retry_after)
-    server = Destination(answer=answer, throttle_seconds=30.0)
+    server = Destination(answer=answer, rules=TRANSPORT_RULES["batch"])
     run_virtual(carry_all([chunk_of(names(3))], server))
     assert [users for _, users in server.requests] == [
         ["user-0000", "user-0001", "user-0002"],
@@ -144,7 +145,11 @@ def test_who_is_over_the_quota_of_the_day_is_handed_back_at_once() -> None:
     def answer(users: list[str], now: float) -> Verdict | None:
         quota = Named(("user-0002", "user-0003"))
         places = tuple(place for place, user in enumerate(users) if user in quota.users)
-        return SlowDownSome(None, "too many", Named((), (), places), quota) if places else None
+        return (
+            SlowDownSome(None, "too many", throttled=Named((), (), places), over_quota=quota)
+            if places
+            else None
+        )
 
     carried = run_virtual(carry_all([chunk_of(names(9))], Destination(answer=answer)))
     assert [(reject.row, reject.code) for reject in carried.rejects] == [
@@ -169,7 +174,9 @@ def test_users_keep_their_order_whoever_is_held(users: list[str], size: int, slo
     def answer(found: list[str], now: float) -> Verdict | None:
         nonlocal tries
         tries += 1
-        return SlowDownSome(None, "slow", Named((found[tries % len(found)],)), Named()) if tries % 3 else None
+        return (
+            SlowDownSome(None, "slow", throttled=Named((found[tries % len(found)],))) if tries % 3 else None
+        )
 
     server = Destination(answer=answer)
     carried = run_virtual(carry_all(chunks, server, slots=slots))
@@ -182,7 +189,7 @@ def test_one_hot_user_after_the_other_is_found_in_bounded_time() -> None:
 
     def answer(users: list[str], now: float) -> Verdict | None:
         found = [user for user in users if user in hot]
-        return SlowDownSome(None, "slow", Named((found[0],)), Named()) if found and now < 100 else None
+        return SlowDownSome(None, "slow", throttled=Named((found[0],))) if found and now < 100 else None
 
     server = Destination(answer=answer)
     carried = run_virtual(carry_all([chunk_of(names(40))], server))
@@ -257,7 +264,7 @@ def keyed(columns: dict[str, list[str | None]]) -> Chunk:
 
 def test_users_and_devices_are_told_apart() -> None:
     same = ["same-id-1", "same-id-2", None]
-    slow = SlowDownSome(None, "slow", Named(("same-id-1",), ("same-id-2",), (2, 9)), Named())
+    slow = SlowDownSome(None, "slow", throttled=Named(("same-id-1",), ("same-id-2",), (2, 9)))
     users, devices = keyed({"user_id": same}), keyed({"device_id": same})
     assert offenders_of(users, slow).throttled.tolist() == [0, 2]
     assert offenders_of(devices, slow).throttled.tolist() == [1, 2]
@@ -267,7 +274,9 @@ def test_users_and_devices_are_told_apart() -> None:
 
 def test_over_the_quota_counts_for_more_than_throttled() -> None:
     part = chunk_of(names(4))
-    both = SlowDownSome(None, "slow", Named(("user-0001", "user-0002"), (), (0,)), Named(("user-0001",)))
+    both = SlowDownSome(
+        None, "slow", throttled=Named(("user-0001", "user-0002"), (), (0,)), over_quota=Named(("user-0001",))
+    )
     crowd = offenders_of(part, both)
     assert [places.tolist() for places in (crowd.over_quota, crowd.throttled, crowd.others)] == [
         [1],
@@ -279,9 +288,8 @@ def test_over_the_quota_counts_for_more_than_throttled() -> None:
 def test_a_verdict_that_names_nobody_of_a_part_is_about_all_of_it() -> None:
     part = chunk_of(names(4))
     assert verdict_for(part, RefusedSome(400, "bad", {4: "x"})) == Refused(400, "bad")
-    assert verdict_for(part, SlowDownSome(3.0, "slow", Named(("stranger",)), Named())) == SlowDown(
-        3.0, "slow"
-    )
+    strangers = SlowDownSome(3.0, "slow", "3", throttled=Named(("stranger",)))
+    assert verdict_for(part, strangers) == SlowDown(3.0, "slow", "3")
     some = RefusedSome(400, "bad", {4: "x", 3: "y", 0: "y"})
     assert verdict_for(part, some) is some
     assert {fault: places.tolist() for fault, places in places_by_fault(part, some).items()} == {"y": [0, 3]}

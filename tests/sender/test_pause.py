@@ -15,7 +15,7 @@ from etl.amplitude.responses import SlowDown, SlowDownSome, TryAgain, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk
 from etl.run_events import Event, Paused
-from etl.sender import AdaptiveRate, Backoff, Clock, FixedRate, RateLimiter
+from etl.sender import AdaptiveRate, Backoff, Clock, RateLimiter
 from tests.examples import examples
 from tests.sender.fake_server import Destination, carry_all, chunk_of
 from tests.sender.virtual_time import run_virtual
@@ -48,7 +48,7 @@ def gave_up(server: Destination, chunks: list[Chunk], *, outage: float, slots: i
     st.sampled_from([0.5, 3.0, 20.0, 1800.0]),
     st.integers(1, 8),
     st.sampled_from([0.0, 2.0]),
-    st.sampled_from([AdaptiveRate, lambda clock: FixedRate(None, clock)]),
+    st.sampled_from([AdaptiveRate, lambda clock: RateLimiter(None, clock)]),
 )
 @settings(max_examples=examples(60, 8), deadline=None)
 def test_a_run_gives_up_when_the_outage_is_over_and_not_before(
@@ -90,7 +90,7 @@ def test_a_503_is_waited_for_as_long_as_the_server_says() -> None:
 def test_who_waits_alone_waits_no_longer_than_an_outage_may_last(retry_after: float | None) -> None:
     def answer(users: list[str], now: float) -> Verdict | None:
         return (
-            SlowDownSome(retry_after, "slow", Named(("user-0003",)), Named())
+            SlowDownSome(retry_after, "slow", throttled=Named(("user-0003",)))
             if "user-0003" in users
             else None
         )

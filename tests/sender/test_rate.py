@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from etl.amplitude.responses import SlowDown
-from etl.sender import AdaptiveRate, Clock, FixedRate, RateLimiter
+from etl.sender import AdaptiveRate, Clock, RateLimiter
 from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of
 from tests.sender.rate_limited_server import SIZE, RateLimitedServer, plain_chunks
 from tests.sender.virtual_time import run_virtual, virtual_clock
@@ -104,7 +104,9 @@ def test_latency_that_grows_with_load_is_not_taken_for_a_limit() -> None:
     learned, fixed = (RateLimitedServer(steady(1e9), knee=0.05) for _ in range(2))
     sent_for(learned, 10.0)
     run_virtual(
-        carry_all(plain_chunks(), fixed, slots=8, stop_after=10.0, rate=lambda clock: FixedRate(None, clock))
+        carry_all(
+            plain_chunks(), fixed, slots=8, stop_after=10.0, rate=lambda clock: RateLimiter(None, clock)
+        )
     )
     assert learned.answers == fixed.answers
 
@@ -115,7 +117,7 @@ def test_a_destination_without_limit_is_not_slowed_down(latency: float) -> None:
         server = RateLimitedServer(steady(1e12), latency=latency)
         return run_virtual(carry_all(islice(plain_chunks(), 150), server, slots=8, rate=pace))
 
-    assert carried(AdaptiveRate).seconds == carried(lambda clock: FixedRate(None, clock)).seconds
+    assert carried(AdaptiveRate).seconds == carried(lambda clock: RateLimiter(None, clock)).seconds
 
 
 def test_a_destination_that_refuses_everything_gets_its_pause() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.amplitude.responses import KeyRefused, Refused, RefusedSome, SlowDown, TooBig, Verdict
+from etl.amplitude.responses import KeyRefused, Refused, RefusedSome, SlowDown, Verdict
 from etl.errors import DestinationError
 from etl.model import Chunk
 from tests.examples import combinations
@@ -37,7 +37,7 @@ def naming_first(users: list[str], now: float) -> Verdict:
 EVERYTHING: dict[str, Answer] = {
     "403": lambda users, now: Refused(403, "blocked"),
     "400": lambda users, now: Refused(400, "no"),
-    "413": lambda users, now: TooBig("large"),
+    "413": lambda users, now: Refused(413, "large"),
     "all named": naming_all,
     "first named": naming_first,
 }
@@ -153,7 +153,7 @@ def test_a_quarter_of_a_file_that_fits_one_request_may_be_bad(begin: int) -> Non
 
 def test_refusals_that_are_not_alike_are_counted_apart() -> None:
     def answer(users: list[str], now: float) -> Verdict:
-        return TooBig("large") if int(users[0][5:]) % 2 else Refused(403, "blocked")
+        return Refused(413, "large") if int(users[0][5:]) % 2 else Refused(403, "blocked")
 
     server = Destination(answer=answer)
     stopped(chunks_of(names(500), 1), server, 1)

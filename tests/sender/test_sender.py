@@ -17,7 +17,7 @@ from etl.errors import StateError
 from etl.model import Chunk, Tally
 from etl.run_events import Timing
 from etl.sandbox import Sandbox, SandboxOptions, running_sandbox
-from etl.sender import Clock, FixedRate, Outcome, RateLimiter, Sender
+from etl.sender import Clock, Outcome, RateLimiter, Sender
 from etl.sender.transports import TRANSPORTS
 from tests.encoder.builders import chunks_of, mapped_of, mapper_of
 from tests.sender.fake_server import Carried, Destination, carry_all, chunk_of
@@ -142,7 +142,7 @@ def distinct(chunks: int, size: int = 10) -> list[list[str]]:
 
 def hot(found: list[str], now: float) -> Verdict | None:
     named = tuple(user for user in found if user == "hot")
-    return SlowDownSome(None, "slow", Named(named), Named()) if named and now < 100 else None
+    return SlowDownSome(None, "slow", throttled=Named(named)) if named and now < 100 else None
 
 
 def away(users: list[str], now: float) -> Verdict | None:
@@ -150,7 +150,7 @@ def away(users: list[str], now: float) -> Verdict | None:
 
 
 def fixed(clock: Clock) -> RateLimiter:
-    return FixedRate(10.0, clock)
+    return RateLimiter(10.0, clock)
 
 
 def down(users: list[str], now: float) -> Verdict | None:
@@ -195,7 +195,7 @@ def test_slots_without_a_chunk_do_not_outweigh_the_one_that_sends() -> None:
 def test_a_pause_and_a_commit_count_too() -> None:
     async def main() -> tuple[Timing, float]:
         clock = virtual_clock()
-        answers = iter([None, SlowDownSome(40.0, "slow", Named(("user-2",)), Named())])
+        answers = iter([None, SlowDownSome(40.0, "slow", throttled=Named(("user-2",)))])
         server = Destination(latency=1.0, answer=lambda users, now: next(answers, None))
 
         async def commit(chunk: Chunk, outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ import pytest
 from etl.amplitude.responses import Accepted, KeyRefused, RefusedSome, SlowDownSome, TryAgain, Verdict
 from etl.model import Body
 from etl.sender import transports as module
-from etl.sender.transports import BatchTransport
+from etl.sender.transports import BatchTransport, HttpTransport, IdentifyTransport
 from tests.sender.raw_server import Raw, answering, status
 
 KEY = 'k"é\\y=0123456789'
@@ -73,10 +73,29 @@ def test_without_the_fast_library_the_standard_one_packs(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("raw", [Raw(b""), Raw(hold=30.0), Raw(status("200 OK", b"<html>log in</html>"))])
-def test_a_lost_answer_is_in_no_doubt(raw: Raw) -> None:
+def test_a_lost_answer_leaves_the_outcome_open(raw: Raw) -> None:
     verdict = verdict_on(raw)
     assert isinstance(verdict, TryAgain)
-    assert not verdict.in_doubt
+    assert verdict.in_doubt
+
+
+@pytest.mark.parametrize("transport", [IdentifyTransport, BatchTransport])
+def test_a_status_that_is_trusted_needs_no_words_and_others_mean_the_same(
+    transport: type[HttpTransport],
+) -> None:
+    async def ask(answer: bytes, *, trust_status: bool) -> Verdict:
+        async with (
+            answering(Raw(answer)) as raw,
+            transport(raw.url, KEY, connections=2, timeout=QUICK, trust_status=trust_status) as way,
+        ):
+            return await way.post((BODY,))
+
+    for line in ("200 OK", "201 Made", "202 Queued"):
+        for body in (b"", b"queued", b"<html>", b'{"code":400}'):
+            assert asyncio.run(ask(status(line, body), trust_status=True)) == Accepted()
+    for line in ("302 Found", "400 Bad", "401 Who", "404 Not Found", "413 Big", "429 Slow", "500 Oops"):
+        trusting, other = (asyncio.run(ask(status(line, b"x"), trust_status=one)) for one in (True, False))
+        assert trusting == other
 
 
 def test_an_answer_that_names_everyone_is_read_whole() -> None:
