@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 class Snapshot(SortedFile):
     """An open snapshot. Use it as a context manager; one thread at a time.
 
-    `mode` and `hashing` are those of the layout it was made with, `names` are its columns of fingerprints.
+    `mode` is that of the layout it was made with, `names` are its columns of fingerprints.
     """
 
     kind = "snapshot"
@@ -67,7 +67,6 @@ class Snapshot(SortedFile):
         super().__init__(path)
         self.mode = cast("Literal['property', 'user']", self.metadata.mode)
         self.header = self.metadata.header
-        self.hashing = self.metadata.hashing
         self.names = tuple(self.metadata.names)
 
     def look_up(
@@ -131,13 +130,13 @@ class Snapshot(SortedFile):
         return found
 
 
-def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.Schema:
+def snapshot_schema(layout: Layout, header: SnapshotHeader) -> pa.Schema:
     """A snapshot's columns, with its metadata."""
     whole = required_field(WHOLE, pa.from_numpy_dtype(layout.dtype))
     fields = [KEY_FIELD, required_field(RUN, pa.uint32()), whole]
     fields += [required_field(OWNER, pa.uint64())] if layout.paired else []
     fields += [added_schema(layout).field(PRINTS)] if layout.mode == "property" else []
-    return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names, hashing).pack())
+    return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names).pack())
 
 
 def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
@@ -173,8 +172,7 @@ class SnapshotWriter(SortedFileWriter):
         self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
         self._emptied = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
         self._unchanged = unchanged
-        # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
-        self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
+        self._schema = snapshot_schema(layout, header)
         # Whether rows that stay do so as they are: a job counts the same columns as long as it is the same.
         self._same = (
             old is not None

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import StaleCheckpointError
-from ..snapshot_metadata import FileMetadata
+from ..snapshot_metadata import FileMetadata, OtherFormatError
 from ..state_files import is_there, replacing_file
 from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, joined, key_order, write_errors
 
@@ -84,37 +84,35 @@ class SortedFile:
 
     def __init__(self, path: Path) -> None:
         self.partitions: list[Partition] = []
-        self._read_bytes, problem, before = 0, "", ""
+        self._read_bytes = 0
         self._file: IO[bytes] | None = None
         self._mapped: mmap.mmap | None = None
-        damage: object = None
         try:
-            self._file = path.open("rb", buffering=0)
-            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            whole = pa.py_buffer(self._mapped)
-            self._address, reader = whole.address, pa.ipc.open_file(whole)
-            metadata = FileMetadata.unpack(reader.schema.metadata or {})
-            if metadata is None:
-                problem, before = "was written by a newer propsync", "update propsync, or "
-            elif metadata.kind != self.kind:
-                problem = f"is not a {self.kind} of propsync, but a {metadata.kind}"
-            else:
-                self.schema, self.metadata = reader.schema, metadata
-                for number in range(reader.num_record_batches):
-                    rows = reader.get_batch(number)
-                    rows.validate()
-                    part = Partition(len(self), rows)
-                    if not len(part) or (self.partitions and part.keys[0] <= self.partitions[-1].keys[-1]):
-                        damage = "its partitions are out of order"
-                    self.partitions.append(part)
+            self._open(path)
+        except OtherFormatError as error:
+            problem, before = error.args
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            damage = error
-        if damage is not None:
-            problem = f"is damaged or no {self.kind} of propsync ({damage})"
-        if problem:
-            self.close()
-            hint = f"{before}delete the file; the next run {self.loss}"
-            raise StaleCheckpointError(f"{path} {problem}", hint=hint)
+            problem, before = f"is damaged or no {self.kind} of propsync ({error})", ""
+        else:
+            return
+        self.close()
+        hint = f"{before}delete the file; the next run {self.loss}"
+        raise StaleCheckpointError(f"{path} {problem}", hint=hint)
+
+    def _open(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        whole = pa.py_buffer(self._mapped)
+        self._address, reader = whole.address, pa.ipc.open_file(whole)
+        self.schema = reader.schema
+        self.metadata = FileMetadata.unpack(self.schema.metadata or {}, self.kind)
+        for number in range(reader.num_record_batches):
+            rows = reader.get_batch(number)
+            rows.validate()
+            part = Partition(len(self), rows)
+            if not len(part) or (self.partitions and part.keys[0] <= self.partitions[-1].keys[-1]):
+                raise ValueError("its partitions are out of order")
+            self.partitions.append(part)
 
     def __enter__(self) -> Self:
         return self
