@@ -18,16 +18,10 @@ from uuid import uuid4
 
 import orjson
 
+from ..errors import StateError
 from ..state_files import is_there, state_error
 from ..tally import HeldRows, RowRange, Tally
-from .database import (
-    COUNTS,
-    connect,
-    create_database,
-    sent_path,
-    stale_checkpoint,
-    verify_database,
-)
+from .database import COUNTS, connect, create_database, sent_path, stale_checkpoint, verify_database
 from .past_runs import MOST_PAST, PastRun, mark_of, read_past, remember
 from .sent_file import SentEntries, SentFile, by_end
 
@@ -87,14 +81,8 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         `past` is what the older one remembered. Raises StateError.
         """
         texts = [json.dumps(plain, sort_keys=True) for plain in (identity, about or {})]
-
-        def fill(connection: sqlite3.Connection) -> None:
-            run = (texts[0], time.time(), run_id or uuid4().hex, number, base, texts[1])
-            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)", run)
-            connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in COUNTS)})")
-            remember(connection, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
-
-        create_database(path, fill)
+        run = (texts[0], time.time(), 0, 0, run_id or uuid4().hex, number, base, texts[1], 0)
+        create_database(path, run, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
         return cls(path, connect(path))
 
     @classmethod
@@ -156,11 +144,12 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def progress(self) -> Progress:
         """The state of the run."""
-        query = "SELECT finished, identity, about, began, seconds, id, number, base, commits FROM run"
+        own = "finished, identity, about, began, seconds, id, number, base, commits"
         with self._reading() as connection:
-            finished, identity, about, *rest = connection.execute(query).fetchone()
-            tally = Tally(*connection.execute(f"SELECT {', '.join(COUNTS)} FROM tally").fetchone())
+            row = connection.execute(f"SELECT {own}, {', '.join(COUNTS)} FROM run, tally").fetchone()
+            finished, identity, about, *rest = row[: -len(COUNTS)]
             ended = (finished == _FINISHED, finished == _COMPLETE)
+            tally = Tally(*row[-len(COUNTS) :])
             return Progress(json.loads(identity), json.loads(about), tally, *ended, *rest)
 
     def committed(self) -> Iterator[RowRange]:
@@ -270,7 +259,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def keep_digests(self, digests: Mapping[int, str]) -> None:
         """Remember digests of whole files, by their number. Any thread may call it. Raises StateError."""
-        with closing(connect(self._path)) as own, self._writing(own) as connection:
+        with Checkpoint(self._path, connect(self._path)) as own, own._writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", digests.items())
 
     def digests(self) -> dict[int, str]:
@@ -316,11 +305,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         with self._writing() as connection:
             connection.execute("UPDATE run SET finished = ?", (_FINISHED,))
             remember(connection, this)
-        with suppress(sqlite3.Error):
-            self._connection.execute("DELETE FROM sent")
+        with suppress(StateError):
+            with self._writing() as connection:
+                connection.execute("DELETE FROM sent")
+                connection.execute("DELETE FROM unchanged")
             self._sent.remove()
-            for statement in ("DELETE FROM unchanged", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                self._connection.execute(statement)
 
     def _as_past(self) -> list[PastRun]:
         """This run as a past one; nothing where it has no description of its job."""
@@ -336,11 +325,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return [PastRun(about["endpoint"], about["resent"], rows, progress.number, counted, marks)]
 
     @contextmanager
-    def _writing(self, connection: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction. Raises StateError."""
-        connection = connection or self._connection
         try:
-            with connection:  # which commits, or rolls back
+            with self._connection as connection:  # which commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
         except sqlite3.Error as error:
