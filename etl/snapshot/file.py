@@ -7,7 +7,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +38,6 @@ from .spill_buffer import (
     KEY_FIELD,
     SpillBuffer,
     binary_column,
-    lowest_keys,
     places_in,
     raw_values,
 )
@@ -65,7 +64,7 @@ class Snapshot(SortedFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.mode = cast("Literal['property', 'user']", self.metadata.mode)
+        self.mode = self.metadata.mode
         self.header = self.metadata.header
         self.names = tuple(self.metadata.names)
 
@@ -222,23 +221,15 @@ class SnapshotWriter(SortedFileWriter):
         """Write the new snapshot in place of the old one; the number of its entries."""
         return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
 
-    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        added = self._added.read(first, stop)
+    def _merged(self, rows: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
+        added, names = self._added.read(first, stop), self._old.names if self._old else self._layout.names
         new = entries_in(added, self._layout, self._layout.names)
         new, unknown = last_fingerprints(new, self._layout.cumulative)
         del added  # a partition is large, and its rows are copied
-        if self._old is None:
-            nobody = new.take(np.empty(0, np.int64))
-            self.changes += count_changes(new, np.zeros(len(new), np.bool_), nobody, nobody)
-            return snapshot_rows(new, self._layout, self._schema)
-        rows, names = self._old.between(*lowest_keys(first, stop)), self._old.names
         if rows.num_rows and self._unchanged is not None:
             rows = self._confirmed(rows, self._unchanged)
         keys = rows.column(KEY).to_numpy()
-        gone, emptied = (
-            np.isin(keys, buffer.read(first, stop).column(KEY).to_numpy())
-            for buffer in (self._forgotten, self._emptied)
-        )
+        emptied = np.isin(keys, self._emptied.read(first, stop).column(KEY))
         at, known = places_in(keys, new.keys)
         old, left = (
             entries_in(rows.take(pa.array(places)), self._layout, names)
@@ -261,8 +252,8 @@ class SnapshotWriter(SortedFileWriter):
         self, rows: pa.RecordBatch, at: NDArray[np.int64], known: NDArray[np.bool_], fresh: pa.RecordBatch
     ) -> pa.RecordBatch:
         """Rows of the old snapshot, with the fresh ones in place of those that are `known`, or before."""
-        if not fresh.num_rows:
-            return rows
+        if not rows.num_rows or not fresh.num_rows:
+            return rows if rows.num_rows else fresh
         added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows
         columns = []
         for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself

@@ -20,7 +20,7 @@ from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
 from .snapshot_entries import owners_of
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, group_starts, lowest_keys
+from .spill_buffer import KEY, KEY_FIELD, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,18 +74,12 @@ class KnownIdsWriter(SortedFileWriter):
             return len(self._old)
         return self._write(self._schema, _ENTRY_BYTES)
 
-    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        """The ids of the buckets `first` to `stop - 1`: of each key the last that was added."""
-        old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
-        columns = [batch.columns for batch in (*old, self._added.read(first, stop))]
-        keys, *ids = (pa.concat_arrays(parts) for parts in zip(*columns, strict=True))
-        numbers = keys.to_numpy()
-        order = np.argsort(numbers, kind="stable")
-        stay = order[group_starts(numbers[order][::-1])[::-1]]
-        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
-        stay = stay[~np.isin(numbers[stay], gone)]
-        arrays = [column.take(pa.array(stay)) for column in (keys, *ids)]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+    def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
+        """Of each key the ids that were added last."""
+        rows = joined([old.filter(pa.array(~gone)), self._added.read(first, stop)], _SCHEMA)
+        keys = rows.column(KEY).to_numpy()
+        _, places = np.unique(keys[::-1], return_index=True)
+        return rows.take(pa.array(len(keys) - 1 - places))
 
 
 class SeenUsers:

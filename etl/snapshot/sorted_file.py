@@ -19,7 +19,16 @@ import pyarrow as pa
 from ..errors import StaleCheckpointError
 from ..snapshot_metadata import FileMetadata, OtherFormatError
 from ..state_files import is_there, replacing_file
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, joined, key_order, write_errors
+from .spill_buffer import (
+    KEY,
+    KEY_FIELD,
+    SpillBuffer,
+    bucket_ranges,
+    joined,
+    key_order,
+    lowest_keys,
+    write_errors,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,8 +225,11 @@ class SortedFileWriter(ExitStack, ABC):
         self._forgotten.add(keys)
 
     @abstractmethod
-    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        """The new entries of the buckets `first` to `stop - 1`, ascending by key."""
+    def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
+        """The new entries of the buckets `first` to `stop - 1`, ascending by key.
+
+        `old` are those of the old file, of which some are `gone`.
+        """
 
     def _write(self, schema: pa.Schema, entry_bytes: int) -> int:
         """Replace the old file; the number of the new entries, of about so many bytes each."""
@@ -231,9 +243,12 @@ class SortedFileWriter(ExitStack, ABC):
             pa.default_memory_pool().release_unused()
             most = self._added.rows + (0 if self._old is None else len(self._old))
             for first, stop in bucket_ranges(most * entry_bytes, PARTITION_BYTES):
-                rows = self._partition(first, stop)
+                old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
+                stored = joined(old, schema)
+                gone = np.isin(stored.column(KEY), self._forgotten.read(first, stop).column(KEY))
+                rows = self._merged(stored, gone, first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)
-                del rows  # before the next ones come
+                del old, stored, rows  # before the next ones come
         return entries

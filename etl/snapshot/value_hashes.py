@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
-from ..arrow.layout import FlatLists, map_entries
+from ..arrow.layout import FlatLists, as_mask, map_entries, text_layout, valid_mask
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -79,13 +79,16 @@ def hash_values(values: pa.Array, salt: int, splice: Splice | None = None) -> Ha
         if pa.types.is_float64(kind):
             return _hash_doubles(_dense(values).astype("<f8"), salt)
         return _hash_singles(_dense(values).astype("<f4"), salt)
-    if pa.types.is_temporal(kind):
-        return _hash_times(values, salt, splice)
+    if pa.types.is_date32(kind):  # of which there are few: as the texts that are sent for them
+        days = values.dictionary_encode()
+        texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
+        return hash_values(texts, salt)
+    if kind == pa.timestamp("s"):  # of which Arrow's text has a space before hh:mm:ss where JSON has a T
+        return hash_texts(pc.binary_replace_slice(values.cast(pa.string()), -9, -8, "T"), salt)
     if pa.types.is_list(kind):
         lists = FlatLists.of(values)
         elements = hash_values(lists.elements, salt ^ _LIST, splice)
-        if lists.elements.null_count:
-            elements[np.asarray(lists.elements.is_null())] = _NULL
+        elements[~valid_mask(lists.elements)] = _NULL
         return _hash_lists(elements, lists.lengths, salt)
     return _hash_rare(values, salt, splice)
 
@@ -110,32 +113,11 @@ def _hash_rare(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
 
 def _hash_texts(texts: pa.Array, salt: int, splice: Splice | None) -> Hashes:
     hashed = hash_texts(texts, salt)
-    _, offsets, data = texts.buffers()
-    if data is not None and len(texts):
-        ends = np.frombuffer(offsets, np.int32)
-        letters = np.frombuffer(data, np.uint8)[ends[texts.offset] : ends[texts.offset + len(texts)]]
-        if not letters.all():  # only a text with a NUL can be marked
-            rows = np.flatnonzero(pc.match_substring(texts, _NUL).fill_null(fill_value=False))
-            hashed[rows] = _hash_by_json(texts.take(pa.array(rows)), salt, splice)
+    _, _, letters = text_layout(texts)
+    if not letters.all():  # only a text with a NUL can be marked
+        rows = np.flatnonzero(as_mask(pc.match_substring(texts, _NUL)))
+        hashed[rows] = _hash_by_json(texts.take(pa.array(rows)), salt, splice)
     return hashed
-
-
-def _hash_times(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
-    """Dates and times as the texts that are sent for them."""
-    kind = values.type
-    if pa.types.is_date32(kind):  # of which there are few
-        days = values.dictionary_encode()
-        texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
-        return hash_values(texts, salt, splice)
-    if kind == pa.timestamp("s"):
-        # Arrow writes a space where JSON has a T.
-        texts = values.fill_null(pa.scalar(0).cast(kind)).cast(pa.string())
-        _, offsets, data = texts.buffers()
-        letters = np.frombuffer(data or b"", np.uint8).copy()
-        letters[letters == ord(" ")] = ord("T")
-        sent = pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(letters), offset=texts.offset)
-        return hash_texts(sent, salt)
-    return _hash_by_json(values, salt, splice)
 
 
 def _hash_lists(elements: Hashes, lengths: NDArray[np.int64], salt: int) -> Hashes:
@@ -150,8 +132,7 @@ def _hash_members(names: Hashes, members: pa.Array, salt: int, splice: Splice | 
     hashed = hash_bits(
         hash_values(members, (salt * _IN_OBJECT + _OBJECT) % _BITS, splice) ^ names, salt ^ _MEMBER
     )
-    if members.null_count:
-        hashed[np.asarray(members.is_null())] = 0
+    hashed[~valid_mask(members)] = 0
     return hashed
 
 
@@ -177,9 +158,7 @@ def _dense(values: pa.Array) -> NDArray[Any]:
 def _hash_integers(values: NDArray[Any], salt: int) -> Hashes:
     """Hash n integers; a big one is equal to the nearest double where that has the same digits."""
     hashed = _hash_doubles(values.astype("<f8"), salt)
-    wide = (
-        np.flatnonzero((values > _EXACT) | (values < -_EXACT)) if values.itemsize == 8 else np.empty(0, int)
-    )
+    wide = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
     if len(wide):
         # A double has 17 digits at most, an integer of 64 bits 19 or 20: most can't be alike.
         own = values[wide]
@@ -193,9 +172,7 @@ def _hash_integers(values: NDArray[Any], salt: int) -> Hashes:
 
 def _hash_wide(values: NDArray[Any], salt: int) -> Hashes:
     """Hash big integers by their bits, which a negative one shares with a large unsigned one."""
-    if values.dtype.kind == "u":
-        return hash_bits(values.astype("<u8"), salt ^ _WIDE)
-    bits = values.astype("<i8").view("<u8") ^ np.where(values < 0, np.uint64(_NEGATIVE), np.uint64(0))
+    bits = values.astype("<u8") ^ np.where(values < 0, np.uint64(_NEGATIVE), np.uint64(0))
     return hash_bits(bits, salt ^ _WIDE)
 
 
