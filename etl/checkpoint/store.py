@@ -283,8 +283,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def unchanged(self) -> bytes | None:
         """The set of users that the run found unchanged; None while that is unknown."""
-        row = next(self._rows("SELECT data FROM unchanged"), None)
-        return None if row is None else bytes(row[0])
+        return next((data for (data,) in self._rows("SELECT data FROM unchanged")), None)
 
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
@@ -353,11 +352,5 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
 
     Raises StaleCheckpointError where it can't be read.
     """
-    log = path.with_name(path.name + "-wal")
-    if not (log.exists() and log.stat().st_size):
-        # A file without a log isn't being written, so SQLite needs no files beside it.
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as connection:
-            return read_past(connection)
     with Checkpoint.look(path) as found:
         return () if found is None else found.past()
