@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -74,10 +74,11 @@ class Partition:
         return at, self.keys[at] == needles
 
 
-class SortedFile:
+class SortedFile(ExitStack):
     """A mapped file and its partitions, in ascending order of keys. Use it as a context manager.
 
-    `kind` names what it holds, and `loss` is what the next run does without it.
+    `kind` names what it holds, and `loss` is what the next run does without it. Arrays made of it stay valid
+    when it is closed.
     """
 
     kind: ClassVar[str]
@@ -92,10 +93,10 @@ class SortedFile:
         return cls(path) if is_there(path) else None
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.partitions: list[Partition] = []
+        self.callback(self.partitions.clear)  # which hold the mapped memory
         self._read_bytes = 0
-        self._file: IO[bytes] | None = None
-        self._mapped: mmap.mmap | None = None
         try:
             self._open(path)
         except OtherFormatError as error:
@@ -109,7 +110,7 @@ class SortedFile:
         raise StaleCheckpointError(f"{path} {problem}", hint=hint)
 
     def _open(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
+        self._file = self.enter_context(path.open("rb", buffering=0))
         self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         whole = pa.py_buffer(self._mapped)
         self._address, reader = whole.address, pa.ipc.open_file(whole)
@@ -123,24 +124,11 @@ class SortedFile:
                 raise ValueError("its partitions are out of order")
             self.partitions.append(part)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return sum(len(part) for part in self.partitions)
 
     def __bool__(self) -> bool:
         return True  # also without entries
-
-    def close(self) -> None:
-        """Release the file; arrays made of it stay valid."""
-        self.partitions = []
-        self._mapped = None
-        if self._file is not None:
-            self._file.close()
 
     def search(
         self, keys: NDArray[np.uint64]
@@ -176,7 +164,6 @@ class SortedFile:
         if len(places) * _PIECE > column.nbytes:
             self.release(column.nbytes)
             return np.frombuffer(data, np.dtype((np.void, width)), len(column))[places].tobytes()
-        assert self._file is not None  # noqa: S101 - it is open
         begin, descriptor = data.address - self._address, self._file.fileno()
         return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
@@ -202,7 +189,7 @@ class SortedFile:
         self._read_bytes += size
         if self._read_bytes > _MAPPED_BYTES:
             self._read_bytes = 0
-            if self._mapped is not None and hasattr(self._mapped, "madvise"):
+            if hasattr(self._mapped, "madvise"):
                 self._mapped.madvise(mmap.MADV_DONTNEED)
 
 

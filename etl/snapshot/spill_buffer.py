@@ -7,7 +7,7 @@ read back alone, in the order in which they were added.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -27,7 +27,7 @@ _HELD_BYTES: Final = 24_000_000
 _PARTS: Final = 4  # in which these are sorted
 
 
-class SpillBuffer(AbstractContextManager["SpillBuffer"]):
+class SpillBuffer(ExitStack):
     """Takes rows whose first column is the key (uint64), in order; returns them by bucket.
 
     Use it as a context manager. More than `held_bytes` go to a file without a name in the folder of `path`;
@@ -35,18 +35,17 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, held_bytes: int = _HELD_BYTES) -> None:
+        super().__init__()
         self._path = path
         self.schema = schema
         self._part_bytes = held_bytes // _PARTS
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0  # of `_held`
-        self._file: IO[bytes] = SpooledTemporaryFile(max(held_bytes, 1), dir=str(path.parent))  # noqa: SIM115
+        self._file: IO[bytes] = self.enter_context(
+            SpooledTemporaryFile(max(held_bytes, 1), dir=str(path.parent))
+        )
         self._begins: list[NDArray[np.int64]] = []  # of each sorted part, where its buckets begin in the file
         self.rows = 0
-
-    def __exit__(self, *_: object) -> None:
-        self._held = []
-        self._file.close()
 
     def add(self, *columns: pa.Array | NDArray[np.uint64]) -> None:
         """Add rows, column by column."""
