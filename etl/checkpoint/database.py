@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import StaleCheckpointError
-from ..state_files import create_private, fresh_name, state_error, sync_folder
+from ..state_files import fresh_name, replacing_file, state_error
 from ..tally import Tally
 from .past_runs import PastRun, remember
 
@@ -52,10 +52,11 @@ def create_database(path: Path, run: Sequence[object], past: Iterable[PastRun]) 
 
     Until the rename the old file is there, with all that was committed to it.
     """
-    fresh = fresh_name(path)
     try:
-        os.close(create_private(fresh))
-        with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        with (
+            replacing_file(path, before=partial(_drop_log, path)),
+            closing(sqlite3.connect(fresh_name(path), isolation_level=None)) as connection,
+        ):
             # No other process opens the file before the rename, and it is synced as a whole.
             connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
@@ -64,19 +65,9 @@ def create_database(path: Path, run: Sequence[object], past: Iterable[PastRun]) 
             remember(connection, past)
             # Now, as it has to be for one connection alone, and others may look once it has its name.
             connection.execute("PRAGMA journal_mode = WAL")
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        _absorb_log(path)
-        _remove_sides(path)
-        fresh.rename(path)
-        sync_folder(path.parent)
         sent_path(path).unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
         raise state_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-            _remove_sides(fresh)
 
 
 def sent_path(path: Path) -> Path:
@@ -133,15 +124,12 @@ def stale_checkpoint(path: Path, what: str, before: str = "") -> StaleCheckpoint
     )
 
 
-def _absorb_log(path: Path) -> None:
-    """Move what is in the old file's log into that file, as the log is about to be removed."""
+def _drop_log(path: Path) -> None:
+    """Move what is in the old file's log into that file, and remove the log: it is not the new file's."""
     log = path.with_name(path.name + "-wal")
     with suppress(OSError, sqlite3.Error):  # a damaged file, which was to be dropped
         if log.exists() and log.stat().st_size and path.stat().st_size:
             with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _remove_sides(path: Path) -> None:
     for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -41,9 +41,8 @@ class SpillBuffer(ExitStack):
         self._part_bytes = held_bytes // _PARTS
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0  # of `_held`
-        self._file: IO[bytes] = self.enter_context(
-            SpooledTemporaryFile(max(held_bytes, 1), dir=str(path.parent))
-        )
+        self._file: IO[bytes] = SpooledTemporaryFile(max(held_bytes, 1), dir=str(path.parent))  # noqa: SIM115
+        self.callback(self._file.close)
         self._begins: list[NDArray[np.int64]] = []  # of each sorted part, where its buckets begin in the file
         self.rows = 0
 
