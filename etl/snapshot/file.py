@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
-    from .bit_set import BitSet
     from .fingerprints import Layout
 
 
@@ -219,7 +218,8 @@ class SnapshotWriter(SortedFileWriter):
 
     def finish(self) -> int:
         """Write the new snapshot in place of the old one; the number of its entries."""
-        return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
+        size = 16 + self._layout.dtype.itemsize * len(self._layout.names)
+        return self._write(self._schema, self._merged, size)
 
     def _merged(self, rows: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
         added, names = self._added.read(first, stop), self._old.names if self._old else self._layout.names

@@ -72,7 +72,7 @@ class KnownIdsWriter(SortedFileWriter):
         """Write the new file in place of the old one; the number of its entries."""
         if self._old is not None and not self._added.rows and not self._forgotten.rows:
             return len(self._old)
-        return self._write(self._schema, _ENTRY_BYTES)
+        return self._write(self._schema, self._merged, _ENTRY_BYTES)
 
     def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
         """Of each key the ids that were added last."""

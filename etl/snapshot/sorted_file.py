@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -193,7 +192,7 @@ class SortedFile(ExitStack):
                 self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class SortedFileWriter(ExitStack, ABC):
+class SortedFileWriter(ExitStack):
     """Writes a file anew from an older one, from rows that are added, and without keys that are forgotten.
 
     `added` is the schema of added rows, whose first column is the key. Use it as a context manager. Until
@@ -211,15 +210,17 @@ class SortedFileWriter(ExitStack, ABC):
         """Leave out what the old file has of these m users. What is added for them stays."""
         self._forgotten.add(keys)
 
-    @abstractmethod
-    def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
-        """The new entries of the buckets `first` to `stop - 1`, ascending by key.
+    def _write(
+        self,
+        schema: pa.Schema,
+        merge: Callable[[pa.RecordBatch, NDArray[np.bool_], int, int], pa.RecordBatch],
+        entry_bytes: int,
+    ) -> int:
+        """Replace the old file; the number of the new entries, of about so many bytes each.
 
-        `old` are those of the old file, of which some are `gone`.
+        `merge` makes those of the buckets from one to before another, ascending by key, of the old ones, and
+        which of these are gone.
         """
-
-    def _write(self, schema: pa.Schema, entry_bytes: int) -> int:
-        """Replace the old file; the number of the new entries, of about so many bytes each."""
         entries = 0
         with (
             write_errors(self._path),
@@ -233,7 +234,7 @@ class SortedFileWriter(ExitStack, ABC):
                 old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
                 stored = joined(old, schema)
                 gone = np.isin(stored.column(KEY), self._forgotten.read(first, stop).column(KEY))
-                rows = self._merged(stored, gone, first, stop)
+                rows = merge(stored, gone, first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)
