@@ -60,7 +60,7 @@ class DiffedBatch:
 class Differ:
     """Compares batches in source order; it remembers which users had a row sent in this run.
 
-    With `full`, or without a snapshot, everything is sent. One that `looks` only finds out which rows are
+    Without a snapshot, everything is sent. One that `looks` only finds out which rows are
     sent: it gives no identifications. `final` is what differs in the end, where the whole source was read
     before. `splice` is that of `fingerprints_of`. The snapshot is of the layout's mode.
     """
@@ -68,7 +68,6 @@ class Differ:
     layout: Layout
     snapshot: Snapshot | None = None
     _: KW_ONLY
-    full: bool = False
     looks: bool = False
     final: FinalChanges | None = None
     splice: Splice | None = None
@@ -79,7 +78,7 @@ class Differ:
 
     def mark(self, keys: NDArray[np.uint64]) -> None:
         """Record that users of shape (m, w) had rows sent in this run, before the rows that come next."""
-        if self.snapshot is not None and not self.full:
+        if self.snapshot is not None:
             for column in with_owners(keys, self.snapshot).T:
                 self._sent.add(self.snapshot.find(column))
 
@@ -88,7 +87,7 @@ class Differ:
 
         A snapshot is sorted by key and an export isn't, so even a few rows are all over the file.
         """
-        at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot and not self.full else 0
+        at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot else 0
         gathered: list[Mapped] = []
         for mapped in map(self.hashed, batches):
             gathered.append(mapped)
@@ -107,7 +106,7 @@ class Differ:
 
     def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
         fingerprints = [mapped.fingerprints for mapped in batches if mapped.fingerprints is not None]
-        if self.snapshot is None or self.full:
+        if self.snapshot is None:
             for mapped, own in zip(batches, fingerprints, strict=True):
                 yield DiffedBatch(mapped, np.zeros(own.shape, np.bool_))
         elif batches:
