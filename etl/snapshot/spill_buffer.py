@@ -69,11 +69,11 @@ class SpillBuffer(ExitStack):
         return joined(pieces, self.schema)
 
     def parts(self) -> Iterator[pa.RecordBatch]:
-        """All rows, bucket by bucket, in parts that fit into memory; none without rows."""
+        """All rows, ascending by key and in their order, in parts that fit into memory; none without rows."""
         width = sum(field.type.byte_width for field in self.schema)
         for first, stop in bucket_ranges(self.rows * width, self._part_bytes):
             if (rows := self.read(first, stop)).num_rows:
-                yield rows
+                yield rows.take(pa.array(key_order(rows.column(0).to_numpy())))
 
     def _sort(self) -> None:
         """Sort what is held by bucket, and write it to the file."""
@@ -114,10 +114,8 @@ class DistinctUsers(ExitStack):
         """How many users there are, and how many of them are marked in each column."""
         users, marked = 0, np.zeros(self._columns, dtype=np.int64)
         for rows in self._rows.parts():
-            keys = rows.column(0).to_numpy()
-            order = key_order(keys)
-            starts = np.flatnonzero(group_starts(keys[order]))
-            packed = matrix(rows.column(1), np.dtype(np.uint8))[order]
+            starts = np.flatnonzero(group_starts(rows.column(0).to_numpy()))
+            packed = matrix(rows.column(1), np.dtype(np.uint8))
             together = np.bitwise_or.reduceat(packed, starts, axis=0)
             users += len(starts)
             marked += np.unpackbits(together, axis=1)[:, : self._columns].sum(axis=0, dtype=np.int64)
