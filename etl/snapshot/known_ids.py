@@ -83,7 +83,7 @@ class KnownIdsWriter(SortedFileWriter):
 
 
 class SeenUsers:
-    """The users that an export names: a bit for each entry of the snapshot, and one for devices alone.
+    """The users that an export names: a bit for each entry of the snapshot.
 
     A row of a device alone is about the user to whom the device is linked, so that user is seen, too. And a
     device isn't absent while its user is seen.
@@ -92,7 +92,6 @@ class SeenUsers:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._seen = BitSet(len(snapshot))
-        self._alone = BitSet(len(snapshot))
         self._new = KeyFilter()  # users whom the snapshot doesn't know, who may have devices that it knows
 
     def see(self, keys: NDArray[np.uint64]) -> None:
@@ -101,16 +100,12 @@ class SeenUsers:
         for column in positions:
             self._seen.add(column)
         if keys.shape[1] == 2:
-            self._alone.add(positions[0][names_device_alone(keys)])
+            owners = self._snapshot.owners_at(positions[0][names_device_alone(keys)])
+            self._seen.add(self._snapshot.find(owners[owners != 0]))
             self._new.add(keys[positions[0] < 0, 0])
 
     def absent(self, ids: KnownIds) -> Iterator[pa.RecordBatch]:
         """The ids of the users of the snapshot who weren't seen; in ascending order of keys, in batches."""
-        for part in self._snapshot.pieces() if len(self._alone) else ():
-            owners = owners_of(part.rows)
-            linked = np.flatnonzero(owners)
-            named = linked[self._alone.has(part.first + linked)]
-            self._seen.add(self._snapshot.find(owners[named]))
         for part in self._snapshot.pieces():
             owners = owners_of(part.rows)
             for start in range(0, len(part), _ROWS):
