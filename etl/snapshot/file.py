@@ -82,7 +82,8 @@ class Snapshot(SortedFile):
             positions[own] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
             whole = wholes[own]
-            same[own] = alike = hit & ((whole == 0) | (part.column(WHOLE)[at] == whole))
+            stored_wholes = part.rows.column(WHOLE).to_numpy()
+            same[own] = alike = hit & ((whole == 0) | (stored_wholes[at] == whole))
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
                 rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
@@ -111,7 +112,7 @@ class Snapshot(SortedFile):
         """The entries in doubt: it is unknown whether what was sent to these users arrived."""
         found = BitSet(len(self))
         for part in self.pieces():
-            found.add(part.first + np.flatnonzero(part.column(RUN) & IN_DOUBT))
+            found.add(part.first + np.flatnonzero(part.rows.column(RUN).to_numpy() & IN_DOUBT))
         return found
 
     def _filled(

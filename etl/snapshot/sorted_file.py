@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -50,11 +50,6 @@ class Partition:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def column(self, name: str) -> NDArray[Any]:
-        """The numbers of a column, shape (m,), not copied."""
-        numbers: NDArray[Any] = self.rows.column(name).to_numpy()
-        return numbers
 
     def search(self, needles: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The places of n ascending keys, and which of them are there; elsewhere the place has no meaning.
