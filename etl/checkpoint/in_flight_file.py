@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -96,7 +96,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         """Begin a file for requests of at most so many users; `kept` were in flight. Raises StateError."""
         self._path, self._unknown = path, mark.unknown
         self._free: list[int] = []
-        self._used = len(kept)
+        self._unused = count(len(kept))
         self._chunks = defaultdict[tuple[int, int], _ChunkSlots](_ChunkSlots)
         most = max([users, *(len(flight.keys) for flight in kept)])
         self._slot_bytes = -(-(_SLOT.size + most * _KEY_BYTES) // _BLOCK) * _BLOCK
@@ -129,8 +129,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         chunk = self._chunks[part.file, part.first]
         named = [flight.keys[:, 0] for flight in chunk.slots.values()]
         if not named or not keys_in(part.keys[:, 0], np.concatenate(named)).all():
-            number = self._free.pop() if self._free else self._used
-            self._used = max(self._used, number + 1)
+            number = self._free.pop() if self._free else next(self._unused)
             flight = Flight(part.file, part.first, part.stop, part.keys)
             try:
                 self._put(number, flight)

@@ -105,17 +105,17 @@ class Differ:
         return replace(mapped, fingerprints=own)
 
     def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
-        fingerprints = [mapped.fingerprints for mapped in batches if mapped.fingerprints is not None]
         if self.snapshot is None:
-            for mapped, own in zip(batches, fingerprints, strict=True):
-                yield DiffedBatch(mapped, np.zeros(own.shape, np.bool_))
+            for mapped in batches:
+                yield DiffedBatch(mapped, np.zeros((len(mapped.kept), len(self.layout.names)), np.bool_))
         elif batches:
             keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
             runs = [
                 np.full(len(mapped.kept), -1) if mapped.batch.runs is None else mapped.batch.runs[mapped.kept]
                 for mapped in batches
             ]
-            owned, own = with_owners(keys, self.snapshot), np.concatenate(fingerprints)
+            own = np.concatenate([one.fingerprints for one in batches if one.fingerprints is not None])
+            owned = with_owners(keys, self.snapshot)
             seen = compare(own, owned, self.snapshot, self.layout, np.concatenate(runs))
             stop = 0
             for mapped in batches:
@@ -166,13 +166,10 @@ class Differ:
             return identifications.slice(0, 0)
         if len(rows) < identifications.num_rows:
             identifications = identifications.take(pa.array(rows))
-        places = {group: place for place, group in enumerate(self.layout.compared)}
         columns, everything, cut = dict(value_columns(identifications)), np.arange(len(rows)), False
-        for group in self.layout.bundles:
-            if group.unrepeatable:
-                continue
-            own = slice(None) if self.layout.mode == "user" else [places[group]]
-            keep = whole | differing[:, own].any(axis=1)
+        groups = [group for group in self.layout.bundles if not group.unrepeatable]
+        for place, group in enumerate(groups):  # by property, the columns are of these
+            keep = whole | differing[:, 0 if self.layout.mode == "user" else place]
             if not keep.all():
                 cut, chosen = True, pa.array(everything, mask=~keep)
                 columns |= {path: columns[path].take(chosen) for path in columns.keys() & group.paths}

@@ -180,12 +180,11 @@ def fingerprints_of(
         mixed ^= mixed >> _HALF
         return np.where(there, np.maximum(mixed, _ONE), np.uint64(0)).reshape(-1, 1)
     fingerprints = np.empty((n, len(layout.names)), dtype=layout.dtype)
-    for place, column in enumerate(fingerprints.T):
-        if place < len(layout.compared):
-            total, there = _sums(columns, layout.compared[place].paths, n, splice)
-        else:
-            devices = identifications.column(LINK)
-            total, there = hash_texts(devices, salt_of(_LINKED)), valid_mask(devices)
+    if layout.paired:
+        columns[_LINKED] = identifications.column(LINK)
+    groups = [*(group.paths for group in layout.compared), *([(_LINKED,)] if layout.paired else [])]
+    for column, paths in zip(fingerprints.T, groups, strict=True):
+        total, there = _sums(columns, paths, n, splice)
         total ^= users
         total *= _LAST
         total >>= _HALF
