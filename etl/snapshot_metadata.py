@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: the run that wrote it, the way of hashing, and how many entries it has.
+"""What a snapshot says of itself: the run that wrote it, its kind and version, and how many entries it has.
 
 It is read without Arrow, which takes longer to import than all else that `status` does: an Arrow file ends
 with a table of flatbuffers that has the metadata and the places of all record batches.
@@ -15,8 +15,8 @@ from pathlib import Path
 from struct import iter_unpack, unpack, unpack_from
 from typing import Final
 
-# The versions of each kind of file: of its form, and of the rules in `snapshot.value_hashes`, which a list of
-# ids doesn't depend on. If one rule changed alone, all users would count as changed.
+# The versions of each kind of file: of its form, and of the rules in `snapshot.value_hashes`, on which a list
+# of ids doesn't depend. By other rules all users would count as changed, so such a snapshot is refused.
 _VERSIONS: Final = {"snapshot": (2, 2), "list of ids": (2, 1)}
 _METADATA: Final = b"propsync"
 _END: Final = "<i6s"  # the size of the footer, and the magic bytes

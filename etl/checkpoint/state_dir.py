@@ -78,10 +78,8 @@ class StateDir:
                     f"others can write to the state folder {self.path} (mode {mode})",
                     hint=f"chmod go-w {shlex.quote(str(self.path))}, or name a new folder with --state-dir",
                 )
-            with tempfile.TemporaryFile(dir=self.path) as probe:
+            with tempfile.TemporaryFile(dir=self.path) as probe:  # a run syncs its own files before it sends
                 probe.write(b"\0" * 4096)
-                probe.flush()
-                os.fsync(probe.fileno())
         except OSError as error:
             raise state_error(self.path, error) from error
 

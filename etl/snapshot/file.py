@@ -229,24 +229,19 @@ class SnapshotWriter(SortedFileWriter):
         del added  # a partition is large, and its rows are copied
         if rows.num_rows and self._unchanged is not None:
             rows = self._confirmed(rows, self._unchanged)
-        keys = rows.column(KEY).to_numpy()
-        emptied = np.isin(keys, self._emptied.read(first, stop).column(KEY))
-        at, known = places_in(keys, new.keys)
-        old, left = (
-            entries_in(rows.take(pa.array(places)), self._layout, names)
-            for places in (at[known], np.flatnonzero(gone))
-        )
-        self.changes += count_changes(new, known, old, left)
+        stay = entries_in(rows, self._layout, names)
+        emptied = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY))
+        at, known = places_in(stay.keys, new.keys)
+        self.changes += count_changes(new, known, stay.take(at[known]), stay.take(gone))
         if self._same and not gone.any() and not emptied.any():
             rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
         else:
-            stay = entries_in(rows, self._layout, names)
             stay = stay.without_fingerprints(gone | emptied).in_doubt(emptied)
             if gone.any():  # a device that is linked to another user stays
                 stay = stay.take(~gone if stay.owners is None else ~gone | (stay.owners != 0))
             at, known = places_in(stay.keys, new.keys)
-            rows, old = snapshot_rows(stay, self._layout, self._schema), stay.take(at[known])
-        fresh = with_old_values(new, known, old, unknown)
+            rows = snapshot_rows(stay, self._layout, self._schema)
+        fresh = with_old_values(new, known, stay.take(at[known]), unknown)
         return self._patched(rows, at, known, snapshot_rows(fresh, self._layout, self._schema))
 
     def _patched(
