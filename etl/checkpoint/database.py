@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import fields
 from functools import partial
@@ -47,8 +47,10 @@ COMMIT;
 """
 
 
-def create_database(path: Path, run: Sequence[object], past: Iterable[PastRun]) -> None:
-    """Replace any older file by a new one with this row of `run`, and past runs. Raises StateError.
+def create_database(
+    path: Path, run: Sequence[object], past: Iterable[PastRun], digests: Mapping[int, str]
+) -> None:
+    """Replace any older file by a new one with this row of `run`, past runs and digests. Raises StateError.
 
     Until the rename the old file is there, with all that was committed to it.
     """
@@ -63,6 +65,7 @@ def create_database(path: Path, run: Sequence[object], past: Iterable[PastRun]) 
             connection.executescript(_SCHEMA)
             connection.execute(f"INSERT INTO run VALUES ({', '.join('?' for _ in run)})", run)
             remember(connection, past)
+            connection.executemany("INSERT INTO digests VALUES (?, ?)", digests.items())
             # Now, as it has to be for one connection alone, and others may look once it has its name.
             connection.execute("PRAGMA journal_mode = WAL")
         sent_path(path).unlink(missing_ok=True)

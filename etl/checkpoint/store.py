@@ -59,9 +59,9 @@ class Progress:
 class Checkpoint(AbstractContextManager["Checkpoint"]):
     """An open checkpoint file. Use it as a context manager; one thread at a time."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = connection
+        self._connection = connect(path)
         self._sent = SentFile(sent_path(path))
 
     @classmethod
@@ -75,15 +75,17 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         run_id: str | None = None,
         about: Mapping[str, Any] | None = None,
         past: Sequence[PastRun] = (),
+        digests: Mapping[int, str] | None = None,
     ) -> Self:
         """Replace any older checkpoint by a new one, which has the run from the first moment on.
 
-        `past` is what the older one remembered. Raises StateError.
+        `past` is what the older one remembered, `digests` are known of whole files. Raises StateError.
         """
         texts = [json.dumps(plain, sort_keys=True) for plain in (identity, about or {})]
         run = (texts[0], time.time(), 0, 0, run_id or uuid4().hex, number, base, texts[1], 0)
-        create_database(path, run, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
-        return cls(path, connect(path))
+        latest = sorted(past, key=lambda one: one.number)[-MOST_PAST:]
+        create_database(path, run, latest, digests or {})
+        return cls(path)
 
     @classmethod
     @contextmanager
@@ -120,7 +122,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         if path.stat().st_size == 0:
             # SQLite would take it for a new one, and drop the log beside it.
             raise stale_checkpoint(path, "is damaged: it is empty")
-        checkpoint = cls(copy or path, connect(copy or path))
+        checkpoint = cls(copy or path)
         checkpoint._sent = SentFile(sent_path(path))
         with ExitStack() as stack:
             stack.callback(checkpoint._connection.close)
@@ -259,7 +261,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def keep_digests(self, digests: Mapping[int, str]) -> None:
         """Remember digests of whole files, by their number. Any thread may call it. Raises StateError."""
-        with Checkpoint(self._path, connect(self._path)) as own, own._writing() as connection:
+        with Checkpoint(self._path) as own, own._writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", digests.items())
 
     def digests(self) -> dict[int, str]:

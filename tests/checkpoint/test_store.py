@@ -195,7 +195,9 @@ ABOUT = {"endpoint": "http://here", "files": 1, "counts": True, "resent": False}
 def test_a_finished_run_is_remembered_by_the_next_one(path: Path) -> None:
     older = PastRun("http://there", resent=True, rows=3, number=1, counted=False, marks=("x", None))
     identity = {"source": [["a.csv", 5, None, "x"], ["b.csv", 6, None, "y"]]}
-    with Checkpoint.create(path, identity, number=2, about=ABOUT, past=[older]) as checkpoint:
+    begun = Checkpoint.create(path, identity, number=2, about=ABOUT, past=[older], digests={0: "early"})
+    with begun as checkpoint:
+        assert checkpoint.digests() == {0: "early"}
         # Rows of further files are users who left.
         checkpoint.commit([committed(1, 10), committed(1, 2, file=1)], Tally(), 0.0)
         checkpoint.keep_digests({0: "abc"})
@@ -260,6 +262,6 @@ def test_one_of_another_version_or_without_all_that_it_needs_is_refused(
 def test_a_new_file_has_a_log_before_anybody_can_look(tmp_path: Path) -> None:
     """To switch a file to a log takes it alone: whoever looks just then, or the run itself, would fail."""
     path = tmp_path / "checkpoint.sqlite"
-    create_database(path, range(9), ())
+    create_database(path, range(9), (), {})
     assert path.read_bytes()[18:20] == b"\x02\x02"  # the versions of the format: with a log
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
