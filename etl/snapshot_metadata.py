@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: the run that wrote it, the way of hashing, and how many entries it has.
+"""What a snapshot says of itself: the run that wrote it, its kind and version, and how many entries it has.
 
 It is read without Arrow, which takes longer to import than all else that `status` does: an Arrow file ends
 with a table of flatbuffers that has the metadata and the places of all record batches.
@@ -15,12 +15,9 @@ from pathlib import Path
 from struct import iter_unpack, unpack, unpack_from
 from typing import Final
 
-SNAPSHOT_VERSION: Final = 2  # 1 had neither doubts nor links, so it is read as one without any
-# Versions of the rules in `snapshot.value_hashes`. The first one took times by their numbers, floats by
-# their doubles, and rare types by their JSON text. A snapshot keeps the version that it began with, or all
-# its users would count as changed.
-FIRST_HASHING: Final = 1
-NEWEST_HASHING: Final = 2
+# The versions of each kind of file: of its form, and of the rules in `snapshot.value_hashes`, on which a list
+# of ids doesn't depend. By other rules all users would count as changed, so such a snapshot is refused.
+_VERSIONS: Final = {"snapshot": (2, 2), "list of ids": (2, 1)}
 _METADATA: Final = b"propsync"
 _END: Final = "<i6s"  # the size of the footer, and the magic bytes
 
@@ -38,33 +35,46 @@ class SnapshotHeader:
 
 @dataclass(frozen=True, slots=True)
 class FileMetadata:
-    """The metadata of a file; `kind` is the kind of file; `mode`, `names` and `hashing` are a layout's."""
+    """The metadata of a file; `kind` is the kind of file; `mode` and `names` are a layout's."""
 
     kind: str
     header: SnapshotHeader
     mode: str = ""
     names: Sequence[str] = ()
-    hashing: int = FIRST_HASHING  # of files that don't say it
 
     def pack(self) -> dict[bytes, bytes]:
         """The metadata as Arrow stores it."""
-        plain = asdict(self)
+        version, hashing = _VERSIONS[self.kind]
+        plain = {"version": version, "hashing": hashing, **asdict(self)}
         plain["stamp"] = plain.pop("header")
-        return {_METADATA: json.dumps({"version": SNAPSHOT_VERSION, **plain}, sort_keys=True).encode()}
+        return {_METADATA: json.dumps(plain, sort_keys=True).encode()}
 
     @staticmethod
-    def unpack(packed: Mapping[bytes, bytes]) -> FileMetadata | None:
-        """The metadata; None if a newer version wrote it. Raises KeyError, TypeError or ValueError."""
+    def unpack(packed: Mapping[bytes, bytes], kind: str) -> FileMetadata:
+        """The metadata of a file of this kind.
+
+        Raises OtherFormatError, or KeyError, TypeError or ValueError where it is no metadata at all.
+        """
         plain = json.loads(packed[_METADATA])
-        if int(plain.pop("version")) > SNAPSHOT_VERSION or int(plain.get("hashing", 1)) > NEWEST_HASHING:
-            return None
+        found = (int(plain.pop("version")), int(plain.pop("hashing", 1)))
+        if plain["kind"] != kind:
+            raise OtherFormatError(f"is not a {kind} of propsync, but a {plain['kind']}", "")
+        if found > _VERSIONS[kind]:
+            raise OtherFormatError("was written by a newer propsync", "update propsync, or ")
+        if found < _VERSIONS[kind]:
+            raise OtherFormatError("was written by an older propsync", "")
         return FileMetadata(header=SnapshotHeader(**plain.pop("stamp")), **plain)
 
 
-def read_metadata(path: Path) -> tuple[FileMetadata | None, int]:
-    """The metadata of a file (None as in `unpack`) and the number of its entries.
+class OtherFormatError(Exception):
+    """A file is whole, but can't be used: why, and what can be done before it is deleted ("" for nothing)."""
 
-    Raises OSError, and struct.error or another Exception of Python's own where it is not such a file.
+
+def read_metadata(path: Path) -> tuple[FileMetadata, int]:
+    """The metadata of a snapshot and the number of its entries.
+
+    Raises OSError, and struct.error or another Exception of Python's own where it is not a snapshot that can
+    be used.
     """
     with path.open("rb") as file:
         end = file.seek(-10, os.SEEK_END)
@@ -83,7 +93,7 @@ def read_metadata(path: Path) -> tuple[FileMetadata | None, int]:
             message = file.read(length)
             rows = _fields(message, _fields(message, 8)[2])[0]
             entries += unpack_from("<q", message, rows)[0] if rows else 0
-    return FileMetadata.unpack(packed), entries
+    return FileMetadata.unpack(packed, "snapshot"), entries
 
 
 def _fields(data: bytes, at: int) -> list[int]:

@@ -20,13 +20,15 @@ _PRIVATE: Final = 0o600
 _ENDING: Final = ".tmp"  # which no collector of `*.prom` or `*.html` picks up
 
 
-def replacing_file(path: Path, *, durable: bool = True) -> AbstractContextManager[IO[bytes]]:
+def replacing_file(
+    path: Path, *, durable: bool = True, before: Callable[[], None] | None = None
+) -> AbstractContextManager[IO[bytes]]:
     """Write a new file for `path` that only its owner can read; it replaces the old one if nothing fails.
 
-    A `durable` one outlives a power cut. Raises StateError where it can't be written. The old file is
-    untouched then.
+    A `durable` one outlives a power cut. `before` is called when it is whole, just before it replaces the
+    old one. Raises StateError where it can't be written. The old file is untouched then.
     """
-    return _replacing(path, fresh_name(path), partial(state_error, path), durable=durable)
+    return _replacing(path, fresh_name(path), partial(state_error, path), durable=durable, before=before)
 
 
 def replacing_output(path: Path, *, private: bool = False) -> AbstractContextManager[IO[bytes]]:
@@ -110,6 +112,7 @@ def _replacing(
     *,
     mode: int = _PRIVATE,
     durable: bool = False,
+    before: Callable[[], None] | None = None,
 ) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(create_private(fresh, mode), "wb") as file:
@@ -117,6 +120,8 @@ def _replacing(
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        if before is not None:
+            before()
         fresh.replace(path)
         if durable:
             sync_folder(path.parent)

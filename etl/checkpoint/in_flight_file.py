@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +36,6 @@ _MAGIC: Final = b"prsyfly1"
 _HEAD: Final = struct.Struct("<8sII")  # the magic bytes, and length and checksum of a JSON object
 _SLOT: Final = struct.Struct("<IIIIQQ")  # checksum, keys, width, file, first, stop
 _NUMBERS: Final = struct.Struct("<QQQ")
-_NUMBER: Final = struct.Struct("<Q")
 _BLOCK: Final = 4096  # bytes of the header; those of a slot are a multiple of it
 _OPEN, _COMMITS, _FINISHED = 4000, 4008, 4016  # places of these numbers in the header
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -96,7 +95,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         """Begin a file for requests of at most so many users; `kept` were in flight. Raises StateError."""
         self._path, self._unknown = path, mark.unknown
         self._free: list[int] = []
-        self._used = len(kept)
+        self._unused = count(len(kept))
         self._chunks = defaultdict[tuple[int, int], _ChunkSlots](_ChunkSlots)
         most = max([users, *(len(flight.keys) for flight in kept)])
         self._slot_bytes = -(-(_SLOT.size + most * _KEY_BYTES) // _BLOCK) * _BLOCK
@@ -119,7 +118,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
                 refused = (one for one in self._chunks.values() if not one.arrived and not one.requests)
                 for number in chain.from_iterable(chunk.slots for chunk in refused):
                     self._put(number, None)
-                self._write(_NUMBER.pack(0), _OPEN)
+                self._write(bytes(8), _OPEN)
                 os.fsync(self._file)
         finally:
             os.close(self._file)
@@ -129,8 +128,7 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
         chunk = self._chunks[part.file, part.first]
         named = [flight.keys[:, 0] for flight in chunk.slots.values()]
         if not named or not keys_in(part.keys[:, 0], np.concatenate(named)).all():
-            number = self._free.pop() if self._free else self._used
-            self._used = max(self._used, number + 1)
+            number = self._free.pop() if self._free else next(self._unused)
             flight = Flight(part.file, part.first, part.stop, part.keys)
             try:
                 self._put(number, flight)
@@ -163,21 +161,18 @@ class InFlightFile(AbstractContextManager["InFlightFile"]):
                 found, gone = self._chunks.get(place, _ChunkSlots()), chunk.keys[:, 0]
                 for lists in (found.arrived, found.inherited):
                     lists[:] = [stay for keys in lists if len(stay := without_users(keys, gone))]
-                for number, flight in list(found.slots.items()):
+                for number, flight in found.slots.items():
                     left = found.slots[number] = replace(flight, keys=without_users(flight.keys, gone))
                     self._put(number, left if len(left.keys) else None)
-                    if not len(left.keys):
-                        del found.slots[number]
-                        self._free.append(number)
             if chunk.held is None and place in self._chunks:
                 self._free += self._chunks.pop(place).slots
-            self._write(_NUMBER.pack(commits), _COMMITS)
+            self._write(commits.to_bytes(8, "little"), _COMMITS)
 
     def finished(self) -> None:
         """The run is finished."""
         self._chunks.clear()
         with suppress(OSError):
-            self._write(_NUMBER.pack(1), _FINISHED)
+            self._write((1).to_bytes(8, "little"), _FINISHED)
 
     def _put(self, number: int, flight: Flight | None) -> None:
         data = bytes(_SLOT.size) if flight is None else _pack(flight)

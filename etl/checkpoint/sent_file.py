@@ -49,7 +49,7 @@ class SentFile:
     """The file at `path`, made when it is needed. `end` is where what is committed ends.
 
     A row of the table `sent` is: file, first row, number of rows, bytes of a fingerprint, of all keys, of all
-    fingerprints, end, place. Rows of older versions have the arrays in place of their bytes, and no place.
+    fingerprints, end, place.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,13 +115,12 @@ class SentFile:
 
         with ExitStack() as stack:
             opened: IO[bytes] | None = None
-            for file, first, count, width, keys, prints, end, place in rows:
-                if place is not None:
-                    opened = opened or stack.enter_context(self._path.open("rb", buffering=0))
-                    size, both = keys, os.pread(opened.fileno(), keys + prints, place)
-                    keys, prints = both[:size], both[size:]
-                numbers = np.frombuffer(prints, np.dtype(f"<u{width}")).reshape(count, -1)
-                yield SentEntries(file, first, np.frombuffer(keys, "<u8").reshape(count, -1), numbers, end)
+            for file, first, count, width, key_bytes, print_bytes, end, place in rows:
+                opened = opened or stack.enter_context(self._path.open("rb", buffering=0))
+                both = os.pread(opened.fileno(), key_bytes + print_bytes, place)
+                keys = np.frombuffer(both[:key_bytes], "<u8").reshape(count, -1)
+                prints = np.frombuffer(both[key_bytes:], f"<u{width}").reshape(count, -1)
+                yield SentEntries(file, first, keys, prints, end)
 
     def remove(self) -> None:
         """Remove it, as far as that is possible: nothing of it counts any more."""

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shlex
 import stat
 import time
@@ -30,9 +29,6 @@ RejectKey: TypeAlias = tuple[object, object, object]
 
 _TRIES: Final = 10  # to get the lock
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-# Names of unfinished files of earlier versions, with the letters of the module tempfile; not all digits: a
-# date.
-_OLD_DRAFT: Final = re.compile(r"rejects\.ndjson(?!_|\d{8})[a-z0-9_]{8}")
 
 
 class StateDir:
@@ -82,10 +78,8 @@ class StateDir:
                     f"others can write to the state folder {self.path} (mode {mode})",
                     hint=f"chmod go-w {shlex.quote(str(self.path))}, or name a new folder with --state-dir",
                 )
-            with tempfile.TemporaryFile(dir=self.path) as probe:
+            with tempfile.TemporaryFile(dir=self.path) as probe:  # a run syncs its own files before it sends
                 probe.write(b"\0" * 4096)
-                probe.flush()
-                os.fsync(probe.fileno())
         except OSError as error:
             raise state_error(self.path, error) from error
 
@@ -111,12 +105,10 @@ class StateDir:
             except OSError as error:
                 raise state_error(self.lock, error) from error
             files = (self.rejects, self.kept_rejects, self.snapshot, self.ids, self.plans, self.progress)
-            drafts = {fresh_name(path).name for path in (*files, self.path / JOB_NOTES)}
+            left = [self.progress, *map(fresh_name, (*files, self.path / JOB_NOTES))]  # of a killed process
             with suppress(OSError):
-                self.progress.unlink(missing_ok=True)  # of a killed process
-                for path in self.path.iterdir():
-                    if path.name in drafts or _OLD_DRAFT.fullmatch(path.name):
-                        path.unlink()
+                for path in left:
+                    path.unlink(missing_ok=True)
             yield lock.fileno()
 
     def holder(self) -> str | None:

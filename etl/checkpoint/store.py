@@ -18,16 +18,10 @@ from uuid import uuid4
 
 import orjson
 
+from ..errors import StateError
 from ..state_files import is_there, state_error
 from ..tally import HeldRows, RowRange, Tally
-from .database import (
-    COUNTS,
-    connect,
-    create_database,
-    sent_path,
-    stale_checkpoint,
-    verify_database,
-)
+from .database import COUNTS, connect, create_database, sent_path, stale_checkpoint, verify_database
 from .past_runs import MOST_PAST, PastRun, mark_of, read_past, remember
 from .sent_file import SentEntries, SentFile, by_end
 
@@ -65,9 +59,9 @@ class Progress:
 class Checkpoint(AbstractContextManager["Checkpoint"]):
     """An open checkpoint file. Use it as a context manager; one thread at a time."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = connection
+        self._connection = connect(path)
         self._sent = SentFile(sent_path(path))
 
     @classmethod
@@ -81,21 +75,17 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         run_id: str | None = None,
         about: Mapping[str, Any] | None = None,
         past: Sequence[PastRun] = (),
+        digests: Mapping[int, str] | None = None,
     ) -> Self:
         """Replace any older checkpoint by a new one, which has the run from the first moment on.
 
-        `past` is what the older one remembered. Raises StateError.
+        `past` is what the older one remembered, `digests` are known of whole files. Raises StateError.
         """
         texts = [json.dumps(plain, sort_keys=True) for plain in (identity, about or {})]
-
-        def fill(connection: sqlite3.Connection) -> None:
-            run = (texts[0], time.time(), run_id or uuid4().hex, number, base, texts[1])
-            connection.execute("INSERT INTO run VALUES (?, ?, 0, 0, ?, ?, ?, ?, 0)", run)
-            connection.execute(f"INSERT INTO tally VALUES ({', '.join('0' for _ in COUNTS)})")
-            remember(connection, sorted(past, key=lambda one: one.number)[-MOST_PAST:])
-
-        create_database(path, fill)
-        return cls(path, connect(path))
+        run = (texts[0], time.time(), 0, 0, run_id or uuid4().hex, number, base, texts[1], 0)
+        latest = sorted(past, key=lambda one: one.number)[-MOST_PAST:]
+        create_database(path, run, latest, digests or {})
+        return cls(path)
 
     @classmethod
     @contextmanager
@@ -132,7 +122,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         if path.stat().st_size == 0:
             # SQLite would take it for a new one, and drop the log beside it.
             raise stale_checkpoint(path, "is damaged: it is empty")
-        checkpoint = cls(copy or path, connect(copy or path))
+        checkpoint = cls(copy or path)
         checkpoint._sent = SentFile(sent_path(path))
         with ExitStack() as stack:
             stack.callback(checkpoint._connection.close)
@@ -156,11 +146,12 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def progress(self) -> Progress:
         """The state of the run."""
-        query = "SELECT finished, identity, about, began, seconds, id, number, base, commits FROM run"
+        own = "finished, identity, about, began, seconds, id, number, base, commits"
         with self._reading() as connection:
-            finished, identity, about, *rest = connection.execute(query).fetchone()
-            tally = Tally(*connection.execute(f"SELECT {', '.join(COUNTS)} FROM tally").fetchone())
+            row = connection.execute(f"SELECT {own}, {', '.join(COUNTS)} FROM run, tally").fetchone()
+            finished, identity, about, *rest = row[: -len(COUNTS)]
             ended = (finished == _FINISHED, finished == _COMPLETE)
+            tally = Tally(*row[-len(COUNTS) :])
             return Progress(json.loads(identity), json.loads(about), tally, *ended, *rest)
 
     def committed(self) -> Iterator[RowRange]:
@@ -270,7 +261,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def keep_digests(self, digests: Mapping[int, str]) -> None:
         """Remember digests of whole files, by their number. Any thread may call it. Raises StateError."""
-        with closing(connect(self._path)) as own, self._writing(own) as connection:
+        with Checkpoint(self._path) as own, own._writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?)", digests.items())
 
     def digests(self) -> dict[int, str]:
@@ -294,8 +285,7 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
 
     def unchanged(self) -> bytes | None:
         """The set of users that the run found unchanged; None while that is unknown."""
-        row = next(self._rows("SELECT data FROM unchanged"), None)
-        return None if row is None else bytes(row[0])
+        return next((data for (data,) in self._rows("SELECT data FROM unchanged")), None)
 
     def past(self) -> tuple[PastRun, ...]:
         """The last finished run to each endpoint, this one among them if it is finished."""
@@ -316,11 +306,11 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         with self._writing() as connection:
             connection.execute("UPDATE run SET finished = ?", (_FINISHED,))
             remember(connection, this)
-        with suppress(sqlite3.Error):
-            self._connection.execute("DELETE FROM sent")
+        with suppress(StateError):
+            with self._writing() as connection:
+                connection.execute("DELETE FROM sent")
+                connection.execute("DELETE FROM unchanged")
             self._sent.remove()
-            for statement in ("DELETE FROM unchanged", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                self._connection.execute(statement)
 
     def _as_past(self) -> list[PastRun]:
         """This run as a past one; nothing where it has no description of its job."""
@@ -336,11 +326,10 @@ class Checkpoint(AbstractContextManager["Checkpoint"]):
         return [PastRun(about["endpoint"], about["resent"], rows, progress.number, counted, marks)]
 
     @contextmanager
-    def _writing(self, connection: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction. Raises StateError."""
-        connection = connection or self._connection
         try:
-            with connection:  # which commits, or rolls back
+            with self._connection as connection:  # which commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
         except sqlite3.Error as error:
@@ -365,11 +354,5 @@ def past_of(path: Path) -> tuple[PastRun, ...]:
 
     Raises StaleCheckpointError where it can't be read.
     """
-    log = path.with_name(path.name + "-wal")
-    if not (log.exists() and log.stat().st_size):
-        # A file without a log isn't being written, so SQLite needs no files beside it.
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as connection:
-            return read_past(connection)
     with Checkpoint.look(path) as found:
         return () if found is None else found.past()

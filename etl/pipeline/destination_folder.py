@@ -39,9 +39,7 @@ def look_at_snapshot(path: Path) -> tuple[FileMetadata, int] | None:
     if not is_there(path):
         return None
     with suppress(Exception):  # damaged, or unusual: the message is that of whoever would use it
-        metadata, entries = read_metadata(path)
-        if metadata is not None and metadata.kind == "snapshot":
-            return metadata, entries
+        return read_metadata(path)
     from ..snapshot import Snapshot
 
     with Snapshot(path) as snapshot:

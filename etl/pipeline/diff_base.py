@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -220,8 +220,7 @@ def open_diff_base(about: Job | JobFacts, folder: StateDir, *, full: bool = Fals
             warning = Warned("other_snapshot", f"the snapshot {problem}: everything counts as new")
             yield DiffBase(layout, None, full, number, (warning,))
         else:
-            hashing = layout.hashing if snapshot is None else snapshot.hashing
-            yield DiffBase(replace(layout, hashing=hashing), snapshot, full, number)
+            yield DiffBase(layout, snapshot, full, number)
 
 
 @contextmanager

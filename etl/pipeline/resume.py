@@ -259,7 +259,7 @@ class RunOpening:
 
     def _new_checkpoint(self, base: DiffBase) -> Checkpoint:
         keep_rejects(self.source, self.folder)
-        checkpoint = Checkpoint.create(
+        return Checkpoint.create(
             self.folder.checkpoint,
             self.expected,
             number=self.same.number if self.same else self.number,
@@ -267,9 +267,8 @@ class RunOpening:
             run_id=self.same.run_id if self.same else None,
             about=asdict(self.facts),
             past=self.past,
+            digests=self.digests,
         )
-        checkpoint.keep_digests(self.digests)
-        return checkpoint
 
     def _same_run(self) -> RunMark | None:
         """The mark of the lost run, if this one would send the same, byte for byte."""

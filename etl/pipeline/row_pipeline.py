@@ -303,7 +303,8 @@ class RowPipeline:
         base, splice = self.diff_base, self.rows.splice
         if base.layout is None:
             return None
-        return Differ(base.layout, base.snapshot, full=base.full, looks=looks, final=final, splice=splice)
+        snapshot = None if base.full else base.snapshot
+        return Differ(base.layout, snapshot, looks=looks, final=final, splice=splice)
 
 
 def _by_range(

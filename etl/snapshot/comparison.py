@@ -18,7 +18,7 @@ from ..subject import device_keys, names_device_alone, subject_of
 from .bit_set import BitSet, KeyFilter
 from .fingerprints import LINK, owner_hashes
 from .snapshot_entries import added_schema, entries_in, last_fingerprints, required_field
-from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column, group_starts, key_order
+from .spill_buffer import KEY_FIELD, SpillBuffer, binary_column, group_starts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,8 +223,6 @@ class FinalChanges(ExitStack):
         for rows in self._owners.parts():
             # What is sent to one user of a shared entry doesn't decide what another one has.
             keys, owners = (column.to_numpy() for column in rows.columns)
-            order = key_order(keys)
-            keys, owners = keys[order], owners[order]
             shared = self._snapshot.find(keys[group_starts(owners) & ~group_starts(keys)])
             for column in np.flatnonzero(~self._every):
                 self._differs[column].add(shared)

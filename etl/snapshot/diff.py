@@ -60,7 +60,7 @@ class DiffedBatch:
 class Differ:
     """Compares batches in source order; it remembers which users had a row sent in this run.
 
-    With `full`, or without a snapshot, everything is sent. One that `looks` only finds out which rows are
+    Without a snapshot, everything is sent. One that `looks` only finds out which rows are
     sent: it gives no identifications. `final` is what differs in the end, where the whole source was read
     before. `splice` is that of `fingerprints_of`. The snapshot is of the layout's mode.
     """
@@ -68,7 +68,6 @@ class Differ:
     layout: Layout
     snapshot: Snapshot | None = None
     _: KW_ONLY
-    full: bool = False
     looks: bool = False
     final: FinalChanges | None = None
     splice: Splice | None = None
@@ -79,7 +78,7 @@ class Differ:
 
     def mark(self, keys: NDArray[np.uint64]) -> None:
         """Record that users of shape (m, w) had rows sent in this run, before the rows that come next."""
-        if self.snapshot is not None and not self.full:
+        if self.snapshot is not None:
             for column in with_owners(keys, self.snapshot).T:
                 self._sent.add(self.snapshot.find(column))
 
@@ -88,7 +87,7 @@ class Differ:
 
         A snapshot is sorted by key and an export isn't, so even a few rows are all over the file.
         """
-        at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot and not self.full else 0
+        at_once = min(len(self.snapshot) // _SHARE, _MOST) if self.snapshot else 0
         gathered: list[Mapped] = []
         for mapped in map(self.hashed, batches):
             gathered.append(mapped)
@@ -106,17 +105,17 @@ class Differ:
         return replace(mapped, fingerprints=own)
 
     def _together(self, batches: list[Mapped]) -> Iterator[DiffedBatch]:
-        fingerprints = [mapped.fingerprints for mapped in batches if mapped.fingerprints is not None]
-        if self.snapshot is None or self.full:
-            for mapped, own in zip(batches, fingerprints, strict=True):
-                yield DiffedBatch(mapped, np.zeros(own.shape, np.bool_))
+        if self.snapshot is None:
+            for mapped in batches:
+                yield DiffedBatch(mapped, np.zeros((len(mapped.kept), len(self.layout.names)), np.bool_))
         elif batches:
             keys = np.concatenate([user_keys(mapped.identifications) for mapped in batches])
             runs = [
                 np.full(len(mapped.kept), -1) if mapped.batch.runs is None else mapped.batch.runs[mapped.kept]
                 for mapped in batches
             ]
-            owned, own = with_owners(keys, self.snapshot), np.concatenate(fingerprints)
+            own = np.concatenate([one.fingerprints for one in batches if one.fingerprints is not None])
+            owned = with_owners(keys, self.snapshot)
             seen = compare(own, owned, self.snapshot, self.layout, np.concatenate(runs))
             stop = 0
             for mapped in batches:
@@ -167,13 +166,10 @@ class Differ:
             return identifications.slice(0, 0)
         if len(rows) < identifications.num_rows:
             identifications = identifications.take(pa.array(rows))
-        places = {group: place for place, group in enumerate(self.layout.compared)}
         columns, everything, cut = dict(value_columns(identifications)), np.arange(len(rows)), False
-        for group in self.layout.bundles:
-            if group.unrepeatable:
-                continue
-            own = slice(None) if self.layout.mode == "user" else [places[group]]
-            keep = whole | differing[:, own].any(axis=1)
+        groups = [group for group in self.layout.bundles if not group.unrepeatable]
+        for place, group in enumerate(groups):  # by property, the columns are of these
+            keep = whole | differing[:, 0 if self.layout.mode == "user" else place]
             if not keep.all():
                 cut, chosen = True, pa.array(everything, mask=~keep)
                 columns |= {path: columns[path].take(chosen) for path in columns.keys() & group.paths}

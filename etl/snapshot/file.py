@@ -7,7 +7,7 @@ is read. The writer makes a new one of the old one and what was accepted since, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +38,6 @@ from .spill_buffer import (
     KEY_FIELD,
     SpillBuffer,
     binary_column,
-    lowest_keys,
     places_in,
     raw_values,
 )
@@ -50,14 +49,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Fingerprints
-    from .bit_set import BitSet
     from .fingerprints import Layout
 
 
 class Snapshot(SortedFile):
     """An open snapshot. Use it as a context manager; one thread at a time.
 
-    `mode` and `hashing` are those of the layout it was made with, `names` are its columns of fingerprints.
+    `mode` is that of the layout it was made with, `names` are its columns of fingerprints.
     """
 
     kind = "snapshot"
@@ -65,9 +63,8 @@ class Snapshot(SortedFile):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.mode = cast("Literal['property', 'user']", self.metadata.mode)
+        self.mode = self.metadata.mode
         self.header = self.metadata.header
-        self.hashing = self.metadata.hashing
         self.names = tuple(self.metadata.names)
 
     def look_up(
@@ -85,7 +82,8 @@ class Snapshot(SortedFile):
             positions[own] = np.where(hit, at + part.first, -1)
             # All fingerprints that count are as in the entry, or none is given.
             whole = wholes[own]
-            same[own] = alike = hit & ((whole == 0) | (part.column(WHOLE)[at] == whole))
+            stored_wholes = part.rows.column(WHOLE).to_numpy()
+            same[own] = alike = hit & ((whole == 0) | (stored_wholes[at] == whole))
             if layout.mode == "property" and len(other := np.flatnonzero(hit & ~alike)):
                 rest.append(own[other])
                 values.append(self.values_at(part.rows.column(PRINTS), at[other]))
@@ -114,7 +112,7 @@ class Snapshot(SortedFile):
         """The entries in doubt: it is unknown whether what was sent to these users arrived."""
         found = BitSet(len(self))
         for part in self.pieces():
-            found.add(part.first + np.flatnonzero(part.column(RUN) & IN_DOUBT))
+            found.add(part.first + np.flatnonzero(part.rows.column(RUN).to_numpy() & IN_DOUBT))
         return found
 
     def _filled(
@@ -131,13 +129,13 @@ class Snapshot(SortedFile):
         return found
 
 
-def snapshot_schema(layout: Layout, header: SnapshotHeader, hashing: int) -> pa.Schema:
+def snapshot_schema(layout: Layout, header: SnapshotHeader) -> pa.Schema:
     """A snapshot's columns, with its metadata."""
     whole = required_field(WHOLE, pa.from_numpy_dtype(layout.dtype))
     fields = [KEY_FIELD, required_field(RUN, pa.uint32()), whole]
     fields += [required_field(OWNER, pa.uint64())] if layout.paired else []
     fields += [added_schema(layout).field(PRINTS)] if layout.mode == "property" else []
-    return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names, hashing).pack())
+    return pa.schema(fields, FileMetadata(Snapshot.kind, header, layout.mode, layout.names).pack())
 
 
 def snapshot_rows(entries: SnapshotEntries, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
@@ -173,8 +171,7 @@ class SnapshotWriter(SortedFileWriter):
         self.changes = np.zeros((3, len(layout.names)), dtype=np.int64)
         self._emptied = self.enter_context(SpillBuffer(path, pa.schema([KEY_FIELD])))
         self._unchanged = unchanged
-        # Fingerprints that stay are those of the old one; new ones were made to be compared with it.
-        self._schema = snapshot_schema(layout, header, layout.hashing if old is None else old.hashing)
+        self._schema = snapshot_schema(layout, header)
         # Whether rows that stay do so as they are: a job counts the same columns as long as it is the same.
         self._same = (
             old is not None
@@ -222,49 +219,37 @@ class SnapshotWriter(SortedFileWriter):
 
     def finish(self) -> int:
         """Write the new snapshot in place of the old one; the number of its entries."""
-        return self._write(self._schema, 16 + self._layout.dtype.itemsize * len(self._layout.names))
+        size = 16 + self._layout.dtype.itemsize * len(self._layout.names)
+        return self._write(self._schema, self._merged, size)
 
-    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        added = self._added.read(first, stop)
+    def _merged(self, rows: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
+        added, names = self._added.read(first, stop), self._old.names if self._old else self._layout.names
         new = entries_in(added, self._layout, self._layout.names)
         new, unknown = last_fingerprints(new, self._layout.cumulative)
         del added  # a partition is large, and its rows are copied
-        if self._old is None:
-            nobody = new.take(np.empty(0, np.int64))
-            self.changes += count_changes(new, np.zeros(len(new), np.bool_), nobody, nobody)
-            return snapshot_rows(new, self._layout, self._schema)
-        rows, names = self._old.between(*lowest_keys(first, stop)), self._old.names
         if rows.num_rows and self._unchanged is not None:
             rows = self._confirmed(rows, self._unchanged)
-        keys = rows.column(KEY).to_numpy()
-        gone, emptied = (
-            np.isin(keys, buffer.read(first, stop).column(KEY).to_numpy())
-            for buffer in (self._forgotten, self._emptied)
-        )
-        at, known = places_in(keys, new.keys)
-        old, left = (
-            entries_in(rows.take(pa.array(places)), self._layout, names)
-            for places in (at[known], np.flatnonzero(gone))
-        )
-        self.changes += count_changes(new, known, old, left)
+        stay = entries_in(rows, self._layout, names)
+        emptied = np.isin(stay.keys, self._emptied.read(first, stop).column(KEY))
+        at, known = places_in(stay.keys, new.keys)
+        self.changes += count_changes(new, known, stay.take(at[known]), stay.take(gone))
         if self._same and not gone.any() and not emptied.any():
             rows = pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
         else:
-            stay = entries_in(rows, self._layout, names)
             stay = stay.without_fingerprints(gone | emptied).in_doubt(emptied)
             if gone.any():  # a device that is linked to another user stays
                 stay = stay.take(~gone if stay.owners is None else ~gone | (stay.owners != 0))
             at, known = places_in(stay.keys, new.keys)
-            rows, old = snapshot_rows(stay, self._layout, self._schema), stay.take(at[known])
-        fresh = with_old_values(new, known, old, unknown)
+            rows = snapshot_rows(stay, self._layout, self._schema)
+        fresh = with_old_values(new, known, stay.take(at[known]), unknown)
         return self._patched(rows, at, known, snapshot_rows(fresh, self._layout, self._schema))
 
     def _patched(
         self, rows: pa.RecordBatch, at: NDArray[np.int64], known: NDArray[np.bool_], fresh: pa.RecordBatch
     ) -> pa.RecordBatch:
         """Rows of the old snapshot, with the fresh ones in place of those that are `known`, or before."""
-        if not fresh.num_rows:
-            return rows
+        if not rows.num_rows or not fresh.num_rows:
+            return rows if rows.num_rows else fresh
         added, places = at[~known], at + np.cumsum(~known) - ~known  # where new keys go, and all fresh rows
         columns = []
         for stored, given in zip(rows.columns, fresh.columns, strict=True):  # each is copied by itself

@@ -25,9 +25,8 @@ from ..amplitude.operators import (
 from ..arrow.hashing import hash_texts
 from ..arrow.layout import valid_mask
 from ..arrow.structs import FieldPath, field_groups, value_columns
-from ..snapshot_metadata import NEWEST_HASHING
 from ..subject import Subject, subject_of
-from .value_hashes import Hashes, HashRules, hash_values, salt_of
+from .value_hashes import Hashes, hash_values, salt_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -64,13 +63,12 @@ class Layout:
     """All field groups of a job, and the p columns of fingerprints that its snapshot has.
 
     `mode` property: one fingerprint a group, 32 bits; user: one for all groups together, 64 bits.
-    `paired`: the job has both ids. `hashing`: the version of the rules by which values are hashed.
+    `paired`: the job has both ids.
     """
 
     mode: Literal["property", "user"]
     bundles: tuple[FieldGroup, ...]  # this name is in checkpoints
     paired: bool = False
-    hashing: int = NEWEST_HASHING
 
     @cached_property
     def compared(self) -> tuple[FieldGroup, ...]:
@@ -170,9 +168,9 @@ def fingerprints_of(
     `splice` replaces marked strings by the JSON that they stand for, as marks differ from process to process.
     """
     columns, n = dict(value_columns(identifications)), identifications.num_rows
-    users, rules = _hash_users(identifications), HashRules(splice, layout.hashing)
+    users = _hash_users(identifications)
     if layout.mode == "user":
-        total, there = _sums(columns, [path for group in layout.compared for path in group.paths], n, rules)
+        total, there = _sums(columns, [path for group in layout.compared for path in group.paths], n, splice)
         (_, leads), *linked = subject_of(identifications).columns(identifications)
         for _, devices in linked:  # where nothing is given, a link still counts
             alone = ~there & valid_mask(leads) & valid_mask(devices)
@@ -182,12 +180,11 @@ def fingerprints_of(
         mixed ^= mixed >> _HALF
         return np.where(there, np.maximum(mixed, _ONE), np.uint64(0)).reshape(-1, 1)
     fingerprints = np.empty((n, len(layout.names)), dtype=layout.dtype)
-    for place, column in enumerate(fingerprints.T):
-        if place < len(layout.compared):
-            total, there = _sums(columns, layout.compared[place].paths, n, rules)
-        else:
-            devices = identifications.column(LINK)
-            total, there = hash_texts(devices, salt_of(_LINKED)), valid_mask(devices)
+    if layout.paired:
+        columns[_LINKED] = identifications.column(LINK)
+    groups = [*(group.paths for group in layout.compared), *([(_LINKED,)] if layout.paired else [])]
+    for column, paths in zip(fingerprints.T, groups, strict=True):
+        total, there = _sums(columns, paths, n, splice)
         total ^= users
         total *= _LAST
         total >>= _HALF
@@ -234,14 +231,14 @@ def given(identifications: pa.RecordBatch, paths: Collection[FieldPath]) -> NDAr
 
 
 def _sums(
-    columns: Mapping[FieldPath, pa.Array], paths: Collection[FieldPath], n: int, rules: HashRules
+    columns: Mapping[FieldPath, pa.Array], paths: Collection[FieldPath], n: int, splice: Splice | None
 ) -> tuple[Hashes, NDArray[np.bool_]]:
     """The sums of the hashes of n rows' values under these paths, and which rows have one at all."""
     total, there = np.zeros(n, np.uint64), np.zeros(n, np.bool_)
     for path in paths:
         column = columns.get(path)
         if column is not None and column.null_count < n:
-            hashed = hash_values(column, salt_of(path), rules)
+            hashed = hash_values(column, salt_of(path), splice)
             if column.null_count:
                 valid = valid_mask(column)
                 hashed[~valid] = 0

@@ -20,7 +20,7 @@ from ..subject import names_device_alone, subject_of, user_keys
 from .bit_set import BitSet, KeyFilter
 from .snapshot_entries import owners_of
 from .sorted_file import SortedFile, SortedFileWriter
-from .spill_buffer import KEY, KEY_FIELD, group_starts, lowest_keys
+from .spill_buffer import KEY, KEY_FIELD, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,24 +72,18 @@ class KnownIdsWriter(SortedFileWriter):
         """Write the new file in place of the old one; the number of its entries."""
         if self._old is not None and not self._added.rows and not self._forgotten.rows:
             return len(self._old)
-        return self._write(self._schema, _ENTRY_BYTES)
+        return self._write(self._schema, self._merged, _ENTRY_BYTES)
 
-    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        """The ids of the buckets `first` to `stop - 1`: of each key the last that was added."""
-        old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
-        columns = [batch.columns for batch in (*old, self._added.read(first, stop))]
-        keys, *ids = (pa.concat_arrays(parts) for parts in zip(*columns, strict=True))
-        numbers = keys.to_numpy()
-        order = np.argsort(numbers, kind="stable")
-        stay = order[group_starts(numbers[order][::-1])[::-1]]
-        gone = self._forgotten.read(first, stop).column(KEY).to_numpy()
-        stay = stay[~np.isin(numbers[stay], gone)]
-        arrays = [column.take(pa.array(stay)) for column in (keys, *ids)]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+    def _merged(self, old: pa.RecordBatch, gone: NDArray[np.bool_], first: int, stop: int) -> pa.RecordBatch:
+        """Of each key the ids that were added last."""
+        rows = joined([old.filter(pa.array(~gone)), self._added.read(first, stop)], _SCHEMA)
+        keys = rows.column(KEY).to_numpy()
+        _, places = np.unique(keys[::-1], return_index=True)
+        return rows.take(pa.array(len(keys) - 1 - places))
 
 
 class SeenUsers:
-    """The users that an export names: a bit for each entry of the snapshot, and one for devices alone.
+    """The users that an export names: a bit for each entry of the snapshot.
 
     A row of a device alone is about the user to whom the device is linked, so that user is seen, too. And a
     device isn't absent while its user is seen.
@@ -98,7 +92,6 @@ class SeenUsers:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._seen = BitSet(len(snapshot))
-        self._alone = BitSet(len(snapshot))
         self._new = KeyFilter()  # users whom the snapshot doesn't know, who may have devices that it knows
 
     def see(self, keys: NDArray[np.uint64]) -> None:
@@ -107,16 +100,12 @@ class SeenUsers:
         for column in positions:
             self._seen.add(column)
         if keys.shape[1] == 2:
-            self._alone.add(positions[0][names_device_alone(keys)])
+            owners = self._snapshot.owners_at(positions[0][names_device_alone(keys)])
+            self._seen.add(self._snapshot.find(owners[owners != 0]))
             self._new.add(keys[positions[0] < 0, 0])
 
     def absent(self, ids: KnownIds) -> Iterator[pa.RecordBatch]:
         """The ids of the users of the snapshot who weren't seen; in ascending order of keys, in batches."""
-        for part in self._snapshot.pieces() if len(self._alone) else ():
-            owners = owners_of(part.rows)
-            linked = np.flatnonzero(owners)
-            named = linked[self._alone.has(part.first + linked)]
-            self._seen.add(self._snapshot.find(owners[named]))
         for part in self._snapshot.pieces():
             owners = owners_of(part.rows)
             for start in range(0, len(part), _ROWS):

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import mmap
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import StaleCheckpointError
-from ..snapshot_metadata import FileMetadata
+from ..snapshot_metadata import FileMetadata, OtherFormatError
 from ..state_files import is_there, replacing_file
-from .spill_buffer import KEY, KEY_FIELD, SpillBuffer, bucket_ranges, joined, key_order, write_errors
+from .spill_buffer import (
+    KEY,
+    KEY_FIELD,
+    SpillBuffer,
+    bucket_ranges,
+    joined,
+    key_order,
+    lowest_keys,
+    write_errors,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,11 +51,6 @@ class Partition:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def column(self, name: str) -> NDArray[Any]:
-        """The numbers of a column, shape (m,), not copied."""
-        numbers: NDArray[Any] = self.rows.column(name).to_numpy()
-        return numbers
-
     def search(self, needles: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The places of n ascending keys, and which of them are there; elsewhere the place has no meaning.
 
@@ -65,10 +68,11 @@ class Partition:
         return at, self.keys[at] == needles
 
 
-class SortedFile:
+class SortedFile(ExitStack):
     """A mapped file and its partitions, in ascending order of keys. Use it as a context manager.
 
-    `kind` names what it holds, and `loss` is what the next run does without it.
+    `kind` names what it holds, and `loss` is what the next run does without it. Arrays made of it stay valid
+    when it is closed.
     """
 
     kind: ClassVar[str]
@@ -83,57 +87,42 @@ class SortedFile:
         return cls(path) if is_there(path) else None
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.partitions: list[Partition] = []
-        self._read_bytes, problem, before = 0, "", ""
-        self._file: IO[bytes] | None = None
-        self._mapped: mmap.mmap | None = None
-        damage: object = None
+        self.callback(self.partitions.clear)  # which hold the mapped memory
+        self._read_bytes = 0
         try:
-            self._file = path.open("rb", buffering=0)
-            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            whole = pa.py_buffer(self._mapped)
-            self._address, reader = whole.address, pa.ipc.open_file(whole)
-            metadata = FileMetadata.unpack(reader.schema.metadata or {})
-            if metadata is None:
-                problem, before = "was written by a newer propsync", "update propsync, or "
-            elif metadata.kind != self.kind:
-                problem = f"is not a {self.kind} of propsync, but a {metadata.kind}"
-            else:
-                self.schema, self.metadata = reader.schema, metadata
-                for number in range(reader.num_record_batches):
-                    rows = reader.get_batch(number)
-                    rows.validate()
-                    part = Partition(len(self), rows)
-                    if not len(part) or (self.partitions and part.keys[0] <= self.partitions[-1].keys[-1]):
-                        damage = "its partitions are out of order"
-                    self.partitions.append(part)
+            self._open(path)
+        except OtherFormatError as error:
+            problem, before = error.args
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            damage = error
-        if damage is not None:
-            problem = f"is damaged or no {self.kind} of propsync ({damage})"
-        if problem:
-            self.close()
-            hint = f"{before}delete the file; the next run {self.loss}"
-            raise StaleCheckpointError(f"{path} {problem}", hint=hint)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+            problem, before = f"is damaged or no {self.kind} of propsync ({error})", ""
+        else:
+            return
         self.close()
+        hint = f"{before}delete the file; the next run {self.loss}"
+        raise StaleCheckpointError(f"{path} {problem}", hint=hint)
+
+    def _open(self, path: Path) -> None:
+        self._file = self.enter_context(path.open("rb", buffering=0))
+        self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        whole = pa.py_buffer(self._mapped)
+        self._address, reader = whole.address, pa.ipc.open_file(whole)
+        self.schema = reader.schema
+        self.metadata = FileMetadata.unpack(self.schema.metadata or {}, self.kind)
+        for number in range(reader.num_record_batches):
+            rows = reader.get_batch(number)
+            rows.validate()
+            part = Partition(len(self), rows)
+            if not len(part) or (self.partitions and part.keys[0] <= self.partitions[-1].keys[-1]):
+                raise ValueError("its partitions are out of order")
+            self.partitions.append(part)
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.partitions)
 
     def __bool__(self) -> bool:
         return True  # also without entries
-
-    def close(self) -> None:
-        """Release the file; arrays made of it stay valid."""
-        self.partitions = []
-        self._mapped = None
-        if self._file is not None:
-            self._file.close()
 
     def search(
         self, keys: NDArray[np.uint64]
@@ -169,7 +158,6 @@ class SortedFile:
         if len(places) * _PIECE > column.nbytes:
             self.release(column.nbytes)
             return np.frombuffer(data, np.dtype((np.void, width)), len(column))[places].tobytes()
-        assert self._file is not None  # noqa: S101 - it is open
         begin, descriptor = data.address - self._address, self._file.fileno()
         return b"".join([os.pread(descriptor, width, begin + width * place) for place in places.tolist()])
 
@@ -195,11 +183,11 @@ class SortedFile:
         self._read_bytes += size
         if self._read_bytes > _MAPPED_BYTES:
             self._read_bytes = 0
-            if self._mapped is not None and hasattr(self._mapped, "madvise"):
+            if hasattr(self._mapped, "madvise"):
                 self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class SortedFileWriter(ExitStack, ABC):
+class SortedFileWriter(ExitStack):
     """Writes a file anew from an older one, from rows that are added, and without keys that are forgotten.
 
     `added` is the schema of added rows, whose first column is the key. Use it as a context manager. Until
@@ -217,12 +205,17 @@ class SortedFileWriter(ExitStack, ABC):
         """Leave out what the old file has of these m users. What is added for them stays."""
         self._forgotten.add(keys)
 
-    @abstractmethod
-    def _partition(self, first: int, stop: int) -> pa.RecordBatch:
-        """The new entries of the buckets `first` to `stop - 1`, ascending by key."""
+    def _write(
+        self,
+        schema: pa.Schema,
+        merge: Callable[[pa.RecordBatch, NDArray[np.bool_], int, int], pa.RecordBatch],
+        entry_bytes: int,
+    ) -> int:
+        """Replace the old file; the number of the new entries, of about so many bytes each.
 
-    def _write(self, schema: pa.Schema, entry_bytes: int) -> int:
-        """Replace the old file; the number of the new entries, of about so many bytes each."""
+        `merge` makes those of the buckets from one to before another, ascending by key, of the old ones, and
+        which of these are gone.
+        """
         entries = 0
         with (
             write_errors(self._path),
@@ -233,9 +226,12 @@ class SortedFileWriter(ExitStack, ABC):
             pa.default_memory_pool().release_unused()
             most = self._added.rows + (0 if self._old is None else len(self._old))
             for first, stop in bucket_ranges(most * entry_bytes, PARTITION_BYTES):
-                rows = self._partition(first, stop)
+                old = [] if self._old is None else [self._old.between(*lowest_keys(first, stop))]
+                stored = joined(old, schema)
+                gone = np.isin(stored.column(KEY), self._forgotten.read(first, stop).column(KEY))
+                rows = merge(stored, gone, first, stop)
                 entries += rows.num_rows
                 if rows.num_rows:
                     writer.write_batch(rows)
-                del rows  # before the next ones come
+                del old, stored, rows  # before the next ones come
         return entries

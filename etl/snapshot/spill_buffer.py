@@ -7,7 +7,7 @@ read back alone, in the order in which they were added.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -27,7 +27,7 @@ _HELD_BYTES: Final = 24_000_000
 _PARTS: Final = 4  # in which these are sorted
 
 
-class SpillBuffer(AbstractContextManager["SpillBuffer"]):
+class SpillBuffer(ExitStack):
     """Takes rows whose first column is the key (uint64), in order; returns them by bucket.
 
     Use it as a context manager. More than `held_bytes` go to a file without a name in the folder of `path`;
@@ -35,18 +35,16 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, held_bytes: int = _HELD_BYTES) -> None:
+        super().__init__()
         self._path = path
         self.schema = schema
         self._part_bytes = held_bytes // _PARTS
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0  # of `_held`
         self._file: IO[bytes] = SpooledTemporaryFile(max(held_bytes, 1), dir=str(path.parent))  # noqa: SIM115
+        self.callback(self._file.close)
         self._begins: list[NDArray[np.int64]] = []  # of each sorted part, where its buckets begin in the file
         self.rows = 0
-
-    def __exit__(self, *_: object) -> None:
-        self._held = []
-        self._file.close()
 
     def add(self, *columns: pa.Array | NDArray[np.uint64]) -> None:
         """Add rows, column by column."""
@@ -71,11 +69,11 @@ class SpillBuffer(AbstractContextManager["SpillBuffer"]):
         return joined(pieces, self.schema)
 
     def parts(self) -> Iterator[pa.RecordBatch]:
-        """All rows, bucket by bucket, in parts that fit into memory; none without rows."""
+        """All rows, ascending by key and in their order, in parts that fit into memory; none without rows."""
         width = sum(field.type.byte_width for field in self.schema)
         for first, stop in bucket_ranges(self.rows * width, self._part_bytes):
             if (rows := self.read(first, stop)).num_rows:
-                yield rows
+                yield rows.take(pa.array(key_order(rows.column(0).to_numpy())))
 
     def _sort(self) -> None:
         """Sort what is held by bucket, and write it to the file."""
@@ -116,10 +114,8 @@ class DistinctUsers(ExitStack):
         """How many users there are, and how many of them are marked in each column."""
         users, marked = 0, np.zeros(self._columns, dtype=np.int64)
         for rows in self._rows.parts():
-            keys = rows.column(0).to_numpy()
-            order = key_order(keys)
-            starts = np.flatnonzero(group_starts(keys[order]))
-            packed = matrix(rows.column(1), np.dtype(np.uint8))[order]
+            starts = np.flatnonzero(group_starts(rows.column(0).to_numpy()))
+            packed = matrix(rows.column(1), np.dtype(np.uint8))
             together = np.bitwise_or.reduceat(packed, starts, axis=0)
             users += len(starts)
             marked += np.unpackbits(together, axis=1)[:, : self._columns].sum(axis=0, dtype=np.int64)

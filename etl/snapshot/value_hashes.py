@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Context, Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from ..arrow.exact_json import load_json
 from ..arrow.hashing import hash_texts
 from ..arrow.json_lines import Splice, json_lines
-from ..arrow.layout import map_entries
-from ..snapshot_metadata import FIRST_HASHING, NEWEST_HASHING
+from ..arrow.layout import FlatLists, as_mask, map_entries, text_layout, valid_mask
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -34,8 +33,8 @@ _MIXER: Final = np.uint64(0x94D049BB133111EB)
 _HALF: Final = np.uint64(32)
 _BITS: Final = 2**64
 # The type of a value, which is hashed with its bits.
-_NUMBER, _WIDE, _BOOLEAN, _TIME, _LIST, _JSON, _OBJECT, _MEMBER, _NAMES, _NEGATIVE = (
-    int(GOLDEN_RATIO) * n % _BITS for n in range(2, 12)
+_NUMBER, _WIDE, _BOOLEAN, _LIST, _OBJECT, _MEMBER, _NAMES, _NEGATIVE = (
+    int(GOLDEN_RATIO) * n % _BITS for n in (2, 3, 4, 6, 8, 9, 10, 11)
 )
 _NULL = _IN_OBJECT = int(_MIXER)  # as an element of a list; the factor of the salts of members
 _EXACT: Final = 2**53  # up to here every whole number is a double with all its digits
@@ -43,16 +42,6 @@ _EXACT_DIGITS: Final = 15  # a decimal with no more digits is written like its n
 _WHOLE: Final = pa.decimal128(38, 0)
 _DIGITS: Final = Context(prec=100)
 _NUL: Final = "\x00"
-
-
-class HashRules(NamedTuple):
-    """`splice` replaces marked strings in JSON lines by their JSON; `version` is one of the above."""
-
-    splice: Splice | None = None
-    version: int = NEWEST_HASHING
-
-
-_NEWEST: Final = HashRules()
 
 
 @lru_cache(maxsize=4096)
@@ -70,36 +59,41 @@ def hash_bits(bits: NDArray[Any], salt: int) -> Hashes:
     return hashed
 
 
-def hash_values(values: pa.Array, salt: int, rules: HashRules = _NEWEST) -> Hashes:
+def hash_values(values: pa.Array, salt: int, splice: Splice | None = None) -> Hashes:
     """Hash each value; shape (n,). The hashes of nulls have no meaning.
 
-    By column are hashed the types that the mapper gives; others have the same hashes, but take longer.
+    `splice` replaces marked strings in JSON lines by their JSON. By column are hashed the types that the
+    mapper gives; others have the same hashes, but take longer.
     """
-    kind, first = values.type, rules.version == FIRST_HASHING
+    kind = values.type
     if pa.types.is_string(kind):
-        return _hash_texts(values, salt, rules)
+        return _hash_texts(values, salt, splice)
     if pa.types.is_dictionary(kind):
-        distinct: Hashes = np.append(hash_values(values.dictionary, salt, rules), np.uint64(0))
+        distinct: Hashes = np.append(hash_values(values.dictionary, salt, splice), np.uint64(0))
         return distinct.take(_dense(values.indices))
     if pa.types.is_boolean(kind):
         return hash_bits(_dense(values).astype(np.uint64), salt ^ _BOOLEAN)
     if pa.types.is_integer(kind):
-        return _hash_integers(_dense(values), salt, all_digits=first)
+        return _hash_integers(_dense(values), salt)
     if pa.types.is_floating(kind):
-        if pa.types.is_float64(kind) or first:
+        if pa.types.is_float64(kind):
             return _hash_doubles(_dense(values).astype("<f8"), salt)
         return _hash_singles(_dense(values).astype("<f4"), salt)
-    if pa.types.is_temporal(kind):
-        return _hash_times(values, salt, rules)
+    if pa.types.is_date32(kind):  # of which there are few: as the texts that are sent for them
+        days = values.dictionary_encode()
+        texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
+        return hash_values(texts, salt)
+    if kind == pa.timestamp("s"):  # of which Arrow's text has a space before hh:mm:ss where JSON has a T
+        return hash_texts(pc.binary_replace_slice(values.cast(pa.string()), -9, -8, "T"), salt)
     if pa.types.is_list(kind):
-        elements = hash_values(flat := values.flatten(), salt ^ _LIST, rules)
-        if flat.null_count:
-            elements[np.asarray(flat.is_null())] = _NULL
-        return _hash_lists(elements, _lengths(values), salt)
-    return _hash_by_json(values, salt, rules) if first else _hash_rare(values, salt, rules)
+        lists = FlatLists.of(values)
+        elements = hash_values(lists.elements, salt ^ _LIST, splice)
+        elements[~valid_mask(lists.elements)] = _NULL
+        return _hash_lists(elements, lists.lengths, salt)
+    return _hash_rare(values, salt, splice)
 
 
-def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
+def _hash_rare(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
     kind = values.type
     if pa.types.is_decimal(kind):
         return _hash_decimals(values, salt)
@@ -107,48 +101,23 @@ def _hash_rare(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
         names = (hash_texts(pa.array([field.name]), _NAMES) for field in kind)
         total = np.zeros(len(values), dtype=np.uint64)
         for own, members in zip(names, values.flatten(), strict=True):
-            total += _hash_members(own, members, salt, rules)
+            total += _hash_members(own, members, salt, splice)
         return hash_bits(total, salt ^ _OBJECT)
     if pa.types.is_map(kind):
-        lists = map_entries(values)
-        keys, members = lists.flatten().flatten()
-        hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, rules)
-        return hash_bits(_sums(hashed, _lengths(lists)), salt ^ _OBJECT)
-    return _hash_by_json(values, salt, rules)
+        lists = FlatLists.of(map_entries(values))
+        keys, members = lists.elements.flatten()
+        hashed = _hash_members(hash_texts(keys.cast(pa.string()), _NAMES), members, salt, splice)
+        return hash_bits(_sums(hashed, lists.lengths), salt ^ _OBJECT)
+    return _hash_by_json(values, salt, splice)
 
 
-def _hash_texts(texts: pa.Array, salt: int, rules: HashRules) -> Hashes:
+def _hash_texts(texts: pa.Array, salt: int, splice: Splice | None) -> Hashes:
     hashed = hash_texts(texts, salt)
-    _, offsets, data = texts.buffers()
-    if data is not None and len(texts):
-        ends = np.frombuffer(offsets, np.int32)
-        letters = np.frombuffer(data, np.uint8)[ends[texts.offset] : ends[texts.offset + len(texts)]]
-        if not letters.all():  # only a text with a NUL can be marked
-            rows = np.flatnonzero(pc.match_substring(texts, _NUL).fill_null(fill_value=False))
-            hashed[rows] = _hash_by_json(texts.take(pa.array(rows)), salt, rules)
+    _, _, letters = text_layout(texts)
+    if not letters.all():  # only a text with a NUL can be marked
+        rows = np.flatnonzero(as_mask(pc.match_substring(texts, _NUL)))
+        hashed[rows] = _hash_by_json(texts.take(pa.array(rows)), salt, splice)
     return hashed
-
-
-def _hash_times(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
-    """Dates and times as the texts that are sent for them."""
-    kind = values.type
-    if rules.version == FIRST_HASHING and kind.bit_width in {32, 64}:
-        whole = pa.int32() if kind.bit_width == 32 else pa.int64()
-        own = int(hash_texts(pa.array([str(kind)]), _TIME % 2**32)[0])
-        return hash_bits(_dense(values.view(whole)).astype("<i8").view("<u8"), salt ^ own)
-    if pa.types.is_date32(kind):  # of which there are few
-        days = values.dictionary_encode()
-        texts = pa.DictionaryArray.from_arrays(days.indices, days.dictionary.cast(pa.string()))
-        return hash_values(texts, salt, rules)
-    if kind == pa.timestamp("s"):
-        # Arrow writes a space where JSON has a T.
-        texts = values.fill_null(pa.scalar(0).cast(kind)).cast(pa.string())
-        _, offsets, data = texts.buffers()
-        letters = np.frombuffer(data or b"", np.uint8).copy()
-        letters[letters == ord(" ")] = ord("T")
-        sent = pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(letters), offset=texts.offset)
-        return hash_texts(sent, salt)
-    return _hash_by_json(values, salt, rules)
 
 
 def _hash_lists(elements: Hashes, lengths: NDArray[np.int64], salt: int) -> Hashes:
@@ -158,19 +127,13 @@ def _hash_lists(elements: Hashes, lengths: NDArray[np.int64], salt: int) -> Hash
     return hash_bits(_sums(elements, lengths), salt ^ _LIST)
 
 
-def _hash_members(names: Hashes, members: pa.Array, salt: int, rules: HashRules) -> Hashes:
+def _hash_members(names: Hashes, members: pa.Array, salt: int, splice: Splice | None) -> Hashes:
     """Members of objects with the hashes of their names; 0 for null, as such a member is left out."""
     hashed = hash_bits(
-        hash_values(members, (salt * _IN_OBJECT + _OBJECT) % _BITS, rules) ^ names, salt ^ _MEMBER
+        hash_values(members, (salt * _IN_OBJECT + _OBJECT) % _BITS, splice) ^ names, salt ^ _MEMBER
     )
-    if members.null_count:
-        hashed[np.asarray(members.is_null())] = 0
+    hashed[~valid_mask(members)] = 0
     return hashed
-
-
-def _lengths(lists: pa.Array) -> NDArray[np.int64]:
-    lengths: NDArray[Any] = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-    return lengths.astype(np.int64)
 
 
 def _sums(elements: Hashes, lengths: NDArray[np.int64]) -> Hashes:
@@ -192,32 +155,24 @@ def _dense(values: pa.Array) -> NDArray[Any]:
 # --- numbers: 0.1 as a float, a double or a decimal is 0.1, as that stands in the JSON ----------------------
 
 
-def _hash_integers(values: NDArray[Any], salt: int, *, all_digits: bool) -> Hashes:
-    """Hash n integers; with `all_digits`, the first rule, a big one is never equal to a double.
-
-    Otherwise it is where the nearest double is written with the same digits.
-    """
+def _hash_integers(values: NDArray[Any], salt: int) -> Hashes:
+    """Hash n integers; a big one is equal to the nearest double where that has the same digits."""
     hashed = _hash_doubles(values.astype("<f8"), salt)
-    wide = (
-        np.flatnonzero((values > _EXACT) | (values < -_EXACT)) if values.itemsize == 8 else np.empty(0, int)
-    )
-    if len(wide) and not all_digits:
+    wide = np.flatnonzero((values > _EXACT) | (values < -_EXACT))
+    if len(wide):
         # A double has 17 digits at most, an integer of 64 bits 19 or 20: most can't be alike.
         own = values[wide]
         rows = np.flatnonzero((np.abs(own.astype("<f8")) < 1e17) | (own % 10 == 0))
         doubles = pa.array(own[rows].astype("<f8")).cast(pa.string()).cast(_WHOLE)
         alike = pc.equal(doubles, pa.array(own[rows]).cast(_WHOLE)).to_numpy(zero_copy_only=False)
         wide = np.delete(wide, rows[alike])
-    if len(wide):
         hashed[wide] = _hash_wide(values[wide], salt)
     return hashed
 
 
 def _hash_wide(values: NDArray[Any], salt: int) -> Hashes:
     """Hash big integers by their bits, which a negative one shares with a large unsigned one."""
-    if values.dtype.kind == "u":
-        return hash_bits(values.astype("<u8"), salt ^ _WIDE)
-    bits = values.astype("<i8").view("<u8") ^ np.where(values < 0, np.uint64(_NEGATIVE), np.uint64(0))
+    bits = values.astype("<u8") ^ np.where(values < 0, np.uint64(_NEGATIVE), np.uint64(0))
     return hash_bits(bits, salt ^ _WIDE)
 
 
@@ -261,10 +216,8 @@ def _hash_decimal(value: Decimal, salt: int) -> int:
 # --- values one by one, by their JSON: rare types and marked strings -------------------------------------
 
 
-def _hash_by_json(values: pa.Array, salt: int, rules: HashRules) -> Hashes:
-    lines = json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=rules.splice)
-    if rules.version == FIRST_HASHING:  # the JSON as a text
-        return hash_texts(pa.array(lines.splitlines(keepends=True), pa.string()), salt ^ _JSON)
+def _hash_by_json(values: pa.Array, salt: int, splice: Splice | None) -> Hashes:
+    lines = json_lines(pa.RecordBatch.from_arrays([values], names=["v"]), splice=splice)
     # A line is {"v":...}, or {} for a null.
     texts = [line[5:-1] or b"null" for line in lines.splitlines()]
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}

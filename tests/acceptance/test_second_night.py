@@ -139,7 +139,8 @@ def _die(arguments: tuple[object, ...], folder: Path, point: str, after: bool) -
     def dying(*given: Any, **named: Any) -> Any:
         state = Path(folder, ".propsync", "job")
         begins = given[:1] in {
-            (state / f"{name}.new",) for name in ("in_flight", "job.json", "progress.json")
+            (state / f"{name}.new",)
+            for name in ("checkpoint.sqlite", "in_flight", "job.json", "progress.json")
         }
         found = whole(*given, **named) if after or begins else None
         if not begins:

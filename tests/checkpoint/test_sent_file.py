@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,23 +147,6 @@ def test_a_transaction_fails_with_the_file(path: Path) -> None:
             checkpoint.commit([committed(1, piece([1]))], Tally(), 0.0)
         assert checkpoint.progress().tally.rows == 0
         assert list(checkpoint.committed()) == []
-
-
-def test_a_run_that_began_with_an_older_version_has_its_rows_in_the_database(path: Path) -> None:
-    with Checkpoint.create(path, {}) as checkpoint:
-        checkpoint.commit([committed(1, piece([1, 2]))], Tally(), 0.0)
-    older = piece([1, 2])
-    blobs = [array.tobytes() for array in (older.keys, older.fingerprints)]
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE sent SET keys = ?, prints = ?", blobs)
-        connection.executescript("ALTER TABLE sent DROP COLUMN place; PRAGMA user_version = 5;")
-    sent_beside(path).unlink()
-    with Checkpoint.load(path) or pytest.fail("gone") as again:
-        again.commit([committed(101, piece([101]))], Tally(), 0.0)
-        (found,) = again.sent()
-    wanted = piece([1, 2, 101])
-    np.testing.assert_array_equal(found.keys, wanted.keys)
-    np.testing.assert_array_equal(found.fingerprints, wanted.fingerprints)
 
 
 def test_a_run_that_finishes_while_another_process_opens_it_is_finished(

@@ -19,6 +19,7 @@ from etl.checkpoint.database import create_database
 from etl.errors import ExitCode, StaleCheckpointError, StateError
 from etl.model import CommittedRows, RowRange, Tally
 from tests.checkpoint.builders import IDENTITY, committed, reject
+from tests.examples import each_row
 
 
 @pytest.fixture
@@ -107,14 +108,6 @@ def test_somebody_else_s_database_is_refused(path: Path) -> None:
         loaded(path)
 
 
-def test_a_newer_version_is_refused(path: Path) -> None:
-    Checkpoint.create(path, IDENTITY).__exit__(None, None, None)
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StaleCheckpointError, match="newer propsync"):
-        loaded(path)
-
-
 CHUNKS = [committed(first, 20, rejects=(reject(first),)) for first in range(1, 4000, 20)]
 
 
@@ -196,28 +189,15 @@ def test_rows_that_are_held_are_named_until_they_have_their_end(tmp_path: Path) 
         assert checkpoint.progress().tally.rows == 10
 
 
-def test_an_unfinished_one_of_the_version_before_is_resumed(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.sqlite"
-    with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.commit([committed(1, 10)], Tally(), 0.0)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(
-            "DROP TABLE held; ALTER TABLE sent DROP COLUMN place; PRAGMA user_version = 4;"
-        )
-    with Checkpoint.load(path) or pytest.fail("gone") as again:
-        assert list(again.committed()) == [RowRange(0, 1, 11)]
-        assert list(again.held()) == []
-        again.commit([replace(committed(11, 5), held=np.array([12]))], Tally(), 0.0)
-        assert len(list(again.held())) == 1
-
-
 ABOUT = {"endpoint": "http://here", "files": 1, "counts": True, "resent": False}
 
 
 def test_a_finished_run_is_remembered_by_the_next_one(path: Path) -> None:
     older = PastRun("http://there", resent=True, rows=3, number=1, counted=False, marks=("x", None))
     identity = {"source": [["a.csv", 5, None, "x"], ["b.csv", 6, None, "y"]]}
-    with Checkpoint.create(path, identity, number=2, about=ABOUT, past=[older]) as checkpoint:
+    begun = Checkpoint.create(path, identity, number=2, about=ABOUT, past=[older], digests={0: "early"})
+    with begun as checkpoint:
+        assert checkpoint.digests() == {0: "early"}
         # Rows of further files are users who left.
         checkpoint.commit([committed(1, 10), committed(1, 2, file=1)], Tally(), 0.0)
         checkpoint.keep_digests({0: "abc"})
@@ -249,49 +229,39 @@ def test_what_was_skipped_or_unchanged_is_remembered(path: Path) -> None:
         assert checkpoint.unchanged() is None
 
 
-OLDER = "DROP TABLE held; DROP TABLE past; DROP TABLE digests; ALTER TABLE run DROP COLUMN about;"
-OLDER += "ALTER TABLE run DROP COLUMN commits; ALTER TABLE sent DROP COLUMN place;"
-OLDER += "PRAGMA user_version = 3;"
-
-
-@pytest.mark.parametrize(
-    ("finished", "older", "refused"),
+@each_row(
+    ("change", "refused", "hint"),
     [
-        (True, OLDER, None),
-        (False, OLDER, "older propsync"),
-        (True, "PRAGMA user_version = 2", "older propsync"),
-        (True, "DELETE FROM run", "names no run"),
         (
-            False,
-            "DROP TABLE skipped; DROP TABLE unchanged; ALTER TABLE tally DROP COLUMN swallowed;"
-            "ALTER TABLE rejects DROP COLUMN origin",
-            None,
+            "PRAGMA user_version = 99",
+            "was written by a newer propsync",
+            "update propsync, or run with --restart",
         ),
+        ("PRAGMA user_version = 5", "was written by an older propsync", "finish with that one, or run with"),
+        ("PRAGMA application_id = 5", "is not a checkpoint of propsync", "run with --restart"),
+        ("DELETE FROM run", "is damaged: it names no run", "run with --restart"),
+        ("DROP TABLE sent", "can't be read (no such table: sent)", "run with --restart"),
     ],
 )
-def test_a_checkpoint_of_an_older_version_is_upgraded_or_refused(
-    path: Path, finished: bool, older: str, refused: str | None
+def test_one_of_another_version_or_without_all_that_it_needs_is_refused(
+    tmp_path: Path, change: str, refused: str, hint: str
 ) -> None:
+    path = tmp_path / "checkpoint.sqlite"
     with Checkpoint.create(path, IDENTITY) as checkpoint:
-        checkpoint.commit([committed(1, 10, rejects=(reject(3),))], Tally(), 0.0)
-        if finished:
-            checkpoint.finish()
+        checkpoint.finish()
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(older)
-    if refused is not None:
-        with pytest.raises(StaleCheckpointError, match=refused):
-            loaded(path)
-        return
-    for _ in range(2):
-        with loaded(path) as again:
-            assert again.progress().finished == finished
-            assert (again.skipped_values(), again.unchanged(), again.past()) == ({}, None, ())
-            assert list(again.rejects()) == [reject(3)]
+        connection.executescript(change)
+    before = path.read_bytes()
+    with pytest.raises(StaleCheckpointError) as caught:
+        loaded(path)
+    assert caught.value.message == f"the checkpoint {path} {refused}"
+    assert str(caught.value.hint).startswith(hint)
+    assert path.read_bytes() == before
 
 
 def test_a_new_file_has_a_log_before_anybody_can_look(tmp_path: Path) -> None:
     """To switch a file to a log takes it alone: whoever looks just then, or the run itself, would fail."""
     path = tmp_path / "checkpoint.sqlite"
-    create_database(path, lambda _: None)
+    create_database(path, range(9), (), {})
     assert path.read_bytes()[18:20] == b"\x02\x02"  # the versions of the format: with a log
     assert [one.name for one in tmp_path.iterdir()] == [path.name]

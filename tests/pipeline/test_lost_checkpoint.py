@@ -178,7 +178,7 @@ def test_the_file_has_its_run_from_the_first_moment_on(tmp_path: Path) -> None:
             assert connection.execute("SELECT id FROM run").fetchall() == [("one",)]
 
 
-@pytest.mark.parametrize("step", ["fsync", "_absorb_log", "_remove_sides"])
+@pytest.mark.parametrize("step", ["fsync", "_drop_log", "replace"])
 def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: str) -> None:
     from etl.checkpoint import database
     from etl.model import CommittedRows, RowRange, Tally
@@ -192,11 +192,11 @@ def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: 
     old.__exit__(None, None, None)
     left = killed / "checkpoint.sqlite"
 
-    def die(where: Path | int) -> None:
-        if where == left or step == "fsync":
-            raise KilledError
+    def die(*_: object) -> None:
+        raise KilledError
 
-    with patch.object(os if step == "fsync" else database, step, die), pytest.raises(KilledError):
+    owner = {"fsync": os, "_drop_log": database, "replace": Path}[step]
+    with patch.object(owner, step, die), pytest.raises(KilledError):
         Checkpoint.create(left, {"source": []}, run_id="new")
     with Checkpoint.load(left) or pytest.fail("gone") as found:
         assert found.progress().run_id == "old"
@@ -207,25 +207,17 @@ def test_an_older_one_is_there_whole_until_it_is_replaced(tmp_path: Path, step: 
     assert [one.name for one in killed.iterdir()] == ["checkpoint.sqlite"]
 
 
-@pytest.mark.parametrize(
-    "older",
-    [
-        "DROP TABLE held; ALTER TABLE sent DROP COLUMN place; PRAGMA user_version = 4;",
-        "DROP TABLE held; DROP TABLE past; DROP TABLE digests; ALTER TABLE run DROP COLUMN about;"
-        "ALTER TABLE run DROP COLUMN commits; ALTER TABLE sent DROP COLUMN place;"
-        "PRAGMA user_version = 3;",
-    ],
-)
-def test_a_finished_one_of_a_version_before_is_no_obstacle(
-    tmp_path: Path, sandbox: Sandbox, older: str
-) -> None:
+def test_one_of_an_older_version_is_in_the_way_until_it_is_dropped(tmp_path: Path, sandbox: Sandbox) -> None:
     job = job_in(tmp_path / "job")
     night(job, sandbox, users(range(5)))
     with closing(sqlite3.connect(checkpoint_of(job))) as connection:
-        connection.executescript(older)
-    (job.state_dir / "in_flight").unlink()
-    assert status_of(KnownJob.of(job))["status"] == "finished"
-    assert night(job, sandbox, users(range(6))).tally.accepted == 1
+        connection.execute("PRAGMA user_version = 5")
+    for attempt in (lambda: status_of(KnownJob.of(job)), lambda: night(job, sandbox, users(range(6)))):
+        with pytest.raises(StaleCheckpointError, match="older propsync") as caught:
+            attempt()
+        assert "finish with that one, or run with --restart" in str(caught.value.hint)
+    assert night(job, sandbox, users(range(6)), restart=True).tally.accepted > 0
+    assert held(sandbox).keys() == {row["id"] for row in users(range(6))}
 
 
 @pytest.mark.parametrize("look", [Checkpoint.load, past_of, Snapshot.open, KnownIds.open])

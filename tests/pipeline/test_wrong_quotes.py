@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import sqlite3
 from pathlib import Path
 
 import pyarrow as pa
@@ -98,19 +97,6 @@ def test_lines_that_a_quote_swallowed_count_as_rejects_do(
     summary = send(job, sandbox, [path])
     assert (summary.tally.rejected, summary.tally.accepted) == (1, 3_000 + len(closed))
     assert summary.status == "finished"
-
-
-def test_a_checkpoint_without_the_count_is_gone_on_with(tmp_path: Path, sandbox: Sandbox) -> None:
-    path = tmp_path / "users.csv"
-    path.write_text("\n".join(["id,note", *PLAIN[:500], "ragged"]))
-    job = job_in(tmp_path, IDENTIFICATION)
-    with pytest.raises(TooManyRejectsError):
-        send(job, sandbox, [path], max_rejects=RejectLimit(count=0))
-    with sqlite3.connect(job.state_dir / "checkpoint.sqlite") as connection:
-        connection.execute("ALTER TABLE tally DROP COLUMN swallowed")
-    summary = send(job, sandbox, [path])
-    assert (summary.tally.rejected, summary.tally.accepted) == (1, 500)
-    assert summary.resumed_rows > 0  # all of them, or all but a chunk that was under way
 
 
 def test_a_job_that_takes_the_first_row_for_the_header_is_warned_of(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -61,11 +61,9 @@ def mapped_of(job: Job, rows: Sequence[Row], schema: pa.Schema, ends: Iterable[i
     return [mapper.map(batch_of(rows[a:b], schema, first=a + 1)) for a, b in pairwise(borders)]
 
 
-def differ_for(
-    job: Job, snapshot: Snapshot | None, *, full: bool = False, final: FinalChanges | None = None
-) -> Differ:
+def differ_for(job: Job, snapshot: Snapshot | None, *, final: FinalChanges | None = None) -> Differ:
     splice = splice_json if Mapper(job.identification).has_raw_json else None
-    return Differ(layout_for(job), snapshot, full=full, final=final, splice=splice)
+    return Differ(layout_for(job), snapshot, final=final, splice=splice)
 
 
 def sent_by(compared: DiffedBatch) -> list[tuple[int, Identification]]:

@@ -54,7 +54,7 @@ def test_a_snapshot_is_renewed_in_the_memory_of_one_partition(
         assert peak_of(renewal.finish) < 1.2 * PARTITION
     with opened(path) as new:
         assert len(new) == USERS + strangers
-        wholes = np.concatenate([part.column("whole") for part in new.partitions])
+        wholes = np.concatenate([part.rows.column("whole") for part in new.partitions])
         assert np.unique(wholes, return_counts=True)[1].min() == len(others)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import stat
@@ -21,10 +22,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from etl.errors import StaleCheckpointError, StateError
+from etl.pipeline.destination_folder import look_at_snapshot
 from etl.snapshot import BitSet, FieldGroup, Layout, Snapshot, SnapshotWriter, file, sorted_file
 from etl.snapshot.snapshot_entries import SnapshotEntries, entries_in, last_fingerprints
 from etl.snapshot.spill_buffer import SpillBuffer
-from tests.examples import examples
+from tests.examples import each_row, examples
 from tests.forking import forks
 from tests.snapshot.builders import header, opened, opened_if_any
 
@@ -370,12 +372,29 @@ def test_whatever_is_overwritten_a_snapshot_opens_or_is_refused(data: st.DataObj
             pass
 
 
-def test_a_snapshot_of_a_newer_version_asks_for_an_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@each_row(
+    ("said", "message", "hint"),
+    [
+        ({"version": 3}, "was written by a newer propsync", "update propsync, or delete the file"),
+        ({"hashing": 3}, "was written by a newer propsync", "update propsync, or delete the file"),
+        ({"version": 1}, "was written by an older propsync", "delete the file"),
+        ({"hashing": 1}, "was written by an older propsync", "delete the file"),
+        ({"hashing": None}, "was written by an older propsync", "delete the file"),
+        ({"kind": "list of ids"}, "is not a snapshot of propsync, but a list of ids", "delete the file"),
+    ],
+)
+def test_a_file_of_another_version_or_kind_is_refused_with_a_remedy(
+    tmp_path: Path, said: dict[str, Any], message: str, hint: str
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("etl.snapshot_metadata.SNAPSHOT_VERSION", 3)
-        path = write(tmp_path / "snapshot.arrow", 1)
-    with pytest.raises(StaleCheckpointError, match="newer propsync") as caught:
-        Snapshot.open(path)
-    assert str(caught.value.hint).startswith("update propsync, or delete")
+    path = write(tmp_path / "snapshot.arrow", 1)
+    with pa.ipc.open_file(path) as reader:
+        rows, schema = reader.read_all(), reader.schema
+    metadata = json.loads(schema.metadata[b"propsync"]) | said
+    metadata = {name: value for name, value in metadata.items() if value is not None}
+    with pa.ipc.new_file(path, schema.with_metadata({b"propsync": json.dumps(metadata)})) as writer:
+        writer.write_table(rows)
+    for look in (Snapshot.open, look_at_snapshot):
+        with pytest.raises(StaleCheckpointError) as caught:
+            look(path)
+        assert caught.value.message == f"{path} {message}"
+        assert caught.value.hint == f"{hint}; the next run then sends everyone, and writes it anew"
