@@ -228,9 +228,9 @@ class Invocation:
         if self.as_json_lines:
             from datetime import UTC, datetime
 
-            from ..listeners.log import log_line
+            from ..listeners.log import json_line
 
-            text = log_line(level, event, self.job, text, fields, datetime.now(UTC), as_json=True)
+            text = json_line(level, event, self.job, fields, datetime.now(UTC))
         with suppress(OSError):  # only where the streams of the process aren't ours
             print(self.redacted(text), file=sys.stderr)  # noqa: T201 - for the user, and not a result
 

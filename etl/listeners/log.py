@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
 from ..text import address, one_line, share, span
@@ -20,31 +20,24 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS, _PAUSE_SECONDS = 30.0, 60.0
 Level = Literal["info", "warning", "error"]
+_ENDS: Final[Mapping[str, Level]] = {"stopped": "error", "interrupted": "warning"}
 
 
-def log_line(
-    level: Level,
-    event: str,
-    job: str,
-    text: str,
-    fields: Mapping[str, object],
-    now: datetime,
-    *,
-    as_json: bool,
-) -> str:
-    """Write an event as one line, with the time in UTC: `text` for people, or `fields` as strict JSON.
+def json_line(level: Level, event: str, job: str, fields: Mapping[str, object], now: datetime) -> str:
+    """Write an event as one line of strict JSON, which is ASCII, whatever the stream's encoding.
 
-    That is ASCII, whatever the stream's encoding. Floats are to the millisecond, those without a value null.
+    Floats are to the millisecond, those without a value null.
     """
-    moment = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if not as_json:
-        return one_line(f"{moment} {level.upper()} {job}: {text}")
     values = {
         name: (round(value, 3) if math.isfinite(value) else None) if isinstance(value, float) else value
         for name, value in fields.items()
     }
-    data = {"time": moment, "level": level, "event": event, "job": job, **values}
+    data = {"time": _in_utc(now), "level": level, "event": event, "job": job, **values}
     return json.dumps(data, allow_nan=False)
+
+
+def _in_utc(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class LogListener:
@@ -102,11 +95,8 @@ class LogListener:
                 self._job = summary.job
                 phrases = ", ".join([*row_phrases(summary.tally), *effort(summary)])
                 text = f"{headline(summary)}: {phrases}. {' '.join(notes(summary))}"
-                poor: Level = (
-                    "warning" if summary.status == "interrupted" or summary.tally.rejected else "info"
-                )
-                level: Level = "error" if summary.status == "stopped" else poor
-                self._write(level, "ended", text, summary_dict(summary))
+                poor: Level = "warning" if summary.tally.rejected else "info"
+                self._write(_ENDS.get(summary.status, poor), "ended", text, summary_dict(summary))
 
     def _tell_progress(self, now: float) -> None:
         progress = self._progress
@@ -118,6 +108,9 @@ class LogListener:
         self._write("info", "progressed", ", ".join(phrases + progress.problem_phrases()), fields)
 
     def _write(self, level: Level, event: str, text: str, fields: Mapping[str, object]) -> None:
-        line = log_line(level, event, self._job, text, fields, self._now(), as_json=self._as_json)
+        if self._as_json:
+            line = json_line(level, event, self._job, fields, self._now())
+        else:
+            line = one_line(f"{_in_utc(self._now())} {level.upper()} {self._job}: {text}")
         self._stream.write(line + "\n")
         self._stream.flush()

@@ -179,13 +179,12 @@ def _posted(url: str, path: str, data: dict[str, Any], seconds: float) -> str | 
         async with HttpSession(base, connections=1, allow_http=True, timeout=timeout) as session:
             for _ in range(_TRIES):
                 answer = await session.request("POST", (place or "/") + query, (body,), headers)
-                if isinstance(answer, Response) and 200 <= answer.status < 300:
+                if not isinstance(answer, Response):
+                    fault = answer.message
+                elif 200 <= answer.status < 300:
                     return None
-                fault = (
-                    answer.message
-                    if not isinstance(answer, Response)
-                    else f"{parts.hostname} answered {answer.status}"
-                )
+                else:
+                    fault = f"{parts.hostname} answered {answer.status}"
         return fault
 
     return asyncio.run(post())

@@ -181,7 +181,7 @@ class RunStateWriter:
     def state(self) -> RunState:
         """What the run does now."""
         at, now, progress = self._clock(), self._now(), self._progress
-        seconds, pause = at - progress.began, progress.pause
+        seconds, pause, new_rows = at - progress.began, progress.pause, progress.tally.rows - progress.resumed
         found = RunState(
             state="sending",
             since=self._since,
@@ -190,9 +190,7 @@ class RunStateWriter:
             total_rows=progress.whole,
             estimated=progress.total is None and progress.expected is not None,
             rows_per_second=progress.pace.rate(at),
-            average_rows_per_second=(progress.tally.rows - progress.resumed) / seconds
-            if seconds > 0
-            else 0.0,
+            average_rows_per_second=new_rows / seconds if seconds > 0 else 0.0,
             seconds_left=progress.left(at),
         )
         if pause is None:

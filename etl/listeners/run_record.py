@@ -76,10 +76,8 @@ class RunRecord:
 
     @staticmethod
     def of(data: Mapping[str, Any]) -> RunRecord:
-        """The record of such an object, also of an older one. Raises KeyError, TypeError or ValueError."""
-        series = [(*point, None, None)[:6] for point in data["series"]]
-        values = {**data, "summary": summary_from(data["summary"]), "series": series}
-        return _validator().validate_python(values)
+        """The record of such an object. Raises KeyError, TypeError or ValueError."""
+        return _validator().validate_python({**data, "summary": summary_from(data["summary"])})
 
 
 @cache

@@ -200,11 +200,3 @@ def test_masked_no_example_is_kept() -> None:
     found = recorder.record(summary())
     assert found.details is not None
     assert (found.details.examples, len(found.details.files)) == ((), 5)
-
-
-def test_a_record_of_an_older_version_is_read() -> None:
-    data = json.loads(json.dumps(recorded().as_dict()))
-    for name in ("details", "left_out", "paused_for"):
-        del data[name]
-    data["series"] = [point[:4] for point in data["series"]]
-    assert "Over time" in report_page(RunRecord.of(data))
