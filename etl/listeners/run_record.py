@@ -222,24 +222,21 @@ def fitted(
     warnings: Mapping[str, int], details: Detailed | None
 ) -> tuple[tuple[tuple[str, int], ...], Detailed | None, dict[str, int]]:
     """Shorten texts and lists until they fit into a record; also how many items each list lost."""
-    lists: dict[str, Any] = {"warnings": tuple(warnings.items())}
-    if details is not None:
-        mapping = [(name, column, options_text(options)) for name, column, options in details.mapping]
-        changes = sorted((details.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
-        lists |= {"files": details.files, "examples": details.examples}
-        lists |= {"mapping": tuple(mapping), "changes": tuple(changes)}
+    given = details or Detailed()
+    mapping = [(name, column, options_text(options)) for name, column, options in given.mapping]
+    changes = sorted((given.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
+    lists: dict[str, Any] = {"warnings": tuple(warnings.items()), "mapping": tuple(mapping)}
+    lists |= {"files": given.files, "examples": given.examples, "changes": tuple(changes)}
     lists = {name: _clipped(items) for name, items in lists.items()}
     whole = {name: len(items) for name, items in lists.items()}
     while sum(sizes := [len(json.dumps(items)) for items in lists.values()]) > RECORD_BYTES:
         longest = list(lists)[sizes.index(max(sizes))]
         lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
     left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}
-    kept = lists.pop("warnings")
-    if details is not None:
-        known = dict(lists.pop("changes"))
-        parts = {**lists, "changes": None if details.changes is None else known}
-        details = Detailed(**parts, rejects_path=_clipped(details.rejects_path))
-    return kept, details, left_out
+    kept, changed = lists.pop("warnings"), dict(lists.pop("changes"))
+    lists["changes"] = None if given.changes is None else changed
+    short = Detailed(**lists, rejects_path=_clipped(given.rejects_path))
+    return kept, details and short, left_out
 
 
 def masked_reason(summary: Summary) -> Summary:

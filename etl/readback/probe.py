@@ -202,12 +202,12 @@ async def find_bytes(session: ProbeSession) -> Finding:
 
 async def find_identifications(session: ProbeSession, most_bytes: int | None) -> Finding:
     """The most identifications of a request, as far as they fit into the bytes."""
-    each = len(session.body([user_item(0)] * 2)) - len(session.body([user_item(0)]))
+    items = [user_item(f"{number:04}") for number in range(MOST_ITEMS)]
+    each = len(session.body(items[:2])) - len(session.body(items[:1]))
     most = min(MOST_ITEMS, (most_bytes or MOST_SIZE) // each - 10)
 
     async def takes(count: int) -> bool:
-        body = session.body([user_item(number) for number in range(count)])
-        return await session.takes(body, refusal="too many identifications")
+        return await session.takes(session.body(items[:count]), refusal="too many identifications")
 
     return _as_limit(*await largest(takes, _LIKELY_ITEMS, most, 1), "identifications")
 

@@ -111,12 +111,10 @@ class BudgetSpentError(EtlError):
     """One more request would be too many, or too big."""
 
 
-def user_item(name: str | int, properties: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+def user_item(name: str, properties: Mapping[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
     """An identification of a user of the probe; without properties it changes nothing."""
     properties = {"$unset": {PROPERTY: "-"}} if properties is None else properties
-    return {"user_id": f"{PREFIX}{name:04}" if isinstance(name, int) else f"{PREFIX}{name}", **keys} | (
-        {"user_properties": properties} if properties else {}
-    )
+    return {"user_id": PREFIX + name, **keys} | ({"user_properties": properties} if properties else {})
 
 
 class ProbeSession(PacedSession):
@@ -177,9 +175,8 @@ class ProbeSession(PacedSession):
                     hint="run the same command again later",
                 )
         if not isinstance(verdict, Accepted) and refusal:
-            self.answers[refusal] = (
-                f"{getattr(verdict, 'status', '')} {getattr(verdict, 'message', '')}".strip()
-            )
+            status, message = getattr(verdict, "status", ""), getattr(verdict, "message", "")
+            self.answers[refusal] = f"{status} {message}".strip()
         return isinstance(verdict, Accepted)
 
     async def takes_each(self, *items: Item, refusal: str = "") -> bool:

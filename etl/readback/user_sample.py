@@ -108,8 +108,8 @@ def right_at_least(right: int, wrong: int) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
         share = (low + high) / 2
-        logs = ways + counts * np.log1p(-share) + (n - counts) * np.log(share)
-        if np.exp(logs - logs.max()).sum() * np.exp(logs.max()) > 1 - CONFIDENCE:
+        odds = np.exp(ways + counts * np.log1p(-share) + (n - counts) * np.log(share)).sum()
+        if odds > 1 - CONFIDENCE:
             high = share
         else:
             low = share
