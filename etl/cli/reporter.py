@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ..ending import call_all, compose, ended, not_begun
 from ..errors import EtlError, JobError
@@ -142,8 +142,7 @@ class RunReporter:
             else:
                 from ..listeners.log import LogListener
 
-                form: Literal["json", "text"] = "json" if as_json else "text"
-                self._lines.append(LogListener(sys.stderr, form, job=self._invocation.job))
+                self._lines.append(LogListener(sys.stderr, as_json=as_json, job=self._invocation.job))
             if channels.notify is not None:
                 from ..listeners.notifier import Notifier
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..run_events import Ended, Event, Noted, Paused, Progressed, Recovered, Started, Warned
 from ..text import address, one_line, share, span
-from .progress import RunProgress, pause_phrases, started_text
+from .progress import CLOCK, RunClock, RunProgress, pause_phrases, started_text
 from .summary import effort, headline, notes, row_phrases, summary_dict, tally_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from datetime import datetime
     from typing import TextIO
 
 _PROGRESS_SECONDS, _PAUSE_SECONDS = 30.0, 60.0
@@ -45,22 +45,13 @@ class LogListener:
 
     Progress comes every 30 s; of one outage the first pause comes at once, then one every 60 s.
     JSON lines have `time` (ISO 8601, UTC), `level`, `event`, `job` and the event's fields, counts under the
-    summary's keys. `job` is the name until a run begins. `clock` is in seconds and never goes back; `now` is
-    the time of day.
+    summary's keys. `job` is the name until a run begins.
     """
 
     def __init__(
-        self,
-        stream: TextIO,
-        log_format: Literal["text", "json"] = "text",
-        *,
-        job: str = "",
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self, stream: TextIO, *, as_json: bool = False, job: str = "", clock: RunClock = CLOCK
     ) -> None:
-        self._stream, self._clock, self._now = stream, clock, now
-        self._as_json = log_format == "json"
-        self._job = job
+        self._stream, self._as_json, self._job, self._clock = stream, as_json, job, clock
         self._progress = RunProgress(clock, window=2 * _PROGRESS_SECONDS)
         self._progress_due = clock() + _PROGRESS_SECONDS
         self._pause_due = -math.inf
@@ -100,17 +91,17 @@ class LogListener:
 
     def _tell_progress(self, now: float) -> None:
         progress = self._progress
-        tally, total, rate, left = progress.tally, progress.whole, progress.pace.rate(now), progress.left(now)
+        tally, total, rate, left = progress.tally, progress.whole, progress.pace.rate(now), progress.left()
         numbers = {"expected_rows": total, "rows_per_second": rate, "seconds_left": left}
         fields = {**tally_dict(tally), "total_rows": progress.total, **numbers}
         percent = "" if total is None else f" ({share(tally.rows, total)})"
-        phrases = [progress.rows_text() + percent, *progress.pace_phrases(now, "about {} left")]
+        phrases = [progress.rows_text() + percent, *progress.pace_phrases("about {} left")]
         self._write("info", "progressed", ", ".join(phrases + progress.problem_phrases()), fields)
 
     def _write(self, level: Level, event: str, text: str, fields: Mapping[str, object]) -> None:
         if self._as_json:
-            line = json_line(level, event, self._job, fields, self._now())
+            line = json_line(level, event, self._job, fields, self._clock.now())
         else:
-            line = one_line(f"{_in_utc(self._now())} {level.upper()} {self._job}: {text}")
+            line = one_line(f"{_in_utc(self._clock.now())} {level.upper()} {self._job}: {text}")
         self._stream.write(line + "\n")
         self._stream.flush()

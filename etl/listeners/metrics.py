@@ -17,10 +17,11 @@ from ..errors import StateError
 from ..model import ROW_ENDS
 from ..run_events import Ended, Event, Paused, Progressed, Recovered, Started, Status, Summary
 from ..state_files import check_writable, write_whole
+from .progress import CLOCK, RunClock
 from .summary import PERCENTILES, seconds_by, summary_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from opentelemetry.metrics import CallbackOptions, Observation
@@ -67,12 +68,12 @@ class MetricValues:
     successes: dict[str, float] = field(default_factory=dict)
     began: float = 0.0
 
-    def note(self, event: Event, clock: float, now: float) -> None:
-        """Note what happened at that moment of the clock, and of the time."""
+    def note(self, event: Event, clock: RunClock) -> None:
+        """Note what happened."""
         match event:
             case Started():
                 self.summary = Summary(event.job, event.resumed, 0.0, event.resumed.rows, "stopped")
-                self.source_rows, self.began, self.running = event.total_rows, clock, True
+                self.source_rows, self.began, self.running = event.total_rows, clock(), True
             case Progressed(tally):
                 self.summary = replace(self.summary, tally=tally)
             case Paused():
@@ -81,27 +82,24 @@ class MetricValues:
                 self.outage_seconds = 0.0
             case Ended(summary):
                 self.summary, self.running, self.outage_seconds = summary, False, 0.0
-                self.exit_code, self.last_run = summary.exit_code, now
+                self.exit_code, self.last_run = summary.exit_code, clock.now().timestamp()
                 if summary.status == "finished":
-                    self.successes[summary.job] = now
-        self.seconds = clock - self.began
+                    self.successes[summary.job] = self.last_run
+        self.seconds = clock() - self.began
 
 
 class MetricsListener:
     """Keeps `path` current: at the start, every 5 s while events come, and at the end.
 
     The time of the last success is read from the file that is there, so that it survives runs that
-    fail; and how the last run ended, until this one has. `clock` is in seconds and never goes back; `now` is
-    in seconds since the epoch.
+    fail; and how the last run ended, until this one has.
     Raises UsageError or StateError at once if the file can't be written, and StateError on a later write
     that fails.
     """
 
-    def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, *, clock: RunClock = CLOCK) -> None:
         check_writable(path)
-        self._path, self._clock, self._now = path, clock, now
+        self._path, self._clock = path, clock
         self._due = clock()
         self._values = MetricValues(began=clock())
 
@@ -109,7 +107,7 @@ class MetricsListener:
         """Note what happened, and write the file if it is time."""
         values = self._values
         began = bool(values.summary.job)
-        values.note(event, self._clock(), self._now())
+        values.note(event, self._clock)
         match event:
             case Started():
                 kept = _kept(self._path)
@@ -229,13 +227,13 @@ class TelemetryListener:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._began = time.time_ns()
-        self._values = MetricValues(began=time.monotonic())
+        self._values = MetricValues(began=CLOCK())
         self._provider: MeterProvider | None = None
         self._instruments: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Note what happened; at the end, export it."""
-        self._values.note(event, time.monotonic(), time.time())
+        self._values.note(event, CLOCK)
         # Not before the start: threads would forbid the second process of the run.
         if isinstance(event, Started | Ended):
             self._observe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ from ..run_events import Detailed, Ended, Event
 from ..state_files import check_writable, write_whole
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
-from .progress import workload
+from .progress import CLOCK, RunClock, workload
 from .run_record import RunRecord, RunRecorder, masked_reason
 from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
 
@@ -63,10 +63,9 @@ PAGES: Final = Environment(
 class ReportListener:
     """Writes a page about the run to `path` when it ends: to be kept, mailed and read by people.
 
-    `command` returns, at the end, what to run next if the run is unfinished, and `past` the runs before it;
-    `now` is the time of day. With `mask` it has no examples of rejects; else only its owner may read it.
-    Raises UsageError or StateError at once if the file can't be written, and StateError if it can't be at the
-    end.
+    `command` returns, at the end, what to run next if the run is unfinished, and `past` the runs before it.
+    With `mask` it has no examples of rejects; else only its owner may read it. Raises UsageError or
+    StateError at once if the file can't be written, and StateError if it can't be at the end.
     """
 
     def __init__(
@@ -76,13 +75,13 @@ class ReportListener:
         command: Callable[[], str | None] = lambda: None,
         past: Callable[[], Sequence[RunRecord]] = tuple,
         mask: bool = False,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: RunClock = CLOCK,
     ) -> None:
         check_writable(path)
         for name in PAGES.list_templates():
             PAGES.get_template(name)  # now, since a new version may be installed before a long run ends
         self._path, self._command, self._past, self._mask = path, command, past, mask
-        self._recorder = RunRecorder(now=now, mask=mask)
+        self._recorder = RunRecorder(clock=clock, mask=mask)
 
     def __call__(self, event: Event) -> None:
         """Note what happened; at the end, write the page."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -22,10 +21,11 @@ from ..model import Tally
 from ..run_events import Detailed, Ended, Event, Paused, Progressed, Recovered, Started, Summary, Warned
 from ..text import one_line, shortened
 from .plan_text import options_text
+from .progress import CLOCK, RunClock
 from .summary import summary_dict, summary_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMPARED: Final = 10  # runs on the page of a later one
@@ -103,19 +103,13 @@ def past_records(state_dir: Path) -> list[RunRecord]:
 class RunRecorder:
     """Collects the record of a run, in memory that does not grow with its length.
 
-    `clock` is in seconds and never goes back, `now` is the time of day. With `mask`, no examples of rejects
-    are kept, and of reasons no words of the server or of the job's own code, which may quote rows.
+    With `mask`, no examples of rejects are kept, and of reasons no words of the server or of the job's own
+    code, which may quote rows.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        mask: bool = False,
-    ) -> None:
-        self._clock, self._now, self._mask = clock, now, mask
-        self._start, self._began = clock(), now()
+    def __init__(self, *, clock: RunClock = CLOCK, mask: bool = False) -> None:
+        self._clock, self._mask = clock, mask
+        self._start, self._began = clock(), clock.now()
         self._started: Started | None = None
         self._details: Detailed | None = None
         self._warnings: Counter[str] = Counter()
@@ -132,7 +126,7 @@ class RunRecorder:
         at = round(self._clock() - self._start, 3)
         match event:
             case Started():
-                self._started, self._began, self._start = event, self._now(), self._clock()
+                self._started, self._began, self._start = event, self._clock.now(), self._clock()
                 self._tally = event.resumed
                 self._mark(0.0)
             case Progressed(tally):
@@ -167,7 +161,7 @@ class RunRecorder:
             (at, t.rows, t.requests, t.throttled, _percentile(found, 0.5), _percentile(found, 0.95))
             for at, t, found in self._series
         )
-        pauses, ended = tuple(self._pauses), self._now()
+        pauses, ended = tuple(self._pauses), self._clock.now()
         reasons = tuple(
             (_FOREIGN.split(reason)[0] if self._mask else _clipped(reason), count)
             for reason, count in self._reasons.most_common()

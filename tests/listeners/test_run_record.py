@@ -31,7 +31,7 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 def recorded(steps: int = 6) -> RunRecord:
     clock = Clock()
-    recorder = RunRecorder(clock=clock, now=clock.now)
+    recorder = RunRecorder(clock=clock)
     recorder.note(started())
     for number in range(steps):
         clock.forward(10)
@@ -136,7 +136,7 @@ def test_the_page_shows_speed_and_the_runs_before() -> None:
 
 def test_latencies_of_points_that_go_count_for_those_that_stay() -> None:
     clock = Clock()
-    recorder = RunRecorder(clock=clock, now=clock.now)
+    recorder = RunRecorder(clock=clock)
     recorder.note(started())
     for number in range(1000):
         clock.forward(2)
@@ -148,7 +148,7 @@ def test_latencies_of_points_that_go_count_for_those_that_stay() -> None:
 
 def test_pauses_are_bounded_and_the_last_may_be_open() -> None:
     clock = Clock()
-    recorder = RunRecorder(clock=clock, now=clock.now)
+    recorder = RunRecorder(clock=clock)
     recorder.note(started())
     for number in range(500):
         clock.forward(10 if number % 50 else 100)
