@@ -12,7 +12,6 @@ from .text import counted, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 FAULT: Final = "this is a bug in propsync; please report it"
 GO_ON: Final = "run the same command again"
@@ -65,9 +64,7 @@ class Ending:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._listener(Ended(ended(self._summary, error)))
 
     def __call__(self, event: Event) -> None:

@@ -39,6 +39,8 @@ _LONGEST: Final = 200  # of a text, in columns
 _FOREIGN: Final = re.compile(r": |(?<=\b[1-5]\d\d) ")
 _QUOTING: Final = frozenset({ExitCode.FAULT, ExitCode.DESTINATION})
 
+# Texts, each with its number.
+Counts = tuple[tuple[str, int], ...]
 # Seconds since the start, with rows, requests and throttled answers until then, and the median and the 95th
 # percentile of the time to an answer since the point before; None if there was none.
 Point = tuple[float, int, int, int, float | None, float | None]
@@ -59,8 +61,8 @@ class RunRecord:
     summary: Summary
     pauses: tuple[tuple[float, float], ...] = ()
     series: tuple[Point, ...] = ()
-    warnings: tuple[tuple[str, int], ...] = ()
-    paused_for: tuple[tuple[str, int], ...] = ()
+    warnings: Counts = ()
+    paused_for: Counts = ()
     details: Detailed | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -166,7 +168,7 @@ class RunRecorder:
             (_FOREIGN.split(reason)[0] if self._mask else _clipped(reason), count)
             for reason, count in self._reasons.most_common()
         )
-        kept, details, left_out = fitted(self._warnings, self._details)
+        kept, details, left_out = fitted(tuple(self._warnings.items()), self._details)
         summary = masked_reason(summary) if self._mask else summary
         return RunRecord(
             self._began, ended, self._started, summary, pauses, series, kept, reasons, details, left_out
@@ -212,14 +214,12 @@ def _clipped(value: Any) -> Any:
     return tuple(map(_clipped, value)) if isinstance(value, tuple) else value
 
 
-def fitted(
-    warnings: Mapping[str, int], details: Detailed | None
-) -> tuple[tuple[tuple[str, int], ...], Detailed | None, dict[str, int]]:
+def fitted(warnings: Counts, details: Detailed | None) -> tuple[Counts, Detailed | None, dict[str, int]]:
     """Shorten texts and lists until they fit into a record; also how many items each list lost."""
     given = details or Detailed()
     mapping = [(name, column, options_text(options)) for name, column, options in given.mapping]
     changes = sorted((given.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
-    lists: dict[str, Any] = {"warnings": tuple(warnings.items()), "mapping": tuple(mapping)}
+    lists: dict[str, Any] = {"warnings": warnings, "mapping": tuple(mapping)}
     lists |= {"files": given.files, "examples": given.examples, "changes": tuple(changes)}
     lists = {name: _clipped(items) for name, items in lists.items()}
     whole = {name: len(items) for name, items in lists.items()}

@@ -37,6 +37,7 @@ PROPERTY: Final = "propsync_probe"
 _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 Item = Mapping[str, Any]
+Headers = Mapping[str, str]
 
 
 class PacedSession(HttpSession):
@@ -133,7 +134,7 @@ class ProbeSession(PacedSession):
         more = "".join(f"&{name}={quote_plus(json.dumps(value))}" for name, value in fields.items())
         return self._prefix + text.encode() + more.encode()
 
-    async def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Verdict:
+    async def post(self, body: bytes, headers: Headers | None = None) -> Verdict:
         """Send a request once. Raises BudgetSpentError, and DestinationError where nothing can be sent."""
         if self.requests + 1 > MOST_REQUESTS or self.bytes + len(body) > MOST_BYTES:
             raise BudgetSpentError(f"the probe ends at {MOST_REQUESTS} requests or {size(MOST_BYTES)}")
@@ -145,7 +146,7 @@ class ProbeSession(PacedSession):
             raise DestinationError(verdict.message, hint=verdict.hint)
         return verdict
 
-    async def send(self, body: bytes, headers: Mapping[str, str] | None = None) -> Verdict:
+    async def send(self, body: bytes, headers: Headers | None = None) -> Verdict:
         """Send a request at the rate, and again where it is to be tried later; the last verdict."""
         verdict: Verdict
         for tries in range(_TRIES):
@@ -159,9 +160,7 @@ class ProbeSession(PacedSession):
             raise DestinationError(f"the API key was refused: {verdict.message}", hint=verdict.hint)
         return verdict
 
-    async def takes(
-        self, body: bytes, headers: Mapping[str, str] | None = None, *, refusal: str = ""
-    ) -> bool:
+    async def takes(self, body: bytes, headers: Headers | None = None, *, refusal: str = "") -> bool:
         """Whether a request is taken. Raises DestinationError where nothing is answered to any.
 
         The words of the refusal are kept under a name.

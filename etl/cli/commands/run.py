@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,7 @@ class _RunCommand(click.Command):
 
             lenient = dict.fromkeys(("resilient_parsing", "ignore_unknown_options", "allow_extra_args"), True)
             given = super().make_context(info_name, words, parent, **lenient).params
-            channels = {part.name: given[part.name] for part in fields(Channels) if given.get(part.name)}
-            with RunReporter(invocation, Channels(**channels), given.get("job")) as reporter:
+            with RunReporter(invocation, Channels.take(given), given.get("job")) as reporter:
                 with suppress(EtlError):  # the command line is reported, not a second fault
                     reporter.open(dry_run=bool(given.get("dry_run")))
                 raise
