@@ -71,9 +71,8 @@ class LogListener:
                 self._tell_progress(now)
             case Paused() if now >= self._pause_due:
                 self._pause_due = now + _PAUSE_SECONDS
-                self._write(
-                    "warning", "paused", ", ".join(pause_phrases(event, event.seconds)), asdict(event)
-                )
+                text = ", ".join(pause_phrases(event, event.seconds))
+                self._write("warning", "paused", text, asdict(event))
             case Recovered(seconds):
                 self._pause_due = -math.inf
                 text = f"the destination takes requests again after {span(seconds)}"

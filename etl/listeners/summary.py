@@ -148,9 +148,8 @@ def time_spent(timing: Timing | None) -> str | None:
     if ordered[0][0] == "idle" and any(busy.values()):
         phrases[0] += f" (mostly {STAGES[max(busy, key=busy.__getitem__)]})"
     elif ordered[0][0] == "request" and timing.latency:
-        phrases[0] += (
-            f" (half within {answer_time(timing.latency[0])}, 99 % within {answer_time(timing.latency[-1])})"
-        )
+        half, most = answer_time(timing.latency[0]), answer_time(timing.latency[-1])
+        phrases[0] += f" (half within {half}, 99 % within {most})"
     return ", ".join(phrases)
 
 

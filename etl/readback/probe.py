@@ -25,14 +25,22 @@ from ..pipeline.settings import Settings, at_endpoint
 from ..sender import Clock
 from ..sender.transports import gzip
 from ..text import span
-from .sessions import PREFIX, PROPERTY, BudgetSpentError, ProbeSession, ProfileReader, largest, user_item
+from .sessions import (
+    LATER_HINT,
+    PREFIX,
+    PROPERTY,
+    BudgetSpentError,
+    ProbeSession,
+    ProfileReader,
+    largest,
+    user_item,
+)
 
 _UNREADABLE: Final = "it can only be read back, which needs the secret key (AMPLITUDE_SECRET_KEY)"
 _NOT_IN_EU: Final = "it can only be read back, and there is no User Profile API in the EU"
 _NOT_ASKED: Final = "the probe had sent as much as it may before this question"
 _AT_ONCE: Final = ("bytes", "identifications", "gzip", "min_id_length", "user_window")
 _LATER: Final = ("insert_id", "time", "clear_all", "bad_item", "clearing_field", "refusals")
-_LATER_HINT: Final = "run the same command again later"
 MOST_ITEMS: Final = 4096
 MOST_SIZE: Final = 2_000_000
 _LIKELY_ITEMS: Final = (1000, 1001, 1024, 1025, 2000, 2001)
@@ -78,7 +86,7 @@ def probe_key(
                 return url
             if not isinstance(verdict, KeyRefused):
                 said = f"{url} didn't say whether it takes the API key: {getattr(verdict, 'message', '')}"
-                raise DestinationError(said, hint=_LATER_HINT)
+                raise DestinationError(said, hint=LATER_HINT)
         return None
 
     found = run_async(place_of_key)

@@ -34,6 +34,7 @@ MOST_BYTES: Final = 20_000_000
 PER_SECOND: Final = 5.0
 PREFIX: Final = "propsync-probe-"
 PROPERTY: Final = "propsync_probe"
+LATER_HINT: Final = "run the same command again later"
 _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 Item = Mapping[str, Any]
@@ -94,10 +95,8 @@ class ProfileReader(PacedSession):
             failures += 1
             failing_since = failing_since or clock.now()
             if clock.now() - failing_since >= _MOST_OUTAGE:
-                raise DestinationError(
-                    f"no user could be read back for {span(_MOST_OUTAGE)}: {describe(verdict)}",
-                    hint="run the same command again later",
-                )
+                said = f"no user could be read back for {span(_MOST_OUTAGE)}: {describe(verdict)}"
+                raise DestinationError(said, hint=LATER_HINT)
             wait = verdict.retry_after
             if wait is None and isinstance(verdict, SlowDown):
                 wait = THROTTLE_SECONDS if self._waits.throttle is None else self._waits.throttle
@@ -169,10 +168,8 @@ class ProbeSession(PacedSession):
         if isinstance(verdict, SlowDown | TryAgain):  # is it this request, or all?
             control = await self.send(self.body([user_item("control")]))
             if not isinstance(control, Accepted):
-                raise DestinationError(
-                    f"the probe stops: {self.endpoint} is not available: {describe(verdict)}",
-                    hint="run the same command again later",
-                )
+                said = f"the probe stops: {self.endpoint} is not available: {describe(verdict)}"
+                raise DestinationError(said, hint=LATER_HINT)
         if not isinstance(verdict, Accepted) and refusal:
             status, message = getattr(verdict, "status", ""), getattr(verdict, "message", "")
             self.answers[refusal] = f"{status} {message}".strip()

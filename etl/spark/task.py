@@ -126,9 +126,8 @@ class _Task:
         for batch in batches:
             self._rows += batch.num_rows
             if column is not None and (fault := self._check.fault(batch.column(column))):
-                raise PropsyncSparkError(
-                    f"partition {self._partition}: {fault}; write {self._order.partitioning}"
-                )
+                remedy = f"write {self._order.partitioning}"
+                raise PropsyncSparkError(f"partition {self._partition}: {fault}; {remedy}")
             yield batch
 
     async def _commit(self, chunk: Chunk, outcome: Outcome) -> None:
