@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..state_files import check_writable, write_whole
 from ..text import address, counted, one_line, per_second, printable, share, shortened, size, span
 from .plan_text import distinct_of, effort_of, has_known_users, options_text, other_rates, value_text
 from .progress import CLOCK, RunClock, workload
-from .run_record import RunRecord, RunRecorder, masked_reason
+from .run_record import RunRecord, RunRecorder
 from .summary import STAGES, WAITS, answer_seconds, answer_time, by_count, headline, seconds_by, time_spent
 
 if TYPE_CHECKING:
@@ -97,10 +96,9 @@ def report_page(
 ) -> str:
     """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it.
 
-    With `mask` it has no examples of rejects.
+    With `mask` the record is masked.
     """
-    if mask:
-        record = replace(record, summary=masked_reason(record.summary))
+    record = record.masked() if mask else record
     summary, started = record.summary, record.started
     counts = {end: getattr(summary.tally, end) for end in ROW_ENDS}
     # Rows that the source has and the run didn't come to, as far as is known.
@@ -108,13 +106,7 @@ def report_page(
     counts["open"] = max(total - summary.tally.rows, 0) if summary.status != "finished" else 0
     details = record.details or Detailed()
     return PAGES.get_template("run.html").render(
-        record=record,
-        counts=counts,
-        command=command,
-        timeline=timeline_of(record),
-        details=details,
-        examples=() if mask else details.examples,
-        past=past,
+        record=record, counts=counts, command=command, details=details, past=past
     )
 
 
@@ -258,7 +250,7 @@ PAGES.filters |= {
     "without_set": lambda name: name.removeprefix("$set."),
 }
 _FACTS: Final = (answer_seconds, bar_parts, distinct_of, effort_of, flat, has_known_users, headline)
-PAGES.globals |= {function.__name__: function for function in _FACTS}
-PAGES.globals |= {function.__name__: function for function in (other_rates, shares_of, time_spent, workload)}
+_PARTS: Final = (other_rates, shares_of, time_spent, timeline_of, workload)
+PAGES.globals |= {function.__name__: function for function in (*_FACTS, *_PARTS)}
 PAGES.globals |= {"remedies": REMEDIES, "most": _MOST_SHOWN}
 PAGES.globals |= {"plot_width": PLOT_WIDTH, "plot_height": PLOT_HEIGHT}

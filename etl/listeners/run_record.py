@@ -76,6 +76,18 @@ class RunRecord:
             "summary": summary_dict(self.summary),
         }
 
+    def masked(self) -> RunRecord:
+        """The record without examples of rejects, and without words of others, which may quote rows.
+
+        Those are words of the server, and of the job's own code.
+        """
+        summary, reason = self.summary, self.summary.reason or ""
+        if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
+            summary = replace(summary, reason=_FOREIGN.split(reason)[0])
+        reasons = tuple((_FOREIGN.split(text)[0], count) for text, count in self.paused_for)
+        details = self.details and replace(self.details, examples=())
+        return replace(self, summary=summary, paused_for=reasons, details=details)
+
     @staticmethod
     def of(data: Mapping[str, Any]) -> RunRecord:
         """The record of such an object. Raises KeyError, TypeError or ValueError."""
@@ -105,8 +117,7 @@ def past_records(state_dir: Path) -> list[RunRecord]:
 class RunRecorder:
     """Collects the record of a run, in memory that does not grow with its length.
 
-    With `mask`, no examples of rejects are kept, and of reasons no words of the server or of the job's own
-    code, which may quote rows.
+    With `mask` it is masked.
     """
 
     def __init__(self, *, clock: RunClock = CLOCK, mask: bool = False) -> None:
@@ -147,7 +158,7 @@ class RunRecorder:
             case Warned(_, message) if message in self._warnings or len(self._warnings) < _MOST_WARNINGS:
                 self._warnings[message] += 1
             case Detailed():
-                self._details = replace(event, examples=()) if self._mask else event
+                self._details = event
 
     def record(self, summary: Summary) -> RunRecord:
         """The record, once the run is over."""
@@ -164,15 +175,9 @@ class RunRecorder:
             for at, t, found in self._series
         )
         pauses, ended = tuple(self._pauses), self._clock.now()
-        reasons = tuple(
-            (_FOREIGN.split(reason)[0] if self._mask else _clipped(reason), count)
-            for reason, count in self._reasons.most_common()
-        )
-        kept, details, left_out = fitted(tuple(self._warnings.items()), self._details)
-        summary = masked_reason(summary) if self._mask else summary
-        return RunRecord(
-            self._began, ended, self._started, summary, pauses, series, kept, reasons, details, left_out
-        )
+        texts = tuple(self._warnings.items()), tuple(self._reasons.most_common()), self._details
+        record = RunRecord(self._began, ended, self._started, summary, pauses, series, *texts)
+        return fitted(record.masked() if self._mask else record)
 
     def _mark(self, at: float) -> None:
         """Add a point if the last one is long enough ago."""
@@ -214,12 +219,12 @@ def _clipped(value: Any) -> Any:
     return tuple(map(_clipped, value)) if isinstance(value, tuple) else value
 
 
-def fitted(warnings: Counts, details: Detailed | None) -> tuple[Counts, Detailed | None, dict[str, int]]:
-    """Shorten texts and lists until they fit into a record; also how many items each list lost."""
-    given = details or Detailed()
+def fitted(record: RunRecord) -> RunRecord:
+    """Shorten the texts and lists of a record until it may be kept; it says how many items each list lost."""
+    given = record.details or Detailed()
     mapping = [(name, column, options_text(options)) for name, column, options in given.mapping]
     changes = sorted((given.changes or {}).items(), key=lambda item: (-sum(item[1]), item[0]))
-    lists: dict[str, Any] = {"warnings": warnings, "mapping": tuple(mapping)}
+    lists: dict[str, Any] = {"warnings": record.warnings, "mapping": tuple(mapping)}
     lists |= {"files": given.files, "examples": given.examples, "changes": tuple(changes)}
     lists = {name: _clipped(items) for name, items in lists.items()}
     whole = {name: len(items) for name, items in lists.items()}
@@ -227,18 +232,11 @@ def fitted(warnings: Counts, details: Detailed | None) -> tuple[Counts, Detailed
         longest = list(lists)[sizes.index(max(sizes))]
         lists[longest] = lists[longest][: len(lists[longest]) * 3 // 4]
     left_out = {name: whole[name] - len(items) for name, items in lists.items() if len(items) < whole[name]}
-    kept, changed = lists.pop("warnings"), dict(lists.pop("changes"))
+    warnings, changed = lists.pop("warnings"), dict(lists.pop("changes"))
     lists["changes"] = None if given.changes is None else changed
-    short = Detailed(**lists, rejects_path=_clipped(given.rejects_path))
-    return kept, details and short, left_out
-
-
-def masked_reason(summary: Summary) -> Summary:
-    """The summary without words of the server, or of the job's own code, which may quote rows."""
-    reason = summary.reason or ""
-    if summary.exit_code in _QUOTING or reason.startswith("the job's transform"):
-        summary = replace(summary, reason=_FOREIGN.split(reason)[0])
-    return summary
+    details = record.details and Detailed(**lists, rejects_path=_clipped(given.rejects_path))
+    reasons = _clipped(record.paused_for)
+    return replace(record, warnings=warnings, paused_for=reasons, details=details, left_out=left_out)
 
 
 class HistoryListener:

@@ -108,7 +108,9 @@ def test_masked_it_has_no_words_that_may_quote_rows(code: int, reason: str, left
     assert str(record.summary.reason).endswith(left)
     assert record.paused_for == (("503", 1),)
     assert "ada" not in json.dumps(record.as_dict())
-    unmasked = replace(record, summary=ended)
+    unmasked = replace(record, summary=ended, paused_for=(("503 busy with carol", 1),))
+    assert "carol" in report_page(unmasked)
+    assert "carol" not in report_page(unmasked, mask=True)
     assert (" ada" in report_page(unmasked)) is (" ada" in reason)
     assert "ada" not in report_page(unmasked, mask=True)
 
