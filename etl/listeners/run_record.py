@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
@@ -195,21 +196,18 @@ class RunRecorder:
         self._pause = None
         self._pauses.append((round(at, 3), round(seconds, 3)))
         if len(self._pauses) > _MOST_PAUSES:
-            ends = [begin + length for begin, length in self._pauses]
-            between = [self._pauses[n + 1][0] - ends[n] for n in range(len(ends) - 1)]
+            between = [later[0] - sum(earlier) for earlier, later in pairwise(self._pauses)]
             n = between.index(min(between))
-            begin = self._pauses[n][0]
-            self._pauses[n : n + 2] = [(begin, round(max(ends[n : n + 2]) - begin, 3))]
+            begin, *_ = self._pauses[n]
+            end = max(map(sum, self._pauses[n : n + 2]))
+            self._pauses[n : n + 2] = [(begin, round(end - begin, 3))]
 
 
 def _percentile(latencies: Counter[float], part: float) -> float | None:
     """The time within which this part of the requests was answered; None if there were none."""
-    reached, total = 0, latencies.total()
-    for seconds in sorted(latencies):
-        reached += latencies[seconds]
-        if reached >= part * total:
-            return round(seconds, 4)
-    return None
+    times = sorted(latencies)
+    reached = list(accumulate(latencies[seconds] for seconds in times))
+    return round(times[bisect_left(reached, part * reached[-1])], 4) if times else None
 
 
 def _clipped(value: Any) -> Any:

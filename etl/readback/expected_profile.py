@@ -71,21 +71,18 @@ class ExpectedValue:
             return self._sum(value)
         items = value if isinstance(value, list) else [value]
         had = self.value if isinstance(self.value, list) else [] if self.value is None else [self.value]
-        if _is_long(items) and (operator != "$remove" or isinstance(self.value, list)):
+        if operator == "$remove" and not isinstance(self.value, list):
+            return self
+        if _is_long(items):
             return ExpectedValue(unknown=LONG_LIST, present=operator != "$remove")
         if operator == "$remove":
-            kept = [one for one in had if not any(is_same(one, item) for item in items)]
-            return ExpectedValue(kept) if isinstance(self.value, list) else self
-        if operator in {"$preInsert", "$postInsert"}:
-            new: list[Any] = []
-            for item in items:
-                if not any(is_same(item, one) for one in (*had, *new)):
-                    new.append(item)
-            items = new
-        after = [*items, *had] if operator in {"$prepend", "$preInsert"} else [*had, *items]
-        if _is_long(after):
-            return ExpectedValue(unknown=LONG_LIST, present=True)
-        return ExpectedValue(after)
+            return ExpectedValue([one for one in had if not any(is_same(one, item) for item in items)])
+        once, new = operator in {"$preInsert", "$postInsert"}, list[Any]()
+        for item in items:
+            if not once or not any(is_same(item, one) for one in (*had, *new)):
+                new.append(item)
+        after = [*new, *had] if operator in {"$prepend", "$preInsert"} else [*had, *new]
+        return ExpectedValue(unknown=LONG_LIST, present=True) if _is_long(after) else ExpectedValue(after)
 
     def _sum(self, value: Any) -> ExpectedValue:
         before = 0 if self.value is None else self.value
