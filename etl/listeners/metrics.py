@@ -135,9 +135,8 @@ def metrics_text(values: MetricValues) -> str:
     for name, kind, text, samples in metric_families(values):
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         for own, value in samples:
-            labels = {"job": values.summary.job, **own}
-            escaped = {name: text.translate(_ESCAPES) for name, text in labels.items()}
-            shown = ",".join(f'{label}="{text}"' for label, text in escaped.items())
+            labels = {"job": values.summary.job, **own}.items()
+            shown = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels)
             lines.append(f"{name}{{{shown}}} {value!r}")
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Final
 
 from ..amplitude.limits import MAX_SAFE_INTEGER, MAX_STRING_LENGTH
@@ -198,12 +199,8 @@ def is_same(sent: Any, stored: Any, *, inexact: bool = False) -> bool:
     if kind == "string" and len(sent) > MAX_STRING_LENGTH:  # characters, or the halves of large ones
         return bool(sent.startswith(stored)) and len(stored.encode("utf-16-le")) // 2 >= MAX_STRING_LENGTH - 1
     if kind == "list":
-        room, kept = MAX_STRING_LENGTH, 0
-        for item in sent:
-            room -= min(len(item), MAX_STRING_LENGTH) if isinstance(item, str) else 0
-            if room < 0:
-                break
-            kept += 1
+        lengths = (min(len(item), MAX_STRING_LENGTH) if isinstance(item, str) else 0 for item in sent)
+        kept = sum(used <= MAX_STRING_LENGTH for used in accumulate(lengths))
         same = all(is_same(one, other) for one, other in zip(sent, stored, strict=False))
         return same and kept <= len(stored) <= len(sent)
     if kind == "object":

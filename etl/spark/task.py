@@ -30,15 +30,7 @@ from .partitions import PartitionCheck
 from .rate_server import SharedRate
 from .write_order import PropsyncSparkError, WriteOrder
 
-_REJECT_SCHEMA: Final = pa.schema(
-    {
-        "source": pa.string(),
-        "row": pa.int64(),
-        "code": pa.string(),
-        "reason": pa.string(),
-        "values": pa.string(),
-    }
-)
+_REJECT_FIELDS: Final = ("source", "row", "code", "reason", "values")
 _REJECTS_AT_ONCE: Final = 10_000
 
 
@@ -177,11 +169,13 @@ class RejectsFile:
             self._flush()
 
     def _flush(self) -> None:
+        rows = pa.Table.from_pylist(
+            [{name: getattr(one, name) for name in _REJECT_FIELDS} for one in self._rows]
+        )
         if self._file is None:
             self._system.create_dir(self._folder, recursive=True)
-            self._file = pq.ParquetWriter(self._unfinished, _REJECT_SCHEMA, filesystem=self._system)
-        rows = [{name: getattr(one, name) for name in _REJECT_SCHEMA.names} for one in self._rows]
-        self._file.write_table(pa.Table.from_pylist(rows, _REJECT_SCHEMA))
+            self._file = pq.ParquetWriter(self._unfinished, rows.schema, filesystem=self._system)
+        self._file.write_table(rows)
         self._rows = []
 
 
