@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class Channels:
         return cls(**{part.name: flags.pop(part.name) for part in fields(cls)})
 
 
-class RunReporter:
+class RunReporter(AbstractContextManager["RunReporter"]):
     """A listener that reports the end when the block is left; no error leaves the block, but an exit code.
 
     The end is reported with its reason on every channel, also if the run could not begin. `state_dir` and
@@ -80,9 +80,6 @@ class RunReporter:
         self.repeatable = True
         invocation.as_json_lines = channels.log_format == "json"
         invocation.job = visible(job_file.stem if job_file else "") or "propsync"
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if error is None and self._summary is None:

@@ -210,11 +210,10 @@ def configured_telemetry(environ: Mapping[str, str]) -> TelemetryListener | None
     disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if disabled or not any(environ.get(name) for name in _ENDPOINTS):
         return None
-    try:
-        installed = find_spec(_EXPORTER) is not None and find_spec("opentelemetry.sdk") is not None
-    except ModuleNotFoundError:  # not even the package around it
-        installed = False
-    return TelemetryListener(environ) if installed else None
+    with suppress(ModuleNotFoundError):  # not even the package around it
+        if find_spec(_EXPORTER) and find_spec("opentelemetry.sdk"):
+            return TelemetryListener(environ)
+    return None
 
 
 class TelemetryListener:
@@ -299,10 +298,9 @@ class TelemetryListener:
         wrong = Status(StatusCode.ERROR, summary.reason)
         span.set_status(wrong if summary.failed else Status(StatusCode.OK))
         span.end()
-        arrived = True
-        if isinstance(span, ReadableSpan):  # it may be sampled out
-            exported = OTLPSpanExporter(timeout=_SECONDS / 2).export([span])
-            arrived = exported is SpanExportResult.SUCCESS
+        exporter = OTLPSpanExporter(timeout=_SECONDS / 2)
+        # It may be sampled out.
+        arrived = not isinstance(span, ReadableSpan) or exporter.export([span]) is SpanExportResult.SUCCESS
         if self._provider is not None:
             self._provider.shutdown(timeout_millis=1000 * _SECONDS / 2)
         return arrived

@@ -103,11 +103,8 @@ def _validator() -> TypeAdapter[RunRecord]:
 def readable_runs(state_dir: Path) -> Iterator[tuple[dict[str, Any], RunRecord]]:
     """The past runs, the latest first, as in their files and as records; unreadable ones are left out."""
     for data in past_runs(state_dir):
-        try:
-            record = RunRecord.of(data)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            continue
-        yield data, record
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            yield data, RunRecord.of(data)
 
 
 def past_records(state_dir: Path) -> list[RunRecord]:

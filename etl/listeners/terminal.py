@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -26,7 +27,7 @@ def has_cursor(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
 
 
-class TerminalListener:
+class TerminalListener(AbstractContextManager["TerminalListener"]):
     """Draws on a terminal, and gives it back when the run ends or the `with` block is left.
 
     The bar doesn't stay: the summary is to take its place. It is redrawn `refreshes` times a second (0: only
@@ -38,9 +39,6 @@ class TerminalListener:
         self._clock, self._refreshes = clock, refreshes
         self._live: Live | None = None
         self._progress = RunProgress(clock)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

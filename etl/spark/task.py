@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
@@ -138,7 +138,7 @@ class _Task:
             )
 
 
-class RejectsFile:
+class RejectsFile(AbstractContextManager["RejectsFile"]):
     """The rejects of one attempt as Parquet; a `_` hides the file from readers until the attempt succeeds."""
 
     def __init__(self, order: WriteOrder, name: str) -> None:
@@ -148,9 +148,6 @@ class RejectsFile:
         self.path = f"{(order.rejects_path or '').rstrip('/')}/{name}"
         self._rows: list[Reject] = []
         self._file: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> RejectsFile:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None and self._rows:

@@ -85,8 +85,7 @@ def _tables(rows: Sequence[PreviewedRow], width: int) -> Iterator[str]:
     most = max(1, (width - min(max(map(len, names), default=0), _WIDEST_NAME) - 1) // _COLUMN)
     for begin in range(0, len(found), most):
         part = found[begin : begin + most]
-        places = (f"{visible(row.source)}\n" if several else "" for row, _ in part)
-        header = [f"{place}row {row.row:,}" for place, (row, _) in zip(places, part, strict=True)]
+        header = [f"{visible(row.source)}\n" * several + f"row {row.row:,}" for row, _ in part]
         given = [name for name in names if any(name in fields for _, fields in part)]
         cells = [[name, *(fields.get(name, "") for _, fields in part)] for name in given]
         looks = {"style": "cyan", "max_width": _WIDEST_NAME}

@@ -73,7 +73,7 @@ def verified_lines(found: Verified) -> Iterator[str]:
     from ...listeners.summary import aligned
     from ...text import counted
 
-    users = counted(found.sample, "user") if found.complete else f"{counted(found.sample, 'random user')}"
+    users = counted(found.sample, "user" if found.complete else "random user")
     yield f"{found.job}: {users} of {counted(found.rows, 'row')} read back from {found.endpoint}"
     yield ""
     rest = found.sample - found.right - found.wrong
