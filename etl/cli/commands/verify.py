@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,8 @@ def verify_command(job: Path, sources: tuple[str, ...], as_json: bool, **flags: 
     secret_key = read_secret_key(loaded, os.environ)
     invocation = current()
     invocation.secrets.append(secret_key)
-    found = verify_job(
-        loaded, source, secret_key, notify=lambda text: invocation.message("verify", text), **flags, **shared
-    )
+    notify = partial(invocation.message, "verify")
+    found = verify_job(loaded, source, secret_key, notify=notify, **flags, **shared)
     show_result(asdict(found), verified_lines(found), as_json=as_json)
     return ExitCode.REJECTS if found.wrong else ExitCode.DONE
 
