@@ -48,9 +48,7 @@ class LogListener:
     summary's keys. `job` is the name until a run begins.
     """
 
-    def __init__(
-        self, stream: TextIO, *, as_json: bool = False, job: str = "", clock: RunClock = CLOCK
-    ) -> None:
+    def __init__(self, stream: TextIO, *, as_json: bool, job: str = "", clock: RunClock = CLOCK) -> None:
         self._stream, self._as_json, self._job, self._clock = stream, as_json, job, clock
         self._progress = RunProgress(clock, window=2 * _PROGRESS_SECONDS)
         self._progress_due = clock() + _PROGRESS_SECONDS

@@ -91,14 +91,8 @@ class ReportListener:
             write_whole(self._path, page, private=not self._mask)
 
 
-def report_page(
-    record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = (), mask: bool = False
-) -> str:
-    """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it.
-
-    With `mask` the record is masked.
-    """
-    record = record.masked() if mask else record
+def report_page(record: RunRecord, *, command: str | None = None, past: Sequence[RunRecord] = ()) -> str:
+    """The page of a run; `command` is what to run next if it is unfinished, `past` are the runs before it."""
     summary, started = record.summary, record.started
     counts = {end: getattr(summary.tally, end) for end in ROW_ENDS}
     # Rows that the source has and the run didn't come to, as far as is known.
@@ -121,10 +115,11 @@ def shares_of(timing: Timing | None) -> list[tuple[str, list[tuple[str, str, flo
     return found
 
 
-def bar_parts(
-    counts: Mapping[str, int], *, accepted: str = "accepted"
-) -> list[tuple[str, float, float, str]]:
-    """The parts of a bar: kind, place and width in %, and the words that fit; `accepted` are named so."""
+BarPart = tuple[str, float, float, str]  # kind, place and width in %, and the words that fit
+
+
+def bar_parts(counts: Mapping[str, int], *, accepted: str = "accepted") -> list[BarPart]:
+    """The parts of a bar; `accepted` are named so."""
     found, x, whole = [], 0.0, sum(counts.values())
     for kind, width in bar_widths(counts).items():
         wide, words = 100 * width / BAR_WIDTH, share(counts.get(kind, 0), whole) if whole else ""

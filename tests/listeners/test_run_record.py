@@ -110,9 +110,9 @@ def test_masked_it_has_no_words_that_may_quote_rows(code: int, reason: str, left
     assert "ada" not in json.dumps(record.as_dict())
     unmasked = replace(record, summary=ended, paused_for=(("503 busy with carol", 1),))
     assert "carol" in report_page(unmasked)
-    assert "carol" not in report_page(unmasked, mask=True)
+    assert "carol" not in report_page(unmasked.masked())
     assert (" ada" in report_page(unmasked)) is (" ada" in reason)
-    assert "ada" not in report_page(unmasked, mask=True)
+    assert "ada" not in report_page(unmasked.masked())
 
 
 def test_no_folder_is_made_for_a_run_that_did_not_begin(tmp_path: Path) -> None:
