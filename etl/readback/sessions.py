@@ -39,6 +39,7 @@ _TRIES: Final = 4
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 Item = Mapping[str, Any]
 Headers = Mapping[str, str]
+Takes = Callable[[int], Awaitable[bool]]  # whether a request of that size is taken
 
 
 class PacedSession(HttpSession):
@@ -180,9 +181,7 @@ class ProbeSession(PacedSession):
         return all([await self.takes(self.body([item]), refusal=refusal) for item in items])
 
 
-async def largest(
-    takes: Callable[[int], Awaitable[bool]], likely: Sequence[int], most: int, step: int
-) -> tuple[int, int | None]:
+async def largest(takes: Takes, likely: Sequence[int], most: int, step: int) -> tuple[int, int | None]:
     """The largest size that is taken, as a multiple of `step` or a likely one; and one that isn't, if tried.
 
     It ends early where the budget is spent. What is taken at one size is taken at all smaller ones.

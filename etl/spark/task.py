@@ -41,7 +41,6 @@ class TaskResult:
     `divisor` is what the number of partitions divides (`partitions.PartitionCheck`).
     """
 
-    partition: int
     tally: Tally = Tally()
     rejects_by_code: Counter[str] = field(default_factory=Counter)
     skipped_by_column: Counter[str] = field(default_factory=Counter)
@@ -58,7 +57,7 @@ def send_partition(
     """
     first = next(batches, None)
     if first is None:
-        return TaskResult(partition)
+        return TaskResult()
     return asyncio.run(_Task(order, partition, attempt).run(chain([first], batches)))
 
 
@@ -110,7 +109,7 @@ class _Task:
             if not self._rows == tally.rows == ends:
                 raise RuntimeError(f"{self._rows:,} rows came, and {ends:,} have an end")
         path = self._rejects.path if self._rejects is not None and tally.rejected else None
-        return TaskResult(self._partition, tally, self._codes, self._skipped, path, self._check.divisor)
+        return TaskResult(tally, self._codes, self._skipped, path, self._check.divisor)
 
     def _checked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The batches, each once it is known that its rows belong to this partition."""
